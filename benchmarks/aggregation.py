@@ -2,7 +2,8 @@
 
     python -m benchmarks.aggregation
 
-Rows: our strategies, a loop in NumPy, Flower's functions on the same arrays, Flower's FedAvg on message contents.
+Rows: our strategies, a loop in NumPy, Flower's functions on the same arrays, Flower's FedAvg on
+message contents.
 """
 
 import sys
@@ -14,7 +15,8 @@ from benchmarks.harness import Column, Contestant, Sample, measure
 
 FLOATS = 11_173_962  # ResNet-18 for 10 classes at 32 px
 MIB = 2**20
-STORES = {"mean": (3, 10, 30, 100), "median": (3, 10, 30), "krum": (3, 10)}  # what fits into 16 GB and some minutes
+# what fits into 16 GB and some minutes
+STORES = {"mean": (3, 10, 30, 100), "median": (3, 10, 30), "krum": (3, 10)}
 ONLY_MEAN = "Flower (messages)"
 
 
@@ -35,9 +37,14 @@ def main() -> None:
     options = parser.parse_args()
     for rule in options.rules:
         systems = [system for system in SYSTEMS if rule == "mean" or system != ONLY_MEAN]
-        turns: dict[str, Contestant] = {system: partial(combined, system, rule, options.floats) for system in systems}
+        turns: dict[str, Contestant] = {
+            system: partial(combined, system, rule, options.floats) for system in systems
+        }
         samples = harness.alternate(turns, options.times)
-        columns = [Column(str(stores), f"{stores} stores, ms", 1, unit=1e-3, ratio=True) for stores in STORES[rule]]
+        columns = [
+            Column(str(stores), f"{stores} stores, ms", 1, unit=1e-3, ratio=True)
+            for stores in STORES[rule]
+        ]
         title = f"{rule} of {options.floats:,} parameters"
         harness.table(title, samples, [*columns, Column("peak_bytes", "peak, MiB", unit=MIB)])
         path = options.json and options.json.with_stem(f"{options.json.stem}-{rule}")

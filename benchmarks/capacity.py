@@ -1,12 +1,14 @@
-"""Measure how many stores one server holds: seconds, processor, memory and requests of it with many light stores.
+"""Measure how many stores one server holds: seconds, processor, memory and requests of it with many
+light stores.
 
     python -m benchmarks.capacity --stores 3,30,100,300,1000 --cohorts 1,0.1 --rounds 4
     python -m benchmarks.capacity --stores 300 --cohorts 1 --idle 20
 
-Stores (`benchmarks.light_stores`) speak over TLS with keys of their own and answer at once with a model of 62k weights,
-so a round's seconds are what the system adds to training. Where a round asks all of them, they wait idle first, for a
-last one to join; where it asks some, rounds begin with these, and count from when all have joined. The light stores
-share the machine's cores with the server; what they take is in a column of its own.
+Stores (`benchmarks.light_stores`) speak over TLS with keys of their own and answer at once with a
+model of 62k weights, so a round's seconds are what the system adds to training. Where a round asks
+all of them, they wait idle first, for a last one to join; where it asks some, rounds begin with
+these, and count from when all have joined. The light stores share the machine's cores with the
+server; what they take is in a column of its own.
 """
 
 import argparse
@@ -44,13 +46,19 @@ SETTLE = 8.0  # seconds after which stores that have joined wait for orders
 UNBOUNDED = 10_000  # rounds: the run is ended from outside
 LIMIT = 1800.0  # seconds without a round after which a case is given up
 LOOK = 0.1  # seconds between two looks
-PARTS = {"superlink": "flower-superlink", "door": "fedshelf.server.gateway.proxy", "app": "flwr-serverapp"}
+PARTS = {
+    "superlink": "flower-superlink",
+    "door": "fedshelf.server.gateway.proxy",
+    "app": "flwr-serverapp",
+}
 TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class Case:
-    """stores: how many are enrolled and joined; cohort: the share that a round asks; rounds: how many are looked at."""
+    """stores: how many are enrolled and joined; cohort: the share that a round asks; rounds: how
+    many are looked at.
+    """
 
     stores: int
     cohort: float
@@ -67,7 +75,9 @@ class Case:
 
     @property
     def is_whole(self) -> bool:
-        """Return whether a round asks all stores, so that none begins before the last one has joined."""
+        """Return whether a round asks all stores, so that none begins before the last one has
+        joined.
+        """
         return self.asked == self.stores
 
 
@@ -75,8 +85,11 @@ class Fleet:
     """Light stores in as many processes as it takes; a context manager."""
 
     def __init__(self, kits: Path, names: Sequence[str], place: Path) -> None:
-        self._files, self._reports, self._processes = list[Path](), list[Path](), list[subprocess.Popen[bytes]]()
-        self._kits, self._place = kits, place
+        self._files = list[Path]()
+        self._reports = list[Path]()
+        self._processes = list[subprocess.Popen[bytes]]()
+        self._kits = kits
+        self._place = place
         parts = [names[begin : begin + PER_PROCESS] for begin in range(0, len(names), PER_PROCESS)]
         for number, part in enumerate(parts):
             self._files.append(place / f"names-{number}")
@@ -86,8 +99,17 @@ class Fleet:
     def __enter__(self) -> "Fleet":
         for number, (names, report) in enumerate(zip(self._files, self._reports, strict=True)):
             with (self._place / f"fleet-{number}.log").open("wb") as log:
-                command = [sys.executable, "-m", "benchmarks.light_stores", self._kits, names, report]
-                self._processes.append(subprocess.Popen(list(map(str, command)), stdout=log, stderr=log))
+                command = [
+                    sys.executable,
+                    "-m",
+                    "benchmarks.light_stores",
+                    self._kits,
+                    names,
+                    report,
+                ]
+                self._processes.append(
+                    subprocess.Popen(list(map(str, command)), stdout=log, stderr=log)
+                )
         return self
 
     def join(self, name: str) -> None:
@@ -114,8 +136,11 @@ class Server:
     """`flower-server` with credentials for the case's stores; a context manager."""
 
     def __init__(self, case: Case, place: Path) -> None:
-        self._case, self.run, self._log = case, place / "run", place / "server.log"
-        self._credentials, self.port = place / "chain" / "server", free_port()
+        self._case = case
+        self.run = place / "run"
+        self._log = place / "server.log"
+        self._credentials = place / "chain" / "server"
+        self.port = free_port()
         self._env = {**os.environ, **QUIET, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
         self._env["FEDSHELF_HOME"] = str(place / "home")
         self.kits = place / "chain" / "kits"
@@ -123,26 +148,48 @@ class Server:
 
     def provision(self) -> None:
         """Make a kit with a key for each store."""
-        chain = ["--host", "localhost", "--port", str(self.port), "--stores", ",".join(self.names), "--keys-in-kits"]
-        command = [str(BIN / "flower-server"), "provision", *chain, "--out", str(self._credentials.parent)]
+        chain = [
+            "--host",
+            "localhost",
+            "--port",
+            str(self.port),
+            "--stores",
+            ",".join(self.names),
+            "--keys-in-kits",
+        ]
+        command = [
+            str(BIN / "flower-server"),
+            "provision",
+            *chain,
+            "--out",
+            str(self._credentials.parent),
+        ]
         subprocess.run(command, env=self._env, stdout=subprocess.DEVNULL, check=True)
 
     def __enter__(self) -> "Server":
         case = self._case
         settings = {
             "cohort.min_stores": case.asked, "cohort.fraction": case.cohort,
-            "run.rounds": case.rounds if case.is_whole else UNBOUNDED,
-            "cohort.wait": LIMIT, "model.name": "niid-cnn", "data.image_size": 32, "data.flip": "false", "run.seed": 1,
+            "run.rounds": case.rounds if case.is_whole else UNBOUNDED, "cohort.wait": LIMIT,
+            "model.name": "niid-cnn", "data.image_size": 32, "data.flip": "false", "run.seed": 1,
             "train.batch_size": 32, "train.epochs": 1, "train.lr": 0.05,
         }  # fmt: skip
-        command = [BIN / "flower-server", "start", "--out", self.run, "--credentials", self._credentials]
+        command = [
+            BIN / "flower-server",
+            "start",
+            "--out",
+            self.run,
+            "--credentials",
+            self._credentials,
+        ]
         command += ["--host", "127.0.0.1", "--live-port", "0", "--stores", str(case.stores)]
         command += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
         tag = f"{TAG}={uuid.uuid4().hex}"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                list(map(str, command)), env=self._env | dict([tag.split("=")]), stdin=subprocess.DEVNULL,
-                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                list(map(str, command)), env=self._env | dict([tag.split("=")]),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True,
             )  # fmt: skip
         self.tree = Tree(tag, self._process.pid)
         return self
@@ -153,9 +200,11 @@ class Server:
 
     def cpu(self) -> dict[str, float]:
         """Processor seconds so far: of the SuperLink, the door, the app, and of all."""
-        used, alive = dict.fromkeys([*PARTS, "all"], 0.0), self.tree.alive()
+        used = dict.fromkeys([*PARTS, "all"], 0.0)
+        alive = self.tree.alive()
         for pid in alive:
-            words, seconds = read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace"), ticks(pid) / TICK
+            words = read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace")
+            seconds = ticks(pid) / TICK
             used["all"] += seconds
             for part, mark in PARTS.items():
                 used[part] += seconds if mark in words else 0.0
@@ -171,7 +220,9 @@ class Server:
         until = time.monotonic() + LIMIT
         while len(self.rounds()) < count:
             if self._process.poll() is not None or time.monotonic() > until:
-                raise BenchmarkError(f"No round {count}:\n{self._log.read_text(errors='replace')[-3000:]}")
+                raise BenchmarkError(
+                    f"No round {count}:\n{self._log.read_text(errors='replace')[-3000:]}"
+                )
             time.sleep(LOOK)
         return time.monotonic()
 
@@ -181,7 +232,9 @@ class Server:
         board = self.run / "flower" / "stores.json"
         while not board.exists() or sum(store["state"] != "away" for store in _told(board)) < count:
             if self._process.poll() is not None or time.monotonic() > until:
-                raise BenchmarkError(f"{count} did not join:\n{self._log.read_text(errors='replace')[-3000:]}")
+                raise BenchmarkError(
+                    f"{count} did not join:\n{self._log.read_text(errors='replace')[-3000:]}"
+                )
             time.sleep(LOOK)
 
 
@@ -191,7 +244,9 @@ def _told(board: Path) -> list[Mapping[str, Any]]:
 
 
 def measured(case: Case, idle_seconds: float) -> dict[str, float]:
-    """One server and its stores, from the first to the last round, after they have idled for so long."""
+    """One server and its stores, from the first to the last round, after they have idled for so
+    long.
+    """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         place = Path(folder)
         server = Server(case, place)
@@ -200,18 +255,23 @@ def measured(case: Case, idle_seconds: float) -> dict[str, float]:
         fleet = stack.enter_context(Fleet(server.kits, server.names[:-1], place))
         server.await_joined(case.stores - 1)
         time.sleep(SETTLE)
-        began, used = time.monotonic(), server.cpu()
+        began = time.monotonic()
+        used = server.cpu()
         time.sleep(idle_seconds)
-        spent, passed = server.cpu(), time.monotonic() - began
+        spent = server.cpu()
+        passed = time.monotonic() - began
         idle = {part: (seconds - used[part]) / passed for part, seconds in spent.items()}
         fleet.join(server.names[-1])
         first = len(server.rounds()) + 1
         ends = [server.await_rounds(first)]
-        used, lent, peak = server.cpu(), fleet.cpu(), server.tree.memory()
+        used = server.cpu()
+        lent = fleet.cpu()
+        peak = server.tree.memory()
         for number in range(first + 1, first + case.rounds - 1):
             ends.append(server.await_rounds(number))
             peak = max(peak, server.tree.memory())
-        spent, stores = server.cpu(), (case.rounds - 2) * case.asked
+        spent = server.cpu()
+        stores = (case.rounds - 2) * case.asked
         light = fleet.cpu() - lent
         counted = _of_fleet(stack, fleet, case, server)
         median = statistics.median(later - before for before, later in itertools.pairwise(ends))
@@ -237,30 +297,41 @@ def _of_fleet(stack: ExitStack, fleet: Fleet, case: Case, server: Server) -> dic
     told = fleet.told()
     waits = sorted(wait for each in told for wait in each["idle"])
     requests = sum(sum(each["requests"].values()) for each in told)
-    failures = sum(count for each in told for name, count in each["failures"].items() if name not in BEFORE)
-    kept = sum(count for each in told for name, count in each["requests"].items() if name not in POLLS)
+    failures = sum(
+        count for each in told for name, count in each["failures"].items() if name not in BEFORE
+    )
+    kept = sum(
+        count for each in told for name, count in each["requests"].items() if name not in POLLS
+    )
     return {
-        "requests": kept / case.rounds / case.asked if case.is_whole else math.nan,  # else most are of joining
+        # else most are of joining
+        "requests": kept / case.rounds / case.asked if case.is_whole else math.nan,
         "p99": max(waits[int(0.99 * len(waits))] - HOLD, 0.0) if waits else 0.0,
         "failures": failures / requests,
     }
 
 
-BEFORE = {f"activate-node {status}" for status in (401, 412, 503)}  # to stores that are not registered yet
+# to stores that are not registered yet
+BEFORE = {f"activate-node {status}" for status in (401, 412, 503)}
 POLLS = ("pull-messages", "send-node-heartbeat", "activate-node")
 COLUMNS = {
     "round": ("round, s", 1, 1.0), "server": ("CPU a store and round, ms", 0, 1e-3),
-    "superlink": ("SuperLink, ms", 0, 1e-3), "door": ("door, ms", 0, 1e-3), "app": ("app, ms", 0, 1e-3),
-    "light": ("light store, ms", 0, 1e-3), "requests": ("requests a store and round", 1, 1.0),
-    "rate": ("requests a second", 0, 1.0),
-    "p99": (f"p99 of an idle poll beyond {HOLD:g} s, ms", 0, 1e-3), "memory": ("memory, MB", 0, 1e6),
-    "idle": ("idle server, % of a core", 0, 0.01), "failures": ("failed requests, %", 1, 0.01),
+    "superlink": ("SuperLink, ms", 0, 1e-3), "door": ("door, ms", 0, 1e-3),
+    "app": ("app, ms", 0, 1e-3), "light": ("light store, ms", 0, 1e-3),
+    "requests": ("requests a store and round", 1, 1.0), "rate": ("requests a second", 0, 1.0),
+    "p99": (f"p99 of an idle poll beyond {HOLD:g} s, ms", 0, 1e-3),
+    "memory": ("memory, MB", 0, 1e6), "idle": ("idle server, % of a core", 0, 0.01),
+    "failures": ("failed requests, %", 1, 0.01),
 }  # fmt: skip
 
 
 def show(samples: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
     """Print a row a case."""
-    table = Table(title=f"How many stores one server holds ({machine()['cpu']})" if "cpu" in machine() else None)
+    table = Table(
+        title=(
+            f"How many stores one server holds ({machine()['cpu']})" if "cpu" in machine() else None
+        )
+    )
     table.add_column("")
     for title, _, _ in COLUMNS.values():
         table.add_column(title, justify="right")
@@ -272,18 +343,31 @@ def show(samples: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stores", default="3,30,100,300,1000", help="numbers, separated by commas")
-    parser.add_argument("--cohorts", default="1,0.1", help="shares of the stores that a round asks")
-    parser.add_argument("--rounds", type=int, default=4, help="rounds of each case; the first is not counted")
-    parser.add_argument(
-        "--idle", type=float, default=PASSED_EVERY, help="seconds of idling that are measured, where all are asked"
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw results there, too")
+    parser.add_argument(
+        "--stores", default="3,30,100,300,1000", help="numbers, separated by commas"
+    )
+    parser.add_argument("--cohorts", default="1,0.1", help="shares of the stores that a round asks")
+    parser.add_argument(
+        "--rounds", type=int, default=4, help="rounds of each case; the first is not counted"
+    )
+    parser.add_argument(
+        "--idle",
+        type=float,
+        default=PASSED_EVERY,
+        help="seconds of idling that are measured, where all are asked",
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the raw results there, too"
+    )
     options = parser.parse_args()
     sizes = [int(word) for word in options.stores.split(",")]
     shares = [float(word) for word in options.cohorts.split(",")]
-    cases = [Case(size, share, options.rounds) for size in sizes for share in shares if size * share >= 1]
+    cases = [
+        Case(size, share, options.rounds) for size in sizes for share in shares if size * share >= 1
+    ]
     samples = {}
     for case in cases:
         samples[case.name] = [measured(case, options.idle if case.is_whole else 0.0)]

@@ -1,7 +1,8 @@
-"""Combine the updates of some stores once, as `benchmarks.aggregation` asks: SYSTEM RULE STORES FLOATS.
+"""Combine the updates of some stores once, as `benchmarks.aggregation` asks: SYSTEM RULE STORES
+FLOATS.
 
-Prints the median of seconds over a few repetitions. Ten distinct updates serve in turn, so that a hundred stores
-take no more memory than ten, and yet more than any processor's cache.
+Prints the median of seconds over a few repetitions. Ten distinct updates serve in turn, so that a
+hundred stores take no more memory than ten, and yet more than any processor's cache.
 """
 
 import statistics
@@ -30,7 +31,9 @@ def ours(rule: str, arrays: Arrays) -> Combine:
 
     strategy = strategies.build(StrategyConfig(name={"mean": "fedavg"}.get(rule, rule)))
     vectors = [torch.from_numpy(array) for array in arrays]
-    updates = [Update(f"store-{i}", 1, vector, IMAGES + i, 0.0, 0.0) for i, vector in enumerate(vectors)]
+    updates = [
+        Update(f"store-{i}", 1, vector, IMAGES + i, 0.0, 0.0) for i, vector in enumerate(vectors)
+    ]
     return lambda: strategy.aggregate(vectors[0], updates, {}, len(vectors[0]))
 
 
@@ -55,7 +58,9 @@ def records(rule: str, arrays: Arrays) -> Combine:
     assert rule == "mean", rule
     sent = [ArrayRecord({"0": Array(array)}) for array in arrays[:DISTINCT]]
     contents = [
-        RecordDict({"arrays": sent[i % DISTINCT], "metrics": MetricRecord({"num-examples": IMAGES + i})})
+        RecordDict(
+            {"arrays": sent[i % DISTINCT], "metrics": MetricRecord({"num-examples": IMAGES + i})}
+        )
         for i in range(len(arrays))
     ]
     return lambda: aggregate_arrayrecords(contents, "num-examples")
@@ -85,9 +90,14 @@ SYSTEMS = {"ours": ours, "numpy loop": numpy_loop, "Flower": flower, "Flower (me
 
 
 def main() -> None:
-    system, rule, stores, floats = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    system = sys.argv[1]
+    rule = sys.argv[2]
+    stores = int(sys.argv[3])
+    floats = int(sys.argv[4])
     random = np.random.default_rng(0)
-    distinct = [random.standard_normal(floats, dtype=np.float32) for _ in range(min(DISTINCT, stores))]
+    distinct = [
+        random.standard_normal(floats, dtype=np.float32) for _ in range(min(DISTINCT, stores))
+    ]
     combine = SYSTEMS[system](rule, [distinct[i % DISTINCT] for i in range(stores)])
     combine()  # the first time pays for threads and memory
     seconds = []

@@ -1,4 +1,6 @@
-"""Who does the work: `flower-simulation`, the bare PyTorch loop, Flower's simulation, pfl-research."""
+"""Who does the work: `flower-simulation`, the bare PyTorch loop, Flower's simulation,
+pfl-research.
+"""
 
 import json
 import statistics
@@ -41,7 +43,8 @@ def contestants(work: Work, images: Images, pfl_python: str) -> dict[str, Contes
     """
     many = cores()
     found: dict[str, Contestant] = {"ours": partial(ours, work, images)}
-    alone, together = partial(rival, work, images, 1), partial(rival, work, images, many)
+    alone = partial(rival, work, images, 1)
+    together = partial(rival, work, images, many)
     found["bare loop (1 process)"] = partial(alone, "bare.py", sys.executable)
     on_cpu = work.device == "cpu"
     if on_cpu and many > 1:  # several processes would only queue for one GPU
@@ -49,7 +52,10 @@ def contestants(work: Work, images: Images, pfl_python: str) -> dict[str, Contes
     if on_cpu:
         found["Flower"] = partial(together, "flower_run.py", sys.executable)
     if not _has_pfl(pfl_python):
-        print(f"pfl-research is left out: {pfl_python} cannot import pfl; see benchmarks/README.md.", file=sys.stderr)
+        print(
+            f"pfl-research is left out: {pfl_python} cannot import pfl; see benchmarks/README.md.",
+            file=sys.stderr,
+        )
         return found
     found["pfl-research (1 process)"] = partial(alone, "pfl_run.py", pfl_python)
     if on_cpu and many > 1:
@@ -59,7 +65,9 @@ def contestants(work: Work, images: Images, pfl_python: str) -> dict[str, Contes
 
 def _has_pfl(python: str) -> bool:
     try:
-        return not subprocess.run([python, "-c", "import pfl"], capture_output=True, check=False).returncode
+        return not subprocess.run(
+            [python, "-c", "import pfl"], capture_output=True, check=False
+        ).returncode
     except OSError:
         return False
 
@@ -76,14 +84,21 @@ def ours(work: Work, images: Images) -> Sample:
 def command(work: Work, dataset: str, out: Path) -> list[str]:
     """The command line of ours for this work."""
     flags = {
-        "dataset": dataset, "stores": work.stores, "partition": "iid", "fraction": work.cohort / work.stores,
-        "rounds": work.rounds, "epochs": work.epochs, "batch-size": work.batch_size, "lr": work.lr,
-        "model": work.model, "seed": work.seed, "device": work.device, "out": out,
+        "dataset": dataset, "stores": work.stores, "partition": "iid",
+        "fraction": work.cohort / work.stores, "rounds": work.rounds, "epochs": work.epochs,
+        "batch-size": work.batch_size, "lr": work.lr, "model": work.model, "seed": work.seed,
+        "device": work.device, "out": out,
     }  # fmt: skip
-    settings = {"train.momentum": work.momentum, "evaluation.every": work.every, "data.flip": "false"}
+    settings = {
+        "train.momentum": work.momentum,
+        "evaluation.every": work.every,
+        "data.flip": "false",
+    }
     words = [str(Path(sys.executable).with_name("flower-simulation")), "run"]
     words += [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    return words + [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    return words + [
+        word for name, value in settings.items() for word in ("--set", f"{name}={value}")
+    ]
 
 
 def rival(work: Work, images: Images, processes: int, script: str, python: str) -> Sample:
@@ -100,7 +115,9 @@ def printed(output: str) -> list[Record]:
 
 
 def translated(record: Record, epochs: int) -> Record:
-    """A line of our history as rivals report it: seconds from sending the model to having the new one."""
+    """A line of our history as rivals report it: seconds from sending the model to having the new
+    one.
+    """
     return {
         "round": record["round"],
         "images": record["train"]["images"] * epochs,
@@ -110,7 +127,9 @@ def translated(record: Record, epochs: int) -> Record:
 
 
 def sample(measured: Measured, rounds: Sequence[Record]) -> Sample:
-    """The numbers of one run. images_per_second: median over the rounds after the first, evaluation left out."""
+    """The numbers of one run. images_per_second: median over the rounds after the first, evaluation
+    left out.
+    """
     speeds = [record["images"] / record["seconds"] for record in rounds]
     scores = [record["accuracy"] for record in rounds if record["accuracy"] is not None]
     return {

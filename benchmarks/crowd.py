@@ -1,4 +1,5 @@
-"""Stores that speak as real ones but do not train, many in one process: python -m benchmarks.crowd SERVER COUNT.
+"""Stores that speak as real ones but do not train, many in one process: python -m benchmarks.crowd
+SERVER COUNT.
 
 Each sends the model back with a little noise, so that updates differ. It ends when it is ended.
 """
@@ -18,12 +19,22 @@ from fedshelf.client.process.handler import answer
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.config import RunConfig
 from fedshelf.common.metrics.counts import Counts
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.common.protocol.probe import PROBE, presence
 
-CLASSES, IMAGES = 10, 100
-AT_ONCE = threading.Semaphore(3)  # stores that hold a model in memory, lest this process needs more than the server
-POLL, WAIT = 0.5, 300.0  # seconds between two looks for messages; seconds that a server has to appear
+CLASSES = 10
+IMAGES = 100
+# stores that hold a model in memory, lest this process needs more than the server
+AT_ONCE = threading.Semaphore(3)
+# seconds between two looks for messages; seconds that a server has to appear
+POLL = 0.5
+WAIT = 300.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +68,8 @@ class Silent:
 
 def serve(server: str, worker: Idler) -> None:
     """Answer what comes until the server forgets this store."""
-    frozen, pause = FrozenCache(), threading.Event()
+    frozen = FrozenCache()
+    pause = threading.Event()
     with FleetConnection(Credentials(server), Silent(), WAIT + 1e9) as line:
         while True:
             try:
@@ -74,12 +86,15 @@ def respond(line: FleetConnection, head: MessageHeader, worker: Idler, frozen: F
     """Answer one message."""
     with AT_ONCE:
         message, _ = line.fetch(head)
-        content = presence(has=False) if head.type == PROBE else answer(worker, message.content, frozen)
+        content = (
+            presence(has=False) if head.type == PROBE else answer(worker, message.content, frozen)
+        )
         line.send(line.pack(message, content, 0.0))
 
 
 def main() -> None:
-    server, count = sys.argv[1], int(sys.argv[2])
+    server = sys.argv[1]
+    count = int(sys.argv[2])
     torch.set_num_threads(1)
     workers = [Idler(f"store-{number:02}", number) for number in range(count)]
     threads = [threading.Thread(target=serve, args=(server, worker)) for worker in workers]

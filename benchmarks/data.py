@@ -1,4 +1,6 @@
-"""The images of a benchmark, decoded once: ours reads its own cache, rivals a file of uint8 arrays; none decodes."""
+"""The images of a benchmark, decoded once: ours reads its own cache, rivals a file of uint8 arrays;
+none decodes.
+"""
 
 import os
 from pathlib import Path
@@ -12,7 +14,8 @@ HELD_OUT = 100  # images that a store of a deployment evaluates on
 
 
 def prepare(dataset: str, into: Path) -> Path:
-    """Decode a data set of 32x32 RGB images into the file that rivals read; this fills our cache, too.
+    """Decode a data set of 32x32 RGB images into the file that rivals read; this fills our cache,
+    too.
 
     dataset: what `flower-simulation --dataset` takes
     """
@@ -24,8 +27,13 @@ def prepare(dataset: str, into: Path) -> Path:
     arrays: dict[str, Any] = {}
     for split, images in (("train", loaded.train), ("test", loaded.test)):
         if images is None:
-            raise SystemExit(f"Data set {dataset} has no {split} images; the benchmark needs train and test images.")
-        arrays[f"{split}_pixels"] = images.pixels[images.rows].permute(0, 3, 1, 2).contiguous().numpy()
+            raise SystemExit(
+                f"Data set {dataset} has no {split} images; the benchmark needs train and test"
+                " images."
+            )
+        arrays[f"{split}_pixels"] = (
+            images.pixels[images.rows].permute(0, 3, 1, 2).contiguous().numpy()
+        )
         arrays[f"{split}_labels"] = images.targets().numpy()
     path = into / "images.npz"
     np.savez(path, **arrays)
@@ -33,16 +41,18 @@ def prepare(dataset: str, into: Path) -> Path:
 
 
 def synthesize(images: int, into: Path) -> str:
-    """Make a data set of random images, a fifth more for testing, for this process and its children; its name.
+    """Make a data set of random images, a fifth more for testing, for this process and its
+    children; its name.
 
-    They come in the binary layout of CIFAR-10, and each shows its class's pattern under noise, so that they can be
-    learned.
+    They come in the binary layout of CIFAR-10, and each shows its class's pattern under noise, so
+    that they can be learned.
     """
     random = np.random.default_rng(0)
     patterns = random.integers(0, 256, (CLASSES, 3 * SIDE * SIDE))
     folder = into / "cifar10"
     folder.mkdir()
-    train, test = [f"data_batch_{number}.bin" for number in range(1, 6)], ["test_batch.bin"]
+    train = [f"data_batch_{number}.bin" for number in range(1, 6)]
+    test = ["test_batch.bin"]
     for files, count in ((train, images), (test, max(1, images // 5))):
         labels = random.integers(0, CLASSES, count)
         pixels = (patterns[labels] + random.integers(0, 256, (count, 3 * SIDE * SIDE))) // 2
@@ -54,20 +64,26 @@ def synthesize(images: int, into: Path) -> str:
 
 
 def deal(arrays: Path, stores: int, images: int, into: Path) -> list[Path]:
-    """Stores' images as folders of PNG files, and as files of tensors of the same names with .pt; the folders.
+    """Stores' images as folders of PNG files, and as files of tensors of the same names with .pt;
+    the folders.
 
-    Every store gets `images` to train on and HELD_OUT to evaluate on, a tenth of them of each class.
+    Every store gets `images` to train on and HELD_OUT to evaluate on, a tenth of them of each
+    class.
 
-    arrays: the file that `prepare` has written. Raises SystemExit if it has too few, or `images` is no multiple of ten
+    arrays: the file that `prepare` has written. Raises SystemExit if it has too few, or `images` is
+        no multiple of ten
     """
     import torch
 
     with np.load(arrays, allow_pickle=False) as loaded:
-        pixels, labels = loaded["train_pixels"], loaded["train_labels"]
-    here, most = (images + HELD_OUT) // CLASSES, int(np.bincount(labels, minlength=CLASSES).min())
+        pixels = loaded["train_pixels"]
+        labels = loaded["train_labels"]
+    here = (images + HELD_OUT) // CLASSES
+    most = int(np.bincount(labels, minlength=CLASSES).min())
     if images % CLASSES or stores * here > most:
         raise SystemExit(
-            f"{stores} stores of {images} images do not work out: tens are needed, and {most} a class are there."
+            f"{stores} stores of {images} images do not work out: tens are needed, and {most} a"
+            " class are there."
         )
     order = np.random.default_rng(0).permutation(len(labels))
     by_class = [order[labels[order] == label] for label in range(CLASSES)]
@@ -75,9 +91,14 @@ def deal(arrays: Path, stores: int, images: int, into: Path) -> list[Path]:
     for number, folder in enumerate(folders):
         mine = np.stack([rows[number * here : (number + 1) * here] for rows in by_class])
         tensors = {}
-        for split, rows in (("train", mine[:, HELD_OUT // CLASSES :]), ("validation", mine[:, : HELD_OUT // CLASSES])):
+        for split, rows in (
+            ("train", mine[:, HELD_OUT // CLASSES :]),
+            ("validation", mine[:, : HELD_OUT // CLASSES]),
+        ):
             _write_photos(folder / split, pixels, rows)
-            tensors[f"{split}_images"] = torch.from_numpy(pixels[rows.ravel()]).float().div(255).sub(0.5).div(0.25)
+            tensors[f"{split}_images"] = (
+                torch.from_numpy(pixels[rows.ravel()]).float().div(255).sub(0.5).div(0.25)
+            )
             tensors[f"{split}_labels"] = torch.from_numpy(labels[rows.ravel()])
         torch.save(tensors, folder.with_suffix(".pt"))
     return folders

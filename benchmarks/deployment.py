@@ -1,11 +1,13 @@
-"""A round of the deployment beside a plain Flower app under Flower's own commands, on the same work.
+"""A round of the deployment beside a plain Flower app under Flower's own commands, on the same
+work.
 
     python -m benchmarks.deployment --rounds 10
     python -m benchmarks.deployment --kill store,app,superlink,server --times 1
 
-The 62k-parameter CNN of NIID-Bench on three stores of this machine, 500 images of CIFAR-10 each; all of them train and
-evaluate in every round, but in one row of ours they only train. With --kill, processes are killed in mid-round instead,
-and what counts is how long it takes until there is one more round than before.
+The 62k-parameter CNN of NIID-Bench on three stores of this machine, 500 images of CIFAR-10 each;
+all of them train and evaluate in every round, but in one row of ours they only train. With --kill,
+processes are killed in mid-round instead, and what counts is how long it takes until there is one
+more round than before.
 """
 
 import argparse
@@ -47,7 +49,9 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Mark:
-    """The end of a round. at: value of time.monotonic(); up, down: bytes so far; cpu: processor seconds so far."""
+    """The end of a round. at: value of time.monotonic(); up, down: bytes so far; cpu: processor
+    seconds so far.
+    """
 
     at: float
     up: int
@@ -56,11 +60,15 @@ class Mark:
 
 
 class Watch(threading.Thread):
-    """Notes the end of every round of a side from its `lines`, in `marks` by number; a context manager."""
+    """Notes the end of every round of a side from its `lines`, in `marks` by number; a context
+    manager.
+    """
 
     def __init__(self, side: Side) -> None:
         super().__init__(daemon=True)
-        self._side, self._ended, self._size = side, threading.Event(), -1
+        self._side = side
+        self._ended = threading.Event()
+        self._size = -1
         self.marks: dict[int, Mark] = {}
 
     def __enter__(self) -> "Watch":
@@ -86,7 +94,9 @@ class Watch(threading.Thread):
         return number in self.marks
 
     def _note(self, number: int) -> None:
-        now, wire, tree = time.monotonic(), self._side.wire, self._side.tree
+        now = time.monotonic()
+        wire = self._side.wire
+        tree = self._side.tree
         if number >= 0 and number not in self.marks:
             self.marks[number] = Mark(now, wire.up, wire.down, tree.cpu() if tree else 0.0)
 
@@ -114,23 +124,33 @@ def measured(side: type[Side], work: Work) -> Sample:
     with deployed_and_watched(side, work) as (deployed, watch):
         for number in range(1, work.rounds + 1):
             if not watch.await_round(number, LIMIT):
-                raise BenchmarkError(f"Round {number} did not end within {LIMIT:g} s.\n{deployed.said()}")
+                raise BenchmarkError(
+                    f"Round {number} did not end within {LIMIT:g} s.\n{deployed.said()}"
+                )
         played = deployed.played()
         first = played[1].seconds or watch.marks[1].at - watch.marks[0].at
     return {
-        **per_round(watch.marks, {number: each.training for number, each in played.items()}, len(work.folders)),
+        **per_round(
+            watch.marks,
+            {number: each.training for number, each in played.items()},
+            len(work.folders),
+        ),
         "first": first,
         "begun": watch.marks[1].at - began,
         "accuracy": played[work.rounds].accuracy,
     }
 
 
-def per_round(marks: Mapping[int, Mark], training: Mapping[int, float], stores: int) -> dict[str, float]:
-    """Medians over the rounds between the first and the last, as ours begins a round while it evaluates the one before.
+def per_round(
+    marks: Mapping[int, Mark], training: Mapping[int, float], stores: int
+) -> dict[str, float]:
+    """Medians over the rounds between the first and the last, as ours begins a round while it
+    evaluates the one before.
 
     training: by round, seconds that the slowest store trained
-    Returns seconds, seconds beyond training, processor seconds; and the mean of bytes up and down, for each of `stores`
-    stores, over all rounds, joining included: what is sent early belongs to no round by its time.
+    Returns seconds, seconds beyond training, processor seconds; and the mean of bytes up and down,
+    for each of `stores` stores, over all rounds, joining included: what is sent early belongs to no
+    round by its time.
     """
     inner = sorted(number for number in marks if number > 0)[:-1]
     pairs = [(number, marks[before], marks[number]) for before, number in pairwise(inner)]
@@ -145,14 +165,19 @@ def per_round(marks: Mapping[int, Mark], training: Mapping[int, float], stores: 
 
 
 def recovered(side: type[Side], work: Work, victims: Sequence[str]) -> Sample:
-    """By victim: seconds from its death to the end of the next round, each in a new deployment; None: no such round."""
+    """By victim: seconds from its death to the end of the next round, each in a new deployment;
+    None: no such round.
+    """
     found: dict[str, float | None] = {}
     for victim in victims:
         with deployed_and_watched(side, work) as (deployed, watch):
             if not watch.await_round(2, LIMIT):
-                raise BenchmarkError(f"Two rounds did not end within {LIMIT:g} s.\n{deployed.said()}")
+                raise BenchmarkError(
+                    f"Two rounds did not end within {LIMIT:g} s.\n{deployed.said()}"
+                )
             time.sleep((watch.marks[2].at - watch.marks[1].at) / 2)
-            done, killed = max(watch.marks), time.monotonic()
+            done = max(watch.marks)
+            killed = time.monotonic()
             deployed.kill(victim)
             is_back = watch.await_round(done + 1, RECOVERY)
             found[victim] = watch.marks[done + 1].at - killed if is_back else None
@@ -164,19 +189,35 @@ def main() -> None:
     parser = harness.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--stores", type=int, default=3)
-    parser.add_argument("--images", type=int, default=500, help="images that a store trains on; default 500")
-    parser.add_argument("--data", help="CIFAR-10: its name where that is known, or its folder; or shelf")
-    parser.add_argument("--only", help="rows whose names begin with one of these, separated by commas")
-    parser.add_argument("--kill", metavar="WHO", help=f"measure recovery: some of {','.join(VICTIMS)}")
+    parser.add_argument(
+        "--images", type=int, default=500, help="images that a store trains on; default 500"
+    )
+    parser.add_argument(
+        "--data", help="CIFAR-10: its name where that is known, or its folder; or shelf"
+    )
+    parser.add_argument(
+        "--only", help="rows whose names begin with one of these, separated by commas"
+    )
+    parser.add_argument(
+        "--kill", metavar="WHO", help=f"measure recovery: some of {','.join(VICTIMS)}"
+    )
     options = parser.parse_args()
     victims = victims_of(options)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended by SIGTERM."))  # after all that was started
+    # after all that was started
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended by SIGTERM."))
     with tempfile.TemporaryDirectory() as folder:
         dataset = options.data or ("cifar10" if os.environ.get("FEDSHELF_DATA") else "shelf")
-        stores = data.deal(data.prepare(dataset, Path(folder)), options.stores, options.images, Path(folder) / "stores")
+        stores = data.deal(
+            data.prepare(dataset, Path(folder)),
+            options.stores,
+            options.images,
+            Path(folder) / "stores",
+        )
         rounds = LONG if victims else options.rounds
         work = Work(rounds, stores, [store.with_suffix(".pt") for store in stores])
-        found: dict[str, Contestant] = {name: partial(measured, side, work) for name, side in SIDES.items()}
+        found: dict[str, Contestant] = {
+            name: partial(measured, side, work) for name, side in SIDES.items()
+        }
         if victims:
             found = {name: partial(recovered, side, work, victims) for name, side in SIDES.items()}
         samples = harness.alternate(chosen(found, options.only), options.times)
@@ -188,7 +229,12 @@ def main() -> None:
     else:
         harness.table(f"A round of the deployment: {what}", samples, COLUMNS)
         print("kB: on the wire, a round and store; CPU: seconds of all processes, a round")
-    settings = {"dataset": dataset, "stores": options.stores, "images": options.images, "rounds": work.rounds}
+    settings = {
+        "dataset": dataset,
+        "stores": options.stores,
+        "images": options.images,
+        "rounds": work.rounds,
+    }
     harness.write(options.json, "deployment", settings | {"kill": victims}, samples)
 
 
@@ -196,9 +242,15 @@ def victims_of(options: argparse.Namespace) -> list[str]:
     """Whom to kill. Raises SystemExit for somebody unknown, and for too few rounds."""
     victims = options.kill.split(",") if options.kill else []
     if unknown := [victim for victim in victims if victim not in VICTIMS]:
-        raise SystemExit(f"--kill got {unknown[0]!r}; expected some of {', '.join(VICTIMS)}, separated by commas.")
+        raise SystemExit(
+            f"--kill got {unknown[0]!r}; expected some of {', '.join(VICTIMS)}, separated by"
+            " commas."
+        )
     if options.rounds < 3:
-        raise SystemExit(f"--rounds got {options.rounds}; expected 3 or more: the first and the last are not typical.")
+        raise SystemExit(
+            f"--rounds got {options.rounds}; expected 3 or more: the first and the last are not"
+            " typical."
+        )
     return victims
 
 

@@ -1,10 +1,12 @@
-"""All that only a GPU can show, within eight minutes: equality, bits, memory, recorded steps, aggregation, speed.
+"""All that only a GPU can show, within eight minutes: equality, bits, memory, recorded steps,
+aggregation, speed.
 
     python -m benchmarks.gpu_check          on a machine with a CUDA device
-    python -m benchmarks.gpu_check --dry    the same checks on the CPU: that they run, and that equals are equal
+    python -m benchmarks.gpu_check --dry    the same checks on the CPU: do they run?
 
-Each line is one check: what was measured, and whether it is as promised in docs/performance.md. The exit code is 0 if
-all are. A check that would begin after --seconds is said to be left out, and counts as not passed.
+Each line is one check: what was measured, and whether it is as promised in docs/performance.md. The
+exit code is 0 if all are. A check that would begin after --seconds is said to be left out, and
+counts as not passed.
 """
 
 import argparse
@@ -40,24 +42,43 @@ from fedshelf.simulations.engines.batched.training import StackedTraining
 from fedshelf.simulations.federation import federation
 from fedshelf.simulations.federation.federation import Federation
 
-TOLERANCE = 1e-3  # of ||a - b|| / ||b||: float32 added in another order by another device, over some dozen steps
+# of ||a - b|| / ||b||: float32 added in another order by another device, over some dozen steps
+TOLERANCE = 1e-3
 MIB = 2**20
 
-# What trains: every optimizer, schedule, loss, kind of layer and strategy that takes a way of its own on a GPU.
+# What trains: every optimizer, schedule, loss, kind of layer and strategy that takes a way of its
+# own on a GPU.
 PATHS: Mapping[str, Mapping[str, Any]] = {
     "sgd": {},
     "sgd along a cosine": {"train.schedule": "cosine", "train.backbone_lr": 0.5},
     "adam": {"train.optimizer": "adam", "train.lr": 0.001, "train.schedule": "cosine"},
     "adamw, decay": {"train.optimizer": "adamw", "train.lr": 0.001, "train.weight_decay": 0.1},
-    "augmented": {"data.trivial_augment": True, "data.erasing": 0.3, "data.mixup": 0.3, "data.crop": 2},
+    "augmented": {
+        "data.trivial_augment": True,
+        "data.erasing": 0.3,
+        "data.mixup": 0.3,
+        "data.crop": 2,
+    },
     "dropout, squared loss": {"model.dropout": 0.3, "train.loss": "squared"},
     "scaffold": {"strategy.name": "scaffold"},
     "feddyn": {"strategy.name": "feddyn"},
-    "fedprox, clipped": {"strategy.name": "fedprox", "strategy.mu": 0.1, "train.clip_norm": 1.0, "train.l1": 1e-4},
-    "shares taken out, smoothed": {"strategy.absent_classes": "weigh", "train.label_smoothing": 0.1},
+    "fedprox, clipped": {
+        "strategy.name": "fedprox",
+        "strategy.mu": 0.1,
+        "train.clip_norm": 1.0,
+        "train.l1": 1e-4,
+    },
+    "shares taken out, smoothed": {
+        "strategy.absent_classes": "weigh",
+        "train.label_smoothing": 0.1,
+    },
     "compressed": {"messages.compression": "int8"},
     "a residual network": {"model.name": "resnet18", "model.norm": "group", "train.lr": 0.003},
-    "depthwise convolutions": {"model.name": "mobilenet_v3_small", "model.norm": "group", "train.lr": 0.003},
+    "depthwise convolutions": {
+        "model.name": "mobilenet_v3_small",
+        "model.norm": "group",
+        "train.lr": 0.003,
+    },
 }
 ROBUST = ("median", "trimmed-mean", "krum", "multi-krum")
 
@@ -76,8 +97,9 @@ class Bench:
     def dealt(self, **changed: Any) -> tuple[InitialState, Federation]:
         """Four stores of `shelf`, the smallest of a single image, and what they start from."""
         usual = {
-            "data.dataset": "shelf", "data.stores": 4, "data.partition": "iid", "data.image_size": 32,
-            "model.name": "niid-cnn", "train.epochs": 1, "train.batch_size": 8, "train.lr": 0.01, "run.rounds": 3,
+            "data.dataset": "shelf", "data.stores": 4, "data.partition": "iid",
+            "data.image_size": 32, "model.name": "niid-cnn", "train.epochs": 1,
+            "train.batch_size": 8, "train.lr": 0.01, "run.rounds": 3,
             "run.device": str(self.device),
         }  # fmt: skip
         config = resolve(usual | {key.replace("__", "."): value for key, value in changed.items()})
@@ -85,7 +107,9 @@ class Bench:
         dealt = federation.build(config, image_size=config.data.image_size, channels=3)
         size = 9 if self.small else 90
         stores = {
-            name: dataclasses.replace(store, train=store.train.select(torch.arange(size * place + 1)))
+            name: dataclasses.replace(
+                store, train=store.train.select(torch.arange(size * place + 1))
+            )
             for place, (name, store) in enumerate(dealt.stores.items())
         }
         dealt = dataclasses.replace(dealt, stores=stores)
@@ -101,7 +125,9 @@ Check = Callable[[Bench], tuple[bool, str]]
 
 
 def paths_equal(bench: Bench) -> Iterator[tuple[str, bool, str]]:
-    """Many stores at once on the device, and one after another on it, against each store alone on the CPU."""
+    """Many stores at once on the device, and one after another on it, against each store alone on
+    the CPU.
+    """
     for name, changed in PATHS.items():
         if bench.small and changed.get("model.name"):
             continue  # minutes on a CPU
@@ -110,7 +136,11 @@ def paths_equal(bench: Bench) -> Iterator[tuple[str, bool, str]]:
         at_once = together(start, dealt, bench)
         one_by_one = alone(start, dealt, bench.device, bench)
         apart = max(distance(at_once, reference), distance(one_by_one, reference))
-        yield f"equality: {name}", apart < TOLERANCE, f"{apart:.1e} apart at most, {TOLERANCE:g} allowed"
+        yield (
+            f"equality: {name}",
+            apart < TOLERANCE,
+            f"{apart:.1e} apart at most, {TOLERANCE:g} allowed",
+        )
 
 
 def same_bits(bench: Bench) -> tuple[bool, str]:
@@ -125,7 +155,9 @@ def same_bits(bench: Bench) -> tuple[bool, str]:
 
 
 def plans_of_memory(bench: Bench) -> tuple[bool, str]:
-    """The plan is the same when made twice, and a step of as many stores as planned fits, without much to spare."""
+    """The plan is the same when made twice, and a step of as many stores as planned fits, without
+    much to spare.
+    """
     start, _ = bench.dealt()
     network = Network(start.plan.spec, bench.device)
     first, second = (stores_that_fit(network, 32) for _ in range(2))
@@ -137,14 +169,18 @@ def plans_of_memory(bench: Bench) -> tuple[bool, str]:
     StackedTraining(network, start.plan.config, count, mixed=False)
     used = torch.cuda.max_memory_allocated(bench.device)
     good = abs(first - second) <= 0.02 * first and used < free
-    return good, f"{first} stores, then {second}; weights of {count} take {used / free:.0%} of what is free"
+    return (
+        good,
+        f"{first} stores, then {second}; weights of {count} take {used / free:.0%} of what is free",
+    )
 
 
 def steps_recorded(bench: Bench) -> tuple[bool, str]:
     """Steps are recorded once, whatever becomes of the rate, and recorded ones are quicker."""
     start, dealt = bench.dealt(**{"train.schedule": "cosine", "train.epochs": 8, "run.rounds": 6})
     engine = BatchedEngine(dealt, start, bench.states(), [bench.device])
-    counts, seconds = [], []
+    counts = []
+    seconds = []
     for number in range(1, 6):
         began = time.perf_counter()
         list(engine.train(TrainOrder(start.plan, number, start.params), list(dealt.stores)))
@@ -153,21 +189,31 @@ def steps_recorded(bench: Bench) -> tuple[bool, str]:
         counts.append(len(training._graphs) if training else 0)
     engine.close()
     good = counts[-1] == counts[-2] and (bench.device.type != "cuda" or counts[-1] > 0)
-    return good, f"{counts} steps recorded after each round; round 5 takes {seconds[-1] / seconds[0]:.2f} of round 1"
+    return (
+        good,
+        (
+            f"{counts} steps recorded after each round; round 5 takes"
+            f" {seconds[-1] / seconds[0]:.2f} of round 1"
+        ),
+    )
 
 
 def robust_means(bench: Bench) -> Iterator[tuple[str, bool, str]]:
-    """Robust strategies combine on the device what they combine on the CPU, and how long it takes there."""
+    """Robust strategies combine on the device what they combine on the CPU, and how long it takes
+    there.
+    """
     draws = torch.Generator().manual_seed(1)
     size = 2_000_000 if bench.small else 11_000_000
     vectors = [torch.randn(size, generator=draws) for _ in range(10)]
     layout = Layout((), (), size, size)
     for name in ROBUST:
         strategy = strategies.build(resolve({"strategy.name": name}).strategy, layout)
-        found, seconds = [], []
+        found = []
+        seconds = []
         for device in (torch.device("cpu"), bench.device):
             updates = [
-                Update(f"store-{number}", 1, vector.to(device), 100, 0.0, 0.0) for number, vector in enumerate(vectors)
+                Update(f"store-{number}", 1, vector.to(device), 100, 0.0, 0.0)
+                for number, vector in enumerate(vectors)
             ]
             synchronise(device)
             began = time.perf_counter()
@@ -190,7 +236,10 @@ def judged(bench: Bench) -> tuple[bool, str]:
         for device in (torch.device("cpu"), bench.device)
     ]
     moved = int(abs(found[0].confusion - found[1].confusion).sum()) // 2
-    return moved <= len(dealt.test) // 500, f"{moved} of {len(dealt.test)} images taken for another class"
+    return (
+        moved <= len(dealt.test) // 500,
+        f"{moved} of {len(dealt.test)} images taken for another class",
+    )
 
 
 def float32_is_exact(bench: Bench) -> tuple[bool, str]:
@@ -198,7 +247,8 @@ def float32_is_exact(bench: Bench) -> tuple[bool, str]:
     compute_exactly(bench.device)
     draws = torch.Generator().manual_seed(2)
     left, right = (torch.randn(512, 512, generator=draws) for _ in range(2))
-    images, kernels = torch.randn(8, 64, 32, 32, generator=draws), torch.randn(64, 64, 3, 3, generator=draws)
+    images = torch.randn(8, 64, 32, 32, generator=draws)
+    kernels = torch.randn(64, 64, 3, 3, generator=draws)
     product = (left.to(bench.device) @ right.to(bench.device)).cpu()
     folded = torch.conv2d(images.to(bench.device), kernels.to(bench.device)).cpu()
     apart = max(
@@ -209,9 +259,13 @@ def float32_is_exact(bench: Bench) -> tuple[bool, str]:
 
 
 def channels_last(bench: Bench) -> tuple[bool, str]:
-    """Measure what converting the weights of convolutions beforehand would save: cuDNN converts them at each call."""
+    """Measure what converting the weights of convolutions beforehand would save: cuDNN converts
+    them at each call.
+    """
     draws = torch.Generator().manual_seed(3)
-    images = torch.randn(64, 64, 32, 32, generator=draws).to(bench.device, memory_format=torch.channels_last)
+    images = torch.randn(64, 64, 32, 32, generator=draws).to(
+        bench.device, memory_format=torch.channels_last
+    )
     kernels = torch.randn(64, 64, 3, 3, generator=draws).to(bench.device)
     seconds = []
     for form in (torch.contiguous_format, torch.channels_last):
@@ -237,7 +291,9 @@ def too_little_memory(bench: Bench) -> tuple[bool, str]:
     torch.cuda.empty_cache()
     held = torch.cuda.memory_reserved(bench.device)
     try:
-        torch.cuda.set_per_process_memory_fraction(min(1.0, (held + 192 * MIB) / total), bench.device)
+        torch.cuda.set_per_process_memory_fraction(
+            min(1.0, (held + 192 * MIB) / total), bench.device
+        )
         in_pieces = together(start, dealt, bench)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, bench.device)
@@ -246,7 +302,9 @@ def too_little_memory(bench: Bench) -> tuple[bool, str]:
 
 
 def speed(bench: Bench) -> Iterator[tuple[str, bool, str]]:
-    """W3, pfl-research's benchmark, cut to fewer rounds, beside a bare PyTorch loop in the same run."""
+    """W3, pfl-research's benchmark, cut to fewer rounds, beside a bare PyTorch loop in the same
+    run.
+    """
     rounds, stores, images = (2, 20, 1000) if bench.small else (150, 1000, 50_000)
     work = dataclasses.replace(WORKS["w3"], device=str(bench.device), rounds=rounds, stores=stores)
     work = dataclasses.replace(work, cohort=min(work.cohort, work.stores))
@@ -262,7 +320,9 @@ def speed(bench: Bench) -> Iterator[tuple[str, bool, str]]:
             yield f"speed: W3 beside {name}", True, f"{ours:,.0f} images/s, {told}"
 
 
-def alone(start: InitialState, dealt: Federation, device: torch.device, bench: Bench) -> dict[str, Tensor]:
+def alone(
+    start: InitialState, dealt: Federation, device: torch.device, bench: Bench
+) -> dict[str, Tensor]:
     """Each store's weights after two rounds by itself on `device`: float32 [P], on the CPU."""
     trainer = Trainer(device, StateStore(bench.states()))
     return {
@@ -277,7 +337,11 @@ def together(start: InitialState, dealt: Federation, bench: Bench) -> dict[str, 
     engine = BatchedEngine(dealt, start, bench.states(), [bench.device])
     try:
         answers = [list(engine.train(order, list(dealt.stores))) for order in orders(start)][-1]
-        return {answer.store: answer.params.cpu().clone() for answer in answers if isinstance(answer, Update)}
+        return {
+            answer.store: answer.params.cpu().clone()
+            for answer in answers
+            if isinstance(answer, Update)
+        }
     finally:
         engine.close()
 
@@ -329,20 +393,28 @@ def checks(bench: Bench) -> Iterator[tuple[str, bool, str]]:
 
 def main() -> None:
     """Run the checks and end with 1 if one of them failed or was left out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dry", action="store_true", help="on the CPU, with less work")
-    parser.add_argument("--seconds", type=float, default=480.0, help="after which no further check begins")
+    parser.add_argument(
+        "--seconds", type=float, default=480.0, help="after which no further check begins"
+    )
     options = parser.parse_args()
     if not options.dry and not torch.cuda.is_available():
         raise SystemExit("No CUDA device is on this machine; --dry runs the checks on the CPU.")
-    console, began = Console(), time.perf_counter()
+    console = Console()
+    began = time.perf_counter()
     console.print("; ".join(machine().values()), highlight=False)
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(torch.device("cpu" if options.dry else "cuda"), options.dry, Path(folder))
         for name, good, told in checks(bench):
             failed += not good
-            line = f"{'ok    ' if good else 'FAILED'} {time.perf_counter() - began:5.0f} s  {name}: {told}"
+            line = (
+                f"{'ok    ' if good else 'FAILED'} {time.perf_counter() - began:5.0f} s  {name}:"
+                f" {told}"
+            )
             console.print(line, highlight=False, soft_wrap=True)
             if time.perf_counter() - began > options.seconds:
                 failed += 1

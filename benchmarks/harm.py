@@ -1,4 +1,6 @@
-"""One run of simulated stores, one of which may do harm: its labels are wrong, or its updates are."""
+"""One run of simulated stores, one of which may do harm: its labels are wrong, or its updates
+are.
+"""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +15,14 @@ from torch import Tensor
 from fedshelf.common.config import resolve
 from fedshelf.common.errors import StoresError
 from fedshelf.common.images.types import Images, StoreData
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Failure,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.common.seeding import derive, rng
 from fedshelf.server.results.run_status import RunActivity
 from fedshelf.server.runtime import Runtime
@@ -30,21 +39,28 @@ from fedshelf.simulations.federation.federation import Federation
 CPU = torch.device("cpu")
 
 
-MISLABELLING, SPOILING = ("exchanged", "shifted"), ("flipped", "scaled", "noise")
+MISLABELLING = ("exchanged", "shifted")
+SPOILING = ("flipped", "scaled", "noise")
 
 
 def wrong_labels(harm: str, labels: Tensor, own: Tensor, classes: int) -> Tensor:
-    """Labels (int64 [M]) of a store with labels `own` [N]: its two most frequent exchanged, or all shifted by one."""
+    """Labels (int64 [M]) of a store with labels `own` [N]: its two most frequent exchanged, or all
+    shifted by one.
+    """
     if harm == "shifted":
         return (labels + 1) % classes
-    first, second = torch.bincount(own, minlength=2).argsort(descending=True, stable=True)[:2].tolist()
+    first, second = (
+        torch.bincount(own, minlength=2).argsort(descending=True, stable=True)[:2].tolist()
+    )
     wrong = labels.clone()
     wrong[labels == first], wrong[labels == second] = second, first
     return wrong
 
 
 def spoiled(harm: str, change: Tensor, seed: int) -> Tensor:
-    """What a store answers with (float32 [P]) in place of what training changed; noise of that norm."""
+    """What a store answers with (float32 [P]) in place of what training changed; noise of that
+    norm.
+    """
     if harm != "noise":
         return change * {"flipped": -1, "scaled": 10}[harm]
     random = torch.randn(len(change), generator=torch.Generator().manual_seed(seed))
@@ -75,7 +91,9 @@ class Harmful:
     def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
         self.engine.expect(order, stores)
 
-    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
+    def evaluate(
+        self, order: EvaluateOrder, stores: Sequence[str]
+    ) -> Iterator[Evaluation | Failure]:
         return iter(self.engine.evaluate(order, stores))
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
@@ -86,12 +104,16 @@ class Harmful:
                 yield answer
 
     def _spoiled(self, order: TrainOrder, update: Update) -> Update:
-        change = spoiled(self.harm, update.params - order.params, derive(self.seed, "harm", order.round))
+        change = spoiled(
+            self.harm, update.params - order.params, derive(self.seed, "harm", order.round)
+        )
         return replace(update, params=order.params + change)
 
 
 def mislabelled(stores: Federation, bad: str, harm: str) -> Federation:
-    """The same stores, of which one has wrong labels and counts its images by them, as a real one would."""
+    """The same stores, of which one has wrong labels and counts its images by them, as a real one
+    would.
+    """
     good = stores.stores[bad]
     labels = wrong_labels(harm, good.train.labels, good.train.targets(), len(stores.classes))
     train = Images(good.train.pixels, labels, good.train.rows)
@@ -115,24 +137,35 @@ class Silent:
 def play(settings: Mapping[str, Any], harm: str) -> dict[str, Any]:
     """A run that ends when its bad store is told, or after its rounds.
 
-    Returns bad (name or None), told (store -> round in which it was suspected for long enough to tell a person, or
-    was set aside), why (store -> sentence) and rounds (how many were played).
+    Returns bad (name or None), told (store -> round in which it was suspected for long enough to
+    tell a person, or was set aside), why (store -> sentence) and rounds (how many were played).
     """
     torch.set_num_threads(1)
-    config = resolve(dict(settings), {"run.device": "cpu", "run.workers": 1, "screening.detect": "on"})
+    config = resolve(
+        dict(settings), {"run.device": "cpu", "run.workers": 1, "screening.detect": "on"}
+    )
     source = datasets.find(config.data)
     config = settle(config, source.native_size, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
-    bad = None if harm == "honest" else str(rng(config.run.seed, "bad").choice(sorted(stores.stores)))
+    bad = (
+        None if harm == "honest" else str(rng(config.run.seed, "bad").choice(sorted(stores.stores)))
+    )
     if bad is not None and harm in MISLABELLING:
         stores = mislabelled(stores, bad, harm)
     start = prepare(config, stores.classes, source.channels).identified("run")
-    with tempfile.TemporaryDirectory() as folder, closing(engines.find("sequential")(stores, start, Path(folder))) as e:
-        runtime = Harmful(e, bad, harm, config.run.seed) if bad is not None and harm in SPOILING else e
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(engines.find("sequential")(stores, start, Path(folder))) as e,
+    ):
+        runtime = (
+            Harmful(e, bad, harm, config.run.seed) if bad is not None and harm in SPOILING else e
+        )
         return {"bad": bad} | _told(start, stores, runtime, bad)
 
 
-def _told(start: InitialState, stores: Federation, runtime: Runtime, bad: str | None) -> dict[str, Any]:
+def _told(
+    start: InitialState, stores: Federation, runtime: Runtime, bad: str | None
+) -> dict[str, Any]:
     """Play rounds until `bad` is told."""
     assert stores.test is not None
     gate = Gate(sample=sample_of(ServerEvaluator(start.plan, stores.test, CPU), start.plan.config))
@@ -146,7 +179,9 @@ def _told(start: InitialState, stores: Federation, runtime: Runtime, bad: str | 
         except StoresError:  # the model is ruined: nobody's training comes to anything
             break
         state = replace(state, record=record)
-        for store, sentence in (record["standing"]["set_aside"] | record["standing"]["suspects"]).items():
+        for store, sentence in (
+            record["standing"]["set_aside"] | record["standing"]["suspects"]
+        ).items():
             told.setdefault(store, state.round)
             why.setdefault(store, sentence)
     return {"told": told, "why": why, "rounds": state.round}

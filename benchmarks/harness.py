@@ -1,7 +1,8 @@
-"""What all benchmarks share: run a command and measure it, alternate contestants, print medians and ratios.
+"""What all benchmarks share: run a command and measure it, alternate contestants, print medians and
+ratios.
 
-A contestant does the work once and returns a sample: {column: number}. `alternate` calls them in turn, so that
-whatever else the machine does hits all of them alike; ratios are taken within a turn.
+A contestant does the work once and returns a sample: {column: number}. `alternate` calls them in
+turn, so that whatever else the machine does hits all of them alike; ratios are taken within a turn.
 """
 
 import argparse
@@ -28,8 +29,10 @@ from benchmarks.processes import SHARE, Tree
 Sample = Mapping[str, float | None]
 Contestant = Callable[[], Sample]
 Samples = Mapping[str, Sequence[Sample]]
-ROUND_1 = b'{"round": 1,'  # how a history's line of the first round begins: ours, and what rivals print
-TAG = "BENCHMARK_TAG"  # environment variable by which a measured process and its descendants are found
+# how a history's line of the first round begins: ours, and what rivals print
+ROUND_1 = b'{"round": 1,'
+# environment variable by which a measured process and its descendants are found
+TAG = "BENCHMARK_TAG"
 POLL = 0.02  # seconds between looks
 
 
@@ -41,10 +44,11 @@ class BenchmarkError(Exception):
 class Measured:
     """One run of a command.
 
-    wall:        seconds from the start of the process to its end
+    wall: seconds from the start of the process to its end
     first_round: seconds until the history had the line of round 1; None if it never had one
-    peak_bytes:  most memory at one time: proportional set size of all its processes; 0 where there is no /proc
-    output:      what it wrote to standard output
+    peak_bytes: most memory at one time: proportional set size of all its processes; 0 where there
+        is no /proc
+    output: what it wrote to standard output
     """
 
     wall: float
@@ -55,7 +59,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: the median of a sample's `key`, in units of `unit`; `ratio`: ours to theirs beside it."""
+    """A column of a table: the median of a sample's `key`, in units of `unit`; `ratio`: ours to
+    theirs beside it.
+    """
 
     key: str
     title: str
@@ -82,12 +88,13 @@ def measure(
     """
     tag = uuid.uuid4().hex
     with tempfile.TemporaryDirectory() as folder:
-        out, err = Path(folder) / "out", Path(folder) / "err"
+        out = Path(folder) / "out"
+        err = Path(folder) / "err"
         with out.open("wb") as stdout, err.open("wb") as stderr:
             began = time.perf_counter()
             process = subprocess.Popen(
-                list(map(str, command)), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, cwd=cwd,
-                env=os.environ | dict(env or {}) | {TAG: tag}, start_new_session=True,
+                list(map(str, command)), stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
+                cwd=cwd, env=os.environ | dict(env or {}) | {TAG: tag}, start_new_session=True,
             )  # fmt: skip
             watch = _Watch(Tree(f"{TAG}={tag}", process.pid), history or out, began, limit)
             watch.start()
@@ -97,7 +104,8 @@ def measure(
             finally:
                 watch.finish()
         if code:
-            said, how = err.read_text(errors="replace")[-3000:], f"ended with code {code}"
+            said = err.read_text(errors="replace")[-3000:]
+            how = f"ended with code {code}"
             how = f"had not ended after {limit:g} s" if watch.late else how
             raise BenchmarkError(f"{' '.join(map(str, command))} {how}:\n{said}")
         return Measured(wall, watch.first_round, watch.peak, out.read_text(errors="replace"))
@@ -108,8 +116,12 @@ class _Watch(threading.Thread):
 
     def __init__(self, tree: Tree, history: Path, began: float, limit: float) -> None:
         super().__init__(daemon=True)
-        self._end, self.late = began + limit, False
-        self._tree, self._history, self._began, self._ended = tree, history, began, threading.Event()
+        self._end = began + limit
+        self.late = False
+        self._tree = tree
+        self._history = history
+        self._began = began
+        self._ended = threading.Event()
         self.first_round: float | None = None
         self.peak = 0
 
@@ -128,7 +140,8 @@ class _Watch(threading.Thread):
     def finish(self) -> None:
         self._ended.set()
         self.join()
-        self._look()  # a short run may have ended between two looks; what it left behind is still there
+        # a short run may have ended between two looks; what it left behind is still there
+        self._look()
         self.peak = max(self.peak, self._tree.memory())
         self._tree.end()
 
@@ -152,7 +165,9 @@ def alternate(contestants: Mapping[str, Contestant], times: int) -> dict[str, li
 
 
 def table(title: str, samples: Samples, columns: Sequence[Column], ours: str = "ours") -> None:
-    """Print a row per contestant: median (least to most), and the ratio of `ours` to it where a column asks for it."""
+    """Print a row per contestant: median (least to most), and the ratio of `ours` to it where a
+    column asks for it.
+    """
     shown = Table(title=title, title_justify="left")
     shown.add_column("")
     for column in columns:
@@ -164,7 +179,10 @@ def table(title: str, samples: Samples, columns: Sequence[Column], ours: str = "
         shown.add_row(name, *cells)
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(shown)
-    console.print("median (least to most); ratio: ours divided by this row's, median over turns", highlight=False)
+    console.print(
+        "median (least to most); ratio: ours divided by this row's, median over turns",
+        highlight=False,
+    )
     console.print(" · ".join(machine().values()), highlight=False)
 
 
@@ -174,7 +192,9 @@ def values(samples: Sequence[Sample], key: str) -> list[float]:
 
 
 def ratio(ours: Sequence[Sample], theirs: Sequence[Sample], key: str) -> float | None:
-    """Median over turns of ours divided by theirs in the same turn; None if they have no turn in common."""
+    """Median over turns of ours divided by theirs in the same turn; None if they have no turn in
+    common.
+    """
     pairs = [(a.get(key), b.get(key)) for a, b in zip(ours, theirs, strict=False)]
     found = [a / b for a, b in pairs if a is not None and b]
     return statistics.median(found) if found else None
@@ -193,16 +213,25 @@ def _cells(samples: Sequence[Sample], ours: Sequence[Sample], column: Column) ->
 
 def parser(description: str | None, times: int = 3) -> argparse.ArgumentParser:
     """A command line with what every benchmark takes: how often, and where the raw results go."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     made.add_argument("--times", type=int, default=times, help=f"turns; default {times}")
     made.add_argument("--json", type=Path, metavar="FILE", help="write the raw results there, too")
     return made
 
 
 def write(path: Path | None, name: str, settings: Mapping[str, Any], samples: Samples) -> None:
-    """The raw results as JSON: benchmark, machine (with versions and date), settings, samples by contestant."""
+    """The raw results as JSON: benchmark, machine (with versions and date), settings, samples by
+    contestant.
+    """
     if path is None:
         return
-    report = {"benchmark": name, "machine": machine(), "settings": dict(settings), "samples": samples}
+    report = {
+        "benchmark": name,
+        "machine": machine(),
+        "settings": dict(settings),
+        "samples": samples,
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -1,6 +1,8 @@
-"""One light store's connection to a server: Flower's Fleet API over TLS, and counts of what it cost.
+"""One light store's connection to a server: Flower's Fleet API over TLS, and counts of what it
+cost.
 
-It is HTTP/1.1 by hand, as a general client would take more of the processor than the server that is measured.
+It is HTTP/1.1 by hand, as a general client would take more of the processor than the server that is
+measured.
 """
 
 import asyncio
@@ -45,7 +47,12 @@ class Report:
 
     def write(self, path: Path) -> None:
         cpu = time.process_time()
-        told = {"requests": self.requests, "failures": self.failures, "idle": self.idle, "joined": self.joined}
+        told = {
+            "requests": self.requests,
+            "failures": self.failures,
+            "idle": self.idle,
+            "joined": self.joined,
+        }
         path.write_text(json.dumps({**told, "cpu": cpu}), encoding="utf-8")
 
 
@@ -55,11 +62,17 @@ class Connection:
     is_held: the server keeps polls until there is a message, as its last answer says
     """
 
-    def __init__(self, server: str, tls: ssl.SSLContext, key: EllipticCurvePrivateKey, report: Report) -> None:
+    def __init__(
+        self, server: str, tls: ssl.SSLContext, key: EllipticCurvePrivateKey, report: Report
+    ) -> None:
         self._host, _, port = server.rpartition(":")
-        self._port, self._tls, self._key, self._report = int(port), tls, key, report
+        self._port = int(port)
+        self._tls = tls
+        self._key = key
+        self._report = report
         self.public_key = public_key_to_bytes(key.public_key())
-        self._signed, self._headers = -SIGNED_FOR, b""
+        self._signed = -SIGNED_FOR
+        self._headers = b""
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._process = process_words(secrets.token_hex(16), HEARTBEAT_SECONDS / 2)
         self.is_held = False
@@ -91,7 +104,9 @@ class Connection:
         head = f"POST /v1/fleet/{name} HTTP/1.1\r\nContent-Length: {len(body)}\r\n".encode()
         writer.write(head + self._identity() + body)
         await writer.drain()
-        status, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
+        status, *lines = (
+            (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower().split("\r\n")
+        )
         headers = dict(line.split(": ", 1) for line in lines if line)
         content = await reader.readexactly(int(headers.get("content-length", "0")))
         self.is_held = HELD_HEADER in headers
@@ -110,8 +125,12 @@ class Connection:
                 FLEET_HTTP_PUBLIC_KEY_HEADER: b64encode(self.public_key).decode(),
                 TIMESTAMP_HEADER: moment,
                 PROCESS_HEADER: self._process,
-                FLEET_HTTP_SIGNATURE_HEADER: b64encode(sign_message(self._key, moment.encode())).decode(),
+                FLEET_HTTP_SIGNATURE_HEADER: (
+                    b64encode(sign_message(self._key, moment.encode())).decode()
+                ),
             }
-            self._headers = "".join(f"{name}: {value}\r\n" for name, value in fields.items()).encode() + b"\r\n"
+            self._headers = (
+                "".join(f"{name}: {value}\r\n" for name, value in fields.items()).encode() + b"\r\n"
+            )
             self._signed = time.monotonic()
         return self._headers

@@ -1,11 +1,13 @@
-"""Many light stores in one process: they speak Flower's Fleet API over TLS as `flower-client` does, and do not train.
+"""Many light stores in one process: they speak Flower's Fleet API over TLS as `flower-client` does,
+and do not train.
 
     python -m benchmarks.light_stores KITS NAMES REPORT
 
-KITS is a folder of kits with keys; NAMES a file with a store's name a line, to which lines may be added. Each store has
-one connection, polls and beats as a real one, takes orders in pieces, and answers at once: with the model that it was
-sent and the same little noise as every other store. There is no PyTorch here. When it is terminated it writes to REPORT
-how many requests of each kind it sent, how long polls took that brought nothing, and its own processor seconds.
+KITS is a folder of kits with keys; NAMES a file with a store's name a line, to which lines may be
+added. Each store has one connection, polls and beats as a real one, takes orders in pieces, and
+answers at once: with the model that it was sent and the same little noise as every other store.
+There is no PyTorch here. When it is terminated it writes to REPORT how many requests of each kind
+it sent, how long polls took that brought nothing, and its own processor seconds.
 """
 
 import asyncio
@@ -40,12 +42,25 @@ from flwr.proto.run_pb2 import GetRunRequest, GetRunResponse
 
 from benchmarks.light_line import Connection, RefusedError, Report
 from fedshelf.client.connection.fleet import HEARTBEAT_SECONDS, UPLOAD_WAIT
-from fedshelf.client.connection.framing import MessageHeader, answer_to, heads, put_together, take_apart
-from fedshelf.client.session.poll_loop import FAIR, LONGEST_TURN, MAX_POLL_SECONDS, MIN_POLL_SECONDS, SOON
+from fedshelf.client.connection.framing import (
+    MessageHeader,
+    answer_to,
+    heads,
+    put_together,
+    take_apart,
+)
+from fedshelf.client.session.poll_loop import (
+    FAIR,
+    LONGEST_TURN,
+    MAX_POLL_SECONDS,
+    MIN_POLL_SECONDS,
+    SOON,
+)
 from fedshelf.common.protocol.kit import Kit
 from fedshelf.common.protocol.probe import HEADER, PROBE, presence
 
-CLASSES, IMAGES = 10, 100
+CLASSES = 10
+IMAGES = 100
 NOISE = 1e-3  # deviation of what an answer adds to each weight
 RETRY = 1.0  # seconds between two attempts at a server that does not answer
 JOINING = 16  # stores that shake hands at the same time
@@ -59,11 +74,15 @@ class WithdrawnError(Exception):
 class LightStore:
     """One store: it joins, polls as `client.session.poll_loop` does, and answers at once."""
 
-    def __init__(self, kit: Kit, tls: ssl.SSLContext, report: Report, joining: asyncio.Semaphore) -> None:
+    def __init__(
+        self, kit: Kit, tls: ssl.SSLContext, report: Report, joining: asyncio.Semaphore
+    ) -> None:
         assert kit.private_key is not None
         key = load_pem_private_key(kit.private_key.encode(), password=None)
         assert isinstance(key, EllipticCurvePrivateKey)
-        self._name, self._report, self._joining = kit.store, report, joining
+        self._name = kit.store
+        self._report = report
+        self._joining = joining
         self._line = Connection(kit.server, tls, key, report)
         self._node = Node()
         self._runs: set[int] = set()
@@ -81,7 +100,9 @@ class LightStore:
             await asyncio.sleep(RETRY * (1 + random.random()))
 
     async def _join(self) -> None:
-        request = fleet.ActivateNodeRequest(public_key=self._line.public_key, heartbeat_interval=HEARTBEAT_SECONDS)
+        request = fleet.ActivateNodeRequest(
+            public_key=self._line.public_key, heartbeat_interval=HEARTBEAT_SECONDS
+        )
         reply = await self._line.call("activate-node", request, fleet.ActivateNodeResponse)
         self._node = Node(node_id=reply.node_id)
 
@@ -90,11 +111,15 @@ class LightStore:
         while True:
             began = time.monotonic()
             if began - self._beaten > HEARTBEAT_SECONDS / 2:
-                beat = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT_SECONDS)
+                beat = SendNodeHeartbeatRequest(
+                    node=self._node, heartbeat_interval=HEARTBEAT_SECONDS
+                )
                 await self._line.call("send-node-heartbeat", beat, SendNodeHeartbeatResponse)
                 self._beaten = began = time.monotonic()
             reply = await self._line.call(
-                "pull-messages", fleet.PullMessagesRequest(node=self._node), fleet.PullMessagesResponse
+                "pull-messages",
+                fleet.PullMessagesRequest(node=self._node),
+                fleet.PullMessagesResponse,
             )
             took = time.monotonic() - began
             if not (found := heads(reply)):
@@ -102,7 +127,10 @@ class LightStore:
                 if self._line.is_held:
                     self._beaten = time.monotonic()
                     continue
-                pause = min(max(0.1 * (time.monotonic() - self._done), MIN_POLL_SECONDS, FAIR * took), MAX_POLL_SECONDS)
+                pause = min(
+                    max(0.1 * (time.monotonic() - self._done), MIN_POLL_SECONDS, FAIR * took),
+                    MAX_POLL_SECONDS,
+                )
                 await asyncio.sleep(pause)
                 continue
             self._turn = began - self._done
@@ -118,7 +146,9 @@ class LightStore:
 
     async def _answer(self, head: MessageHeader) -> None:
         objects = {piece: await self._pull(head.run_id, piece) for piece in head.pieces}
-        confirm = ConfirmMessageReceivedRequest(node=self._node, run_id=head.run_id, message_object_id=head.message_id)
+        confirm = ConfirmMessageReceivedRequest(
+            node=self._node, run_id=head.run_id, message_object_id=head.message_id
+        )
         await self._line.call("confirm-message-received", confirm, ConfirmMessageReceivedResponse)
         message = put_together(head, objects)
         if head.type != PROBE:
@@ -128,8 +158,8 @@ class LightStore:
         accepted = await self._line.call("push-messages", parcel.head, fleet.PushMessagesResponse)
         for piece in accepted.objects_to_push:
             part = PushObjectRequest(
-                node=self._node, run_id=head.run_id, object_id=piece, object_content=parcel.objects[piece],
-                session_id=accepted.session_id,
+                node=self._node, run_id=head.run_id, object_id=piece,
+                object_content=parcel.objects[piece], session_id=accepted.session_id,
             )  # fmt: skip
             await self._line.call("push-object", part, PushObjectResponse)
 
@@ -147,7 +177,11 @@ class LightStore:
         """Fetch what the server ships with a run, once, as a real store does."""
         if run_id in self._runs:
             return
-        run = (await self._line.call("get-run", GetRunRequest(node=self._node, run_id=run_id), GetRunResponse)).run
+        run = (
+            await self._line.call(
+                "get-run", GetRunRequest(node=self._node, run_id=run_id), GetRunResponse
+            )
+        ).run
         request = GetFabRequest(node=self._node, hash_str=run.fab_hash, run_id=run_id)
         await self._line.call("get-fab", request, GetFabResponse)
         self._runs.add(run_id)
@@ -161,14 +195,31 @@ def answer(store: str, message: Message) -> RecordDict:
     match order["kind"]:
         case "train":
             numbers = {"num_examples": CLASSES * IMAGES, "loss": 1.0, "seconds": 0.0, "steps": 1}
-            told |= {"kind": "update", "round": order["round"], "tensors": _moved(order["tensors"]), **numbers}
+            told |= {
+                "kind": "update",
+                "round": order["round"],
+                "tensors": _moved(order["tensors"]),
+                **numbers,
+            }
         case "evaluate":
             confusion = np.diag(np.full(CLASSES, IMAGES // CLASSES)).astype(np.int64)
-            told |= {"kind": "evaluation", "round": order["round"], "loss_sum": 1.0, "right": 0, "wrong": 0}
+            told |= {
+                "kind": "evaluation",
+                "round": order["round"],
+                "loss_sum": 1.0,
+                "right": 0,
+                "wrong": 0,
+            }
             told |= {"tensors": _blob("confusion", "I64", confusion)}
         case _:
             classes = [f"class-{label}" for label in range(CLASSES)]
-            told |= {"kind": "info", "validation": IMAGES, "test": IMAGES, "untold": 0, "version": version("fedshelf")}
+            told |= {
+                "kind": "info",
+                "validation": IMAGES,
+                "test": IMAGES,
+                "untold": 0,
+                "version": version("fedshelf"),
+            }
             told |= {"classes": classes, "counts": [IMAGES] * CLASSES}
     return RecordDict({HEADER: ConfigRecord(told)})
 
@@ -178,7 +229,9 @@ _MADE: dict[bytes, bytes] = {}
 
 def _moved(blob: object) -> bytes:
     """The order's parameters with noise, made once for all stores."""
-    assert isinstance(blob, bytes), "a light store takes models of up to 4 MiB, which travel within the header"
+    assert isinstance(blob, bytes), (
+        "a light store takes models of up to 4 MiB, which travel within the header"
+    )
     if blob not in _MADE:
         (length,) = struct.unpack("<Q", blob[:8])
         begin, end = json.loads(blob[8 : 8 + length])["params"]["data_offsets"]
@@ -191,13 +244,16 @@ def _moved(blob: object) -> bytes:
 
 def _blob(name: str, kind: str, array: np.ndarray) -> bytes:
     """One tensor in the safetensors format."""
-    about = json.dumps({name: {"dtype": kind, "shape": array.shape, "data_offsets": [0, array.nbytes]}}).encode()
+    about = json.dumps(
+        {name: {"dtype": kind, "shape": array.shape, "data_offsets": [0, array.nbytes]}}
+    ).encode()
     return struct.pack("<Q", len(about)) + about + array.tobytes()
 
 
 async def serve(kits: Path, names: Path, report: Report) -> None:
     """Let every store work whose name is in the file, until this process is terminated."""
-    ended, joining = asyncio.Event(), asyncio.Semaphore(JOINING)
+    ended = asyncio.Event()
+    joining = asyncio.Semaphore(JOINING)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     tasks: dict[str, asyncio.Task[None]] = {}
     tls: ssl.SSLContext | None = None

@@ -1,9 +1,11 @@
-"""What compressed updates cost in accuracy and save in bytes: every codec on the same stores, cohorts and seeds.
+"""What compressed updates cost in accuracy and save in bytes: every codec on the same stores,
+cohorts and seeds.
 
     python -m benchmarks.links ../shared/data/cifar10 --times 3
 
-The 62k-parameter CNN of NIID-Bench on 10 stores with labels by Dirichlet(0.5), all of them in every round. Turn N is
-seed N for all codecs, so that they share the split, the first model and the order of images.
+The 62k-parameter CNN of NIID-Bench on 10 stores with labels by Dirichlet(0.5), all of them in every
+round. Turn N is seed N for all codecs, so that they share the split, the first model and the order
+of images.
 """
 
 import itertools
@@ -31,7 +33,9 @@ COLUMNS = [
 ]
 
 
-def contestant(dataset: str, rounds: int, stores: int, codec: Mapping[str, object]) -> Callable[[], Sample]:
+def contestant(
+    dataset: str, rounds: int, stores: int, codec: Mapping[str, object]
+) -> Callable[[], Sample]:
     """Runs of this codec, each with the next seed."""
     seeds = itertools.count(1)
     return lambda: once(dataset, rounds, stores, codec, next(seeds))
@@ -42,9 +46,10 @@ def once(dataset: str, rounds: int, stores: int, codec: Mapping[str, object], se
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         settings = {
-            "data.dataset": dataset, "data.stores": stores, "data.partition": "dirichlet:0.5", "data.image_size": 32,
-            "data.crop": 4, "model.name": "niid-cnn", "train.lr": 0.01, "train.epochs": 2, "evaluation.stores": False,
-            "run.rounds": rounds, "run.out": out, "run.seed": seed, **codec,
+            "data.dataset": dataset, "data.stores": stores, "data.partition": "dirichlet:0.5",
+            "data.image_size": 32, "data.crop": 4, "model.name": "niid-cnn", "train.lr": 0.01,
+            "train.epochs": 2, "evaluation.stores": False, "run.rounds": rounds, "run.out": out,
+            "run.seed": seed, **codec,
         }  # fmt: skip
         flags = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         measure([Path(sys.executable).with_name("flower-simulation"), "run", *flags])
@@ -66,7 +71,8 @@ def main() -> None:
     options.add_argument("--stores", type=int, default=10)
     chosen = options.parse_args()
     contestants = {
-        name: contestant(chosen.dataset, chosen.rounds, chosen.stores, codec) for name, codec in CODECS.items()
+        name: contestant(chosen.dataset, chosen.rounds, chosen.stores, codec)
+        for name, codec in CODECS.items()
     }
     samples = alternate(contestants, chosen.times)
     table("Compressed updates", samples, COLUMNS, ours="none")

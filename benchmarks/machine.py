@@ -1,4 +1,6 @@
-"""The machine that a figure comes from, in words: processor, cores, memory, system, versions, date."""
+"""The machine that a figure comes from, in words: processor, cores, memory, system, versions,
+date.
+"""
 
 import functools
 import os
@@ -44,7 +46,10 @@ def _gpus() -> str:
     """Asked of the driver's own command: importing torch here would take seconds."""
     try:
         answer = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=True
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return "no GPU"

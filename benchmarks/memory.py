@@ -1,9 +1,11 @@
-"""The server's memory with few and with many stores: the most that each of its processes held at one time.
+"""The server's memory with few and with many stores: the most that each of its processes held at
+one time.
 
     python -m benchmarks.memory --times 1
 
-A real server, with all its processes, and stores that answer without training (`benchmarks.crowd`), so that thirty of
-them fit on a machine. The model is ResNet-18 for ten classes, 11 million parameters: 43 MiB.
+A real server, with all its processes, and stores that answer without training (`benchmarks.crowd`),
+so that thirty of them fit on a machine. The model is ResNet-18 for ten classes, 11 million
+parameters: 43 MiB.
 """
 
 import os
@@ -22,7 +24,8 @@ from fedshelf.server.addresses import free_port
 
 MIB = 2**20
 POLL = 0.2  # seconds between two looks at the processes
-PARTS = {  # a word in the command line -> which of the server's processes it is; the first that fits
+# a word in the command line -> which of the server's processes it is; the first that fits
+PARTS = {
     "flower-superlink": "SuperLink",
     "flower-superexec": "SuperExec",
     "flwr-serverapp": "app",
@@ -33,21 +36,24 @@ PARTS = {  # a word in the command line -> which of the server's processes it is
 
 def peaks(stores: int, model: str, rounds: int, strategy: str) -> Sample:
     """Peak bytes by part of the server, and of all of them together."""
-    tag, port = uuid.uuid4().hex, free_port()
+    tag = uuid.uuid4().hex
+    port = free_port()
     env = {**os.environ, TAG: tag}
     with tempfile.TemporaryDirectory() as folder:
         server = [
-            Path(sys.executable).with_name("flower-server"), "start", "--insecure", "--host", "127.0.0.1",
-            "--port", port,
-            "--stores", stores, "--rounds", rounds, "--model", model, "--strategy", strategy, "--live-port", 0,
-            "--set", "data.image_size=32", "--out", Path(folder) / "run",
+            Path(sys.executable).with_name("flower-server"), "start", "--insecure", "--host",
+            "127.0.0.1", "--port", port, "--stores", stores, "--rounds", rounds, "--model", model,
+            "--strategy", strategy, "--live-port", 0, "--set", "data.image_size=32", "--out",
+            Path(folder) / "run",
         ]  # fmt: skip
         crowd = [sys.executable, "-m", "benchmarks.crowd", f"127.0.0.1:{port}", stores]
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen(
                 list(map(str, server)), env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
-            others = subprocess.Popen(list(map(str, crowd)), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            others = subprocess.Popen(
+                list(map(str, crowd)), stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
             tree = Tree(f"{TAG}={tag}", process.pid)
             try:
                 found = watched(process, tree)
@@ -94,8 +100,13 @@ def main() -> None:
     }
     samples = harness.alternate(turns, options.times)
     names = [*dict.fromkeys(PARTS.values()), "other", "all"]
-    columns = [Column(name, f"{name}, MiB", unit=MIB, ratio=name in ("app", "SuperLink", "all")) for name in names]
-    harness.table("Peak memory of the server", samples, columns, ours=f"{options.stores[-1]} stores")
+    columns = [
+        Column(name, f"{name}, MiB", unit=MIB, ratio=name in ("app", "SuperLink", "all"))
+        for name in names
+    ]
+    harness.table(
+        "Peak memory of the server", samples, columns, ours=f"{options.stores[-1]} stores"
+    )
     settings = {"model": options.model, "rounds": options.rounds, "strategy": options.strategy}
     harness.write(options.json, "memory", settings, samples)
 

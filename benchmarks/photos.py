@@ -1,10 +1,12 @@
-"""What photos cost: the first epoch, which decodes them, and later ones, against synthetic pixels of the same shape.
+"""What photos cost: the first epoch, which decodes them, and later ones, against synthetic pixels
+of the same shape.
 
     python -m benchmarks.photos ../shared/data/clothing --model resnet18 --image-size 64 --limit 500
-    python -m benchmarks.photos ../shared/data/clothing --enlarge 40        # as photos of 3000 x 4000 pixels
+    python -m benchmarks.photos ../shared/data/clothing --enlarge 40    # as photos of 3000 x 4000
 
-Both sides train through what a store trains through; the synthetic pixels lie in memory, those of the photos in the
-cache's memory-mapped file. "epoch" is the images per second of a later epoch; the aim is a ratio of 0.95 or more.
+Both sides train through what a store trains through; the synthetic pixels lie in memory, those of
+the photos in the cache's memory-mapped file. "epoch" is the images per second of a later epoch; the
+aim is a ratio of 0.95 or more.
 """
 
 import argparse
@@ -33,7 +35,9 @@ LARGE = (3000, 4000)  # pixels of a telephone's photo
 
 
 def enlarge(folder: Path, photos: int, into: Path) -> Path:
-    """So many photos of the folder, by file name, as large JPEG files with the noise of a camera."""
+    """So many photos of the folder, by file name, as large JPEG files with the noise of a
+    camera.
+    """
     found = sorted(scan(folder).photos, key=lambda photo: (photo.path.name, photo.name))
     for number, photo in zip(range(photos), found, strict=False):
         with Image.open(photo.path) as image:
@@ -50,8 +54,8 @@ class Store:
 
     def __init__(self, options: argparse.Namespace, classes: tuple[str, ...], folder: Path) -> None:
         settings = {
-            "data.image_size": options.image_size, "model.name": options.model, "data.crop": options.crop,
-            "train.lr": 0.001, "run.rounds": 10_000,
+            "data.image_size": options.image_size, "model.name": options.model,
+            "data.crop": options.crop, "train.lr": 0.001, "run.rounds": 10_000,
         }  # fmt: skip
         self._start = prepare(resolve(settings), classes, 3).identified("benchmark")
         self._trainer = Trainer(pick(options.device), StateStore(folder))
@@ -78,8 +82,8 @@ def compare(path: Path, options: argparse.Namespace, scratch: Path) -> None:
     _, _, again = opened(path, options)
     total = len(photos.pixels)
     print(
-        f"{total} photos: opened in {first:.2f} s ({1000 * first * cores() / total:.1f} ms a photo and core), "
-        f"opened again in {again:.3f} s"
+        f"{total} photos: opened in {first:.2f} s ({1000 * first * cores() / total:.1f} ms a photo"
+        f" and core), opened again in {again:.3f} s"
     )
     if options.limit:
         photos = photos.select(torch.arange(options.limit) % len(photos))
@@ -89,12 +93,17 @@ def compare(path: Path, options: argparse.Namespace, scratch: Path) -> None:
     store.epoch(synthetic)  # what is built once, on either side
     began = time.perf_counter()
     store.epoch(photos)
-    print(f"first epoch with decoding: {first + time.perf_counter() - began:.2f} s, {len(photos)} images")
+    print(
+        f"first epoch with decoding: {first + time.perf_counter() - began:.2f} s, {len(photos)}"
+        " images"
+    )
     sides = {"photos": lambda: store.epoch(photos), "synthetic": lambda: store.epoch(synthetic)}
     samples = alternate(sides, options.times)
     table("Later epochs", samples, [Column("epoch", "images/s", 1, ratio=True)], ours="photos")
     settings = {key: str(value) for key, value in vars(options).items()}
-    write(options.json, "photos", settings | {"first_seconds": first, "again_seconds": again}, samples)
+    write(
+        options.json, "photos", settings | {"first_seconds": first, "again_seconds": again}, samples
+    )
 
 
 def main() -> None:
@@ -103,17 +112,28 @@ def main() -> None:
     options.add_argument("folder", type=Path)
     options.add_argument("--model", default="resnet18")
     options.add_argument("--image-size", type=int, default=64, help="pixels; default 64")
-    options.add_argument("--crop", type=int, default=4, help="augmentation beside the mirror, pixels; default 4")
+    options.add_argument(
+        "--crop", type=int, default=4, help="augmentation beside the mirror, pixels; default 4"
+    )
     options.add_argument("--device", default="auto")
     options.add_argument(
-        "--limit", type=int, default=0, help="images an epoch, if need be repeated; 0: all of the training split"
+        "--limit",
+        type=int,
+        default=0,
+        help="images an epoch, if need be repeated; 0: all of the training split",
     )
-    options.add_argument("--enlarge", type=int, default=0, help="take so many, as photos of 3000 x 4000 pixels")
+    options.add_argument(
+        "--enlarge", type=int, default=0, help="take so many, as photos of 3000 x 4000 pixels"
+    )
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         os.environ["FEDSHELF_CACHE"] = str(scratch / "cache")
-        path = enlarge(chosen.folder, chosen.enlarge, scratch / "large") if chosen.enlarge else chosen.folder
+        path = (
+            enlarge(chosen.folder, chosen.enlarge, scratch / "large")
+            if chosen.enlarge
+            else chosen.folder
+        )
         compare(path, chosen, scratch / "states")
 
 

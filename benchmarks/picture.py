@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Grey and blue that stand out from white and from black alike; the ground stays transparent.
-TEXT, THEIRS, OURS = "#7d8590", "#8b949e", "#2f81f7"
+TEXT = "#7d8590"
+THEIRS = "#8b949e"
+OURS = "#2f81f7"
 KEY = "images_per_second"
 
 
@@ -29,7 +31,9 @@ def draw(results: list[dict[str, Any]], out: Path) -> None:
 
     rows = max(len(result["samples"]) for result in results)
     size = (4.8 * len(results), 1.1 + 0.42 * rows)
-    figure, panels = plt.subplots(1, len(results), figsize=size, squeeze=False, layout="constrained")
+    figure, panels = plt.subplots(
+        1, len(results), figsize=size, squeeze=False, layout="constrained"
+    )
     for axes, result in zip(panels[0], results, strict=True):
         _panel(axes, result)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -45,21 +49,44 @@ def _panel(axes: "Axes", result: dict[str, Any]) -> None:
     above = [max(speeds[name]) - median for name, median in zip(ranked, medians, strict=True)]
     colours = [OURS if name == "ours" else THEIRS for name in ranked]
     labels = ["Fedshelf" if name == "ours" else name for name in ranked]
-    axes.barh(labels, medians, color=colours, height=0.62, xerr=[below, above], error_kw={"ecolor": TEXT, "lw": 1})
+    axes.barh(
+        labels,
+        medians,
+        color=colours,
+        height=0.62,
+        xerr=[below, above],
+        error_kw={"ecolor": TEXT, "lw": 1},
+    )
     longest = max(median + more for median, more in zip(medians, above, strict=True))
     for place, (median, more) in enumerate(zip(medians, above, strict=True)):
-        axes.text(median + more + 0.02 * longest, place, f"{median:,.0f}", va="center", color=TEXT, fontsize=9)
+        axes.text(
+            median + more + 0.02 * longest,
+            place,
+            f"{median:,.0f}",
+            va="center",
+            color=TEXT,
+            fontsize=9,
+        )
     axes.set_xlim(0, 1.16 * longest)
     axes.set_xticks([])
     axes.tick_params(colors=TEXT, length=0, labelsize=9)
     axes.spines[:].set_visible(False)
     work = Work(**result["settings"])
-    axes.set_title(f"{result['benchmark'].upper()}: {work.model}, images/s", color=TEXT, fontsize=10, loc="left")
+    axes.set_title(
+        f"{result['benchmark'].upper()}: {work.model}, images/s",
+        color=TEXT,
+        fontsize=10,
+        loc="left",
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="+", type=Path, help="what --json of benchmarks.simulators wrote")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "results", nargs="+", type=Path, help="what --json of benchmarks.simulators wrote"
+    )
     parser.add_argument("--out", type=Path, default=Path("docs/performance.png"))
     options = parser.parse_args()
     draw([json.loads(path.read_text(encoding="utf-8")) for path in options.results], options.out)

@@ -1,7 +1,9 @@
-"""The processes of a measured command, found in /proc: what memory they hold, and how to end those left behind.
+"""The processes of a measured command, found in /proc: what memory they hold, and how to end those
+left behind.
 
-Descendants are found by parent, and by an environment variable set for the command, because daemons leave their
-parent. What was found once is remembered: a process may overwrite its environment when it gives itself a title.
+Descendants are found by parent, and by an environment variable set for the command, because daemons
+leave their parent. What was found once is remembered: a process may overwrite its environment when
+it gives itself a title.
 """
 
 import os
@@ -22,11 +24,14 @@ class Tree:
     """
 
     def __init__(self, tag: str, root: int) -> None:
-        self._tag, self._known = tag.encode(), {root: started(root)}
+        self._tag = tag.encode()
+        self._known = {root: started(root)}
 
     def alive(self) -> set[int]:
         """Ids of those that run now."""
-        mine = {pid for pid, start in self._known.items() if start is not None and started(pid) == start}
+        mine = {
+            pid for pid, start in self._known.items() if start is not None and started(pid) == start
+        }
         others = {int(entry.name) for entry in PROC.glob("[0-9]*")} - mine
         while found := {pid for pid in others if parent(pid) in mine}:
             mine |= found
@@ -36,11 +41,15 @@ class Tree:
         return mine
 
     def memory(self) -> int:
-        """Bytes of them all: proportional set size, in which a page that n processes share counts 1/n for each."""
+        """Bytes of them all: proportional set size, in which a page that n processes share counts
+        1/n for each.
+        """
         return sum(proportional(pid) for pid in self.alive())
 
     def cpu(self) -> float:
-        """Seconds of processor time that they have used, those included that have ended and been waited for."""
+        """Seconds of processor time that they have used, those included that have ended and been
+        waited for.
+        """
         return sum(ticks(pid) for pid in self.alive()) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> None:
@@ -67,13 +76,17 @@ def parent(pid: int) -> int:
 
 
 def started(pid: int) -> int | None:
-    """Ticks from the machine's start to the process's; None if it has ended, even if nobody has asked how."""
+    """Ticks from the machine's start to the process's; None if it has ended, even if nobody has
+    asked how.
+    """
     fields = _stat(pid)
     return int(fields[19]) if fields and fields[0] != b"Z" else None
 
 
 def ticks(pid: int) -> int:
-    """Clock ticks in which this process, and descendants of it that have ended, have run; 0 if it is gone."""
+    """Clock ticks in which this process, and descendants of it that have ended, have run; 0 if it
+    is gone.
+    """
     fields = _stat(pid)
     return sum(map(int, fields[11:15])) if fields else 0
 
@@ -87,7 +100,9 @@ def proportional(pid: int) -> int:
 
 
 def _stat(pid: int) -> list[bytes]:
-    """The fields of /proc/PID/stat from the third (state) on; the second is a name that may hold blanks."""
+    """The fields of /proc/PID/stat from the third (state) on; the second is a name that may hold
+    blanks.
+    """
     return read(pid, "stat").rpartition(b")")[2].split()
 
 

@@ -2,9 +2,10 @@
 
     python -m benchmarks.scale ../shared/data/cifar10 --rounds 20
 
-One data set is dealt to all of them, and the server's test set is judged in the last round only, so that what is left
-is the cost of stores and rounds. Start-up and files should hardly depend on the number of stores, and a round on the
-cohort alone: the lines below the table say what a round costs per store trained, which should not grow.
+One data set is dealt to all of them, and the server's test set is judged in the last round only, so
+that what is left is the cost of stores and rounds. Start-up and files should hardly depend on the
+number of stores, and a round on the cohort alone: the lines below the table say what a round costs
+per store trained, which should not grow.
 """
 
 import json
@@ -15,7 +16,8 @@ from pathlib import Path
 
 from benchmarks.harness import Column, Sample, alternate, measure, parser, table, values, write
 
-STORES, COHORTS = (100, 1000, 10_000), (10, 50, 100)
+STORES = (100, 1000, 10_000)
+COHORTS = (10, 50, 100)
 COLUMNS = [
     Column("startup", "start-up s", 2),
     Column("round", "round ms", 1, unit=1e-3),
@@ -33,12 +35,16 @@ def once(dataset: str, stores: int, cohort: int, rounds: int, holdout: float) ->
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         settings = {
-            "data.dataset": dataset, "data.stores": stores, "data.holdout": holdout, "data.image_size": 32,
-            "model.name": "niid-cnn", "cohort.fraction": cohort / stores, "evaluation.every": rounds,
-            "run.rounds": rounds, "run.out": out, "run.seed": 1,
+            "data.dataset": dataset, "data.stores": stores, "data.holdout": holdout,
+            "data.image_size": 32, "model.name": "niid-cnn", "cohort.fraction": cohort / stores,
+            "evaluation.every": rounds, "run.rounds": rounds, "run.out": out, "run.seed": 1,
         }  # fmt: skip
         flags = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-        command: list[str | Path] = [Path(sys.executable).with_name("flower-simulation"), "run", *flags]
+        command: list[str | Path] = [
+            Path(sys.executable).with_name("flower-simulation"),
+            "run",
+            *flags,
+        ]
         measured = measure(command, history=out / "history.jsonl")
         summary = json.loads((out / "summary.json").read_text())
         records = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
@@ -64,7 +70,12 @@ def main() -> None:
     options = parser(__doc__, times=1)
     options.add_argument("dataset")
     options.add_argument("--rounds", type=int, default=20)
-    options.add_argument("--holdout", type=float, default=0.0, help="share of each store's images held out; default 0")
+    options.add_argument(
+        "--holdout",
+        type=float,
+        default=0.0,
+        help="share of each store's images held out; default 0",
+    )
     chosen = options.parse_args()
     once(chosen.dataset, 10, 10, 2, 0)  # decode once
     contestants = {
@@ -77,11 +88,19 @@ def main() -> None:
     samples = alternate(contestants, chosen.times)
     table("Stores and cohorts", samples, COLUMNS)
     for stores in STORES:
-        rounds = [statistics.median(values(samples[name(stores, cohort)], "round")) for cohort in COHORTS]
-        costs = (f"{1000 * seconds / cohort:.2f} ({cohort})" for cohort, seconds in zip(COHORTS, rounds, strict=True))
+        rounds = [
+            statistics.median(values(samples[name(stores, cohort)], "round")) for cohort in COHORTS
+        ]
+        costs = (
+            f"{1000 * seconds / cohort:.2f} ({cohort})"
+            for cohort, seconds in zip(COHORTS, rounds, strict=True)
+        )
         print(f"{stores:,} stores, ms of a round per store trained (cohort): {', '.join(costs)}")
     write(
-        chosen.json, "scale", {"dataset": chosen.dataset, "rounds": chosen.rounds, "holdout": chosen.holdout}, samples
+        chosen.json,
+        "scale",
+        {"dataset": chosen.dataset, "rounds": chosen.rounds, "holdout": chosen.holdout},
+        samples,
     )
 
 

@@ -1,8 +1,8 @@
 """The two sides of `benchmarks.deployment`: how each is deployed on this machine, watched, and hit.
 
-Both have their server and stores as processes of their own, with all state in one folder, and stores that reach the
-server through a `Wire`. Whoever is killed is started again at once with the same command, as a supervisor does, unless
-the side does that by itself.
+Both have their server and stores as processes of their own, with all state in one folder, and
+stores that reach the server through a `Wire`. Whoever is killed is started again at once with the
+same command, as a supervisor does, unless the side does that by itself.
 """
 
 import json
@@ -34,7 +34,9 @@ STARTUP = 120.0  # seconds that a server has to answer
 
 @dataclass(frozen=True)
 class Work:
-    """What both sides do. folders, files: the stores' images, as ours and as Flower's app read them."""
+    """What both sides do. folders, files: the stores' images, as ours and as Flower's app read
+    them.
+    """
 
     rounds: int
     folders: Sequence[Path]
@@ -59,17 +61,20 @@ class Played:
 
 
 class Side:
-    """A deployment in the folder `place`, as a context manager: whatever it has started is gone afterwards.
+    """A deployment in the folder `place`, as a context manager: whatever it has started is gone
+    afterwards.
 
     lines: the file that gets a line a round
-    tree:  all its processes, once there are any
+    tree: all its processes, once there are any
     """
 
     lines: Path
 
     def __init__(self, work: Work, place: Path) -> None:
-        self.work, self.place = work, place
-        self._tag, self._env = uuid.uuid4().hex, {**os.environ, **QUIET, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+        self.work = work
+        self.place = place
+        self._tag = uuid.uuid4().hex
+        self._env = {**os.environ, **QUIET, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
         self._env["PATH"] = f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         self._commands: dict[str, tuple[list[str], dict[str, str]]] = {}
         self._parts: dict[str, Tree] = {}
@@ -103,7 +108,9 @@ class Side:
         raise NotImplementedError
 
     def kill(self, victim: str) -> None:
-        """SIGKILL to the `superlink`, the server's `app`, one `store`, or the whole `server` with all its processes."""
+        """SIGKILL to the `superlink`, the server's `app`, one `store`, or the whole `server` with
+        all its processes.
+        """
         part = "store-1" if victim == "store" else "server"
         hit = self._parts[part].alive()
         if victim in PROGRAMS:
@@ -124,8 +131,9 @@ class Side:
         marks = dict([part.split("=")]) | {TAG: self._tag}
         with (self.place / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                self._commands[name][0], env=self._env | dict(env) | marks, cwd=self.place, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                self._commands[name][0], env=self._env | dict(env) | marks, cwd=self.place,
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True,
             )  # fmt: skip
         self._roots[name] = process
         self._parts[name] = Tree(part, process.pid)
@@ -157,12 +165,33 @@ class Ours(Side):
         self.lines = self.place / "run" / "history.jsonl"
         stores = [folder.name for folder in self.work.folders]
         self._env |= {"FEDSHELF_HOME": str(self.place / "home")}
-        server: list[str | Path] = [BIN / "flower-server", "start", "--out", self.place / "run", *self._settings()]
+        server: list[str | Path] = [
+            BIN / "flower-server",
+            "start",
+            "--out",
+            self.place / "run",
+            *self._settings(),
+        ]
         server += ["--host", "127.0.0.1", "--port", str(self.port)]
         if self.has_kits:
-            chain = ["--host", "localhost", "--port", str(self.wire.port), "--stores", ",".join(stores)]
-            provision: list[str | Path] = [BIN / "flower-server", "provision", *chain, "--out", self.place / "chain"]
-            subprocess.run(provision, env=self._env, cwd=self.place, stdout=subprocess.DEVNULL, check=True)
+            chain = [
+                "--host",
+                "localhost",
+                "--port",
+                str(self.wire.port),
+                "--stores",
+                ",".join(stores),
+            ]
+            provision: list[str | Path] = [
+                BIN / "flower-server",
+                "provision",
+                *chain,
+                "--out",
+                self.place / "chain",
+            ]
+            subprocess.run(
+                provision, env=self._env, cwd=self.place, stdout=subprocess.DEVNULL, check=True
+            )
             server += ["--credentials", self.place / "chain" / "server"]
         else:
             server += ["--insecure"]
@@ -170,8 +199,16 @@ class Ours(Side):
         for number, folder in enumerate(self.work.folders, 1):
             who: list[str | Path] = ["--kit", self.place / "chain" / "kits" / f"{folder.name}.kit"]
             if not self.has_kits:
-                who = ["--insecure", "--server", f"127.0.0.1:{self.wire.port}", "--name", folder.name]
-            self.spawn(f"store-{number}", [BIN / "flower-client", "join", "--data", folder, *who], {})
+                who = [
+                    "--insecure",
+                    "--server",
+                    f"127.0.0.1:{self.wire.port}",
+                    "--name",
+                    folder.name,
+                ]
+            self.spawn(
+                f"store-{number}", [BIN / "flower-client", "join", "--data", folder, *who], {}
+            )
 
     def played(self) -> Mapping[int, Played]:
         return rounds_of(self.lines.read_text(encoding="utf-8"))
@@ -179,14 +216,20 @@ class Ours(Side):
     def _settings(self) -> list[str]:
         work = self.work
         flags = {
-            "stores": len(work.folders), "rounds": work.rounds, "model": "niid-cnn", "batch-size": work.batch_size,
-            "lr": work.lr, "epochs": 1, "seed": 1,
+            "stores": len(work.folders), "rounds": work.rounds, "model": "niid-cnn",
+            "batch-size": work.batch_size, "lr": work.lr, "epochs": 1, "seed": 1,
         }  # fmt: skip
-        settings: dict[str, object] = {"train.momentum": work.momentum, "data.image_size": 32, "data.flip": "false"}
+        settings: dict[str, object] = {
+            "train.momentum": work.momentum,
+            "data.image_size": 32,
+            "data.flip": "false",
+        }
         if not self.judges_each_round:
             settings["evaluation.every"] = str(work.rounds)
         words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-        return words + [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+        return words + [
+            word for name, value in settings.items() for word in ("--set", f"{name}={value}")
+        ]
 
 
 class OursInsecure(Ours):
@@ -202,38 +245,60 @@ class OursTraining(Ours):
 
 
 class Flower(Side):
-    """Flower's stock commands and a plain app (`rivals/quickstart`), over plain HTTP, with a database on disk."""
+    """Flower's stock commands and a plain app (`rivals/quickstart`), over plain HTTP, with a
+    database on disk.
+    """
 
     def deploy(self) -> None:
         self.lines = self.place / "rounds.jsonl"
         home = self.place / "home-server"
         home.mkdir()
         address = f'address = "127.0.0.1:{self.port}"\ninsecure = true\n'
-        (home / "config.toml").write_text(f'[superlink]\ndefault = "here"\n[superlink.here]\n{address}')
+        (home / "config.toml").write_text(
+            f'[superlink]\ndefault = "here"\n[superlink.here]\n{address}'
+        )
         superlink: list[str | Path] = [BIN / "flower-superlink", *QUICK, "--port", str(self.port)]
         superlink += ["--database", self.place / "state.db"]
         self.spawn("server", superlink, {"FLWR_HOME": str(home)})
         self._await_health()
         for number, file in enumerate(self.work.files, 1):
-            supernode: list[str | Path] = [BIN / "flower-supernode", *QUICK, "--port", str(free_port())]
-            supernode += ["--superlink", f"127.0.0.1:{self.wire.port}", "--node-config", f'data="{file}"']
-            self.spawn(f"store-{number}", supernode, {"FLWR_HOME": str(self.place / f"home-{number}")})
+            supernode: list[str | Path] = [
+                BIN / "flower-supernode",
+                *QUICK,
+                "--port",
+                str(free_port()),
+            ]
+            supernode += [
+                "--superlink",
+                f"127.0.0.1:{self.wire.port}",
+                "--node-config",
+                f'data="{file}"',
+            ]
+            self.spawn(
+                f"store-{number}", supernode, {"FLWR_HOME": str(self.place / f"home-{number}")}
+            )
         app = shutil.copytree(RIVALS / "quickstart", self.place / "app")
         settings = {
-            "num-server-rounds": self.work.rounds, "stores": len(self.work.files), "out": f'"{self.place}"',
-            "batch-size": self.work.batch_size, "learning-rate": self.work.lr, "momentum": self.work.momentum,
+            "num-server-rounds": self.work.rounds, "stores": len(self.work.files),
+            "out": f'"{self.place}"', "batch-size": self.work.batch_size,
+            "learning-rate": self.work.lr, "momentum": self.work.momentum,
         }  # fmt: skip
         words = " ".join(f"{name}={value}" for name, value in settings.items())
-        self.spawn("submission", [BIN / "flwr", "run", app, "here", "-c", words], {"FLWR_HOME": str(home)})
+        self.spawn(
+            "submission", [BIN / "flwr", "run", app, "here", "-c", words], {"FLWR_HOME": str(home)}
+        )
 
     def played(self) -> Mapping[int, Played]:
-        file, until = self.place / "result.json", time.monotonic() + STARTUP
+        file = self.place / "result.json"
+        until = time.monotonic() + STARTUP
         while not file.exists() or not file.read_bytes().endswith(b"}}"):
             if time.monotonic() > until:
                 raise BenchmarkError(f"Flower's app has not ended well.\n{self.said()}")
             time.sleep(0.1)
         told: dict[str, dict[str, Any]] = json.loads(file.read_text())
-        return {int(n): Played(seconds, told["accuracy"][n]) for n, seconds in told["seconds"].items()}
+        return {
+            int(n): Played(seconds, told["accuracy"][n]) for n, seconds in told["seconds"].items()
+        }
 
     def _await_health(self) -> None:
         until = time.monotonic() + STARTUP
@@ -243,7 +308,9 @@ class Flower(Side):
                     return
             except (urllib.error.URLError, OSError):
                 if time.monotonic() > until:
-                    raise BenchmarkError(f"Flower's SuperLink does not answer.\n{self.said()}") from None
+                    raise BenchmarkError(
+                        f"Flower's SuperLink does not answer.\n{self.said()}"
+                    ) from None
                 time.sleep(0.2)
 
 
@@ -253,7 +320,9 @@ def rounds_of(history: str) -> dict[int, Played]:
     slowest = [max(store["seconds"] for store in record["stores"].values()) for record in records]
     return {
         record["round"]: Played(
-            seconds, (record.get("validation") or {}).get("accuracy", math.nan), record["seconds"]["total"]
+            seconds,
+            (record.get("validation") or {}).get("accuracy", math.nan),
+            record["seconds"]["total"],
         )
         for record, seconds in zip(records, slowest, strict=True)
     }

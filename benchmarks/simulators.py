@@ -1,4 +1,5 @@
-"""Simulators on the same federated training, in turn: ours, the bare PyTorch loop, Flower's simulation, pfl-research.
+"""Simulators on the same federated training, in turn: ours, the bare PyTorch loop, Flower's
+simulation, pfl-research.
 
 python -m benchmarks.simulators w1      (or w2, w3)
 """
@@ -26,19 +27,33 @@ COLUMNS = [
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What every comparison with rivals takes."""
-    parser.add_argument("--data", default="cifar10", help="CIFAR-10: its name where that is known, or its folder")
-    parser.add_argument("--synthetic", type=int, metavar="N", help="N random images instead of CIFAR-10")
+    parser.add_argument(
+        "--data", default="cifar10", help="CIFAR-10: its name where that is known, or its folder"
+    )
+    parser.add_argument(
+        "--synthetic", type=int, metavar="N", help="N random images instead of CIFAR-10"
+    )
     parser.add_argument("--stores", type=int, help="fewer stores than the work has")
-    parser.add_argument("--only", help="rows whose names begin with one of these, separated by commas")
-    parser.add_argument("--pfl-python", default=sys.executable, help="the interpreter that has pfl; default: this one")
+    parser.add_argument(
+        "--only", help="rows whose names begin with one of these, separated by commas"
+    )
+    parser.add_argument(
+        "--pfl-python",
+        default=sys.executable,
+        help="the interpreter that has pfl; default: this one",
+    )
 
 
 def settled(work: Work, rounds: int | None, stores: int | None) -> Work:
     """The work with a real device, cut to what was asked for."""
     import torch
 
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if work.device == "auto" else work.device
-    work = dataclasses.replace(work, device=device, rounds=rounds or work.rounds, stores=stores or work.stores)
+    device = (
+        ("cuda" if torch.cuda.is_available() else "cpu") if work.device == "auto" else work.device
+    )
+    work = dataclasses.replace(
+        work, device=device, rounds=rounds or work.rounds, stores=stores or work.stores
+    )
     return dataclasses.replace(work, cohort=min(work.cohort, work.stores))
 
 
@@ -54,7 +69,9 @@ def chosen(found: dict[str, Contestant], only: str | None) -> dict[str, Contesta
         return found
     some = {name: found[name] for name in found if name.startswith(tuple(only.split(",")))}
     if not some:
-        raise SystemExit(f"--only got {only}; expected the beginning of one of: {', '.join(found)}.")
+        raise SystemExit(
+            f"--only got {only}; expected the beginning of one of: {', '.join(found)}."
+        )
     return some
 
 
@@ -67,8 +84,11 @@ def main() -> None:
     work = settled(WORKS[options.work], options.rounds, options.stores)
     with tempfile.TemporaryDirectory() as folder:
         images = prepared(options, Path(folder))
-        ours(dataclasses.replace(work, rounds=1), images)  # what only the very first run on a machine pays for
-        samples = harness.alternate(chosen(contestants(work, images, options.pfl_python), options.only), options.times)
+        # what only the very first run on a machine pays for
+        ours(dataclasses.replace(work, rounds=1), images)
+        samples = harness.alternate(
+            chosen(contestants(work, images, options.pfl_python), options.only), options.times
+        )
     harness.table(f"{options.work.upper()}: {work.title}", samples, COLUMNS)
     harness.write(options.json, options.work, dataclasses.asdict(work), samples)
 

@@ -1,4 +1,5 @@
-"""Start-up: our commands' --help beside bare Python, and the first round of W1 beside the bare loop's.
+"""Start-up: our commands' --help beside bare Python, and the first round of W1 beside the bare
+loop's.
 
 python -m benchmarks.startup
 """
@@ -18,7 +19,10 @@ BIN = Path(sys.executable).parent
 COMMANDS: dict[str, list[str | Path]] = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "import torch": [sys.executable, "-c", "import torch"],
-    **{f"{name} --help": [BIN / name, "--help"] for name in ("flower-simulation", "flower-server", "flower-client")},
+    **{
+        f"{name} --help": [BIN / name, "--help"]
+        for name in ("flower-simulation", "flower-server", "flower-client")
+    },
 }
 
 
@@ -31,7 +35,9 @@ def main() -> None:
     parser = harness.parser(__doc__, times=5)
     simulators.add_options(parser)
     options = parser.parse_args()
-    commands: dict[str, Contestant] = {name: partial(started, command) for name, command in COMMANDS.items()}
+    commands: dict[str, Contestant] = {
+        name: partial(started, command) for name, command in COMMANDS.items()
+    }
     harness.alternate(commands, 1)  # bytecode and the disk's cache
     bare = harness.alternate(commands, options.times)
     harness.table("Start-up", bare, [Column("wall", "s", 3)])
@@ -39,9 +45,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         images = simulators.prepared(options, Path(folder))
         ours(work, images)
-        found = simulators.chosen(contestants(work, images, options.pfl_python), options.only or "ours,bare")
+        found = simulators.chosen(
+            contestants(work, images, options.pfl_python), options.only or "ours,bare"
+        )
         rounds = harness.alternate(found, options.times)
-    harness.table(f"First round: {work.title}", rounds, [Column("first_round", "round 1 done, s", 1, ratio=True)])
+    harness.table(
+        f"First round: {work.title}",
+        rounds,
+        [Column("first_round", "round 1 done, s", 1, ratio=True)],
+    )
     harness.write(options.json, "startup", dataclasses.asdict(work), {**bare, **rounds})
 
 

@@ -1,14 +1,17 @@
-"""Many clients that nobody knows: they connect from addresses of this machine's own, and are slow or send a lot.
+"""Many clients that nobody knows: they connect from addresses of this machine's own, and are slow
+or send a lot.
 
     python -m benchmarks.strange_clients KIND PORT AUTHORITY
 
-They come to the server at PORT, whose certificate is from the authority in that file, say "ready" once they are all
-there, and go on until they are ended. Connections that the server ends are made again, at most 100 a second of them.
+They come to the server at PORT, whose certificate is from the authority in that file, say "ready"
+once they are all there, and go on until they are ended. Connections that the server ends are made
+again, at most 100 a second of them.
 
 KIND: slow       1,500 connections that say nothing, 500 that send half of a request
       bodies     25 requests with bodies of 8 MB, 200 MB in all, of which the last byte never comes
       headers    one client that sends requests with 20,000 headers, one after the other
-      handshakes 1,000 TLS handshakes a second that are begun and not finished; they cost the clients next to nothing
+      handshakes 1,000 TLS handshakes a second that are begun and not finished; they cost the
+      clients next to nothing
 """
 
 import itertools
@@ -43,14 +46,20 @@ class Strangers:
     """
 
     def __init__(self, port: int, tls: ssl.SSLContext, first: int = 0) -> None:
-        self._port, self._tls, self._made, self._hello = port, tls, first, b""
+        self._port = port
+        self._tls = tls
+        self._made = first
+        self._hello = b""
         self.connections: list[socket.socket] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         for connection in self.connections:
             connection.close()
@@ -66,12 +75,15 @@ class Strangers:
             self._greet().sendall(b"POST /v1/fleet/push-object HTTP/1.1\r\nhost: x\r\nx-half: ")
 
     def bodies(self, count: int, size: int) -> None:
-        """Send so many requests with bodies of `size` bytes, as much as is taken of each before it is answered."""
+        """Send so many requests with bodies of `size` bytes, as much as is taken of each before it
+        is answered.
+        """
         for _ in range(count):
             connection = self._greet()
             with suppress(OSError):  # not taken
                 connection.sendall(
-                    b"POST /v1/fleet/push-object HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % size
+                    b"POST /v1/fleet/push-object HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+                    % size
                 )
                 connection.sendall(bytes(size - 1))
 
@@ -83,7 +95,9 @@ class Strangers:
         connection.recv(1)
 
     def hello(self) -> None:
-        """Send the beginning of a handshake, which the server has to answer before it knows of whom."""
+        """Send the beginning of a handshake, which the server has to answer before it knows of
+        whom.
+        """
         if not self._hello:
             outgoing = ssl.MemoryBIO()
             begun = self._tls.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
@@ -100,7 +114,8 @@ class Strangers:
 
     def forget_ended(self) -> int:
         """Close the connections that the server has ended, and return how many they were."""
-        waiting, before = select.poll(), len(self.connections)
+        waiting = select.poll()
+        before = len(self.connections)
         for connection in self.connections:
             if connection.fileno() >= 0:
                 waiting.register(connection, select.POLLRDHUP)
@@ -114,7 +129,9 @@ class Strangers:
     def _connect(self) -> socket.socket:
         number = self._made = self._made + 1
         address = f"127.{1 + number // 62_500 % 250}.{1 + number // 250 % 250}.{1 + number % 250}"
-        connection = socket.create_connection(("127.0.0.1", self._port), timeout=30, source_address=(address, 0))
+        connection = socket.create_connection(
+            ("127.0.0.1", self._port), timeout=30, source_address=(address, 0)
+        )
         self.connections.append(connection)
         return connection
 
@@ -135,7 +152,8 @@ def sockets_of(process_id: int) -> int:
 
 def slow(made: Callable[[], Strangers], ready: Callable[[], None]) -> None:
     """Keep 2,000 slow connections, for ever."""
-    strangers, missing = made(), 0
+    strangers = made()
+    missing = 0
     strangers.silent(1500)
     for _ in range(500):
         with suppress(OSError):
@@ -178,7 +196,8 @@ def headers(made: Callable[[], Strangers], ready: Callable[[], None]) -> None:
 
 def handshakes(made: Callable[[], Strangers], ready: Callable[[], None]) -> None:
     """Begin handshakes, 1,000 a second at the most, for ever."""
-    strangers, due = made(), time.monotonic()
+    strangers = made()
+    due = time.monotonic()
     ready()
     while True:
         with suppress(OSError):
@@ -194,8 +213,12 @@ KINDS = {"slow": slow, "bodies": bodies, "headers": headers, "handshakes": hands
 def main() -> None:
     kind, port, authority = sys.argv[1:]
     allow_files(MOST_FILES)
-    tls, counter = ssl.create_default_context(cafile=authority), itertools.count()
-    KINDS[kind](lambda: Strangers(int(port), tls, first=1000 * next(counter)), lambda: print("ready", flush=True))
+    tls = ssl.create_default_context(cafile=authority)
+    counter = itertools.count()
+    KINDS[kind](
+        lambda: Strangers(int(port), tls, first=1000 * next(counter)),
+        lambda: print("ready", flush=True),
+    )
 
 
 if __name__ == "__main__":

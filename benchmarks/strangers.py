@@ -1,11 +1,13 @@
-"""Measure whether strangers hold up the stores: rounds of `flower-server` undisturbed and beside clients without a key.
+"""Measure whether strangers hold up the stores: rounds of `flower-server` undisturbed and beside
+clients without a key.
 
     python -m benchmarks.strangers
 
-Light stores (`benchmarks.light_stores`) train round after round at one server over TLS. Between them come, in turn, the
-crowds of `benchmarks.strange_clients`, and nobody. Of each crowd the first round is left out, and the next few are
-timed; ratios are taken within a turn. The crowds share the machine's cores with server and stores, so a column says
-what they take themselves. It ends with code 1 if a crowd makes rounds more than 1.5 times as long.
+Light stores (`benchmarks.light_stores`) train round after round at one server over TLS. Between
+them come, in turn, the crowds of `benchmarks.strange_clients`, and nobody. Of each crowd the first
+round is left out, and the next few are timed; ratios are taken within a turn. The crowds share the
+machine's cores with server and stores, so a column says what they take themselves. It ends with
+code 1 if a crowd makes rounds more than 1.5 times as long.
 """
 
 import subprocess
@@ -26,8 +28,8 @@ from benchmarks.strange_clients import KINDS
 ALONE = "undisturbed"
 MOST = 1.5  # times as long as undisturbed
 NAMES = {
-    "slow": "2,000 slow connections", "bodies": "200 MB of unfinished bodies", "headers": "20,000 headers",
-    "handshakes": "1,000 handshakes a second",
+    "slow": "2,000 slow connections", "bodies": "200 MB of unfinished bodies",
+    "headers": "20,000 headers", "handshakes": "1,000 handshakes a second",
 }  # fmt: skip
 COLUMNS = [
     Column("round", "round, s", 2),
@@ -44,7 +46,14 @@ class Crowd:
         self._process: subprocess.Popen[bytes] | None = None
         if kind:
             authority = server.kits.parent / "server" / "ca.crt"
-            command = [sys.executable, "-m", "benchmarks.strange_clients", kind, str(server.port), str(authority)]
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.strange_clients",
+                kind,
+                str(server.port),
+                str(authority),
+            ]
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
 
     def __enter__(self) -> "Crowd":
@@ -70,14 +79,20 @@ class Crowd:
 
 
 def measured(server: Server, kind: str | None, rounds: int) -> Sample:
-    """Seconds a round beside strangers of this kind, and cores that the door, the server and they take."""
+    """Seconds a round beside strangers of this kind, and cores that the door, the server and they
+    take.
+    """
     with Crowd(kind, server) as crowd:
         done = len(server.rounds()) + 1
         began = server.await_rounds(done)
-        used, lent = server.cpu(), crowd.cpu()
+        used = server.cpu()
+        lent = crowd.cpu()
         seconds = server.await_rounds(done + rounds) - began
         spent = server.cpu()
-        parts = {part: (spent[name] - used[name]) / seconds for part, name in (("door", "door"), ("server", "all"))}
+        parts = {
+            part: (spent[name] - used[name]) / seconds
+            for part, name in (("door", "door"), ("server", "all"))
+        }
         return {"round": seconds / rounds, **parts, "crowd": (crowd.cpu() - lent) / seconds}
 
 
@@ -85,10 +100,15 @@ def verdicts(samples: Samples) -> list[tuple[str, bool]]:
     """Return a sentence on each crowd, and whether rounds beside it are short enough."""
     found = []
     for name in samples:
-        if name != ALONE and (times := harness.ratio(samples[name], samples[ALONE], "round")) is not None:
+        if (
+            name != ALONE
+            and (times := harness.ratio(samples[name], samples[ALONE], "round")) is not None
+        ):
             is_good = times <= MOST
             word = "at most" if is_good else "MORE than"
-            found.append((f"{name}: {times:.2f} times as long as undisturbed, {word} {MOST:g}", is_good))
+            found.append(
+                (f"{name}: {times:.2f} times as long as undisturbed, {word} {MOST:g}", is_good)
+            )
     return found
 
 
@@ -112,17 +132,29 @@ def play(stores: int, kinds: Sequence[str], rounds: int, times: int) -> Samples:
 
 def main() -> None:
     parser = harness.parser(__doc__, times=5)
-    parser.add_argument("--stores", type=int, default=20, help="light stores, all of which take part in each round")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds that are timed beside each crowd in each turn")
-    parser.add_argument("--only", default=",".join(KINDS), help="kinds of strangers, separated by commas")
+    parser.add_argument(
+        "--stores", type=int, default=20, help="light stores, all of which take part in each round"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="rounds that are timed beside each crowd in each turn"
+    )
+    parser.add_argument(
+        "--only", default=",".join(KINDS), help="kinds of strangers, separated by commas"
+    )
     options = parser.parse_args()
     kinds = options.only.split(",")
     if unknown := set(kinds) - set(KINDS):
-        parser.error(f"--only got {', '.join(sorted(unknown))}; expected some of {', '.join(KINDS)}")
+        parser.error(
+            f"--only got {', '.join(sorted(unknown))}; expected some of {', '.join(KINDS)}"
+        )
     began = time.monotonic()
     samples = play(options.stores, kinds, options.rounds, options.times)
-    harness.write(options.json, "strangers", {"stores": options.stores, "rounds": options.rounds}, samples)
-    harness.table(f"Rounds of {options.stores} light stores beside strangers", samples, COLUMNS, ours=ALONE)
+    harness.write(
+        options.json, "strangers", {"stores": options.stores, "rounds": options.rounds}, samples
+    )
+    harness.table(
+        f"Rounds of {options.stores} light stores beside strangers", samples, COLUMNS, ours=ALONE
+    )
     found = verdicts(samples)
     print(*(words for words, _ in found), f"{time.monotonic() - began:.0f} s in all", sep="\n")
     sys.exit(0 if all(is_good for _, is_good in found) else 1)

@@ -1,13 +1,14 @@
-"""Whether the server finds a bad store, and leaves honest ones in peace, with seeds that it was not tuned on.
+"""Whether the server finds a bad store, and leaves honest ones in peace, with seeds that it was not
+tuned on.
 
     python -m benchmarks.suspicion --seeds 11,12,13
     python -m benchmarks.suspicion --seeds 14 --only "honest,exchanged cifar10"
 
-Every seed plays all data sets and partitions, honest and with one bad store, which the seed draws; the two networks
-take turns. A run has 10 rounds of 20 of 20 stores, unless told otherwise, but ends when its bad store is told. A store
-is told when the server would name it to a person, or has set it aside: rounds under suspicion as `screening.patience`
-has it, or answers that screening refuses. Thresholds are those of `server/updates/anomaly_detection.py` and what it
-uses.
+Every seed plays all data sets and partitions, honest and with one bad store, which the seed draws;
+the two networks take turns. A run has 10 rounds of 20 of 20 stores, unless told otherwise, but ends
+when its bad store is told. A store is told when the server would name it to a person, or has set it
+aside: rounds under suspicion as `screening.patience` has it, or answers that screening refuses.
+Thresholds are those of `server/updates/anomaly_detection.py` and what it uses.
 """
 
 import argparse
@@ -27,10 +28,12 @@ from benchmarks import harness
 from benchmarks.machine import machine
 
 HARMS = ("honest", "exchanged", "shifted", "flipped", "scaled", "noise")
-DATA = {"shelf": 0.0, "cifar10": 0.84}  # the share that is left out: of 50,000 images 8,000 are enough here
+# the share that is left out: of 50,000 images 8,000 are enough here
+DATA = {"shelf": 0.0, "cifar10": 0.84}
 PARTITIONS = ("iid", "dirichlet:0.3", "dirichlet:0.1", "labels:2")
 MODELS = ("niid-cnn", "cnn")
-STORES, ROUNDS = 20, 10
+STORES = 20
+ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,11 @@ class Case:
     def settings(self) -> dict[str, Any]:
         """What `common.config` takes."""
         return {
-            "data.dataset": self.dataset, "data.stores": self.stores, "data.partition": self.partition,
-            "data.holdout": DATA[self.dataset], "data.image_size": 32, "model.name": self.model, "train.lr": 0.02,
-            "cohort.fraction": self.cohort / self.stores, "evaluation.stores": False, "run.rounds": ROUNDS,
-            "run.seed": self.seed,
+            "data.dataset": self.dataset, "data.stores": self.stores,
+            "data.partition": self.partition, "data.holdout": DATA[self.dataset],
+            "data.image_size": 32, "model.name": self.model, "train.lr": 0.02,
+            "cohort.fraction": self.cohort / self.stores, "evaluation.stores": False,
+            "run.rounds": ROUNDS, "run.seed": self.seed,
         }  # fmt: skip
 
 
@@ -95,7 +99,9 @@ def chosen(found: Sequence[Case], only: str | None) -> list[Case]:
     """Those whose names begin as asked for. Raises SystemExit if there are none."""
     some = [case for case in found if only is None or case.name.startswith(tuple(only.split(",")))]
     if not some:
-        raise SystemExit(f"--only got {only}; expected the beginning of a run's name, such as: {found[0].name}.")
+        raise SystemExit(
+            f"--only got {only}; expected the beginning of a run's name, such as: {found[0].name}."
+        )
     return some
 
 
@@ -106,7 +112,12 @@ def cells(outcomes: Sequence[Outcome]) -> list[str]:
     bad = [outcome for outcome in outcomes if outcome.bad is not None]
     rounds = [outcome.found for outcome in bad if outcome.found is not None]
     when = f"{median(rounds):g} ({min(rounds)} to {max(rounds)})" if rounds else "-"
-    return [str(len(outcomes)), f"{alarms} of {honest}", f"{len(rounds)} of {len(bad)}" if bad else "-", when]
+    return [
+        str(len(outcomes)),
+        f"{alarms} of {honest}",
+        f"{len(rounds)} of {len(bad)}" if bad else "-",
+        when,
+    ]
 
 
 def told(outcome: Outcome) -> Iterator[str]:
@@ -127,7 +138,13 @@ def play(case: Case) -> Outcome:
 def show(outcomes: Sequence[Outcome]) -> None:
     """The table, by what the bad store does and by where, then every mistake."""
     shown = Table(title=f"Stores told within {ROUNDS} rounds", title_justify="left")
-    for title in ("", "runs", "honest stores told", "bad stores told", "in round: median (first to last)"):
+    for title in (
+        "",
+        "runs",
+        "honest stores told",
+        "bad stores told",
+        "in round: median (first to last)",
+    ):
         shown.add_column(title, justify="right" if title else "left")
     for keys in (
         lambda case: case.harm,
@@ -135,7 +152,9 @@ def show(outcomes: Sequence[Outcome]) -> None:
         lambda case: f"{case.model} {case.cohort} of {case.stores}",
     ):
         for key in dict.fromkeys(keys(outcome.case) for outcome in outcomes):
-            shown.add_row(key, *cells([outcome for outcome in outcomes if keys(outcome.case) == key]))
+            shown.add_row(
+                key, *cells([outcome for outcome in outcomes if keys(outcome.case) == key])
+            )
         shown.add_section()
     shown.add_row("all", *cells(outcomes))
     console = Console(width=None if sys.stdout.isatty() else 200)
@@ -152,18 +171,29 @@ def available() -> list[str]:
 
     if any(folder.is_dir() for folder in places.candidates("cifar10")):
         return list(DATA)
-    print("CIFAR-10 is left out: it is not on this machine; set FEDSHELF_DATA to the folder with cifar10.")
+    print(
+        "CIFAR-10 is left out: it is not on this machine; set FEDSHELF_DATA to the folder with"
+        " cifar10."
+    )
     return [name for name in DATA if name != "cifar10"]
 
 
 def main() -> None:
     """Play what was asked for, a run on each core."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", default="11,12,13", help="numbers, separated by commas; default 11,12,13")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--seeds", default="11,12,13", help="numbers, separated by commas; default 11,12,13"
+    )
     parser.add_argument("--stores", type=int, default=STORES, help=f"default {STORES}")
     parser.add_argument("--cohort", type=int, help="stores in a round; default all")
-    parser.add_argument("--only", help="runs whose names begin with one of these, separated by commas")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the raw results there, too")
+    parser.add_argument(
+        "--only", help="runs whose names begin with one of these, separated by commas"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the raw results there, too"
+    )
     options = parser.parse_args()
     seeds = [int(seed) for seed in options.seeds.split(",")]
     cohort = options.cohort or options.stores
@@ -172,8 +202,13 @@ def main() -> None:
     with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for number, outcome in enumerate(pool.map(play, picked), start=1):
             outcomes.append(outcome)
-            words = ", ".join(f"{store} told in round {at}" for store, at in outcome.told.items()) or "nobody told"
-            print(f"{number}/{len(picked)} {outcome.case.name}: {words}", file=sys.stderr, flush=True)
+            words = (
+                ", ".join(f"{store} told in round {at}" for store, at in outcome.told.items())
+                or "nobody told"
+            )
+            print(
+                f"{number}/{len(picked)} {outcome.case.name}: {words}", file=sys.stderr, flush=True
+            )
     show(outcomes)
     samples = {outcome.case.name: [asdict(outcome)] for outcome in outcomes}
     harness.write(

@@ -1,4 +1,6 @@
-"""A TCP proxy on this machine that counts what passes: the bytes of stores on their way to a server and back."""
+"""A TCP proxy on this machine that counts what passes: the bytes of stores on their way to a server
+and back.
+"""
 
 import asyncio
 import threading
@@ -10,14 +12,20 @@ PIECE = 64 * 1024  # bytes passed on at a time
 
 
 class Wire:
-    """Passes connections to its own `port` on to `target`, as a context manager. A target that is away refuses them.
+    """Passes connections to its own `port` on to `target`, as a context manager.
 
-    up, down: bytes passed on so far, to the server and to stores: what TCP carries, encrypted or not
+    A target that is away refuses them.
+
+    up, down: bytes passed on so far, to the server and to stores: what TCP carries, encrypted or
+        not
     """
 
     def __init__(self, target: int) -> None:
-        self.port, self.up, self.down = 0, 0, 0
-        self._target, self._loop = target, asyncio.new_event_loop()
+        self.port = 0
+        self.up = 0
+        self.down = 0
+        self._target = target
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def __enter__(self) -> Self:
@@ -26,7 +34,10 @@ class Wire:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         asyncio.run_coroutine_threadsafe(self._finish(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -51,14 +62,18 @@ class Wire:
             writer.transport.abort()
             return
         try:
-            await asyncio.gather(self._pass(reader, far_writer, "up"), self._pass(far_reader, writer, "down"))
+            await asyncio.gather(
+                self._pass(reader, far_writer, "up"), self._pass(far_reader, writer, "down")
+            )
         except OSError:  # one end is gone: so is the other
             pass
         finally:
             writer.transport.abort()
             far_writer.transport.abort()
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str) -> None:
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str
+    ) -> None:
         while data := await reader.read(PIECE):
             setattr(self, way, getattr(self, way) + len(data))
             writer.write(data)

@@ -40,8 +40,22 @@ class Work:
         )
 
 
-_W1 = Work("niid-cnn", stores=100, cohort=10, rounds=10, batch_size=32, lr=0.05, momentum=0.9, every=5)
-_W2 = Work("mcmahan-cnn", stores=100, cohort=10, rounds=10, batch_size=32, lr=0.05, momentum=0.9, every=5)
-_W3 = Work("pfl-cnn", stores=1000, cohort=50, rounds=1500, batch_size=10, lr=0.1, momentum=0.0, every=10, device="auto")
+_W1 = Work(
+    "niid-cnn", stores=100, cohort=10, rounds=10, batch_size=32, lr=0.05, momentum=0.9, every=5
+)
+_W2 = Work(
+    "mcmahan-cnn", stores=100, cohort=10, rounds=10, batch_size=32, lr=0.05, momentum=0.9, every=5
+)
+_W3 = Work(
+    "pfl-cnn",
+    stores=1000,
+    cohort=50,
+    rounds=1500,
+    batch_size=10,
+    lr=0.1,
+    momentum=0.0,
+    every=10,
+    device="auto",
+)
 
 WORKS = {"w1": _W1, "w2": _W2, "w3": _W3}

@@ -1,4 +1,6 @@
-"""The store as a Flower ClientApp, for Flower's own SuperNode: a store named in the node's configuration."""
+"""The store as a Flower ClientApp, for Flower's own SuperNode: a store named in the node's
+configuration.
+"""
 
 from flwr.app import Context
 
@@ -7,7 +9,9 @@ from fedshelf.client.worker.protocol import Worker
 
 
 def _configured_worker(context: Context) -> Worker:
-    """Return the resident worker of the store in the node's configuration (`store`, `data`, `device`)."""
+    """Return the resident worker of the store in the node's configuration (`store`, `data`,
+    `device`).
+    """
     from fedshelf.client.policy.enforcement import PolicyWorker  # these load torch and torchvision
     from fedshelf.client.process.factory import guard_of, worker_of
 

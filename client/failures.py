@@ -7,7 +7,9 @@ from fedshelf.common.protocol.failures import Failure, FailureCode, failure
 
 
 class StoreError(DataError):
-    """A store cannot carry out an order. `code`, `detail` and `rest` leave the store; the message stays there.
+    """A store cannot carry out an order.
+
+    `code`, `detail` and `rest` leave the store; the message stays there.
 
     rest: seconds for which it is of no use to ask again
     """
@@ -15,11 +17,14 @@ class StoreError(DataError):
     def __init__(self, code: FailureCode, message: str, detail: str = "", rest: int = 0) -> None:
         super().__init__(message)
         self.code: FailureCode = code
-        self.detail, self.rest = detail, rest
+        self.detail = detail
+        self.rest = rest
 
 
 def failure_of(store: str, error: Exception) -> Failure:
-    """Return the part of `error` that may leave the store: a StoreError's fields, else a code, or the error's class."""
+    """Return the part of `error` that may leave the store: a StoreError's fields, else a code, or
+    the error's class.
+    """
     if isinstance(error, StoreError):
         return failure(store, error.code, error.detail, error.rest)
     code = _code(error)
@@ -33,7 +38,8 @@ def _code(error: Exception) -> FailureCode:
         return "invalid"
     if isinstance(error, ConfigError):
         return "refused"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, on any device
+    # torch's, on any device
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out-of-memory"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "disk-full"

@@ -13,32 +13,54 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.names import check_store_name
 from fedshelf.common.protocol.endpoint import Endpoint
 
-app = command_line("A store: trains on its own photos when the server asks; the photos stay on this machine.")
+app = command_line(
+    "A store: trains on its own photos when the server asks; the photos stay on this machine."
+)
 
 Photos = Annotated[
     Path,
-    typer.Option(readable=False, help="Folder with one sub-folder of photos per product class, or a CSV file."),
+    typer.Option(
+        readable=False,
+        help="Folder with one sub-folder of photos per product class, or a CSV file.",
+    ),
 ]  # a photo folder that cannot be read is a fault of the data, and ends with its exit code
 
-LOOPBACK_NAMES = {"127.0.0.1", "localhost"}  # addresses on which `flower-server start --insecure` listens
+# addresses on which `flower-server start --insecure` listens
+LOOPBACK_NAMES = {"127.0.0.1", "localhost"}
 
 
 @app.command()
 def join(
     data: Photos,
-    kit: Annotated[Path | None, typer.Option(help="The file NAME.kit that the chain made for this store.")] = None,
-    server: Annotated[
-        str | None, typer.Option(help="The server's address, HOST:PORT: with --insecure, or instead of the kit's.")
+    kit: Annotated[
+        Path | None, typer.Option(help="The file NAME.kit that the chain made for this store.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="With --insecure: what this store is called.")] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            help="The server's address, HOST:PORT: with --insecure, or instead of the kit's."
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="With --insecure: what this store is called.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Instead of --kit: plain HTTP, to a server on this machine only.")
+        bool,
+        typer.Option(
+            "--insecure", help="Instead of --kit: plain HTTP, to a server on this machine only."
+        ),
     ] = False,
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for the server to appear.")] = 600.0,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Seconds to wait for the server to appear.")
+    ] = 600.0,
 ) -> None:
     """Join a server and train when asked, until Ctrl-C."""
-    if (kit is None) != insecure or (kit is None) != (name is not None) or (insecure and server is None):
+    if (
+        (kit is None) != insecure
+        or (kit is None) != (name is not None)
+        or (insecure and server is None)
+    ):
         raise ConfigError(
             "Join with the kit that the chain made for this store: --kit NAME.kit. "
             "To try it out on one machine instead: --insecure --server 127.0.0.1:PORT --name NAME."
@@ -64,7 +86,9 @@ def _join_with_kit(path: Path, data: Path, device: str, wait: float, server: str
         _survey_and_join(credentials_for(kit, wait, server), kit.store, data, device, wait)
 
 
-def _survey_and_join(credentials: Credentials, name: str, data: Path, device: str, wait: float) -> None:
+def _survey_and_join(
+    credentials: Credentials, name: str, data: Path, device: str, wait: float
+) -> None:
     from fedshelf.client.identity.home import store_home
     from fedshelf.client.policy.policy import policy_of
     from fedshelf.client.process.folder_summary import survey
@@ -78,16 +102,26 @@ def _survey_and_join(credentials: Credentials, name: str, data: Path, device: st
 @app.command()
 def check(
     data: Photos,
-    name: Annotated[str, typer.Option(help="What this store is called; by default as the folder is.")] = "",
-    kit: Annotated[Path | None, typer.Option(help="The store's kit: its name, its server and certificate.")] = None,
+    name: Annotated[
+        str, typer.Option(help="What this store is called; by default as the folder is.")
+    ] = "",
+    kit: Annotated[
+        Path | None, typer.Option(help="The store's kit: its name, its server and certificate.")
+    ] = None,
     server: Annotated[str, typer.Option(help="Address of the server to call, HOST:PORT.")] = "",
     model: Annotated[
-        Path | None, typer.Option(help="A run's model.safetensors, or its directory: finds wrong labels.")
+        Path | None,
+        typer.Option(help="A run's model.safetensors, or its directory: finds wrong labels."),
     ] = None,
-    policy: Annotated[Path | None, typer.Option(help="By default policy.toml in the store's home.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the page goes; by default the store's home.")] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="By default policy.toml in the store's home.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the page goes; by default the store's home.")
+    ] = None,
 ) -> None:
-    """See whether this store is fit to take part, and write a page that says what to do: health.html.
+    """See whether this store is fit to take part, and write a page that says what to do:
+    health.html.
 
     The page stays here, and so do the photos.
     """
@@ -100,10 +134,16 @@ def check(
 
 @app.command()
 def policy(
-    name: Annotated[str | None, typer.Option(help="A store that is set up on this machine.")] = None,
-    kit: Annotated[Path | None, typer.Option(help="The kit of a store, which need not have joined yet.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="A store that is set up on this machine.")
+    ] = None,
+    kit: Annotated[
+        Path | None, typer.Option(help="The kit of a store, which need not have joined yet.")
+    ] = None,
 ) -> None:
-    """Check this store's policy.toml and say what it allows; write one that explains every key if there is none."""
+    """Check this store's policy.toml and say what it allows; write one that explains every key if
+    there is none.
+    """
     from fedshelf.client.identity.home import known_home, store_home
     from fedshelf.client.policy.command import tell
     from fedshelf.common.protocol.kit import Kit
@@ -113,17 +153,24 @@ def policy(
     elif name is not None and kit is None:
         tell(known_home(name))
     else:
-        raise ConfigError("Say whose policy: --name NAME of a store on this machine, or --kit NAME.kit of a new one.")
+        raise ConfigError(
+            "Say whose policy: --name NAME of a store on this machine, or --kit NAME.kit of a new"
+            " one."
+        )
 
 
 @app.command()
 def export(
-    model: Annotated[Path, typer.Argument(help="The run's model.safetensors, or its directory, as the chain sent it.")],
+    model: Annotated[
+        Path,
+        typer.Argument(help="The run's model.safetensors, or its directory, as the chain sent it."),
+    ],
     name: Annotated[str, typer.Option(help="What this store is called.")],
     out: Annotated[Path, typer.Option(help="Folder for the store's own model.")],
 ) -> None:
-    """Make this store's own model of the chain's: with the parts that never left the store (fedbn, fedper), and with
-    its shares of the classes counted, where training took them out (absent_classes weigh, mask).
+    """Make this store's own model of the chain's: with the parts that never left the store (fedbn,
+    fedper), and with its shares of the classes counted, where training took them out
+    (absent_classes weigh, mask).
     """
     from fedshelf.client.worker.export import export_own  # loads torch
 
@@ -136,9 +183,12 @@ def export(
 @app.command()
 def audit(
     name: Annotated[str, typer.Option(help="What this store is called.")],
-    as_json: Annotated[bool, typer.Option("--json", help="All lines, as they stand in the log.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="All lines, as they stand in the log.")
+    ] = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Check that the log is as it was written; status 4 if not.")
+        bool,
+        typer.Option("--verify", help="Check that the log is as it was written; status 4 if not."),
     ] = False,
 ) -> None:
     """Show all that this store received and all that left it."""
@@ -157,7 +207,8 @@ def status(
     name: Annotated[str, typer.Option(help="What this store is called.")],
     as_json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False,
 ) -> None:
-    """Say what this store is joined to, what it did last, what is left of its budgets, and which models it received.
+    """Say what this store is joined to, what it did last, what is left of its budgets, and which
+    models it received.
 
     Exit code 0 if a flower-client is at work as this store, else 4.
     """
@@ -169,7 +220,9 @@ def status(
 
 @app.command()
 def forget(name: Annotated[str, typer.Option(help="What this store is called.")]) -> None:
-    """Remove every copy of photos that Fedshelf made on this machine; what the store needs of them is made again."""
+    """Remove every copy of photos that Fedshelf made on this machine; what the store needs of them
+    is made again.
+    """
     from fedshelf.client.commands.leave import forget as forget_photos
     from fedshelf.client.identity.home import known_home
 
@@ -179,12 +232,17 @@ def forget(name: Annotated[str, typer.Option(help="What this store is called.")]
 @app.command()
 def leave(
     name: Annotated[str, typer.Option(help="What this store is called.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, say what it would remove.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do it; without this, say what it would remove.")
+    ] = False,
     everything: Annotated[
-        bool, typer.Option("--everything", help="Remove the audit log, the policy and the models, too.")
+        bool,
+        typer.Option("--everything", help="Remove the audit log, the policy and the models, too."),
     ] = False,
 ) -> None:
-    """Leave the chain for good: remove the store's key, its states and every copy of photos from this machine."""
+    """Leave the chain for good: remove the store's key, its states and every copy of photos from
+    this machine.
+    """
     from fedshelf.client.commands.leave import leave as leave_for_good
     from fedshelf.client.identity.home import known_home
 
@@ -192,14 +250,18 @@ def leave(
 
 
 def _check_insecure(server: str) -> None:
-    """Check that `server` is an address on this machine, and warn of plain HTTP; raise ConfigError unless it is."""
+    """Check that `server` is an address on this machine, and warn of plain HTTP; raise ConfigError
+    unless it is.
+    """
     host = Endpoint.parse(server, "--server").host
     if host not in LOOPBACK_NAMES:
         raise ConfigError(
-            f"--insecure got the host {host!r}; plain HTTP is for a server on this machine (127.0.0.1) only."
+            f"--insecure got the host {host!r}; plain HTTP is for a server on this machine"
+            " (127.0.0.1) only."
         )
     typer.secho(
-        "WARNING: --insecure. No encryption, and no proof of who the server is. For trying out on one machine only.",
+        "WARNING: --insecure. No encryption, and no proof of who the server is. For trying out on"
+        " one machine only.",
         err=True,
         bold=True,
     )

@@ -1,4 +1,6 @@
-"""Code that the three command lines share: settings, and errors as one sentence with an exit code."""
+"""Code that the three command lines share: settings, and errors as one sentence with an exit
+code.
+"""
 
 import atexit
 import errno
@@ -15,8 +17,9 @@ import typer
 
 from fedshelf.common.errors import FedshelfError
 
-# No library that we use may report home, update itself or install at run time. And threads that wait must sleep:
-# OpenMP's default is to spin, which on a shared core made training ten times slower (docs/log.md).
+# No library that we use may report home, update itself or install at run time. And threads that
+# wait must sleep: OpenMP's default is to spin, which on a shared core made training ten times
+# slower (docs/log.md).
 ENVIRONMENT = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -28,13 +31,17 @@ ENVIRONMENT = {
 
 def command_line(help: str) -> typer.Typer:
     """Return a typer application in the common style: plain errors, no completion commands."""
-    app = typer.Typer(help=help, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        help=help, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False
+    )
     app.callback()(lambda: None)  # so that a single command is still a sub-command
     return app
 
 
 def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a command line and exit: 0 on success, else one sentence on stderr and the error's code."""
+    """Run a command line and exit: 0 on success, else one sentence on stderr and the error's
+    code.
+    """
     os.environ.update(ENVIRONMENT)
     try:
         code = typer.main.get_command(app).main(args=arguments, standalone_mode=False)
@@ -55,7 +62,8 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def run_and_leave(app: typer.Typer) -> NoReturn:
-    """Call `run` as a whole process, and exit without unloading its libraries: with torch that takes a second.
+    """Call `run` as a whole process, and exit without unloading its libraries: with torch that
+    takes a second.
 
     It is for commands that have closed all they opened when they return.
     """
@@ -69,11 +77,14 @@ def run_and_leave(app: typer.Typer) -> NoReturn:
         os._exit(end.code if isinstance(end.code, int) else 1)
 
 
-def merge_settings(config: Path | None, flags: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
-    """Return flat settings from a TOML file, then flags that were given, then `--set`; later ones win.
+def merge_settings(
+    config: Path | None, flags: Mapping[str, Any], assignments: Sequence[str]
+) -> dict[str, Any]:
+    """Return flat settings from a TOML file, then flags that were given, then `--set`; later ones
+    win.
 
-    The settings in a run's `config.toml` that belong to that run alone are left out: its name, its directory, and
-    derived values.
+    The settings in a run's `config.toml` that belong to that run alone are left out: its name, its
+    directory, and derived values.
 
     Raises ConfigError for a file that cannot be read or an assignment that is none.
     """
@@ -85,7 +96,9 @@ def merge_settings(config: Path | None, flags: Mapping[str, Any], assignments: S
 
 
 def _suggested_once(sentence: str) -> str:
-    """Return the sentence with a single "Did you mean": for a mistyped command, both click and typer add one."""
+    """Return the sentence with a single "Did you mean": for a mistyped command, both click and
+    typer add one.
+    """
     return re.sub(r"( \(?Did you mean [^?]*\?\)?)(?:\1)+", r"\1", sentence)
 
 
@@ -94,8 +107,8 @@ def _told(error: OSError) -> str:
     where = f" {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (
-            f"The disk is full: cannot write{where} ({error.strerror}). What was saved before is intact;"
-            " make room and go on with --resume."
+            f"The disk is full: cannot write{where} ({error.strerror}). What was saved before is"
+            " intact; make room and go on with --resume."
         )
     return f"Cannot use{where}: {error.strerror or error}. What was saved before is intact."
 

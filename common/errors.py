@@ -56,7 +56,9 @@ class RefusedError(NetworkError):
 
 
 class MessageError(NetworkError):
-    """A message without the required content of an order or a result; its sentence quotes no control characters."""
+    """A message without the required content of an order or a result; its sentence quotes no
+    control characters.
+    """
 
     def __init__(self, sentence: str) -> None:
         super().__init__(plain(sentence))

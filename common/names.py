@@ -6,7 +6,9 @@ import unicodedata
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.text import is_plain
 
-MAX_CLASS_CHARACTERS, MAX_CLASSES = 200, 10_000  # characters of a class's name; number of classes
+# characters of a class's name; number of classes
+MAX_CLASS_CHARACTERS = 200
+MAX_CLASSES = 10_000
 MAX_CLASS_NAMES_BYTES = 2**18  # bytes of the names of all classes of one store
 
 _NAME = re.compile(r"\w[\w .-]{0,62}")
@@ -15,11 +17,14 @@ _UNFIT = re.compile(r"[^\w .-]+")
 
 
 def check_store_name(name: str) -> str:
-    """Return the name. Raises ConfigError unless it has 1 to 63 letters, digits, spaces, dots, - or _."""
+    """Return the name.
+
+    Raises ConfigError unless it has 1 to 63 letters, digits, spaces, dots, - or _.
+    """
     if not _NAME.fullmatch(name) or name != name.strip():
         raise ConfigError(
-            f"Store name {name[:80]!r} cannot be used; expected 1 to 63 letters, digits, spaces, dots, - or _, "
-            "starting with a letter or digit."
+            f"Store name {name[:80]!r} cannot be used; expected 1 to 63 letters, digits, spaces,"
+            " dots, - or _, starting with a letter or digit."
         )
     return name
 
@@ -30,18 +35,24 @@ def is_run_name(name: str) -> bool:
 
 
 def run_name(text: str) -> str:
-    """Return the name by which stores call a run whose directory is called `text`; "run" if nothing is left of it."""
+    """Return the name by which stores call a run whose directory is called `text`; "run" if nothing
+    is left of it.
+    """
     fit = _UNFIT.sub("-", unicodedata.normalize("NFC", text)).lstrip("-. ")[:63].rstrip(". ")
     return fit if is_run_name(fit) else "run"
 
 
 def check_run_id(text: str) -> str:
-    """Return the run's identity. Raises ValueError if it cannot be the name of a folder at stores."""
+    """Return the run's identity. Raises ValueError if it cannot be the name of a folder at
+    stores.
+    """
     if not _RUN_ID.fullmatch(text):
         raise ValueError(f"got {text[:80]!r}, expected 1 to 64 letters, digits, - or _")
     return text
 
 
 def is_class(name: object) -> bool:
-    """Return whether this may be the name of a class: it is shown to people, and travels to all stores."""
+    """Return whether this may be the name of a class: it is shown to people, and travels to all
+    stores.
+    """
     return isinstance(name, str) and bool(name) and is_plain(name, MAX_CLASS_CHARACTERS)

@@ -3,12 +3,16 @@
 import unicodedata
 
 MAX_CHARACTERS = 500  # characters
-_UNFIT = {"Cc", "Cs", "Zl", "Zp"}  # control characters, halves of characters, ends of lines and paragraphs
-_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they change the direction of text
+# control characters, halves of characters, ends of lines and paragraphs
+_UNFIT = {"Cc", "Cs", "Zl", "Zp"}
+# they change the direction of text
+_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def plain(text: str, longest: int = MAX_CHARACTERS) -> str:
-    """Return the text in one line of at most `longest` characters, with `?` for each that could control a terminal."""
+    """Return the text in one line of at most `longest` characters, with `?` for each that could
+    control a terminal.
+    """
     cut = text if len(text) <= longest else text[: longest - 3] + "..."
     return "".join(letter if _is_fit(letter) else "?" for letter in cut)
 

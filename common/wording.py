@@ -24,7 +24,9 @@ def first_of(items: Sequence[object], most: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time in words: 23.4 -> "23 s", 192 -> "3 min 12 s", 7500 -> "2 h 5 min"; two days and more in days."""
+    """Return a time in words: 23.4 -> "23 s", 192 -> "3 min 12 s", 7500 -> "2 h 5 min"; two days
+    and more in days.
+    """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours >= 48:
@@ -39,4 +41,7 @@ def printable(text: object) -> str:
 
     Names come from disks and stores, and none may control a terminal.
     """
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(text))
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
+        for character in str(text)
+    )

@@ -25,21 +25,30 @@ class Address(Endpoint):
 
 
 def listening_socket(address: Address, backlog: int | None = None) -> socket.socket:
-    """Return a socket that listens at an address, over IPv6 if that is an IPv6 number. Raises OSError."""
+    """Return a socket that listens at an address, over IPv6 if that is an IPv6 number.
+
+    Raises OSError.
+    """
     if ":" not in address.host:
         return socket.create_server((address.host, address.port), backlog=backlog)
     is_dual = address.host == EVERYWHERE_IPV6 and socket.has_dualstack_ipv6()
-    place, family = (address.host, address.port), socket.AF_INET6
+    place = (address.host, address.port)
+    family = socket.AF_INET6
     return socket.create_server(place, family=family, backlog=backlog, dualstack_ipv6=is_dual)
 
 
 def check_free(address: Address, patience: float = 0.0) -> None:
-    """Check that somebody can listen there. Raises NetworkError if nobody can, also not after `patience` seconds."""
+    """Check that somebody can listen there.
+
+    Raises NetworkError if nobody can, also not after `patience` seconds.
+    """
     until = time.monotonic() + patience
     while (trouble := _trouble(address)) is not None:
         if time.monotonic() > until:
             why = trouble.strerror or str(trouble)
-            raise NetworkError(f"Port {address.port} on {address.host} cannot be used ({why}); {_advice(trouble)}")
+            raise NetworkError(
+                f"Port {address.port} on {address.host} cannot be used ({why}); {_advice(trouble)}"
+            )
         time.sleep(0.1)
 
 
@@ -59,7 +68,10 @@ def _trouble(address: Address) -> OSError | None:
 
 
 def _advice(error: OSError) -> str:
-    if isinstance(error, socket.gaierror) or error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+    if isinstance(error, socket.gaierror) or error.errno in (
+        errno.EADDRNOTAVAIL,
+        errno.EAFNOSUPPORT,
+    ):
         return "--host has to be an address of this machine: leave it out to listen at all of them."
     if error.errno in (errno.EACCES, errno.EPERM):
         return "a port below 1024 is for the machine's administrator: choose another --port."

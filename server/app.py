@@ -1,7 +1,8 @@
 """The server as a Flower ServerApp: the same rounds as everywhere, over stores reached by Flower.
 
-`flower-server` submits it with a run directory that it has prepared; the app takes all settings from
-there. If it is submitted by other means (`flwr run`), the settings come as Flower's run config.
+`flower-server` submits it with a run directory that it has prepared; the app takes all settings
+from there. If it is submitted by other means (`flwr run`), the settings come as Flower's run
+config.
 """
 
 import os
@@ -96,24 +97,25 @@ def _end_with_launcher(desk: RunMailbox) -> None:
     """
     while desk.is_launcher_at_work():
         time.sleep(LAUNCHER_POLL_SECONDS)
-    os._exit(1)  # this may come at any moment, like any other kill: checkpoints are never half-written
+    # this may come at any moment, like any other kill: checkpoints are never half-written
+    os._exit(1)
 
 
 @dataclass(frozen=True)
 class GridTraining:
     """A training over all stores that Flower's grid reaches.
 
-    images_for:   opens the server's own test images for the agreed plan; it may return None
-    began:        Unix time (s) at which the start-up began
-    expected:     number of stores to wait for before round 1
-    channels:     of the stores' images
-    board:        the store status file
-    answered:     the file in which the gateway records finished uploads
-    carried:      the directory through which the gateway carries messages; None: Flower's SuperLink does
-    enrolled:     returns the names of enrolled stores by node id; None: each store names itself
+    images_for: opens the server's own test images for the agreed plan; it may return None
+    began: Unix time (s) at which the start-up began
+    expected: number of stores to wait for before round 1
+    channels: of the stores' images
+    board: the store status file
+    answered: the file in which the gateway records finished uploads
+    carried: the directory through which the gateway carries messages; None: Flower's SuperLink does
+    enrolled: returns the names of enrolled stores by node id; None: each store names itself
     tell_classes: publishes the classes for stores that ask
-    requests:     the run mailbox, where a person may ask for a delivery between two rounds; None: stores keep
-                  no models
+    requests: the run mailbox, where a person may ask for a delivery between two rounds; None:
+        stores keep no models
     """
 
     config: RunConfig
@@ -133,9 +135,11 @@ class GridTraining:
     def run(self, grid: Grid, stop: StopRequest) -> dict[str, Any]:
         """Wait for the quorum, agree on the classes, train to the end, and return the summary.
 
-        Raises FedshelfError if the run cannot start or go on, DataError if a person has to confirm classes first.
+        Raises FedshelfError if the run cannot start or go on, DataError if a person has to confirm
+        classes first.
         """
-        config, run_id = setup.settle(self.config, None, self.channels), self.directory.run_id()
+        config = setup.settle(self.config, None, self.channels)
+        run_id = self.directory.run_id()
         surroundings = Surroundings(
             self.watcher.note, self.board, self.answered, self.carried, self.enrolled, stop=stop
         )
@@ -152,7 +156,9 @@ class GridTraining:
         runtime.agree(classes)
         if self.tell_classes:
             self.tell_classes(classes, config)
-        told = {name: info.counts for name, info in sorted(runtime.stores().items()) if not info.untold}
+        told = {
+            name: info.counts for name, info in sorted(runtime.stores().items()) if not info.untold
+        }
         table = {name: [counts.get(label, 0) for label in classes] for name, counts in told.items()}
         self.directory.write("partition.json", {"classes": list(classes), "stores": table})
         start = setup.prepare(config, classes, self.channels).identified(run_id)
@@ -160,19 +166,28 @@ class GridTraining:
         images = divide(start, present, self.images_for(start.plan))
         if images.told:
             self.watcher.note(images.told)
-        judge, validation = judge_of(start.plan, images.test), judge_of(start.plan, images.validation)
-        updates, startup = DiskBuffer(self.directory.path / "flower" / "updates"), time.time() - self.began
+        judge = judge_of(start.plan, images.test)
+        validation = judge_of(start.plan, images.validation)
+        updates = DiskBuffer(self.directory.path / "flower" / "updates")
+        startup = time.time() - self.began
         gate = Gate(updates, sample_of(judge, start.plan.config), validation)
         deliveries = None
         if self.requests:
-            deliveries = ModelDeliveries(start.plan.config, self.directory, runtime, self.watcher, stop, self.requests)
-        training = Training(start, runtime, judge, self.watcher, self.directory, startup, gate, between=deliveries)
+            deliveries = ModelDeliveries(
+                start.plan.config, self.directory, runtime, self.watcher, stop, self.requests
+            )
+        training = Training(
+            start, runtime, judge, self.watcher, self.directory, startup, gate, between=deliveries
+        )
         summary = training.run(stop)
         runtime.tell(f"The training is over: {summary['status']} after {summary['rounds']} rounds.")
         return deliveries.at_end(summary) if deliveries else summary
 
     def _assembled(self, runtime: GridRuntime, stop: StopRequest) -> Mapping[str, StoreInfo]:
-        """Return the stores that the run begins, or goes on, with. Raises StoresError, StoppedError."""
+        """Return the stores that the run begins, or goes on, with.
+
+        Raises StoresError, StoppedError.
+        """
         done = RunDirectory.rounds_done(self.directory.path)
         try:
             return client_sampling.assemble(
@@ -190,7 +205,8 @@ def folder_images(agreed: Plan) -> Images | None:
     from fedshelf.common.images.folder.photo_folder import Arrangement, open_folder, relabel
     from fedshelf.common.training.rotation_task import to_turns
 
-    folder, spec = Path(agreed.config.evaluation.test_data), agreed.spec
+    folder = Path(agreed.config.evaluation.test_data)
+    spec = agreed.spec
     denoise = agreed.config.data.denoise
     opened = open_folder(
         folder,
@@ -200,7 +216,9 @@ def folder_images(agreed: Plan) -> Images | None:
         arrangement=Arrangement(classes=() if spec.tells_turns else spec.classes),
     )
     merge = agreed.config.data.merge_spellings
-    test = relabel(to_turns(opened) if spec.tells_turns else opened, spec.classes, merge=merge).splits["test"]
+    test = relabel(
+        to_turns(opened) if spec.tells_turns else opened, spec.classes, merge=merge
+    ).splits["test"]
     if "test" not in opened.given:  # a folder of test photos only: all of them are for testing
         test = Images.whole(test.pixels, test.labels)
     return test

@@ -35,12 +35,16 @@ FAILURES = {
 
 
 def class_name(name: str) -> str:
-    """Return a class as it stands in a sentence; a number alone would read as a count: "27" -> "class 27"."""
+    """Return a class as it stands in a sentence; a number alone would read as a count: "27" ->
+    "class 27".
+    """
     return f"class {name}" if name.isdecimal() else name
 
 
 def unbroken(text: str) -> str:
-    """Hold numbers and their units on one line: with no-break spaces in "8 min 20 s" and "12.3 MB"."""
+    """Hold numbers and their units on one line: with no-break spaces in "8 min 20 s" and "12.3
+    MB".
+    """
     return _UNITS.sub("\N{NO-BREAK SPACE}", text)
 
 
@@ -55,10 +59,16 @@ def points(share: float | None) -> str:
 
 
 def decimal(value: float | None, digits: int = 3) -> str:
-    """Write a number with a few digits: 1.23456 -> "1.235"; large and tiny values in powers of ten."""
+    """Write a number with a few digits: 1.23456 -> "1.235"; large and tiny values in powers of
+    ten.
+    """
     if value is None:
         return UNKNOWN
-    return f"{value:.{digits}f}" if value == 0 or 10**-digits <= abs(value) < 10_000 else f"{value:.{digits}g}"
+    return (
+        f"{value:.{digits}f}"
+        if value == 0 or 10**-digits <= abs(value) < 10_000
+        else f"{value:.{digits}g}"
+    )
 
 
 def whole(value: float | None) -> str:
@@ -67,7 +77,9 @@ def whole(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Write a duration: 0.0123 -> "12 ms", 3.21 -> "3.2 s", 192 -> "3 min 12 s", 7500 -> "2 h 5 min"."""
+    """Write a duration: 0.0123 -> "12 ms", 3.21 -> "3.2 s", 192 -> "3 min 12 s", 7500 -> "2 h 5
+    min".
+    """
     if seconds is None:
         return UNKNOWN
     if seconds < 0.9995:
@@ -88,7 +100,9 @@ def size(number: float | None) -> str:
 
 
 def rounds(numbers: Iterable[int], most: int = 8) -> str:
-    """Write rounds as stretches: [1, 2, 3, 7] -> "1–3, 7"; after `most` stretches the rest is only announced."""
+    """Write rounds as stretches: [1, 2, 3, 7] -> "1–3, 7"; after `most` stretches the rest is only
+    announced.
+    """
     stretches: list[list[int]] = []
     for number in sorted(set(numbers)):
         if stretches and number == stretches[-1][1] + 1:
@@ -102,8 +116,9 @@ def rounds(numbers: Iterable[int], most: int = 8) -> str:
 def outcome(summary: Mapping[str, Any]) -> list[str]:
     """Tell a summary in a few sentences: what happened, how good the model is, how fast it went."""
     lines = (
-        _what_happened(summary), _how_good(summary), _which_round(summary), how_used(summary.get("adjustment")),
-        _what_stays(summary), _what_grew(summary), _how_fast(summary),
+        _what_happened(summary), _how_good(summary), _which_round(summary),
+        how_used(summary.get("adjustment")), _what_stays(summary), _what_grew(summary),
+        _how_fast(summary),
     )  # fmt: skip
     return [line for line in lines if line]
 
@@ -113,7 +128,8 @@ def _what_happened(summary: Mapping[str, Any]) -> str:
         return "Unfinished: the run is still going on, or was killed."
     status = STATUS.get(str(summary.get("status")), "Ended")
     line = (
-        f"{status}: {counted(summary.get('rounds') or 0, 'round')} with {counted(summary.get('stores') or 0, 'store')}"
+        f"{status}: {counted(summary.get('rounds') or 0, 'round')} with"
+        f" {counted(summary.get('stores') or 0, 'store')}"
     )
     if (total := (summary.get("seconds") or {}).get("total")) is not None:
         line += f" in {duration(total)}"
@@ -122,23 +138,33 @@ def _what_happened(summary: Mapping[str, Any]) -> str:
 
 
 def _how_good(summary: Mapping[str, Any]) -> str:
-    test, best = summary.get("test"), summary.get("best")
+    test = summary.get("test")
+    best = summary.get("best")
     parts = []
     if test and test.get("accuracy") is not None:
         where = "the server's" if test.get("on") == "server" else "the stores'"
         images = f"{test['images']:,} " if test.get("images") else ""
-        parts.append(f"{percent(test['accuracy'])} accuracy{interval(test)} on {where} {images}test images")
+        parts.append(
+            f"{percent(test['accuracy'])} accuracy{interval(test)} on {where} {images}test images"
+        )
         if baseline := test.get("baseline"):
-            name, share = printable(class_name(baseline["class"])), percent(baseline["accuracy"])
+            name = printable(class_name(baseline["class"]))
+            share = percent(baseline["accuracy"])
             parts.append(f"always naming their commonest class, {name}, would be right on {share}")
-    if best and best.get("accuracy") is not None and best["round"] != summary.get("delivered_round"):
+    if (
+        best
+        and best.get("accuracy") is not None
+        and best["round"] != summary.get("delivered_round")
+    ):
         where = "test images" if best.get("on") == "test" else "validation images"
         parts.append(f"best round {best['round']} with {percent(best['accuracy'])} on {where}")
     return _sentence(parts)
 
 
 def interval(test: Mapping[str, Any]) -> str:
-    """Return the test accuracy's interval: " (95% interval 74.8 to 83.1%)"; empty if it is not known."""
+    """Return the test accuracy's interval: " (95% interval 74.8 to 83.1%)"; empty if it is not
+    known.
+    """
     if not (found := test.get("interval")):
         return ""
     return f" (95% interval {100 * found[0]:.1f} to {percent(found[1])})"
@@ -148,37 +174,56 @@ def _which_round(summary: Mapping[str, Any]) -> str:
     """Tell the round whose model is delivered, and why it is that one."""
     if summary.get("delivered_round") is None:
         return ""
-    which = f"round {summary['delivered_round']} of {summary['rounds']}, {printable(summary['delivered_because'])}"
-    found = f" ({percent(summary['best']['accuracy'])} accuracy)" if is_best_delivered(summary) else ""
+    which = (
+        f"round {summary['delivered_round']} of {summary['rounds']},"
+        f" {printable(summary['delivered_because'])}"
+    )
+    found = (
+        f" ({percent(summary['best']['accuracy'])} accuracy)" if is_best_delivered(summary) else ""
+    )
     return f"The model is that of {which}{found}."
 
 
 def is_best_delivered(summary: Mapping[str, Any]) -> bool:
-    """Return whether the best round was delivered because it is the best, and not because it is the last."""
+    """Return whether the best round was delivered because it is the best, and not because it is the
+    last.
+    """
     best = summary.get("best") or {}
-    return best.get("on") != "test" and best.get("round") == summary.get("delivered_round") is not None
+    return (
+        best.get("on") != "test" and best.get("round") == summary.get("delivered_round") is not None
+    )
 
 
 def how_used(adjustment: Mapping[str, Any] | None) -> str:
-    """Tell by which scores the stores use the model, and what their images say of both; nothing if there is one way."""
+    """Tell by which scores the stores use the model, and what their images say of both; nothing if
+    there is one way.
+    """
     if not adjustment:
         return ""
-    on, validation = "test" if adjustment["test"] else "validation", adjustment["validation"]
+    on = "test" if adjustment["test"] else "validation"
+    validation = adjustment["validation"]
     adds = "add the logarithms of their own shares of the classes to the model's scores"
     if not (found := adjustment[on]):
-        return f"Stores {adds}, as in training; no validation images of theirs were judged that could speak against it."
+        return (
+            f"Stores {adds}, as in training; no validation images of theirs were judged that could"
+            " speak against it."
+        )
     adjusted, raw = (percent(found[way]["accuracy"]) for way in ("adjusted", "raw"))
     images = f"their {counted(found['raw']['images'], f'{on} image')}"
     if adjustment["used"] == "raw":
         return (
-            f"Stores use the model as it is: right on {raw} of {images}. With their own shares of the classes in its"
-            f" scores it is right on {adjusted}, but the loss of their validation images is higher"
-            f" ({_losses(validation)})."
+            f"Stores use the model as it is: right on {raw} of {images}. With their own shares of"
+            f" the classes in its scores it is right on {adjusted}, but the loss of their"
+            f" validation images is higher ({_losses(validation)})."
         )
-    why = f"; chosen for the lower loss on validation images, {_losses(validation)}" if validation else ""
+    why = (
+        f"; chosen for the lower loss on validation images, {_losses(validation)}"
+        if validation
+        else ""
+    )
     return (
-        f"Stores {adds}: so it is right on {adjusted} of {images}, as it is on {raw}{why}. At a store, flower-client"
-        " export writes its own model."
+        f"Stores {adds}: so it is right on {adjusted} of {images}, as it is on {raw}{why}. At a"
+        " store, flower-client export writes its own model."
     )
 
 
@@ -192,20 +237,30 @@ def _what_stays(summary: Mapping[str, Any]) -> str:
         return ""
     count = counted(len(names), "tensor")
     return (
-        f"{count} of the model ({printable(names[0])}, ...) stay at the stores, which are judged each with its own; in"
-        " the model's file they are as before round 1. At a store, flower-client export puts in its own."
+        f"{count} of the model ({printable(names[0])}, ...) stay at the stores, which are judged"
+        " each with its own; in the model's file they are as before round 1. At a store,"
+        " flower-client export puts in its own."
     )
 
 
 def _what_grew(summary: Mapping[str, Any]) -> str:
-    """Tell of a run that went on from a finished model: the old classes before and after, and the new ones."""
+    """Tell of a run that went on from a finished model: the old classes before and after, and the
+    new ones.
+    """
     if not (found := summary.get("old_classes")) or found["after"] is None:
         return ""
     before = "" if found["before"] is None else f"{percent(found['before'])} before this run and "
     where = "the server's" if found["on"] == "server" else "the stores'"
-    line = f"Old classes ({len(found['classes'])}): {before}{percent(found['after'])} after it are told rightly"
+    line = (
+        f"Old classes ({len(found['classes'])}): {before}{percent(found['after'])} after it are"
+        " told rightly"
+    )
     line += f", of {where} {whole(found['images'])} test images of them"
-    new = "" if found["new_after"] is None else f"; new ones ({len(found['new'])}): {percent(found['new_after'])}"
+    new = (
+        ""
+        if found["new_after"] is None
+        else f"; new ones ({len(found['new'])}): {percent(found['new_after'])}"
+    )
     return f"{line}{new}."
 
 
@@ -214,7 +269,9 @@ def _how_fast(summary: Mapping[str, Any]) -> str:
     if summary.get("images_per_second"):
         parts.append(f"{whole(summary['images_per_second'])} training images a second")
     if traffic := summary.get("bytes"):
-        parts.append(f"{size(traffic.get('down'))} sent to the stores and {size(traffic.get('up'))} received")
+        parts.append(
+            f"{size(traffic.get('down'))} sent to the stores and {size(traffic.get('up'))} received"
+        )
     return _sentence(parts)
 
 

@@ -15,21 +15,33 @@ from fedshelf.server.operator_commands import check, deliver, runs, status, stop
 
 STARTED_AT = time.time()
 
-app = command_line("The server of a training across stores: it combines their updates into one model.")
+app = command_line(
+    "The server of a training across stores: it combines their updates into one model."
+)
 
 
 @app.command()
 def start(
-    stores: Annotated[int | None, typer.Option(help="Quorum: a round counts only with this many stores.")] = None,
+    stores: Annotated[
+        int | None, typer.Option(help="Quorum: a round counts only with this many stores.")
+    ] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of training.")] = None,
-    model: Annotated[str | None, typer.Option(help="A model of ours, or any torchvision classification model.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A model of ours, or any torchvision classification model.")
+    ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Model to start from (a .safetensors file), or torchvision for its own."),
+        typer.Option(
+            metavar="FILE",
+            help="Model to start from (a .safetensors file), or torchvision for its own.",
+        ),
     ] = None,
     resume_from: Annotated[
         Path | None,
-        typer.Option(metavar="MODEL", help="A finished run or model, RUN@best, RUN@last or RUN@N, to teach it more."),
+        typer.Option(
+            metavar="MODEL",
+            help="A finished run or model, RUN@best, RUN@last or RUN@N, to teach it more.",
+        ),
     ] = None,
     strategy: Annotated[str | None, typer.Option(help="Federated algorithm.")] = None,
     classes: Annotated[
@@ -39,66 +51,108 @@ def start(
         str | None,
         typer.Option(
             metavar="NAMES",
-            help="Classes that may join though one store alone has them: comma-separated, or a .txt file, one a line.",
+            help=(
+                "Classes that may join though one store alone has them: comma-separated, or a .txt"
+                " file, one a line."
+            ),
         ),
     ] = None,
     merge_spellings: Annotated[
         bool | None,
         typer.Option(
-            "--merge-spellings", help="Take class names that differ in case or spaces between stores for one."
+            "--merge-spellings",
+            help="Take class names that differ in case or spaces between stores for one.",
         ),
     ] = None,
     class_names: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="CSV of folder,name: what reports call the classes; the classes stay the same."
+            metavar="FILE",
+            help="CSV of folder,name: what reports call the classes; the classes stay the same.",
         ),
     ] = None,
-    test_data: Annotated[Path | None, typer.Option(help="Folder of test photos that the server keeps.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over a store's photos per round.")] = None,
+    test_data: Annotated[
+        Path | None, typer.Option(help="Folder of test photos that the server keeps.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over a store's photos per round.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Photos per step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate of the first round.")] = None,
-    wait: Annotated[float | None, typer.Option(help="Seconds to wait for the quorum to join.")] = None,
-    seed: Annotated[int | None, typer.Option(help="The one number all randomness derives from.")] = None,
-    device: Annotated[str | None, typer.Option(help="Where the server tests: auto, cpu, mps, cuda or cuda:N.")] = None,
+    wait: Annotated[
+        float | None, typer.Option(help="Seconds to wait for the quorum to join.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The one number all randomness derives from.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where the server tests: auto, cpu, mps, cuda or cuda:N.")
+    ] = None,
     credentials: Annotated[
-        Path | None, typer.Option(help="DIR/server of `provision`: TLS, and only this chain's stores join.")
+        Path | None,
+        typer.Option(help="DIR/server of `provision`: TLS, and only this chain's stores join."),
     ] = None,
     host: Host = None,
     port: Port = None,
     insecure: Insecure = False,
     live_port: Annotated[
         int | None,
-        typer.Option(min=0, max=65535, help="Port of the live page; by default one from 8444 on, kept. 0: no page."),
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port of the live page; by default one from 8444 on, kept. 0: no page.",
+        ),
     ] = None,
     log: Annotated[
-        str, typer.Option(click_type=click.Choice(["table", "json"]), help="What to print: for people, or JSON lines.")
+        str,
+        typer.Option(
+            click_type=click.Choice(["table", "json"]),
+            help="What to print: for people, or JSON lines.",
+        ),
     ] = "table",
     out: Annotated[
-        Path | None, typer.Option(help="Run directory; a run that is there goes on. By default a new one below runs/.")
+        Path | None,
+        typer.Option(
+            help="Run directory; a run that is there goes on. By default a new one below runs/."
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Only go on with the run in --out; never begin one.")
     ] = False,
-    config: Annotated[Path | None, typer.Option(help="TOML file of settings; flags and --set win over it.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file of settings; flags and --set win over it.")
+    ] = None,
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be given again.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be given again."),
     ] = None,
 ) -> None:
-    """Start a training, wait for the stores, show the rounds, and leave a model in the run directory."""
+    """Start a training, wait for the stores, show the rounds, and leave a model in the run
+    directory.
+    """
     from fedshelf.server.training import class_confirmation
 
     flags: dict[str, Any] = {
-        "cohort.min_stores": stores, "run.rounds": rounds, "model.name": model, "model.weights": weights,
+        "cohort.min_stores": stores,
+        "run.rounds": rounds,
+        "model.name": model,
+        "model.weights": weights,
         "model.resume_from": str(resume_from) if resume_from else None,
         "strategy.name": strategy,
         "data.classes": classes,
-        "data.confirmed_classes": class_confirmation.given(confirm_classes) if confirm_classes else None,
+        "data.confirmed_classes": class_confirmation.given(confirm_classes)
+        if confirm_classes
+        else None,
         "data.merge_spellings": merge_spellings,
         "evaluation.test_data": str(test_data.resolve()) if test_data else None,
-        "train.epochs": epochs, "train.batch_size": batch_size, "train.lr": lr, "cohort.wait": wait,
-        "run.seed": seed, "run.device": device, "run.out": str(out) if out else None,
-    }  # fmt: skip
+        "train.epochs": epochs,
+        "train.batch_size": batch_size,
+        "train.lr": lr,
+        "cohort.wait": wait,
+        "run.seed": seed,
+        "run.device": device,
+        "run.out": str(out) if out else None,
+    }
     settings = merge_settings(config, flags, assignments or [])
     from fedshelf.server.operations.entrance import entrance
 
@@ -108,7 +162,11 @@ def start(
 
     names = display_names.read(class_names) if class_names else None
     raise typer.Exit(
-        conduct(LaunchRequest(settings, address, chain, resume, STARTED_AT, log == "json", live_port, names))
+        conduct(
+            LaunchRequest(
+                settings, address, chain, resume, STARTED_AT, log == "json", live_port, names
+            )
+        )
     )
 
 
@@ -125,17 +183,35 @@ app.command()(export)
 @app.command()
 def provision(
     stores: Annotated[str, typer.Option(help="Names of the stores, comma-separated.")],
-    out: Annotated[Path, typer.Option(help="The chain's folder: DIR/server for the server, DIR/kits for the stores.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="The chain's folder: DIR/server for the server, DIR/kits for the stores."
+        ),
+    ],
     host: Annotated[
         str | None,
-        typer.Option(help="Names or numbers by which stores reach the server, comma-separated; tried in this order."),
+        typer.Option(
+            help=(
+                "Names or numbers by which stores reach the server, comma-separated; tried in this"
+                " order."
+            )
+        ),
     ] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Its port; 9092 unless given.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Its port; 9092 unless given.")
+    ] = None,
     keys_in_kits: Annotated[
-        bool, typer.Option("--keys-in-kits", help="Put the store's private key into its kit instead of a code.")
+        bool,
+        typer.Option(
+            "--keys-in-kits", help="Put the store's private key into its kit instead of a code."
+        ),
     ] = False,
 ) -> None:
-    """Make certificates for the server and a kit for each store. Again with more stores, it adds theirs."""
+    """Make certificates for the server and a kit for each store.
+
+    Again with more stores, it adds theirs.
+    """
     from fedshelf.server.credentials import commands
 
     commands.provision(out, host, port, stores, keys_in_kits=keys_in_kits)
@@ -144,18 +220,29 @@ def provision(
 @app.command()
 def move(
     credentials: Annotated[Path, typer.Option(help="DIR/server of `provision`.")],
-    to: Annotated[str, typer.Option(help="Where stores find the server: HOST:PORT, comma-separated, in this order.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="Where stores find the server: HOST:PORT, comma-separated, in this order."
+        ),
+    ],
 ) -> None:
-    """Let stores find the server at another address; they learn of it while the old one still answers."""
+    """Let stores find the server at another address; they learn of it while the old one still
+    answers.
+    """
     from fedshelf.server.credentials import commands
 
     commands.move(credentials, to)
 
 
-stores_app = typer.Typer(help="Who may join, and is there: list, revoke, renew, delete.", no_args_is_help=True)
+stores_app = typer.Typer(
+    help="Who may join, and is there: list, revoke, renew, delete.", no_args_is_help=True
+)
 app.add_typer(stores_app, name="stores")
 Credentials = Annotated[Path, typer.Option(help="DIR/server of `provision`.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print all that is known as JSON, for programs.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print all that is known as JSON, for programs.")
+]
 Names = Annotated[list[str], typer.Argument(help="Stores.")]
 
 
@@ -183,12 +270,18 @@ def revoke(names: Names, credentials: Credentials) -> None:
 def renew(
     names: Names,
     credentials: Credentials,
-    keys_in_kits: Annotated[bool, typer.Option("--keys-in-kits", help="Put a key into the kit, not a code.")] = False,
+    keys_in_kits: Annotated[
+        bool, typer.Option("--keys-in-kits", help="Put a key into the kit, not a code.")
+    ] = False,
     at_once: Annotated[
-        bool, typer.Option("--now", help="End the key that the store has now; else it works until the kit is used.")
+        bool,
+        typer.Option(
+            "--now", help="End the key that the store has now; else it works until the kit is used."
+        ),
     ] = False,
 ) -> None:
-    """Make new kits, for stores whose kit expired or was lost, whose machine changed, or that were revoked.
+    """Make new kits, for stores whose kit expired or was lost, whose machine changed, or that were
+    revoked.
 
     The key that a store has now works until its new kit is first used.
     """
@@ -199,7 +292,9 @@ def renew(
 
 @stores_app.command()
 def delete(names: Names, credentials: Credentials) -> None:
-    """Forget stores whose kit was never used (a mistyped name, say) or that are revoked, and delete their kits."""
+    """Forget stores whose kit was never used (a mistyped name, say) or that are revoked, and delete
+    their kits.
+    """
     from fedshelf.server.credentials import commands
 
     commands.delete(credentials, names)

@@ -1,18 +1,27 @@
-"""The server's patience with answers: as long as configured, and not much longer once it is asked to stop."""
+"""The server's patience with answers: as long as configured, and not much longer once it is asked
+to stop.
+"""
 
 import time
 from collections.abc import Callable
 
-ROUND = 60.0  # seconds that training may take from the request to stop; a round that takes longer is played again later
-JUDGING = 30.0  # seconds that an evaluation may take; with two of them, systemd's three minutes are enough
+# seconds that training may take from the request to stop; a round that takes longer is played again
+# later
+ROUND = 60.0
+# seconds that an evaluation may take; with two of them, systemd's three minutes are enough
+JUDGING = 30.0
 
 
 class Patience:
-    """A wait of at most `seconds` that begins now, of which `after_stop` at most are left once `stop` says so."""
+    """A wait of at most `seconds` that begins now, of which `after_stop` at most are left once
+    `stop` says so.
+    """
 
     def __init__(self, seconds: float, stop: Callable[[], bool], after_stop: float) -> None:
         self.began = time.monotonic()
-        self._seconds, self._stop, self._after_stop = seconds, stop, after_stop
+        self._seconds = seconds
+        self._stop = stop
+        self._after_stop = after_stop
         self._stopped: float | None = None
 
     def waited(self) -> float:

@@ -3,7 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Failure,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 
 
 class Runtime(Protocol):
@@ -13,12 +20,14 @@ class Runtime(Protocol):
         """Return the stores present now, by name."""
 
     def expect(self, order: TrainOrder, stores: Sequence[str]) -> Callable[[], float] | None:
-        """Announce that `order` will most likely be the next call of `train`; idle workers may start it early.
+        """Announce that `order` will most likely be the next call of `train`; idle workers may
+        start it early.
 
         Results must equal those of a run without the announcement.
 
-        Returns a function for the end of the evaluation that follows. It returns how many of the seconds
-        since this call went into the announced training. None: nothing is started, or it cannot be measured.
+        Returns a function for the end of the evaluation that follows. It returns how many of the
+        seconds since this call went into the announced training. None: nothing is started, or it
+        cannot be measured.
         """
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
@@ -28,13 +37,19 @@ class Runtime(Protocol):
         """
 
     def resting(self) -> float:
-        """Return the seconds until all stores that asked for a rest may be asked again; 0: none did."""
+        """Return the seconds until all stores that asked for a rest may be asked again; 0: none
+        did.
+        """
 
     def held_back(self) -> Mapping[str, str]:
         """Return {store: reason in plain words} for connected stores that may not be asked now."""
 
     def set_aside(self, store: str, why: str) -> None:
-        """Leave a store out of `stores` from now on, whether it is present or not, and tell it the reason."""
+        """Leave a store out of `stores` from now on, whether it is present or not, and tell it the
+        reason.
+        """
 
-    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterable[Evaluation | Failure]:
+    def evaluate(
+        self, order: EvaluateOrder, stores: Sequence[str]
+    ) -> Iterable[Evaluation | Failure]:
         """Return one answer per store asked, in any order; bounded by `cohort.timeout`."""

@@ -1,1 +1,3 @@
-"""Simulation of many stores on one machine: data sets, partitions, engines, and `flower-simulation`."""
+"""Simulation of many stores on one machine: data sets, partitions, engines, and
+`flower-simulation`.
+"""

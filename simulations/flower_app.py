@@ -1,4 +1,5 @@
-"""The app for Flower's own tools: `flwr run .`, in Flower's simulation (Ray) or against a SuperLink.
+"""The app for Flower's own tools: `flwr run .`, in Flower's simulation (Ray) or against a
+SuperLink.
 
 In a simulation the nodes hold partitions of `data.dataset`, dealt as `flower-simulation` deals
 them, so that the same seed gives the same model. Nodes whose configuration names a folder are real
@@ -23,7 +24,14 @@ from fedshelf.client.worker.worker import Trainer
 from fedshelf.common.config import STORES_OWN, RunConfig, flatten, resolve
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.models.spec import STORE_CHANNELS
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Plan,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.common.strategies.shared.class_skew import adjustment
 from fedshelf.common.system.device import pick
 from fedshelf.common.system.files import cache_directory
@@ -41,11 +49,14 @@ server_app = ServerApp()
 
 @server_app.main()
 def serve(grid: Grid, context: Context) -> None:
-    """Train over the nodes of Flower's federation, into `run.out` (else a new directory below runs/)."""
+    """Train over the nodes of Flower's federation, into `run.out` (else a new directory below
+    runs/).
+    """
     began = time.time()
     config = resolve(context.run_config)
     config = resolve(flatten(config), {"run.device": str(pick(config.run.device))})
-    channels, expected = STORE_CHANNELS, config.cohort.min_stores
+    channels = STORE_CHANNELS
+    expected = config.cohort.min_stores
     if config.data.dataset != STORES_OWN:
         expected = len(list(grid.get_node_ids()))
         check_cohort(config, expected)
@@ -60,7 +71,9 @@ def serve(grid: Grid, context: Context) -> None:
 
 
 def _settled(config: RunConfig) -> tuple[RunConfig, int]:
-    """Return the configuration with image size and classes of the simulated data set, and the data set's channels."""
+    """Return the configuration with image size and classes of the simulated data set, and the data
+    set's channels.
+    """
     source = datasets.find(config.data)
     config = settle(config, source.native_size, source.channels)
     classes = _opened(config.model_dump_json()).classes
@@ -69,19 +82,27 @@ def _settled(config: RunConfig) -> tuple[RunConfig, int]:
 
 def _images(plan: Plan) -> Images | None:
     """Return the data set's test images, if the data set is simulated and has any."""
-    return None if plan.config.data.dataset == STORES_OWN else _opened(plan.config.model_dump_json()).test
+    return (
+        None
+        if plan.config.data.dataset == STORES_OWN
+        else _opened(plan.config.model_dump_json()).test
+    )
 
 
 @cache
 def _opened(config: str) -> federation.Federation:
-    """Return the simulated stores of a settled configuration, given as JSON; opened once a process."""
+    """Return the simulated stores of a settled configuration, given as JSON; opened once a
+    process.
+    """
     settled = RunConfig.model_validate_json(config)
     channels = datasets.find(settled.data).channels
     return federation.build(settled, image_size=settled.data.image_size, channels=channels)
 
 
 class PartitionWorker:
-    """One store of a simulated federation, by its number; all stores of a process share one resident network."""
+    """One store of a simulated federation, by its number; all stores of a process share one
+    resident network.
+    """
 
     def __init__(self, number: int) -> None:
         self._number = number
@@ -90,8 +111,11 @@ class PartitionWorker:
     def info(self, config: RunConfig) -> StoreInfo:
         """Count the images of the partition by class. Raises DataError."""
         data = self._data(config)
-        classes, row = _opened(config.model_dump_json()).classes, _opened(config.model_dump_json()).table[self.name]
-        return StoreInfo(self.name, dict(zip(classes, row, strict=True)), len(data.validation), len(data.test))
+        classes = _opened(config.model_dump_json()).classes
+        row = _opened(config.model_dump_json()).table[self.name]
+        return StoreInfo(
+            self.name, dict(zip(classes, row, strict=True)), len(data.validation), len(data.test)
+        )
 
     def train(self, order: TrainOrder) -> Update:
         """Train on the partition's training images. Raises FedshelfError."""
@@ -125,7 +149,9 @@ def _trainer() -> Trainer:
 
 
 def _worker(context: Context) -> Worker:
-    """Return a real store's worker if the node's configuration names a store, else that of the partition's number."""
+    """Return a real store's worker if the node's configuration names a store, else that of the
+    partition's number.
+    """
     if "data" in context.node_config:
         return worker_of(context.node_config)
     return PartitionWorker(int(context.node_config["partition-id"]))

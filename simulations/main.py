@@ -15,7 +15,9 @@ from fedshelf.simulations.run import options
 STARTED_AT = time.perf_counter()
 STOPPED_EXIT_CODE = 130  # exit code of a run that a person stopped, as after any SIGINT
 
-app = command_line("Train across simulated stores on this machine, to find what works before any store joins.")
+app = command_line(
+    "Train across simulated stores on this machine, to find what works before any store joins."
+)
 
 
 @app.command()
@@ -30,36 +32,59 @@ def run(
     lr: options.LearningRate = None,
     model: Annotated[
         str | None,
-        typer.Option(help="cnn, niid-cnn, mcmahan-cnn, moderate-cnn, fashion-cnn, pfl-cnn, or a torchvision model."),
+        typer.Option(
+            help=(
+                "cnn, niid-cnn, mcmahan-cnn, moderate-cnn, fashion-cnn, pfl-cnn, or a torchvision"
+                " model."
+            )
+        ),
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Model to start from (a .safetensors file), or torchvision for its own."),
+        typer.Option(
+            metavar="FILE",
+            help="Model to start from (a .safetensors file), or torchvision for its own.",
+        ),
     ] = None,
     resume_from: Annotated[
         Path | None,
-        typer.Option(metavar="MODEL", help="A finished run or model, RUN@best, RUN@last or RUN@N, to teach it more."),
+        typer.Option(
+            metavar="MODEL",
+            help="A finished run or model, RUN@best, RUN@last or RUN@N, to teach it more.",
+        ),
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(help="Ordered product classes, comma-separated; else the data set's.")
+        str | None,
+        typer.Option(help="Ordered product classes, comma-separated; else the data set's."),
     ] = None,
     merge_spellings: options.MergeSpellings = None,
     class_names: options.ClassNames = None,
     strategy: Annotated[
         str | None,
         typer.Option(
-            help="fedavg, fedprox, scaffold, fednova, feddyn, fedbn, fedper, fedavgm, fedadam, fedyogi, fedadagrad,"
-            " median, trimmed-mean, krum or multi-krum."
+            help=(
+                "fedavg, fedprox, scaffold, fednova, feddyn, fedbn, fedper, fedavgm, fedadam,"
+                " fedyogi, fedadagrad,"
+                " median, trimmed-mean, krum or multi-krum."
+            )
         ),
     ] = None,
     seed: options.Seed = None,
     engine: Annotated[
         str | None,
-        typer.Option(help="What executes the stores: sequential, batched (many stores at once on a GPU) or ray."),
+        typer.Option(
+            help=(
+                "What executes the stores: sequential, batched (many stores at once on a GPU) or"
+                " ray."
+            )
+        ),
     ] = None,
     ray_address: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Ray cluster to use with --engine ray; auto: the one running here."),
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Ray cluster to use with --engine ray; auto: the one running here.",
+        ),
     ] = None,
     gpus_per_worker: Annotated[
         float | None, typer.Option(help="Share of a GPU for each worker of the engine ray.")
@@ -70,7 +95,10 @@ def run(
         bool, typer.Option("--resume", help="Continue the run in --out exactly where it stopped.")
     ] = False,
     changed_data: Annotated[
-        bool, typer.Option("--changed-data", help="Let --resume go on with other images than the run began with.")
+        bool,
+        typer.Option(
+            "--changed-data", help="Let --resume go on with other images than the run began with."
+        ),
     ] = False,
     config: options.Settings = None,
     assignments: options.Assignments = None,
@@ -105,7 +133,9 @@ def run(
     from fedshelf.simulations.run.simulate import SimulationRequest, simulate
 
     names = display_names.read(class_names) if class_names else None
-    summary = simulate(SimulationRequest(settings, resume, STARTED_AT, changed_data, names), Console())
+    summary = simulate(
+        SimulationRequest(settings, resume, STARTED_AT, changed_data, names), Console()
+    )
     raise typer.Exit(0 if summary["status"] == "finished" else STOPPED_EXIT_CODE)
 
 
@@ -117,12 +147,20 @@ def split(
     partition: Annotated[str | None, typer.Option(help="As for run, but for folder.")] = None,
     merge_spellings: options.MergeSpellings = None,
     seed: Annotated[int, typer.Option(help="The number that the split derives from.")] = 0,
-    test: Annotated[bool, typer.Option("--test", help="Also write a folder of test images for the server.")] = False,
+    test: Annotated[
+        bool, typer.Option("--test", help="Also write a folder of test images for the server.")
+    ] = False,
     labelled: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of a store's images whose class is known; others: unlabelled/.")
+        float,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of a store's images whose class is known; others: unlabelled/.",
+        ),
     ] = 1.0,
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the section data.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting of the section data."),
     ] = None,
 ) -> None:
     """Write a data set out as one folder of image files per store, ready for real stores."""

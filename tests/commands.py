@@ -1,4 +1,6 @@
-"""Our command lines, called in this process: a process of its own would load torch for seconds, each time."""
+"""Our command lines, called in this process: a process of its own would load torch for seconds,
+each time.
+"""
 
 import io
 import signal
@@ -14,7 +16,9 @@ from fedshelf.common import command_line
 
 
 class Output(io.StringIO):
-    """What is printed, and what is done as soon as some words have been printed: words -> what, each once."""
+    """What is printed, and what is done as soon as some words have been printed: words -> what,
+    each once.
+    """
 
     def __init__(self, then: Mapping[str, Callable[[], object]]) -> None:
         super().__init__()
@@ -23,7 +27,8 @@ class Output(io.StringIO):
     def write(self, text: str) -> int:
         written = super().write(text)
         for words in [words for words in self._then if words in self.getvalue()]:
-            if act := self._then.pop(words, None):  # what was done for the words before may have printed others
+            # what was done for the words before may have printed others
+            if act := self._then.pop(words, None):
                 act()
         return written
 
@@ -34,8 +39,12 @@ def call(
     then: Mapping[str, Callable[[], object]] | None = None,
     **environment: str | Path,
 ) -> subprocess.CompletedProcess[str]:
-    """Its exit code and output, as its whole process would have them, with more `environment` as long as it runs."""
-    words, out, err = [str(argument) for argument in arguments], Output(then or {}), io.StringIO()
+    """Its exit code and output, as its whole process would have them, with more `environment` as
+    long as it runs.
+    """
+    words = [str(argument) for argument in arguments]
+    out = Output(then or {})
+    err = io.StringIO()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         for name, value in environment.items():

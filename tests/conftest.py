@@ -12,18 +12,21 @@ from hypothesis import settings
 os.environ["FEDSHELF_HOME"] = tempfile.mkdtemp(prefix="fedshelf-state-")
 atexit.register(shutil.rmtree, os.environ["FEDSHELF_HOME"], ignore_errors=True)
 
-# As engines have it: two workers with two threads each on two cores wait for each other. Before torch is loaded.
+# As engines have it: two workers with two threads each on two cores wait for each other. Before
+# torch is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Shared machines stall for seconds: how long an example takes says nothing. CI repeats the same examples, so that a
-# failure there is about the change; elsewhere each run looks for new ones.
+# Shared machines stall for seconds: how long an example takes says nothing. CI repeats the same
+# examples, so that a failure there is about the change; elsewhere each run looks for new ones.
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put slow tests of minutes first, so that all processes end together; slow ones have time on a busy machine."""
+    """Put slow tests of minutes first, so that all processes end together; slow ones have time on a
+    busy machine.
+    """
     items.sort(key=minutes, reverse=True)
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):

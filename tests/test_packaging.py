@@ -1,4 +1,6 @@
-"""The installed package is `fedshelf` alone, whatever lies in the folder where a command is called."""
+"""The installed package is `fedshelf` alone, whatever lies in the folder where a command is
+called.
+"""
 
 import os
 import shutil
@@ -11,7 +13,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-SOURCES = ("fedshelf", "common", "client", "server", "simulations", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = (
+    "fedshelf",
+    "common",
+    "client",
+    "server",
+    "simulations",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +35,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         else:
             (place / "copy").mkdir(exist_ok=True)
             shutil.copy(ROOT / name, place / "copy" / name)
-    build = ["pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+    build = [
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--disable-pip-version-check",
+    ]
     subprocess.run([sys.executable, "-m", *build, "--wheel-dir", place, place / "copy"], check=True)
     (built,) = place.glob("*.whl")
     return built
@@ -32,7 +50,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def neighbours(tmp_path: Path) -> Path:
-    """Make a folder whose modules have the names of our folders, and end every process that imports one."""
+    """Make a folder whose modules have the names of our folders, and end every process that imports
+    one.
+    """
     for name in ("server.py", "client.py", "common/__init__.py", "simulations/__init__.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"raise SystemExit('imported {name}')\n")
@@ -41,14 +61,20 @@ def neighbours(tmp_path: Path) -> Path:
 
 def test_a_wheel_holds_one_package_and_all_that_it_needs(wheel: Path) -> None:
     names = ZipFile(wheel).namelist()
-    packages = {name.split("/")[0] for name in names if not name.split("/")[0].endswith(".dist-info")}
+    packages = {
+        name.split("/")[0] for name in names if not name.split("/")[0].endswith(".dist-info")
+    }
     assert packages == {"fedshelf"}
-    tracked = subprocess.run(["git", "ls-files", *SOURCES[1:5]], cwd=ROOT, capture_output=True, text=True, check=True)
+    tracked = subprocess.run(
+        ["git", "ls-files", *SOURCES[1:5]], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert {f"fedshelf/{name}" for name in tracked.stdout.split()} <= set(names)
     assert "fedshelf/py.typed" in names
 
 
-def test_an_installed_wheel_runs_beside_modules_of_the_same_names(wheel: Path, neighbours: Path) -> None:
+def test_an_installed_wheel_runs_beside_modules_of_the_same_names(
+    wheel: Path, neighbours: Path
+) -> None:
     installed = neighbours / "installed"
     ZipFile(wheel).extractall(installed)
     program = (

@@ -17,8 +17,8 @@ from tests.simulations.command import run, summary
 BIN = Path(sys.executable).parent
 SETTINGS = {
     "model.name": "niid-cnn", "run.rounds": 2, "run.seed": 3, "data.image_size": 32, "data.crop": 2,
-    "train.lr": 0.02, "train.epochs": 2, "model.dropout": 0.2, "strategy.name": "scaffold", "cohort.min_stores": 3,
-    "messages.compression": "top-k",
+    "train.lr": 0.02, "train.epochs": 2, "model.dropout": 0.2, "strategy.name": "scaffold",
+    "cohort.min_stores": 3, "messages.compression": "top-k",
 }  # fmt: skip
 ASSIGNMENTS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
 
@@ -27,7 +27,18 @@ ASSIGNMENTS = [word for key, value in SETTINGS.items() for word in ("--set", f"{
 def shops(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three stores' folders of image files, and test photos."""
     place = tmp_path_factory.mktemp("parity") / "shops"
-    split = run("split", "--dataset", "shelf", "--stores", "3", "--partition", "dirichlet:1", "--test", "--out", place)
+    split = run(
+        "split",
+        "--dataset",
+        "shelf",
+        "--stores",
+        "3",
+        "--partition",
+        "dirichlet:1",
+        "--test",
+        "--out",
+        place,
+    )
     assert split.returncode == 0, split.stderr
     return place
 
@@ -43,7 +54,8 @@ def sequential(shops: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
 @pytest.fixture
 def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     """One thread each; what Flower writes and starts is ours, and ended afterwards."""
-    home, port = tmp_path / "flower-home", free_port()
+    home = tmp_path / "flower-home"
+    port = free_port()
     yield os.environ | {
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
@@ -62,17 +74,39 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.slow(minutes=1)
-def test_flowers_simulation(shops: Path, sequential: dict, environment: dict[str, str], tmp_path: Path) -> None:
+def test_flowers_simulation(
+    shops: Path, sequential: dict, environment: dict[str, str], tmp_path: Path
+) -> None:
     out = tmp_path / "ray"
-    settings = SETTINGS | {"data.dataset": str(shops), "data.partition": "folder", "run.out": str(out)}
+    settings = SETTINGS | {
+        "data.dataset": str(shops),
+        "data.partition": "folder",
+        "run.out": str(out),
+    }
     flat = " ".join(
-        f'{key}="{value}"' if isinstance(value, str) else f"{key}={value}" for key, value in settings.items()
+        f'{key}="{value}"' if isinstance(value, str) else f"{key}={value}"
+        for key, value in settings.items()
     )
     federation = "num-supernodes=3 client-resources-num-cpus=1"
     done = subprocess.run(
-        [BIN / "flwr", "run", ".", "local", "--stream", "--run-config", flat, "--federation-config", federation],
-        cwd=Path(__file__).parents[1], env=environment, capture_output=True, text=True, check=False, timeout=600,
-    )  # fmt: skip
+        [
+            BIN / "flwr",
+            "run",
+            ".",
+            "local",
+            "--stream",
+            "--run-config",
+            flat,
+            "--federation-config",
+            federation,
+        ],
+        cwd=Path(__file__).parents[1],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
     assert (out / "summary.json").exists(), done.stdout + done.stderr
     assert summary(out)["weights_sha256"] == sequential["weights_sha256"]
     assert summary(out)["test"] == sequential["test"]

@@ -55,7 +55,8 @@ def test_commands(heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "FEDSHELF_HOME": str(tmp_path / "state"),
         "FLWR_HOME": str(tmp_path / "flwr"),
-        "OMP_NUM_THREADS": "1",  # more would wait for each other: server and stores share this machine
+        # more would wait for each other: server and stores share this machine
+        "OMP_NUM_THREADS": "1",
         "RAY_ADDRESS": "local",  # never a cluster that someone else runs on this machine
     }
     waiting: list[subprocess.Popen[str]] = []
@@ -65,7 +66,12 @@ def test_commands(heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
                 environment |= dict(word.split("=", 1) for word in command.split()[1:])
                 continue
             process = subprocess.Popen(
-                command, shell=True, cwd=tmp_path, env=environment, text=True, start_new_session=True
+                command,
+                shell=True,
+                cwd=tmp_path,
+                env=environment,
+                text=True,
+                start_new_session=True,
             )
             if command.startswith(("flower-server start", "flower-client join")):
                 waiting.append(process)  # stays until the server has its model

@@ -1,1 +1,3 @@
-"""Published results, run again: a TOML file per cell of a published table, and one command for all of them."""
+"""Published results, run again: a TOML file per cell of a published table, and one command for all
+of them.
+"""

@@ -1,13 +1,15 @@
-"""Published results, run again with `flower-simulation`: a cell of a published table, its figure and ours.
+"""Published results, run again with `flower-simulation`: a cell of a published table, its figure
+and ours.
 
     python -m benchmarks.published a2-dirichlet-fedavg --seeds 0,1,2
     python -m benchmarks.published a2-dirichlet-fedavg a2-dirichlet-scaffold --rounds 10 --epochs 5
     python -m benchmarks.published --table
 
-Cells are the files in benchmarks/published/cells. Each run is a row of benchmarks/published/results/rows.jsonl: what
-the stores held, the curve, the machine, the time. Run directories stay in runs/published; a command that was stopped
-goes on where it was. With --rounds or --epochs the row is marked as one at a reduced budget, and is never taken for the
-published one. --table prints what docs/results.md shows. CIFAR-10 and Fashion-MNIST are looked for as
+Cells are the files in benchmarks/published/cells. Each run is a row of
+benchmarks/published/results/rows.jsonl: what the stores held, the curve, the machine, the time. Run
+directories stay in runs/published; a command that was stopped goes on where it was. With --rounds
+or --epochs the row is marked as one at a reduced budget, and is never taken for the published one.
+--table prints what docs/results.md shows. CIFAR-10 and Fashion-MNIST are looked for as
 `flower-simulation` does, in the folder that FEDSHELF_DATA names for one.
 """
 
@@ -26,7 +28,10 @@ def main() -> None:
     """Run the cells, one after the other; exit code 1 if one could not be run here."""
     options = _options()
     if options.table:
-        print(table.markdown([cells.read(name) for name in cells.names()], play.load(options.out)), end="")
+        print(
+            table.markdown([cells.read(name) for name in cells.names()], play.load(options.out)),
+            end="",
+        )
         return
     chosen = [cells.read(name).reduced(options.rounds, options.epochs) for name in options.cells]
     if not chosen:
@@ -60,12 +65,20 @@ def _options() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("cells", nargs="*", metavar="CELL", help="cells to run")
-    parser.add_argument("--seeds", type=_numbers, default=[0], help="numbers, separated by commas; default 0")
+    parser.add_argument(
+        "--seeds", type=_numbers, default=[0], help="numbers, separated by commas; default 0"
+    )
     parser.add_argument("--rounds", type=int, help="fewer rounds than published")
     parser.add_argument("--epochs", type=int, help="fewer local epochs than published")
-    parser.add_argument("--workers", type=int, default=0, help="processes on a CPU; default: one per core")
-    parser.add_argument("--out", type=Path, default=play.ROWS, metavar="FILE", help="where the rows go")
-    parser.add_argument("--table", action="store_true", help="print the table of all cells instead, as Markdown")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes on a CPU; default: one per core"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=play.ROWS, metavar="FILE", help="where the rows go"
+    )
+    parser.add_argument(
+        "--table", action="store_true", help="print the table of all cells instead, as Markdown"
+    )
     return parser.parse_args()
 
 

@@ -1,7 +1,8 @@
 """A cell of a published table: the run that answers it, and what was published.
 
-A cell is `cells/NAME.toml`: settings of a run, as `flower-simulation run --config` takes them, and a table [published].
-What all cells of a published table share stands in a file of its own, which a cell names as its `base`.
+A cell is `cells/NAME.toml`: settings of a run, as `flower-simulation run --config` takes them, and
+a table [published]. What all cells of a published table share stands in a file of its own, which a
+cell names as its `base`.
 """
 
 import tomllib
@@ -20,11 +21,12 @@ BASE = "base-"  # how the names of the shared files begin
 class Published(BaseModel):
     """What was published.
 
-    source:  who, where
-    figure:  share of correctly classified test images; None: there is none, the cell is a setting of ours
-    metric:  what the figure is the accuracy of: which images, which round, how many runs
-    others:  figures of others for the same nominal cell
-    budget:  stores, rounds, local epochs, batch
+    source: who, where
+    figure: share of correctly classified test images; None: there is none, the cell is a setting of
+        ours
+    metric: what the figure is the accuracy of: which images, which round, how many runs
+    others: figures of others for the same nominal cell
+    budget: stores, rounds, local epochs, batch
     unequal: in what our run differs, as far as it is known
     """
 
@@ -68,7 +70,10 @@ def names() -> list[str]:
 
 
 def read(name: str) -> Cell:
-    """The cell of this name. Raises SystemExit if there is none, ConfigError for settings that do not exist."""
+    """The cell of this name.
+
+    Raises SystemExit if there is none, ConfigError for settings that do not exist.
+    """
     if name not in names():
         raise SystemExit(f"Unknown cell {name!r}; expected one of: {', '.join(names())}.")
     own = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
@@ -79,4 +84,8 @@ def read(name: str) -> Cell:
 
 
 def _flat(tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    return {f"{section}.{key}": value for section, values in tables.items() for key, value in values.items()}
+    return {
+        f"{section}.{key}": value
+        for section, values in tables.items()
+        for key, value in values.items()
+    }

@@ -1,13 +1,14 @@
-"""FedAvg and SCAFFOLD once more, from the papers' equations in plain PyTorch, and how far ours is from them.
+"""FedAvg and SCAFFOLD once more, from the papers' equations in plain PyTorch, and how far ours is
+from them.
 
     python -m benchmarks.published.plain a2-dirichlet-fedavg --rounds 10 --epochs 5
     python -m benchmarks.published.plain a2-dirichlet-scaffold --rounds 10 --epochs 5
 
-Nothing of `common.strategies`, `common.training.fit`, `common.training.optimizers` or the engines is used here: a
-module's own
-parameters, its own backward pass, torch.optim.SGD, and loops over parameters. Images, their order, their augmentation
-and the first weights are those of the same seed, so that both sides see the same batches: what differs is rounding,
-what many steps make of it, and mistakes.
+Nothing of `common.strategies`, `common.training.fit`, `common.training.optimizers` or the engines
+is used here: a module's own parameters, its own backward pass, torch.optim.SGD, and loops over
+parameters. Images, their order, their augmentation and the first weights are those of the same
+seed, so that both sides see the same batches: what differs is rounding, what many steps make of it,
+and mistakes.
 
     FedAvg (McMahan et al. 2017, Algorithm 1):   x <- sum_i (n_i / n) y_i,    y_i trained from x
     SCAFFOLD (Karimireddy et al. 2020, Algorithm 1, option II):
@@ -49,13 +50,23 @@ class Plain:
     """
 
     def __init__(self, config: RunConfig) -> None:
-        if config.strategy.name not in ("fedavg", "scaffold") or config.train.schedule != "constant":
-            raise SystemExit("Only fedavg and scaffold at a constant learning rate are written down here.")
-        self.config, source = config, datasets.find(config.data)
+        if (
+            config.strategy.name not in ("fedavg", "scaffold")
+            or config.train.schedule != "constant"
+        ):
+            raise SystemExit(
+                "Only fedavg and scaffold at a constant learning rate are written down here."
+            )
+        self.config = config
+        source = datasets.find(config.data)
         size = config.data.image_size or source.native_size or 0
         stores = federation.build(config, image_size=size, channels=source.channels)
         self.spec = models.specify(
-            config.model, stores.classes, image_size=size, native_size=source.native_size, channels=source.channels
+            config.model,
+            stores.classes,
+            image_size=size,
+            native_size=source.native_size,
+            channels=source.channels,
         )
         self.model = models.build(self.spec, seed=config.run.seed)
         self.stores = {name: data.train for name, data in stores.stores.items()}
@@ -79,7 +90,9 @@ class Plain:
 
     def play_round(self, number: int) -> None:
         """Train every store from the global model, and combine."""
-        start, mean, change = self.parameters(), self.zeros(), self.zeros()
+        start = self.parameters()
+        mean = self.zeros()
+        change = self.zeros()
         total = sum(len(images) for images in self.stores.values())
         for name, images in self.stores.items():
             self.load(start)
@@ -97,9 +110,13 @@ class Plain:
 
     def train(self, fed: Iterator[Batch], shift: Tensors) -> float:
         """SGD on the gradients plus `shift`; returns the K of the equations."""
-        train, steps = self.config.train, 0
+        train = self.config.train
+        steps = 0
         optimizer = torch.optim.SGD(
-            self.model.parameters(), lr=train.lr, momentum=train.momentum, weight_decay=train.weight_decay
+            self.model.parameters(),
+            lr=train.lr,
+            momentum=train.momentum,
+            weight_decay=train.weight_decay,
         )
         for pixels, targets in fed:
             optimizer.zero_grad()
@@ -123,8 +140,12 @@ class Plain:
         return right / len(self.test)
 
 
-def batches(images: Images, name: str, spec: ModelSpec, config: RunConfig, number: int) -> Iterator[Batch]:
-    """A store's batches of one round: the same images, order and augmentation as a run of ours with this seed."""
+def batches(
+    images: Images, name: str, spec: ModelSpec, config: RunConfig, number: int
+) -> Iterator[Batch]:
+    """A store's batches of one round: the same images, order and augmentation as a run of ours with
+    this seed.
+    """
     order = rng(config.run.seed, "order", number, name)
     draws = Stream(config.data, config.run.seed, number, name)
     for _ in range(config.train.epochs):
@@ -138,17 +159,24 @@ def batches(images: Images, name: str, spec: ModelSpec, config: RunConfig, numbe
 
 def main() -> None:
     """Run a cell both ways and print both curves side by side."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("cell", help="a cell of FedAvg or SCAFFOLD")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, help="fewer rounds than published")
     parser.add_argument("--epochs", type=int, help="fewer local epochs than published")
-    parser.add_argument("--workers", type=int, default=0, help="processes of ours on a CPU; default: one per core")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes of ours on a CPU; default: one per core"
+    )
     options = parser.parse_args()
     cell = cells.read(options.cell).reduced(options.rounds, options.epochs).seeded(options.seed)
     plain = Plain(cell.config)
     ours = play.play(cell, options.workers)
-    print(f"{cell.name}, {cell.budget}, seed {options.seed}: accuracy on the test images\n round   ours  plain")
+    print(
+        f"{cell.name}, {cell.budget}, seed {options.seed}: accuracy on the test images\n round  "
+        " ours  plain"
+    )
     for number, accuracy in enumerate(ours.curve, start=1):
         plain.play_round(number)
         print(f"{number:6} {accuracy:6.4f} {plain.accuracy():6.4f}", flush=True)

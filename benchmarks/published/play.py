@@ -51,11 +51,17 @@ class Row(BaseModel):
 def play(cell: Cell, workers: int) -> Row:
     """Run the cell, or go on with it where an earlier command stopped; a finished run is only read.
 
-    Raises SystemExit, with the exit code of `flower-simulation`, if it cannot be run here: it has said why.
+    Raises SystemExit, with the exit code of `flower-simulation`, if it cannot be run here: it has
+    said why.
     """
     out = RUNS / f"{cell.name}-{cell.budget.replace(' ', '')}-{cell.config.run.seed}"
     if not is_finished(out):
-        command = [str(Path(sys.executable).with_name("flower-simulation")), "run", "--out", str(out)]
+        command = [
+            str(Path(sys.executable).with_name("flower-simulation")),
+            "run",
+            "--out",
+            str(out),
+        ]
         command += [*assignments(cell.config), "--set", f"run.workers={workers}"]
         command += ["--resume"] if (out / "config.toml").exists() else []
         if code := subprocess.run(command, check=False).returncode:
@@ -71,8 +77,14 @@ def is_finished(out: Path) -> bool:
 
 def assignments(config: RunConfig) -> list[str]:
     """The settings as --set flags, those left out that have their default."""
-    plain, wanted = flatten(RunConfig()), flatten(config)
-    return [word for key, value in wanted.items() if value != plain[key] for word in ("--set", f"{key}={value}")]
+    plain = flatten(RunConfig())
+    wanted = flatten(config)
+    return [
+        word
+        for key, value in wanted.items()
+        if value != plain[key]
+        for word in ("--set", f"{key}={value}")
+    ]
 
 
 def row(cell: Cell, out: Path) -> Row:
@@ -95,7 +107,9 @@ def row(cell: Cell, out: Path) -> Row:
 
 def append(found: Row, file: Path) -> None:
     """Add a line, unless the very same run is there already."""
-    if (found.cell, found.weights_sha256) in {(known.cell, known.weights_sha256) for known in load(file)}:
+    if (found.cell, found.weights_sha256) in {
+        (known.cell, known.weights_sha256) for known in load(file)
+    }:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8") as lines:

@@ -1,4 +1,6 @@
-"""Rows of results beside what was published: for a terminal, and as the table of docs/results.md."""
+"""Rows of results beside what was published: for a terminal, and as the table of
+docs/results.md.
+"""
 
 from collections.abc import Iterator, Sequence
 from statistics import mean
@@ -6,11 +8,20 @@ from statistics import mean
 from benchmarks.published.cells import Cell
 from benchmarks.published.play import Row
 
-HEAD = ("cell", "published", "ours, last round", "best over rounds", "seeds", "at a reduced budget: last (best)")
+HEAD = (
+    "cell",
+    "published",
+    "ours, last round",
+    "best over rounds",
+    "seeds",
+    "at a reduced budget: last (best)",
+)
 
 
 def markdown(cells: Sequence[Cell], rows: Sequence[Row]) -> str:
-    """The table, a line for each cell whether it was measured or not, and below it who had how many images."""
+    """The table, a line for each cell whether it was measured or not, and below it who had how many
+    images.
+    """
     lines = [HEAD, tuple("---" for _ in HEAD), *(line(cell, rows) for cell in cells)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
     return "\n\n".join([table, "\n".join(dealt(cells, rows))]).rstrip() + "\n"
@@ -30,8 +41,14 @@ def line(cell: Cell, rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def dealt(cells: Sequence[Cell], rows: Sequence[Row]) -> Iterator[str]:
-    """For every split that was trained on: images of each store. The classes of each are in the rows."""
-    partitions = {cell.name: f"{cell.config.data.partition}, {cell.config.data.stores} stores" for cell in cells}
+    """For every split that was trained on: images of each store.
+
+    The classes of each are in the rows.
+    """
+    partitions = {
+        cell.name: f"{cell.config.data.partition}, {cell.config.data.stores} stores"
+        for cell in cells
+    }
     found = {(partitions[row.cell], row.seed): row for row in rows if row.cell in partitions}
     for (partition, seed), row in sorted(found.items()):
         sizes = ", ".join(str(sum(counts)) for counts in row.counts.values())
@@ -41,4 +58,8 @@ def dealt(cells: Sequence[Cell], rows: Sequence[Row]) -> Iterator[str]:
 def _means(rows: Sequence[Row]) -> tuple[str, str, str]:
     """Mean over seeds of the last and of the best accuracy, in percent, and the seeds."""
     seeds = ", ".join(str(seed) for seed in sorted(row.seed for row in rows))
-    return f"{100 * mean(row.last for row in rows):.1f}", f"{100 * mean(row.best for row in rows):.1f}", seeds
+    return (
+        f"{100 * mean(row.last for row in rows):.1f}",
+        f"{100 * mean(row.best for row in rows):.1f}",
+        seeds,
+    )

@@ -1,8 +1,8 @@
 """FedAvg as a good engineer writes it by hand in PyTorch: no library, no cleverness.
 
-With one process, the stores train one after another with all threads. With more, workers of one thread each hold
-their own copy of the data and get state dicts through torch.multiprocessing's queues; they are spawned, as PyTorch
-advises.
+With one process, the stores train one after another with all threads. With more, workers of one
+thread each hold their own copy of the data and get state dicts through torch.multiprocessing's
+queues; they are spawned, as PyTorch advises.
 """
 
 import random
@@ -31,9 +31,12 @@ class Stores:
     """All stores' images on one device, and one model that takes a store's place."""
 
     def __init__(self, task: SimpleNamespace) -> None:
-        self.task, self.model = task, networks.build(task.model).to(task.device)
+        self.task = task
+        self.model = networks.build(task.model).to(task.device)
         self.x, self.y = (tensor.to(task.device) for tensor in protocol.load(task.data, "train"))
-        self.parts = [part.to(task.device) for part in protocol.deal(len(self.y), task.stores, task.seed)]
+        self.parts = [
+            part.to(task.device) for part in protocol.deal(len(self.y), task.stores, task.seed)
+        ]
 
     def fit(self, store: int, start: dict[str, Tensor]) -> tuple[int, dict[str, Tensor]]:
         """Images of the store, and the weights after training on them."""
@@ -56,13 +59,18 @@ class Pool:
 
     def __init__(self, task: SimpleNamespace) -> None:
         context = multiprocessing.get_context("spawn")
-        self.orders, self.answers = context.Queue(), context.Queue()
+        self.orders = context.Queue()
+        self.answers = context.Queue()
         arguments = (task, self.orders, self.answers)
-        self.workers = [context.Process(target=serve, args=arguments) for _ in range(task.processes)]
+        self.workers = [
+            context.Process(target=serve, args=arguments) for _ in range(task.processes)
+        ]
         for worker in self.workers:
             worker.start()
 
-    def fit_all(self, cohort: list[int], start: dict[str, Tensor]) -> list[tuple[int, dict[str, Tensor]]]:
+    def fit_all(
+        self, cohort: list[int], start: dict[str, Tensor]
+    ) -> list[tuple[int, dict[str, Tensor]]]:
         for store in cohort:
             self.orders.put((store, start))
         return [self.answers.get() for _ in cohort]
@@ -80,7 +88,9 @@ class Alone:
     def __init__(self, task: SimpleNamespace) -> None:
         self.stores = Stores(task)
 
-    def fit_all(self, cohort: list[int], start: dict[str, Tensor]) -> list[tuple[int, dict[str, Tensor]]]:
+    def fit_all(
+        self, cohort: list[int], start: dict[str, Tensor]
+    ) -> list[tuple[int, dict[str, Tensor]]]:
         return [self.stores.fit(store, start) for store in cohort]
 
     def close(self) -> None:
@@ -90,7 +100,10 @@ class Alone:
 def average(answers: list[tuple[int, dict[str, Tensor]]]) -> dict[str, Tensor]:
     """The mean of the weights, weighted by images."""
     total = sum(images for images, _ in answers)
-    return {name: sum(state[name] * (images / total) for images, state in answers) for name in answers[0][1]}
+    return {
+        name: sum(state[name] * (images / total) for images, state in answers)
+        for name in answers[0][1]
+    }
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
-"""Flower's simulation on its Ray backend at its best: one core a client, one thread each, data preloaded as tensors.
+"""Flower's simulation on its Ray backend at its best: one core a client, one thread each, data
+preloaded as tensors.
 
-`run_simulation` starts it in this process, which is quicker than `flwr run` (that starts a SuperLink first) and
-leaves nothing running; the simulation inside is the same.
+`run_simulation` starts it in this process, which is quicker than `flwr run` (that starts a
+SuperLink first) and leaves nothing running; the simulation inside is the same.
 """
 
 import functools
@@ -81,7 +82,9 @@ def server_app(task: SimpleNamespace) -> ServerApp:
                 score = protocol.accuracy(model, *test)
             protocol.report(number, task.epochs * strategy.images, strategy.seconds, score)
 
-        strategy.start(grid, ArrayRecord(model.state_dict()), num_rounds=task.rounds, evaluate_fn=evaluate)
+        strategy.start(
+            grid, ArrayRecord(model.state_dict()), num_rounds=task.rounds, evaluate_fn=evaluate
+        )
 
     return app
 
@@ -95,7 +98,11 @@ def main() -> None:
         num_supernodes=task.stores,
         backend_config={
             "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
-            "init_args": {"num_cpus": task.processes, "include_dashboard": False, "address": "local"},
+            "init_args": {
+                "num_cpus": task.processes,
+                "include_dashboard": False,
+                "address": "local",
+            },
         },
     )
 

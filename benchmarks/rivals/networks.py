@@ -1,4 +1,6 @@
-"""The networks of the benchmarks as one would write them by hand: layers only, no library of ours."""
+"""The networks of the benchmarks as one would write them by hand: layers only, no library of
+ours.
+"""
 
 from torch import nn
 

@@ -1,6 +1,8 @@
-"""Starts pfl-research's simulation, in one process or distributed over several by pfl's own means, over gloo.
+"""Starts pfl-research's simulation, in one process or distributed over several by pfl's own means,
+over gloo.
 
-The processes meet in a file: pfl's way, a TCP store, would listen on every interface of the machine.
+The processes meet in a file: pfl's way, a TCP store, would listen on every interface of the
+machine.
 """
 
 import json
@@ -13,17 +15,22 @@ from pathlib import Path
 import protocol
 import torch
 
-RANK, MEETING = "BENCHMARK_PFL_RANK", "BENCHMARK_PFL_MEETING"
+RANK = "BENCHMARK_PFL_RANK"
+MEETING = "BENCHMARK_PFL_MEETING"
 
 
 def join(processes: int, rank: int) -> None:
     """Make pfl's distributed context, which is made when pfl is imported, meet in a file."""
     torch.set_num_threads(1)
-    begin, meeting = torch.distributed.init_process_group, f"file://{os.environ[MEETING]}"
+    begin = torch.distributed.init_process_group
+    meeting = f"file://{os.environ[MEETING]}"
     torch.distributed.init_process_group = lambda backend, **_: begin(
         backend, init_method=meeting, rank=rank, world_size=processes
     )
-    os.environ |= {"PFL_WORKER_RANK": str(rank), "PFL_WORKER_ADDRESSES": ",".join(["localhost:1"] * processes)}
+    os.environ |= {
+        "PFL_WORKER_RANK": str(rank),
+        "PFL_WORKER_ADDRESSES": ",".join(["localhost:1"] * processes),
+    }
 
 
 def spawn(processes: int) -> int:
@@ -33,7 +40,9 @@ def spawn(processes: int) -> int:
         command = [sys.executable, __file__, json.dumps(vars(protocol.work()))]
         ranks = [
             subprocess.Popen(
-                command, env=os.environ | meeting | {RANK: str(rank)}, stdout=subprocess.DEVNULL if rank else None
+                command,
+                env=os.environ | meeting | {RANK: str(rank)},
+                stdout=subprocess.DEVNULL if rank else None,
             )
             for rank in range(processes)
         ]

@@ -29,7 +29,10 @@ class Report(TrainingProcessCallback):
     """Evaluates as often as asked, and tells how long the round's training took."""
 
     def __init__(self, task: SimpleNamespace, net: nn.Module, images: int, rank: int) -> None:
-        self.task, self.net, self.images, self.rank = task, net, images, rank
+        self.task = task
+        self.net = net
+        self.images = images
+        self.rank = rank
         self.test = [tensor.to(task.device) for tensor in protocol.load(task.data, "test")]
 
     def on_train_begin(self, *, model):
@@ -39,9 +42,14 @@ class Report(TrainingProcessCallback):
     def after_central_iteration(self, aggregate_metrics, model, *, central_iteration):
         if self.task.device.startswith("cuda"):
             torch.cuda.synchronize()
-        seconds, number = time.perf_counter() - self.began, central_iteration + 1
+        seconds = time.perf_counter() - self.began
+        number = central_iteration + 1
         if self.rank == 0:
-            score = protocol.accuracy(self.net, *self.test) if protocol.is_evaluated(number, self.task) else None
+            score = (
+                protocol.accuracy(self.net, *self.test)
+                if protocol.is_evaluated(number, self.task)
+                else None
+            )
             protocol.report(number, self.task.epochs * self.images, seconds, score)
         self.began = time.perf_counter()
         return False, Metrics()
@@ -55,7 +63,8 @@ def network(task: SimpleNamespace) -> nn.Module:
         net.train()
         return functional.cross_entropy(net(x), y)
 
-    net.loss, net.metrics = loss, lambda x, y: {"loss": Weighted(loss(x, y).item(), 1)}
+    net.loss = loss
+    net.metrics = lambda x, y: {"loss": Weighted(loss(x, y).item(), 1)}
     return net
 
 
@@ -65,7 +74,9 @@ def simulate(task: SimpleNamespace, rank: int) -> None:
     np.random.seed(task.seed)  # pfl's processes sample the same cohorts only if this is the same
     net = network(task)
     x, y = (tensor.to(task.device) for tensor in protocol.load(task.data, "train"))
-    stores = [PyTorchTensorDataset((x[p], y[p])) for p in protocol.deal(len(y), task.stores, task.seed)]
+    stores = [
+        PyTorchTensorDataset((x[p], y[p])) for p in protocol.deal(len(y), task.stores, task.seed)
+    ]
     images = len(y) // task.stores * task.cohort
     del x, y
     users = FederatedDataset(stores.__getitem__, functools.partial(np.random.randint, task.stores))
@@ -76,14 +87,18 @@ def simulate(task: SimpleNamespace, rank: int) -> None:
             train_cohort_size=task.cohort,
             val_cohort_size=0,
         ),
-        backend=SimulatedBackend(training_data=users, val_data=users, postprocessors=[WeightByDatapoints()]),
+        backend=SimulatedBackend(
+            training_data=users, val_data=users, postprocessors=[WeightByDatapoints()]
+        ),
         model=PyTorchModel(
             net,
             local_optimizer_create=functools.partial(torch.optim.SGD, momentum=task.momentum),
             central_optimizer=torch.optim.SGD(net.parameters(), lr=1.0),
         ),
         model_train_params=NNTrainHyperParams(
-            local_learning_rate=task.lr, local_num_epochs=task.epochs, local_batch_size=task.batch_size
+            local_learning_rate=task.lr,
+            local_num_epochs=task.epochs,
+            local_batch_size=task.batch_size,
         ),
         callbacks=[Report(task, net, images, rank)],
         send_metrics_to_platform=False,

@@ -1,4 +1,6 @@
-"""What every rival is told and tells: the work as JSON on its command line, one JSON line a round on its output."""
+"""What every rival is told and tells: the work as JSON on its command line, one JSON line a round
+on its output.
+"""
 
 import json
 import sys
@@ -10,14 +12,17 @@ from torch import Tensor, nn
 
 
 def work() -> SimpleNamespace:
-    """The work: see `benchmarks.work.Work` for what the fields mean; `data` is the file of arrays."""
+    """The work: see `benchmarks.work.Work` for what the fields mean; `data` is the file of
+    arrays.
+    """
     return SimpleNamespace(**json.loads(sys.argv[1]))
 
 
 def load(file: str, split: str) -> tuple[Tensor, Tensor]:
     """All images of a split, ready to train on: float32 [N, 3, 32, 32], and labels, int64 [N]."""
     with np.load(file, allow_pickle=False) as arrays:
-        pixels, labels = torch.from_numpy(arrays[f"{split}_pixels"]), torch.from_numpy(arrays[f"{split}_labels"])
+        pixels = torch.from_numpy(arrays[f"{split}_pixels"])
+        labels = torch.from_numpy(arrays[f"{split}_labels"])
     return pixels.float().div_(255).sub_(0.5).div_(0.25), labels
 
 
@@ -36,11 +41,16 @@ def is_evaluated(number: int, task: SimpleNamespace) -> bool:
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
     """Share of the images that the model gets right."""
     model.eval()
-    right = sum(int((model(a).argmax(1) == b).sum()) for a, b in zip(x.split(1000), y.split(1000), strict=True))
+    right = sum(
+        int((model(a).argmax(1) == b).sum())
+        for a, b in zip(x.split(1000), y.split(1000), strict=True)
+    )
     return right / len(y)
 
 
 def report(number: int, images: int, seconds: float, score: float | None) -> None:
-    """Round `number` is done: images trained on, seconds from sending the model to having the new one."""
+    """Round `number` is done: images trained on, seconds from sending the model to having the new
+    one.
+    """
     line = {"round": number, "images": images, "seconds": seconds, "accuracy": score}
     print(json.dumps(line), flush=True)

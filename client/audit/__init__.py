@@ -1,6 +1,8 @@
-"""The store's audit log: a hash chain of all messages received and sent, so that no change goes unnoticed.
+"""The store's audit log: a hash chain of all messages received and sent, so that no change goes
+unnoticed.
 
-`log` writes, `entry` is the form of a line, `files` finds the lines, `verify` verifies them, `show` prints them.
+`log` writes, `entry` is the form of a line, `files` finds the lines, `verify` verifies them, `show`
+prints them.
 """
 
 from fedshelf.client.audit.entry import AuditEntry, AuditNote, Event

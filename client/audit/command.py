@@ -27,26 +27,39 @@ def read(path: Path, *, as_json: bool) -> None:
         show(path, Console())
     verdict = verify(path, _own_key(path))
     if verdict.fault:
-        raise RunError(f"The audit log {path} is not as it was written: {verdict.fault}. --verify tells more.")
+        raise RunError(
+            f"The audit log {path} is not as it was written: {verdict.fault}. --verify tells more."
+        )
 
 
 def check(path: Path) -> None:
-    """Check the log at `path` and say that it is whole. Raises RunError saying where it is not; else as `read`."""
+    """Check the log at `path` and say that it is whole.
+
+    Raises RunError saying where it is not; else as `read`.
+    """
     _check_begun(path)
     verdict = verify(path, _own_key(path))
     known = f"number {verdict.head.number}, whose hash is {verdict.head.hash}"
     if verdict.fault:
         raise RunError(
-            f"The audit log {path} is not as it was written: {verdict.fault}. What comes before follows up to {known}."
+            f"The audit log {path} is not as it was written: {verdict.fault}. What comes before"
+            f" follows up to {known}."
         )
     print(f"The audit log {path} is as it was written, up to {known}.")
     if verdict.signer:
         print(
-            f"Its end is signed by the key {fingerprint(verdict.signer)}; the chain knows whether that is the store's."
+            f"Its end is signed by the key {fingerprint(verdict.signer)}; the chain knows whether"
+            " that is the store's."
         )
     else:
-        print("Its end is not signed, as this store has no key: who can write here can cut lines off unseen.")
-    print("Note that hash elsewhere: as long as the log contains it, nobody has written the log up to there anew.")
+        print(
+            "Its end is not signed, as this store has no key: who can write here can cut lines off"
+            " unseen."
+        )
+    print(
+        "Note that hash elsewhere: as long as the log contains it, nobody has written the log up to"
+        " there anew."
+    )
 
 
 def _own_key(path: Path) -> str:

@@ -2,7 +2,8 @@
 
 The own hash comes last: the SHA-256 of everything before it.
 
-{"number":7,"time":"2026-11-22T11:27:26.123+01:00","event":"sent",...,"previous":"<64 hex>","hash":"<64 hex>"}
+{"number":7,"time":"2026-11-22T11:27:26.123+01:00","event":"sent",...,"previous":"<64
+hex>","hash":"<64 hex>"}
 """
 
 import hashlib
@@ -82,14 +83,22 @@ _TAIL = len(f',"hash":"{NOTHING}"}}')
 def encode(note: AuditNote, number: int, now: float, previous: str) -> tuple[bytes, str]:
     """Return the line, with its newline, and its hash. now: Unix time (s). Long texts are cut."""
     time = datetime.fromtimestamp(now).astimezone().isoformat(timespec="milliseconds")
-    told = {key: _text(value) if isinstance(value, str) else value for key, value in asdict(note).items()}
-    body = json.dumps({"number": number, "time": time, **told, "previous": previous}, separators=(",", ":"))[:-1]
+    told = {
+        key: _text(value) if isinstance(value, str) else value
+        for key, value in asdict(note).items()
+    }
+    body = json.dumps(
+        {"number": number, "time": time, **told, "previous": previous}, separators=(",", ":")
+    )[:-1]
     own = hashlib.sha256(body.encode()).hexdigest()
     return f'{body},"hash":"{own}"}}\n'.encode(), own
 
 
 def decode(line: bytes) -> AuditEntry:
-    """Decode a line, with or without its newline (inverse of `encode`). Raises ValueError if it was changed."""
+    """Decode a line, with or without its newline (inverse of `encode`).
+
+    Raises ValueError if it was changed.
+    """
     line = line.rstrip(b"\n")
     entry = _ENTRY.validate_json(line)
     if line[-_TAIL:] != f',"hash":"{entry.hash}"}}'.encode():

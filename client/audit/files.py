@@ -71,13 +71,18 @@ def lines(path: Path) -> Iterator[tuple[str, int, bytes]]:
         current = None
         with suppress(FileNotFoundError):  # no log yet, or it has just become a full file
             current = stack.enter_context(path.open("rb"))
-        known = os.fstat(current.fileno()) if current else None  # it may become a full file at any moment
+        # it may become a full file at any moment
+        known = os.fstat(current.fileno()) if current else None
         for full in full_files(path):
             if known is None or not os.path.samestat(known, full.stat()):
                 with full.open("rb") as file:
                     yield from ((full.name, place, line) for place, line in enumerate(file, 1))
         if current:
-            yield from ((path.name, place, line) for place, line in enumerate(current, 1) if line.endswith(b"\n"))
+            yield from (
+                (path.name, place, line)
+                for place, line in enumerate(current, 1)
+                if line.endswith(b"\n")
+            )
 
 
 def _head_path(path: Path) -> Path:

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Self
 from filelock import FileLock, Timeout
 
 from fedshelf.client.audit.entry import AuditNote, decode, encode
-from fedshelf.client.audit.files import EMPTY_LOG_HEAD, LogHead, full_files, full_name, lines, read_head, write_head
+from fedshelf.client.audit.files import (
+    EMPTY_LOG_HEAD,
+    LogHead,
+    full_files,
+    full_name,
+    lines,
+    read_head,
+    write_head,
+)
 from fedshelf.client.audit.seal import fingerprint, is_genuine, public_text, seal
 from fedshelf.common.errors import RunError
 from fedshelf.common.system.files import sync_directory
@@ -24,7 +32,9 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 FULL = 16 * 2**20  # bytes of a file, about 40 thousand lines
-MOMENT = 1.0  # seconds to wait for the lock: `flower-client status` takes it for an instant to see whether it is free
+# seconds to wait for the lock: `flower-client status` takes it for an instant to see whether it is
+# free
+MOMENT = 1.0
 
 
 class AuditLog:
@@ -47,16 +57,22 @@ class AuditLog:
         full: int = FULL,
         key: "EllipticCurvePrivateKey | None" = None,
     ) -> None:
-        self._path, self._now, self._full, self._key = path, now, full, key
-        self._first, self._rotations = 1, 0
+        self._path = path
+        self._now = now
+        self._full = full
+        self._key = key
+        self._first = 1
+        self._rotations = 0
         self._threads = threading.Lock()
-        self._head, self._size = EMPTY_LOG_HEAD, 0
+        self._head = EMPTY_LOG_HEAD
+        self._size = 0
         self._process = FileLock(path.with_name(f".{path.name}.lock"), timeout=MOMENT)
         try:
             self._process.acquire()
         except Timeout:
             raise RunError(
-                f"Another process writes {path}; only one flower-client at a time can be this store. End the other one."
+                f"Another process writes {path}; only one flower-client at a time can be this"
+                " store. End the other one."
             ) from None
         try:
             self._open()
@@ -68,7 +84,10 @@ class AuditLog:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -104,43 +123,72 @@ class AuditLog:
             write_head(self._path, self._sealed(EMPTY_LOG_HEAD))
         self._file = self._opened()
         cut = self._cut_half_line()
-        last, written = next(self._backwards(), EMPTY_LOG_HEAD), read_head(self._path)
+        last = next(self._backwards(), EMPTY_LOG_HEAD)
+        written = read_head(self._path)
         self._head = last
         self._first = (written and written.first) or self._first_here()
         self._rotations = max(written.rotations if written else 0, len(full_files(self._path)))
         self._check_written(written, last)
         if cut:
             self.record(
-                AuditNote("mended", size=cut, why="half a line, which a killed process left behind, was cut off")
+                AuditNote(
+                    "mended",
+                    size=cut,
+                    why="half a line, which a killed process left behind, was cut off",
+                )
             )
 
     def _check_written(self, written: LogHead | None, last: LogHead) -> None:
-        """Note any contradiction between `audit.head` and the log, of which `last` is the last line."""
+        """Note any contradiction between `audit.head` and the log, of which `last` is the last
+        line.
+        """
         if written is None:
             self.record(
-                AuditNote("broken", why="audit.head is missing or damaged, so lines may be missing before this one")
+                AuditNote(
+                    "broken",
+                    why="audit.head is missing or damaged, so lines may be missing before this one",
+                )
             )
         elif written != EMPTY_LOG_HEAD and written != self._at(written.number):
-            self._head = max(written, last, key=lambda head: head.number)  # `written` if they have the same number
+            # `written` if they have the same number
+            self._head = max(written, last, key=lambda head: head.number)
             self.record(
-                AuditNote("broken", why=f"number {written.number}, which had been written, is missing or changed")
+                AuditNote(
+                    "broken",
+                    why=f"number {written.number}, which had been written, is missing or changed",
+                )
             )
         elif written.signature and not is_genuine(written):
             self.record(
-                AuditNote("broken", why="audit.head is not as it was signed, so lines may be missing before this one")
+                AuditNote(
+                    "broken",
+                    why=(
+                        "audit.head is not as it was signed, so lines may be missing before"
+                        " this one"
+                    ),
+                )
             )
         elif written.signer != (signer := public_text(self._key) if self._key else ""):
-            before = f"signed by the key {fingerprint(written.signer)}" if written.signer else "not signed"
+            before = (
+                f"signed by the key {fingerprint(written.signer)}"
+                if written.signer
+                else "not signed"
+            )
             after = f"signed by the key {fingerprint(signer)}" if signer else "not signed"
             self.record(
-                AuditNote("mended", why=f"audit.head was {before} before this line, and is {after} from here on")
+                AuditNote(
+                    "mended",
+                    why=f"audit.head was {before} before this line, and is {after} from here on",
+                )
             )
 
     def _sealed(self, head: LogHead) -> LogHead:
         return seal(replace(head, first=self._first, rotations=self._rotations), self._key)
 
     def _first_here(self) -> int:
-        """Return the number of the first line present, for a log whose head does not name its first line."""
+        """Return the number of the first line present, for a log whose head does not name its first
+        line.
+        """
         for _, _, line in lines(self._path):
             with suppress(ValueError):
                 return decode(line).number
@@ -163,11 +211,14 @@ class AuditLog:
             full.rename(self._path)
             raise
         self._file.close()
-        self._file, self._size = file, 0
+        self._file = file
+        self._size = 0
         self._rotations += 1
 
     def _cut_half_line(self) -> int:
-        """Cut off a last line without a newline, and find the end of the file; return the number of bytes cut."""
+        """Cut off a last line without a newline, and find the end of the file; return the number of
+        bytes cut.
+        """
         content = self._path.read_bytes()
         self._size = size = content.rfind(b"\n") + 1
         if size < len(content):
@@ -176,7 +227,9 @@ class AuditLog:
         return len(content) - size
 
     def _at(self, number: int) -> LogHead | None:
-        """Return the line with this number, or the last intact one before it; None if there is none."""
+        """Return the line with this number, or the last intact one before it; None if there is
+        none.
+        """
         return next((head for head in self._backwards() if head.number <= number), None)
 
     def _backwards(self) -> Iterator[LogHead]:

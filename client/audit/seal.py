@@ -1,4 +1,6 @@
-"""The store's signature on `audit.head`: a head for a changed log cannot be made without the store's key."""
+"""The store's signature on `audit.head`: a head for a changed log cannot be made without the
+store's key.
+"""
 
 import base64
 import hashlib
@@ -32,7 +34,9 @@ def is_genuine(head: LogHead) -> bool:
     try:
         signer = load_ssh_public_key(head.signer.encode())
         if isinstance(signer, ec.EllipticCurvePublicKey):
-            signer.verify(base64.b64decode(head.signature), _statement(head), ec.ECDSA(hashes.SHA256()))
+            signer.verify(
+                base64.b64decode(head.signature), _statement(head), ec.ECDSA(hashes.SHA256())
+            )
             return True
     except (ValueError, UnsupportedAlgorithm, InvalidSignature):
         pass

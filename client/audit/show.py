@@ -1,4 +1,6 @@
-"""Summary of the audit log for a person: messages received and sent, by day, and the latest lines."""
+"""Summary of the audit log for a person: messages received and sent, by day, and the latest
+lines.
+"""
 
 from collections import deque
 from collections.abc import Iterable
@@ -29,9 +31,11 @@ class Day:
     def count(self, entry: AuditEntry) -> None:
         """Add a line."""
         if entry.event == "received":
-            self.received, self.down = self.received + 1, self.down + entry.size
+            self.received = self.received + 1
+            self.down = self.down + entry.size
         elif entry.event == "sent":
-            self.sent, self.up = self.sent + 1, self.up + entry.size
+            self.sent = self.sent + 1
+            self.up = self.up + entry.size
         elif entry.event == "refused":
             self.refused += 1
 
@@ -46,8 +50,9 @@ def show(path: Path, console: Console) -> None:
     console.print(_by_day(days), _lines(latest))
     head = read_head(path)
     console.print(
-        f"Number {head.number if head else '?'} is the last one; its hash is {head.hash if head else 'not known'}.\n"
-        "Who notes it elsewhere can find it here later: --json shows all lines, --verify checks them.",
+        f"Number {head.number if head else '?'} is the last one; its hash is"
+        f" {head.hash if head else 'not known'}.\nWho notes it elsewhere can find it here later:"
+        " --json shows all lines, --verify checks them.",
         soft_wrap=True,
     )
 
@@ -57,7 +62,13 @@ def _by_day(days: dict[str, Day]) -> Table:
     for header in ("received", "bytes", "sent", "bytes", "refused"):
         table.add_column(header, justify="right")
     for name, day in days.items():
-        sizes = str(day.received), decimal(day.down), str(day.sent), decimal(day.up), str(day.refused)
+        sizes = (
+            str(day.received),
+            decimal(day.down),
+            str(day.sent),
+            decimal(day.up),
+            str(day.refused),
+        )
         table.add_row(name, *sizes)
     return table
 
@@ -71,12 +82,23 @@ def _lines(latest: Iterable[AuditEntry]) -> Table:
     table.add_column("SHA-256", no_wrap=True)
     table.add_column("what for")
     for entry in latest:
-        number, size = str(entry.round or ""), decimal(entry.size) if entry.size else ""
-        row = (entry.time[:19].replace("T", " "), entry.event, entry.kind, number, size, entry.sha256[:8], entry.why)
+        number = str(entry.round or "")
+        size = decimal(entry.size) if entry.size else ""
+        row = (
+            entry.time[:19].replace("T", " "),
+            entry.event,
+            entry.kind,
+            number,
+            size,
+            entry.sha256[:8],
+            entry.why,
+        )
         table.add_row(str(entry.number), *(_printable(cell) for cell in row))
     return table
 
 
 def _printable(text: str) -> str:
-    """Remove rich's markup and a terminal's control sequences: a server may have chosen the text."""
+    """Remove rich's markup and a terminal's control sequences: a server may have chosen the
+    text.
+    """
     return "".join(letter if letter.isprintable() else "?" for letter in text).replace("[", r"\[")

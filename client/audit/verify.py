@@ -34,12 +34,16 @@ class AuditVerdict:
 
 
 def verify(path: Path, key: str = "") -> AuditVerdict:
-    """Verify the log at `path`, from its first line to its last, or to the first fault. Raises OSError.
+    """Verify the log at `path`, from its first line to its last, or to the first fault.
+
+    Raises OSError.
 
     key: the store's public key (OpenSSH), which must have signed the head; empty: any key, or none
     """
     written = read_head(path)  # read before the lines: another process may be writing more of them
-    first, last, is_head_seen = 0, LogHead(0, NOTHING), written is not None and written.number == 0
+    first = 0
+    last = LogHead(0, NOTHING)
+    is_head_seen = written is not None and written.number == 0
     for file, place, line in lines(path):
         where = f"line {place} of {file}"
         try:
@@ -48,10 +52,13 @@ def verify(path: Path, key: str = "") -> AuditVerdict:
             return AuditVerdict(first, last, f"{where} is not as it was written")
         if fault := _fault(entry, last, is_first=not first):
             return AuditVerdict(first, last, f"{where} {fault}")
-        first, last = first or entry.number, LogHead(entry.number, entry.hash)
+        first = first or entry.number
+        last = LogHead(entry.number, entry.hash)
         is_head_seen |= last == written
     if written is None:
-        return AuditVerdict(first, last, "audit.head is missing or damaged, so lines may be missing at the end")
+        return AuditVerdict(
+            first, last, "audit.head is missing or damaged, so lines may be missing at the end"
+        )
     if not is_head_seen:
         return AuditVerdict(first, last, _cut(last, written))
     if first and written.first and first != written.first:
@@ -73,16 +80,26 @@ def _fault(entry: AuditEntry, last: LogHead, *, is_first: bool) -> str:
     if entry.event == "broken":
         return f"says: {entry.why}"
     if is_first:
-        return "" if entry.number > 1 or entry.previous == NOTHING else "is not the first one that was written"
+        return (
+            ""
+            if entry.number > 1 or entry.previous == NOTHING
+            else "is not the first one that was written"
+        )
     if entry.number != last.number + 1:
         return f"has number {entry.number} after number {last.number}"
     return "" if entry.previous == last.hash else "follows another line than the one before it"
 
 
 def _beheaded(first: int, written: LogHead, full: int) -> str:
-    told = f"it begins with number {first}, but number {written.first} is the first that was written"
+    told = (
+        f"it begins with number {first}, but number {written.first} is the first that was written"
+    )
     missing = f"{written.rotations - full} of its {written.rotations} full files are not here"
-    return f"{told} ({missing}: put them back if they were moved)" if full < written.rotations else told
+    return (
+        f"{told} ({missing}: put them back if they were moved)"
+        if full < written.rotations
+        else told
+    )
 
 
 def _unsealed(written: LogHead, key: str) -> str:
@@ -92,7 +109,10 @@ def _unsealed(written: LogHead, key: str) -> str:
     if not key or written.signer == key:
         return ""
     if not written.signer:
-        return "audit.head is not signed, though this store has a key; if an earlier version wrote it, join signs it"
+        return (
+            "audit.head is not signed, though this store has a key; if an earlier version wrote it,"
+            " join signs it"
+        )
     return f"audit.head is signed by another key than this store's ({fingerprint(written.signer)})"
 
 

@@ -17,7 +17,9 @@ STAYS = (POLICY_FILE, MODELS)
 
 
 def forget(home: Path) -> str:
-    """Remove every copy of photos: this user's pixel cache and the page of `check` in the home. Return what went.
+    """Remove every copy of photos: this user's pixel cache and the page of `check` in the home.
+
+    Return what went.
 
     Raises ConfigError or RunError while the store is at work, OSError.
     """
@@ -26,17 +28,21 @@ def forget(home: Path) -> str:
 
 
 def leave(home: Path, *, is_confirmed: bool, has_log: bool) -> str:
-    """Remove all that makes this machine the store. Return a text of what was removed and what stays.
+    """Remove all that makes this machine the store.
+
+    Return a text of what was removed and what stays.
 
     is_confirmed: False: nothing is removed
-    has_log:      keep the audit log, the policy and the models; else remove the whole home
+    has_log: keep the audit log, the policy and the models; else remove the whole home
 
     Raises ConfigError if it is not confirmed, ConfigError or RunError while the store is at work,
     OSError.
     """
     names = ", ".join(path.name for path in _doomed(home, has_log=has_log)) or "nothing"
     if not is_confirmed:
-        raise ConfigError(f"Leaving removes {names} from {home}, and the pixel cache, for ever; say --yes if so.")
+        raise ConfigError(
+            f"Leaving removes {names} from {home}, and the pixel cache, for ever; say --yes if so."
+        )
     with SingleInstanceLock(home.name), _at_rest(home) as log:
         told = _forget_photos(home)
         log.record(AuditNote("left", why="for good: key and states are removed"))
@@ -48,7 +54,10 @@ def leave(home: Path, *, is_confirmed: bool, has_log: bool) -> str:
     if not has_log:
         shutil.rmtree(home)
         return f"{told} {home} is removed."
-    return f"{told} Removed from {home}: {names}. The audit log stays, and {listed(STAYS)} if they were there."
+    return (
+        f"{told} Removed from {home}: {names}. The audit log stays, and {listed(STAYS)} if they"
+        " were there."
+    )
 
 
 def _at_rest(home: Path) -> AuditLog:
@@ -61,7 +70,10 @@ def _forget_photos(home: Path) -> str:
     size = forget_all()
     for name in (PAGE, FACTS):
         (home / name).unlink(missing_ok=True)
-    return f"Every copy of photos is removed: {size / 1e6:.1f} MB of decoded ones, and the page of check in {home}."
+    return (
+        f"Every copy of photos is removed: {size / 1e6:.1f} MB of decoded ones, and the page of"
+        f" check in {home}."
+    )
 
 
 def _doomed(home: Path, *, has_log: bool) -> list[Path]:

@@ -1,4 +1,6 @@
-"""`flower-client status`: the store's server, its latest actions, and what remains of its budgets today."""
+"""`flower-client status`: the store's server, its latest actions, and what remains of its budgets
+today.
+"""
 
 import json
 import time
@@ -26,7 +28,10 @@ OLDEST = 100_000  # lines of the audit log that are read, the latest first
 
 
 def tell(home: Path, *, as_json: bool) -> None:
-    """Print a store's status. Raises RunError, after printing, if no process runs as the store; ConfigError."""
+    """Print a store's status.
+
+    Raises RunError, after printing, if no process runs as the store; ConfigError.
+    """
     status = status_of(home)
     if as_json:
         print(json.dumps(status, indent=2, ensure_ascii=False))
@@ -34,7 +39,9 @@ def tell(home: Path, *, as_json: bool) -> None:
         for line in _lines(status):
             print(line)
     if not status["running"]:
-        raise RunError(f"No flower-client is at work as {home.name} on this machine; start it with join.")
+        raise RunError(
+            f"No flower-client is at work as {home.name} on this machine; start it with join."
+        )
 
 
 def status_of(home: Path) -> dict[str, Any]:
@@ -42,7 +49,8 @@ def status_of(home: Path) -> dict[str, Any]:
 
     Raises ConfigError for a policy, a membership or records that cannot be read.
     """
-    member, running = membership(home), _is_at_work(home)
+    member = membership(home)
+    running = _is_at_work(home)
     return {
         "store": home.name,
         "home": str(home),
@@ -67,7 +75,9 @@ def _is_at_work(home: Path) -> bool:
 
 
 def _latest(home: Path, *, running: bool) -> dict[str, Any]:
-    """Return the store's server and since when it is joined, the last message, and the last training."""
+    """Return the store's server and since when it is joined, the last message, and the last
+    training.
+    """
     found: dict[str, Any] = dict.fromkeys(("joined_to", "joined_at", "last_heard", "last_trained"))
     is_this_process = running  # until the line with which the running process began its log
     for entry in _backwards(home / AUDIT_FILE):
@@ -101,7 +111,8 @@ def _backwards(path: Path) -> Iterator[AuditEntry]:
 
 def _budgets(home: Path) -> list[dict[str, Any]]:
     """Return the policy's limited budgets: how much of each is used today, and how much is left."""
-    policy, spent = policy_of(home), Usage(home / USAGE_FILE).today()
+    policy = policy_of(home)
+    spent = Usage(home / USAGE_FILE).today()
     used = {
         "rounds_per_day": spent.trainings,
         "gpu_minutes_per_day": spent.seconds / 60,
@@ -110,7 +121,12 @@ def _budgets(home: Path) -> list[dict[str, Any]]:
     }
     limits = {key: getattr(policy, key) for key in used}
     return [
-        {"key": key, "limit": limit, "used": round(used[key], 6), "left": round(max(limit - used[key], 0), 6)}
+        {
+            "key": key,
+            "limit": limit,
+            "used": round(used[key], 6),
+            "left": round(max(limit - used[key], 0), 6),
+        }
         for key, limit in limits.items()
         if limit
     ]
@@ -118,9 +134,15 @@ def _budgets(home: Path) -> list[dict[str, Any]]:
 
 def _models(folder: Path) -> list[dict[str, Any]]:
     """Return the models that the store received, the latest first."""
-    described = [path for path in folder.glob(f"*/{DESCRIPTION}") if not path.parent.name.startswith(".")]
+    described = [
+        path for path in folder.glob(f"*/{DESCRIPTION}") if not path.parent.name.startswith(".")
+    ]
     return [
-        {"run": path.parent.name, "folder": str(path.parent), "received": _moment(path.stat().st_mtime)}
+        {
+            "run": path.parent.name,
+            "folder": str(path.parent),
+            "received": _moment(path.stat().st_mtime),
+        }
         for path in sorted(described, key=lambda path: path.stat().st_mtime, reverse=True)
     ]
 
@@ -136,23 +158,33 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
     yield f"Store {status['store']}: {joined}."
     if status["chain"]:
         yield f"Of the chain {status['chain']} since {_short(status['member_since'])}."
-    for key, words in (("last_heard", "Last heard of the server"), ("last_trained", "Last trained")):
+    for key, words in (
+        ("last_heard", "Last heard of the server"),
+        ("last_trained", "Last trained"),
+    ):
         event = status[key]
-        round_number = f", round {event['round']} of run {event['run']}" if event and event["round"] else ""
+        round_number = (
+            f", round {event['round']} of run {event['run']}" if event and event["round"] else ""
+        )
         yield f"{words}: {_short(event['time']) + round_number if event else 'never'}."
     today = status["today"]
     yield (
-        f"Today: {today['trainings']} trainings, {today['judgements']} judgements, {today['seconds'] / 60:.1f} minutes"
-        f" of computing, {today['down'] / 1e6:.1f} MB received, {today['up'] / 1e6:.1f} MB sent."
+        f"Today: {today['trainings']} trainings, {today['judgements']} judgements,"
+        f" {today['seconds'] / 60:.1f} minutes of computing, {today['down'] / 1e6:.1f} MB received,"
+        f" {today['up'] / 1e6:.1f} MB sent."
     )
     for budget in status["budgets"]:
         yield f"Left of {budget['key']}: {budget['left']:g} of {budget['limit']:g}."
     if wait := status["work_may_begin_in_seconds"]:
         yield f"Work may begin again in {wait / 3600:.1f} h (hours)."
     elif any(not budget["left"] for budget in status["budgets"]):
-        yield f"Work may begin again in {seconds_until_midnight(time.time()) / 3600:.1f} h (budgets)."
+        yield (
+            f"Work may begin again in {seconds_until_midnight(time.time()) / 3600:.1f} h (budgets)."
+        )
     for model in status["models"]:
-        yield f"Model of run {model['run']}, received {_short(model['received'])}: {model['folder']}"
+        yield (
+            f"Model of run {model['run']}, received {_short(model['received'])}: {model['folder']}"
+        )
     if not status["models"]:
         yield "No model has been received yet."
 

@@ -12,20 +12,31 @@ from fedshelf.client.connection.transport import causes
 from fedshelf.common.errors import RefusedError
 from fedshelf.common.protocol.enrolment import REASON_HEADER, Reason
 
-NO_CONNECTION, STARTING = "no connection", "it is starting"  # pass by themselves
+# pass by themselves
+NO_CONNECTION = "no connection"
+STARTING = "it is starting"
 NOT_FEDSHELF = "what answers there does not speak as a Fedshelf server does"
-_AWAY = {500, 502, 503, 504}  # answers of the gateway and the SuperLink while the SuperLink starts or is down
+# answers of the gateway and the SuperLink while the SuperLink starts or is down
+_AWAY = {500, 502, 503, 504}
 
 _SENTENCES = {
     Reason.REVOKED: "the chain has revoked this store. If that is a mistake, ask for a new kit.",
-    Reason.UNKNOWN_KEY: "it does not know this store's key, which another kit may have replaced. Ask for a new kit.",
-    Reason.CODE: "the kit's code is not valid: it was used on another machine, a newer kit replaced it, or the chain "
-    "has deleted this store. "
-    "Ask for a new kit.",
-    Reason.IN_USE: "another flower-client works with this store's key, on another machine or in a copy of this store's "
-    "home. It came first and goes on; this one ends. Two machines are two stores: ask for a kit for this one.",
+    Reason.UNKNOWN_KEY: (
+        "it does not know this store's key, which another kit may have replaced. Ask for a new kit."
+    ),
+    Reason.CODE: (
+        "the kit's code is not valid: it was used on another machine, a newer kit replaced it, or"
+        " the chain has deleted this store. Ask for a new kit."
+    ),
+    Reason.IN_USE: (
+        "another flower-client works with this store's key, on another machine or in a copy of this"
+        " store's home. It came first and goes on; this one ends. Two machines are two stores: ask"
+        " for a kit for this one."
+    ),
     Reason.EXPIRED: "the kit's code has expired. Ask for a new kit.",
-    Reason.MALFORMED: "it does not understand how this Fedshelf enrols. Install the same version on both sides.",
+    Reason.MALFORMED: (
+        "it does not understand how this Fedshelf enrols. Install the same version on both sides."
+    ),
 }
 
 
@@ -39,18 +50,22 @@ def obstacle(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
     match reason := _reason(error.response):
         case Reason.CLOCK:
             told = told_error(clock_error(error.response))
-            return f"this machine's clock is {told}; switch on time synchronisation, or set it right"
+            return (
+                f"this machine's clock is {told}; switch on time synchronisation, or set it right"
+            )
         case Reason.MAYBE_IN_USE:
             return (
-                "another flower-client with this store's key was at work seconds ago; if that was this one before a "
-                "restart, the server lets it in in a moment"
+                "another flower-client with this store's key was at work seconds ago; if that was"
+                " this one before a restart, the server lets it in in a moment"
             )
         case Reason.SLOW_DOWN:
             return "too many wrong codes came from this address; it takes new ones after a minute"
         case None:
             return STARTING if error.response.status_code in _AWAY else ""
         case _:
-            raise RefusedError(f"The server does not let this store in: {_SENTENCES[reason]}") from error
+            raise RefusedError(
+                f"The server does not let this store in: {_SENTENCES[reason]}"
+            ) from error
 
 
 def _no_connection(error: httpx.TransportError) -> str:
@@ -58,16 +73,26 @@ def _no_connection(error: httpx.TransportError) -> str:
         return str(error)
     for cause in causes(error):
         match cause:
-            case ssl.SSLCertVerificationError(verify_code=9 | 10):  # X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED
-                return "its certificate is not valid at this time, so the clock of one of the two machines is wrong"
-            case ssl.SSLCertVerificationError(verify_code=62 | 64):  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_
+            # X509_V_ERR_CERT_NOT_YET_VALID, _HAS_EXPIRED
+            case ssl.SSLCertVerificationError(verify_code=9 | 10):
                 return (
-                    "its certificate is for other host names than the one that was called. If the address leads to the "
-                    "chain's server all the same, join with --server HOST:PORT beside the kit"
+                    "its certificate is not valid at this time, so the clock of one of the two"
+                    " machines is wrong"
+                )
+            # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_
+            case ssl.SSLCertVerificationError(verify_code=62 | 64):
+                return (
+                    "its certificate is for other host names than the one that was called. If the"
+                    " address leads to the chain's server all the same, join with --server"
+                    " HOST:PORT beside the kit"
                 )
             case ssl.SSLCertVerificationError():
-                return "another server answers there: its certificate is not from the chain that made this kit"
-            case ssl.SSLError() if not isinstance(cause, ssl.SSLEOFError):  # that: closed, as on too many connections
+                return (
+                    "another server answers there: its certificate is not from the chain that made"
+                    " this kit"
+                )
+            # that: closed, as on too many connections
+            case ssl.SSLError() if not isinstance(cause, ssl.SSLEOFError):
                 return "what answers there does not speak TLS"
     return NO_CONNECTION
 
@@ -78,7 +103,9 @@ def _reason(response: httpx.Response) -> Reason | None:
 
 
 def clock_error(response: httpx.Response) -> timedelta:
-    """Return how far this clock is ahead of the server's (from its Date header); zero if there is none."""
+    """Return how far this clock is ahead of the server's (from its Date header); zero if there is
+    none.
+    """
     try:
         return datetime.now(UTC) - parsedate_to_datetime(response.headers.get("date", ""))
     except (TypeError, ValueError):
@@ -94,7 +121,8 @@ def told_error(error: timedelta) -> str:
 def passing_obstacle(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
     """Return the temporary reason why the server does not answer.
 
-    Raises UnknownStoreError, RunOverError, RefusedError or `error` itself if trying again is of no use.
+    Raises UnknownStoreError, RunOverError, RefusedError or `error` itself if trying again is of no
+    use.
     """
     if known := obstacle(error):
         return known

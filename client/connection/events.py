@@ -10,7 +10,9 @@ class ConnectionObserver(Protocol):
         """Note that the server knows this store and may send orders."""
 
     def lost(self, reason: str) -> None:
-        """Note that the server stopped answering, or does not answer yet; the connection keeps trying."""
+        """Note that the server stopped answering, or does not answer yet; the connection keeps
+        trying.
+        """
 
     def found(self) -> None:
         """Note that the server answers again."""

@@ -1,4 +1,5 @@
-"""A store's connection to the server: the Fleet API of Flower's SuperLink, in one long-lived process.
+"""A store's connection to the server: the Fleet API of Flower's SuperLink, in one long-lived
+process.
 
 Flower's own SuperNode starts a new Python process for every message, polls every 3 s and runs the
 code that the server ships. This module uses the HTTP client of the SuperNode for as long as the
@@ -49,13 +50,19 @@ from fedshelf.client.connection.uploads import LARGE_PIECE, Uploader
 from fedshelf.common.errors import MessageError, NetworkError
 from fedshelf.common.protocol.transfer_progress import Transfer
 
-HEARTBEAT_SECONDS = 10.0  # seconds, the least that a SuperLink accepts; it gives a node up after two such intervals
-FIRST_RETRY, LONGEST_RETRY = 0.1, 5.0  # seconds between two attempts at a server that does not answer
+# seconds, the least that a SuperLink accepts; it gives a node up after two such intervals
+HEARTBEAT_SECONDS = 10.0
+# seconds between two attempts at a server that does not answer
+FIRST_RETRY = 0.1
+LONGEST_RETRY = 5.0
 TRANSFERS = 4  # pieces of a message in transfer at the same time
 MAX_MESSAGE_PIECES = 1024  # per message: 5 GiB, and memory for no more
-UPLOAD_WAIT = 0.05  # seconds between two requests for a part of a message that the server's app still uploads
-STALLED = 10.0  # seconds without any part of it, after which its app counts as dead; a living app sends it again
-ACTIVATION_WAIT = 0.5  # seconds between two attempts while the store is not registered yet, or still counts as present
+# seconds between two requests for a part of a message that the server's app still uploads
+UPLOAD_WAIT = 0.05
+# seconds without any part of it, after which its app counts as dead; a living app sends it again
+STALLED = 10.0
+# seconds between two attempts while the store is not registered yet, or still counts as present
+ACTIVATION_WAIT = 0.5
 LEAVE_WAIT = 5.0  # seconds to deregister from a silent server
 
 LOG = logging.getLogger("fedshelf.store")
@@ -76,16 +83,26 @@ class FleetConnection:
     """
 
     def __init__(
-        self, credentials: Credentials, narrator: ConnectionObserver, patience: float, take: Take = uncounted
+        self,
+        credentials: Credentials,
+        narrator: ConnectionObserver,
+        patience: float,
+        take: Take = uncounted,
     ) -> None:
         private_key = credentials.private_key or new_key()
         self._public_key = public_key_to_bytes(private_key.public_key())
-        self._is_insecure, self._credentials = credentials.root_certificates is None, credentials
+        self._is_insecure = credentials.root_certificates is None
+        self._credentials = credentials
         self._polls = PollInterval()
-        self._client = connect(credentials, Signer(private_key), self._polls, HEARTBEAT_SECONDS / 2, take)
+        self._client = connect(
+            credentials, Signer(private_key), self._polls, HEARTBEAT_SECONDS / 2, take
+        )
         self._server = " or ".join(credentials.known_addresses.all)
-        self._narrator, self._patience = narrator, patience
-        self._closed, self._lock, self._is_away = threading.Event(), threading.Lock(), False
+        self._narrator = narrator
+        self._patience = patience
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._is_away = False
         self._node = Node()
         self._transfers = ThreadPoolExecutor(TRANSFERS, "transfer")
         self._kept: dict[str, bytes] = {}
@@ -99,18 +116,22 @@ class FleetConnection:
 
     @property
     def is_held(self) -> bool:
-        """True if the server holds `receive` until there is a message, so that pausing before it is needless."""
+        """True if the server holds `receive` until there is a message, so that pausing before it is
+        needless.
+        """
         return self._polls.is_held
 
     def __enter__(self) -> Self:
         try:
-            if self._is_insecure:  # over TLS the server has registered the key of each enrolled store
+            # over TLS the server has registered the key of each enrolled store
+            if self._is_insecure:
                 self._register()
             self._node = Node(node_id=self._activate())
         except (httpx.HTTPStatusError, UnknownStoreError, RunOverError) as error:
             status = getattr(getattr(error, "response", None), "status_code", 401)
             raise NetworkError(
-                f"{self._server} answers, but not as a Fedshelf server does (HTTP {status}); check the address."
+                f"{self._server} answers, but not as a Fedshelf server does (HTTP {status}); check"
+                " the address."
             ) from error
         self._patience = float("inf")
         threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
@@ -118,7 +139,10 @@ class FleetConnection:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._closed.set()
         self._transfers.shutdown(wait=False, cancel_futures=True)
@@ -135,49 +159,79 @@ class FleetConnection:
 
     def _register(self) -> None:
         try:
-            self._call(self._client.RegisterNode, fleet.RegisterNodeFleetRequest(public_key=self._public_key))
+            self._call(
+                self._client.RegisterNode,
+                fleet.RegisterNodeFleetRequest(public_key=self._public_key),
+            )
         except httpx.HTTPStatusError as error:
             if error.response.status_code != httpx.codes.PRECONDITION_FAILED:
                 raise  # else the key, which is new, is known from an attempt whose answer was lost
 
     def _activate(self) -> int:
-        """Return the node id, once the server has registered the key and noticed that an earlier process is gone."""
-        request = fleet.ActivateNodeRequest(public_key=self._public_key, heartbeat_interval=HEARTBEAT_SECONDS)
+        """Return the node id, once the server has registered the key and noticed that an earlier
+        process is gone.
+        """
+        request = fleet.ActivateNodeRequest(
+            public_key=self._public_key, heartbeat_interval=HEARTBEAT_SECONDS
+        )
         while True:
             try:
                 node_id = int(self._call(self._client.ActivateNode, request).node_id)
                 self._credentials.note_node(node_id)
                 return node_id
             except httpx.HTTPStatusError as error:
-                if error.response.status_code != httpx.codes.PRECONDITION_FAILED or time.monotonic() > self._patience:
+                if (
+                    error.response.status_code != httpx.codes.PRECONDITION_FAILED
+                    or time.monotonic() > self._patience
+                ):
                     raise
-            with suppress(ValueError, httpx.HTTPError):  # deregister a process of this store that was killed
-                self._client.DeactivateNode(fleet.DeactivateNodeRequest(node_id=self._credentials.noted_node()))
+            # deregister a process of this store that was killed
+            with suppress(ValueError, httpx.HTTPError):
+                self._client.DeactivateNode(
+                    fleet.DeactivateNodeRequest(node_id=self._credentials.noted_node())
+                )
             time.sleep(ACTIVATION_WAIT)
 
     def receive(self) -> list[MessageHeader]:
         """Return the messages that have come for this node; the server hands each out once."""
-        return heads(self._call(self._client.PullMessages, fleet.PullMessagesRequest(node=self._node)))
+        return heads(
+            self._call(self._client.PullMessages, fleet.PullMessagesRequest(node=self._node))
+        )
 
     def fetch(self, head: MessageHeader) -> tuple[Message, int]:
-        """Return the message with all its pieces, and their bytes. Raises MessageError if they make no message."""
+        """Return the message with all its pieces, and their bytes.
+
+        Raises MessageError if they make no message.
+        """
         if len(head.pieces) > MAX_MESSAGE_PIECES:
-            raise MessageError(f"A message of {len(head.pieces)} pieces came; expected at most {MAX_MESSAGE_PIECES}.")
+            raise MessageError(
+                f"A message of {len(head.pieces)} pieces came; expected at most"
+                f" {MAX_MESSAGE_PIECES}."
+            )
         missing = [piece for piece in head.pieces if piece not in self._kept]
         self._came = time.monotonic()
         transfer = Transfer("Receiving a message", 0, LOG.info)
-        pulled = self._transfers.map(lambda piece: self._pull(head.run_id, piece, transfer), missing)
+        pulled = self._transfers.map(
+            lambda piece: self._pull(head.run_id, piece, transfer), missing
+        )
         objects = self._kept | dict(zip(missing, pulled, strict=True))
-        confirm = ConfirmMessageReceivedRequest(node=self._node, run_id=head.run_id, message_object_id=head.message_id)
+        confirm = ConfirmMessageReceivedRequest(
+            node=self._node, run_id=head.run_id, message_object_id=head.message_id
+        )
         self._call(self._client.ConfirmMessageReceived, confirm)
         objects = {piece: objects[piece] for piece in head.pieces}
-        if large := {piece: content for piece, content in objects.items() if len(content) >= LARGE_PIECE}:
+        if large := {
+            piece: content for piece, content in objects.items() if len(content) >= LARGE_PIECE
+        }:
             self._kept = large
         return put_together(head, objects), sum(map(len, objects.values()))
 
     def still_to_come(self, head: MessageHeader) -> int:
         """Return the announced bytes of a message that are still at the server."""
-        return max(head.size - sum(len(self._kept[piece]) for piece in head.pieces if piece in self._kept), 0)
+        return max(
+            head.size - sum(len(self._kept[piece]) for piece in head.pieces if piece in self._kept),
+            0,
+        )
 
     def bundle(self, run_id: int) -> bytes:
         """Return the bundle that the server ships with a run."""
@@ -186,15 +240,23 @@ class FleetConnection:
         return bytes(self._call(self._client.GetFab, request).fab.content)
 
     def pack(self, message: Message, content: RecordDict, seconds: float) -> OutgoingMessage:
-        """Return the answer to a message, ready to be sent; `seconds` is the time that the work took."""
+        """Return the answer to a message, ready to be sent; `seconds` is the time that the work
+        took.
+        """
         return take_apart(answer_to(message, content), self._node, seconds)
 
     def send(self, parcel: OutgoingMessage, is_wanted: Callable[[], bool] = lambda: True) -> None:
-        """Send an answer, see `client.connection.uploads`. Raises RunOverError, too, if nobody waits for it."""
+        """Send an answer, see `client.connection.uploads`.
+
+        Raises RunOverError, too, if nobody waits for it.
+        """
         self._uploader.send(self._node, parcel, is_wanted)
 
     def _pull(self, run_id: int, object_id: str, transfer: Transfer) -> bytes:
-        """Return one piece of a message; wait while the other side uploads. Raises MessageError if that has stopped."""
+        """Return one piece of a message; wait while the other side uploads.
+
+        Raises MessageError if that has stopped.
+        """
         request = PullObjectRequest(node=self._node, run_id=run_id, object_id=object_id)
         while True:
             reply = self._call(self._client.PullObject, request)
@@ -209,7 +271,9 @@ class FleetConnection:
             time.sleep(UPLOAD_WAIT)
 
     def _beat(self) -> None:
-        """Send heartbeats for as long as the connection is open, also while the main thread trains."""
+        """Send heartbeats for as long as the connection is open, also while the main thread
+        trains.
+        """
         request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT_SECONDS)
         while not self._closed.wait(HEARTBEAT_SECONDS / 2):
             if self._polls.are_signs_of_life(HEARTBEAT_SECONDS / 2):
@@ -236,7 +300,9 @@ class FleetConnection:
                 return reply
             self._tell(reason)
             if time.monotonic() > self._patience:
-                hint = " Is it running, and is the address right?" if reason == NO_CONNECTION else ""
+                hint = (
+                    " Is it running, and is the address right?" if reason == NO_CONNECTION else ""
+                )
                 raise NetworkError(f"No server at {self._server}: {reason}.{hint}")
             self._closed.wait(min(pause, max(self._patience - time.monotonic(), 0.0)))
             pause = min(2 * pause, LONGEST_RETRY)

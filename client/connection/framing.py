@@ -51,9 +51,14 @@ class MessageHeader:
 def heads(reply: fleet.PullMessagesResponse) -> list[MessageHeader]:
     """Return the heads of the messages that a server handed out. Raises MessageError."""
     try:
-        return [_head(*pair) for pair in zip(reply.messages_list, reply.message_object_trees, strict=True)]
+        return [
+            _head(*pair)
+            for pair in zip(reply.messages_list, reply.message_object_trees, strict=True)
+        ]
     except Exception as error:  # whatever a server sends, as below
-        raise MessageError(f"The head of a message from the server cannot be read ({type(error).__name__}).") from error
+        raise MessageError(
+            f"The head of a message from the server cannot be read ({type(error).__name__})."
+        ) from error
 
 
 def _head(proto: ProtoMessage, tree: ObjectTree) -> MessageHeader:
@@ -64,7 +69,14 @@ def _head(proto: ProtoMessage, tree: ObjectTree) -> MessageHeader:
     pieces = tuple(each.object_id for each in iterate_object_tree(tree))
     size = announced(metadata.group_id)
     return MessageHeader(
-        tree.object_id, content_id, metadata.message_type, metadata.run_id, metadata.ttl, pieces, size, envelope
+        tree.object_id,
+        content_id,
+        metadata.message_type,
+        metadata.run_id,
+        metadata.ttl,
+        pieces,
+        size,
+        envelope,
     )
 
 
@@ -72,8 +84,11 @@ def put_together(head: MessageHeader, objects: Mapping[str, bytes]) -> Message:
     """Return the message made of these pieces. Raises MessageError if they make none."""
     try:
         message = inflate_object_from_contents(head.message_id, dict(objects))
-    except Exception as error:  # whatever a server sends: flwr raises ValueError, KeyError, protobuf's errors, ...
-        raise MessageError(f"A message from the server cannot be read ({type(error).__name__}).") from error
+    # whatever a server sends: flwr raises ValueError, KeyError, protobuf's errors, ...
+    except Exception as error:
+        raise MessageError(
+            f"A message from the server cannot be read ({type(error).__name__})."
+        ) from error
     if not isinstance(message, Message) or not message.has_content():
         raise MessageError("The server sent something that is no message.")
     message.metadata.__dict__["_message_id"] = head.message_id
@@ -81,9 +96,13 @@ def put_together(head: MessageHeader, objects: Mapping[str, bytes]) -> Message:
 
 
 def answer_to(message: Message, content: RecordDict) -> Message:
-    """Return the reply, dated by the server's clock: by a wrong local clock it would be too late, or in the future."""
+    """Return the reply, dated by the server's clock: by a wrong local clock it would be too late,
+    or in the future.
+    """
     reply = Message(content, reply_to=message)
-    reply.metadata.__dict__.update(_created_at=message.metadata.created_at, _ttl=message.metadata.ttl)
+    reply.metadata.__dict__.update(
+        _created_at=message.metadata.created_at, _ttl=message.metadata.ttl
+    )
     return reply
 
 
@@ -108,7 +127,8 @@ def take_apart(reply: Message, node: Node, seconds: float) -> OutgoingMessage:
     """Split the reply of `node` into pieces; `seconds` is the time that the work took."""
     with no_object_id_recompute():
         reply.metadata.__dict__["_message_id"] = reply.object_id
-        objects, tree = get_all_nested_objects(reply), get_object_tree(reply)
+        objects = get_all_nested_objects(reply)
+        tree = get_object_tree(reply)
         head = fleet.PushMessagesRequest(
             node=node,
             messages_list=[message_to_proto(remove_content_from_message(reply))],

@@ -11,7 +11,8 @@ from fedshelf.client.connection.signing import Signer
 from fedshelf.client.connection.transport import http_client
 from fedshelf.common.protocol.enrolment import PROCESS_HEADER, process_words
 
-TIMEOUT_SECONDS = 30.0  # seconds to connect, and for each piece of an answer; that of Flower's own client
+# seconds to connect, and for each piece of an answer; that of Flower's own client
+TIMEOUT_SECONDS = 30.0
 
 
 def connect(
@@ -23,12 +24,18 @@ def connect(
     take:    called with the size of each piece of a message, see
              `client.connection.response_limits`
     """
-    known, authority = credentials.known_addresses, credentials.root_certificates
+    known = credentials.known_addresses
+    authority = credentials.root_certificates
     client = FleetHttpClient.from_server_address(
         known.all[0],
         insecure=authority is None,
         root_certificates=authority,
-        interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperNode"), signer, AddressReader(known), polls],
+        interceptors=[
+            RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+            signer,
+            AddressReader(known),
+            polls,
+        ],
     )
     client._client.close()
     client._client = http_client(known, TIMEOUT_SECONDS)

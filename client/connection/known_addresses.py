@@ -32,7 +32,10 @@ class KnownAddresses:
         *,
         checks_names: bool = True,
     ) -> None:
-        self._given, self.authority, self._file, self.checks_names = given, authority, file, checks_names
+        self._given = given
+        self.authority = authority
+        self._file = file
+        self.checks_names = checks_names
         self._list = self._kept()
         self.answered = self.all[0]
 
@@ -47,22 +50,34 @@ class KnownAddresses:
         return "http" if self.authority is None else "https"
 
     def take_up(self, header: str) -> None:
-        """Keep a list that the server sent, if the chain's authority has signed it and it is a newer one."""
+        """Keep a list that the server sent, if the chain's authority has signed it and it is a
+        newer one.
+        """
         if self._file is None or self.authority is None:
             return
         try:
             told = AddressList.read(header, self.authority.decode())
         except ValueError:
-            LOG.warning("The server told addresses that its chain has not signed; they are not used.")
+            LOG.warning(
+                "The server told addresses that its chain has not signed; they are not used."
+            )
             return
         if self._list is not None and told.number <= self._list.number:
             return
         self._list = told
-        LOG.warning("The chain's server moves: from now on this store looks for it at %s.", ", ".join(told.addresses))
+        LOG.warning(
+            "The chain's server moves: from now on this store looks for it at %s.",
+            ", ".join(told.addresses),
+        )
         try:
             write_text(self._file, header)
-        except OSError as error:  # a full disk must not end a heartbeat: its thread may be the first to see the list
-            LOG.warning("%s cannot be written (%s): it is not kept beyond this start.", self._file, error.strerror)
+        # a full disk must not end a heartbeat: its thread may be the first to see the list
+        except OSError as error:
+            LOG.warning(
+                "%s cannot be written (%s): it is not kept beyond this start.",
+                self._file,
+                error.strerror,
+            )
 
     def _kept(self) -> AddressList | None:
         if self._file is None or self.authority is None or not self._file.exists():

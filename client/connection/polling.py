@@ -1,4 +1,6 @@
-"""Polling as the server wants it: repeated requests, or one that the server holds until there is a message."""
+"""Polling as the server wants it: repeated requests, or one that the server holds until there is a
+message.
+"""
 
 import time
 
@@ -12,22 +14,29 @@ class PollInterval:
     """An interceptor of Flower's HTTP client that watches the requests for messages."""
 
     def __init__(self) -> None:
-        self._held_for, self._is_under_way, self._began, self._ended = 0.0, False, 0.0, float("-inf")
+        self._held_for = 0.0
+        self._is_under_way = False
+        self._began = 0.0
+        self._ended = float("-inf")
 
     @property
     def is_held(self) -> bool:
-        """True if the server holds these requests until there is a message, as its last answer said."""
+        """True if the server holds these requests until there is a message, as its last answer
+        said.
+        """
         return self._held_for > 0
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
         """Send the request, and note the time and kind of its answer."""
         if not context.rpc_method.endswith("/PullMessages"):
             return call_next(context)
-        self._is_under_way, self._began = True, time.monotonic()
+        self._is_under_way = True
+        self._began = time.monotonic()
         try:
             response = call_next(context)
         finally:
-            self._is_under_way, self._ended = False, time.monotonic()
+            self._is_under_way = False
+            self._ended = time.monotonic()
         self._held_for = _seconds(response.headers.get(HELD_HEADER, "0"))
         return response
 

@@ -13,7 +13,8 @@ SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 def proxy_for(endpoint: Endpoint, scheme: str) -> httpx.URL | None:
-    """Return the proxy for a server that is called over `scheme`; None: none, as always for this machine.
+    """Return the proxy for a server that is called over `scheme`; None: none, as always for this
+    machine.
 
     HTTPS_PROXY (HTTP_PROXY for plain HTTP) names it, else ALL_PROXY; NO_PROXY lists exceptions:
     hosts, domains, IP addresses and networks (10.0.0.0/8). Raises ConfigError for a proxy that
@@ -29,9 +30,10 @@ def proxy_for(endpoint: Endpoint, scheme: str) -> httpx.URL | None:
         proxy = httpx.URL("")
     if proxy.scheme not in SCHEMES or not proxy.host:
         raise ConfigError(
-            f"The proxy that this machine's settings name for {endpoint} cannot be used (it begins "
-            f"{told.partition('//')[0][:20]!r}); expected http://HOST:PORT, https://, socks5:// or socks5h:// in "
-            f"{scheme.upper()}_PROXY or ALL_PROXY. For no proxy, add {endpoint.host} to NO_PROXY."
+            f"The proxy that this machine's settings name for {endpoint} cannot be used (it begins"
+            f" {told.partition('//')[0][:20]!r}); expected http://HOST:PORT, https://, socks5:// or"
+            f" socks5h:// in {scheme.upper()}_PROXY or ALL_PROXY. For no proxy, add {endpoint.host}"
+            " to NO_PROXY."
         )
     return proxy
 
@@ -54,7 +56,9 @@ def _networks(exceptions: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Net
 
 
 class ProxyFault(httpx.ProxyError):
-    """A proxy failed to reach the server; the text says which one and why, and holds no password."""
+    """A proxy failed to reach the server; the text says which one and why, and holds no
+    password.
+    """
 
 
 def fault_of(proxy: httpx.URL, error: Exception) -> ProxyFault:
@@ -62,7 +66,9 @@ def fault_of(proxy: httpx.URL, error: Exception) -> ProxyFault:
     name = f"{proxy.scheme}://{proxy.host}" + (f":{proxy.port}" if proxy.port else "")
     match error:
         case httpx.ProxyError() if str(error).startswith("407") or "username" in str(error).lower():
-            why = "wants a user name and a password, or others (as in http://USER:PASSWORD@HOST:PORT)"
+            why = (
+                "wants a user name and a password, or others (as in http://USER:PASSWORD@HOST:PORT)"
+            )
         case httpx.ProxyError():
             why = f"does not let this store through to the server ({str(error).rstrip('.')})"
         case httpx.TimeoutException():
@@ -71,4 +77,7 @@ def fault_of(proxy: httpx.URL, error: Exception) -> ProxyFault:
             why = "cannot be reached"
         case _:
             why = "does not speak as a proxy does"
-    return ProxyFault(f"the proxy {name} {why}; this machine's settings name it (HTTPS_PROXY, ALL_PROXY, NO_PROXY)")
+    return ProxyFault(
+        f"the proxy {name} {why}; this machine's settings name it (HTTPS_PROXY, ALL_PROXY,"
+        " NO_PROXY)"
+    )

@@ -28,14 +28,21 @@ def bound(client: httpx.Client, take: Take = uncounted) -> None:
         if response.request.url.path.endswith(_CONTENT):
             take(size)
 
-    client.follow_redirects = False  # a redirect would send a store's requests, with updates, to any address
+    # a redirect would send a store's requests, with updates, to any address
+    client.follow_redirects = False
     client.headers["accept-encoding"] = "identity"
     client.event_hooks = {"response": [check]}
 
 
 def _size(response: httpx.Response) -> int:
-    """Return the length of an answer that has not been read yet. Raises httpx.RemoteProtocolError."""
-    size = response.headers.get("content-length", "0" if response.status_code == httpx.codes.NO_CONTENT else "")
+    """Return the length of an answer that has not been read yet. Raises
+    httpx.RemoteProtocolError.
+    """
+    size = response.headers.get(
+        "content-length", "0" if response.status_code == httpx.codes.NO_CONTENT else ""
+    )
     if not size.isdecimal() or int(size) > LARGEST_ANSWER or "content-encoding" in response.headers:
-        raise httpx.RemoteProtocolError("an answer without a length, or too large a one", request=response.request)
+        raise httpx.RemoteProtocolError(
+            "an answer without a length, or too large a one", request=response.request
+        )
     return int(size)

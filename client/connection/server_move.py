@@ -11,7 +11,8 @@ class AddressReader:
     """An interceptor of Flower's HTTP client that reads address lists from answers."""
 
     def __init__(self, known: KnownAddresses) -> None:
-        self._known, self._seen = known, ""
+        self._known = known
+        self._seen = ""
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
         """Send the request, and keep the list of addresses that comes with the answer."""

@@ -17,7 +17,8 @@ from fedshelf.common.protocol.enrolment import REASON_HEADER, Reason
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-WRONG_CLOCK = 2.0  # largest difference (s) of two clocks; the server accepts signatures from up to 5 s in its future
+# largest difference (s) of two clocks; the server accepts signatures from up to 5 s in its future
+WRONG_CLOCK = 2.0
 
 LOG = logging.getLogger("fedshelf.store")
 
@@ -35,7 +36,8 @@ class Signer:
         self._error = timedelta(0)
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
-        """Send the request signed; once more if the server says that the clock is wrong, and sends another time.
+        """Send the request signed; once more if the server says that the clock is wrong, and sends
+        another time.
 
         The time is read from no other answer: a large one, or one of a busy server, arrives long
         after it was dated.
@@ -47,12 +49,17 @@ class Signer:
         if abs((error - self._error).total_seconds()) < WRONG_CLOCK:
             return response
         self._error = error
-        LOG.warning("This machine's clock is %s; set it right. Fedshelf uses the server's.", told_error(error))
+        LOG.warning(
+            "This machine's clock is %s; set it right. Fedshelf uses the server's.",
+            told_error(error),
+        )
         return self._send(context, call_next)
 
     def _send(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
         timestamp = (datetime.now(UTC) - self._error).isoformat()
-        signature = b64encode(sign_message(self._private_key, timestamp.encode("ascii"))).decode("ascii")
+        signature = b64encode(sign_message(self._private_key, timestamp.encode("ascii"))).decode(
+            "ascii"
+        )
         context.request.headers[FLEET_HTTP_PUBLIC_KEY_HEADER] = self._public_key
         context.request.headers[TIMESTAMP_HEADER] = timestamp
         context.request.headers[FLEET_HTTP_SIGNATURE_HEADER] = signature

@@ -1,4 +1,6 @@
-"""Connections through a SOCKS proxy with a timeout: httpcore reads a SOCKS proxy's answers without one."""
+"""Connections through a SOCKS proxy with a timeout: httpcore reads a SOCKS proxy's answers without
+one.
+"""
 
 import ssl
 from collections.abc import Iterable
@@ -25,14 +27,19 @@ class _Backend(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        return _Patient(super().connect_tcp(host, port, timeout, local_address, socket_options), timeout)
+        return _Patient(
+            super().connect_tcp(host, port, timeout, local_address, socket_options), timeout
+        )
 
 
 class _Patient(httpcore.NetworkStream):
-    """A stream on which each read and write waits at most as long as the connecting was allowed to take."""
+    """A stream on which each read and write waits at most as long as the connecting was allowed to
+    take.
+    """
 
     def __init__(self, stream: httpcore.NetworkStream, patience: float | None) -> None:
-        self._stream, self._patience = stream, patience
+        self._stream = stream
+        self._patience = patience
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if timeout is not None:
@@ -50,7 +57,10 @@ class _Patient(httpcore.NetworkStream):
         self._stream.close()
 
     def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
     ) -> httpcore.NetworkStream:
         return self._stream.start_tls(ssl_context, server_hostname, timeout)
 

@@ -1,4 +1,6 @@
-"""HTTP to a store's server, used to join, to enrol and to check, over any of its addresses and any proxy."""
+"""HTTP to a store's server, used to join, to enrol and to check, over any of its addresses and any
+proxy.
+"""
 
 import socket
 import ssl
@@ -19,10 +21,11 @@ CONNECT = 10.0  # seconds to connect, if the server has other addresses
 
 
 def http_client(addresses: KnownAddresses, timeout: float) -> httpx.Client:
-    """Return a client of the server at these addresses, for paths or for URLs of the first; nothing is sent yet.
+    """Return a client of the server at these addresses, for paths or for URLs of the first; nothing
+    is sent yet.
 
     timeout: seconds to connect (less where there are other addresses), and for each piece of an
-             answer
+        answer
     """
     connect = min(timeout, CONNECT) if len(addresses.all) > 1 else timeout
     client = httpx.Client(
@@ -38,23 +41,29 @@ def http_client(addresses: KnownAddresses, timeout: float) -> httpx.Client:
 
 
 class ServerTransport(httpx.BaseTransport):
-    """A transport that sends each request to the address that answered last, else to the next reachable one.
+    """A transport that sends each request to the address that answered last, else to the next
+    reachable one.
 
     On a slow link the operating system would buffer megabytes at once, and the time that it then
     needs to send them would count as the server's silence: so its buffer is small.
     """
 
     def __init__(self, addresses: KnownAddresses) -> None:
-        self._addresses, self._current = addresses, addresses.all[0]
+        self._addresses = addresses
+        self._current = addresses.all[0]
         self._ways: dict[str, tuple[httpx.HTTPTransport, httpx.URL | None]] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Return the server's answer. Raises httpx.TransportError: that of the first address if none is reached."""
+        """Return the server's answer.
+
+        Raises httpx.TransportError: that of the first address if none is reached.
+        """
         faults = []
         for address in self._in_turn():
             try:
                 response = self._carry(request, address)
-            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as fault:  # nothing was sent
+            # nothing was sent
+            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as fault:
                 faults.append(fault)
             else:
                 self._current = self._addresses.answered = address
@@ -62,7 +71,9 @@ class ServerTransport(httpx.BaseTransport):
         try:
             raise faults[0]
         finally:
-            del faults  # breaks a reference cycle that would keep half-open connections until garbage collection
+            # breaks a reference cycle that would keep half-open connections until garbage
+            # collection
+            del faults
 
     def close(self) -> None:
         """Close all connections."""
@@ -70,7 +81,9 @@ class ServerTransport(httpx.BaseTransport):
             way.close()
 
     def _in_turn(self) -> Iterator[str]:
-        """Yield all addresses once, starting with the current one; addresses learnt meanwhile come first."""
+        """Yield all addresses once, starting with the current one; addresses learnt meanwhile come
+        first.
+        """
         known = self._addresses.all
         start = known.index(self._current) if self._current in known else 0
         return iter(known[start:] + known[:start])
@@ -81,7 +94,11 @@ class ServerTransport(httpx.BaseTransport):
         headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"host"]
         host = [(b"Host", str(endpoint).encode())]
         sent = httpx.Request(
-            request.method, url, headers=host + headers, stream=request.stream, extensions=request.extensions
+            request.method,
+            url,
+            headers=host + headers,
+            stream=request.stream,
+            extensions=request.extensions,
         )
         way, proxy = self._way(address, endpoint)
         if proxy is None:
@@ -92,17 +109,22 @@ class ServerTransport(httpx.BaseTransport):
             if any(isinstance(cause, ssl.SSLError) for cause in causes(error)):
                 raise  # the proxy reached a server
             raise fault_of(proxy, error) from error
-        except (AssertionError, SOCKSError) as error:  # of httpcore, if a SOCKS proxy answers nonsense
+        # of httpcore, if a SOCKS proxy answers nonsense
+        except (AssertionError, SOCKSError) as error:
             raise fault_of(proxy, error) from error
 
-    def _way(self, address: str, endpoint: Endpoint) -> tuple[httpx.HTTPTransport, httpx.URL | None]:
+    def _way(
+        self, address: str, endpoint: Endpoint
+    ) -> tuple[httpx.HTTPTransport, httpx.URL | None]:
         if address not in self._ways:
             proxy = proxy_for(endpoint, self._addresses.scheme)
             via = httpx.Proxy(proxy) if proxy else None
             if via and via.url.scheme.startswith("socks"):
                 transport = socks_transport(via, self._tls)
             else:
-                transport = httpx.HTTPTransport(verify=self._tls, proxy=via, socket_options=_options(), trust_env=False)
+                transport = httpx.HTTPTransport(
+                    verify=self._tls, proxy=via, socket_options=_options(), trust_env=False
+                )
             self._ways[address] = transport, proxy
         return self._ways[address]
 

@@ -27,8 +27,10 @@ from fedshelf.client.connection.framing import OutgoingMessage
 from fedshelf.common.protocol.enrolment import WANTED_PATH
 from fedshelf.common.protocol.transfer_progress import Transfer
 
-LARGE_PIECE = 2**20  # bytes; such pieces go one after another, and are kept in case the next message has them, too
-STILL_WANTED_AFTER_SECONDS = 5.0  # seconds of sending after which to ask whether the answer is still wanted
+# bytes; such pieces go one after another, and are kept in case the next message has them, too
+LARGE_PIECE = 2**20
+# seconds of sending after which to ask whether the answer is still wanted
+STILL_WANTED_AFTER_SECONDS = 5.0
 SENDINGS = 20  # times that an answer is sent of which the server says that it lacks pieces
 
 LOG = logging.getLogger("fedshelf.store")
@@ -37,7 +39,9 @@ Reply = TypeVar("Reply")
 
 
 class Caller(Protocol):
-    """Call of the server until it answers; it raises what `client.connection.fleet.FleetConnection` says."""
+    """Call of the server until it answers; it raises what `client.connection.fleet.FleetConnection`
+    says.
+    """
 
     def __call__(self, method: Callable[[Request], Reply], request: Request) -> Reply:
         """Return the server's answer."""
@@ -75,11 +79,16 @@ class Uploader:
     """
 
     def __init__(self, call: Caller, client: FleetHttpClient, pool: ThreadPoolExecutor) -> None:
-        self._call, self._client, self._pool, self.returns = call, client, pool, 0
-        self._large = threading.Lock()  # large pieces go one after another: each gets all of a slow link
+        self._call = call
+        self._client = client
+        self._pool = pool
+        self.returns = 0
+        # large pieces go one after another: each gets all of a slow link
+        self._large = threading.Lock()
 
     def send(self, node: Node, parcel: OutgoingMessage, is_wanted: Callable[[], bool]) -> None:
-        """Send an answer; return when the server has all of it, or still lacks pieces after all attempts.
+        """Send an answer; return when the server has all of it, or still lacks pieces after all
+        attempts.
 
         is_wanted: returns whether the server may still wait for it, as far as this side knows
 
@@ -88,20 +97,35 @@ class Uploader:
         sending = _Sending(node, parcel, is_wanted, self.returns)
         for _ in range(SENDINGS):
             if self._sent(sending):
-                return  # else the link was cut for minutes, and the server has dropped the pieces that it had
-            LOG.info("The server gave up waiting for the rest of the answer; sending what it lacks.")
+                # else the link was cut for minutes, and the server has dropped the pieces that it
+                # had
+                return
+            LOG.info(
+                "The server gave up waiting for the rest of the answer; sending what it lacks."
+            )
 
     def _sent(self, sending: _Sending) -> bool:
-        """Push a reply and the objects that the server lacks; return whether it accepted them all."""
+        """Push a reply and the objects that the server lacks; return whether it accepted them
+        all.
+        """
         parcel = sending.parcel
         accepted = self._call(self._client.PushMessages, parcel.head)
         lacking = [piece for piece in accepted.objects_to_push if piece in parcel.objects]
-        transfer = Transfer("Sending the answer", sum(len(parcel.objects[piece]) for piece in lacking), LOG.info)
+        transfer = Transfer(
+            "Sending the answer", sum(len(parcel.objects[piece]) for piece in lacking), LOG.info
+        )
         session = accepted.session_id
-        return all(list(self._pool.map(lambda piece: self._push(sending, piece, session, transfer), lacking)))
+        return all(
+            list(
+                self._pool.map(lambda piece: self._push(sending, piece, session, transfer), lacking)
+            )
+        )
 
     def _push(self, sending: _Sending, object_id: str, session: str, transfer: Transfer) -> bool:
-        """Send one piece of a reply; return whether the server accepted it. Raises RunOverError if it is not wanted."""
+        """Send one piece of a reply; return whether the server accepted it.
+
+        Raises RunOverError if it is not wanted.
+        """
         content = sending.parcel.objects[object_id]
         part = PushObjectRequest(
             node=sending.node,
@@ -117,14 +141,18 @@ class Uploader:
         return stored
 
     def _check_wanted(self, sending: _Sending) -> None:
-        """Ask the server, if in doubt, whether it still waits for the answer. Raises RunOverError if it does not."""
+        """Ask the server, if in doubt, whether it still waits for the answer.
+
+        Raises RunOverError if it does not.
+        """
         now = time.monotonic()
         if not sending.is_wanted():
             sending.is_over = True
         elif not sending.is_over and (
             sending.returns != self.returns or now - sending.asked > STILL_WANTED_AFTER_SECONDS
         ):
-            sending.returns, sending.asked = self.returns, now
+            sending.returns = self.returns
+            sending.asked = now
             sending.is_over = not self._is_waited_for(sending)
         if sending.is_over:
             raise RunOverError
@@ -142,5 +170,8 @@ class Uploader:
 
     def _ask(self, question: ConfirmMessageReceivedRequest) -> ConfirmMessageReceivedResponse:
         return self._client._unary_unary(
-            path=WANTED_PATH, rpc_method="", request=question, response_type=ConfirmMessageReceivedResponse
+            path=WANTED_PATH,
+            rpc_method="",
+            request=question,
+            response_type=ConfirmMessageReceivedResponse,
         )

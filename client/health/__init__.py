@@ -1,3 +1,7 @@
-"""`flower-client check`: the checks whether a store is fit to take part, and the page that they leave at the store."""
+"""`flower-client check`: the checks whether a store is fit to take part, and the page that they
+leave at the store.
+"""
 
-PAGE, FACTS = "health.html", "health.json"  # files that `check` writes, in the store's home or elsewhere
+# files that `check` writes, in the store's home or elsewhere
+PAGE = "health.html"
+FACTS = "health.json"

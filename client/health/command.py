@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 def check_store(
-    data: Path, name: str, kit: Path | None, server: str, model: Path | None, policy: Path | None, out: Path | None
+    data: Path,
+    name: str,
+    kit: Path | None,
+    server: str,
+    model: Path | None,
+    policy: Path | None,
+    out: Path | None,
 ) -> int:
     """Run the checks, write the page, print what is to be done; return the exit code.
 

@@ -1,4 +1,7 @@
-"""`health.html` and `health.json`: the result of the checks for a person at the store. Both stay at the store."""
+"""`health.html` and `health.json`: the result of the checks for a person at the store.
+
+Both stay at the store.
+"""
 
 import base64
 import contextlib
@@ -36,7 +39,8 @@ def write_page(report: Report, directory: Path) -> Path:
 
 def facts(report: Report) -> dict[str, Any]:
     """Return all findings and facts as plain values."""
-    photos, line = report.evidence.photos, report.evidence.line
+    photos = report.evidence.photos
+    line = report.evidence.line
     return {
         "store": report.store,
         "made": report.made.isoformat(timespec="seconds"),
@@ -63,7 +67,8 @@ def render(report: Report) -> str:
     findings = report.findings
     pictures = _Pictures()
     shown = {
-        severity: [_shown(one, pictures) for one in findings if one.severity == severity] for severity in SEVERITIES
+        severity: [_shown(one, pictures) for one in findings if one.severity == severity]
+        for severity in SEVERITIES
     }
     return environment.get_template("page.html.j2").render(
         store=report.store,
@@ -86,7 +91,9 @@ class _Pictures:
         self._left = _ALL_SHOWN
 
     def of(self, exhibit: Exhibit) -> str | None:
-        """Return the thumbnail of an exhibit; None for a file that has no picture, or is gone by now."""
+        """Return the thumbnail of an exhibit; None for a file that has no picture, or is gone by
+        now.
+        """
         if exhibit.path is None or not self._left:
             return None
         with contextlib.suppress(NotUsableError, MemoryError):
@@ -118,8 +125,11 @@ def _plain(finding: Finding) -> dict[str, Any]:
 
 
 def _classes(evidence: Evidence) -> list[dict[str, Any]]:
-    """Return the classes, largest first: name, photos, photos per split if known, length of the bar (0 to 1)."""
-    counts, splits = evidence.photos.per_class(), evidence.photos.splits() or {}
+    """Return the classes, largest first: name, photos, photos per split if known, length of the bar
+    (0 to 1).
+    """
+    counts = evidence.photos.per_class()
+    splits = evidence.photos.splits() or {}
     largest = max(counts.values(), default=1)
     return [
         {
@@ -139,15 +149,22 @@ def _trains_on(evidence: Evidence) -> str:
 
 def _machine(evidence: Evidence) -> list[tuple[str, str]]:
     """Return the facts about machine and server, good or bad: (name, value)."""
-    machine, line = evidence.machine, evidence.line
+    machine = evidence.machine
+    line = evidence.line
     return list(
         _known(
             ("Trains on", machine.device_name),
             ("Graphics driver", machine.driver),
-            ("Graphics memory", machine.device_memory and "{} free of {}".format(*map(size, machine.device_memory))),
+            (
+                "Graphics memory",
+                machine.device_memory and "{} free of {}".format(*map(size, machine.device_memory)),
+            ),
             ("Processor cores", str(machine.cores)),
             ("Memory", machine.memory and "{} available of {}".format(*map(size, machine.memory))),
-            *((f"Room for {disk.purpose}", f"{size(disk.free)} in {disk.path}") for disk in machine.disks),
+            *(
+                (f"Room for {disk.purpose}", f"{size(disk.free)} in {disk.path}")
+                for disk in machine.disks
+            ),
             ("Server", line and line.server),
             (
                 "Server's certificate",
@@ -159,7 +176,11 @@ def _machine(evidence: Evidence) -> list[tuple[str, str]]:
 
 
 def _skew(seconds: float) -> str:
-    return "the same as here" if abs(seconds) < 2 else f"{abs(seconds):.0f} s {'ahead' if seconds > 0 else 'behind'}"
+    return (
+        "the same as here"
+        if abs(seconds) < 2
+        else f"{abs(seconds):.0f} s {'ahead' if seconds > 0 else 'behind'}"
+    )
 
 
 def _known(*rows: tuple[str, Any]) -> Iterable[tuple[str, str]]:

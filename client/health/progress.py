@@ -14,8 +14,15 @@ def progress_of_steps() -> Iterator[Callable[[str], Callable[[int, int], None]]]
     Yields a function from a step's name to one that takes (done, total).
     """
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
 
         def of(step: str) -> Callable[[int, int], None]:
             task = progress.add_task(step, total=None)

@@ -1,4 +1,6 @@
-"""The whole check (gather the evidence, then judge it), and its quick part, with which joining a server begins."""
+"""The whole check (gather the evidence, then judge it), and its quick part, with which joining a
+server begins.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +18,8 @@ from fedshelf.client.health.evidence.server_probe import Proof, call
 from fedshelf.client.policy.policy import load_policy
 from fedshelf.common.errors import ConfigError, DataError, NetworkError
 
-# The exit code is that of the first kind, in this order, with a problem; a machine counts like a setting.
+# The exit code is that of the first kind, in this order, with a problem; a machine counts like a
+# setting.
 EXIT_CODES: dict[Kind, int] = {
     "photos": DataError.exit_code,
     "server": NetworkError.exit_code,
@@ -72,8 +75,12 @@ class Report:
 
 
 def examine(subject: Subject, progress: ProgressOf) -> Report:
-    """Run all checks. `progress` makes a progress for each step's name. Raises ConfigError for an unusable model."""
-    network = load(subject.model) if subject.model else None  # first: a mistake should show before the long work
+    """Run all checks.
+
+    `progress` makes a progress for each step's name. Raises ConfigError for an unusable model.
+    """
+    # first: a mistake should show before the long work
+    network = load(subject.model) if subject.model else None
     photos = gather(subject.data, progress("Looking at photos"), _classes(subject.policy))
     evidence = Evidence(
         photos,
@@ -82,7 +89,9 @@ def examine(subject: Subject, progress: ProgressOf) -> Report:
         guesses=guess(network, photos.usable, progress("Asking the model")) if network else None,
         policy=_policy(subject.policy),
     )
-    made = tuple((check, tuple(check.find(evidence))) for check in CHECKS if _applies(check, subject))
+    made = tuple(
+        (check, tuple(check.find(evidence))) for check in CHECKS if _applies(check, subject)
+    )
     return Report(subject.store, datetime.now().astimezone(), evidence, made)
 
 
@@ -93,11 +102,15 @@ def quick(data: Path, policy: Path | None = None) -> list[Finding]:
     photo is read and no server called.
     """
     evidence = Evidence(glance(data, _classes(policy)), inspect(), policy=_policy(policy))
-    return _worst_first(finding for check in CHECKS if check.quick for finding in check.find(evidence))
+    return _worst_first(
+        finding for check in CHECKS if check.quick for finding in check.find(evidence)
+    )
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
-    """Return 0 if the store can take part, else the exit code of the error with which joining would end."""
+    """Return 0 if the store can take part, else the exit code of the error with which joining would
+    end.
+    """
     kinds = {finding.kind for finding in findings if finding.severity == "problem"}
     return next((code for kind, code in EXIT_CODES.items() if kind in kinds), 0)
 
@@ -107,7 +120,9 @@ def _worst_first(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def _applies(check: Check, subject: Subject) -> bool:
-    """Return whether a check has its inputs: a check that was not made is not reported as passed."""
+    """Return whether a check has its inputs: a check that was not made is not reported as
+    passed.
+    """
     given = {
         "server": subject.server,
         "proof": subject.proof,

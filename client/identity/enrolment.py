@@ -1,4 +1,6 @@
-"""A store's own key: made here, never sent, and enrolled with the server once, with the code in the kit."""
+"""A store's own key: made here, never sent, and enrolled with the server once, with the code in the
+kit.
+"""
 
 import base64
 import time
@@ -29,7 +31,8 @@ ENROL_RETRY_SECONDS = 1.0  # seconds between two attempts at a server that does 
 
 
 class Membership(BaseModel):
-    """The content of `store.json` in a store's home: the kit that the store joined with, without code or key.
+    """The content of `store.json` in a store's home: the kit that the store joined with, without
+    code or key.
 
     invitation: identity of the kit
     """
@@ -45,7 +48,8 @@ class Membership(BaseModel):
 
 
 def credentials_for(kit: Kit, wait: float, server: str = "") -> Credentials:
-    """Return the store's credentials; for a kit that is new here, make or take its key and enrol it.
+    """Return the store's credentials; for a kit that is new here, make or take its key and enrol
+    it.
 
     server: HOST:PORT to call instead of all known addresses of the server, or empty
 
@@ -57,17 +61,21 @@ def credentials_for(kit: Kit, wait: float, server: str = "") -> Credentials:
     member = membership(home)
     if member is not None and member.chain != kit.chain:
         raise ConfigError(
-            f"Store {kit.store} on this machine belongs to the chain {member.chain} ({member.server}), and this kit "
-            f"is of the chain {kit.chain} ({kit.server}). Use the right kit; to change chains, move {home} away first."
+            f"Store {kit.store} on this machine belongs to the chain {member.chain}"
+            f" ({member.server}), and this kit is of the chain {kit.chain} ({kit.server}). Use the"
+            f" right kit; to change chains, move {home} away first."
         )
-    key_file, known = home / KEY, addresses_of(kit, server)
+    key_file = home / KEY
+    known = addresses_of(kit, server)
     if member is None or member.invitation != kit.invitation or not key_file.exists():
         _take_up(kit, home, key_file, known, wait)
     return Credentials(known.all[0], known.authority, load_key(key_file), home / "node", known)
 
 
 def addresses_of(kit: Kit, server: str = "") -> KnownAddresses:
-    """Return the server's addresses: HOST:PORT if `server` is given, else those of the kit and of the chain."""
+    """Return the server's addresses: HOST:PORT if `server` is given, else those of the kit and of
+    the chain.
+    """
     authority = kit.authority.encode()
     if server:
         return KnownAddresses((server,), authority, checks_names=False)
@@ -75,12 +83,17 @@ def addresses_of(kit: Kit, server: str = "") -> KnownAddresses:
 
 
 def membership(home: Path) -> Membership | None:
-    """Return the membership of the store with this home; None before it joined. Raises ConfigError (damaged file)."""
+    """Return the membership of the store with this home; None before it joined.
+
+    Raises ConfigError (damaged file).
+    """
     path = home / "store.json"
     try:
         return Membership.model_validate_json(path.read_bytes()) if path.exists() else None
     except ValidationError:
-        raise ConfigError(f"{path} is damaged; ask for a new kit, move {home} away, and join again.") from None
+        raise ConfigError(
+            f"{path} is damaged; ask for a new kit, move {home} away, and join again."
+        ) from None
 
 
 def load_key(path: Path) -> "EllipticCurvePrivateKey":
@@ -94,11 +107,15 @@ def load_key(path: Path) -> "EllipticCurvePrivateKey":
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
         if isinstance(key, ec.EllipticCurvePrivateKey):
             return key
-    raise ConfigError(f"{path} is not a key that this store can use; ask for a new kit and join with it.")
+    raise ConfigError(
+        f"{path} is not a key that this store can use; ask for a new kit and join with it."
+    )
 
 
 class SingleInstanceLock:
-    """Lock of a store's home for this process; a second one with the same key would take the first one's orders."""
+    """Lock of a store's home for this process; a second one with the same key would take the first
+    one's orders.
+    """
 
     def __init__(self, store: str) -> None:
         self._store = store
@@ -109,7 +126,8 @@ class SingleInstanceLock:
             self._lock.acquire(blocking=False)
         except Timeout:
             raise ConfigError(
-                f"Another flower-client is at work as {self._store} on this machine; end that one first."
+                f"Another flower-client is at work as {self._store} on this machine; end that one"
+                " first."
             ) from None
 
     def __exit__(self, *_: object) -> None:
@@ -117,8 +135,12 @@ class SingleInstanceLock:
 
 
 def _take_up(kit: Kit, home: Path, key_file: Path, known: KnownAddresses, wait: float) -> None:
-    """Make the key of the kit, or the key that the kit enrols, this store's. Safe to repeat after an interruption."""
-    fresh = home / f"key-{kit.invitation}.pem"  # kept until all is done: after a lost answer it is enrolled again
+    """Make the key of the kit, or the key that the kit enrols, this store's.
+
+    Safe to repeat after an interruption.
+    """
+    # kept until all is done: after a lost answer it is enrolled again
+    fresh = home / f"key-{kit.invitation}.pem"
     if kit.private_key is not None:
         write_private(fresh, kit.private_key)
     elif not fresh.exists():
@@ -132,12 +154,20 @@ def _take_up(kit: Kit, home: Path, key_file: Path, known: KnownAddresses, wait: 
     member = Membership(**about, invitation=kit.invitation, since=datetime.now(UTC))
     write_text(home / "store.json", member.model_dump_json(indent=2) + "\n")
     fresh.unlink()
-    print(f"Store {kit.store} has its own key now, in {home}; it never leaves this machine.", flush=True)
+    print(
+        f"Store {kit.store} has its own key now, in {home}; it never leaves this machine.",
+        flush=True,
+    )
 
 
-def _enrol(kit: Kit, code: str, key: "EllipticCurvePrivateKey", known: KnownAddresses, until: float) -> None:
-    """Send the public key, with the code and a signature, until the server answers or `until` (time.monotonic())."""
-    body, told = enrolment_request(kit, code, key), NO_CONNECTION
+def _enrol(
+    kit: Kit, code: str, key: "EllipticCurvePrivateKey", known: KnownAddresses, until: float
+) -> None:
+    """Send the public key, with the code and a signature, until the server answers or `until`
+    (time.monotonic()).
+    """
+    body = enrolment_request(kit, code, key)
+    told = NO_CONNECTION
     with http_client(known, ENROL_TIMEOUT_SECONDS) as client:
         while True:
             try:
@@ -146,9 +176,15 @@ def _enrol(kit: Kit, code: str, key: "EllipticCurvePrivateKey", known: KnownAddr
             except (httpx.TransportError, httpx.HTTPStatusError) as error:
                 reason = obstacle(error) or _no_fedshelf(error)
             if time.monotonic() > until:
-                hint = " Is it running, and does the address lead there?" if reason == NO_CONNECTION else ""
+                hint = (
+                    " Is it running, and does the address lead there?"
+                    if reason == NO_CONNECTION
+                    else ""
+                )
                 places = " or ".join(known.all)
-                raise NetworkError(f"Store {kit.store} could not enrol with {places}: {reason}.{hint}")
+                raise NetworkError(
+                    f"Store {kit.store} could not enrol with {places}: {reason}.{hint}"
+                )
             if reason != told:
                 print(f"Not enrolled yet: {reason}. Trying again; Ctrl-C ends.", flush=True)
                 told = reason
@@ -176,4 +212,6 @@ def _key_text(key: "EllipticCurvePrivateKey") -> str:
     from cryptography.hazmat.primitives import serialization
 
     form = serialization.PrivateFormat.PKCS8
-    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+    return key.private_bytes(
+        serialization.Encoding.PEM, form, serialization.NoEncryption()
+    ).decode()

@@ -14,17 +14,23 @@ MODELS = "models"  # models that runs delivered, a folder each
 
 
 def store_home(name: str) -> Path:
-    """Return the store's directory, made if need be, private to this user. Raises OSError; ConfigError (bad name)."""
+    """Return the store's directory, made if need be, private to this user.
+
+    Raises OSError; ConfigError (bad name).
+    """
     return private_directory(state_directory() / "stores" / check_store_name(name))
 
 
 def known_home(name: str) -> Path:
-    """Return the directory of a store that has one here. Raises ConfigError, naming those that have."""
+    """Return the directory of a store that has one here.
+
+    Raises ConfigError, naming those that have.
+    """
     home = state_directory() / "stores" / check_store_name(name)
     if not home.is_dir():
         known = sorted(path.name for path in home.parent.glob("*"))
         raise ConfigError(
-            f"--name got {name!r}; stores that were set up on this machine: {', '.join(known) or 'none'}."
-            + did_you_mean(name, known)
+            f"--name got {name!r}; stores that were set up on this machine:"
+            f" {', '.join(known) or 'none'}." + did_you_mean(name, known)
         )
     return home

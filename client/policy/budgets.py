@@ -34,7 +34,9 @@ class Spent:
     up: int = 0
 
     def __add__(self, other: "Spent") -> "Spent":
-        return Spent(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+        return Spent(
+            *(getattr(self, field.name) + getattr(other, field.name) for field in fields(self))
+        )
 
 
 _DAYS = TypeAdapter(dict[str, Spent])
@@ -50,17 +52,24 @@ class Usage:
     """
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
-        self._path, self._now = path, now
+        self._path = path
+        self._now = now
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
 
     def today(self) -> Spent:
-        """Return the amounts spent since local midnight. Raises ConfigError if the file is damaged."""
+        """Return the amounts spent since local midnight. Raises ConfigError if the file is
+        damaged.
+        """
         return self._read().get(self._day(), Spent())
 
     def add(self, spent: Spent) -> None:
-        """Add these amounts, on disk before it returns. Raises ConfigError if the file is damaged, OSError."""
+        """Add these amounts, on disk before it returns.
+
+        Raises ConfigError if the file is damaged, OSError.
+        """
         with self._lock:
-            days, day = self._read(), self._day()
+            days = self._read()
+            day = self._day()
             days[day] = days.get(day, Spent()) + spent
             write_json(self._path, {name: asdict(days[name]) for name in list(days)[-KEPT_DAYS:]})
 
@@ -78,6 +87,6 @@ class Usage:
             return {}
         except (ValueError, ValidationError, RecursionError):
             raise ConfigError(
-                f"{self._path} is damaged: what was spent today of the policy's budgets is not known."
-                " Delete it to count from nothing."
+                f"{self._path} is damaged: what was spent today of the policy's budgets is not"
+                " known. Delete it to count from nothing."
             ) from None

@@ -1,4 +1,6 @@
-"""`flower-client policy`: the store's policy in words, and a policy file to edit if there is none yet."""
+"""`flower-client policy`: the store's policy in words, and a policy file to edit if there is none
+yet.
+"""
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -18,19 +20,30 @@ def tell(home: Path) -> None:
     path = home / POLICY_FILE
     if not path.exists():
         write_text(path, commented())
-        print(f"Wrote {path}: every key is explained there, and allows what any honest run needs. Edit what should not")
-        print("be allowed, and run this command again to check it; a store that is running takes it up when restarted.")
+        print(
+            f"Wrote {path}: every key is explained there, and allows what any honest run needs."
+            " Edit what should not"
+        )
+        print(
+            "be allowed, and run this command again to check it; a store that is running takes it"
+            " up when restarted."
+        )
         return
     policy = load_policy(path)
     check_names(policy)
     stricter = policy.stricter()
-    print(f"{path} can be used. {len(stricter)} of {len(Policy.model_fields)} keys differ from the default.")
+    print(
+        f"{path} can be used. {len(stricter)} of {len(Policy.model_fields)} keys differ from the"
+        " default."
+    )
     for key, value in stricter.items():
         print(f"  {key} = {value!r}: {Policy.model_fields[key].description}")
 
 
 def check_names(policy: Policy) -> None:
-    """Check that the policy's networks and strategies exist; raise ConfigError if not: it would accept no order."""
+    """Check that the policy's networks and strategies exist; raise ConfigError if not: it would
+    accept no order.
+    """
     if policy.strategies:
         from fedshelf.common.strategies import STRATEGIES  # loads torch
 
@@ -46,4 +59,6 @@ def _check(key: str, names: Iterable[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
             hint = did_you_mean(name, known)
-            raise ConfigError(f"The policy's key {key} has {name!r}, which is none that Fedshelf knows.{hint}")
+            raise ConfigError(
+                f"The policy's key {key} has {name!r}, which is none that Fedshelf knows.{hint}"
+            )

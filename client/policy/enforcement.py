@@ -1,4 +1,5 @@
-"""Enforcement of the policy: the decision which orders a store carries out, and which parts of an answer leave it.
+"""Enforcement of the policy: the decision which orders a store carries out, and which parts of an
+answer leave it.
 
 Decisions use only the policy and validated fields of the order; the order cannot change them.
 """
@@ -19,11 +20,19 @@ from fedshelf.client.worker.protocol import Worker
 from fedshelf.common.config import RunConfig
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.failures import LONGEST_REST
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.common.protocol.model_delivery import DeliverOrder
 
-JUDGEMENTS_PER_TRAINING = 3  # a run of one round evaluates its model on validation images, twice, and on test images
-PRIVATE_STRATEGIES = frozenset[str]()  # strategies whose client half clips and noises updates; none does yet
+# a run of one round evaluates its model on validation images, twice, and on test images
+JUDGEMENTS_PER_TRAINING = 3
+# strategies whose client half clips and noises updates; none does yet
+PRIVATE_STRATEGIES = frozenset[str]()
 
 
 Order = TypeVar("Order", TrainOrder, EvaluateOrder)
@@ -36,10 +45,13 @@ class PolicyEnforcer:
     """
 
     def __init__(self, policy: Policy, usage: Usage, now: Callable[[], float] = time.time) -> None:
-        self._policy, self._usage, self._now = policy, usage, now
+        self._policy = policy
+        self._usage = usage
+        self._now = now
 
     def admit(self, order: TrainOrder | EvaluateOrder | RunConfig) -> None:
-        """Check that the policy allows the order, or an order of a run with this configuration; else raise StoreError.
+        """Check that the policy allows the order, or an order of a run with this configuration;
+        else raise StoreError.
 
         The error's `detail` is the policy's key, with hyphens; its `rest` the seconds until the
         key allows the order again. The photos are not looked at before: a refusal reveals nothing
@@ -54,7 +66,8 @@ class PolicyEnforcer:
 
     @contextmanager
     def carrying_out(self, order: TrainOrder | EvaluateOrder) -> Iterator[None]:
-        """Admit an order and count it; the time that it took is counted when it ends, also if it fails.
+        """Admit an order and count it; the time that it took is counted when it ends, also if it
+        fails.
 
         Raises what `admit` raises, and OSError.
         """
@@ -68,36 +81,56 @@ class PolicyEnforcer:
             self._usage.add(Spent(seconds=time.monotonic() - began))
 
     def admit_model(self, order: DeliverOrder) -> None:
-        """Check that the policy takes the model that a run delivers; raise StoreError, as `admit`, if not.
+        """Check that the policy takes the model that a run delivers; raise StoreError, as `admit`,
+        if not.
 
         Raises ConfigError for damaged records.
         """
         policy = self._policy
         if not policy.model_delivery:
-            _refuse("model_delivery", f"no model that a run delivers is taken, that of {order.run} neither")
+            _refuse(
+                "model_delivery",
+                f"no model that a run delivers is taken, that of {order.run} neither",
+            )
         if policy.models and order.network not in policy.models:
-            _refuse("models", f"it is for the network {order.network!r}; allowed: {', '.join(policy.models)}")
-        used, limit = self._usage.today().down / 1e6, policy.megabytes_down_per_day
+            _refuse(
+                "models",
+                f"it is for the network {order.network!r}; allowed: {', '.join(policy.models)}",
+            )
+        used = self._usage.today().down / 1e6
+        limit = policy.megabytes_down_per_day
         if limit and used >= limit:
             wait = seconds_until_midnight(self._now())
             _refuse("megabytes_down_per_day", f"{used:g} of {limit:g} are used up", wait)
 
     def info(self, info: StoreInfo) -> StoreInfo:
-        """Return the part of it that may leave: the same number of images, fewer names and counts."""
-        policy, least = self._policy, self._policy.least_images_per_class
-        named = {name: count for name, count in info.counts.items() if policy.class_names and not 0 < count < least}
-        counts = {name: count if policy.metrics == "confusion" else 0 for name, count in named.items()}
+        """Return the part of it that may leave: the same number of images, fewer names and
+        counts.
+        """
+        policy = self._policy
+        least = self._policy.least_images_per_class
+        named = {
+            name: count
+            for name, count in info.counts.items()
+            if policy.class_names and not 0 < count < least
+        }
+        counts = {
+            name: count if policy.metrics == "confusion" else 0 for name, count in named.items()
+        }
         untold = info.num_examples - sum(counts.values())
         return StoreInfo(info.name, counts, info.validation, info.test, untold)
 
     def evaluation(self, evaluation: Evaluation) -> Evaluation:
-        """Return the part of it that may leave: the same images, hits and loss; private classes only in the sums.
+        """Return the part of it that may leave: the same images, hits and loss; private classes
+        only in the sums.
 
         The confidence of the model leaves only with counts per class: it says more than accuracy
         and loss.
         """
         adjusted = None if evaluation.adjusted is None else self._counts(evaluation.adjusted)
-        return Evaluation(evaluation.store, evaluation.round, self._counts(evaluation.counts), adjusted)
+        return Evaluation(
+            evaluation.store, evaluation.round, self._counts(evaluation.counts), adjusted
+        )
 
     def discreet(self, order: Order) -> Order:
         """Disable class masking and weighing in an order if class names are private.
@@ -109,29 +142,47 @@ class PolicyEnforcer:
         if self._policy.class_names or config.strategy.absent == "full":
             return order
         strategy = config.strategy.model_copy(update={"absent_classes": "full"})
-        return replace(order, plan=replace(order.plan, config=config.model_copy(update={"strategy": strategy})))
+        return replace(
+            order, plan=replace(order.plan, config=config.model_copy(update={"strategy": strategy}))
+        )
 
     def _counts(self, counts: Counts) -> Counts:
         """Return the part of an evaluation's counts that the policy lets leave the store."""
         is_told = counts.confusion.sum(axis=1) >= self._policy.least_images_per_class
         is_told &= self._policy.metrics == "confusion"
-        told, untold = counts.confusion * is_told[:, None], counts.confusion * ~is_told[:, None]
+        told = counts.confusion * is_told[:, None]
+        untold = counts.confusion * ~is_told[:, None]
         right = int(untold.trace())
         wrong = int(untold.sum()) - right
         reliability = counts.reliability if self._policy.metrics == "confusion" else None
-        return Counts(told, counts.loss_sum, counts.right + right, counts.wrong + wrong, reliability)
+        return Counts(
+            told, counts.loss_sum, counts.right + right, counts.wrong + wrong, reliability
+        )
 
     def _check_run(self, model: str, classes: Sequence[str], config: RunConfig) -> None:
         """Check the conditions that do not change with time."""
-        policy, strategy, epochs = self._policy, config.strategy.name, config.train.passes
+        policy = self._policy
+        strategy = config.strategy.name
+        epochs = config.train.passes
         if policy.models and model not in policy.models:
-            _refuse("models", f"it is for the network {model!r}; allowed: {', '.join(policy.models)}")
+            _refuse(
+                "models", f"it is for the network {model!r}; allowed: {', '.join(policy.models)}"
+            )
         if policy.strategies and strategy not in policy.strategies:
-            _refuse("strategies", f"it is for the strategy {strategy!r}; allowed: {', '.join(policy.strategies)}")
+            _refuse(
+                "strategies",
+                f"it is for the strategy {strategy!r}; allowed: {', '.join(policy.strategies)}",
+            )
         if policy.classes and classes and _normal(classes) != _normal(policy.classes):
-            _refuse("classes", f"its {len(classes)} classes are not these {len(policy.classes)} and no others")
+            _refuse(
+                "classes",
+                f"its {len(classes)} classes are not these {len(policy.classes)} and no others",
+            )
         if epochs > policy.epochs_per_round:
-            _refuse("epochs_per_round", f"it asks for {epochs} epochs; allowed: {policy.epochs_per_round}")
+            _refuse(
+                "epochs_per_round",
+                f"it asks for {epochs} epochs; allowed: {policy.epochs_per_round}",
+            )
         if policy.differential_privacy and strategy not in PRIVATE_STRATEGIES:
             _refuse("differential_privacy", f"{strategy} has no differential privacy")
 
@@ -140,11 +191,14 @@ class PolicyEnforcer:
             _refuse("hours", f"it came outside of {', '.join(self._policy.hours)}", wait)
 
     def _check_budgets(self, order: TrainOrder | EvaluateOrder) -> None:
-        policy, spent = self._policy, self._usage.today()
+        policy = self._policy
+        spent = self._usage.today()
         if isinstance(order, TrainOrder):
-            begun, most = spent.trainings, policy.rounds_per_day
+            begun = spent.trainings
+            most = policy.rounds_per_day
         else:
-            begun, most = spent.judgements, policy.rounds_per_day * JUDGEMENTS_PER_TRAINING
+            begun = spent.judgements
+            most = policy.rounds_per_day * JUDGEMENTS_PER_TRAINING
         for key, used, limit in (
             ("rounds_per_day", begun, most),
             ("gpu_minutes_per_day", spent.seconds / 60, policy.gpu_minutes_per_day),
@@ -152,23 +206,33 @@ class PolicyEnforcer:
             ("megabytes_up_per_day", spent.up / 1e6, policy.megabytes_up_per_day),
         ):
             if limit and used >= limit:
-                _refuse(key, f"{used:g} of {limit:g} are used up", seconds_until_midnight(self._now()))
+                _refuse(
+                    key, f"{used:g} of {limit:g} are used up", seconds_until_midnight(self._now())
+                )
 
 
 class PolicyWorker:
-    """A worker under a policy; a `client.worker.protocol.Worker` itself. Raises what both parts raise.
-    do."""
+    """A worker under a policy; a `client.worker.protocol.Worker` itself. Raises what both parts
+    raise. do.
+    """
 
     def __init__(self, worker: Worker, guard: PolicyEnforcer) -> None:
-        self.name, self._worker, self._guard = worker.name, worker, guard
+        self.name = worker.name
+        self._worker = worker
+        self._guard = guard
 
     def info(self, config: RunConfig) -> StoreInfo:
-        """Return the part of the store's info that may leave, if a run with this configuration is allowed."""
+        """Return the part of the store's info that may leave, if a run with this configuration is
+        allowed.
+        """
         self._guard.admit(config)
         return self._guard.info(self._worker.info(config))
 
     def train(self, order: TrainOrder) -> Update:
-        """Train, if allowed. An update needs no masking: rare classes are left out of the training images."""
+        """Train, if allowed.
+
+        An update needs no masking: rare classes are left out of the training images.
+        """
         with self._guard.carrying_out(order):
             return self._worker.train(self._guard.discreet(order))
 

@@ -23,55 +23,92 @@ Limit = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Policy(BaseModel):
-    """All limits that a store sets itself. Without a file all that an honest run needs is allowed."""
+    """All limits that a store sets itself. Without a file all that an honest run needs is
+    allowed.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
     metrics: Literal["confusion", "accuracy"] = Field(
         "confusion",
-        description="which metrics may leave: confusion (how many images of each class were taken for which, and how"
-        " sure the model was, in steps), or accuracy (the number of images, how many were right, and the loss)",
+        description=(
+            "which metrics may leave: confusion (how many images of each class were taken for"
+            " which, and how sure the model was, in steps), or accuracy (the number of images, how"
+            " many were right, and the loss)"
+        ),
     )
     class_names: bool = Field(
-        True, description="whether the names of the store's classes may leave; false goes with metrics accuracy"
+        True,
+        description=(
+            "whether the names of the store's classes may leave; false goes with metrics accuracy"
+        ),
     )
     least_images_per_class: Annotated[int, Field(ge=1)] = Field(
         1,
-        description="images: a class with fewer in training, validation or test images has no part there: it is"
-        " neither trained on nor judged nor reported, so that nothing that leaves depends on these images",
+        description=(
+            "images: a class with fewer in training, validation or test images has no part there:"
+            " it is neither trained on nor judged nor reported, so that nothing that leaves depends"
+            " on these images"
+        ),
     )
     hours: tuple[str, ...] = Field(
         (),
-        description='local hours in which work may begin: ["22:00-06:00"], ["mon-fri 22:00-06:00", "sun 00:00-24:00"];'
-        " empty: always",
+        description=(
+            'local hours in which work may begin: ["22:00-06:00"], ["mon-fri 22:00-06:00", "sun'
+            ' 00:00-24:00"]; empty: always'
+        ),
     )
     rounds_per_day: Annotated[int, Field(ge=0)] = Field(
-        0, description="trainings begun a day, and at most three times as many judgements of a model; 0: no limit"
+        0,
+        description=(
+            "trainings begun a day, and at most three times as many judgements of a model; 0: no"
+            " limit"
+        ),
     )
     gpu_minutes_per_day: Limit = Field(
-        0.0, description="minutes of computing a day, on a GPU or whatever else there is; 0: no limit"
+        0.0,
+        description="minutes of computing a day, on a GPU or whatever else there is; 0: no limit",
     )
     gpu_memory_share: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="share of the GPU's memory that may be used, 0.5 for half of it"
     )
-    megabytes_down_per_day: Limit = Field(0.0, description="MB (10^6 bytes) received a day; 0: no limit")
+    megabytes_down_per_day: Limit = Field(
+        0.0, description="MB (10^6 bytes) received a day; 0: no limit"
+    )
     megabytes_up_per_day: Limit = Field(0.0, description="MB (10^6 bytes) sent a day; 0: no limit")
     epochs_per_round: Annotated[int, Field(ge=1)] = Field(
         100, description="most passes over the training images that one order may ask for"
     )
-    models: tuple[str, ...] = Field((), description='networks that may be trained here: ["cnn"]; empty: all')
-    strategies: tuple[str, ...] = Field((), description='federated algorithms: ["fedavg", "fedprox"]; empty: all')
+    models: tuple[str, ...] = Field(
+        (), description='networks that may be trained here: ["cnn"]; empty: all'
+    )
+    strategies: tuple[str, ...] = Field(
+        (), description='federated algorithms: ["fedavg", "fedprox"]; empty: all'
+    )
     classes: tuple[str, ...] = Field(
-        (), description="the classes that a run must have, these and no others; empty: whatever the server says"
+        (),
+        description=(
+            "the classes that a run must have, these and no others; empty: whatever the server says"
+        ),
     )
     model_delivery: bool = Field(
-        True, description="whether models that runs deliver are taken and kept here, in the folder models"
+        True,
+        description=(
+            "whether models that runs deliver are taken and kept here, in the folder models"
+        ),
     )
     megabytes_of_models: Limit = Field(
-        4000.0, description="MB (10^6 bytes) that the models in the folder models may take together; 0: no limit"
+        4000.0,
+        description=(
+            "MB (10^6 bytes) that the models in the folder models may take together; 0: no limit"
+        ),
     )
     differential_privacy: bool = Field(
-        False, description="whether only trainings with differential privacy are allowed; no strategy offers it yet"
+        False,
+        description=(
+            "whether only trainings with differential privacy are allowed; no strategy offers"
+            " it yet"
+        ),
     )
 
     @field_validator("hours")
@@ -85,7 +122,8 @@ class Policy(BaseModel):
     def _consistent(self) -> "Policy":
         if not self.class_names and self.metrics == "confusion":
             raise ValueError(
-                'class_names = false needs metrics = "accuracy": counts per class tell which ones there are'
+                'class_names = false needs metrics = "accuracy": counts per class tell which ones'
+                " there are"
             )
         return self
 
@@ -99,12 +137,19 @@ class Policy(BaseModel):
         return self.model_dump(mode="json", exclude_defaults=True)
 
     def sha256(self) -> str:
-        """Return the SHA-256 of the policy's values; comments and order in the file do not change it."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        """Return the SHA-256 of the policy's values; comments and order in the file do not change
+        it.
+        """
+        return hashlib.sha256(
+            json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()
+        ).hexdigest()
 
 
 def load_policy(path: Path) -> Policy:
-    """Read a policy. Raises ConfigError for a file that cannot be read, an unknown key or an invalid value."""
+    """Read a policy.
+
+    Raises ConfigError for a file that cannot be read, an unknown key or an invalid value.
+    """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -112,7 +157,9 @@ def load_policy(path: Path) -> Policy:
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"The policy {path} is not valid TOML: {error}.") from None
     if unknown := [key for key in document if key not in Policy.model_fields]:
-        raise ConfigError(f"The policy {path} has the unknown key {unknown[0]!r}.{_nearest(unknown[0])}")
+        raise ConfigError(
+            f"The policy {path} has the unknown key {unknown[0]!r}.{_nearest(unknown[0])}"
+        )
     try:  # via JSON: pydantic then accepts lists for tuples, but no text for a number
         return Policy.model_validate_json(json.dumps(document, default=str))
     except ValidationError as error:
@@ -128,7 +175,10 @@ def policy_of(home: Path) -> Policy:
 def commented() -> str:
     """Return a policy file with every key, its meaning and its default."""
     lines = [
-        "# What this store allows. The server cannot override any of it; changes count from the next start on.",
+        (
+            "# What this store allows. The server cannot override any of it; changes count from the"
+            " next start on."
+        ),
         "",
     ]
     for name, field in Policy.model_fields.items():
@@ -143,8 +193,16 @@ def _nearest(key: str) -> str:
 def _invalid(error: ValidationError) -> str:
     """Describe the first problem in one sentence or two: key, got, allowed, meaning."""
     problem = error.errors()[0]
-    told = problem["msg"].replace("Input should be ", "").removeprefix("Value error, ").removeprefix("a ")
+    told = (
+        problem["msg"]
+        .replace("Input should be ", "")
+        .removeprefix("Value error, ")
+        .removeprefix("a ")
+    )
     if not problem["loc"]:
         return f"{told}."
     name = str(problem["loc"][0])
-    return f"{name} got {problem['input']!r}; allowed: {told}. It means: {Policy.model_fields[name].description}."
+    return (
+        f"{name} got {problem['input']!r}; allowed: {told}. It means:"
+        f" {Policy.model_fields[name].description}."
+    )

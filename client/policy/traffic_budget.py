@@ -1,4 +1,6 @@
-"""The policy's budgets of bytes: no message is fetched, and no answer sent, that would exceed them."""
+"""The policy's budgets of bytes: no message is fetched, and no answer sent, that would exceed
+them.
+"""
 
 import threading
 import time
@@ -20,18 +22,27 @@ _KEYS = {"down": "megabytes-down-per-day", "up": "megabytes-up-per-day"}
 
 
 class TrafficBudget:
-    """Counts the bytes of messages in both directions, in `usage`, and refuses those beyond today's budget.
+    """Counts the bytes of messages in both directions, in `usage`, and refuses those beyond today's
+    budget.
 
     Any thread may use it. now: Unix time (s)
     """
 
     def __init__(self, policy: Policy, usage: Usage, now: Callable[[], float] = time.time) -> None:
-        self._usage, self._now, self._lock = usage, now, threading.Lock()
-        self._most = {"down": policy.megabytes_down_per_day * 1e6, "up": policy.megabytes_up_per_day * 1e6}
+        self._usage = usage
+        self._now = now
+        self._lock = threading.Lock()
+        self._most = {
+            "down": policy.megabytes_down_per_day * 1e6,
+            "up": policy.megabytes_up_per_day * 1e6,
+        }
         self._unwritten = 0
 
     def check(self, way: Way, size: int) -> None:
-        """Check that today's budget has room for `size` bytes; else raise StoreError. ConfigError: damaged records."""
+        """Check that today's budget has room for `size` bytes; else raise StoreError.
+
+        ConfigError: damaged records.
+        """
         with self._lock:
             self._check(way, size)
 
@@ -60,8 +71,9 @@ class TrafficBudget:
         if used + size > most:
             raise StoreError(
                 "policy",
-                f"The store's policy does not allow it ({_KEYS[way].replace('-', '_')}): {used / 1e6:.3f} of"
-                f" {most / 1e6:g} MB are used, and it needs up to {size / 1e6:.3f} more.",
+                f"The store's policy does not allow it ({_KEYS[way].replace('-', '_')}):"
+                f" {used / 1e6:.3f} of {most / 1e6:g} MB are used, and it needs up to"
+                f" {size / 1e6:.3f} more.",
                 _KEYS[way],
                 min(int(seconds_until_midnight(self._now())) + 1, LONGEST_REST),
             )

@@ -23,11 +23,18 @@ from fedshelf.client.worker.worker import StoreWorker
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import FedshelfError
 from fedshelf.common.protocol.failures import failure
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.common.protocol.serialization import encode_result
 
 MOST_TOLD = 5  # findings
-IDLE_LOOK = 3600.0  # seconds without an order after which deleted photos are dropped from memory and the pixel cache
+# seconds without an order after which deleted photos are dropped from memory and the pixel cache
+IDLE_LOOK = 3600.0
 
 
 def tell_what_is_wrong(settings: Settings) -> None:
@@ -36,7 +43,11 @@ def tell_what_is_wrong(settings: Settings) -> None:
     They do not stop the store: it fails by itself if it cannot work.
     """
     policy = store_home(settings.store) / POLICY_FILE
-    findings = [each for each in quick(settings.data, policy if policy.exists() else None) if each.severity != "note"]
+    findings = [
+        each
+        for each in quick(settings.data, policy if policy.exists() else None)
+        if each.severity != "note"
+    ]
     for finding in findings[:MOST_TOLD]:
         say(f"{finding.severity.capitalize()}: {finding.what} {finding.advice}")
     if findings:
@@ -44,8 +55,11 @@ def tell_what_is_wrong(settings: Settings) -> None:
 
 
 def work(pipe: Connection, settings: Settings) -> None:
-    """Send None through the pipe if all is well, else the FedshelfError in the way; then answer orders for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
+    """Send None through the pipe if all is well, else the FedshelfError in the way; then answer
+    orders for ever.
+    """
+    # Ctrl-C reaches the whole process group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     log_in_plain_words()
@@ -84,7 +98,9 @@ def work(pipe: Connection, settings: Settings) -> None:
 
 
 def _end_with_parent() -> None:
-    """End this process as soon as the parent is gone, however it died: nobody wants its answers then."""
+    """End this process as soon as the parent is gone, however it died: nobody wants its answers
+    then.
+    """
     parent = parent_process()
     assert parent is not None
     wait([parent.sentinel])
@@ -95,7 +111,8 @@ class LoggingWorker:
     """A worker that prints its actions; a `client.worker.protocol.Worker`."""
 
     def __init__(self, worker: StoreWorker) -> None:
-        self.name, self._worker = worker.name, worker
+        self.name = worker.name
+        self._worker = worker
 
     def info(self, config: RunConfig) -> StoreInfo:
         """Return the store's info."""
@@ -118,6 +135,13 @@ class LoggingWorker:
         counts = evaluation.counts
         photos = f"{counts.num_examples} {order.split} photos"
         own = evaluation.adjusted
-        further = f", with this store's shares of the classes on {own.accuracy:.1%}" if own is not None else ""
-        say(f"Round {order.round}: the global model is right on {counts.accuracy:.1%} of {photos}{further}.")
+        further = (
+            f", with this store's shares of the classes on {own.accuracy:.1%}"
+            if own is not None
+            else ""
+        )
+        say(
+            f"Round {order.round}: the global model is right on {counts.accuracy:.1%} of"
+            f" {photos}{further}."
+        )
         return evaluation

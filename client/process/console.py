@@ -25,10 +25,14 @@ def log_in_plain_words() -> None:
 
 
 class _Plain(logging.Formatter):
-    """A formatter that keeps a server's text from steering the terminal or imitating a line of ours."""
+    """A formatter that keeps a server's text from steering the terminal or imitating a line of
+    ours.
+    """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
         return plain(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
-        return "\n".join(plain(line, 2 * MAX_CHARACTERS) for line in super().formatException(ei).split("\n"))
+        return "\n".join(
+            plain(line, 2 * MAX_CHARACTERS) for line in super().formatException(ei).split("\n")
+        )

@@ -22,22 +22,29 @@ from fedshelf.common.wording import listed
 LOG = logging.getLogger("fedshelf.store")
 
 
-def worker_of(node_config: Mapping[str, object], on_change: Callable[[str], None] = LOG.info) -> StoreWorker:
-    """Return the worker of the store in a node's configuration: `store`, `data` and optionally `device`.
+def worker_of(
+    node_config: Mapping[str, object], on_change: Callable[[str], None] = LOG.info
+) -> StoreWorker:
+    """Return the worker of the store in a node's configuration: `store`, `data` and optionally
+    `device`.
 
     on_change: called with each change to the photos, as a sentence
 
     Raises ConfigError if `store` or `data` is missing or the device does not exist.
     """
     if missing := [key for key in ("store", "data") if key not in node_config]:
-        raise ConfigError(f"The node's configuration lacks {listed(missing)}; expected store=NAME data=FOLDER.")
+        raise ConfigError(
+            f"The node's configuration lacks {listed(missing)}; expected store=NAME data=FOLDER."
+        )
     device = str(node_config.get("device", "auto"))
     return _worker(str(node_config["store"]), str(node_config["data"]), device, on_change)
 
 
 @cache
 def guard_of(store: str) -> PolicyEnforcer:
-    """Return the enforcer of a store's policy. Raises ConfigError for a policy that cannot be read."""
+    """Return the enforcer of a store's policy. Raises ConfigError for a policy that cannot be
+    read.
+    """
     home = store_home(store)
     policy = policy_of(home)
     check_names(policy)
@@ -46,9 +53,11 @@ def guard_of(store: str) -> PolicyEnforcer:
 
 @cache
 def _worker(name: str, data: str, device: str, on_change: Callable[[str], None]) -> StoreWorker:
-    home, chosen = store_home(name), pick(device)
+    home = store_home(name)
+    chosen = pick(device)
     policy = policy_of(home)
     limit_gpu_memory(chosen, policy.gpu_memory_share)
-    source, trainer = FolderSource(name, Path(data), policy, on_change), Trainer(chosen, StateStore(home / STATES))
+    source = FolderSource(name, Path(data), policy, on_change)
+    trainer = Trainer(chosen, StateStore(home / STATES))
     source.forget_deleted()
     return StoreWorker(name, source, trainer, Adjustments(home / ADJUSTMENTS_FOLDER))

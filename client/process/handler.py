@@ -33,7 +33,9 @@ from fedshelf.common.text import plain
 LOG = logging.getLogger("fedshelf.store")
 
 
-def answer(worker: Worker, content: RecordDict, frozen: FrozenStore, models: ModelKeeper | None = None) -> RecordDict:
+def answer(
+    worker: Worker, content: RecordDict, frozen: FrozenStore, models: ModelKeeper | None = None
+) -> RecordDict:
     """Carry out the order in `content`. Never raises: a failure is an answer, too.
 
     models: keeper of delivered models; None: they are refused
@@ -63,7 +65,9 @@ def answer(worker: Worker, content: RecordDict, frozen: FrozenStore, models: Mod
     return encode_result(result)
 
 
-def make_app(worker_for: Callable[[Context], Worker], frozen: FrozenStore | None = None) -> ClientApp:
+def make_app(
+    worker_for: Callable[[Context], Worker], frozen: FrozenStore | None = None
+) -> ClientApp:
     """Return a ClientApp whose messages are answered by the worker of the node they reach.
 
     `worker_for` is called for every message and should return the same worker for the same node,
@@ -76,7 +80,8 @@ def make_app(worker_for: Callable[[Context], Worker], frozen: FrozenStore | None
         return Message(answer(worker_for(context), message.content, kept), reply_to=message)
 
     def tell(message: Message, _: Context) -> Message:
-        return Message(presence(has=True), reply_to=message)  # it takes one message after another, and loses none
+        # it takes one message after another, and loses none
+        return Message(presence(has=True), reply_to=message)
 
     app.query()(handle)
     app.query("probe")(tell)

@@ -1,4 +1,5 @@
-"""The process in which a store trains, seen from the parent process, which holds the connection to the server.
+"""The process in which a store trains, seen from the parent process, which holds the connection to
+the server.
 
 Network, images and device stay in it from one order to the next. When it dies (a fault of a GPU's
 driver, too little memory), the connection stays open: another process is started and does the
@@ -32,7 +33,8 @@ LOG = logging.getLogger("fedshelf.store")
 STARTS = 5  # processes that may be killed at their start before the store gives up
 
 _KILLED = FedshelfError(
-    f"The store's worker process was killed at its start, {STARTS} times; often that is for want of memory."
+    f"The store's worker process was killed at its start, {STARTS} times; often that is for want of"
+    " memory."
 )
 
 
@@ -48,10 +50,11 @@ class Done:
 
 
 class WorkerProcess:
-    """A worker process of the store that `settings` describe; only one thread at a time may call `do`.
+    """A worker process of the store that `settings` describe; only one thread at a time may call
+    `do`.
 
     on_change: called with each change to the photos before the answer is returned; `do` raises what
-               it raises
+        it raises
 
     Raises FedshelfError if the store cannot work at all, for example for a device that does not
     exist.
@@ -59,7 +62,9 @@ class WorkerProcess:
 
     def __init__(self, settings: Settings, on_change: Callable[[str], None]) -> None:
         self._on_change = on_change
-        self._settings, self._lock, self._is_open = settings, threading.Lock(), True
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._is_open = True
         self._changes = 0
         self._process: BaseProcess
         self._pipe: Connection
@@ -83,7 +88,9 @@ class WorkerProcess:
             self._process.join()
             if (self._process.exitcode or 0) < 0:
                 return _KILLED
-            return FedshelfError("The store's worker process died at its start; what it printed says why.")
+            return FedshelfError(
+                "The store's worker process died at its start; what it printed says why."
+            )
 
     @property
     def photos(self) -> int:
@@ -145,7 +152,10 @@ class WorkerProcess:
         return "killed, often for want of memory" if code == -9 else f"exit code {code}"
 
     def _restart(self) -> None:
-        """Start another process, repeatedly if it dies at its start. The photos then count as changed."""
+        """Start another process, repeatedly if it dies at its start.
+
+        The photos then count as changed.
+        """
         self._changes += 1
         while True:
             with self._lock, contextlib.suppress(OSError):
@@ -163,14 +173,16 @@ class WorkerProcess:
             return
 
     def _start(self, enter: Callable[[Connection, Settings], None]) -> None:
-        context = multiprocessing.get_context("spawn")  # this process has threads, which a fork would break
+        # this process has threads, which a fork would break
+        context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=enter, args=(theirs, self._settings), daemon=True)
         try:
             process.start()
         finally:
             theirs.close()
-        self._process, self._pipe = process, ours
+        self._process = process
+        self._pipe = ours
 
 
 def _begin(pipe: Connection, settings: Settings) -> None:

@@ -1,4 +1,5 @@
-"""Check of the bundle that a server ships with a run: it may hold no code, as a store runs only installed code.
+"""Check of the bundle that a server ships with a run: it may hold no code, as a store runs only
+installed code.
 
 Flower's bundle is a zip archive of an app's files and a list of them. Fedshelf's apps are
 installed on both sides: their bundle holds only the `pyproject.toml` that names them.
@@ -14,10 +15,14 @@ from typing import Any, NoReturn
 from fedshelf.client.failures import StoreError
 
 CLIENT_APP = "fedshelf.client.app:app"
-MAX_BUNDLE_BYTES = 16 * 1024  # limit of the bundle and of each file in it; ours has less than one thousand
+# limit of the bundle and of each file in it; ours has less than one thousand
+MAX_BUNDLE_BYTES = 16 * 1024
 
-_PROJECT, _MANIFEST = "pyproject.toml", ".info/CONTENT"
-_FIRST, _LAST = b"PK\x03\x04", b"PK\x05\x06"  # first bytes of a zip archive, and the first of its last 22 bytes
+_PROJECT = "pyproject.toml"
+_MANIFEST = ".info/CONTENT"
+# first bytes of a zip archive, and the first of its last 22 bytes
+_FIRST = b"PK\x03\x04"
+_LAST = b"PK\x05\x06"
 _ALLOWED = {  # tables that name no code to install or to run
     (): {"project", "tool"},
     ("project",): {"name", "version", "description", "license"},
@@ -29,7 +34,9 @@ _ALLOWED = {  # tables that name no code to install or to run
 
 
 def check_bundle(content: bytes) -> None:
-    """Check that a bundle asks for the installed client app and holds no code; raise StoreError if not."""
+    """Check that a bundle asks for the installed client app and holds no code; raise StoreError if
+    not.
+    """
     if len(content) > MAX_BUNDLE_BYTES:
         _refuse(f"it has {len(content)} bytes; expected at most {MAX_BUNDLE_BYTES}")
     project = _opened(content)
@@ -39,23 +46,41 @@ def check_bundle(content: bytes) -> None:
         _refuse(f"its {_PROJECT} is not TOML")
     for path, allowed in _ALLOWED.items():
         if unknown := sorted(set(_table(document, path)) - allowed):
-            _refuse(f"its {_PROJECT} has {'.'.join([*path, unknown[0]])[:100]!r}, which Fedshelf's has not")
+            _refuse(
+                f"its {_PROJECT} has {'.'.join([*path, unknown[0]])[:100]!r}, which Fedshelf's"
+                " has not"
+            )
     asked = _table(document, ("tool", "flwr", "app", "components")).get("clientapp")
     if asked != CLIENT_APP:
         _refuse(f"it asks for the client app {str(asked)[:100]!r}; expected {CLIENT_APP!r}")
 
 
 def _opened(content: bytes) -> bytes:
-    """Return the project file of an archive that holds this file, Flower's list of files, and nothing else."""
-    if not content.startswith(_FIRST) or content[-22:-18] != _LAST:  # Python would run an archive with code in front
+    """Return the project file of an archive that holds this file, Flower's list of files, and
+    nothing else.
+    """
+    # Python would run an archive with code in front
+    if not content.startswith(_FIRST) or content[-22:-18] != _LAST:
         _refuse("it is not a zip archive from its first byte to its last")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = [entry.filename for entry in archive.infolist()]
             if sorted(names) != sorted((_PROJECT, _MANIFEST)):
-                _refuse(f"it holds {', '.join(map(repr, names[:5]))[:200]}; expected {_PROJECT} and {_MANIFEST} only")
-            project, manifest = _read(archive, _PROJECT), _read(archive, _MANIFEST)
-    except (zipfile.BadZipFile, zlib.error, ValueError, RuntimeError, NotImplementedError, EOFError, OSError):
+                _refuse(
+                    f"it holds {', '.join(map(repr, names[:5]))[:200]}; expected {_PROJECT} and"
+                    f" {_MANIFEST} only"
+                )
+            project = _read(archive, _PROJECT)
+            manifest = _read(archive, _MANIFEST)
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        ValueError,
+        RuntimeError,
+        NotImplementedError,
+        EOFError,
+        OSError,
+    ):
         _refuse("it is not a readable zip archive")
     if manifest != f"{_PROJECT},{hashlib.sha256(project).hexdigest()},{8 * len(project)}".encode():
         _refuse(f"its {_MANIFEST} does not describe its {_PROJECT}")

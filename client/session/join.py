@@ -49,7 +49,9 @@ class ConsoleConnectionObserver:
     """A `client.connection.events.ConnectionObserver` that prints and records the events."""
 
     def __init__(self, addresses: KnownAddresses, books: SessionRecorder) -> None:
-        self._addresses, self._books, self._has_joined = addresses, books, False
+        self._addresses = addresses
+        self._books = books
+        self._has_joined = False
 
     def joined(self) -> None:
         """Print and record that the server knows this store."""
@@ -62,7 +64,9 @@ class ConsoleConnectionObserver:
         if self._has_joined:
             say(f"Lost the server ({reason}); trying again until it is back. Ctrl-C leaves.")
         elif reason not in (NO_CONNECTION, STARTING):
-            say(f"The server does not let this store in yet: {reason}. Trying again; Ctrl-C leaves.")
+            say(
+                f"The server does not let this store in yet: {reason}. Trying again; Ctrl-C leaves."
+            )
 
     def found(self) -> None:
         """Print that the server answers again."""
@@ -71,5 +75,7 @@ class ConsoleConnectionObserver:
 
 
 def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Leave as on Ctrl-C; needed also where a shell starts us in the background, which disables Ctrl-C."""
+    """Leave as on Ctrl-C; needed also where a shell starts us in the background, which disables
+    Ctrl-C.
+    """
     raise KeyboardInterrupt

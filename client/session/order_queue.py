@@ -1,4 +1,6 @@
-"""Queue of a store's orders: one is worked on at a time, in a thread beside the one that polls the server."""
+"""Queue of a store's orders: one is worked on at a time, in a thread beside the one that polls the
+server.
+"""
 
 import logging
 import threading
@@ -42,14 +44,17 @@ class OrderQueue:
     """
 
     def __init__(self, workshop: WorkerProcess, books: SessionRecorder) -> None:
-        self._workshop, self._books = workshop, books
+        self._workshop = workshop
+        self._books = books
         self._queue: SimpleQueue[_Job] = SimpleQueue()
         self._held: dict[str, MessageHeader] = {}
         self._change = threading.Condition()
         self._answers: OrderedDict[str, RecordDict] = OrderedDict()
-        self._answered_for = 0  # value of `WorkerProcess.photos` for which the kept answers were made
+        # value of `WorkerProcess.photos` for which the kept answers were made
+        self._answered_for = 0
         self._bundles: dict[int, str] = {}
-        self._sizes: dict[tuple[int, str], int] = {}  # largest answer in bytes, by run and kind of order
+        # largest answer in bytes, by run and kind of order
+        self._sizes: dict[tuple[int, str], int] = {}
         threading.Thread(target=self._work, name="orders", daemon=True).start()
 
     @property
@@ -77,7 +82,8 @@ class OrderQueue:
         """Answer a probe at once: whether the order that it asks about is here."""
         try:
             message, size = self._fetched(line, head)
-        except StoreError as refusal:  # an order may occupy the only worker: this probe stays unanswered
+        # an order may occupy the only worker: this probe stays unanswered
+        except StoreError as refusal:
             self._books.not_fetched(head, refusal.detail)
             return
         self._books.received(head, message.content, size)
@@ -102,8 +108,12 @@ class OrderQueue:
             except FedshelfError as error:  # such as damaged records of what was spent
                 LOG.error("%s An order is left out.", error)
             except httpx.HTTPStatusError as error:
-                LOG.error("The server refused a message (HTTP %s); it is left out.", error.response.status_code)
-            except Exception:  # no message of a server may end this thread, and with it the store's work
+                LOG.error(
+                    "The server refused a message (HTTP %s); it is left out.",
+                    error.response.status_code,
+                )
+            # no message of a server may end this thread, and with it the store's work
+            except Exception:
                 LOG.exception("An order could not be answered; it is left out.")
             finally:
                 with self._change:
@@ -113,14 +123,21 @@ class OrderQueue:
     def _do(self, job: _Job) -> None:
         try:
             parcel = self._answered(job)
-        except OSError as error:  # this failure may be sent unrecorded, else the server would ask for ever
-            LOG.error("The audit log cannot be written (%s): nothing is done or sent until it can.", error.strerror)
+        # this failure may be sent unrecorded, else the server would ask for ever
+        except OSError as error:
+            LOG.error(
+                "The audit log cannot be written (%s): nothing is done or sent until it can.",
+                error.strerror,
+            )
             assert job.head.envelope is not None
             parcel = job.line.pack(job.head.envelope, self._workshop.decline("disk-full"), 0.0)
         job.line.send(parcel, lambda: not self._is_stale(job))
 
     def _answered(self, job: _Job) -> OutgoingMessage:
-        """Return the answer to an order, recorded and ready to be sent. Raises OSError if it cannot be recorded."""
+        """Return the answer to an order, recorded and ready to be sent.
+
+        Raises OSError if it cannot be recorded.
+        """
         try:
             message, size = self._fetched(job.line, job.head)
         except StoreError as refusal:
@@ -150,7 +167,9 @@ class OrderQueue:
             self.traffic.settle()
 
     def _refused(self, job: _Job, refusal: StoreError) -> OutgoingMessage:
-        """Decline a message that stays at the server, unconfirmed, as the server's app may still be uploading it."""
+        """Decline a message that stays at the server, unconfirmed, as the server's app may still be
+        uploading it.
+        """
         LOG.info("%s Nothing is fetched.", refusal)
         assert job.head.envelope is not None
         self._books.not_fetched(job.head, refusal.detail)
@@ -159,7 +178,9 @@ class OrderQueue:
         self._books.sending(answer, parcel, RecordDict())
         return parcel
 
-    def _within_budget(self, job: _Job, message: Message, began: float) -> tuple[RecordDict, OutgoingMessage]:
+    def _within_budget(
+        self, job: _Job, message: Message, began: float
+    ) -> tuple[RecordDict, OutgoingMessage]:
         """Return the answer, or a refusal if it is too large to be sent today.
 
         After such a refusal, the next order of this kind and run is refused before any work is
@@ -181,7 +202,9 @@ class OrderQueue:
         return answer, parcel
 
     def _answer(self, job: _Job, order: RecordDict) -> RecordDict:
-        """Return the kept answer if the same order was answered before; refuse the order if its run brings code."""
+        """Return the kept answer if the same order was answered before; refuse the order if its run
+        brings code.
+        """
         if job.head.content_id in self._answers:
             self._workshop.look()
             self._forget_outdated()
@@ -197,7 +220,9 @@ class OrderQueue:
         return answer
 
     def _fault_of_bundle(self, job: _Job) -> str:
-        """Return the fault of the bundle that the server ships with this run, checked once; empty if there is none."""
+        """Return the fault of the bundle that the server ships with this run, checked once; empty
+        if there is none.
+        """
         run_id = job.head.run_id
         if run_id not in self._bundles:
             bundle = job.line.bundle(run_id)
@@ -224,7 +249,9 @@ class OrderQueue:
                 self._answers.popitem(last=False)
 
     def _is_stale(self, job: _Job) -> bool:
-        """Return whether nobody waits for an answer any more: time is up, or the server went on to another round."""
+        """Return whether nobody waits for an answer any more: time is up, or the server went on to
+        another round.
+        """
         if time.monotonic() - job.came > job.head.ttl:
             return True
         if job.head.type != MessageType.TRAIN:

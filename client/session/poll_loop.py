@@ -1,4 +1,6 @@
-"""Main loop of a store: join, poll for orders, join again whenever the server was started afresh."""
+"""Main loop of a store: join, poll for orders, join again whenever the server was started
+afresh.
+"""
 
 import logging
 import time
@@ -13,19 +15,22 @@ from fedshelf.client.session.order_queue import OrderQueue
 from fedshelf.common.errors import MessageError, NetworkError, RefusedError
 from fedshelf.common.protocol.probe import PROBE
 
-MIN_POLL_SECONDS, MAX_POLL_SECONDS = (
-    0.1,
-    2.0,
-)  # seconds between two polls: a tenth of the time since the last order was done ...
+# seconds between two polls: a tenth of the time since the last order was done ...
+MIN_POLL_SECONDS = 0.1
+MAX_POLL_SECONDS = 2.0
 WHILE_BUSY = 1.0  # ... but only a probe can come while an order is worked on
 SOON = 0.75  # share of the server's time for the last order, from an answer until the next poll ...
 LONGEST_TURN = 1.0  # ... and at most this many seconds
-FAIR = 5  # times the duration of a poll: a server with many stores answers slowly, and is then polled less often
+# times the duration of a poll: a server with many stores answers slowly, and is then polled less
+# often
+FAIR = 5
 
 LOG = logging.getLogger("fedshelf.store")
 
 
-def serve(credentials: Credentials, orders: OrderQueue, narrator: ConnectionObserver, wait: float) -> None:
+def serve(
+    credentials: Credentials, orders: OrderQueue, narrator: ConnectionObserver, wait: float
+) -> None:
     """Serve the server that the credentials are for, until KeyboardInterrupt.
 
     Once joined, it survives any restart of the server, and a full disk of its own. On
@@ -43,7 +48,9 @@ def serve(credentials: Credentials, orders: OrderQueue, narrator: ConnectionObse
         except RefusedError:
             raise
         except OSError as error:  # nothing is done that cannot be recorded
-            LOG.error("The audit log cannot be written (%s); trying again until it can.", error.strerror)
+            LOG.error(
+                "The audit log cannot be written (%s); trying again until it can.", error.strerror
+            )
             time.sleep(LONGEST_RETRY)
         except NetworkError as error:
             if patience < float("inf"):
@@ -53,15 +60,19 @@ def serve(credentials: Credentials, orders: OrderQueue, narrator: ConnectionObse
 
 
 def _listen(line: FleetConnection, orders: OrderQueue) -> None:
-    done, turn = time.monotonic(), 0.0  # when the last order was done; seconds that the server then took for another
+    # when the last order was done; seconds that the server then took for another
+    done = time.monotonic()
+    turn = 0.0
     while True:
-        began, is_busy = time.monotonic(), orders.is_busy
+        began = time.monotonic()
+        is_busy = orders.is_busy
         kinds = _take(line, orders)
         took = time.monotonic() - began
         if kinds and not is_busy:
             turn = began - done
         if kinds and kinds[-1] != MessageType.TRAIN:
-            continue  # the server hands out one at a time: after an evaluation the next training may wait
+            # the server hands out one at a time: after an evaluation the next training may wait
+            continue
         if line.is_held:
             time.sleep(0.0 if kinds else max(MIN_POLL_SECONDS - took, 0.0))
             continue
@@ -71,7 +82,12 @@ def _listen(line: FleetConnection, orders: OrderQueue) -> None:
                 done = time.monotonic()
                 time.sleep(min(SOON * turn, LONGEST_TURN))
         else:
-            time.sleep(min(max(0.1 * (time.monotonic() - done), MIN_POLL_SECONDS, FAIR * took), MAX_POLL_SECONDS))
+            time.sleep(
+                min(
+                    max(0.1 * (time.monotonic() - done), MIN_POLL_SECONDS, FAIR * took),
+                    MAX_POLL_SECONDS,
+                )
+            )
 
 
 def _take(line: FleetConnection, orders: OrderQueue) -> list[str]:
@@ -89,5 +105,7 @@ def _take(line: FleetConnection, orders: OrderQueue) -> list[str]:
     except MessageError as error:
         LOG.error("%s It is left out.", error)
     except httpx.HTTPStatusError as error:
-        LOG.error("The server refused a message (HTTP %s); it is left out.", error.response.status_code)
+        LOG.error(
+            "The server refused a message (HTTP %s); it is left out.", error.response.status_code
+        )
     return kinds

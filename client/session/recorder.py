@@ -1,4 +1,6 @@
-"""Records of a store's session with the server: the audit log, and the amounts spent of the policy's budgets."""
+"""Records of a store's session with the server: the audit log, and the amounts spent of the
+policy's budgets.
+"""
 
 from pathlib import Path
 from types import TracebackType
@@ -30,8 +32,11 @@ _REASONS = {
     "deliver": "the model that a run delivers, or the offer of one",
     "receipt": "whether that model is kept here or has to be sent",
 }
-_CALLING_BACK = "the model that a run delivers, or the offer of one; takes back one that the run gave before"
-_TO_A_NOTICE = "that the words have arrived"  # a notice is answered with an info that counts nothing
+_CALLING_BACK = (
+    "the model that a run delivers, or the offer of one; takes back one that the run gave before"
+)
+# a notice is answered with an info that counts nothing
+_TO_A_NOTICE = "that the words have arrived"
 
 
 class SessionRecorder:
@@ -43,15 +48,21 @@ class SessionRecorder:
     Raises RunError if another process keeps them, OSError.
     """
 
-    def __init__(self, home: Path, policy: Policy, key: "EllipticCurvePrivateKey | None" = None) -> None:
-        self.traffic, self._log = TrafficBudget(policy, Usage(home / USAGE_FILE)), AuditLog(home / AUDIT_FILE, key=key)
+    def __init__(
+        self, home: Path, policy: Policy, key: "EllipticCurvePrivateKey | None" = None
+    ) -> None:
+        self.traffic = TrafficBudget(policy, Usage(home / USAGE_FILE))
+        self._log = AuditLog(home / AUDIT_FILE, key=key)
         self._log.record(AuditNote("policy", sha256=policy.sha256(), why="in force from here on"))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._log.close()
 
@@ -68,8 +79,16 @@ class SessionRecorder:
         self._log.record(AuditNote("photos", why=how))
 
     def received(self, head: MessageHeader, content: RecordDict, size: int) -> None:
-        """Record that a message of `size` bytes has come. Raises OSError if that cannot be written."""
-        self._write("received", content, size, head.content_id, _CALLING_BACK if is_calling_back(content) else "")
+        """Record that a message of `size` bytes has come. Raises OSError if that cannot be
+        written.
+        """
+        self._write(
+            "received",
+            content,
+            size,
+            head.content_id,
+            _CALLING_BACK if is_calling_back(content) else "",
+        )
 
     def unreadable(self, head: MessageHeader, why: str) -> None:
         """Record that something has come that is no message. Raises OSError."""
@@ -78,22 +97,35 @@ class SessionRecorder:
     def refused(self, order: RecordDict, why: str) -> None:
         """Record that an order will not be carried out. Raises OSError."""
         told = header(order)
-        self._log.record(AuditNote("refused", str(told.get("kind", "")), _run(told), _round(told), why=why))
+        self._log.record(
+            AuditNote("refused", str(told.get("kind", "")), _run(told), _round(told), why=why)
+        )
 
     def not_fetched(self, head: MessageHeader, why: str) -> None:
         """Record that a message was announced, but stays at the server. Raises OSError."""
-        self._log.record(AuditNote("refused", head.type, size=head.size, sha256=head.content_id, why=why))
+        self._log.record(
+            AuditNote("refused", head.type, size=head.size, sha256=head.content_id, why=why)
+        )
 
     def sending(self, content: RecordDict, parcel: OutgoingMessage, order: RecordDict) -> None:
-        """Record that an answer to `order` is about to leave. Raises OSError: then it must not be sent."""
+        """Record that an answer to `order` is about to leave.
+
+        Raises OSError: then it must not be sent.
+        """
         why = _TO_A_NOTICE if header(order).get("kind") == "notice" else ""
         self._write("sent", content, parcel.size, parcel.content_id, why)
         self.traffic.sent(parcel.size)
 
-    def _write(self, event: Event, content: RecordDict, size: int, sha256: str, why: str = "") -> None:
+    def _write(
+        self, event: Event, content: RecordDict, size: int, sha256: str, why: str = ""
+    ) -> None:
         told = header(content)
         kind = str(told.get("kind", ""))
-        why = why or _REASONS.get(kind, "") or " ".join(str(told[key]) for key in ("code", "detail") if told.get(key))
+        why = (
+            why
+            or _REASONS.get(kind, "")
+            or " ".join(str(told[key]) for key in ("code", "detail") if told.get(key))
+        )
         self._log.record(AuditNote(event, kind, _run(told), _round(told), size, sha256, why))
 
 

@@ -19,7 +19,9 @@ ADJUSTMENTS_FOLDER = "adjustments"  # in a store's home
 
 
 class Adjustments:
-    """One file for each of the last `KEPT_RUNS` runs, `directory/<run>.json`, as of the store's last training."""
+    """One file for each of the last `KEPT_RUNS` runs, `directory/<run>.json`, as of the store's
+    last training.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -37,7 +39,10 @@ class Adjustments:
             old.unlink(missing_ok=True)
 
     def of(self, run_id: str, classes: Sequence[str]) -> Tensor | None:
-        """Return a run's adjustment (float32 [C]), in the order of `classes`; None: none was kept. Raises DataError."""
+        """Return a run's adjustment (float32 [C]), in the order of `classes`; None: none was kept.
+
+        Raises DataError.
+        """
         path = self._path(run_id)
         if not path.exists():
             return None
@@ -48,7 +53,8 @@ class Adjustments:
                 raise ValueError(f"{len(told)} classes, or numbers that are none")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"Cannot read {path} ({error}); it holds what this store adds to the scores of {len(classes)} classes."
+                f"Cannot read {path} ({error}); it holds what this store adds to the scores of"
+                f" {len(classes)} classes."
             ) from error
         return torch.tensor(added)
 

@@ -41,18 +41,25 @@ class PhotoRules(Protocol):
 
 
 class FolderSource:
-    """A `client.worker.worker.DataSource` over a folder or a CSV file of photos, less those that `rules` exclude.
+    """A `client.worker.worker.DataSource` over a folder or a CSV file of photos, less those that
+    `rules` exclude.
 
     It looks for changes before each order of any kind: a photo that is gone is not used any more.
 
     on_change: called with each change, as a sentence without names of photos
     """
 
-    def __init__(self, name: str, path: Path, rules: PhotoRules, on_change: Callable[[str], None] = LOG.info) -> None:
-        self._name, self._path, self._rules, self._on_change = name, path, rules, on_change
+    def __init__(
+        self, name: str, path: Path, rules: PhotoRules, on_change: Callable[[str], None] = LOG.info
+    ) -> None:
+        self._name = name
+        self._path = path
+        self._rules = rules
+        self._on_change = on_change
         self._watch = Watch(path)
         self._seen = self._watch.look()
-        self._unreachable = ""  # the sentence to tell if photos that were there cannot be read; else empty
+        # the sentence to tell if photos that were there cannot be read; else empty
+        self._unreachable = ""
         self._opened: tuple[str, StoreData] | None = None  # a run's identity, and its images
         self._classes: tuple[str, ...] | None = None
 
@@ -63,7 +70,8 @@ class FolderSource:
         pixel cache at once. Photos that cannot be reached are dropped from memory only; the next
         look searches for them again.
         """
-        before, now = self._seen, self._watch.look()
+        before = self._seen
+        now = self._watch.look()
         if before.still_holds(now) and not self._unreachable:
             return False
         self._opened = None
@@ -80,11 +88,13 @@ class FolderSource:
 
     def _is_reachable(self, before: Snapshot, now: Snapshot, *, is_emptied: bool) -> bool:
         """Return whether missing photos were deleted; report once if they may still exist."""
-        told, self._unreachable = self._unreachable, ""
+        told = self._unreachable
+        self._unreachable = ""
         present = set(now.paths())
         try:
             check_reachable(
-                (path for path in before.paths() if path not in present), is_any_left=bool(present) or is_emptied
+                (path for path in before.paths() if path not in present),
+                is_any_left=bool(present) or is_emptied,
             )
         except UnreachableError as error:
             self._unreachable = str(error)
@@ -100,7 +110,10 @@ class FolderSource:
         try:
             forget_deleted(self._path, self._seen.paths(), is_emptied=is_emptied)
         except OSError as error:
-            LOG.warning("Photos that were deleted could not be taken out of the pixel cache (%s).", error.strerror)
+            LOG.warning(
+                "Photos that were deleted could not be taken out of the pixel cache (%s).",
+                error.strerror,
+            )
 
     def describe(self, config: RunConfig) -> StoreInfo:
         """Count the training images by class, and those held out. Raises DataError."""
@@ -129,11 +142,14 @@ class FolderSource:
         return self._opened[1]
 
     def _labelled(self, plan: Plan) -> StoreData:
-        folder, classes = self._open(plan.config), plan.spec.classes
+        folder = self._open(plan.config)
+        classes = plan.spec.classes
         try:
             splits = relabel(folder, classes, merge=plan.config.data.merge_spellings).splits
         except DataError as error:
-            raise StoreError("unknown-class" if self._rules.class_names else "data", str(error)) from error
+            raise StoreError(
+                "unknown-class" if self._rules.class_names else "data", str(error)
+            ) from error
         return StoreData(splits["train"], splits["validation"], splits["test"])
 
     def _open(self, config: RunConfig) -> Folder:
@@ -143,7 +159,8 @@ class FolderSource:
         """
         if self._unreachable:
             raise StoreError("data", self._unreachable, "photos-unreachable")
-        size, denoise = config.data.image_size, config.data.denoise
+        size = config.data.image_size
+        denoise = config.data.denoise
         turns = config.train.objective == "turns"
         classes = () if turns else config.data.classes or self._rules.classes
         try:
@@ -162,12 +179,16 @@ class FolderSource:
         return to_turns(folder) if turns else folder
 
     def _compare_classes(self, now: tuple[str, ...]) -> None:
-        before, self._classes = self._classes, now
+        before = self._classes
+        self._classes = now
         if before is None or before == now:
             return
         told = []
         if new := {*now} - {*before}:
-            told.append(f"{_quoted(new)} came, and a run that does not know it cannot use this store's photos")
+            told.append(
+                f"{_quoted(new)} came, and a run that does not know it cannot use this store's"
+                " photos"
+            )
         if gone := {*before} - {*now}:
             told.append(f"{_quoted(gone)} has no photo left")
         self._on_change(f"The classes have changed: {'; '.join(told)}.")
@@ -178,14 +199,16 @@ def _quoted(names: set[str]) -> str:
 
 
 def without_rare(folder: Folder, least: int) -> Folder:
-    """Return the folder without the images, in each split, of classes with fewer than `least` images there.
+    """Return the folder without the images, in each split, of classes with fewer than `least`
+    images there.
 
     The remaining images do not depend on those left out; so nothing computed from them (counts,
     losses, weights) does either, whatever the server asks.
     """
     if not folder.classes:
         return folder
-    splits, present = {}, torch.zeros(len(folder.classes), dtype=torch.bool)
+    splits = {}
+    present = torch.zeros(len(folder.classes), dtype=torch.bool)
     for split, images in folder.splits.items():
         targets = images.targets()
         is_common = targets.bincount(minlength=len(folder.classes)) >= least
@@ -194,6 +217,10 @@ def without_rare(folder: Folder, least: int) -> Folder:
     labels = (present.cumsum(0) - 1).clamp(min=0)[next(iter(splits.values())).labels]
     return replace(
         folder,
-        classes=tuple(name for name, is_present in zip(folder.classes, present.tolist(), strict=True) if is_present),
+        classes=tuple(
+            name
+            for name, is_present in zip(folder.classes, present.tolist(), strict=True)
+            if is_present
+        ),
         splits={split: replace(images, labels=labels) for split, images in splits.items()},
     )

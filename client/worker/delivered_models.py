@@ -1,4 +1,5 @@
-"""Models that runs delivered to the store: `models/RUN/model.safetensors` and `model.json` in its home.
+"""Models that runs delivered to the store: `models/RUN/model.safetensors` and `model.json` in its
+home.
 
 A model is there as a whole or not at all, and stays until a later one of its own run replaces it
 or a person removes it: no other model can displace it. The policy limits the space of all of them;
@@ -23,18 +24,23 @@ from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
 from fedshelf.common.system.files import sync_directory, write_atomic
 from fedshelf.common.text import plain
 
-OWN_MODEL_FOLDER = "own"  # sub-folder for the store's own model made of the delivered one (see `client.worker.export`)
+# sub-folder for the store's own model made of the delivered one (see `client.worker.export`)
+OWN_MODEL_FOLDER = "own"
 MAX_MODEL_BYTES = 2**30  # limit of one model
-LEAST_COUNTED = 10**6  # least bytes that a model counts for, so that the number of tiny ones is limited, too
-_NEW, _OLD = ".new-", ".old-"  # prefixes of folders that an interrupted process may leave behind
+# least bytes that a model counts for, so that the number of tiny ones is limited, too
+LEAST_COUNTED = 10**6
+# prefixes of folders that an interrupted process may leave behind
+_NEW = ".new-"
+_OLD = ".old-"
 
 
 class KeptModels:
-    """The delivered models of the store `name`, in `directory`; a `client.worker.protocol.ModelKeeper`.
+    """The delivered models of the store `name`, in `directory`; a
+    `client.worker.protocol.ModelKeeper`.
 
-    room:  bytes that all of them may take; 0: no limit
+    room: bytes that all of them may take; 0: no limit
     admit: raises StoreError for a model that the store's policy does not allow
-    tell:  shows a line to the person at the store
+    tell: shows a line to the person at the store
     """
 
     def __init__(
@@ -45,7 +51,11 @@ class KeptModels:
         admit: Callable[[DeliverOrder], None],
         tell: Callable[[str], None],
     ) -> None:
-        self._name, self._directory, self._room, self._admit, self._tell = name, directory, room, admit, tell
+        self._name = name
+        self._directory = directory
+        self._room = room
+        self._admit = admit
+        self._tell = tell
         self._called_back = set[str]()
 
     def receive(self, order: DeliverOrder) -> ModelReceipt:
@@ -56,7 +66,10 @@ class KeptModels:
         """
         self._admit(order)
         if order.size > MAX_MODEL_BYTES:
-            told = f"The model of run {order.run} has {order.size:,} bytes; at most {MAX_MODEL_BYTES:,} are taken."
+            told = (
+                f"The model of run {order.run} has {order.size:,} bytes; at most"
+                f" {MAX_MODEL_BYTES:,} are taken."
+            )
             raise StoreError("refused", told, "model-too-large")
         self._mend()
         self._call_back(order)
@@ -76,8 +89,8 @@ class KeptModels:
             if sha256 in order.recalled and sha256 not in self._called_back:
                 self._called_back.add(sha256)
                 self._tell(
-                    f"The model of run {order.run} in {folder} was taken back by the server: it came of a round that"
-                    " was spoilt. Do not use it; another one takes its place."
+                    f"The model of run {order.run} in {folder} was taken back by the server: it"
+                    " came of a round that was spoilt. Do not use it; another one takes its place."
                 )
 
     def _has(self, order: DeliverOrder) -> bool:
@@ -86,7 +99,11 @@ class KeptModels:
         try:
             told = _described((folder / DESCRIPTION).read_bytes())
             with (folder / WEIGHTS).open("rb") as file:
-                return told.get("sha256") == hashlib.file_digest(file, "sha256").hexdigest() == order.sha256
+                return (
+                    told.get("sha256")
+                    == hashlib.file_digest(file, "sha256").hexdigest()
+                    == order.sha256
+                )
         except (OSError, DataError):
             return False
 
@@ -94,13 +111,16 @@ class KeptModels:
         """Write a model beside the others, then rename it into place."""
         if len(content) != order.size or hashlib.sha256(content).hexdigest() != order.sha256:
             raise MessageError(
-                f"The model of run {order.run} is not the one that its SHA-256 names ({order.sha256[:12]}); not kept."
+                f"The model of run {order.run} is not the one that its SHA-256 names"
+                f" ({order.sha256[:12]}); not kept."
             )
         self._directory.mkdir(mode=0o700, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=_NEW, dir=self._directory))
         try:
             write_atomic(new / WEIGHTS, lambda file: file.write(content), private=True)
-            write_atomic(new / DESCRIPTION, lambda file: file.write(order.description), private=True)
+            write_atomic(
+                new / DESCRIPTION, lambda file: file.write(order.description), private=True
+            )
             _check(new, order)
             own = self._make_own(new)
             folder = self._folder(order)
@@ -117,23 +137,32 @@ class KeptModels:
         self._tell(own.replace(str(new), str(folder)))
 
     def _make_own(self, folder: Path) -> str:
-        """Make the store's own model of the chain's, if the store has parts of its own; return what to report."""
+        """Make the store's own model of the chain's, if the store has parts of its own; return what
+        to report.
+        """
         from fedshelf.client.worker.export import export_own
 
         try:
             exported = export_own(folder, self._name, folder / OWN_MODEL_FOLDER)
-        except FedshelfError as error:  # the chain's model is kept, whatever the fault of the store's own parts
+        # the chain's model is kept, whatever the fault of the store's own parts
+        except FedshelfError as error:
             return f"There is no other one for this store: {plain(str(error))}"
-        return " ".join([f"Made of it for this store's own photos: {exported.path}.", *exported.told])
+        return " ".join(
+            [f"Made of it for this store's own photos: {exported.path}.", *exported.told]
+        )
 
     def _folder(self, order: DeliverOrder) -> Path:
-        """Return the folder for the model of this run: the run's name, with its identity if that name is taken."""
+        """Return the folder for the model of this run: the run's name, with its identity if that
+        name is taken.
+        """
         names = (order.run, f"{order.run}-{order.run_id[:8]}", f"{order.run}-{order.run_id}")
         folders = [self._directory / name for name in names]
         return next((folder for folder in folders if _is_for(folder, order.run_id)), folders[-1])
 
     def _mend(self) -> None:
-        """Repair what a killed process left: remove half-written models, restore one whose successor is missing."""
+        """Repair what a killed process left: remove half-written models, restore one whose
+        successor is missing.
+        """
         for left in self._directory.glob(f"{_NEW}*"):
             shutil.rmtree(left, ignore_errors=True)
         for old in self._directory.glob(f"{_OLD}*"):
@@ -142,7 +171,9 @@ class KeptModels:
                 shutil.rmtree(old) if folder.exists() else old.rename(folder)
 
     def _check_room(self, order: DeliverOrder) -> None:
-        """Check that there is room for a model beside those of other runs; raise StoreError if not."""
+        """Check that there is room for a model beside those of other runs; raise StoreError if
+        not.
+        """
         if not self._room:
             return
         replaced = self._folder(order)
@@ -151,19 +182,23 @@ class KeptModels:
         wanted = max(order.size + len(order.description), LEAST_COUNTED)
         if taken + wanted > self._room:
             told = (
-                f"The model of run {order.run} has {wanted / 1e6:.1f} MB; those of other runs in {self._directory} "
-                f"take {taken / 1e6:.1f} of {self._room / 1e6:g} MB: remove some that nobody needs, or allow more "
-                "(megabytes_of_models in the policy)."
+                f"The model of run {order.run} has {wanted / 1e6:.1f} MB; those of other runs in"
+                f" {self._directory} take {taken / 1e6:.1f} of {self._room / 1e6:g} MB: remove some"
+                " that nobody needs, or allow more (megabytes_of_models in the policy)."
             )
             raise StoreError("policy", told, "megabytes-of-models", LONGEST_REST)
 
 
 def _is_for(folder: Path, run_id: str) -> bool:
-    """Return whether a folder may hold the model of this run: it does already, or does not exist."""
+    """Return whether a folder may hold the model of this run: it does already, or does not
+    exist.
+    """
     if not folder.exists():
         return True
     try:
-        return bool(_described((folder / DESCRIPTION).read_bytes())["provenance"]["run_id"] == run_id)
+        return bool(
+            _described((folder / DESCRIPTION).read_bytes())["provenance"]["run_id"] == run_id
+        )
     except (OSError, DataError, KeyError, TypeError):
         return False
 
@@ -174,15 +209,24 @@ def _size(folder: Path) -> int:
 
 
 def _check(folder: Path, order: DeliverOrder) -> None:
-    """Check that the files are a model of that run and its description; raise MessageError if not."""
+    """Check that the files are a model of that run and its description; raise MessageError if
+    not.
+    """
     try:
-        model, told = saved.read(folder), _described(order.description)
+        model = saved.read(folder)
+        told = _described(order.description)
         is_of_it = told["provenance"]["run_id"] == order.run_id and told["sha256"] == order.sha256
-        is_of_it &= told["classes"] == list(model.spec.classes) and told["name"] == model.spec.name == order.network
+        is_of_it &= (
+            told["classes"] == list(model.spec.classes)
+            and told["name"] == model.spec.name == order.network
+        )
     except (DataError, KeyError, TypeError):
         is_of_it = False
     if not is_of_it:
-        raise MessageError(f"The model of run {order.run} and its {DESCRIPTION} do not fit together; it is refused.")
+        raise MessageError(
+            f"The model of run {order.run} and its {DESCRIPTION} do not fit together; it is"
+            " refused."
+        )
 
 
 def _described(content: bytes) -> dict[str, Any]:

@@ -30,7 +30,8 @@ from fedshelf.common.strategies.shared import personalization
 from fedshelf.common.system.files import write_atomic, write_json
 from fedshelf.common.training.predict import load
 
-TOLERANCE = 1e-4  # relative tolerance of scores: adding to the bias and adding to the score differ by rounding only
+# relative tolerance of scores: adding to the bias and adding to the score differ by rounding only
+TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -75,43 +76,56 @@ def export_own(model: Path, name: str, out: Path) -> ExportedModel:
     content = save(tensors, metadata={"spec": shared.spec.to_json()})
     redescribed = _redescribed(described, name, shared.spec.classes, owned.added)
     write_json(out / DESCRIPTION, redescribed | {"sha256": hashlib.sha256(content).hexdigest()})
-    write_atomic(path, lambda file: file.write(content))  # last: until the model is there, the command can be repeated
+    # last: until the model is there, the command can be repeated
+    write_atomic(path, lambda file: file.write(content))
     return ExportedModel(path, _told(described["provenance"], owned))
 
 
 def _owned(shared: SavedModel, provenance: Mapping[str, Any], name: str) -> Owned:
-    """Return the store's own parts of the model. Raises ConfigError if there are none, DataError."""
-    home, run_id, names = known_home(name), provenance["run_id"], provenance["personal"]
+    """Return the store's own parts of the model. Raises ConfigError if there are none,
+    DataError.
+    """
+    home = known_home(name)
+    run_id = provenance["run_id"]
+    names = provenance["personal"]
     used = _used(provenance)
-    added = Adjustments(home / ADJUSTMENTS_FOLDER).of(run_id, shared.spec.classes) if used == "adjusted" else None
+    added = (
+        Adjustments(home / ADJUSTMENTS_FOLDER).of(run_id, shared.spec.classes)
+        if used == "adjusted"
+        else None
+    )
     if not names:
         if used is None:
             raise ConfigError(
-                f"No part of {shared.path} stays at the stores, and they add nothing to its scores; use it as it is."
+                f"No part of {shared.path} stays at the stores, and they add nothing to its scores;"
+                " use it as it is."
             )
         if used == "raw":
             raise ConfigError(
-                f"On the stores' validation images {shared.path} did better as it is than with their shares of the"
-                " classes added; use it as it is."
+                f"On the stores' validation images {shared.path} did better as it is than with"
+                " their shares of the classes added; use it as it is."
             )
         if added is None:
             raise ConfigError(
-                f"Store {name} has no shares of the classes for the model {shared.path}: it trained in no round of that"
-                f" run, keeps its classes to itself, or has taken part in {KEPT_RUNS} others since."
+                f"Store {name} has no shares of the classes for the model {shared.path}: it trained"
+                " in no round of that run, keeps its classes to itself, or has taken part in"
+                f" {KEPT_RUNS} others since."
             )
         return Owned({}, added)
     kept = StateStore(home / STATES).load(run_id, name, provenance["round"] + 1)
     own = personalization.own_tensors(kept, {each: shared.tensors[each] for each in names})
     if not own:
         raise ConfigError(
-            f"Store {name} has no part of the model {shared.path}: it trained in no round of that run up"
-            f" to {provenance['round']}, or has taken part in {KEPT_RUNS} others since."
+            f"Store {name} has no part of the model {shared.path}: it trained in no round of that"
+            f" run up to {provenance['round']}, or has taken part in {KEPT_RUNS} others since."
         )
     return Owned(own, added)
 
 
 def _used(provenance: Mapping[str, Any]) -> str | None:
-    """Return the scores by which stores use the model, "adjusted" or "raw"; None: there is one kind only."""
+    """Return the scores by which stores use the model, "adjusted" or "raw"; None: there is one kind
+    only.
+    """
     return provenance["adjustment"]["used"] if provenance.get("adjustment") else None
 
 
@@ -124,7 +138,13 @@ def _with_bias(model: SavedModel, added: Tensor) -> dict[str, Tensor]:
     network = load(model, torch.device("cpu"))
     bias = f"{head_name(network.module)}.bias"
     spec = model.spec
-    noise = torch.rand(2, spec.channels, spec.image_size, spec.image_size, generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(
+        2,
+        spec.channels,
+        spec.image_size,
+        spec.image_size,
+        generator=torch.Generator().manual_seed(0),
+    )
     models.set_training(network.module, mode=False)
     with torch.no_grad():
         before = network.module(noise)
@@ -133,13 +153,16 @@ def _with_bias(model: SavedModel, added: Tensor) -> dict[str, Tensor]:
         after = network.module(noise)
     if not before.isfinite().all():
         raise ConfigError(
-            f"The model {model.path} gives scores that are no finite numbers: a round of its run was spoilt. Wait for"
-            " the one that takes its place."
+            f"The model {model.path} gives scores that are no finite numbers: a round of its run"
+            " was spoilt. Wait for the one that takes its place."
         )
-    if not torch.allclose(after, before + added, rtol=TOLERANCE, atol=TOLERANCE * float(before.abs().max() + 1)):
+    if not torch.allclose(
+        after, before + added, rtol=TOLERANCE, atol=TOLERANCE * float(before.abs().max() + 1)
+    ):
         raise ConfigError(
-            f"The network {spec.name} does not end in a layer whose bias is added to its scores, so that no file can"
-            " hold a store's shares of the classes; use the chain's model as it is, or train another network."
+            f"The network {spec.name} does not end in a layer whose bias is added to its scores, so"
+            " that no file can hold a store's shares of the classes; use the chain's model as it"
+            " is, or train another network."
         )
     return {**model.tensors, bias: model.tensors[bias] + added}
 
@@ -153,7 +176,9 @@ def _redescribed(
     told = described | {"provenance": provenance}
     if added is None:
         return told
-    temperature = described["provenance"]["adjustment"].get("temperature") or described.get("temperature", 1.0)
+    temperature = described["provenance"]["adjustment"].get("temperature") or described.get(
+        "temperature", 1.0
+    )
     return told | {
         "temperature": temperature,
         "added_to_bias": dict(zip(classes, added.tolist(), strict=True)),
@@ -166,9 +191,15 @@ def _told(provenance: Mapping[str, Any], owned: Owned) -> tuple[str, ...]:
     if owned.tensors:
         told.append(f"{len(owned.tensors)} of its tensors are the store's own.")
     if owned.added is not None:
-        told.append("Its scores count this store's shares of the classes; it is for this store's photos only.")
+        told.append(
+            "Its scores count this store's shares of the classes; it is for this store's photos"
+            " only."
+        )
     elif _used(provenance) == "raw":
-        told.append("The store's shares of the classes are not added: the stores' validation images were against it.")
+        told.append(
+            "The store's shares of the classes are not added: the stores' validation images were"
+            " against it."
+        )
     return tuple(told)
 
 
@@ -192,5 +223,7 @@ def _described(path: Path, tensors: Set[str]) -> dict[str, Any]:
             f"Cannot read {path} ({error}); a model of stores needs the {DESCRIPTION} of its run."
         ) from error
     if "store" in told:
-        raise ConfigError(f"{path.parent} holds a store's own model already, that of {told['store']}.")
+        raise ConfigError(
+            f"{path.parent} holds a store's own model already, that of {told['store']}."
+        )
     return described

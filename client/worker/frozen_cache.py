@@ -1,4 +1,6 @@
-"""Frozen parameters that a store has received: kept in memory and on disk, so that they are sent once."""
+"""Frozen parameters that a store has received: kept in memory and on disk, so that they are sent
+once.
+"""
 
 import re
 from pathlib import Path
@@ -10,13 +12,16 @@ from torch import Tensor
 from fedshelf.common.protocol.serialization import frozen_sha256
 from fedshelf.common.system.files import cache_directory, write_atomic
 
-MAX_FROZEN_VECTORS = 2  # vectors on disk: a run has one, and a server cannot fill the disk with more
+# vectors on disk: a run has one, and a server cannot fill the disk with more
+MAX_FROZEN_VECTORS = 2
 
 
 class FrozenCache:
-    """A `common.protocol.serialization.FrozenStore`: the latest vector in memory, the latest few under `directory`.
+    """A `common.protocol.serialization.FrozenStore`: the latest vector in memory, the latest few
+    under `directory`.
 
-    `directory` defaults to "frozen" in the cache directory. A file that is damaged counts as absent.
+    `directory` defaults to "frozen" in the cache directory. A file that is damaged counts as
+    absent.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -36,9 +41,9 @@ class FrozenCache:
         self._latest = (sha256, vector)
         try:
             write_atomic(self._path(sha256), lambda file: file.write(save({"frozen": vector})))
-            for old in sorted(self._directory.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)[
-                :-MAX_FROZEN_VECTORS
-            ]:
+            for old in sorted(
+                self._directory.glob("*.safetensors"), key=lambda path: path.stat().st_mtime
+            )[:-MAX_FROZEN_VECTORS]:
                 old.unlink(missing_ok=True)
         except OSError:
             return

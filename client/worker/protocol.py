@@ -3,7 +3,13 @@
 from typing import Protocol
 
 from fedshelf.common.config import RunConfig
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
 
 
@@ -27,7 +33,12 @@ class Worker(Protocol):
 
 
 class ModelKeeper(Protocol):
-    """Keeper of delivered models; `client.worker.delivered_models.KeptModels` is the implementation."""
+    """Keeper of delivered models; `client.worker.delivered_models.KeptModels` is the
+    implementation.
+    """
 
     def receive(self, order: DeliverOrder) -> ModelReceipt:
-        """Keep a model, or answer whether an offered one has to be sent. May raise a FedshelfError, as a worker."""
+        """Keep a model, or answer whether an offered one has to be sent.
+
+        May raise a FedshelfError, as a worker.
+        """

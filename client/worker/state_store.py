@@ -45,7 +45,10 @@ class StateStore:
         self._directory = directory
 
     def load(self, run_id: str, store: str, round: int) -> dict[str, Tensor]:
-        """Return the state before `round`: of the latest earlier round, or empty. Raises RunError if it is damaged."""
+        """Return the state before `round`: of the latest earlier round, or empty.
+
+        Raises RunError if it is damaged.
+        """
         earlier = [(number, path) for number, path in self._files(run_id, store) if number < round]
         if not earlier:
             return {}
@@ -78,6 +81,10 @@ class StateStore:
 
     def _files(self, run_id: str, store: str) -> list[tuple[int, Path]]:
         folder = self._directory / run_id / store
-        if not folder.is_dir():  # the usual case: most strategies keep no state, and this runs every round
+        # the usual case: most strategies keep no state, and this runs every round
+        if not folder.is_dir():
             return []
-        return [(int(path.stem.removeprefix("round-")), path) for path in folder.glob("round-*.safetensors")]
+        return [
+            (int(path.stem.removeprefix("round-")), path)
+            for path in folder.glob("round-*.safetensors")
+        ]

@@ -16,7 +16,14 @@ from fedshelf.common import compression, strategies
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import FedshelfError
 from fedshelf.common.images.types import Images, StoreData
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Plan,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.common.strategies.shared import personalization
 from fedshelf.common.strategies.shared.class_skew import adjustment
 from fedshelf.common.training import error_feedback
@@ -33,7 +40,10 @@ class DataSource(Protocol):
         """Return the image counts, under the store's own class names. Raises DataError."""
 
     def open(self, plan: Plan) -> StoreData:
-        """Return the current images, labelled by the plan's classes; called before each order. Raises DataError."""
+        """Return the current images, labelled by the plan's classes; called before each order.
+
+        Raises DataError.
+        """
 
     def look(self) -> bool:
         """Read changes to the images since the last look, and return whether there may be any."""
@@ -46,7 +56,8 @@ class Trainer:
     """
 
     def __init__(self, device: torch.device, states: States) -> None:
-        self._device, self._states = device, states
+        self._device = device
+        self._states = states
         self._network: tuple[Plan, Network] | None = None
         self._resident: tuple[Tensor, Tensor] | None = None  # pixels, and their copy on the device
 
@@ -56,7 +67,9 @@ class Trainer:
             raise StoreError("no-images", f"Store {store} has no training images.")
         began = time.perf_counter()
         config, codec = order.plan.config, compression.build(order.plan.config.messages)
-        state, unsent = error_feedback.split(self._states.load(order.plan.run_id, store, order.round))
+        state, unsent = error_feedback.split(
+            self._states.load(order.plan.run_id, store, order.round)
+        )
         network = self.network(order.plan)
         strategy = strategies.build(config.strategy, network.layout)
         places = personalization.spans(network.layout, strategy.personal())
@@ -65,7 +78,10 @@ class Trainer:
         room = network.at_once
         fitted = fit(network, self._on_device(images), task)
         if network.at_once != room:
-            LOG.warning("The device's memory holds %s images at a time; training takes longer.", network.at_once)
+            LOG.warning(
+                "The device's memory holds %s images at a time; training takes longer.",
+                network.at_once,
+            )
         told = fitted.num_examples, fitted.loss, 0.0, fitted.extras
         params, own = personalization.withhold(fitted.params, order.params, places)
         update = Update(store, order.round, params, *told, steps=fitted.steps)
@@ -76,9 +92,13 @@ class Trainer:
         return replace(update, seconds=time.perf_counter() - began)
 
     def evaluate(
-        self, order: EvaluateOrder, sets: Mapping[str, Images], adjustments: Mapping[str, Tensor | None] | None = None
+        self,
+        order: EvaluateOrder,
+        sets: Mapping[str, Images],
+        adjustments: Mapping[str, Tensor | None] | None = None,
     ) -> list[Evaluation]:
-        """Evaluate the order's model on the images of stores, by name (a store without images: empty counts).
+        """Evaluate the order's model on the images of stores, by name (a store without images:
+        empty counts).
 
         Parts of the model that are the stores' own are those of each store after the order's
         round.
@@ -92,17 +112,26 @@ class Trainer:
         groups = [{store: images} for store, images in sets.items()] if places else [sets]
         found: list[Pair] = []
         for group in groups:
-            kept = self._states.load(order.plan.run_id, next(iter(group)), order.round + 1) if places else {}
+            kept = (
+                self._states.load(order.plan.run_id, next(iter(group)), order.round + 1)
+                if places
+                else {}
+            )
             network.load(personalization.own_model(order.params, kept, places))
             arrays = [self._on_device(images) for images in group.values()]
             added = [(adjustments or {}).get(store) for store in group]
             batch_size = order.plan.config.evaluation.batch_size
             found += evaluate_adjusted(network, arrays, added, batch_size, order.temperatures)
-        return [Evaluation(store, order.round, *pair) for store, pair in zip(sets, found, strict=True)]
+        return [
+            Evaluation(store, order.round, *pair) for store, pair in zip(sets, found, strict=True)
+        ]
 
     def network(self, plan: Plan) -> Network:
         """Return the resident network of `plan`, built when a plan is first seen."""
-        if self._network is None or (self._network[0].run_id, self._network[0].spec) != (plan.run_id, plan.spec):
+        if self._network is None or (self._network[0].run_id, self._network[0].spec) != (
+            plan.run_id,
+            plan.spec,
+        ):
             network = Network(plan.spec, self._device)
             if plan.frozen is not None:
                 network.load_frozen(plan.frozen)
@@ -116,7 +145,9 @@ class Trainer:
         if self._resident is None or self._resident[0] is not images.pixels:
             self._resident = None  # the earlier images are freed before others come
             self._resident = (images.pixels, images.pixels.to(self._device))
-        return Images(self._resident[1], images.labels.to(self._device), images.rows.to(self._device))
+        return Images(
+            self._resident[1], images.labels.to(self._device), images.rows.to(self._device)
+        )
 
     def release_images(self) -> None:
         """Drop the images on the device."""
@@ -130,8 +161,17 @@ class StoreWorker:
                  kept
     """
 
-    def __init__(self, name: str, source: DataSource, trainer: Trainer, adjustments: Adjustments | None = None) -> None:
-        self.name, self._source, self._trainer, self._adjustments = name, source, trainer, adjustments
+    def __init__(
+        self,
+        name: str,
+        source: DataSource,
+        trainer: Trainer,
+        adjustments: Adjustments | None = None,
+    ) -> None:
+        self.name = name
+        self._source = source
+        self._trainer = trainer
+        self._adjustments = adjustments
 
     def info(self, config: RunConfig) -> StoreInfo:
         """Return the store's info. Raises DataError, OSError."""
@@ -140,7 +180,8 @@ class StoreWorker:
 
     def train(self, order: TrainOrder) -> Update:
         """Train on the training images. Raises DataError, ConfigError, OSError."""
-        train, plan = self._data(order.plan).train, order.plan
+        train = self._data(order.plan).train
+        plan = order.plan
         if self._adjustments is not None:
             self._adjustments.keep(plan.run_id, plan.spec.classes, adjustment(train, plan))
         return self._trainer.train(order, self.name, train)

@@ -19,32 +19,37 @@ CSV_COLUMNS = ("folder", "name")
 _NAMED = 5  # classes that a sentence names before it only counts them
 
 ProductNames = Mapping[str, str]
-"""Class (the name of its folder) -> its display name; a class that is not in it has its folder's name."""
+"""Class (the name of its folder) -> its display name; a class that is not in it has its folder's
+name.
+"""
 
 
 def read(path: Path) -> dict[str, str]:
     """Return the names in a CSV file of folder,name, with or without that first line.
 
-    Raises ConfigError if there is no such file, or for a line that is no pair, a folder that is named twice and two
-    folders of one name; DataError if the file cannot be read.
+    Raises ConfigError if there is no such file, or for a line that is no pair, a folder that is
+    named twice and two folders of one name; DataError if the file cannot be read.
     """
     if not path.is_file():
         raise ConfigError(
-            f"--class-names got {path}, which is no file; expected a CSV file with a line folder,name for each class."
+            f"--class-names got {path}, which is no file; expected a CSV file with a line"
+            " folder,name for each class."
         )
     names: dict[str, str] = {}
     folders: dict[str, str] = {}
     for line in _pairs(path):
-        folder, name = _composed(line.cells[0]), " ".join(line.cells[1].split())
+        folder = _composed(line.cells[0])
+        name = " ".join(line.cells[1].split())
         if folder in names:
             raise ConfigError(
-                f"{path}, line {line.number} names the folder {folder!r} again, {name!r} after {names[folder]!r};"
-                " expected one line for each folder: remove one."
+                f"{path}, line {line.number} names the folder {folder!r} again, {name!r} after"
+                f" {names[folder]!r}; expected one line for each folder: remove one."
             )
         if (other := folders.setdefault(normal(name), folder)) != folder:
             raise ConfigError(
-                f"{path}, line {line.number} calls the folder {folder!r} {name!r}, like the folder {other!r}; expected"
-                " a name of its own for each, so that people can tell them apart."
+                f"{path}, line {line.number} calls the folder {folder!r} {name!r}, like the folder"
+                f" {other!r}; expected a name of its own for each, so that people can tell them"
+                " apart."
             )
         names[folder] = name
     if not names:
@@ -53,7 +58,8 @@ def read(path: Path) -> dict[str, str]:
 
 
 def record(directory: Path, names: ProductNames) -> None:
-    """Write the names into a run's directory, for its reports and for when it goes on; no file if there are none.
+    """Write the names into a run's directory, for its reports and for when it goes on; no file if
+    there are none.
 
     Raises OSError.
     """
@@ -66,13 +72,16 @@ def record(directory: Path, names: ProductNames) -> None:
 
 
 def recorded(directory: Path) -> dict[str, str]:
-    """Return the names in a run's directory; {} if nobody gave any. Raises ConfigError, DataError."""
+    """Return the names in a run's directory; {} if nobody gave any. Raises ConfigError,
+    DataError.
+    """
     path = directory / CLASS_NAMES_FILE
     return read(path) if path.exists() else {}
 
 
 def settle(directory: Path, names: ProductNames | None) -> ProductNames:
-    """Return the names that a run's directory has from now on: `names`, which are written to it, or its own if None.
+    """Return the names that a run's directory has from now on: `names`, which are written to it, or
+    its own if None.
 
     Raises ConfigError, DataError, OSError.
     """
@@ -83,7 +92,8 @@ def settle(directory: Path, names: ProductNames | None) -> ProductNames:
 
 
 def check(names: ProductNames, classes: Sequence[str]) -> str:
-    """Return a sentence that lists the names that belong to no class of the run; empty if there are none.
+    """Return a sentence that lists the names that belong to no class of the run; empty if there are
+    none.
 
     Raises ConfigError if a name is that of another class of the run, which has no line of its own.
     """
@@ -91,14 +101,17 @@ def check(names: ProductNames, classes: Sequence[str]) -> str:
     for folder, name in names.items():
         if (other := unnamed.get(normal(name))) is not None and folder in map(_composed, classes):
             raise ConfigError(
-                f"--class-names calls the folder {folder!r} {name!r}, as another class of the run is called that has no"
-                f" line, {other!r}; give that one a name, too."
+                f"--class-names calls the folder {folder!r} {name!r}, as another class of the run"
+                f" is called that has no line, {other!r}; give that one a name, too."
             )
     unknown = [repr(folder) for folder in names if folder not in map(_composed, classes)]
     if not unknown:
         return ""
     more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
-    return f"--class-names has lines for folders that are no class of the run: {', '.join(unknown[:_NAMED])}{more}."
+    return (
+        "--class-names has lines for folders that are no class of the run:"
+        f" {', '.join(unknown[:_NAMED])}{more}."
+    )
 
 
 def called(names: ProductNames, label: str) -> str:
@@ -107,17 +120,26 @@ def called(names: ProductNames, label: str) -> str:
 
 
 def _pairs(path: Path) -> list[TextLine]:
-    """Return the file's lines of two cells, without a first line of column names. Raises ConfigError, DataError."""
+    """Return the file's lines of two cells, without a first line of column names.
+
+    Raises ConfigError, DataError.
+    """
     lines, _ = read_lines(path)
     for number, cells in lines:
         if len(cells) < 2 or not all(cells[:2]) or any(cells[2:]):
             raise ConfigError(
-                f"{path}, line {number} has {','.join(cells)!r}; expected folder,name (a name with a comma in it stands"
-                ' in double quotes: 10,"Shirts, blue").'
+                f"{path}, line {number} has {','.join(cells)!r}; expected folder,name (a name with"
+                ' a comma in it stands in double quotes: 10,"Shirts, blue").'
             )
-    return lines[1:] if lines and tuple(cell.casefold() for cell in lines[0].cells[:2]) == CSV_COLUMNS else lines
+    return (
+        lines[1:]
+        if lines and tuple(cell.casefold() for cell in lines[0].cells[:2]) == CSV_COLUMNS
+        else lines
+    )
 
 
 def _composed(label: str) -> str:
-    """Return a folder's name in the form that spreadsheets write (NFC); some file systems decompose letters."""
+    """Return a folder's name in the form that spreadsheets write (NFC); some file systems decompose
+    letters.
+    """
     return unicodedata.normalize("NFC", label)

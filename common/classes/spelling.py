@@ -1,4 +1,4 @@
-"""Class names as people type them at different places: "Hat", "hat " and "ＨＡＴ" are one product."""
+"""Class names as people type them: "Hat", "hat " and "ＨＡＴ" are one product."""
 
 import re
 import unicodedata
@@ -20,10 +20,12 @@ def normal(name: str) -> str:
 
 
 def reading_order(names: Sequence[str]) -> list[int]:
-    """Return the places of the names in the order in which people look for them: numbers sort by size.
+    """Return the places of the names in the order in which people look for them: numbers sort by
+    size.
 
-    This includes numbers within names. Names in an order that somebody chose stay as they are, unless all are numbers.
-    A model keeps its own order, in which text sorts: "10" before "2", and "box 10" before "box 9".
+    This includes numbers within names. Names in an order that somebody chose stay as they are,
+    unless all are numbers. A model keeps its own order, in which text sorts: "10" before "2", and
+    "box 10" before "box 9".
     """
     places = list(range(len(names)))
     is_chosen = list(names) != sorted(names) and not all(map(str.isdecimal, names))
@@ -35,7 +37,8 @@ def spellings(owners: Owners, known: Sequence[str] = (), *, merge: bool) -> dict
 
     known: spellings that count before all others
 
-    Of several spellings, the one with the most images is taken; if several have as many, the first in order.
+    Of several spellings, the one with the most images is taken; if several have as many, the first
+    in order.
 
     Raises DataError, which names stores and spellings, if there are several and `merge` is False.
     """
@@ -45,11 +48,15 @@ def spellings(owners: Owners, known: Sequence[str] = (), *, merge: bool) -> dict
             found = images.setdefault(normal(name), {})
             found[name] = found.get(name, 0) + count
     for name in known:
-        images.setdefault(normal(name), {})[name] = max(1, sum(images.get(normal(name), {}).values()) + 1)
+        images.setdefault(normal(name), {})[name] = max(
+            1, sum(images.get(normal(name), {}).values()) + 1
+        )
     several = {form: found for form, found in images.items() if len(found) > 1}
     if several and not merge:
         raise DataError(_several(several, owners, known))
-    return {form: min(found, key=lambda name: (-found[name], name)) for form, found in images.items()}
+    return {
+        form: min(found, key=lambda name: (-found[name], name)) for form, found in images.items()
+    }
 
 
 def places(names: Sequence[str], wanted: Sequence[str], *, merge: bool) -> dict[str, int]:
@@ -58,8 +65,13 @@ def places(names: Sequence[str], wanted: Sequence[str], *, merge: bool) -> dict[
     merge: if True, a name that is spelt differently there stands for the same class
     """
     exact = {unicodedata.normalize("NFC", name): place for place, name in enumerate(wanted)}
-    alike = {normal(name): place for place, name in reversed(list(enumerate(wanted)))} if merge else {}
-    found = {name: exact.get(unicodedata.normalize("NFC", name), alike.get(normal(name))) for name in names}
+    alike = (
+        {normal(name): place for place, name in reversed(list(enumerate(wanted)))} if merge else {}
+    )
+    found = {
+        name: exact.get(unicodedata.normalize("NFC", name), alike.get(normal(name)))
+        for name in names
+    }
     return {name: place for name, place in found.items() if place is not None}
 
 
@@ -79,7 +91,7 @@ def _several(several: Mapping[str, Mapping[str, int]], owners: Owners, known: Se
     more_classes = "1 more class" if len(several) == 2 else f"{len(several) - 1} more classes"
     others = f", and {more_classes} likewise" if len(several) > 1 else ""
     return (
-        f"One class is spelt in several ways: {' and '.join(told)}{others}; expected one spelling: write it alike, "
-        "name the classes with --classes (data.classes), or take them for one with --merge-spellings "
-        "(data.merge_spellings)."
+        f"One class is spelt in several ways: {' and '.join(told)}{others}; expected one spelling:"
+        " write it alike, name the classes with --classes (data.classes), or take them for one"
+        " with --merge-spellings (data.merge_spellings)."
     )

@@ -1,8 +1,10 @@
-"""Codecs that send updates in fewer bytes, by name. To add one, write a file beside this one and a line in CODECS.
+"""Codecs that send updates in fewer bytes, by name.
+
+To add one, write a file beside this one and a line in CODECS.
 
 A store's change of the weights travels. The part that a message leaves out is added to the store's
-next one (error feedback): Seide et al.: 1-Bit Stochastic Gradient Descent. Interspeech 2014; Karimireddy
-et al.: Error Feedback Fixes SignSGD. ICML 2019, Algorithm 2.
+next one (error feedback): Seide et al.: 1-Bit Stochastic Gradient Descent. Interspeech 2014;
+Karimireddy et al.: Error Feedback Fixes SignSGD. ICML 2019, Algorithm 2.
 """
 
 from collections.abc import Mapping
@@ -32,15 +34,18 @@ def build(config: MessagesConfig) -> Codec | None:
     name = config.compression
     if name != NONE and name not in CODECS:
         hint = did_you_mean(name, CODECS)
-        raise ConfigError(f"Setting messages.compression got {name!r}; allowed: {NONE}, {', '.join(CODECS)}.{hint}")
+        raise ConfigError(
+            f"Setting messages.compression got {name!r}; allowed: {NONE},"
+            f" {', '.join(CODECS)}.{hint}"
+        )
     chosen = CODECS.get(name)
     for key, field in MessagesConfig.model_fields.items():
         unused = key != "compression" and (chosen is None or key not in chosen.uses)
         if unused and getattr(config, key) != field.default:
             users = [other for other, codec in CODECS.items() if key in codec.uses]
             raise ConfigError(
-                f"Setting messages.{key} got {getattr(config, key)!r}, but compression {name} does not use it; "
-                f"it is for {', '.join(users)}."
+                f"Setting messages.{key} got {getattr(config, key)!r}, but compression {name} does"
+                f" not use it; it is for {', '.join(users)}."
             )
     return chosen(config) if chosen else None
 

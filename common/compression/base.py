@@ -28,17 +28,24 @@ class Codec:
         raise NotImplementedError
 
     def unpack(self, packed: Tensors, size: int) -> Tensor:
-        """Return the vector of `size` values from its packed form: float32 [size], with the losses of `pack`.
+        """Return the vector of `size` values from its packed form: float32 [size], with the losses
+        of `pack`.
 
-        Raises MessageError unless `pack` could make `packed` from so many values: it comes from a network.
+        Raises MessageError unless `pack` could make `packed` from so many values: it comes from a
+        network.
         """
         raise NotImplementedError
 
 
 def take(packed: Tensors, name: str, *dtypes: torch.dtype, size: int | None = None) -> Tensor:
-    """Return the vector `name`, checked to be of one of `dtypes` and of `size` elements. Raises MessageError."""
+    """Return the vector `name`, checked to be of one of `dtypes` and of `size` elements.
+
+    Raises MessageError.
+    """
     tensor = packed[name]
     if tensor.dtype not in dtypes or tensor.ndim != 1 or (size is not None and len(tensor) != size):
         expected = f"{' or '.join(map(str, dtypes))} [{'any' if size is None else size}]"
-        raise MessageError(f"Packed tensor {name!r} is {tensor.dtype} {list(tensor.shape)}; expected {expected}.")
+        raise MessageError(
+            f"Packed tensor {name!r} is {tensor.dtype} {list(tensor.shape)}; expected {expected}."
+        )
     return tensor

@@ -1,4 +1,6 @@
-"""Half precision (IEEE 754 binary16): 2 bytes a value, exact to about 1 in 2,000 for 6e-5 to 65,504."""
+"""Half precision (IEEE 754 binary16): 2 bytes a value, exact to about 1 in 2,000 for 6e-5 to
+65,504.
+"""
 
 from typing import ClassVar
 
@@ -10,7 +12,9 @@ from fedshelf.common.parameters.layout import Tensors
 
 
 class HalfPrecision(Codec):
-    """Each value rounded to the nearest half-precision number; a value that is too large becomes infinite."""
+    """Each value rounded to the nearest half-precision number; a value that is too large becomes
+    infinite.
+    """
 
     parts: ClassVar = frozenset({"values"})
 

@@ -1,7 +1,8 @@
 """8-bit integers with one scale per block.
 
-Dettmers: 8-Bit Approximations for Parallelism in Deep Learning. ICLR 2016 (linear quantisation); block-wise as in
-Dettmers et al.: 8-bit Optimizers via Block-wise Quantization. ICLR 2022, Section 2.1.
+Dettmers: 8-Bit Approximations for Parallelism in Deep Learning. ICLR 2016 (linear quantisation);
+block-wise as in Dettmers et al.: 8-bit Optimizers via Block-wise Quantization. ICLR 2022, Section
+2.1.
 """
 
 from typing import ClassVar
@@ -13,7 +14,8 @@ from torch.nn import functional
 from fedshelf.common.compression.base import Codec, take
 from fedshelf.common.parameters.layout import Tensors
 
-VALUES_PER_SCALE = 256  # values that share a scale: 4 bytes for 256, and one large value spoils few others
+# values that share a scale: 4 bytes for 256, and one large value spoils few others
+VALUES_PER_SCALE = 256
 MAX_INT8 = 127
 
 
@@ -28,10 +30,13 @@ class Int8(Codec):
     def pack(self, vector: Tensor) -> dict[str, Tensor]:
         """Return the packed `vector` (float32 [T]).
 
-        codes:  int8 [T]
-        scales: float32 [ceil(T / VALUES_PER_SCALE)], not finite if a value of the block is not finite
+        codes: int8 [T]
+        scales: float32 [ceil(T / VALUES_PER_SCALE)], not finite if a value of the block is not
+            finite
         """
-        blocks = functional.pad(vector, (0, -len(vector) % VALUES_PER_SCALE)).view(-1, VALUES_PER_SCALE)
+        blocks = functional.pad(vector, (0, -len(vector) % VALUES_PER_SCALE)).view(
+            -1, VALUES_PER_SCALE
+        )
         scales = blocks.abs().amax(dim=1) / MAX_INT8
         steps = (blocks / scales[:, None]).round().nan_to_num(0).clamp(-MAX_INT8, MAX_INT8)
         return {"codes": steps.to(torch.int8).flatten()[: len(vector)], "scales": scales}

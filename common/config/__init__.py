@@ -1,7 +1,12 @@
 """The typed run configuration: `schema` has the settings, `sources` reads them."""
 
 from fedshelf.common.config.data import DataConfig
-from fedshelf.common.config.federation import CohortConfig, EvaluationConfig, MessagesConfig, ScreeningConfig
+from fedshelf.common.config.federation import (
+    CohortConfig,
+    EvaluationConfig,
+    MessagesConfig,
+    ScreeningConfig,
+)
 from fedshelf.common.config.model_train_strategy import ModelConfig, StrategyConfig, TrainConfig
 from fedshelf.common.config.schema import STORES_OWN, RunConfig, RunSection
 from fedshelf.common.config.sources import (

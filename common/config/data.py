@@ -11,7 +11,9 @@ from fedshelf.common.config.field_types import Count, Fraction, Section
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     for place, name in enumerate(names):
         if name in names[:place]:
-            raise PydanticCustomError("twice", "each name once, not {name} twice", {"name": repr(name)})
+            raise PydanticCustomError(
+                "twice", "each name once, not {name} twice", {"name": repr(name)}
+            )
     return names
 
 
@@ -22,34 +24,57 @@ ClassNames = Annotated[tuple[str, ...], AfterValidator(_distinct)]
 class DataConfig(Section):
     """The images: their source, their split over stores, their cleaning and augmentation."""
 
-    dataset: str = Field("shelf", description="name of a data set, or a folder of images or parquet files")
+    dataset: str = Field(
+        "shelf", description="name of a data set, or a folder of images or parquet files"
+    )
     stores: Count = Field(10, description="stores to split the data set over (simulation)")
     partition: str = Field(
-        "iid", description="split over stores: iid, dirichlet:ALPHA, shards:K, labels:K, quantity:ALPHA, folder"
+        "iid",
+        description=(
+            "split over stores: iid, dirichlet:ALPHA, shards:K, labels:K, quantity:ALPHA, folder"
+        ),
     )
     min_images: Count = Field(1, description="images: the least a store gets from a partition")
     holdout: Fraction = Field(
         0.0,
-        description="share of each store's training images kept for validation, where the data has no such split",
+        description=(
+            "share of each store's training images kept for validation, where the data has no such"
+            " split"
+        ),
     )
     split: Literal["class", "hash"] = Field(
         "class",
-        description="how a folder without splits of its own holds photos out, by their content: class (a tenth of each"
-        " class for validation and for test), hash (each photo by itself; runs of earlier versions go on so)",
+        description=(
+            "how a folder without splits of its own holds photos out, by their content: class (a"
+            " tenth of each class for validation and for test), hash (each photo by itself; runs of"
+            " earlier versions go on so)"
+        ),
     )
-    classes: ClassNames = Field((), description="ordered product classes; empty: gathered from the data")
+    classes: ClassNames = Field(
+        (), description="ordered product classes; empty: gathered from the data"
+    )
     confirmed_classes: ClassNames = Field(
         (),
-        description="deployment: classes that may join the model though only one store has them, or though there are"
-        " more than 300; empty: none",
+        description=(
+            "deployment: classes that may join the model though only one store has them, or though"
+            " there are more than 300; empty: none"
+        ),
     )
     merge_spellings: bool = Field(
-        False, description="take class names that differ in case, white space or Unicode form only for one class"
+        False,
+        description=(
+            "take class names that differ in case, white space or Unicode form only for one class"
+        ),
     )
     image_size: Annotated[int, Field(ge=0, le=1024)] = Field(
-        0, description="pixels: side of the square image the model sees; 0: chosen from model and data"
+        0,
+        description=(
+            "pixels: side of the square image the model sees; 0: chosen from model and data"
+        ),
     )
-    denoise: Literal[0, 3, 5] = Field(0, description="pixels: side of the median filter applied when decoding; 0: none")
+    denoise: Literal[0, 3, 5] = Field(
+        0, description="pixels: side of the median filter applied when decoding; 0: none"
+    )
     flip: bool = Field(True, description="augmentation: mirror left-right at random")
     crop: Annotated[int, Field(ge=0, le=64)] = Field(
         0, description="augmentation, pixels: reflect-pad by this much and crop at random; 0: off"
@@ -57,21 +82,37 @@ class DataConfig(Section):
     rotation: Annotated[float, Field(ge=0, le=180)] = Field(
         0.0, description="augmentation, degrees: rotate by up to this much either way"
     )
-    translate: Fraction = Field(0.0, description="augmentation: shift by up to this share of the side")
+    translate: Fraction = Field(
+        0.0, description="augmentation: shift by up to this share of the side"
+    )
     scale: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="augmentation: zoom by a factor within 1 plus or minus this"
     )
     brightness: Fraction = Field(
         0.0, description="augmentation: multiply intensity by a factor within 1 plus or minus this"
     )
-    contrast: Fraction = Field(0.0, description="augmentation: scale contrast by a factor within 1 plus or minus this")
-    trivial_augment: bool = Field(
-        False, description="augmentation: one operation an image, of 14 and of any strength (TrivialAugment)"
+    contrast: Fraction = Field(
+        0.0, description="augmentation: scale contrast by a factor within 1 plus or minus this"
     )
-    erasing: Fraction = Field(0.0, description="augmentation: share of the images in which a rectangle is greyed out")
+    trivial_augment: bool = Field(
+        False,
+        description=(
+            "augmentation: one operation an image, of 14 and of any strength (TrivialAugment)"
+        ),
+    )
+    erasing: Fraction = Field(
+        0.0, description="augmentation: share of the images in which a rectangle is greyed out"
+    )
     mixup: Fraction = Field(
-        0.0, description="augmentation: share of the images blended with another one of their batch, targets as well"
+        0.0,
+        description=(
+            "augmentation: share of the images blended with another one of their batch, targets as"
+            " well"
+        ),
     )
     cutmix: Fraction = Field(
-        0.0, description="augmentation: share of the images that show a rectangle of another one of their batch"
+        0.0,
+        description=(
+            "augmentation: share of the images that show a rectangle of another one of their batch"
+        ),
     )

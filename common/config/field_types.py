@@ -19,10 +19,12 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _native(cls, value: Any, info: ValidationInfo) -> Any:
-        """Return a value in the native type of its field, where pydantic reads less, or more, than is meant.
+        """Return a value in the native type of its field, where pydantic reads less, or more, than
+        is meant.
 
-        One of several numbers may be given as text (a command line has nothing else), and a name as a whole number
-        (TOML and Flower, unlike a command line, tell 7 from "7"). True and false are no numbers.
+        One of several numbers may be given as text (a command line has nothing else), and a name as
+        a whole number (TOML and Flower, unlike a command line, tell 7 from "7"). True and false are
+        no numbers.
         """
         kind = cls.model_fields[str(info.field_name)].annotation
         if isinstance(value, bool) and kind is not bool:

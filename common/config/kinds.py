@@ -1,4 +1,6 @@
-"""The three kinds of settings: they tell which may change when a run goes on, and what that means for its results."""
+"""The three kinds of settings: they tell which may change when a run goes on, and what that means
+for its results.
+"""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -12,9 +14,10 @@ class Kind(StrEnum):
     """The subject of a setting.
 
     MATHEMATICS: the model, the data, and how they are evaluated; fixed for the life of a run
-    OPERATOR:    how the run is conducted; may change at each restart, and the history tells in which round
-    MACHINE:     the hardware and the place; may change at each restart, and changes nothing in the results but the last
-                 digits
+    OPERATOR: how the run is conducted; may change at each restart, and the history tells in which
+    round MACHINE: the hardware and the place; may change at each restart, and changes nothing in
+    the results but the last
+        digits
     """
 
     MATHEMATICS = "mathematics"
@@ -24,28 +27,33 @@ class Kind(StrEnum):
 
 OPERATOR_KEYS = frozenset(
     {
-        "cohort.min_stores", "cohort.timeout", "cohort.wait", "data.confirmed_classes", "evaluation.every",
-        "evaluation.patience", "run.deliver", "run.keep_checkpoints", "run.rounds", "screening.detect",
-        "screening.norm_factor", "screening.patience", "screening.strikes", "screening.suspects",
-        "screening.test_images",
+        "cohort.min_stores", "cohort.timeout", "cohort.wait", "data.confirmed_classes",
+        "evaluation.every", "evaluation.patience", "run.deliver", "run.keep_checkpoints",
+        "run.rounds", "screening.detect", "screening.norm_factor", "screening.patience",
+        "screening.strikes", "screening.suspects", "screening.test_images",
     }
 )  # fmt: skip
 MACHINE_KEYS = frozenset(
     {
-        "evaluation.batch_size", "run.device", "run.gpus_per_worker", "run.name", "run.out", "run.ray_address",
-        "run.workers",
+        "evaluation.batch_size", "run.device", "run.gpus_per_worker", "run.name", "run.out",
+        "run.ray_address", "run.workers",
     }
 )  # fmt: skip
 MATHEMATICS_KEYS = frozenset(
     {
-        "cohort.fraction", "evaluation.metric", "evaluation.stores", "evaluation.test_data", "run.engine", "run.seed",
-        "screening.images_factor",
+        "cohort.fraction", "evaluation.metric", "evaluation.stores", "evaluation.test_data",
+        "run.engine", "run.seed", "screening.images_factor",
     }
 )  # fmt: skip
-MATHEMATICS_SECTIONS = frozenset({"data", "messages", "model", "strategy", "train"})  # except the keys above
+# except the keys above
+MATHEMATICS_SECTIONS = frozenset({"data", "messages", "model", "strategy", "train"})
 
 SETTING_KINDS: Mapping[str, Kind] = {
-    **{key: Kind.MATHEMATICS for key in known_keys() if key.partition(".")[0] in MATHEMATICS_SECTIONS},
+    **{
+        key: Kind.MATHEMATICS
+        for key in known_keys()
+        if key.partition(".")[0] in MATHEMATICS_SECTIONS
+    },
     **dict.fromkeys(MATHEMATICS_KEYS, Kind.MATHEMATICS),
     **dict.fromkeys(OPERATOR_KEYS, Kind.OPERATOR),
     **dict.fromkeys(MACHINE_KEYS, Kind.MACHINE),

@@ -24,18 +24,27 @@ class ModelConfig(Section):
 
     name: str = Field("cnn", description="a model of ours, or any torchvision classification model")
     norm: Literal["default", "batch", "group"] = Field(
-        "default", description="normalisation layers: the model's own, batch norm, or group norm in their place"
+        "default",
+        description=(
+            "normalisation layers: the model's own, batch norm, or group norm in their place"
+        ),
     )
-    weights: str = Field("none", description="initial weights: none, torchvision, or a local .safetensors file")
+    weights: str = Field(
+        "none", description="initial weights: none, torchvision, or a local .safetensors file"
+    )
     freeze: Freeze = Field(
         "none",
-        description="what neither trains nor travels: none, backbone (all but the head), last:K (all but the head and"
-        " the last K blocks)",
+        description=(
+            "what neither trains nor travels: none, backbone (all but the head), last:K (all but"
+            " the head and the last K blocks)"
+        ),
     )
     resume_from: str = Field(
         "",
-        description="a finished run or its model.safetensors, or RUN@best, RUN@last or RUN@N of a run that may be"
-        " unfinished, to go on from: its network, all its classes, and new ones",
+        description=(
+            "a finished run or its model.safetensors, or RUN@best, RUN@last or RUN@N of a run that"
+            " may be unfinished, to go on from: its network, all its classes, and new ones"
+        ),
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="probability of dropping a feature before the last layer"
@@ -47,52 +56,77 @@ class TrainConfig(Section):
 
     objective: Literal["classes", "turns"] = Field(
         "classes",
-        description="what the model learns to tell: classes, or by how many quarter turns a photo was turned, for which"
-        " photos need no class; from such a model start one for classes (model.weights)",
+        description=(
+            "what the model learns to tell: classes, or by how many quarter turns a photo was"
+            " turned, for which photos need no class; from such a model start one for classes"
+            " (model.weights)"
+        ),
     )
     epochs: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="passes over a store's training images per round; 0: chosen from the data, 5 for photos and 1 for"
-        " a data set whose images have a size of their own",
+        description=(
+            "passes over a store's training images per round; 0: chosen from the data, 5 for photos"
+            " and 1 for a data set whose images have a size of their own"
+        ),
     )
     seconds: NonNegative = Field(
         0.0,
-        description="seconds after which a store ends its training of a round, after at least one step; such a run is"
-        " not reproducible; 0: all epochs",
+        description=(
+            "seconds after which a store ends its training of a round, after at least one step;"
+            " such a run is not reproducible; 0: all epochs"
+        ),
     )
     batch_size: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="images per optimizer step; 0: chosen from the data, 16 for photos and 32 for a data set whose"
-        " images have a size of their own",
+        description=(
+            "images per optimizer step; 0: chosen from the data, 16 for photos and 32 for a data"
+            " set whose images have a size of their own"
+        ),
     )
     optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="local optimizer")
     lr: Positive = Field(0.05, description="learning rate of the first round")
     backbone_lr: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="learning rate of all but the head, as a share of lr; to freeze it, see model.freeze"
+        1.0,
+        description=(
+            "learning rate of all but the head, as a share of lr; to freeze it, see model.freeze"
+        ),
     )
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="momentum of sgd")
-    weight_decay: NonNegative = Field(0.0, description="L2 penalty (sgd, adam) or decoupled decay (adamw)")
-    l1: NonNegative = Field(0.0, description="L1 penalty: adds this times the sign of each weight to the gradient")
+    weight_decay: NonNegative = Field(
+        0.0, description="L2 penalty (sgd, adam) or decoupled decay (adamw)"
+    )
+    l1: NonNegative = Field(
+        0.0, description="L1 penalty: adds this times the sign of each weight to the gradient"
+    )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,
-        description="share of the target spread over all classes: evenly, or with strategy.absent_classes mask or weigh"
-        " as they count in the store's softmax",
+        description=(
+            "share of the target spread over all classes: evenly, or with strategy.absent_classes"
+            " mask or weigh as they count in the store's softmax"
+        ),
     )
     clip_norm: NonNegative = Field(0.0, description="largest L2 norm of a gradient; 0: no clipping")
     loss: Literal["cross-entropy", "squared"] = Field(
-        "cross-entropy", description="cross-entropy, or squared error between softmax output and one-hot target"
+        "cross-entropy",
+        description="cross-entropy, or squared error between softmax output and one-hot target",
     )
-    schedule: Literal["constant", "step", "cosine"] = Field("constant", description="learning rate over rounds")
+    schedule: Literal["constant", "step", "cosine"] = Field(
+        "constant", description="learning rate over rounds"
+    )
     step_rounds: Count = Field(10, description="rounds between two drops of the step schedule")
     step_factor: Annotated[float, Field(gt=0, le=1)] = Field(
         0.1, description="factor of each drop of the step schedule"
     )
     final_lr: Fraction = Field(
         0.01,
-        description="where the cosine schedule ends, as a share of lr; 0: no store learns in the last round, and"
-        " scaffold and fednova refuse it",
+        description=(
+            "where the cosine schedule ends, as a share of lr; 0: no store learns in the last"
+            " round, and scaffold and fednova refuse it"
+        ),
     )
-    precision: Literal["float32", "mixed"] = Field("float32", description="mixed: bfloat16 arithmetic on CUDA")
+    precision: Literal["float32", "mixed"] = Field(
+        "float32", description="mixed: bfloat16 arithmetic on CUDA"
+    )
 
     @property
     def passes(self) -> int:
@@ -109,54 +143,90 @@ class TrainConfig(Section):
 
 
 class StrategyConfig(Section):
-    """The federated algorithm and its settings; a setting that the chosen one does not use is an error."""
+    """The federated algorithm and its settings; a setting that the chosen one does not use is an
+    error.
+    """
 
     name: str = Field("fedavg", description="federated algorithm")
     weighting: Literal["images", "uniform"] = Field(
-        "images", description="weight of a store's update: its number of images, or the same for all"
+        "images",
+        description="weight of a store's update: its number of images, or the same for all",
     )
     absent_classes: Literal["auto", "full", "mask", "weigh"] = Field(
         "auto",
-        description="classes that a store lacks: full (it trains on the scores of all), mask (theirs count 3% of"
-        " an even share, those it has the same each, and the head's rows are averaged over the stores that have their"
-        " class), weigh (so, but those it has count by its shares of them), auto (chosen from the data: weigh for"
-        " photos, if the strategy makes one model of means for all, else full)",
+        description=(
+            "classes that a store lacks: full (it trains on the scores of all), mask (theirs count"
+            " 3% of an even share, those it has the same each, and the head's rows are averaged"
+            " over the stores that have their class), weigh (so, but those it has count by its"
+            " shares of them), auto (chosen from the data: weigh for photos, if the strategy makes"
+            " one model of means for all, else full)"
+        ),
     )
     average: Literal["none", "ema", "swa"] = Field(
         "none",
-        description="the model that is judged and delivered: the last round's, or a mean of the last rounds' (ema:"
-        " weights that fall from round to round; swa: the same for the last average_rounds of the run)",
+        description=(
+            "the model that is judged and delivered: the last round's, or a mean of the last"
+            " rounds' (ema: weights that fall from round to round; swa: the same for the last"
+            " average_rounds of the run)"
+        ),
     )
     average_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.8, description="average ema: weight of a round's model, as a share of the next one's"
     )
-    average_rounds: Count = Field(5, description="average swa: rounds at the end of the run whose models are averaged")
-    mu: NonNegative = Field(0.01, description="fedprox: strength of the pull towards the global model")
-    personal: tuple[str, ...] = Field(
-        (), description="fedper: layers that stay at the store, with all inside them; empty: the head"
+    average_rounds: Count = Field(
+        5, description="average swa: rounds at the end of the run whose models are averaged"
     )
-    alpha: Positive = Field(0.01, description="feddyn: strength of the pull towards the global model")
+    mu: NonNegative = Field(
+        0.01, description="fedprox: strength of the pull towards the global model"
+    )
+    personal: tuple[str, ...] = Field(
+        (),
+        description="fedper: layers that stay at the store, with all inside them; empty: the head",
+    )
+    alpha: Positive = Field(
+        0.01, description="feddyn: strength of the pull towards the global model"
+    )
     server_lr: NonNegative = Field(
         0.0,
-        description="scaffold, fedavgm, fedadam, fedyogi, fedadagrad: learning rate of the server; 0: 1 for scaffold"
-        " and fedavgm, else 0.1",
+        description=(
+            "scaffold, fedavgm, fedadam, fedyogi, fedadagrad: learning rate of the server; 0: 1 for"
+            " scaffold and fedavgm, else 0.1"
+        ),
     )
-    server_momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="fedavgm: momentum of the server")
-    beta1: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="fedadam, fedyogi: decay of the first moment")
-    beta2: Annotated[float, Field(ge=0, lt=1)] = Field(0.99, description="fedadam, fedyogi: decay of the second moment")
+    server_momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.9, description="fedavgm: momentum of the server"
+    )
+    beta1: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.9, description="fedadam, fedyogi: decay of the first moment"
+    )
+    beta2: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.99, description="fedadam, fedyogi: decay of the second moment"
+    )
     tau: Positive = Field(
-        1e-3, description="fedadam, fedyogi, fedadagrad: degree of adaptivity (added to the root of the second moment)"
+        1e-3,
+        description=(
+            "fedadam, fedyogi, fedadagrad: degree of adaptivity (added to the root of the second"
+            " moment)"
+        ),
     )
     trim: Annotated[float, Field(ge=0, lt=0.5)] = Field(
         0.2,
-        description="trimmed-mean: share of the values cut off at each end; below 1 / updates, which is said, none is",
+        description=(
+            "trimmed-mean: share of the values cut off at each end; below 1 / updates, which is"
+            " said, none is"
+        ),
     )
     malicious: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="krum, multi-krum: stores assumed malicious, for which a round needs twice as many updates and"
-        " three more; with fewer the round says so, and a simulation that can never have them is refused",
+        description=(
+            "krum, multi-krum: stores assumed malicious, for which a round needs twice as many"
+            " updates and three more; with fewer the round says so, and a simulation that can never"
+            " have them is refused"
+        ),
     )
-    keep: Annotated[int, Field(ge=0)] = Field(0, description="multi-krum: updates averaged; 0: all but the malicious")
+    keep: Annotated[int, Field(ge=0)] = Field(
+        0, description="multi-krum: updates averaged; 0: all but the malicious"
+    )
 
     @property
     def absent(self) -> Literal["full", "mask", "weigh"]:

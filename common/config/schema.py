@@ -8,7 +8,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fedshelf.common.config.data import DataConfig
-from fedshelf.common.config.federation import CohortConfig, EvaluationConfig, MessagesConfig, ScreeningConfig
+from fedshelf.common.config.federation import (
+    CohortConfig,
+    EvaluationConfig,
+    MessagesConfig,
+    ScreeningConfig,
+)
 from fedshelf.common.config.field_types import Count, Fraction, Section
 from fedshelf.common.config.model_train_strategy import ModelConfig, StrategyConfig, TrainConfig
 
@@ -18,30 +23,48 @@ STORES_OWN = "stores"  # the data set of a deployment: the stores' own images, w
 class RunSection(Section):
     """The run as a whole."""
 
-    name: str = Field("", description="name of the run; empty: made from data set, model and strategy")
+    name: str = Field(
+        "", description="name of the run; empty: made from data set, model and strategy"
+    )
     out: str = Field("", description="run directory; empty: runs/NAME")
     rounds: Count = Field(10, description="rounds of training")
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="the one number all randomness derives from")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        0, description="the one number all randomness derives from"
+    )
     engine: str = Field(
         "auto",
-        description="what executes the stores: sequential, batched, ray, or auto for the fastest that fits",
+        description=(
+            "what executes the stores: sequential, batched, ray, or auto for the fastest that fits"
+        ),
     )
     workers: Annotated[int, Field(ge=0)] = Field(
         0, description="worker processes of the sequential engine; 0: one per core on a CPU"
     )
     ray_address: str = Field(
-        "", description="engine ray: HOST:PORT of a cluster, auto for the one that runs here; empty: start one here"
+        "",
+        description=(
+            "engine ray: HOST:PORT of a cluster, auto for the one that runs here; empty: start one"
+            " here"
+        ),
     )
     gpus_per_worker: Fraction = Field(
-        0.0, description="engine ray: share of a GPU for each worker; 0: a whole one if the device is cuda, else none"
+        0.0,
+        description=(
+            "engine ray: share of a GPU for each worker; 0: a whole one if the device is cuda, else"
+            " none"
+        ),
     )
     device: str = Field("auto", description="auto, cpu, mps, cuda or cuda:N")
     deliver: Literal["auto", "best", "last"] = Field(
         "auto",
-        description="the round whose model is delivered: best (by evaluation.metric on validation images, never on"
-        " test images), last, or auto for the best where there are validation images",
+        description=(
+            "the round whose model is delivered: best (by evaluation.metric on validation images,"
+            " never on test images), last, or auto for the best where there are validation images"
+        ),
     )
-    keep_checkpoints: Count = Field(3, description="latest checkpoints kept (the best is always kept)")
+    keep_checkpoints: Count = Field(
+        3, description="latest checkpoints kept (the best is always kept)"
+    )
 
 
 class RunConfig(Section):

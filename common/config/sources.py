@@ -1,4 +1,6 @@
-"""The sources of a configuration: TOML, flags, `--set`, Flower's flat run config. All mean the same.
+"""The sources of a configuration: TOML, flags, `--set`, Flower's flat run config.
+
+All mean the same.
 
 The common form is flat: {"train.lr": 0.05}. Every source is turned into it; later sources win;
 one function validates.
@@ -21,7 +23,10 @@ Scalar = bool | int | float | str
 Flat = dict[str, Any]
 
 _OWN = "this_run"
-_OWN_NOTE = "# These belong to this run: --config leaves them out, as long as they say the same here as above."
+_OWN_NOTE = (
+    "# These belong to this run: --config leaves them out, as long as they say the same here as"
+    " above."
+)
 
 EXPECTED_KINDS = {
     "string_type": "text in quotes",
@@ -30,20 +35,29 @@ EXPECTED_KINDS = {
 
 
 def known_keys() -> dict[str, Any]:
-    """Return all keys with their default values, in the order of the schema: {"data.dataset": "shelf", ...}."""
+    """Return all keys with their default values, in the order of the schema: {"data.dataset":
+    "shelf", ...}.
+    """
     return flatten(RunConfig())
 
 
 def flatten(config: RunConfig) -> Flat:
     """Return the flat form with native values (class lists are tuples)."""
     return {
-        f"{section}.{key}": value for section, values in config.model_dump().items() for key, value in values.items()
+        f"{section}.{key}": value
+        for section, values in config.model_dump().items()
+        for key, value in values.items()
     }
 
 
 def to_flower(config: RunConfig) -> dict[str, Scalar]:
-    """Return Flower's flat run config: bool, int, float and str only; lists are text that `resolve` reads back."""
-    return {key: _as_text(value) if isinstance(value, tuple) else value for key, value in flatten(config).items()}
+    """Return Flower's flat run config: bool, int, float and str only; lists are text that `resolve`
+    reads back.
+    """
+    return {
+        key: _as_text(value) if isinstance(value, tuple) else value
+        for key, value in flatten(config).items()
+    }
 
 
 def to_toml(config: RunConfig, own: Iterable[str] = ()) -> str:
@@ -51,14 +65,17 @@ def to_toml(config: RunConfig, own: Iterable[str] = ()) -> str:
 
     own: keys whose values belong to this run and no other; `for_another_run` leaves them out
     """
-    text, flat = tomli_w.dumps(config.model_dump(mode="json")), flatten(config)
+    text = tomli_w.dumps(config.model_dump(mode="json"))
+    flat = flatten(config)
     mine = {key: flat[key] for key in sorted(own)}
     return f"{text}\n{_OWN_NOTE}\n{tomli_w.dumps({_OWN: mine})}" if mine else text
 
 
 def from_toml(path: Path) -> Flat:
     """Read a TOML file into the flat form. Raises ConfigError if it is missing or not TOML."""
-    return _flat({section: values for section, values in _document(path).items() if section != _OWN})
+    return _flat(
+        {section: values for section, values in _document(path).items() if section != _OWN}
+    )
 
 
 def for_another_run(path: Path) -> Flat:
@@ -69,11 +86,16 @@ def for_another_run(path: Path) -> Flat:
     Raises ConfigError if the file is missing or not TOML.
     """
     mine = own_settings(path)
-    return {key: value for key, value in from_toml(path).items() if key not in mine or value != mine[key]}
+    return {
+        key: value
+        for key, value in from_toml(path).items()
+        if key not in mine or value != mine[key]
+    }
 
 
 def own_settings(path: Path) -> Flat:
-    """Return the settings that belong to the run that wrote the TOML file; {} for a file that a person wrote.
+    """Return the settings that belong to the run that wrote the TOML file; {} for a file that a
+    person wrote.
 
     Raises ConfigError if it is missing or not TOML.
     """
@@ -103,12 +125,17 @@ def _flat(document: Mapping[str, Any]) -> Flat:
 
 
 def from_assignments(assignments: Iterable[str]) -> Flat:
-    """Parse `--set` values such as "train.lr=0.05". Values stay text; `resolve` gives them their type."""
+    """Parse `--set` values such as "train.lr=0.05".
+
+    Values stay text; `resolve` gives them their type.
+    """
     flat: Flat = {}
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
-            raise ConfigError(f"--set got {assignment!r}; expected KEY=VALUE, for example train.lr=0.05.")
+            raise ConfigError(
+                f"--set got {assignment!r}; expected KEY=VALUE, for example train.lr=0.05."
+            )
         flat[key.strip()] = value.strip()
     return flat
 
@@ -116,8 +143,8 @@ def from_assignments(assignments: Iterable[str]) -> Flat:
 def resolve(*sources: Mapping[str, Any]) -> RunConfig:
     """Merge flat sources, later ones winning, into one validated configuration.
 
-    Raises ConfigError naming the key, the value, the allowed values and, for an unknown key, the nearest
-    valid one.
+    Raises ConfigError naming the key, the value, the allowed values and, for an unknown key, the
+    nearest valid one.
     """
     merged = {key: value for source in sources for key, value in source.items()}
     defaults = known_keys()
@@ -126,7 +153,9 @@ def resolve(*sources: Mapping[str, Any]) -> RunConfig:
         if key not in defaults:
             raise ConfigError(_unknown(key, list(defaults)))
         section, _, name = key.partition(".")
-        nested.setdefault(section, {})[name] = _listed(key, value) if isinstance(defaults[key], tuple) else value
+        nested.setdefault(section, {})[name] = (
+            _listed(key, value) if isinstance(defaults[key], tuple) else value
+        )
     try:
         return RunConfig.model_validate(nested)
     except ValidationError as error:
@@ -134,7 +163,10 @@ def resolve(*sources: Mapping[str, Any]) -> RunConfig:
 
 
 def _listed(key: str, value: Any) -> Any:
-    """Return text as a list: a JSON one if it is in brackets, else split at commas. Return other values unchanged."""
+    """Return text as a list: a JSON one if it is in brackets, else split at commas.
+
+    Return other values unchanged.
+    """
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -144,29 +176,44 @@ def _listed(key: str, value: Any) -> Any:
         return json.loads(text)
     except ValueError:
         raise ConfigError(
-            f"Setting {key} got {value!r}; expected names with commas between them, or in brackets a JSON list of names"
-            ' in double quotes, for example ["T-shirts, new", "hats"].'
+            f"Setting {key} got {value!r}; expected names with commas between them, or in brackets"
+            ' a JSON list of names in double quotes, for example ["T-shirts, new", "hats"].'
         ) from None
 
 
 def _as_text(names: tuple[str, ...]) -> str:
-    """Return a list as text that `_listed` reads back: with commas, or as JSON if a name would not survive them."""
+    """Return a list as text that `_listed` reads back: with commas, or as JSON if a name would not
+    survive them.
+    """
     plain = ",".join(names)
-    survive = all(name and name == name.strip() and "," not in name for name in names) and not plain.startswith("[")
+    survive = all(
+        name and name == name.strip() and "," not in name for name in names
+    ) and not plain.startswith("[")
     return plain if survive else json.dumps(names, ensure_ascii=False)
 
 
 def _unknown(key: str, keys: list[str]) -> str:
-    elsewhere = [candidate for candidate in keys if candidate.partition(".")[2] == key.rpartition(".")[2]]
+    elsewhere = [
+        candidate for candidate in keys if candidate.partition(".")[2] == key.rpartition(".")[2]
+    ]
     hint = did_you_mean(key, keys) or did_you_mean(elsewhere[0] if elsewhere else "", elsewhere)
-    return f"Unknown setting {key!r}.{hint or ' Sections are ' + ', '.join(RunConfig.model_fields) + '.'}"
+    return (
+        "Unknown setting"
+        f" {key!r}.{hint or ' Sections are ' + ', '.join(RunConfig.model_fields) + '.'}"
+    )
 
 
 def _invalid(error: ValidationError) -> str:
     """Return one sentence for the first problem: key, value, allowed values, meaning."""
     problem = error.errors()[0]
-    section, name = str(problem["loc"][0]), str(problem["loc"][1]) if len(problem["loc"]) > 1 else ""
+    section = str(problem["loc"][0])
+    name = str(problem["loc"][1]) if len(problem["loc"]) > 1 else ""
     model: type[BaseModel] = RunConfig.model_fields[section].annotation  # type: ignore[assignment]
     meaning = model.model_fields[name].description if name in model.model_fields else ""
-    allowed = EXPECTED_KINDS.get(problem["type"]) or problem["msg"].replace("Input should be ", "").removeprefix("a ")
-    return f"Setting {section}.{name} got {problem['input']!r}; allowed: {allowed}. It means: {meaning}."
+    allowed = EXPECTED_KINDS.get(problem["type"]) or problem["msg"].replace(
+        "Input should be ", ""
+    ).removeprefix("a ")
+    return (
+        f"Setting {section}.{name} got {problem['input']!r}; allowed: {allowed}. It means:"
+        f" {meaning}."
+    )

@@ -36,11 +36,13 @@ class Images:
         return Images(self.pixels, self.labels, self.rows[positions])
 
     def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return copies of pixels and labels at these positions (int64 [K], counted within this set).
+        """Return copies of pixels and labels at these positions (int64 [K], counted within this
+        set).
 
         They are uint8 [K, height, width, channels] and int64 [K].
         """
-        rows = self.rows.index_select(0, positions)  # copies whole rows; pixels[rows] takes 5 to 20 times as long
+        # copies whole rows; pixels[rows] takes 5 to 20 times as long
+        rows = self.rows.index_select(0, positions)
         return self.pixels.index_select(0, rows), self.labels.index_select(0, rows)
 
     def targets(self) -> Tensor:

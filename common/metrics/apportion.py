@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 
 
 def apportioned(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
-    """Return counts [N] that add up to `total`, each within one of its share, by the largest remainders.
+    """Return counts [N] that add up to `total`, each within one of its share, by the largest
+    remainders.
 
     Of equal remainders the first ones are rounded up.
 

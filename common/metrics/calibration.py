@@ -1,8 +1,9 @@
 """Calibration of a model's confidence: mergeable counts by confidence, and temperature scaling.
 
-Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks" (ICML 2017). The confidence of an image
-is max_c softmax(z / T)_c of its scores z. T > 1 makes a model less sure, T < 1 surer, and no T changes the class
-that it predicts. All counts are sums over images, so no score of an image leaves the place of the evaluation.
+Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks" (ICML 2017). The
+confidence of an image is max_c softmax(z / T)_c of its scores z. T > 1 makes a model less sure, T <
+1 surer, and no T changes the class that it predicts. All counts are sums over images, so no score
+of an image leaves the place of the evaluation.
 """
 
 import math
@@ -15,25 +16,31 @@ from numpy.typing import NDArray
 from fedshelf.common.metrics.apportion import apportioned
 
 BINS = 15  # bins of equal width, as in Table 1 of the paper
-# 1/4 to 54 in quarter octaves; a parabola through three of them is within 1% of the result of a fine search.
+# 1/4 to 54 in quarter octaves; a parabola through three of them is within 1% of the result of a
+# fine search.
 GRID: tuple[float, ...] = tuple(2.0 ** (step / 4) for step in range(-8, 24))
-COOLEST, HOTTEST, MAX_TEMPERATURES = 1 / 64, 64.0, 32  # limits of an order
-MIN_CALIBRATION_IMAGES = 50  # for a fit: with 20 images, all right by chance, any model looks too unsure
+# limits of an order
+COOLEST = 1 / 64
+HOTTEST = 64.0
+MAX_TEMPERATURES = 32
+# for a fit: with 20 images, all right by chance, any model looks too unsure
+MIN_CALIBRATION_IMAGES = 50
 PRIOR = math.log(2)  # standard deviation of the prior of log T: most models need 1/2 to 2
 _QUANTILE = 1.96  # quantile of the normal distribution for 95%
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Counts of a model's confidence and right answers at K temperatures; a commutative monoid under `+`.
+    """Counts of a model's confidence and right answers at K temperatures; a commutative monoid
+    under `+`.
 
     Bin b of BINS holds the images whose confidence is in (b / BINS, (b + 1) / BINS].
 
     temperatures: K of them
-    nll:    float64 [K], sum over images of the negative log-likelihood of the true class
+    nll: float64 [K], sum over images of the negative log-likelihood of the true class
     images: int64 [K, BINS]
-    right:  int64 [K, BINS], images classified rightly
-    sure:   float64 [K, BINS], sum of their confidences
+    right: int64 [K, BINS], images classified rightly
+    sure: float64 [K, BINS], sum of their confidences
     """
 
     temperatures: tuple[float, ...]
@@ -52,11 +59,14 @@ class Reliability:
     ) -> "Reliability":
         """Return the counts of N images.
 
-        nll, sure: float32 [K, N], each image's negative log-likelihood and confidence at each temperature
-        is_right:  bool [N]
+        nll, sure: float32 [K, N], each image's negative log-likelihood and confidence at each
+            temperature
+        is_right: bool [N]
         """
         shape = (len(temperatures), BINS)
-        bins = np.clip(np.ceil(np.nan_to_num(sure.astype(np.float64)) * BINS).astype(np.int64) - 1, 0, BINS - 1)
+        bins = np.clip(
+            np.ceil(np.nan_to_num(sure.astype(np.float64)) * BINS).astype(np.int64) - 1, 0, BINS - 1
+        )
         cells = (bins + BINS * np.arange(len(temperatures))[:, None]).ravel()
         size = shape[0] * BINS
         hits = cells.reshape(sure.shape)[:, is_right].ravel()
@@ -65,13 +75,19 @@ class Reliability:
             nll.sum(axis=1, dtype=np.float64),
             np.bincount(cells, minlength=size).reshape(shape),
             np.bincount(hits, minlength=size).reshape(shape),
-            np.bincount(cells, weights=sure.ravel(), minlength=size).reshape(shape).astype(np.float64),  # also of none
+            # also of none
+            np.bincount(cells, weights=sure.ravel(), minlength=size)
+            .reshape(shape)
+            .astype(np.float64),
         )
 
     def __add__(self, other: "Reliability") -> "Reliability":
         """Add counts of other images. Raises ValueError for counts at other temperatures."""
         if self.temperatures != other.temperatures:
-            raise ValueError(f"Counts at {len(self.temperatures)} temperatures and at {len(other.temperatures)} others")
+            raise ValueError(
+                f"Counts at {len(self.temperatures)} temperatures and at {len(other.temperatures)}"
+                " others"
+            )
         return Reliability(
             self.temperatures,
             self.nll + other.nll,
@@ -86,8 +102,11 @@ class Reliability:
             return self
         split = np.concatenate([self.right, self.images - self.right], axis=1)
         parts = np.stack([apportioned(row, images) for row in split])
-        right, share = parts[:, :BINS], images / counted
-        return Reliability(self.temperatures, self.nll * share, right + parts[:, BINS:], right, self.sure * share)
+        right = parts[:, :BINS]
+        share = images / counted
+        return Reliability(
+            self.temperatures, self.nll * share, right + parts[:, BINS:], right, self.sure * share
+        )
 
     @property
     def num_examples(self) -> int:
@@ -95,7 +114,8 @@ class Reliability:
         return int(self.images[0].sum()) if len(self.images) else 0
 
     def ece(self, place: int) -> float:
-        """Return the expected calibration error at temperature `place` (Equation 3): sum_b |right_b - sure_b| / N.
+        """Return the expected calibration error at temperature `place` (Equation 3): sum_b |right_b
+        - sure_b| / N.
 
         It is the mean difference of confidence and accuracy; nan without images.
         """
@@ -123,16 +143,18 @@ class FittedTemperature:
 
 
 def fit(counted: Reliability) -> FittedTemperature | None:
-    """Return the likeliest temperature after images counted over GRID, with a normal prior on its logarithm.
+    """Return the likeliest temperature after images counted over GRID, with a normal prior on its
+    logarithm.
 
         argmin_T sum_i -log softmax(z_i / T)_y_i + (log T / PRIOR)^2 / 2
 
-    Many images outweigh the prior. Few and easy ones, which any smaller T makes likelier, do not. The minimum is the
-    vertex of the parabola in log T through the best of the grid and its neighbours, and the interval follows from its
-    curvature (Laplace's approximation: 1.96 / sqrt(second derivative) on either side).
+    Many images outweigh the prior. Few and easy ones, which any smaller T makes likelier, do not.
+    The minimum is the vertex of the parabola in log T through the best of the grid and its
+    neighbours, and the interval follows from its curvature (Laplace's approximation: 1.96 /
+    sqrt(second derivative) on either side).
 
-    None for fewer than MIN_CALIBRATION_IMAGES images, for a likelihood that is not finite, and if the best is an end
-    of the grid, as there are no counts beyond it.
+    None for fewer than MIN_CALIBRATION_IMAGES images, for a likelihood that is not finite, and if
+    the best is an end of the grid, as there are no counts beyond it.
     """
     assert counted.temperatures == GRID
     if counted.num_examples < MIN_CALIBRATION_IMAGES or not np.isfinite(counted.nll).all():
@@ -143,9 +165,11 @@ def fit(counted: Reliability) -> FittedTemperature | None:
     if best in (0, len(GRID) - 1):
         return None
     before, lowest, after = costs[best - 1 : best + 2].tolist()
-    bend, step = before - 2 * lowest + after, math.log(GRID[1] / GRID[0])
+    bend = before - 2 * lowest + after
+    step = math.log(GRID[1] / GRID[0])
     if bend <= 0:
         return None
-    found = float(logarithms[best]) + step * (before - after) / (2 * bend)  # within half a step of the lowest
+    # within half a step of the lowest
+    found = float(logarithms[best]) + step * (before - after) / (2 * bend)
     reach = _QUANTILE * step / math.sqrt(bend)
     return FittedTemperature(math.exp(found), math.exp(found - reach), math.exp(found + reach))

@@ -15,11 +15,12 @@ from fedshelf.common.metrics.calibration import Reliability
 class Counts:
     """The counts of an evaluation; a commutative monoid under `+`.
 
-    confusion:    int64 [C, C], row = true class, column = predicted class
-    loss_sum:     sum over images of the loss
-    right, wrong: images classified rightly and wrongly whose classes a store keeps to itself: they count for
-                  accuracy and loss, not per class
-    reliability:  counts of the model's confidence; None if not asked for, or if the store may not send them
+    confusion: int64 [C, C], row = true class, column = predicted class
+    loss_sum: sum over images of the loss
+    right, wrong: images classified rightly and wrongly whose classes a store keeps to itself: they
+        count for accuracy and loss, not per class
+    reliability: counts of the model's confidence; None if not asked for, or if the store may not
+        send them
     """
 
     confusion: NDArray[np.int64]
@@ -37,16 +38,22 @@ class Counts:
         untold = (self.right + other.right, self.wrong + other.wrong)
         told = [each for each in (self.reliability, other.reliability) if each is not None]
         reliability = reduce(Reliability.__add__, told) if told else None
-        return Counts(self.confusion + other.confusion, self.loss_sum + other.loss_sum, *untold, reliability)
+        return Counts(
+            self.confusion + other.confusion, self.loss_sum + other.loss_sum, *untold, reliability
+        )
 
     def at_most(self, images: int) -> "Counts":
-        """Return counts of at most `images` images in the same proportions, with the same mean loss."""
+        """Return counts of at most `images` images in the same proportions, with the same mean
+        loss.
+        """
         if (counted := self.num_examples) <= images:
             return self
         cells = apportioned(np.append(self.confusion, (self.right, self.wrong)), images)
         reliability = self.reliability.at_most(images) if self.reliability else None
         confusion = cells[:-2].reshape(self.confusion.shape)
-        return Counts(confusion, self.loss_sum * images / counted, int(cells[-2]), int(cells[-1]), reliability)
+        return Counts(
+            confusion, self.loss_sum * images / counted, int(cells[-2]), int(cells[-1]), reliability
+        )
 
     @property
     def num_examples(self) -> int:
@@ -66,25 +73,33 @@ class Counts:
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """The recall of each class, float64 [C]: right among the images of the class; 0 for a class without images."""
+        """The recall of each class, float64 [C]: right among the images of the class; 0 for a class
+        without images.
+        """
         return _ratio(np.diag(self.confusion), self.confusion.sum(axis=1))
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """The precision of each class, float64 [C]: right among the images predicted as the class; 0 without any."""
+        """The precision of each class, float64 [C]: right among the images predicted as the class;
+        0 without any.
+        """
         return _ratio(np.diag(self.confusion), self.confusion.sum(axis=0))
 
     @property
     def f1(self) -> NDArray[np.float64]:
-        """The F1 of each class, float64 [C]: harmonic mean of precision and recall, 2 TP / (true + predicted)."""
-        return _ratio(2 * np.diag(self.confusion), self.confusion.sum(axis=0) + self.confusion.sum(axis=1))
+        """The F1 of each class, float64 [C]: harmonic mean of precision and recall, 2 TP / (true +
+        predicted).
+        """
+        return _ratio(
+            2 * np.diag(self.confusion), self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
+        )
 
     @property
     def judged(self) -> NDArray[np.bool_]:
         """A mask of the classes with images, bool [C]; macro means run over these.
 
-        Recall is not defined for the others, even if the model predicted them: a store's own images can be taken for a
-        product that it does not sell.
+        Recall is not defined for the others, even if the model predicted them: a store's own images
+        can be taken for a product that it does not sell.
         """
         has_images: NDArray[np.bool_] = self.confusion.sum(axis=1) > 0
         return has_images
@@ -115,10 +130,14 @@ class Counts:
         """
         images = self.confusion.sum(axis=1)
         return {
-            name: {"precision": float(p), "recall": float(r), "f1": float(f), "images": int(n)}
-            if n
-            else {"precision": None, "recall": None, "f1": None, "images": 0}
-            for name, p, r, f, n in zip(classes, self.precision, self.recall, self.f1, images, strict=True)
+            name: (
+                {"precision": float(p), "recall": float(r), "f1": float(f), "images": int(n)}
+                if n
+                else {"precision": None, "recall": None, "f1": None, "images": 0}
+            )
+            for name, p, r, f, n in zip(
+                classes, self.precision, self.recall, self.f1, images, strict=True
+            )
         }
 
     def _macro(self, values: NDArray[np.float64]) -> float:
@@ -127,10 +146,14 @@ class Counts:
 
 
 def merge(counts: list[Counts], num_classes: int) -> Counts:
-    """Sum counts in the order given (integers commute exactly; the loss sum is reduced in this order)."""
+    """Sum counts in the order given (integers commute exactly; the loss sum is reduced in this
+    order).
+    """
     return reduce(Counts.__add__, counts, Counts.zero(num_classes))
 
 
 def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
-    result: NDArray[np.float64] = np.divide(part, whole, out=np.zeros(len(whole), dtype=np.float64), where=whole > 0)
+    result: NDArray[np.float64] = np.divide(
+        part, whole, out=np.zeros(len(whole), dtype=np.float64), where=whole > 0
+    )
     return result

@@ -19,7 +19,8 @@ from fedshelf.common.seeding import derive
 if TYPE_CHECKING:
     from torch import nn
 
-PHOTO_SIZE = 64  # pixels: the side of the input of our networks for photos, which have no common size of their own
+# pixels: the side of the input of our networks for photos, which have no common size of their own
+PHOTO_SIZE = 64
 
 # name -> the address of its builder, and the smallest image it takes (pixels)
 OURS: dict[str, tuple[str, int]] = {
@@ -38,7 +39,12 @@ def names() -> tuple[str, ...]:
 
 
 def specify(
-    config: ModelConfig, classes: tuple[str, ...], *, image_size: int, native_size: int | None, channels: int
+    config: ModelConfig,
+    classes: tuple[str, ...],
+    *,
+    image_size: int,
+    native_size: int | None,
+    channels: int,
 ) -> ModelSpec:
     """Return a network's specification, with image size and normalisation settled.
 
@@ -53,8 +59,8 @@ def specify(
     if not source.takes(size):
         if image_size:
             raise ConfigError(
-                f"Model {config.name} takes images of {source.sizes()}, but data.image_size is {image_size};"
-                f" set another size, or 0 to let the model choose."
+                f"Model {config.name} takes images of {source.sizes()}, but data.image_size is"
+                f" {image_size}; set another size, or 0 to let the model choose."
             )
         size = source.usual_size
     return ModelSpec(
@@ -75,7 +81,8 @@ def build(spec: ModelSpec, *, weights: str = "none", seed: int = 0) -> "nn.Modul
 
     It maps float32 [N, channels, image_size, image_size], normalised, to logits [N, classes].
 
-    weights: none (drawn at random from `seed`), torchvision, or a .safetensors file (see `weights.load_fitting`)
+    weights: none (drawn at random from `seed`), torchvision, or a .safetensors file (see
+        `weights.load_fitting`)
 
     The global random generator is left as it was. Raises ConfigError if `weights` or the norm does
     not go with the network, DataError if the weights cannot be had or do not fit.
@@ -95,7 +102,8 @@ def build(spec: ModelSpec, *, weights: str = "none", seed: int = 0) -> "nn.Modul
 def check_weights(config: ModelConfig) -> None:
     """Check the initial weights before anything is built.
 
-    Raises ConfigError for a kind of file that is never opened, DataError for one that cannot be read or is no model.
+    Raises ConfigError for a kind of file that is never opened, DataError for one that cannot be
+    read or is no model.
     """
     if config.weights == "none":
         return
@@ -107,7 +115,9 @@ def check_weights(config: ModelConfig) -> None:
 
 
 def set_training(module: "nn.Module", mode: bool) -> None:
-    """Set training mode like `module.train(mode)`, but keep the frozen part of a network in evaluation mode."""
+    """Set training mode like `module.train(mode)`, but keep the frozen part of a network in
+    evaluation mode.
+    """
     from fedshelf.common.models import head
 
     head.set_training(module, mode)
@@ -116,7 +126,9 @@ def set_training(module: "nn.Module", mode: bool) -> None:
 def _find(name: str) -> ModelInfo:
     if name in OURS:
         address, least_size = OURS[name]
-        return ModelInfo(build=partial(_build_ours, address), usual_size=PHOTO_SIZE, least_size=least_size)
+        return ModelInfo(
+            build=partial(_build_ours, address), usual_size=PHOTO_SIZE, least_size=least_size
+        )
     from fedshelf.common.models import torchvision_zoo
 
     known = torchvision_zoo.names()
@@ -124,7 +136,10 @@ def _find(name: str) -> ModelInfo:
         return torchvision_zoo.find(name)
     nearest = difflib.get_close_matches(name, [*OURS, *known], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"ours are {', '.join(OURS)}."
-    raise ConfigError(f"Unknown model {name!r}: expected one of ours or a torchvision classification model; {hint}")
+    raise ConfigError(
+        f"Unknown model {name!r}: expected one of ours or a torchvision classification model;"
+        f" {hint}"
+    )
 
 
 def _build_ours(address: str, classes: int, image_size: int, channels: int) -> "nn.Module":
@@ -146,7 +161,8 @@ def _adapt(module: "nn.Module", spec: ModelSpec) -> None:
 
     if spec.norm != "default" and not replace_norms(module, spec.norm):
         raise ConfigError(
-            f"Model {spec.name} has no batch or group norm to turn into model.norm={spec.norm}; leave it at default."
+            f"Model {spec.name} has no batch or group norm to turn into model.norm={spec.norm};"
+            " leave it at default."
         )
     replace_dropout(module)
     if spec.dropout:
@@ -155,13 +171,17 @@ def _adapt(module: "nn.Module", spec: ModelSpec) -> None:
 
 
 def _check_source(name: str, weights: str) -> None:
-    """Raise ConfigError if the network `name` cannot take weights from this source; the weights are not read."""
+    """Raise ConfigError if the network `name` cannot take weights from this source; the weights are
+    not read.
+    """
     from fedshelf.common.models.weights import check_name
 
     if weights != "torchvision":
         check_name(weights)
     elif name in OURS:
-        raise ConfigError(f"Model {name} is not torchvision's; set model.weights to none or a file.")
+        raise ConfigError(
+            f"Model {name} is not torchvision's; set model.weights to none or a file."
+        )
 
 
 def _load(module: "nn.Module", spec: ModelSpec, weights: str) -> None:

@@ -2,8 +2,8 @@
 
 Three blocks of 3x3 convolution (16, 32, 64 channels), 2x2 max pooling, group norm (Wu and He 2018,
 "Group Normalization", 8 groups) and ReLU; the mean over a 2x2 grid; one dense layer. We chose it by
-measurement among some 40 designs (`docs/log.md`). Pooling before the norm quarters the norm's cost. A
-2x2 grid survives federated averaging better than a flattened map, whose large dense layer drifts
+measurement among some 40 designs (`docs/log.md`). Pooling before the norm quarters the norm's cost.
+A 2x2 grid survives federated averaging better than a flattened map, whose large dense layer drifts
 apart between stores, and learns faster than a global mean.
 """
 
@@ -11,7 +11,9 @@ from torch import nn
 
 
 def build(classes: int, image_size: int, channels: int) -> nn.Module:
-    """Return a network from float32 [N, channels, image_size, image_size] to logits [N, classes]; at least 8 px."""
+    """Return a network from float32 [N, channels, image_size, image_size] to logits [N, classes];
+    at least 8 px.
+    """
     side = image_size // 8
     cell = max(1, side // 2)
     return nn.Sequential(

@@ -1,10 +1,11 @@
 """Dropout whose masks have an address: the same on every device, in every grouping of stores.
 
-Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov 2014, "Dropout: A Simple Way to Prevent Neural
-Networks from Overfitting"; whole channels: Tompson et al. 2015, "Efficient Object Localization Using
-Convolutional Networks". torch's generators differ between CPU and GPU and between batch shapes. Here an
-integer hash of (key, layer, call, row of the batch, element) decides which elements are dropped: a store draws
-the same alone and beside others. Integer arithmetic wraps alike everywhere.
+Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov 2014, "Dropout: A Simple Way to Prevent
+Neural Networks from Overfitting"; whole channels: Tompson et al. 2015, "Efficient Object
+Localization Using Convolutional Networks". torch's generators differ between CPU and GPU and
+between batch shapes. Here an integer hash of (key, layer, call, row of the batch, element) decides
+which elements are dropped: a store draws the same alone and beside others. Integer arithmetic wraps
+alike everywhere.
 """
 
 import itertools
@@ -13,22 +14,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-# The finaliser "lowbias32" of C. Wellons, "Prospecting for Hash Functions" (2018), and odd numbers, all as int32.
-_MIX1, _MIX2 = 0x7FEB352D, 0x846CA68B - (1 << 32)
-_ELEMENT, _ROW, _CALL = 0x9E3779B9 - (1 << 32), 0x85EBCA6B - (1 << 32), 0x27D4EB2F
+# The finaliser "lowbias32" of C. Wellons, "Prospecting for Hash Functions" (2018), and odd numbers,
+# all as int32.
+_MIX1 = 0x7FEB352D
+_MIX2 = 0x846CA68B - (1 << 32)
+_ELEMENT = 0x9E3779B9 - (1 << 32)
+_ROW = 0x85EBCA6B - (1 << 32)
+_CALL = 0x27D4EB2F
 _WORDS = 1 << 16  # each element takes 16 bits of the hash
 
 
 class Dropout(nn.Module):
     """A layer that, in training, sets features to zero with `probability` and scales up the others.
 
-    With `whole_channels` it drops channels. Inputs are [S * B, ...]: B rows of each of S stores, one store after the
-    other; see `address`.
+    With `whole_channels` it drops channels. Inputs are [S * B, ...]: B rows of each of S stores,
+    one store after the other; see `address`.
     """
 
     def __init__(self, probability: float, *, whole_channels: bool = False) -> None:
         super().__init__()
-        self.probability, self._whole_channels = probability, whole_channels
+        self.probability = probability
+        self._whole_channels = whole_channels
         self._keys: Tensor | None = None  # int32 [S, 2], keys of all stores addressed
         self._calls: Tensor | None = None  # int32 [], a tensor, so that a recorded step counts, too
         self._stores = 1  # number of them that train
@@ -52,7 +58,8 @@ class Dropout(nn.Module):
             or self._calls is None
             or (self._keys.shape, self._keys.device) != (keys.shape, keys.device)
         ):
-            self._keys, self._calls = keys.clone(), torch.zeros((), dtype=torch.int32, device=keys.device)
+            self._keys = keys.clone()
+            self._calls = torch.zeros((), dtype=torch.int32, device=keys.device)
         else:  # in place: a recorded step reads the same memory
             self._keys.copy_(keys)
             self._calls.zero_()
@@ -63,7 +70,9 @@ class Dropout(nn.Module):
         return None if self._calls is None else self._calls.clone()
 
     def rewind(self, calls: Tensor | None, first_row: int) -> None:
-        """Set the number of calls to `calls`, and the place of the next rows in their batch to `first_row`."""
+        """Set the number of calls to `calls`, and the place of the next rows in their batch to
+        `first_row`.
+        """
         if self._calls is not None and calls is not None:
             self._calls.copy_(calls)
         self.first_row = first_row
@@ -79,12 +88,16 @@ class Dropout(nn.Module):
         assert self._keys is not None
         assert self._calls is not None
         keys = self._keys[: self._stores]
-        places = torch.arange(self.first_row, self.first_row + rows // len(keys), dtype=torch.int32, device=device)
+        places = torch.arange(
+            self.first_row, self.first_row + rows // len(keys), dtype=torch.int32, device=device
+        )
         row = places * _ROW + self._calls * _CALL
         self._calls += 1
-        first, second = keys[:, :1], keys[:, 1:, None]
+        first = keys[:, :1]
+        second = keys[:, 1:, None]
         mixed = (row + first)[:, :, None] + self._pairs(elements, device)  # [S, B, pairs]
-        mixed ^= (mixed >> 16).bitwise_and_(0xFFFF)  # int32 shifts are arithmetic: clear the copies of the sign
+        # int32 shifts are arithmetic: clear the copies of the sign
+        mixed ^= (mixed >> 16).bitwise_and_(0xFFFF)
         mixed *= _MIX1
         mixed += second
         mixed ^= (mixed >> 15).bitwise_and_(0x1FFFF)
@@ -102,7 +115,9 @@ class Dropout(nn.Module):
 
 
 def replace_dropout(module: nn.Module) -> None:
-    """Replace torch's dropout layers inside `module` by ours, in place; names in the state dict stay."""
+    """Replace torch's dropout layers inside `module` by ours, in place; names in the state dict
+    stay.
+    """
     for name, child in module.named_children():
         if isinstance(child, nn.Dropout | nn.Dropout2d):
             setattr(module, name, Dropout(child.p, whole_channels=isinstance(child, nn.Dropout2d)))
@@ -111,11 +126,18 @@ def replace_dropout(module: nn.Module) -> None:
 
 
 def address(module: nn.Module, seeds: list[int], device: torch.device) -> None:
-    """Start the local trainings of stores that train at once, in the order of their `seeds` (below 2^63)."""
+    """Start the local trainings of stores that train at once, in the order of their `seeds` (below
+    2^63).
+    """
     halves = np.array([[seed & 0xFFFFFFFF, seed >> 32] for seed in seeds], dtype=np.uint64)
     for layer, number in zip(layers(module), itertools.count(1)):
-        own = halves * np.uint64(0x9E3779B97F4A7C15) + np.uint64(number * 0xD1B54A32D192ED03 % 2**64)  # wraps, too
-        layer.address(torch.from_numpy((own >> np.uint64(32)).astype(np.uint32).view(np.int32)).to(device))
+        # wraps, too
+        own = halves * np.uint64(0x9E3779B97F4A7C15) + np.uint64(
+            number * 0xD1B54A32D192ED03 % 2**64
+        )
+        layer.address(
+            torch.from_numpy((own >> np.uint64(32)).astype(np.uint32).view(np.int32)).to(device)
+        )
 
 
 def narrow(module: nn.Module, stores: int) -> None:

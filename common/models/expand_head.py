@@ -1,4 +1,5 @@
-"""Growth of a finished model: its head gets a row for each new class, and the old classes keep their rows.
+"""Growth of a finished model: its head gets a row for each new class, and the old classes keep
+their rows.
 
 The old classes may have new places among all classes.
 """
@@ -16,25 +17,35 @@ NEVER = -1e9  # a score that gets exactly 0 in any softmax
 
 
 def check(saved: SavedModel, spec: ModelSpec) -> None:
-    """Raise ConfigError unless a network of `spec` can take over all classes and settings of `saved`."""
+    """Raise ConfigError unless a network of `spec` can take over all classes and settings of
+    `saved`.
+    """
     if lost := [name for name in saved.spec.classes if name not in spec.classes]:
         raise ConfigError(
-            f"The model {saved.path} knows the class {lost[0]!r}, which is not among this run's classes"
-            f" ({', '.join(spec.classes)}): name all of its classes in --classes, and the new ones beside them."
+            f"The model {saved.path} knows the class {lost[0]!r}, which is not among this run's"
+            f" classes ({', '.join(spec.classes)}): name all of its classes in --classes, and the"
+            " new ones beside them."
         )
-    for field, what in (("name", "network"), ("norm", "norm"), ("image_size", "image size"), ("channels", "channels")):
-        old, new = getattr(saved.spec, field), getattr(spec, field)
+    for field, what in (
+        ("name", "network"),
+        ("norm", "norm"),
+        ("image_size", "image size"),
+        ("channels", "channels"),
+    ):
+        old = getattr(saved.spec, field)
+        new = getattr(spec, field)
         if old != new:
             raise ConfigError(
-                f"The model {saved.path} has the {what} {old}, but this run has {new}; leave it out, and it is the"
-                " model's."
+                f"The model {saved.path} has the {what} {old}, but this run has {new}; leave it"
+                " out, and it is the model's."
             )
 
 
 def grow(module: nn.Module, saved: SavedModel, classes: tuple[str, ...]) -> None:
     """Copy `saved` into `module`, in place; the head of `module` has a row for each of `classes`.
 
-    Rows of classes that `saved` does not know stay as they are. Raises DataError if the backbones differ.
+    Rows of classes that `saved` does not know stay as they are. Raises DataError if the backbones
+    differ.
     """
     load_fitting(module, without_head(module, saved.tensors), str(saved.path))
     places = [classes.index(name) for name in saved.spec.classes]
@@ -44,6 +55,8 @@ def grow(module: nn.Module, saved: SavedModel, classes: tuple[str, ...]) -> None
 
 
 def without_new(bias: Tensor, saved: SavedModel, classes: tuple[str, ...]) -> Tensor:
-    """Return the head's bias [C] with which a grown network chooses among the old classes only, as `saved` does."""
+    """Return the head's bias [C] with which a grown network chooses among the old classes only, as
+    `saved` does.
+    """
     is_old = torch.tensor([name in saved.spec.classes for name in classes], device=bias.device)
     return bias.masked_fill(~is_old, NEVER)

@@ -1,4 +1,6 @@
-"""The head, a network's last layer with weights, which alone is replaced; and the choice of the part that trains."""
+"""The head, a network's last layer with weights, which alone is replaced; and the choice of the
+part that trains.
+"""
 
 import itertools
 from collections.abc import Iterator
@@ -10,9 +12,15 @@ from fedshelf.common.models.dropout import Dropout
 
 
 def head_name(module: nn.Module) -> str:
-    """Return the name of the head within `module`: its last dense layer, or, without any, its last convolution."""
-    dense: list[str] = [name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)]
-    convolutions: list[str] = [name for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d)]
+    """Return the name of the head within `module`: its last dense layer, or, without any, its last
+    convolution.
+    """
+    dense: list[str] = [
+        name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)
+    ]
+    convolutions: list[str] = [
+        name for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d)
+    ]
     return (dense or convolutions)[-1]
 
 
@@ -32,10 +40,12 @@ def freeze(module: nn.Module, part: str) -> None:
     """
     if part == "none":
         return
-    found, count = blocks(module), int(part.removeprefix("last:")) if part != "backbone" else 0
+    found = blocks(module)
+    count = int(part.removeprefix("last:")) if part != "backbone" else 0
     if count > len(found):
         raise ConfigError(
-            f"Setting model.freeze got {part}, but the model has {len(found)} blocks; use fewer, or none."
+            f"Setting model.freeze got {part}, but the model has {len(found)} blocks; use fewer, or"
+            " none."
         )
     module.requires_grad_(False)
     module.get_submodule(head_name(module)).requires_grad_(True)
@@ -46,8 +56,8 @@ def freeze(module: nn.Module, part: str) -> None:
 def blocks(module: nn.Module) -> list[list[nn.Module]]:
     """Return the blocks of the backbone, from input to output.
 
-    A block is a residual block, an inception block, an encoder layer, or, in a plain network, a convolution or a dense
-    layer. A norm belongs to the block that it follows.
+    A block is a residual block, an inception block, an encoder layer, or, in a plain network, a
+    convolution or a dense layer. A norm belongs to the block that it follows.
     """
     found: list[list[nn.Module]] = []
     size = sum(parameter.numel() for parameter in module.parameters())
@@ -77,10 +87,12 @@ def _units(module: nn.Module, head: nn.Module, size: int) -> Iterator[nn.Module]
 
 
 def set_training(module: nn.Module, mode: bool) -> None:
-    """Set training mode like `module.train(mode)`, but always keep the frozen part of a network in evaluation mode.
+    """Set training mode like `module.train(mode)`, but always keep the frozen part of a network in
+    evaluation mode.
 
-    So batch-norm statistics of a frozen backbone do not move, and its dropout is off. A network is partly frozen if
-    any of its parameters does not require a gradient. Layers without parameters follow the parameters before them.
+    So batch-norm statistics of a frozen backbone do not move, and its dropout is off. A network is
+    partly frozen if any of its parameters does not require a gradient. Layers without parameters
+    follow the parameters before them.
     """
     module.train(mode)
     if mode and not all(parameter.requires_grad for parameter in module.parameters()):

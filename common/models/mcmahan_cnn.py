@@ -1,4 +1,5 @@
-"""The convolutional network of the FedAvg paper: 1,663,370 parameters at 28x28x1, 2,156,490 at 32x32x3.
+"""The convolutional network of the FedAvg paper: 1,663,370 parameters at 28x28x1, 2,156,490 at
+32x32x3.
 
 McMahan, Moore, Ramage, Hampson and Agüera y Arcas 2017, "Communication-Efficient Learning of Deep
 Networks from Decentralized Data", section 3: two 5x5 convolutions of 32 and 64 channels that keep
@@ -9,7 +10,9 @@ from torch import nn
 
 
 def build(classes: int, image_size: int, channels: int) -> nn.Module:
-    """Return a network from float32 [N, channels, image_size, image_size] to logits [N, classes]; at least 4 px."""
+    """Return a network from float32 [N, channels, image_size, image_size] to logits [N, classes];
+    at least 4 px.
+    """
     side = image_size // 4
     return nn.Sequential(
         nn.Conv2d(channels, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2),

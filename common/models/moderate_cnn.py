@@ -1,4 +1,5 @@
-"""The "moderate" CNN of federated CIFAR-10 benchmarks: 3,491,530 parameters at 32x32x3 and 10 classes.
+"""The "moderate" CNN of federated CIFAR-10 benchmarks: 3,491,530 parameters at 32x32x3 and 10
+classes.
 
 First published with FedMA (Wang, Yurochkin, Sun, Papailiopoulos and Khazaeni 2020, "Federated
 Learning with Matched Averaging") and used by NVFLARE's CIFAR-10 simulation: three pairs of 3x3
@@ -10,7 +11,9 @@ from torch import nn
 
 
 def build(classes: int, image_size: int, channels: int) -> nn.Module:
-    """Return a network from float32 [N, channels, image_size, image_size] to logits [N, classes]; at least 8 px."""
+    """Return a network from float32 [N, channels, image_size, image_size] to logits [N, classes];
+    at least 8 px.
+    """
     side = image_size // 8
     return nn.Sequential(
         *_pair(channels, 32, 64),

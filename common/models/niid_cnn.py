@@ -9,7 +9,9 @@ from torch import nn
 
 
 def build(classes: int, image_size: int, channels: int) -> nn.Module:
-    """Return a network from float32 [N, channels, image_size, image_size] to logits [N, classes]; at least 16 px."""
+    """Return a network from float32 [N, channels, image_size, image_size] to logits [N, classes];
+    at least 16 px.
+    """
     side = ((image_size - 4) // 2 - 4) // 2
     return nn.Sequential(
         nn.Conv2d(channels, 6, 5), nn.ReLU(), nn.MaxPool2d(2),

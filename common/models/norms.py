@@ -10,11 +10,13 @@ GROUPS = 32
 
 
 def replace_norms(module: nn.Module, kind: Literal["batch", "group"]) -> int:
-    """Replace all batch and group norms inside `module`, in place, by fresh layers of one `kind`; return how many.
+    """Replace all batch and group norms inside `module`, in place, by fresh layers of one `kind`;
+    return how many.
 
-    Group norm keeps no statistics of a store's images (Hsieh et al. 2020, "The Non-IID Data Quagmire
-    of Decentralized Machine Learning"). If 32 does not divide the channels, the number of groups is the greatest
-    common divisor of both. Layers of the right kind stay; layer norm is left alone.
+    Group norm keeps no statistics of a store's images (Hsieh et al. 2020, "The Non-IID Data
+    Quagmire of Decentralized Machine Learning"). If 32 does not divide the channels, the number of
+    groups is the greatest common divisor of both. Layers of the right kind stay; layer norm is left
+    alone.
     """
     count = 0
     for name, child in module.named_children():

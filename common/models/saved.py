@@ -29,19 +29,25 @@ class SavedModel:
 def read(path: Path) -> SavedModel:
     """Return the model in a run directory, or in a `model.safetensors`.
 
-    The file alone is enough: its metadata hold the specification. `common.training.predict.load` makes a network of it.
+    The file alone is enough: its metadata hold the specification. `common.training.predict.load`
+    makes a network of it.
 
     Raises DataError if there is no model, or if it cannot be read or is not finite.
     """
     file = path / WEIGHTS if path.is_dir() else path
     if not file.is_file():
-        raise DataError(f"There is no model in {path}: expected a {WEIGHTS}, or the directory of a run that has one.")
+        raise DataError(
+            f"There is no model in {path}: expected a {WEIGHTS}, or the directory of a run that has"
+            " one."
+        )
     try:
         with safe_open(file, framework="pt") as opened:
             spec = ModelSpec.from_json((opened.metadata() or {})["spec"])
             tensors: dict[str, Tensor] = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except KeyError:
-        raise DataError(f"{file} does not say what network it is for; expected the {WEIGHTS} of a run.") from None
+        raise DataError(
+            f"{file} does not say what network it is for; expected the {WEIGHTS} of a run."
+        ) from None
     except (OSError, SafetensorError, ValueError) as error:
         raise DataError(
             f"Cannot read the model {file} ({_first_line(error)}); expected the {WEIGHTS} of a run."

@@ -32,4 +32,6 @@ class ModelInfo:
 
     def sizes(self) -> str:
         """Return the sizes that `takes` accepts, in words."""
-        return f"exactly {self.usual_size} px" if self.fixed_size else f"{self.least_size} px or more"
+        return (
+            f"exactly {self.usual_size} px" if self.fixed_size else f"{self.least_size} px or more"
+        )

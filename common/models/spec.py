@@ -20,14 +20,14 @@ STORE_CHANNELS = 3  # photos of real stores are decoded to colour, grey ones too
 class ModelSpec:
     """A network's description; `model.json` and every order carry it.
 
-    classes:    ordered names of the outputs
+    classes: ordered names of the outputs
     image_size: pixels, side of the square input
-    channels:   1 (grey) or 3 (RGB)
+    channels: 1 (grey) or 3 (RGB)
     mean, std:  per channel, of intensities scaled to 0..1; an input is (x / 255 - mean) / std
-    norm:       "default" (the model's own layers), "batch" or "group"
-    dropout:    probability before the last layer
-    freeze:     the part that neither trains nor travels: "none", "backbone" (all but the head), or "last:K" (all but
-                the head and the last K blocks; see `common.models.head.blocks`)
+    norm: "default" (the model's own layers), "batch" or "group"
+    dropout: probability before the last layer
+    freeze: the part that neither trains nor travels: "none", "backbone" (all but the head), or
+        "last:K" (all but the head and the last K blocks; see `common.models.head.blocks`)
     """
 
     name: str
@@ -42,7 +42,9 @@ class ModelSpec:
 
     @property
     def tells_turns(self) -> bool:
-        """True if the network predicts turns, which it learns from photos without a class, and not classes."""
+        """True if the network predicts turns, which it learns from photos without a class, and not
+        classes.
+        """
         return self.classes == TURNS
 
     def to_json(self) -> str:
@@ -51,12 +53,16 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str) -> "ModelSpec":
-        """Return the specification in a text of `to_json`. Raises ValueError (pydantic's) for any other text."""
+        """Return the specification in a text of `to_json`.
+
+        Raises ValueError (pydantic's) for any other text.
+        """
         return TypeAdapter(cls).validate_json(text)
 
 
 def received_spec(text: str) -> ModelSpec:
-    """Return a specification from another machine's JSON, after checks of its fields, types and consistency.
+    """Return a specification from another machine's JSON, after checks of its fields, types and
+    consistency.
 
     Raises ValueError (pydantic's, too) or RecursionError.
     """
@@ -68,9 +74,14 @@ def received_spec(text: str) -> ModelSpec:
         raise ValueError("classes must be named, each once")
     if len(spec.classes) > MAX_CLASSES or not all(map(is_class, spec.classes)):
         raise ValueError(
-            f"expected at most {MAX_CLASSES} classes, each in at most {MAX_CLASS_CHARACTERS} plain characters"
+            f"expected at most {MAX_CLASSES} classes, each in at most {MAX_CLASS_CHARACTERS} plain"
+            " characters"
         )
-    if spec.channels not in (1, 3) or not len(spec.mean) == len(spec.std) == spec.channels or not min(spec.std) > 0:
+    if (
+        spec.channels not in (1, 3)
+        or not len(spec.mean) == len(spec.std) == spec.channels
+        or not min(spec.std) > 0
+    ):
         raise ValueError("mean and std need one value per channel, std above 0")
     if not (1 <= spec.image_size <= 1024 and 0 <= spec.dropout < 1):
         raise ValueError("image_size must be 1 to 1024 pixels, dropout from 0 to below 1")

@@ -16,11 +16,12 @@ from fedshelf.common.models.source import ModelInfo
 from fedshelf.common.models.weights import modern_name
 from fedshelf.common.system.files import cache_directory
 
-# Models with attention over a fixed grid: https://pytorch.org/vision/stable/models.html, "min_size" of their weights.
+# Models with attention over a fixed grid: https://pytorch.org/vision/stable/models.html, "min_size"
+# of their weights.
 _FIXED_SIZE = ("vit_", "maxvit_")
 
-# They return one plain tensor in training, too. Their published weights expect inputs scaled by 0.5;
-# `transform_input` converts ImageNet's scaling to it.
+# They return one plain tensor in training, too. Their published weights expect inputs scaled by
+# 0.5; `transform_input` converts ImageNet's scaling to it.
 _PLAIN_OUTPUT = {"aux_logits": False, "transform_input": True, "init_weights": True}
 _OPTIONS: dict[str, dict[str, Any]] = {"googlenet": _PLAIN_OUTPUT, "inception_v3": _PLAIN_OUTPUT}
 
@@ -45,7 +46,8 @@ def find(name: str) -> ModelInfo:
 
 
 def pretrained(name: str) -> dict[str, Tensor]:
-    """Return the state dict of torchvision's default weights, downloaded once into our cache directory.
+    """Return the state dict of torchvision's default weights, downloaded once into our cache
+    directory.
 
     Raises DataError if they cannot be fetched.
     """
@@ -60,8 +62,9 @@ def pretrained(name: str) -> dict[str, Tensor]:
         )
     except Exception as error:  # with any error, the weights cannot be had this way
         raise DataError(
-            f"Cannot fetch torchvision's weights of {name} from {weights.url} ({error}); save their state dict as"
-            f" {name}.safetensors where there is a connection, copy it here and pass model.weights={name}.safetensors."
+            f"Cannot fetch torchvision's weights of {name} from {weights.url} ({error}); save their"
+            f" state dict as {name}.safetensors where there is a connection, copy it here and pass"
+            f" model.weights={name}.safetensors."
         ) from error
     return {modern_name(key): tensor for key, tensor in state.items()}
 
@@ -70,7 +73,9 @@ def _build(name: str, classes: int, image_size: int, channels: int) -> nn.Module
     options = dict(_OPTIONS.get(name, {}))
     if name.startswith("vit_"):
         options["image_size"] = image_size
-    module: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
+    module: nn.Module = torchvision.models.get_model(
+        name, weights=None, num_classes=classes, **options
+    )
     if channels == 1:
         module.register_forward_pre_hook(_grey_to_rgb)
     return module

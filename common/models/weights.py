@@ -1,4 +1,6 @@
-"""Initial weights from a file: our own `model.safetensors`, or a torchvision state dict saved as safetensors."""
+"""Initial weights from a file: our own `model.safetensors`, or a torchvision state dict saved as
+safetensors.
+"""
 
 import re
 import shlex
@@ -16,8 +18,8 @@ from fedshelf.common.models.head import head_name
 from fedshelf.common.models.spec import ModelSpec, received_spec
 from fedshelf.common.text import plain
 
-# Tensors of published weights that the network we build does not have: auxiliary classifiers of Inception, and
-# the statistics of batch norms that group norms replaced.
+# Tensors of published weights that the network we build does not have: auxiliary classifiers of
+# Inception, and the statistics of batch norms that group norms replaced.
 _SPARE_PREFIXES = ("AuxLogits.", "aux1.", "aux2.")
 _SPARE_SUFFIXES = (".running_mean", ".running_var", ".num_batches_tracked")
 
@@ -26,8 +28,8 @@ _OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.")
 
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
 _CONVERT = (
-    'python -c "import sys, torch, safetensors.torch as s; s.save_file({k: v.contiguous().clone() for k, v in'
-    " torch.load(sys.argv[1], 'cpu', weights_only=True).items()}, sys.argv[2])\""
+    'python -c "import sys, torch, safetensors.torch as s; s.save_file({k: v.contiguous().clone()'
+    " for k, v in torch.load(sys.argv[1], 'cpu', weights_only=True).items()}, sys.argv[2])\""
 )
 
 
@@ -44,27 +46,37 @@ class Weights:
 
 
 def check_name(weights: str) -> None:
-    """Raise ConfigError unless it names a .safetensors file: a pickle is code, and is never read."""
+    """Raise ConfigError unless it names a .safetensors file: a pickle is code, and is never
+    read.
+    """
     if weights.endswith(".safetensors"):
         return
     if weights.endswith(_PICKLES):
         path = Path(weights)
         files = f"{shlex.quote(weights)} {shlex.quote(str(path.with_suffix('.safetensors')))}"
         raise ConfigError(
-            f"Setting model.weights got {weights}, a pickle, which runs code when it is read and is never opened here."
-            f" Convert it once, then use {path.with_suffix('.safetensors').name}: {_CONVERT} {files}"
+            f"Setting model.weights got {weights}, a pickle, which runs code when it is read and is"
+            " never opened here. Convert it once, then use"
+            f" {path.with_suffix('.safetensors').name}: {_CONVERT} {files}"
         )
-    raise ConfigError(f"Setting model.weights got {weights!r}; expected none, torchvision or a .safetensors file.")
+    raise ConfigError(
+        f"Setting model.weights got {weights!r}; expected none, torchvision or a .safetensors file."
+    )
 
 
 def read(path: Path) -> Weights:
-    """Return the tensors of a safetensors file. Raises DataError if it is missing, no such file, or not finite."""
+    """Return the tensors of a safetensors file.
+
+    Raises DataError if it is missing, no such file, or not finite.
+    """
     try:
         with safe_open(path, "pt") as file:
             tensors = {modern_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             about = file.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise DataError(f"Cannot read model.weights={path} ({error}); expected a .safetensors file.") from error
+        raise DataError(
+            f"Cannot read model.weights={path} ({error}); expected a .safetensors file."
+        ) from error
     check_finite(tensors, f"model.weights={path}")
     spec = None
     with suppress(ValueError, KeyError, RecursionError):
@@ -73,12 +85,15 @@ def read(path: Path) -> Weights:
 
 
 def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
-    """Raise DataError if a tensor has a number that is not finite: no training could go on from it."""
+    """Raise DataError if a tensor has a number that is not finite: no training could go on from
+    it.
+    """
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise DataError(
-                f"The weights from {source} are not finite (NaN or infinity in {plain(name, 100)!r}): their training"
-                " diverged, or the file is damaged; use another file."
+                f"The weights from {source} are not finite (NaN or infinity in"
+                f" {plain(name, 100)!r}): their training diverged, or the file is damaged; use"
+                " another file."
             )
 
 
@@ -96,20 +111,29 @@ def without_head(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, 
 def load_fitting(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
     """Copy into `module`, in place, every floating-point tensor whose name and shape fit.
 
-    The head may differ or be missing, and then stays as it is. Raises DataError, with counts, unless the rest of
-    the network gets all its tensors and `tensors` has no others.
+    The head may differ or be missing, and then stays as it is. Raises DataError, with counts,
+    unless the rest of the network gets all its tensors and `tensors` has no others.
     """
     state = module.state_dict()
     head = head_name(module) + "."
     own = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
-    fitting = {name for name, tensor in own.items() if name in tensors and tensors[name].shape == tensor.shape}
+    fitting = {
+        name
+        for name, tensor in own.items()
+        if name in tensors and tensors[name].shape == tensor.shape
+    }
     backbone = {name for name in own if not name.startswith(head)}
     spare = (*_SPARE_PREFIXES, head)
-    unknown = [n for n in tensors if n not in state and not n.startswith(spare) and not n.endswith(_SPARE_SUFFIXES)]
+    unknown = [
+        n
+        for n in tensors
+        if n not in state and not n.startswith(spare) and not n.endswith(_SPARE_SUFFIXES)
+    ]
     if not backbone <= fitting or unknown:
         raise DataError(
-            f"The weights from {source} fit {len(backbone & fitting)} of the {len(backbone)} tensors of the model's"
-            f" backbone and hold {len(unknown)} that it lacks; use weights of the same model and image size."
+            f"The weights from {source} fit {len(backbone & fitting)} of the {len(backbone)}"
+            f" tensors of the model's backbone and hold {len(unknown)} that it lacks; use weights"
+            " of the same model and image size."
         )
     with torch.no_grad():
         for name in fitting:

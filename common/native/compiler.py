@@ -1,7 +1,9 @@
-"""A compiler of our C files: shared libraries for this processor, compiled at first use and kept in the cache.
+"""A compiler of our C files: shared libraries for this processor, compiled at first use and kept in
+the cache.
 
-Each takes well under a second. Without a compiler, or after it has failed once, there is no library, and callers do
-without. A library that is loaded is executed, so no other user may be able to write to its folder.
+Each takes well under a second. Without a compiler, or after it has failed once, there is no
+library, and callers do without. A library that is loaded is executed, so no other user may be able
+to write to its folder.
 """
 
 import ctypes
@@ -24,24 +26,40 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.system.files import cache_directory, write_atomic
 from fedshelf.common.text import plain
 
-# The code never reads exceptions and errno of floating-point arithmetic, so comparisons may be vectors.
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-shared", "-fPIC")
+# The code never reads exceptions and errno of floating-point arithmetic, so comparisons may be
+# vectors.
+FLAGS = (
+    "-O3",
+    "-march=native",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-std=gnu11",
+    "-shared",
+    "-fPIC",
+)
 COMPILERS = ("cc", "gcc", "clang")
 SECONDS = 60
 
 LOG = logging.getLogger("fedshelf.native")
 
-_failures: list[str] = []  # reasons why this process compiles no more: after one failure, no other shape is tried
+# reasons why this process compiles no more: after one failure, no other shape is tried
+_failures: list[str] = []
 
 
 def library(source: Path, constants: Mapping[str, int]) -> ctypes.CDLL | None:
-    """Return the library of `source` with `constants` defined, or None if it cannot be compiled here; log why, once."""
+    """Return the library of `source` with `constants` defined, or None if it cannot be compiled
+    here; log why, once.
+    """
     compiler = _compiler()
     if compiler is None or _failures:
         return None
     defines = [f"-D{name}={value}" for name, value in constants.items()]
     key = "\0".join([source.read_text(encoding="utf-8"), *compiler, *FLAGS, *defines, _processor()])
-    path = cache_directory() / "native" / f"{source.stem}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.so"
+    path = (
+        cache_directory()
+        / "native"
+        / f"{source.stem}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.so"
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _check_own(path.parent)
@@ -70,7 +88,11 @@ def address(tensor: Tensor | None) -> ctypes.c_void_p:
 def _compiler() -> tuple[str, ...] | None:
     """Return the command of `$CC` or of the first compiler found; None if there is none."""
     chosen = shlex.split(os.environ.get("CC", ""))
-    found = shutil.which(chosen[0]) if chosen else next(filter(None, map(shutil.which, COMPILERS)), None)
+    found = (
+        shutil.which(chosen[0])
+        if chosen
+        else next(filter(None, map(shutil.which, COMPILERS)), None)
+    )
     return (found, *chosen[1:]) if found else None
 
 
@@ -82,19 +104,26 @@ def _compile(command: list[str], path: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         built = Path(folder) / path.name
         run = [*command, "-o", str(built)]
-        subprocess.run(run, check=True, capture_output=True, timeout=SECONDS, text=True, errors="replace")
+        subprocess.run(
+            run, check=True, capture_output=True, timeout=SECONDS, text=True, errors="replace"
+        )
         write_atomic(path, lambda file: file.write(built.read_bytes()), private=True)
 
 
 def _check_own(path: Path) -> None:
-    """Raise ConfigError if another user owns `path` or can write to it, OSError if it is not there."""
+    """Raise ConfigError if another user owns `path` or can write to it, OSError if it is not
+    there.
+    """
     found = path.stat()
     if found.st_uid != os.getuid():
-        raise ConfigError(f"{path} belongs to another user: what lies there is executed, so remove it.")
+        raise ConfigError(
+            f"{path} belongs to another user: what lies there is executed, so remove it."
+        )
     if mode := found.st_mode & 0o022:
         raise ConfigError(
-            f"{path} can be written by others (mode {found.st_mode & 0o777:03o}, expected no more than"
-            f" {found.st_mode & 0o777 & ~mode:03o}), and what lies there is executed: remove it."
+            f"{path} can be written by others (mode {found.st_mode & 0o777:03o}, expected no more"
+            f" than {found.st_mode & 0o777 & ~mode:03o}), and what lies there is executed:"
+            " remove it."
         )
 
 
@@ -108,7 +137,10 @@ def _told(error: Exception, compiler: str) -> str:
             said = f", and said: {plain(lines[0].strip())}" if lines else ""
             return f"The C compiler {compiler} failed with exit code {error.returncode}{said}."
         case OSError():
-            return f"A compiled library cannot be kept in {cache_directory()} ({error.strerror or error})."
+            return (
+                f"A compiled library cannot be kept in {cache_directory()}"
+                f" ({error.strerror or error})."
+            )
     return str(error)
 
 
@@ -117,5 +149,12 @@ def _processor() -> str:
     """Return a description of the processor: `-march=native` depends on it."""
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        return next((line for line in info.read_text().splitlines() if line.startswith(("flags", "Features"))), "")
+        return next(
+            (
+                line
+                for line in info.read_text().splitlines()
+                if line.startswith(("flags", "Features"))
+            ),
+            "",
+        )
     return f"{platform.machine()} {platform.processor()}"

@@ -1,7 +1,8 @@
-"""Convolution, 2x2 max pooling and ReLU as one operation on a CPU, several times as fast as one after another.
+"""Convolution, 2x2 max pooling and ReLU as one operation on a CPU, several times as fast as one
+after another.
 
-Its numbers equal those of PyTorch's own operations up to the order of sums in the gradient. The kernels are in
-`conv_pool.c`.
+Its numbers equal those of PyTorch's own operations up to the order of sums in the gradient. The
+kernels are in `conv_pool.c`.
 """
 
 import ctypes
@@ -44,30 +45,45 @@ class PoolGeometry:
 
 
 class ConvPool(nn.Module):
-    """A layer that computes `convolution`, 2x2 max pooling and ReLU, with the convolution's own parameters.
+    """A layer that computes `convolution`, 2x2 max pooling and ReLU, with the convolution's own
+    parameters.
 
-    It maps float32 [B, C, side, side] to float32 [B, outputs, pooled, pooled], both in channels-last memory order.
+    It maps float32 [B, C, side, side] to float32 [B, outputs, pooled, pooled], both in
+    channels-last memory order.
     """
 
-    def __init__(self, convolution: nn.Conv2d, geometry: PoolGeometry, kernels: ctypes.CDLL) -> None:
+    def __init__(
+        self, convolution: nn.Conv2d, geometry: PoolGeometry, kernels: ctypes.CDLL
+    ) -> None:
         super().__init__()
-        self.convolution, self._geometry, self._kernels = convolution, geometry, kernels
+        self.convolution = convolution
+        self._geometry = geometry
+        self._kernels = kernels
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the pooled images, float32 [B, outputs, pooled, pooled]."""
         bias = self.convolution.bias
-        result: Tensor = _ConvPoolOperation.apply(images, self.convolution.weight, bias, self._geometry, self._kernels)
+        result: Tensor = _ConvPoolOperation.apply(
+            images, self.convolution.weight, bias, self._geometry, self._kernels
+        )
         return result
 
 
 def conv_pool(convolution: nn.Conv2d, side: int, *, relu: bool) -> ConvPool | None:
-    """Return a layer for `convolution`, 2x2 max pooling and, if `relu`, ReLU on square images of `side` pixels.
+    """Return a layer for `convolution`, 2x2 max pooling and, if `relu`, ReLU on square images of
+    `side` pixels.
 
-    None if this convolution is not of stride 1 and zero padding, does not train, or cannot be compiled here.
+    None if this convolution is not of stride 1 and zero padding, does not train, or cannot be
+    compiled here.
     """
     if not _is_plain(convolution):
         return None
-    shape = (convolution.in_channels, convolution.out_channels, convolution.kernel_size[0], int(convolution.padding[0]))
+    shape = (
+        convolution.in_channels,
+        convolution.out_channels,
+        convolution.kernel_size[0],
+        int(convolution.padding[0]),
+    )
     geometry = PoolGeometry(*shape, side, relu)
     kernels = _kernels(geometry) if geometry.pooled > 0 else None
     return ConvPool(convolution, geometry, kernels) if kernels is not None else None
@@ -78,7 +94,8 @@ def _is_plain(layer: nn.Conv2d) -> bool:
         layer.weight.requires_grad
         and layer.kernel_size[0] == layer.kernel_size[1]
         and layer.padding in {(p, p) for p in range(layer.kernel_size[0])}
-        and (layer.stride, layer.dilation, layer.groups, layer.padding_mode) == ((1, 1), (1, 1), 1, "zeros")
+        and (layer.stride, layer.dilation, layer.groups, layer.padding_mode)
+        == ((1, 1), (1, 1), 1, "zeros")
     )
 
 
@@ -103,24 +120,42 @@ class _ConvPoolOperation(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, images: Tensor, weight: Tensor, bias: Tensor | None, geometry: PoolGeometry, kernels: ctypes.CDLL
+        ctx: Any,
+        images: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        geometry: PoolGeometry,
+        kernels: ctypes.CDLL,
     ) -> Tensor:
         images = images.contiguous(memory_format=torch.channels_last)
         shape = (len(images), geometry.pooled, geometry.pooled, geometry.outputs)
-        out, where = images.new_empty(shape), torch.empty(shape, dtype=torch.uint8)
+        out = images.new_empty(shape)
+        where = torch.empty(shape, dtype=torch.uint8)
         scratch = torch.empty(kernels.scratch_bytes(), dtype=torch.uint8)
-        kernels.forward(*map(address, (scratch, images)), len(images), *map(address, (weight, bias, out, where)))
+        kernels.forward(
+            *map(address, (scratch, images)), len(images), *map(address, (weight, bias, out, where))
+        )
         ctx.save_for_backward(images, weight, where)
-        ctx.kernels, ctx.scratch = kernels, scratch
+        ctx.kernels = kernels
+        ctx.scratch = scratch
         return out.permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None, None, None]:
+    def backward(
+        ctx: Any, gradient: Tensor
+    ) -> tuple[Tensor | None, Tensor, Tensor | None, None, None]:
         images, weight, where = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        of_weight, of_bias = torch.empty_like(weight), weight.new_empty(len(weight))
+        of_weight = torch.empty_like(weight)
+        of_bias = weight.new_empty(len(weight))
         of_images = torch.empty_like(images) if ctx.needs_input_grad[0] else None
-        inputs = address(ctx.scratch), address(images), len(images), address(weight), address(gradient)
+        inputs = (
+            address(ctx.scratch),
+            address(images),
+            len(images),
+            address(weight),
+            address(gradient),
+        )
         ctx.kernels.backward(*inputs, *map(address, (where, of_weight, of_bias, of_images)))
         return of_images, of_weight, of_bias if ctx.needs_input_grad[2] else None, None, None

@@ -10,20 +10,23 @@ from fedshelf.common.native.group_norm import group_norm
 
 
 def fuse(module: nn.Module, example: Tensor) -> nn.Module:
-    """Return a network that computes the same as `module`, with the same parameters and faster operations.
+    """Return a network that computes the same as `module`, with the same parameters and faster
+    operations.
 
     example: float32 [1, C, H, W] on the CPU
 
-    Layers become compiled operations if possible. Only the layers of a top-level `nn.Sequential` are examined. The
-    module itself, and layers that are not fused, stay as they are and are shared.
+    Layers become compiled operations if possible. Only the layers of a top-level `nn.Sequential`
+    are examined. The module itself, and layers that are not fused, stay as they are and are shared.
     """
     if not isinstance(module, nn.Sequential):
         return module
-    layers, fused = list(module), []
+    layers = list(module)
+    fused = []
     with torch.no_grad():
         while layers:
             layer, taken = _fused(layers, example) or (layers[0], 1)
-            example, layers = _tried(layer, example), layers[taken:]
+            example = _tried(layer, example)
+            layers = layers[taken:]
             fused.append(layer)
     return nn.Sequential(*fused)
 
@@ -41,7 +44,8 @@ def _fused(layers: Sequence[nn.Module], example: Tensor) -> tuple[nn.Module, int
     if example.ndim != 4 or example.shape[2] != example.shape[3]:
         return None
     side = example.shape[2]
-    first, kinds = layers[0], [_kind(layer) for layer in layers[1:3]]
+    first = layers[0]
+    kinds = [_kind(layer) for layer in layers[1:3]]
     layer: nn.Module | None = None
     if type(first) is nn.Conv2d and "pool" in kinds:
         relu = kinds in (["relu", "pool"], ["pool", "relu"])
@@ -55,10 +59,17 @@ def _fused(layers: Sequence[nn.Module], example: Tensor) -> tuple[nn.Module, int
 
 
 def _kind(layer: nn.Module) -> str:
-    """Return the kind of a layer that may follow: "relu", "pool" for a 2x2 max pooling, or "" for any other."""
+    """Return the kind of a layer that may follow: "relu", "pool" for a 2x2 max pooling, or "" for
+    any other.
+    """
     if type(layer) is nn.ReLU:
         return "relu"
     if type(layer) is not nn.MaxPool2d or not {layer.kernel_size, layer.stride} <= {2, (2, 2)}:
         return ""
-    plain = (layer.padding, layer.dilation, layer.ceil_mode, layer.return_indices) == (0, 1, False, False)
+    plain = (layer.padding, layer.dilation, layer.ceil_mode, layer.return_indices) == (
+        0,
+        1,
+        False,
+        False,
+    )
     return "pool" if plain else ""

@@ -22,12 +22,15 @@ class GroupNorm(nn.Module):
 
     def __init__(self, norm: nn.GroupNorm, kernels: ctypes.CDLL) -> None:
         super().__init__()
-        self.norm, self._kernels = norm, kernels
+        self.norm = norm
+        self._kernels = kernels
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the normalised images, float32 [B, C, side, side]."""
         norm = self.norm
-        result: Tensor = _GroupNormOperation.apply(images, norm.weight, norm.bias, norm.eps, self._kernels)
+        result: Tensor = _GroupNormOperation.apply(
+            images, norm.weight, norm.bias, norm.eps, self._kernels
+        )
         return result
 
 
@@ -44,18 +47,29 @@ def group_norm(norm: nn.GroupNorm, pixels: int, *, relu: bool) -> GroupNorm | No
 
 @lru_cache(maxsize=64)
 def _kernels(channels: int, groups: int, pixels: int, relu: bool) -> ctypes.CDLL | None:
-    return library(SOURCE, {"CHANNELS": channels, "GROUPS": groups, "PIXELS": pixels, "RELU": int(relu)})
+    return library(
+        SOURCE, {"CHANNELS": channels, "GROUPS": groups, "PIXELS": pixels, "RELU": int(relu)}
+    )
 
 
 class _GroupNormOperation(torch.autograd.Function):
     """An autograd function that calls the compiled functions on the tensors' memory."""
 
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, epsilon: float, kernels: ctypes.CDLL) -> Tensor:
+    def forward(
+        ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, epsilon: float, kernels: ctypes.CDLL
+    ) -> Tensor:
         images = images.contiguous(memory_format=torch.channels_last)
         out = torch.empty_like(images)
-        mean, scale = images.new_empty(images.shape[:2]), images.new_empty(images.shape[:2])
-        inputs = address(images), len(images), address(weight), address(bias), ctypes.c_float(epsilon)
+        mean = images.new_empty(images.shape[:2])
+        scale = images.new_empty(images.shape[:2])
+        inputs = (
+            address(images),
+            len(images),
+            address(weight),
+            address(bias),
+            ctypes.c_float(epsilon),
+        )
         kernels.forward(*inputs, *map(address, (out, mean, scale)))
         ctx.save_for_backward(images, weight, out, mean, scale)
         ctx.kernels = kernels
@@ -66,7 +80,9 @@ class _GroupNormOperation(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         images, weight, out, mean, scale = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        of_images, of_weight, of_bias = torch.empty_like(images), torch.empty_like(weight), torch.empty_like(weight)
+        of_images = torch.empty_like(images)
+        of_weight = torch.empty_like(weight)
+        of_bias = torch.empty_like(weight)
         results = map(address, (of_weight, of_bias, of_images))
         inputs = address(images), len(images), *map(address, (weight, out, gradient, mean, scale))
         ctx.kernels.backward(*inputs, *results)

@@ -1,4 +1,6 @@
-"""Arithmetic on the vectors of a cohort, shared by strategies: weighted means, and rules for blocks of values."""
+"""Arithmetic on the vectors of a cohort, shared by strategies: weighted means, and rules for blocks
+of values.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,10 +13,12 @@ SPANS = 2**22  # coordinates of all vectors together that are read from disk at 
 
 
 class VectorSequence:
-    """Vectors [P] of one length, read one after the other or piece by piece. Here they are those of a list.
+    """Vectors [P] of one length, read one after the other or piece by piece.
 
-    Subclasses may read from disk on each access: drop a vector before you ask for the next one, and only one of
-    them is in memory.
+    Here they are those of a list.
+
+    Subclasses may read from disk on each access: drop a vector before you ask for the next one, and
+    only one of them is in memory.
     """
 
     def __init__(self, vectors: Sequence[Tensor]) -> None:
@@ -35,17 +39,21 @@ class VectorSequence:
 class RowShares:
     """Parts of n vectors that are averaged by shares of their own.
 
-    spans:  each consists of C rows of equal length
-    shares: float64 [n, C], the share of each vector in each row; a row in which no vector has a share is averaged
-            like all else
+    spans: each consists of C rows of equal length
+    shares: float64 [n, C], the share of each vector in each row; a row in which no vector has a
+        share is averaged like all else
     """
 
     spans: tuple[slice, ...]
     shares: Tensor
 
 
-def weighted_mean(vectors: VectorSequence, weights: Sequence[float], rows: RowShares | None = None) -> Tensor:
-    """Return sum_i (w_i / sum_j w_j) v_i, added in the order given; vectors float32 [P], each read once."""
+def weighted_mean(
+    vectors: VectorSequence, weights: Sequence[float], rows: RowShares | None = None
+) -> Tensor:
+    """Return sum_i (w_i / sum_j w_j) v_i, added in the order given; vectors float32 [P], each read
+    once.
+    """
     total = float(sum(weights))
     assert len(vectors) == len(weights) > 0 < total, (len(vectors), weights)
     by_row = _RowSums(rows, [weight / total for weight in weights]) if rows else None
@@ -77,7 +85,11 @@ class _RowSums:
         """Add the rows of `vector` (float32 [P]), the one at place `number`."""
         share = self._shares[number].to(vector.device)[:, None]
         parts = [vector[span].view(len(share), -1) * share for span in self._spans]
-        self._sums = [one + other for one, other in zip(self._sums, parts, strict=True)] if self._sums else parts
+        self._sums = (
+            [one + other for one, other in zip(self._sums, parts, strict=True)]
+            if self._sums
+            else parts
+        )
 
     def write(self, vector: Tensor) -> None:
         """Write the sums into their places in `vector` (float32 [P])."""
@@ -86,7 +98,8 @@ class _RowSums:
 
 
 def by_blocks(vectors: VectorSequence, rule: Callable[[Tensor], Tensor]) -> Tensor:
-    """Apply `rule` to all coordinates, some at a time: it maps [n, b] to [b], and may change its argument.
+    """Apply `rule` to all coordinates, some at a time: it maps [n, b] to [b], and may change its
+    argument.
 
     So n vectors [P] never exist a second time, and a block stays in the processor's cache.
     """
@@ -102,9 +115,9 @@ def by_blocks(vectors: VectorSequence, rule: Callable[[Tensor], Tensor]) -> Tens
 def blocks(vectors: VectorSequence) -> Iterator[tuple[Tensor, ...]]:
     """Yield the same coordinates of n vectors [P], from the first on: n pieces [b] at a time.
 
-    On a CPU b is BLOCK, which fits its cache. On other devices each operation has a starting cost, and vectors on
-    disk are read a span at a time. There all pieces together are at most SPANS coordinates (or a BLOCK each), however
-    many vectors there are.
+    On a CPU b is BLOCK, which fits its cache. On other devices each operation has a starting cost,
+    and vectors on disk are read a span at a time. There all pieces together are at most SPANS
+    coordinates (or a BLOCK each), however many vectors there are.
     """
     span = max(1, SPANS // len(vectors) // BLOCK) * BLOCK
     for begin in range(0, len(vectors[0]), span):
@@ -117,9 +130,10 @@ def blocks(vectors: VectorSequence) -> Iterator[tuple[Tensor, ...]]:
 def sort_rows(block: Tensor) -> None:
     """Sort each column of `block` [n, b] in place.
 
-    On a CPU it compares whole rows, which is many times as fast as sorting column by column (Batcher's merge
-    exchange; Knuth, The Art of Computer Programming 3, 5.2.2 M): some n (log n)^2 operations. On other devices it is
-    one sort, as starting so many operations would take longer than their work.
+    On a CPU it compares whole rows, which is many times as fast as sorting column by column
+    (Batcher's merge exchange; Knuth, The Art of Computer Programming 3, 5.2.2 M): some n (log n)^2
+    operations. On other devices it is one sort, as starting so many operations would take longer
+    than their work.
     """
     if block.device.type != "cpu":
         block.copy_(block.sort(dim=0).values)
@@ -127,7 +141,9 @@ def sort_rows(block: Tensor) -> None:
     half = 1 << max(0, (len(block) - 1).bit_length() - 1)
     step = half
     while step:
-        gap, distance, offset = half, step, 0
+        gap = half
+        distance = step
+        offset = 0
         while True:
             for low in range(len(block) - distance):
                 if low & step == offset:
@@ -136,5 +152,7 @@ def sort_rows(block: Tensor) -> None:
                     block[low] = smaller
             if gap == step:
                 break
-            distance, gap, offset = gap - step, gap // 2, step
+            distance = gap - step
+            gap = gap // 2
+            offset = step
         step //= 2

@@ -52,7 +52,9 @@ class Layout:
             trainable=sum(p.numel() for p in weights.values()),
             size=sum(tensor.numel() for tensor in tensors.values()),
             head=head_name(module),
-            norms=frozenset(name for name in tensors if isinstance(module.get_submodule(_layer(name)), NORMS)),
+            norms=frozenset(
+                name for name in tensors if isinstance(module.get_submodule(_layer(name)), NORMS)
+            ),
             ends_in_head=ends_in_head(module),
         )
 
@@ -63,7 +65,9 @@ class Layout:
         return slice(begin, begin + self.shapes[place].numel())
 
     def rows(self) -> tuple[slice, ...]:
-        """Return the places of the head's weight and bias; each consists of a row (or a number) for each class."""
+        """Return the places of the head's weight and bias; each consists of a row (or a number) for
+        each class.
+        """
         names = (f"{self.head}.weight", f"{self.head}.bias")
         return tuple(self.span(name) for name in names if name in self.names)
 
@@ -76,15 +80,21 @@ class Layout:
         """Return, by name, views of `vector` (float32 [P]) in each tensor's own shape."""
         assert vector.shape == (self.size,), (vector.shape, self.size)
         pieces = vector.split([shape.numel() for shape in self.shapes])
-        return {name: piece.view(shape) for name, shape, piece in zip(self.names, self.shapes, pieces, strict=True)}
+        return {
+            name: piece.view(shape)
+            for name, shape, piece in zip(self.names, self.shapes, pieces, strict=True)
+        }
 
 
 def bind(module: nn.Module, layout: Layout) -> Tensor:
-    """Move the tensors that `layout` names into one new float32 vector [P] and make `module` use views of it."""
+    """Move the tensors that `layout` names into one new float32 vector [P] and make `module` use
+    views of it.
+    """
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     vector = torch.cat([state[name].detach().reshape(-1).float() for name in layout.names])
     for name, view in layout.views(vector).items():
-        owner, leaf = module.get_submodule(_layer(name)), name.rpartition(".")[2]
+        owner = module.get_submodule(_layer(name))
+        leaf = name.rpartition(".")[2]
         if leaf in owner._parameters:
             state[name].data = view
         else:
@@ -93,13 +103,17 @@ def bind(module: nn.Module, layout: Layout) -> Tensor:
 
 
 def frozen_vector(module: nn.Module, layout: Layout) -> Tensor | None:
-    """Return a copy of all floats that `layout` leaves out: float32 [F], or None if there are none."""
+    """Return a copy of all floats that `layout` leaves out: float32 [F], or None if there are
+    none.
+    """
     pieces = [tensor.detach().reshape(-1).float() for tensor in _left_out(module, layout)]
     return torch.cat(pieces) if pieces else None
 
 
 def load_frozen(module: nn.Module, layout: Layout, frozen: Tensor) -> None:
-    """Write `frozen` (float32 [F], from `frozen_vector`) into the tensors of `module` that `layout` leaves out."""
+    """Write `frozen` (float32 [F], from `frozen_vector`) into the tensors of `module` that `layout`
+    leaves out.
+    """
     targets = _left_out(module, layout)
     with torch.no_grad():
         for target, piece in zip(targets, frozen.split([t.numel() for t in targets]), strict=True):
@@ -129,4 +143,8 @@ def _moving_buffers(module: nn.Module) -> dict[str, Tensor]:
 
 def _left_out(module: nn.Module, layout: Layout) -> list[Tensor]:
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-    return [tensor for name, tensor in state.items() if name not in layout.names and tensor.is_floating_point()]
+    return [
+        tensor
+        for name, tensor in state.items()
+        if name not in layout.names and tensor.is_floating_point()
+    ]

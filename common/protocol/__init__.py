@@ -1,1 +1,3 @@
-"""Messages between the server and its stores: orders, results, kits, and the allowed values of each field."""
+"""Messages between the server and its stores: orders, results, kits, and the allowed values of each
+field.
+"""

@@ -1,4 +1,6 @@
-"""The chain's signed list of its server's addresses: from it, a store learns of a new address before a move."""
+"""The chain's signed list of its server's addresses: from it, a store learns of a new address
+before a move.
+"""
 
 import base64
 from typing import Annotated
@@ -9,7 +11,8 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.protocol.endpoint import Endpoint
 from fedshelf.common.protocol.kit import chain_id
 
-ADDRESSES_HEADER = "fedshelf-addresses"  # in the gateway's answers to enrolled stores, once the chain has moved
+# in the gateway's answers to enrolled stores, once the chain has moved
+ADDRESSES_HEADER = "fedshelf-addresses"
 MOST_ADDRESSES = 8
 
 
@@ -32,7 +35,8 @@ class AddressList(BaseModel):
     chain: Annotated[str, Field(max_length=64)]
     number: Annotated[int, Field(ge=1)]
     addresses: Annotated[
-        tuple[Annotated[str, AfterValidator(_checked)], ...], Field(min_length=1, max_length=MOST_ADDRESSES)
+        tuple[Annotated[str, AfterValidator(_checked)], ...],
+        Field(min_length=1, max_length=MOST_ADDRESSES),
     ]
     signature: Annotated[str, Field(max_length=400)] = ""
 
@@ -40,7 +44,9 @@ class AddressList(BaseModel):
     def statement(self) -> bytes:
         """The bytes that the authority signs."""
         parts = (self.chain, str(self.number), *self.addresses)
-        return b"fedshelf-addresses-1\n" + b"\n".join(base64.b64encode(part.encode()) for part in parts)
+        return b"fedshelf-addresses-1\n" + b"\n".join(
+            base64.b64encode(part.encode()) for part in parts
+        )
 
     @property
     def header(self) -> str:
@@ -49,7 +55,10 @@ class AddressList(BaseModel):
 
     @classmethod
     def read(cls, header: str, authority: str) -> "AddressList":
-        """Return the list in a header. Raises ValueError unless the authority (PEM) has signed it for its chain."""
+        """Return the list in a header.
+
+        Raises ValueError unless the authority (PEM) has signed it for its chain.
+        """
         from cryptography import x509
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives import hashes
@@ -60,7 +69,11 @@ class AddressList(BaseModel):
         if told.chain != chain_id(authority) or not isinstance(key, ec.EllipticCurvePublicKey):
             raise ValueError("a list of another chain")
         try:
-            key.verify(base64.b64decode(told.signature, validate=True), told.statement, ec.ECDSA(hashes.SHA384()))
+            key.verify(
+                base64.b64decode(told.signature, validate=True),
+                told.statement,
+                ec.ECDSA(hashes.SHA384()),
+            )
         except InvalidSignature:
             raise ValueError("a list that the chain's authority did not sign") from None
         return told

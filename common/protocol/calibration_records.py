@@ -1,4 +1,6 @@
-"""Counts of a model's confidence as tensors of a message, and back; see `common.metrics.calibration`."""
+"""Counts of a model's confidence as tensors of a message, and back; see
+`common.metrics.calibration`.
+"""
 
 import torch
 from torch import Tensor
@@ -9,7 +11,8 @@ from fedshelf.common.metrics.calibration import BINS, Reliability
 from fedshelf.common.protocol.records import RecordReader
 
 _TEMPERATURES = "temperatures"
-_MOST_IMAGES = 2**31  # limit of the images in one bin of confidence: sums of such counts do not overflow
+# limit of the images in one bin of confidence: sums of such counts do not overflow
+_MOST_IMAGES = 2**31
 
 
 def asked(at: tuple[float, ...]) -> dict[str, Tensor]:
@@ -18,7 +21,10 @@ def asked(at: tuple[float, ...]) -> dict[str, Tensor]:
 
 
 def temperatures(reader: RecordReader, prefix: str = "") -> tuple[float, ...]:
-    """Read back the temperatures of `asked`. Raises MessageError for values that no honest server asks for."""
+    """Read back the temperatures of `asked`.
+
+    Raises MessageError for values that no honest server asks for.
+    """
     if not reader.has_tensor(name := f"{prefix}{_TEMPERATURES}"):
         return ()
     at = tuple(reader.tensor(name, torch.float64, ndim=1).tolist())
@@ -26,8 +32,9 @@ def temperatures(reader: RecordReader, prefix: str = "") -> tuple[float, ...]:
         calibration.COOLEST <= each <= calibration.HOTTEST for each in at
     ):
         raise MessageError(
-            f"Tensor {name!r} got {len(at)} values; expected at most {calibration.MAX_TEMPERATURES}, each from"
-            f" {calibration.COOLEST:g} to {calibration.HOTTEST:g}."
+            f"Tensor {name!r} got {len(at)} values; expected at most"
+            f" {calibration.MAX_TEMPERATURES}, each from {calibration.COOLEST:g} to"
+            f" {calibration.HOTTEST:g}."
         )
     return at
 
@@ -36,9 +43,15 @@ def told(reliability: Reliability | None) -> dict[str, Tensor]:
     """Return the tensors of an answer, or {} for None; the sender may give their names a prefix."""
     if reliability is None:
         return {}
-    counts = {"bin_images": reliability.images, "bin_right": reliability.right, "bin_sure": reliability.sure}
+    counts = {
+        "bin_images": reliability.images,
+        "bin_right": reliability.right,
+        "bin_sure": reliability.sure,
+    }
     arrays = {"nll": reliability.nll} | counts
-    return asked(reliability.temperatures) | {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return asked(reliability.temperatures) | {
+        name: torch.from_numpy(array) for name, array in arrays.items()
+    }
 
 
 def read(reader: RecordReader, prefix: str) -> Reliability | None:
@@ -46,11 +59,18 @@ def read(reader: RecordReader, prefix: str) -> Reliability | None:
     if not (at := temperatures(reader, prefix)):
         return None
     nll = reader.tensor(f"{prefix}nll", torch.float64, ndim=1)
-    images, right = (reader.tensor(f"{prefix}{name}", torch.int64, ndim=2) for name in ("bin_images", "bin_right"))
+    images, right = (
+        reader.tensor(f"{prefix}{name}", torch.int64, ndim=2)
+        for name in ("bin_images", "bin_right")
+    )
     sure = reader.tensor(f"{prefix}bin_sure", torch.float64, ndim=2)
     shape = len(at), BINS
     if nll.shape != shape[:1] or any(tensor.shape != shape for tensor in (images, right, sure)):
-        raise MessageError(f"Tensors '{prefix}nll' and '{prefix}bin_*' are not counts at {len(at)} temperatures.")
+        raise MessageError(
+            f"Tensors '{prefix}nll' and '{prefix}bin_*' are not counts at {len(at)} temperatures."
+        )
     if (right < 0).any() or (right > images).any() or (images > _MOST_IMAGES).any():
-        raise MessageError(f"Tensors '{prefix}bin_images' and '{prefix}bin_right' are not counts of images.")
+        raise MessageError(
+            f"Tensors '{prefix}bin_images' and '{prefix}bin_right' are not counts of images."
+        )
     return Reliability(at, nll.numpy(), images.numpy(), right.numpy(), sure.numpy())

@@ -23,14 +23,19 @@ class Endpoint:
 
     @classmethod
     def parse(cls, text: str, what: str = "The server's address") -> "Endpoint":
-        """Return the endpoint that a text names. Raises ConfigError, which calls the text `what`."""
+        """Return the endpoint that a text names. Raises ConfigError, which calls the text
+        `what`.
+        """
         host, colon, port = text.rpartition(":")
         if not (colon and host and port.isdecimal() and port.isascii() and 0 < int(port) < 65536):
-            raise ConfigError(f"{what} got {text[:300]!r}; expected HOST:PORT, for example 127.0.0.1:8443.")
+            raise ConfigError(
+                f"{what} got {text[:300]!r}; expected HOST:PORT, for example 127.0.0.1:8443."
+            )
         bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
         if ":" in host and bare == host:
             raise ConfigError(
-                f"{what} got {text[:300]!r}; an IPv6 number stands in brackets before its port: [{host[:300]}]:{port}."
+                f"{what} got {text[:300]!r}; an IPv6 number stands in brackets before its port:"
+                f" [{host[:300]}]:{port}."
             )
         check_host(bare, what)
         return cls(bare, int(port))
@@ -45,18 +50,21 @@ class Endpoint:
 
 
 def check_host(host: str, what: str) -> None:
-    """Check that stores can reach a machine by `host`; raise ConfigError, which calls it `what`, if they cannot."""
+    """Check that stores can reach a machine by `host`; raise ConfigError, which calls it `what`, if
+    they cannot.
+    """
     try:
         number = ipaddress.ip_address(host)
     except ValueError:
         if _HOST_NAME.fullmatch(host):
             return
         raise ConfigError(
-            f"{what} got {host[:300]!r}; expected the name or number by which stores reach the server, "
-            "for example shop.example."
+            f"{what} got {host[:300]!r}; expected the name or number by which stores reach the"
+            " server, for example shop.example."
         ) from None
     if number.is_unspecified:
         raise ConfigError(
-            f"{what} got {host}, which means all addresses of a machine and is none that a store could call; expected "
-            "the name or number by which stores reach the server, for example shop.example."
+            f"{what} got {host}, which means all addresses of a machine and is none that a store"
+            " could call; expected the name or number by which stores reach the server, for"
+            " example shop.example."
         )

@@ -7,8 +7,10 @@ from enum import StrEnum
 ENROL_PATH = "/fedshelf/enrol"
 CLASSES_PATH = "/fedshelf/classes"
 PROCESS_HEADER = "fedshelf-process"  # in a store's calls: see `process_words`
-WANTED_PATH = "/fedshelf/wanted"  # here a store asks if the answer to an order is still awaited; 410: no
-HELD_HEADER = "fedshelf-held"  # in an answer to a poll: seconds that the server holds an idle poll; ask again at once
+# here a store asks if the answer to an order is still awaited; 410: no
+WANTED_PATH = "/fedshelf/wanted"
+# in an answer to a poll: seconds that the server holds an idle poll; ask again at once
+HELD_HEADER = "fedshelf-held"
 REASON_HEADER = "fedshelf-reason"  # in an answer that refuses, next to its status
 
 
@@ -27,7 +29,9 @@ class Reason(StrEnum):
 
 
 def process_words(process: str, seconds: float) -> str:
-    """Return a store process's description of itself: 32 hexadecimal digits, and the longest time (s) it is silent."""
+    """Return a store process's description of itself: 32 hexadecimal digits, and the longest time
+    (s) it is silent.
+    """
     return f"{process} {math.ceil(seconds)}"
 
 

@@ -18,12 +18,16 @@ def told(evaluation: Evaluation) -> tuple[dict[str, Value], dict[str, Tensor]]:
     fields, tensors = _told(evaluation.counts, "")
     if evaluation.adjusted is not None:
         further, matrices = _told(evaluation.adjusted, _ADJUSTED)
-        fields, tensors = fields | further, tensors | matrices
+        fields = fields | further
+        tensors = tensors | matrices
     return {"store": evaluation.store, "round": evaluation.round, **fields}, tensors
 
 
 def read(store: str, reader: RecordReader) -> Evaluation:
-    """Read back an evaluation of `store` from `told`. Raises MessageError for values that are not such counts."""
+    """Read back an evaluation of `store` from `told`.
+
+    Raises MessageError for values that are not such counts.
+    """
     adjusted = _read(reader, _ADJUSTED) if reader.has_tensor(f"{_ADJUSTED}confusion") else None
     return Evaluation(store, reader.count("round"), _read(reader, ""), adjusted)
 
@@ -34,14 +38,27 @@ def _told(counts: Counts, prefix: str) -> tuple[dict[str, Value], dict[str, Tens
         "right": int(counts.right),
         "wrong": int(counts.wrong),
     }
-    tensors = {"confusion": torch.from_numpy(counts.confusion)} | calibration_records.told(counts.reliability)
+    tensors = {"confusion": torch.from_numpy(counts.confusion)} | calibration_records.told(
+        counts.reliability
+    )
     named = {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
     return {f"{prefix}{name}": value for name, value in fields.items()}, named
 
 
 def _read(reader: RecordReader, prefix: str) -> Counts:
     confusion = reader.tensor(f"{prefix}confusion", torch.int64, ndim=2).numpy()
-    if confusion.shape[0] != confusion.shape[1] or (confusion < 0).any() or (confusion > _MOST_IMAGES).any():
-        raise MessageError(f"Tensor '{prefix}confusion' of shape {confusion.shape} is not a square of counts.")
+    if (
+        confusion.shape[0] != confusion.shape[1]
+        or (confusion < 0).any()
+        or (confusion > _MOST_IMAGES).any()
+    ):
+        raise MessageError(
+            f"Tensor '{prefix}confusion' of shape {confusion.shape} is not a square of counts."
+        )
     untold = reader.count(f"{prefix}right"), reader.count(f"{prefix}wrong")
-    return Counts(confusion, reader.number(f"{prefix}loss_sum"), *untold, calibration_records.read(reader, prefix))
+    return Counts(
+        confusion,
+        reader.number(f"{prefix}loss_sum"),
+        *untold,
+        calibration_records.read(reader, prefix),
+    )

@@ -1,16 +1,20 @@
-"""Failures in plain words. Between store and server only a code and an identifier travel; the words are made here."""
+"""Failures in plain words.
+
+Between store and server only a code and an identifier travel; the words are made here.
+"""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-DETAIL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")  # the form of a detail: no text, path or file name
+# the form of a detail: no text, path or file name
+DETAIL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 LONGEST_REST = 7 * 86_400  # seconds
 
 FailureCode = Literal[
-    "data", "unknown-class", "no-images", "out-of-memory", "disk-full", "policy", "refused", "invalid", "crashed",
-    "error", "timeout", "unavailable",
+    "data", "unknown-class", "no-images", "out-of-memory", "disk-full", "policy", "refused",
+    "invalid", "crashed", "error", "timeout", "unavailable",
 ]  # fmt: skip
 
 
@@ -18,9 +22,10 @@ FailureCode = Literal[
 class Failure:
     """A store's failure to answer an order.
 
-    reason: plain words for the reader; a store sends none, the function `failure` makes them from code and detail
+    reason: plain words for the reader; a store sends none, the function `failure` makes them from
+        code and detail
     detail: an identifier that tells more: a rule of the store's policy, the class of an exception
-    rest:   seconds for which it is of no use to ask the store again
+    rest: seconds for which it is of no use to ask the store again
     """
 
     store: str
@@ -47,7 +52,9 @@ _WORDS: dict[FailureCode, str] = {
 
 
 def failure(store: str, code: FailureCode, detail: str = "", rest: int = 0) -> Failure:
-    """Return a failure of `store` in the words for its code, with the detail behind them in brackets."""
+    """Return a failure of `store` in the words for its code, with the detail behind them in
+    brackets.
+    """
     assert not detail or DETAIL.fullmatch(detail), detail
     reason = f"{_WORDS[code]} ({detail})" if detail else _WORDS[code]
     return Failure(store, code, reason, detail, rest)
@@ -55,4 +62,7 @@ def failure(store: str, code: FailureCode, detail: str = "", rest: int = 0) -> F
 
 def listed(failed: Mapping[str, Failure]) -> str:
     """Return failures by store in one line: "oslo: its disk is full; rome: not connected"."""
-    return "; ".join(f"{name}: {failure.reason}" for name, failure in failed.items()) or "no store was asked"
+    return (
+        "; ".join(f"{name}: {failure.reason}" for name, failure in failed.items())
+        or "no store was asked"
+    )

@@ -22,10 +22,11 @@ def _check_address(address: str) -> str:
 class Kit(BaseModel):
     """The chain's credentials and addresses for one store.
 
-    chain:       `chain_id` of the authority
-    server:      HOST:PORT
-    others:      more such addresses of the same server, tried in this order if `server` cannot be reached
-    authority:   PEM of the certificate that vouches for the server
+    chain: `chain_id` of the authority
+    server: HOST:PORT
+    others: more such addresses of the same server, tried in this order if `server` cannot be
+        reached
+    authority: PEM of the certificate that vouches for the server
     code, until: a code that enrols the store's own key, once, and the time up to which it is valid
     private_key: PEM of the store's key, instead of a code
     """
@@ -57,8 +58,12 @@ class Kit(BaseModel):
 
     @property
     def invitation(self) -> str:
-        """An identifier that differs for every kit of this store, and does not reveal its code or key."""
-        return hashlib.sha256(f"invitation {self.code or self.private_key}".encode()).hexdigest()[:32]
+        """An identifier that differs for every kit of this store, and does not reveal its code or
+        key.
+        """
+        return hashlib.sha256(f"invitation {self.code or self.private_key}".encode()).hexdigest()[
+            :32
+        ]
 
     def write(self, path: Path) -> None:
         """Write the kit to `path`, readable by this user only. Raises OSError."""
@@ -66,9 +71,15 @@ class Kit(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> "Kit":
-        """Return the kit in `path`. Raises ConfigError if it is none, is damaged, or could be read by others."""
+        """Return the kit in `path`.
+
+        Raises ConfigError if it is none, is damaged, or could be read by others.
+        """
         if not path.is_file():
-            raise ConfigError(f"There is no kit {path}; expected the file NAME.kit that the chain made for this store.")
+            raise ConfigError(
+                f"There is no kit {path}; expected the file NAME.kit that the chain made for this"
+                " store."
+            )
         check_private(path)
         try:
             if (size := path.stat().st_size) > MAX_KIT_BYTES:
@@ -82,5 +93,7 @@ class Kit(BaseModel):
 
 
 def chain_id(authority: str) -> str:
-    """Return a chain's identifier: the first 16 digits of the SHA-256 of its authority's certificate, a PEM text."""
+    """Return a chain's identifier: the first 16 digits of the SHA-256 of its authority's
+    certificate, a PEM text.
+    """
     return hashlib.sha256(authority.encode()).hexdigest()[:16]

@@ -1,7 +1,8 @@
 """Orders of the server and answers of the stores, independent of any transport.
 
-A parameter vector is float32 [P]: all parameters that train, then the floating-point buffers, in the fixed
-order of `common.parameters.layout.Layout`. Integer buffers and frozen parameters are not part of it.
+A parameter vector is float32 [P]: all parameters that train, then the floating-point buffers, in
+the fixed order of `common.parameters.layout.Layout`. Integer buffers and frozen parameters are not
+part of it.
 """
 
 from collections.abc import Mapping
@@ -33,10 +34,10 @@ class Plan:
 class TrainOrder:
     """An order to train locally from `params` (float32 [P]).
 
-    extras:    tensors that the strategy's server half adds
-    committed: last checkpointed round. A store must still have the client state from which it trains the round
-               after it, so that this round can be repeated.
-    best:      the round whose model is the best so far; a store must still have its client state, too
+    extras: tensors that the strategy's server half adds
+    committed: last checkpointed round. A store must still have the client state from which it
+        trains the round after it, so that this round can be repeated.
+    best: the round whose model is the best so far; a store must still have its client state, too
     """
 
     plan: Plan
@@ -51,8 +52,8 @@ class TrainOrder:
 class EvaluateOrder:
     """An order to evaluate `params` (float32 [P]) on images that a store holds out.
 
-    temperatures: temperatures at which to count confidence and right answers (`common.metrics.calibration`);
-                  empty: no such counts
+    temperatures: temperatures at which to count confidence and right answers
+                  (`common.metrics.calibration`); empty: no such counts
     """
 
     plan: Plan
@@ -67,14 +68,16 @@ OrderT = TypeVar("OrderT", TrainOrder, EvaluateOrder)
 
 @dataclass(frozen=True)
 class DetachedOrder(Generic[OrderT]):
-    """An order on its way inside one machine, without the fields that reach the receiver apart from it.
+    """An order on its way inside one machine, without the fields that reach the receiver apart from
+    it.
 
-    Large fields lie in shared memory, and a resident process has the plan. All other fields travel here. The code lists
-    none of them by name: taking an order apart by hand, and making another one, is how a field gets lost.
+    Large fields lie in shared memory, and a resident process has the plan. All other fields travel
+    here. The code lists none of them by name: taking an order apart by hand, and making another
+    one, is how a field gets lost.
 
-    kind:   the class of the order
+    kind: the class of the order
     others: the fields that travel here
-    apart:  the names of the fields that do not
+    apart: the names of the fields that do not
     """
 
     kind: type[OrderT]
@@ -99,16 +102,17 @@ class DetachedOrder(Generic[OrderT]):
 class Update:
     """A store's result of training.
 
-    params:       float32 [P], the locally trained vector itself, not a difference, as the server has it
+    params: float32 [P], the locally trained vector itself, not a difference, as the server has it
     num_examples: images trained on (of the store's training split, not times epochs)
-    loss:         mean training loss per image over the last local epoch
-    seconds:      wall time of the local training
-    extras:       tensors that the strategy's client half adds
-    packed:       the tensors that travel in place of `params` if updates are compressed; dropped on arrival
+    loss: mean training loss per image over the last local epoch
+    seconds: wall time of the local training
+    extras: tensors that the strategy's client half adds
+    packed: the tensors that travel in place of `params` if updates are compressed; dropped on
+        arrival
     packed_bytes: their size; 0: not compressed
-    steps:        optimizer steps taken
-    by_class:     float64 [C], images of each class that this update represents, filled in by the server on arrival;
-                  None if they are not needed
+    steps: optimizer steps taken
+    by_class: float64 [C], images of each class that this update represents, filled in by the server
+        on arrival; None if they are not needed
     """
 
     store: str
@@ -124,22 +128,26 @@ class Update:
     by_class: Tensor | None = None
 
     def piece(self, begin: int, end: int) -> Tensor:
-        """Return the coordinates [begin, end) of `params`; if they lie on disk, only these are read."""
+        """Return the coordinates [begin, end) of `params`; if they lie on disk, only these are
+        read.
+        """
         return self.params[begin:end]
 
     @property
     def bytes(self) -> int:
         """The size of its tensors on the wire."""
-        return (self.packed_bytes or self.params.nbytes) + sum(tensor.nbytes for tensor in self.extras.values())
+        return (self.packed_bytes or self.params.nbytes) + sum(
+            tensor.nbytes for tensor in self.extras.values()
+        )
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """A store's result of an evaluation.
 
-    counts:   counts by the model's own scores
-    adjusted: counts of the same images, with the store's adjustment (`common.strategies.shared.class_skew`) added to
-              the scores; None: no adjustment
+    counts: counts by the model's own scores
+    adjusted: counts of the same images, with the store's adjustment
+        (`common.strategies.shared.class_skew`) added to the scores; None: no adjustment
     """
 
     store: str
@@ -152,10 +160,11 @@ class Evaluation:
 class StoreInfo:
     """A store's description of itself when it joins.
 
-    counts:           training images per class name of the store's own folders
+    counts: training images per class name of the store's own folders
     validation, test: images held out
-    untold:           training images whose class the store keeps to itself
-    version:          version of Fedshelf at the store; empty: unknown. It does not count when two are compared.
+    untold: training images whose class the store keeps to itself
+    version: version of Fedshelf at the store; empty: unknown. It does not count when two are
+        compared.
     """
 
     name: str

@@ -1,6 +1,8 @@
-"""The order that delivers a run's model to a store, and the store's answer, as fields and tensors of messages.
+"""The order that delivers a run's model to a store, and the store's answer, as fields and tensors
+of messages.
 
-A large model is offered first, without its bytes. They are sent only to a store that accepts the model and lacks it.
+A large model is offered first, without its bytes. They are sent only to a store that accepts the
+model and lacks it.
 """
 
 import re
@@ -15,9 +17,11 @@ from fedshelf.common.names import check_run_id, is_run_name
 from fedshelf.common.protocol.probe import RECALLED
 from fedshelf.common.protocol.records import RecordReader, Value
 
-LONGEST_DESCRIPTION = 4 * 2**20  # bytes of a model.json: 10,000 classes with long names have 2 MB each way
+# bytes of a model.json: 10,000 classes with long names have 2 MB each way
+LONGEST_DESCRIPTION = 4 * 2**20
 MOST_RECALLED = 100
-_CONTENT, _DESCRIPTION = "content", "description"
+_CONTENT = "content"
+_DESCRIPTION = "description"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -25,14 +29,15 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class DeliverOrder:
     """An order to keep the model that a run delivers.
 
-    run_id:      the identity of the run
-    run:         its name, by which the store calls the model; `common.names.is_run_name` holds
-    network:     the model's architecture
+    run_id: the identity of the run
+    run: its name, by which the store calls the model; `common.names.is_run_name` holds
+    network: the model's architecture
     description: the bytes of its `model.json`
-    sha256:      SHA-256 of the bytes of its `model.safetensors`, in hexadecimal
-    size:        number of these bytes
-    content:     these bytes; None: this is an offer, and the store answers if it wants them
-    recalled:    SHA-256 of models of this run that were delivered before, and whose rounds were taken back since
+    sha256: SHA-256 of the bytes of its `model.safetensors`, in hexadecimal
+    size: number of these bytes
+    content: these bytes; None: this is an offer, and the store answers if it wants them
+    recalled: SHA-256 of models of this run that were delivered before, and whose rounds were taken
+        back since
     """
 
     run_id: str
@@ -68,14 +73,22 @@ def order_fields(order: DeliverOrder) -> tuple[dict[str, Value], dict[str, Tenso
 
 def read_order(reader: RecordReader) -> DeliverOrder:
     """Read back an order from its `order_fields`. Raises MessageError."""
-    run_id, run = reader.parsed("run_id", check_run_id), reader.text("run")
+    run_id = reader.parsed("run_id", check_run_id)
+    run = reader.text("run")
     if not is_run_name(run):
-        raise MessageError("Field 'run' is not the name of a run; a folder at the store would be called so.")
-    network, sha256, size = reader.text("network"), reader.parsed("sha256", _sha256), reader.count("size")
+        raise MessageError(
+            "Field 'run' is not the name of a run; a folder at the store would be called so."
+        )
+    network = reader.text("network")
+    sha256 = reader.parsed("sha256", _sha256)
+    size = reader.count("size")
     recalled = reader.parsed(RECALLED, _recalled)
     description = _unpacked(reader, _DESCRIPTION)
     if len(description) > LONGEST_DESCRIPTION:
-        raise MessageError(f"A model's description has {len(description)} bytes; at most {LONGEST_DESCRIPTION} fit.")
+        raise MessageError(
+            f"A model's description has {len(description)} bytes; at most {LONGEST_DESCRIPTION}"
+            " fit."
+        )
     content = _unpacked(reader, _CONTENT) if reader.has_tensor(_CONTENT) else None
     return DeliverOrder(run_id, run, network, description, sha256, size, content, recalled)
 
@@ -83,7 +96,12 @@ def read_order(reader: RecordReader) -> DeliverOrder:
 def receipt_fields(receipt: ModelReceipt) -> Mapping[str, Value]:
     """Return the fields of an answer."""
     state = "kept" if receipt.is_kept else "wanted"
-    return {"store": receipt.store, "run_id": receipt.run_id, "sha256": receipt.sha256, "state": state}
+    return {
+        "store": receipt.store,
+        "run_id": receipt.run_id,
+        "sha256": receipt.sha256,
+        "state": state,
+    }
 
 
 def read_receipt(store: str, reader: RecordReader) -> ModelReceipt:
@@ -91,12 +109,17 @@ def read_receipt(store: str, reader: RecordReader) -> ModelReceipt:
 
     The caller has taken the field "store" already.
     """
-    run_id, sha256 = reader.parsed("run_id", check_run_id), reader.parsed("sha256", _sha256)
+    run_id = reader.parsed("run_id", check_run_id)
+    sha256 = reader.parsed("sha256", _sha256)
     return ModelReceipt(store, run_id, sha256, reader.choice("state", ("kept", "wanted")) == "kept")
 
 
 def _packed(content: bytes) -> Tensor:
-    return torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.empty(0, dtype=torch.uint8)
+    return (
+        torch.frombuffer(bytearray(content), dtype=torch.uint8)
+        if content
+        else torch.empty(0, dtype=torch.uint8)
+    )
 
 
 def _unpacked(reader: RecordReader, name: str) -> bytes:

@@ -1,8 +1,8 @@
 """Messages that do without PyTorch, such as probes: a store's network process does not import it.
 
-Probes ask a store whether it has the message that it should be working on. Flower hands each message out
-once; if the connection breaks at that moment, the message is lost and nobody knows. So the server asks, and
-sends a message again if the store does not have it.
+Probes ask a store whether it has the message that it should be working on. Flower hands each
+message out once; if the connection breaks at that moment, the message is lost and nobody knows. So
+the server asks, and sends a message again if the store does not have it.
 """
 
 from typing import TypeVar
@@ -11,40 +11,50 @@ from flwr.app import ArrayRecord, ConfigRecord, MessageType, MetricRecord, Recor
 
 from fedshelf.common.errors import MessageError
 
-RECALLED = "recalled"  # field of an order that delivers a model; it names the models that were taken back
+# field of an order that delivers a model; it names the models that were taken back
+RECALLED = "recalled"
 PROBE = f"{MessageType.QUERY}.probe"  # the type of the message
 _RECORD = "probe"
 _BYTES = "bytes="
 _DIGITS = 15
 _NUMBER = 16  # most bytes of a number in a record, with its tag
 _PIECE = 5 * 2**20  # bytes of Flower's own pieces of an array
-_PIECES, _AROUND = 8, 512  # number of other pieces of a message, and the bytes around each piece
+# number of other pieces of a message, and the bytes around each piece
+_PIECES = 8
+_AROUND = 512
 HEADER = "header"  # the record of plain values that each of our messages has
 Value = TypeVar("Value", str, bool)
 
 
 def header(content: RecordDict) -> dict[str, str | int]:
-    """Return the short plain fields of a message, such as kind, run_id and round; {} for a message that is not ours."""
+    """Return the short plain fields of a message, such as kind, run_id and round; {} for a message
+    that is not ours.
+    """
     if (asked := content.get(_RECORD)) is not None:
         return {"kind": "presence" if "has" in asked else "probe"}
     record = content.get(HEADER)
     fields = record.items() if isinstance(record, ConfigRecord) else ()
     return {
-        key: value for key, value in fields if isinstance(value, int) or (isinstance(value, str) and len(value) <= 64)
+        key: value
+        for key, value in fields
+        if isinstance(value, int) or (isinstance(value, str) and len(value) <= 64)
     }
 
 
 def is_calling_back(content: RecordDict) -> bool:
-    """Return whether a message that delivers a model names others of its run that were taken back."""
+    """Return whether a message that delivers a model names others of its run that were taken
+    back.
+    """
     record = content.get(HEADER)
     return isinstance(record, ConfigRecord) and bool(record.get(RECALLED))
 
 
 def announcement(content: RecordDict) -> str:
-    """Return a group id that announces a message's size: "bytes=" and the most bytes that it takes on the wire.
+    """Return a group id that announces a message's size: "bytes=" and the most bytes that it takes
+    on the wire.
 
-    The group id is the one free field that reaches a store before any piece of the message. So a store that may not
-    receive as much today can tell the server, and fetch nothing.
+    The group id is the one free field that reaches a store before any piece of the message. So a
+    store that may not receive as much today can tell the server, and fetch nothing.
     """
     sizes = [_bytes_of(record) for record in content.values()]
     pieces = _PIECES + sum(size // _PIECE for size in sizes)
@@ -68,7 +78,9 @@ def probed(content: RecordDict) -> str:
 
 
 def presence(*, has: bool) -> RecordDict:
-    """Return the answer to a probe. has: the message is there, and its answer will come or has been sent."""
+    """Return the answer to a probe. has: the message is there, and its answer will come or has been
+    sent.
+    """
     return RecordDict({_RECORD: ConfigRecord({"has": has})})
 
 
@@ -96,5 +108,7 @@ def _field(content: RecordDict, key: str, kind: type[Value]) -> Value:
     record = content.get(_RECORD)
     value = record.get(key) if isinstance(record, ConfigRecord) and len(record) == 1 else None
     if not isinstance(value, kind):
-        raise MessageError(f"A probe got {', '.join(sorted(map(str, content)))}; expected the field {key!r} alone.")
+        raise MessageError(
+            f"A probe got {', '.join(sorted(map(str, content)))}; expected the field {key!r} alone."
+        )
     return value

@@ -20,8 +20,10 @@ from fedshelf.common.errors import MessageError
 from fedshelf.common.names import MAX_CLASS_CHARACTERS, MAX_CLASS_NAMES_BYTES, MAX_CLASSES, is_class
 from fedshelf.common.protocol.probe import HEADER
 
-ARRAYS, TENSORS = "arrays", "tensors"
-INLINE = 4 * 2**20  # bytes of tensors that travel inside the header; Flower's own pieces are of 5 MiB
+ARRAYS = "arrays"
+TENSORS = "tensors"
+# bytes of tensors that travel inside the header; Flower's own pieces are of 5 MiB
+INLINE = 4 * 2**20
 _FORMAT = "safetensors"  # the value of Flower's field that names the format of an array's bytes
 
 Value = bool | int | float | str | list[int] | list[str]
@@ -41,7 +43,9 @@ def pack(header: Mapping[str, Value], tensors: Mapping[str, Tensor]) -> RecordDi
 
 
 class RecordReader:
-    """The fields and tensors of one message, each taken once and checked; `close` refuses a message with any left."""
+    """The fields and tensors of one message, each taken once and checked; `close` refuses a message
+    with any left.
+    """
 
     def __init__(self, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self._header = header
@@ -49,12 +53,19 @@ class RecordReader:
 
     @classmethod
     def open(cls, content: RecordDict) -> Self:
-        """Return a reader of these records. Raises MessageError if `pack` does not make such records."""
-        header, arrays = content.get(HEADER), content.get(ARRAYS, ArrayRecord())
+        """Return a reader of these records.
+
+        Raises MessageError if `pack` does not make such records.
+        """
+        header = content.get(HEADER)
+        arrays = content.get(ARRAYS, ArrayRecord())
         known = set(content) <= {HEADER, ARRAYS}
         if not known or not isinstance(header, ConfigRecord) or not isinstance(arrays, ArrayRecord):
             names = ", ".join(sorted(map(str, content))) or "nothing"
-            raise MessageError(f"Got a message of {names}; expected a header and arrays. Is the other side Fedshelf?")
+            raise MessageError(
+                f"Got a message of {names}; expected a header and arrays. Is the other side"
+                " Fedshelf?"
+            )
         values = dict(header)
         return cls(values, _unpack(values.pop(TENSORS, None), dict(arrays)))
 
@@ -79,18 +90,27 @@ class RecordReader:
         for candidate in allowed:
             if candidate == value:
                 return candidate
-        raise MessageError(f"Field {key!r} got {value[:80]!r}; expected one of {', '.join(allowed)}.")
+        raise MessageError(
+            f"Field {key!r} got {value[:80]!r}; expected one of {', '.join(allowed)}."
+        )
 
     def parsed(self, key: str, parse: Callable[[str], Parsed]) -> Parsed:
-        """Take a text field and return it parsed by `parse` (which may raise ValueError, TypeError or KeyError)."""
+        """Take a text field and return it parsed by `parse` (which may raise ValueError, TypeError
+        or KeyError).
+        """
         try:
             return parse(self.text(key))
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise MessageError(f"Field {key!r} cannot be used: {(str(error).splitlines() or ['?'])[0]}.") from error
+            raise MessageError(
+                f"Field {key!r} cannot be used: {(str(error).splitlines() or ['?'])[0]}."
+            ) from error
 
     def table(self, names: str, counts: str) -> dict[str, int]:
-        """Take two list fields of one length as a mapping from class names to integers of zero or more."""
-        keys, values = cast(list[Any], self._take(names, list)), cast(list[Any], self._take(counts, list))
+        """Take two list fields of one length as a mapping from class names to integers of zero or
+        more.
+        """
+        keys = cast(list[Any], self._take(names, list))
+        values = cast(list[Any], self._take(counts, list))
         good = len(keys) <= MAX_CLASSES and all(map(is_class, keys))
         good = good and all(type(value) is int and value >= 0 for value in values)
         if (
@@ -100,8 +120,9 @@ class RecordReader:
             or sum(map(_size, keys)) > MAX_CLASS_NAMES_BYTES
         ):
             raise MessageError(
-                f"Fields {names!r} and {counts!r} are not one count per class; expected at most {MAX_CLASSES} classes,"
-                f" each in at most {MAX_CLASS_CHARACTERS} plain characters, {MAX_CLASS_NAMES_BYTES} bytes in all."
+                f"Fields {names!r} and {counts!r} are not one count per class; expected at most"
+                f" {MAX_CLASSES} classes, each in at most {MAX_CLASS_CHARACTERS} plain characters,"
+                f" {MAX_CLASS_NAMES_BYTES} bytes in all."
             )
         return dict(zip(keys, values, strict=True))
 
@@ -112,12 +133,15 @@ class RecordReader:
         tensor = self._tensors.pop(key)
         if tensor.dtype != dtype or tensor.ndim != ndim:
             raise MessageError(
-                f"Tensor {key!r} is {tensor.dtype} {tuple(tensor.shape)}; expected {dtype}, {ndim} axes."
+                f"Tensor {key!r} is {tensor.dtype} {tuple(tensor.shape)}; expected {dtype}, {ndim}"
+                " axes."
             )
         return tensor
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
-        """Take all tensors whose names begin with `prefix`; return them by the rest of their names."""
+        """Take all tensors whose names begin with `prefix`; return them by the rest of their
+        names.
+        """
         names = [name for name in self._tensors if name.startswith(prefix)]
         return {name.removeprefix(prefix): self._tensors.pop(name) for name in names}
 
@@ -135,7 +159,9 @@ class RecordReader:
             raise MessageError(f"The message lacks the field {key!r}.")
         value = self._header.pop(key)
         if type(value) is not kind:
-            raise MessageError(f"Field {key!r} is of type {type(value).__name__}; expected {kind.__name__}.")
+            raise MessageError(
+                f"Field {key!r} is of type {type(value).__name__}; expected {kind.__name__}."
+            )
         return value
 
 
@@ -150,7 +176,11 @@ def _unpack(inline: object, arrays: dict[str, Array]) -> dict[str, Tensor]:
         return {}
     array = arrays.pop(TENSORS, None)
     blob = inline if array is None else array.data
-    if not isinstance(blob, bytes) or arrays or (array is not None and (inline or array.stype != _FORMAT)):
+    if (
+        not isinstance(blob, bytes)
+        or arrays
+        or (array is not None and (inline or array.stype != _FORMAT))
+    ):
         raise MessageError("The message's tensors are not where and what they should be.")
     try:
         return load(blob)

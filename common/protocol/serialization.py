@@ -43,15 +43,20 @@ from fedshelf.common.protocol.model_delivery import (
 from fedshelf.common.protocol.records import RecordReader, Value, pack
 
 FORMAT = 7  # raised whenever a field or a tensor changes its meaning
-_EXTRA, _PACKED = "extra.", "packed."
+_EXTRA = "extra."
+_PACKED = "packed."
 _VERSION = re.compile(r"[A-Za-z0-9.+!-]{0,40}")  # the characters of PEP 440
 
 
 class FrozenMissingError(MessageError):
-    """The order names frozen parameters that are neither attached nor kept; `sha256` identifies them."""
+    """The order names frozen parameters that are neither attached nor kept; `sha256` identifies
+    them.
+    """
 
     def __init__(self, sha256: str) -> None:
-        super().__init__(f"The frozen parameters {sha256[:12]} are not here; the server has to send them.")
+        super().__init__(
+            f"The frozen parameters {sha256[:12]} are not here; the server has to send them."
+        )
         self.sha256 = sha256
 
 
@@ -119,13 +124,18 @@ def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
     if isinstance(order, TrainOrder):
         header |= {"committed": order.committed, "best": order.best}
         return _pack("train", header, tensors | _prefixed(order.extras, _EXTRA))
-    return _pack("evaluate", {**header, "split": order.split}, tensors | calibration_records.asked(order.temperatures))
+    return _pack(
+        "evaluate",
+        {**header, "split": order.split},
+        tensors | calibration_records.asked(order.temperatures),
+    )
 
 
 def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
     """Read back an order from the records of `encode_order`.
 
-    Frozen parameters come from the message or from `kept`; those from the message are put into `kept`.
+    Frozen parameters come from the message or from `kept`; those from the message are put into
+    `kept`.
 
     Raises MessageError for anything that is not an order of this format, and FrozenMissingError.
     """
@@ -140,11 +150,15 @@ def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
             order = read_order(reader)
         case "train":
             common = _common(reader, kept)
-            order = TrainOrder(*common, reader.tensors(_EXTRA), reader.count("committed"), reader.count("best"))
+            order = TrainOrder(
+                *common, reader.tensors(_EXTRA), reader.count("committed"), reader.count("best")
+            )
         case "evaluate":
             common = _common(reader, kept)
             order = EvaluateOrder(
-                *common, reader.choice("split", ("validation", "test")), calibration_records.temperatures(reader)
+                *common,
+                reader.choice("split", ("validation", "test")),
+                calibration_records.temperatures(reader),
             )
     reader.close()
     return order
@@ -154,14 +168,31 @@ def encode_result(result: Result) -> RecordDict:
     """Return the result as records."""
     match result:
         case Update():
-            header: dict[str, Value] = {"store": result.store, "round": result.round, "seconds": float(result.seconds)}
-            header |= {"num_examples": result.num_examples, "loss": float(result.loss), "steps": result.steps}
-            weights = {"params": result.params} if result.packed is None else _prefixed(result.packed, _PACKED)
+            header: dict[str, Value] = {
+                "store": result.store,
+                "round": result.round,
+                "seconds": float(result.seconds),
+            }
+            header |= {
+                "num_examples": result.num_examples,
+                "loss": float(result.loss),
+                "steps": result.steps,
+            }
+            weights = (
+                {"params": result.params}
+                if result.packed is None
+                else _prefixed(result.packed, _PACKED)
+            )
             return _pack("update", header, weights | _prefixed(result.extras, _EXTRA))
         case Evaluation():
             return _pack("evaluation", *evaluation_records.told(result))
         case Failure():
-            header = {"store": result.store, "code": result.code, "detail": result.detail, "rest": result.rest}
+            header = {
+                "store": result.store,
+                "code": result.code,
+                "detail": result.detail,
+                "rest": result.rest,
+            }
             return _pack("failure", header)
         case FrozenWeightsMissing():
             return _pack("needs-frozen", {"store": result.store, "sha256": result.sha256})
@@ -182,7 +213,9 @@ def decode_result(content: RecordDict, order: TrainOrder | EvaluateOrder | None 
     Raises MessageError for anything that is not a result of this format.
     """
     reader = _open(content)
-    kind = reader.choice("kind", ("update", "evaluation", "failure", "needs-frozen", "info", "receipt"))
+    kind = reader.choice(
+        "kind", ("update", "evaluation", "failure", "needs-frozen", "info", "receipt")
+    )
     store = reader.text("store")
     result: Result
     match kind:
@@ -199,7 +232,9 @@ def decode_result(content: RecordDict, order: TrainOrder | EvaluateOrder | None 
         case "info":
             counts = reader.table("classes", "counts")
             held_out = reader.count("validation"), reader.count("test")
-            result = StoreInfo(store, counts, *held_out, reader.count("untold"), reader.parsed("version", _version))
+            result = StoreInfo(
+                store, counts, *held_out, reader.count("untold"), reader.parsed("version", _version)
+            )
     reader.close()
     return result
 
@@ -211,14 +246,19 @@ def _version(text: str) -> str:
     return text
 
 
-def _pack(kind: str, header: dict[str, Value], tensors: dict[str, Tensor] | None = None) -> RecordDict:
+def _pack(
+    kind: str, header: dict[str, Value], tensors: dict[str, Tensor] | None = None
+) -> RecordDict:
     return pack({"format": FORMAT, "kind": kind, **header}, tensors or {})
 
 
 def _open(content: RecordDict) -> RecordReader:
     reader = RecordReader.open(content)
     if (number := reader.count("format")) != FORMAT:
-        raise MessageError(f"Got a message of format {number}, expected {FORMAT}; install one version on both sides.")
+        raise MessageError(
+            f"Got a message of format {number}, expected {FORMAT}; install one version on both"
+            " sides."
+        )
     return reader
 
 
@@ -227,32 +267,45 @@ def _prefixed(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _common(reader: RecordReader, kept: FrozenStore) -> tuple[Plan, int, Tensor]:
-    """Return the fields that orders to train and to evaluate have in common: plan, round, parameters (float32 [P])."""
+    """Return the fields that orders to train and to evaluate have in common: plan, round,
+    parameters (float32 [P]).
+    """
     run_id, config = _run(reader)
-    spec, number = reader.parsed("spec", received_spec), reader.count("round")
+    spec = reader.parsed("spec", received_spec)
+    number = reader.count("round")
     params = reader.tensor("params", torch.float32, ndim=1)
     return Plan(run_id, config, spec, _frozen(reader, kept)), number, params
 
 
 def _run(reader: RecordReader) -> tuple[str, RunConfig]:
-    return reader.parsed("run_id", check_run_id), reader.parsed("config", RunConfig.model_validate_json)
+    return reader.parsed("run_id", check_run_id), reader.parsed(
+        "config", RunConfig.model_validate_json
+    )
 
 
 def _update(store: str, reader: RecordReader, order: TrainOrder | EvaluateOrder | None) -> Update:
-    number, examples = reader.count("round"), reader.count("num_examples")
-    loss, seconds, steps = reader.number("loss"), reader.number("seconds"), reader.count("steps")
+    number = reader.count("round")
+    examples = reader.count("num_examples")
+    loss = reader.number("loss")
+    seconds = reader.number("seconds")
+    steps = reader.count("steps")
     codec = compression.build(order.plan.config.messages) if order else None
     if order is None or codec is None:
-        params, size = reader.tensor("params", torch.float32, ndim=1), 0
+        params = reader.tensor("params", torch.float32, ndim=1)
+        size = 0
     else:
         packed = reader.tensors(_PACKED)
         params = rebuild(order.params.cpu(), packed, codec)
         size = sum(tensor.nbytes for tensor in packed.values())
-    return Update(store, number, params, examples, loss, seconds, reader.tensors(_EXTRA), None, size, steps)
+    return Update(
+        store, number, params, examples, loss, seconds, reader.tensors(_EXTRA), None, size, steps
+    )
 
 
 def _failure(store: str, reader: RecordReader) -> Failure:
-    code, detail, rest = reader.choice("code", get_args(FailureCode)), reader.text("detail"), reader.count("rest")
+    code = reader.choice("code", get_args(FailureCode))
+    detail = reader.text("detail")
+    rest = reader.count("rest")
     if detail and not DETAIL.fullmatch(detail):
         raise MessageError("Field 'detail' is no identifier; a store's failure carries no text.")
     return failure(store, code, detail, min(rest, LONGEST_REST))
@@ -263,7 +316,9 @@ def _frozen(reader: RecordReader, kept: FrozenStore) -> Tensor | None:
     if reader.has_tensor("frozen"):
         vector = reader.tensor("frozen", torch.float32, ndim=1)
         if frozen_sha256(vector) != sha256:
-            raise MessageError("Tensor 'frozen' is not the one that the order names by its SHA-256.")
+            raise MessageError(
+                "Tensor 'frozen' is not the one that the order names by its SHA-256."
+            )
         kept.put(sha256, vector)
         return vector
     if not sha256:

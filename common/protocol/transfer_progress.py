@@ -19,17 +19,26 @@ class Transfer:
     """
 
     def __init__(
-        self, what: str, total: int, tell: Callable[[str], None], now: Callable[[], float] = time.monotonic
+        self,
+        what: str,
+        total: int,
+        tell: Callable[[str], None],
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._what, self._total, self._tell, self._now = what, total, tell, now
+        self._what = what
+        self._total = total
+        self._tell = tell
+        self._now = now
         self._began = self._told = now()
-        self._done, self._lock = 0, threading.Lock()
+        self._done = 0
+        self._lock = threading.Lock()
 
     def add(self, size: int) -> None:
         """Count a piece of `size` bytes that has arrived."""
         with self._lock:
             self._done += size
-            now, done = self._now(), self._done
+            now = self._now()
+            done = self._done
             if now - self._told < LINE_INTERVAL_SECONDS or done == self._total:
                 return
             self._told = now
@@ -42,7 +51,10 @@ def progress(done: int, total: int, seconds: float) -> str:
     done, total: bytes; total is 0 if unknown
     """
     rate = done / seconds if seconds > 0 else 0.0
-    parts = [f"{done / 1e6:.0f} of {total / 1e6:.0f} MB" if total else f"{done / 1e6:.0f} MB", f"{rate / 1e6:.3g} MB/s"]
+    parts = [
+        f"{done / 1e6:.0f} of {total / 1e6:.0f} MB" if total else f"{done / 1e6:.0f} MB",
+        f"{rate / 1e6:.3g} MB/s",
+    ]
     if rate and total > done:
         parts.append(f"{duration((total - done) / rate)} left")
     return ", ".join(parts)

@@ -1,4 +1,7 @@
-"""The federated algorithms by name. To add one, write a file in `algorithms` and a line in STRATEGIES."""
+"""The federated algorithms by name.
+
+To add one, write a file in `algorithms` and a line in STRATEGIES.
+"""
 
 from collections.abc import Mapping
 
@@ -53,12 +56,15 @@ def build(config: StrategyConfig, layout: Layout | None = None) -> Strategy:
 
     layout: None is enough if no tensor has to be found by its name
 
-    Raises ConfigError for an unknown name. Also raises it for a setting that differs from its default but that
-    this strategy does not use: a run must never ignore a setting that somebody gave.
+    Raises ConfigError for an unknown name. Also raises it for a setting that differs from its
+    default but that this strategy does not use: a run must never ignore a setting that somebody
+    gave.
     """
     if config.name not in STRATEGIES:
         hint = did_you_mean(config.name, STRATEGIES)
-        raise ConfigError(f"Setting strategy.name got {config.name!r}; allowed: {', '.join(STRATEGIES)}.{hint}")
+        raise ConfigError(
+            f"Setting strategy.name got {config.name!r}; allowed: {', '.join(STRATEGIES)}.{hint}"
+        )
     chosen = STRATEGIES[config.name]
     for key, field in StrategyConfig.model_fields.items():
         if key not in ("name", "average") and getattr(config, key) != field.default:
@@ -71,7 +77,9 @@ def _check_use(config: StrategyConfig, key: str, chosen: type[Strategy]) -> None
     got = f"Setting strategy.{key} got {getattr(config, key)!r}, but"
     if key in AVERAGES:
         if config.average != AVERAGES[key]:
-            raise ConfigError(f"{got} strategy.average is {config.average}; it is for {AVERAGES[key]}.")
+            raise ConfigError(
+                f"{got} strategy.average is {config.average}; it is for {AVERAGES[key]}."
+            )
     elif key not in chosen.uses:
         users = [name for name, strategy in STRATEGIES.items() if key in strategy.uses]
         raise ConfigError(f"{got} {config.name} does not use it; it is for {', '.join(users)}.")
@@ -80,17 +88,21 @@ def _check_use(config: StrategyConfig, key: str, chosen: type[Strategy]) -> None
 def check(config: RunConfig) -> None:
     """Raise ConfigError if the strategy cannot be built, or does not go with the local training."""
     if reason := build(config.strategy).unfit(config):
-        raise ConfigError(f"Setting strategy.name got {config.strategy.name!r}, which {reason}; change one of them.")
+        raise ConfigError(
+            f"Setting strategy.name got {config.strategy.name!r}, which {reason}; change one of"
+            " them."
+        )
 
 
 def check_compression(config: RunConfig) -> None:
     """Raise ConfigError if the compression cannot be built, or does not go with the strategy."""
-    codec, strategy = compression.build(config.messages), STRATEGIES.get(config.strategy.name)
+    codec = compression.build(config.messages)
+    strategy = STRATEGIES.get(config.strategy.name)
     if codec is not None and codec.sparse and strategy is not None and strategy.by_rank:
         raise ConfigError(
-            f"Setting messages.compression got {config.messages.compression!r} with strategy {config.strategy.name},"
-            " which takes the middle of the stores' values: where most of them send nothing, that would never change;"
-            " use fp16 or int8, or another strategy."
+            f"Setting messages.compression got {config.messages.compression!r} with strategy"
+            f" {config.strategy.name}, which takes the middle of the stores' values: where most of"
+            " them send nothing, that would never change; use fp16 or int8, or another strategy."
         )
 
 

@@ -1,4 +1,6 @@
-"""The encoding and the cells of a CSV file: UTF-8, UTF-16 or Windows-1252; comma, semicolon, tab or bar."""
+"""The encoding and the cells of a CSV file: UTF-8, UTF-16 or Windows-1252; comma, semicolon, tab or
+bar.
+"""
 
 import csv
 import io
@@ -24,12 +26,14 @@ class TextLine(NamedTuple):
 
 
 def read_lines(path: Path) -> tuple[list[TextLine], str]:
-    """Return the lines of a CSV file, without blank ones and the comments above the first; and a note, or "".
+    """Return the lines of a CSV file, without blank ones and the comments above the first; and a
+    note, or "".
 
     Raises DataError if it cannot be read.
     """
     text, note = _decoded(path)
-    told = re.match(r"[\r\n]*sep=(.)[ ]*(?:\r\n|\r|\n)", text, re.IGNORECASE)  # Excel's own way to name the delimiter
+    # Excel's own way to name the delimiter
+    told = re.match(r"[\r\n]*sep=(.)[ ]*(?:\r\n|\r|\n)", text, re.IGNORECASE)
     skipped = len(re.findall(r"\r\n|\r|\n", told[0])) if told else 0
     if told:
         text = text[told.end() :]
@@ -38,14 +42,20 @@ def read_lines(path: Path) -> tuple[list[TextLine], str]:
 
 
 def _decoded(path: Path) -> tuple[str, str]:
-    """Return the text of a file, and a note if its encoding was guessed and names depend on it. Raises DataError."""
+    """Return the text of a file, and a note if its encoding was guessed and names depend on it.
+
+    Raises DataError.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_CSV_BYTES + 1)
     except OSError as error:
         raise DataError(f"Cannot read {path}: {error.strerror or error}.") from error
     if len(data) > MAX_CSV_BYTES:
-        raise DataError(f"{path} is larger than {MAX_CSV_BYTES >> 20} MiB; expected a CSV file, one line per photo.")
+        raise DataError(
+            f"{path} is larger than {MAX_CSV_BYTES >> 20} MiB; expected a CSV file, one line per"
+            " photo."
+        )
     try:
         return data.decode(_encoding(data)), ""
     except UnicodeDecodeError:
@@ -57,7 +67,10 @@ def _decoded(path: Path) -> tuple[str, str]:
             f"{path} is in no encoding that can be told, neither UTF-8, UTF-16 nor Windows-1252; "
             "save it as CSV (UTF-8)."
         ) from error
-    note = f"{path.name} is not in UTF-8 but was read as Windows-1252; if names look wrong, save it as UTF-8"
+    note = (
+        f"{path.name} is not in UTF-8 but was read as Windows-1252; if names look wrong, save it as"
+        " UTF-8"
+    )
     return text, note
 
 
@@ -66,7 +79,8 @@ def _encoding(data: bytes) -> str:
         if data.startswith(mark):
             return encoding
     start = data[:1000]
-    if start[1::2].count(0) > len(start) / 4:  # UTF-16 without a mark: every other byte of ASCII is zero
+    # UTF-16 without a mark: every other byte of ASCII is zero
+    if start[1::2].count(0) > len(start) / 4:
         return "utf-16-le"
     return "utf-16-be" if start[::2].count(0) > len(start) / 4 else "utf-8"
 
@@ -76,7 +90,10 @@ def _delimiter(path: Path, text: str) -> str:
 
     If none does, return the one that cuts most of them into at least two.
     """
-    cells = {each: [len(_trimmed(line.cells)) for line in _first(path, text, each)] for each in _DELIMITERS}
+    cells = {
+        each: [len(_trimmed(line.cells)) for line in _first(path, text, each)]
+        for each in _DELIMITERS
+    }
     even = [each for each, counts in cells.items() if len(set(counts)) == 1 and counts[0] >= 2]
     if len(even) > 1:  # one of them is a part of names: the right one yields names of files
         even = [each for each in even if _names_a_file(path, text, each)] or even
@@ -110,11 +127,15 @@ def _lines(path: Path, text: str, delimiter: str, most: int | None = None) -> It
             if found == most:
                 return
     except csv.Error as error:
-        raise DataError(f"Cannot read {path} as a CSV file: line {reader.line_num}: {error}.") from error
+        raise DataError(
+            f"Cannot read {path} as a CSV file: line {reader.line_num}: {error}."
+        ) from error
 
 
 def _without_comments(lines: Iterator[TextLine]) -> list[TextLine]:
-    """Return the lines without the comments above the first line of several cells; a comment begins with a #."""
+    """Return the lines without the comments above the first line of several cells; a comment begins
+    with a #.
+    """
     found: list[TextLine] = []
     for line in lines:
         if found or not (line.cells[0].startswith("#") and len(_trimmed(line.cells)) == 1):

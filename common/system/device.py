@@ -6,7 +6,10 @@ from fedshelf.common.errors import ConfigError
 
 
 def pick(name: str) -> torch.device:
-    """Return the device for `name`; "auto" is CUDA, else MPS, else the CPU. Raises ConfigError if it is not there."""
+    """Return the device for `name`; "auto" is CUDA, else MPS, else the CPU.
+
+    Raises ConfigError if it is not there.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -14,7 +17,9 @@ def pick(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise ConfigError(f"Device got {name!r}; allowed: auto, cpu, mps, cuda or cuda:N.") from None
+        raise ConfigError(
+            f"Device got {name!r}; allowed: auto, cpu, mps, cuda or cuda:N."
+        ) from None
     present = {
         "cpu": True,
         "mps": torch.backends.mps.is_available(),
@@ -22,16 +27,18 @@ def pick(name: str) -> torch.device:
     }
     if not present.get(device.type, False):
         raise ConfigError(
-            f"Device {name!r} is not on this machine (CUDA devices: {torch.cuda.device_count()}); use --device auto."
+            f"Device {name!r} is not on this machine (CUDA devices: {torch.cuda.device_count()});"
+            " use --device auto."
         )
     return device
 
 
 def compute_exactly(device: torch.device) -> None:
-    """Let CUDA compute float32 in float32 and in one order, for this whole process; other devices do so anyway.
+    """Let CUDA compute float32 in float32 and in one order, for this whole process; other devices
+    do so anyway.
 
-    TensorFloat-32, which PyTorch allows in convolutions, has 10 bits of mantissa. Some of cuDNN's algorithms add in the
-    order in which threads happen to finish.
+    TensorFloat-32, which PyTorch allows in convolutions, has 10 bits of mantissa. Some of cuDNN's
+    algorithms add in the order in which threads happen to finish.
     """
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False

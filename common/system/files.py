@@ -15,8 +15,8 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, private: bo
     """Let `write` fill a temporary file beside `path`, then rename it to `path`.
 
     Only this user can read a `private` file (mode 0600), from its first byte on. A reader sees the
-    old file or the new one, also after a power cut. Raises OSError (disk full, permission); the old file
-    is then untouched and the temporary one removed.
+    old file or the new one, also after a power cut. Raises OSError (disk full, permission); the old
+    file is then untouched and the temporary one removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -45,7 +45,10 @@ def write_private(path: Path, text: str) -> None:
 
 
 def private_directory(path: Path) -> Path:
-    """Return the directory, made if need be, that this user alone can enter (mode 0700). Raises OSError."""
+    """Return the directory, made if need be, that this user alone can enter (mode 0700).
+
+    Raises OSError.
+    """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if os.name == "posix" and path.stat().st_mode & 0o077 and path.stat().st_uid == os.geteuid():
         path.chmod(0o700)
@@ -53,7 +56,9 @@ def private_directory(path: Path) -> Path:
 
 
 def check_private(path: Path) -> None:
-    """Raise ConfigError if other users may read or write `path` (on POSIX), OSError if it is not there."""
+    """Raise ConfigError if other users may read or write `path` (on POSIX), OSError if it is not
+    there.
+    """
     mode = path.stat().st_mode & 0o777
     if os.name == "posix" and mode & 0o077:
         needed = "700" if path.is_dir() else "600"
@@ -64,7 +69,10 @@ def check_private(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON atomically, a list of plain values on one line. Raises OSError; ValueError for NaN."""
+    """Write indented JSON atomically, a list of plain values on one line.
+
+    Raises OSError; ValueError for NaN.
+    """
     write_text(path, _laid_out(value, "\n") + "\n")
 
 
@@ -90,7 +98,8 @@ def cache_directory() -> Path:
 
 
 def state_directory() -> Path:
-    """Return the directory for files that must survive (a store's key, policy and audit log), unlike the cache.
+    """Return the directory for files that must survive (a store's key, policy and audit log),
+    unlike the cache.
 
     `FEDSHELF_HOME` if set, else `$XDG_STATE_HOME/fedshelf`, else `~/.local/state/fedshelf`.
     """
@@ -111,8 +120,12 @@ def _laid_out(value: Any, margin: str) -> str:
     if isinstance(value, dict) and value:
         members = [f"{_plain(name)}: {_laid_out(part, inner)}" for name, part in value.items()]
         return "{" + inner + f",{inner}".join(members) + margin + "}"
-    if isinstance(value, list | tuple) and any(isinstance(part, dict | list | tuple) for part in value):
-        return "[" + inner + f",{inner}".join(_laid_out(part, inner) for part in value) + margin + "]"
+    if isinstance(value, list | tuple) and any(
+        isinstance(part, dict | list | tuple) for part in value
+    ):
+        return (
+            "[" + inner + f",{inner}".join(_laid_out(part, inner) for part in value) + margin + "]"
+        )
     return _plain(value)
 
 

@@ -1,4 +1,6 @@
-"""Evaluation of a model on images: one pass over any number of image sets, and a single wait for the device."""
+"""Evaluation of a model on images: one pass over any number of image sets, and a single wait for
+the device.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -24,14 +26,18 @@ Pair = tuple[Counts, Counts | None]
 def evaluate(
     network: Network, sets: Sequence[Images], batch_size: int, temperatures: Sequence[float] = ()
 ) -> list[Counts]:
-    """Evaluate the network's present weights on sets whose arrays are on its device: confusion matrices and losses.
+    """Evaluate the network's present weights on sets whose arrays are on its device: confusion
+    matrices and losses.
 
-    The loss of an image is float32. The losses of a set are summed in float64 in the order of its images, so the sum
-    does not depend on the other sets of the pass.
+    The loss of an image is float32. The losses of a set are summed in float64 in the order of its
+    images, so the sum does not depend on the other sets of the pass.
 
     temperatures: if given, the confidence at each of them is counted, too
     """
-    return [raw for raw, _ in evaluate_adjusted(network, sets, [None] * len(sets), batch_size, temperatures)]
+    return [
+        raw
+        for raw, _ in evaluate_adjusted(network, sets, [None] * len(sets), batch_size, temperatures)
+    ]
 
 
 def evaluate_adjusted(
@@ -41,7 +47,8 @@ def evaluate_adjusted(
     batch_size: int,
     temperatures: Sequence[float] = (),
 ) -> list[Pair]:
-    """Evaluate as `evaluate` does, and in the same pass with each set's adjustment added to the scores.
+    """Evaluate as `evaluate` does, and in the same pass with each set's adjustment added to the
+    scores.
 
     adjustments: float32 [C] for each set; None: no adjustment
     """
@@ -54,7 +61,9 @@ def evaluate_adjusted(
             of_array[images.pixels.data_ptr()].append(place)
     for places in of_array.values():
         parts = [sets[place] for place in places]
-        counted = _of_array(network, parts, [adjustments[place] for place in places], batch_size, temperatures)
+        counted = _of_array(
+            network, parts, [adjustments[place] for place in places], batch_size, temperatures
+        )
         for place, pair in zip(places, counted, strict=True):
             found[place] = pair
     return found
@@ -63,8 +72,8 @@ def evaluate_adjusted(
 def features(network: Network, images: Images, batch_size: int) -> Tensor:
     """Return the input of the network's head for each image: float32 [N, d] on the device.
 
-    It is computed with the network's present weights. If the input has several places, as a map has, its mean over them
-    is returned.
+    It is computed with the network's present weights. If the input has several places, as a map
+    has, its mean over them is returned.
     """
     models.set_training(network.module, mode=False)
     found: list[Tensor] = []
@@ -94,7 +103,8 @@ class _Tally:
     """Results of N images, collected on the device during an evaluation and counted at its end."""
 
     def __init__(self, network: Network, images: int, temperatures: Sequence[float]) -> None:
-        self._classes, self._temperatures = len(network.spec.classes), temperatures
+        self._classes = len(network.spec.classes)
+        self._temperatures = temperatures
         self._losses = torch.empty(images, device=network.device)
         self._nll, self._sure = torch.empty(2, len(temperatures), images, device=network.device)
         self._cells = torch.empty(images, dtype=torch.int64, device=network.device)
@@ -113,7 +123,9 @@ class _Tally:
         stops = np.cumsum(lengths)[:-1]
         noted = self._cells, self._losses, self._nll, self._sure
         parts = [np.split(tensor.cpu().numpy(), stops, axis=-1) for tensor in noted]
-        return [_counts(self._classes, self._temperatures, *part) for part in zip(*parts, strict=True)]
+        return [
+            _counts(self._classes, self._temperatures, *part) for part in zip(*parts, strict=True)
+        ]
 
 
 def _of_array(
@@ -124,7 +136,8 @@ def _of_array(
     temperatures: Sequence[float],
 ) -> list[Pair]:
     """Return the counts of sets that lie in one array, which is on the device."""
-    array, lengths = sets[0], [len(images) for images in sets]
+    array = sets[0]
+    lengths = [len(images) for images in sets]
     rows = torch.cat([images.rows for images in sets]).to(network.device, non_blocking=True)
     raw = _Tally(network, len(rows), temperatures)
     added = _stacked(adjustments, len(network.spec.classes), network.device)
@@ -141,15 +154,23 @@ def _of_array(
             if adjusted is not None and added is not None:
                 adjusted.note(place, logits + added[owners[place]], targets)
     again = [None] * len(sets) if adjusted is None else adjusted.counts(lengths)
-    told = [counts if own is not None else None for counts, own in zip(again, adjustments, strict=True)]
+    told = [
+        counts if own is not None else None for counts, own in zip(again, adjustments, strict=True)
+    ]
     return list(zip(raw.counts(lengths), told, strict=True))
 
 
-def _stacked(adjustments: Sequence[Tensor | None], classes: int, device: torch.device) -> Tensor | None:
-    """Stack adjustments of S sets: float32 [S, C] on the device, zeros where there is none; None: no set has one."""
+def _stacked(
+    adjustments: Sequence[Tensor | None], classes: int, device: torch.device
+) -> Tensor | None:
+    """Stack adjustments of S sets: float32 [S, C] on the device, zeros where there is none; None:
+    no set has one.
+    """
     if all(added is None for added in adjustments):
         return None
-    return torch.stack([torch.zeros(classes) if added is None else added for added in adjustments]).to(device)
+    return torch.stack(
+        [torch.zeros(classes) if added is None else added for added in adjustments]
+    ).to(device)
 
 
 def _counts(
@@ -171,4 +192,6 @@ def _counts(
     if not temperatures:
         return Counts(confusion, loss_sum)
     is_right = cells // classes == cells % classes
-    return Counts(confusion, loss_sum, reliability=Reliability.of(temperatures, nll, sure, is_right))
+    return Counts(
+        confusion, loss_sum, reliability=Reliability.of(temperatures, nll, sure, is_right)
+    )

@@ -1,6 +1,8 @@
-"""Local training: every runtime trains a store through `fit`, so one seed gives one result wherever it runs.
+"""Local training: every runtime trains a store through `fit`, so one seed gives one result wherever
+it runs.
 
-(The engine `batched` takes the same steps for many stores at once: see `simulations.engines.batched`.)
+(The engine `batched` takes the same steps for many stores at once: see
+`simulations.engines.batched`.)
 """
 
 import time
@@ -36,8 +38,11 @@ class Network:
     weights: float32 [T], the part of `vector` that trains
     """
 
-    def __init__(self, spec: ModelSpec, device: torch.device, *, weights: str = "none", seed: int = 0) -> None:
-        self.spec, self.device = spec, device
+    def __init__(
+        self, spec: ModelSpec, device: torch.device, *, weights: str = "none", seed: int = 0
+    ) -> None:
+        self.spec = spec
+        self.device = device
         compute_exactly(device)
         self.module = models.build(spec, weights=weights, seed=seed).to(device)
         self.layout = Layout.of(self.module)
@@ -46,8 +51,11 @@ class Network:
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._gradient = torch.empty_like(self.weights)
         self._forward = self._fused()
-        self.at_once: int | None = None  # images per piece that fit in memory; None: all batches fitted so far
-        self.has_batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.module.modules())
+        # images per piece that fit in memory; None: all batches fitted so far
+        self.at_once: int | None = None
+        self.has_batch_norm = any(
+            isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.module.modules()
+        )
 
     def load(self, params: Tensor) -> None:
         """Copy `params` (float32 [P], any device) into the network."""
@@ -71,7 +79,10 @@ class Network:
         """Return the module, or on a CPU a faster one that computes the same."""
         if self.device.type != "cpu":
             return self.module
-        return fuse(self.module, torch.zeros(1, self.spec.channels, self.spec.image_size, self.spec.image_size))
+        return fuse(
+            self.module,
+            torch.zeros(1, self.spec.channels, self.spec.image_size, self.spec.image_size),
+        )
 
     def gradient(self, loss: Tensor) -> Tensor:
         """Return dloss/dweights as one vector [T]; the next call overwrites it."""
@@ -81,11 +92,12 @@ class Network:
 
 @dataclass(frozen=True)
 class LocalTrainingTask:
-    """The input of one store's local training: settings, strategy, and the address (round, store) of its random draws.
+    """The input of one store's local training: settings, strategy, and the address (round, store)
+    of its random draws.
 
-    start:  float32 [P], the global model
+    start: float32 [P], the global model
     extras: the tensors that the strategy's server half sent along
-    state:  the tensors that the strategy's client half kept from the store's earlier rounds
+    state: the tensors that the strategy's client half kept from the store's earlier rounds
     """
 
     config: RunConfig
@@ -119,9 +131,9 @@ class LocalTrainingResult:
 def fit(network: Network, images: Images, task: LocalTrainingTask) -> LocalTrainingResult:
     """Train `network` on a store's `images` from `task.start` and return the result.
 
-    Shuffles, augmentation and dropout are addressed by (seed, round, store). The last batch may be smaller than the
-    others; with batch norm it is never a single image, unless all are. On a single image batch norm uses its running
-    statistics.
+    Shuffles, augmentation and dropout are addressed by (seed, round, store). The last batch may be
+    smaller than the others; with batch norm it is never a single image, unless all are. On a single
+    image batch norm uses its running statistics.
     """
     assert len(images) > 0, "a store without training images is left out before"
     config, strategy, seed = task.config.train, task.strategy, task.config.run.seed
@@ -140,16 +152,22 @@ def fit(network: Network, images: Images, task: LocalTrainingTask) -> LocalTrain
     _training_mode(network, alone=len(images) == 1 or config.batch == 1)
     added = offsets(images, len(network.spec.classes), task.config.strategy.absent)
     descent = Descent(network, config, None if added is None else added.to(network.device))
-    steps, seen, loss_sum = 0, 0, torch.zeros((), device=network.device)
+    steps = 0
+    seen = 0
+    loss_sum = torch.zeros((), device=network.device)
     for positions, begins in _batches(network, len(images), config, order):
         if begins:
-            seen, loss_sum = 0, loss_sum.zero_()
-        loss, gradient = descent(*_inputs(network, images, positions, task.config.data, draws, pose))
+            seen = 0
+            loss_sum = loss_sum.zero_()
+        loss, gradient = descent(
+            *_inputs(network, images, positions, task.config.data, draws, pose)
+        )
         regularise(gradient, network.weights, config)
         strategy.correct(gradient, network.weights, local)
         optimizer.step(network.weights, gradient, lr)
         loss_sum += loss * len(positions)
-        steps, seen = steps + 1, seen + len(positions)
+        steps = steps + 1
+        seen = seen + len(positions)
     run = LocalTrainingSummary(start, network.weights, steps, lr, len(images), config.momentum)
     extras, state = strategy.end(run, local, kept)
     vector = network.vector.detach().to("cpu", copy=True)
@@ -161,10 +179,11 @@ def _batches(
 ) -> Iterator[tuple[np.ndarray, bool]]:
     """Yield the positions of each batch's images (int64 [B]), and True if an epoch begins with it.
 
-    It yields all epochs, or as many batches as fit into `seconds`. In that case the last batch depends on the machine
-    and its load.
+    It yields all epochs, or as many batches as fit into `seconds`. In that case the last batch
+    depends on the machine and its load.
     """
-    began, pairs = time.monotonic(), network.has_batch_norm
+    began = time.monotonic()
+    pairs = network.has_batch_norm
     for _ in range(config.passes):
         for number, positions in enumerate(batches(order.permutation(images), config.batch, pairs)):
             yield positions, number == 0
@@ -192,7 +211,8 @@ def _seed_torch(seed: int, device: torch.device) -> None:
 
 
 def _training_mode(network: Network, *, alone: bool) -> None:
-    """Set the network to training mode; with images that come `alone`, batch norm stays in evaluation mode.
+    """Set the network to training mode; with images that come `alone`, batch norm stays in
+    evaluation mode.
 
     A single image gives batch norm no statistics, so it then uses its running ones.
     """
@@ -211,10 +231,14 @@ def _inputs(
     draws: Stream,
     pose: Pose,
 ) -> tuple[Tensor, Tensor, Blend | None]:
-    """Return normalised pixels [B, channels, H, W], targets [B] and the blend, on the network's device."""
+    """Return normalised pixels [B, channels, H, W], targets [B] and the blend, on the network's
+    device.
+    """
     pixels, targets = images.batch(torch.from_numpy(positions).to(images.rows.device))
-    pixels, targets = pixels.to(network.device), targets.to(network.device)
+    pixels = pixels.to(network.device)
+    targets = targets.to(network.device)
     numbers = torch.from_numpy(draws.take(len(positions))).to(network.device)
     pixels, blend = augment(pixels, targets, augmentation, numbers, Batches(0, len(positions)))
-    pixels, targets = pose(pixels, targets)  # last: the mirror image of a turned photo is turned the other way
+    # last: the mirror image of a turned photo is turned the other way
+    pixels, targets = pose(pixels, targets)
     return normalise(pixels, network.spec.mean, network.spec.std), targets, blend

@@ -1,4 +1,6 @@
-"""The loss of a batch and its gradient, in pieces if the device's memory does not hold the whole batch."""
+"""The loss of a batch and its gradient, in pieces if the device's memory does not hold the whole
+batch.
+"""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -32,28 +34,37 @@ class Descending(Protocol):
 class Descent:
     """The loss and the gradient of batches, in as many pieces as the device's memory requires.
 
-    If the memory is too small, torch raises torch.OutOfMemoryError. Then the batch is done again in pieces of half the
-    size, and again down to single images. `network.at_once` remembers the size that fitted. The result is that of the
-    whole batch except for rounding: a mean over images is added up, and dropout's masks are those of the images' places
-    in the batch. It differs for layers that look at a batch as a whole (batch norm takes its statistics from a piece,
-    and keeps those of a batch that did not fit) or that draw from torch's own generator (torchvision's stochastic
-    depth).
+    If the memory is too small, torch raises torch.OutOfMemoryError. Then the batch is done again in
+    pieces of half the size, and again down to single images. `network.at_once` remembers the size
+    that fitted. The result is that of the whole batch except for rounding: a mean over images is
+    added up, and dropout's masks are those of the images' places in the batch. It differs for
+    layers that look at a batch as a whole (batch norm takes its statistics from a piece, and keeps
+    those of a batch that did not fit) or that draw from torch's own generator (torchvision's
+    stochastic depth).
 
     offsets: float32 [C], added to the scores; None: nothing (see `objective`)
     """
 
-    def __init__(self, network: Descending, config: TrainConfig, offsets: Tensor | None = None) -> None:
-        self._network, self._config, self._offsets = network, config, offsets
+    def __init__(
+        self, network: Descending, config: TrainConfig, offsets: Tensor | None = None
+    ) -> None:
+        self._network = network
+        self._config = config
+        self._offsets = offsets
         self._dropouts = layers(network.module)
 
-    def __call__(self, pixels: Tensor, targets: Tensor, blend: Blend | None = None) -> tuple[Tensor, Tensor]:
-        """Return the loss (a scalar, detached) and the gradient [T], which the next call overwrites.
+    def __call__(
+        self, pixels: Tensor, targets: Tensor, blend: Blend | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss (a scalar, detached) and the gradient [T], which the next call
+        overwrites.
 
         pixels: [B, channels, H, W]; targets: int64 [B]
 
         Raises torch.OutOfMemoryError if not even the smallest pieces fit.
         """
-        network, before = self._network, [dropout.calls() for dropout in self._dropouts]
+        network = self._network
+        before = [dropout.calls() for dropout in self._dropouts]
         while True:
             size = min(len(targets), network.at_once or len(targets))
             try:
@@ -70,13 +81,21 @@ class Descent:
 
     def _whole(self, pixels: Tensor, targets: Tensor, blend: Blend | None) -> tuple[Tensor, Tensor]:
         with arithmetic(self._config, self._network.device):
-            loss = objective(self._network.logits(pixels), targets, self._config, blend, self._offsets)
+            loss = objective(
+                self._network.logits(pixels), targets, self._config, blend, self._offsets
+            )
         return loss.detach(), self._network.gradient(loss)
 
     def _pieces(
-        self, pixels: Tensor, targets: Tensor, blend: Blend | None, size: int, before: Sequence[Tensor | None]
+        self,
+        pixels: Tensor,
+        targets: Tensor,
+        blend: Blend | None,
+        size: int,
+        before: Sequence[Tensor | None],
     ) -> tuple[Tensor, Tensor]:
-        loss_sum, total = torch.zeros((), device=pixels.device), torch.zeros_like(self._network.weights)
+        loss_sum = torch.zeros((), device=pixels.device)
+        total = torch.zeros_like(self._network.weights)
         for place in batches(np.arange(len(targets)), size, self._network.has_batch_norm):
             piece = slice(int(place[0]), int(place[-1]) + 1)
             self._rewind(before, piece.start)
@@ -102,14 +121,15 @@ def objective(
 ) -> Tensor:
     """Return the loss of a batch (a scalar).
 
-    It is the cross-entropy, or the mean over images and classes of (softmax(logits) - target)^2. `label_smoothing`
-    spreads its share of the target over all classes (see `soft_targets`).
+    It is the cross-entropy, or the mean over images and classes of (softmax(logits) - target)^2.
+    `label_smoothing` spreads its share of the target over all classes (see `soft_targets`).
 
-    logits:  [B, C]
+    logits: [B, C]
     targets: int64 [B]
-    blend:   if given, a term is share L(target) + (1 - share) L(other)
-    offsets: float32, [C] or [B, C], added to the logits. With the logarithms of a store's shares of the classes, the
-             loss is the re-weighted softmax of Legate, Caccia and Belilovsky (CoLLAs 2023).
+    blend: if given, a term is share L(target) + (1 - share) L(other)
+    offsets: float32, [C] or [B, C], added to the logits. With the logarithms of a store's shares of
+        the classes, the loss is the re-weighted softmax of Legate, Caccia and Belilovsky (CoLLAs
+        2023).
     """
     if blend is not None or (offsets is not None and config.label_smoothing):
         return image_losses(logits, targets, config, blend, offsets).mean()
@@ -131,7 +151,10 @@ def image_losses(
 ) -> Tensor:
     """Return the terms [B] whose mean is `objective`; shapes as there."""
     if blend is not None:
-        own, other = (image_losses(logits, labels, config, None, offsets) for labels in (targets, blend.others))
+        own, other = (
+            image_losses(logits, labels, config, None, offsets)
+            for labels in (targets, blend.others)
+        )
         return torch.lerp(other, own, blend.shares)
     smoothing = config.label_smoothing
     if offsets is not None:
@@ -139,7 +162,9 @@ def image_losses(
         if smoothing:
             return _losses_of_soft(logits, soft_targets(targets, smoothing, offsets), config)
     if config.loss == "cross-entropy":
-        return functional.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+        return functional.cross_entropy(
+            logits, targets, reduction="none", label_smoothing=smoothing
+        )
     spread = smoothing / logits.shape[1]
     smoothed = torch.full_like(logits, spread).scatter_(1, targets[:, None], 1 - smoothing + spread)
     return functional.mse_loss(logits.softmax(dim=1), smoothed, reduction="none").mean(dim=1)
@@ -148,12 +173,15 @@ def image_losses(
 def soft_targets(targets: Tensor, smoothing: float, offsets: Tensor) -> Tensor:
     """Return (1 - smoothing) onehot(target) + smoothing softmax(offsets): float32 [B, C].
 
-    A network that cannot tell the classes apart has equal logits, so its softmax is that of the offsets. Smoothing
-    towards this asks for logits that are less sure. Smoothing towards an even spread would ask a store to raise the
-    classes that it lacks: at 3% of an even share each, an even spread gives them 33 times what the offsets do.
+    A network that cannot tell the classes apart has equal logits, so its softmax is that of the
+    offsets. Smoothing towards this asks for logits that are less sure. Smoothing towards an even
+    spread would ask a store to raise the classes that it lacks: at 3% of an even share each, an
+    even spread gives them 33 times what the offsets do.
     """
     shares = offsets.softmax(dim=-1).expand(len(targets), -1)
-    return (smoothing * shares).scatter_add(1, targets[:, None], shares.new_full((len(targets), 1), 1 - smoothing))
+    return (smoothing * shares).scatter_add(
+        1, targets[:, None], shares.new_full((len(targets), 1), 1 - smoothing)
+    )
 
 
 def _losses_of_soft(logits: Tensor, soft: Tensor, config: TrainConfig) -> Tensor:
@@ -164,7 +192,8 @@ def _losses_of_soft(logits: Tensor, soft: Tensor, config: TrainConfig) -> Tensor
 
 
 def batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarray]:
-    """Cut `order` (int64 [N]) into batches; with `keep_pairs` a last single image joins the batch before it.
+    """Cut `order` (int64 [N]) into batches; with `keep_pairs` a last single image joins the batch
+    before it.
 
     If `size` is 1, it stays alone.
     """
@@ -175,8 +204,12 @@ def batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarr
 
 
 def arithmetic(config: TrainConfig, device: torch.device) -> torch.autocast:
-    """Return a context that computes in bfloat16 if asked for and on CUDA, and in float32 elsewhere."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "mixed" and device.type == "cuda")
+    """Return a context that computes in bfloat16 if asked for and on CUDA, and in float32
+    elsewhere.
+    """
+    return torch.autocast(
+        device.type, torch.bfloat16, enabled=config.precision == "mixed" and device.type == "cuda"
+    )
 
 
 def regularise(gradient: Tensor, weights: Tensor, config: TrainConfig) -> None:

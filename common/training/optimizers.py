@@ -1,7 +1,9 @@
-"""Local optimizers on a flat vector: the same arithmetic as torch.optim, one operation per step and term.
+"""Local optimizers on a flat vector: the same arithmetic as torch.optim, one operation per step and
+term.
 
-They work in place on vectors of any leading shape. Importing them costs nothing, while the first torch.optim
-optimizer imports the compiler. Coordinates may move at a share of the learning rate: see `shares`.
+They work in place on vectors of any leading shape. Importing them costs nothing, while the first
+torch.optim optimizer imports the compiler. Coordinates may move at a share of the learning rate:
+see `shares`.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,17 +18,19 @@ from fedshelf.common.parameters.layout import Layout
 
 
 class Optimizer(Protocol):
-    """An optimizer that moves weights against a gradient; made anew, or restarted, for every local training.
+    """An optimizer that moves weights against a gradient; made anew, or restarted, for every local
+    training.
 
-    Many stores that step together have a leading dimension: [S, T]. S may fall from step to step; the buffers of the
-    stores beyond S are not used again.
+    Many stores that step together have a leading dimension: [S, T]. S may fall from step to step;
+    the buffers of the stores beyond S are not used again.
     """
 
     def step(self, weights: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
         """Change `weights` [T] in place; may use `gradient` [T] as scratch space.
 
-        lr: the learning rate. A tensor (float32, one number, on the device of the weights) is read when the step
-            runs, so a recorded step follows its value; a float would be recorded with its present value.
+        lr: the learning rate. A tensor (float32, one number, on the device of the weights) is read
+            when the step runs, so a recorded step follows its value; a float would be recorded with
+            its present value.
         """
 
     def restart(self, weights: Tensor) -> None:
@@ -37,7 +41,9 @@ class SGD:
     """b <- momentum b + (g + decay w), starting at the first gradient;  w <- w - lr b."""
 
     def __init__(self, config: TrainConfig, shares: Tensor | None = None) -> None:
-        self._momentum, self._decay, self._shares = config.momentum, config.weight_decay, shares
+        self._momentum = config.momentum
+        self._decay = config.weight_decay
+        self._shares = shares
         self._buffer: Tensor | None = None
 
     def step(self, weights: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
@@ -64,21 +70,29 @@ class SGD:
 
 
 class Adam:
-    """Adam (Kingma and Ba 2015) with beta 0.9 and 0.999, eps 1e-8; AdamW (Loshchilov and Hutter 2019) if decoupled.
+    """Adam (Kingma and Ba 2015) with beta 0.9 and 0.999, eps 1e-8; AdamW (Loshchilov and Hutter
+    2019) if decoupled.
 
     g <- g + decay w, or decoupled: w <- (1 - lr decay) w;
     m <- 0.9 m + 0.1 g;  v <- 0.999 v + 0.001 g^2;
     w <- w - lr (m / (1 - 0.9^t)) / (sqrt(v / (1 - 0.999^t)) + eps)
     """
 
-    BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+    BETA1 = 0.9
+    BETA2 = 0.999
+    EPS = 1e-8
 
-    def __init__(self, config: TrainConfig, shares: Tensor | None = None, *, decoupled: bool = False) -> None:
-        self._decay, self._decoupled, self._shares = config.weight_decay, decoupled, shares
+    def __init__(
+        self, config: TrainConfig, shares: Tensor | None = None, *, decoupled: bool = False
+    ) -> None:
+        self._decay = config.weight_decay
+        self._decoupled = decoupled
+        self._shares = shares
         self._steps = 0
         self._first: Tensor | None = None
         self._second: Tensor | None = None
-        self._steps_there: Tensor | None = None  # for recorded steps: their number, counted by the device, float64 [1]
+        # for recorded steps: their number, counted by the device, float64 [1]
+        self._steps_there: Tensor | None = None
 
     def step(self, weights: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
         """Take one step, as `Optimizer.step` describes."""
@@ -87,8 +101,10 @@ class Adam:
         elif self._decay:
             gradient.add_(weights, alpha=self._decay)
         if self._first is None or self._second is None:
-            self._first, self._second = torch.zeros_like(weights), torch.zeros_like(weights)
-        first, second = self._first[: len(weights)], self._second[: len(weights)]
+            self._first = torch.zeros_like(weights)
+            self._second = torch.zeros_like(weights)
+        first = self._first[: len(weights)]
+        second = self._second[: len(weights)]
         first.lerp_(gradient, 1 - self.BETA1)
         second.mul_(self.BETA2).addcmul_(gradient, gradient, value=1 - self.BETA2)
         moved = first if self._shares is None else first * self._shares
@@ -109,7 +125,9 @@ class Adam:
         self._first, self._second = _zeros(self._first, weights), _zeros(self._second, weights)
 
     def _counted_there(self, device: torch.device) -> Tensor:
-        """Count this step on the device and return the number of steps, this one included: float64 [1]."""
+        """Count this step on the device and return the number of steps, this one included: float64
+        [1].
+        """
         if self._steps_there is None:
             self._steps_there = torch.zeros(1, dtype=torch.float64, device=device)
         return self._steps_there.add_(1)
@@ -120,7 +138,8 @@ def _zeros(kept: Tensor | None, like: Tensor) -> Tensor:
 
 
 def shares(config: TrainConfig, layout: Layout, device: torch.device) -> Tensor | None:
-    """Return each coordinate's share of the learning rate, float32 [T]: 1 in the head, else `backbone_lr`.
+    """Return each coordinate's share of the learning rate, float32 [T]: 1 in the head, else
+    `backbone_lr`.
 
     None: all shares are 1.
     """

@@ -12,14 +12,17 @@ from fedshelf.common.training.fit import Network
 
 
 def load(saved: SavedModel, device: torch.device) -> Network:
-    """Return a network with the weights of a saved model. Raises DataError if they do not fit its architecture."""
+    """Return a network with the weights of a saved model.
+
+    Raises DataError if they do not fit its architecture.
+    """
     network = Network(saved.spec, device)
     try:
         network.module.load_state_dict(saved.tensors)
     except RuntimeError:
         raise DataError(
-            f"{saved.path} does not hold the weights of the model {saved.spec.name} that it names; it is damaged or"
-            " was written by another version."
+            f"{saved.path} does not hold the weights of the model {saved.spec.name} that it names;"
+            " it is damaged or was written by another version."
         ) from None
     return network
 

@@ -1,4 +1,6 @@
-"""Checks of the chain's credentials: private, complete, valid now, and issued for the hosts that stores call."""
+"""Checks of the chain's credentials: private, complete, valid now, and issued for the hosts that
+stores call.
+"""
 
 import os
 import socket
@@ -17,16 +19,26 @@ from fedshelf.server.credentials.stores import EnrolmentState
 
 
 def credentials(subject: CheckSubject) -> Iterator[CheckFinding]:
-    """Check the credentials directory and the kits beside it; loading the chain has checked the permissions."""
+    """Check the credentials directory and the kits beside it; loading the chain has checked the
+    permissions.
+    """
     chain = subject.chain
     states = [entry.state for entry in chain.stores.stores().values()]
-    counted = ", ".join(f"{states.count(state)} {state}" for state in EnrolmentState if state in states) or "none"
+    counted = (
+        ", ".join(f"{states.count(state)} {state}" for state in EnrolmentState if state in states)
+        or "none"
+    )
     if not os.access(chain.directory, os.W_OK):
-        told = f"This user may not write to {chain.directory}: no store could be enrolled, and no certificate renewed."
+        told = (
+            f"This user may not write to {chain.directory}: no store could be enrolled, and no"
+            " certificate renewed."
+        )
         yield CheckFinding("fail", "credentials", told)
     else:
         yield CheckFinding(
-            "ok", "credentials", f"{chain.directory} is whole, and this user's alone. Stores: {counted}."
+            "ok",
+            "credentials",
+            f"{chain.directory} is whole, and this user's alone. Stores: {counted}.",
         )
     for kit in sorted((chain.directory.parent / "kits").glob("*.kit")):
         try:
@@ -39,18 +51,28 @@ def certificates(subject: CheckSubject) -> Iterator[CheckFinding]:
     """Check the authority's certificate and the server's: signature, key, dates, host names."""
     directory = subject.chain.directory
     authority, server = (
-        x509.load_pem_x509_certificate((directory / name).read_bytes()) for name in ("ca.crt", "server.crt")
+        x509.load_pem_x509_certificate((directory / name).read_bytes())
+        for name in ("ca.crt", "server.crt")
     )
     yield _authority(authority)
     try:
         server.verify_directly_issued_by(authority)
     except (ValueError, TypeError, InvalidSignature):
         yield CheckFinding(
-            "fail", "certificate", "server.crt is not of this chain's authority; restore the credentials."
+            "fail",
+            "certificate",
+            "server.crt is not of this chain's authority; restore the credentials.",
         )
         return
-    if server.public_key() != load_key((directory / "server.key").read_text(encoding="utf-8")).public_key():
-        yield CheckFinding("fail", "certificate", "server.key is not the key of server.crt; restore the credentials.")
+    if (
+        server.public_key()
+        != load_key((directory / "server.key").read_text(encoding="utf-8")).public_key()
+    ):
+        yield CheckFinding(
+            "fail",
+            "certificate",
+            "server.key is not the key of server.crt; restore the credentials.",
+        )
         return
     yield _server(server)
 
@@ -59,42 +81,71 @@ def names(subject: CheckSubject) -> Iterator[CheckFinding]:
     """Check the hosts that stores call: each is in the certificate, and resolves to an address."""
     server = x509.load_pem_x509_certificate((subject.chain.directory / "server.crt").read_bytes())
     told = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    good = {*told.get_values_for_type(x509.DNSName), *map(str, told.get_values_for_type(x509.IPAddress))}
+    good = {
+        *told.get_values_for_type(x509.DNSName),
+        *map(str, told.get_values_for_type(x509.IPAddress)),
+    }
     for host in dict.fromkeys(endpoint.host for endpoint in subject.chain.endpoints):
         if host not in good:
             yield CheckFinding(
-                "fail", "name", f"Kits name {host}, which the certificate is not for; restore the credentials."
+                "fail",
+                "name",
+                f"Kits name {host}, which the certificate is not for; restore the credentials.",
             )
             continue
         try:
-            found = sorted({str(each[4][0]) for each in socket.getaddrinfo(host, subject.address.port)})
+            found = sorted(
+                {str(each[4][0]) for each in socket.getaddrinfo(host, subject.address.port)}
+            )
         except OSError as error:
-            yield CheckFinding("warn", "name", f"{host}, which kits name, is not known on this machine: {error}.")
+            yield CheckFinding(
+                "warn", "name", f"{host}, which kits name, is not known on this machine: {error}."
+            )
             continue
-        yield CheckFinding("ok", "name", f"Kits name {host} ({', '.join(found)}), and the certificate is for it.")
+        yield CheckFinding(
+            "ok", "name", f"Kits name {host} ({', '.join(found)}), and the certificate is for it."
+        )
 
 
 def _authority(authority: x509.Certificate) -> CheckFinding:
-    now, end = datetime.now(UTC), authority.not_valid_after_utc
+    now = datetime.now(UTC)
+    end = authority.not_valid_after_utc
     if now > end:
-        told = f"The authority ended on {end:%Y-%m-%d}: make a new chain, and give every store its new kit."
+        told = (
+            f"The authority ended on {end:%Y-%m-%d}: make a new chain, and give every store its new"
+            " kit."
+        )
         return CheckFinding("fail", "authority", told)
     if now < authority.not_valid_before_utc:
         told = (
-            f"The authority is good from {authority.not_valid_before_utc:%Y-%m-%d} on: this machine's clock is behind."
+            f"The authority is good from {authority.not_valid_before_utc:%Y-%m-%d} on: this"
+            " machine's clock is behind."
         )
         return CheckFinding("fail", "authority", told)
     if end - now < AUTHORITY_SOON:
-        told = f"The authority ends on {end:%Y-%m-%d}: make a new chain before that, and give every store its new kit."
+        told = (
+            f"The authority ends on {end:%Y-%m-%d}: make a new chain before that, and give every"
+            " store its new kit."
+        )
         return CheckFinding("warn", "authority", told)
     return CheckFinding("ok", "authority", f"Good until {end:%Y-%m-%d}.")
 
 
 def _server(server: x509.Certificate) -> CheckFinding:
-    now, end = datetime.now(UTC), server.not_valid_after_utc
+    now = datetime.now(UTC)
+    end = server.not_valid_after_utc
     if now < server.not_valid_before_utc:
-        told = f"It is good from {server.not_valid_before_utc:%Y-%m-%d} on: this machine's clock is behind."
+        told = (
+            f"It is good from {server.not_valid_before_utc:%Y-%m-%d} on: this machine's clock is"
+            " behind."
+        )
         return CheckFinding("fail", "certificate", told)
     if now > end:
-        return CheckFinding("warn", "certificate", f"It ended on {end:%Y-%m-%d}; the server renews it when it starts.")
-    return CheckFinding("ok", "certificate", f"Good until {end:%Y-%m-%d}, and renewed by the server itself.")
+        return CheckFinding(
+            "warn",
+            "certificate",
+            f"It ended on {end:%Y-%m-%d}; the server renews it when it starts.",
+        )
+    return CheckFinding(
+        "ok", "certificate", f"Good until {end:%Y-%m-%d}, and renewed by the server itself."
+    )

@@ -44,7 +44,11 @@ def check_server(
         subject = CheckSubject(chain, where, live_port, Path(config.run.out or "runs"), config)
         found += [_told(finding, silently=as_json) for finding in examine(subject)]
     if as_json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in found], ensure_ascii=False, indent=2))
+        print(
+            json.dumps(
+                [dataclasses.asdict(finding) for finding in found], ensure_ascii=False, indent=2
+            )
+        )
     return exit_code(found)
 
 

@@ -23,7 +23,9 @@ SERVER_CHECKS: dict[str, Callable[[CheckSubject], Iterable[CheckFinding]]] = {
 
 
 def examine(subject: CheckSubject) -> Iterator[CheckFinding]:
-    """Yield each check's findings as soon as they are known; a check that cannot be made has failed, and says why."""
+    """Yield each check's findings as soon as they are known; a check that cannot be made has
+    failed, and says why.
+    """
     for about, check in SERVER_CHECKS.items():
         try:
             yield from check(subject)

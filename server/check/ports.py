@@ -1,4 +1,6 @@
-"""Checks of the ports that the server would listen on, with the program that uses a port that is taken."""
+"""Checks of the ports that the server would listen on, with the program that uses a port that is
+taken.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +27,11 @@ def ports(subject: CheckSubject) -> Iterator[CheckFinding]:
     if not (trouble := _trouble(page)):
         yield CheckFinding("ok", "page", f"{page} is free for the live page.")
     elif subject.live_port is None:
-        yield CheckFinding("warn", "page", f"{trouble} Or leave it: the live page takes the next port that is free.")
+        yield CheckFinding(
+            "warn",
+            "page",
+            f"{trouble} Or leave it: the live page takes the next port that is free.",
+        )
     else:
         yield CheckFinding("fail", "page", trouble)
 
@@ -40,7 +46,10 @@ def holder(port: int) -> str:
         for line in lines:
             local, state, user, inode = (line.split()[column] for column in (1, 3, 7, 9))
             if state == _LISTENING and int(local.rpartition(":")[2], 16) == port:
-                return _process_with(f"socket:[{inode}]") or f"a process of the user {user_name(int(user))}"
+                return (
+                    _process_with(f"socket:[{inode}]")
+                    or f"a process of the user {user_name(int(user))}"
+                )
     return ""
 
 
@@ -50,7 +59,11 @@ def _trouble(address: Address) -> str:
         check_free(address)
     except NetworkError as error:
         whose = holder(address.port)
-        return f"{address} is used by {whose}; stop it, or choose another port." if whose else str(error)
+        return (
+            f"{address} is used by {whose}; stop it, or choose another port."
+            if whose
+            else str(error)
+        )
     return ""
 
 

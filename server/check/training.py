@@ -12,10 +12,14 @@ from fedshelf.server.check.subject import CheckSubject
 def test_photos(subject: CheckSubject) -> Iterator[CheckFinding]:
     """Read the test photos, if there are to be any, as a run reads them. Raises DataError."""
     if not subject.config.evaluation.test_data:
-        yield CheckFinding("ok", "test data", "None is asked for: stores judge the model on what they hold out.")
+        yield CheckFinding(
+            "ok", "test data", "None is asked for: stores judge the model on what they hold out."
+        )
         return
     from fedshelf.common.images.folder.left_out import listed
-    from fedshelf.common.images.folder.photo_folder import Arrangement, open_folder, relabel  # loads torch
+
+    # loads torch
+    from fedshelf.common.images.folder.photo_folder import Arrangement, open_folder, relabel
     from fedshelf.common.models.spec import STORE_CHANNELS
     from fedshelf.server.training.setup import settle
 
@@ -28,7 +32,10 @@ def test_photos(subject: CheckSubject) -> Iterator[CheckFinding]:
         arrangement=Arrangement(classes=config.data.classes),
     )
     count = sum(len(images) for images in folder.splits.values())
-    told = f"{count:,} usable photos of {len(folder.classes)} classes in {config.evaluation.test_data}."
+    told = (
+        f"{count:,} usable photos of {len(folder.classes)} classes in"
+        f" {config.evaluation.test_data}."
+    )
     if config.data.classes:
         relabel(folder, config.data.classes, merge=config.data.merge_spellings)
     if folder.left_out:
@@ -38,7 +45,8 @@ def test_photos(subject: CheckSubject) -> Iterator[CheckFinding]:
 
 
 def flower(subject: CheckSubject) -> Iterator[CheckFinding]:
-    """Start Flower's processes with these credentials, and check that they answer through the gateway.
+    """Start Flower's processes with these credentials, and check that they answer through the
+    gateway.
 
     They listen on another port of this machine only, so that no store takes them for the server.
     Raises NetworkError.

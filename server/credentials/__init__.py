@@ -1,1 +1,3 @@
-"""Credentials of a chain: its certificate authority, its stores and their keys, and the kits that it hands out."""
+"""Credentials of a chain: its certificate authority, its stores and their keys, and the kits that
+it hands out.
+"""

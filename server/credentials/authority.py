@@ -24,12 +24,14 @@ class Authority:
     """A certificate authority with its key."""
 
     def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-        self.certificate, self._key = certificate, key
+        self.certificate = certificate
+        self._key = key
 
     @classmethod
     def new(cls, name: str) -> "Authority":
         """Make a new authority called `name`."""
-        key, now = ec.generate_private_key(ec.SECP384R1()), datetime.now(UTC)
+        key = ec.generate_private_key(ec.SECP384R1())
+        now = datetime.now(UTC)
         whole = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
         certificate = (
             _builder(whole, whole, key.public_key(), now + AUTHORITY_LIFE)
@@ -55,8 +57,12 @@ class Authority:
         """The certificate as PEM."""
         return certificate_text(self.certificate)
 
-    def issue(self, hosts: tuple[str, ...], key: ec.EllipticCurvePrivateKey, life: timedelta) -> x509.Certificate:
-        """Issue a server's certificate for `hosts` (names or IP addresses) and for this machine, for at most `life`."""
+    def issue(
+        self, hosts: tuple[str, ...], key: ec.EllipticCurvePrivateKey, life: timedelta
+    ) -> x509.Certificate:
+        """Issue a server's certificate for `hosts` (names or IP addresses) and for this machine,
+        for at most `life`.
+        """
         until = min(datetime.now(UTC) + life, self.certificate.not_valid_after_utc)
         whole = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:64])])
         return (
@@ -65,7 +71,10 @@ class Authority:
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
             .add_extension(_names((*hosts, *THIS_MACHINE)), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
             .sign(self._key, hashes.SHA384())
         )
 
@@ -75,11 +84,13 @@ class Authority:
 
 
 def renew_if_due(directory: Path, hosts: tuple[str, ...]) -> bool:
-    """Renew `server.crt` in `directory` if it is missing, near its end, or not for all `hosts`; return whether it was.
+    """Renew `server.crt` in `directory` if it is missing, near its end, or not for all `hosts`;
+    return whether it was.
 
     `server.key` stays the same (and is made if it is missing): certificate and key never mismatch.
     """
-    certificate, key_file = directory / "server.crt", directory / "server.key"
+    certificate = directory / "server.crt"
+    key_file = directory / "server.key"
     if key_file.exists() and certificate.exists():
         served = x509.load_pem_x509_certificate(certificate.read_bytes())
         if served.not_valid_after_utc - datetime.now(UTC) > RENEWAL and _is_for(served, hosts):
@@ -87,7 +98,9 @@ def renew_if_due(directory: Path, hosts: tuple[str, ...]) -> bool:
     if not key_file.exists():
         write_private(key_file, key_text(ec.generate_private_key(ec.SECP384R1())))
     key = load_key(key_file.read_text(encoding="utf-8"))
-    write_text(certificate, certificate_text(Authority.load(directory).issue(hosts, key, SERVER_LIFE)))
+    write_text(
+        certificate, certificate_text(Authority.load(directory).issue(hosts, key, SERVER_LIFE))
+    )
     return True
 
 
@@ -102,7 +115,9 @@ def load_key(text: str) -> ec.EllipticCurvePrivateKey:
 def key_text(key: ec.EllipticCurvePrivateKey) -> str:
     """Return a private key as PEM."""
     form = serialization.PrivateFormat.PKCS8
-    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+    return key.private_bytes(
+        serialization.Encoding.PEM, form, serialization.NoEncryption()
+    ).decode()
 
 
 def certificate_text(certificate: x509.Certificate) -> str:

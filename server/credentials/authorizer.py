@@ -1,4 +1,5 @@
-"""Authorization at the gateway: of requests that name the key of an enrolled store, and of requests to enrol.
+"""Authorization at the gateway: of requests that name the key of an enrolled store, and of requests
+to enrol.
 
 Flower's SuperLink checks that a request is signed with the key that it names. The authorizer
 checks the name alone, before anything is read or forwarded: so a revoked store is out at once,
@@ -33,7 +34,9 @@ from fedshelf.server.credentials.sessions import Sessions
 from fedshelf.server.credentials.stores import EnrolmentState, NotAdmittedError, StoreEntry
 from fedshelf.server.ipc.file_watcher import WatchedFile
 
-KEY_HEADER, TIME_HEADER = "flwr-public-key", "flwr-timestamp"  # of Flower's node authentication
+# of Flower's node authentication
+KEY_HEADER = "flwr-public-key"
+TIME_HEADER = "flwr-timestamp"
 SIGNATURE_HEADER = "flwr-signature"  # of the same; signs the value of TIME_HEADER
 
 
@@ -41,11 +44,14 @@ class Authorizer:
     """Authorizes the stores of one chain."""
 
     def __init__(self, chain: Chain) -> None:
-        self.chain, self._watched = chain, WatchedFile(chain.stores.path)
+        self.chain = chain
+        self._watched = WatchedFile(chain.stores.path)
         self._sessions = Sessions(chain.sessions)
-        self._moved, self._addresses = WatchedFile(chain.address_list), _text(chain.address_list)
+        self._moved = WatchedFile(chain.address_list)
+        self._addresses = _text(chain.address_list)
         self._entries, self._stores = self._read()
-        self.log, self._tries = RejectionLog(), Tries()
+        self.log = RejectionLog()
+        self._tries = Tries()
 
     def refusal(self, address: str, headers: Mapping[str, str]) -> Reason | None:
         """Return why a request from `address` with these headers may not pass, or None if it may.
@@ -56,7 +62,10 @@ class Authorizer:
         key = headers.get(KEY_HEADER, "")
         standing = self._stores.get(key)
         if standing is None:
-            self.log.tell(address, "no key" if not key else "a key that no store of this chain is enrolled with")
+            self.log.tell(
+                address,
+                "no key" if not key else "a key that no store of this chain is enrolled with",
+            )
             return Reason.UNKNOWN_KEY
         if standing.is_revoked:
             self.log.tell(address, f"store {standing.name} is revoked")
@@ -65,21 +74,32 @@ class Authorizer:
             return self._use_kit(address, standing, headers)
         return None
 
-    def refusal_of_process(self, address: str, headers: Mapping[str, str], *, is_waiting: bool) -> Reason | None:
-        """Return why a request with a proven key may not pass: another process speaks for the store. None if it may.
+    def refusal_of_process(
+        self, address: str, headers: Mapping[str, str], *, is_waiting: bool
+    ) -> Reason | None:
+        """Return why a request with a proven key may not pass: another process speaks for the
+        store. None if it may.
 
         is_waiting: a request of the store's process is held, which is a sign of life as long as its
-                    connection lives
+            connection lives
         """
         key = headers[KEY_HEADER]
         standing = self._stores[key]
         if is_waiting:
             self._sessions.heard(standing.name)
-        reason = self._sessions.refusal(standing.name, key, headers.get(PROCESS_HEADER, ""), address)
+        reason = self._sessions.refusal(
+            standing.name, key, headers.get(PROCESS_HEADER, ""), address
+        )
         if reason is Reason.IN_USE:
-            self.log.tell(address, f"store {standing.name}: a second machine, or a copy of its home, has its key")
+            self.log.tell(
+                address,
+                f"store {standing.name}: a second machine, or a copy of its home, has its key",
+            )
         elif reason is Reason.MAYBE_IN_USE:
-            self.log.tell(address, f"store {standing.name}: another process with its key was heard seconds ago")
+            self.log.tell(
+                address,
+                f"store {standing.name}: another process with its key was heard seconds ago",
+            )
         return reason
 
     def left(self, headers: Mapping[str, str]) -> None:
@@ -88,24 +108,36 @@ class Authorizer:
             self._sessions.left(standing.name, headers.get(PROCESS_HEADER, ""))
 
     def addresses(self) -> str:
-        """Return the signed list of the server's addresses, for enrolled stores; empty if the server never moved."""
+        """Return the signed list of the server's addresses, for enrolled stores; empty if the
+        server never moved.
+        """
         if self._moved.has_changed():
             self._addresses = _text(self.chain.address_list)
         return self._addresses
 
-    def _use_kit(self, address: str, standing: "_Standing", headers: Mapping[str, str]) -> Reason | None:
+    def _use_kit(
+        self, address: str, standing: "_Standing", headers: Mapping[str, str]
+    ) -> Reason | None:
         """Enrol the key of a store's latest kit at its first use; return why not, or None."""
         try:
-            verify(standing.key, headers.get(SIGNATURE_HEADER, ""), headers.get(TIME_HEADER, "").encode())
+            verify(
+                standing.key,
+                headers.get(SIGNATURE_HEADER, ""),
+                headers.get(TIME_HEADER, "").encode(),
+            )
         except (ValueError, InvalidSignature):
-            self.log.tell(address, f"store {standing.name}: its new kit's key is named, but did not sign")
+            self.log.tell(
+                address, f"store {standing.name}: its new kit's key is named, but did not sign"
+            )
             return Reason.UNKNOWN_KEY
         self.chain.stores.use(standing.name, standing.key)
         print(f"Store {standing.name} at {address} uses its kit for the first time.", flush=True)
         return None
 
     def is_signed(self, headers: Mapping[str, str]) -> bool:
-        """Return whether a request with these headers was signed, just now, with the store's key that it names."""
+        """Return whether a request with these headers was signed, just now, with the store's key
+        that it names.
+        """
         standing = self._stores.get(headers.get(KEY_HEADER, ""))
         try:
             moment = headers.get(TIME_HEADER, "")
@@ -117,14 +149,19 @@ class Authorizer:
         return True
 
     def reason_for_401(self, address: str, key: str, timestamp: str) -> Reason | None:
-        """Return why the SuperLink rejected a permitted request's signature, if a store can do something about it."""
+        """Return why the SuperLink rejected a permitted request's signature, if a store can do
+        something about it.
+        """
         name = standing.name if (standing := self._stores.get(key)) else "unknown"
         try:
             behind = seconds_behind(timestamp)
         except (ValueError, TypeError):
             behind = 0.0
         if -AHEAD < behind < BEHIND:
-            self.log.tell(address, f"store {name}: not signed with its key, or registered before the server's start")
+            self.log.tell(
+                address,
+                f"store {name}: not signed with its key, or registered before the server's start",
+            )
             return None
         self.log.tell(address, f"store {name}: its clock is {-behind:+.0f} s off")
         return Reason.CLOCK
@@ -137,14 +174,21 @@ class Authorizer:
         try:
             asked = Enrolment.model_validate_json(body)
             key = proven_key(asked, self.chain.name)
-        except (ValidationError, ValueError, InvalidSignature, UnsupportedAlgorithm, NotImplementedError):
+        except (
+            ValidationError,
+            ValueError,
+            InvalidSignature,
+            UnsupportedAlgorithm,
+            NotImplementedError,
+        ):
             self._tries.failed(address)
             self.log.tell(address, "not a request to enrol, or no proof that the key is its own")
             return Reason.MALFORMED
         entry = self._entry(asked.store)
         name = asked.store if entry else "unknown"
         try:
-            if not (entry and entry.is_for(asked.code)):  # checked without the file and its lock: anybody may ask
+            # checked without the file and its lock: anybody may ask
+            if not (entry and entry.is_for(asked.code)):
                 raise NotAdmittedError(Reason.CODE, "a wrong code")
             if entry.has_enrolled(key):  # it got no answer, or asks again and again
                 return None
@@ -157,7 +201,9 @@ class Authorizer:
         return None
 
     def refusal_of_kit(self, address: str, body: bytes) -> Reason | None:
-        """Return why the sender of `body` (an `Asking`) is not told what stores of this chain may know; or None."""
+        """Return why the sender of `body` (an `Asking`) is not told what stores of this chain may
+        know; or None.
+        """
         if self._tries.are_used_up(address):
             self.log.tell(address, "too many wrong codes")
             return Reason.SLOW_DOWN
@@ -169,7 +215,14 @@ class Authorizer:
                     return None
                 self.log.tell(address, f"store {asked.store} is revoked")
                 return Reason.REVOKED
-        except (ValidationError, ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, NotImplementedError):
+        except (
+            ValidationError,
+            ValueError,
+            TypeError,
+            InvalidSignature,
+            UnsupportedAlgorithm,
+            NotImplementedError,
+        ):
             pass
         self._tries.failed(address)
         self.log.tell(address, "it asked for the classes without a kit that is good")
@@ -181,7 +234,9 @@ class Authorizer:
         return self._entries.get(store)
 
     def _look(self) -> None:
-        """Read the list of stores if it has changed; while the file is damaged, the last good list holds."""
+        """Read the list of stores if it has changed; while the file is damaged, the last good list
+        holds.
+        """
         if not self._watched.has_changed():
             return
         try:
@@ -191,10 +246,13 @@ class Authorizer:
 
     def _read(self) -> tuple[dict[str, StoreEntry], dict[str, "_Standing"]]:
         """Return all stores by name, and their keys by the header that names them."""
-        entries, found = self.chain.stores.stores(), {}
+        entries = self.chain.stores.stores()
+        found = {}
         for name, entry in entries.items():
             for key in filter(None, (entry.key, entry.next_key)):
-                standing = _Standing(name, key, entry.state is EnrolmentState.REVOKED, is_next=key == entry.next_key)
+                standing = _Standing(
+                    name, key, entry.state is EnrolmentState.REVOKED, is_next=key == entry.next_key
+                )
                 found[key_header(key)] = standing
         return entries, found
 
@@ -213,7 +271,8 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="ascii") if path.exists() else ""
 
 
-@lru_cache(maxsize=2**14)  # the list of stores is read again at each change, and 1,000 keys take 50 ms to convert
+# the list of stores is read again at each change, and 1,000 keys take 50 ms to convert
+@lru_cache(maxsize=2**14)
 def key_header(key: str) -> str:
     """Return KEY_HEADER of Flower's clients for a public key in OpenSSH's text form."""
     loaded = serialization.load_ssh_public_key(key.encode())

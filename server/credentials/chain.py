@@ -18,11 +18,24 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.protocol.address_list import MOST_ADDRESSES, AddressList
 from fedshelf.common.protocol.endpoint import Endpoint, check_host
 from fedshelf.common.protocol.kit import Kit, chain_id
-from fedshelf.common.system.files import check_private, sync_directory, write_json, write_private, write_text
-from fedshelf.server.credentials.authority import AUTHORITY_LIFE, Authority, certificate_text, key_text, renew_if_due
+from fedshelf.common.system.files import (
+    check_private,
+    sync_directory,
+    write_json,
+    write_private,
+    write_text,
+)
+from fedshelf.server.credentials.authority import (
+    AUTHORITY_LIFE,
+    Authority,
+    certificate_text,
+    key_text,
+    renew_if_due,
+)
 from fedshelf.server.credentials.stores import CODE_LIFE, StoreRegister, new_code, now
 
-_DAMAGE = (ValueError, KeyError, TypeError, OverflowError, RecursionError, FileNotFoundError)  # of damaged files
+# of damaged files
+_DAMAGE = (ValueError, KeyError, TypeError, OverflowError, RecursionError, FileNotFoundError)
 _PRIVATE = ("ca.key", "server.key", "stores.json")
 
 
@@ -42,7 +55,9 @@ class Chain:
 
     @classmethod
     def make(cls, directory: Path, hosts: str, port: int) -> "Chain":
-        """Make a new chain in `directory`, which appears whole or not at all. Raises ConfigError, OSError.
+        """Make a new chain in `directory`, which appears whole or not at all.
+
+        Raises ConfigError, OSError.
 
         hosts: host names and IP addresses of its server, comma-separated
         """
@@ -63,33 +78,48 @@ class Chain:
 
     @classmethod
     def load(cls, directory: Path) -> "Chain":
-        """Load the chain in `directory`. Raises ConfigError if it is missing, damaged, or others can read its keys."""
+        """Load the chain in `directory`.
+
+        Raises ConfigError if it is missing, damaged, or others can read its keys.
+        """
         if not (directory / "server.json").is_file():
             raise ConfigError(
-                f"{directory} holds no credentials; expected DIR/server of `flower-server provision --out DIR`."
+                f"{directory} holds no credentials; expected DIR/server of `flower-server provision"
+                " --out DIR`."
             )
         for path in (directory, *(directory / name for name in _PRIVATE)):
             if path.exists():
                 check_private(path)
         try:
             told = json.loads((directory / "server.json").read_bytes())
-            x509.load_pem_x509_certificate((directory / "ca.crt").read_text(encoding="utf-8").encode())
+            x509.load_pem_x509_certificate(
+                (directory / "ca.crt").read_text(encoding="utf-8").encode()
+            )
             chain = cls._of(directory, told)
         except (ConfigError, *_DAMAGE) as error:
-            raise ConfigError(f"The credentials in {directory} are damaged ({error}); restore them.") from None
+            raise ConfigError(
+                f"The credentials in {directory} are damaged ({error}); restore them."
+            ) from None
         chain.stores.stores()
         return chain
 
     @classmethod
     def _of(cls, directory: Path, told: Mapping[str, Any]) -> "Chain":
-        """Build the chain from the content of `server.json`. Raises ConfigError, KeyError, TypeError, ValueError."""
+        """Build the chain from the content of `server.json`.
+
+        Raises ConfigError, KeyError, TypeError, ValueError.
+        """
         if told["format"] == 1:  # of a version in which a server could not move
             return cls(directory, (Endpoint(str(told["host"]), int(told["port"])),))
         endpoints = tuple(Endpoint.parse(str(each)) for each in told["addresses"])
         return cls(directory, endpoints, tuple(map(str, told["former"])), int(told["moves"]))
 
     def _save(self) -> None:
-        told = {"addresses": list(map(str, self.endpoints)), "former": list(self.former), "moves": self.moves}
+        told = {
+            "addresses": list(map(str, self.endpoints)),
+            "former": list(self.former),
+            "moves": self.moves,
+        }
         write_json(self.directory / "server.json", {"format": 2, **told})
 
     @property
@@ -111,15 +141,21 @@ class Chain:
         """
         moved = replace(self, endpoints=endpoints, former=self.hosts, moves=self.moves + 1)
         renew_if_due(self.directory, moved.hosts)
-        unsigned = AddressList(chain=self.name, number=moved.moves, addresses=tuple(map(str, endpoints)))
-        signature = base64.b64encode(Authority.load(self.directory).sign(unsigned.statement)).decode()
+        unsigned = AddressList(
+            chain=self.name, number=moved.moves, addresses=tuple(map(str, endpoints))
+        )
+        signature = base64.b64encode(
+            Authority.load(self.directory).sign(unsigned.statement)
+        ).decode()
         write_text(moved.address_list, unsigned.model_copy(update={"signature": signature}).header)
         moved._save()
         return moved
 
     @property
     def address_list(self) -> Path:
-        """The file with the signed list of addresses, as it is sent to stores; it does not exist before a move."""
+        """The file with the signed list of addresses, as it is sent to stores; it does not exist
+        before a move.
+        """
         return self.directory / "addresses"
 
     @property
@@ -149,7 +185,8 @@ class Chain:
         return context
 
     def link_flags(self, directory: Path) -> list[str]:
-        """Make a certificate for the SuperLink on this machine, in `directory`; return the SuperLink's flags to use it.
+        """Make a certificate for the SuperLink on this machine, in `directory`; return the
+        SuperLink's flags to use it.
 
         Made at each start, it lives as long as the authority: a SuperLink reads it only once.
         """
@@ -165,7 +202,9 @@ class Chain:
         ]
 
     def write_kit(self, store: str, *, with_key: bool = False, ends_old_key: bool = False) -> Path:
-        """Write a new kit into `DIR/kits`; from now on it is the only valid kit of this store. Raises OSError.
+        """Write a new kit into `DIR/kits`; from now on it is the only valid kit of this store.
+
+        Raises OSError.
 
         The key that the store has now works until this kit is first used; with `ends_old_key` no
         longer.
@@ -173,7 +212,12 @@ class Chain:
         path = self.kit_path(store)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         first, *others = map(str, self.endpoints)
-        about: dict[str, Any] = {"chain": self.name, "server": first, "authority": self.authority, "store": store}
+        about: dict[str, Any] = {
+            "chain": self.name,
+            "server": first,
+            "authority": self.authority,
+            "store": store,
+        }
         if others:
             about["others"] = others
         if with_key:
@@ -181,9 +225,11 @@ class Chain:
             Kit.model_validate({**about, "private_key": key_text(key)}).write(path)
             self.stores.admit(store, public_text(key.public_key()), ends_old_key=ends_old_key)
         else:
-            code, until = new_code(), now() + CODE_LIFE
+            code = new_code()
+            until = now() + CODE_LIFE
             Kit.model_validate({**about, "code": code, "until": until}).write(path)
-            self.stores.invite(store, code, until, ends_old_key=ends_old_key)  # last: each known store has a kit
+            # last: each known store has a kit
+            self.stores.invite(store, code, until, ends_old_key=ends_old_key)
         return path
 
     def kit_path(self, store: str) -> Path:
@@ -193,11 +239,16 @@ class Chain:
 
 def public_text(key: ec.EllipticCurvePublicKey) -> str:
     """Return a public key in OpenSSH's text form, which Flower's registration takes."""
-    return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+    return key.public_bytes(
+        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    ).decode()
 
 
 def endpoints_of(hosts: str, port: int) -> tuple[Endpoint, ...]:
-    """Return the endpoints of a server with these hosts, comma-separated, on one port. Raises ConfigError."""
+    """Return the endpoints of a server with these hosts, comma-separated, on one port.
+
+    Raises ConfigError.
+    """
     names = [host.strip() for host in hosts.split(",")]
     for name in names:
         check_host(name, "--host")
@@ -214,4 +265,6 @@ def endpoints_told(addresses: str) -> tuple[Endpoint, ...]:
 
 def _check_count(told: Sequence[object], flag: str) -> None:
     if len(told) > MOST_ADDRESSES:
-        raise ConfigError(f"{flag} got {len(told)} addresses; a store tries at most {MOST_ADDRESSES}.")
+        raise ConfigError(
+            f"{flag} got {len(told)} addresses; a store tries at most {MOST_ADDRESSES}."
+        )

@@ -14,8 +14,11 @@ _OLD_KEY_WORKS = "The key that the store has now works until this kit is first u
 _OLD_KEY_ENDED = "The key that the store had does not work any more."
 
 
-def provision(out: Path, host: str | None, port: int | None, stores: str, *, keys_in_kits: bool) -> None:
-    """Make or load the chain in `out`, and make a kit for each of `stores` (comma-separated) that has none yet.
+def provision(
+    out: Path, host: str | None, port: int | None, stores: str, *, keys_in_kits: bool
+) -> None:
+    """Make or load the chain in `out`, and make a kit for each of `stores` (comma-separated) that
+    has none yet.
 
     Raises ConfigError and OSError.
     """
@@ -27,9 +30,15 @@ def provision(out: Path, host: str | None, port: int | None, stores: str, *, key
     for name in fresh:
         print(f"Kit of {name}: {chain.write_kit(name, with_key=keys_in_kits)}")
     if kept := [name for name in names if name in known]:
-        print(f"Left as they are: {', '.join(kept)}. A new kit for one of them: flower-server stores renew.")
+        print(
+            f"Left as they are: {', '.join(kept)}. A new kit for one of them: flower-server stores"
+            " renew."
+        )
     print(f"Start the server with:  flower-server start --credentials {chain.directory} ...")
-    print("Give each store its kit (chmod 600); it joins with:  flower-client join --kit NAME.kit --data FOLDER")
+    print(
+        "Give each store its kit (chmod 600); it joins with:  flower-client join --kit NAME.kit"
+        " --data FOLDER"
+    )
 
 
 def _chain(out: Path, host: str | None, port: int | None) -> Chain:
@@ -37,7 +46,8 @@ def _chain(out: Path, host: str | None, port: int | None) -> Chain:
     if not directory.exists():
         if host is None:
             raise ConfigError(
-                "A new chain needs --host, the names or numbers by which stores reach the server, comma-separated."
+                "A new chain needs --host, the names or numbers by which stores reach the server,"
+                " comma-separated."
             )
         return Chain.make(directory, host, port or PORT)
     chain = Chain.load(directory)
@@ -45,27 +55,37 @@ def _chain(out: Path, host: str | None, port: int | None) -> Chain:
     if asked != chain.endpoints or (port or chain.port) != chain.port:
         got = _listed(asked) if host else f"--port {port}"
         raise ConfigError(
-            f"{out} is of the server {_listed(chain.endpoints)}, which its kits name; got {got}. Leave --host and "
-            "--port out to add stores. If the server moves: flower-server move. Another chain needs another --out."
+            f"{out} is of the server {_listed(chain.endpoints)}, which its kits name; got {got}."
+            " Leave --host and --port out to add stores. If the server moves: flower-server move."
+            " Another chain needs another --out."
         )
     return chain
 
 
 def move(credentials: Path, to: str) -> None:
-    """Move a chain's server to other addresses (HOST:PORT, comma-separated), for its stores. Raises ConfigError."""
+    """Move a chain's server to other addresses (HOST:PORT, comma-separated), for its stores.
+
+    Raises ConfigError.
+    """
     chain = Chain.load(credentials)
     endpoints = endpoints_told(to)
     if endpoints == chain.endpoints:
-        raise ConfigError(f"The chain's server is at {_listed(chain.endpoints)} already; --to got the same.")
+        raise ConfigError(
+            f"The chain's server is at {_listed(chain.endpoints)} already; --to got the same."
+        )
     moved = chain.move(endpoints)
     print(f"Stores find the server at {_listed(moved.endpoints)} from now on.")
     print(
-        f"Each store learns of it from the running server, within seconds of its being connected: keep "
-        f"{_listed(chain.endpoints)} answering until all have been there. A store that was not joins with "
-        f"--server {moved.endpoints[0]} beside its kit. New kits name the new addresses."
+        "Each store learns of it from the running server, within seconds of its being connected:"
+        f" keep {_listed(chain.endpoints)} answering until all have been there. A store that was"
+        f" not joins with --server {moved.endpoints[0]} beside its kit. New kits name the new"
+        " addresses."
     )
     if moved.port != chain.port:
-        print(f"The server listens on port {moved.port} from its next start on, unless told otherwise with --port.")
+        print(
+            f"The server listens on port {moved.port} from its next start on, unless told otherwise"
+            " with --port."
+        )
 
 
 def _listed(endpoints: Sequence[Endpoint]) -> str:
@@ -77,7 +97,9 @@ def _check_distinct(names: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for name in names:
         if (other := seen.setdefault(name.casefold(), name)) != name:
-            raise ConfigError(f"The stores {other!r} and {name!r} differ in case only; give one another name.")
+            raise ConfigError(
+                f"The stores {other!r} and {name!r} differ in case only; give one another name."
+            )
 
 
 def revoke(credentials: Path, names: Sequence[str]) -> None:
@@ -90,7 +112,9 @@ def revoke(credentials: Path, names: Sequence[str]) -> None:
         print(f"{name} is revoked: a running server turns it away from now on.")
 
 
-def renew(credentials: Path, names: Sequence[str], *, keys_in_kits: bool, ends_old_key: bool) -> None:
+def renew(
+    credentials: Path, names: Sequence[str], *, keys_in_kits: bool, ends_old_key: bool
+) -> None:
     """Write a new kit for each of these stores. Raises ConfigError, before any is written.
 
     The key that a store has now works until the new kit is first used; with `ends_old_key` no
@@ -110,7 +134,8 @@ def renew(credentials: Path, names: Sequence[str], *, keys_in_kits: bool, ends_o
 
 def delete(credentials: Path, names: Sequence[str]) -> None:
     """Delete stores that never joined, or are revoked, with their kits. Raises ConfigError."""
-    chain, named = Chain.load(credentials), dict.fromkeys(names)
+    chain = Chain.load(credentials)
+    named = dict.fromkeys(names)
     chain.stores.delete(named)
     for name in named:
         chain.kit_path(name).unlink(missing_ok=True)

@@ -33,8 +33,9 @@ def at_work(credentials: Path, run: Path) -> Iterator[None]:
     except Timeout:
         where = f", in {found}" if (found := last_run(credentials)) else ""
         raise RunError(
-            f"Another flower-server works with the credentials in {credentials}{where}; a chain's stores have one"
-            " server at a time. Stop it first, or give the other run a chain of its own (provision)."
+            f"Another flower-server works with the credentials in {credentials}{where}; a chain's"
+            " stores have one server at a time. Stop it first, or give the other run a chain of"
+            " its own (provision)."
         ) from None
     except OSError:
         pass

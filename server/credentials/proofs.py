@@ -15,7 +15,9 @@ from fedshelf.common.protocol.enrolment import classes_statement, enrolment_stat
 from fedshelf.server.credentials.chain import public_text
 from fedshelf.server.credentials.stores import StoreEntry
 
-AHEAD, BEHIND = 5.0, 305.0  # seconds that a store's clock may be off; flwr.common.constant, compared in a test
+# seconds that a store's clock may be off; flwr.common.constant, compared in a test
+AHEAD = 5.0
+BEHIND = 305.0
 _NIST = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 
 Short = Annotated[str, Field(max_length=2000)]
@@ -33,7 +35,9 @@ class Enrolment(BaseModel):
 
 
 class Asking(BaseModel):
-    """A store's question for the run's classes, with its kit's code or a time (ISO 8601) signed with its kit's key."""
+    """A store's question for the run's classes, with its kit's code or a time (ISO 8601) signed
+    with its kit's key.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -44,12 +48,16 @@ class Asking(BaseModel):
 
 
 def seconds_behind(moment: str) -> float:
-    """Return how many seconds ago `moment` (ISO 8601 with a time zone) was. Raises ValueError, TypeError."""
+    """Return how many seconds ago `moment` (ISO 8601 with a time zone) was.
+
+    Raises ValueError, TypeError.
+    """
     return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
 
 
 def has_kit(asked: Asking, chain: str, entry: StoreEntry) -> bool:
-    """Return whether a question has the code of the store's latest kit, used or still valid, or a fresh signature.
+    """Return whether a question has the code of the store's latest kit, used or still valid, or a
+    fresh signature.
 
     Raises ValueError, TypeError, and cryptography's errors.
     """
@@ -78,7 +86,10 @@ def verify(public_key: str, signature: str, statement: bytes) -> None:
 
 
 def proven_key(asked: Enrolment, chain: str) -> str:
-    """Return the public key of an enrolment, in canonical text form. Raises ValueError, and cryptography's errors."""
+    """Return the public key of an enrolment, in canonical text form.
+
+    Raises ValueError, and cryptography's errors.
+    """
     key = serialization.load_ssh_public_key(asked.public_key.encode())
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _NIST):
         raise ValueError("not a key that Flower takes")

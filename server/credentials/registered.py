@@ -1,4 +1,6 @@
-"""Stores' keys that the SuperLink knows, as the registrar notes them: stores may come before it has registered all."""
+"""Stores' keys that the SuperLink knows, as the registrar notes them: stores may come before it has
+registered all.
+"""
 
 import asyncio
 import json
@@ -18,7 +20,8 @@ class Registered:
     def __init__(self, directory: Path) -> None:
         self._path = directory / REGISTRATIONS
         self._watched = WatchedFile(self._path)
-        self._nodes, self._awaited = self._read(), dict[str, asyncio.Event]()
+        self._nodes = self._read()
+        self._awaited = dict[str, asyncio.Event]()
 
     async def watch(self) -> None:
         """Check for new notes until cancelled."""
@@ -37,7 +40,9 @@ class Registered:
         """Return whether the SuperLink knows a key, after a wait of at most `seconds`."""
         if key not in self._nodes:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._awaited.setdefault(key, asyncio.Event()).wait(), seconds)
+                await asyncio.wait_for(
+                    self._awaited.setdefault(key, asyncio.Event()).wait(), seconds
+                )
         return key in self._nodes
 
     def _read(self) -> dict[str, int]:

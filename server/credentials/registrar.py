@@ -33,8 +33,10 @@ from fedshelf.server.ipc.file_watcher import WatchedFile
 from fedshelf.server.ipc.run_mailbox import REGISTERED, REGISTRATIONS
 
 STORES_POLL_SECONDS = 0.2  # seconds between two checks of the chain's stores
-REGISTRATIONS_SAVE_SECONDS = 0.5  # seconds between two writings of the list of nodes, while many are registered
-SUPERLINK_RETRY_SECONDS = 1.0  # seconds until the SuperLink is asked again after it has not answered
+# seconds between two writings of the list of nodes, while many are registered
+REGISTRATIONS_SAVE_SECONDS = 0.5
+# seconds until the SuperLink is asked again after it has not answered
+SUPERLINK_RETRY_SECONDS = 1.0
 REVOKED = "revoked.json"  # in Flower's directory: stores that were revoked, and when
 HOUR = 3600.0  # seconds between two checks of the certificate
 
@@ -57,43 +59,61 @@ class Registrations(BaseModel):
 
 
 class Registrar:
-    """Registers stores with the SuperLink behind `connection`; `directory`/nodes.json lists the nodes."""
+    """Registers stores with the SuperLink behind `connection`; `directory`/nodes.json lists the
+    nodes.
+    """
 
     def __init__(self, chain: Chain, directory: Path, connection: str) -> None:
-        self._chain, self._directory, self._connection = chain, directory, connection
-        self._path, self._revoked = directory / REGISTRATIONS, dict[str, float]()
+        self._chain = chain
+        self._directory = directory
+        self._connection = connection
+        self._path = directory / REGISTRATIONS
+        self._revoked = dict[str, float]()
         self._known = (
-            Registrations.model_validate_json(self._path.read_bytes()) if self._path.exists() else Registrations()
+            Registrations.model_validate_json(self._path.read_bytes())
+            if self._path.exists()
+            else Registrations()
         )
 
     def reconcile(self) -> None:
-        """Bring the SuperLink in step with the chain. Raises FlowerError if it does not answer as it should."""
+        """Bring the SuperLink in step with the chain.
+
+        Raises FlowerError if it does not answer as it should.
+        """
         entries = self._chain.stores.stores()
         self._tell_revoked(entries)
         registered = self._directory / REGISTERED
         registered.unlink(missing_ok=True)
         wanted = {
-            name: entry.key for name, entry in entries.items() if entry.state is EnrolmentState.ENROLLED and entry.key
+            name: entry.key
+            for name, entry in entries.items()
+            if entry.state is EnrolmentState.ENROLLED and entry.key
         }
         self._settle_pending()
         for number, node in list(self._known.nodes.items()):
             if wanted.get(node.store) != node.key:
                 self._unregister(number)
         there = {node.store for node in self._known.nodes.values()}
-        self._register([Node(store=name, key=wanted[name]) for name in sorted(wanted.keys() - there)])
+        self._register(
+            [Node(store=name, key=wanted[name]) for name in sorted(wanted.keys() - there)]
+        )
         registered.touch()
 
     def _tell_revoked(self, entries: Mapping[str, StoreEntry]) -> None:
         """Write the list of revoked stores for those who watch the run, with Unix times (s)."""
         revoked = {
-            name: entry.since.timestamp() for name, entry in entries.items() if entry.state is EnrolmentState.REVOKED
+            name: entry.since.timestamp()
+            for name, entry in entries.items()
+            if entry.state is EnrolmentState.REVOKED
         }
         if revoked != self._revoked:
             write_json(self._directory / REVOKED, revoked)
             self._revoked = revoked
 
     def _register(self, nodes: Sequence[Node]) -> None:
-        """Register stores one after the other; write their node ids now and then, and at the end."""
+        """Register stores one after the other; write their node ids now and then, and at the
+        end.
+        """
         if not nodes:
             return
         self._known.pending = list(nodes)
@@ -126,7 +146,11 @@ class Registrar:
         """
         if not self._known.pending:
             return
-        rows = [row for row in self._flwr("ls", self._connection)["nodes"] if row["status"] != "unregistered"]
+        rows = [
+            row
+            for row in self._flwr("ls", self._connection)["nodes"]
+            if row["status"] != "unregistered"
+        ]
         numbers = [row["node-id"] for row in rows if row["node-id"] not in self._known.nodes]
         self._known.nodes |= dict(zip(numbers, self._known.pending, strict=False))
         self._known.pending = []
@@ -137,12 +161,17 @@ class Registrar:
         self._write_nodes()
 
     def _write_nodes(self) -> None:
-        write_json(_nodes(self._directory), {number: node.store for number, node in self._known.nodes.items()})
+        write_json(
+            _nodes(self._directory),
+            {number: node.store for number, node in self._known.nodes.items()},
+        )
 
     def _flwr(self, *arguments: str) -> Mapping[str, Any]:
         """Return the answer of `flwr supernode ARGUMENTS`. Raises FlowerError."""
         with _captured_output() as said, contextlib.suppress(SystemExit, ClickException, Abort):
-            _command().main(args=["supernode", *arguments, "--format", "json"], standalone_mode=False)
+            _command().main(
+                args=["supernode", *arguments, "--format", "json"], standalone_mode=False
+            )
         text = "".join(said)
         try:
             answer = json.loads(text[text.index("{") :])
@@ -184,7 +213,9 @@ class FlowerError(Exception):
 
 
 def begin_registrations(directory: Path, *, has_chain: bool) -> None:
-    """Reset the notes for a SuperLink that starts anew and knows no node; without a chain there is no file of nodes."""
+    """Reset the notes for a SuperLink that starts anew and knows no node; without a chain there is
+    no file of nodes.
+    """
     (directory / REGISTRATIONS).unlink(missing_ok=True)
     _nodes(directory).unlink(missing_ok=True)
     (directory / REVOKED).unlink(missing_ok=True)
@@ -199,8 +230,11 @@ def _nodes(directory: Path) -> Path:
 
 def main() -> None:
     """Run until terminated."""
-    chain, directory, connection = Chain.load(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3]
-    clerk, stores = Registrar(chain, directory, connection), WatchedFile(chain.stores.path)
+    chain = Chain.load(Path(sys.argv[1]))
+    directory = Path(sys.argv[2])
+    connection = sys.argv[3]
+    clerk = Registrar(chain, directory, connection)
+    stores = WatchedFile(chain.stores.path)
     next_look = time.monotonic()
     is_due = True
     while True:
@@ -213,7 +247,9 @@ def main() -> None:
                 is_due = True
                 time.sleep(SUPERLINK_RETRY_SECONDS)
             except ConfigError as error:
-                print(f"{error} Until then the SuperLink knows the stores that it knew.", flush=True)
+                print(
+                    f"{error} Until then the SuperLink knows the stores that it knew.", flush=True
+                )
                 is_due = False
         if time.monotonic() > next_look:
             next_look += HOUR

@@ -14,7 +14,8 @@ class RejectionLog:
 
     def __init__(self) -> None:
         self._last: OrderedDict[tuple[str, str], float] = OrderedDict()
-        self._began, self._said = 0.0, 0
+        self._began = 0.0
+        self._said = 0
 
     def tell(self, address: str, why: str) -> None:
         """Log that a client at `address` was rejected, because of `why`."""
@@ -29,7 +30,8 @@ class RejectionLog:
 
     def _may_speak(self, now: float) -> bool:
         if now - self._began > QUIET_SECONDS:
-            self._began, self._said = now, 0
+            self._began = now
+            self._said = 0
         self._said += 1
         if self._said == MAX_LINES_PER_PERIOD:
             print("Many are being refused; the rest of this minute is not logged.", flush=True)
@@ -44,7 +46,11 @@ class Tries:
 
     def are_used_up(self, address: str) -> bool:
         """Return whether the address has to wait."""
-        recent = [moment for moment in self._failed.get(address, []) if time.monotonic() - moment < QUIET_SECONDS]
+        recent = [
+            moment
+            for moment in self._failed.get(address, [])
+            if time.monotonic() - moment < QUIET_SECONDS
+        ]
         return len(recent) >= TRIES
 
     def failed(self, address: str) -> None:

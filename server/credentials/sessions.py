@@ -1,4 +1,5 @@
-"""Sessions: one process at a time speaks for each store, although a copied home makes the same key speak twice.
+"""Sessions: one process at a time speaks for each store, although a copied home makes the same key
+speak twice.
 
 A copy of a store's home (a disk image, a restored backup, one kit with a key on two machines)
 makes two processes with one identity, between which Flower would distribute orders at random. A
@@ -56,7 +57,9 @@ class _SessionsFile(BaseModel):
 
 @dataclass
 class _Speaker:
-    """A session, the time of its last sign of life, and the arrival times of waiting processes of the store."""
+    """A session, the time of its last sign of life, and the arrival times of waiting processes of
+    the store.
+    """
 
     session: Session
     heard: float
@@ -64,24 +67,33 @@ class _Speaker:
 
 
 class Sessions:
-    """The sessions of a chain's stores, kept in `path`, so that a restarted server, too, knows who came first."""
+    """The sessions of a chain's stores, kept in `path`, so that a restarted server, too, knows who
+    came first.
+    """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path, self._clock = path, clock
-        self._speakers = {name: _Speaker(each, clock()) for name, each in read_sessions(path).items()}
-        self._saved, self._is_saved = clock() - SESSIONS_SAVE_SECONDS, True
+        self._path = path
+        self._clock = clock
+        self._speakers = {
+            name: _Speaker(each, clock()) for name, each in read_sessions(path).items()
+        }
+        self._saved = clock() - SESSIONS_SAVE_SECONDS
+        self._is_saved = True
 
     def refusal(self, store: str, key: str, told: str, address: str) -> Reason | None:
-        """Note a sign of life of a process with a proven key; return why it may not speak, or None if it may.
+        """Note a sign of life of a process with a proven key; return why it may not speak, or None
+        if it may.
 
-        key:  the header that names the key
+        key: the header that names the key
         told: the process, as `common.protocol.enrolment.process_words` encodes it; a client without
               it passes unnoted
         """
         if not (found := _PROCESS.fullmatch(told)):
             return None
         own = Session(
-            key=hashlib.sha256(key.encode()).hexdigest(), process=found[1], silence=MISSED * int(found[2]) + SLACK
+            key=hashlib.sha256(key.encode()).hexdigest(),
+            process=found[1],
+            silence=MISSED * int(found[2]) + SLACK,
         )
         speaker = self._speakers.get(store)
         if speaker is None or speaker.session.key != own.key:
@@ -89,7 +101,10 @@ class Sessions:
         elif speaker.session.process == own.process:
             speaker.heard = self._clock()
         elif not speaker.session.process or self._clock() - speaker.heard > speaker.session.silence:
-            seen = {"refused": speaker.session.refused, "refused_from": speaker.session.refused_from}
+            seen = {
+                "refused": speaker.session.refused,
+                "refused_from": speaker.session.refused_from,
+            }
             self._let_in(store, own.model_copy(update=seen))
         else:
             return self._doubt(speaker, own.process, address)
@@ -119,25 +134,35 @@ class Sessions:
             del speaker.rivals[next(iter(speaker.rivals))]
         if speaker.heard - came <= speaker.session.silence:
             return Reason.MAYBE_IN_USE
-        speaker.session.refused, speaker.session.refused_from, self._is_saved = time.time(), address, False
+        speaker.session.refused, speaker.session.refused_from, self._is_saved = (
+            time.time(),
+            address,
+            False,
+        )
         self._save_at_times()
         return Reason.IN_USE
 
     def _save_at_times(self) -> None:
-        """Write the file if it is due; an unwritten or failed change is written with a later sign of life."""
+        """Write the file if it is due; an unwritten or failed change is written with a later sign
+        of life.
+        """
         if self._is_saved or self._clock() - self._saved < SESSIONS_SAVE_SECONDS:
             return
         self._saved = self._clock()
         sessions = {name: speaker.session for name, speaker in self._speakers.items()}
         with suppress(OSError):
             write_private(
-                self._path, _SessionsFile(sessions=sessions).model_dump_json(indent=2, exclude_none=True) + "\n"
+                self._path,
+                _SessionsFile(sessions=sessions).model_dump_json(indent=2, exclude_none=True)
+                + "\n",
             )
             self._is_saved = True
 
 
 def read_sessions(path: Path) -> dict[str, Session]:
-    """Return the sessions in a file, by store; none if it is missing or damaged: they begin anew."""
+    """Return the sessions in a file, by store; none if it is missing or damaged: they begin
+    anew.
+    """
     try:
         return _SessionsFile.model_validate_json(path.read_bytes()).sessions
     except (OSError, ValidationError):

@@ -1,4 +1,6 @@
-"""The stores of a chain (invited, enrolled or revoked) and their keys, in one file, `stores.json`."""
+"""The stores of a chain (invited, enrolled or revoked) and their keys, in one file,
+`stores.json`.
+"""
 
 import hashlib
 import hmac
@@ -81,9 +83,15 @@ class StoreRegister:
     def stores(self) -> dict[str, StoreEntry]:
         """Return all stores by name. Raises ConfigError if the file is damaged."""
         try:
-            return _File.model_validate_json(self.path.read_bytes()).stores if self.path.exists() else {}
+            return (
+                _File.model_validate_json(self.path.read_bytes()).stores
+                if self.path.exists()
+                else {}
+            )
         except ValidationError as error:
-            raise ConfigError(f"{self.path} is damaged ({error.error_count()} errors); restore it.") from None
+            raise ConfigError(
+                f"{self.path} is damaged ({error.error_count()} errors); restore it."
+            ) from None
 
     def invite(self, name: str, code: str, until: datetime, *, ends_old_key: bool = False) -> None:
         """Allow `code` to enrol a key for the store, once, up to a time.
@@ -95,7 +103,8 @@ class StoreRegister:
             stores[name] = kept.model_copy(update={"code_sha256": _sha256(code), "until": until})
 
     def admit(self, name: str, key: str, *, ends_old_key: bool = False) -> None:
-        """Allow a key that the chain has made itself for the store, from its first use on (see `use`).
+        """Allow a key that the chain has made itself for the store, from its first use on (see
+        `use`).
 
         A key that the store has works until then; with `ends_old_key` no longer.
         """
@@ -104,11 +113,18 @@ class StoreRegister:
             stores[name] = kept.model_copy(update={"next_key": key})
 
     def use(self, name: str, key: str) -> None:
-        """Enrol the key of a store's latest kit, which its holder has just used; any key before it ends."""
+        """Enrol the key of a store's latest kit, which its holder has just used; any key before it
+        ends.
+        """
         with self._changing() as stores:
             entry = stores.get(name)
             if entry and entry.next_key == key and entry.state is not EnrolmentState.REVOKED:
-                update = {"state": EnrolmentState.ENROLLED, "since": now(), "key": key, "next_key": None}
+                update = {
+                    "state": EnrolmentState.ENROLLED,
+                    "since": now(),
+                    "key": key,
+                    "next_key": None,
+                }
                 stores[name] = entry.model_copy(update=update)
 
     def enrol(self, name: str, code: str, key: str) -> bool:
@@ -128,7 +144,9 @@ class StoreRegister:
                     return False
                 raise NotAdmittedError(Reason.CODE, "a code that was used before, with another key")
             if entry.until < now():
-                raise NotAdmittedError(Reason.EXPIRED, f"a code that expired on {entry.until:%Y-%m-%d}")
+                raise NotAdmittedError(
+                    Reason.EXPIRED, f"a code that expired on {entry.until:%Y-%m-%d}"
+                )
             if any(key in (other.key, other.next_key) for other in stores.values()):
                 raise NotAdmittedError(Reason.CODE, "a key that the chain has seen before")
             stores[name] = entry.model_copy(
@@ -137,19 +155,29 @@ class StoreRegister:
             return True
 
     def revoke(self, name: str) -> None:
-        """Revoke a store: neither its key nor its kit's code is accepted any more. Raises ConfigError."""
+        """Revoke a store: neither its key nor its kit's code is accepted any more.
+
+        Raises ConfigError.
+        """
         with self._changing() as stores:
-            entry = stores[self._known(name, stores)]  # its code and keys stay: a holder is told "revoked"
-            stores[name] = entry.model_copy(update={"state": EnrolmentState.REVOKED, "since": now()})
+            # its code and keys stay: a holder is told "revoked"
+            entry = stores[self._known(name, stores)]
+            stores[name] = entry.model_copy(
+                update={"state": EnrolmentState.REVOKED, "since": now()}
+            )
 
     def delete(self, names: Iterable[str]) -> None:
-        """Delete stores whose kits were never used, or that are revoked. Raises ConfigError for any other store."""
+        """Delete stores whose kits were never used, or that are revoked.
+
+        Raises ConfigError for any other store.
+        """
         with self._changing() as stores:
             for name in names:
                 if stores[self._known(name, stores)].state is EnrolmentState.ENROLLED:
                     raise ConfigError(
-                        f"Store {name!r} has joined with its kit; only a store whose kit was never used, or one that is"
-                        f" revoked, can be deleted. Revoke it first: flower-server stores revoke {shlex.quote(name)}."
+                        f"Store {name!r} has joined with its kit; only a store whose kit was never"
+                        " used, or one that is revoked, can be deleted. Revoke it first:"
+                        f" flower-server stores revoke {shlex.quote(name)}."
                     )
                 del stores[name]
 
@@ -159,14 +187,18 @@ class StoreRegister:
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, StoreEntry]]:
-        """Yield the stores, to be changed by one process at a time; write them if they changed, but not on an error."""
+        """Yield the stores, to be changed by one process at a time; write them if they changed, but
+        not on an error.
+        """
         with self._lock:
             stores = self.stores()
             before = dict(stores)
             yield stores
             if stores == before:  # watchers of the file need not read it again
                 return
-            write_private(self.path, _File(stores=stores).model_dump_json(indent=2, exclude_none=True) + "\n")
+            write_private(
+                self.path, _File(stores=stores).model_dump_json(indent=2, exclude_none=True) + "\n"
+            )
 
     def _known(self, name: str, stores: Mapping[str, StoreEntry]) -> str:
         if name not in stores:
@@ -178,7 +210,9 @@ class StoreRegister:
 
 
 def _invited(before: StoreEntry | None, *, ends_old_key: bool) -> StoreEntry:
-    """Return the entry of a store with a new kit: enrolled if its key stays valid; older kits are void."""
+    """Return the entry of a store with a new kit: enrolled if its key stays valid; older kits are
+    void.
+    """
     if before is None or before.state is not EnrolmentState.ENROLLED or ends_old_key:
         return StoreEntry(state=EnrolmentState.INVITED, since=now())
     return before.model_copy(update={"next_key": None, "code_sha256": None, "until": None})

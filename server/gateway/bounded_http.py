@@ -18,17 +18,21 @@ from fedshelf.server.gateway.connections import Awaited, Connection, ConnectionL
 MOST_HEADERS = 50
 LARGEST_HEAD = 32 * 2**10  # bytes of a request before its body
 LARGEST_URL = 2000  # bytes
-LARGEST_BODY = 8 * 2**20  # bytes; Flower cuts arrays into objects of 5 MiB, and other records are small
+# bytes; Flower cuts arrays into objects of 5 MiB, and other records are small
+LARGEST_BODY = 8 * 2**20
 LARGEST_UNREAD = 2 * LARGEST_BODY  # bytes of a refused body that are still read
-UNREAD_RATE = 8e6  # bytes a second that are read of all refused bodies: they cost time and serve nobody
-LINGER_SECONDS = 2.0  # time for a client to read why its request was refused, before the connection ends
+# bytes a second that are read of all refused bodies: they cost time and serve nobody
+UNREAD_RATE = 8e6
+# time for a client to read why its request was refused, before the connection ends
+LINGER_SECONDS = 2.0
 
 
 class Unread:
     """The pace at which refused bodies are read, of all connections together."""
 
     def __init__(self) -> None:
-        self._free = 0.0  # time.monotonic() at which all bytes so far would have come at UNREAD_RATE
+        # time.monotonic() at which all bytes so far would have come at UNREAD_RATE
+        self._free = 0.0
 
     def delay(self, count: int) -> float:
         """Return the seconds to wait before the next bytes are read, after `count` more."""
@@ -38,7 +42,8 @@ class Unread:
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's protocol for one connection, with bounds on all that is sent before a request is checked.
+    """uvicorn's protocol for one connection, with bounds on all that is sent before a request is
+    checked.
 
     The application finds `connection` in its request's state.
     """
@@ -55,9 +60,15 @@ class BoundedHttp(HttpToolsProtocol):
         unread: Unread,
     ) -> None:
         super().__init__(config, server_state, app_state)
-        self._connection, self._limits, self._log, self._unread = connection, limits, log, unread
-        self._is_in_head, self._has_completed, self._is_over = True, False, False
-        self._head_bytes, self._header_bytes = 0, 0
+        self._connection = connection
+        self._limits = limits
+        self._log = log
+        self._unread = unread
+        self._is_in_head = True
+        self._has_completed = False
+        self._is_over = False
+        self._head_bytes = 0
+        self._header_bytes = 0
         self._fault: tuple[int, str] | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -110,7 +121,9 @@ class BoundedHttp(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def on_message_begin(self) -> None:
-        """Begin a request (called by the parser); it is refused if the answer to another is not complete."""
+        """Begin a request (called by the parser); it is refused if the answer to another is not
+        complete.
+        """
         if self.cycle is not None and not self.cycle.response_complete:
             self._fail(400, "it sent a request before the answer to another")
         super().on_message_begin()
@@ -146,7 +159,9 @@ class BoundedHttp(HttpToolsProtocol):
         """End a request (called by the parser)."""
         super().on_message_complete()
         self._connection.expect(Awaited.HEAD if self._is_unread else Awaited.NOTHING)
-        self._is_in_head, self._has_completed, self._head_bytes = True, True, 0
+        self._is_in_head = True
+        self._has_completed = True
+        self._head_bytes = 0
 
     def _fail(self, status: int, why: str) -> None:
         """Stop the parser by an error of ours; the parser's own exception hides its text."""

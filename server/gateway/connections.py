@@ -1,4 +1,5 @@
-"""Limits on connections from outside: their number, by owner, and the time that each may take to send.
+"""Limits on connections from outside: their number, by owner, and the time that each may take to
+send.
 
 A connection is a stranger's until a request on it is signed with the key of an enrolled store.
 Strangers have a limit of their own: beyond it, the oldest connection of the address with most of
@@ -12,14 +13,20 @@ from enum import Enum
 
 from fedshelf.server.credentials.rejection_log import RejectionLog
 
-HEAD_SECONDS = 30.0  # from connecting, or the first byte of a further request, to the end of the headers
-STALL_SECONDS = {False: 30.0, True: 120.0}  # without any byte of a body, by whether a store has proven its key
+# from connecting, or the first byte of a further request, to the end of the headers
+HEAD_SECONDS = 30.0
+# without any byte of a body, by whether a store has proven its key
+STALL_SECONDS = {False: 30.0, True: 120.0}
 MIN_BODY_BYTES_PER_SECOND = 2000.0  # average rate of a body that is required beyond STALL_SECONDS
 
-MOST_UNPROVEN = 512  # connections of strangers; as many more from addresses that stores used recently
-MOST_UNPROVEN_OF_ONE = 256  # of these from one address: stores behind one router all begin as strangers
-MOST_OF_A_STORE = 64  # connections on which one store's key was proven; those that a broken link left count, too
-FAMILIAR_SECONDS = 600.0  # for which an address counts as familiar after the last key was proven from it
+# connections of strangers; as many more from addresses that stores used recently
+MOST_UNPROVEN = 512
+# of these from one address: stores behind one router all begin as strangers
+MOST_UNPROVEN_OF_ONE = 256
+# connections on which one store's key was proven; those that a broken link left count, too
+MOST_OF_A_STORE = 64
+# for which an address counts as familiar after the last key was proven from it
+FAMILIAR_SECONDS = 600.0
 MOST_FAMILIAR = 2**14  # addresses
 SPARE_FILES = 128  # file descriptors that the process needs beside connections from outside
 
@@ -42,12 +49,17 @@ class Connection:
     """
 
     def __init__(self, address: str, abort: Callable[[], object]) -> None:
-        self.address, self.abort, self.key, self.node = address, abort, "", 0
+        self.address = address
+        self.abort = abort
+        self.key = ""
+        self.node = 0
         self.expect(Awaited.HEAD)
 
     def expect(self, awaited: Awaited) -> None:
         """Begin to wait for this part."""
-        self.awaited, self._since, self._bytes = awaited, time.monotonic(), 0
+        self.awaited = awaited
+        self._since = time.monotonic()
+        self._bytes = 0
         self._last = self._since
 
     def received(self, count: int) -> int:
@@ -71,10 +83,14 @@ class Connection:
 
 
 class _Pool:
-    """Connections by their owner, an address or a key: at most `most`, and at most `most_of_one` of one owner."""
+    """Connections by their owner, an address or a key: at most `most`, and at most `most_of_one` of
+    one owner.
+    """
 
     def __init__(self, most: int, most_of_one: int) -> None:
-        self._most, self._most_of_one, self._count = most, most_of_one, 0
+        self._most = most
+        self._most_of_one = most_of_one
+        self._count = 0
         self._owners: dict[str, dict[Connection, None]] = {}
 
     def add(self, owner: str, connection: Connection) -> Connection | None:
@@ -85,7 +101,8 @@ class _Pool:
         if len(own) > self._most_of_one:
             return next(iter(own))
         if self._count > self._most:
-            owner = max(self._owners, key=lambda each: len(self._owners[each]))  # the first of several
+            # the first of several
+            owner = max(self._owners, key=lambda each: len(self._owners[each]))
             return next(iter(self._owners[owner]))
         return None
 
@@ -124,7 +141,9 @@ class ConnectionLimits:
         return time.monotonic() - self._familiar.get(address, -FAMILIAR_SECONDS) < FAMILIAR_SECONDS
 
     def prove(self, connection: Connection, key: str) -> None:
-        """Record that a request on the connection was signed with the store's key that this header names."""
+        """Record that a request on the connection was signed with the store's key that this header
+        names.
+        """
         if connection not in self._places:
             return  # it has ended meanwhile
         self._familiar.pop(connection.address, None)
@@ -132,7 +151,8 @@ class ConnectionLimits:
         if len(self._familiar) > MOST_FAMILIAR:
             self._familiar.popitem(last=False)
         self.remove(connection)
-        connection.key, connection.node = key, 0
+        connection.key = key
+        connection.node = 0
         self._put(connection, self._stores, key)
 
     def remove(self, connection: Connection) -> None:
@@ -150,7 +170,9 @@ class ConnectionLimits:
     def _put(self, connection: Connection, pool: _Pool, owner: str) -> None:
         self._places[connection] = pool, owner
         if (surplus := pool.add(owner, connection)) is not None:
-            whose = "of one store" if pool is self._stores else "on which no store has proven its key"
+            whose = (
+                "of one store" if pool is self._stores else "on which no store has proven its key"
+            )
             self._end(surplus, f"too many connections {whose}")
 
     def _end(self, connection: Connection, why: str) -> None:

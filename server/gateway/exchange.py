@@ -1,4 +1,5 @@
-"""Exchange of messages between the server's app and its stores at the gateway: orders out, answers in.
+"""Exchange of messages between the server's app and its stores at the gateway: orders out, answers
+in.
 
 The gateway speaks the part of Flower's Fleet API that is about messages, for orders that
 `server.grid.mailbox` has written. A store that asks for messages is answered once there is one, or
@@ -34,7 +35,8 @@ from fedshelf.server.ipc import answer_file
 from fedshelf.server.ipc.run_mailbox import ANSWERS_FOLDER, ORDERS, PARTS_FOLDER
 from fedshelf.server.results.jsonl_tail import JsonlTail
 
-HOLD = 25.0  # seconds, the longest wait of a request for messages: stores and many proxies give up after 30 s
+# seconds, the longest wait of a request for messages: stores and many proxies give up after 30 s
+HOLD = 25.0
 ORDERS_POLL_SECONDS = 0.05  # seconds between two checks for orders
 THREADED_BYTES = 2**18  # size of a part from which it is read or written in a thread
 
@@ -69,19 +71,21 @@ class _Order:
 
 
 class Exchange:
-    """Hands out orders and takes answers, in `directory`. The caller has authenticated the nodes."""
+    """Hands out orders and takes answers, in `directory`. The caller has authenticated the
+    nodes.
+    """
 
     def __init__(self, directory: Path) -> None:
-        self._path, self._parts, self._answers = (
-            directory / ORDERS,
-            directory / PARTS_FOLDER,
-            directory / ANSWERS_FOLDER,
-        )
-        self._orders, self._before = dict[str, _Order](), dict[str, _Order]()
+        self._path = directory / ORDERS
+        self._parts = directory / PARTS_FOLDER
+        self._answers = directory / ANSWERS_FOLDER
+        self._orders = dict[str, _Order]()
+        self._before = dict[str, _Order]()
         self._of_node = defaultdict[int, dict[str, _Order]](dict)
         self._sessions = dict[str, str]()
         self._waiting = dict[int, asyncio.Event]()
-        self._tail, self._is_over = JsonlTail(self._path, self._take, self._forget), False
+        self._tail = JsonlTail(self._path, self._take, self._forget)
+        self._is_over = False
 
     async def watch(self) -> None:
         """Check for orders until cancelled."""
@@ -110,7 +114,8 @@ class Exchange:
         if earlier := self._waiting.pop(node_id, None):
             earlier.set()  # its store has given it up
         event = self._waiting[node_id] = asyncio.Event()
-        order, has_gone = self._next(node_id), False
+        order = self._next(node_id)
+        has_gone = False
         if order is None and seconds and not self._is_over:
             waits = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(is_gone())]
             await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -133,17 +138,29 @@ class Exchange:
             if order.is_out and (wanted == identity or wanted in order.parts):
                 content = order.message if wanted == identity else await self._read(wanted)
                 found = content is not None
-                return PullObjectResponse(object_found=found, object_available=found, object_content=content or b"")
+                return PullObjectResponse(
+                    object_found=found, object_available=found, object_content=content or b""
+                )
         return None
 
-    def confirm(self, node_id: int, request: ConfirmMessageReceivedRequest) -> ConfirmMessageReceivedResponse | None:
+    def confirm(
+        self, node_id: int, request: ConfirmMessageReceivedRequest
+    ) -> ConfirmMessageReceivedResponse | None:
         """Confirm that the node has all parts of an order."""
-        return ConfirmMessageReceivedResponse() if request.message_object_id in self._of_node[node_id] else None
+        return (
+            ConfirmMessageReceivedResponse()
+            if request.message_object_id in self._of_node[node_id]
+            else None
+        )
 
     def announce(self, node_id: int, request: PushMessagesRequest) -> PushMessagesResponse | None:
-        """Accept the announcement of the node's answer to an order; return the pieces to be sent."""
-        about, tree = request.messages_list[0].metadata, request.message_object_trees[0]
-        order, pieces = self._of_node[node_id].get(about.reply_to_message_id), _pieces(tree)
+        """Accept the announcement of the node's answer to an order; return the pieces to be
+        sent.
+        """
+        about = request.messages_list[0].metadata
+        tree = request.message_object_trees[0]
+        order = self._of_node[node_id].get(about.reply_to_message_id)
+        pieces = _pieces(tree)
         if order is None or not order.is_out or about.run_id != order.run_id:
             return None
         if not all(map(answer_file.is_identity, pieces)):
@@ -155,21 +172,27 @@ class Exchange:
                 self._drop(order)
                 return None
         lacking = sorted(order.missing)
-        return PushMessagesResponse(results={tree.object_id: 0}, objects_to_push=lacking, session_id=order.session)
+        return PushMessagesResponse(
+            results={tree.object_id: 0}, objects_to_push=lacking, session_id=order.session
+        )
 
     async def take(self, node_id: int, request: PushObjectRequest) -> PushObjectResponse | None:
         """Store a piece of an answer."""
         identity = self._sessions.get(request.session_id, "")
         if (order := self._of_node[node_id].get(identity)) is None:
             return None
-        piece, content = request.object_id, request.object_content
+        piece = request.object_id
+        content = request.object_content
         if piece not in order.missing:
             return PushObjectResponse(stored=piece in order.pieces)
         order.missing.discard(piece)
         order.writing += 1
-        path, session = self._answers / f"{identity}.part", order.session
+        path = self._answers / f"{identity}.part"
+        session = order.session
         try:
-            is_good = await _maybe_in_thread(len(content), lambda: answer_file.add(path, piece, content))
+            is_good = await _maybe_in_thread(
+                len(content), lambda: answer_file.add(path, piece, content)
+            )
         except OSError:  # a full disk, or the app has started again: all pieces have to come again
             self._drop(order)
             return PushObjectResponse(stored=False)
@@ -185,13 +208,19 @@ class Exchange:
     def _begin(self, identity: str, order: _Order, answer: str, pieces: frozenset[str]) -> None:
         self._drop(order)
         answer_file.begin(self._answers / f"{identity}.part", answer)
-        order.answer, order.pieces, order.missing = answer, pieces, set(pieces)
+        order.answer = answer
+        order.pieces = pieces
+        order.missing = set(pieces)
         order.session = secrets.token_hex(16)
         self._sessions[order.session] = identity
 
     def _drop(self, order: _Order) -> None:
         self._sessions.pop(order.session, None)
-        order.answer, order.session, order.pieces, order.missing, order.writing = "", "", frozenset(), set(), 0
+        order.answer = ""
+        order.session = ""
+        order.pieces = frozenset()
+        order.missing = set()
+        order.writing = 0
 
     async def _read(self, part: str) -> bytes | None:
         path = self._parts / part
@@ -202,7 +231,11 @@ class Exchange:
 
     def _next(self, node_id: int) -> _Order | None:
         now = time.time()
-        waiting = (order for order in self._of_node[node_id].values() if not order.is_out and order.over > now)
+        waiting = (
+            order
+            for order in self._of_node[node_id].values()
+            if not order.is_out and order.over > now
+        )
         return next(waiting, None)
 
     def _look(self) -> None:
@@ -220,8 +253,13 @@ class Exchange:
             return
         identity = str(line.get("order", ""))
         try:
-            order = self._before.pop(identity) if identity in self._before else self._new(identity, line)
-        except (KeyError, IndexError, ValueError, TypeError, DecodeError):  # damaged: treated as missing
+            order = (
+                self._before.pop(identity)
+                if identity in self._before
+                else self._new(identity, line)
+            )
+        # damaged: treated as missing
+        except (KeyError, IndexError, ValueError, TypeError, DecodeError):
             return
         self._orders[identity] = order
         self._of_node[order.node_id][identity] = order
@@ -231,14 +269,24 @@ class Exchange:
     def _new(self, identity: str, line: dict[str, Any]) -> _Order:
         head = base64.b64decode(line["head"])
         told = PullMessagesResponse.FromString(head)
-        parts, run_id = _pieces(told.message_object_trees[0]), told.messages_list[0].metadata.run_id
-        order = _Order(int(line["node"]), float(line["over"]), head, base64.b64decode(line["message"]), parts, run_id)
-        order.is_out = (self._answers / identity).exists()  # handed out by an earlier gateway process
+        parts = _pieces(told.message_object_trees[0])
+        run_id = told.messages_list[0].metadata.run_id
+        order = _Order(
+            int(line["node"]),
+            float(line["over"]),
+            head,
+            base64.b64decode(line["message"]),
+            parts,
+            run_id,
+        )
+        # handed out by an earlier gateway process
+        order.is_out = (self._answers / identity).exists()
         return order
 
     def _forget(self) -> None:
         """Start a new list; orders that are in both keep their state."""
-        self._before, self._orders = self._before | self._orders, {}
+        self._before = self._before | self._orders
+        self._orders = {}
         self._of_node.clear()
 
     def _end(self, identity: str, order: _Order) -> None:
@@ -251,7 +299,8 @@ class Exchange:
 
 def _pieces(tree: ObjectTree) -> frozenset[str]:
     """Return the identities of all objects of a message."""
-    found, waiting = set[str](), [tree]
+    found = set[str]()
+    waiting = [tree]
     while waiting:
         found.add((each := waiting.pop()).object_id)
         waiting.extend(each.children)

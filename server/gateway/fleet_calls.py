@@ -1,4 +1,5 @@
-"""Calls of Flower's Fleet API that the gateway answers itself: heartbeats, and those about its own orders.
+"""Calls of Flower's Fleet API that the gateway answers itself: heartbeats, and those about its own
+orders.
 
 First the SuperLink has to confirm that the sender is the node that it claims to be: it checks the
 signature of each forwarded heartbeat and of each activation. Behind an authorizer, which has
@@ -10,9 +11,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 import httpx
-from flwr.proto.fleet_pb2 import ActivateNodeResponse, DeactivateNodeRequest, PullMessagesRequest, PushMessagesRequest
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeResponse,
+    DeactivateNodeRequest,
+    PullMessagesRequest,
+    PushMessagesRequest,
+)
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest, SendNodeHeartbeatResponse
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest, PushObjectRequest
+from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedRequest,
+    PullObjectRequest,
+    PushObjectRequest,
+)
 from google.protobuf.message import DecodeError, Message
 from starlette.requests import Request
 
@@ -21,11 +31,15 @@ from fedshelf.server.credentials.authorizer import KEY_HEADER
 from fedshelf.server.gateway.exchange import HOLD, Exchange
 from fedshelf.server.gateway.heartbeats import HEARTBEAT_PATH, Headers, Sender, with_interval
 
-ACTIVATE, DEACTIVATE = "/v1/fleet/activate-node", "/v1/fleet/deactivate-node"
-PUSH, PULL = "/v1/fleet/push-messages", "/v1/fleet/pull-messages"
-PUSH_PIECE, PULL_PIECE = "/v1/fleet/push-object", "/v1/fleet/pull-object"
+ACTIVATE = "/v1/fleet/activate-node"
+DEACTIVATE = "/v1/fleet/deactivate-node"
+PUSH = "/v1/fleet/push-messages"
+PULL = "/v1/fleet/pull-messages"
+PUSH_PIECE = "/v1/fleet/push-object"
+PULL_PIECE = "/v1/fleet/pull-object"
 CONFIRM = "/v1/fleet/confirm-message-received"
-REGISTERING = 20.0  # seconds, the longest wait of a store that comes before the SuperLink knows its key
+# seconds, the longest wait of a store that comes before the SuperLink knows its key
+REGISTERING = 20.0
 OWN_CALLS: Mapping[str, type[Message]] = {
     HEARTBEAT_PATH: SendNodeHeartbeatRequest,
     PULL: PullMessagesRequest,
@@ -75,20 +89,30 @@ async def _answer(request: Request, node_id: int, asked: Message) -> Message | N
 
 
 def is_ours(request: Request) -> bool:
-    """Return whether a `flower-client` is the sender; Flower's own SuperNode is silent while it waits for messages."""
+    """Return whether a `flower-client` is the sender; Flower's own SuperNode is silent while it
+    waits for messages.
+    """
     return PROCESS_HEADER in request.headers
 
 
 async def _held(request: Request, node_id: int) -> Message:
     state = request.app.state
     with state.presence.waiting(node_id):
-        answer: Message = await state.exchange.pull(node_id, request.receive, HOLD if is_ours(request) else 0.0)
+        answer: Message = await state.exchange.pull(
+            node_id, request.receive, HOLD if is_ours(request) else 0.0
+        )
     return answer
 
 
 async def _is_proven(request: Request, node_id: int, headers: Headers) -> bool:
-    """Return whether the sender is this node; for an unknown one, ask the SuperLink and wait for it."""
-    state, key, connection = request.app.state, request.headers.get(KEY_HEADER, ""), request.state.connection
+    """Return whether the sender is this node; for an unknown one, ask the SuperLink and wait for
+    it.
+    """
+    state, key, connection = (
+        request.app.state,
+        request.headers.get(KEY_HEADER, ""),
+        request.state.connection,
+    )
     sender = Sender(key, node_id, headers, is_ours(request))
     is_known = node_id == (state.presence.node_of(key) if state.guard else connection.node)
     if is_known and state.presence.is_known(node_id):
@@ -101,12 +125,14 @@ async def _is_proven(request: Request, node_id: int, headers: Headers) -> bool:
 
 
 async def activate(request: Request, body: bytes, headers: Headers) -> httpx.Response:
-    """Return the SuperLink's answer to a node's activation, once the SuperLink knows the key of the node's store.
+    """Return the SuperLink's answer to a node's activation, once the SuperLink knows the key of the
+    node's store.
 
     It may count an earlier process of the store as present. Only one process of ours speaks for a
     store, and this one does: then the earlier one is deactivated, and the SuperLink asked again.
     """
-    state, key = request.app.state, request.headers.get(KEY_HEADER, "")
+    state = request.app.state
+    key = request.headers.get(KEY_HEADER, "")
     if state.registered and not await state.registered.has(key, REGISTERING):
         return httpx.Response(httpx.codes.SERVICE_UNAVAILABLE)
     body = with_interval(body)

@@ -1,4 +1,6 @@
-"""Forwarding of stores' calls to the SuperLink behind the gateway, with a record of the messages that pass."""
+"""Forwarding of stores' calls to the SuperLink behind the gateway, with a record of the messages
+that pass.
+"""
 
 import httpx
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
@@ -31,7 +33,9 @@ _HOP_BY_HOP = {  # RFC 9110, section 7.6.1: they concern one connection; the las
 
 async def forward(request: Request) -> Response:
     """Return the answer to a permitted call: the gateway's own, or the SuperLink's."""
-    path, state, key = request.url.path, request.app.state, request.headers.get(KEY_HEADER, "")
+    path = request.url.path
+    state = request.app.state
+    key = request.headers.get(KEY_HEADER, "")
     body = await limited_body(request, LARGEST_BODY, key if path == PUSH_PIECE else "")
     if body is None:
         return Response(status_code=413)
@@ -40,7 +44,11 @@ async def forward(request: Request) -> Response:
             state.guard.log.tell(address_of(request), fault)
         return Response(status_code=422)
     client: httpx.AsyncClient = state.client
-    headers = list({name: value for name, value in reversed(request.headers.raw) if _is_passed_on(name)}.items())
+    headers = list(
+        {
+            name: value for name, value in reversed(request.headers.raw) if _is_passed_on(name)
+        }.items()
+    )
     try:
         if (own := await own_answer(request, path, body, headers)) is not None:
             content = own.SerializeToString()
@@ -57,14 +65,20 @@ async def forward(request: Request) -> Response:
         return Response(status_code=503)
     if answer.status_code == httpx.codes.OK:
         _follow(state, path, key, body, answer.content)
-    kept = [(name.lower(), value) for name, value in answer.headers.raw if name.lower() not in _HOP_BY_HOP]
+    kept = [
+        (name.lower(), value)
+        for name, value in answer.headers.raw
+        if name.lower() not in _HOP_BY_HOP
+    ]
     response = Response(answer.content, status_code=answer.status_code)
     response.raw_headers = [(b"content-length", str(len(answer.content)).encode()), *kept]
     return response
 
 
 def _is_passed_on(header: bytes) -> bool:
-    """Return whether the SuperLink gets the header with this name (lower case), the first of several with one name."""
+    """Return whether the SuperLink gets the header with this name (lower case), the first of
+    several with one name.
+    """
     return header in PASSED_HEADERS or header.startswith(FLOWERS)
 
 
@@ -83,7 +97,8 @@ def _follow(state: State, path: str, key: str, body: bytes, answer: bytes) -> No
 
 
 async def limited_body(request: Request, largest: int, sender: str = "") -> bytes | None:
-    """Return the body, or None if it is larger than `largest` bytes; a body declared as larger is not read at all.
+    """Return the body, or None if it is larger than `largest` bytes; a body declared as larger is
+    not read at all.
 
     sender: key of the store that sends a piece of an answer; its bytes are counted as they come
     """

@@ -12,11 +12,16 @@ HOST_BITS = 64  # prefix of an IPv6 address: one household or machine has all ad
 
 
 class TokenBucket:
-    """A token bucket for each owner: `burst` handshakes at once, and `rate` a second in the long run."""
+    """A token bucket for each owner: `burst` handshakes at once, and `rate` a second in the long
+    run.
+    """
 
     def __init__(self, burst: int, rate: float) -> None:
-        self._ahead, self._each = (burst + 0.5) / rate, 1 / rate  # seconds; half a handshake for rounding
-        self._paid: OrderedDict[str, float] = OrderedDict()  # time.monotonic() up to which each has used its rate
+        # seconds; half a handshake for rounding
+        self._ahead = (burst + 0.5) / rate
+        self._each = 1 / rate
+        # time.monotonic() up to which each has used its rate
+        self._paid: OrderedDict[str, float] = OrderedDict()
 
     def take(self, owner: str, now: float) -> bool:
         """Return whether the owner may begin one more handshake, and count it."""
@@ -29,7 +34,8 @@ class TokenBucket:
 
 
 class Handshakes:
-    """Decides who may begin a handshake: addresses that stores used recently have their own allowance.
+    """Decides who may begin a handshake: addresses that stores used recently have their own
+    allowance.
 
     A chain may have a thousand stores behind one router, which all connect at once when the server
     starts: their address is a stranger's until the first of them has proven its key.
@@ -38,11 +44,15 @@ class Handshakes:
     def __init__(self) -> None:
         self._familiar = TokenBucket(8192, 500)
         self._strangers = TokenBucket(512, 20)
-        self._all_strangers = TokenBucket(2048, 100)  # 4 s of a core at once, 0.2 of a core in the long run
+        # 4 s of a core at once, 0.2 of a core in the long run
+        self._all_strangers = TokenBucket(2048, 100)
 
     def may_begin(self, address: str, *, is_familiar: bool, now: float | None = None) -> bool:
-        """Return whether a client at `address` may begin one more, and count it; now: in time.monotonic()."""
-        now, owner = time.monotonic() if now is None else now, _owner(address)
+        """Return whether a client at `address` may begin one more, and count it; now: in
+        time.monotonic().
+        """
+        now = time.monotonic() if now is None else now
+        owner = _owner(address)
         if is_familiar:
             return self._familiar.take(owner, now)
         return self._strangers.take(owner, now) and self._all_strangers.take("", now)
@@ -53,4 +63,7 @@ def _owner(address: str) -> str:
     if ":" not in address:
         return address
     number = ipaddress.IPv6Address(address.partition("%")[0])
-    return str(number.ipv4_mapped or ipaddress.IPv6Network((int(number) >> HOST_BITS << HOST_BITS, HOST_BITS)))
+    return str(
+        number.ipv4_mapped
+        or ipaddress.IPv6Network((int(number) >> HOST_BITS << HOST_BITS, HOST_BITS))
+    )

@@ -34,11 +34,14 @@ class Heartbeats:
     """Forwards heartbeats by `client`, and records in `presence` how the SuperLink answers them."""
 
     def __init__(self, client: httpx.AsyncClient, presence: Presence) -> None:
-        self._client, self._presence = client, presence
+        self._client = client
+        self._presence = presence
         self._tasks = set[asyncio.Task[None]]()
 
     async def is_proven(self, sender: Sender) -> bool:
-        """Return whether the SuperLink confirms that the sender is the node that it claims to be."""
+        """Return whether the SuperLink confirms that the sender is the node that it claims to
+        be.
+        """
         is_node = await self._is_taken(sender)
         if is_node:
             self._presence.proven(sender.key, sender.node_id, is_ours=sender.is_ours)
@@ -59,10 +62,16 @@ class Heartbeats:
                 self._presence.disproven(sender.node_id)
 
     async def _is_taken(self, sender: Sender) -> bool | None:
-        """Forward a heartbeat; return whether the SuperLink knows the sender as this node, None without an answer."""
-        beat = SendNodeHeartbeatRequest(node=Node(node_id=sender.node_id), heartbeat_interval=INTERVAL)
+        """Forward a heartbeat; return whether the SuperLink knows the sender as this node, None
+        without an answer.
+        """
+        beat = SendNodeHeartbeatRequest(
+            node=Node(node_id=sender.node_id), heartbeat_interval=INTERVAL
+        )
         try:
-            answer = await self._client.post(HEARTBEAT_PATH, content=beat.SerializeToString(), headers=sender.headers)
+            answer = await self._client.post(
+                HEARTBEAT_PATH, content=beat.SerializeToString(), headers=sender.headers
+            )
             if answer.is_success:
                 return bool(SendNodeHeartbeatResponse.FromString(answer.content).success)
         except (httpx.TransportError, DecodeError):  # it is down, or another server is in its place
@@ -71,7 +80,9 @@ class Heartbeats:
 
 
 def with_interval(activation: bytes) -> bytes:
-    """Return a store's activation request, with the interval of the heartbeats that the SuperLink will get."""
+    """Return a store's activation request, with the interval of the heartbeats that the SuperLink
+    will get.
+    """
     try:
         asked = ActivateNodeRequest.FromString(activation)
     except DecodeError:

@@ -1,4 +1,5 @@
-"""The gateway: the only access from outside to Flower's SuperLink, and only for the calls that stores need.
+"""The gateway: the only access from outside to Flower's SuperLink, and only for the calls that
+stores need.
 
 A SuperLink serves three APIs on one port. The one for stores (Fleet) authenticates; the one that
 starts runs (Control) does not, and a run is code. So the SuperLink listens on loopback, and this
@@ -31,7 +32,13 @@ from starlette.routing import Route
 
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.protocol.address_list import ADDRESSES_HEADER
-from fedshelf.common.protocol.enrolment import CLASSES_PATH, ENROL_PATH, REASON_HEADER, WANTED_PATH, Reason
+from fedshelf.common.protocol.enrolment import (
+    CLASSES_PATH,
+    ENROL_PATH,
+    REASON_HEADER,
+    WANTED_PATH,
+    Reason,
+)
 from fedshelf.server.credentials.authorizer import KEY_HEADER, TIME_HEADER, Authorizer
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.registered import Registered
@@ -55,12 +62,14 @@ FLEET_CALLS = (
     "confirm-message-received",
 )  # fmt: skip
 TOLD_ADDRESSES = {  # calls whose answers carry ADDRESSES_HEADER
-    f"/v1/fleet/{call}".encode() for call in ("activate-node", "send-node-heartbeat", "pull-messages")
+    f"/v1/fleet/{call}".encode()
+    for call in ("activate-node", "send-node-heartbeat", "pull-messages")
 }
 LEAVE = {b"/v1/fleet/deactivate-node", b"/v1/fleet/unregister-node"}
 PASSED = {f"/v1/fleet/{call}".encode() for call in FLEET_CALLS}
 POLL_PATH = b"/v1/fleet/pull-messages"
-HEALTH, WANTED = b"/health", WANTED_PATH.encode()
+HEALTH = b"/health"
+WANTED = WANTED_PATH.encode()
 
 LARGEST_ENROLMENT = 16 * 2**10  # bytes
 LARGEST_QUESTION = 2**10  # bytes
@@ -68,13 +77,23 @@ _TIMEOUT = httpx.Timeout(60.0, connect=2.0)  # seconds
 
 
 def make_door(
-    superlink_port: int, answered: Path, guard: Authorizer | None, limits: ConnectionLimits, exchange: Exchange
+    superlink_port: int,
+    answered: Path,
+    guard: Authorizer | None,
+    limits: ConnectionLimits,
+    exchange: Exchange,
 ) -> Starlette:
-    """Return the gateway as an ASGI app in front of the local SuperLink; with a `guard`, it checks the senders."""
+    """Return the gateway as an ASGI app in front of the local SuperLink; with a `guard`, it checks
+    the senders.
+    """
 
     @asynccontextmanager
     async def lifespan(door: Starlette) -> AsyncIterator[None]:
-        url, trust = ("https://127.0.0.1", guard.chain.client_tls()) if guard else ("http://127.0.0.1", False)
+        url, trust = (
+            ("https://127.0.0.1", guard.chain.client_tls())
+            if guard
+            else ("http://127.0.0.1", False)
+        )
         async with httpx.AsyncClient(
             base_url=f"{url}:{superlink_port}",
             verify=trust,
@@ -88,7 +107,10 @@ def make_door(
             door.state.classes = answered.with_name(CLASSES_FILE)
             door.state.traffic = TrafficRecorder(answered.with_name(TRAFFIC))
             door.state.withdrawn = Withdrawn(answered.with_name(WITHDRAWN))
-            door.state.exchange, door.state.presence = exchange, Presence(answered.with_name(PRESENCE))
+            door.state.exchange, door.state.presence = (
+                exchange,
+                Presence(answered.with_name(PRESENCE)),
+            )
             door.state.heartbeats = Heartbeats(client, door.state.presence)
             door.state.registered = registered = Registered(answered.parent) if guard else None
             watched = filter(None, (exchange, door.state.presence, registered))
@@ -97,23 +119,33 @@ def make_door(
             for task in watching:
                 task.cancel()
 
-    routes = [Route("/{path:path}", _answer, methods=["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])]
+    routes = [
+        Route(
+            "/{path:path}",
+            _answer,
+            methods=["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"],
+        )
+    ]
     return Starlette(routes=routes, lifespan=lifespan)
 
 
 async def _answer(request: Request) -> Response:
-    """Forward the request if its path, byte for byte as sent, and its sender are permitted; else answer 404."""
+    """Forward the request if its path, byte for byte as sent, and its sender are permitted; else
+    answer 404.
+    """
     try:
         return await _routed(request)
     except ClientDisconnect:
         return Response(status_code=400)  # nobody reads this answer
-    except ConfigError as error:  # the list of stores is damaged, and a store has just proven that a kit is its own
+    # the list of stores is damaged, and a store has just proven that a kit is its own
+    except ConfigError as error:
         print(f"{error} Until then no kit can be used.", flush=True)
         return Response(status_code=503)
 
 
 async def _routed(request: Request) -> Response:
-    path = request.scope["raw_path"]  # not decoded: %2e%2e, // and other letter cases make other paths
+    # not decoded: %2e%2e, // and other letter cases make other paths
+    path = request.scope["raw_path"]
     guard: Authorizer | None = request.app.state.guard
     call = ("" if request.url.query else request.method), path
     if call == ("GET", HEALTH):
@@ -147,18 +179,25 @@ async def _of_store(request: Request, guard: Authorizer | None) -> Response:
 
 
 def _accompany(response: Response, request: Request, guard: Authorizer) -> None:
-    """Add the chain's headers for the store to the SuperLink's answer, and record a store that deregisters."""
+    """Add the chain's headers for the store to the SuperLink's answer, and record a store that
+    deregisters.
+    """
     path = request.scope["raw_path"]
     if response.status_code == httpx.codes.UNAUTHORIZED:
         _explain(response, request, guard)
     if path in LEAVE:
         guard.left(request.headers)
-    if path in TOLD_ADDRESSES and response.status_code == httpx.codes.OK and (told := guard.addresses()):
+    if (
+        path in TOLD_ADDRESSES
+        and response.status_code == httpx.codes.OK
+        and (told := guard.addresses())
+    ):
         response.headers[ADDRESSES_HEADER] = told
 
 
 def _stopped(request: Request, guard: Authorizer) -> Response | None:
-    """Return the refusal of a call that does not come from a store of the chain, or None if it does.
+    """Return the refusal of a call that does not come from a store of the chain, or None if it
+    does.
 
     A signature is checked once for each connection and key: nobody else can send on the same
     connection.
@@ -188,7 +227,8 @@ def _prove(request: Request, key: str) -> None:
 
 def _explain(response: Response, request: Request, guard: Authorizer) -> None:
     """Explain in `response`, a 401, how the store can remedy it, if it can."""
-    key, timestamp = request.headers.get(KEY_HEADER, ""), request.headers.get(TIME_HEADER, "")
+    key = request.headers.get(KEY_HEADER, "")
+    timestamp = request.headers.get(TIME_HEADER, "")
     if reason := guard.reason_for_401(address_of(request), key, timestamp):
         response.headers[REASON_HEADER] = reason
 
@@ -202,11 +242,15 @@ async def _enrol(request: Request, guard: Authorizer) -> Response:
 
 
 async def _tell_classes(request: Request, guard: Authorizer | None) -> Response:
-    """Return the run's classes as JSON, for a store of this chain; 404 as long as they are not known."""
+    """Return the run's classes as JSON, for a store of this chain; 404 as long as they are not
+    known.
+    """
     body = await limited_body(request, LARGEST_ENROLMENT)
     if body is None:
         return Response(status_code=413)
-    reason = await run_in_threadpool(guard.refusal_of_kit, address_of(request), body) if guard else None
+    reason = (
+        await run_in_threadpool(guard.refusal_of_kit, address_of(request), body) if guard else None
+    )
     if reason:
         return _refused(reason)
     try:
@@ -216,11 +260,15 @@ async def _tell_classes(request: Request, guard: Authorizer | None) -> Response:
 
 
 async def _tell_whether_wanted(request: Request) -> Response:
-    """Answer a store that asks whether anybody waits for its answer to an order; 410 if nobody does."""
+    """Answer a store that asks whether anybody waits for its answer to an order; 410 if nobody
+    does.
+    """
     body = await limited_body(request, LARGEST_QUESTION)
     if body is None:
         return Response(status_code=413)
-    return Response(status_code=httpx.codes.GONE if request.app.state.withdrawn.has(body) else httpx.codes.OK)
+    return Response(
+        status_code=httpx.codes.GONE if request.app.state.withdrawn.has(body) else httpx.codes.OK
+    )
 
 
 def _refused(reason: Reason) -> Response:

@@ -1,4 +1,5 @@
-"""Inspection of PushMessages requests: exactly one reply, from the authenticated node, with at most N objects.
+"""Inspection of PushMessages requests: exactly one reply, from the authenticated node, with at most
+N objects.
 
 Flower's SuperLink checks who sends a request, not which sender the message within names, nor how
 many objects are to come: it would accept messages in the name of the server, for any known node
@@ -11,8 +12,11 @@ from google.protobuf.message import DecodeError
 
 SUPERLINK_NODE = 1  # flwr.common.constant.SUPERLINK_NODE_ID, compared in a test
 MIN_ALLOWED_PIECES = 64  # pieces that any answer may have; Flower's have at most 5 MiB
-LARGEST_PIECE, LARGEST_REST = 100, 2**16  # bytes: of a piece's name, which has 64 digits, and of everything else
-# Pieces allowed for each piece of the largest order: a strategy's additions to an update are no larger than the update
+# bytes: of a piece's name, which has 64 digits, and of everything else
+LARGEST_PIECE = 100
+LARGEST_REST = 2**16
+# Pieces allowed for each piece of the largest order: a strategy's additions to an update are no
+# larger than the update
 PIECES_PER_PIECE_OF_ORDER = 2
 
 
@@ -23,7 +27,9 @@ class PushInspection:
         self._pieces = MIN_ALLOWED_PIECES // PIECES_PER_PIECE_OF_ORDER
 
     def handed_out(self, body: bytes) -> None:
-        """Record the number of pieces of the orders in the SuperLink's answer, which bounds that of stores' answers."""
+        """Record the number of pieces of the orders in the SuperLink's answer, which bounds that of
+        stores' answers.
+        """
         try:
             for tree in PullMessagesResponse.FromString(body).message_object_trees:
                 self._pieces = max(self._pieces, _pieces(tree))
@@ -59,7 +65,8 @@ class PushInspection:
 
 def _pieces(tree: ObjectTree) -> int:
     """Count the pieces; a piece that is named twice counts twice."""
-    count, waiting = 0, [tree]
+    count = 0
+    waiting = [tree]
     while waiting:
         count += 1
         waiting.extend(waiting.pop().children)

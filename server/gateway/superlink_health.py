@@ -13,8 +13,10 @@ class SuperLinkHealth:
     """The health of the SuperLink behind `client`."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
-        self._client, self._lock = client, asyncio.Lock()
-        self._asked, self._is_well = float("-inf"), False
+        self._client = client
+        self._lock = asyncio.Lock()
+        self._asked = float("-inf")
+        self._is_well = False
 
     async def is_well(self) -> bool:
         """Return the SuperLink's answer, which may be a moment old."""

@@ -1,4 +1,5 @@
-"""The gateway's server: a bounded number of connections of strangers, over TLS with a renewable certificate.
+"""The gateway's server: a bounded number of connections of strangers, over TLS with a renewable
+certificate.
 
 uvicorn alone accepts connections without limit, never closes a silent one, and drops a client that
 fails the TLS handshake without a log line.
@@ -23,12 +24,15 @@ from fedshelf.server.ipc.file_watcher import WatchedFile
 HANDSHAKE = 10.0  # seconds that a client has for the handshake
 FAREWELL = 1.0  # seconds that a client has to answer when the gateway closes
 BACKLOG = 1024  # connections that wait to be accepted
-UNHEARD = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}  # so a dead machine is noticed within 20 s
-CERTIFICATE_POLL_SECONDS = 1.0  # seconds between two checks of the certificate, and for overdue connections
+# so a dead machine is noticed within 20 s
+UNHEARD = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}
+# seconds between two checks of the certificate, and for overdue connections
+CERTIFICATE_POLL_SECONDS = 1.0
 
 
 class TlsServer(uvicorn.Server):
-    """Serves `config`'s app on its host and port: with the certificate in `directory`, or as plain HTTP if None.
+    """Serves `config`'s app on its host and port: with the certificate in `directory`, or as plain
+    HTTP if None.
 
     release: makes the app answer requests that it holds
     """
@@ -43,7 +47,9 @@ class TlsServer(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._release = release
-        self._limits, self._log, self._unread = limits, log, Unread()
+        self._limits = limits
+        self._log = log
+        self._unread = Unread()
         self._certificate = _Certificate(directory) if directory else None
         self._handshakes = Handshakes()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -77,7 +83,9 @@ class TlsServer(uvicorn.Server):
             await asyncio.sleep(0)  # else a crowd of newcomers keeps everybody else waiting
 
     def _greet_soon(self, accepted: socket.socket, address: str) -> None:
-        """Start the handshake with one client, if there is room for it and it does not come too often."""
+        """Start the handshake with one client, if there is room for it and it does not come too
+        often.
+        """
         is_familiar = self._limits.is_familiar(address)
         if self._certificate and not self._handshakes.may_begin(address, is_familiar=is_familiar):
             accepted.close()
@@ -86,13 +94,15 @@ class TlsServer(uvicorn.Server):
         _keep_alive(accepted)
         connection = Connection(address, accepted.close)
         task = self._keep(self._greet(accepted, connection))
-        task.add_done_callback(lambda task: accepted.close() if task.cancelled() else None)  # cancelled before it began
+        # cancelled before it began
+        task.add_done_callback(lambda task: accepted.close() if task.cancelled() else None)
         connection.abort = task.cancel
         self._limits.add(connection)
 
     async def _greet(self, accepted: socket.socket, connection: Connection) -> None:
         """Do the handshake with one client; uvicorn does the rest."""
-        loop, tls = asyncio.get_running_loop(), self._certificate.context if self._certificate else None
+        loop = asyncio.get_running_loop()
+        tls = self._certificate.context if self._certificate else None
         try:
             await loop.connect_accepted_socket(
                 lambda: self._protocol(connection),
@@ -149,7 +159,8 @@ class _Certificate:
         self._watched = WatchedFile(self._path)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self.context.options |= ssl.OP_NO_RENEGOTIATION  # each costs a handshake's work, whenever a client wants
+        # each costs a handshake's work, whenever a client wants
+        self.context.options |= ssl.OP_NO_RENEGOTIATION
         self._load()
 
     def renew(self) -> None:

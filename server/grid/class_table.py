@@ -1,4 +1,6 @@
-"""The classes of each store, shown before round 1, so that a misplaced folder is noticed before training."""
+"""The classes of each store, shown before round 1, so that a misplaced folder is noticed before
+training.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +14,9 @@ _NAMED = 5  # stores or classes that a line names; it only counts the rest
 
 
 def recounted(info: StoreInfo, classes: Sequence[str]) -> StoreInfo:
-    """Return a store's info with its classes spelt as in `classes`; unchanged if `classes` is empty."""
+    """Return a store's info with its classes spelt as in `classes`; unchanged if `classes` is
+    empty.
+    """
     if not classes:
         return info
     found = places(list(info.counts), classes, merge=True)
@@ -23,36 +27,50 @@ def recounted(info: StoreInfo, classes: Sequence[str]) -> StoreInfo:
     return replace(info, counts=counts)
 
 
-def lines(config: RunConfig, classes: Sequence[str], stores: Mapping[str, StoreInfo], names: ProductNames) -> list[str]:
+def lines(
+    config: RunConfig, classes: Sequence[str], stores: Mapping[str, StoreInfo], names: ProductNames
+) -> list[str]:
     """Return the lines for a person: the classes with their stores, then what needs attention.
 
-    Attention is needed for a class that only one of several stores has, and for one that no store can train
-    on. If the settings give the classes, it is also needed for other classes of a store. These lines name the
-    folders.
+    Attention is needed for a class that only one of several stores has, and for one that no store
+    can train on. If the settings give the classes, it is also needed for other classes of a store.
+    These lines name the folders.
 
     names: the display names of the classes
     """
     if config.train.objective == "turns":
         return []
     merge = config.data.merge_spellings
-    told = {name: recounted(info, classes if merge else ()).counts for name, info in sorted(stores.items())}
-    owners = {label: [name for name, counts in told.items() if label in counts] for label in classes}
-    shown = {called(names, classes[place]): owners[classes[place]] for place in reading_order(classes)}
+    told = {
+        name: recounted(info, classes if merge else ()).counts
+        for name, info in sorted(stores.items())
+    }
+    owners = {
+        label: [name for name, counts in told.items() if label in counts] for label in classes
+    }
+    shown = {
+        called(names, classes[place]): owners[classes[place]] for place in reading_order(classes)
+    }
     found = [f"{len(classes)} classes: {'; '.join(_grouped(shown, len(stores)))}."]
     alone = [label for label in classes if len(owners[label]) == 1 and len(stores) > 1]
     alone = [label for label in alone if label not in config.data.confirmed_classes]
     if alone and not config.data.classes:
         brought = _named([f"{_folder(names, label)} ({owners[label][0]})" for label in alone])
         found.append(
-            f"Only one store has {brought}: if that is a folder astray, stop, and move it away there, or start with "
-            "--classes, which lets no store bring others."
+            f"Only one store has {brought}: if that is a folder astray, stop, and move it away"
+            " there, or start with --classes, which lets no store bring others."
         )
-    found += [_others(name, counts, classes) for name, counts in told.items() if set(counts) - set(classes)]
+    found += [
+        _others(name, counts, classes)
+        for name, counts in told.items()
+        if set(counts) - set(classes)
+    ]
     everything_told = not any(info.untold for info in stores.values())
     lacking = [label for label in classes if not any(counts.get(label) for counts in told.values())]
     if lacking and everything_told:
         found.append(
-            f"No store that is here has photos of {_named([_folder(names, label) for label in lacking])} to train on."
+            "No store that is here has photos of"
+            f" {_named([_folder(names, label) for label in lacking])} to train on."
         )
     return found
 
@@ -64,7 +82,8 @@ def _grouped(owners: Mapping[str, Sequence[str]], everybody: int) -> list[str]:
         groups.setdefault(tuple(names), []).append(label)
     whole = f"all {everybody} stores"
     return [
-        f"{', '.join(labels)} ({whole if len(names) == everybody > 1 else _named(names) or 'nobody'})"
+        f"{', '.join(labels)}"
+        f" ({whole if len(names) == everybody > 1 else _named(names) or 'nobody'})"
         for names, labels in groups.items()
     ]
 
@@ -76,10 +95,12 @@ def _folder(names: ProductNames, label: str) -> str:
 
 
 def _others(store: str, counts: Mapping[str, int], classes: Sequence[str]) -> str:
-    others = _named([f"{label!r} ({count} photos)" for label, count in counts.items() if label not in classes])
+    others = _named(
+        [f"{label!r} ({count} photos)" for label, count in counts.items() if label not in classes]
+    )
     return (
-        f"{store} has {others}, none of the run's classes: it takes no part until that folder is renamed or moved away "
-        "there, or the class is among those of a new run."
+        f"{store} has {others}, none of the run's classes: it takes no part until that folder is"
+        " renamed or moved away there, or the class is among those of a new run."
     )
 
 

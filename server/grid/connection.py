@@ -1,4 +1,6 @@
-"""The app's connection to stores: over Flower's grid, or through files of the gateway in front of it."""
+"""The app's connection to stores: over Flower's grid, or through files of the gateway in front of
+it.
+"""
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -9,9 +11,21 @@ from flwr.serverapp import Grid
 
 from fedshelf.common.errors import FedshelfError, MessageError
 from fedshelf.common.names import check_store_name
-from fedshelf.common.protocol.messages import EvaluateOrder, Failure, FailureCode, StoreInfo, TrainOrder
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Failure,
+    FailureCode,
+    StoreInfo,
+    TrainOrder,
+)
 from fedshelf.common.protocol.probe import PROBE, announcement, is_present, probe
-from fedshelf.common.protocol.serialization import Notice, Query, Result, decode_result, encode_order
+from fedshelf.common.protocol.serialization import (
+    Notice,
+    Query,
+    Result,
+    decode_result,
+    encode_order,
+)
 from fedshelf.server.grid.mailbox import GONE, Mailbox
 from fedshelf.server.grid.reply_puller import UNREADABLE, ReplyPuller
 from fedshelf.server.ipc.presence import PresenceReader
@@ -20,11 +34,15 @@ from fedshelf.server.ipc.traffic import Flow, TrafficReader
 from fedshelf.server.ipc.upload_log import UploadLogReader
 from fedshelf.server.ipc.withdrawals import Withdrawals
 
-MAX_REPLY_BYTES_AT_ONCE = 64 * 2**20  # bytes of answers pulled together: many small ones, or one large one
-LISTED_EVERY = 30.0  # seconds between two requests for the SuperLink's list of nodes, if the gateway sees no change
-_LONGEST_REASON = 300  # characters of the reason why a message cannot be read; it goes into the history
+# bytes of answers pulled together: many small ones, or one large one
+MAX_REPLY_BYTES_AT_ONCE = 64 * 2**20
+# seconds between two requests for the SuperLink's list of nodes, if the gateway sees no change
+LISTED_EVERY = 30.0
+# characters of the reason why a message cannot be read; it goes into the history
+_LONGEST_REASON = 300
 # flwr.common.constant.ErrorCode, which is private
-LOST_ERROR_CODES = frozenset({3, 4})  # the SuperLink does not have the message or its answer, or has it no longer
+# the SuperLink does not have the message or its answer, or has it no longer
+LOST_ERROR_CODES = frozenset({3, 4})
 _FLOWER_ERRORS: dict[int, tuple[FailureCode, str]] = {
     3: ("timeout", "no answer in time"),
     4: ("timeout", "its answer was lost on the way"),
@@ -41,37 +59,47 @@ class GridConnection:
     carried: the directory through which the gateway carries messages; None: Flower's SuperLink does
     """
 
-    def __init__(self, grid: Grid, ttl: float, told_in: Path | None = None, carried: Path | None = None) -> None:
-        self._grid, self.ttl, self._pulls = grid, ttl, ReplyPuller(grid)
-        self._answered, self.is_told = UploadLogReader(told_in), told_in is not None
+    def __init__(
+        self, grid: Grid, ttl: float, told_in: Path | None = None, carried: Path | None = None
+    ) -> None:
+        self._grid = grid
+        self.ttl = ttl
+        self._pulls = ReplyPuller(grid)
+        self._answered = UploadLogReader(told_in)
+        self.is_told = told_in is not None
         self._traffic = TrafficReader(told_in and told_in.with_name(TRAFFIC))
         self._withdrawals = Withdrawals(told_in and told_in.with_name(WITHDRAWN))
         self._mailbox = Mailbox(carried) if carried else None
         self._presence = PresenceReader(carried / PRESENCE) if carried else None
-        self._online, self._asked = set[int](), float("-inf")
+        self._online = set[int]()
+        self._asked = float("-inf")
         self._known: set[int] = set()
         self._here: set[int] = set()
 
     def nodes(self) -> set[int]:
         """Return the connected nodes.
 
-        These are the nodes whose heartbeats arrive, and known ones that are sending an answer just now.
+        These are the nodes whose heartbeats arrive, and known ones that are sending an answer just
+        now.
         """
         online = self._listed()
         self._known |= online
-        self._here = online | {node for node, flow in self.flows().items() if flow.way == "up" and node in self._known}
+        self._here = online | {
+            node for node, flow in self.flows().items() if flow.way == "up" and node in self._known
+        }
         return set(self._here)
 
     def _listed(self) -> set[int]:
         """Return the nodes whose heartbeats arrive.
 
-        The SuperLink's list costs it more the more nodes there are. As long as the gateway sees no change,
-        an earlier list is used.
+        The SuperLink's list costs it more the more nodes there are. As long as the gateway sees no
+        change, an earlier list is used.
         """
         if self._presence is None:
             return set(self._grid.get_node_ids())
         if self._presence.has_changed() or time.monotonic() - self._asked > LISTED_EVERY:
-            self._online, self._asked = set(self._grid.get_node_ids()), time.monotonic()
+            self._online = set(self._grid.get_node_ids())
+            self._asked = time.monotonic()
         return self._presence.of(self._online)
 
     def flows(self) -> Mapping[int, Flow]:
@@ -79,7 +107,9 @@ class GridConnection:
         return self._traffic.flows()
 
     def withdraw(self, message_ids: Iterable[str]) -> None:
-        """Withdraw messages whose answers will not be used; stores that ask before they send more are told so."""
+        """Withdraw messages whose answers will not be used; stores that ask before they send more
+        are told so.
+        """
         orders = list(message_ids)
         self._withdrawals.add(orders)
         if self._mailbox:
@@ -94,18 +124,22 @@ class GridConnection:
         return self.send(probe(message_id), PROBE, {node_id: self.ttl})[0]
 
     def send(self, content: RecordDict, kind: str, nodes: dict[int, float]) -> list[str | None]:
-        """Send the same records to `nodes` (id -> seconds of interest) and return the ids of the messages.
+        """Send the same records to `nodes` (id -> seconds of interest) and return the ids of the
+        messages.
 
-        An id is None for a message that was not stored. Flower 1.41 returns "" for a message to a node that
-        is gone, where its interface promises None.
+        An id is None for a message that was not stored. Flower 1.41 returns "" for a message to a
+        node that is gone, where its interface promises None.
 
-        If a node confirms a message before its parts are there, Flower drops the parts and fails for all
-        nodes. Then each node gets a message of its own, and only that node's is not stored.
+        If a node confirms a message before its parts are there, Flower drops the parts and fails
+        for all nodes. Then each node gets a message of its own, and only that node's is not stored.
         """
         if self._mailbox:
             return self._mailbox.send(content, kind, nodes)
         told = announcement(content)
-        messages = [Message(content, node_id, kind, ttl=ttl, group_id=told) for node_id, ttl in nodes.items()]
+        messages = [
+            Message(content, node_id, kind, ttl=ttl, group_id=told)
+            for node_id, ttl in nodes.items()
+        ]
         if not messages:
             return []
         try:
@@ -119,15 +153,21 @@ class GridConnection:
         return sent + [None] * (len(messages) - len(sent))
 
     def complete(self, message_ids: Collection[str]) -> set[str]:
-        """Return the messages whose answers are complete since the last call, or are being pulled."""
-        return self._answered.complete(message_ids) | self._pulls.underway().intersection(message_ids)
+        """Return the messages whose answers are complete since the last call, or are being
+        pulled.
+        """
+        return self._answered.complete(message_ids) | self._pulls.underway().intersection(
+            message_ids
+        )
 
     def begun(self, message_ids: Collection[str]) -> set[str]:
         """Return the messages whose answers are on their way, but not complete."""
         return self._answered.begun(message_ids)
 
     def pull(self, message_ids: Iterable[str], size: int = 0) -> Iterator[Message]:
-        """Yield the available answers, of about `size` bytes each; never many large ones in memory at once."""
+        """Yield the available answers, of about `size` bytes each; never many large ones in memory
+        at once.
+        """
         asked = list(message_ids)
         begun = self.begun(asked)
         if self._mailbox is None:
@@ -143,9 +183,14 @@ class GridConnection:
 
 
 def read(reply: Message, store: str, order: TrainOrder | EvaluateOrder | None = None) -> Result:
-    """Return the result in a reply; an error of Flower's, or an unreadable result, becomes a Failure of `store`."""
+    """Return the result in a reply; an error of Flower's, or an unreadable result, becomes a
+    Failure of `store`.
+    """
     if reply.has_error():
-        unknown: tuple[FailureCode, str] = ("error", f"could not run the order (Flower's error {reply.error.code})")
+        unknown: tuple[FailureCode, str] = (
+            "error",
+            f"could not run the order (Flower's error {reply.error.code})",
+        )
         return Failure(store, *_FLOWER_ERRORS.get(reply.error.code, unknown))
     try:
         result = decode_result(reply.content, order)

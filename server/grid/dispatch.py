@@ -16,21 +16,30 @@ from fedshelf.server.grid.store_registry import StoreRegistry
 from fedshelf.server.ipc.store_status import StoreStatusFile
 from fedshelf.server.patience import Patience
 
-MIN_REPLIES_POLL_SECONDS = 0.05  # seconds between two polls for all answers, growing to a tenth of the time waited ...
+# seconds between two polls for all answers, growing to a tenth of the time waited ...
+MIN_REPLIES_POLL_SECONDS = 0.05
 SLOWEST_POLL = 1.0  # ... and to no more than this
-TOLD_POLL, SLOWEST_TOLD_POLL = 2.0, 5.0  # the same if the gateway records which answers are complete
+# the same if the gateway records which answers are complete
+TOLD_POLL = 2.0
+SLOWEST_TOLD_POLL = 5.0
 # Pause between two polls of the gateway's record, growing to a hundredth of the time waited ...
 MIN_GATEWAY_POLL_SECONDS = 0.01
 SLOWEST_LOOK = 0.1  # ... and to no more than this
-GRACE = 10.0  # least seconds that a store may be away in the middle of its answer; else as long as it has taken so far
+# least seconds that a store may be away in the middle of its answer; else as long as it has taken
+# so far
+GRACE = 10.0
 PRESENCE_CHECK_SECONDS = 2.0  # seconds between two checks of the connected stores
 BYTES_PER_FLOAT = 4
-MOST_SENDINGS = 20  # times that an order is sent to a store that loses it each time: then something is wrong there
-MOST_FROZEN = 3  # times that frozen parameters are sent to one store with an order: they rarely get lost
+# times that an order is sent to a store that loses it each time: then something is wrong there
+MOST_SENDINGS = 20
+# times that frozen parameters are sent to one store with an order: they rarely get lost
+MOST_FROZEN = 3
 
 
 class OrderDispatch:
-    """An order that some stores still have to answer; a store that turns out not to have it gets it again."""
+    """An order that some stores still have to answer; a store that turns out not to have it gets it
+    again.
+    """
 
     def __init__(
         self,
@@ -40,14 +49,21 @@ class OrderDispatch:
         board: StoreStatusFile,
         ttl: float,
     ) -> None:
-        self.order, self._ttl = order, ttl
-        self._link, self._roster, self._board = link, roster, board
+        self.order = order
+        self._ttl = ttl
+        self._link = link
+        self._roster = roster
+        self._board = board
         self._out = Outbox[str](link)  # a message's `about` is its store
         self._pending = self._out.waiting
-        self._silent: dict[str, float] = {}  # message -> time at which its store went away in mid-answer
+        # message -> time at which its store went away in mid-answer
+        self._silent: dict[str, float] = {}
         self._unreached: list[Failure] = []
-        self._attached, self._sendings = Counter[str](), Counter[str]()
-        self._looked, self._all_at, self.is_posted = time.monotonic(), 0.0, False
+        self._attached = Counter[str]()
+        self._sendings = Counter[str]()
+        self._looked = time.monotonic()
+        self._all_at = 0.0
+        self.is_posted = False
         self._size = order.params.numel() * BYTES_PER_FLOAT
 
     def post(self, stores: Collection[str], *, attach_frozen: bool = False) -> None:
@@ -55,16 +71,26 @@ class OrderDispatch:
         self.is_posted = True
         at = self._roster.nodes()
         nodes = {store: at.get(store) for store in stores}
-        self._unreached += [Failure(name, "unavailable", "not connected") for name, at in nodes.items() if at is None]
+        self._unreached += [
+            Failure(name, "unavailable", "not connected")
+            for name, at in nodes.items()
+            if at is None
+        ]
         reached = {store: node_id for store, node_id in nodes.items() if node_id is not None}
         is_training = isinstance(self.order, TrainOrder)
         content = encode_order(self.order, attach_frozen=attach_frozen)
         kind = MessageType.TRAIN if is_training else MessageType.EVALUATE
-        gone = self._out.send(content, kind, {node_id: store for store, node_id in reached.items()}, self._ttl)
+        gone = self._out.send(
+            content, kind, {node_id: store for store, node_id in reached.items()}, self._ttl
+        )
         for store in reached.keys() - {*gone}:
-            self._board.put(store, "training" if is_training else "evaluating", round=self.order.round)
+            self._board.put(
+                store, "training" if is_training else "evaluating", round=self.order.round
+            )
         if gone:
-            self._post_elsewhere({store: reached[store] for store in gone}, attach_frozen=attach_frozen)
+            self._post_elsewhere(
+                {store: reached[store] for store in gone}, attach_frozen=attach_frozen
+            )
 
     def _post_elsewhere(self, gone: Mapping[str, int], *, attach_frozen: bool) -> None:
         """Send the order to stores that came back as other nodes since the last check.
@@ -72,21 +98,33 @@ class OrderDispatch:
         gone: store -> the node that it was
         """
         self._roster.look()
-        moved = [store for store, node_id in gone.items() if self._roster.node(store) not in (None, node_id)]
-        self._unreached += [Failure(name, "unavailable", "not connected") for name in gone if name not in moved]
+        moved = [
+            store
+            for store, node_id in gone.items()
+            if self._roster.node(store) not in (None, node_id)
+        ]
+        self._unreached += [
+            Failure(name, "unavailable", "not connected") for name in gone if name not in moved
+        ]
         if moved:
             self.post(moved, attach_frozen=attach_frozen)
 
     def limit_to(self, stores: Collection[str]) -> None:
-        """Expect answers of exactly these stores: drop the others, send the order to those that lack it."""
-        self._out.drop([identity for identity, sent in self._pending.items() if sent.about not in stores])
+        """Expect answers of exactly these stores: drop the others, send the order to those that
+        lack it.
+        """
+        self._out.drop(
+            [identity for identity, sent in self._pending.items() if sent.about not in stores]
+        )
         self._unreached.clear()
         self.post(set(stores) - {sent.about for sent in self._pending.values()})
 
     def answers(self, patience: Patience) -> Iterator[Result]:
-        """Yield one answer per store as they arrive, and a Failure for each store that gave none in time.
+        """Yield one answer per store as they arrive, and a Failure for each store that gave none in
+        time.
 
-        Raises StoppedError if a request to stop ends the wait for updates: half a round is of no use.
+        Raises StoppedError if a request to stop ends the wait for updates: half a round is of no
+        use.
         """
         self._all_at = patience.began + TOLD_POLL if self._link.is_told else patience.began
         while self._pending or self._unreached:
@@ -99,10 +137,15 @@ class OrderDispatch:
                 yield from self._take(sent, reply)
             self._post_missing()
             if self._pending and not self._unreached:
-                time.sleep(min(max(0.01 * patience.waited(), MIN_GATEWAY_POLL_SECONDS), SLOWEST_LOOK))
+                time.sleep(
+                    min(max(0.01 * patience.waited(), MIN_GATEWAY_POLL_SECONDS), SLOWEST_LOOK)
+                )
 
     def _give_up(self, patience: Patience) -> Iterator[Failure]:
-        """Yield a Failure for each store that has not answered, and withdraw their orders. Raises StoppedError."""
+        """Yield a Failure for each store that has not answered, and withdraw their orders.
+
+        Raises StoppedError.
+        """
         why = patience.told()
         self._link.withdraw(self._pending)
         if patience.is_cut() and isinstance(self.order, TrainOrder):
@@ -113,13 +156,17 @@ class OrderDispatch:
     def _worth_asking(self, waited: float) -> Collection[str]:
         """Return the messages whose answers to poll for: complete ones, and now and then all.
 
-        An answer may be there without a record of the gateway. So all are also polled before an order is
-        sent again.
+        An answer may be there without a record of the gateway. So all are also polled before an
+        order is sent again.
         """
         now = time.monotonic()
         if now < self._all_at and not self._out.has_missing():
             return self._link.complete(self._pending)
-        least, most = (TOLD_POLL, SLOWEST_TOLD_POLL) if self._link.is_told else (MIN_REPLIES_POLL_SECONDS, SLOWEST_POLL)
+        least, most = (
+            (TOLD_POLL, SLOWEST_TOLD_POLL)
+            if self._link.is_told
+            else (MIN_REPLIES_POLL_SECONDS, SLOWEST_POLL)
+        )
         self._all_at = now + min(max(0.1 * waited, least), most)
         return self._pending
 
@@ -128,10 +175,13 @@ class OrderDispatch:
             yield self._unreached.pop()
 
     def _take(self, sent: Sent[str], reply: Message) -> Iterator[Result]:
-        """Yield the result of a reply, or send the order again if it got lost or the store lacks the frozen weights."""
+        """Yield the result of a reply, or send the order again if it got lost or the store lacks
+        the frozen weights.
+        """
         store = sent.about
         is_gone = reply.has_error() and reply.error.code == GONE
-        if is_gone and self._roster.node(store) not in (None, sent.node_id):  # the store has come back as another node
+        # the store has come back as another node
+        if is_gone and self._roster.node(store) not in (None, sent.node_id):
             self.post([store])
             return
         result = read(reply, store, self.order)
@@ -158,7 +208,8 @@ class OrderDispatch:
         self._show_transfers()
         at = self._roster.nodes()
         for sent in self._pending.values():
-            sent.is_missing |= at.get(sent.about, sent.node_id) != sent.node_id  # it has come back as another node
+            # it has come back as another node
+            sent.is_missing |= at.get(sent.about, sent.node_id) != sent.node_id
         self._out.look_after()
 
     def _give_up_halves(self, now: float) -> None:
@@ -170,24 +221,31 @@ class OrderDispatch:
             sent = self._pending[identity]
             if self._roster.node(sent.about) is not None:
                 self._silent.pop(identity, None)
-            elif now - (silent := self._silent.setdefault(identity, now)) > max(GRACE, silent - sent.sent):
+            elif now - (silent := self._silent.setdefault(identity, now)) > max(
+                GRACE, silent - sent.sent
+            ):
                 self._out.drop([identity])
                 self._unreached.append(Failure(sent.about, "unavailable", "lost the connection"))
 
     def _show_transfers(self) -> None:
         """Show the progress of long transfers. The size of a compressed update is not known."""
-        flows, is_packed = self._link.flows(), self.order.plan.config.messages.compression != "none"
+        flows = self._link.flows()
+        is_packed = self.order.plan.config.messages.compression != "none"
         for sent in self._pending.values():
             if (flow := flows.get(sent.node_id)) is None:
                 continue
             size = 0 if flow.way == "up" and is_packed else self._size
             far = progress(min(flow.bytes, size or flow.bytes), size, flow.last - flow.since)
-            self._board.explain(sent.about, f"{'sending its answer' if flow.way == 'up' else 'receiving'}: {far}")
+            self._board.explain(
+                sent.about, f"{'sending its answer' if flow.way == 'up' else 'receiving'}: {far}"
+            )
 
     def _post_missing(self) -> None:
         """Send missing orders again, at most MOST_SENDINGS times for each store."""
         missing = [sent.about for sent in self._out.take_missing()]
         self._sendings.update(missing)
         lost = [store for store in missing if self._sendings[store] == MOST_SENDINGS]
-        self._unreached += [Failure(name, "timeout", f"lost its order {MOST_SENDINGS} times") for name in lost]
+        self._unreached += [
+            Failure(name, "timeout", f"lost its order {MOST_SENDINGS} times") for name in lost
+        ]
         self.post(set(missing) - set(lost))

@@ -1,9 +1,10 @@
 """Messages between the server's app and its stores, in files: the app's side.
 
-The gateway's side is `server.gateway.exchange`. Flower's SuperLink needs a dozen requests, of about 10 ms of
-processor time each, for a message and its answer: with hundreds of stores that takes minutes a round. So if a
-gateway stands between stores and SuperLink, it carries the messages itself: the app writes an order's parts
-once for all stores, and one line for each store that is to have it.
+The gateway's side is `server.gateway.exchange`. Flower's SuperLink needs a dozen requests, of about
+10 ms of processor time each, for a message and its answer: with hundreds of stores that takes
+minutes a round. So if a gateway stands between stores and SuperLink, it carries the messages
+itself: the app writes an order's parts once for all stores, and one line for each store that is to
+have it.
 """
 
 import base64
@@ -34,7 +35,8 @@ from fedshelf.server.ipc import answer_file
 from fedshelf.server.ipc.run_mailbox import ANSWERS_FOLDER, ORDERS, PARTS_FOLDER
 
 GONE = 5  # flwr.common.constant.ErrorCode.NODE_UNAVAILABLE, which is private
-MAX_ORDER_LIST_BYTES = 16 * 2**20  # bytes of the list of orders; then it is rewritten with the unanswered ones
+# bytes of the list of orders; then it is rewritten with the unanswered ones
+MAX_ORDER_LIST_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,14 @@ class _Sent:
 
 
 class Mailbox:
-    """Orders and answers in `directory`, which the gateway also uses; files of an earlier app are removed."""
+    """Orders and answers in `directory`, which the gateway also uses; files of an earlier app are
+    removed.
+    """
 
     def __init__(self, directory: Path) -> None:
-        self._orders, self._parts, self._answers = (
-            directory / ORDERS,
-            directory / PARTS_FOLDER,
-            directory / ANSWERS_FOLDER,
-        )
+        self._orders = directory / ORDERS
+        self._parts = directory / PARTS_FOLDER
+        self._answers = directory / ANSWERS_FOLDER
         self._pending = dict[str, _Sent]()
         self._uses = Counter[str]()  # part -> number of unanswered orders that use it
         self._is_torn = False  # True: the list may end in the middle of a line
@@ -69,7 +71,8 @@ class Mailbox:
         self._begin_list()
 
     def send(self, content: RecordDict, kind: str, nodes: dict[int, float]) -> list[str | None]:
-        """Send the same records to `nodes` (id -> seconds of interest) and return the ids of the messages.
+        """Send the same records to `nodes` (id -> seconds of interest) and return the ids of the
+        messages.
 
         All ids are None if the messages could not be written.
         """
@@ -100,7 +103,8 @@ class Mailbox:
         self.forget([order])
         try:
             message = inflate_object_from_contents(message_id, pieces)
-        except Exception:  # flwr's, of anything that a store may send: ValueError, KeyError, protobuf's, ...
+        # flwr's, of anything that a store may send: ValueError, KeyError, protobuf's, ...
+        except Exception:
             return unreadable(order)
         if not isinstance(message, Message) or not answers(message, {order}):
             return unreadable(order)
@@ -108,7 +112,8 @@ class Mailbox:
         return message
 
     def lost(self, order: str, online: Collection[int]) -> Message | None:
-        """Return an error message in place of the answer of a node that is not `online` any more, as Flower does.
+        """Return an error message in place of the answer of a node that is not `online` any more,
+        as Flower does.
 
         None if the node is online or the order is not known.
         """
@@ -147,13 +152,16 @@ class Mailbox:
         identity = message.metadata.__dict__["_message_id"] = message.object_id
         tree = get_object_tree(message)
         head = PullMessagesResponse(
-            messages_list=[message_to_proto(remove_content_from_message(message))], message_object_trees=[tree]
+            messages_list=[message_to_proto(remove_content_from_message(message))],
+            message_object_trees=[tree],
         )
         told = {"order": identity, "node": node_id, "over": time.time() + ttl}
         texts = {"head": _text(head.SerializeToString()), "message": _text(message.deflate())}
         parts = {each.object_id for each in iterate_object_tree(tree)} - {identity}
         self._uses.update(parts)
-        self._pending[identity] = _Sent(node_id, json.dumps(told | texts), parts, time.monotonic() + ttl)
+        self._pending[identity] = _Sent(
+            node_id, json.dumps(told | texts), parts, time.monotonic() + ttl
+        )
         return identity
 
     def _tell(self, lines: Collection[str]) -> None:

@@ -1,7 +1,8 @@
-"""Deliveries of a run's model to the stores: at its end, on request between two rounds, or by an app of their own.
+"""Deliveries of a run's model to the stores: at its end, on request between two rounds, or by an
+app of their own.
 
-A delivered model whose round was taken back since is recalled: the stores that have it get another one in its place,
-at once or when they connect, and each such order says so.
+A delivered model whose round was taken back since is recalled: the stores that have it get another
+one in its place, at once or when they connect, and each such order says so.
 """
 
 import json
@@ -35,11 +36,13 @@ from fedshelf.server.results.run_status import RunActivity, RunStatus
 
 IN_SUMMARY = "delivery"  # key of the summary's part on the stores that have the model
 OFFER_LIFETIME_SECONDS = 3600.0  # seconds that an offer stays of interest
-WAIT = "run.wait"  # in the app's config: seconds to deliver for; 0: until all have it or the user stops it
+# in the app's config: seconds to deliver for; 0: until all have it or the user stops it
+WAIT = "run.wait"
 
 
 class ModelDeliveries:
-    """Gives the model of the run in `directory` to the stores of `runtime`; a `server.training.run.BetweenRounds`.
+    """Gives the model of the run in `directory` to the stores of `runtime`; a
+    `server.training.run.BetweenRounds`.
 
     requests: the run mailbox, where a person may ask for the current model between two rounds
     """
@@ -53,10 +56,15 @@ class ModelDeliveries:
         stop: Callable[[], bool],
         requests: RunMailbox,
     ) -> None:
-        self._config, self._directory, self._runtime = config, directory, runtime
-        self._watcher, self._stop, self._requests = watcher, stop, requests
+        self._config = config
+        self._directory = directory
+        self._runtime = runtime
+        self._watcher = watcher
+        self._stop = stop
+        self._requests = requests
         self._given = GivenModels(directory)
-        self._spoilt: Mapping[str, int] | None = None  # store -> round of the recalled model that it has
+        # store -> round of the recalled model that it has
+        self._spoilt: Mapping[str, int] | None = None
         self._tried = set[str]()  # stores that were sent another one since, with or without success
 
     def is_due(self, state: TrainingState) -> bool:
@@ -64,13 +72,15 @@ class ModelDeliveries:
         if self._spoilt is None or (state.record or {}).get("taken_back"):
             self._spoilt = still_there(self._given.taken_back())
             self._tried.clear()
-        is_asked, lacking = self._requests.begin_asked_delivery(), self._spoilt.keys() - self._tried
+        is_asked = self._requests.begin_asked_delivery()
+        lacking = self._spoilt.keys() - self._tried
         return is_asked or bool(lacking and lacking & self._runtime.stores().keys())
 
     def do(self, state: TrainingState) -> None:
         """Give the stores the model that the run would deliver if it ended now.
 
-        A failure does not end the run: a request stands if the SuperLink was away or the disk was full.
+        A failure does not end the run: a request stands if the SuperLink was away or the disk was
+        full.
         """
         folder = self._directory.path / "flower" / "model"
         which = "best" if is_best_delivered(self._config, state) else "last"
@@ -78,12 +88,20 @@ class ModelDeliveries:
         try:
             shutil.rmtree(folder, ignore_errors=True)
             model = export_round(self._directory.path, which, folder)
-            why = "as asked" if self._requests.begin_asked_delivery() else _in_place(self._spoilt or {})
-            self._watcher.note(f"The model of round {model.round}, {model.because}, goes to the stores, {why}.")
+            why = (
+                "as asked"
+                if self._requests.begin_asked_delivery()
+                else _in_place(self._spoilt or {})
+            )
+            self._watcher.note(
+                f"The model of round {model.round}, {model.because}, goes to the stores, {why}."
+            )
             self._give(folder, model.round)
             self._requests.end_asked_delivery()
         except (OSError, httpx.HTTPError) as error:  # HTTPError: the SuperLink restarts
-            self._watcher.note(f"The model could not be given to the stores, and is after the next round: {error}")
+            self._watcher.note(
+                f"The model could not be given to the stores, and is after the next round: {error}"
+            )
         except FedshelfError as error:
             self._watcher.note(f"The model could not be given to the stores: {error}")
             self._requests.end_asked_delivery()
@@ -91,7 +109,8 @@ class ModelDeliveries:
             shutil.rmtree(folder, ignore_errors=True)
 
     def at_end(self, summary: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the model of a finished run to the connected stores; return the summary with those that have it.
+        """Give the model of a finished run to the connected stores; return the summary with those
+        that have it.
 
         The summary is also written. A stopped run gives nothing: it may go on, even after a minute.
 
@@ -147,7 +166,12 @@ def deliver_only(
     distribution = ModelDistribution(order, link, names, watcher.note, before, board)
     distributed = distribution.give(until, awaited)
     board.flush(at_once=True)
-    _noted(distributed, given, read_json(directory.path / "summary.json").get("delivered_round", 0), watcher)
+    _noted(
+        distributed,
+        given,
+        read_json(directory.path / "summary.json").get("delivered_round", 0),
+        watcher,
+    )
     _write(directory, distributed)
     desk.end_asked_delivery()
     return distributed.in_summary()
@@ -161,14 +185,18 @@ def _calling_back(order: DeliverOrder, given: GivenModels) -> DeliverOrder:
     recalled = tuple(each.sha256 for each in given.taken_back())
     if order.sha256 in recalled:
         raise RunError(
-            f"The model of run {order.run} came of a round that was taken back since; it is given to nobody. Go on"
-            " with the run (start --resume) to its end, which writes another one."
+            f"The model of run {order.run} came of a round that was taken back since; it is given"
+            " to nobody. Go on with the run (start --resume) to its end, which writes another one."
         )
     return replace(order, recalled=recalled)
 
 
-def _noted(distributed: Distributed, given: GivenModels, round: int, watcher: RunObserver) -> Mapping[str, int]:
-    """Record and tell which stores have the model; return {store: round} of recalled models still in use."""
+def _noted(
+    distributed: Distributed, given: GivenModels, round: int, watcher: RunObserver
+) -> Mapping[str, int]:
+    """Record and tell which stores have the model; return {store: round} of recalled models still
+    in use.
+    """
     watcher.note(distributed.told())
     given.note(distributed.sha256, round, distributed.delivered)
     if spoilt := still_there(given.taken_back()):
@@ -179,13 +207,18 @@ def _noted(distributed: Distributed, given: GivenModels, round: int, watcher: Ru
 def _in_place(spoilt: Mapping[str, int]) -> str:
     """Return the words that name the models that a delivery replaces."""
     rounds = ", ".join(map(str, sorted(set(spoilt.values()))))
-    return f"in place of that of round {rounds}, which was taken back and which {', '.join(spoilt)} got"
+    return (
+        f"in place of that of round {rounds}, which was taken back and which"
+        f" {', '.join(spoilt)} got"
+    )
 
 
 def delivered_before(directory: RunDirectory, order: DeliverOrder) -> frozenset[str]:
     """Return the stores that have this very model already, as far as the summary says."""
     told = read_json(directory.path / "summary.json").get(IN_SUMMARY) or {}
-    return frozenset(told.get("delivered", [])) if told.get("sha256") == order.sha256 else frozenset()
+    return (
+        frozenset(told.get("delivered", [])) if told.get("sha256") == order.sha256 else frozenset()
+    )
 
 
 def _write(directory: RunDirectory, distributed: Distributed) -> None:
@@ -200,6 +233,8 @@ def _write(directory: RunDirectory, distributed: Distributed) -> None:
 
 
 def wait_or_stop(stop: Callable[[], bool], seconds: float) -> Callable[[], bool]:
-    """Return a function that returns True once `seconds` are over (0: never), or once `stop` does."""
+    """Return a function that returns True once `seconds` are over (0: never), or once `stop`
+    does.
+    """
     deadline = time.monotonic() + (seconds or float("inf"))
     return lambda: stop() or time.monotonic() > deadline

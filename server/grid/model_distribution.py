@@ -1,4 +1,6 @@
-"""Distribution of the delivered model to the stores; a large one is offered, and sent to stores that want it."""
+"""Distribution of the delivered model to the stores; a large one is offered, and sent to stores
+that want it.
+"""
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,8 +21,11 @@ REPLIES_POLL_SECONDS = 0.2  # seconds between two polls for answers
 PRESENCE_CHECK_SECONDS = 2.0  # seconds between two checks of the connected nodes
 MAX_UNOFFERED_BYTES = (
     2**20
-)  # bytes of a model that is sent without an offer, which would only cost another exchange with all stores
-OFFER_RETRY_SECONDS = 60.0  # seconds until a store that could not keep the model is offered it again
+    # bytes of a model that is sent without an offer, which would only cost another exchange with
+    # all stores
+)
+# seconds until a store that could not keep the model is offered it again
+OFFER_RETRY_SECONDS = 60.0
 MAX_STORES_IN_LINE = 20  # stores that a line names; the summary has all
 AWAY = "not connected"
 NO_ANSWER = "no answer yet"
@@ -43,7 +48,10 @@ class Distributed:
     def in_summary(self) -> dict[str, Any]:
         """Return the summary's part."""
         told = {"sha256": self.sha256, "delivered": sorted(self.delivered)}
-        return told | {"refused": dict(sorted(self.refused.items())), "missing": dict(sorted(self.missing.items()))}
+        return told | {
+            "refused": dict(sorted(self.refused.items())),
+            "missing": dict(sorted(self.missing.items())),
+        }
 
     def told(self) -> str:
         """Return the outcome in a sentence or two."""
@@ -51,8 +59,14 @@ class Distributed:
         told = [f"{len(self.delivered)} {stores} the model"]
         for words, found in (("refused", self.refused), ("not yet delivered", self.missing)):
             if found:
-                named = [f"{name} ({why})" for name, why in sorted(found.items())[:MAX_STORES_IN_LINE]]
-                more = [f"{len(found) - MAX_STORES_IN_LINE} more"] if len(found) > MAX_STORES_IN_LINE else []
+                named = [
+                    f"{name} ({why})" for name, why in sorted(found.items())[:MAX_STORES_IN_LINE]
+                ]
+                more = (
+                    [f"{len(found) - MAX_STORES_IN_LINE} more"]
+                    if len(found) > MAX_STORES_IN_LINE
+                    else []
+                )
                 told.append(f"{words}: {', '.join(named + more)}")
         return "; ".join(told) + "."
 
@@ -76,10 +90,11 @@ class _Known:
 class ModelDistribution:
     """Gives a model to the stores behind `link`.
 
-    names:  returns the names of enrolled stores by node id, called at every check; None: each store names itself
-    note:   takes lines for the person who watches the server
+    names: returns the names of enrolled stores by node id, called at every check; None: each store
+        names itself
+    note: takes lines for the person who watches the server
     before: stores that have the model already
-    board:  the store status file, if no other part of the app writes it; None: it is not written
+    board: the store status file, if no other part of the app writes it; None: it is not written
     """
 
     def __init__(
@@ -91,10 +106,15 @@ class ModelDistribution:
         before: Collection[str] = (),
         board: StoreStatusFile | None = None,
     ) -> None:
-        self._order, self._link, self._names, self._note = order, link, names, note
-        self._content, self._offer = encode_order(order), encode_order(replace(order, content=None))
+        self._order = order
+        self._link = link
+        self._names = names
+        self._note = note
+        self._content = encode_order(order)
+        self._offer = encode_order(replace(order, content=None))
         self._nodes: dict[int, _Known] = {}
-        self._out = Outbox[bool](link)  # a message's `about`: True for an offer, without the model's bytes
+        # a message's `about`: True for an offer, without the model's bytes
+        self._out = Outbox[bool](link)
         self._online: frozenset[int] = frozenset()
         self._looked = float("-inf")
         self._delivered: set[str] = set(before)
@@ -105,8 +125,8 @@ class ModelDistribution:
     ) -> Distributed:
         """Give the model until all have it, or `until` returns True.
 
-        awaited: returns the names of the stores to wait for, connected or not, or None while they are not known yet;
-                 None: the connected stores are waited for
+        awaited: returns the names of the stores to wait for, connected or not, or None while they
+                 are not known yet; None: the connected stores are waited for
         """
         while True:
             self._look()
@@ -134,14 +154,19 @@ class ModelDistribution:
         """Return the outcome; enrolled or `awaited` stores that were not connected are missing."""
         enrolled = set(self._names().values()) if self._names else set[str]()
         known = {node.store: node for node in self._nodes.values() if node.store}
-        missing, refused = dict.fromkeys(enrolled | set(awaited), AWAY), dict[str, str]()
+        missing = dict.fromkeys(enrolled | set(awaited), AWAY)
+        refused = dict[str, str]()
         for node_id, node in self._nodes.items():
             if node.store and node_id in self._online:
                 missing[node.store] = node.why
         for store, node in known.items():
             if node.is_refused:
                 refused[store] = node.why
-        missing = {name: why for name, why in missing.items() if name not in self._delivered | refused.keys()}
+        missing = {
+            name: why
+            for name, why in missing.items()
+            if name not in self._delivered | refused.keys()
+        }
         return Distributed(self._order.sha256, frozenset(self._delivered), refused, missing)
 
     def _look(self) -> None:
@@ -152,10 +177,13 @@ class ModelDistribution:
         self._looked = now
         names = self._names() if self._names else None
         online = self._link.nodes()
-        before, self._online = self._online, frozenset(online if names is None else online & names.keys())
+        before = self._online
+        self._online = frozenset(online if names is None else online & names.keys())
         for node_id in before - self._online:
             self._shown(self._nodes[node_id], "away", AWAY)
-        self._out.drop([each for each, sent in self._out.waiting.items() if sent.node_id not in self._online])
+        self._out.drop(
+            [each for each, sent in self._out.waiting.items() if sent.node_id not in self._online]
+        )
         busy = {sent.node_id for sent in self._out.waiting.values()}
         for node_id in sorted(self._online):
             node = self._nodes.setdefault(node_id, _Known())
@@ -178,7 +206,9 @@ class ModelDistribution:
             node = self._nodes[sent.node_id]
             match result := read(reply, node.store):
                 case ModelReceipt(sha256=self._order.sha256, is_kept=True):
-                    node.store, node.settled, node.offer_at = result.store, True, float("inf")
+                    node.store = result.store
+                    node.settled = True
+                    node.offer_at = float("inf")
                     self._delivered.add(result.store)
                     yield result.store
                 case ModelReceipt(sha256=self._order.sha256) if sent.about:
@@ -187,13 +217,22 @@ class ModelDistribution:
                 case Failure():
                     self._failed(node, result)
                 case _:
-                    self._failed(node, Failure(node.store, "invalid", "answered something else than was asked"))
+                    self._failed(
+                        node,
+                        Failure(node.store, "invalid", "answered something else than was asked"),
+                    )
 
     def _failed(self, node: _Known, failure: Failure) -> None:
-        """Record why a store does not have the model; it is offered again later unless the store refused for good."""
+        """Record why a store does not have the model; it is offered again later unless the store
+        refused for good.
+        """
         node.store = node.store or failure.store
-        node.settled, node.why = True, failure.reason
+        node.settled = True
+        node.why = failure.reason
         node.is_refused = failure.code == "policy" and failure.rest >= LONGEST_REST
         wait = float("inf") if node.is_refused else max(failure.rest, OFFER_RETRY_SECONDS)
         node.offer_at = time.monotonic() + wait
-        self._note(f"{node.store or 'A store'} does not have the model of run {self._order.run}: {failure.reason}.")
+        self._note(
+            f"{node.store or 'A store'} does not have the model of run {self._order.run}:"
+            f" {failure.reason}."
+        )

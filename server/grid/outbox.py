@@ -1,7 +1,8 @@
 """Messages on their way to stores, sent again if they get lost.
 
-Flower hands each message out once. If that fails half-way, or the store dies with it, or its answer is lost, a probe
-finds that the store does not have the message, and the sender sends it again. Stores do nothing twice.
+Flower hands each message out once. If that fails half-way, or the store dies with it, or its answer
+is lost, a probe finds that the store does not have the message, and the sender sends it again.
+Stores do nothing twice.
 """
 
 import time
@@ -13,8 +14,9 @@ from flwr.app import Message, RecordDict
 
 from fedshelf.server.grid.connection import LOST_ERROR_CODES, GridConnection, says_no
 
-# Seconds without an answer until a store is asked whether it has a message. Later probes follow after a tenth of the
-# time waited so far; if the last probe is not answered either, after as long again as that time.
+# Seconds without an answer until a store is asked whether it has a message. Later probes follow
+# after a tenth of the time waited so far; if the last probe is not answered either, after as long
+# again as that time.
 DOUBT = 5.0
 SLOWEST_DOUBT = 60.0  # most seconds between two such probes
 
@@ -49,14 +51,17 @@ class Outbox(Generic[About]):
         self._link = link
         self.waiting: dict[str, Sent[About]] = {}
 
-    def send(self, content: RecordDict, kind: str, nodes: Mapping[int, About], ttl: float) -> list[About]:
+    def send(
+        self, content: RecordDict, kind: str, nodes: Mapping[int, About], ttl: float
+    ) -> list[About]:
         """Send the same records to nodes, to be answered within `ttl` seconds.
 
         nodes: node id -> note on the message
 
         Returns the notes of the messages that were not stored.
         """
-        now, gone = time.monotonic(), list[About]()
+        now = time.monotonic()
+        gone = list[About]()
         identities = self._link.send(content, kind, dict.fromkeys(nodes, ttl))
         for (node_id, about), identity in zip(nodes.items(), identities, strict=True):
             if identity is None:
@@ -65,29 +70,35 @@ class Outbox(Generic[About]):
                 self.waiting[identity] = Sent(about, node_id, now, now + DOUBT)
         return gone
 
-    def pull(self, asked: Collection[str] | None = None, size: int = 0) -> Iterator[tuple[Sent[About], Message]]:
+    def pull(
+        self, asked: Collection[str] | None = None, size: int = 0
+    ) -> Iterator[tuple[Sent[About], Message]]:
         """Yield the available answers, of about `size` bytes each.
 
-        An error that says that the message, or its answer, got lost is no answer: a probe will find that
-        the node does not have the message.
+        An error that says that the message, or its answer, got lost is no answer: a probe will find
+        that the node does not have the message.
 
         asked: ids of the messages; None: all
         """
         for reply in self._link.pull(self.waiting if asked is None else asked, size):
-            identity = reply.metadata.reply_to_message_id  # the sender's id is the link's if a node died
+            # the sender's id is the link's if a node died
+            identity = reply.metadata.reply_to_message_id
             is_lost = reply.has_error() and reply.error.code in LOST_ERROR_CODES
             if not is_lost and (sent := self.waiting.pop(identity, None)) is not None:
                 yield sent, reply
 
     def look_after(self) -> None:
         """Take the answers to probes, and probe nodes that have not answered for long."""
-        now, probes = time.monotonic(), {sent.probe: sent for sent in self.waiting.values() if sent.probe}
+        now = time.monotonic()
+        probes = {sent.probe: sent for sent in self.waiting.values() if sent.probe}
         for reply in self._link.pull(probes):
             sent = probes[reply.metadata.reply_to_message_id]
-            sent.probe, sent.is_missing = None, says_no(reply)
+            sent.probe = None
+            sent.is_missing = says_no(reply)
         for identity, sent in self.waiting.items():
             if not sent.is_missing and now >= sent.doubt_at:
-                # Flower's own SuperNode handles one message at a time: more probes would only keep it from its order.
+                # Flower's own SuperNode handles one message at a time: more probes would only keep
+                # it from its order.
                 share = 0.1 if sent.probe is None else 1.0
                 sent.probe = self._link.probe(sent.node_id, identity)
                 sent.doubt_at = now + min(max(share * (now - sent.sent), DOUBT), SLOWEST_DOUBT)
@@ -99,8 +110,8 @@ class Outbox(Generic[About]):
     def take_missing(self) -> list[Sent[About]]:
         """Return the messages to send again, and stop waiting for their answers.
 
-        Call it when all answers have been pulled since `look_after`. Then a message whose answer came
-        before its store said that it does not have the message is not sent again.
+        Call it when all answers have been pulled since `look_after`. Then a message whose answer
+        came before its store said that it does not have the message is not sent again.
         """
         missing = {identity: sent for identity, sent in self.waiting.items() if sent.is_missing}
         for identity in missing:

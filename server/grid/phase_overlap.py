@@ -21,8 +21,8 @@ class Span:
 def seconds_ahead(begin: float, end: float, spans: Iterable[Span]) -> float:
     """Return the seconds between `begin` and `end` that count for the next phase.
 
-    Their share of that time is the next phase's share of the workers' time, so both phases' seconds still add
-    up to the time that passed, for any number of workers. Without work the result is 0.
+    Their share of that time is the next phase's share of the workers' time, so both phases' seconds
+    still add up to the time that passed, for any number of workers. Without work the result is 0.
     """
     spent = {True: 0.0, False: 0.0}
     for span in spans:
@@ -38,13 +38,14 @@ def spans_of_stores(
     training: Collection[str],
     usual: Mapping[str, float],
 ) -> list[Span]:
-    """Return the work of real stores and their server during an evaluation, as far as the server can tell.
+    """Return the work of real stores and their server during an evaluation, as far as the server
+    can tell.
 
     begin, end: start and end of the evaluation
-    judging:    the stores asked to judge, with the time at which the answer was there; None: not yet
-    training:   the stores that train the next round as soon as they have judged
-    usual:      seconds that a store trained in its last round, after which it is idle; a store without any
-                counts until the end
+    judging: the stores asked to judge, with the time at which the answer was there; None: not yet
+    training: the stores that train the next round as soon as they have judged
+    usual: seconds that a store trained in its last round, after which it is idle; a store without
+        any counts until the end
 
     Once all stores have judged, the server judges on its own images.
     """

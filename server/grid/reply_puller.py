@@ -1,9 +1,11 @@
-"""Pull of answers in threads, so that a store that sends nonsense, or half an answer, harms no other store's.
+"""Pull of answers in threads, so that a store that sends nonsense, or half an answer, harms no
+other store's.
 
-Flower pulls many answers at once. It fails for all of them if one cannot be put together, and waits up to two hours
-for announced pieces that do not come. So threads pull the answers, and for a while after a bad one they pull one by
-one, which shows whose answer is bad. A store whose connection was cut announces its answer again, but Flower then
-still waits for the pieces of the former one: an answer that takes too long is asked for again in parallel.
+Flower pulls many answers at once. It fails for all of them if one cannot be put together, and waits
+up to two hours for announced pieces that do not come. So threads pull the answers, and for a while
+after a bad one they pull one by one, which shows whose answer is bad. A store whose connection was
+cut announces its answer again, but Flower then still waits for the pieces of the former one: an
+answer that takes too long is asked for again in parallel.
 """
 
 import time
@@ -19,10 +21,13 @@ from flwr.serverapp import Grid
 UNREADABLE = 1000  # error code in place of an unreadable answer; Flower's own codes are below 100
 THREADS = 4  # slow pulls at the same time, before all others wait for them
 SLOW_REPLY_SECONDS = 2.0  # seconds until an answer counts as slow ...
-EACH = 0.2  # ... plus this for each answer pulled with it: ten times what Flower needs for a small one
+# ... plus this for each answer pulled with it: ten times what Flower needs for a small one
+EACH = 0.2
 CAREFUL = 60.0  # seconds after a bad answer in which answers are pulled one by one
-STUCK = 30.0  # seconds after which a pull in progress holds up nothing else, and its answers may be pulled again
-MAX_KEPT_REPLIES = 64  # most pulls that are kept: in progress, or done with answers that nobody asked for since
+# seconds after which a pull in progress holds up nothing else, and its answers may be pulled again
+STUCK = 30.0
+# most pulls that are kept: in progress, or done with answers that nobody asked for since
+MAX_KEPT_REPLIES = 64
 
 
 @dataclass(eq=False)
@@ -49,18 +54,25 @@ class ReplyPuller:
     """The pulls of answers from `grid` that are in progress."""
 
     def __init__(self, grid: Grid) -> None:
-        self._grid, self._threads = grid, ThreadPoolExecutor(MAX_KEPT_REPLIES, "pull")
+        self._grid = grid
+        self._threads = ThreadPoolExecutor(MAX_KEPT_REPLIES, "pull")
         self._underway: list[_Pull] = []
         self._careful_until = 0.0
 
     def pull(self, message_ids: Collection[str], together: int) -> Iterator[Message]:
-        """Yield the available answers to these messages, pulled `together` at a time; errors for unreadable ones."""
+        """Yield the available answers to these messages, pulled `together` at a time; errors for
+        unreadable ones.
+        """
         asked = set(message_ids)
-        for pull in [each for each in self._underway if each.messages & asked and each.coming.done()]:
+        for pull in [
+            each for each in self._underway if each.messages & asked and each.coming.done()
+        ]:
             yield from self._taken(pull, asked)
         asked -= self.underway()
         left = iter([each for each in message_ids if each in asked])
-        while some := frozenset(islice(left, 1 if time.monotonic() < self._careful_until else together)):
+        while some := frozenset(
+            islice(left, 1 if time.monotonic() < self._careful_until else together)
+        ):
             if not self._has_room():
                 return
             pull = _Pull(some, time.monotonic(), self._threads.submit(self._pull, sorted(some)))
@@ -72,31 +84,42 @@ class ReplyPuller:
                 self._careful_until = time.monotonic() + CAREFUL
 
     def underway(self) -> frozenset[str]:
-        """Return the messages whose answers are being pulled, or were pulled and are not handed out yet."""
+        """Return the messages whose answers are being pulled, or were pulled and are not handed out
+        yet.
+        """
         return frozenset().union(*(each.messages for each in self._underway if not each.is_stuck()))
 
     def _pull(self, message_ids: Sequence[str]) -> list[Message]:
         return list(self._grid.pull_messages(message_ids))
 
     def _has_room(self) -> bool:
-        """Return whether a thread is free, perhaps after a wait; drop answers that nobody asks for any more."""
+        """Return whether a thread is free, perhaps after a wait; drop answers that nobody asks for
+        any more.
+        """
         if len(busy := [each.coming for each in self._underway if each.is_busy()]) >= THREADS:
             wait(busy, SLOW_REPLY_SECONDS, FIRST_COMPLETED)
         for pull in [each for each in self._underway if each.coming.done()][
             : max(len(self._underway) - MAX_KEPT_REPLIES + 1, 0)
         ]:
             self._underway.remove(pull)
-        return sum(each.is_busy() for each in self._underway) < THREADS and len(self._underway) < MAX_KEPT_REPLIES
+        return (
+            sum(each.is_busy() for each in self._underway) < THREADS
+            and len(self._underway) < MAX_KEPT_REPLIES
+        )
 
     def _taken(self, pull: _Pull, asked: Collection[str]) -> Iterator[Message]:
-        """Yield the answers of a finished pull. A reply names its message; one that was not asked for is dropped."""
+        """Yield the answers of a finished pull.
+
+        A reply names its message; one that was not asked for is dropped.
+        """
         some = pull.messages
         self._underway.remove(pull)
         try:
             replies = pull.coming.result()
         except (httpx.HTTPError, OSError):  # the SuperLink's
             raise
-        except Exception:  # flwr's, of anything that a store may send: ValueError, KeyError, protobuf's, ...
+        # flwr's, of anything that a store may send: ValueError, KeyError, protobuf's, ...
+        except Exception:
             replies = None
         good = [] if replies is None else [each for each in replies if answers(each, some)]
         if replies is None or len(good) < len(replies):

@@ -1,7 +1,7 @@
 """The runtime over Flower: stores reached through a Grid, by its public methods alone.
 
-The same code serves the deployment (SuperLink and stores) and Flower's own simulation. Any fault of a
-store or of the network becomes a Failure; nothing here raises because of a store.
+The same code serves the deployment (SuperLink and stores) and Flower's own simulation. Any fault of
+a store or of the network becomes a Failure; nothing here raises because of a store.
 """
 
 import time
@@ -14,7 +14,14 @@ import torch
 from flwr.serverapp import Grid
 
 from fedshelf.common.config import RunConfig, flatten, resolve
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Failure,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.common.protocol.model_delivery import DeliverOrder
 from fedshelf.common.protocol.serialization import Notice, Query
 from fedshelf.server import patience
@@ -27,7 +34,8 @@ from fedshelf.server.grid.store_registry import GHOST, StoreRegistry
 from fedshelf.server.ipc.store_status import StoreStatusFile
 from fedshelf.server.patience import Patience
 
-PRESENCE_FRESH_SECONDS = 0.5  # seconds that a list of the connected stores is used: a round asks several times
+# seconds that a list of the connected stores is used: a round asks several times
+PRESENCE_FRESH_SECONDS = 0.5
 
 Answer = TypeVar("Answer", Update, Evaluation)
 
@@ -36,13 +44,14 @@ Answer = TypeVar("Answer", Update, Evaluation)
 class Surroundings:
     """The environment of a runtime over a grid.
 
-    note:     takes lines for the person who watches the server
-    board:    the store status file; None: it is not written
+    note: takes lines for the person who watches the server
+    board: the store status file; None: it is not written
     answered: the file in which the gateway records finished uploads; None: there is no gateway
-    carried:  the directory through which the gateway carries messages; None: Flower's SuperLink does
-    enrolled: returns the names of enrolled stores by node id, called at every check; None: each store names itself
-    ghost:    grace period (s): a second node with a known store name may be the old store reconnecting
-    stop:     returns whether the run has been asked to end
+    carried: the directory through which the gateway carries messages; None: Flower's SuperLink does
+    enrolled: returns the names of enrolled stores by node id, called at every check; None: each
+        store names itself
+    ghost: grace period (s): a second node with a known store name may be the old store reconnecting
+    stop: returns whether the run has been asked to end
     """
 
     note: Callable[[str], None]
@@ -60,33 +69,54 @@ class GridRuntime:
     config: for the question to the stores, and for the time limit of answers (`cohort.timeout`)
     """
 
-    def __init__(self, grid: Grid, config: RunConfig, run_id: str, surroundings: Surroundings) -> None:
+    def __init__(
+        self, grid: Grid, config: RunConfig, run_id: str, surroundings: Surroundings
+    ) -> None:
         self._timeout = config.cohort.timeout
-        self._link = GridConnection(grid, max(self._timeout, 1.0), surroundings.answered, surroundings.carried)
-        self._board, self._stop = StoreStatusFile(surroundings.board), surroundings.stop
-        self._enrolled, self._note = surroundings.enrolled, surroundings.note
+        self._link = GridConnection(
+            grid, max(self._timeout, 1.0), surroundings.answered, surroundings.carried
+        )
+        self._board = StoreStatusFile(surroundings.board)
+        self._stop = surroundings.stop
+        self._enrolled = surroundings.enrolled
+        self._note = surroundings.note
         query = Query(run_id, for_stores(config))
         self._roster = StoreRegistry(
-            self._link, query, surroundings.note, self._board, surroundings.enrolled, surroundings.ghost
+            self._link,
+            query,
+            surroundings.note,
+            self._board,
+            surroundings.enrolled,
+            surroundings.ghost,
         )
         self._classes: tuple[str, ...] = ()
         self._is_merging = config.data.merge_spellings
         self._expected: OrderDispatch | None = None
         self._expected_of: Sequence[str] = ()
-        self._judging: dict[str, float | None] = {}  # store -> time of its answer to the present evaluation
+        # store -> time of its answer to the present evaluation
+        self._judging: dict[str, float | None] = {}
         self._trained: dict[str, float] = {}  # seconds of each store's last training
 
     def stores(self) -> Mapping[str, StoreInfo]:
-        """Return the stores that may be asked now, by name. A new one appears once it has described its data."""
+        """Return the stores that may be asked now, by name.
+
+        A new one appears once it has described its data.
+        """
         self._roster.look(PRESENCE_FRESH_SECONDS)
-        return {name: recounted(info, self._classes) for name, info in self._roster.present().items()}
+        return {
+            name: recounted(info, self._classes) for name, info in self._roster.present().items()
+        }
 
     def agree(self, classes: Sequence[str]) -> None:
-        """Map classes that stores spell otherwise to these names from now on, if the settings say so."""
+        """Map classes that stores spell otherwise to these names from now on, if the settings say
+        so.
+        """
         self._classes = tuple(classes) if self._is_merging else ()
 
     def resting(self) -> float:
-        """Return the seconds until all stores that asked for a rest may be asked again; 0: none did."""
+        """Return the seconds until all stores that asked for a rest may be asked again; 0: none
+        did.
+        """
         return self._roster.resting()
 
     def held_back(self) -> Mapping[str, str]:
@@ -98,23 +128,31 @@ class GridRuntime:
         self._roster.set_aside(store, why)
 
     def expect(self, order: TrainOrder, stores: Sequence[str]) -> Callable[[], float]:
-        """Send the order with the next evaluation: a store that has judged the new model goes on to train it."""
-        errand, began = self._errand(order, 2 * self._timeout), time.perf_counter()
-        self._expected, self._expected_of = errand, stores
+        """Send the order with the next evaluation: a store that has judged the new model goes on to
+        train it.
+        """
+        errand = self._errand(order, 2 * self._timeout)
+        began = time.perf_counter()
+        self._expected = errand
+        self._expected_of = stores
 
         def seconds() -> float:
             now = time.perf_counter()
             training = stores if errand.is_posted else ()
-            return seconds_ahead(began, now, spans_of_stores(began, now, self._judging, training, self._trained))
+            return seconds_ahead(
+                began, now, spans_of_stores(began, now, self._judging, training, self._trained)
+            )
 
         return seconds
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
-        """Yield one answer per store as they arrive, and a Failure for each without one in `cohort.timeout` seconds.
+        """Yield one answer per store as they arrive, and a Failure for each without one in
+        `cohort.timeout` seconds.
 
         Raises StoppedError if the run is asked to end and a store goes on for long.
         """
-        errand, self._expected = self._expected, None
+        errand = self._expected
+        self._expected = None
         if errand and errand.is_posted and _is_same(errand.order, order):
             errand.limit_to(stores)
         else:
@@ -122,8 +160,12 @@ class GridRuntime:
             errand.post(stores)
         return self._training_timed(self._results(errand, Update, patience.ROUND))
 
-    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterable[Evaluation | Failure]:
-        """Yield one answer per store as they arrive, and a Failure for each without one in `cohort.timeout` seconds."""
+    def evaluate(
+        self, order: EvaluateOrder, stores: Sequence[str]
+    ) -> Iterable[Evaluation | Failure]:
+        """Yield one answer per store as they arrive, and a Failure for each without one in
+        `cohort.timeout` seconds.
+        """
         errand = self._errand(order, max(self._timeout, 1.0))
         errand.post(stores)
         if self._expected and not self._expected.is_posted:
@@ -141,8 +183,12 @@ class GridRuntime:
         return distribution.give(lambda: stop() or time.monotonic() > deadline)
 
     def tell(self, text: str, wait: float = 5.0) -> None:
-        """Show `text` to the people who run the stores; wait at most `wait` seconds until the stores have it."""
-        sent = {self._link.ask(node_id, Notice(text)) for node_id in self._roster.everyone()} - {None}
+        """Show `text` to the people who run the stores; wait at most `wait` seconds until the
+        stores have it.
+        """
+        sent = {self._link.ask(node_id, Notice(text)) for node_id in self._roster.everyone()} - {
+            None
+        }
         deadline = time.monotonic() + wait
         while sent and time.monotonic() < deadline:
             time.sleep(MIN_REPLIES_POLL_SECONDS)
@@ -158,7 +204,9 @@ class GridRuntime:
                 self._roster.compare(answer.store, answer.num_examples)
             yield answer
 
-    def _judging_timed(self, answers: Iterable[Evaluation | Failure]) -> Iterator[Evaluation | Failure]:
+    def _judging_timed(
+        self, answers: Iterable[Evaluation | Failure]
+    ) -> Iterator[Evaluation | Failure]:
         """Pass answers on, and record when each store was done with judging."""
         for answer in answers:
             self._judging[answer.store] = time.perf_counter()
@@ -168,7 +216,9 @@ class GridRuntime:
         plan = replace(order.plan, config=for_stores(order.plan.config))
         return OrderDispatch(replace(order, plan=plan), self._link, self._roster, self._board, ttl)
 
-    def _results(self, errand: OrderDispatch, kind: type[Answer], after_stop: float) -> Iterator[Answer | Failure]:
+    def _results(
+        self, errand: OrderDispatch, kind: type[Answer], after_stop: float
+    ) -> Iterator[Answer | Failure]:
         for result in errand.answers(Patience(self._timeout, self._stop, after_stop)):
             if isinstance(result, kind | Failure):
                 yield result
@@ -183,6 +233,13 @@ def _is_same(one: TrainOrder | EvaluateOrder, other: TrainOrder) -> bool:
 
 
 def for_stores(config: RunConfig) -> RunConfig:
-    """Return the configuration without the server's own settings: its files, and the confirmed classes."""
-    own = {"run.out": "", "evaluation.test_data": "", "model.weights": "none", "data.confirmed_classes": ""}
+    """Return the configuration without the server's own settings: its files, and the confirmed
+    classes.
+    """
+    own = {
+        "run.out": "",
+        "evaluation.test_data": "",
+        "model.weights": "none",
+        "data.confirmed_classes": "",
+    }
     return resolve(flatten(config), own)

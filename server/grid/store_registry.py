@@ -1,4 +1,6 @@
-"""Registry of the stores behind a grid's nodes: the data they hold, and which of them may be asked."""
+"""Registry of the stores behind a grid's nodes: the data they hold, and which of them may be
+asked.
+"""
 
 import time
 from collections import deque
@@ -12,18 +14,23 @@ from fedshelf.server.grid.connection import GridConnection, read
 from fedshelf.server.ipc.store_status import StoreStatusFile
 
 GHOST = 30.0  # seconds: a killed store's old registration is gone by then (two heartbeats of 10 s)
-QUERY_TIMEOUT_SECONDS = 10.0  # seconds until a store is asked again for its data; the question may be lost
-MOST_QUERIES = 12  # queries to a store that may still be answered: one that is silent for weeks is asked every 10 s
+# seconds until a store is asked again for its data; the question may be lost
+QUERY_TIMEOUT_SECONDS = 10.0
+# queries to a store that may still be answered: one that is silent for weeks is asked every 10 s
+MOST_QUERIES = 12
 STORE_RETRY_SECONDS = 60.0  # seconds until a store that cannot take part is asked once more
 
 
 @dataclass
 class _Node:
-    """A registration, and the facts about the store behind it. Times are values of time.monotonic().
+    """A registration, and the facts about the store behind it.
 
-    queries:     ids of the last unanswered queries; a slow store answers when it has been asked again already
+    Times are values of time.monotonic().
+
+    queries: ids of the last unanswered queries; a slow store answers when it has been asked again
+        already
     is_outdated: its data differs from `info`
-    failure:     the reason why it cannot take part, from its last answer
+    failure: the reason why it cannot take part, from its last answer
     """
 
     seen: float
@@ -38,10 +45,10 @@ class _Node:
 class StoreRegistry:
     """The stores of one run.
 
-    enrolled: returns the names of enrolled stores by node id, called at every check; None: each store names
-              itself
-    ghost:    grace period (s): a second node with a known store name is treated as the old store
-              reconnecting; after it, it is refused as a duplicate
+    enrolled: returns the names of enrolled stores by node id, called at every check; None: each
+        store names itself
+    ghost: grace period (s): a second node with a known store name is treated as the old store
+        reconnecting; after it, it is refused as a duplicate
     """
 
     def __init__(
@@ -53,8 +60,12 @@ class StoreRegistry:
         enrolled: Callable[[], Mapping[int, str]] | None = None,
         ghost: float = GHOST,
     ) -> None:
-        self._link, self._query, self._note, self._board = link, query, note, board
-        self._enrolled, self._ghost = enrolled, ghost
+        self._link = link
+        self._query = query
+        self._note = note
+        self._board = board
+        self._enrolled = enrolled
+        self._ghost = ghost
         self._nodes: dict[int, _Node] = {}
         self._resting: dict[str, float] = {}
         self._rests: dict[str, str] = {}  # store -> reason of its present or last rest
@@ -98,14 +109,19 @@ class StoreRegistry:
         return self.nodes().get(store)
 
     def nodes(self) -> dict[str, int]:
-        """Return {store: the node that stands for it now}, for callers that ask for many at once."""
+        """Return {store: the node that stands for it now}, for callers that ask for many at
+        once.
+        """
         return {node.info.name: node_id for node_id, node in self._accepted().items() if node.info}
 
     def compare(self, store: str, num_examples: int) -> None:
-        """Mark a store to be asked again for its data, if it trained on another number of images than it told."""
+        """Mark a store to be asked again for its data, if it trained on another number of images
+        than it told.
+        """
         for node in self._accepted().values():
             if node.info and node.info.name == store and node.info.num_examples != num_examples:
-                node.is_outdated, node.ask_at = True, 0.0
+                node.is_outdated = True
+                node.ask_at = 0.0
 
     def everyone(self) -> list[int]:
         """Return all known nodes."""
@@ -130,7 +146,8 @@ class StoreRegistry:
 
     def held_back(self) -> dict[str, str]:
         """Return {store: reason} for connected stores that may not be asked now."""
-        now, found = time.monotonic(), dict[str, str]()
+        now = time.monotonic()
+        found = dict[str, str]()
         for node in self._nodes.values():
             name = node.info.name if node.info else node.failure.store if node.failure else ""
             if node.info and name in self._aside:
@@ -147,7 +164,9 @@ class StoreRegistry:
         self._aside.add(store)
         self._board.put(store, "set-aside", why)
         if node_id is not None:
-            self._link.ask(node_id, Notice(f"The server leaves this store out of the rest of the run: {why}"))
+            self._link.ask(
+                node_id, Notice(f"The server leaves this store out of the rest of the run: {why}")
+            )
 
     # ------------------------------------------------------------------ answers of nodes
 
@@ -159,7 +178,8 @@ class StoreRegistry:
             node = self._nodes[node_id]
             if query in node.queries:  # else another answer of this call has settled it
                 node.queries.remove(query)
-            if reply.has_error() or (node.info and not node.is_outdated):  # asked again in a while; or answered before
+            # asked again in a while; or answered before
+            if reply.has_error() or (node.info and not node.is_outdated):
                 continue
             node.queries.clear()
             expected = "" if names is None else names[node_id]
@@ -167,8 +187,12 @@ class StoreRegistry:
                 case StoreInfo() as info:
                     if node.info and info.name != node.info.name:
                         continue
-                    node.info, node.is_outdated, node.failure = info, False, None
-                    self._board.put(info.name, "ready", images=info.num_examples, version=info.version)
+                    node.info = info
+                    node.is_outdated = False
+                    node.failure = None
+                    self._board.put(
+                        info.name, "ready", images=info.num_examples, version=info.version
+                    )
                 case Failure() as failure:
                     self._cannot(node, failure)
                 case _:
@@ -176,7 +200,8 @@ class StoreRegistry:
 
     def _cannot(self, node: _Node, failure: Failure) -> None:
         """Record that a store cannot take part now; it is asked again later."""
-        node.ask_at, node.failure = time.monotonic() + max(failure.rest, STORE_RETRY_SECONDS), failure
+        node.ask_at = time.monotonic() + max(failure.rest, STORE_RETRY_SECONDS)
+        node.failure = failure
         if failure.store:
             self._board.put(failure.store, "refused", failure.reason)
         self._say(f"{failure.store or 'A store'} cannot take part: {failure.reason}.")
@@ -194,7 +219,10 @@ class StoreRegistry:
             if time.monotonic() - node.seen > self._ghost:
                 name = node.info.name
                 self._refuse(node, f"A second store named {name!r} is refused.")
-                self._link.ask(node_id, Notice(f"Another store has joined as {name!r}; join again under another name."))
+                self._link.ask(
+                    node_id,
+                    Notice(f"Another store has joined as {name!r}; join again under another name."),
+                )
 
     def _refuse(self, node: _Node, why: str) -> None:
         node.refused = True

@@ -1,6 +1,8 @@
-"""One answer in a file: the pieces that a store sends, written by the gateway and read by the server's app.
+"""One answer in a file: the pieces that a store sends, written by the gateway and read by the
+server's app.
 
-The file begins with the identity of the message. Then each piece follows: its identity, its length, its bytes.
+The file begins with the identity of the message. Then each piece follows: its identity, its length,
+its bytes.
 """
 
 import hashlib
@@ -43,7 +45,9 @@ def add(path: Path, piece: str, content: bytes) -> bool:
 def read(path: Path) -> tuple[str, dict[str, bytes]]:
     """Return the message's identity and the contents of its pieces, by identity. Raises OSError."""
     data = path.read_bytes()
-    message_id, at, pieces = data[:DIGITS].decode("ascii"), DIGITS, dict[str, bytes]()
+    message_id = data[:DIGITS].decode("ascii")
+    at = DIGITS
+    pieces = dict[str, bytes]()
     while at < len(data):
         begin_of = at + DIGITS + LENGTH
         end = begin_of + int.from_bytes(data[at + DIGITS : begin_of], "big")

@@ -24,7 +24,8 @@ class EventWriter:
         self._path = path
         if path.exists():
             with path.open("a", encoding="utf-8") as file:
-                file.write("\n")  # ends the line within which an earlier writer may have been killed
+                # ends the line within which an earlier writer may have been killed
+                file.write("\n")
 
     def row(self, record: "Record") -> None:
         """Write the history line of a round that is done."""
@@ -48,7 +49,9 @@ class EventWriter:
 
 
 class EventReader:
-    """Replays the events written to `path` since the last call; a line still being written is left for the next."""
+    """Replays the events written to `path` since the last call; a line still being written is left
+    for the next.
+    """
 
     def __init__(self, path: Path, watcher: "RunObserver") -> None:
         self._watcher, self._tail = watcher, JsonlTail(path, self._tell, lambda: None)

@@ -4,14 +4,18 @@ from pathlib import Path
 
 
 class WatchedFile:
-    """Tells whether the file at `path`, which is only ever replaced as a whole, has changed since the last check."""
+    """Tells whether the file at `path`, which is only ever replaced as a whole, has changed since
+    the last check.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._seen = path, _mark(path)
+        self._path = path
+        self._seen = _mark(path)
 
     def has_changed(self) -> bool:
         """Return whether the file was replaced, appeared or vanished since the last call."""
-        before, self._seen = self._seen, _mark(self._path)
+        before = self._seen
+        self._seen = _mark(self._path)
         return self._seen != before
 
 

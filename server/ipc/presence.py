@@ -1,7 +1,9 @@
-"""Presence of stores: the gateway hears from each every few seconds, and informs the SuperLink and the app as needed.
+"""Presence of stores: the gateway hears from each every few seconds, and informs the SuperLink and
+the app as needed.
 
-A heartbeat costs Flower's SuperLink 10 to 30 ms of processor time. So the gateway forwards only a few, each
-good for a longer time, and lists present and absent nodes in a file that the server's app reads.
+A heartbeat costs Flower's SuperLink 10 to 30 ms of processor time. So the gateway forwards only a
+few, each good for a longer time, and lists present and absent nodes in a file that the server's app
+reads.
 """
 
 import json
@@ -14,9 +16,11 @@ from pathlib import Path
 
 from fedshelf.server.ipc.file_watcher import WatchedFile
 
-INTERVAL = 300.0  # heartbeat interval (s) announced to the SuperLink: it gives a node up after twice as long
+# heartbeat interval (s) announced to the SuperLink: it gives a node up after twice as long
+INTERVAL = 300.0
 PASSED_EVERY = 400.0  # seconds between two forwarded heartbeats of a node ...
-TRIED_EVERY = 20.0  # ... or between two attempts; one of them gets through before the SuperLink gives the node up
+# ... or between two attempts; one of them gets through before the SuperLink gives the node up
+TRIED_EVERY = 20.0
 SILENT_SECONDS = {True: 20.0, False: 60.0}  # seconds until a silent store is gone; True: our client
 FORGOTTEN = 600.0  # seconds after which a silent node is dropped from the record
 SETTLED = 120.0  # seconds after the gateway's start; a node that has not been heard by then is gone
@@ -45,8 +49,11 @@ class Presence:
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path, self._clock, self._began = path, clock, clock()
-        self._keys, self._nodes = dict[str, int](), dict[int, _SeenNode]()
+        self._path = path
+        self._clock = clock
+        self._began = clock()
+        self._keys = dict[str, int]()
+        self._nodes = dict[int, _SeenNode]()
         self._written = ""
         self.write()
 
@@ -108,7 +115,8 @@ class Presence:
         try:
             yield
         finally:
-            node.waiting, node.heard = node.waiting - 1, self._clock()
+            node.waiting = node.waiting - 1
+            node.heard = self._clock()
 
     def is_waiting(self, node_id: int) -> bool:
         """Return whether a request of a node is held back."""
@@ -118,10 +126,17 @@ class Presence:
     def is_silent(self, node_id: int) -> bool:
         """Return whether a node has been silent for so long that it is gone."""
         node = self._nodes.get(node_id)
-        return node is not None and not node.waiting and self._clock() - node.heard > SILENT_SECONDS[node.is_ours]
+        return (
+            node is not None
+            and not node.waiting
+            and self._clock() - node.heard > SILENT_SECONDS[node.is_ours]
+        )
 
     def write(self) -> None:
-        """Write the present nodes, if they have changed. A full disk is no error: the SuperLink notices later."""
+        """Write the present nodes, if they have changed.
+
+        A full disk is no error: the SuperLink notices later.
+        """
         now = self._clock()
         silent = set(filter(self.is_silent, self._nodes))
         for node_id in [each for each in silent if now - self._nodes[each].heard > FORGOTTEN]:
@@ -141,8 +156,11 @@ class PresenceReader:
     """Reads, for the app, the file at `path` that the gateway writes."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._watched = path, WatchedFile(path)
-        self._here, self._gone, self._is_settled = frozenset[int](), frozenset[int](), False
+        self._path = path
+        self._watched = WatchedFile(path)
+        self._here = frozenset[int]()
+        self._gone = frozenset[int]()
+        self._is_settled = False
         self._read()
 
     def has_changed(self) -> bool:
@@ -160,4 +178,6 @@ class PresenceReader:
         with suppress(OSError, ValueError, TypeError, KeyError):
             told = json.loads(self._path.read_bytes())
             here, gone = (frozenset(map(int, told[which])) for which in ("here", "gone"))
-            self._here, self._gone, self._is_settled = here, gone, told["settled"] is True
+            self._here = here
+            self._gone = gone
+            self._is_settled = told["settled"] is True

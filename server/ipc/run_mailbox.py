@@ -1,4 +1,6 @@
-"""Files in `<run>/flower/` through which `flower-server` and the app that Flower runs for it communicate."""
+"""Files in `<run>/flower/` through which `flower-server` and the app that Flower runs for it
+communicate.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,14 +18,16 @@ from fedshelf.common.system.files import write_json
 ANSWERED = "answered.jsonl"  # the gateway's record of finished uploads, for the app
 PROCESSES = "processes.json"
 TRAFFIC = "traffic.json"  # the gateway's record of long transfers, for the app
-REGISTRATIONS = "registrations.json"  # enrolled stores that the SuperLink knows, see `server.credentials.registrar`
-REGISTERED = "registered"  # exists while the SuperLink knows all enrolled stores, see `server.credentials.registrar`
+# enrolled stores that the SuperLink knows, see `server.credentials.registrar`
+REGISTRATIONS = "registrations.json"
+# exists while the SuperLink knows all enrolled stores, see `server.credentials.registrar`
+REGISTERED = "registered"
 WITHDRAWN = "withdrawn.jsonl"  # the app's record, for the gateway, of answers that nobody waits for
-ORDERS = "orders.jsonl"  # orders of an app at work for the gateway to hand out; see `server.grid.mailbox`
-PARTS_FOLDER, ANSWERS_FOLDER = (
-    "parts",
-    "answers",
-)  # folders: the parts of orders, by identity; complete answers, by their orders
+# orders of an app at work for the gateway to hand out; see `server.grid.mailbox`
+ORDERS = "orders.jsonl"
+# folders: the parts of orders, by identity; complete answers, by their orders
+PARTS_FOLDER = "parts"
+ANSWERS_FOLDER = "answers"
 PRESENCE = "presence.json"  # the gateway's list of present stores; see `server.ipc.presence`
 CLASSES_FILE = "classes.json"  # the run's classes, which the gateway tells stores that ask
 LAUNCHER_LOCK = "launcher.lock"  # held by the process that started the run, for as long as it lives
@@ -43,11 +47,12 @@ class RunOutcome:
 class RunMailbox:
     """The mailbox of the run in `run_directory`.
 
-    events:    the app's events, see `server.ipc.events`
-    board:     the app's record of each store's state, see `server.ipc.store_status`
-    answered:  the gateway's record of finished uploads, see `server.ipc.upload_log`
-    processes: the launcher's processes and ports, while they run, see `server.launcher.flower_server`
-    began:     Unix time (s) at which the launcher's command started
+    events: the app's events, see `server.ipc.events`
+    board: the app's record of each store's state, see `server.ipc.store_status`
+    answered: the gateway's record of finished uploads, see `server.ipc.upload_log`
+    processes: the launcher's processes and ports, while they run, see
+        `server.launcher.flower_server`
+    began: Unix time (s) at which the launcher's command started
     """
 
     def __init__(self, run_directory: Path) -> None:
@@ -68,10 +73,11 @@ class RunMailbox:
 
     @contextmanager
     def open(self, began: float, *, only_delivers: bool = False) -> Iterator[None]:
-        """Take the mailbox over, for a launcher that started at `began`, and remove earlier messages.
+        """Take the mailbox over, for a launcher that started at `began`, and remove earlier
+        messages.
 
-        A request to give the run's model to stores stays until it is done. A launcher that only delivers
-        keeps the stores' states.
+        A request to give the run's model to stores stays until it is done. A launcher that only
+        delivers keeps the stores' states.
 
         Raises RunError if another launcher holds the mailbox.
         """
@@ -80,12 +86,18 @@ class RunMailbox:
             held = FileLock(self._launcher_lock).acquire(timeout=LAUNCHER_LOCK_TIMEOUT_SECONDS)
         except Timeout:
             raise RunError(
-                f"Another flower-server is at work in {self.directory.parent}; end it, or use another --out."
+                f"Another flower-server is at work in {self.directory.parent}; end it, or use"
+                " another --out."
             ) from None
         with held:
             talk = (CLASSES_FILE, WITHDRAWN, ORDERS, PRESENCE)
             told = (self.events, self._nodes, *(self.directory / name for name in talk))
-            for path in (*told, self._outcome, self._stop, *([] if only_delivers else [self.board, self._delivering])):
+            for path in (
+                *told,
+                self._outcome,
+                self._stop,
+                *([] if only_delivers else [self.board, self._delivering]),
+            ):
                 path.unlink(missing_ok=True)
             if only_delivers:
                 self._delivering.touch()
@@ -103,10 +115,15 @@ class RunMailbox:
 
     def enrolled(self) -> dict[int, str]:
         """Return the names of the enrolled stores by the id of their Flower node."""
-        return {int(node_id): name for node_id, name in json.loads(self._nodes.read_text(encoding="utf-8")).items()}
+        return {
+            int(node_id): name
+            for node_id, name in json.loads(self._nodes.read_text(encoding="utf-8")).items()
+        }
 
     def are_all_registered(self) -> bool:
-        """Return whether `enrolled` has all of them: not while stores are being registered, as at the start."""
+        """Return whether `enrolled` has all of them: not while stores are being registered, as at
+        the start.
+        """
         return (self.directory / REGISTERED).exists()
 
     @contextmanager
@@ -116,7 +133,10 @@ class RunMailbox:
             try:
                 yield
             except FedshelfError as error:
-                write_json(self._outcome, {"summary": None, "error": str(error), "exit_code": error.exit_code})
+                write_json(
+                    self._outcome,
+                    {"summary": None, "error": str(error), "exit_code": error.exit_code},
+                )
                 raise
 
     def is_app_at_work(self) -> bool:
@@ -138,7 +158,9 @@ class RunMailbox:
         return RunOutcome(**json.loads(self._outcome.read_text(encoding="utf-8")))
 
     def tell_classes(self, classes: Sequence[str], config: RunConfig) -> None:
-        """Write the run's classes for stores that ask the gateway; nothing if they are not product classes."""
+        """Write the run's classes for stores that ask the gateway; nothing if they are not product
+        classes.
+        """
         if classes and config.train.objective == "classes":
             told = {"classes": list(classes), "merge_spellings": config.data.merge_spellings}
             write_json(self.directory / CLASSES_FILE, told)
@@ -154,7 +176,8 @@ class RunMailbox:
     def begin_asked_delivery(self) -> bool:
         """Return, for the app, whether a delivery was requested and is not done.
 
-        This is also True if the app died during the delivery. A request made after this call is another one.
+        This is also True if the app died during the delivery. A request made after this call is
+        another one.
         """
         with suppress(FileNotFoundError):
             self._delivery.rename(self._delivery_begun)

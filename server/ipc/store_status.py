@@ -1,4 +1,6 @@
-"""The present state of each store as the server's app knows it, in the file `stores.json` for viewers."""
+"""The present state of each store as the server's app knows it, in the file `stores.json` for
+viewers.
+"""
 
 import time
 from pathlib import Path
@@ -9,15 +11,18 @@ from fedshelf.server.results.jsonl_tail import read_json
 
 State = Literal["ready", "training", "evaluating", "away", "refused", "resting", "set-aside"]
 _HERE = frozenset({"ready", "training", "evaluating", "resting"})
-MIN_WRITE_INTERVAL_SECONDS = 0.5  # least seconds between two writes: a thousand answers at once take one
+# least seconds between two writes: a thousand answers at once take one
+MIN_WRITE_INTERVAL_SECONDS = 0.5
 
 
 class StoreStatusFile:
     """The stores' states by name, written to `path` as they change; None: nothing is written."""
 
     def __init__(self, path: Path | None) -> None:
-        self._path, self._stores = path, dict[str, dict[str, Any]]()
-        self._written, self._is_new = 0.0, False
+        self._path = path
+        self._stores = dict[str, dict[str, Any]]()
+        self._written = 0.0
+        self._is_new = False
 
     @classmethod
     def of_earlier_run(cls, path: Path) -> "StoreStatusFile":
@@ -25,9 +30,16 @@ class StoreStatusFile:
 
         Connected stores become "away" since the file was last written.
         """
-        board, known = cls(path), read_json(path)
-        gone = {"state": "away", "why": "not connected", "since": path.stat().st_mtime} if known else {}
-        board._stores = {store: told | gone if told["state"] in _HERE else told for store, told in known.items()}
+        board = cls(path)
+        known = read_json(path)
+        gone = (
+            {"state": "away", "why": "not connected", "since": path.stat().st_mtime}
+            if known
+            else {}
+        )
+        board._stores = {
+            store: told | gone if told["state"] in _HERE else told for store, told in known.items()
+        }
         return board
 
     def put(self, store: str, state: State, why: str = "", **facts: int | str) -> None:
@@ -36,13 +48,22 @@ class StoreStatusFile:
         facts: images, round, version; a fact that is not given stays as it was
         """
         before = self._stores.get(store, {"images": 0, "round": 0, "version": ""})
-        if (before.get("state"), before.get("why")) != (state, why) or any(before[key] != facts[key] for key in facts):
-            self._stores[store] = before | {"state": state, "since": time.time(), "why": why, **facts}
+        if (before.get("state"), before.get("why")) != (state, why) or any(
+            before[key] != facts[key] for key in facts
+        ):
+            self._stores[store] = before | {
+                "state": state,
+                "since": time.time(),
+                "why": why,
+                **facts,
+            }
             self._is_new = True
         self.flush()
 
     def explain(self, store: str, why: str) -> None:
-        """Change the words about a store's state; the time since which it is in that state stays."""
+        """Change the words about a store's state; the time since which it is in that state
+        stays.
+        """
         if (known := self._stores.get(store)) is not None and known["why"] != why:
             self._stores[store] = known | {"why": why}
             self._is_new = True
@@ -59,7 +80,8 @@ class StoreStatusFile:
             or (not at_once and time.monotonic() - self._written < MIN_WRITE_INTERVAL_SECONDS)
         ):
             return
-        self._written, self._is_new = time.monotonic(), False
+        self._written = time.monotonic()
+        self._is_new = False
         try:
             write_json(self._path, self._stores)
         except OSError:

@@ -1,7 +1,8 @@
-"""Long transfers between stores and server: the gateway counts their bytes in a file that the server's app reads.
+"""Long transfers between stores and server: the gateway counts their bytes in a file that the
+server's app reads.
 
-Heartbeats of a store may be late while an update fills its slow link, but its bytes arrive, so the store is present.
-A viewer also sees the progress. Quick transfers are not listed.
+Heartbeats of a store may be late while an update fills its slow link, but its bytes arrive, so the
+store is present. A viewer also sees the progress. Quick transfers are not listed.
 """
 
 import json
@@ -48,18 +49,24 @@ class TrafficRecorder:
     """
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
-        self._path, self._now, self._written = path, now, 0.0
+        self._path = path
+        self._now = now
+        self._written = 0.0
         self._flows = OrderedDict[str, tuple[int, Flow]]()
         self._path.unlink(missing_ok=True)
 
     def handed_out(self, key: str, request: bytes, reply: bytes) -> None:
-        """Record that the SuperLink has answered a request for messages; a message's pieces go down next."""
+        """Record that the SuperLink has answered a request for messages; a message's pieces go down
+        next.
+        """
         with suppress(DecodeError):
             if PullMessagesResponse.FromString(reply).messages_list:
                 self._begin(key, PullMessagesRequest.FromString(request).node.node_id, "down")
 
     def announced(self, key: str, request: bytes) -> None:
-        """Record that the SuperLink has taken the announcement of an answer; its pieces come up next."""
+        """Record that the SuperLink has taken the announcement of an answer; its pieces come up
+        next.
+        """
         with suppress(DecodeError):
             self._begin(key, PushMessagesRequest.FromString(request).node.node_id, "up")
 
@@ -68,8 +75,12 @@ class TrafficRecorder:
         _, flow = self._flows.get(key, (0, None))
         if flow is None or flow.way != way:
             return
-        flow.bytes, flow.last = flow.bytes + size, self._now()
-        if flow.last - flow.since > LONG and flow.last - self._written > FLOWS_WRITE_INTERVAL_SECONDS:
+        flow.bytes = flow.bytes + size
+        flow.last = self._now()
+        if (
+            flow.last - flow.since > LONG
+            and flow.last - self._written > FLOWS_WRITE_INTERVAL_SECONDS
+        ):
             self._write()
 
     def _begin(self, key: str, node_id: int, way: Literal["up", "down"]) -> None:
@@ -80,9 +91,14 @@ class TrafficRecorder:
             self._flows.popitem(last=False)
 
     def _write(self) -> None:
-        """Write the long transfers in progress. A full disk is no error: only the view of them is lost."""
+        """Write the long transfers in progress.
+
+        A full disk is no error: only the view of them is lost.
+        """
         now = self._written = self._now()
-        told = {node: asdict(flow) for node, flow in self._flows.values() if now - flow.last < ALIVE}
+        told = {
+            node: asdict(flow) for node, flow in self._flows.values() if now - flow.last < ALIVE
+        }
         fresh = self._path.with_suffix(".new")
         with suppress(OSError):
             fresh.write_text(json.dumps(told), encoding="utf-8")
@@ -90,10 +106,13 @@ class TrafficRecorder:
 
 
 class TrafficReader:
-    """Reads, for the app, the file at `path` that the gateway writes; None: there is nothing to read."""
+    """Reads, for the app, the file at `path` that the gateway writes; None: there is nothing to
+    read.
+    """
 
     def __init__(self, path: Path | None, now: Callable[[], float] = time.time) -> None:
-        self._path, self._now = path, now
+        self._path = path
+        self._now = now
 
     def flows(self) -> Mapping[int, Flow]:
         """Return the long transfers in progress, by node."""
@@ -104,4 +123,8 @@ class TrafficReader:
         except (OSError, ValidationError):
             return {}
         now = self._now()
-        return {node: flow for node, flow in flows.items() if now - flow.last < ALIVE and flow.last - flow.since > LONG}
+        return {
+            node: flow
+            for node, flow in flows.items()
+            if now - flow.last < ALIVE and flow.last - flow.since > LONG
+        }

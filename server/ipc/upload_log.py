@@ -1,8 +1,9 @@
 """Record of answers that are on their way or complete: the gateway writes it for the server's app.
 
-Flower's grid starts to pull an answer as soon as it is announced. While pieces of it are still on their way, it waits
-for them in steps of a second or more, for up to two hours if the store died half-way, and all other pulls wait, too.
-The gateway sees the first and the last piece arrive, so the app pulls only complete answers.
+Flower's grid starts to pull an answer as soon as it is announced. While pieces of it are still on
+their way, it waits for them in steps of a second or more, for up to two hours if the store died
+half-way, and all other pulls wait, too. The gateway sees the first and the last piece arrive, so
+the app pulls only complete answers.
 """
 
 import json
@@ -21,21 +22,26 @@ from fedshelf.server.results.jsonl_tail import JsonlTail
 
 MAX_UPLOAD_LOG_BYTES = (
     2**20
-)  # max size (bytes); then the file is truncated. A reader that missed lines falls back to polling all answers.
-MOST_UNDERWAY = 4096  # answers that are tracked at the same time; stores that break off leave entries behind
+    # max size (bytes); then the file is truncated. A reader that missed lines falls back to polling
+    # all answers.
+)
+# answers that are tracked at the same time; stores that break off leave entries behind
+MOST_UNDERWAY = 4096
 MAX_REMEMBERED_UPLOADS = 2**14  # begun answers, and complete ones until the app asks for them
 _IDENTITY = re.compile(r"[0-9a-f]{64}")
 
 
 class UploadLogWriter:
-    """Tracks incoming answers, and writes one line when an answer begins to arrive and one when it is complete.
+    """Tracks incoming answers, and writes one line when an answer begins to arrive and one when it
+    is complete.
 
-    Each line of the file at `path` names the order. If lines are missing (the gateway died meanwhile, or the disk is
-    full), the app finds the answers when it polls for all.
+    Each line of the file at `path` names the order. If lines are missing (the gateway died
+    meanwhile, or the disk is full), the app finds the answers when it polls for all.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._written = path, 0
+        self._path = path
+        self._written = 0
         self._missing = OrderedDict[str, tuple[str, set[str]]]()
         self._path.unlink(missing_ok=True)
 
@@ -45,7 +51,8 @@ class UploadLogWriter:
         reply: the SuperLink's, which lists the pieces to send
         """
         with suppress(DecodeError):
-            about, granted = PushMessagesRequest.FromString(request), PushMessagesResponse.FromString(reply)
+            about = PushMessagesRequest.FromString(request)
+            granted = PushMessagesResponse.FromString(reply)
             order = about.messages_list[0].metadata.reply_to_message_id
             self._missing[granted.session_id] = order, set(granted.objects_to_push)
             while len(self._missing) > MOST_UNDERWAY:
@@ -95,7 +102,8 @@ class UploadLogReader:
     """Reads the file at `path` that the gateway writes; None: there is nothing to read."""
 
     def __init__(self, path: Path | None) -> None:
-        self._complete, self._begun = OrderedDict[str, None](), OrderedDict[str, None]()
+        self._complete = OrderedDict[str, None]()
+        self._begun = OrderedDict[str, None]()
         self._tail = JsonlTail(path, self._take, self._begun.clear) if path else None
 
     def complete(self, orders: Container[str]) -> set[str]:
@@ -107,7 +115,9 @@ class UploadLogReader:
         return found
 
     def begun(self, orders: Container[str]) -> set[str]:
-        """Return those of the orders whose answers have begun to arrive and are not complete, as far as recorded."""
+        """Return those of the orders whose answers have begun to arrive and are not complete, as
+        far as recorded.
+        """
         self._look()
         return {order for order in self._begun if order in orders}
 

@@ -1,4 +1,6 @@
-"""Orders whose answers nobody waits for any more: the server's app records them, the gateway tells stores that ask."""
+"""Orders whose answers nobody waits for any more: the server's app records them, the gateway tells
+stores that ask.
+"""
 
 import json
 import re
@@ -13,7 +15,8 @@ from google.protobuf.message import DecodeError
 
 from fedshelf.server.results.jsonl_tail import JsonlTail
 
-MAX_WITHDRAWALS_BYTES = 2**20  # max size (bytes); then the file starts anew, and a store may send an answer in vain
+# max size (bytes); then the file starts anew, and a store may send an answer in vain
+MAX_WITHDRAWALS_BYTES = 2**20
 MAX_REMEMBERED_WITHDRAWALS = 2**14  # orders
 _IDENTITY = re.compile(r"[0-9a-f]{64}")
 
@@ -33,7 +36,10 @@ class Withdrawals:
         if self._path is None or not lines:
             return
         with suppress(OSError):
-            if self._path.exists() and self._path.stat().st_size + len(lines) > MAX_WITHDRAWALS_BYTES:
+            if (
+                self._path.exists()
+                and self._path.stat().st_size + len(lines) > MAX_WITHDRAWALS_BYTES
+            ):
                 self._path.unlink()
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(lines)
@@ -54,7 +60,9 @@ class Withdrawn:
         with suppress(OSError):
             self._tail.look()
         try:
-            return ConfirmMessageReceivedRequest.FromString(question).message_object_id in self._orders
+            return (
+                ConfirmMessageReceivedRequest.FromString(question).message_object_id in self._orders
+            )
         except DecodeError:
             return False
 

@@ -19,7 +19,8 @@ LAST_WORDS = 2.0  # seconds for its last output to reach the log
 
 
 class Children:
-    """Named child processes, each the leader of a process group of its own, so that Ctrl-C reaches only us.
+    """Named child processes, each the leader of a process group of its own, so that Ctrl-C reaches
+    only us.
 
     This process copies their output to `directory/<name>.log`, so that the file can be rotated;
     files they make are private to this user (umask 077).
@@ -29,7 +30,8 @@ class Children:
     """
 
     def __init__(self, directory: Path, environment: Mapping[str, str]) -> None:
-        self._directory, self._environment = directory, dict(environment)
+        self._directory = directory
+        self._environment = dict(environment)
         self._commands: dict[str, Sequence[str]] = {}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._copying: list[threading.Thread] = []
@@ -72,7 +74,9 @@ class Children:
         return self._directory / f"{name}.log"
 
     def stop(self, patience: float = CHILD_EXIT_TIMEOUT_SECONDS) -> None:
-        """End all children and their descendants: SIGTERM, the last started first; SIGKILL after `patience` seconds."""
+        """End all children and their descendants: SIGTERM, the last started first; SIGKILL after
+        `patience` seconds.
+        """
         for group in reversed(self.groups().values()):
             _signal_group(group, signal.SIGTERM)
         until = time.monotonic() + patience
@@ -88,7 +92,9 @@ class Children:
 
 
 def mortal(command: Sequence[str]) -> list[str]:
-    """Return a command that becomes `command`, and gets SIGTERM when this process dies (on Linux)."""
+    """Return a command that becomes `command`, and gets SIGTERM when this process dies (on
+    Linux).
+    """
     return [sys.executable, "-I", "-S", str(_MORTAL), str(os.getpid()), *command]
 
 
@@ -106,7 +112,8 @@ def end_leftovers(groups: Sequence[int], marks: Sequence[str]) -> int:
     try:
         command_line = ["ps", "-A", "-ww", "-o", "pid=,pgid=,args="]
         listing = subprocess.run(command_line, capture_output=True, text=True, check=True)
-    except FileNotFoundError:  # a small container; on Linux the children have got their SIGTERM anyway
+    # a small container; on Linux the children have got their SIGTERM anyway
+    except FileNotFoundError:
         return 0
     ended = 0
     for line in listing.stdout.splitlines():
@@ -119,5 +126,6 @@ def end_leftovers(groups: Sequence[int], marks: Sequence[str]) -> int:
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):  # all gone; macOS: only unreaped ones left
+    # all gone; macOS: only unreaped ones left
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)

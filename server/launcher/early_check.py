@@ -6,12 +6,19 @@ from fedshelf.common.models.spec import STORE_CHANNELS
 
 
 def check_early(config: RunConfig) -> None:
-    """Check that the model can be built, before stores join; raise ConfigError or DataError if it cannot.
+    """Check that the model can be built, before stores join; raise ConfigError or DataError if it
+    cannot.
 
     PyTorch, which costs seconds and 500 MB, is loaded only for checks that need it: of
     torchvision's networks, weights from a file, and a chosen strategy.
     """
-    models.specify(config.model, (), image_size=config.data.image_size, native_size=None, channels=STORE_CHANNELS)
+    models.specify(
+        config.model,
+        (),
+        image_size=config.data.image_size,
+        native_size=None,
+        channels=STORE_CHANNELS,
+    )
     models.check_weights(config.model)
     if config.strategy != StrategyConfig():
         from fedshelf.common import strategies

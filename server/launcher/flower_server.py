@@ -1,4 +1,5 @@
-"""Flower's server side as child processes: SuperLink, SuperExec, gateway, and the run submitted to them.
+"""Flower's server side as child processes: SuperLink, SuperExec, gateway, and the run submitted to
+them.
 
 Only command lines are used, no private name of flwr. All of Flower's files are below
 `<run>/flower/`.
@@ -26,7 +27,8 @@ from fedshelf.server.credentials.registrar import begin_registrations
 from fedshelf.server.ipc.run_mailbox import ANSWERED, PROCESSES
 from fedshelf.server.launcher.child_processes import Children, end_leftovers, installed
 
-START_TIMEOUT_SECONDS = 5.0  # for a port to become free, and for the gateway to say whether the SuperLink is well
+# for a port to become free, and for the gateway to say whether the SuperLink is well
+START_TIMEOUT_SECONDS = 5.0
 STARTUP = 90.0  # seconds for the SuperLink to answer, and for a submission to be accepted
 CONNECTION = "fedshelf"  # our name for the SuperLink in Flower's own configuration file
 
@@ -39,7 +41,8 @@ _ENVIRONMENT = ENVIRONMENT | {
 
 
 class FlowerServer:
-    """SuperLink, SuperExec and gateway of one run, with their state in `directory` (made if need be).
+    """SuperLink, SuperExec and gateway of one run, with their state in `directory` (made if need
+    be).
 
     With a `chain` all connections are encrypted, and only its enrolled stores are admitted;
     without, it is plain HTTP for anybody who reaches `address`. A context manager: all processes
@@ -47,20 +50,32 @@ class FlowerServer:
     """
 
     def __init__(self, directory: Path, address: Address, chain: Chain | None) -> None:
-        self._directory, self.address, self._chain = directory.resolve(), address, chain
+        self._directory = directory.resolve()
+        self.address = address
+        self._chain = chain
         self._directory.mkdir(mode=0o700, exist_ok=True)
         path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
-        environment = {**os.environ, **_ENVIRONMENT, "FLWR_HOME": str(self._directory / "home"), "PATH": path}
+        environment = {
+            **os.environ,
+            **_ENVIRONMENT,
+            "FLWR_HOME": str(self._directory / "home"),
+            "PATH": path,
+        }
         environment |= _without_proxy(os.environ)
-        self._environment = {key: value for key, value in environment.items() if key != "FLWR_DATABASE"}
+        self._environment = {
+            key: value for key, value in environment.items() if key != "FLWR_DATABASE"
+        }
         self.children = Children(self._directory, self._environment)
-        self.superlink_port, self._page_port = 0, 0
+        self.superlink_port = 0
+        self._page_port = 0
 
     def __enter__(self) -> "FlowerServer":
         self._clear_leftovers()
-        check_free(self.address, START_TIMEOUT_SECONDS)  # a killed process may take a moment to release it
+        # a killed process may take a moment to release it
+        check_free(self.address, START_TIMEOUT_SECONDS)
         self.superlink_port = free_port()
-        secret, home = self._directory / "superexec.secret", self._directory / "home"
+        secret = self._directory / "superexec.secret"
+        home = self._directory / "home"
         home.mkdir(mode=0o700, exist_ok=True)
         write_private(secret, secrets.token_urlsafe(48))
         connection = {"address": f"{LOOPBACK}:{self.superlink_port}", **self._trust()}
@@ -79,7 +94,9 @@ class FlowerServer:
         self._record.unlink(missing_ok=True)
 
     def submit(self, run_directory: Path, **task: str | float) -> None:
-        """Start the server's app for the run in `run_directory`. Raises RunError with Flower's words.
+        """Start the server's app for the run in `run_directory`.
+
+        Raises RunError with Flower's words.
 
         task: further entries of the app's config `run`; none: it trains
         """
@@ -87,10 +104,18 @@ class FlowerServer:
         command = [installed("flwr"), "run", str(bundle), CONNECTION, "--format", "json"]
         try:
             done = subprocess.run(
-                command, env=self._environment, cwd=bundle, capture_output=True, text=True, timeout=STARTUP, check=False
+                command,
+                env=self._environment,
+                cwd=bundle,
+                capture_output=True,
+                text=True,
+                timeout=STARTUP,
+                check=False,
             )
         except subprocess.TimeoutExpired:
-            raise RunError(f"Flower did not accept the run within {STARTUP:g} s; see {self._directory}.") from None
+            raise RunError(
+                f"Flower did not accept the run within {STARTUP:g} s; see {self._directory}."
+            ) from None
         answer = _last_json(done.stdout)
         if not answer.get("success"):
             words = answer.get("error-message") or (done.stdout + done.stderr).strip()[-500:]
@@ -98,32 +123,53 @@ class FlowerServer:
 
     def show(self, port: int) -> None:
         """Serve the live page of the run on that port of this machine."""
-        live = [sys.executable, "-m", "fedshelf.server.monitor", str(self._directory.parent), str(port)]
+        live = [
+            sys.executable,
+            "-m",
+            "fedshelf.server.monitor",
+            str(self._directory.parent),
+            str(port),
+        ]
         self.children.spawn("live-page", live)
         self._page_port = port
         self._remember()
 
     def revive(self) -> list[str]:
-        """Restart the processes that have died (the SuperLink's database outlives it); return their names."""
+        """Restart the processes that have died (the SuperLink's database outlives it); return their
+        names.
+        """
         if revived := self.children.revive():
             self._remember()
         return revived
 
     def _trust(self) -> dict[str, str | bool]:
         """Return the settings by which Flower's command line trusts the SuperLink."""
-        return {"root-certificates": str(self._chain.directory / "ca.crt")} if self._chain else {"insecure": True}
+        return (
+            {"root-certificates": str(self._chain.directory / "ca.crt")}
+            if self._chain
+            else {"insecure": True}
+        )
 
     def _begin(self, secret: Path) -> None:
         """Start all processes, with an empty database."""
-        for stale in self._directory.glob("state.db*"):  # orders of an earlier start, which nobody waits for
+        # orders of an earlier start, which nobody waits for
+        for stale in self._directory.glob("state.db*"):
             stale.unlink()
         begin_registrations(self._directory, has_chain=self._chain is not None)
         self._spawn(secret)
         self._remember()
 
     def _spawn(self, secret: Path) -> None:
-        link, guard = f"{LOOPBACK}:{self.superlink_port}", ["--superexec-auth-secret-file", str(secret)]
-        superlink = [installed("flower-superlink"), *guard, "--host", LOOPBACK, "--port", str(self.superlink_port)]
+        link = f"{LOOPBACK}:{self.superlink_port}"
+        guard = ["--superexec-auth-secret-file", str(secret)]
+        superlink = [
+            installed("flower-superlink"),
+            *guard,
+            "--host",
+            LOOPBACK,
+            "--port",
+            str(self.superlink_port),
+        ]
         superlink += ["--database", str(self._directory / "state.db"), "--isolation", "process"]
         superlink += ["--disable-runtime-dependency-installation"]
         superexec = [installed("flower-superexec"), *guard, "--runtime-api-address", link]
@@ -138,7 +184,10 @@ class FlowerServer:
         ]
         if self._chain:
             credentials = str(self._chain.directory)
-            superlink += [*self._chain.link_flags(self._directory / "tls"), "--enable-supernode-auth"]
+            superlink += [
+                *self._chain.link_flags(self._directory / "tls"),
+                "--enable-supernode-auth",
+            ]
             superexec += ["--root-certificates", f"{credentials}/ca.crt"]
             door.append(credentials)
         else:
@@ -170,34 +219,50 @@ class FlowerServer:
                 self.revive()
             for name, status in ended.items():
                 if status is not None and status >= 0:
-                    raise NetworkError(f"Flower's {name} ended with status {status}; see {self.children.log(name)}.")
+                    raise NetworkError(
+                        f"Flower's {name} ended with status {status}; see"
+                        f" {self.children.log(name)}."
+                    )
             if time.monotonic() > until:
-                raise NetworkError(f"Flower's SuperLink did not start within {STARTUP:g} s; see {self._directory}.")
+                raise NetworkError(
+                    f"Flower's SuperLink did not start within {STARTUP:g} s; see {self._directory}."
+                )
             time.sleep(0.1)
 
     def is_healthy(self) -> bool:
         """Return whether the SuperLink answers through the gateway."""
-        host, tls = self.address.seen_from_here(), None
+        host = self.address.seen_from_here()
+        tls = None
         if self._chain:
             tls = self._chain.client_tls()
             tls.check_hostname = False  # the address that we listen on need not be one in the kits
         url = f"http{'s' if tls else ''}://{host}/health"
         try:
-            return httpx.get(url, verify=tls or False, timeout=START_TIMEOUT_SECONDS, trust_env=False).is_success
+            return httpx.get(
+                url, verify=tls or False, timeout=START_TIMEOUT_SECONDS, trust_env=False
+            ).is_success
         except httpx.HTTPError:
             return False
 
     def _write_bundle(self, run_directory: Path, task: Mapping[str, str | float]) -> Path:
-        """Write the bundle that `flwr run` ships: a pyproject.toml that names installed code, and nothing else."""
+        """Write the bundle that `flwr run` ships: a pyproject.toml that names installed code, and
+        nothing else.
+        """
         bundle = self._directory / "app"
-        components = {"serverapp": "fedshelf.server.app:app", "clientapp": "fedshelf.client.app:app"}
+        components = {
+            "serverapp": "fedshelf.server.app:app",
+            "clientapp": "fedshelf.client.app:app",
+        }
         app = {
             "publisher": "fedshelf",
             "components": components,
             "config": {"run": {"out": str(run_directory.resolve()), **task}},
         }
         project = {"name": "fedshelf-run", "version": "1.0.0", "license": "Apache-2.0"}
-        write_text(bundle / "pyproject.toml", tomli_w.dumps({"project": project, "tool": {"flwr": {"app": app}}}))
+        write_text(
+            bundle / "pyproject.toml",
+            tomli_w.dumps({"project": project, "tool": {"flwr": {"app": app}}}),
+        )
         return bundle
 
     @property
@@ -205,7 +270,8 @@ class FlowerServer:
         return self._directory / PROCESSES
 
     def _remember(self) -> None:
-        """Save the process groups, for a next start after this process was killed, and our addresses.
+        """Save the process groups, for a next start after this process was killed, and our
+        addresses.
 
         page: the port of the live page; 0: none
         """
@@ -235,7 +301,9 @@ def join_command(address: Address, chain: Chain | None) -> str:
 
 
 def _without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings that keep Flower's processes, which honour proxies, from calling each other through one."""
+    """Return the settings that keep Flower's processes, which honour proxies, from calling each
+    other through one.
+    """
     exceptions = environment.get("no_proxy") or environment.get("NO_PROXY")
     told = ",".join(filter(None, [exceptions, LOOPBACK, "localhost"]))
     return {"no_proxy": told, "NO_PROXY": told}

@@ -1,4 +1,6 @@
-"""The launcher of one deployed training: it starts Flower, reports, and judges the outcome in the run directory."""
+"""The launcher of one deployed training: it starts Flower, reports, and judges the outcome in the
+run directory.
+"""
 
 import json
 import signal
@@ -31,7 +33,8 @@ APP_STARTUP = 90.0  # seconds for the submitted app to begin its work
 MAX_APP_DEATHS_PER_ROUND = 4  # deaths of the app within one round before the run is given up
 SUPERVISION_POLL_SECONDS = 0.2  # between two checks of the app and the processes
 STOPPING = (
-    f"Stopping after this round, or in {ROUND:g} s without it; once more to stop at once (saved up to the last round)."
+    f"Stopping after this round, or in {ROUND:g} s without it; once more to stop at once (saved up"
+    " to the last round)."
 )
 STOPPED_EXIT_CODE = 130  # exit code of a run that a person stopped
 
@@ -73,7 +76,8 @@ def conduct(request: LaunchRequest) -> int:
         if request.names:
             _rename(path, request.names)
         return 0
-    if not RunDirectory.is_run(path):  # else a killed launcher's leftovers may occupy it, and are removed
+    # else a killed launcher's leftovers may occupy it, and are removed
+    if not RunDirectory.is_run(path):
         check_free(request.address)
     check_early(config)
     with at_work(request.chain.directory, path) if request.chain else nullcontext():
@@ -81,19 +85,27 @@ def conduct(request: LaunchRequest) -> int:
 
 
 def _serve(request: LaunchRequest, path: Path, config: RunConfig) -> int:
-    """Train in `path`, which this process has locked; return the exit code. Raises what `conduct` raises."""
+    """Train in `path`, which this process has locked; return the exit code.
+
+    Raises what `conduct` raises.
+    """
     desk = RunMailbox(path)
     with closing(RunDirectory.open(path, config, request.settings)):
         display_names.settle(path, request.names)
     with (
         desk.open(request.began),
         FlowerServer(desk.directory, request.address, request.chain) as flower,
-        RunOutput(config.run.rounds, desk.directory / "launcher.jsonl", as_json=request.as_json) as show,
+        RunOutput(
+            config.run.rounds, desk.directory / "launcher.jsonl", as_json=request.as_json
+        ) as show,
         stop_on_signals(desk, show, STOPPING),
     ):
         desk.tell_classes(config.data.classes, config)  # a store can ask before the app has started
         if (done := RunDirectory.rounds_done(path)) or request.resume:
-            show.say(f"Going on with the run in {path}, of which {done} of {config.run.rounds} rounds are done.")
+            show.say(
+                f"Going on with the run in {path}, of which {done} of {config.run.rounds} rounds"
+                " are done."
+            )
         show.say("The server is up. Each store joins with:")
         show.say(join_command(request.address, request.chain))
         if request.live_port != 0:
@@ -116,7 +128,8 @@ class RunFailedError(RunError):
 
 
 class RunSupervisor:
-    """Supervisor of a submitted run: restarts processes that die, relays messages, waits for the outcome.
+    """Supervisor of a submitted run: restarts processes that die, relays messages, waits for the
+    outcome.
 
     task: the app's task if it is not to train, see `FlowerServer.submit`
     """
@@ -129,19 +142,29 @@ class RunSupervisor:
         show: RunOutput,
         task: Mapping[str, str | float] = EMPTY,
     ) -> None:
-        self._path, self._desk, self._flower, self._show, self._task = path, desk, flower, show, task
-        self._relay, self._trouble = EventReader(desk.events, show), ""
+        self._path = path
+        self._desk = desk
+        self._flower = flower
+        self._show = show
+        self._task = task
+        self._relay = EventReader(desk.events, show)
+        self._trouble = ""
 
     def see_through(self) -> RunOutcome:
-        """Return the outcome of the run. Raises RunError if the app dies, or does not start, again and again."""
-        deaths, done = 0, RunDirectory.rounds_done(self._path)
+        """Return the outcome of the run.
+
+        Raises RunError if the app dies, or does not start, again and again.
+        """
+        deaths = 0
+        done = RunDirectory.rounds_done(self._path)
         while True:
             if self._begins():
                 self._until(self._has_ended)
             self._relay.play()
             if (outcome := self._desk.outcome()) is not None:
                 return outcome
-            before, done = done, RunDirectory.rounds_done(self._path)
+            before = done
+            done = RunDirectory.rounds_done(self._path)
             deaths = 1 if done > before else deaths + 1
             if deaths == MAX_APP_DEATHS_PER_ROUND:
                 log = self._flower.children.log("superexec")
@@ -149,10 +172,14 @@ class RunSupervisor:
                     f"The server's app died {MAX_APP_DEATHS_PER_ROUND} times in one round; "
                     f"{self._trouble or f'see {log}.'}"
                 )
-            self._show.say("The server's app died; it starts again from the last round that was saved.")
+            self._show.say(
+                "The server's app died; it starts again from the last round that was saved."
+            )
 
     def _begins(self) -> bool:
-        """Submit the run; return whether its app began to work: processes that take part in that may die, too."""
+        """Submit the run; return whether its app began to work: processes that take part in that
+        may die, too.
+        """
         try:
             self._flower.submit(self._path, **self._task)
         except RunError as error:
@@ -163,7 +190,9 @@ class RunSupervisor:
         return self._until(self._has_begun, APP_STARTUP)
 
     def _until(self, condition: Callable[[], bool], seconds: float = float("inf")) -> bool:
-        """Keep the processes running until `condition` holds, or for `seconds`; return whether it holds."""
+        """Keep the processes running until `condition` holds, or for `seconds`; return whether it
+        holds.
+        """
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
@@ -200,9 +229,15 @@ def _place(request: LaunchRequest) -> tuple[Path, RunConfig]:
 
 
 def _absolute(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings with an absolute path of initial weights: the app works in another directory."""
+    """Return the settings with an absolute path of initial weights: the app works in another
+    directory.
+    """
     weights = settings.get("model.weights", "")
-    found = {"model.weights": str(Path(weights).resolve())} if str(weights).endswith(".safetensors") else {}
+    found = (
+        {"model.weights": str(Path(weights).resolve())}
+        if str(weights).endswith(".safetensors")
+        else {}
+    )
     return {**settings, **found}
 
 
@@ -211,16 +246,30 @@ def _finished(path: Path, config: RunConfig) -> str | None:
     summary = path / "summary.json"
     if not (RunDirectory.is_run(path) and summary.exists() and (path / WEIGHTS).exists()):
         return None
-    told, before = json.loads(summary.read_text(encoding="utf-8")), RunDirectory.stored(path, {})
-    wants_more = config.run.rounds > before.run.rounds or config.evaluation.patience != before.evaluation.patience
+    told = json.loads(summary.read_text(encoding="utf-8"))
+    before = RunDirectory.stored(path, {})
+    wants_more = (
+        config.run.rounds > before.run.rounds
+        or config.evaluation.patience != before.evaluation.patience
+    )
     wants_more |= config.run.deliver != before.run.deliver
     if told["status"] != "finished" or wants_more:
         return None
-    ended = f"The run in {path} is finished after {told['rounds']} rounds: {path / 'model.safetensors'} is its model."
+    ended = (
+        f"The run in {path} is finished after {told['rounds']} rounds: {path / 'model.safetensors'}"
+        " is its model."
+    )
     if "delivery" not in told:
-        return f"{ended} `flower-server deliver {path}` gives it to the stores, to which nobody has given it yet."
+        return (
+            f"{ended} `flower-server deliver {path}` gives it to the stores, to which nobody has"
+            " given it yet."
+        )
     missing = told["delivery"].get("missing")
-    hint = f" `flower-server deliver {path}` gives it to those that lack it: {', '.join(missing)}." if missing else ""
+    hint = (
+        f" `flower-server deliver {path}` gives it to those that lack it: {', '.join(missing)}."
+        if missing
+        else ""
+    )
     return ended + hint
 
 
@@ -234,7 +283,9 @@ def _rename(path: Path, names: ProductNames) -> None:
 
 @contextmanager
 def stop_on_signals(desk: RunMailbox, show: RunOutput, told: str) -> Iterator[None]:
-    """Ask the app to end on the first signal, and print `told`; end everything at once on the second."""
+    """Ask the app to end on the first signal, and print `told`; end everything at once on the
+    second.
+    """
 
     def signalled(_number: int, _frame: FrameType | None) -> None:
         if desk.is_stop_asked():
@@ -242,7 +293,9 @@ def stop_on_signals(desk: RunMailbox, show: RunOutput, told: str) -> Iterator[No
         desk.ask_to_stop()
         show.say(told)
 
-    previous = {number: signal.signal(number, signalled) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {
+        number: signal.signal(number, signalled) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
@@ -251,7 +304,9 @@ def stop_on_signals(desk: RunMailbox, show: RunOutput, told: str) -> Iterator[No
 
 
 def _exit_code(path: Path, summary: Mapping[str, Any]) -> int:
-    """Return the exit code by the run's files, not by Flower's status: 0 for a model of a run that went to its end."""
+    """Return the exit code by the run's files, not by Flower's status: 0 for a model of a run that
+    went to its end.
+    """
     if summary["status"] == "stopped":
         return STOPPED_EXIT_CODE
     trained = summary["rounds"] > 0 and summary["stores"] > 0 and (path / WEIGHTS).is_file()

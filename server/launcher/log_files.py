@@ -9,7 +9,9 @@ PART = 64 * 1024  # bytes read from a process at a time
 
 
 class LogFile:
-    """The file at `path`, for this user only, to which output is appended. Raises OSError if it cannot be opened.
+    """The file at `path`, for this user only, to which output is appended.
+
+    Raises OSError if it cannot be opened.
 
     It may be moved away (a new one is begun), or copied and truncated, at any time. Nothing is
     lost but output that is written between the copy and the truncation.
@@ -47,7 +49,9 @@ class LogFile:
 
 
 def copy_output(pipe: BufferedReader, log: LogFile) -> None:
-    """Append the output from `pipe` to `log`, until its end; output that a full disk does not take is dropped."""
+    """Append the output from `pipe` to `log`, until its end; output that a full disk does not take
+    is dropped.
+    """
     with pipe, contextlib.closing(log):
         while output := pipe.read1(PART):
             with contextlib.suppress(OSError):  # a full disk must not block the writer

@@ -1,4 +1,6 @@
-"""The launcher's output about a run, for a person or a program, and the record for later readers."""
+"""The launcher's output about a run, for a person or a program, and the record for later
+readers.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +31,10 @@ class RunOutput:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._screen.__exit__(kind, error, traceback)
 

@@ -42,10 +42,12 @@ class PagePort:
         place = f"http://{LOOPBACK}:{self.port}/"
         if not self.is_free:
             return (
-                f"The page of this run has the port {self.port}, which another program uses now; it appears at {place} "
-                "once that has ended. --live-port gives it another."
+                f"The page of this run has the port {self.port}, which another program uses now; it"
+                f" appears at {place} once that has ended. --live-port gives it another."
             )
-        forgotten = f" (At another start it may have another port: {self.trouble}.)" if self.trouble else ""
+        forgotten = (
+            f" (At another start it may have another port: {self.trouble}.)" if self.trouble else ""
+        )
         return f"The run as a page: {place}{forgotten}"
 
 
@@ -60,9 +62,11 @@ def page_port(run: Path, asked: int | None) -> PagePort:
     if asked is not None:
         _check_free(asked)
     try:
-        port, trouble = _remembered(str(run.resolve()), asked), ""
+        port = _remembered(str(run.resolve()), asked)
+        trouble = ""
     except OSError as error:  # no run fails for want of its page's port
-        port, trouble = asked or _unclaimed({}), f"{state_directory()}: {error.strerror}"
+        port = asked or _unclaimed({})
+        trouble = f"{state_directory()}: {error.strerror}"
     return PagePort(port, is_free(Address(LOOPBACK, port)), trouble)
 
 
@@ -75,7 +79,9 @@ def _remembered(run: str, asked: int | None) -> int:
         port = asked or ports.get(run) or _unclaimed(ports)
         ports = {path: other for path, other in ports.items() if other != port} | {run: port}
         if len(ports) > MAX_REMEMBERED_RUNS:
-            ports = {path: other for path, other in ports.items() if path == run or Path(path).is_dir()}
+            ports = {
+                path: other for path, other in ports.items() if path == run or Path(path).is_dir()
+            }
         write_private(file, _Claims(ports=ports).model_dump_json(indent=2) + "\n")
     return port
 
@@ -102,11 +108,13 @@ def _is_unfinished(run: Path) -> bool:
 
 
 def _check_free(port: int) -> None:
-    """Check that the port is free, if need be after a moment; raise NetworkError if another program uses it."""
+    """Check that the port is free, if need be after a moment; raise NetworkError if another program
+    uses it.
+    """
     try:
         check_free(Address(LOOPBACK, port), PORT_TIMEOUT_SECONDS)
     except NetworkError as error:
         raise NetworkError(
-            f"--live-port got {port}, which another program on this machine uses; stop that, or choose another "
-            "--live-port (0: no page)."
+            f"--live-port got {port}, which another program on this machine uses; stop that, or"
+            " choose another --live-port (0: no page)."
         ) from error

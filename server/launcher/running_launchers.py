@@ -44,8 +44,13 @@ def living() -> list[Launcher]:
 
 
 def launcher_of(run: Path) -> Launcher | None:
-    """Return the launcher that works in `run`, or None if there is none, or it is not visible from here."""
-    return next((each for each in living() if each.run and each.run.exists() and each.run.samefile(run)), None)
+    """Return the launcher that works in `run`, or None if there is none, or it is not visible from
+    here.
+    """
+    return next(
+        (each for each in living() if each.run and each.run.exists() and each.run.samefile(run)),
+        None,
+    )
 
 
 def owner(path: Path) -> str:
@@ -54,13 +59,18 @@ def owner(path: Path) -> str:
 
 
 def _launcher(process: Path) -> list[Launcher]:
-    """Return the launcher that this process is, if it is one. Raises FileNotFoundError, ProcessLookupError."""
+    """Return the launcher that this process is, if it is one.
+
+    Raises FileNotFoundError, ProcessLookupError.
+    """
     arguments = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
     names = [Path(each).name for each in arguments[:2]]  # the interpreter may come first
     if _COMMAND not in names:
         return []
     told = process.stat()
-    pid, user, since = int(process.name), user_name(told.st_uid), told.st_ctime
+    pid = int(process.name)
+    user = user_name(told.st_uid)
+    since = told.st_ctime
     try:
         runs = list(_held_runs(process))
     except PermissionError:
@@ -70,21 +80,26 @@ def _launcher(process: Path) -> list[Launcher]:
 
 
 def _held_runs(process: Path) -> Iterator[Path | None]:
-    """Yield the run directory whose launcher's lock the process holds, or None for one that is not visible from here.
+    """Yield the run directory whose launcher's lock the process holds, or None for one that is not
+    visible from here.
 
     Raises PermissionError for another user's process.
     """
     for link in (process / "fd").iterdir():
         try:
             held = link.readlink()
-            if held.parts[-2:] == ("flower", LAUNCHER_LOCK) and _is_locked(process / "fdinfo" / link.name):
+            if held.parts[-2:] == ("flower", LAUNCHER_LOCK) and _is_locked(
+                process / "fdinfo" / link.name
+            ):
                 yield held.parents[1] if held.exists() and held.samefile(link) else None
         except FileNotFoundError:  # closed meanwhile
             continue
 
 
 def _is_locked(info: Path) -> bool:
-    """Return whether this descriptor holds a lock for writing; a mere reader holds one for reading."""
+    """Return whether this descriptor holds a lock for writing; a mere reader holds one for
+    reading.
+    """
     lines = info.read_text(encoding="utf-8").splitlines()
     return any(line.startswith("lock:") and " WRITE " in line for line in lines)
 

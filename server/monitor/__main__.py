@@ -21,11 +21,15 @@ PAGE_OPEN_SECONDS = 5.0  # for which a page counts as open after a request
 
 
 class _Server(uvicorn.Server):
-    """A server that ends on a signal; a moment later if a page is open and the launcher is alive to wait for it."""
+    """A server that ends on a signal; a moment later if a page is open and the launcher is alive to
+    wait for it.
+    """
 
     def __init__(self, page: LivePage) -> None:
         super().__init__(page.server_config())
-        self._page, self._parent, self._asked = page, os.getppid(), False
+        self._page = page
+        self._parent = os.getppid()
+        self._asked = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End on SIGINT or SIGTERM, or start the timer that does."""
@@ -41,7 +45,8 @@ class _Server(uvicorn.Server):
 
 def main() -> None:
     """Serve until terminated."""
-    run, port = Path(sys.argv[1]), int(sys.argv[2])
+    run = Path(sys.argv[1])
+    port = int(sys.argv[2])
     _Server(LivePage(run)).run(sockets=[_listen(port)])
 
 

@@ -25,7 +25,8 @@ class RunEvents:
         self.doing: RunActivity | None = None
         self.since: float | None = None
         self.has_begun = False
-        self._app, self._launcher = deque[EventNote](maxlen=MAX_NOTES), deque[EventNote](maxlen=MAX_NOTES)
+        self._app = deque[EventNote](maxlen=MAX_NOTES)
+        self._launcher = deque[EventNote](maxlen=MAX_NOTES)
         self._files = (
             JsonlTail(directory / "events.jsonl", self._event, self._forget),
             JsonlTail(directory / "launcher.jsonl", self._launcher_note, self._launcher.clear),
@@ -53,7 +54,8 @@ class RunEvents:
                 self.underway = Underway(round, done, sampled)
 
     def _does(self, doing: RunActivity | None, at: object) -> None:
-        self.doing, self.since = doing, float(at) if isinstance(at, int | float) else None
+        self.doing = doing
+        self.since = float(at) if isinstance(at, int | float) else None
         if doing is None or doing.status not in IN_A_ROUND:
             self.underway = None
 
@@ -62,8 +64,10 @@ class RunEvents:
 
     def _forget(self) -> None:
         self._app.clear()
-        self.underway, self.has_begun = None, False
-        self.doing, self.since = None, None
+        self.underway = None
+        self.has_begun = False
+        self.doing = None
+        self.since = None
 
 
 def _note(event: dict[str, Any]) -> EventNote:

@@ -20,7 +20,12 @@ TEMPLATE_FOLDER = Path(__file__).parent
 REPORT = TEMPLATE_FOLDER.parent / "report"
 PAGE_PARTS = ("head", "tiles", "curves", "stores", "taken_back", "troubles", "log")
 # rows at once, and at most on demand
-MAX_ROWS_SHOWN = {"stores": (40, 400), "taken_back": (8, 100), "troubles": (8, 100), "log": (12, 100)}
+MAX_ROWS_SHOWN = {
+    "stores": (40, 400),
+    "taken_back": (8, 100),
+    "troubles": (8, 100),
+    "log": (12, 100),
+}
 
 
 @dataclass(frozen=True)
@@ -63,10 +68,10 @@ class PageView:
             lstrip_blocks=True,
         )
         environment.filters |= {
-            "printable": printable, "percent": formatting.percent, "decimal": formatting.decimal, "whole":
-            formatting.whole,
-            "duration": formatting.duration, "rounds": formatting.rounds, "clock": clock, "state": wording.store_state,
-            "trouble": wording.trouble,
+            "printable": printable, "percent": formatting.percent, "decimal": formatting.decimal,
+            "whole":
+            formatting.whole, "duration": formatting.duration, "rounds": formatting.rounds,
+            "clock": clock, "state": wording.store_state, "trouble": wording.trouble,
         }  # fmt: skip
         self._page = environment.get_template("live.html.j2")
         self._parts: Any = environment.get_template("parts.html.j2").module
@@ -74,11 +79,20 @@ class PageView:
     def parts(self, state: RunState) -> dict[str, str]:
         """Return the page's parts by the id of their place."""
         values = {
-            "head": (state, WORDS[state.status], wording.headline(state), wording.held_up(state), _share(state)),
+            "head": (
+                state,
+                WORDS[state.status],
+                wording.headline(state),
+                wording.held_up(state),
+                _share(state),
+            ),
             "tiles": (tiles(state),),
             "curves": (accuracy_chart(state), loss_chart(state)),
             "stores": (state, TableRows.of("stores", wording.in_need_first(state.stores))),
-            "taken_back": (TableRows.of("taken_back", state.taken_back[::-1]), spoilt_words(state.spoilt_at)),
+            "taken_back": (
+                TableRows.of("taken_back", state.taken_back[::-1]),
+                spoilt_words(state.spoilt_at),
+            ),
             "troubles": (TableRows.of("troubles", state.troubles),),
             "log": (TableRows.of("log", state.notes[::-1]),),
         }
@@ -87,21 +101,39 @@ class PageView:
     def page(self, state: RunState, parts: Mapping[str, str], version: str) -> str:
         """Return the whole page, as it is before the first update."""
         over = not state.is_at_work
-        return self._page.render(title=wording.title(state), parts=parts, version=version, over=over)
+        return self._page.render(
+            title=wording.title(state), parts=parts, version=version, over=over
+        )
 
 
 def tiles(state: RunState) -> list[LiveTile]:
     """Return the numbers on top; unknown ones are left out."""
     found = []
     if latest := wording.latest_accuracy(state):
-        found.append(LiveTile(f"{latest[0].capitalize()} accuracy", formatting.percent(latest[1]), _beside_best(state)))
-    pace = f"{formatting.duration(state.seconds_per_round)} a round" if state.seconds_per_round else ""
+        found.append(
+            LiveTile(
+                f"{latest[0].capitalize()} accuracy",
+                formatting.percent(latest[1]),
+                _beside_best(state),
+            )
+        )
+    pace = (
+        f"{formatting.duration(state.seconds_per_round)} a round" if state.seconds_per_round else ""
+    )
     found.append(LiveTile("Rounds", f"{state.round:,} / {state.rounds:,}", pace))
     if state.stores:
-        number = f"{state.present:,} / {len(state.stores):,}" if state.is_at_work else f"{len(state.stores):,}"
+        number = (
+            f"{state.present:,} / {len(state.stores):,}"
+            if state.is_at_work
+            else f"{len(state.stores):,}"
+        )
         found.append(LiveTile("Stores", number, f"{state.quorum:,} needed for a round"))
     if state.images_per_second:
-        hourly = f"{formatting.whole(3600 / state.seconds_per_round)} rounds an hour" if state.seconds_per_round else ""
+        hourly = (
+            f"{formatting.whole(3600 / state.seconds_per_round)} rounds an hour"
+            if state.seconds_per_round
+            else ""
+        )
         found.append(LiveTile("Images a second", formatting.whole(state.images_per_second), hourly))
     if state.ends:
         found.append(LiveTile("Expected end", "", at=state.ends))
@@ -117,20 +149,30 @@ def _beside_best(state: RunState) -> str:
     if state.best is None:
         return ""
     number, value = state.best
-    return "the best so far" if number == state.round else f"best {formatting.percent(value)}, round {number:,}"
+    return (
+        "the best so far"
+        if number == state.round
+        else f"best {formatting.percent(value)}, round {number:,}"
+    )
 
 
 def accuracy_chart(state: RunState) -> LineChart | None:
     """Draw accuracy over rounds, the best round marked."""
     mark = (state.best[0], f"best: {state.best[0]}") if state.best else None
     return line_chart(
-        "Accuracy", state.accuracy, formatting.percent, tick=lambda share: f"{100 * share:.4g}%", mark=mark
+        "Accuracy",
+        state.accuracy,
+        formatting.percent,
+        tick=lambda share: f"{100 * share:.4g}%",
+        mark=mark,
     )
 
 
 def loss_chart(state: RunState) -> LineChart | None:
     """Draw loss over rounds."""
-    return line_chart("Loss", state.loss, formatting.decimal, tick=lambda value: f"{value:.4g}", from_zero=True)
+    return line_chart(
+        "Loss", state.loss, formatting.decimal, tick=lambda value: f"{value:.4g}", from_zero=True
+    )
 
 
 def clock(at: float) -> str:

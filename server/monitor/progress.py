@@ -1,4 +1,6 @@
-"""Sums over a history's rounds, updated with each round, so that a long run costs no more to watch than a short one."""
+"""Sums over a history's rounds, updated with each round, so that a long run costs no more to watch
+than a short one.
+"""
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
@@ -41,7 +43,8 @@ class RunProgress:
 
     def __init__(self) -> None:
         self.round = self.played = 0
-        self.taken_back: list[tuple[int, str, str]] = []  # round, store that explains it (empty: none does), reason
+        # round, store that explains it (empty: none does), reason
+        self.taken_back: list[tuple[int, str, str]] = []
         self.accuracy: dict[str, list[Point]] = {"test": [], "validation": []}
         self.loss: dict[str, list[Point]] = {"train": [], "test": [], "validation": []}
         self.shares: dict[str, Share] = {}
@@ -49,11 +52,13 @@ class RunProgress:
         self.seconds: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
         self.images = 0
-        self._recent: deque[tuple[int, float, float]] = deque(maxlen=RECENT)  # images, seconds of train and total
+        # images, seconds of train and total
+        self._recent: deque[tuple[int, float, float]] = deque(maxlen=RECENT)
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Add one round."""
-        self.round, self.played = record["round"], self.played + 1
+        self.round = record["round"]
+        self.played = self.played + 1
         if told := record.get("taken_back"):
             self.taken_back.append((told["round"], told["store"] or "", told["reason"]))
         for group, metric, points in self._curves():
@@ -70,16 +75,22 @@ class RunProgress:
         self.bytes.update(record["bytes"])
         images = record["train"].get("images") or 0
         self.images += images
-        self._recent.append((images, record["seconds"].get("train", 0.0), record["seconds"].get("total", 0.0)))
+        self._recent.append(
+            (images, record["seconds"].get("train", 0.0), record["seconds"].get("total", 0.0))
+        )
 
     def images_per_second(self) -> float | None:
-        """Return the images of the latest rounds, each counted once a round, per second of training."""
+        """Return the images of the latest rounds, each counted once a round, per second of
+        training.
+        """
         seconds = sum(train for _, train, _ in self._recent)
         return sum(images for images, _, _ in self._recent) / seconds if seconds else None
 
     def seconds_per_round(self) -> float | None:
         """Return the mean time (s) of the latest rounds."""
-        return sum(total for _, _, total in self._recent) / len(self._recent) if self._recent else None
+        return (
+            sum(total for _, _, total in self._recent) / len(self._recent) if self._recent else None
+        )
 
     def failures(self) -> Counter[str]:
         """Return the number of failures of each kind."""
@@ -98,8 +109,11 @@ class RunProgress:
 
     def _used(self, share: Share, used: Mapping[str, Any]) -> None:
         share.rounds += 1
-        share.last_round, share.trouble = self.round, ""
-        share.images, share.loss, share.seconds = used.get("images"), used.get("loss"), used.get("seconds")
+        share.last_round = self.round
+        share.trouble = ""
+        share.images = used.get("images")
+        share.loss = used.get("loss")
+        share.seconds = used.get("seconds")
 
     def _failed(self, store: str, failure: Mapping[str, Any]) -> None:
         code = str(failure.get("code") or "error")

@@ -52,23 +52,46 @@ class _Run(Collector):
         yield _info("run_info", "Which run this is.", {"run": printable(state.name)})
         known: dict[str, float] = {status: float(status == state.status) for status in RunStatus}
         yield _gauge("status", "1 for what the run is now, else 0.", known, "status")
-        yield _gauge("stores", "Stores by what they do; none once the run is over.", _by_state(state), "state")
+        yield _gauge(
+            "stores",
+            "Stores by what they do; none once the run is over.",
+            _by_state(state),
+            "state",
+        )
         yield _gauge("rounds_planned", "Rounds that the run is to have.", state.rounds)
         yield _gauge("quorum_stores", "Stores that a round needs.", state.quorum)
-        yield _gauge("accuracy_ratio", "Accuracy when last judged, 0 to 1.", _latest(state.accuracy), "on")
+        yield _gauge(
+            "accuracy_ratio", "Accuracy when last judged, 0 to 1.", _latest(state.accuracy), "on"
+        )
         yield _gauge("loss", "Loss when last judged.", _latest(state.loss), "on")
         played = state.round + state.rounds_taken_back
         yield _counter("rounds", "Rounds completed, those taken back since included.", played)
-        yield _counter("rounds_taken_back", "Rounds completed, and taken back since.", state.rounds_taken_back)
-        yield _gauge("stores_with_spoilt_model", "Stores that have a model taken back since.", len(state.spoilt_at))
+        yield _counter(
+            "rounds_taken_back", "Rounds completed, and taken back since.", state.rounds_taken_back
+        )
+        yield _gauge(
+            "stores_with_spoilt_model",
+            "Stores that have a model taken back since.",
+            len(state.spoilt_at),
+        )
         yield _counter("images", "Images trained on, each counted once an epoch.", state.images)
         traffic: dict[str, float] = {"down": state.down, "up": state.up}
-        yield _counter("transferred_bytes", "Bytes to (down) and from (up) the stores.", traffic, "direction")
-        yield _counter("phase_seconds", "Seconds spent in each phase of the rounds.", _phases(state), "phase")
-        yield _counter("failures", "Stores without a usable answer in a round.", _by_code(state), "code")
-        yield _instant("start", "When the server was started last; 0 if it is not known.", state.began or 0.0)
+        yield _counter(
+            "transferred_bytes", "Bytes to (down) and from (up) the stores.", traffic, "direction"
+        )
+        yield _counter(
+            "phase_seconds", "Seconds spent in each phase of the rounds.", _phases(state), "phase"
+        )
+        yield _counter(
+            "failures", "Stores without a usable answer in a round.", _by_code(state), "code"
+        )
         yield _instant(
-            "last_round", "When the last round was recorded; 0 before the first.", state.last_round_at or 0.0
+            "start", "When the server was started last; 0 if it is not known.", state.began or 0.0
+        )
+        yield _instant(
+            "last_round",
+            "When the last round was recorded; 0 before the first.",
+            state.last_round_at or 0.0,
         )
         if state.ends is not None:
             yield _instant("expected_end", "When the last round is to be expected.", state.ends)
@@ -89,19 +112,41 @@ class _Stores(Collector):
         The presence of stores is unknown while a finished model is delivered and after the end; of
         a revoked store it is not reported.
         """
-        yield _gauge("stores_unlisted", "Stores beyond those that have series of their own.", self._unlisted)
-        if self._is_told:
-            asked = {name: store for name, store in self._stores.items() if store.state not in ("", "revoked")}
-            present = {name: float(store.state not in ABSENT_STATES) for name, store in asked.items()}
-            yield _gauge("store_present", "1 if the store can be asked to train, else 0.", present, "store")
-            seen = {name: at for name, store in asked.items() if (at := _last_seen(store)) is not None}
-            yield _instant("store_last_seen", "When the store could last be asked to train.", seen, "store")
         yield _gauge(
-            "store_last_round", "Last round that used the store's update; 0: none.", self._of("last_round"), "store"
+            "stores_unlisted", "Stores beyond those that have series of their own.", self._unlisted
         )
-        yield _counter("store_rounds", "Rounds that used the store's update.", self._of("rounds"), "store")
+        if self._is_told:
+            asked = {
+                name: store
+                for name, store in self._stores.items()
+                if store.state not in ("", "revoked")
+            }
+            present = {
+                name: float(store.state not in ABSENT_STATES) for name, store in asked.items()
+            }
+            yield _gauge(
+                "store_present", "1 if the store can be asked to train, else 0.", present, "store"
+            )
+            seen = {
+                name: at for name, store in asked.items() if (at := _last_seen(store)) is not None
+            }
+            yield _instant(
+                "store_last_seen", "When the store could last be asked to train.", seen, "store"
+            )
+        yield _gauge(
+            "store_last_round",
+            "Last round that used the store's update; 0: none.",
+            self._of("last_round"),
+            "store",
+        )
         yield _counter(
-            "store_failures", "Rounds in which the store gave nothing usable.", self._of("failures"), "store"
+            "store_rounds", "Rounds that used the store's update.", self._of("rounds"), "store"
+        )
+        yield _counter(
+            "store_failures",
+            "Rounds in which the store gave nothing usable.",
+            self._of("failures"),
+            "store",
         )
 
     def _of(self, field: str) -> dict[str, float]:
@@ -114,7 +159,11 @@ def _last_seen(store: StoreState) -> float | None:
 
 
 def _build() -> dict[str, str]:
-    return {"version": version("fedshelf"), "flower": version("flwr"), "python": platform.python_version()}
+    return {
+        "version": version("fedshelf"),
+        "flower": version("flwr"),
+        "python": platform.python_version(),
+    }
 
 
 def _info(name: str, told: str, labels: Mapping[str, str]) -> Metric:
@@ -137,7 +186,9 @@ def _counter(name: str, told: str, values: float | Mapping[str, float], label: s
     return _filled(family, values)
 
 
-def _filled(family: "GaugeMetricFamily | CounterMetricFamily", values: float | Mapping[str, float]) -> Metric:
+def _filled(
+    family: "GaugeMetricFamily | CounterMetricFamily", values: float | Mapping[str, float]
+) -> Metric:
     if isinstance(values, Mapping):
         for value, number in values.items():
             family.add_metric([value], number)
@@ -155,7 +206,9 @@ def _by_state(state: RunState) -> dict[str, float]:
 def _by_code(state: RunState) -> dict[str, float]:
     """Count the failures of each known code; those without a known code count as "error"."""
     unknown = sum(times for code, times in state.failures.items() if code not in FAILURES)
-    return {code: state.failures.get(code, 0) + (unknown if code == "error" else 0) for code in FAILURES}
+    return {
+        code: state.failures.get(code, 0) + (unknown if code == "error" else 0) for code in FAILURES
+    }
 
 
 def _latest(curves: Mapping[str, tuple[Point, ...]]) -> dict[str, float]:

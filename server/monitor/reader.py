@@ -17,20 +17,26 @@ from fedshelf.server.results.jsonl_tail import TAKEN_BACK, JsonlTail, read_json
 from fedshelf.server.results.run_status import AT_WORK, IN_A_ROUND, RunStatus
 
 FILES = (
-    "config.toml", "history.jsonl", "summary.json", "partition.json", "flower/events.jsonl", "flower/launcher.jsonl",
-    "flower/stores.json", "flower/outcome.json", "flower/began.json", "flower/stop",
-    "flower/delivering", "flower/revoked.json", given_models.GIVEN_FILE, TAKEN_BACK,
+    "config.toml", "history.jsonl", "summary.json", "partition.json", "flower/events.jsonl",
+    "flower/launcher.jsonl", "flower/stores.json", "flower/outcome.json", "flower/began.json",
+    "flower/stop", "flower/delivering", "flower/revoked.json", given_models.GIVEN_FILE, TAKEN_BACK,
 )  # fmt: skip
 UNENDED = "No process is at work on this run, and it has not ended; start it again to go on."
-LOCKS = ("flower/launcher.lock", ".lock")  # of the launcher, and of a training without one (a simulation)
+# of the launcher, and of a training without one (a simulation)
+LOCKS = ("flower/launcher.lock", ".lock")
 
 
 class RunReader:
-    """A reader of the run in `directory`. It writes nothing there; missing or half-written files are no error."""
+    """A reader of the run in `directory`.
+
+    It writes nothing there; missing or half-written files are no error.
+    """
 
     def __init__(self, directory: Path) -> None:
-        self._directory, self._flower = directory, directory / "flower"
-        self._progress, self._talk = RunProgress(), RunEvents(directory / "flower")
+        self._directory = directory
+        self._flower = directory / "flower"
+        self._progress = RunProgress()
+        self._talk = RunEvents(directory / "flower")
         self._history = JsonlTail(directory / "history.jsonl", self._record, self._forget)
         self._kept = set[tuple[object, object]]()  # the rounds of the history
         self._gone: list[dict[str, Any]] = []
@@ -39,7 +45,10 @@ class RunReader:
         self._state: RunState | None = None
 
     def look(self) -> RunState:
-        """Return the current state; the very same value as before if no file has changed. Raises OSError."""
+        """Return the current state; the very same value as before if no file has changed.
+
+        Raises OSError.
+        """
         seen = (is_at_work(self._directory), *(_stamp(self._directory / name) for name in FILES))
         if self._state is None or seen != self._seen:
             self._history.look()
@@ -70,16 +79,21 @@ class RunReader:
         return undone
 
     def _assembled(self, *, at_work: bool) -> RunState:
-        config, progress, undone = _read_config(self._directory / "config.toml"), self._progress, self._undone()
+        config = _read_config(self._directory / "config.toml")
+        progress = self._progress
+        undone = self._undone()
         told = read_json(self._directory / "flower" / "stores.json")
-        rounds, epochs = int(_get(config, "run", "rounds", 0)), int(_get(config, "train", "epochs", 1))
+        rounds = int(_get(config, "run", "rounds", 0))
+        epochs = int(_get(config, "train", "epochs", 1))
         quorum = int(_get(config, "cohort", "min_stores", 1))
         status, reason = self._verdict(at_work=at_work)
-        partition, revoked = read_json(self._directory / "partition.json"), read_json(self._flower / "revoked.json")
+        partition = read_json(self._directory / "partition.json")
+        revoked = read_json(self._flower / "revoked.json")
         is_over = status not in AT_WORK or self._only_delivers()
         stores = store_states(told, partition, revoked, progress, undone, over=is_over)
         last = _changed(self._directory / "history.jsonl") if progress.round else None
-        pace, speed = progress.seconds_per_round(), progress.images_per_second()
+        pace = progress.seconds_per_round()
+        speed = progress.images_per_second()
         is_paced = status in IN_A_ROUND and not self._is_stop_asked() and rounds > progress.round
         return RunState(
             name=str(_get(config, "run", "name", "") or self._directory.resolve().name),
@@ -114,22 +128,34 @@ class RunReader:
         )
 
     def _verdict(self, *, at_work: bool) -> tuple[RunStatus, str]:
-        """Return the run's status and its reason. An earlier start's outcome does not count once there is a new one."""
+        """Return the run's status and its reason.
+
+        An earlier start's outcome does not count once there is a new one.
+        """
         flower = self._flower
-        outcome, summary = read_json(flower / "outcome.json"), read_json(self._directory / "summary.json")
+        outcome = read_json(flower / "outcome.json")
+        summary = read_json(self._directory / "summary.json")
         is_over = self._only_delivers()  # the run; the last start only reported about its delivery
         if at_work and is_over:
             return RunStatus.DELIVERING, "Its model goes to the stores that lack it."
         if outcome.get("error") and not is_over:
-            return RunStatus.STOPPED if self._is_stop_asked() else RunStatus.FAILED, str(outcome["error"])
-        began, written = _changed(flower / "began.json"), _changed(self._directory / "summary.json")
-        is_new = not at_work and written is not None and (is_over or began is None or written >= began)
+            return RunStatus.STOPPED if self._is_stop_asked() else RunStatus.FAILED, str(
+                outcome["error"]
+            )
+        began = _changed(flower / "began.json")
+        written = _changed(self._directory / "summary.json")
+        is_new = (
+            not at_work and written is not None and (is_over or began is None or written >= began)
+        )
         told = {} if is_over else outcome.get("summary")
         if (ended := told or (summary if is_new else {})).get("status"):
             return RunStatus(ended["status"]), str(ended.get("reason") or _undelivered(ended))
         if not at_work:
             is_run = (self._directory / "config.toml").exists()
-            return RunStatus.DEAD, UNENDED if is_run else f"There is no run in {self._directory} yet."
+            return (
+                RunStatus.DEAD,
+                UNENDED if is_run else f"There is no run in {self._directory} yet.",
+            )
         return self._at_work(), "It is ending, as asked." if self._is_stop_asked() else ""
 
     def _at_work(self) -> RunStatus:
@@ -145,7 +171,9 @@ class RunReader:
         return (self._flower / "stop").exists()
 
     def _only_delivers(self) -> bool:
-        """Return whether the last start trained nothing, and delivered a finished model to stores."""
+        """Return whether the last start trained nothing, and delivered a finished model to
+        stores.
+        """
         return (self._flower / "delivering").exists()
 
 
@@ -162,7 +190,9 @@ def is_at_work(directory: Path) -> bool:
 
 
 def _is_held(lock: Path) -> bool:
-    """Return whether a living process holds `lock`, by a momentary shared lock; nothing is written."""
+    """Return whether a living process holds `lock`, by a momentary shared lock; nothing is
+    written.
+    """
     try:
         with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -186,7 +216,9 @@ def _underway(underway: Underway | None, stores: tuple[StoreState, ...]) -> Unde
 
 
 def _best(progress: RunProgress) -> Point | None:
-    """Return the first round with the highest accuracy on the images that the best round is chosen by."""
+    """Return the first round with the highest accuracy on the images that the best round is chosen
+    by.
+    """
     points = progress.accuracy["validation"] or progress.accuracy["test"]
     return max(points, key=lambda point: point[1]) if points else None
 
@@ -194,7 +226,10 @@ def _best(progress: RunProgress) -> Point | None:
 def _troubles(progress: RunProgress) -> tuple[FailureSummary, ...]:
     """Summarize the failures, the most frequent first."""
     found = sorted(progress.troubles.items(), key=lambda item: (-len(item[1].rounds), item[0]))
-    return tuple(FailureSummary(store, code, told.reason, tuple(told.rounds)) for (store, code), told in found)
+    return tuple(
+        FailureSummary(store, code, told.reason, tuple(told.rounds))
+        for (store, code), told in found
+    )
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -7,13 +7,21 @@ from fedshelf.common.errors import RunError
 from fedshelf.common.suggest import did_you_mean
 from fedshelf.server.launcher import running_launchers
 
-_TOUCHED = ("flower/events.jsonl", "flower/began.json", "history.jsonl", "summary.json", "config.toml")
+_TOUCHED = (
+    "flower/events.jsonl",
+    "flower/began.json",
+    "history.jsonl",
+    "summary.json",
+    "config.toml",
+)
 
 
 def find(run: Path | None, runs: Path = Path("runs")) -> Path:
-    """Return the run directory that `run` means, or the one below `runs` that was written to last if it is None.
+    """Return the run directory that `run` means, or the one below `runs` that was written to last
+    if it is None.
 
-    run: a directory, or the name of one below `runs` or of one in which a server is at work on this machine
+    run: a directory, or the name of one below `runs` or of one in which a server is at work on this
+        machine
 
     Raises RunError if there is none, if several have that name, or if it is another user's.
     """
@@ -26,7 +34,8 @@ def find(run: Path | None, runs: Path = Path("runs")) -> Path:
 
 
 def find_or_expect(run: Path | None) -> Path:
-    """Return the run directory that `run` means, or that path itself, in a folder, where there is nothing yet.
+    """Return the run directory that `run` means, or that path itself, in a folder, where there is
+    nothing yet.
 
     Raises RunError as `find` does.
     """
@@ -56,7 +65,9 @@ def _named(run: Path, runs: Path) -> Path:
     at_work = [launcher.run for launcher in running_launchers.living() if launcher.run]
     meant = [path for path in at_work if path.name == str(run)]
     if len(meant) > 1:
-        raise RunError(f"{len(meant)} runs are called {run}: {', '.join(map(str, meant))}. Name the directory.")
+        raise RunError(
+            f"{len(meant)} runs are called {run}: {', '.join(map(str, meant))}. Name the directory."
+        )
     if meant:
         return meant[0]
     known = [path.name for path in [*below(runs), *at_work]]
@@ -67,10 +78,15 @@ def _named(run: Path, runs: Path) -> Path:
 
 
 def _is_run(path: Path) -> bool:
-    """Return whether `path` is a run directory. Raises RunError for one whose files this user may not read."""
+    """Return whether `path` is a run directory.
+
+    Raises RunError for one whose files this user may not read.
+    """
     flower = path / "flower"
     try:
-        if (path / "config.toml").is_file() and (not flower.exists() or os.access(flower, os.R_OK | os.X_OK)):
+        if (path / "config.toml").is_file() and (
+            not flower.exists() or os.access(flower, os.R_OK | os.X_OK)
+        ):
             return True
         if not (path / "config.toml").exists():
             return False

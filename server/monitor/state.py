@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from fedshelf.server.monitor.progress import Point
 from fedshelf.server.results.run_status import AT_WORK, RunActivity, RunStatus
 
-ABSENT_STATES = frozenset({"away", "refused", "set-aside", "revoked"})  # states of a store that cannot be given work
+# states of a store that cannot be given work
+ABSENT_STATES = frozenset({"away", "refused", "set-aside", "revoked"})
 
 
 @dataclass(frozen=True)

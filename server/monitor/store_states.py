@@ -1,4 +1,6 @@
-"""States of the stores: as the server's app reports them, else as guessed from the rounds so far."""
+"""States of the stores: as the server's app reports them, else as guessed from the rounds so
+far.
+"""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -37,11 +39,20 @@ def store_states(
     for (name, _), troubles in [*progress.troubles.items(), *undone.troubles.items()]:
         failures[name] += len(troubles.rounds)
     stores = (
-        _store(name, _told(told, revoked, name), sum(held.get(name) or []), progress, failures[name], over=over)
+        _store(
+            name,
+            _told(told, revoked, name),
+            sum(held.get(name) or []),
+            progress,
+            failures[name],
+            over=over,
+        )
         for name in sorted({*told, *held, *progress.shares, *undone.shares})
     )
     rounds = {name: share.rounds for name, share in undone.shares.items()}
-    return tuple(replace(store, rounds=store.rounds + rounds.get(store.name, 0)) for store in stores)
+    return tuple(
+        replace(store, rounds=store.rounds + rounds.get(store.name, 0)) for store in stores
+    )
 
 
 def _told(told: Mapping[str, Any], revoked: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -52,11 +63,19 @@ def _told(told: Mapping[str, Any], revoked: Mapping[str, Any], name: str) -> Map
     """
     if name in revoked:
         return {**told.get(name, {}), "state": "revoked", "since": revoked[name], "why": ""}
-    return told.get(name) or ({"state": "away", "why": "it has not come since the server started"} if told else {})
+    return told.get(name) or (
+        {"state": "away", "why": "it has not come since the server started"} if told else {}
+    )
 
 
 def _store(
-    name: str, told: Mapping[str, Any], held: int, progress: RunProgress, failures: int, *, over: bool
+    name: str,
+    told: Mapping[str, Any],
+    held: int,
+    progress: RunProgress,
+    failures: int,
+    *,
+    over: bool,
 ) -> StoreState:
     share = progress.shares.get(name, Share())
     return StoreState(

@@ -23,8 +23,8 @@ TROUBLES = 10
 NOTES_SHOWN = 8
 NUMBERS = frozenset({"accuracy", "images", "rounds", "failures", "times"})
 COLOURS = {
-    "ready": "green", "training": "blue", "evaluating": "blue", "resting": "yellow", "away": "red", "refused": "red",
-    "set-aside": "red", "revoked": "red",
+    "ready": "green", "training": "blue", "evaluating": "blue", "resting": "yellow", "away": "red",
+    "refused": "red", "set-aside": "red", "revoked": "red",
 }  # fmt: skip
 
 
@@ -34,10 +34,14 @@ def show(state: RunState, console: Console) -> None:
     console.print(Text.assemble((printable(state.name), "bold"), "  ", status))
     console.print(wording.headline(state), markup=False, highlight=False, soft_wrap=True)
     if instants := wording.held_up(state):
-        told = ", ".join(f"{words} {time.strftime('%H:%M:%S', time.localtime(at))}" for words, at in instants)
+        told = ", ".join(
+            f"{words} {time.strftime('%H:%M:%S', time.localtime(at))}" for words, at in instants
+        )
         console.print(f"{told}.", highlight=False)
     if state.spoilt_at:
-        console.print(printable(spoilt_words(state.spoilt_at)), style="red", markup=False, soft_wrap=True)
+        console.print(
+            printable(spoilt_words(state.spoilt_at)), style="red", markup=False, soft_wrap=True
+        )
     parts: list[Any] = [_progress(state)]
     if state.stores:
         parts.append(_stores(state))
@@ -72,18 +76,24 @@ def _progress(state: RunState) -> Padding:
         facts.append(f"{formatting.whole(state.images_per_second)} images/s")
     if state.ends:
         left = state.ends - time.time()
-        facts.append(f"{formatting.duration(left)} left" if left > 0 else "it takes longer than expected")
+        facts.append(
+            f"{formatting.duration(left)} left" if left > 0 else "it takes longer than expected"
+        )
     if state.down or state.up:
         facts.append(f"{formatting.size(state.down)} sent, {formatting.size(state.up)} received")
     grid = Table.grid(padding=(0, 2, 0, 0))
     done = f"{state.round:,}/{state.rounds:,} rounds"
-    grid.add_row(ProgressBar(total=max(1, state.rounds), completed=state.round, width=24), Text(done))
+    grid.add_row(
+        ProgressBar(total=max(1, state.rounds), completed=state.round, width=24), Text(done)
+    )
     return Padding(Group(grid, Text(" · ".join(facts), style="dim")), (1, 0))
 
 
 def _stores(state: RunState) -> Table:
     is_told = state.is_at_work  # the stores' states; unknown once the run is over
-    table = _table("store", *(["state"] if is_told else []), "accuracy", "images", "rounds", "failures")
+    table = _table(
+        "store", *(["state"] if is_told else []), "accuracy", "images", "rounds", "failures"
+    )
     for store in (shown := wording.in_need_first(state.stores))[:MAX_STORES_SHOWN]:
         why = f" ({printable(store.why)})" if store.why else ""
         doing = Text(wording.store_state(store) + why, style=COLOURS.get(store.state, ""))
@@ -112,7 +122,8 @@ def _troubles(state: RunState) -> Table:
     for found in state.troubles[:TROUBLES]:
         told = printable(found.reason)
         what = Text.assemble(wording.trouble(found), (f" ({told})" if told else "", "dim"))
-        times, rounds = len(found.rounds), formatting.rounds(found.rounds, 4)
+        times = len(found.rounds)
+        rounds = formatting.rounds(found.rounds, 4)
         table.add_row(Text(printable(found.store)), what, str(times), rounds)
     if len(state.troubles) > TROUBLES:
         table.add_row(Text(f"and {len(state.troubles) - TROUBLES:,} more", style="dim"))

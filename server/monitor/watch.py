@@ -1,4 +1,6 @@
-"""The page, metrics and health of a run for as long as a person wants them, with or without a running server."""
+"""The page, metrics and health of a run for as long as a person wants them, with or without a
+running server.
+"""
 
 import signal
 import socket
@@ -13,7 +15,8 @@ from fedshelf.server.monitor.web import LivePage
 
 
 def watch(directory: Path, port: int) -> None:
-    """Serve the page of the run in `directory` on that port of this machine, until SIGINT or SIGTERM.
+    """Serve the page of the run in `directory` on that port of this machine, until SIGINT or
+    SIGTERM.
 
     The directory may be moved away, and another run begin in its place: the page follows the path.
     Raises NetworkError if the port is taken, KeyboardInterrupt in the end.
@@ -22,7 +25,9 @@ def watch(directory: Path, port: int) -> None:
     listening = _listen(port)
     print(f"The run as a page: http://{LOOPBACK}:{port}/", flush=True)
     if not (directory / "config.toml").is_file():
-        print(f"There is no run in {directory} yet; the page shows it once there is one.", flush=True)
+        print(
+            f"There is no run in {directory} yet; the page shows it once there is one.", flush=True
+        )
     uvicorn.Server(LivePage(directory).server_config()).run(sockets=[listening])
     raise KeyboardInterrupt  # uvicorn handles the signal and returns; then we end as after Ctrl-C
 
@@ -36,6 +41,6 @@ def _listen(port: int) -> socket.socket:
         return listening_socket(Address(LOOPBACK, port))
     except OSError as error:
         raise NetworkError(
-            f"Port {port} on {LOOPBACK} cannot be used ({error.strerror}); stop what uses it, such as a server's own "
-            "page (--live-port), or choose another --port."
+            f"Port {port} on {LOOPBACK} cannot be used ({error.strerror}); stop what uses it, such"
+            " as a server's own page (--live-port), or choose another --port."
         ) from None

@@ -27,9 +27,11 @@ from fedshelf.server.results.run_status import FAILED_STATES
 
 HOSTS = ["127.0.0.1", "localhost"]
 POLICY = (
-    # The charts place their labels with style attributes, computed here; style sheets come from us only.
-    "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline'; connect-src 'self';"
-    " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    # The charts place their labels with style attributes, computed here; style sheets come from us
+    # only.
+    "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline';"
+    " connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors"
+    " 'none'"
 )
 HEADERS = {
     "content-security-policy": POLICY,
@@ -49,12 +51,17 @@ class LivePage:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._reader, self._view = RunReader(directory), PageView()
-        self._origin, self._version = secrets.token_hex(4), 0  # a page may have seen versions of an earlier server
+        self._reader = RunReader(directory)
+        self._view = PageView()
+        # a page may have seen versions of an earlier server
+        self._origin = secrets.token_hex(4)
+        self._version = 0
         self._shown: RunState | None = None
         self._parts: dict[str, str] = {}
         self.asked = float("-inf")
-        self._style = (REPORT / "page.css").read_bytes() + (TEMPLATE_FOLDER / "live.css").read_bytes()
+        self._style = (REPORT / "page.css").read_bytes() + (
+            TEMPLATE_FOLDER / "live.css"
+        ).read_bytes()
         self._script = (TEMPLATE_FOLDER / "live.js").read_bytes()
         self.app = Starlette(
             routes=[
@@ -72,8 +79,12 @@ class LivePage:
         )
 
     def server_config(self) -> uvicorn.Config:
-        """Return the settings of uvicorn; its parser h11 bounds the size of a request, unlike its other one."""
-        return uvicorn.Config(self.app, http="h11", ws="none", log_level="warning", server_header=False)
+        """Return the settings of uvicorn; its parser h11 bounds the size of a request, unlike its
+        other one.
+        """
+        return uvicorn.Config(
+            self.app, http="h11", ws="none", log_level="warning", server_header=False
+        )
 
     def _look(self) -> RunState:
         """Return the current state; render the markup anew if the state has changed."""
@@ -81,7 +92,8 @@ class LivePage:
         if state is not self._shown:
             parts = self._view.parts(state)
             self._version += parts != self._parts
-            self._shown, self._parts = state, parts
+            self._shown = state
+            self._parts = parts
         return state
 
     def _seen(self) -> str:
@@ -96,7 +108,11 @@ class LivePage:
         self.asked, state = time.monotonic(), self._look()
         if request.query_params.get("seen") == self._seen():
             return Response(status_code=204)
-        news = {"version": self._seen(), "title": wording.title(state), "over": not state.is_at_work}
+        news = {
+            "version": self._seen(),
+            "title": wording.title(state),
+            "over": not state.is_at_work,
+        }
         return JSONResponse(news | {"parts": self._parts})
 
     async def _css(self, _: Request) -> Response:
@@ -112,7 +128,8 @@ class LivePage:
         """Return 200 while the run is in order, 503 once it has failed."""
         state = self._look()
         return JSONResponse(
-            {"status": state.status, "round": state.round}, 503 if state.status in FAILED_STATES else 200
+            {"status": state.status, "round": state.round},
+            503 if state.status in FAILED_STATES else 200,
         )
 
 
@@ -125,7 +142,9 @@ class _SafeHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] += [
+                    (name.encode(), value.encode()) for name, value in HEADERS.items()
+                ]
             await send(message)
 
         await self._app(scope, receive, with_headers)

@@ -40,11 +40,16 @@ def _underway(state: RunState) -> str:
         return f"{state.round:,} of {counted(state.rounds, 'round')} done."
     at = state.underway
     out = f"; still out: {listed(at.out)}" if at.out else ""
-    return f"Round {at.round:,} of {state.rounds:,}: {at.done:,} of {counted(at.sampled, 'store')} have answered{out}."
+    return (
+        f"Round {at.round:,} of {state.rounds:,}: {at.done:,} of {counted(at.sampled, 'store')}"
+        f" have answered{out}."
+    )
 
 
 def held_up(state: RunState) -> list[tuple[str, float]]:
-    """Return since when a run is held up, and when it gives up: words, each with the Unix time (s) that follows it."""
+    """Return since when a run is held up, and when it gives up: words, each with the Unix time (s)
+    that follows it.
+    """
     if state.status not in HELD_UP or state.doing is None:
         return []
     instants = (("Since", state.since), ("the run gives up at", state.doing.until))
@@ -67,7 +72,9 @@ def trouble(found: FailureSummary) -> str:
 
 
 def latest_accuracy(state: RunState) -> tuple[str, float] | None:
-    """Return the kind and value of the latest accuracy: on the stores' validation images, else on test images."""
+    """Return the kind and value of the latest accuracy: on the stores' validation images, else on
+    test images.
+    """
     for name in ("validation", "test"):
         if points := state.accuracy[name]:
             return name, points[-1][1]
@@ -77,5 +84,9 @@ def latest_accuracy(state: RunState) -> tuple[str, float] | None:
 def title(state: RunState) -> str:
     """Return the title of the browser's tab."""
     latest = latest_accuracy(state)
-    parts = [f"{state.round}/{state.rounds}", percent(latest[1]) if latest else "", WORDS[state.status]]
+    parts = [
+        f"{state.round}/{state.rounds}",
+        percent(latest[1]) if latest else "",
+        WORDS[state.status],
+    ]
     return " · ".join([part for part in parts if part] + [printable(state.name)])

@@ -10,13 +10,19 @@ from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.last_run import at_work
 from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.launcher.flower_server import FlowerServer, join_command
-from fedshelf.server.launcher.launcher import STOPPED_EXIT_CODE, RunFailedError, RunSupervisor, stop_on_signals
+from fedshelf.server.launcher.launcher import (
+    STOPPED_EXIT_CODE,
+    RunFailedError,
+    RunSupervisor,
+    stop_on_signals,
+)
 from fedshelf.server.launcher.output import RunOutput
 from fedshelf.server.results.run_directory import RunDirectory
 
 
 def ask_running_server(run: Path) -> bool:
-    """Ask the server that trains in `run` to deliver its model to the stores; return whether there is such a server.
+    """Ask the server that trains in `run` to deliver its model to the stores; return whether there
+    is such a server.
 
     Raises RunError if there is no run, or its model is being delivered already.
     """
@@ -28,13 +34,17 @@ def ask_running_server(run: Path) -> bool:
     if desk.is_delivering():
         raise RunError(f"Another flower-server delivers the model of {run} already.")
     desk.ask_to_deliver()
-    print(f"The server that trains in {run} gives the model to the stores after the round under way; its log says who")
+    print(
+        f"The server that trains in {run} gives the model to the stores after the round under way;"
+        " its log says who"
+    )
     print("has it.")
     return True
 
 
 def deliver(run: Path, address: Address, chain: Chain | None, wait: float, began: float) -> int:
-    """Serve the stores of a run that is not being trained, until all have its model; return the exit code.
+    """Serve the stores of a run that is not being trained, until all have its model; return the
+    exit code.
 
     wait: seconds to serve; 0: until told to end
 
@@ -42,25 +52,35 @@ def deliver(run: Path, address: Address, chain: Chain | None, wait: float, began
     """
     if not (run / WEIGHTS).is_file():
         raise RunError(
-            f"There is no model in {run} yet: the run goes on with `flower-server start --resume --out {run}`, and"
-            f" `flower-server export {run} --round last` writes the model of a round."
+            f"There is no model in {run} yet: the run goes on with `flower-server start --resume"
+            f" --out {run}`, and `flower-server export {run} --round last` writes the model of a"
+            " round."
         )
     check_free(address)
-    rounds, desk = RunDirectory.stored(run, {}).run.rounds, RunMailbox(run)
+    rounds = RunDirectory.stored(run, {}).run.rounds
+    desk = RunMailbox(run)
     with (
         at_work(chain.directory, run) if chain else nullcontext(),
         desk.open(began, only_delivers=True),
         FlowerServer(desk.directory, address, chain) as flower,
         RunOutput(rounds, desk.directory / "launcher.jsonl", as_json=False) as show,
-        stop_on_signals(desk, show, "Ending; who has the model is written down. Once more to end at once."),
+        stop_on_signals(
+            desk, show, "Ending; who has the model is written down. Once more to end at once."
+        ),
     ):
-        show.say(f"The model of {run} goes to the stores that lack it, as they come. Each joins with:")
+        show.say(
+            f"The model of {run} goes to the stores that lack it, as they come. Each joins with:"
+        )
         show.say(join_command(address, chain))
-        outcome = RunSupervisor(run, desk, flower, show, {"task": "deliver", "wait": wait}).see_through()
+        outcome = RunSupervisor(
+            run, desk, flower, show, {"task": "deliver", "wait": wait}
+        ).see_through()
         if outcome.summary is None:
             raise RunFailedError(outcome.error, outcome.exit_code)
     if not (missing := outcome.summary["missing"]):
         return 0
     if desk.is_stop_asked():
         return STOPPED_EXIT_CODE
-    raise StoresError(f"After {wait:g} s not all stores have the model; not yet delivered: {', '.join(missing)}.")
+    raise StoresError(
+        f"After {wait:g} s not all stores have the model; not yet delivered: {', '.join(missing)}."
+    )

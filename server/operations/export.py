@@ -1,4 +1,7 @@
-"""The command `export` of the server and of the simulation. Nothing heavy is imported here: --help must be quick."""
+"""The command `export` of the server and of the simulation.
+
+Nothing heavy is imported here: --help must be quick.
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,9 +10,15 @@ import typer
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Run directory or name, of a run that is finished or not.")],
-    which: Annotated[str, typer.Option("--round", metavar="N|best|last", help="Round whose model is wanted.")],
-    out: Annotated[Path | None, typer.Option(help="New folder for the model; by default round-N in RUN.")] = None,
+    run: Annotated[
+        Path, typer.Argument(help="Run directory or name, of a run that is finished or not.")
+    ],
+    which: Annotated[
+        str, typer.Option("--round", metavar="N|best|last", help="Round whose model is wanted.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="New folder for the model; by default round-N in RUN.")
+    ] = None,
 ) -> None:
     """Write the model of another round than the delivered one, of any that has a checkpoint."""
     from fedshelf.server.monitor.run_finder import find

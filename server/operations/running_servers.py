@@ -1,4 +1,6 @@
-"""`flower-server runs`: the servers that run on this machine, and the runs below this folder that have ended."""
+"""`flower-server runs`: the servers that run on this machine, and the runs below this folder that
+have ended.
+"""
 
 import json
 import time
@@ -44,10 +46,14 @@ class ServerRow:
 
 
 def rows() -> list[ServerRow]:
-    """Return the runs in which a server is at work, then the latest of those below `runs/` in which none is."""
+    """Return the runs in which a server is at work, then the latest of those below `runs/` in which
+    none is.
+    """
     working = running_launchers.living()
     held = [launcher.run for launcher in working if launcher.run]
-    ended = [run for run in below() if not any(run.samefile(path) for path in held if path.exists())]
+    ended = [
+        run for run in below() if not any(run.samefile(path) for path in held if path.exists())
+    ]
     ended.sort(key=touched, reverse=True)
     return [*map(_working, working), *map(_ended, ended[:ENDED])]
 
@@ -55,7 +61,10 @@ def rows() -> list[ServerRow]:
 def show(found: Sequence[ServerRow]) -> None:
     """Print the rows for a person."""
     if not found:
-        print(f"No server of this user runs on this machine, and there is no run below {Path('runs').resolve()}.")
+        print(
+            "No server of this user runs on this machine, and there is no run below"
+            f" {Path('runs').resolve()}."
+        )
         return
     columns = ("run", "state", "round", "since", "stores join at", "page's port", "pid", "user")
     print_table(columns, map(_cells, found))
@@ -69,7 +78,8 @@ def as_json(found: Sequence[ServerRow]) -> str:
 def _working(launcher: Launcher) -> ServerRow:
     if launcher.run is None:
         return ServerRow("", "", launcher.pid, launcher.user, launcher.since, 0, 0, "", 0)
-    state, where = RunReader(launcher.run).look(), read_json(RunMailbox(launcher.run).processes)
+    state = RunReader(launcher.run).look()
+    where = read_json(RunMailbox(launcher.run).processes)
     return ServerRow(
         _short(launcher.run),
         state.status,
@@ -86,7 +96,15 @@ def _working(launcher: Launcher) -> ServerRow:
 def _ended(run: Path) -> ServerRow:
     state = RunReader(run).look()
     return ServerRow(
-        str(run), state.status, 0, running_launchers.owner(run), touched(run), state.round, state.rounds, "", 0
+        str(run),
+        state.status,
+        0,
+        running_launchers.owner(run),
+        touched(run),
+        state.round,
+        state.rounds,
+        "",
+        0,
     )
 
 

@@ -1,4 +1,6 @@
-"""`flower-server stores list`: the chain's stores, and their states in the running or the last run."""
+"""`flower-server stores list`: the chain's stores, and their states in the running or the last
+run.
+"""
 
 import dataclasses
 import json
@@ -96,7 +98,17 @@ def listing(credentials: Path) -> Listing:
 
 def show(found: Listing) -> None:
     """Print the listing for a person."""
-    columns = ("store", "state", "since", "kit good until", "now", "last seen", "version", "rounds", "failures")
+    columns = (
+        "store",
+        "state",
+        "since",
+        "kit good until",
+        "now",
+        "last seen",
+        "version",
+        "rounds",
+        "failures",
+    )
     rows = [_cells(row, has_run=found.run is not None) for row in found.stores]
     print_table(columns, rows, numbers=("rounds", "failures"))
     if found.run and found.status:
@@ -106,8 +118,9 @@ def show(found: Listing) -> None:
     for row in found.stores:
         if row.copied:
             print(
-                f"{row.store}: a second machine, or a copy of its home, came with its key until "
-                f"{_clock('%b %d %H:%M', row.copied)} and was refused. Each machine needs a kit of its own."
+                f"{row.store}: a second machine, or a copy of its home, came with its key until"
+                f" {_clock('%b %d %H:%M', row.copied)} and was refused. Each machine needs a kit of"
+                " its own."
             )
     for sentence in _validity(found):
         print(sentence)
@@ -156,10 +169,27 @@ def _last_seen(told: dict[str, Any], over: float | None) -> float | None:
 
 def _cells(row: ListedStore, *, has_run: bool) -> list[str]:
     is_there = row.presence and row.presence not in ABSENT_STATES
-    seen = "now" if is_there else _clock("%b %d %H:%M", row.last_seen) if row.last_seen else "never" if has_run else ""
+    seen = (
+        "now"
+        if is_there
+        else _clock("%b %d %H:%M", row.last_seen)
+        if row.last_seen
+        else "never"
+        if has_run
+        else ""
+    )
     presence = wording.STORE.get(row.presence, printable(row.presence))
     numbers = [f"{row.rounds:,}", f"{row.failures:,}"] if has_run else ["", ""]
-    return [row.store, row.state, _clock("%Y-%m-%d", row.since), row.kit, presence, seen, row.version, *numbers]
+    return [
+        row.store,
+        row.state,
+        _clock("%Y-%m-%d", row.since),
+        row.kit,
+        presence,
+        seen,
+        row.version,
+        *numbers,
+    ]
 
 
 def _clock(form: str, seconds: float) -> str:
@@ -179,12 +209,15 @@ def _kit_words(entry: StoreEntry) -> str:
 def _validity(found: Listing) -> list[str]:
     """Say until when the chain's certificates are valid, and how to renew those that end soon."""
     server, authority = (
-        datetime.fromtimestamp(each, now().tzinfo) for each in (found.server_certificate_until, found.authority_until)
+        datetime.fromtimestamp(each, now().tzinfo)
+        for each in (found.server_certificate_until, found.authority_until)
     )
     words = [f"Server's certificate: until {server:%Y-%m-%d}, renewed by the server itself."]
     words.append(f"Authority {found.chain}: until {authority:%Y-%m-%d}.")
     if authority - now() < AUTHORITY_SOON:
-        words[-1] += " Make a new chain before that, in another folder, and give every store its new kit."
+        words[-1] += (
+            " Make a new chain before that, in another folder, and give every store its new kit."
+        )
     return words
 
 

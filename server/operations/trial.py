@@ -1,4 +1,5 @@
-"""`flower-server try`: a whole federation on this machine, for a first look: its chain, its stores and a server.
+"""`flower-server try`: a whole federation on this machine, for a first look: its chain, its stores
+and a server.
 
 The server may not import the code of stores or simulations: it starts their commands, as a person
 would.
@@ -60,7 +61,8 @@ class TrialPhotos:
 
 
 def run_trial(trial: Trial) -> int:
-    """Train over stores that all run here, and end all of them; return the exit code, as `conduct` does.
+    """Train over stores that all run here, and end all of them; return the exit code, as `conduct`
+    does.
 
     Raises FedshelfError, KeyboardInterrupt.
     """
@@ -68,7 +70,9 @@ def run_trial(trial: Trial) -> int:
     RunDirectory.check_new(out)
     given = _stores_in(trial.photos) if trial.photos else {}
     if given and trial.stores not in (None, count := len(_without_test(given))):
-        raise ConfigError(f"{trial.photos} has the folders of {count} stores; --stores got {trial.stores}.")
+        raise ConfigError(
+            f"{trial.photos} has the folders of {count} stores; --stores got {trial.stores}."
+        )
     with tempfile.TemporaryDirectory(prefix="fedshelf-try-") as place:
         folder = Path(place)
         if not (folders := given):
@@ -77,16 +81,24 @@ def run_trial(trial: Trial) -> int:
         photos = TrialPhotos(_without_test(folders), folders.get(_TEST))
         address = Address(LOOPBACK, free_port())
         chain = Chain.make(folder / "chain" / "server", address.host, address.port)
-        print(f"Kits, and what each store prints (NAME.log), are in {folder} until the end.", flush=True)
+        print(
+            f"Kits, and what each store prints (NAME.log), are in {folder} until the end.",
+            flush=True,
+        )
         with _joined(photos, chain, folder) as watch:
             try:
                 settings = _settings(trial, photos, out)
-                code = conduct(LaunchRequest(settings, address, chain, False, trial.began, False, None))
+                code = conduct(
+                    LaunchRequest(settings, address, chain, False, trial.began, False, None)
+                )
             except (KeyboardInterrupt, FedshelfError):
                 if not watch.ended:
                     raise
         for name, code in watch.ended.items():
-            raise RunError(f"Store {name} has ended with exit code {code}: {_last_line(folder / f'{name}.log')}")
+            raise RunError(
+                f"Store {name} has ended with exit code {code}:"
+                f" {_last_line(folder / f'{name}.log')}"
+            )
     print(f"All stores have ended. The run: {out}")
     return code
 
@@ -95,28 +107,38 @@ def _settings(trial: Trial, photos: TrialPhotos, out: Path) -> dict[str, Any]:
     own: dict[str, Any] = {"cohort.min_stores": len(photos.stores), "run.out": str(out)}
     if photos.test:
         own["evaluation.test_data"] = str(photos.test)
-    folders = {each.name for path in photos.stores.values() for each in path.iterdir() if each.is_dir()}
-    own["data.confirmed_classes"] = sorted(folders)  # the giver of all photos confirms classes of one store
+    folders = {
+        each.name for path in photos.stores.values() for each in path.iterdir() if each.is_dir()
+    }
+    # the giver of all photos confirms classes of one store
+    own["data.confirmed_classes"] = sorted(folders)
     return own | trial.settings
 
 
 def _stores_in(photos: Path) -> dict[str, Path]:
-    """Return the stores' folders in `photos` by name, `test` among them; empty if it is a folder of photos to deal.
+    """Return the stores' folders in `photos` by name, `test` among them; empty if it is a folder of
+    photos to deal.
 
     Raises DataError if it is unclear which of the two it is.
     """
     if not photos.is_dir():
         raise DataError(
-            f"--photos got {photos}, which is no folder; expected a folder of photos, or of stores' folders."
+            f"--photos got {photos}, which is no folder; expected a folder of photos, or of stores'"
+            " folders."
         )
-    inside = [each.resolve() for each in sorted(photos.iterdir()) if each.is_dir() and not each.name.startswith(".")]
+    inside = [
+        each.resolve()
+        for each in sorted(photos.iterdir())
+        if each.is_dir() and not each.name.startswith(".")
+    ]
     deep = {each.name: each for each in inside if any(child.is_dir() for child in each.iterdir())}
     if not deep or all(split_named(name) for name in deep):
         return {}
     if shallow := [each.name for each in inside if each.name not in deep]:
         raise DataError(
-            f"{photos} can be read in two ways: {sorted(deep)[0]!r} holds folders, as a store does, and "
-            f"{shallow[0]!r} does not, as a product's folder. Give every store, or every product, a folder alone."
+            f"{photos} can be read in two ways: {sorted(deep)[0]!r} holds folders, as a store does,"
+            f" and {shallow[0]!r} does not, as a product's folder. Give every store, or every"
+            " product, a folder alone."
         )
     return {name if name == _TEST else check_store_name(name): path for name, path in deep.items()}
 
@@ -131,24 +153,42 @@ def _deal(photos: Path | None, stores: int, out: Path) -> None:
     Raises DataError with the output of the command that does it.
     """
     dataset = str(photos.resolve()) if photos else "shelf"
-    command = [installed("flower-simulation"), "split", "--dataset", dataset, "--stores", str(stores)]
+    command = [
+        installed("flower-simulation"),
+        "split",
+        "--dataset",
+        dataset,
+        "--stores",
+        str(stores),
+    ]
     command += ["--partition", _PARTITION, "--test", "--out", str(out)]
-    print(f"Dealing the photos of {photos or 'the embedded data set'} to {stores} stores.", flush=True)
-    done = subprocess.run(mortal(command), env=_environment(), capture_output=True, text=True, check=False)
+    print(
+        f"Dealing the photos of {photos or 'the embedded data set'} to {stores} stores.", flush=True
+    )
+    done = subprocess.run(
+        mortal(command), env=_environment(), capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
-        raise DataError(done.stderr.strip().removeprefix("Error: ") or f"{command[0]} ended with {done.returncode}.")
+        raise DataError(
+            done.stderr.strip().removeprefix("Error: ")
+            or f"{command[0]} ended with {done.returncode}."
+        )
 
 
 @contextmanager
 def _joined(photos: TrialPhotos, chain: Chain, folder: Path) -> Iterator["StoreWatch"]:
-    """Run the stores while the context lasts: each makes its own key and joins as soon as the server is up."""
+    """Run the stores while the context lasts: each makes its own key and joins as soon as the
+    server is up.
+    """
     threads = max(1, (os.cpu_count() or 1) // len(photos.stores))
     own = {"FEDSHELF_HOME": str(folder / "homes"), "FEDSHELF_CACHE": str(folder / "cache")}
     children = Children(folder, {**_environment(), **own, "OMP_NUM_THREADS": str(threads)})
     try:
         for name, path in photos.stores.items():
             kit = chain.write_kit(name)
-            children.spawn(name, [installed("flower-client"), "join", "--kit", str(kit), "--data", str(path)])
+            children.spawn(
+                name, [installed("flower-client"), "join", "--kit", str(kit), "--data", str(path)]
+            )
         with StoreWatch(children, list(photos.stores)) as watch:
             yield watch
     finally:
@@ -156,18 +196,22 @@ def _joined(photos: TrialPhotos, chain: Chain, folder: Path) -> Iterator["StoreW
 
 
 class StoreWatch:
-    """Ends the trial, as one Ctrl-C would, when a store has ended before: the server would wait for it in vain.
+    """Ends the trial, as one Ctrl-C would, when a store has ended before: the server would wait for
+    it in vain.
 
     ended: the store's exit code by its name; empty as long as all run
     """
 
     def __init__(self, children: Children, names: list[str]) -> None:
         self.ended: dict[str, int] = {}
-        self._children, self._names, self._is_over = children, names, threading.Event()
+        self._children = children
+        self._names = names
+        self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
     def __enter__(self) -> "StoreWatch":
-        # A shell starts what it runs in the background with SIGINT ignored: the watch's own would be lost.
+        # A shell starts what it runs in the background with SIGINT ignored: the watch's own would
+        # be lost.
         self._handler = signal.signal(signal.SIGINT, signal.default_int_handler)
         self._thread.start()
         return self

@@ -39,7 +39,9 @@ class ClassRow:
 
 
 def confused(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[Confused]:
-    """Return the pairs with the most mistakes, most first. confusion: counts [C, C], row = true class."""
+    """Return the pairs with the most mistakes, most first. confusion: counts [C, C], row = true
+    class.
+    """
     return [
         Confused(
             printable(pair["ways"][0]["class"]),
@@ -55,8 +57,12 @@ def confused(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list
     ]
 
 
-def class_rows(per_class: Mapping[str, Mapping[str, Any]], confusion: Sequence[Sequence[int]]) -> list[ClassRow]:
-    """Return precision, recall and F1 of each class, the weakest first; classes without any image last."""
+def class_rows(
+    per_class: Mapping[str, Mapping[str, Any]], confusion: Sequence[Sequence[int]]
+) -> list[ClassRow]:
+    """Return precision, recall and F1 of each class, the weakest first; classes without any image
+    last.
+    """
     names = list(per_class)
     rows = [
         ClassRow(
@@ -67,7 +73,9 @@ def class_rows(per_class: Mapping[str, Mapping[str, Any]], confusion: Sequence[S
             found["f1"],
             _mistaken(names, place, counts),
         )
-        for place, ((name, found), counts) in enumerate(zip(per_class.items(), confusion, strict=True))
+        for place, ((name, found), counts) in enumerate(
+            zip(per_class.items(), confusion, strict=True)
+        )
     ]
     return sorted(rows, key=lambda row: (row.f1 is None, row.f1 or 0.0))
 

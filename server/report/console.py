@@ -20,9 +20,11 @@ from fedshelf.server.report.naming import outcome
 from fedshelf.server.results.run_status import HELD_UP, WORDS, RunActivity, RunStatus
 
 MAX_TABLE_ROWS = 15
-CHROME_ROWS = 8  # lines of the live display beside the rounds: borders, header, progress, room for the prompt
+# lines of the live display beside the rounds: borders, header, progress, room for the prompt
+CHROME_ROWS = 8
 REFRESH_SECONDS = 1 / 8
-# Drawing takes some 10 ms; waiting this many times as long until the next keeps it below 1% of the run.
+# Drawing takes some 10 ms; waiting this many times as long until the next keeps it below 1% of the
+# run.
 IDLE_FACTOR = 150
 RECENT_ROUNDS = 20  # rounds whose mean time predicts the rest
 
@@ -30,16 +32,21 @@ RECENT_ROUNDS = 20  # rounds whose mean time predicts the rest
 class RoundTable:
     """Shows the rounds of a run: a context manager that gets each round once.
 
-    With a terminal: a live table of the latest rounds above a progress bar. Without one: per round one line
-    of key=value pairs, always in the same order, absent where not measured:
+    With a terminal: a live table of the latest rounds above a progress bar. Without one: per round
+    one line of key=value pairs, always in the same order, absent where not measured:
 
-        round=3/20 loss=1.2300 test=0.8123 validation=0.7990 stores=9/10 failed=store-04:timeout seconds=0.310 eta=5
+        round=3/20 loss=1.2300 test=0.8123 validation=0.7990 stores=9/10 failed=store-04:timeout
+        seconds=0.310 eta=5
     """
 
-    def __init__(self, total_rounds: int, first_round: int = 1, *, console: Console | None = None) -> None:
+    def __init__(
+        self, total_rounds: int, first_round: int = 1, *, console: Console | None = None
+    ) -> None:
         self._total = total_rounds
         self._done = first_round - 1
-        self._answered, self._sampled = 0, 0  # of the current round
+        # of the current round
+        self._answered = 0
+        self._sampled = 0
         self._status = RunStatus.STARTING
         self._rows: deque[Mapping[str, Any]] = deque(maxlen=MAX_TABLE_ROWS)
         self._seconds: deque[float] = deque(maxlen=RECENT_ROUNDS)
@@ -48,7 +55,9 @@ class RoundTable:
         self._started = time.monotonic()
         self._console = console or Console()
         lively = self._console.is_terminal and not self._console.is_dumb_terminal
-        self._live = Live(console=self._console, auto_refresh=False, transient=False) if lively else None
+        self._live = (
+            Live(console=self._console, auto_refresh=False, transient=False) if lively else None
+        )
 
     def __enter__(self) -> Self:
         if self._live:
@@ -57,16 +66,22 @@ class RoundTable:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         if self._live:
-            self._sampled, self._status = 0, RunStatus.TRAINING
+            self._sampled = 0
+            self._status = RunStatus.TRAINING
             self._draw()
             self._live.stop()
 
     def row(self, record: Mapping[str, Any]) -> None:
         """Show a completed round, given as its history record."""
-        self._done, self._answered, self._sampled = record["round"], 0, 0
+        self._done = record["round"]
+        self._answered = 0
+        self._sampled = 0
         self._seconds.append(record["seconds"]["total"])
         self._rows.append(record)
         if (accuracy := _judged(record) or 0.0) > self._best[0]:
@@ -77,7 +92,9 @@ class RoundTable:
             self._print(plain_line(record, self._total, self._left()))
 
     def doing(self, doing: RunActivity) -> None:
-        """Show the run's activity beside the progress; without a terminal, nothing: notes say what a run waits for."""
+        """Show the run's activity beside the progress; without a terminal, nothing: notes say what
+        a run waits for.
+        """
         if self._live:
             self._status = doing.status
             self._draw_if_due()
@@ -85,7 +102,9 @@ class RoundTable:
     def training(self, round: int, done: int, sampled: int) -> None:
         """Show how many of a round's stores have answered; without a terminal, nothing."""
         if self._live:
-            self._done, self._answered, self._sampled = round - 1, done, sampled
+            self._done = round - 1
+            self._answered = done
+            self._sampled = sampled
             self._draw_if_due()
 
     def note(self, text: str) -> None:
@@ -104,7 +123,9 @@ class RoundTable:
         return mean * (self._total - self._completed())
 
     def _completed(self) -> float:
-        """Return the rounds completed; the current one counts as the share of its stores that answered."""
+        """Return the rounds completed; the current one counts as the share of its stores that
+        answered.
+        """
         return self._done + (self._answered / self._sampled if self._sampled else 0.0)
 
     def _draw_if_due(self) -> None:
@@ -122,7 +143,13 @@ class RoundTable:
         rows = list(self._rows)[-max(1, min(MAX_TABLE_ROWS, self._console.height - CHROME_ROWS)) :]
         judged = [name for name in ("test", "validation") if any(record[name] for record in rows)]
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-        for heading in ("round", "train loss", *(f"{name} accuracy" for name in judged), "stores", "seconds"):
+        for heading in (
+            "round",
+            "train loss",
+            *(f"{name} accuracy" for name in judged),
+            "stores",
+            "seconds",
+        ):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("failed", justify="left", no_wrap=True, overflow="ellipsis")
         for record in rows:
@@ -130,7 +157,10 @@ class RoundTable:
             table.add_row(
                 str(record["round"]),
                 decimal(record["train"]["loss"], 4),
-                *(Text(percent(record[name]["accuracy"]) if record[name] else "", style=best) for name in judged),
+                *(
+                    Text(percent(record[name]["accuracy"]) if record[name] else "", style=best)
+                    for name in judged
+                ),
                 f"{len(record['stores'])}/{len(record['sampled'])}",
                 f"{record['seconds']['total']:.2f}",
                 Text(_failed(record, " "), style="red"),
@@ -159,7 +189,9 @@ class RoundTable:
 def plain_line(record: Mapping[str, Any], total: int, left: float) -> str:
     """Format a round as key=value pairs in a fixed order; `left` in seconds."""
     pairs = [("round", f"{record['round']}/{total}"), ("loss", _number(record["train"]["loss"]))]
-    pairs += [(name, _number(record[name]["accuracy"])) for name in ("test", "validation") if record[name]]
+    pairs += [
+        (name, _number(record[name]["accuracy"])) for name in ("test", "validation") if record[name]
+    ]
     pairs.append(("stores", f"{len(record['stores'])}/{len(record['sampled'])}"))
     if record["failed"]:
         pairs.append(("failed", _failed(record, ",").replace(" ", "_")))
@@ -170,7 +202,8 @@ def plain_line(record: Mapping[str, Any], total: int, left: float) -> str:
 def closing(summary: Mapping[str, Any], out: Path, *, console: Console | None = None) -> None:
     """Print the outcome; the last line says where the model is, or that there is none."""
     console = console or Console()
-    report, model = out / "report.html", out / WEIGHTS
+    report = out / "report.html"
+    model = out / WEIGHTS
     lines = [printable(line) for line in outcome(summary, out)]
     if report.exists():
         lines.append(f"Report: {report}")
@@ -180,7 +213,9 @@ def closing(summary: Mapping[str, Any], out: Path, *, console: Console | None = 
 
 
 def _judged(record: Mapping[str, Any]) -> float | None:
-    """Return the accuracy that compares rounds: on validation images if there are any, else on test images."""
+    """Return the accuracy that compares rounds: on validation images if there are any, else on test
+    images.
+    """
     found = record["validation"] or record["test"]
     return found["accuracy"] if found else None
 
@@ -191,6 +226,9 @@ def _number(value: float | None) -> str:
 
 def _failed(record: Mapping[str, Any], separator: str, most: int = 3) -> str:
     """Return "store-04:timeout" for the first few failures, "+7" for the rest."""
-    named = [f"{printable(store)}:{failure['code']}" for store, failure in list(record["failed"].items())[:most]]
+    named = [
+        f"{printable(store)}:{failure['code']}"
+        for store, failure in list(record["failed"].items())[:most]
+    ]
     more = len(record["failed"]) - len(named)
     return separator.join([*named, f"+{more}"] if more else named)

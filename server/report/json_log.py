@@ -28,14 +28,18 @@ class JsonLog:
     """
 
     def __init__(self, total_rounds: int, stream: TextIO | None = None) -> None:
-        self._total, self._stream = total_rounds, stream or sys.stdout
+        self._total = total_rounds
+        self._stream = stream or sys.stdout
         self._underway = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         """Write the error that ended the run, if there was one."""
         if error is not None:
@@ -46,12 +50,21 @@ class JsonLog:
         self._write("info", "note", printable(text))
 
     def doing(self, doing: RunActivity) -> None:
-        """Write the run's new activity; the begin of a round's training is written with the number of asked stores."""
+        """Write the run's new activity; the begin of a round's training is written with the number
+        of asked stores.
+        """
         if doing.status is RunStatus.TRAINING:
             return
         waiting = {"stores": list(doing.stores), "needed": doing.needed, "until": _iso(doing.until)}
         facts = waiting if doing.status in HELD_UP else {}
-        self._write("info", doing.status, doing.sentence(self._total), round=doing.round, rounds=self._total, **facts)
+        self._write(
+            "info",
+            doing.status,
+            doing.sentence(self._total),
+            round=doing.round,
+            rounds=self._total,
+            **facts,
+        )
 
     def training(self, round: int, done: int, sampled: int) -> None:
         """Write that a round has begun; nothing for the answers that come in."""
@@ -62,12 +75,15 @@ class JsonLog:
 
     def row(self, record: Mapping[str, Any]) -> None:
         """Write that a round is done."""
-        number, failed = record["round"], record["failed"]
+        number = record["round"]
+        failed = record["failed"]
         if number != self._underway:
             return
         self._underway = 0
         text = f"Round {number} of {self._total} is done."
-        judged = {name: record[name]["accuracy"] for name in ("test", "validation") if record.get(name)}
+        judged = {
+            name: record[name]["accuracy"] for name in ("test", "validation") if record.get(name)
+        }
         self._write(
             "warning" if failed else "info", "round", text,
             round=number, rounds=self._total, loss=record["train"]["loss"], accuracy=judged,

@@ -1,4 +1,6 @@
-"""`report.html`: one file that shows a run to a person, made from the files in the run directory alone."""
+"""`report.html`: one file that shows a run to a person, made from the files in the run directory
+alone.
+"""
 
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +24,8 @@ from fedshelf.server.report.weak_spots import small_maps, weak_spots
 
 
 def write_report(run_directory: Path) -> Path:
-    """Write `report.html` into a run directory and return its path; it may be written again at any time.
+    """Write `report.html` into a run directory and return its path; it may be written again at any
+    time.
 
     The page loads nothing from the network. Raises OSError, and ValueError for a damaged file.
     """
@@ -34,8 +37,11 @@ def write_report(run_directory: Path) -> Path:
 def render(run: RunData) -> str:
     """Render the page as text. Names and reasons come from stores and are escaped everywhere."""
     test = run.summary.get("test")
-    classes = (run.summary.get("model") or {}).get("classes") or (list(test["per_class"]) if test else [])
-    judged, each = run.evaluation.get("classes", []), run.evaluation.get("stores") or {}
+    classes = (run.summary.get("model") or {}).get("classes") or (
+        list(test["per_class"]) if test else []
+    )
+    judged = run.evaluation.get("classes", [])
+    each = run.evaluation.get("stores") or {}
     page = _environment().get_template("page.html.j2")
     return page.render(
         run=run,
@@ -52,7 +58,11 @@ def render(run: RunData) -> str:
         trust=trust(run.evaluation.get("calibration")),
         confused=confused(classes, test["confusion"]) if test and test.get("confusion") else [],
         confusion=heat_map(classes, test["confusion"]) if test and test.get("confusion") else None,
-        per_class=class_rows(test["per_class"], test["confusion"]) if test and test.get("per_class") else [],
+        per_class=(
+            class_rows(test["per_class"], test["confusion"])
+            if test and test.get("per_class")
+            else []
+        ),
         old_classes=_worst_hit_first(run.summary.get("old_classes")),
         partition=stacks(run.partition) if run.partition else None,
         attendance=sections.attendance_chart(run),
@@ -86,7 +96,13 @@ def _environment() -> Environment:
 
 
 def _worst_hit_first(found: dict[str, Any] | None) -> list[tuple[str, dict[str, Any]]]:
-    """Return the old classes of a run that continued a finished model, as far as both models could be judged."""
-    told = [(name, row) for name, row in ((found or {}).get("per_class") or {}).items() if row["before"] is not None]
+    """Return the old classes of a run that continued a finished model, as far as both models could
+    be judged.
+    """
+    told = [
+        (name, row)
+        for name, row in ((found or {}).get("per_class") or {}).items()
+        if row["before"] is not None
+    ]
     ordered = sorted(told, key=lambda item: item[1]["after"] - item[1]["before"])
     return [(printable(name), row) for name, row in ordered]

@@ -31,15 +31,33 @@ from fedshelf.server.report.naming import for_people
 from fedshelf.server.report.run_data import RunData, read
 from fedshelf.server.report.stores import MAX_STORES_LISTED
 
-INK, MUTED, RULE = "#17212c", "#5a6775", "#e2e7ec"
+INK = "#17212c"
+MUTED = "#5a6775"
+RULE = "#e2e7ec"
 STYLE: dict[str, Any] = {
-    "font.size": 10, "text.color": INK, "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "axes.edgecolor": RULE, "axes.labelcolor": MUTED, "xtick.color": MUTED, "ytick.color": MUTED,
-    "xtick.major.size": 0, "ytick.major.size": 0, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.spines.left": False, "axes.grid": True, "axes.grid.axis": "y", "grid.color": RULE, "axes.axisbelow": True,
-    "figure.constrained_layout.w_pad": 0.12, "figure.constrained_layout.h_pad": 0.12,
-    "legend.frameon": False, "text.parse_math": False,  # a class may be called "$5_shirt$"
-}  # fmt: skip
+    "font.size": 10,
+    "text.color": INK,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": RULE,
+    "axes.labelcolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": RULE,
+    "axes.axisbelow": True,
+    "figure.constrained_layout.w_pad": 0.12,
+    "figure.constrained_layout.h_pad": 0.12,
+    "legend.frameon": False,
+    "text.parse_math": False,  # a class may be called "$5_shirt$"
+}
 MAX_NAMED_ON_AXIS = 24  # up to this many stores are named along an axis
 HISTOGRAM_BINS = 30  # of a histogram; a rule that looks at the values may want thousands
 
@@ -50,7 +68,8 @@ def write_pictures(run_directory: Path) -> list[Path]:
     Raises OSError, and ValueError for a damaged file.
     """
     run = for_people(read(run_directory))
-    test, confidence = run.summary.get("test") or {}, trust(run.evaluation.get("calibration"))
+    test = run.summary.get("test") or {}
+    confidence = trust(run.evaluation.get("calibration"))
     jobs: list[tuple[str, bool, Callable[[Path], None]]] = [
         ("curves.png", bool(run.history), lambda path: draw_curves(run, path)),
         (
@@ -58,9 +77,17 @@ def write_pictures(run_directory: Path) -> list[Path]:
             bool(test.get("confusion")),
             lambda path: draw_confusion(list(test["per_class"]), test["confusion"], path),
         ),
-        ("partition.png", run.partition is not None, lambda path: draw_partition(run.partition or {}, path)),
+        (
+            "partition.png",
+            run.partition is not None,
+            lambda path: draw_partition(run.partition or {}, path),
+        ),
         ("stores.png", bool(run.per_store), lambda path: draw_stores(run.per_store, path)),
-        ("reliability.png", confidence is not None, lambda path: draw_reliability(confidence or Trust([], []), path)),
+        (
+            "reliability.png",
+            confidence is not None,
+            lambda path: draw_reliability(confidence or Trust([], []), path),
+        ),
     ]
     for name, wanted, draw in jobs:
         if wanted:
@@ -95,7 +122,10 @@ def draw_confusion(classes: Sequence[str], confusion: Sequence[Sequence[int]], p
     with _figure(path, (side, side)) as figure:
         axes = figure.subplots()
         # The root lifts the small shares: the mistakes, which a reader looks for.
-        for kept, colour in ((diagonal, CURVE_COLOURS["test"]), (~diagonal, CURVE_COLOURS["validation"])):
+        for kept, colour in (
+            (diagonal, CURVE_COLOURS["test"]),
+            (~diagonal, CURVE_COLOURS["validation"]),
+        ):
             shown = np.ma.masked_where(~kept, np.sqrt(share))
             axes.imshow(shown, cmap=_fading(colour), vmin=0, vmax=1)
         axes.grid(visible=False)
@@ -109,7 +139,15 @@ def draw_confusion(classes: Sequence[str], confusion: Sequence[Sequence[int]], p
         for row, column in np.argwhere(share >= 0.01) if len(names) <= NUMBERED else ():
             value = share[row, column]
             colour = "white" if value > 0.3 else INK
-            axes.text(column, row, f"{100 * value:.0f}", ha="center", va="center", color=colour, fontsize=9)
+            axes.text(
+                column,
+                row,
+                f"{100 * value:.0f}",
+                ha="center",
+                va="center",
+                color=colour,
+                fontsize=9,
+            )
 
 
 def draw_partition(table: Mapping[str, Any], path: Path) -> None:
@@ -120,7 +158,9 @@ def draw_partition(table: Mapping[str, Any], path: Path) -> None:
     table: {"classes": [C names], "stores": {store name: [C image counts]}}, as in `partition.json`
     """
     layers = shown_classes(table)
-    total, classes, colours = len(table["stores"]), layers.names, layers.colours
+    total = len(table["stores"])
+    classes = layers.names
+    colours = layers.colours
     shown = chosen(layers.stores, MAX_STORES_DRAWN)
     names = [printable(name) for name, _ in shown]
     counts = np.array([row for _, row in shown], dtype=np.int64).reshape(len(names), len(classes))
@@ -130,11 +170,18 @@ def draw_partition(table: Mapping[str, Any], path: Path) -> None:
         axes.set_title("Training images per store")
         left = np.repeat(np.arange(len(names)) - 0.4, len(classes))
         right = left + 0.8
-        low, high = (tops - counts).ravel(), tops.ravel()
+        low = (tops - counts).ravel()
+        high = tops.ravel()
         corners = np.stack(
-            [np.stack(pair, axis=1) for pair in ((left, low), (left, high), (right, high), (right, low))], axis=1
+            [
+                np.stack(pair, axis=1)
+                for pair in ((left, low), (left, high), (right, high), (right, low))
+            ],
+            axis=1,
         )
-        axes.add_collection(PolyCollection(list(corners), facecolors=colours * len(names), linewidths=0))
+        axes.add_collection(
+            PolyCollection(list(corners), facecolors=colours * len(names), linewidths=0)
+        )
         axes.set_xlim(-0.6, len(names) - 0.4)
         axes.set_ylim(0, 1.05 * max(1, int(tops.max(initial=0))))
         if len(names) <= MAX_NAMED_ON_AXIS:
@@ -149,7 +196,11 @@ def draw_partition(table: Mapping[str, Any], path: Path) -> None:
 
 def draw_stores(per_store: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     """Draw accuracy per store: named dots, weakest at the bottom, or a histogram of many stores."""
-    known = sorted((found["accuracy"], name) for name, found in per_store.items() if found.get("accuracy") is not None)
+    known = sorted(
+        (found["accuracy"], name)
+        for name, found in per_store.items()
+        if found.get("accuracy") is not None
+    )
     accuracies = [accuracy for accuracy, _ in known]
     few = len(known) <= MAX_STORES_LISTED
     with _figure(path, (8, max(2.2, 1 + 0.25 * len(known)) if few else 4)) as figure:
@@ -169,17 +220,26 @@ def draw_reliability(confidence: Trust, path: Path) -> None:
     """Draw the reliability diagrams, with and without the model's temperature."""
     with _figure(path, (5 * len(confidence.charts), 4)) as figure:
         for axes, chart in zip(
-            figure.subplots(1, len(confidence.charts), squeeze=False)[0], confidence.charts, strict=True
+            figure.subplots(1, len(confidence.charts), squeeze=False)[0],
+            confidence.charts,
+            strict=True,
         ):
             axes.set_title(f"{chart.title}: {chart.remark}")
             for step in chart.steps:
-                common, gap = step.height / BOX, step.gap / BOX
-                place, width = (step.x + step.width / 2) / BOX, step.width / BOX
+                common = step.height / BOX
+                gap = step.gap / BOX
+                place = (step.x + step.width / 2) / BOX
+                width = step.width / BOX
                 colour = CURVE_COLOURS["validation" if step.kind == "over" else "test"]
                 axes.bar(place, common, width, color=CURVE_COLOURS["test"])
                 axes.bar(place, gap, width, bottom=common, color=colour, alpha=0.45)
             axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
-            axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="how sure the model is", ylabel="how often it is right")
+            axes.set(
+                xlim=(0, 1),
+                ylim=(0, 1),
+                xlabel="how sure the model is",
+                ylabel="how often it is right",
+            )
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 

@@ -10,7 +10,8 @@ from fedshelf.server.results.model_export import with_names
 
 
 def rename(directory: Path, names: ProductNames) -> bool:
-    """Put the names into the run's directory, its `model.json`, pictures and report; return whether they changed.
+    """Put the names into the run's directory, its `model.json`, pictures and report; return whether
+    they changed.
 
     Raises OSError, and ValueError or FedshelfError for a damaged file.
     """

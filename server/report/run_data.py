@@ -12,7 +12,8 @@ from fedshelf.common.config import RunConfig
 from fedshelf.common.wording import printable
 
 Record = Mapping[str, Any]
-EVALUATION = "evaluation.json"  # of the outcome that names it: one of an earlier outcome may lie there
+# of the outcome that names it: one of an earlier outcome may lie there
+EVALUATION = "evaluation.json"
 
 
 @dataclass(frozen=True)
@@ -64,15 +65,21 @@ def read(directory: Path) -> RunData:
         summary=summary,
         config=_sections(config) if config.exists() else {},
         partition=_read_json(directory / "partition.json"),
-        evaluation=(_read_json(directory / EVALUATION) or {}) if summary.get("evaluation_file") else {},
+        evaluation=(
+            (_read_json(directory / EVALUATION) or {}) if summary.get("evaluation_file") else {}
+        ),
         names=recorded(directory),
     )
 
 
 def _sections(path: Path) -> dict[str, Any]:
-    """Return the settings by section, without the list of settings that belong to this run alone."""
+    """Return the settings by section, without the list of settings that belong to this run
+    alone.
+    """
     found = tomllib.loads(path.read_text(encoding="utf-8"))
-    return {section: values for section, values in found.items() if section in RunConfig.model_fields}
+    return {
+        section: values for section, values in found.items() if section in RunConfig.model_fields
+    }
 
 
 def _read_json(path: Path) -> Any:

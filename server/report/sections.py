@@ -1,4 +1,7 @@
-"""The contents of each section of the page, computed from a run directory's contents. No markup here."""
+"""The contents of each section of the page, computed from a run directory's contents.
+
+No markup here.
+"""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -59,7 +62,9 @@ class Phase:
 def tiles(run: RunData) -> list[Tile]:
     """Return the numbers on top of the page; unknown ones are left out."""
     summary = run.summary
-    test, best, seconds = summary.get("test"), summary.get("best"), summary.get("seconds") or {}
+    test = summary.get("test")
+    best = summary.get("best")
+    seconds = summary.get("seconds") or {}
     found = []
     if test:
         found.append(_accuracy(test))
@@ -71,11 +76,21 @@ def tiles(run: RunData) -> list[Tile]:
     if summary.get("delivered_round") is not None:
         found.append(_delivered(summary))
     elif best:
-        found.append(Tile("Best round", f"{best['round']}", f"{formatting.percent(best['accuracy'])} in {best['on']}"))
+        found.append(
+            Tile(
+                "Best round",
+                f"{best['round']}",
+                f"{formatting.percent(best['accuracy'])} in {best['on']}",
+            )
+        )
     if "total" in seconds:
         speed = summary.get("images_per_second")
         found.append(
-            Tile("Time", formatting.duration(seconds["total"]), f"{formatting.whole(speed)} images/s" if speed else "")
+            Tile(
+                "Time",
+                formatting.duration(seconds["total"]),
+                f"{formatting.whole(speed)} images/s" if speed else "",
+            )
         )
     if "stores" in summary:
         failing = {name for record in run.history for name in record["failed"]}
@@ -87,10 +102,20 @@ def tiles(run: RunData) -> list[Tile]:
             )
         )
     if traffic := summary.get("bytes"):
-        found.append(Tile("Traffic", formatting.size(traffic["down"] + traffic["up"]), "to and from the stores"))
+        found.append(
+            Tile(
+                "Traffic",
+                formatting.size(traffic["down"] + traffic["up"]),
+                "to and from the stores",
+            )
+        )
     if "model" in summary:
         found.append(
-            Tile("Model", printable(summary["model"]["name"]), f"{formatting.whole(summary['parameters'])} parameters")
+            Tile(
+                "Model",
+                printable(summary["model"]["name"]),
+                f"{formatting.whole(summary['parameters'])} parameters",
+            )
         )
     return found
 
@@ -108,14 +133,17 @@ def _accuracy(test: Mapping[str, Any]) -> Tile:
 def _delivered(summary: Mapping[str, Any]) -> Tile:
     """Return the round whose model is delivered: chosen, or the last one."""
     remark = (
-        f"best of {summary['rounds']}" if formatting.is_best_delivered(summary) else f"the last of {summary['rounds']}"
+        f"best of {summary['rounds']}"
+        if formatting.is_best_delivered(summary)
+        else f"the last of {summary['rounds']}"
     )
     return Tile("Delivered round", f"{summary['delivered_round']}", remark)
 
 
 def _trust(calibration: Mapping[str, Any]) -> Tile:
     """Return by how much the confidence is off that users of the model get."""
-    told, temperature = calibration.get("scaled") or calibration["unscaled"], calibration["temperature"]
+    told = calibration.get("scaled") or calibration["unscaled"]
+    temperature = calibration["temperature"]
     remark = f"temperature {formatting.decimal(temperature, 2)}" if temperature else "as trained"
     return Tile("Confidence off", formatting.percent(told["ece"]), remark)
 
@@ -124,9 +152,17 @@ def command(run: RunData) -> str:
     """Return the command that runs the same training again; empty without its settings."""
     if not run.config:
         return ""
-    tool = "flower-server start" if run.config.get("data", {}).get("dataset") == STORES_OWN else "flower-simulation run"
+    tool = (
+        "flower-server start"
+        if run.config.get("data", {}).get("dataset") == STORES_OWN
+        else "flower-simulation run"
+    )
     where = Path(run.config.get("run", {}).get("out") or run.directory.name)
-    names = f" --class-names {shlex.quote(printable(where / display_names.CLASS_NAMES_FILE))}" if run.names else ""
+    names = (
+        f" --class-names {shlex.quote(printable(where / display_names.CLASS_NAMES_FILE))}"
+        if run.names
+        else ""
+    )
     return f"{tool} --config {shlex.quote(printable(where / 'config.toml'))}{names}"
 
 
@@ -141,19 +177,26 @@ def accuracy_chart(run: RunData) -> LineChart | None:
     series = {name: points(run.history, name, "accuracy") for name in ("test", "validation")}
     best = run.summary.get("best")
     mark = (best["round"], f"best: {best['round']}") if best else None
-    return line_chart("Accuracy", series, formatting.percent, tick=lambda share: f"{100 * share:.4g}%", mark=mark)
+    return line_chart(
+        "Accuracy", series, formatting.percent, tick=lambda share: f"{100 * share:.4g}%", mark=mark
+    )
 
 
 def loss_chart(run: RunData) -> LineChart | None:
     """Draw loss on training, test and validation images over rounds."""
     series = {name: points(run.history, name, "loss") for name in ("train", "test", "validation")}
-    return line_chart("Loss", series, formatting.decimal, tick=lambda value: f"{value:.4g}", from_zero=True)
+    return line_chart(
+        "Loss", series, formatting.decimal, tick=lambda value: f"{value:.4g}", from_zero=True
+    )
 
 
 def seconds_chart(run: RunData) -> LineChart | None:
     """Draw the wall time of the rounds."""
     return line_chart(
-        "Time of a round", {"total": points(run.history, "seconds", "total")}, formatting.duration, from_zero=True
+        "Time of a round",
+        {"total": points(run.history, "seconds", "total")},
+        formatting.duration,
+        from_zero=True,
     )
 
 
@@ -175,11 +218,15 @@ def attendance_chart(run: RunData) -> LineChart | None:
 
 
 def troubles(run: RunData) -> list[Trouble]:
-    """Summarize failures of the same kind at the same store as one line, the most frequent first."""
+    """Summarize failures of the same kind at the same store as one line, the most frequent
+    first.
+    """
     found: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for record in run.history:
         for name, failure in record["failed"].items():
-            found.setdefault((name, failure["code"]), []).append((record["round"], failure["reason"]))
+            found.setdefault((name, failure["code"]), []).append(
+                (record["round"], failure["reason"])
+            )
     return [
         Trouble(
             printable(name),
@@ -207,7 +254,9 @@ def _setting(section: str, key: str, value: Any) -> Setting:
 
 
 def _known(section: str) -> dict[str, tuple[Any, str]]:
-    """Return default and meaning of each setting of a section; nothing for a section that is not ours."""
+    """Return default and meaning of each setting of a section; nothing for a section that is not
+    ours.
+    """
     if section not in RunConfig.model_fields:
         return {}
     defaults: Section = RunConfig.model_fields[section].default
@@ -218,7 +267,10 @@ def _known(section: str) -> dict[str, tuple[Any, str]]:
 def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return printable((", ".join(value) if isinstance(value, tuple) else value) or ("0" if value == 0 else "(empty)"))
+    return printable(
+        (", ".join(value) if isinstance(value, tuple) else value)
+        or ("0" if value == 0 else "(empty)")
+    )
 
 
 def phases(run: RunData) -> list[Phase]:
@@ -230,6 +282,10 @@ def phases(run: RunData) -> list[Phase]:
     known = [(name, seconds.get(name) or 0.0) for name in RUN_PHASES]
     known.append(("other", max(0.0, total - sum(value for _, value in known))))
     return [
-        Phase(name, f"{formatting.duration(value)} ({formatting.percent(value / total)})", value / total)
+        Phase(
+            name,
+            f"{formatting.duration(value)} ({formatting.percent(value / total)})",
+            value / total,
+        )
         for name, value in known
     ]

@@ -44,7 +44,8 @@ class Bin:
 
 @dataclass(frozen=True)
 class Stores:
-    """Accuracy over the stores: all stores if they are few, else the distribution and the weakest ones.
+    """Accuracy over the stores: all stores if they are few, else the distribution and the weakest
+    ones.
 
     told: the spread in sentences
     """
@@ -60,7 +61,9 @@ class Stores:
 
 def stores(run: RunData) -> Stores | None:
     """Return the accuracy per store, weakest first."""
-    known = [(name, found) for name, found in run.per_store.items() if found.get("accuracy") is not None]
+    known = [
+        (name, found) for name, found in run.per_store.items() if found.get("accuracy") is not None
+    ]
     if not known:
         return None
     parts = run.summary.get("contribution") or {}
@@ -74,21 +77,35 @@ def stores(run: RunData) -> Stores | None:
 
 
 def _row(name: str, found: Mapping[str, Any], part: float | None, *, is_adjusted: bool) -> StoreRow:
-    precision, recall, f1 = (found.get(f"macro_{measure}") for measure in ("precision", "recall", "f1"))
+    precision, recall, f1 = (
+        found.get(f"macro_{measure}") for measure in ("precision", "recall", "f1")
+    )
     raw = found.get("raw_accuracy") if is_adjusted else None
-    return StoreRow(printable(name), found["accuracy"], raw, precision, recall, f1, found.get("images"), part)
+    return StoreRow(
+        printable(name), found["accuracy"], raw, precision, recall, f1, found.get("images"), part
+    )
 
 
-def _told(rows: Sequence[StoreRow], spread: Mapping[str, Any] | None, source: str | None) -> list[str]:
-    """Describe the spread: the worst store, its distance from the best, and whether that may be chance."""
+def _told(
+    rows: Sequence[StoreRow], spread: Mapping[str, Any] | None, source: str | None
+) -> list[str]:
+    """Describe the spread: the worst store, its distance from the best, and whether that may be
+    chance.
+    """
     if len(rows) < 2:
         return []
-    worst, best = rows[0], rows[-1]
+    worst = rows[0]
+    best = rows[-1]
     verb = "should be" if source == "class mix" else "is"
-    photos = "" if source == "class mix" or not worst.images else f" of its {counted(worst.images, 'image')}"
+    photos = (
+        ""
+        if source == "class mix" or not worst.images
+        else f" of its {counted(worst.images, 'image')}"
+    )
     told = [
-        f"At {worst.name} the model {verb} right on {percent(worst.share)}{photos}, at {best.name} on"
-        f" {percent(best.share)}: {points(best.share - worst.share)} between the worst and the best store."
+        f"At {worst.name} the model {verb} right on {percent(worst.share)}{photos}, at {best.name}"
+        f" on {percent(best.share)}: {points(best.share - worst.share)} between the worst and the"
+        " best store."
     ]
     known = (spread or {}).get("accuracy") or {}
     if len(rows) >= 4 and known.get("lower_quarter") is not None:

@@ -31,11 +31,16 @@ def taken_back(run: RunData) -> list[str]:
 
 
 def doubts(run: RunData) -> list[Suspect]:
-    """Return the stores that were set aside, that are under suspicion, or that claim too many images."""
+    """Return the stores that were set aside, that are under suspicion, or that claim too many
+    images.
+    """
     clipped = Counter(name for record in run.history for name in record.get("clipped", {}))
     standing = run.history[-1].get("standing", {}) if run.history else {}
-    capped = {name: each for record in run.history for name, each in record.get("capped", {}).items()}
-    aside, suspects = standing.get("set_aside", {}), standing.get("suspects", {})
+    capped = {
+        name: each for record in run.history for name, each in record.get("capped", {}).items()
+    }
+    aside = standing.get("set_aside", {})
+    suspects = standing.get("suspects", {})
     found = [Suspect(printable(name), printable(why), True) for name, why in sorted(aside.items())]
     return (
         found

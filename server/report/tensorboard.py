@@ -33,7 +33,9 @@ class EventLog:
 
         if self._writer is None:
             self._writer = self._open(record["round"])
-        values = [summary_pb2.Summary.Value(tag=tag, simple_value=value) for tag, value in scalars(record)]
+        values = [
+            summary_pb2.Summary.Value(tag=tag, simple_value=value) for tag, value in scalars(record)
+        ]
         self._write(self._writer, step=record["round"], summary=summary_pb2.Summary(value=values))
         self._writer.flush()
 
@@ -51,7 +53,9 @@ class EventLog:
                 path.unlink()
         writer = RecordWriter((self._directory / f"{EVENT_FILE_PREFIX}{first:010d}").open("wb"))
         self._write(writer, file_version="brain.Event:2")
-        self._write(writer, step=first, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
+        self._write(
+            writer, step=first, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        )
         return writer
 
     def _write(self, writer: "RecordWriter", **fields: Any) -> None:
@@ -61,7 +65,9 @@ class EventLog:
 
 
 def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yield the curves of a history record: ("test/accuracy", 0.83), ...; no nulls, and no values of single stores."""
+    """Yield the curves of a history record: ("test/accuracy", 0.83), ...; no nulls, and no values
+    of single stores.
+    """
     yield "train/lr", record["lr"]
     yield "stores/used", len(record["stores"])
     yield "stores/failed", len(record["failed"])

@@ -1,4 +1,6 @@
-"""Geometry of two pictures of stores: the classes that each mistakes, and small confusion matrices side by side."""
+"""Geometry of two pictures of stores: the classes that each mistakes, and small confusion matrices
+side by side.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -54,11 +56,19 @@ Stores = Mapping[str, Mapping[str, Any]]
 
 
 def weak_spots(classes: Sequence[str], stores: Stores) -> WeakSpots | None:
-    """Lay out the share of each store's images of each class that is mistaken; None without per-class results."""
-    known = [(name, found) for name, found in _weakest_first(stores) if any(_counts(found, each) for each in classes)]
+    """Lay out the share of each store's images of each class that is mistaken; None without
+    per-class results.
+    """
+    known = [
+        (name, found)
+        for name, found in _weakest_first(stores)
+        if any(_counts(found, each) for each in classes)
+    ]
     if len(known) < 2:
         return None
-    rows, columns = ([shortened(printable(name)) for name in names] for names in ((n for n, _ in known), classes))
+    rows, columns = (
+        [shortened(printable(name)) for name in names] for names in ((n for n, _ in known), classes)
+    )
     spots = [
         _spot(column, row, printable(name), printable(label), *counts)
         for row, (name, found) in enumerate(known[:MAX_WEAK_STORES])
@@ -70,14 +80,21 @@ def weak_spots(classes: Sequence[str], stores: Stores) -> WeakSpots | None:
 
 
 def small_maps(classes: Sequence[str], stores: Stores) -> list[Small]:
-    """Return the stores' confusion matrices, the weakest store first; of stores whose results have counts per class."""
+    """Return the stores' confusion matrices, the weakest store first; of stores whose results have
+    counts per class.
+    """
     known = (
         (name, found)
         for name, found in _weakest_first(stores)
         if found.get("confusion") and any(map(any, found["confusion"]))
     )
     return [
-        Small(printable(name), found["accuracy"], found["images"], heat_map(classes, found["confusion"], TIPS))
+        Small(
+            printable(name),
+            found["accuracy"],
+            found["images"],
+            heat_map(classes, found["confusion"], TIPS),
+        )
         for name, found in islice(known, MOST_SMALL)
     ]
 

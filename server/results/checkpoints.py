@@ -18,7 +18,9 @@ from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.system.files import write_atomic
 
 RISK_SECONDS = 5.0
-_STATE, _SHA256 = "state", "sha256"  # keys of a file's metadata
+# keys of a file's metadata
+_STATE = "state"
+_SHA256 = "sha256"
 
 
 @dataclass(frozen=True)
@@ -56,13 +58,14 @@ class Totals:
 class TrainingState:
     """The state of a run between two rounds.
 
-    round:     rounds completed
-    params:    float32 [P], the global model
-    strategy:  the state of the strategy's server half
-    stale:     evaluations since the best one
-    record:    the last round's line of the history, so that one file is the only point of commit
+    round: rounds completed
+    params: float32 [P], the global model
+    strategy: the state of the strategy's server half
+    stale: evaluations since the best one
+    record: the last round's line of the history, so that one file is the only point of commit
     committed: the last round that is on disk
-    average:   float32 [P], a mean of `averaged` rounds' models (see `server.training.weight_averaging`), or None
+    average: float32 [P], a mean of `averaged` rounds' models (see
+        `server.training.weight_averaging`), or None
     """
 
     round: int
@@ -82,8 +85,13 @@ class TrainingState:
         return self.params if self.average is None else self.average
 
     def to(self, device: torch.device) -> "TrainingState":
-        """Return the state with all vectors on `device`; scalars stay where they are, as the CPU reads them."""
-        strategy = {name: tensor.to(device) if tensor.ndim else tensor for name, tensor in self.strategy.items()}
+        """Return the state with all vectors on `device`; scalars stay where they are, as the CPU
+        reads them.
+        """
+        strategy = {
+            name: tensor.to(device) if tensor.ndim else tensor
+            for name, tensor in self.strategy.items()
+        }
         average = None if self.average is None else self.average.to(device)
         return replace(self, params=self.params.to(device), strategy=strategy, average=average)
 
@@ -92,24 +100,28 @@ class Checkpoints:
     """`round-000012.safetensors` files in one directory: the latest few and the best."""
 
     def __init__(self, directory: Path, keep: int) -> None:
-        self._directory, self._keep = directory, keep
+        self._directory = directory
+        self._keep = keep
         self._saved = self._cost = 0.0  # time.monotonic() of the last save, and its duration (s)
 
     def is_due(self) -> bool:
         """Return whether the work since the last checkpoint is worth a new one.
 
-        It is if the checkpoint costs at most a twentieth of that time, or if more than RISK_SECONDS of
-        work could be lost.
+        It is if the checkpoint costs at most a twentieth of that time, or if more than RISK_SECONDS
+        of work could be lost.
         """
         return time.monotonic() - self._saved >= min(RISK_SECONDS, 20 * self._cost)
 
     def save(self, state: TrainingState) -> TrainingState:
-        """Write the state atomically, delete what is no longer needed, and return the state as committed.
+        """Write the state atomically, delete what is no longer needed, and return the state as
+        committed.
 
         Raises OSError.
         """
         began = time.monotonic()
-        tensors = {"params": state.params} | {f"strategy.{name}": t for name, t in state.strategy.items()}
+        tensors = {"params": state.params} | {
+            f"strategy.{name}": t for name, t in state.strategy.items()
+        }
         tensors |= {} if state.average is None else {"average": state.average}
         meta = {
             "round": state.round,
@@ -132,7 +144,10 @@ class Checkpoints:
 
     def rounds(self) -> list[int]:
         """Return the rounds that have a checkpoint, ascending."""
-        return sorted(int(path.stem.removeprefix("round-")) for path in self._directory.glob("round-*.safetensors"))
+        return sorted(
+            int(path.stem.removeprefix("round-"))
+            for path in self._directory.glob("round-*.safetensors")
+        )
 
     def latest(self) -> TrainingState | None:
         """Return the newest state whose model is finite; None if there are no checkpoints.
@@ -144,7 +159,8 @@ class Checkpoints:
         rounds = self.rounds()
         if rounds and (state := self._newest(rounds)) is None:
             raise RunError(
-                f"No checkpoint in {self._directory} holds a model whose weights are finite; start a new run."
+                f"No checkpoint in {self._directory} holds a model whose weights are finite; start"
+                " a new run."
             )
         return state if rounds else None
 
@@ -161,7 +177,8 @@ class Checkpoints:
         Raises OSError.
         """
         for number in reversed(self.rounds()):
-            if number > state.round:  # the round's own file is replaced, so that there is always one
+            # the round's own file is replaced, so that there is always one
+            if number > state.round:
                 self._path(number).unlink(missing_ok=True)
         return self.save(state)
 
@@ -183,16 +200,28 @@ class Checkpoints:
                 raise ValueError("its content is not what was written: its checksum differs")
             meta = json.loads(about[_STATE])
             if meta["round"] != round:
-                raise ValueError(f"it is the checkpoint of round {meta['round']}, not of round {round}")
+                raise ValueError(
+                    f"it is the checkpoint of round {meta['round']}, not of round {round}"
+                )
             best = Best(**meta["best"]) if meta["best"] else None
-            params, average = tensors.pop("params"), tensors.pop("average", None)
+            params = tensors.pop("params")
+            average = tensors.pop("average", None)
             strategy = {name.removeprefix("strategy."): tensor for name, tensor in tensors.items()}
             totals = Totals(**meta["totals"])
-            progress = (best, meta["stale"], totals, meta["record"], meta["round"], average, meta["averaged"])
+            progress = (
+                best,
+                meta["stale"],
+                totals,
+                meta["record"],
+                meta["round"],
+                average,
+                meta["averaged"],
+            )
             return TrainingState(meta["round"], params, strategy, *progress)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise RunError(
-                f"Checkpoint {path} cannot be read ({error}); remove it to resume from an older one."
+                f"Checkpoint {path} cannot be read ({error}); remove it to resume from an older"
+                " one."
             ) from error
 
     def _path(self, round: int) -> Path:
@@ -200,7 +229,8 @@ class Checkpoints:
 
 
 def _checksum(text: str, tensors: Tensors) -> str:
-    """Return the SHA-256 in hex of a state's text and of its tensors on the CPU, with their types and shapes.
+    """Return the SHA-256 in hex of a state's text and of its tensors on the CPU, with their types
+    and shapes.
 
     The tensors are taken in the order of their names.
     """
@@ -219,6 +249,9 @@ def add_round(state: TrainingState, totals: Totals, **changes: object) -> Traini
         old.images + totals.images,
         old.bytes_down + totals.bytes_down,
         old.bytes_up + totals.bytes_up,
-        {phase: old.seconds.get(phase, 0.0) + totals.seconds.get(phase, 0.0) for phase in sorted(phases)},
+        {
+            phase: old.seconds.get(phase, 0.0) + totals.seconds.get(phase, 0.0)
+            for phase in sorted(phases)
+        },
     )
     return replace(state, totals=summed, **changes)  # type: ignore[arg-type]

@@ -31,12 +31,15 @@ def has_validation(config: RunConfig, stores: Mapping[str, StoreInfo]) -> bool:
 
 
 def is_best_delivered(config: RunConfig, last: TrainingState) -> bool:
-    """Return whether a run that ended with the state `last` would deliver its best round, not its last one."""
+    """Return whether a run that ended with the state `last` would deliver its best round, not its
+    last one.
+    """
     return config.run.deliver != "last" and last.best is not None and last.best.on != "test"
 
 
 def deliver(config: RunConfig, last: TrainingState, checkpoints: Checkpoints) -> Delivery:
-    """Choose the round that a run delivers: its best on validation images, or its last one, with the state `last`.
+    """Choose the round that a run delivers: its best on validation images, or its last one, with
+    the state `last`.
 
     Raises RunError if the best round's checkpoint is gone or damaged.
     """
@@ -45,7 +48,9 @@ def deliver(config: RunConfig, last: TrainingState, checkpoints: Checkpoints) ->
     if last.best is None or last.best.on == "test":
         return Delivery(last, "the last, as no round was judged on validation images")
     because = told(last.best, config)
-    return Delivery(last if last.best.round == last.round else checkpoints.load(last.best.round), because)
+    return Delivery(
+        last if last.best.round == last.round else checkpoints.load(last.best.round), because
+    )
 
 
 def best_round(
@@ -59,7 +64,8 @@ def best_round(
 
     deciding: the images on which the round was judged, and the counts; None: it was not judged
     """
-    before, rank = state.best, list(IMAGES)
+    before = state.best
+    rank = list(IMAGES)
     if deciding is None or (before is not None and rank.index(deciding[0]) > rank.index(before.on)):
         return before, state.stale
     on, counts = deciding

@@ -1,4 +1,6 @@
-"""Record of the models that the stores of a run have, so that a model whose round was taken back can be recalled."""
+"""Record of the models that the stores of a run have, so that a model whose round was taken back
+can be recalled.
+"""
 
 import hashlib
 import json
@@ -42,20 +44,37 @@ class GivenModels:
         self._directory = directory
 
     def note(self, sha256: str, round: int, stores: Collection[str]) -> None:
-        """Record that `stores` have a model now, in place of their earlier models of this run. Raises OSError."""
+        """Record that `stores` have a model now, in place of their earlier models of this run.
+
+        Raises OSError.
+        """
         lines = {record["round"]: _digest(record) for record in self._directory.history()}
         before = [given for given in self._known() if given.sha256 != sha256]
-        others = [replace(given, stores=tuple(sorted({*given.stores} - {*stores}))) for given in before]
+        others = [
+            replace(given, stores=tuple(sorted({*given.stores} - {*stores}))) for given in before
+        ]
         self._write(
-            [*others, GivenModel(sha256, round, lines.get(round, ""), tuple(sorted(stores)))][-MAX_REMEMBERED_MODELS:]
+            [*others, GivenModel(sha256, round, lines.get(round, ""), tuple(sorted(stores)))][
+                -MAX_REMEMBERED_MODELS:
+            ]
         )
 
     def taken_back(self) -> list[GivenModel]:
-        """Return the models whose rounds were taken back, and record that they were. Raises OSError."""
+        """Return the models whose rounds were taken back, and record that they were.
+
+        Raises OSError.
+        """
         known = self._known()
-        if any(not given.is_taken_back for given in known) and (gone := self._directory.taken_back()):
-            lines = {_digest(record) for record in gone} - {_digest(record) for record in self._directory.history()}
-            found = [replace(given, is_taken_back=given.is_taken_back or given.line in lines) for given in known]
+        if any(not given.is_taken_back for given in known) and (
+            gone := self._directory.taken_back()
+        ):
+            lines = {_digest(record) for record in gone} - {
+                _digest(record) for record in self._directory.history()
+            }
+            found = [
+                replace(given, is_taken_back=given.is_taken_back or given.line in lines)
+                for given in known
+            ]
             if found != known:
                 self._write(found)
             known = found
@@ -70,22 +89,31 @@ class GivenModels:
 
 
 def still_there(models: Collection[GivenModel]) -> Mapping[str, int]:
-    """Return {store: round of the model} for the stores that still have one of these models, in order."""
+    """Return {store: round of the model} for the stores that still have one of these models, in
+    order.
+    """
     return dict(sorted((store, given.round) for given in models for store in given.stores))
 
 
 def spoilt_at(told: Mapping[str, Any]) -> dict[str, int]:
-    """Return {store: round} for the recalled models of a `GIVEN_FILE`, for commands that only show a run."""
+    """Return {store: round} for the recalled models of a `GIVEN_FILE`, for commands that only show
+    a run.
+    """
     gone = [each for each in told.get("models", []) if each.get("is_taken_back")]
     return dict(sorted((store, each["round"]) for each in gone for store in each["stores"]))
 
 
 def spoilt_words(spoilt: Mapping[str, int]) -> str:
-    """Return a sentence on the stores that have a recalled model, with the remedy; empty if none has."""
+    """Return a sentence on the stores that have a recalled model, with the remedy; empty if none
+    has.
+    """
     if not spoilt:
         return ""
     told = ", ".join(f"{store} (of round {round})" for store, round in spoilt.items())
-    return f"A model that was taken back is still at {told}; `flower-server deliver RUN` puts another in its place."
+    return (
+        f"A model that was taken back is still at {told}; `flower-server deliver RUN` puts another"
+        " in its place."
+    )
 
 
 def _digest(record: Mapping[str, Any]) -> str:

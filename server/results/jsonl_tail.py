@@ -5,23 +5,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-TAKEN_BACK = "taken-back.jsonl"  # former lines of a run's history, of rounds whose models could not be used
+# former lines of a run's history, of rounds whose models could not be used
+TAKEN_BACK = "taken-back.jsonl"
 
 
 class JsonlTail:
     """The file at `path`, read once: each call of `look` takes the lines added since the last one.
 
-    A line that is still being written is left for the next call; a damaged one is skipped. If the file
-    was replaced (a resumed run mends its history), the last line read is no longer at its place, which
-    shows it.
+    A line that is still being written is left for the next call; a damaged one is skipped. If the
+    file was replaced (a resumed run mends its history), the last line read is no longer at its
+    place, which shows it.
 
-    take:   called with each new line's JSON object
+    take: called with each new line's JSON object
     forget: called when the file was replaced, so that everything taken before is void
     """
 
-    def __init__(self, path: Path, take: Callable[[dict[str, Any]], None], forget: Callable[[], None]) -> None:
-        self._path, self._take, self._forget = path, take, forget
-        self._read, self._last = 0, b""
+    def __init__(
+        self, path: Path, take: Callable[[dict[str, Any]], None], forget: Callable[[], None]
+    ) -> None:
+        self._path = path
+        self._take = take
+        self._forget = forget
+        self._read = 0
+        self._last = b""
 
     def look(self) -> None:
         """Take the new lines. Raises OSError if the file is there and cannot be read."""
@@ -43,7 +49,8 @@ class JsonlTail:
                 self._start_again()
 
     def _start_again(self) -> None:
-        self._read, self._last = 0, b""
+        self._read = 0
+        self._last = b""
         self._forget()
 
 

@@ -24,15 +24,20 @@ from fedshelf.server.results.checkpoints import TrainingState
 from fedshelf.server.results.run_directory import finite
 
 
-def write_model(directory: Path, plan: Plan, state: TrainingState, summary: dict[str, Any], names: ProductNames) -> str:
-    """Write the global model of `state` and all that is needed to use it, atomically; return its SHA-256.
+def write_model(
+    directory: Path, plan: Plan, state: TrainingState, summary: dict[str, Any], names: ProductNames
+) -> str:
+    """Write the global model of `state` and all that is needed to use it, atomically; return its
+    SHA-256.
 
     model.safetensors: the whole state dict by torch names, with the spec in the metadata
-    model.json:        architecture, classes, image size, normalisation; provenance and test result of the raw model;
-                       `temperature`: scores are divided by it before the softmax, so that confidences can be trusted
-                       (1: unchanged), also of the raw model; `adjustment`: which scores stores use (see
-                       `server.training.final_evaluation`); `class_names` in the order of the classes, if there are
-                       `names`; the SHA-256 of the other file
+    model.json: architecture, classes, image size, normalisation; provenance and test result of the
+    raw model;
+                       `temperature`: scores are divided by it before the softmax, so that
+                           confidences can be trusted
+                       (1: unchanged), also of the raw model; `adjustment`: which scores stores use
+                       (see `server.training.final_evaluation`); `class_names` in the order of the
+                       classes, if there are `names`; the SHA-256 of the other file
 
     Raises OSError.
     """
@@ -40,20 +45,31 @@ def write_model(directory: Path, plan: Plan, state: TrainingState, summary: dict
     if plan.frozen is not None:
         network.load_frozen(plan.frozen)
     network.load(state.model)
-    tensors = {name: tensor.detach().clone() for name, tensor in network.module.state_dict().items()}
+    tensors = {
+        name: tensor.detach().clone() for name, tensor in network.module.state_dict().items()
+    }
     content = save(tensors, metadata={"spec": plan.spec.to_json()})
     write_atomic(directory / WEIGHTS, lambda file: file.write(content))
     temperature = (summary["calibration"] or {}).get("temperature") or 1.0
     sha256 = hashlib.sha256(content).hexdigest()
-    described = with_names(json.loads(plan.spec.to_json()) | {"temperature": temperature, "sha256": sha256}, names)
-    write_json(directory / DESCRIPTION, finite(described | {"provenance": _provenance(plan, state, summary)}))
+    described = with_names(
+        json.loads(plan.spec.to_json()) | {"temperature": temperature, "sha256": sha256}, names
+    )
+    write_json(
+        directory / DESCRIPTION,
+        finite(described | {"provenance": _provenance(plan, state, summary)}),
+    )
     return sha256
 
 
 def with_names(described: Mapping[str, Any], names: ProductNames) -> dict[str, Any]:
-    """Return the content of `model.json` with `class_names`, in the order of the classes, if there are `names`."""
+    """Return the content of `model.json` with `class_names`, in the order of the classes, if there
+    are `names`.
+    """
     others = {key: value for key, value in described.items() if key != "class_names"}
-    return others | ({"class_names": [called(names, label) for label in described["classes"]]} if names else {})
+    return others | (
+        {"class_names": [called(names, label) for label in described["classes"]]} if names else {}
+    )
 
 
 def model_order(run: Path, config: RunConfig, folder: Path) -> DeliverOrder:
@@ -62,22 +78,35 @@ def model_order(run: Path, config: RunConfig, folder: Path) -> DeliverOrder:
     Raises RunError.
     """
     try:
-        content, told = (folder / WEIGHTS).read_bytes(), json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        network, run_id = told["name"], told["provenance"]["run_id"]
+        content = (folder / WEIGHTS).read_bytes()
+        told = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        network = told["name"]
+        run_id = told["provenance"]["run_id"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"There is no whole model in {folder}: {WEIGHTS} or {DESCRIPTION} cannot be read.") from error
+        raise RunError(
+            f"There is no whole model in {folder}: {WEIGHTS} or {DESCRIPTION} cannot be read."
+        ) from error
     sha256 = hashlib.sha256(content).hexdigest()
-    if told.setdefault("sha256", sha256) != sha256:  # an earlier version's description does not say it
-        raise RunError(f"{folder / WEIGHTS} is not the model that the {DESCRIPTION} beside it names by its SHA-256.")
+    # an earlier version's description does not say it
+    if told.setdefault("sha256", sha256) != sha256:
+        raise RunError(
+            f"{folder / WEIGHTS} is not the model that the {DESCRIPTION} beside it names by its"
+            " SHA-256."
+        )
     description = json.dumps(told, ensure_ascii=False, indent=2).encode() + b"\n"
     if len(description) > LONGEST_DESCRIPTION:
-        raise RunError(f"{folder / DESCRIPTION} has {len(description)} bytes; stores take {LONGEST_DESCRIPTION}.")
+        raise RunError(
+            f"{folder / DESCRIPTION} has {len(description)} bytes; stores take"
+            f" {LONGEST_DESCRIPTION}."
+        )
     name = run_name(config.run.name or run.resolve().name)
     return DeliverOrder(run_id, name, network, description, sha256, len(content), content)
 
 
 def weights_sha256(plan: Plan, state: TrainingState) -> str:
-    """Return the SHA-256 of the bytes of the frozen and the travelling parameters (float32, little-endian)."""
+    """Return the SHA-256 of the bytes of the frozen and the travelling parameters (float32,
+    little-endian).
+    """
     frozen = plan.frozen if plan.frozen is not None else torch.empty(0)
     digest = hashlib.sha256()
     for vector in (frozen, state.model):
@@ -99,7 +128,12 @@ def _provenance(plan: Plan, state: TrainingState, summary: dict[str, Any]) -> di
         "stores": summary["stores"],
         "adjustment": summary["adjustment"],
         "resumed_from": summary["resumed_from"],
-        "test": {key: test[key] for key in ("accuracy", "macro_f1", "loss", "on")} if test else None,
+        "test": (
+            {key: test[key] for key in ("accuracy", "macro_f1", "loss", "on")} if test else None
+        ),
         "weights_sha256": summary["weights_sha256"],
-        "versions": {name: importlib.metadata.version(name) for name in ("fedshelf", "torch", "torchvision", "flwr")},
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("fedshelf", "torch", "torchvision", "flwr")
+        },
     }

@@ -1,4 +1,6 @@
-"""The operator's settings over the life of a run: the history has their values and the rounds of their changes."""
+"""The operator's settings over the life of a run: the history has their values and the rounds of
+their changes.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,7 +9,8 @@ from fedshelf.common.config import RunConfig
 from fedshelf.common.config.kinds import of_operator
 
 SETTINGS = "settings"  # in a run's first line: all of the operator's settings
-SETTINGS_CHANGED = "settings_changed"  # in the first line after a change: key -> [before, from this round on]
+# in the first line after a change: key -> [before, from this round on]
+SETTINGS_CHANGED = "settings_changed"
 
 
 def remark(history: Iterable[Mapping[str, Any]], config: RunConfig) -> dict[str, Any]:
@@ -15,17 +18,22 @@ def remark(history: Iterable[Mapping[str, Any]], config: RunConfig) -> dict[str,
 
     A history of an earlier version, which has no settings, gets all of them.
     """
-    before, now = _in_force(history), of_operator(config)
+    before = _in_force(history)
+    now = of_operator(config)
     if not before:
         return {SETTINGS: now}
-    changed = {key: [before.get(key), value] for key, value in now.items() if before.get(key) != value}
+    changed = {
+        key: [before.get(key), value] for key, value in now.items() if before.get(key) != value
+    }
     return {SETTINGS_CHANGED: changed} if changed else {}
 
 
 def told(remark: Mapping[str, Any]) -> str:
     """Return a sentence on what has changed; empty if nothing has."""
     changes = remark.get(SETTINGS_CHANGED, {}).items()
-    words = ", ".join(f"{key} {_shown(before)} -> {_shown(after)}" for key, (before, after) in changes)
+    words = ", ".join(
+        f"{key} {_shown(before)} -> {_shown(after)}" for key, (before, after) in changes
+    )
     return f"Settings that hold from here on: {words}." if words else ""
 
 

@@ -43,9 +43,10 @@ def export_round(run: Path, which: str, out: Path | None) -> ExportedRound:
     The run may be unfinished, or still at work.
 
     which: the number of a round, "best" or "last"
-    out:   the folder; None: `round-N` in the run's directory
+    out: the folder; None: `round-N` in the run's directory
 
-    Raises RunError for a round or a run that is not there, ConfigError for any other fault, OSError.
+    Raises RunError for a round or a run that is not there, ConfigError for any other fault,
+    OSError.
     """
     config, checkpoints = _opened(run)
     rounds = checkpoints.rounds()
@@ -53,15 +54,22 @@ def export_round(run: Path, which: str, out: Path | None) -> ExportedRound:
     number, because = _chosen(which, latest, config)
     if number not in rounds:
         raise RunError(
-            f"There is no checkpoint of round {number} in {run}; those that are there: {', '.join(map(str, rounds))}."
+            f"There is no checkpoint of round {number} in {run}; those that are there:"
+            f" {', '.join(map(str, rounds))}."
         )
     saved = plan_file.read(run / "checkpoints", config)
     personal = _personal(saved, number, latest)
     state = checkpoints.load(number)
-    told = _judged(run, saved, state) | {"rounds": latest.round, "personal": personal, "delivered_because": because}
+    told = _judged(run, saved, state) | {
+        "rounds": latest.round,
+        "personal": personal,
+        "delivered_because": because,
+    }
     folder = out or run / f"round-{number}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} exists already and is not empty; name a new folder with --out.")
+        raise ConfigError(
+            f"{folder} exists already and is not empty; name a new folder with --out."
+        )
     write_model(folder, saved.plan, state, told, recorded(run))
     test = (told["test"] or {}).get("accuracy")
     is_calibrated = bool((told["calibration"] or {}).get("temperature"))
@@ -69,7 +77,8 @@ def export_round(run: Path, which: str, out: Path | None) -> ExportedRound:
 
 
 def model_of_round(run: Path, which: str) -> Path:
-    """Return the model file of a round in `round-N` of the run's directory; write it if it is not there.
+    """Return the model file of a round in `round-N` of the run's directory; write it if it is not
+    there.
 
     Raises the errors of `export_round`, and ConfigError if there is another model in that folder.
     """
@@ -78,10 +87,15 @@ def model_of_round(run: Path, which: str) -> Path:
     path = run / f"round-{number}" / WEIGHTS
     if not path.is_file():
         return export_round(run, str(number), None).path
-    digest = weights_sha256(plan_file.read(run / "checkpoints", config).plan, checkpoints.load(number))
+    digest = weights_sha256(
+        plan_file.read(run / "checkpoints", config).plan, checkpoints.load(number)
+    )
     told = json.loads(path.with_name(DESCRIPTION).read_text(encoding="utf-8"))["provenance"]
     if told["weights_sha256"] != digest:
-        raise ConfigError(f"{path} is the model of another round {number} than the checkpoint of {run}; remove it.")
+        raise ConfigError(
+            f"{path} is the model of another round {number} than the checkpoint of {run};"
+            " remove it."
+        )
     return path
 
 
@@ -89,11 +103,17 @@ def _opened(run: Path) -> tuple[RunConfig, Checkpoints]:
     """Return the configuration and the checkpoints of a run. Raises RunError if there are none."""
     if not RunDirectory.is_run(run):
         inside = run / "federated"
-        hint = f"it holds a comparison: name one of its runs, such as {inside}" if inside.is_dir() else "no config.toml"
+        hint = (
+            f"it holds a comparison: name one of its runs, such as {inside}"
+            if inside.is_dir()
+            else "no config.toml"
+        )
         raise RunError(f"There is no run in {run} ({hint}).")
     checkpoints = Checkpoints(run / "checkpoints", keep=1)
     if not checkpoints.rounds():
-        raise RunError(f"There is no checkpoint in {run}: no round was saved yet, or they were removed.")
+        raise RunError(
+            f"There is no checkpoint in {run}: no round was saved yet, or they were removed."
+        )
     return RunDirectory.stored(run, {}), checkpoints
 
 
@@ -103,7 +123,9 @@ def _chosen(which: str, latest: TrainingState, config: RunConfig) -> tuple[int, 
         return latest.round, "the last that was saved"
     if which == "best":
         if latest.best is None:
-            raise RunError("There is no best round: none of this run was judged; give a number, or last.")
+            raise RunError(
+                "There is no best round: none of this run was judged; give a number, or last."
+            )
         flatters = ", which flatters its test figure" if latest.best.on == "test" else ""
         return latest.best.round, delivered_round.told(latest.best, config) + flatters
     if not (which.isascii() and which.isdigit()):
@@ -114,16 +136,17 @@ def _chosen(which: str, latest: TrainingState, config: RunConfig) -> tuple[int, 
 def _personal(saved: SavedPlan, number: int, latest: TrainingState) -> list[str]:
     """Return the names of the tensors that stay at the stores.
 
-    Raises RunError for a round whose personal tensors no store has: stores keep those of the best and
-    of the last round only.
+    Raises RunError for a round whose personal tensors no store has: stores keep those of the best
+    and of the last round only.
     """
     network = Network(saved.plan.spec, torch.device("cpu"))
     names = list(strategies.build(saved.plan.config.strategy, network.layout).personal())
     best = latest.best.round if latest.best else latest.round
     if names and number not in (best, latest.round):
         raise RunError(
-            f"Round {number} of a run with strategy {saved.plan.config.strategy.name} makes no whole model: stores keep"
-            f" their own parts of the best round ({best}) and of the last ({latest.round}) only; export one of these."
+            f"Round {number} of a run with strategy {saved.plan.config.strategy.name} makes no"
+            f" whole model: stores keep their own parts of the best round ({best}) and of the last"
+            f" ({latest.round}) only; export one of these."
         )
     return names
 
@@ -131,13 +154,15 @@ def _personal(saved: SavedPlan, number: int, latest: TrainingState) -> list[str]
 def _judged(run: Path, saved: SavedPlan, state: TrainingState) -> dict[str, Any]:
     """Return the known results of a round's model.
 
-    For the delivered model these are all of the run's `summary.json`, else the round's metrics on the
-    server's test images, if there are any.
+    For the delivered model these are all of the run's `summary.json`, else the round's metrics on
+    the server's test images, if there are any.
     """
-    sha, path = weights_sha256(saved.plan, state), run / "summary.json"
+    sha = weights_sha256(saved.plan, state)
+    path = run / "summary.json"
     summary = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if summary.get("delivered_round") == state.round and summary["weights_sha256"] == sha:
-        return {"adjustment": _adjustment(saved.plan.config, state)} | summary  # an earlier version's lacks it
+        # an earlier version's lacks it
+        return {"adjustment": _adjustment(saved.plan.config, state)} | summary
     test = (state.record or {}).get("test")
     return {
         "weights_sha256": sha,

@@ -20,7 +20,15 @@ from fedshelf.server.results.scores import Scores
 
 MAX_STORES_ONE_BY_ONE = 200  # up to this many stores, history and summary list each one
 PER_STORE_FILE = "per-store.csv"
-COLUMNS = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "loss", "raw_accuracy", "images")
+COLUMNS = (
+    "accuracy",
+    "macro_precision",
+    "macro_recall",
+    "macro_f1",
+    "loss",
+    "raw_accuracy",
+    "images",
+)
 QUANTILES = {"worst": 0.0, "lower_quarter": 0.25, "median": 0.5, "upper_quarter": 0.75, "best": 1.0}
 
 Rows = Mapping[str, Mapping[str, Any]]
@@ -40,7 +48,8 @@ def macros(counts: Counts) -> dict[str, float]:
 def in_history(found: Mapping[str, Counts]) -> dict[str, Any]:
     """Return a round's evaluations at the stores.
 
-    "stores" has those of each store; for more than `MAX_STORES_ONE_BY_ONE` there is "spread" instead.
+    "stores" has those of each store; for more than `MAX_STORES_ONE_BY_ONE` there is "spread"
+    instead.
     """
     if len(found) <= MAX_STORES_ONE_BY_ONE:
         return {"stores": {name: described(counts) for name, counts in found.items()}}
@@ -50,11 +59,13 @@ def in_history(found: Mapping[str, Counts]) -> dict[str, Any]:
 def spread(accuracies: Iterable[float | None]) -> dict[str, Any]:
     """Return the spread of accuracies over the stores.
 
-    It has the number of stores with an accuracy, the worst, quartiles and best, the gap between best
-    and worst, and the standard deviation over the stores.
+    It has the number of stores with an accuracy, the worst, quartiles and best, the gap between
+    best and worst, and the standard deviation over the stores.
     """
     known = [accuracy for accuracy in accuracies if accuracy is not None]
-    values = np.quantile(known, list(QUANTILES.values())).tolist() if known else [None] * len(QUANTILES)
+    values = (
+        np.quantile(known, list(QUANTILES.values())).tolist() if known else [None] * len(QUANTILES)
+    )
     told = dict(zip(QUANTILES, values, strict=True))
     further = {"gap": max(known) - min(known), "deviation": float(np.std(known))} if known else {}
     return {"stores": len(known), "accuracy": told | further}
@@ -63,19 +74,23 @@ def spread(accuracies: Iterable[float | None]) -> dict[str, Any]:
 def fairness(rows: Rows, *, is_measured: bool) -> dict[str, Any]:
     """Return the spread, the worst and the best store, and the deviation to expect by chance alone.
 
-    by_chance is the standard deviation over these S stores to expect if the model were right equally often
-    everywhere, with the probability p of all images together: sqrt((S - 1) / S * mean over stores of p (1 -
-    p) / images), as the deviation is taken from the stores' own mean. It is left out if the accuracies were
-    not measured.
+    by_chance is the standard deviation over these S stores to expect if the model were right
+    equally often everywhere, with the probability p of all images together: sqrt((S - 1) / S * mean
+    over stores of p (1 - p) / images), as the deviation is taken from the stores' own mean. It is
+    left out if the accuracies were not measured.
     """
-    known = {name: row for name, row in rows.items() if row["accuracy"] is not None and row["images"]}
+    known = {
+        name: row for name, row in rows.items() if row["accuracy"] is not None and row["images"]
+    }
     ranked = sorted(known, key=lambda name: (known[name]["accuracy"], name))
     found = spread(row["accuracy"] for row in known.values())
     if ranked and is_measured:
         images = np.array([row["images"] for row in known.values()], dtype=np.float64)
         p = float(images @ np.array([row["accuracy"] for row in known.values()]) / images.sum())
         around_own_mean = (len(images) - 1) / len(images)
-        found["accuracy"]["by_chance"] = math.sqrt(around_own_mean * p * (1 - p) * float((1 / images).mean()))
+        found["accuracy"]["by_chance"] = math.sqrt(
+            around_own_mean * p * (1 - p) * float((1 / images).mean())
+        )
     ends = {"worst": ranked[0], "best": ranked[-1]} if ranked else {"worst": None, "best": None}
     return found | {f"{end}_store": name for end, name in ends.items()}
 
@@ -88,9 +103,9 @@ def results(
 ) -> tuple[str, Rows | None]:
     """Return the source of the stores' results, and the results.
 
-    They come from the stores' test images, else from their validation images, as each store uses the model.
-    Else they are expectations from each store's mix of classes and the server's test images; None without
-    those.
+    They come from the stores' test images, else from their validation images, as each store uses
+    the model. Else they are expectations from each store's mix of classes and the server's test
+    images; None without those.
     """
     for source, scores in (("test", test), ("validation", validation)):
         if found := scores.stores:
@@ -108,22 +123,27 @@ def _measured(used: Counts, raw: Counts) -> dict[str, Any]:
     return described(used) | macros(used) | {"raw_accuracy": raw.accuracy}
 
 
-def expected_by_mix(classes: tuple[str, ...], test: Counts, stores: Mapping[str, StoreInfo]) -> dict[str, Any]:
+def expected_by_mix(
+    classes: tuple[str, ...], test: Counts, stores: Mapping[str, StoreInfo]
+) -> dict[str, Any]:
     """Return the results to expect at stores that hold out no images.
 
-    They follow from the rates at which the model takes class c for class k on the server's test set.
+    They follow from the rates at which the model takes class c for class k on the server's test
+    set.
 
-    accuracy:              sum_c (share of class c at the store) recall_c
-    precision, recall, F1: from the expected counts sum_c (images of class c) (rate of c taken for k),
-                           averaged over the classes that the store has
+    accuracy: sum_c (share of class c at the store) recall_c
+    precision, recall, F1: from the expected counts sum_c (images of class c) (rate of c taken for
+    k),
+        averaged over the classes that the store has
 
-    The expectation is exact if stores differ only in how much they have of each class. For a class without
-    test images there is none: a store's images of it are left out.
+    The expectation is exact if stores differ only in how much they have of each class. For a class
+    without test images there is none: a store's images of it are left out.
     """
     return {
         name: _expected(classes, test, info)
         for name, info in sorted(stores.items())
-        if info.num_examples and not info.untold  # a store that keeps its mix private has no expectation
+        # a store that keeps its mix private has no expectation
+        if info.num_examples and not info.untold
     }
 
 
@@ -131,8 +151,10 @@ def _expected(classes: tuple[str, ...], test: Counts, info: StoreInfo) -> dict[s
     """Return the row of one store."""
     held = np.array([info.counts.get(label, 0) for label in classes], dtype=np.float64)
     own = (held > 0) & test.judged
-    images, rates = held[own], test.confusion[own] / test.confusion[own].sum(axis=1, keepdims=True)
-    recall, taken = rates[:, own].diagonal(), (images @ rates)[own]
+    images = held[own]
+    rates = test.confusion[own] / test.confusion[own].sum(axis=1, keepdims=True)
+    recall = rates[:, own].diagonal()
+    taken = (images @ rates)[own]
     right = images * recall
     precision = right / np.maximum(taken, 1e-12)
     f1 = 2 * right / (images + taken)
@@ -177,9 +199,12 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
 
 def _as_csv(rows: Rows) -> str:
     text = io.StringIO()
-    table = csv.writer(text)  # with the line ends of RFC 4180, so that names with either of them are quoted
+    # with the line ends of RFC 4180, so that names with either of them are quoted
+    table = csv.writer(text)
     table.writerow(["store", *COLUMNS])
-    table.writerows([name, *(_text(row[column]) for column in COLUMNS)] for name, row in rows.items())
+    table.writerows(
+        [name, *(_text(row[column]) for column in COLUMNS)] for name, row in rows.items()
+    )
     return text.getvalue()
 
 

@@ -1,4 +1,6 @@
-"""The constant part of a run, saved once beside its checkpoints; with it each checkpoint can become a model."""
+"""The constant part of a run, saved once beside its checkpoints; with it each checkpoint can become
+a model.
+"""
 
 import json
 from collections.abc import Mapping
@@ -23,8 +25,8 @@ _FROZEN = "frozen"
 class SavedPlan:
     """A run's plan and origin.
 
-    resumed_from: the finished model that the run went on from, as `server.training.resume_model.provenance`
-                  describes it; None: there is none
+    resumed_from: the finished model that the run went on from, as
+        `server.training.resume_model.provenance` describes it; None: there is none
     """
 
     plan: Plan
@@ -34,19 +36,26 @@ class SavedPlan:
 def write(directory: Path, saved: SavedPlan) -> None:
     """Write the plan beside the checkpoints, atomically. Raises OSError."""
     plan = saved.plan
-    told = {"spec": plan.spec.to_json(), "run_id": plan.run_id, "resumed_from": json.dumps(saved.resumed_from)}
+    told = {
+        "spec": plan.spec.to_json(),
+        "run_id": plan.run_id,
+        "resumed_from": json.dumps(saved.resumed_from),
+    }
     tensors = {} if plan.frozen is None else {_FROZEN: plan.frozen.contiguous()}
     content = save(tensors, metadata=told)
     write_atomic(directory / PLAN_FILE, lambda file: file.write(content))
 
 
 def read(directory: Path, config: RunConfig) -> SavedPlan:
-    """Read what `write` wrote, for a run of this configuration. Raises RunError if it cannot be read."""
+    """Read what `write` wrote, for a run of this configuration.
+
+    Raises RunError if it cannot be read.
+    """
     path = directory / PLAN_FILE
     if not path.is_file():
         raise RunError(
-            f"There is no {path}, which says what network the checkpoints beside it are of, as an earlier version made"
-            " them; go on with the run by --resume, which writes it."
+            f"There is no {path}, which says what network the checkpoints beside it are of, as an"
+            " earlier version made them; go on with the run by --resume, which writes it."
         )
     try:
         with safe_open(path, framework="pt") as file:
@@ -55,4 +64,6 @@ def read(directory: Path, config: RunConfig) -> SavedPlan:
         plan = Plan(told["run_id"], config, ModelSpec.from_json(told["spec"]), frozen)
         return SavedPlan(plan, json.loads(told["resumed_from"]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}); go on with the run by --resume, which writes it.") from error
+        raise RunError(
+            f"{path} cannot be read ({error}); go on with the run by --resume, which writes it."
+        ) from error

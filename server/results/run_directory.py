@@ -12,7 +12,15 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from fedshelf.common.config import RunConfig, flatten, from_toml, known_keys, own_settings, resolve, to_toml
+from fedshelf.common.config import (
+    RunConfig,
+    flatten,
+    from_toml,
+    known_keys,
+    own_settings,
+    resolve,
+    to_toml,
+)
 from fedshelf.common.config.kinds import is_fixed
 from fedshelf.common.errors import ConfigError, RunError
 from fedshelf.common.system.files import write_json, write_text
@@ -21,7 +29,8 @@ from fedshelf.server.results.jsonl_tail import TAKEN_BACK
 Record = dict[str, Any]
 
 RUNS_OWN_SETTINGS = frozenset({"run.name", "run.out"})  # no other run can use these
-DERIVED = frozenset({"data.classes", "run.device"})  # from the data and the machine, unless somebody gives them
+# from the data and the machine, unless somebody gives them
+DERIVED = frozenset({"data.classes", "run.device"})
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
@@ -29,7 +38,8 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 EARLIER: Record = {"data.split": "hash"}
 EXCLUDE_SUSPECTS = "screening.exclude_suspects"  # true or false; now a word, `screening.suspects`
 
-RUN_LOCK_TIMEOUT_SECONDS = 10.0  # seconds that a killed run's last process may take to let go of its directory
+# seconds that a killed run's last process may take to let go of its directory
+RUN_LOCK_TIMEOUT_SECONDS = 10.0
 
 
 class RunDirectory:
@@ -43,7 +53,10 @@ class RunDirectory:
     def check_new(path: Path) -> None:
         """Check that `path` is free or an empty folder; raise RunError if not."""
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunError(f"Run directory {path} exists already; use --resume to continue it, or another --out.")
+            raise RunError(
+                f"Run directory {path} exists already; use --resume to continue it, or another"
+                " --out."
+            )
 
     @staticmethod
     def is_run(path: Path) -> bool:
@@ -58,18 +71,24 @@ class RunDirectory:
 
     @staticmethod
     def stored(path: Path, overrides: Mapping[str, Any]) -> RunConfig:
-        """Return the configuration of the run in `path`, with overrides of settings that may change.
+        """Return the configuration of the run in `path`, with overrides of settings that may
+        change.
 
         See `common.config.kinds` for these.
 
-        Raises RunError if there is no run, ConfigError if an override would change what the run computes.
+        Raises RunError if there is no run, ConfigError if an override would change what the run
+        computes.
         """
         if not RunDirectory.is_run(path):
-            raise RunError(f"There is no run to resume in {path}: it has no config.toml; start one without --resume.")
+            raise RunError(
+                f"There is no run to resume in {path}: it has no config.toml; start one without"
+                " --resume."
+            )
         stored = EARLIER | from_toml(path / "config.toml")
         if EXCLUDE_SUSPECTS in stored:
             stored["screening.suspects"] = "exclude" if stored.pop(EXCLUDE_SUSPECTS) else "report"
-        before, after = flatten(resolve(stored)), flatten(resolve(stored, overrides))
+        before = flatten(resolve(stored))
+        after = flatten(resolve(stored, overrides))
         for key in overrides:
             if before[key] != after[key] and is_fixed(key):
                 raise ConfigError(
@@ -79,7 +98,9 @@ class RunDirectory:
         return resolve(stored, overrides)
 
     @classmethod
-    def open(cls, path: Path, config: RunConfig, asked: Mapping[str, Any] = EMPTY) -> "RunDirectory":
+    def open(
+        cls, path: Path, config: RunConfig, asked: Mapping[str, Any] = EMPTY
+    ) -> "RunDirectory":
         """Open the directory at `path`: create it if need be, lock it, and write `config`.
 
         asked: the flat settings that the user gave; see `settle`
@@ -98,9 +119,12 @@ class RunDirectory:
     def settle(self, config: RunConfig, asked: Mapping[str, Any] = EMPTY) -> None:
         """Write `config`, and mark the settings that were derived because nobody `asked` for them.
 
-        Settings that were derived when the run began stay derived when it is resumed. Raises OSError.
+        Settings that were derived when the run began stay derived when it is resumed. Raises
+        OSError.
         """
-        path, given, defaults = self.path / "config.toml", flatten(resolve(asked)), known_keys()
+        path = self.path / "config.toml"
+        given = flatten(resolve(asked))
+        defaults = known_keys()
         known = own_settings(path).keys() if path.exists() else DERIVED
         derived = {key for key in DERIVED & known if given[key] == defaults[key]}
         write_text(path, to_toml(config, RUNS_OWN_SETTINGS | derived))
@@ -117,7 +141,11 @@ class RunDirectory:
 
         A kill between checkpoint and history, or within a line, leaves the history one round short.
         """
-        kept = [record for record in self.history() if last is not None and record["round"] < last["round"]]
+        kept = [
+            record
+            for record in self.history()
+            if last is not None and record["round"] < last["round"]
+        ]
         kept += [dict(last)] if last is not None else []
         write_text(self._history, "".join(_line(record) for record in kept))
         return kept
@@ -136,7 +164,9 @@ class RunDirectory:
         """Return the rounds that were taken back, as the history had them."""
         if not self._taken_back.exists():
             return []
-        return [json.loads(line) for line in self._taken_back.read_text(encoding="utf-8").splitlines()]
+        return [
+            json.loads(line) for line in self._taken_back.read_text(encoding="utf-8").splitlines()
+        ]
 
     def append(self, record: Record) -> None:
         """Add one round to the history. Raises OSError."""
@@ -175,12 +205,16 @@ class RunDirectory:
         try:
             self._lock.acquire(timeout=RUN_LOCK_TIMEOUT_SECONDS)
         except Timeout:
-            raise RunError(f"Another process is training in {self.path}; wait for it or use another --out.") from None
+            raise RunError(
+                f"Another process is training in {self.path}; wait for it or use another --out."
+            ) from None
 
 
 def free_name(path: Path) -> Path:
     """Return `path`, or the first of path-2, path-3, ... that does not exist."""
-    names = itertools.chain([path], (path.with_name(f"{path.name}-{number}") for number in itertools.count(2)))
+    names = itertools.chain(
+        [path], (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    )
     return next(name for name in names if not name.exists())
 
 
@@ -189,7 +223,9 @@ def _line(record: Record) -> str:
 
 
 def finite(value: Any) -> Any:
-    """Return a JSON value with null for each number that is not finite, as JSON has neither NaN nor infinity."""
+    """Return a JSON value with null for each number that is not finite, as JSON has neither NaN nor
+    infinity.
+    """
     if isinstance(value, Mapping):
         return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

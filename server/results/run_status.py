@@ -1,4 +1,6 @@
-"""The states of a run, at work and at its end, with one set of words for page, terminal, files and log."""
+"""The states of a run, at work and at its end, with one set of words for page, terminal, files and
+log.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -68,7 +70,9 @@ WORDS: Mapping[RunStatus, str] = {
 
 _OUTSIDE_ROUNDS: Mapping[RunStatus, str] = {
     RunStatus.STARTING: "The server is starting.",
-    RunStatus.FINISHING: "The rounds are over; the model that is delivered is being judged and written.",
+    RunStatus.FINISHING: (
+        "The rounds are over; the model that is delivered is being judged and written."
+    ),
     RunStatus.DELIVERING: "The rounds are over; the model goes to the stores that are here.",
 }
 
@@ -99,7 +103,9 @@ class RunActivity:
                 missing = f"{counted(self.needed, 'store')} needed for round {number}"
                 return f"{missing}, {len(self.stores):,} there: {listed(self.stores)}."
             case RunStatus.BLOCKED:
-                there = f"{len(self.stores):,} of {counted(self.needed, 'store')} needed can train now"
+                there = (
+                    f"{len(self.stores):,} of {counted(self.needed, 'store')} needed can train now"
+                )
                 return f"Round {number} cannot begin: {there}. {printable(self.why)}."
             case RunStatus.TRAINING:
                 return f"Round {number}: {counted(len(self.stores), 'store')} asked to train."
@@ -118,11 +124,21 @@ class RunActivity:
     def of_event(cls, told: Mapping[str, Any]) -> "RunActivity | None":
         """Read an activity from a file's dict; None if it is no activity."""
         try:
-            return cls(**{**told, "status": RunStatus(told["status"]), "stores": tuple(map(str, told["stores"]))})
+            return cls(
+                **{
+                    **told,
+                    "status": RunStatus(told["status"]),
+                    "stores": tuple(map(str, told["stores"])),
+                }
+            )
         except (KeyError, TypeError, ValueError):
             return None
 
 
 def listed(stores: Sequence[str]) -> str:
-    """Return the names of a few stores, and how many more there are: "oslo-7, rome and 5 more"; "none" of none."""
-    return first_of([printable(store) for store in sorted(stores)], MAX_STORES_IN_SENTENCE) or "none"
+    """Return the names of a few stores, and how many more there are: "oslo-7, rome and 5 more";
+    "none" of none.
+    """
+    return (
+        first_of([printable(store) for store in sorted(stores)], MAX_STORES_IN_SENTENCE) or "none"
+    )

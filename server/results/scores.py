@@ -1,4 +1,6 @@
-"""Results of the evaluation of one model at the server and at the stores, by raw and by adjusted scores."""
+"""Results of the evaluation of one model at the server and at the stores, by raw and by adjusted
+scores.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,14 +13,14 @@ from fedshelf.common.protocol.messages import Evaluation
 class Scores:
     """Counts of one model.
 
-    test:        on the server's images, by the model's own ("raw") scores
-    raw:         of each store, on the images that it holds out, by raw scores
-    adjusted:    on the same images, with the adjustment added (`common.strategies.shared.class_skew`), of the
-                 stores that have one
+    test: on the server's images, by the model's own ("raw") scores
+    raw: of each store, on the images that it holds out, by raw scores
+    adjusted: on the same images, with the adjustment added (`common.strategies.shared.class_skew`),
+        of the stores that have one
     is_adjusted: whether the stores use the model with their adjustments
-    diverged:    stores whose images gave a loss that is not finite
-    held_out:    on the server's images that choose rounds if no store's can
-                 (`server.training.selection_images`), raw
+    diverged: stores whose images gave a loss that is not finite
+    held_out: on the server's images that choose rounds if no store's can
+        (`server.training.selection_images`), raw
     """
 
     test: Counts | None
@@ -30,14 +32,22 @@ class Scores:
 
     @classmethod
     def of(
-        cls, test: Counts | None, evaluations: Mapping[str, Evaluation], is_adjusted: bool | None = None
+        cls,
+        test: Counts | None,
+        evaluations: Mapping[str, Evaluation],
+        is_adjusted: bool | None = None,
     ) -> "Scores":
         """Return the scores of a model from the server's counts and the stores' evaluations.
 
-        is_adjusted: as it was chosen on other images; None: chosen on these, by the lower sum of losses
+        is_adjusted: as it was chosen on other images; None: chosen on these, by the lower sum of
+            losses
         """
         raw = {name: found.counts for name, found in evaluations.items()}
-        adjusted = {name: found.adjusted for name, found in evaluations.items() if found.adjusted is not None}
+        adjusted = {
+            name: found.adjusted
+            for name, found in evaluations.items()
+            if found.adjusted is not None
+        }
         if is_adjusted is None:
             is_adjusted = _loss_sum(adjusted) <= _loss_sum({name: raw[name] for name in adjusted})
         return cls(test, raw, adjusted, is_adjusted)
@@ -52,17 +62,26 @@ class Scores:
         return _merged(self.stores)
 
     def deciding(self) -> tuple[str, Counts] | None:
-        """Return the counts that the best round is chosen by, and their key in `delivered_round.IMAGES`.
+        """Return the counts that the best round is chosen by, and their key in
+        `delivered_round.IMAGES`.
 
-        These are the counts on the stores' validation images, else on the server's, else on its test
-        images; None without any.
+        These are the counts on the stores' validation images, else on the server's, else on its
+        test images; None without any.
         """
-        found = {"validation": self.together(), "server-validation": self.held_out, "test": self.test}
+        found = {
+            "validation": self.together(),
+            "server-validation": self.held_out,
+            "test": self.test,
+        }
         return next(((on, counts) for on, counts in found.items() if counts is not None), None)
 
     def ways(self) -> dict[str, Counts]:
-        """Return all stores' counts merged: "raw" and, if any store has an adjustment, "adjusted"; or {}."""
-        ways = {"raw": self.raw} | ({"adjusted": {**self.raw, **self.adjusted}} if self.adjusted else {})
+        """Return all stores' counts merged: "raw" and, if any store has an adjustment, "adjusted";
+        or {}.
+        """
+        ways = {"raw": self.raw} | (
+            {"adjusted": {**self.raw, **self.adjusted}} if self.adjusted else {}
+        )
         merged = {way: _merged(found) for way, found in ways.items()}
         return {way: counts for way, counts in merged.items() if counts is not None}
 

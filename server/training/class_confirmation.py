@@ -16,7 +16,8 @@ from fedshelf.common.names import MAX_CLASS_CHARACTERS, MAX_CLASSES, is_class
 from fedshelf.common.system.files import write_text
 
 if TYPE_CHECKING:
-    from fedshelf.common.protocol.messages import StoreInfo  # loads torch, which the launcher does well without
+    # loads torch, which the launcher does well without
+    from fedshelf.common.protocol.messages import StoreInfo
 
 UNCONFIRMED_CLASSES_FILE = "unconfirmed-classes.txt"  # in the run directory: a class a line
 MOST_UNASKED = 300  # classes of a model that stores may settle among themselves
@@ -37,20 +38,23 @@ def given(asked: str) -> list[str]:
         lines = Path(asked).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"--confirm-classes got {asked}, which cannot be read ({error}); expected a text file with a class a line,"
-            " or names with commas between them."
+            f"--confirm-classes got {asked}, which cannot be read ({error}); expected a text file"
+            " with a class a line, or names with commas between them."
         ) from None
     names = list(dict.fromkeys(line.removesuffix("\r") for line in lines if line.strip()))
     if len(names) > MAX_CLASSES or not all(map(is_class, names)):
         raise ConfigError(
-            f"--confirm-classes got {asked}; expected at most {MAX_CLASSES} lines, each the name of a class in at most"
-            f" {MAX_CLASS_CHARACTERS} plain characters."
+            f"--confirm-classes got {asked}; expected at most {MAX_CLASSES} lines, each the name of"
+            f" a class in at most {MAX_CLASS_CHARACTERS} plain characters."
         )
     return names
 
 
 def unconfirmed(
-    config: RunConfig, classes: Sequence[str], known: Sequence[str], stores: Mapping[str, "StoreInfo"]
+    config: RunConfig,
+    classes: Sequence[str],
+    known: Sequence[str],
+    stores: Mapping[str, "StoreInfo"],
 ) -> dict[str, list[str]]:
     """Return the classes that a person must confirm, each with the stores that have it.
 
@@ -61,21 +65,34 @@ def unconfirmed(
     classes: those that the run would have
     known:   those of the model that the run goes on from
     """
-    if config.data.classes or config.data.dataset != STORES_OWN or config.train.objective == "turns":
+    if (
+        config.data.classes
+        or config.data.dataset != STORES_OWN
+        or config.train.objective == "turns"
+    ):
         return {}
-    forms = {name: {normal(label) for label in info.counts} for name, info in sorted(stores.items())}
-    owners = {label: [name for name, own in forms.items() if normal(label) in own] for label in classes}
-    confirmed = places(config.data.confirmed_classes, classes, merge=config.data.merge_spellings).values()
+    forms = {
+        name: {normal(label) for label in info.counts} for name, info in sorted(stores.items())
+    }
+    owners = {
+        label: [name for name, own in forms.items() if normal(label) in own] for label in classes
+    }
+    confirmed = places(
+        config.data.confirmed_classes, classes, merge=config.data.merge_spellings
+    ).values()
     settled = {*known, *(classes[place] for place in confirmed)}
     are_many = len(classes) > MOST_UNASKED
     enough = min(2, len(stores))
     return {
-        label: names for label, names in owners.items() if label not in settled and (are_many or len(names) < enough)
+        label: names
+        for label, names in owners.items()
+        if label not in settled and (are_many or len(names) < enough)
     }
 
 
 def check(found: Mapping[str, Sequence[str]], directory: Path) -> None:
-    """Check that no class is unconfirmed; else write the list to the run directory and raise DataError.
+    """Check that no class is unconfirmed; else write the list to the run directory and raise
+    DataError.
 
     found: class -> the stores that have it, from `unconfirmed`
 
@@ -88,7 +105,11 @@ def check(found: Mapping[str, Sequence[str]], directory: Path) -> None:
     write_text(file, "".join(f"{label}\n" for label in found))
     told = [f"{label!r} ({', '.join(names[:3])})" for label, names in list(found.items())[:_NAMED]]
     more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-    short = list(found) if len(found) <= _NAMED and all(re.fullmatch(r"[\w.-]+", label) for label in found) else []
+    short = (
+        list(found)
+        if len(found) <= _NAMED and all(re.fullmatch(r"[\w.-]+", label) for label in found)
+        else []
+    )
     flag = ",".join(short) or shlex.quote(str(file))
     alone = all(len(names) < 2 for names in found.values())
     why = (
@@ -98,7 +119,8 @@ def check(found: Mapping[str, Sequence[str]], directory: Path) -> None:
     )
     are = "1 class needs" if len(found) == 1 else f"{len(found)} classes need"
     raise DataError(
-        f"{are} a person's word before training begins, as {why}: {', '.join(told)}{more}. If they are products, run"
-        f" the same command again with --confirm-classes {flag} ({file} lists them, for striking out what is none). If"
-        " they are folders astray, have them moved away there, or name all classes with --classes."
+        f"{are} a person's word before training begins, as {why}: {', '.join(told)}{more}. If they"
+        f" are products, run the same command again with --confirm-classes {flag} ({file} lists"
+        " them, for striking out what is none). If they are folders astray, have them moved away"
+        " there, or name all classes with --classes."
     )

@@ -20,7 +20,8 @@ Confusions = Mapping[str, NDArray[np.int64]]
 
 
 def judge(origin: Origin | None, rounds: RoundLoop, directory: RunDirectory) -> Confusions | None:
-    """Return the confusion matrices of the finished model on the test images; None if there is no model.
+    """Return the confusion matrices of the finished model on the test images; None if there is no
+    model.
 
     The model is judged once, before round 1; later calls read the result from the run directory.
 
@@ -39,7 +40,8 @@ def judge(origin: Origin | None, rounds: RoundLoop, directory: RunDirectory) -> 
 def confusions(scores: Scores) -> Confusions:
     """Return the server's confusion matrix if it has test images, else the stores' raw ones.
 
-    The raw ones are of the model without class offsets: for the earlier model no store has an adjustment.
+    The raw ones are of the model without class offsets: for the earlier model no store has an
+    adjustment.
     """
     if scores.test is not None:
         return {"": scores.test.confusion}
@@ -58,7 +60,11 @@ def in_summary(
     both = sorted(after.keys() if before is None else before.keys() & after.keys())
     shape = (len(classes), len(classes))
     later = sum((after[name] for name in both), start=np.zeros(shape, np.int64))
-    earlier = None if before is None else sum((before[name] for name in both), start=np.zeros(shape, np.int64))
+    earlier = (
+        None
+        if before is None
+        else sum((before[name] for name in both), start=np.zeros(shape, np.int64))
+    )
     return {
         "classes": list(old),
         "new": [name for name in classes if name not in old],
@@ -70,7 +76,11 @@ def in_summary(
         "per_class": {
             name: {
                 "images": int(later[place].sum()),
-                "before": None if earlier is None else _accuracy(earlier, np.arange(len(classes)) == place),
+                "before": (
+                    None
+                    if earlier is None
+                    else _accuracy(earlier, np.arange(len(classes)) == place)
+                ),
                 "after": _accuracy(later, np.arange(len(classes)) == place),
             }
             for place, name in enumerate(classes)
@@ -80,7 +90,8 @@ def in_summary(
 
 
 def _accuracy(confusion: NDArray[np.int64], rows: NDArray[np.bool_]) -> float | None:
-    """Return the accuracy on the images of the classes `rows` (bool [C]); None if there are no images.
+    """Return the accuracy on the images of the classes `rows` (bool [C]); None if there are no
+    images.
 
     confusion: int64 [C, C]
     """

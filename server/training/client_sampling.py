@@ -19,20 +19,29 @@ CLOCK_SECONDS = 2  # the end of the wait is told in whole seconds; a smaller dif
 
 
 def assemble(
-    runtime: Runtime, round: int, quorum: int, wait: float, watcher: RunObserver, stop: Callable[[], bool]
+    runtime: Runtime,
+    round: int,
+    quorum: int,
+    wait: float,
+    watcher: RunObserver,
+    stop: Callable[[], bool],
 ) -> Mapping[str, StoreInfo]:
     """Wait until `quorum` stores are present for `round`, and return all stores that are present.
 
     While it waits, the watcher is told what the run waits for.
 
-    Raises StoppedError if `stop` returns True before the quorum is reached. Raises StoresError after
-    `wait` seconds without a quorum. Time in which a store rests does not count: some stores work at
-    night only.
+    Raises StoppedError if `stop` returns True before the quorum is reached. Raises StoresError
+    after `wait` seconds without a quorum. Time in which a store rests does not count: some stores
+    work at night only.
     """
-    deadline, told, noted = time.monotonic() + wait, None, -1
+    deadline = time.monotonic() + wait
+    told = None
+    noted = -1
     while len(present := runtime.stores()) < quorum:
         if stop():
-            raise StoppedError(f"{len(present)} of the {quorum} stores needed had joined ({_names(present)})")
+            raise StoppedError(
+                f"{len(present)} of the {quorum} stores needed had joined ({_names(present)})"
+            )
         if rest := runtime.resting():
             deadline = time.monotonic() + rest + wait
         if time.monotonic() >= deadline:
@@ -43,7 +52,8 @@ def assemble(
             )
         until = math.ceil(time.time() + deadline - time.monotonic())
         now = _waiting(
-            RunActivity(RunStatus.WAITING, round, tuple(sorted(present)), quorum, until), runtime.held_back()
+            RunActivity(RunStatus.WAITING, round, tuple(sorted(present)), quorum, until),
+            runtime.held_back(),
         )
         if told is None or _differs(now, told):
             watcher.doing(told := now)
@@ -66,14 +76,19 @@ def _waiting(waiting: RunActivity, held_back: Mapping[str, str]) -> RunActivity:
 
 
 def _differs(now: RunActivity, told: RunActivity) -> bool:
-    """Return whether `now` differs from `told` by more than a clock that was read a moment later."""
+    """Return whether `now` differs from `told` by more than a clock that was read a moment
+    later.
+    """
     assert now.until is not None
     assert told.until is not None
     return replace(now, until=told.until) != told or abs(now.until - told.until) > CLOCK_SECONDS
 
 
-def sample(present: Iterable[str], config: CohortConfig, seed: int, round: int, attempt: int = 0) -> list[str]:
-    """Return the cohort of `round`, in store order: `fraction` of the stores present, at least the quorum.
+def sample(
+    present: Iterable[str], config: CohortConfig, seed: int, round: int, attempt: int = 0
+) -> list[str]:
+    """Return the cohort of `round`, in store order: `fraction` of the stores present, at least the
+    quorum.
 
     The result depends only on the names present, the seed, the round and the attempt.
     """
@@ -85,8 +100,8 @@ def sample(present: Iterable[str], config: CohortConfig, seed: int, round: int, 
 def missed(number: int, quorum: int, failed: Mapping[str, Failure]) -> StoresError:
     """Return the error for a round in which too few stores took part."""
     return StoresError(
-        f"Round {number} did not reach the quorum of {quorum} stores: {listed(failed)}. The run is saved up to"
-        f" round {number - 1}; mend the stores and go on with --resume."
+        f"Round {number} did not reach the quorum of {quorum} stores: {listed(failed)}. The run is"
+        f" saved up to round {number - 1}; mend the stores and go on with --resume."
     )
 
 

@@ -1,6 +1,7 @@
 """The final evaluation of a run's model: per class, per store, fairness and calibration.
 
-The summary has the headline metrics; `evaluation.json` has the rest, with each store's confusion matrix.
+The summary has the headline metrics; `evaluation.json` has the rest, with each store's confusion
+matrix.
 """
 
 from collections.abc import Mapping
@@ -27,12 +28,14 @@ MOST_CELLS = 2**21  # cells of all stores' confusion matrices in the file; about
 class FinalEvaluation:
     """The metrics of a model on the images that the server and the stores hold out.
 
-    scores:          on test images; its reliability has the model's own confidence and, if there is a
-                     temperature, the scaled one
-    validation:      on validation images, with reliability at each temperature of `GRID`
-    temperature:     the one that makes the validation images likeliest by the raw scores; None: no images
+    scores: on test images; its reliability has the model's own confidence and, if there is a
+        temperature, the scaled one
+    validation: on validation images, with reliability at each temperature of `GRID`
+    temperature: the one that makes the validation images likeliest by the raw scores; None: no
+        images
     own_temperature: the same for the adjusted scores; None if no store has an adjustment
-    is_adjustable:   True if training added class offsets to the scores, which stores add when they use the model
+    is_adjustable: True if training added class offsets to the scores, which stores add when they
+        use the model
     """
 
     classes: tuple[str, ...]
@@ -61,12 +64,17 @@ class FinalEvaluation:
 
     @cached_property
     def fitted_on(self) -> Reliability | None:
-        """Reliability on validation images at each temperature of `GRID`; None if it was not measured."""
+        """Reliability on validation images at each temperature of `GRID`; None if it was not
+        measured.
+        """
         raw = self.validation.ways().get("raw") or self.validation.held_out
         return raw.reliability if raw is not None else None
 
-    def in_summary(self, directory: RunDirectory, stores: Mapping[str, StoreInfo]) -> dict[str, Any]:
-        """Return the summary's part on the evaluation, and write the larger part to `evaluation.json`.
+    def in_summary(
+        self, directory: RunDirectory, stores: Mapping[str, StoreInfo]
+    ) -> dict[str, Any]:
+        """Return the summary's part on the evaluation, and write the larger part to
+        `evaluation.json`.
 
         stores: all stores of the run
 
@@ -75,7 +83,11 @@ class FinalEvaluation:
         test = None
         if self.told is not None:
             on, counts = self.told
-            test = self._told(counts) | {"on": on, "interval": _interval(counts), "baseline": self._baseline(counts)}
+            test = self._told(counts) | {
+                "on": on,
+                "interval": _interval(counts),
+                "baseline": self._baseline(counts),
+            }
         source, rows = per_store.results(self.classes, self.scores, self.validation, stores)
         directory.write(FILE, self._in_file())
         return {
@@ -88,13 +100,17 @@ class FinalEvaluation:
         }
 
     def _adjustment(self) -> dict[str, Any] | None:
-        """Return which scores (raw or adjusted) stores use, the split that decided it, and the results of both.
+        """Return which scores (raw or adjusted) stores use, the split that decided it, and the
+        results of both.
 
         None if no class offsets are in use.
         """
         if not self.is_adjustable:
             return None
-        found = {on: _described(scores) for on, scores in (("validation", self.validation), ("test", self.scores))}
+        found = {
+            on: _described(scores)
+            for on, scores in (("validation", self.validation), ("test", self.scores))
+        }
         return {
             "used": "adjusted" if self.scores.is_adjusted else "raw",
             "chosen_on": "validation" if found["validation"] else None,
@@ -103,8 +119,11 @@ class FinalEvaluation:
         }
 
     def _calibration(self) -> dict[str, Any] | None:
-        """Return the calibration on test images, with and without the temperature; None without images."""
-        fitted_on, reliability = self.fitted_on, self.reliability
+        """Return the calibration on test images, with and without the temperature; None without
+        images.
+        """
+        fitted_on = self.fitted_on
+        reliability = self.reliability
         if reliability is None or not reliability.num_examples:
             return None
         fitted = fit(fitted_on) if fitted_on else None
@@ -113,42 +132,63 @@ class FinalEvaluation:
             "interval": [fitted.low, fitted.high] if fitted else None,
             "fitted_on": fitted_on.num_examples if fitted_on else 0,
         }
-        return found | {"images": reliability.num_examples, "on": self.told[0] if self.told else None} | {
-            name: _sureness(reliability, place) if place is not None else None
-            for name, place in self._places(reliability).items()
-        }  # fmt: skip
+        return (
+            found
+            | {"images": reliability.num_examples, "on": self.told[0] if self.told else None}
+            | {
+                name: _sureness(reliability, place) if place is not None else None
+                for name, place in self._places(reliability).items()
+            }
+        )
 
     def _in_file(self) -> dict[str, Any]:
         """Return each store's results, and the results on all of their images together."""
-        source, scores = ("test", self.scores) if self.scores.stores else ("validation", self.validation)
-        stores, raw, calibration = scores.stores, scores.raw, self._calibration()
+        source, scores = (
+            ("test", self.scores) if self.scores.stores else ("validation", self.validation)
+        )
+        stores = scores.stores
+        raw = scores.raw
+        calibration = self._calibration()
         if calibration and self.reliability:
             places = self._places(self.reliability)
             for name, place in (("bins", places["unscaled"]), ("bins_scaled", places["scaled"])):
                 if place is not None:
                     calibration[name] = _bins(self.reliability, place)
             calibration["validation"] = self._losses()
-        few, together = len(stores) <= per_store.MAX_STORES_ONE_BY_ONE, scores.together()
+        few = len(stores) <= per_store.MAX_STORES_ONE_BY_ONE
+        together = scores.together()
         return {
             "classes": list(self.classes),
             "calibration": calibration,
             "stores_on": source if stores else None,
             "together": self._told_fully(together) if together is not None else None,
-            "stores": {
-                name: self._told_fully(counts, len(stores)) | {"raw": per_store.described(raw[name])}
-                for name, counts in stores.items()
-            }
-            if few
-            else None,
+            "stores": (
+                {
+                    name: (
+                        self._told_fully(counts, len(stores))
+                        | {"raw": per_store.described(raw[name])}
+                    )
+                    for name, counts in stores.items()
+                }
+                if few
+                else None
+            ),
         }
 
     def _places(self, reliability: Reliability) -> dict[str, int | None]:
-        """Return the index of the counts with the temperature ("scaled"; None without one) and without ("unscaled")."""
+        """Return the index of the counts with the temperature ("scaled"; None without one) and
+        without ("unscaled").
+        """
         at = {"unscaled": 1.0, "scaled": self.temperature}
-        return {name: None if each is None else reliability.temperatures.index(each) for name, each in at.items()}
+        return {
+            name: None if each is None else reliability.temperatures.index(each)
+            for name, each in at.items()
+        }
 
     def _losses(self) -> dict[str, Any] | None:
-        """Return the mean loss of the validation images at each temperature of `GRID`; the lowest one is chosen."""
+        """Return the mean loss of the validation images at each temperature of `GRID`; the lowest
+        one is chosen.
+        """
         if (fitted_on := self.fitted_on) is None:
             return None
         losses = [fitted_on.loss(place) for place in range(len(GRID))]
@@ -157,8 +197,8 @@ class FinalEvaluation:
     def _told_fully(self, counts: Counts, stores: int = 1) -> dict[str, Any]:
         """Return the results of one store, or of all stores together.
 
-        Its entry `untold` counts images whose classes the store keeps to itself: they count only for
-        accuracy and loss.
+        Its entry `untold` counts images whose classes the store keeps to itself: they count only
+        for accuracy and loss.
 
         stores: number of stores in the file; decides whether there is room for the confusion matrix
         """
@@ -169,11 +209,16 @@ class FinalEvaluation:
         return self._told(counts, with_matrix=has_room) | further
 
     def _baseline(self, counts: Counts) -> dict[str, Any] | None:
-        """Return the accuracy of always naming the most frequent class; None if no classes are known."""
+        """Return the accuracy of always naming the most frequent class; None if no classes are
+        known.
+        """
         images = counts.confusion.sum(axis=1)
         if not images.any():
             return None
-        return {"class": self.classes[int(images.argmax())], "accuracy": float(images.max() / images.sum())}
+        return {
+            "class": self.classes[int(images.argmax())],
+            "accuracy": float(images.max() / images.sum()),
+        }
 
     def _told(self, counts: Counts, *, with_matrix: bool = True) -> dict[str, Any]:
         figures = per_store.described(counts) | per_store.macros(counts)
@@ -189,17 +234,22 @@ def _interval(counts: Counts) -> list[float] | None:
 def reach(rounds: RoundLoop, state: TrainingState) -> FinalEvaluation:
     """Judge a state's model for the end of the run.
 
-    The validation images decide the temperatures and whether stores use raw or adjusted scores. Then
-    the model is judged on all test images.
+    The validation images decide the temperatures and whether stores use raw or adjusted scores.
+    Then the model is judged on all test images.
     """
     validation = rounds.validated(state)
     ways = validation.ways()
-    temperature, own = _temperature(ways.get("raw") or validation.held_out), _temperature(ways.get("adjusted"))
+    temperature = _temperature(ways.get("raw") or validation.held_out)
+    own = _temperature(ways.get("adjusted"))
     scores = rounds.scores(
-        state, (1.0,) if temperature is None else (1.0, temperature), is_adjusted=validation.is_adjusted
+        state,
+        (1.0,) if temperature is None else (1.0, temperature),
+        is_adjusted=validation.is_adjusted,
     )
     is_adjustable = rounds.config.strategy.absent != "full"
-    return FinalEvaluation(rounds.plan.spec.classes, scores, validation, temperature, own, is_adjustable)
+    return FinalEvaluation(
+        rounds.plan.spec.classes, scores, validation, temperature, own, is_adjustable
+    )
 
 
 def _temperature(counts: Counts | None) -> float | None:
@@ -208,9 +258,15 @@ def _temperature(counts: Counts | None) -> float | None:
 
 
 def _described(scores: Scores) -> dict[str, Any] | None:
-    """Return the results on all stores' images together, "raw" and "adjusted"; None if no store has an adjustment."""
+    """Return the results on all stores' images together, "raw" and "adjusted"; None if no store has
+    an adjustment.
+    """
     ways = scores.ways()
-    return {way: per_store.described(counts) for way, counts in ways.items()} if "adjusted" in ways else None
+    return (
+        {way: per_store.described(counts) for way, counts in ways.items()}
+        if "adjusted" in ways
+        else None
+    )
 
 
 def _sureness(reliability: Reliability, place: int) -> dict[str, Any]:
@@ -231,8 +287,12 @@ def _sureness(reliability: Reliability, place: int) -> dict[str, Any]:
 
 
 def _bins(reliability: Reliability, place: int) -> list[dict[str, Any]]:
-    """Return the reliability diagram: per bin of confidence the images, the hits and the mean confidence."""
-    rows = zip(reliability.images[place], reliability.right[place], reliability.sure[place], strict=True)
+    """Return the reliability diagram: per bin of confidence the images, the hits and the mean
+    confidence.
+    """
+    rows = zip(
+        reliability.images[place], reliability.right[place], reliability.sure[place], strict=True
+    )
     return [
         {
             "from": number / BINS,

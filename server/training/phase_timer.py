@@ -22,5 +22,7 @@ class PhaseTimer:
             self.add(phase, time.perf_counter() - began)
 
     def add(self, phase: str, seconds: float) -> None:
-        """Add seconds to a phase, for work that was measured elsewhere; a negative number takes time away."""
+        """Add seconds to a phase, for work that was measured elsewhere; a negative number takes
+        time away.
+        """
         self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds

@@ -26,8 +26,8 @@ _NETWORK = {"model.name": "name", "model.norm": "norm", "data.image_size": "imag
 class Origin:
     """The finished model that a run goes on from.
 
-    params: float32 [P], the run's first model, with the new classes' biases set so that it chooses among
-            the old classes only; None: its head has no bias
+    params: float32 [P], the run's first model, with the new classes' biases set so that it chooses
+        among the old classes only; None: its head has no bias
     """
 
     saved: SavedModel
@@ -38,39 +38,54 @@ def adopt(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the flat settings, with those that the model in `model.resume_from` decides.
 
     These are the settings of its network, and its run's `data.split` if that is not set.
-    `model.resume_from` may also name a round of a run, finished or not: RUN@best, RUN@last or RUN@N.
+    `model.resume_from` may also name a round of a run, finished or not: RUN@best, RUN@last or
+    RUN@N.
 
-    Raises ConfigError for a setting that contradicts the model; DataError or RunError if there is no model.
+    Raises ConfigError for a setting that contradicts the model; DataError or RunError if there is
+    no model.
     """
     if not settings.get("model.resume_from"):
         return dict(settings)
-    saved, config = read(_origin(settings)), resolve(settings)
+    saved = read(_origin(settings))
+    config = resolve(settings)
     found = {"model.resume_from": str(saved.path.resolve())}
     for key, field in _NETWORK.items():
         section, _, name = key.partition(".")
-        asked, old = getattr(getattr(config, section), name), getattr(saved.spec, field)
+        asked = getattr(getattr(config, section), name)
+        old = getattr(saved.spec, field)
         if key in settings and asked not in (old, 0):
             raise ConfigError(
-                f"Setting {key} got {asked!r}, but the model {saved.path} to go on from has {old!r}; leave it out."
+                f"Setting {key} got {asked!r}, but the model {saved.path} to go on from has"
+                f" {old!r}; leave it out."
             )
         found[key] = old
-    runs = [place for place in (saved.path.parent, saved.path.parent.parent) if RunDirectory.is_run(place)]
-    if "data.split" not in settings and runs:  # the run's own model, or that of another of its rounds
-        found["data.split"] = RunDirectory.stored(runs[0], {}).data.split  # photos held out stay unseen
+    runs = [
+        place
+        for place in (saved.path.parent, saved.path.parent.parent)
+        if RunDirectory.is_run(place)
+    ]
+    # the run's own model, or that of another of its rounds
+    if "data.split" not in settings and runs:
+        # photos held out stay unseen
+        found["data.split"] = RunDirectory.stored(runs[0], {}).data.split
     _check(config, saved)
     return {**settings, **found}
 
 
 def _origin(settings: Mapping[str, Any]) -> Path:
-    """Return the path of the model file or finished run; a model of a round is first written into its run."""
-    path, begun = Path(str(settings["model.resume_from"])), Path(str(settings.get("run.out") or ""))
+    """Return the path of the model file or finished run; a model of a round is first written into
+    its run.
+    """
+    path = Path(str(settings["model.resume_from"]))
+    begun = Path(str(settings.get("run.out") or ""))
     if path.exists():
         _check_finished(path)
         return path
     run, is_round, which = str(path).rpartition("@")
     if not (is_round and RunDirectory.is_run(Path(run))):
         return path  # `read` refuses it and says what it expects
-    if RunDirectory.is_run(begun):  # a resumed run keeps the round that was the best, or the last, when it began
+    # a resumed run keeps the round that was the best, or the last, when it began
+    if RunDirectory.is_run(begun):
         taken = RunDirectory.stored(begun, {}).model.resume_from
         if taken and Path(taken).is_relative_to(Path(run).resolve()):
             return Path(taken)
@@ -85,28 +100,35 @@ def _check_finished(path: Path) -> None:
     run = path.parent.parent if path.parent.name == "checkpoints" else path
     if RunDirectory.is_run(run) and not (run / WEIGHTS).is_file():
         raise DataError(
-            f"The run in {run} has no {WEIGHTS} yet: it is not finished. Name the round to go on from: {run}@best,"
-            f" {run}@last or {run}@N, of those that have a checkpoint."
+            f"The run in {run} has no {WEIGHTS} yet: it is not finished. Name the round to go on"
+            f" from: {run}@best, {run}@last or {run}@N, of those that have a checkpoint."
         )
 
 
 def _check(config: RunConfig, saved: SavedModel) -> None:
     if config.model.weights != "none":
         raise ConfigError(
-            f"Setting model.weights got {config.model.weights!r}, but the run goes on from {saved.path}, which has all"
-            " weights; leave one of them out."
+            f"Setting model.weights got {config.model.weights!r}, but the run goes on from"
+            f" {saved.path}, which has all weights; leave one of them out."
         )
-    lost = [name for name in saved.spec.classes if config.data.classes and name not in config.data.classes]
+    lost = [
+        name
+        for name in saved.spec.classes
+        if config.data.classes and name not in config.data.classes
+    ]
     if lost:
         raise ConfigError(
-            f"--classes leaves out {lost[0]!r}, which the model {saved.path} knows: name all of its classes"
-            f" ({', '.join(saved.spec.classes)}), and the new ones beside them."
+            f"--classes leaves out {lost[0]!r}, which the model {saved.path} knows: name all of its"
+            f" classes ({', '.join(saved.spec.classes)}), and the new ones beside them."
         )
 
 
 def take_over(network: Network, saved: SavedModel) -> Origin:
-    """Copy a finished model into a run's first one; the new classes' rows stay as they were drawn."""
-    classes, layout = network.spec.classes, network.layout
+    """Copy a finished model into a run's first one; the new classes' rows stay as they were
+    drawn.
+    """
+    classes = network.spec.classes
+    layout = network.layout
     grow(network.module, saved, classes)
     if (bias := f"{layout.head}.bias") not in layout.names:
         return Origin(saved, None)
@@ -116,10 +138,14 @@ def take_over(network: Network, saved: SavedModel) -> Origin:
 
 
 def provenance(saved: SavedModel) -> dict[str, Any]:
-    """Return the origin of a model: its file's SHA-256, and the run that made it as its model.json says."""
+    """Return the origin of a model: its file's SHA-256, and the run that made it as its model.json
+    says.
+    """
     told: dict[str, Any] = {}
     with suppress(OSError, ValueError, KeyError, TypeError):
-        told = dict(json.loads(saved.path.with_name(DESCRIPTION).read_text(encoding="utf-8"))["provenance"])
+        told = dict(
+            json.loads(saved.path.with_name(DESCRIPTION).read_text(encoding="utf-8"))["provenance"]
+        )
     digest = hashlib.sha256(saved.path.read_bytes()).hexdigest()
     made = {key: told.get(key) for key in ("run_id", "made", "round", "weights_sha256")}
     return {"file_sha256": digest, "classes": list(saved.spec.classes), **made}

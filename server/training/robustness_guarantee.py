@@ -17,7 +17,8 @@ class Guarantee:
     """
 
     def __init__(self, strategy: Strategy, note: Callable[[str], None]) -> None:
-        self._strategy, self._note = strategy, note
+        self._strategy = strategy
+        self._note = note
         self._told: str | None = None
 
     def look(self, round: int, updates: int) -> str | None:
@@ -25,21 +26,27 @@ class Guarantee:
         reason = self._strategy.shortfall(updates)
         if reason and reason != self._told:
             self._note(
-                f"Round {round}: {reason}; the round counts all the same, unless cohort.min_stores asks for more."
+                f"Round {round}: {reason}; the round counts all the same, unless cohort.min_stores"
+                " asks for more."
             )
         self._told = reason
         return reason
 
 
 def check_cohort(config: RunConfig, stores: int) -> None:
-    """Check that cohorts of `stores` stores, where none can join, can withstand `strategy.malicious`.
+    """Check that cohorts of `stores` stores, where none can join, can withstand
+    `strategy.malicious`.
 
     Raises ConfigError if they never can.
     """
     size = client_sampling.size(stores, config.cohort)
-    if not config.strategy.malicious or (reason := strategies.build(config.strategy).shortfall(size)) is None:
+    if (
+        not config.strategy.malicious
+        or (reason := strategies.build(config.strategy).shortfall(size)) is None
+    ):
         return
     raise ConfigError(
-        f"Setting strategy.malicious got {config.strategy.malicious} with {stores} stores, {size} in a round: {reason};"
-        " take more stores (data.stores, cohort.fraction) or a smaller number."
+        f"Setting strategy.malicious got {config.strategy.malicious} with {stores} stores, {size}"
+        f" in a round: {reason}; take more stores (data.stores, cohort.fraction) or a smaller"
+        " number."
     )

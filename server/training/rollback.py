@@ -1,9 +1,11 @@
-"""Rollback of a round whose model cannot be used; it is played again without the store that explains it.
+"""Rollback of a round whose model cannot be used; it is played again without the store that
+explains it.
 
-If honest training diverges because the learning rate is too large, no store is at fault. A store is named only if its
-update stands far out from the others' and the model is usable without it. If no update explains the fault and nobody
-finds the model usable, the round is also taken back and played again with another cohort; nobody is named. If that
-model cannot be used either, the run ends, and says that the learning rate is too large or that a store does harm.
+If honest training diverges because the learning rate is too large, no store is at fault. A store is
+named only if its update stands far out from the others' and the model is usable without it. If no
+update explains the fault and nobody finds the model usable, the round is also taken back and played
+again with another cohort; nobody is named. If that model cannot be used either, the run ends, and
+says that the learning rate is too large or that a store does harm.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,8 +36,8 @@ EXPLODED = 10.0  # times the loss before, or the loss log C of a model that know
 class EverybodyDivergedError(Exception):
     """The training of all stores from the last round's model diverged.
 
-    store: the store whose update stood out in that model, and whose own training may not have diverged;
-           None: no update stood out, and nobody has judged that model
+    store: the store whose update stood out in that model, and whose own training may not have
+           diverged; None: no update stood out, and nobody has judged that model
     """
 
     def __init__(self, store: str | None) -> None:
@@ -51,7 +53,8 @@ class UnusableModelError(Exception):
 
     def __init__(self, round: int, fault: str) -> None:
         super().__init__(fault)
-        self.round, self.fault = round, fault
+        self.round = round
+        self.fault = fault
 
 
 class Rollback:
@@ -61,20 +64,29 @@ class Rollback:
     before:  the state that the last round began with, as long as this process remembers it
     """
 
-    def __init__(self, plan: Plan, held: UpdateBuffer, reputation: Reputation, note: Callable[[str], None]) -> None:
-        self._plan, self._held, self._reputation, self._note = plan, held, reputation, note
+    def __init__(
+        self, plan: Plan, held: UpdateBuffer, reputation: Reputation, note: Callable[[str], None]
+    ) -> None:
+        self._plan = plan
+        self._held = held
+        self._reputation = reputation
+        self._note = note
         self.before: TrainingState | None = None
-        self._unexplained = 0  # the last round that was taken back without a store's update to explain it
+        # the last round that was taken back without a store's update to explain it
+        self._unexplained = 0
 
-    def checked(self, state: TrainingState, made: NextModel, make: Callable[[RoundOutcome], NextModel]) -> NextModel:
-        """Return a round's model, or if it cannot be used the one without the update that stands out.
+    def checked(
+        self, state: TrainingState, made: NextModel, make: Callable[[RoundOutcome], NextModel]
+    ) -> NextModel:
+        """Return a round's model, or if it cannot be used the one without the update that stands
+        out.
 
         The second one is taken only if it is usable.
 
         make: makes a model of the round's updates
 
-        Raises UnusableModelError if neither is usable and the model is not finite, or all who judged it
-        find it unusable.
+        Raises UnusableModelError if neither is usable and the model is not finite, or all who
+        judged it find it unusable.
         """
         if (fault := self._fault(made, state)) is None:
             return made
@@ -82,13 +94,22 @@ class Rollback:
         store = outstanding(trained.norms, UsualNorms.of(state.record))
         if store is not None and len(trained.updates) > self._plan.config.cohort.min_stores:
             self._held.drop(store)
-            why = f"its update in round {number} made a model that cannot be used ({fault}), and was taken back"
+            why = (
+                f"its update in round {number} made a model that cannot be used ({fault}), and was"
+                " taken back"
+            )
             again = make(trained.without(store, why, self._held.updates()))
             if self._fault(again, state) is None:
                 self._reputation.leave_out({store: why})
                 aside = again.standing.with_aside(store, why)
-                return replace(again, standing=aside, taken_back={"store": store, "round": number, "reason": why})
-        if is_finite(made.after) and not is_unusable_to_all(made.scores, state.record, len(self._plan.spec.classes)):
+                return replace(
+                    again,
+                    standing=aside,
+                    taken_back={"store": store, "round": number, "reason": why},
+                )
+        if is_finite(made.after) and not is_unusable_to_all(
+            made.scores, state.record, len(self._plan.spec.classes)
+        ):
             return made
         raise UnusableModelError(number, fault)
 
@@ -99,12 +120,15 @@ class Rollback:
         """
         if self.is_redrawn(found.round):
             raise StoresError(
-                f"Round {found.round} makes a model that cannot be used ({found.fault}), with another cohort, too, and"
-                " no store's update explains it: the learning rates are too large (train.lr, strategy.server_lr;"
-                " train.clip_norm bounds a gradient), or a store does harm without standing out. Start a new run with"
-                f" lower ones; this one is saved up to round {state.round}."
+                f"Round {found.round} makes a model that cannot be used ({found.fault}), with"
+                " another cohort, too, and no store's update explains it: the learning rates are"
+                " too large (train.lr, strategy.server_lr; train.clip_norm bounds a gradient), or"
+                " a store does harm without standing out. Start a new run with lower ones; this"
+                f" one is saved up to round {state.round}."
             )
-        return self._unnamed(found.round, f"it made a model that cannot be used ({found.fault})", "")
+        return self._unnamed(
+            found.round, f"it made a model that cannot be used ({found.fault})", ""
+        )
 
     def is_redrawn(self, round: int) -> bool:
         """Return whether a round is played again with another cohort."""
@@ -112,20 +136,32 @@ class Rollback:
 
     def _unnamed(self, number: int, why: str, where: str) -> dict[str, Any]:
         self._unexplained = number
-        self._note(f"Round {number} is taken back, and played with another cohort: {why}, and no store stands out.")
-        return {"store": None, "round": number, "reason": f"{why}, and no store's update explains it{where}"}
+        self._note(
+            f"Round {number} is taken back, and played with another cohort: {why}, and no store"
+            " stands out."
+        )
+        return {
+            "store": None,
+            "round": number,
+            "reason": f"{why}, and no store's update explains it{where}",
+        }
 
     def to_before(
-        self, state: TrainingState, store: str | None, earlier: Callable[[int], TrainingState | None]
+        self,
+        state: TrainingState,
+        store: str | None,
+        earlier: Callable[[int], TrainingState | None],
     ) -> tuple[TrainingState, Standing, dict[str, Any]]:
         """Go back to the state before the round in which `store` spoilt the model.
 
-        Returns that state, the stores' standing there without the store, and the entry for the history.
+        Returns that state, the stores' standing there without the store, and the entry for the
+        history.
 
-        store:   None: nobody knows which one it was
+        store: None: nobody knows which one it was
         earlier: returns the last saved state before that of a round, or None
 
-        Raises StoresError if that state is gone, or if the same happened before and no store explains it.
+        Raises StoresError if that state is gone, or if the same happened before and no store
+        explains it.
         """
         known = self.before is not None and self.before.round < state.round
         before = self.before if known else earlier(state.round)
@@ -138,12 +174,20 @@ class Rollback:
             return before, Standing.of(before.record), told
         if before is None:
             raise StoresError(
-                f"Everybody's training from round {state.round}'s model diverges, which {store}'s update explains, and"
-                " no earlier round is saved to go on from: start a new run without this store."
+                f"Everybody's training from round {state.round}'s model diverges, which {store}'s"
+                " update explains, and no earlier round is saved to go on from: start a new run"
+                " without this store."
             )
-        why = f"its update in round {state.round} made a model from which everybody else's training diverges"
+        why = (
+            f"its update in round {state.round} made a model from which everybody else's training"
+            " diverges"
+        )
         self._note(f"Round {state.round} is taken back, and {store} is left out: {why}.")
-        told = {"store": store, "round": state.round, "reason": f"{why}; the run went back to round {before.round}"}
+        told = {
+            "store": store,
+            "round": state.round,
+            "reason": f"{why}; the run went back to round {before.round}",
+        }
         return before, Standing.of(before.record).with_aside(store, why), told
 
     def _fault(self, made: NextModel, state: TrainingState) -> str | None:
@@ -154,11 +198,13 @@ class Rollback:
 
 
 def diverged(number: int, lr: float) -> StoresError:
-    """Return the error for a round in which the training of all stores diverged through no store's fault."""
+    """Return the error for a round in which the training of all stores diverged through no store's
+    fault.
+    """
     return StoresError(
-        f"Round {number}: all stores' training diverges (their weights are not finite), and no store's update explains"
-        f" it: train.lr {lr:g} is too large for this model. Start a new run with a lower one, or with train.clip_norm;"
-        f" this one is saved up to round {number - 1}."
+        f"Round {number}: all stores' training diverges (their weights are not finite), and no"
+        f" store's update explains it: train.lr {lr:g} is too large for this model. Start a new run"
+        f" with a lower one, or with train.clip_norm; this one is saved up to round {number - 1}."
     )
 
 
@@ -172,15 +218,20 @@ def outstanding(norms: Mapping[str, float], earlier: UsualNorms) -> str | None:
     store = max(norms, key=lambda name: norms[name])
     others = {name: norm for name, norm in norms.items() if name != store}
     usually = usual(others) if others else earlier.most
-    is_beyond = norms[store] > OUTSTANDING * usually if others else norms[store] > OUTSTANDING * usually > 0
+    is_beyond = (
+        norms[store] > OUTSTANDING * usually if others else norms[store] > OUTSTANDING * usually > 0
+    )
     return store if is_beyond else None
 
 
-def divergence(number: int, last: Mapping[str, Any] | None, lr: float) -> StoresError | EverybodyDivergedError:
-    """Return the error for a round in which all training diverged and no update of the last round explains it.
+def divergence(
+    number: int, last: Mapping[str, Any] | None, lr: float
+) -> StoresError | EverybodyDivergedError:
+    """Return the error for a round in which all training diverged and no update of the last round
+    explains it.
 
-    last: the last round's line of the history; if somebody has judged that model, or if there is no last
-          round, the model is not at fault
+    last: the last round's line of the history; if somebody has judged that model, or if there is no
+          last round, the model is not at fault
     """
     return diverged(number, lr) if last is None or _losses(last) else EverybodyDivergedError(None)
 
@@ -192,14 +243,19 @@ def _is_unexplained(record: Mapping[str, Any] | None) -> bool:
 
 
 def blamed(trained: RoundOutcome, last: Mapping[str, Any] | None) -> str | None:
-    """Return the store whose update in the last round explains why all other training diverged in this one.
+    """Return the store whose update in the last round explains why all other training diverged in
+    this one.
 
     last: the last round's line of the history
     """
     diverged = {store for store, failure in trained.failed.items() if failure.reason == DIVERGED}
     if not diverged or last is None:
         return None
-    norms = {store: told["norm"] for store, told in last["stores"].items() if told.get("norm") is not None}
+    norms = {
+        store: told["norm"]
+        for store, told in last["stores"].items()
+        if told.get("norm") is not None
+    }
     store = outstanding(norms, UsualNorms(UsualNorms.of(last).recent[:-1]))
     others = (diverged | {update.store for update in trained.updates}) - {store}
     return store if others and others <= diverged else None
@@ -214,14 +270,16 @@ def is_finite(state: TrainingState) -> bool:
     """Return whether all numbers of a state are finite."""
     vectors: list[Tensor] = [state.params, *state.strategy.values()]
     vectors += [] if state.average is None else [state.average]
-    return all(bool(torch.isfinite(vector).all()) for vector in vectors if vector.is_floating_point())
+    return all(
+        bool(torch.isfinite(vector).all()) for vector in vectors if vector.is_floating_point()
+    )
 
 
 def is_unusable_to_all(scores: Scores | None, last: Mapping[str, Any] | None, classes: int) -> bool:
     """Return whether all who judged a model find that its loss explodes.
 
-    These are the server with its own images, or else each store that has judged it. The run ends for
-    that, so one store whose images the model suits is enough to go on.
+    These are the server with its own images, or else each store that has judged it. The run ends
+    for that, so one store whose images the model suits is enough to go on.
     """
     if scores is None or exploded(scores, last, classes) is None:
         return False
@@ -231,17 +289,21 @@ def is_unusable_to_all(scores: Scores | None, last: Mapping[str, Any] | None, cl
 
 
 def exploded(scores: Scores | None, last: Mapping[str, Any] | None, classes: int) -> str | None:
-    """Return the words for a loss that is far beyond the last round's; None if it is not, or nobody judged it.
+    """Return the words for a loss that is far beyond the last round's; None if it is not, or nobody
+    judged it.
 
-    The loss is the one on the server's own images, else the median of the stores' (the lower middle one
-    of an even number), so that no store alone can make a good model look bad.
+    The loss is the one on the server's own images, else the median of the stores' (the lower middle
+    one of an even number), so that no store alone can make a good model look bad.
     """
     if scores is None or (loss := _loss(scores)) is None:
         return None
     before = _before(last, classes)
     if loss <= EXPLODED * before:
         return None
-    return f"its loss is {loss:.3g}, where {before:.3g} was the loss before or that of a model that knows nothing"
+    return (
+        f"its loss is {loss:.3g}, where {before:.3g} was the loss before or that of a model that"
+        " knows nothing"
+    )
 
 
 def _before(last: Mapping[str, Any] | None, classes: int) -> float:
@@ -257,6 +319,10 @@ def _loss(scores: Scores) -> float | None:
 
 
 def _losses(record: Mapping[str, Any] | None) -> list[float]:
-    told = [record.get(images) for images in ("test", "validation", "validation_raw")] if record else []
+    told = (
+        [record.get(images) for images in ("test", "validation", "validation_raw")]
+        if record
+        else []
+    )
     losses = [each["loss"] for each in told if each is not None and each.get("loss") is not None]
     return [loss for loss in losses if isfinite(loss)]

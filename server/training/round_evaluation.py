@@ -30,36 +30,48 @@ class RoundEvaluator:
         validation: UpdateEvaluator | None,
         cap: ImageCap,
     ) -> None:
-        self._plan, self._runtime, self._judge, self._own_validation = plan, runtime, judge, validation
+        self._plan = plan
+        self._runtime = runtime
+        self._judge = judge
+        self._own_validation = validation
         self._cap = cap
-        self._remembered: tuple[int, Scores] | None = None  # of the last round judged with temperatures
+        # of the last round judged with temperatures
+        self._remembered: tuple[int, Scores] | None = None
 
     def after_round(self, state: TrainingState, *, may_be_last: bool) -> Scores:
         """Judge a round's model on validation images and on the server's test images.
 
-        may_be_last: the model may be delivered as the last one, which needs a temperature; judging with
-                     temperatures now saves a second evaluation
+        may_be_last: the model may be delivered as the last one, which needs a temperature; judging
+            with temperatures now saves a second evaluation
         """
         self._remembered = None  # it may belong to this round's first model, which was taken back
         scores = self._validate(state, GRID if may_be_last else ())
         return replace(scores, test=self._judge(state.model) if self._judge else None)
 
     def on_validation(self, state: TrainingState) -> Scores:
-        """Judge a state's model on validation images, with its confidence at each temperature of `GRID`."""
+        """Judge a state's model on validation images, with its confidence at each temperature of
+        `GRID`.
+        """
         return self._validate(state, GRID)
 
-    def on_test(self, state: TrainingState, temperatures: tuple[float, ...], *, is_adjusted: bool) -> Scores:
-        """Judge a state's model on the server's and the stores' test images, with its confidence at `temperatures`.
+    def on_test(
+        self, state: TrainingState, temperatures: tuple[float, ...], *, is_adjusted: bool
+    ) -> Scores:
+        """Judge a state's model on the server's and the stores' test images, with its confidence at
+        `temperatures`.
 
         is_adjusted: whether stores use it with their adjustments (see `server.results.scores`)
         """
         stores = self._at_stores(state, "test", temperatures, set())
-        return Scores.of(self._judge(state.model, temperatures) if self._judge else None, stores, is_adjusted)
+        return Scores.of(
+            self._judge(state.model, temperatures) if self._judge else None, stores, is_adjusted
+        )
 
     def _validate(self, state: TrainingState, temperatures: tuple[float, ...]) -> Scores:
         if self._remembered is None or self._remembered[0] != state.round:
             lost: set[str] = set()
-            stores, own = self._at_stores(state, "validation", temperatures, lost), self._own_validation
+            stores = self._at_stores(state, "validation", temperatures, lost)
+            own = self._own_validation
             held_out = own(state.model, temperatures) if own and not stores else None
             found = replace(Scores.of(None, stores), held_out=held_out, diverged=frozenset(lost))
             if not temperatures:
@@ -74,7 +86,8 @@ class RoundEvaluator:
         temperatures: tuple[float, ...],
         lost: set[str],
     ) -> Mapping[str, Evaluation]:
-        """Return evaluations by store, in store order, on the images that stores hold out as `split`.
+        """Return evaluations by store, in store order, on the images that stores hold out as
+        `split`.
 
         Empty if the settings do not ask stores to evaluate.
 
@@ -82,14 +95,24 @@ class RoundEvaluator:
         """
         if not self._plan.config.evaluation.stores:
             return {}
-        stores = {name: n for name, info in sorted(self._runtime.stores().items()) if (n := _images(info, split))}
+        stores = {
+            name: n
+            for name, info in sorted(self._runtime.stores().items())
+            if (n := _images(info, split))
+        }
         order = EvaluateOrder(self._plan, state.round, state.model, split, temperatures)
         answers = self._runtime.evaluate(order, list(stores)) if stores else []
-        return self._cap.judged(screen_evaluations(_noted(answers, lost), order, stores), stores, split)
+        return self._cap.judged(
+            screen_evaluations(_noted(answers, lost), order, stores), stores, split
+        )
 
 
-def _noted(answers: Iterable[Evaluation | Failure], lost: set[str]) -> Iterator[Evaluation | Failure]:
-    """Pass answers on, and add to `lost` the stores whose loss is not finite or is beyond MAX_REPORTED."""
+def _noted(
+    answers: Iterable[Evaluation | Failure], lost: set[str]
+) -> Iterator[Evaluation | Failure]:
+    """Pass answers on, and add to `lost` the stores whose loss is not finite or is beyond
+    MAX_REPORTED.
+    """
     for answer in answers:
         if isinstance(answer, Evaluation) and not answer.counts.loss <= MAX_REPORTED:
             lost.add(answer.store)

@@ -42,8 +42,10 @@ from fedshelf.server.updates.reputation import Reputation
 from fedshelf.server.updates.screening import Screening
 from fedshelf.server.updates.standing import Standing
 
-MAX_COHORTS_PER_ROUND = 3  # cohorts that a round is tried with before a missing quorum ends the run ...
-ABSENCE_CODES = frozenset({"unavailable", "timeout"})  # ... if stores gave a reason; absent ones are waited for
+# cohorts that a round is tried with before a missing quorum ends the run ...
+MAX_COHORTS_PER_ROUND = 3
+# ... if stores gave a reason; absent ones are waited for
+ABSENCE_CODES = frozenset({"unavailable", "timeout"})
 
 Answer = TypeVar("Answer")
 
@@ -69,20 +71,30 @@ class RoundLoop:
         stop: Callable[[], bool],
         gate: Gate | None = None,
     ) -> None:
-        self.plan, self.config, self.runtime = plan, plan.config, runtime
+        self.plan = plan
+        self.config = plan.config
+        self.runtime = runtime
         self.strategy = strategies.build(plan.config.strategy, layout)
-        self.personal = self.strategy.personal()  # if stores have layers of their own, only they can judge a model
-        self._layout, self._watcher, self._stop = layout, watcher, stop
+        # if stores have layers of their own, only they can judge a model
+        self.personal = self.strategy.personal()
+        self._layout = layout
+        self._watcher = watcher
+        self._stop = stop
         self._gate = gate or Gate()
         self.earlier: Callable[[int], TrainingState | None] = lambda _: None
         self._image_cap = ImageCap(plan.config, watcher.note)
         shown = None if self.personal else judge
-        self._evaluator = RoundEvaluator(plan, runtime, shown, self._gate.validation, self._image_cap)
+        self._evaluator = RoundEvaluator(
+            plan, runtime, shown, self._gate.validation, self._image_cap
+        )
         self._guarantee = Guarantee(self.strategy, watcher.note)
-        self._ahead: Callable[[], float] | None = None  # returns the seconds of an evaluation that were training
+        # returns the seconds of an evaluation that were training
+        self._ahead: Callable[[], float] | None = None
         self._begun_ahead = 0.0  # seconds of the last round's evaluation that were training
         sample = None if self.personal else self._gate.sample
-        detector = AnomalyDetector(plan, sample, layout) if anomaly_detection.is_on(self.config) else None
+        detector = (
+            AnomalyDetector(plan, sample, layout) if anomaly_detection.is_on(self.config) else None
+        )
         self._reputation = Reputation(self.config.screening, detector, runtime, watcher.note)
         self._rollback = Rollback(plan, self._gate.held, self._reputation, watcher.note)
 
@@ -96,15 +108,16 @@ class RoundLoop:
     def play(self, state: TrainingState) -> tuple[TrainingState, Record]:
         """Play one round: sample, train, screen, aggregate, look for suspects, evaluate.
 
-        If all training from `state` diverges because of the round before, that round is played again,
-        without the store whose update explains it if there is one. Then its new state and record are
-        returned.
+        If all training from `state` diverges because of the round before, that round is played
+        again, without the store whose update explains it if there is one. Then its new state and
+        record are returned.
 
-        Raises StoresError if no cohort reached the quorum in `MAX_COHORTS_PER_ROUND` attempts, or if
-        training diverges and no store explains it. Raises StoppedError if the run was asked to end before
-        a quorum, OSError if updates cannot be held.
+        Raises StoresError if no cohort reached the quorum in `MAX_COHORTS_PER_ROUND` attempts, or
+        if training diverges and no store explains it. Raises StoppedError if the run was asked to
+        end before a quorum, OSError if updates cannot be held.
         """
-        standing, told = Standing.of(state.record), None
+        standing = Standing.of(state.record)
+        told = None
         while True:
             try:
                 after, record = self._play(state, standing)
@@ -117,7 +130,9 @@ class RoundLoop:
                 return after, record | ({"taken_back": told} if told else {})
 
     def _play(self, state: TrainingState, standing: Standing) -> tuple[TrainingState, Record]:
-        clock, number, norms = PhaseTimer(), state.round + 1, UsualNorms.of(state.record)
+        clock = PhaseTimer()
+        number = state.round + 1
+        norms = UsualNorms.of(state.record)
         with clock("total"):
             with clock("train"):
                 self._reputation.leave_out(standing.set_aside)
@@ -133,83 +148,139 @@ class RoundLoop:
         deciding = made.scores.deciding() if made.scores else None
         best, stale = best_round(state, number, deciding, self.config.evaluation.metric)
         record = round_record.line(made.trained, self.config, made.scores, totals, made.contributed)
-        record |= {"suspicion": made.found, "standing": made.standing.in_record(), "shortfall": shortfall}
+        record |= {
+            "suspicion": made.found,
+            "standing": made.standing.in_record(),
+            "shortfall": shortfall,
+        }
         record |= {"usual_norms": list(norms.after(made.trained.norms).recent)}
         record |= {"taken_back": made.taken_back} if made.taken_back else {}
         self._gate.held.clear()
         return add_round(made.after, totals, best=best, stale=stale), record
 
-    def _made(self, state: TrainingState, standing: Standing, clock: PhaseTimer, trained: RoundOutcome) -> NextModel:
+    def _made(
+        self, state: TrainingState, standing: Standing, clock: PhaseTimer, trained: RoundOutcome
+    ) -> NextModel:
         """Return the model of a round's updates: aggregate, look for suspects, evaluate."""
         with clock("aggregate"):
             params, memory = self.strategy.aggregate(
-                state.params, trained.updates, state.strategy, self._layout.trainable, trained.present
+                state.params,
+                trained.updates,
+                state.strategy,
+                self._layout.trainable,
+                trained.present,
             )
-            params = keep_rows(state.params, params, [u.by_class for u in trained.updates], self._layout)
-            params = withhold(self.strategy.centred(params), state.params, spans(self._layout, self.personal))[0]
+            params = keep_rows(
+                state.params, params, [u.by_class for u in trained.updates], self._layout
+            )
+            params = withhold(
+                self.strategy.centred(params), state.params, spans(self._layout, self.personal)
+            )[0]
             number = trained.order.round
-            after = averaged(replace(state, round=number, params=params, strategy=memory), self.config)
+            after = averaged(
+                replace(state, round=number, params=params, strategy=memory), self.config
+            )
         with clock("inspect"):
             found, standing = self._reputation.judge(standing, trained)
-            weights, shares = self.strategy.weights(trained.updates), self.strategy.rank_shares
-            contributed = contributions(state.params, self._layout.trainable, trained.updates, weights, shares)
+            weights = self.strategy.weights(trained.updates)
+            shares = self.strategy.rank_shares
+            contributed = contributions(
+                state.params, self._layout.trainable, trained.updates, weights, shares
+            )
         with clock("evaluate"):
             is_judged = self._is_evaluated(number) and rollback.is_finite(after)
             scores = self._evaluate(after) if is_judged else None
         return NextModel(trained, after, standing, found, contributed, scores)
 
     def _settle(self, clock: PhaseTimer) -> None:
-        """Move the seconds of an evaluation that were already training to the next round's training."""
-        before, self._begun_ahead = self._begun_ahead, self._ahead() if self._ahead else 0.0
+        """Move the seconds of an evaluation that were already training to the next round's
+        training.
+        """
+        before = self._begun_ahead
+        self._begun_ahead = self._ahead() if self._ahead else 0.0
         self._ahead = None
         clock.add("evaluate", -self._begun_ahead)
         clock.add("train", before)
         clock.add("total", before - self._begun_ahead)
 
     def _evaluate(self, state: TrainingState) -> Scores:
-        """Judge the new model; idle stores may begin the next round if that does not depend on the result."""
-        if state.round < self.config.run.rounds and not self.config.evaluation.patience and not self._stop():
+        """Judge the new model; idle stores may begin the next round if that does not depend on the
+        result.
+        """
+        if (
+            state.round < self.config.run.rounds
+            and not self.config.evaluation.patience
+            and not self._stop()
+        ):
             order = self._order(state)
-            self._ahead = self.runtime.expect(order, self._cohort(self.runtime.stores(), order.round))
+            self._ahead = self.runtime.expect(
+                order, self._cohort(self.runtime.stores(), order.round)
+            )
         return self._evaluator.after_round(state, may_be_last=self._may_be_delivered_last(state))
 
     def _may_be_delivered_last(self, state: TrainingState) -> bool:
         """Return whether this round may be the run's last, so that its model may be delivered."""
-        patience, ends_early = self.config.evaluation.patience, self.config.run.deliver == "last"
-        return state.round == self.config.run.rounds or self._stop() or (ends_early and 0 < patience <= state.stale + 1)
+        patience = self.config.evaluation.patience
+        ends_early = self.config.run.deliver == "last"
+        return (
+            state.round == self.config.run.rounds
+            or self._stop()
+            or (ends_early and 0 < patience <= state.stale + 1)
+        )
 
     def _order(self, state: TrainingState) -> TrainOrder:
         """Return the training order for the round after `state`."""
         extras = self.strategy.extras(state.strategy)
         best = state.best.round if state.best else 0
         # one round less than is saved: the saved one may be taken back
-        return TrainOrder(self.plan, state.round + 1, state.params, extras, max(0, state.committed - 1), best)
+        return TrainOrder(
+            self.plan, state.round + 1, state.params, extras, max(0, state.committed - 1), best
+        )
 
     def _cohort(self, present: Iterable[str], number: int, attempt: int = 0) -> list[str]:
-        return client_sampling.sample(present, self.config.cohort, self.config.run.seed, number, attempt)
+        return client_sampling.sample(
+            present, self.config.cohort, self.config.run.seed, number, attempt
+        )
 
-    def scores(self, state: TrainingState, temperatures: tuple[float, ...] = (), *, is_adjusted: bool = True) -> Scores:
-        """Judge a state's model on the server's and the stores' test images; how sure it is at `temperatures`, too.
+    def scores(
+        self,
+        state: TrainingState,
+        temperatures: tuple[float, ...] = (),
+        *,
+        is_adjusted: bool = True,
+    ) -> Scores:
+        """Judge a state's model on the server's and the stores' test images; how sure it is at
+        `temperatures`, too.
 
         is_adjusted: whether stores use it with their adjustments (see `server.results.scores`)
         """
         return self._evaluator.on_test(state, temperatures, is_adjusted=is_adjusted)
 
     def validated(self, state: TrainingState) -> Scores:
-        """Judge a state's model on validation images, and how sure it is at each temperature of `GRID`."""
+        """Judge a state's model on validation images, and how sure it is at each temperature of
+        `GRID`.
+        """
         return self._evaluator.on_validation(state)
 
     def _train(self, state: TrainingState, number: int, norms: UsualNorms) -> RoundOutcome:
         order = self._order(state)
         if number == standstill(self.config):
-            self._watcher.note(f"Round {number}: the learning rate is 0 from here on, so no store changes a weight.")
+            self._watcher.note(
+                f"Round {number}: the learning rate is 0 from here on, so no store changes a"
+                " weight."
+            )
         quorum = self.config.cohort.min_stores
         failed: Mapping[str, Failure] = {}
-        until, refusals = time.monotonic() + self.config.cohort.wait, 0
+        until = time.monotonic() + self.config.cohort.wait
+        refusals = 0
         for attempt in count():
             wait = self.config.cohort.wait
-            present = client_sampling.assemble(self.runtime, number, quorum, wait, self._watcher, self._stop)
-            sampled = self._cohort(present, number, attempt + MAX_COHORTS_PER_ROUND * self._rollback.is_redrawn(number))
+            present = client_sampling.assemble(
+                self.runtime, number, quorum, wait, self._watcher, self._stop
+            )
+            sampled = self._cohort(
+                present, number, attempt + MAX_COHORTS_PER_ROUND * self._rollback.is_redrawn(number)
+            )
             self._guarantee.look(number, len(sampled))
             trained = self._screened(order, sampled, present, norms)
             if (store := rollback.blamed(trained, state.record)) is not None:
@@ -217,20 +288,36 @@ class RoundLoop:
             if len(trained.updates) >= quorum:
                 return trained
             failed = trained.failed
-            self._watcher.note(f"Round {number}: {len(trained.updates)} of {quorum} updates needed; {listed(failed)}.")
-            refusals += any(failure.code not in ABSENCE_CODES and not failure.rest for failure in failed.values())
+            self._watcher.note(
+                f"Round {number}: {len(trained.updates)} of {quorum} updates needed;"
+                f" {listed(failed)}."
+            )
+            refusals += any(
+                failure.code not in ABSENCE_CODES and not failure.rest
+                for failure in failed.values()
+            )
             if self._stop():
-                raise StoppedError(f"{len(trained.updates)} of {quorum} updates needed; {listed(failed)}")
-            if refusals == MAX_COHORTS_PER_ROUND or (attempt + 1 >= MAX_COHORTS_PER_ROUND and time.monotonic() > until):
+                raise StoppedError(
+                    f"{len(trained.updates)} of {quorum} updates needed; {listed(failed)}"
+                )
+            if refusals == MAX_COHORTS_PER_ROUND or (
+                attempt + 1 >= MAX_COHORTS_PER_ROUND and time.monotonic() > until
+            ):
                 break
         if rollback.is_divergence(failed):
             raise rollback.divergence(number, state.record, self.config.train.lr)
         raise client_sampling.missed(number, quorum, failed)
 
     def _screened(
-        self, order: TrainOrder, sampled: Iterable[str], present: Mapping[str, StoreInfo], norms: UsualNorms
+        self,
+        order: TrainOrder,
+        sampled: Iterable[str],
+        present: Mapping[str, StoreInfo],
+        norms: UsualNorms,
     ) -> RoundOutcome:
-        """Send the order to the cohort, and return the updates that pass screening and the failures."""
+        """Send the order to the cohort, and return the updates that pass screening and the
+        failures.
+        """
         self._gate.held.clear()
         asked = {store: present[store] for store in sampled}
         lr = learning_rate(self.config.train, order.round, self.config.run.rounds)
@@ -244,13 +331,17 @@ class RoundLoop:
             most_images(self.config, present),
         )
         self._watcher.doing(RunActivity(RunStatus.TRAINING, order.round, tuple(asked)))
-        for answer in self._counted(order.round, len(asked), self.runtime.train(order, list(asked))):
+        for answer in self._counted(
+            order.round, len(asked), self.runtime.train(order, list(asked))
+        ):
             screen.take(answer)
         screened = screen.result()
         for sentence in screened.ignored:
             self._watcher.note(f"Round {order.round}: {sentence}")
         counted = self._image_cap.applied(present, asked)
-        return RoundOutcome(order, asked, screened.updates, screened.failed, counted, screened.norms)
+        return RoundOutcome(
+            order, asked, screened.updates, screened.failed, counted, screened.norms
+        )
 
     def _counted(self, number: int, sampled: int, answers: Iterable[Answer]) -> Iterator[Answer]:
         """Pass answers on, and tell the watcher how many there are."""

@@ -39,7 +39,9 @@ class NextModel:
 
 
 def totals(trained: RoundOutcome, config: RunConfig, seconds: Mapping[str, float]) -> Totals:
-    """Return the images trained on, the bytes of parameters down and up, and the seconds per phase."""
+    """Return the images trained on, the bytes of parameters down and up, and the seconds per
+    phase.
+    """
     order = trained.order
     down = order.params.numel() + sum(tensor.numel() for tensor in order.extras.values())
     images = sum(_images(u, config.train) for u in trained.updates)
@@ -48,29 +50,39 @@ def totals(trained: RoundOutcome, config: RunConfig, seconds: Mapping[str, float
 
 
 def _images(update: Update, train: TrainConfig) -> int:
-    """Return the images that a store trained on, each counted once a pass; to within a batch if time ended it."""
+    """Return the images that a store trained on, each counted once a pass; to within a batch if
+    time ended it.
+    """
     whole = update.num_examples * train.passes
     return min(whole, update.steps * train.batch) if train.seconds else whole
 
 
 def line(
-    trained: RoundOutcome, config: RunConfig, scores: Scores | None, totals: Totals, contributed: Sequence[float]
+    trained: RoundOutcome,
+    config: RunConfig,
+    scores: Scores | None,
+    totals: Totals,
+    contributed: Sequence[float],
 ) -> Record:
     """Return the round's line in the history, without the stores' standing.
 
     contributed: of each update (see `server.updates.contribution`)
     """
-    number, updates, failed = trained.order.round, trained.updates, trained.failed
+    number = trained.order.round
+    updates = trained.updates
+    failed = trained.failed
     shares, squared_step = in_round(contributed)
     stores = {
         u.store: {
-            "images": u.num_examples, "steps": u.steps, "loss": u.loss, "seconds": u.seconds, "contribution": of,
-            "norm": trained.norms[u.store],
+            "images": u.num_examples, "steps": u.steps, "loss": u.loss, "seconds": u.seconds,
+            "contribution": of, "norm": trained.norms[u.store],
         }
         for u, of in zip(updates, shares, strict=True)
     }  # fmt: skip
     images = sum(u.num_examples for u in updates)
-    validation, raw = (scores.together() or scores.held_out, _raw(scores)) if scores else (None, None)
+    validation, raw = (
+        (scores.together() or scores.held_out, _raw(scores)) if scores else (None, None)
+    )
     return {
         "round": number,
         "lr": learning_rate(config.train, number, config.run.rounds),
@@ -89,7 +101,9 @@ def line(
             "squared_step": squared_step,
         },
         "test": described(scores.test) if scores and scores.test else None,
-        "validation": described(validation) | in_history(scores.stores) if scores and validation else None,
+        "validation": (
+            described(validation) | in_history(scores.stores) if scores and validation else None
+        ),
         "validation_raw": described(raw) if raw else None,
         "adjustment": ("adjusted" if scores.is_adjusted else "raw") if scores and raw else None,
         "seconds": dict(totals.seconds),

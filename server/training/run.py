@@ -37,7 +37,8 @@ class StopRequest:
     """A request to end the run: by SIGINT or SIGTERM, or by `request`."""
 
     def __init__(self, watcher: RunObserver) -> None:
-        self._asked, self._watcher = False, watcher
+        self._asked = False
+        self._watcher = watcher
 
     def __call__(self) -> bool:
         """Return whether the run has been asked to end."""
@@ -49,8 +50,13 @@ class StopRequest:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Handle signals: the first one asks for an end after this round, the second one ends at once."""
-        previous = {number: signal.signal(number, self._signalled) for number in (signal.SIGINT, signal.SIGTERM)}
+        """Handle signals: the first one asks for an end after this round, the second one ends at
+        once.
+        """
+        previous = {
+            number: signal.signal(number, self._signalled)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
         try:
             yield
         finally:
@@ -61,7 +67,9 @@ class StopRequest:
         if self._asked:
             raise KeyboardInterrupt
         self.request()
-        self._watcher.note("Stopping after this round; once more to stop at once (saved up to the last round).")
+        self._watcher.note(
+            "Stopping after this round; once more to stop at once (saved up to the last round)."
+        )
 
 
 class BetweenRounds(Protocol):
@@ -71,7 +79,10 @@ class BetweenRounds(Protocol):
         """Return whether the task is due after the round with this state."""
 
     def do(self, state: TrainingState) -> None:
-        """Do the task, after the round whose state has a checkpoint. Raise nothing that should end the run."""
+        """Do the task, after the round whose state has a checkpoint.
+
+        Raise nothing that should end the run.
+        """
 
 
 @dataclass(frozen=True)
@@ -96,17 +107,32 @@ class Training:
     def run(self, stop: StopRequest) -> dict[str, Any]:
         """Train to the end, write all of the run directory, and return the summary.
 
-        Raises FedshelfError if the run cannot go on; the summary then says so, and the run can be resumed.
+        Raises FedshelfError if the run cannot go on; the summary then says so, and the run can be
+        resumed.
         """
-        checkpoints = Checkpoints(self.directory.path / "checkpoints", self.start.plan.config.run.keep_checkpoints)
-        rounds = RoundLoop(self.start.plan, self.start.layout, self.runtime, self.judge, self.watcher, stop, self.gate)
+        checkpoints = Checkpoints(
+            self.directory.path / "checkpoints", self.start.plan.config.run.keep_checkpoints
+        )
+        rounds = RoundLoop(
+            self.start.plan,
+            self.start.layout,
+            self.runtime,
+            self.judge,
+            self.watcher,
+            stop,
+            self.gate,
+        )
         begun = rounds.begin(self.start.params)
-        rounds.earlier = lambda before: checkpoints.before(before) or (None if before > 1 else begun)
+        rounds.earlier = lambda before: (
+            checkpoints.before(before) or (None if before > 1 else begun)
+        )
         state = checkpoints.latest() or begun
         events = EventLog(self.directory.path)
         remark = self._remark(self._recall(state, events))
         try:
-            plan_file.write(self.directory.path / "checkpoints", SavedPlan(self.start.plan, self._origin()))
+            plan_file.write(
+                self.directory.path / "checkpoints", SavedPlan(self.start.plan, self._origin())
+            )
             class_retention.judge(self.start.origin, rounds, self.directory)
             first = state.round + 1
             while not self._is_over(state) and not stop():
@@ -114,7 +140,9 @@ class Training:
                 try:
                     state, record = rounds.play(state)
                 except StoppedError as error:
-                    self.watcher.note(f"Round {state.round + 1} is left to the next start ({error}).")
+                    self.watcher.note(
+                        f"Round {state.round + 1} is left to the next start ({error})."
+                    )
                     break
                 record = {**record, **(remark if state.round == first else {})}
                 state = self._keep(replace(state, record=record), checkpoints, done)
@@ -134,14 +162,17 @@ class Training:
         except KeyboardInterrupt:
             state = self._commit(state, checkpoints)
             self._write_unfinished(state, "stopped", "stopped at once")
-            self.watcher.note(f"Stopped at once; what was saved goes on with --resume in {self.directory.path}.")
+            self.watcher.note(
+                f"Stopped at once; what was saved goes on with --resume in {self.directory.path}."
+            )
             raise
         finally:
             events.close()
         return self._finish(rounds, checkpoints, state)
 
     def _keep(self, state: TrainingState, checkpoints: Checkpoints, done: int) -> TrainingState:
-        """Record a round in the history, and in a checkpoint if one is due or this is the best round.
+        """Record a round in the history, and in a checkpoint if one is due or this is the best
+        round.
 
         done: the round that the history ends with; if it is not an earlier one, it was taken back
         """
@@ -156,7 +187,9 @@ class Training:
         return state
 
     def _commit(self, state: TrainingState, checkpoints: Checkpoints) -> TrainingState:
-        """Make everything up to this state durable: first the rounds before it, then the state itself."""
+        """Make everything up to this state durable: first the rounds before it, then the state
+        itself.
+        """
         if state.committed == state.round:
             return state
         self.directory.sync_history()
@@ -167,22 +200,29 @@ class Training:
         return state.round >= self.start.plan.config.run.rounds or (0 < patience <= state.stale)
 
     def _recall(self, state: TrainingState, events: EventLog) -> list[Record]:
-        """Bring history and curves in line with the checkpoint, show the recorded rounds and return them."""
+        """Bring history and curves in line with the checkpoint, show the recorded rounds and return
+        them.
+        """
         recorded = self.directory.mend_history(state.record)
         for record in recorded:
             self.watcher.row(record)
         for record in recorded[-1:]:
-            events.add(record)  # a kill may have come between history and curves; the log drops a repetition
+            # a kill may have come between history and curves; the log drops a repetition
+            events.add(record)
         return recorded
 
     def _remark(self, recorded: list[Record]) -> dict[str, Any]:
-        """Return the remark for the first coming round's history line; tell the watcher of new settings."""
+        """Return the remark for the first coming round's history line; tell the watcher of new
+        settings.
+        """
         settings = operator_settings.remark(recorded, self.start.plan.config)
         if told := operator_settings.told(settings):
             self.watcher.note(told)
         return {**self.remark, **settings}
 
-    def _finish(self, rounds: RoundLoop, checkpoints: Checkpoints, state: TrainingState) -> dict[str, Any]:
+    def _finish(
+        self, rounds: RoundLoop, checkpoints: Checkpoints, state: TrainingState
+    ) -> dict[str, Any]:
         """Judge and write the model that is delivered, and the run's outcome."""
         self.watcher.doing(RunActivity(RunStatus.FINISHING))
         delivery = deliver(self.start.plan.config, state, checkpoints)
@@ -198,17 +238,23 @@ class Training:
             "contribution": contribution.in_summary(self.directory.history()),
         }
         names = recorded(self.directory.path)
-        summary["model_sha256"] = write_model(self.directory.path, self.start.plan, delivered, summary, names)
+        summary["model_sha256"] = write_model(
+            self.directory.path, self.start.plan, delivered, summary, names
+        )
         self.directory.write("summary.json", summary)
         self._report()
         return summary
 
     def _resumed(self, rounds: RoundLoop, scores: Scores) -> dict[str, Any]:
-        """Return the summary's part on the finished model that the run went on from, and on its classes."""
+        """Return the summary's part on the finished model that the run went on from, and on its
+        classes.
+        """
         if (origin := self.start.origin) is None:
             return {"resumed_from": None}
-        before, after = class_retention.judge(origin, rounds, self.directory), class_retention.confusions(scores)
-        old, classes = origin.saved.spec.classes, self.start.plan.spec.classes
+        before = class_retention.judge(origin, rounds, self.directory)
+        after = class_retention.confusions(scores)
+        old = origin.saved.spec.classes
+        classes = self.start.plan.spec.classes
         told = class_retention.in_summary(old, classes, before, after)
         return {"resumed_from": self._origin(), "old_classes": told}
 
@@ -224,7 +270,9 @@ class Training:
             write_pictures(self.directory.path)
             write_report(self.directory.path)
         except Exception as error:
-            self.watcher.note(f"The report could not be written ({error}); the model is not affected.")
+            self.watcher.note(
+                f"The report could not be written ({error}); the model is not affected."
+            )
 
     def _write_unfinished(self, state: TrainingState, status: str, reason: str) -> None:
         nothing: dict[str, Any] = {
@@ -236,22 +284,42 @@ class Training:
 
     def _summary(self, state: TrainingState, status: str, reason: str | None) -> dict[str, Any]:
         """Return the part of the summary that needs no evaluation of the model."""
-        totals, standing = state.totals, Standing.of(state.record)
-        seconds = {phase: totals.seconds.get(phase, 0.0) for phase in ("train", "aggregate", "evaluate", "total")}
+        totals = state.totals
+        standing = Standing.of(state.record)
+        seconds = {
+            phase: totals.seconds.get(phase, 0.0)
+            for phase in ("train", "aggregate", "evaluate", "total")
+        }
         return {
             **{"status": status, "reason": reason, "rounds": state.round},
-            "best": {"round": state.best.round, "accuracy": state.best.accuracy, "on": state.best.on}
-            if state.best
-            else None,
-            "seconds": {"startup": self.startup_seconds, **seconds, "total": seconds["total"] + self.startup_seconds},
+            "best": (
+                {
+                    "round": state.best.round,
+                    "accuracy": state.best.accuracy,
+                    "on": state.best.on,
+                }
+                if state.best
+                else None
+            ),
+            "seconds": {
+                "startup": self.startup_seconds,
+                **seconds,
+                "total": seconds["total"] + self.startup_seconds,
+            },
             "images_per_second": totals.images / seconds["train"] if seconds["train"] else 0.0,
             "bytes": {"down": totals.bytes_down, "up": totals.bytes_up},
             "stores": len(self.runtime.stores()),
             "suspicion": dict(standing.suspects),
             "set_aside": dict(standing.set_aside),
-            "taken_back": [record["taken_back"] for record in self.directory.history() if "taken_back" in record],
+            "taken_back": [
+                record["taken_back"]
+                for record in self.directory.history()
+                if "taken_back" in record
+            ],
             "parameters": len(state.params),
-            "personal": list(strategies.build(self.start.plan.config.strategy, self.start.layout).personal()),
+            "personal": list(
+                strategies.build(self.start.plan.config.strategy, self.start.layout).personal()
+            ),
             "model": json.loads(self.start.plan.spec.to_json()),
             "ended": datetime.now(UTC).isoformat(timespec="seconds"),
             "version": importlib.metadata.version("fedshelf"),

@@ -1,7 +1,8 @@
 """The part of the server's test images that chooses rounds if no store holds out validation images.
 
-A round that is chosen on the same images as its reported figures has better figures than the model deserves. So early
-stopping, or the choice of the best round, costs a fifth of these images, and the figures are of the others.
+A round that is chosen on the same images as its reported figures has better figures than the model
+deserves. So early stopping, or the choice of the best round, costs a fifth of these images, and the
+figures are of the others.
 """
 
 import hashlib
@@ -37,22 +38,27 @@ class ServerImages:
         """A sentence for a person; empty if nothing is held out."""
         if self.test is None or self.validation is None:
             return ""
-        held, whole = len(self.validation), len(self.test) + len(self.validation)
+        held = len(self.validation)
+        whole = len(self.test) + len(self.validation)
         return (
-            f"No store holds out validation images: {held:,} of the server's {whole:,} test images choose the round,"
-            " and test figures are of the others."
+            f"No store holds out validation images: {held:,} of the server's {whole:,} test images"
+            " choose the round, and test figures are of the others."
         )
 
 
-def divide(start: InitialState, stores: Mapping[str, StoreInfo], images: Images | None) -> ServerImages:
-    """Hold out some of the server's images if rounds are to be chosen and no store's images can do it.
+def divide(
+    start: InitialState, stores: Mapping[str, StoreInfo], images: Images | None
+) -> ServerImages:
+    """Hold out some of the server's images if rounds are to be chosen and no store's images can do
+    it.
 
     Raises ConfigError if there are none that can.
     """
     config = start.plan.config
     if not is_chosen(config) or has_validation(config, stores):
         return ServerImages(images)
-    is_whole = not strategies.build(config.strategy, start.layout).personal()  # else only stores can judge the model
+    # else only stores can judge the model
+    is_whole = not strategies.build(config.strategy, start.layout).personal()
     divided = split(images) if images is not None and is_whole else ServerImages(images)
     if divided.validation is None:
         raise ConfigError(nothing_to_choose_on(config))
@@ -60,19 +66,24 @@ def divide(start: InitialState, stores: Mapping[str, StoreInfo], images: Images 
 
 
 def is_chosen(config: RunConfig) -> bool:
-    """Return whether the settings ask for rounds to be compared: for early stopping, or for the best one."""
+    """Return whether the settings ask for rounds to be compared: for early stopping, or for the
+    best one.
+    """
     return config.evaluation.patience > 0 or config.run.deliver == "best"
 
 
 def nothing_to_choose_on(config: RunConfig) -> str:
-    """Return the error message for settings that compare rounds without any images to compare them on."""
+    """Return the error message for settings that compare rounds without any images to compare them
+    on.
+    """
     asked = "run.deliver got 'best'"
     if config.run.deliver != "best":
         asked = f"evaluation.patience got {config.evaluation.patience}"
     return (
-        f"Setting {asked}, but there is nothing to choose rounds on: no store holds out validation images, and the"
-        f" server has no test images to spare (one in {SELECTION_ONE_IN} of each class would do); leave the setting"
-        " out, or let stores hold some out (in a simulation, data.holdout = 0.1)."
+        f"Setting {asked}, but there is nothing to choose rounds on: no store holds out validation"
+        f" images, and the server has no test images to spare (one in {SELECTION_ONE_IN} of each"
+        " class would do); leave the setting out, or let stores hold some out (in a simulation,"
+        " data.holdout = 0.1)."
     )
 
 
@@ -83,7 +94,8 @@ def split(images: Images) -> ServerImages:
     takes none if each class has fewer than five images.
     """
     of_class: dict[int, dict[bytes, list[int]]] = {}
-    pixels, labels = images.pixels.cpu(), images.targets().tolist()
+    pixels = images.pixels.cpu()
+    labels = images.targets().tolist()
     for place, (row, label) in enumerate(zip(images.rows.tolist(), labels, strict=True)):
         digest = hashlib.blake2b(pixels[row].numpy().tobytes(), digest_size=16).digest()
         of_class.setdefault(label, {}).setdefault(digest, []).append(place)
@@ -97,5 +109,8 @@ def split(images: Images) -> ServerImages:
     if not held:
         return ServerImages(images)
     is_held = torch.tensor([place in held for place in range(len(images))])
-    parts = (images.select(which.nonzero().squeeze(1).to(images.rows.device)) for which in (~is_held, is_held))
+    parts = (
+        images.select(which.nonzero().squeeze(1).to(images.rows.device))
+        for which in (~is_held, is_held)
+    )
     return ServerImages(*parts)

@@ -20,9 +20,11 @@ from fedshelf.common.training.fit import Network
 from fedshelf.server.training.class_confirmation import unconfirmed
 from fedshelf.server.training.resume_model import Origin, take_over
 
-# A store has hundreds of photos, not thousands, and would take few steps a round (measured in docs/results.md).
+# A store has hundreds of photos, not thousands, and would take few steps a round (measured in
+# docs/results.md).
 PHOTOS = {"train.epochs": 5, "train.batch_size": 16}
-# Stores sell different products in different shares, so class offsets use the shares (measured there, too).
+# Stores sell different products in different shares, so class offsets use the shares (measured
+# there, too).
 UNLIKE = {"strategy.absent_classes": "weigh"}
 NOT_CHOSEN = {"train.epochs": 0, "train.batch_size": 0, "strategy.absent_classes": "auto"}
 
@@ -60,8 +62,8 @@ class Agreement:
 def agree_on_classes(config: RunConfig, stores: Mapping[str, StoreInfo]) -> Agreement:
     """Return the ordered classes of a run.
 
-    These are the given ones, else those of the model that the run goes on from, followed by all other
-    classes that the stores have, sorted.
+    These are the given ones, else those of the model that the run goes on from, followed by all
+    other classes that the stores have, sorted.
 
     Raises DataError if there are fewer than two, or if stores spell one in several ways (see
     `common.classes.spelling`).
@@ -73,13 +75,16 @@ def agree_on_classes(config: RunConfig, stores: Mapping[str, StoreInfo]) -> Agre
     classes = config.data.classes or _joined(known, stores, merge=config.data.merge_spellings)
     if len(classes) < 2:
         raise DataError(
-            f"Got {len(classes)} product class(es) ({', '.join(classes) or 'none'}); a classifier needs at least two:"
-            " give --classes (stores may keep theirs to themselves), or sub-folders of photos for each class there."
+            f"Got {len(classes)} product class(es) ({', '.join(classes) or 'none'}); a classifier"
+            " needs at least two: give --classes (stores may keep theirs to themselves), or"
+            " sub-folders of photos for each class there."
         )
     return Agreement(classes, unconfirmed(config, classes, known, stores))
 
 
-def _joined(known: tuple[str, ...], stores: Mapping[str, StoreInfo], *, merge: bool) -> tuple[str, ...]:
+def _joined(
+    known: tuple[str, ...], stores: Mapping[str, StoreInfo], *, merge: bool
+) -> tuple[str, ...]:
     """Return the classes of a model, followed by the stores' other classes, sorted."""
     owners = {name: info.counts for name, info in sorted(stores.items())}
     return (*known, *sorted(set(spellings(owners, known, merge=merge).values()) - set(known)))
@@ -96,16 +101,25 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
     Raises ConfigError.
     """
     spec = models.specify(
-        config.model, (), image_size=config.data.image_size, native_size=native_size, channels=channels
+        config.model,
+        (),
+        image_size=config.data.image_size,
+        native_size=native_size,
+        channels=channels,
     )
-    usual: dict[str, object] = {"train.epochs": config.train.passes, "train.batch_size": config.train.batch}
+    usual: dict[str, object] = {
+        "train.epochs": config.train.passes,
+        "train.batch_size": config.train.batch,
+    }
     photos: dict[str, object] = dict(PHOTOS)
     strategy = strategies.build(config.strategy)
     if "absent_classes" in strategy.uses:
         usual["strategy.absent_classes"] = config.strategy.absent
         photos |= UNLIKE if strategy.one_model and config.train.objective == "classes" else {}
     asked = {key: value for key, value in flatten(config).items() if value != NOT_CHOSEN.get(key)}
-    return resolve(usual, photos if native_size is None else {}, asked, {"data.image_size": spec.image_size})
+    return resolve(
+        usual, photos if native_size is None else {}, asked, {"data.image_size": spec.image_size}
+    )
 
 
 def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> InitialState:
@@ -118,7 +132,13 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Initi
     _check_origin(config)
     _check_objective(config)
     config = resolve(flatten(config), {"data.classes": list(classes)})
-    spec = models.specify(config.model, classes, image_size=config.data.image_size, native_size=None, channels=channels)
+    spec = models.specify(
+        config.model,
+        classes,
+        image_size=config.data.image_size,
+        native_size=None,
+        channels=channels,
+    )
     saved = saved_model.read(Path(config.model.resume_from)) if config.model.resume_from else None
     if saved:
         expand_head.check(saved, spec)
@@ -131,31 +151,40 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Initi
 
 
 def _check_origin(config: RunConfig) -> None:
-    """Check that a frozen part has learned before and that a rate has something to train; raise ConfigError."""
-    model, rate = config.model, config.train.backbone_lr
+    """Check that a frozen part has learned before and that a rate has something to train; raise
+    ConfigError.
+    """
+    model = config.model
+    rate = config.train.backbone_lr
     if model.freeze != "none" and model.weights == "none" and not model.resume_from:
         raise ConfigError(
-            f"Setting model.freeze got {model.freeze!r} with model.weights none: a backbone that never learned anything"
-            " would be kept as it is; give model.weights or model.resume_from, or leave model.freeze out."
+            f"Setting model.freeze got {model.freeze!r} with model.weights none: a backbone that"
+            " never learned anything would be kept as it is; give model.weights or"
+            " model.resume_from, or leave model.freeze out."
         )
     if model.freeze == "backbone" and rate != 1:
         raise ConfigError(
-            f"Setting train.backbone_lr got {rate} with model.freeze backbone, which leaves nothing of the backbone to"
-            " train; leave one of them out."
+            f"Setting train.backbone_lr got {rate} with model.freeze backbone, which leaves nothing"
+            " of the backbone to train; leave one of them out."
         )
 
 
 def _check_personal(config: RunConfig, names: tuple[str, ...]) -> None:
-    """Check that a model with personal layers can be judged at the stores; raise ConfigError if not."""
+    """Check that a model with personal layers can be judged at the stores; raise ConfigError if
+    not.
+    """
     if names and not config.evaluation.stores:
         raise ConfigError(
-            f"Setting evaluation.stores got False with strategy {config.strategy.name}, which keeps {names[0]} and"
-            f" {len(names) - 1} tensors more at the stores: only they can judge the model; leave evaluation.stores out."
+            f"Setting evaluation.stores got False with strategy {config.strategy.name}, which keeps"
+            f" {names[0]} and {len(names) - 1} tensors more at the stores: only they can judge the"
+            " model; leave evaluation.stores out."
         )
 
 
 def _check_objective(config: RunConfig) -> None:
-    """Check that all settings go with `train.objective`; raise ConfigError for one that does not."""
+    """Check that all settings go with `train.objective`; raise ConfigError for one that does
+    not.
+    """
     if config.train.objective == "classes":
         return
     data = config.data
@@ -168,6 +197,6 @@ def _check_objective(config: RunConfig) -> None:
     }
     if wrong := [key for key, is_set in faults.items() if is_set]:
         raise ConfigError(
-            f"Setting train.objective got turns, which knows no product classes and does not go with {wrong[0]}; leave"
-            " one of them out."
+            "Setting train.objective got turns, which knows no product classes and does not go"
+            f" with {wrong[0]}; leave one of them out."
         )

@@ -1,14 +1,17 @@
-"""Detection of updates that look poisoned or trained on wrong labels; it names stores and excludes none.
+"""Detection of updates that look poisoned or trained on wrong labels; it names stores and excludes
+none.
 
 There are five signs. The first two need the updates alone, the others the server's test set:
 
-large:     the norm of the change by training, compared with stores that took as many steps (`norm_regression`)
-direction: the cosine of that change with the one that the others' updates predict for a store with its mix of classes
-           (`directions`)
-exchange:  the store's images of class a look like the test set's images of b, and those of b like a (`mislabelling`)
-shift:     the update of the layers below the head follows a list of classes that is shifted by one (`label_shift`), and
-           the head shows images unlike their labels, both together by SHIFTED_SCORE
-labels:    the images of the store's classes look like other classes (`mislabelling`)
+large: the norm of the change by training, compared with stores that took as many steps
+    (`norm_regression`)
+direction: the cosine of that change with the one that the others' updates predict for a store with
+    its mix of classes (`directions`)
+exchange: the store's images of class a look like the test set's images of b, and those of b like a
+    (`mislabelling`)
+shift: the update of the layers below the head follows a list of classes that is shifted by one
+    (`label_shift`), and the head shows images unlike their labels, both together by SHIFTED_SCORE
+labels: the images of the store's classes look like other classes (`mislabelling`)
 
 A suspicion is a reason to look, not a proof: docs/log.md has the rate of false alarms.
 """
@@ -34,12 +37,15 @@ from fedshelf.server.updates.norm_bound import MIN_UPDATES_FOR_MEDIAN
 from fedshelf.server.updates.norm_regression import times_usual
 
 SUSPICIOUS_NORM_FACTOR = 3.5  # times the usual norm
-SHIFTED_SCORE = 0.35  # lead of shifted labels in the layers below the head, less the lead of right ones in the head
+# lead of shifted labels in the layers below the head, less the lead of right ones in the head
+SHIFTED_SCORE = 0.35
 
 
 def is_on(config: RunConfig) -> bool:
     """Return whether stores are examined: as the setting says; by default only real stores are."""
-    return config.screening.detect == "on" or (config.screening.detect == "auto" and config.data.dataset == STORES_OWN)
+    return config.screening.detect == "on" or (
+        config.screening.detect == "auto" and config.data.dataset == STORES_OWN
+    )
 
 
 def sample_of(judge: UpdateEvaluator | None, config: RunConfig) -> Sample | None:
@@ -60,7 +66,9 @@ class AnomalyDetector:
     """
 
     def __init__(self, plan: Plan, sample: Sample | None, layout: Layout) -> None:
-        self._plan, self._sample, self._layout = plan, sample, layout
+        self._plan = plan
+        self._sample = sample
+        self._layout = layout
 
     def look(
         self, trained: RoundOutcome, evidence: Mapping[str, Mapping[str, Any]]
@@ -77,7 +85,9 @@ class AnomalyDetector:
         counts = np.stack([self._counts(trained.asked[update.store]) for update in updates])
         found = self._by_size(trained)
         mixes = counts / counts.sum(axis=1, keepdims=True)
-        for place, stray in strays(gram(trained.order.params, Vectors(updates)), mixes, MIN_UPDATES_FOR_MEDIAN).items():
+        for place, stray in strays(
+            gram(trained.order.params, Vectors(updates)), mixes, MIN_UPDATES_FOR_MEDIAN
+        ).items():
             words = (
                 "its update points elsewhere than those of stores with such classes"
                 f" (cosine {stray.cosine:.2f}, where {stray.usual:.2f} is usual)"
@@ -88,21 +98,27 @@ class AnomalyDetector:
         after = dict(evidence)
         for update, own in zip(updates, counts, strict=True):
             if update.store in looked_at:
-                seen, shift = looked_at[update.store], shifts.get(update.store, ShiftEvidence())
+                seen = looked_at[update.store]
+                shift = shifts.get(update.store, ShiftEvidence())
                 after[update.store] = seen.in_record() | {"shift": shift.in_record()}
                 if (doubt := self._of_labels(seen, shift, own)) is not None:
                     found.setdefault(update.store, []).append(doubt)
         return {store: "; ".join(sentences) for store, sentences in sorted(found.items())}, after
 
     def _by_size(self, trained: RoundOutcome) -> dict[str, list[str]]:
-        train, updates = self._plan.config.train, trained.updates
+        train = self._plan.config.train
+        updates = trained.updates
         most = [-(-update.num_examples // train.batch) * train.passes for update in updates]
-        steps = [min(max(1, update.steps), bound) for update, bound in zip(updates, most, strict=True)]
+        steps = [
+            min(max(1, update.steps), bound) for update, bound in zip(updates, most, strict=True)
+        ]
         shares = np.array([min(1.0, update.num_examples / train.batch) for update in updates])
         norms = np.array([trained.norms[update.store] for update in updates])
         times = times_usual(norms, np.array(steps, dtype=np.float64), shares)
         return {
-            update.store: [f"its update is {found:.1f} times as large as is usual for so many steps"]
+            update.store: [
+                f"its update is {found:.1f} times as large as is usual for so many steps"
+            ]
             for update, found in zip(updates, times, strict=True)
             if found > SUSPICIOUS_NORM_FACTOR
         }
@@ -115,7 +131,11 @@ class AnomalyDetector:
         counts: [n, C], training images by class of the n updates' stores
         """
         after = dict[str, LabelEvidence]()
-        looks = None if self._sample is None else Looks.of(self._sample(trained.order.params), self._sample.targets)
+        looks = (
+            None
+            if self._sample is None
+            else Looks.of(self._sample(trained.order.params), self._sample.targets)
+        )
         if looks is None:
             return after
         head = self._layout.rows()[0]
@@ -130,38 +150,58 @@ class AnomalyDetector:
     def _shifts(
         self, trained: RoundOutcome, counts: Floats, evidence: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, ShiftEvidence]:
-        """Return the evidence of shifted labels, by store, after a look at each update of the layers below the head."""
+        """Return the evidence of shifted labels, by store, after a look at each update of the
+        layers below the head.
+        """
         assert self._sample is not None
-        order, updates = trained.order, trained.updates
+        order = trained.order
+        updates = trained.updates
         needed = label_shift.guesses(self._sample.targets, counts.shape[1])
         spans = label_shift.spans(self._layout, len(updates) + len(needed))
         if not spans:
             return {}
         start = torch.cat([order.params[span] for span in spans]).cpu()
         changes = [
-            torch.cat([update.piece(s.start, s.stop) for s in spans]).cpu().double() - start for update in updates
+            torch.cat([update.piece(s.start, s.stop) for s in spans]).cpu().double() - start
+            for update in updates
         ]
         gradients = {}
         for of, label in needed:
-            gradient = self._sample.gradient(order.params, of, label, label_shift.GRADIENT_IMAGES, order.round)
-            gradients[of, label] = torch.cat([gradient[span] for span in spans]).cpu().double().numpy()
+            gradient = self._sample.gradient(
+                order.params, of, label, label_shift.GRADIENT_IMAGES, order.round
+            )
+            gradients[of, label] = (
+                torch.cat([gradient[span] for span in spans]).cpu().double().numpy()
+            )
         after = {}
-        for update, found in zip(updates, label_shift.gains(np.stack(changes), gradients, counts), strict=True):
+        for update, found in zip(
+            updates, label_shift.gains(np.stack(changes), gradients, counts), strict=True
+        ):
             earlier = ShiftEvidence.of(evidence.get(update.store))
             after[update.store] = earlier if found is None else earlier.after(*found)
         return after
 
-    def _of_labels(self, evidence: LabelEvidence, shift: ShiftEvidence, counts: Floats) -> str | None:
+    def _of_labels(
+        self, evidence: LabelEvidence, shift: ShiftEvidence, counts: Floats
+    ) -> str | None:
         if (pair := evidence.exchanged()) is not None:
             a, b = (self._plan.spec.classes[label] for label in pair)
             return f"its updates teach that {a} is {b} and {b} is {a}: are the two exchanged?"
         if shift.lead > 0 and shift.lead - evidence.lead(counts) > SHIFTED_SCORE:
-            return "its updates teach each class's images the name of the next: is its list of classes shifted by one?"
+            return (
+                "its updates teach each class's images the name of the next: is its list of classes"
+                " shifted by one?"
+            )
         if evidence.is_wrong(counts):
-            return "its updates teach of its classes' images that they are others: are its labels right?"
+            return (
+                "its updates teach of its classes' images that they are others: are its labels"
+                " right?"
+            )
         return None
 
     def _counts(self, info: StoreInfo) -> Floats:
         """Return a store's images by class, [C]; equal shares if it tells nothing."""
-        told = np.array([info.counts.get(label, 0) for label in self._plan.spec.classes], dtype=np.float64)
+        told = np.array(
+            [info.counts.get(label, 0) for label in self._plan.spec.classes], dtype=np.float64
+        )
         return told if told.any() else np.full(len(told), max(1, info.num_examples) / len(told))

@@ -1,7 +1,9 @@
-"""Buffer for a round's updates until all are there: in memory as they came, or on disk in constant memory.
+"""Buffer for a round's updates until all are there: in memory as they came, or on disk in constant
+memory.
 
-An update on disk is read again at each access, as memory pages that the system loads and drops. Iterate one update at
-a time, or use `common.parameters.aggregation.blocks`: then at most one update, or one block of all, is in memory.
+An update on disk is read again at each access, as memory pages that the system loads and drops.
+Iterate one update at a time, or use `common.parameters.aggregation.blocks`: then at most one
+update, or one block of all, is in memory.
 """
 
 import shutil
@@ -68,7 +70,8 @@ class DiskBuffer:
 
     def clear(self) -> None:
         """Drop all updates, and remove the files that an earlier process left. Raises OSError."""
-        self._kept, self._files = {}, 0
+        self._kept = {}
+        self._files = 0
         if self._directory.exists():
             shutil.rmtree(self._directory)
 
@@ -106,13 +109,17 @@ class _VectorFile:
     shape: torch.Size
 
     def read(self) -> Tensor:
-        """Return the tensor as pages of the file, which are released with it; writing to it changes nothing on disk.
+        """Return the tensor as pages of the file, which are released with it; writing to it changes
+        nothing on disk.
 
-        The system decides how many pages around an accessed one count as this process's memory: up to 2 MiB.
+        The system decides how many pages around an accessed one count as this process's memory: up
+        to 2 MiB.
         """
         if not self.shape.numel():
             return torch.empty(self.shape, dtype=self.dtype)
-        return torch.from_file(str(self.path), shared=False, size=self.shape.numel(), dtype=self.dtype).view(self.shape)
+        return torch.from_file(
+            str(self.path), shared=False, size=self.shape.numel(), dtype=self.dtype
+        ).view(self.shape)
 
     def piece(self, begin: int, end: int) -> Tensor:
         """Return the elements [begin, end) of a vector, in memory of their own."""
@@ -150,7 +157,10 @@ class _Kept:
 
     def read(self) -> Update:
         told = {each.name: getattr(self.told, each.name) for each in fields(self.told)}
-        read = {"params": self.params.read(), "extras": {name: file.read() for name, file in self.extras.items()}}
+        read = {
+            "params": self.params.read(),
+            "extras": {name: file.read() for name, file in self.extras.items()},
+        }
         return _OnDisk(**{**told, **read, "file": self.params})
 
 

@@ -9,10 +9,13 @@ from fedshelf.server.updates.buffer import UpdateBuffer
 from fedshelf.server.updates.norm_bound import usual
 
 
-def clip(held: UpdateBuffer, start: Tensor, norms: Mapping[str, float], stores: Iterable[str]) -> dict[str, float]:
-    """Scale the change by training at some `stores` to the usual norm of the cohort, where it is larger.
+def clip(
+    held: UpdateBuffer, start: Tensor, norms: Mapping[str, float], stores: Iterable[str]
+) -> dict[str, float]:
+    """Scale the change by training at some `stores` to the usual norm of the cohort, where it is
+    larger.
 
-    held:  the updates of the round
+    held: the updates of the round
     start: float32 [P], the parameters that their training started from
     norms: L2 norm of the change by training, by store
 

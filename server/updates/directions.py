@@ -1,8 +1,8 @@
 """Updates whose direction differs from the one that their stores' classes explain.
 
-Honest stores that sell different classes teach different things, so there is no usual direction for all. But stores
-with similar mixes of classes have similar directions: a regression over the mixes predicts each update's direction
-from the others'.
+Honest stores that sell different classes teach different things, so there is no usual direction for
+all. But stores with similar mixes of classes have similar directions: a regression over the mixes
+predicts each update's direction from the others'.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,14 @@ from torch import Tensor
 
 from fedshelf.common.parameters.aggregation import BLOCK, VectorSequence
 
-MAX_COORDINATES = 2**24  # coordinates of all updates together that a round looks at, evenly spread: 64 MiB
+# coordinates of all updates together that a round looks at, evenly spread: 64 MiB
+MAX_COORDINATES = 2**24
 MIX_RIDGE = 0.3  # ridge of the regression, where k_ij of two stores with the very same mix is 1
 OWN_WAY = 0.1  # an update points elsewhere if its cosine with the prediction is below this ...
-# ... and the prediction has at least the length SURE; else the limit is lower by SLOPE times the missing length.
-SURE, SLOPE = 0.6, 2.0
+# ... and the prediction has at least the length SURE; else the limit is lower by SLOPE times the
+# missing length.
+SURE = 0.6
+SLOPE = 2.0
 
 Floats = NDArray[np.float64]
 
@@ -46,25 +49,31 @@ def gram(start: Tensor, vectors: VectorSequence) -> Floats:
     products = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=device)
     for begin in range(0, len(start), stride):
         end = min(begin + BLOCK, len(start))
-        block = torch.stack([vectors.piece(number, begin, end) for number in range(len(vectors))]).double()
-        block = block - start[begin:end].to(device)  # after .double(): the square of 1e20 overflows float32
+        block = torch.stack(
+            [vectors.piece(number, begin, end) for number in range(len(vectors))]
+        ).double()
+        # after .double(): the square of 1e20 overflows float32
+        block = block - start[begin:end].to(device)
         products += block @ block.T
     found: Floats = products.cpu().numpy()
     return found
 
 
 def predicted(products: Floats, mixes: Floats) -> tuple[Floats, Floats]:
-    """Return the cosine of each update with its prediction from the others, and that one's length, each [n].
+    """Return the cosine of each update with its prediction from the others, and that one's length,
+    each [n].
 
-    With u_i the updates' unit vectors, m_i [C] the stores' shares of the classes and k_ij = <sqrt m_i, sqrt
-    m_j>, ridge regression predicts u_i from the others (Rasmussen and Williams 2006, equation 5.12):
+    With u_i the updates' unit vectors, m_i [C] the stores' shares of the classes and k_ij = <sqrt
+    m_i, sqrt m_j>, ridge regression predicts u_i from the others (Rasmussen and Williams 2006,
+    equation 5.12):
 
         A = (K + MIX_RIDGE I)^-1,   p_i = -sum_{j != i} A_ij u_j / A_ii
 
-    |p_i| is near 1 if many stores with such a mix agree, and near 0 if there are none or they disagree.
+    |p_i| is near 1 if many stores with such a mix agree, and near 0 if there are none or they
+    disagree.
 
     products: [n, n], inner products of the updates
-    mixes:    [n, C], shares of the classes
+    mixes: [n, C], shares of the classes
     """
     roots = np.sqrt(mixes)
     inverse = np.linalg.inv(roots @ roots.T + MIX_RIDGE * np.eye(len(roots)))
@@ -79,9 +88,9 @@ def predicted(products: Floats, mixes: Floats) -> tuple[Floats, Floats]:
 def strays(products: Floats, mixes: Floats, fewest: int) -> Mapping[int, Stray]:
     """Return the updates whose direction differs from their prediction, by place.
 
-    The update that differs most is left out, because it has a part in the others' predictions, and the
-    rest is examined again, until none differs or fewer than `fewest` are left. Updates that changed
-    nothing have no direction.
+    The update that differs most is left out, because it has a part in the others' predictions, and
+    the rest is examined again, until none differs or fewer than `fewest` are left. Updates that
+    changed nothing have no direction.
 
     products: [n, n]; mixes: [n, C]
     """

@@ -29,15 +29,21 @@ class ServerEvaluator:
         self._network = Network(plan.spec, device)
         if plan.frozen is not None:
             self._network.load_frozen(plan.frozen)
-        self._images, self._batch_size = images.to(device), plan.config.evaluation.batch_size
+        self._images = images.to(device)
+        self._batch_size = plan.config.evaluation.batch_size
 
     def sample(self, count: int, seed: int) -> "ServerSample":
-        """Return a sample of at most `count` images, with equally many of every class if there are enough.
+        """Return a sample of at most `count` images, with equally many of every class if there are
+        enough.
 
         The sample shares the network.
         """
-        chosen, labels = rng(seed, "sample").permutation(len(self._images)), self._images.targets().cpu().numpy()
-        places = [np.flatnonzero(labels[chosen] == label) for label in range(len(self._network.spec.classes))]
+        chosen = rng(seed, "sample").permutation(len(self._images))
+        labels = self._images.targets().cpu().numpy()
+        places = [
+            np.flatnonzero(labels[chosen] == label)
+            for label in range(len(self._network.spec.classes))
+        ]
         rank = np.empty(len(chosen), dtype=np.int64)  # of each image among those of its class
         for of_class in places:
             rank[of_class] = np.arange(len(of_class))
@@ -46,7 +52,9 @@ class ServerEvaluator:
         return ServerSample(self._network, few, self._batch_size)
 
     def __call__(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Return the counts of the model `params` (float32 [P]), with its confidence at `temperatures` if given."""
+        """Return the counts of the model `params` (float32 [P]), with its confidence at
+        `temperatures` if given.
+        """
         self._network.load(params)
         (counts,) = evaluate(self._network, [self._images], self._batch_size, temperatures)
         return counts
@@ -59,7 +67,9 @@ class ServerSample:
     """
 
     def __init__(self, network: Network, images: Images, batch_size: int) -> None:
-        self._network, self._images, self._batch_size = network, images, batch_size
+        self._network = network
+        self._images = images
+        self._batch_size = batch_size
         self.targets: NDArray[np.int64] = images.targets().cpu().numpy()
 
     def __call__(self, params: Tensor) -> NDArray[np.float64]:
@@ -68,26 +78,31 @@ class ServerSample:
         return features(self._network, self._images, self._batch_size).double().cpu().numpy()
 
     def gradient(self, params: Tensor, of: int, label: int, images: int, turn: int) -> Tensor:
-        """Return the gradient (float32 [T]) of the mean loss at `params` (float32 [P]) over images of class `of` as if
-        they had this label: at most so many, others at each turn.
+        """Return the gradient (float32 [T]) of the mean loss at `params` (float32 [P]) over images
+        of class `of` as if they had this label: at most so many, others at each turn.
         """
         places = np.flatnonzero(self.targets == of)
         chosen = places[(np.arange(min(images, len(places))) + turn * images) % len(places)]
-        network, spec = self._network, self._network.spec
+        network = self._network
+        spec = self._network.spec
         network.load(params)
         models.set_training(network.module, mode=False)
         total = torch.zeros_like(network.weights)
-        for rows in self._images.select(torch.from_numpy(chosen).to(self._images.rows.device)).rows.split(
-            GRADIENT_BATCH
-        ):
+        for rows in self._images.select(
+            torch.from_numpy(chosen).to(self._images.rows.device)
+        ).rows.split(GRADIENT_BATCH):
             pixels = as_labelled(spec, self._images.pixels[rows], self._images.labels[rows])
             with torch.enable_grad():
                 logits = network.logits(normalise(pixels, spec.mean, spec.std))
                 targets = torch.full_like(rows, label)
-                total += network.gradient(functional.cross_entropy(logits, targets, reduction="sum"))
+                total += network.gradient(
+                    functional.cross_entropy(logits, targets, reduction="sum")
+                )
         return total / len(chosen)
 
 
 def judge_of(plan: Plan, images: Images | None) -> ServerEvaluator | None:
     """Return the evaluator of models on these images; None if there are none."""
-    return ServerEvaluator(plan, images, pick(plan.config.run.device)) if images is not None else None
+    return (
+        ServerEvaluator(plan, images, pick(plan.config.run.device)) if images is not None else None
+    )

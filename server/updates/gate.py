@@ -1,4 +1,6 @@
-"""The server's buffer for updates, and its evaluators for single updates and for the choice of the best round."""
+"""The server's buffer for updates, and its evaluators for single updates and for the choice of the
+best round.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,7 +18,9 @@ class UpdateEvaluator(Protocol):
     """Evaluator of models on the server's own test set."""
 
     def __call__(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Return the counts of the model `params` (float32 [P]), with its confidence at `temperatures` if given."""
+        """Return the counts of the model `params` (float32 [P]), with its confidence at
+        `temperatures` if given.
+        """
 
 
 class Sample(Protocol):
@@ -31,8 +35,8 @@ class Sample(Protocol):
         """Return the features [N, d] that the head of the model `params` (float32 [P]) gets."""
 
     def gradient(self, params: Tensor, of: int, label: int, images: int, turn: int) -> Tensor:
-        """Return the gradient (float32 [T]) of the mean loss at `params` (float32 [P]) over images of class `of` as if
-        they had this label: at most so many, others at each turn.
+        """Return the gradient (float32 [T]) of the mean loss at `params` (float32 [P]) over images
+        of class `of` as if they had this label: at most so many, others at each turn.
         """
 
 
@@ -40,10 +44,10 @@ class Sample(Protocol):
 class Gate:
     """The buffer and the evaluators of the server.
 
-    held:       buffer for updates until their round has all of them
-    sample:     features of test images, to examine single updates; None: there is none
-    validation: evaluates models on images that the server holds out to choose rounds by; None: the stores do that, or
-                rounds are not compared
+    held: buffer for updates until their round has all of them
+    sample: features of test images, to examine single updates; None: there is none
+    validation: evaluates models on images that the server holds out to choose rounds by; None: the
+        stores do that, or rounds are not compared
     """
 
     held: UpdateBuffer = field(default_factory=InMemoryBuffer)

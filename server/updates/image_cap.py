@@ -18,13 +18,16 @@ def most_images(config: RunConfig, stores: Mapping[str, StoreInfo]) -> int | Non
 
 
 def most_of(config: RunConfig, claimed: Iterable[int]) -> int | None:
-    """Return how many of the images that stores have `claimed` one counts for at most; None: for as many as it has.
+    """Return how many of the images that stores have `claimed` one counts for at most; None: for as
+    many as it has.
 
-    The cap is `screening.images_factor` times the median of all stores that are there (the lower middle one
-    of an even number). So fewer than half of the stores cannot raise it by claiming more. One store alone is
-    its own median and is never capped.
+    The cap is `screening.images_factor` times the median of all stores that are there (the lower
+    middle one of an even number). So fewer than half of the stores cannot raise it by claiming
+    more. One store alone is its own median and is never capped.
     """
-    factor = config.screening.images_factor or (DEFAULT_IMAGES_FACTOR if config.data.dataset == STORES_OWN else 0.0)
+    factor = config.screening.images_factor or (
+        DEFAULT_IMAGES_FACTOR if config.data.dataset == STORES_OWN else 0.0
+    )
     images = sorted(claimed)
     if not factor or not images:
         return None
@@ -32,7 +35,9 @@ def most_of(config: RunConfig, claimed: Iterable[int]) -> int | None:
 
 
 def capped(info: StoreInfo, most: int | None) -> StoreInfo:
-    """Return a store's images as they count: at most `most` for training, in the proportions of its classes."""
+    """Return a store's images as they count: at most `most` for training, in the proportions of its
+    classes.
+    """
     images = info.num_examples
     if most is None or images <= most:
         return info
@@ -41,40 +46,54 @@ def capped(info: StoreInfo, most: int | None) -> StoreInfo:
 
 
 def told(claimed: int, counted: int, kind: str = "training") -> str:
-    """Return the sentence that a store is capped, and the remedy if it is honest: a factor is fixed for a run."""
+    """Return the sentence that a store is capped, and the remedy if it is honest: a factor is fixed
+    for a run.
+    """
     return (
-        f"it says it has {claimed} {kind} images and counts for {counted}; if it really has so many more than others,"
-        " raise screening.images_factor in a new run"
+        f"it says it has {claimed} {kind} images and counts for {counted}; if it really has so many"
+        " more than others, raise screening.images_factor in a new run"
     )
 
 
 class ImageCap:
-    """Applies the cap to the stores of a run, and names each capped store once per kind of images."""
+    """Applies the cap to the stores of a run, and names each capped store once per kind of
+    images.
+    """
 
     def __init__(self, config: RunConfig, note: Callable[[str], None]) -> None:
-        self._config, self._note = config, note
+        self._config = config
+        self._note = note
         self._named: set[tuple[str, str]] = set()
 
-    def applied(self, present: Mapping[str, StoreInfo], asked: Mapping[str, StoreInfo]) -> dict[str, StoreInfo]:
-        """Return all present stores with their counted images; name those `asked` to train that are capped."""
+    def applied(
+        self, present: Mapping[str, StoreInfo], asked: Mapping[str, StoreInfo]
+    ) -> dict[str, StoreInfo]:
+        """Return all present stores with their counted images; name those `asked` to train that are
+        capped.
+        """
         most = most_images(self._config, present)
         counted = {store: capped(info, most) for store, info in present.items()}
         for store, info in asked.items():
             self._name(store, "training", info.num_examples, counted[store].num_examples)
         return counted
 
-    def judged(self, found: Mapping[str, Evaluation], claimed: Mapping[str, int], kind: str) -> dict[str, Evaluation]:
-        """Return the stores' evaluations with their counted images, in the same order; name the capped stores.
+    def judged(
+        self, found: Mapping[str, Evaluation], claimed: Mapping[str, int], kind: str
+    ) -> dict[str, Evaluation]:
+        """Return the stores' evaluations with their counted images, in the same order; name the
+        capped stores.
 
-        claimed: images of this kind ("validation", "test") that each store has said to hold out, of the
-                 stores that have any
+        claimed: images of this kind ("validation", "test") that each store has said to hold out, of
+            the stores that have any
         """
         most = most_of(self._config, claimed.values())
         if most is None:
             return dict(found)
         counted = {store: _counted(evaluation, most) for store, evaluation in found.items()}
         for store, evaluation in found.items():
-            self._name(store, kind, evaluation.counts.num_examples, counted[store].counts.num_examples)
+            self._name(
+                store, kind, evaluation.counts.num_examples, counted[store].counts.num_examples
+            )
         return counted
 
     def _name(self, store: str, kind: str, claimed: int, counted: int) -> None:

@@ -1,13 +1,16 @@
-"""Evidence on the correctness of a store's labels, from its training of the head and the server's test images.
+"""Evidence on the correctness of a store's labels, from its training of the head and the server's
+test images.
 
-Gradient descent moves the head's row of label l, over images with features h and probabilities p, by a multiple of
+Gradient descent moves the head's row of label l, over images with features h and probabilities p,
+by a multiple of
 
     sum over images labelled l of (1 - p_l) h  -  sum over all other images of p_l h
 
-so the difference of two labels' rows points from the mean features of the images with one label towards those of the
-images with the other. The test images show the mean features of the classes, and how features scatter; so we can say
-which class each label's images look like. All of a store's images contribute, so this works while the model still
-knows little. It is averaged over rounds all the same.
+so the difference of two labels' rows points from the mean features of the images with one label
+towards those of the images with the other. The test images show the mean features of the classes,
+and how features scatter; so we can say which class each label's images look like. All of a store's
+images contribute, so this works while the model still knows little. It is averaged over rounds all
+the same.
 """
 
 from collections.abc import Mapping
@@ -19,14 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 # A store has a class if it has at least OWNED times an even mix's images of it, and at least FEW.
-OWNED, FEW = 0.5, 10
-MIN_SHARE_OF_ONE_CLASS = 0.5  # a store with one class only is examined if this share of its images is of it
+OWNED = 0.5
+FEW = 10
+# a store with one class only is examined if this share of its images is of it
+MIN_SHARE_OF_ONE_CLASS = 0.5
 MAX_CLASSES_OF_STORE = 10  # the store's most frequent ones
 SHOWN = 20  # test images that are enough to know the mean features of a class
-FEATURE_RIDGE = 3.0  # added to the features' variance in each direction, in units of its mean over directions
+# added to the features' variance in each direction, in units of its mean over directions
+FEATURE_RIDGE = 3.0
 MAX_FOLLOWED_CLASSES = 5  # other classes whose likeness to a label is kept from round to round
 MEAN_ROUNDS = 10  # rounds that a mean covers
-EXCHANGED_SCORE, WRONG_SCORE = -0.3, -0.26  # below these scores, two classes look exchanged, and labels wrong
+# below these scores, two classes look exchanged, and labels wrong
+EXCHANGED_SCORE = -0.3
+WRONG_SCORE = -0.26
 
 Floats = NDArray[np.float64]
 Pair = tuple[int, int]
@@ -37,8 +45,9 @@ Likeness = Mapping[int, Mapping[int, float]]  # of a label's images -> to a clas
 class Looks:
     """The appearance of the classes to a model, in d features.
 
-    whiten:     [d, d], makes features scatter alike in all directions within classes, except for the ridge
-    common:     [d], unit vector along the mean of the classes' whitened means
+    whiten: [d, d], makes features scatter alike in all directions within classes, except for the
+        ridge
+    common: [d], unit vector along the mean of the classes' whitened means
     directions: class -> [d], unit vector along its whitened mean without the part along `common`
     """
 
@@ -52,13 +61,19 @@ class Looks:
 
         Returns None if fewer than two classes have SHOWN images, or if a feature is not finite.
         """
-        labels = [int(label) for label, images in enumerate(np.bincount(targets)) if images >= SHOWN]
+        labels = [
+            int(label) for label, images in enumerate(np.bincount(targets)) if images >= SHOWN
+        ]
         if len(labels) < 2 or not np.isfinite(features).all():
             return None
         means = np.stack([features[targets == label].mean(axis=0) for label in labels])
-        apart = np.concatenate([features[targets == label] - mean for label, mean in zip(labels, means, strict=True)])
+        apart = np.concatenate(
+            [features[targets == label] - mean for label, mean in zip(labels, means, strict=True)]
+        )
         covariance = apart.T @ apart / len(apart)
-        covariance += max(FEATURE_RIDGE * float(np.diag(covariance).mean()), 1e-12) * np.eye(len(covariance))
+        covariance += max(FEATURE_RIDGE * float(np.diag(covariance).mean()), 1e-12) * np.eye(
+            len(covariance)
+        )
         whiten = np.linalg.inv(np.linalg.cholesky(covariance))
         means = means @ whiten.T
         common = _unit(means.mean(axis=0))
@@ -66,7 +81,8 @@ class Looks:
         return cls(whiten, common, dict(zip(labels, directions, strict=True)))
 
     def likeness(self, change: Floats, counts: Floats) -> Likeness:
-        """Return how much the images of each label of a store look like each class: cosines from -1 to 1.
+        """Return how much the images of each label of a store look like each class: cosines from -1
+        to 1.
 
         Labels whose rows training did not change are left out.
 
@@ -77,11 +93,15 @@ class Looks:
         rows = _without(change @ self.whiten.T, self.common)
         found = {}
         for label in own:
-            others = [other for other in own if other != label] or [o for o in range(len(rows)) if o != label]
+            others = [other for other in own if other != label] or [
+                o for o in range(len(rows)) if o != label
+            ]
             contrast = rows[label] - rows[others].mean(axis=0)
             if contrast.any():
                 direction = _unit(contrast)
-                found[label] = {like: float(direction @ along) for like, along in self.directions.items()}
+                found[label] = {
+                    like: float(direction @ along) for like, along in self.directions.items()
+                }
         return found
 
 
@@ -102,9 +122,9 @@ def classes_of(counts: Floats) -> list[int]:
 class LabelEvidence:
     """The classes that a store's images look like, averaged over its last rounds.
 
-    rounds:   number of rounds that count, at most MEAN_ROUNDS; older ones fade
-    likeness: label -> class -> mean cosine: for the class of that name, and for the MAX_FOLLOWED_CLASSES
-              others that its images look most like
+    rounds: number of rounds that count, at most MEAN_ROUNDS; older ones fade
+    likeness: label -> class -> mean cosine: for the class of that name, and for the
+        MAX_FOLLOWED_CLASSES others that its images look most like
     """
 
     rounds: int = 0
@@ -126,15 +146,22 @@ class LabelEvidence:
         return {"rounds": self.rounds, "likeness": likeness}
 
     def after(self, seen: Likeness) -> "LabelEvidence":
-        """Return the evidence after one more update. A class that was not followed counts 0 in earlier rounds."""
+        """Return the evidence after one more update.
+
+        A class that was not followed counts 0 in earlier rounds.
+        """
         if not seen:
             return self
         rounds = min(self.rounds + 1, MEAN_ROUNDS)
         means = {}
         for label, likes in seen.items():
             earlier = self.likeness.get(label, {})
-            moved = {like: _moved(earlier.get(like, 0.0), score, rounds) for like, score in likes.items()}
-            others = sorted((like for like in moved if like != label), key=lambda like: -moved[like])
+            moved = {
+                like: _moved(earlier.get(like, 0.0), score, rounds) for like, score in likes.items()
+            }
+            others = sorted(
+                (like for like in moved if like != label), key=lambda like: -moved[like]
+            )
             means[label] = {like: moved[like] for like in (label, *others[:MAX_FOLLOWED_CLASSES])}
         return LabelEvidence(rounds, means)
 
@@ -154,15 +181,16 @@ class LabelEvidence:
     def is_wrong(self, counts: Floats) -> bool:
         """Return whether the labels look wrong.
 
-        They do if the images look more like another class than like the class of their label, on average
-        over the images by more than -WRONG_SCORE.
+        They do if the images look more like another class than like the class of their label, on
+        average over the images by more than -WRONG_SCORE.
 
         counts: [C], as in `Looks.likeness`
         """
         return self.lead(counts) < WRONG_SCORE
 
     def lead(self, counts: Floats) -> float:
-        """Return the lead of right labels: likeness to the label's class less that to the most like other class.
+        """Return the lead of right labels: likeness to the label's class less that to the most like
+        other class.
 
         It is the mean over the images of the store, and 0 if nothing is known of them.
 
@@ -171,7 +199,10 @@ class LabelEvidence:
         labels = list(self.likeness)
         if not labels or not counts[labels].sum():
             return 0.0
-        leads = [min(self._ahead(label, other) for other in self.likeness[label] if other != label) for label in labels]
+        leads = [
+            min(self._ahead(label, other) for other in self.likeness[label] if other != label)
+            for label in labels
+        ]
         return float(np.average(leads, weights=counts[labels]))
 
     def _ahead(self, label: int, other: int) -> float:

@@ -1,4 +1,5 @@
-"""The largest allowed norm of an update: from the others of its round, from earlier rounds, and from its order.
+"""The largest allowed norm of an update: from the others of its round, from earlier rounds, and
+from its order.
 
 A norm is that of the change by training, ||params - order's params||_2.
 """
@@ -12,19 +13,23 @@ from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.config.schedules import learning_rate
 from fedshelf.common.strategies.shared.base import reach
 
-MIN_UPDATES_FOR_MEDIAN = 4  # updates: with fewer, one store's norm has too much weight in the median ...
+# updates: with fewer, one store's norm has too much weight in the median ...
+MIN_UPDATES_FOR_MEDIAN = 4
 LENIENT = 5.0  # ... so the limit is this many times larger
-OF_ORDER = 1000.0  # times the change by gradients of 1 in every coordinate plus the norm of the order's parameters
+# times the change by gradients of 1 in every coordinate plus the norm of the order's parameters
+OF_ORDER = 1000.0
 NORM_ROUNDS = 10  # rounds that are kept, with that of the largest norm
 BEFORE = "was usual in the rounds before"
 
 
 @dataclass(frozen=True)
 class UsualNorms:
-    """The usual norm of each of the last rounds, oldest first; part of the history's lines, and so of checkpoints.
+    """The usual norm of each of the last rounds, oldest first; part of the history's lines, and so
+    of checkpoints.
 
-    The largest one of all rounds is never dropped. A store may come late, when the others have learned all of
-    theirs and hardly move any more; its update is then as large as theirs were in the beginning.
+    The largest one of all rounds is never dropped. A store may come late, when the others have
+    learned all of theirs and hardly move any more; its update is then as large as theirs were in
+    the beginning.
     """
 
     recent: tuple[float, ...] = ()
@@ -46,12 +51,16 @@ class UsualNorms:
 
     @property
     def most(self) -> float:
-        """The largest of them; 0: none is known. A learning rate never rises, so later norms need no more."""
+        """The largest of them; 0: none is known.
+
+        A learning rate never rises, so later norms need no more.
+        """
         return max(self.recent, default=0.0)
 
 
 def usual(norms: Mapping[str, float]) -> float:
-    """Return the median of at least three norms (the lower middle one of an even number), or the larger of two.
+    """Return the median of at least three norms (the lower middle one of an even number), or the
+    larger of two.
 
     With two, a tiny update must not make the other one look large.
     """
@@ -59,18 +68,25 @@ def usual(norms: Mapping[str, float]) -> float:
     return ordered[(len(ordered) - 1) // 2] if len(ordered) > 2 else ordered[-1]
 
 
-def too_large(norms: Mapping[str, float], images: Mapping[str, int], limit: float) -> dict[str, float]:
-    """Return the stores whose update is more than `limit` times as large as usual, with that factor.
+def too_large(
+    norms: Mapping[str, float], images: Mapping[str, int], limit: float
+) -> dict[str, float]:
+    """Return the stores whose update is more than `limit` times as large as usual, with that
+    factor.
 
-    Usual is the cohort's median. A store with more images than the median is allowed as many times more, because each
-    image is a step, or part of one, away from the global model. Stores with fewer images have the same limit.
+    Usual is the cohort's median. A store with more images than the median is allowed as many times
+    more, because each image is a step, or part of one, away from the global model. Stores with
+    fewer images have the same limit.
     """
     if not limit or len(norms) < MIN_UPDATES_FOR_MEDIAN:
         return {}
-    usually, middle = usual(norms), usual({store: images[store] for store in norms})
+    usually = usual(norms)
+    middle = usual({store: images[store] for store in norms})
     if usually == 0:
         return {}
-    times = {store: norm / usually / max(1.0, images[store] / middle) for store, norm in norms.items()}
+    times = {
+        store: norm / usually / max(1.0, images[store] / middle) for store, norm in norms.items()
+    }
     return {store: found for store, found in times.items() if found > limit}
 
 
@@ -91,9 +107,13 @@ class NormBound:
     lr: float
 
     @classmethod
-    def of_round(cls, config: RunConfig, number: int, earlier: UsualNorms, size: int, start: float) -> "NormBound":
+    def of_round(
+        cls, config: RunConfig, number: int, earlier: UsualNorms, size: int, start: float
+    ) -> "NormBound":
         """Return the bound for round `number`."""
-        return cls(config, earlier, size, start, learning_rate(config.train, number, config.run.rounds))
+        return cls(
+            config, earlier, size, start, learning_rate(config.train, number, config.run.rounds)
+        )
 
     def faults(
         self, norms: Mapping[str, float], extras: Mapping[str, float], images: Mapping[str, int]
@@ -108,7 +128,8 @@ class NormBound:
             return {}
         found = {}
         for store, norm in norms.items():
-            most, most_beside = self.of_order(images[store]), self.of_order(images[store], least=1.0)
+            most = self.of_order(images[store])
+            most_beside = self.of_order(images[store], least=1.0)
             if norm > most:
                 found[store] = _beyond("an update", norm, most)
             elif extras[store] > most_beside:
@@ -117,33 +138,49 @@ class NormBound:
         return found | self._beside_others(rest, images)
 
     def of_order(self, images: int, least: float = 0.0) -> float:
-        """Return a norm that no training on this many images can exceed: generous, as gradients have no bound.
+        """Return a norm that no training on this many images can exceed: generous, as gradients
+        have no bound.
 
-        least: distance in each coordinate that steps count for at least; 1 for tensors that are like a
-               gradient, not like a change of parameters
+        least: distance in each coordinate that steps count for at least; 1 for tensors that are
+               like a gradient, not like a change of parameters
         """
         train = self.config.train
         steps = -(-images // train.batch) * train.passes
         carried = reach(steps, self.lr, train.momentum if train.optimizer == "sgd" else 0.0)
         return OF_ORDER * (self.start + max(carried, least) * sqrt(self.size))
 
-    def _beside_others(self, norms: Mapping[str, float], images: Mapping[str, int]) -> dict[str, str]:
-        """Return the updates that are too large for their cohort, or in a small cohort for the rounds before."""
-        limit, where = self.config.screening.norm_factor, "is usual in its cohort"
+    def _beside_others(
+        self, norms: Mapping[str, float], images: Mapping[str, int]
+    ) -> dict[str, str]:
+        """Return the updates that are too large for their cohort, or in a small cohort for the
+        rounds before.
+        """
+        limit = self.config.screening.norm_factor
+        where = "is usual in its cohort"
         if self.config.data.dataset != STORES_OWN and len(norms) >= MIN_UPDATES_FOR_MEDIAN:
             times = too_large(norms, images, limit)  # a simulation's numbers of images are true
         else:
-            at_hand = usual(norms) if len(norms) > 2 else 0.0  # of two, nobody knows which one is usual
+            # of two, nobody knows which one is usual
+            at_hand = usual(norms) if len(norms) > 2 else 0.0
             usually = max(at_hand, self.earlier.most)
             if len(norms) < MIN_UPDATES_FOR_MEDIAN:
                 limit *= LENIENT
                 where = where if at_hand == usually else BEFORE
-            times = {store: norm / usually for store, norm in norms.items() if usually and norm > limit * usually}
-        advice = "; if its photos are as they were, training diverges: a new run may take a lower train.lr"
+            times = {
+                store: norm / usually
+                for store, norm in norms.items()
+                if usually and norm > limit * usually
+            }
+        advice = (
+            "; if its photos are as they were, training diverges: a new run may take a lower"
+            " train.lr"
+        )
         hint = f"{advice}, or train.clip_norm" if where == BEFORE else ""
         return {
-            store: f"has an update {found:.1f} times as large as {where}; {limit:g} times is allowed"
-            f" (screening.norm_factor, which a restart may change){hint}"
+            store: (
+                f"has an update {found:.1f} times as large as {where}; {limit:g} times is allowed"
+                f" (screening.norm_factor, which a restart may change){hint}"
+            )
             for store, found in times.items()
         }
 
@@ -151,6 +188,6 @@ class NormBound:
 def _beyond(what: str, norm: float, most: float) -> str:
     found = f"{norm:.3g}" if isfinite(norm) else "beyond 1e19"
     return (
-        f"has {what} of norm {found}, where its order allows {most:.3g} (by steps, learning rate and the model's size;"
-        " a restart with screening.norm_factor=0 allows any)"
+        f"has {what} of norm {found}, where its order allows {most:.3g} (by steps, learning rate"
+        " and the model's size; a restart with screening.norm_factor=0 allows any)"
     )

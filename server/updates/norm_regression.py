@@ -1,32 +1,37 @@
-"""Size of updates compared with the size that their stores' steps explain; a few bad stores cannot turn the regression.
+"""Size of updates compared with the size that their stores' steps explain; a few bad stores cannot
+turn the regression.
 
-A store that takes more steps moves further from the global model: in proportion to them in the first rounds,
-or if all steps go one way, and less once training has converged. The round's own updates tell with which
-power of the number of steps the norms grow.
+A store that takes more steps moves further from the global model: in proportion to them in the
+first rounds, or if all steps go one way, and less once training has converged. The round's own
+updates tell with which power of the number of steps the norms grow.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-APART = 2.0  # ratio of steps from which a pair of updates is used to estimate how norms grow with steps
+# ratio of steps from which a pair of updates is used to estimate how norms grow with steps
+APART = 2.0
 MAX_FLOAT64 = float(np.finfo(np.float64).max)
 
 Floats = NDArray[np.float64]
 
 
 def times_usual(norms: Floats, steps: Floats, shares: Floats) -> Floats:
-    """Return by which factor each of n norms is larger than usual for its number of steps: [n], around 1.
+    """Return by which factor each of n norms is larger than usual for its number of steps: [n],
+    around 1.
 
-    A norm of 0 gives 0. With x_i = log steps_i and y_i = log norm_i the power is Theil's estimate (Theil
-    1950, Sen 1968), over pairs whose steps are far enough apart. It is clipped to [0, 1], and is 1 if there
-    are no such pairs:
+    A norm of 0 gives 0. With x_i = log steps_i and y_i = log norm_i the power is Theil's estimate
+    (Theil 1950, Sen 1968), over pairs whose steps are far enough apart. It is clipped to [0, 1],
+    and is 1 if there are no such pairs:
 
-        power = median over pairs of (y_i - y_j) / (x_i - x_j),   r_i = y_i - power x_i,   exp(r_i - median r)
+        power = median over pairs of (y_i - y_j) / (x_i - x_j)
+        r_i = y_i - power x_i,   factor_i = exp(r_i - median r)
 
-    The mean of s B gradients is longer than that of a batch of B, by up to 1 / sqrt s times; this factor is excused.
+    The mean of s B gradients is longer than that of a batch of B, by up to 1 / sqrt s times; this
+    factor is excused.
 
-    norms:  [n] >= 0
-    steps:  [n] >= 1
+    norms: [n] >= 0
+    steps: [n] >= 1
     shares: [n], the part s of a batch that the store's images fill, at most 1
 
     The median of an even number is the lower middle one.
@@ -35,7 +40,8 @@ def times_usual(norms: Floats, steps: Floats, shares: Floats) -> Floats:
     moved = norms > 0
     if not moved.any():
         return found
-    x, y = np.log(steps[moved]), np.log(np.minimum(norms[moved], MAX_FLOAT64))
+    x = np.log(steps[moved])
+    y = np.log(np.minimum(norms[moved], MAX_FLOAT64))
     rest = y - _power(x, y) * x
     found[moved] = np.exp(rest - np.sort(rest)[(len(rest) - 1) // 2])
     return found * np.sqrt(shares)

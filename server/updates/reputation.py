@@ -1,4 +1,6 @@
-"""The reputation of stores from round to round: it names suspects to a person, and sets stores aside."""
+"""The reputation of stores from round to round: it names suspects to a person, and sets stores
+aside.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,7 +13,10 @@ from fedshelf.server.updates.buffer import UpdateBuffer
 from fedshelf.server.updates.clipping import clip
 from fedshelf.server.updates.standing import Standing
 
-CLIPPED = " From now on its updates are made no larger than is usual in their cohort (screening.suspects=clip)."
+CLIPPED = (
+    " From now on its updates are made no larger than is usual in their cohort"
+    " (screening.suspects=clip)."
+)
 
 
 class Reputation:
@@ -21,14 +26,24 @@ class Reputation:
     """
 
     def __init__(
-        self, config: ScreeningConfig, detector: AnomalyDetector | None, runtime: Runtime, note: Callable[[str], None]
+        self,
+        config: ScreeningConfig,
+        detector: AnomalyDetector | None,
+        runtime: Runtime,
+        note: Callable[[str], None],
     ) -> None:
-        self._config, self._detector, self._runtime, self._note = config, detector, runtime, note
-        self._left_out, self._suspects = set[str](), set[str]()
+        self._config = config
+        self._detector = detector
+        self._runtime = runtime
+        self._note = note
+        self._left_out = set[str]()
+        self._suspects = set[str]()
         self._from_now_on = CLIPPED if config.suspects == "clip" else ""
 
     def judge(self, standing: Standing, trained: RoundOutcome) -> tuple[dict[str, str], Standing]:
-        """Return the round's suspicions, {store: reason}, and the standing after it; name new suspects."""
+        """Return the round's suspicions, {store: reason}, and the standing after it; name new
+        suspects.
+        """
         found = dict[str, str]()
         if self._detector is not None:
             found, evidence = self._detector.look(trained, standing.evidence)
@@ -41,8 +56,11 @@ class Reputation:
         self.leave_out(after.set_aside)
         return found, after
 
-    def clipped(self, standing: Standing, trained: RoundOutcome, held: UpdateBuffer) -> RoundOutcome:
-        """Return the round with the updates of suspicious stores clipped, if the settings ask for that.
+    def clipped(
+        self, standing: Standing, trained: RoundOutcome, held: UpdateBuffer
+    ) -> RoundOutcome:
+        """Return the round with the updates of suspicious stores clipped, if the settings ask for
+        that.
 
         held: the updates of the round
 

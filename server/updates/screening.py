@@ -1,4 +1,6 @@
-"""Screening of every answer before it counts; a bad one becomes a failure with its reason in plain words."""
+"""Screening of every answer before it counts; a bad one becomes a failure with its reason in plain
+words.
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +11,14 @@ from torch import Tensor
 
 from fedshelf.common.config import TrainConfig
 from fedshelf.common.metrics.counts import Counts
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Failure,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.common.strategies.shared.class_skew import images_by_class, most_loss
 from fedshelf.common.text import plain
 from fedshelf.server.updates.buffer import UpdateBuffer
@@ -17,11 +26,14 @@ from fedshelf.server.updates.image_cap import capped
 from fedshelf.server.updates.norm_bound import NormBound, UsualNorms
 
 DIVERGED = (
-    "has weights that are not finite: its training diverged; a new run may lower train.lr, or set train.clip_norm"
+    "has weights that are not finite: its training diverged; a new run may lower train.lr, or set"
+    " train.clip_norm"
 )
-REPORT_TOLERANCE = 1e-4  # relative excess that a confidence, or a sum of losses, may have over its range
+# relative excess that a confidence, or a sum of losses, may have over its range
+REPORT_TOLERANCE = 1e-4
 MOST_GROWTH = 2  # factor by which a store's images may exceed its last declaration
-MAX_REPORTED = 1e12  # seconds, and loss per image: no honest store reports more, and no chart shows it
+# seconds, and loss per image: no honest store reports more, and no chart shows it
+MAX_REPORTED = 1e12
 LONGEST_REASON = 300  # characters, which go into the history
 COORDINATES_AT_ONCE = 2**18  # coordinates whose difference is taken at a time
 
@@ -48,14 +60,14 @@ class Screened:
 class Screening:
     """Takes the answers to an order, one by one.
 
-    asked:       the stores that got the order, and the images that they have declared
-    extras:      shapes of the tensors that an update of the run's strategy has beside its parameters, all
-                 float32
-    held:        takes the updates; nothing else here keeps one
-    fault:       returns the strategy's objection to an update in words, or None
-    earlier:     the usual norms of the rounds before
-    most_images: the most that an update counts for, see `server.updates.image_cap`; None: as many as its
-                 store declared
+    asked: the stores that got the order, and the images that they have declared
+    extras: shapes of the tensors that an update of the run's strategy has beside its parameters,
+        all float32
+    held: takes the updates; nothing else here keeps one
+    fault: returns the strategy's objection to an update in words, or None
+    earlier: the usual norms of the rounds before
+    most_images: the most that an update counts for, see `server.updates.image_cap`; None: as many
+        as its store declared
     """
 
     order: TrainOrder
@@ -96,12 +108,16 @@ class Screening:
         for store in self.asked.keys() - norms.keys() - self._failed.keys():
             self._failed[store] = Failure(store, "timeout", "no answer in time")
         norms = {store: norm for store, norm in sorted(norms.items()) if store not in self._failed}
-        return Screened(self.held.updates(), dict(sorted(self._failed.items())), self._ignored, norms)
+        return Screened(
+            self.held.updates(), dict(sorted(self._failed.items())), self._ignored, norms
+        )
 
     def _bound(self) -> NormBound:
         params = self.order.params
         start = float(torch.linalg.vector_norm(params))
-        return NormBound.of_round(self.order.plan.config, self.order.round, self.earlier, params.numel(), start)
+        return NormBound.of_round(
+            self.order.plan.config, self.order.round, self.earlier, params.numel(), start
+        )
 
     def _fault(self, update: Update) -> str | None:
         """Return the fault of an update, or None; its values are checked later."""
@@ -116,32 +132,45 @@ class Screening:
         if update.params.dtype != torch.float32 or update.params.shape != self.order.params.shape:
             return _mismatch("weights", update.params, tuple(self.order.params.shape))
         if update.extras.keys() != self.extras.keys():
-            got, expected = (", ".join(sorted(names)) or "none" for names in (update.extras, self.extras))
+            got, expected = (
+                ", ".join(sorted(names)) or "none" for names in (update.extras, self.extras)
+            )
             return f"has the extras {got}, where its strategy has {expected}"
         for name, shape in self.extras.items():
-            if update.extras[name].dtype != torch.float32 or tuple(update.extras[name].shape) != shape:
+            if (
+                update.extras[name].dtype != torch.float32
+                or tuple(update.extras[name].shape) != shape
+            ):
                 return _mismatch(f"extras {name}", update.extras[name], shape)
         return None
 
     def _reckoned(self, update: Update) -> Update:
-        """Return the update with its store's declared images by class, if head rows are averaged by them."""
+        """Return the update with its store's declared images by class, if head rows are averaged by
+        them.
+        """
         if self.order.plan.config.strategy.absent == "full":
             return update
-        classes, info = self.order.plan.spec.classes, self.asked[update.store]
+        classes = self.order.plan.spec.classes
+        info = self.asked[update.store]
         return replace(update, by_class=images_by_class(info, classes, update.num_examples))
 
     def _sign(self, update: Update) -> Tensor:
-        """Return [norm of the change by training, norms of the extras, loss], without a wait for the device."""
+        """Return [norm of the change by training, norms of the extras, loss], without a wait for
+        the device.
+        """
         norm = distance(update.params, self.order.params)
-        extras = [torch.linalg.vector_norm(tensor).to(norm.device) for tensor in update.extras.values()]
+        extras = [
+            torch.linalg.vector_norm(tensor).to(norm.device) for tensor in update.extras.values()
+        ]
         return torch.stack([norm, *extras, torch.full_like(norm, update.loss)])
 
     def _finite_norms(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Return the norms of the updates whose values are all finite, and of the largest of their extras.
+        """Return the norms of the updates whose values are all finite, and of the largest of their
+        extras.
 
-        Other updates are dropped. This waits once for the device. A norm shows values that are not finite
-        in a fraction of the time of a full check. Only if a norm is not finite are all values checked, as
-        the norm itself may overflow.
+        Other updates are dropped. This waits once for the device. A norm shows values that are not
+        finite in a fraction of the time of a full check. Only if a norm is not finite are all
+        values checked, as the norm itself may overflow.
         """
         rows = torch.stack(list(self._signs.values())).tolist() if self._signs else []
         signs = dict(zip(self._signs, rows, strict=True))
@@ -149,7 +178,9 @@ class Screening:
         for update in self.held.updates() if doubtful else ():
             if update.store not in doubtful:
                 continue
-            if not all(torch.isfinite(tensor).all() for tensor in (update.params, *update.extras.values())):
+            if not all(
+                torch.isfinite(tensor).all() for tensor in (update.params, *update.extras.values())
+            ):
                 self._drop(update.store, DIVERGED)
             elif not isfinite(update.loss):
                 self._drop(update.store, f"reports a loss of {update.loss}")
@@ -162,13 +193,19 @@ class Screening:
         self._refuse(store, reason)
 
     def _refuse(self, store: str, reason: str) -> None:
-        """Record a failure with its reason, which may quote names that the store chose, of any number."""
+        """Record a failure with its reason, which may quote names that the store chose, of any
+        number.
+        """
         self._failed[store] = Failure(store, "invalid", plain(reason, LONGEST_REASON))
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
-    """Return ||one - other||_2 of two vectors float32 [P], a scalar on the first one's device; needs little memory."""
-    pieces = zip(one.split(COORDINATES_AT_ONCE), other.to(one.device).split(COORDINATES_AT_ONCE), strict=True)
+    """Return ||one - other||_2 of two vectors float32 [P], a scalar on the first one's device;
+    needs little memory.
+    """
+    pieces = zip(
+        one.split(COORDINATES_AT_ONCE), other.to(one.device).split(COORDINATES_AT_ONCE), strict=True
+    )
     norms = [torch.linalg.vector_norm(a - b) for a, b in pieces] or [one.new_zeros(())]
     norm: Tensor = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
     return norm
@@ -205,7 +242,9 @@ def _can_be(counts: Counts, classes: int, most: int) -> bool:
 
 
 def _goes_with(adjusted: Counts | None, raw: Counts, order: EvaluateOrder) -> bool:
-    """Return whether adjusted counts are absent, or of the same images as the raw ones in a run with class offsets."""
+    """Return whether adjusted counts are absent, or of the same images as the raw ones in a run
+    with class offsets.
+    """
     if adjusted is None:
         return True
     return bool(
@@ -223,19 +262,26 @@ def _most_change(raw: Counts) -> float:
 
     Without this limit, one store could decide which scores all stores use.
     """
-    return most_loss(len(raw.confusion)) * raw.num_examples + REPORT_TOLERANCE * (raw.num_examples + raw.loss_sum)
+    return most_loss(len(raw.confusion)) * raw.num_examples + REPORT_TOLERANCE * (
+        raw.num_examples + raw.loss_sum
+    )
 
 
 def _is_sound(counts: Counts, asked: tuple[float, ...]) -> bool:
-    """Return whether the reliability is absent, or agrees with the images and hits of the counts."""
+    """Return whether the reliability is absent, or agrees with the images and hits of the
+    counts.
+    """
     if (told := counts.reliability) is None:
         return True
-    right, least = int(counts.confusion.trace()) + counts.right, 1 / counts.confusion.shape[0] - REPORT_TOLERANCE
+    right = int(counts.confusion.trace()) + counts.right
+    least = 1 / counts.confusion.shape[0] - REPORT_TOLERANCE
     return bool(
         told.temperatures == asked
         and (told.images.sum(axis=1) == counts.num_examples).all()
         and (told.right.sum(axis=1) == right).all()
-        and ((told.sure >= least * told.images) & (told.sure <= (1 + REPORT_TOLERANCE) * told.images)).all()
+        and (
+            (told.sure >= least * told.images) & (told.sure <= (1 + REPORT_TOLERANCE) * told.images)
+        ).all()
         and ((told.nll >= 0) & (told.nll <= MAX_REPORTED * counts.num_examples)).all()
     )
 
@@ -243,9 +289,9 @@ def _is_sound(counts: Counts, asked: tuple[float, ...]) -> bool:
 def _false_claim(update: Update, declared: int, train: TrainConfig) -> str | None:
     """Return a sentence on the first claimed number that cannot be true, or None.
 
-    A loss that is not finite is no false claim: it comes with weights that are not finite. Photos may
-    have been added since the store was asked: up to MOST_GROWTH times as many are accepted, and count
-    as those declared.
+    A loss that is not finite is no false claim: it comes with weights that are not finite. Photos
+    may have been added since the store was asked: up to MOST_GROWTH times as many are accepted, and
+    count as those declared.
     """
     if not 1 <= update.num_examples <= MOST_GROWTH * declared:
         return f"claims {update.num_examples} images, where it has declared {declared}"
@@ -258,4 +304,7 @@ def _false_claim(update: Update, declared: int, train: TrainConfig) -> str | Non
 
 
 def _mismatch(what: str, got: Tensor, shape: tuple[int, ...]) -> str:
-    return f"has {what} of type {got.dtype} and shape {tuple(got.shape)}, not torch.float32 of shape {shape}"
+    return (
+        f"has {what} of type {got.dtype} and shape {tuple(got.shape)}, not torch.float32 of shape"
+        f" {shape}"
+    )

@@ -1,4 +1,6 @@
-"""The standing of stores: findings against them, carried in the history's lines and so in every checkpoint."""
+"""The standing of stores: findings against them, carried in the history's lines and so in every
+checkpoint.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -14,13 +16,14 @@ STANDING_ROUNDS = 10  # last rounds of a store in which suspicion counts
 class Standing:
     """The standing of the stores after a round; nothing is held against a store that is not named.
 
-    invalid:   number of consecutive rounds with an answer that failed screening
-    recent:    e.g. "1011": for each of the last <= STANDING_ROUNDS rounds of this store, "1" if suspicious;
-               rounds before the first "1" are left out
-    suspects:  store -> reason, of stores that were suspicious in enough rounds to tell a person, at any time
-               of the run
+    invalid: number of consecutive rounds with an answer that failed screening
+    recent: e.g. "1011": for each of the last <= STANDING_ROUNDS rounds of this store, "1" if
+        suspicious; rounds before the first "1" are left out
+    suspects: store -> reason, of stores that were suspicious in enough rounds to tell a person, at
+        any time of the run
     set_aside: store -> reason, of stores that are not asked any more
-    evidence:  the classes that the images of stores' labels look like, see `server.updates.mislabelling`
+    evidence: the classes that the images of stores' labels look like, see
+        `server.updates.mislabelling`
     """
 
     invalid: Mapping[str, int] = field(default_factory=dict)
@@ -56,17 +59,26 @@ class Standing:
             if failure.code == "invalid":
                 invalid[store] = invalid.get(store, 0) + 1
         recent = {
-            store: (self.recent.get(store, "") + "01"[store in suspicion])[-STANDING_ROUNDS:]
-            if store in good
-            else rounds
+            store: (
+                (self.recent.get(store, "") + "01"[store in suspicion])[-STANDING_ROUNDS:]
+                if store in good
+                else rounds
+            )
             for store, rounds in {**dict.fromkeys(suspicion, ""), **self.recent}.items()
         }
         recent = {store: rounds for store, rounds in recent.items() if "1" in rounds}
-        told = {store: why for store, why in suspicion.items() if recent[store].count("1") >= config.patience}
+        told = {
+            store: why
+            for store, why in suspicion.items()
+            if recent[store].count("1") >= config.patience
+        }
         set_aside = dict(self.set_aside)
         for store, count in invalid.items():
             if config.strikes and count >= config.strikes and store in failed:
-                why = f"its answer could not be used in {count} rounds in a row; the last one {failed[store].reason}"
+                why = (
+                    f"its answer could not be used in {count} rounds in a row; the last one"
+                    f" {failed[store].reason}"
+                )
                 set_aside.setdefault(store, why)
         if config.suspects == "exclude":
             for store, why in told.items():

@@ -1,4 +1,6 @@
-"""`flower-simulation compare`, from settings to a directory with `compare.json` and `report.html`."""
+"""`flower-simulation compare`, from settings to a directory with `compare.json` and
+`report.html`.
+"""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -55,11 +57,16 @@ class _Comparison:
     console: Console
 
     def seed(self, seed: int) -> tuple[RunConfig, Federation]:
-        """Return the settings for a seed, and the stores that it deals. Raises DataError or ConfigError."""
+        """Return the settings for a seed, and the stores that it deals.
+
+        Raises DataError or ConfigError.
+        """
         if seed == self.config.run.seed:
             return self.config, self.first
         config = resolve(flatten(self.config), {"run.seed": seed})
-        return config, federation.build(config, image_size=config.data.image_size, channels=self.channels)
+        return config, federation.build(
+            config, image_size=config.data.image_size, channels=self.channels
+        )
 
 
 def compare(request: ComparisonRequest, console: Console) -> bool:
@@ -109,16 +116,21 @@ def _one_seed(comparison: _Comparison, seed: int, finished: Sequence[str]) -> Se
     """Train and judge all arms of a seed; return None if that was stopped before its end."""
     config, dealt = comparison.seed(seed)
     stores, held_out = hold_out(dealt, seed)
-    path, name = comparison.directory.path, f"seed {seed}"
+    path = comparison.directory.path
+    name = f"seed {seed}"
     parts = plan(config, stores, comparison.options, path / f"seed-{seed}")
     workers = min(workers_of(config), len(parts))
-    with closing(ArmTrainer(parts, held_out, path / f"seed-{seed}", comparison.names, workers)) as crew:
+    with closing(
+        ArmTrainer(parts, held_out, path / f"seed-{seed}", comparison.names, workers)
+    ) as crew:
         try:
             outcomes = terminal.follow(crew, name, comparison.console)
         except KeyboardInterrupt:
             terminal.stopped(crew, name, finished, comparison.console)
             raise
-        if not all(number in outcomes and outcomes[number].is_finished for number in range(len(parts))):
+        if not all(
+            number in outcomes and outcomes[number].is_finished for number in range(len(parts))
+        ):
             terminal.stopped(crew, name, finished, comparison.console)
             return None
     return SeedOutcome(seed, stores, held_out, parts, outcomes)
@@ -146,22 +158,27 @@ def _tell(config: RunConfig, dealt: Federation, names: ProductNames, console: Co
 def _check(config: RunConfig, dealt: Federation) -> None:
     """Check that the settings can be compared; raise DataError or ConfigError if not."""
     if len(dealt.stores) < 2:
-        raise DataError("A comparison needs at least two stores, got one; give --stores, or another folder of them.")
+        raise DataError(
+            "A comparison needs at least two stores, got one; give --stores, or another folder of"
+            " them."
+        )
     check_cohort(config, len(dealt.stores))
     if config.train.objective != "classes":
         raise ConfigError(
-            f"A comparison is about product classes, got train.objective {config.train.objective}; leave it out, and"
-            " give what came of such a run as model.weights."
+            f"A comparison is about product classes, got train.objective {config.train.objective};"
+            " leave it out, and give what came of such a run as model.weights."
         )
     if config.train.seconds:
         raise ConfigError(
-            f"A comparison gives all models as many passes over images, got train.seconds {config.train.seconds:g}, a"
-            " budget of time; leave it out."
+            "A comparison gives all models as many passes over images, got train.seconds"
+            f" {config.train.seconds:g}, a budget of time; leave it out."
         )
-    if is_chosen(config) and not has_validation(config, hold_out(dealt, config.run.seed)[0].infos()):
+    if is_chosen(config) and not has_validation(
+        config, hold_out(dealt, config.run.seed)[0].infos()
+    ):
         raise ConfigError(nothing_to_choose_on(config))
     if config.run.engine == "ray" or config.run.ray_address:
         raise ConfigError(
-            "A comparison trains its parts on the cores or the GPU of this machine, got the engine ray;"
-            " leave it out, or train parts by themselves with flower-simulation run."
+            "A comparison trains its parts on the cores or the GPU of this machine, got the engine"
+            " ray; leave it out, or train parts by themselves with flower-simulation run."
         )

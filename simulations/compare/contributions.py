@@ -1,4 +1,6 @@
-"""Each store's contribution: as estimated while training, and as measured by training without it."""
+"""Each store's contribution: as estimated while training, and as measured by training without
+it.
+"""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -15,24 +17,33 @@ from fedshelf.simulations.compare.trainer import SERVER_TEST
 
 
 def contributions(found: ComparisonResults) -> dict[str, Any] | None:
-    """Return each store's estimate (see `server.updates.contribution`) and, if there is a model without it, its gain.
+    """Return each store's estimate (see `server.updates.contribution`) and, if there is a model
+    without it, its gain.
 
-    left_out:  gain of the federated model over the one trained without the store, on the server's
-               test images if there are any, else on all stores' held-out images: points of
-               accuracy, and nats of the mean loss
+    left_out: gain of the federated model over the one trained without the store, on the server's
+        test images if there are any, else on all stores' held-out images: points of
+        accuracy, and nats of the mean loss
     agreement: Spearman's rank correlation of estimate and loss gained, over the stores; the mean
-               over the seeds
+        over the seeds
     """
     estimates: dict[int, dict[str, float]] = {
         seed.seed: seed.parts[FEDERATED].summary.get("contribution") or {} for seed in found.seeds
     }
     if not all(estimates.values()):
         return None
-    has_left_out = all(f"{WITHOUT}/{store}" in seed.parts for seed in found.seeds for store in seed.stores)
+    has_left_out = all(
+        f"{WITHOUT}/{store}" in seed.parts for seed in found.seeds for store in seed.stores
+    )
     rows = {}
     for row in found.rows:
-        known = [estimate for seed in row.seeds if (estimate := estimates[seed.seed].get(row.store)) is not None]
-        rows[row.label] = {"estimate": fmean(known) if known else None} | (_left_out(row) if has_left_out else {})
+        known = [
+            estimate
+            for seed in row.seeds
+            if (estimate := estimates[seed.seed].get(row.store)) is not None
+        ]
+        rows[row.label] = {"estimate": fmean(known) if known else None} | (
+            _left_out(row) if has_left_out else {}
+        )
     told: dict[str, Any] = {"stores": rows, "has_left_out": has_left_out}
     if has_left_out:
         agreements = [_agreement(seed, estimates[seed.seed]) for seed in found.seeds]
@@ -53,17 +64,23 @@ def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | No
 
 def _ranks(values: Sequence[float]) -> np.ndarray:
     ordered = np.sort(values)
-    return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / 2
+    return (
+        np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
+    ) / 2
 
 
 def _left_out(row: ResultRow) -> dict[str, Any]:
     pairs = []
     for seed in row.seeds:
-        without, whole = _on_all(seed, f"{WITHOUT}/{row.store}"), _on_all(seed, FEDERATED)
+        without = _on_all(seed, f"{WITHOUT}/{row.store}")
+        whole = _on_all(seed, FEDERATED)
         pairs.append([Paired.of("", np.arange(len(whole.right)), without, whole)])
     gained = gain(pairs)
     assert gained is not None, "there are images to judge on"
-    return {"left_out": gained.told(), "loss": fmean(_loss_without(seed, row.store) for seed in row.seeds)}
+    return {
+        "left_out": gained.told(),
+        "loss": fmean(_loss_without(seed, row.store) for seed in row.seeds),
+    }
 
 
 def _loss_without(seed: SeedOutcome, store: str) -> float:
@@ -73,11 +90,15 @@ def _loss_without(seed: SeedOutcome, store: str) -> float:
 
 def _agreement(seed: SeedOutcome, estimates: dict[str, float]) -> float | None:
     stores = [store for store in seed.stores if store in estimates]
-    return rank_correlation([estimates[store] for store in stores], [_loss_without(seed, store) for store in stores])
+    return rank_correlation(
+        [estimates[store] for store in stores], [_loss_without(seed, store) for store in stores]
+    )
 
 
 def _on_all(seed: SeedOutcome, part: str) -> Judged:
-    """Judge an arm's model on the server's test images, else on all stores' held-out ones, as the stores use it."""
+    """Judge an arm's model on the server's test images, else on all stores' held-out ones, as the
+    stores use it.
+    """
     judged = seed.parts[part].judged
     if SERVER_TEST in judged:
         return judged[SERVER_TEST].raw

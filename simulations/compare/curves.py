@@ -1,4 +1,6 @@
-"""Learning curves of models, and whether the federated model's accuracy was still rising at the end."""
+"""Learning curves of models, and whether the federated model's accuracy was still rising at the
+end.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -29,17 +31,25 @@ def curve_of(history: Iterable[Record]) -> Curve:
     The images are the stores' validation images, else the server's test images.
     """
     found = [(record["round"], record["validation"] or record["test"]) for record in history]
-    return tuple(Evaluated(number, told["accuracy"], told["images"]) for number, told in found if told)
+    return tuple(
+        Evaluated(number, told["accuracy"], told["images"]) for number, told in found if told
+    )
 
 
 def together(curves: Sequence[Curve]) -> list[tuple[int, float]]:
-    """Merge models' curves: for each round after which all were evaluated, (round, share right of all their images)."""
+    """Merge models' curves: for each round after which all were evaluated, (round, share right of
+    all their images).
+    """
     rounds: dict[int, list[Evaluated]] = defaultdict(list)
     for curve in curves:
         for point in curve:
             rounds[point.round].append(point)
     return [
-        (number, sum(point.accuracy * point.images for point in points) / sum(point.images for point in points))
+        (
+            number,
+            sum(point.accuracy * point.images for point in points)
+            / sum(point.images for point in points),
+        )
         for number, points in sorted(rounds.items())
         if len(points) == len(curves)
     ]
@@ -57,7 +67,8 @@ def rise(curve: Sequence[tuple[int, float]]) -> float | None:
         late = list(curve[-LEAST_EVALUATIONS:])
     if len(late) < LEAST_EVALUATIONS:
         return None
-    middle, mean = fmean(number for number, _ in late), fmean(accuracy for _, accuracy in late)
+    middle = fmean(number for number, _ in late)
+    mean = fmean(accuracy for _, accuracy in late)
     products = sum((number - middle) * (accuracy - mean) for number, accuracy in late)
     slope = products / sum((number - middle) ** 2 for number, _ in late)
     return 100 * slope * (late[-1][0] - late[0][0])

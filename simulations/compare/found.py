@@ -6,7 +6,16 @@ from functools import cache
 from statistics import fmean
 
 from fedshelf.common.metrics.counts import Counts, merge
-from fedshelf.simulations.compare.arms.arms import ALONE, FEDERATED, LONGER, OF_ONE_STORE, POOLED, TUNED, WITHOUT, Arm
+from fedshelf.simulations.compare.arms.arms import (
+    ALONE,
+    FEDERATED,
+    LONGER,
+    OF_ONE_STORE,
+    POOLED,
+    TUNED,
+    WITHOUT,
+    Arm,
+)
 from fedshelf.simulations.compare.curves import Curve
 from fedshelf.simulations.compare.held_out import HeldOut
 from fedshelf.simulations.compare.statistics.margins import Gain, Paired, gain
@@ -31,7 +40,9 @@ class SeedOutcome:
         parts: Sequence[Arm],
         outcomes: Mapping[int, ArmResult],
     ) -> None:
-        self.seed, self.federation, self.held_out = seed, federation, held_out
+        self.seed = seed
+        self.federation = federation
+        self.held_out = held_out
         self.parts = {part.name: outcomes[number] for number, part in enumerate(parts)}
         self.stores = sorted(federation.stores)
         self.numbers = held_out.numbers()
@@ -61,7 +72,9 @@ class SeedOutcome:
         return Paired.of(store, self.numbers[store], self.own(over, store), self.own(of, store))
 
     def accuracy(self, kind: str, *, raw: bool = False) -> float:
-        """Return the mean over stores of the accuracies on their own images; each store with images counts the same."""
+        """Return the mean over stores of the accuracies on their own images; each store with images
+        counts the same.
+        """
         judged = [(self.raw if raw else self.own)(kind, store) for store in self.stores]
         return fmean(each.counts.accuracy for each in judged if len(each.right))
 
@@ -72,9 +85,13 @@ class SeedOutcome:
         these.
         """
         outcomes = self._outcomes(kind)
-        validated = list(_adjustable(answers for outcome in outcomes for answers in outcome.validated.values()))
+        validated = list(
+            _adjustable(answers for outcome in outcomes for answers in outcome.validated.values())
+        )
         if not validated:
-            return any(_adjustable(answers for outcome in outcomes for answers in outcome.judged.values()))
+            return any(
+                _adjustable(answers for outcome in outcomes for answers in outcome.judged.values())
+            )
         raw, adjusted = (
             sum(each.used(is_adjusted=is_adjusted).counts.loss_sum for each in validated)
             for is_adjusted in (False, True)
@@ -85,7 +102,11 @@ class SeedOutcome:
         return self.parts[f"{kind}/{store}" if kind in (*OF_ONE_STORE, WITHOUT) else kind]
 
     def _outcomes(self, kind: str) -> list[ArmResult]:
-        return [self._outcome(kind, store) for store in self.stores] if kind in OF_ONE_STORE else [self.parts[kind]]
+        return (
+            [self._outcome(kind, store) for store in self.stores]
+            if kind in OF_ONE_STORE
+            else [self.parts[kind]]
+        )
 
 
 @dataclass(frozen=True)
@@ -110,11 +131,15 @@ class ResultRow:
 
     def server(self, kind: str) -> Counts | None:
         """Return the same on the server's test set of all classes."""
-        judged = [each for seed in self.seeds if (each := seed.server(kind, self.store)) is not None]
+        judged = [
+            each for seed in self.seeds if (each := seed.server(kind, self.store)) is not None
+        ]
         return _merged([each.counts for each in judged]) if judged else None
 
     def gain(self, of: str, over: str) -> Gain | None:
-        """Return the store's gain by a model of one kind (`of`) over another (`over`); None without images."""
+        """Return the store's gain by a model of one kind (`of`) over another (`over`); None without
+        images.
+        """
         return gain([[seed.paired(self.store, of, over)] for seed in self.seeds])
 
 
@@ -127,18 +152,24 @@ class ComparisonResults:
     """
 
     def __init__(self, seeds: Sequence[SeedOutcome], *, is_dealt: bool) -> None:
-        self.seeds, self.kinds, self.is_dealt = seeds, seeds[0].kinds, is_dealt
+        self.seeds = seeds
+        self.kinds = seeds[0].kinds
+        self.is_dealt = is_dealt
         self.is_dealt_anew = is_dealt and len(seeds) > 1
         if self.is_dealt_anew:
             self.rows = [
-                ResultRow(f"seed {seed.seed}, {store}", store, [seed]) for seed in seeds for store in seed.stores
+                ResultRow(f"seed {seed.seed}, {store}", store, [seed])
+                for seed in seeds
+                for store in seed.stores
             ]
         else:
             self.rows = [ResultRow(store, store, seeds) for store in seeds[0].stores]
 
     def gain(self, of: str, over: str) -> Gain:
         """Return the mean gain over the stores that have images to judge on, and over the seeds."""
-        found = gain([[seed.paired(store, of, over) for store in seed.stores] for seed in self.seeds])
+        found = gain(
+            [[seed.paired(store, of, over) for store in seed.stores] for seed in self.seeds]
+        )
         assert found is not None, "there are images to judge on"
         return found
 

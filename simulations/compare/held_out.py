@@ -1,4 +1,6 @@
-"""Images on which the models of a comparison are judged: each store's own images, and the server's test set."""
+"""Images on which the models of a comparison are judged: each store's own images, and the server's
+test set.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,8 +16,13 @@ from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.partitions.matching_split import follow
 
 OWN_TEST = "each store's own test images"
-DEALT = "the test images, dealt to the stores as the training images were, each class in the same proportions"
-VALIDATION = "each store's validation images, as the data has no test images; nothing was chosen on them"
+DEALT = (
+    "the test images, dealt to the stores as the training images were, each class in the same"
+    " proportions"
+)
+VALIDATION = (
+    "each store's validation images, as the data has no test images; nothing was chosen on them"
+)
 
 
 @dataclass(frozen=True)
@@ -32,12 +39,14 @@ class HeldOut:
     told: str
 
     def numbers(self) -> dict[str, NDArray[np.int64]]:
-        """Return a number [n] for each of a store's own images, unique among all images and the same in every seed.
+        """Return a number [n] for each of a store's own images, unique among all images and the
+        same in every seed.
 
         It is the image's place in the array that all stores share, or in all stores' arrays
         concatenated.
         """
-        first, found = 0, dict[str, NDArray[np.int64]]()
+        first = 0
+        found = dict[str, NDArray[np.int64]]()
         is_shared = len({images.pixels.data_ptr() for images in self.own.values()}) == 1
         for name, images in self.own.items():
             found[name] = first + images.rows.cpu().numpy()
@@ -46,7 +55,8 @@ class HeldOut:
 
 
 def hold_out(federation: Federation, seed: int) -> tuple[Federation, HeldOut]:
-    """Return the federation, its stores with the held-out images as their test images, and these held-out images.
+    """Return the federation, its stores with the held-out images as their test images, and these
+    held-out images.
 
     The server keeps its test images for its rounds only if no store has validation images to draw
     a curve of.
@@ -59,28 +69,37 @@ def hold_out(federation: Federation, seed: int) -> tuple[Federation, HeldOut]:
     if any(len(data.test) for data in stores.values()):
         told = OWN_TEST
     elif federation.test is not None:
-        told, stores = DEALT, _dealt(stores, federation.test, seed)
+        told = DEALT
+        stores = _dealt(stores, federation.test, seed)
     elif any(len(data.validation) for data in stores.values()):
         told = VALIDATION
         none = torch.empty(0, dtype=torch.int64)
         stores = {
-            name: StoreData(data.train, data.validation.select(none), data.validation) for name, data in stores.items()
+            name: StoreData(data.train, data.validation.select(none), data.validation)
+            for name, data in stores.items()
         }
     else:
         raise DataError(
-            "A comparison needs images that nobody trains on, and this data has neither test nor validation images;"
-            " keep some of each store's with --set data.holdout=0.2."
+            "A comparison needs images that nobody trains on, and this data has neither test nor"
+            " validation images; keep some of each store's with --set data.holdout=0.2."
         )
     held_out = HeldOut({name: data.test for name, data in stores.items()}, federation.test, told)
     has_validation = any(len(data.validation) for data in stores.values())
-    return replace(federation, stores=stores, test=None if has_validation else federation.test), held_out
+    return (
+        replace(federation, stores=stores, test=None if has_validation else federation.test),
+        held_out,
+    )
 
 
 def _dealt(stores: Mapping[str, StoreData], test: Images, seed: int) -> dict[str, StoreData]:
-    """Return the stores with the server's test images dealt to them: every one goes to one store."""
+    """Return the stores with the server's test images dealt to them: every one goes to one
+    store.
+    """
     trained = [data.train.targets().numpy() for data in stores.values()]
     parts = np.split(np.arange(sum(map(len, trained))), np.cumsum([*map(len, trained)])[:-1])
-    rows = follow(parts, np.concatenate(trained), test.targets().numpy(), rng(seed, "compare", "test"))
+    rows = follow(
+        parts, np.concatenate(trained), test.targets().numpy(), rng(seed, "compare", "test")
+    )
     return {
         name: replace(data, test=test.select(torch.from_numpy(part)))
         for (name, data), part in zip(stores.items(), rows, strict=True)

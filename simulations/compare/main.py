@@ -28,26 +28,43 @@ def compare(
         str | None,
         typer.Option(
             metavar="N,N,...",
-            help="Several seeds, such as 0,1,2: each deals the data set, trains and judges; --resume adds some.",
+            help=(
+                "Several seeds, such as 0,1,2: each deals the data set, trains and judges; --resume"
+                " adds some."
+            ),
         ),
     ] = None,
     device: options.Device = None,
     tune_epochs: Annotated[
         int | None,
-        typer.Option(min=0, help="Epochs for which each store fine-tunes the federated model; 0: none (default: 2)."),
+        typer.Option(
+            min=0,
+            help=(
+                "Epochs for which each store fine-tunes the federated model; 0: none (default: 2)."
+            ),
+        ),
     ] = None,
     tune_lr: Annotated[
-        float | None, typer.Option(min=0.0, help="Learning rate of that (default: a fifth of --lr).")
+        float | None,
+        typer.Option(min=0.0, help="Learning rate of that (default: a fifth of --lr)."),
     ] = None,
     leave_one_out: Annotated[
-        bool, typer.Option("--leave-one-out", help="Train once more without each store, to see what it contributes.")
+        bool,
+        typer.Option(
+            "--leave-one-out",
+            help="Train once more without each store, to see what it contributes.",
+        ),
     ] = False,
     out: options.Out = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the comparison in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the comparison in --out.")
+    ] = False,
     config: options.Settings = None,
     assignments: options.Assignments = None,
 ) -> None:
-    """Show what each store would gain by joining: alone, federated, fine-tuned and pooled, on the same budget."""
+    """Show what each store would gain by joining: alone, federated, fine-tuned and pooled, on the
+    same budget.
+    """
     flags: dict[str, Any] = {
         "data.dataset": dataset,
         "data.stores": stores,
@@ -73,7 +90,10 @@ def compare(
     from fedshelf.simulations.compare.place import ComparisonRequest
 
     names = display_names.read(class_names) if class_names else None
-    finished = run(ComparisonRequest(settings, resume, several, tune_epochs, tune_lr, leave_one_out, names), Console())
+    finished = run(
+        ComparisonRequest(settings, resume, several, tune_epochs, tune_lr, leave_one_out, names),
+        Console(),
+    )
     raise typer.Exit(0 if finished else STOPPED_EXIT_CODE)
 
 
@@ -86,10 +106,12 @@ def _numbers(seeds: str | None, seed: int | None) -> tuple[int, ...]:
     if seed is not None:
         raise ConfigError(f"Got --seed {seed} and --seeds {seeds}; give one of them.")
     texts = [text.strip() for text in seeds.split(",")]
-    numbers = [int(text) for text in texts if text.isascii() and text.isdigit() and int(text) < 2**63]
+    numbers = [
+        int(text) for text in texts if text.isascii() and text.isdigit() and int(text) < 2**63
+    ]
     if len(numbers) < len(texts) or len(set(numbers)) < len(numbers):
         raise ConfigError(
-            f"Option --seeds got {seeds!r}; allowed: different whole numbers from 0, with commas between them, for"
-            " example 0,1,2."
+            f"Option --seeds got {seeds!r}; allowed: different whole numbers from 0, with commas"
+            " between them, for example 0,1,2."
         )
     return tuple(numbers)

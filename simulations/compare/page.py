@@ -18,7 +18,12 @@ from fedshelf.server import formatting
 from fedshelf.server.report.charts.confusion_chart import HeatMap, heat_map
 from fedshelf.server.report.charts.line_chart import LineChart, line_chart
 from fedshelf.server.report.naming import in_order, square
-from fedshelf.simulations.compare.wording.findings import TITLES, headline, of_contributions, of_store
+from fedshelf.simulations.compare.wording.findings import (
+    TITLES,
+    headline,
+    of_contributions,
+    of_store,
+)
 from fedshelf.simulations.compare.wording.method_notes import budget, margins
 
 
@@ -31,7 +36,9 @@ def write(directory: Path) -> Path:
     return path
 
 
-def render(name: str, found: dict[str, Any], settings: dict[str, dict[str, Any]], names: ProductNames) -> str:
+def render(
+    name: str, found: dict[str, Any], settings: dict[str, dict[str, Any]], names: ProductNames
+) -> str:
     """Render the page as text; names of stores and classes are escaped everywhere.
 
     names: product names of the classes
@@ -61,7 +68,9 @@ def render(name: str, found: dict[str, Any], settings: dict[str, dict[str, Any]]
     )
 
 
-def matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]], names: ProductNames) -> HeatMap:
+def matrix(
+    classes: Sequence[str], confusion: Sequence[Sequence[int]], names: ProductNames
+) -> HeatMap:
     """Lay out a confusion matrix with its classes as people name and order them."""
     order = reading_order(classes)
     return heat_map(in_order(classes, order, names), square(confusion, order))
@@ -69,13 +78,19 @@ def matrix(classes: Sequence[str], confusion: Sequence[Sequence[int]], names: Pr
 
 def _curves(found: Mapping[str, Any]) -> LineChart | None:
     """Draw the accuracies over the rounds of the federation; None if none were measured."""
-    series = {kind: list(zip(each["rounds"], each["accuracy"], strict=True)) for kind, each in found.items()}
+    series = {
+        kind: list(zip(each["rounds"], each["accuracy"], strict=True))
+        for kind, each in found.items()
+    }
     return line_chart("Accuracy", series, formatting.percent)
 
 
 @cache
 def environment(folder: Path) -> Environment:
-    """Return the templates of `folder`, then of comparisons, then of runs' reports. All values are escaped."""
+    """Return the templates of `folder`, then of comparisons, then of runs' reports.
+
+    All values are escaped.
+    """
     folders = [folder, Path(__file__).parent, Path(fedshelf.server.report.__file__).parent]
     made = Environment(
         loader=FileSystemLoader(folders),
@@ -85,7 +100,8 @@ def environment(folder: Path) -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {
-        "percent": formatting.percent, "decimal": formatting.decimal, "whole": formatting.whole, "size":
+        "percent": formatting.percent, "decimal": formatting.decimal, "whole": formatting.whole,
+        "size":
         formatting.size, "printable": printable, "duration": formatting.duration,
     }  # fmt: skip
     return made

@@ -15,7 +15,9 @@ from fedshelf.simulations.compare.arms.arms import Options
 
 OPTIONS = "options.json"
 CHANGEABLE = frozenset({"run.out", "run.workers", "run.device"})
-TUNE_EPOCHS, TUNE_LR_PART = 2, 5  # epochs; the first round's learning rate is divided by this
+# epochs; the first round's learning rate is divided by this
+TUNE_EPOCHS = 2
+TUNE_LR_PART = 5
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ def is_comparison(path: Path) -> bool:
 
 
 def place(request: ComparisonRequest) -> tuple[Path, RunConfig]:
-    """Return the directory and the configuration of a comparison. Raises RunError and ConfigError."""
+    """Return the directory and the configuration of a comparison. Raises RunError and
+    ConfigError.
+    """
     settings = adopt(request.settings)
     config = resolve(settings)
     default = Path("runs") / f"compare-{config.run.name or Path(config.data.dataset).name}"
@@ -59,13 +63,18 @@ def place(request: ComparisonRequest) -> tuple[Path, RunConfig]:
     return path, resolve(settings, {"run.out": str(path)}, first)
 
 
-def agree_on_options(request: ComparisonRequest, config: RunConfig, directory: RunDirectory) -> Options:
-    """Return the options asked for, else those of the comparison to resume, and save them in its directory.
+def agree_on_options(
+    request: ComparisonRequest, config: RunConfig, directory: RunDirectory
+) -> Options:
+    """Return the options asked for, else those of the comparison to resume, and save them in its
+    directory.
 
     Raises ConfigError if they differ, RunError for a comparison of an earlier version.
     """
     before = _stored(directory.path)
-    usual = before or Options((config.run.seed,), TUNE_EPOCHS, config.train.lr / TUNE_LR_PART, leave_one_out=False)
+    usual = before or Options(
+        (config.run.seed,), TUNE_EPOCHS, config.train.lr / TUNE_LR_PART, leave_one_out=False
+    )
     seeds = request.seeds or usual.seeds
     if before:
         seeds = (*before.seeds, *(seed for seed in seeds if seed not in before.seeds))
@@ -77,8 +86,9 @@ def agree_on_options(request: ComparisonRequest, config: RunConfig, directory: R
     )
     if before and (options.tune_epochs, options.tune_lr) != (before.tune_epochs, before.tune_lr):
         raise ConfigError(
-            f"The comparison in {directory.path} fine-tunes for {before.tune_epochs} epochs with learning rate"
-            f" {before.tune_lr:g}; leave both out to go on with it, or start a new one."
+            f"The comparison in {directory.path} fine-tunes for {before.tune_epochs} epochs with"
+            f" learning rate {before.tune_lr:g}; leave both out to go on with it, or start a new"
+            " one."
         )
     directory.write(OPTIONS, asdict(options))
     return options
@@ -87,12 +97,20 @@ def agree_on_options(request: ComparisonRequest, config: RunConfig, directory: R
 def _resumed(path: Path, settings: Mapping[str, Any]) -> tuple[Path, RunConfig]:
     if RunDirectory.is_run(path) and not is_comparison(path):
         if (path / "history.jsonl").exists():
-            raise RunError(f"{path} holds a run, not a comparison; go on with it by flower-simulation run --resume.")
-        raise RunError(f"{path} holds a comparison that was stopped before it began; remove it and start a new one.")
+            raise RunError(
+                f"{path} holds a run, not a comparison; go on with it by flower-simulation run"
+                " --resume."
+            )
+        raise RunError(
+            f"{path} holds a comparison that was stopped before it began; remove it and start a new"
+            " one."
+        )
     stored = RunDirectory.stored(path, settings)
     for key in settings.keys() - CHANGEABLE:
         if flatten(stored)[key] != flatten(RunDirectory.stored(path, {}))[key]:
-            raise ConfigError(f"Setting {key} cannot change when a comparison goes on; start a new one.")
+            raise ConfigError(
+                f"Setting {key} cannot change when a comparison goes on; start a new one."
+            )
     return path, stored
 
 
@@ -103,6 +121,9 @@ def _stored(path: Path) -> Options | None:
     told = json.loads((path / OPTIONS).read_text(encoding="utf-8"))
     if told.keys() != Options.__dataclass_fields__.keys():
         raise RunError(
-            f"The comparison in {path} was made by an earlier version, which gave models unequal work; start a new one."
+            f"The comparison in {path} was made by an earlier version, which gave models unequal"
+            " work; start a new one."
         )
-    return Options(tuple(told["seeds"]), told["tune_epochs"], told["tune_lr"], told["leave_one_out"])
+    return Options(
+        tuple(told["seeds"]), told["tune_epochs"], told["tune_lr"], told["leave_one_out"]
+    )

@@ -1,4 +1,6 @@
-"""Progress of a comparison's arms, and the request to stop them; both are shared with forked processes."""
+"""Progress of a comparison's arms, and the request to stop them; both are shared with forked
+processes.
+"""
 
 import multiprocessing
 from collections.abc import Sequence
@@ -12,14 +14,19 @@ from fedshelf.simulations.engines.process_pool import shared
 
 
 class ComparisonProgress:
-    """Rounds done of each arm. Also the observer of the whole comparison, which gets signals only."""
+    """Rounds done of each arm. Also the observer of the whole comparison, which gets signals
+    only.
+    """
 
     def __init__(self, parts: Sequence[Arm]) -> None:
-        self._parts, self._rounds = parts, shared(1, len(parts))[0]
+        self._parts = parts
+        self._rounds = shared(1, len(parts))[0]
         self.notes: list[str] = []
 
     def of(self, kind: str) -> tuple[float, int]:
-        """Return the share of the work of all arms of a kind that is done (0..1), and the number of these arms."""
+        """Return the share of the work of all arms of a kind that is done (0..1), and the number of
+        these arms.
+        """
         parts = [(part, done) for part, done in self._done() if part.kind == kind]
         return _share(parts), len(parts)
 
@@ -67,7 +74,9 @@ def _share(parts: Sequence[tuple[Arm, float]]) -> float:
 
 
 def _of_kind(parts: Sequence[tuple[Arm, float]]) -> str:
-    """Return the progress of the arms of a kind: the rounds of a single one, else the number of finished ones."""
+    """Return the progress of the arms of a kind: the rounds of a single one, else the number of
+    finished ones.
+    """
     if len(parts) == 1 and not parts[0][0].store:
         ((part, done),) = parts
         return f"{done:.0f} of {counted(part.config.run.rounds, 'round')}"
@@ -79,7 +88,8 @@ class ArmObserver:
     """An observer of the rounds of one arm."""
 
     def __init__(self, progress: ComparisonProgress, number: int) -> None:
-        self._progress, self._number = progress, number
+        self._progress = progress
+        self._number = number
 
     def row(self, record: Record) -> None:
         """Count the round."""
@@ -96,7 +106,10 @@ class ArmObserver:
 
 
 class SharedStop(StopRequest):
-    """A request to stop, shared with processes forked later. If their parent is killed, they stop as if asked."""
+    """A request to stop, shared with processes forked later.
+
+    If their parent is killed, they stop as if asked.
+    """
 
     def __init__(self, watcher: ComparisonProgress) -> None:
         super().__init__(watcher)

@@ -58,7 +58,9 @@ def verdict(config: RunConfig, options: Options, found: ComparisonResults) -> di
     if judged := [kind for kind in found.kinds if found.rows[0].server(kind) is not None]:
         result["server"] = {kind: _server(found, kind) for kind in judged}
     result["parts"] = {
-        f"seed-{seed.seed}/{name}": {key: outcome.summary[key] for key in ("rounds", "weights_sha256", "seconds")}
+        f"seed-{seed.seed}/{name}": {
+            key: outcome.summary[key] for key in ("rounds", "weights_sha256", "seconds")
+        }
         for seed in found.seeds
         for name, outcome in seed.parts.items()
     }
@@ -77,11 +79,15 @@ def _budget(config: RunConfig, options: Options, stores: int) -> dict[str, Any]:
 
 
 def _stores(found: ComparisonResults) -> dict[str, Any]:
-    """Return a row for each store; whether its gains are clear is corrected for the number of stores (Holm)."""
+    """Return a row for each store; whether its gains are clear is corrected for the number of
+    stores (Holm).
+    """
     rows = {row.label: _store(found, row) for row in found.rows}
     for kind in (FEDERATED, TUNED):
         gains = {
-            row.label: gain for row in found.rows if kind in found.kinds and (gain := row.gain(kind, AGAINST[kind]))
+            row.label: gain
+            for row in found.rows
+            if kind in found.kinds and (gain := row.gain(kind, AGAINST[kind]))
         }
         corrected = dict(zip(gains, holm([gain.p for gain in gains.values()]), strict=True))
         for label, gain in gains.items():
@@ -137,12 +143,19 @@ def _average(found: ComparisonResults, kind: str) -> dict[str, Any]:
 
 
 def _server(found: ComparisonResults, kind: str) -> dict[str, Any]:
-    """Return the counts on the server's test set; if each store has a model, the mean and each store's."""
+    """Return the counts on the server's test set; if each store has a model, the mean and each
+    store's.
+    """
     judged = {row.label: counts for row in found.rows if (counts := row.server(kind)) is not None}
     if kind in OF_ONE_STORE:
         accuracies = {label: counts.accuracy for label, counts in judged.items()}
         return {"accuracy": fmean(accuracies.values()), "stores": accuracies}
-    return _described(sum(_one_of_each_seed(found, kind), start=Counts.zero(len(found.seeds[0].federation.classes))))
+    return _described(
+        sum(
+            _one_of_each_seed(found, kind),
+            start=Counts.zero(len(found.seeds[0].federation.classes)),
+        )
+    )
 
 
 def _one_of_each_seed(found: ComparisonResults, kind: str) -> Sequence[Counts]:
@@ -152,7 +165,8 @@ def _one_of_each_seed(found: ComparisonResults, kind: str) -> Sequence[Counts]:
 
 
 def _curves(config: RunConfig, found: ComparisonResults) -> dict[str, Any]:
-    """Return the accuracies over the federation's rounds, and their rise at the end, of kinds with learning curves.
+    """Return the accuracies over the federation's rounds, and their rise at the end, of kinds with
+    learning curves.
 
     These train for as many rounds as the federation, or for as long in fewer.
 
@@ -165,7 +179,9 @@ def _curves(config: RunConfig, found: ComparisonResults) -> dict[str, Any]:
         if points:
             rise = curves.rise(points)
             told[kind] = {
-                "rounds": [number if kind == FEDERATED else round(number * stretch) for number, _ in points],
+                "rounds": [
+                    number if kind == FEDERATED else round(number * stretch) for number, _ in points
+                ],
                 "accuracy": [accuracy for _, accuracy in points],
                 "rise": rise,
                 "still_rises": curves.still_rises(rise),

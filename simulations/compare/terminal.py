@@ -34,7 +34,8 @@ MIN_SHARE_OF_WORK = 0.02  # ... and least share of the work between two lines
 
 
 def follow(crew: ArmTrainer, name: str, console: Console) -> Mapping[int, ArmResult]:
-    """Run the trainer to its end, or until a person stops it, and show its progress; return outcomes by number.
+    """Run the trainer to its end, or until a person stops it, and show its progress; return
+    outcomes by number.
 
     crew: the trainer of one seed's arms
     name: of its work, "seed 0"
@@ -79,11 +80,16 @@ def closing(found: Mapping[str, Any], path: Path, console: Console) -> None:
 @contextmanager
 def _lines(crew: ArmTrainer, name: str, console: Console) -> Iterator[None]:
     """Print a line from time to time while the context is open."""
-    ended, began = Event(), time.monotonic()
+    ended = Event()
+    began = time.monotonic()
 
     def tell() -> None:
-        told = f"{name}: {percent(crew.progress.share())} done after {time.monotonic() - began:.0f} s"
-        console.print(f"{told}: {crew.progress.told()}", markup=False, highlight=False, soft_wrap=True)
+        told = (
+            f"{name}: {percent(crew.progress.share())} done after {time.monotonic() - began:.0f} s"
+        )
+        console.print(
+            f"{told}: {crew.progress.told()}", markup=False, highlight=False, soft_wrap=True
+        )
 
     def watch() -> None:
         last = crew.progress.share()
@@ -108,7 +114,10 @@ def _progress(crew: ArmTrainer, name: str) -> Table:
         share, parts = crew.progress.of(kind)
         if parts:
             grid.add_row(
-                told, ProgressBar(total=1.0, completed=share, width=30), percent(share), counted(parts, "part")
+                told,
+                ProgressBar(total=1.0, completed=share, width=30),
+                percent(share),
+                counted(parts, "part"),
             )
     for note in crew.progress.notes:
         grid.add_row(note)
@@ -117,14 +126,21 @@ def _progress(crew: ArmTrainer, name: str) -> Table:
 
 def _table(found: Mapping[str, Any]) -> Table:
     kinds = list(found["average"])
-    table = Table(title="Right on the store's own held-out images", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title="Right on the store's own held-out images", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     table.add_column("store", no_wrap=True)
     for name in ("images", *(TITLES[kind].lower().replace(" ", "\n") for kind in kinds), "gain"):
         table.add_column(name, justify="right", no_wrap=True, min_width=WIDTH)
     for label, store in list(found["stores"].items())[:MAX_STORE_LINES]:
         accuracies = [percent(store["models"][kind].get("accuracy")) for kind in kinds]
         gain = store["gain"][FEDERATED]
-        table.add_row(printable(label), f"{store['images']:,}", *accuracies, f"{gain['points']:+.1f}" if gain else "–")
+        table.add_row(
+            printable(label),
+            f"{store['images']:,}",
+            *accuracies,
+            f"{gain['points']:+.1f}" if gain else "–",
+        )
     means = [percent(found["average"][kind]["accuracy"]) for kind in kinds]
     table.add_section()
     table.add_row("average", "", *means, f"{found['gains'][FEDERATED][ALONE]['points']:+.1f}")

@@ -75,15 +75,25 @@ class ArmTrainer:
     names: product names of the classes
     """
 
-    def __init__(self, parts: Sequence[Arm], held_out: HeldOut, root: Path, names: ProductNames, workers: int) -> None:
-        self._parts, self._held_out, self._root, self._names = parts, held_out, root, names
+    def __init__(
+        self, parts: Sequence[Arm], held_out: HeldOut, root: Path, names: ProductNames, workers: int
+    ) -> None:
+        self._parts = parts
+        self._held_out = held_out
+        self._root = root
+        self._names = names
         self.progress = ComparisonProgress(parts)
         self.recount()
         self.stop = SharedStop(self.progress)
-        self._pool: ProcessPool[int, ArmResult] | None = ProcessPool(workers, self._work) if workers > 1 else None
+        self._pool: ProcessPool[int, ArmResult] | None = (
+            ProcessPool(workers, self._work) if workers > 1 else None
+        )
 
     def outcomes(self) -> Iterator[ArmResult]:
-        """Yield the outcomes of the arms as they end. Raises FedshelfError or OSError if one cannot go on."""
+        """Yield the outcomes of the arms as they end.
+
+        Raises FedshelfError or OSError if one cannot go on.
+        """
         for outcome in self._ending():
             if outcome.error is not None:
                 raise outcome.error
@@ -95,7 +105,9 @@ class ArmTrainer:
             if self._finished(part):
                 self.progress.finish(number)
             else:
-                saved = Checkpoints(self._root / part.name / "checkpoints", part.config.run.keep_checkpoints).rounds()
+                saved = Checkpoints(
+                    self._root / part.name / "checkpoints", part.config.run.keep_checkpoints
+                ).rounds()
                 self.progress.tell(number, saved[-1] if saved else 0)
 
     def close(self) -> None:
@@ -104,17 +116,23 @@ class ArmTrainer:
             self._pool.close()
 
     def _ending(self) -> Iterator[ArmResult]:
-        """Yield outcomes as arms end; an arm that starts from another's model is begun when that is finished."""
+        """Yield outcomes as arms end; an arm that starts from another's model is begun when that is
+        finished.
+        """
         followers: dict[str, list[int]] = defaultdict(list)
         for number, part in enumerate(self._parts):
             followers[part.after].append(number)
         if self._pool is None:
-            yield from map(self._work, (number for numbers in followers.values() for number in numbers))
+            yield from map(
+                self._work, (number for numbers in followers.values() for number in numbers)
+            )
             return
         results = [self._pool.results(self._pool.submit(followers.pop("")))]
         while results:
             for outcome in results.pop():
-                if outcome.is_finished and (waiting := followers.pop(self._parts[outcome.number].name, None)):
+                if outcome.is_finished and (
+                    waiting := followers.pop(self._parts[outcome.number].name, None)
+                ):
                     results.append(self._pool.results(self._pool.submit(waiting)))
                 yield outcome
 
@@ -145,17 +163,23 @@ class ArmTrainer:
         return summary if summary["status"] == "finished" else None
 
     def _train(self, number: int, part: Arm) -> dict[str, Any]:
-        federation, path = part.federation, self._root / part.name
+        federation = part.federation
+        path = self._root / part.name
         channels = next(iter(federation.stores.values())).train.pixels.shape[3]
         start = prepare(part.config, federation.classes, channels)
         if part.kind == TUNED:
-            start = replace(start, params=self._of_store(self._parts[0], part.store, start.params, start.layout))
+            start = replace(
+                start, params=self._of_store(self._parts[0], part.store, start.params, start.layout)
+            )
         build_engine = engines.find(engines.choose(start))
         with closing(RunDirectory.open(path, start.plan.config)) as directory:
             if self._names:
                 display_names.record(path, self._names)
-            directory.write("partition.json", {"classes": list(federation.classes), "stores": federation.table})
-            start, watcher = start.identified(directory.run_id()), ArmObserver(self.progress, number)
+            directory.write(
+                "partition.json", {"classes": list(federation.classes), "stores": federation.table}
+            )
+            start = start.identified(directory.run_id())
+            watcher = ArmObserver(self.progress, number)
             with closing(build_engine(federation, start, path / "stores")) as engine:
                 judge = engine.judge if federation.test is not None else None
                 return Training(start, engine, judge, watcher, directory, 0.0).run(self.stop)
@@ -169,9 +193,11 @@ class ArmTrainer:
         """
         names = [part.store] if part.is_of_one_store else list(self._held_out.own)
         network = load(read(self._root / part.name), torch.device(part.config.run.device))
-        batch_size, sent = part.config.evaluation.batch_size, network.vector.clone()
+        batch_size = part.config.evaluation.batch_size
+        sent = network.vector.clone()
         plan = Plan("", part.config, network.spec)
-        own, validated = dict[str, Answers](), dict[str, Answers]()
+        own = dict[str, Answers]()
+        validated = dict[str, Answers]()
         keeps_parts = bool(strategies.build(part.config.strategy, network.layout).personal())
         for name in names:
             store = self._parts[0].federation.stores[name]
@@ -186,8 +212,12 @@ class ArmTrainer:
         return own, validated
 
     def _of_store(self, part: Arm, store: str, params: Tensor, layout: Layout) -> Tensor:
-        """Return a finished arm's model (float32 [P]) as a store has it: with the store's personal parts."""
-        places = personalization.spans(layout, strategies.build(part.config.strategy, layout).personal())
+        """Return a finished arm's model (float32 [P]) as a store has it: with the store's personal
+        parts.
+        """
+        places = personalization.spans(
+            layout, strategies.build(part.config.strategy, layout).personal()
+        )
         if not places:
             return params
         path = self._root / part.name

@@ -45,27 +45,45 @@ def find(config: DataConfig) -> DatasetSource:
         return _from_hub(name)
     hint = did_you_mean(name, DATASETS)
     raise DataError(
-        f"Data set {name!r} is neither known ({', '.join(DATASETS)}) nor a folder or CSV file, here or in the folder "
-        f"of data sets (FEDSHELF_DATA, else data), nor OWNER/NAME of the Hugging Face hub.{hint}"
+        f"Data set {name!r} is neither known ({', '.join(DATASETS)}) nor a folder or CSV file, here"
+        " or in the folder of data sets (FEDSHELF_DATA, else data), nor OWNER/NAME of the Hugging"
+        f" Face hub.{hint}"
     )
 
 
 def load(config: DataConfig, form: PixelFormat) -> Dataset:
-    """Find and decode `data.dataset`; labels are indices into `data.classes` if these are given. Raises DataError."""
+    """Find and decode `data.dataset`; labels are indices into `data.classes` if these are given.
+
+    Raises DataError.
+    """
     dataset = find(config).load(form)
-    merge, classes = config.merge_spellings, config.classes or _spelt_once(dataset, merge=config.merge_spellings)
+    merge, classes = (
+        config.merge_spellings,
+        config.classes or _spelt_once(dataset, merge=config.merge_spellings),
+    )
     if classes == dataset.classes:
         return dataset
     splits = {
-        split: None if images is None else relabel(images, dataset.classes, classes, config.dataset, merge=merge)
-        for split, images in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test))
+        split: (
+            None
+            if images is None
+            else relabel(images, dataset.classes, classes, config.dataset, merge=merge)
+        )
+        for split, images in (
+            ("train", dataset.train),
+            ("validation", dataset.validation),
+            ("test", dataset.test),
+        )
     }
     assert splits["train"] is not None
     return Dataset(classes, splits["train"], splits["validation"], splits["test"], dataset.left_out)
 
 
 def _spelt_once(dataset: Dataset, *, merge: bool) -> tuple[str, ...]:
-    """Return the classes of a data set in order, each once. Raises DataError for spellings that must not be merged."""
+    """Return the classes of a data set in order, each once.
+
+    Raises DataError for spellings that must not be merged.
+    """
     counts = dataset.train.targets().bincount(minlength=len(dataset.classes)).tolist()
     chosen = spellings({"": dict(zip(dataset.classes, counts, strict=True))}, merge=merge)
     return tuple(name for name in dataset.classes if chosen[normal(name)] == name)
@@ -80,5 +98,7 @@ def _from_hub(repository: str) -> DatasetSource:
     if folder is None:
         raise DataError(places.not_here(name, repository))
     if not parquet.layout(folder):
-        raise DataError(f"{repository} has no {parquet.EXPECTED}; save it as such and give its folder.")
+        raise DataError(
+            f"{repository} has no {parquet.EXPECTED}; save it as such and give its folder."
+        )
     return parquet.source(folder, repository)

@@ -19,30 +19,43 @@ Arrays = Mapping[str, Chunk]
 """Split -> pixels (uint8 [N, height, width, channels]) and labels (int64 [N])."""
 
 
-def load(name: str, classes: tuple[str, ...], key: str, read: Callable[[], Arrays], form: PixelFormat) -> Dataset:
-    """Return the data set that `read` reads, in the pixel format wanted, through the cache under `key`."""
+def load(
+    name: str, classes: tuple[str, ...], key: str, read: Callable[[], Arrays], form: PixelFormat
+) -> Dataset:
+    """Return the data set that `read` reads, in the pixel format wanted, through the cache under
+    `key`.
+    """
 
     def parts() -> dict[str, CachedPart]:
-        return {split: CachedPart(len(chunk[1]), _chunks(chunk, form)) for split, chunk in read().items()}
+        return {
+            split: CachedPart(len(chunk[1]), _chunks(chunk, form))
+            for split, chunk in read().items()
+        }
 
     return assemble(name, classes, decoded(key, form, parts))
 
 
 def _chunks(arrays: Chunk, form: PixelFormat) -> Iterator[Chunk]:
     pixels, labels = arrays
-    pieces = (slice(start, start + IMAGES_PER_TASK) for start in range(0, len(labels), IMAGES_PER_TASK))
+    pieces = (
+        slice(start, start + IMAGES_PER_TASK) for start in range(0, len(labels), IMAGES_PER_TASK)
+    )
     return in_order(lambda piece: (convert(pixels[piece], form), labels[piece]), pieces)
 
 
 def convert(pixels: NDArray[np.uint8], form: PixelFormat) -> NDArray[np.uint8]:
-    """Resize, change channels and denoise as `common.images.decoding.decode` does: uint8 [n, S, S, C]."""
+    """Resize, change channels and denoise as `common.images.decoding.decode` does: uint8 [n, S, S,
+    C].
+    """
     if pixels.shape[1:] == form.shape and not form.denoise:
         return pixels
     return np.stack([*map(partial(_convert, form=form), pixels)])
 
 
 def _convert(pixels: NDArray[np.uint8], form: PixelFormat) -> NDArray[np.uint8]:
-    image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).convert(form.mode)
+    image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).convert(
+        form.mode
+    )
     image = image.resize((form.image_size, form.image_size), Image.Resampling.BILINEAR)
     if form.denoise:
         image = image.filter(ImageFilter.MedianFilter(form.denoise))

@@ -1,4 +1,5 @@
-"""CIFAR-10 (Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images"): 32x32 RGB, 10 classes.
+"""CIFAR-10 (Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images"): 32x32 RGB,
+10 classes.
 
 It is read from parquet files, or from the two versions at
 https://www.cs.toronto.edu/~kriz/cifar.html, of rows of 3 x 32 x 32 bytes, channel by channel: the
@@ -27,7 +28,10 @@ Rows = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 def source(name: str) -> DatasetSource:
-    """Return CIFAR-10 from the first place that has it. Raises DataError saying where to put which files."""
+    """Return CIFAR-10 from the first place that has it.
+
+    Raises DataError saying where to put which files.
+    """
     for folder in places.candidates(name):
         if parquet.layout(folder):
             return parquet.source(folder, name)
@@ -39,15 +43,23 @@ def source(name: str) -> DatasetSource:
                 return _batches(home, name, "", _pickled)
     if fetched := places.fetch(REPOSITORY, name):
         return parquet.source(fetched, name)
-    further = ", or cifar-10-batches-py or cifar-10-batches-bin with data_batch_1 to data_batch_5 and test_batch,"
+    further = (
+        ", or cifar-10-batches-py or cifar-10-batches-bin with data_batch_1 to data_batch_5 and"
+        " test_batch,"
+    )
     raise DataError(places.not_here(name, REPOSITORY, further))
 
 
 def _batches(folder: Path, name: str, suffix: str, read: Callable[[Path], Rows]) -> DatasetSource:
-    """Return the data set in files data_batch_1 to data_batch_5 and test_batch. Raises DataError."""
-    train, test = [folder / f"data_batch_{number}{suffix}" for number in range(1, 6)], folder / f"test_batch{suffix}"
+    """Return the data set in files data_batch_1 to data_batch_5 and test_batch. Raises
+    DataError.
+    """
+    train = [folder / f"data_batch_{number}{suffix}" for number in range(1, 6)]
+    test = folder / f"test_batch{suffix}"
     if missing := [path.name for path in train if not path.is_file()]:
-        raise DataError(f"{folder} has {test.name}, but no {', '.join(missing)}; add what is missing.")
+        raise DataError(
+            f"{folder} has {test.name}, but no {', '.join(missing)}; add what is missing."
+        )
     key = key_of([*train, test])
 
     def splits() -> dict[str, Chunk]:
@@ -64,26 +76,42 @@ def _joined(parts: list[Rows]) -> Chunk:
 def _binary(path: Path) -> Rows:
     content = np.fromfile(path, np.uint8)
     if not content.size or content.size % (1 + ROW):
-        raise DataError(f"{path} has {content.size} bytes, not a multiple of {1 + ROW}; download it again.")
+        raise DataError(
+            f"{path} has {content.size} bytes, not a multiple of {1 + ROW}; download it again."
+        )
     records = content.reshape(-1, 1 + ROW)
     return records[:, 1:], _checked(path, records[:, 0].astype(np.int64))
 
 
 def _pickled(path: Path) -> Rows:
-    """Return the pickled dictionary's entries `data`, a NumPy array of bytes, and `labels`, a list."""
+    """Return the pickled dictionary's entries `data`, a NumPy array of bytes, and `labels`, a
+    list.
+    """
     found = inert_pickle.read(path)
     try:
         _, shape, kind, is_fortran, content = found["data"].state
         labels = np.array(found["labels"], dtype=np.int64)
         rows = np.frombuffer(content.encode("latin-1"), np.uint8).reshape(shape)
-        if kind.arguments[0] != "u1" or is_fortran or rows.shape != (len(labels), ROW) or not len(labels):
-            raise ValueError(f"an array of type {kind.arguments[0]} and shape {shape} with {len(labels)} labels")
+        if (
+            kind.arguments[0] != "u1"
+            or is_fortran
+            or rows.shape != (len(labels), ROW)
+            or not len(labels)
+        ):
+            raise ValueError(
+                f"an array of type {kind.arguments[0]} and shape {shape} with {len(labels)} labels"
+            )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise DataError(f"{path} holds no batch of CIFAR-10 ({error}); download it again.") from error
+        raise DataError(
+            f"{path} holds no batch of CIFAR-10 ({error}); download it again."
+        ) from error
     return rows, _checked(path, labels)
 
 
 def _checked(path: Path, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     if labels.min() < 0 or labels.max() >= len(CLASSES):
-        raise DataError(f"{path} has labels up to {labels.max()}, and CIFAR-10 those from 0 to 9; download it again.")
+        raise DataError(
+            f"{path} has labels up to {labels.max()}, and CIFAR-10 those from 0 to 9; download it"
+            " again."
+        )
     return labels

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from fedshelf.simulations.datasets.products import PRODUCTS, Product
 
 Array = NDArray[Any]
-"""float32: [n, 1, 1] for a number per picture, [n, S, S] for a plane, [n, S, S, 3] for a picture in 0..1."""
+"""float32: [n, 1, 1] for a number per picture, [n, S, S] for a plane, [n, S, S, 3] for a picture in
+0..1.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,9 @@ class Dice:
 
     def colour(self, saturation: tuple[float, float], value: tuple[float, float]) -> Array:
         """Draw one colour a picture of any hue: [n, 1, 1, 3]."""
-        hue, s, v = self.between(0, 6), self.between(*saturation), self.between(*value)
+        hue = self.between(0, 6)
+        s = self.between(*saturation)
+        v = self.between(*value)
         channels = []
         for offset in (5, 3, 1):  # the HSV cone, one channel at a time
             k = (hue + offset) % 6
@@ -48,7 +52,8 @@ def draw(name: str, n: int, size: int, random: np.random.Generator) -> NDArray[n
     """Draw `n` pictures of one product on shelves: uint8 [n, size, size, 3]."""
     dice = Dice(n, random)
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size
-    x, y = np.broadcast_arrays(axis[None, None, :], 1 - axis[None, :, None])  # y runs upwards from the foot
+    # y runs upwards from the foot
+    x, y = np.broadcast_arrays(axis[None, None, :], 1 - axis[None, :, None])
     board = dice.between(0.07, 0.15)
     picture = _shelf(x, y, board, dice)
     picture = _stand(picture, PRODUCTS[name], x, y, board, dice)
@@ -73,7 +78,9 @@ def _slab(value: Array, low: Array | float, high: Array | float) -> Array:
 
 
 def _ellipse(x: Array, y: Array, a: Array | float, b: Array | float) -> Array:
-    """Return the approximate signed distance to an ellipse about the origin with half-axes a and b."""
+    """Return the approximate signed distance to an ellipse about the origin with half-axes a
+    and b.
+    """
     distance: Array = (np.sqrt((x / a) ** 2 + (y / b) ** 2) - 1) * np.minimum(a, b)
     return distance
 
@@ -89,11 +96,15 @@ def _shelf(x: Array, y: Array, board: Array, dice: Dice) -> Array:
     wall = dice.colour((0.0, 0.2), (0.75, 1.0)) * (0.8 + 0.2 * y)[..., None]
     picture = wall
     for _ in range(3):
-        left, width, top = dice.between(-0.2, 1.0), dice.between(0.1, 0.35), dice.between(0.4, 1.1)
+        left = dice.between(-0.2, 1.0)
+        width = dice.between(0.1, 0.35)
+        top = dice.between(0.4, 1.1)
         distance = np.maximum(_slab(x, left, left + width), y - top)
         goods = dice.colour((0.05, 0.35), (0.6, 0.95))
         picture = _mix(picture, goods, _fill(distance, 6 * pixel) * dice.chance(0.6) * 0.7)
-    wood = dice.colour((0.0, 0.35), (0.55, 0.95)) * (1 - 1.5 * np.clip(board - y, 0, 0.3))[..., None]
+    wood = (
+        dice.colour((0.0, 0.35), (0.55, 0.95)) * (1 - 1.5 * np.clip(board - y, 0, 0.3))[..., None]
+    )
     return _mix(picture, wood, _fill(y - board, pixel))
 
 
@@ -102,10 +113,14 @@ def _stand(picture: Array, product: Product, x: Array, y: Array, board: Array, d
     scale = dice.between(0.8, 0.94)
     height = scale * product.height * dice.between(0.93, 1.06)
     breadth = dice.between(0.88, 1.14)
-    half_turn = dice.between(-0.08, 0.08)  # tan(angle / 2): sine and cosine without a library's rounding
-    cosine, sine = (1 - half_turn**2) / (1 + half_turn**2), 2 * half_turn / (1 + half_turn**2)
-    dx, dy = x - dice.between(0.45, 0.55), y - (board - dice.between(0.0, 0.06))
-    u, v = (dx * cosine + dy * sine) / (scale * breadth), (dy * cosine - dx * sine) / height
+    # tan(angle / 2): sine and cosine without a library's rounding
+    half_turn = dice.between(-0.08, 0.08)
+    cosine = (1 - half_turn**2) / (1 + half_turn**2)
+    sine = 2 * half_turn / (1 + half_turn**2)
+    dx = x - dice.between(0.45, 0.55)
+    dy = y - (board - dice.between(0.0, 0.06))
+    u = (dx * cosine + dy * sine) / (scale * breadth)
+    v = (dy * cosine - dx * sine) / height
     pixel = 1 / (x.shape[-1] * scale)
 
     foot = product.outline[0][1]
@@ -124,7 +139,9 @@ def _stand(picture: Array, product: Product, x: Array, y: Array, board: Array, d
 
 
 def _half_width(v: Array, product: Product, dice: Dice) -> Array:
-    """Return the half-width of the outline at each height; each corner varies a little between pictures."""
+    """Return the half-width of the outline at each height; each corner varies a little between
+    pictures.
+    """
     heights, widths = zip(*product.outline, strict=True)
     corners = [width * dice.between(0.93, 1.07) for width in widths]
     half: Array = corners[0] + np.zeros_like(v)
@@ -137,11 +154,16 @@ def _half_width(v: Array, product: Product, dice: Dice) -> Array:
 
 
 def _paint(product: Product, u: Array, v: Array, half: Array, pixel: Array, dice: Dice) -> Array:
-    """Return the colours of the body: base, stripes, label with marks like print, cap, and the light on its form."""
+    """Return the colours of the body: base, stripes, label with marks like print, cap, and the
+    light on its form.
+    """
     fill = partial(_fill, pixel=pixel)
-    base, second = dice.colour((0.5, 1.0), (0.25, 0.8)), dice.colour((0.3, 1.0), (0.15, 0.9))
+    base = dice.colour((0.5, 1.0), (0.25, 0.8))
+    second = dice.colour((0.3, 1.0), (0.15, 0.9))
     slope = dice.between(-1.2, 1.2) * dice.chance(0.5)
-    stripes = _dashes(v + slope * u, dice.between(0.12, 0.4), dice.between(0.3, 0.6)) * dice.chance(0.25)
+    stripes = _dashes(v + slope * u, dice.between(0.12, 0.4), dice.between(0.3, 0.6)) * dice.chance(
+        0.25
+    )
     body = _mix(base + np.zeros_like(u)[..., None], second, stripes)
 
     low, high = (height + dice.between(-0.06, 0.06) for height in product.label)
@@ -171,11 +193,15 @@ def _paint(product: Product, u: Array, v: Array, half: Array, pixel: Array, dice
 def _close(
     body: Array, inside: Array, product: Product, u: Array, v: Array, pixel: Array, dice: Dice
 ) -> tuple[Array, Array]:
-    """Add the ellipse at the top, seen from a little above: a metal lid, or an opening. Return body and distance."""
+    """Add the ellipse at the top, seen from a little above: a metal lid, or an opening.
+
+    Return body and distance.
+    """
     across = product.outline[-1][1] * dice.between(0.95, 1.05)
     depth = product.rim * dice.between(0.6, 1.3) * product.height
     rise = (v - 1) * product.height
-    ring, mouth = _ellipse(u, rise, across, depth), _ellipse(u, rise, across * 0.86, depth * 0.72)
+    ring = _ellipse(u, rise, across, depth)
+    mouth = _ellipse(u, rise, across * 0.86, depth * 0.72)
     grey = (0.15, 0.4) if product.opening else (0.6, 0.95)
     body = _mix(body, dice.colour((0.0, 0.15), (0.6, 1.0)), _fill(ring, pixel))
     body = _mix(body, dice.colour((0.0, 0.3), grey), _fill(mouth, pixel))
@@ -185,23 +211,36 @@ def _close(
 def _cover(picture: Array, x: Array, y: Array, dice: Dice) -> Array:
     """Draw the obstacles: a neighbour at the side, a price tag on the board's edge."""
     pixel = 1 / x.shape[-1]
-    side, width = dice.chance(0.5), dice.between(0.08, 0.3)
+    side = dice.chance(0.5)
+    width = dice.between(0.08, 0.3)
     near = np.where(side > 0, 1 - x, x)
     neighbour = np.maximum(near - width, y - dice.between(0.3, 1.0))
     shaded = dice.colour((0.2, 0.9), (0.3, 0.95)) * (0.75 + near / 2)[..., None]
     picture = _mix(picture, shaded, _fill(neighbour, pixel) * dice.chance(0.25))
-    left, low = dice.between(0.05, 0.65), dice.between(-0.02, 0.06)
-    tag = np.maximum(_slab(x, left, left + dice.between(0.18, 0.3)), _slab(y, low, low + dice.between(0.08, 0.13)))
+    left = dice.between(0.05, 0.65)
+    low = dice.between(-0.02, 0.06)
+    tag = np.maximum(
+        _slab(x, left, left + dice.between(0.18, 0.3)),
+        _slab(y, low, low + dice.between(0.08, 0.13)),
+    )
     paper = dice.colour((0.0, 0.9), (0.8, 1.0))
     return _mix(picture, paper, _fill(tag, pixel) * dice.chance(0.4))
 
 
 def _photograph(picture: Array, x: Array, y: Array, dice: Dice) -> NDArray[np.uint8]:
     """Apply the effects of a phone's camera: uneven light, a colour cast, noise."""
-    light = dice.between(0.75, 1.1) + dice.between(-0.25, 0.25) * (x - 0.5) + dice.between(-0.25, 0.25) * (y - 0.5)
-    cast = np.stack([dice.between(0.88, 1.08), dice.between(0.94, 1.04), dice.between(0.85, 1.08)], axis=-1)
+    light = (
+        dice.between(0.75, 1.1)
+        + dice.between(-0.25, 0.25) * (x - 0.5)
+        + dice.between(-0.25, 0.25) * (y - 0.5)
+    )
+    cast = np.stack(
+        [dice.between(0.88, 1.08), dice.between(0.94, 1.04), dice.between(0.85, 1.08)], axis=-1
+    )
     picture = picture * light[..., None] * cast
-    grain = dice.random.random(picture.shape, dtype=np.float32) + dice.random.random(picture.shape, dtype=np.float32)
+    grain = dice.random.random(picture.shape, dtype=np.float32) + dice.random.random(
+        picture.shape, dtype=np.float32
+    )
     picture = picture + (grain - 1) * dice.between(0.02, 0.07)[..., None]
     pixels: NDArray[np.uint8] = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
     return pixels

@@ -20,22 +20,30 @@ from fedshelf.simulations.datasets.dataset.types import DatasetSource
 
 REPOSITORY = "zalando-datasets/fashion_mnist"
 CLASSES = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+    "Ankle boot",
 )  # fmt: skip
 SPLIT_PREFIXES = {"train": "train", "test": "t10k"}
 
 
 def source(name: str) -> DatasetSource:
-    """Return Fashion-MNIST from the first place that has it. Raises DataError saying where to put which files."""
+    """Return Fashion-MNIST from the first place that has it.
+
+    Raises DataError saying where to put which files.
+    """
     for folder in places.candidates(name):
         if parquet.layout(folder):
             return parquet.source(folder, name)
         if found := _files(folder):
             key = key_of(path for pair in found.values() for path in pair)
-            return DatasetSource(name, 28, 1, partial(arrays.load, name, CLASSES, key, partial(_read_all, found)))
+            return DatasetSource(
+                name, 28, 1, partial(arrays.load, name, CLASSES, key, partial(_read_all, found))
+            )
     if fetched := places.fetch(REPOSITORY, name):
         return parquet.source(fetched, name)
-    raise DataError(places.not_here(name, REPOSITORY, " or train-images-idx3-ubyte.gz and its three companions"))
+    raise DataError(
+        places.not_here(name, REPOSITORY, " or train-images-idx3-ubyte.gz and its three companions")
+    )
 
 
 def _files(folder: Path) -> dict[str, tuple[Path, Path]]:
@@ -43,7 +51,9 @@ def _files(folder: Path) -> dict[str, tuple[Path, Path]]:
     found = {}
     for split, prefix in SPLIT_PREFIXES.items():
         pair = [folder / f"{prefix}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
-        present = [p for path in pair for p in (path, path.with_name(path.name + ".gz")) if p.is_file()]
+        present = [
+            p for path in pair for p in (path, path.with_name(path.name + ".gz")) if p.is_file()
+        ]
         if len(present) >= len(pair):
             found[split] = (present[0], present[-1])
     return found if len(found) == len(SPLIT_PREFIXES) else {}
@@ -66,7 +76,9 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"Cannot read {path}: {error}; download it again.") from error
-    shape = np.frombuffer(data[4 : 4 + 4 * data[3]], ">u4").tolist() if data[:3] == b"\0\0\x08" else []
+    shape = (
+        np.frombuffer(data[4 : 4 + 4 * data[3]], ">u4").tolist() if data[:3] == b"\0\0\x08" else []
+    )
     start = 4 + 4 * len(shape)
     if not shape or len(data) - start != int(np.prod(shape)):
         raise DataError(f"{path} is not a whole IDX file of bytes; download it again.")

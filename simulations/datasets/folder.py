@@ -18,7 +18,10 @@ from fedshelf.simulations.partitions import FOLDER_PARTITION
 
 
 def source(path: Path, config: DataConfig) -> DatasetSource:
-    """Return the data set of photos of any size, in colour. Raises DataError if they seem to be of several stores."""
+    """Return the data set of photos of any size, in colour.
+
+    Raises DataError if they seem to be of several stores.
+    """
     if path.is_dir() and config.partition != FOLDER_PARTITION:
         _check_depth(path, config.classes)
     return DatasetSource(path.resolve().name, None, 3, partial(_load, path, config), photos=path)
@@ -35,31 +38,43 @@ def _load(path: Path, config: DataConfig, form: PixelFormat) -> Dataset:
     splits: dict[str, Images] = dict(folder.splits.items())
     if not len(splits["train"]) and folder.given:
         raise DataError(
-            f"{path} has images of the {listed(sorted(folder.given))} split only; expected some to train on: "
-            "call their folder (or split) train, or give the folders of classes themselves."
+            f"{path} has images of the {listed(sorted(folder.given))} split only; expected some to"
+            " train on: call their folder (or split) train, or give the folders of classes"
+            " themselves."
         )
     is_worth_a_word = folder.left_out or folder.unopened or folder.untrained() or folder.notes
     return assemble(path.name, folder.classes, splits, folder.summary() if is_worth_a_word else "")
 
 
 def _check_depth(path: Path, classes: tuple[str, ...]) -> None:
-    """Check that the photos do not all lie one folder deeper than classes, as in a folder of stores.
+    """Check that the photos do not all lie one folder deeper than classes, as in a folder of
+    stores.
 
     classes: names that are known to be classes, whose photos may lie at any depth
 
     Raises DataError if they do.
     """
-    folders = [entry for entry in entries(path, path.name, []) if entry.is_folder and not is_unlabelled(entry.name)]
+    folders = [
+        entry
+        for entry in entries(path, path.name, [])
+        if entry.is_folder and not is_unlabelled(entry.name)
+    ]
     inside = look_inside(folders)
     others = [each for each in inside if each.split != "test"]
-    if not others or any(each.split or not each.is_nested or each.name in classes for each in others):
+    if not others or any(
+        each.split or not each.is_nested or each.name in classes for each in others
+    ):
         return
     first = others[0]
     names = listed([each.name for each in others])
     whole = f"if it is the whole data set, give {first.path}"
-    splits = "if they are splits, call them train, val and test, with the folders of classes right inside"
+    splits = (
+        "if they are splits, call them train, val and test, with the folders of classes right"
+        " inside"
+    )
     raise DataError(
-        f"{path} holds no photos of classes but folders of folders ({names}; {first.name} holds "
-        f"{listed(first.folders)}); expected {path.name}/shirt/1.jpg: if each of them is a store, add --partition "
-        f"folder; {splits if others[1:] else whole}; if each is a class, name them in data.classes (--classes)."
+        f"{path} holds no photos of classes but folders of folders ({names}; {first.name} holds"
+        f" {listed(first.folders)}); expected {path.name}/shirt/1.jpg: if each of them is a store,"
+        f" add --partition folder; {splits if others[1:] else whole}; if each is a class, name them"
+        " in data.classes (--classes)."
     )

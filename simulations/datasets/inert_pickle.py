@@ -32,7 +32,10 @@ class Inert:
 
 
 def read(path: Path) -> Any:
-    """Return the value in a file of pickle protocol 2 or less, as Python 2 wrote them. Raises DataError."""
+    """Return the value in a file of pickle protocol 2 or less, as Python 2 wrote them.
+
+    Raises DataError.
+    """
     stack: Stack = []
     memory: dict[Any, Any] = {}
     try:
@@ -47,13 +50,17 @@ def read(path: Path) -> Any:
                 _STEPS[opcode.name](stack, argument)
         (value,) = stack
     except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
-        raise DataError(f"{path} cannot be read as a pickle of plain values ({error}); download it again.") from error
+        raise DataError(
+            f"{path} cannot be read as a pickle of plain values ({error}); download it again."
+        ) from error
     return value
 
 
 def _marked(stack: Stack) -> Stack:
     """Take the values above the last mark off the stack."""
-    place = len(stack) - 1 - next(back for back, value in enumerate(reversed(stack)) if value is _MARK)
+    place = (
+        len(stack) - 1 - next(back for back, value in enumerate(reversed(stack)) if value is _MARK)
+    )
     found = stack[place + 1 :]
     del stack[place:]
     return found
@@ -79,7 +86,8 @@ def _appends(stack: Stack, _: Any) -> None:
 
 
 def _set_item(stack: Stack, _: Any) -> None:
-    value, key = stack.pop(), stack.pop()
+    value = stack.pop()
+    key = stack.pop()
     stack[-1][key] = value
 
 
@@ -89,7 +97,8 @@ def _set_items(stack: Stack, _: Any) -> None:
 
 
 def _reduce(stack: Stack, _: Any) -> None:
-    arguments, made = stack.pop(), stack.pop()
+    arguments = stack.pop()
+    made = stack.pop()
     stack.append(Inert(made.name if isinstance(made, Inert) else str(made), arguments))
 
 
@@ -102,7 +111,18 @@ _NOTHING = frozenset({"PROTO", "STOP", "FRAME"})
 _KEEP = frozenset({"PUT", "BINPUT", "LONG_BINPUT"})
 _RECALL = frozenset({"GET", "BINGET", "LONG_BINGET"})
 _VALUES = frozenset(
-    {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "FLOAT", "BINFLOAT", "STRING", "BINSTRING"}
+    {
+        "INT",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG",
+        "LONG1",
+        "FLOAT",
+        "BINFLOAT",
+        "STRING",
+        "BINSTRING",
+    }
     | {"SHORT_BINSTRING", "UNICODE", "BINUNICODE"}
 )
 _STEPS: Mapping[str, Callable[[Stack, Any], None]] = {

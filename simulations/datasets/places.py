@@ -8,17 +8,21 @@ from fedshelf.common.system.files import cache_directory
 
 
 def candidates(name: str) -> list[Path]:
-    """Return the folders to search: $FEDSHELF_DATA/NAME if set, ./data/NAME, and data/NAME in the cache directory."""
+    """Return the folders to search: $FEDSHELF_DATA/NAME if set, ./data/NAME, and data/NAME in the
+    cache directory.
+    """
     roots = [Path(os.environ["FEDSHELF_DATA"])] if os.environ.get("FEDSHELF_DATA") else []
     return [root / name for root in (*roots, Path("data").absolute(), cache_directory() / "data")]
 
 
 def fetch(repository: str, name: str) -> Path | None:
-    """Download the parquet files of a Hugging Face data set; None if `huggingface_hub` is not installed.
+    """Download the parquet files of a Hugging Face data set; None if `huggingface_hub` is not
+    installed.
 
     Raises DataError if it cannot be fetched.
     """
-    os.environ.setdefault("HF_HOME", str(cache_directory() / "huggingface"))  # keeps all of its files in our cache
+    # keeps all of its files in our cache
+    os.environ.setdefault("HF_HOME", str(cache_directory() / "huggingface"))
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         from huggingface_hub import snapshot_download
@@ -26,7 +30,9 @@ def fetch(repository: str, name: str) -> Path | None:
         return None
     folder = cache_directory() / "data" / name
     try:
-        snapshot_download(repository, repo_type="dataset", allow_patterns="*.parquet", local_dir=folder)
+        snapshot_download(
+            repository, repo_type="dataset", allow_patterns="*.parquet", local_dir=folder
+        )
     except Exception as error:  # its errors have no common base: network, HTTP status, names, disk
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(f"{not_here(name, repository)} Fetching it failed: {reason}") from error

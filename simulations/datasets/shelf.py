@@ -1,4 +1,5 @@
-"""The data set `shelf`: ten kinds of products on shelves, drawn by the program itself; needs no download.
+"""The data set `shelf`: ten kinds of products on shelves, drawn by the program itself; needs no
+download.
 
 The pictures are part of Fedshelf: 4,000 for training and 1,000 for testing, the same on every
 machine. They are drawn at the size that the model wants, 32x32 by default.
@@ -21,7 +22,8 @@ from fedshelf.simulations.datasets.dataset.types import Dataset, DatasetSource
 CLASSES = tuple(products.PRODUCTS)
 NATIVE_SIZE = 32
 PER_CLASS = {"train": 400, "test": 100}
-IMAGES_PER_TASK = 50  # pictures drawn at once: few enough for their planes to stay in a processor's cache
+# pictures drawn at once: few enough for their planes to stay in a processor's cache
+IMAGES_PER_TASK = 50
 
 
 def source(name: str) -> DatasetSource:
@@ -32,7 +34,11 @@ def source(name: str) -> DatasetSource:
 def _load(name: str, form: PixelFormat) -> Dataset:
     # The pictures depend on these files alone; the files' content is the data set's key.
     key = key_of(Path(path) for path in (__file__, drawing.__file__, products.__file__))
-    return assemble(name, CLASSES, decoded(key, form, lambda: {split: _part(split, form) for split in PER_CLASS}))
+    return assemble(
+        name,
+        CLASSES,
+        decoded(key, form, lambda: {split: _part(split, form) for split in PER_CLASS}),
+    )
 
 
 def _part(split: str, form: PixelFormat) -> CachedPart:
@@ -43,5 +49,7 @@ def _part(split: str, form: PixelFormat) -> CachedPart:
 
 def _draw(task: tuple[str, int, int, PixelFormat]) -> Chunk:
     split, label, chunk, form = task
-    pixels = drawing.draw(CLASSES[label], IMAGES_PER_TASK, form.image_size, rng(0, "shelf", split, label, chunk))
+    pixels = drawing.draw(
+        CLASSES[label], IMAGES_PER_TASK, form.image_size, rng(0, "shelf", split, label, chunk)
+    )
     return convert(pixels, form), np.full(IMAGES_PER_TASK, label)

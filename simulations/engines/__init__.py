@@ -23,7 +23,9 @@ class Engine(Runtime, Protocol):
     """A runtime whose stores are simulated."""
 
     def judge(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Count a model's results on the federation's test set; with `temperatures`, also its calibration at each."""
+        """Count a model's results on the federation's test set; with `temperatures`, also its
+        calibration at each.
+        """
 
     def close(self) -> None:
         """Release processes and devices."""
@@ -56,18 +58,26 @@ def choose(start: InitialState) -> str:
         return run.engine
     if run.ray_address:
         return "ray"
-    return "batched" if run.device.startswith("cuda") and _gains_from_batching(start) else "sequential"
+    return (
+        "batched" if run.device.startswith("cuda") and _gains_from_batching(start) else "sequential"
+    )
 
 
 def advice(start: InitialState) -> str:
-    """Return a sentence on a setting that would train faster on this device; empty if there is none."""
+    """Return a sentence on a setting that would train faster on this device; empty if there is
+    none.
+    """
     run = start.plan.config.run
     if run.engine != "auto" or choose(start) != "sequential" or not run.device.startswith("cuda"):
         return ""
     from fedshelf.simulations.engines.batched.network import fault_of, is_stackable
 
     spec = start.plan.spec
-    if not _may_batch(start) or fault_of(spec) != "BatchNorm2d" or not is_stackable(replace(spec, norm="group")):
+    if (
+        not _may_batch(start)
+        or fault_of(spec) != "BatchNorm2d"
+        or not is_stackable(replace(spec, norm="group"))
+    ):
         return ""
     return (
         f"Model {spec.name} has batch norm, with which stores train one after another;"
@@ -83,7 +93,9 @@ def _gains_from_batching(start: InitialState) -> bool:
 
 
 def _may_batch(start: InitialState) -> bool:
-    """Return whether a round has several stores that can train in one batch, if the network allows it."""
+    """Return whether a round has several stores that can train in one batch, if the network allows
+    it.
+    """
     config = start.plan.config
     if config.train.seconds or strategies.build(config.strategy, start.layout).personal():
         return False

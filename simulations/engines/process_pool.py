@@ -24,7 +24,8 @@ from torch import Tensor
 from fedshelf.common.errors import RunError
 from fedshelf.server.grid.phase_overlap import Span
 
-# A job that may not fit into a busy worker's pipe goes to an idle one: both would wait for the other to read.
+# A job that may not fit into a busy worker's pipe goes to an idle one: both would wait for the
+# other to read.
 LARGE_JOB = 32_768  # bytes
 
 Job = TypeVar("Job")
@@ -32,17 +33,21 @@ Result = TypeVar("Result")
 
 
 def shared(rows: int, columns: int) -> Tensor:
-    """Return zeros, float32 [rows, columns], in memory that processes forked later share with this one.
+    """Return zeros, float32 [rows, columns], in memory that processes forked later share with this
+    one.
 
     It is anonymous memory: no file in /dev/shm, which is small in many containers, and nothing
     left after a kill.
     """
-    return torch.frombuffer(mmap.mmap(-1, 4 * rows * columns), dtype=torch.float32).view(rows, columns)
+    return torch.frombuffer(mmap.mmap(-1, 4 * rows * columns), dtype=torch.float32).view(
+        rows, columns
+    )
 
 
 @dataclass
 class _WorkerHandle:
-    """A worker, the numbers of its jobs in the order in which it does them, and the begin of the first one.
+    """A worker, the numbers of its jobs in the order in which it does them, and the begin of the
+    first one.
 
     Times are values of time.perf_counter().
     """
@@ -56,14 +61,16 @@ class _WorkerHandle:
 class ProcessPool(Generic[Job, Result]):
     """`count` processes, each running `work` on one job after another.
 
-    An exception in `work` is a fault in the program and comes back as an AssertionError with its text.
+    An exception in `work` is a fault in the program and comes back as an AssertionError with its
+    text.
     """
 
     def __init__(self, count: int, work: Callable[[Job], Result]) -> None:
         context = multiprocessing.get_context("fork")
         self._hands: list[_WorkerHandle] = []
         self._waiting: deque[tuple[int, bytes]] = deque()
-        self._next, self._wanted = 0, set[int]()
+        self._next = 0
+        self._wanted = set[int]()
         self._results: dict[int, Result] = {}
         self._done: list[tuple[int, float, float]] = []  # job, begin and end, of all since `watch`
         for _ in range(count):
@@ -78,7 +85,9 @@ class ProcessPool(Generic[Job, Result]):
         numbers = range(self._next, self._next + len(jobs))
         self._next = numbers.stop
         self._wanted.update(numbers)
-        self._waiting.extend((n, bytes(ForkingPickler.dumps(job))) for n, job in zip(numbers, jobs, strict=True))
+        self._waiting.extend(
+            (n, bytes(ForkingPickler.dumps(job))) for n, job in zip(numbers, jobs, strict=True)
+        )
         return numbers
 
     def results(self, numbers: range) -> Iterator[Result]:
@@ -103,9 +112,13 @@ class ProcessPool(Generic[Job, Result]):
         return self.results(numbers)
 
     def forget(self, numbers: range) -> None:
-        """Drop jobs that are no longer wanted; wait for those that have begun, and discard their results."""
+        """Drop jobs that are no longer wanted; wait for those that have begun, and discard their
+        results.
+        """
         self._wanted.difference_update(numbers)
-        self._waiting = deque((number, job) for number, job in self._waiting if number in self._wanted)
+        self._waiting = deque(
+            (number, job) for number, job in self._waiting if number in self._wanted
+        )
         while any(number in numbers for hand in self._hands for number in hand.has):
             self._receive()
         for number in numbers:
@@ -122,7 +135,10 @@ class ProcessPool(Generic[Job, Result]):
         """
         now = time.perf_counter()
         under_way = [(hand.has[0], hand.since, now) for hand in self._hands if hand.has]
-        return [Span(began, ended, number in ahead) for number, began, ended in (*self._done, *under_way)]
+        return [
+            Span(began, ended, number in ahead)
+            for number, began, ended in (*self._done, *under_way)
+        ]
 
     def close(self) -> None:
         """End all workers."""
@@ -159,7 +175,9 @@ class ProcessPool(Generic[Job, Result]):
         for ready in wait([*busy, *(hand.process.sentinel for hand in busy.values())]):
             if isinstance(ready, Connection):
                 hand = busy[ready]
-                number, result, now = hand.has.popleft(), self._result(hand), time.perf_counter()
+                number = hand.has.popleft()
+                result = self._result(hand)
+                now = time.perf_counter()
                 self._done.append((number, hand.since, now))
                 hand.since = now
                 if number in self._wanted:
@@ -183,15 +201,16 @@ class ProcessPool(Generic[Job, Result]):
 def _died(hand: _WorkerHandle) -> RunError:
     hand.process.join()
     return RunError(
-        f"A worker process ended with code {hand.process.exitcode} (-9: killed, often for want of memory);"
-        " go on with --resume, if need be with fewer of them: --set run.workers=1."
+        f"A worker process ended with code {hand.process.exitcode} (-9: killed, often for want of"
+        " memory); go on with --resume, if need be with fewer of them: --set run.workers=1."
     )
 
 
 def _serve(pipe: Connection, parents_end: Connection, work: Callable[[Job], Result]) -> None:
     """Do jobs in a worker until the parent closes the pipe or dies."""
     parents_end.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
+    # Ctrl-C reaches the whole process group; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()

@@ -38,12 +38,15 @@ from fedshelf.simulations.federation import answers
 from fedshelf.simulations.federation.federation import Federation
 
 IMAGES_PER_JUDGING = 1024  # images that one process judges at a time
-HERE = ("plan", "params")  # parts of an order that worker processes have: the plan, and the shared parameters
+# parts of an order that worker processes have: the plan, and the shared parameters
+HERE = ("plan", "params")
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """A job: train `store` from the shared parameters, and put the result into the shared slot `slot`."""
+    """A job: train `store` from the shared parameters, and put the result into the shared slot
+    `slot`.
+    """
 
     store: str
     slot: int
@@ -60,7 +63,9 @@ class EvaluateJob:
 
 @dataclass(frozen=True)
 class JudgeJob:
-    """A job: judge the shared parameters on the server's test images [start, start + IMAGES_PER_JUDGING)."""
+    """A job: judge the shared parameters on the server's test images [start, start +
+    IMAGES_PER_JUDGING).
+    """
 
     start: int
     order: DetachedOrder[EvaluateOrder]
@@ -71,23 +76,30 @@ Answer = Update | Failure | list[Evaluation | Failure] | tuple[int, Counts]
 
 
 class SequentialEngine:
-    """A runtime (see `server.runtime`) over the stores of a federation, and the judge of its test set.
+    """A runtime (see `server.runtime`) over the stores of a federation, and the judge of its test
+    set.
 
     states: storage of the stores' states of strategies
     """
 
     def __init__(self, federation: Federation, start: InitialState, states: Path) -> None:
         config = start.plan.config
-        self._federation, self._plan = federation, start.plan
+        self._federation = federation
+        self._plan = start.plan
         self._device = torch.device(config.run.device)
         self._trainer = Trainer(self._device, StateStore(states))
-        cohort = max(config.cohort.min_stores, int(config.cohort.fraction * len(federation.stores) + 0.5), 1)
+        cohort = max(
+            config.cohort.min_stores, int(config.cohort.fraction * len(federation.stores) + 0.5), 1
+        )
         self._params, self._judged = shared(2, len(start.params))
         self._slots = shared(min(cohort, len(federation.stores)), len(start.params))
         if self._device.type == "cpu":
-            torch.set_num_threads(1)  # before any fork, and for the same sums with any number of processes
+            # before any fork, and for the same sums with any number of processes
+            torch.set_num_threads(1)
         workers = workers_of(config)  # evaluation uses more than a small cohort
-        self._pool: ProcessPool[Job, Answer] | None = ProcessPool(workers, self._work) if workers > 1 else None
+        self._pool: ProcessPool[Job, Answer] | None = (
+            ProcessPool(workers, self._work) if workers > 1 else None
+        )
         self._expected: tuple[TrainOrder, Sequence[str], range] | None = None
         self._infos = federation.infos()
 
@@ -114,18 +126,29 @@ class SequentialEngine:
         self._params.copy_(order.params)
         numbers = self._pool.submit(self._train_jobs(order, stores))
         self._expected = order, stores, numbers
-        pool, began = self._pool, time.perf_counter()
+        pool = self._pool
+        began = time.perf_counter()
         pool.watch()
         return lambda: seconds_ahead(began, time.perf_counter(), pool.spans(numbers))
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
-        """Train the largest stores first, so that no process is left with a large one at the end."""
+        """Train the largest stores first, so that no process is left with a large one at the
+        end.
+        """
         slots = {store: slot for slot, store in enumerate(stores)}
-        for answer in self._begun(order, stores) or self._run(self._train_jobs(order, stores), order.params):
+        for answer in self._begun(order, stores) or self._run(
+            self._train_jobs(order, stores), order.params
+        ):
             assert isinstance(answer, Update | Failure)
-            yield replace(answer, params=self._slots[slots[answer.store]]) if isinstance(answer, Update) else answer
+            yield (
+                replace(answer, params=self._slots[slots[answer.store]])
+                if isinstance(answer, Update)
+                else answer
+            )
 
-    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
+    def evaluate(
+        self, order: EvaluateOrder, stores: Sequence[str]
+    ) -> Iterator[Evaluation | Failure]:
         """Evaluate stores; many small ones make one job."""
         self._judged.copy_(order.params)
         sizes = [getattr(self._infos[store], order.split) for store in stores]
@@ -139,10 +162,17 @@ class SequentialEngine:
         """Count results on the federation's test set, summed in the order of its images."""
         assert self._federation.test is not None
         self._judged.copy_(params)
-        order = DetachedOrder.of(EvaluateOrder(self._plan, 0, params, "test", tuple(temperatures)), *HERE)
-        jobs = [JudgeJob(start, order) for start in range(0, len(self._federation.test), IMAGES_PER_JUDGING)]
+        order = DetachedOrder.of(
+            EvaluateOrder(self._plan, 0, params, "test", tuple(temperatures)), *HERE
+        )
+        jobs = [
+            JudgeJob(start, order)
+            for start in range(0, len(self._federation.test), IMAGES_PER_JUDGING)
+        ]
         counted = dict(answer for answer in self._run_first(jobs) if isinstance(answer, tuple))
-        return merge([counts for _, counts in sorted(counted.items())], len(self._plan.spec.classes))
+        return merge(
+            [counts for _, counts in sorted(counted.items())], len(self._plan.spec.classes)
+        )
 
     def close(self) -> None:
         """End the worker processes."""
@@ -160,7 +190,10 @@ class SequentialEngine:
         if self._pool is None or self._expected is None:
             return None
         (expected, expected_stores, numbers), self._expected = self._expected, None
-        if (expected.round, list(expected_stores)) == (order.round, list(stores)) and expected.params is order.params:
+        if (expected.round, list(expected_stores)) == (
+            order.round,
+            list(stores),
+        ) and expected.params is order.params:
             return self._pool.results(numbers)
         self._pool.forget(numbers)
         return None
@@ -180,7 +213,9 @@ class SequentialEngine:
 
     def _train_one(self, job: TrainJob) -> Update | Failure:
         order = job.order.attach(plan=self._plan, params=self._params)
-        answer = answers.train(self._trainer, order, job.store, self._federation.stores[job.store].train)
+        answer = answers.train(
+            self._trainer, order, job.store, self._federation.stores[job.store].train
+        )
         if isinstance(answer, Failure):
             return answer
         self._slots[job.slot].copy_(answer.params)
@@ -189,7 +224,10 @@ class SequentialEngine:
     def _evaluate_some(self, job: EvaluateJob) -> list[Evaluation | Failure]:
         order = job.order.attach(plan=self._plan, params=self._judged)
         opened = {store: self._federation.stores[store] for store in job.stores}
-        sets = {store: data.test if order.split == "test" else data.validation for store, data in opened.items()}
+        sets = {
+            store: data.test if order.split == "test" else data.validation
+            for store, data in opened.items()
+        }
         own = {store: adjustment(data.train, self._plan) for store, data in opened.items()}
         return answers.evaluate(self._trainer, order, sets, own)
 
@@ -211,7 +249,8 @@ def parcels(names: Sequence[str], sizes: Sequence[int], least: int) -> Iterator[
         total += size
         if total >= least:
             yield tuple(parcel)
-            parcel, total = [], 0
+            parcel = []
+            total = 0
     if parcel:
         yield tuple(parcel)
 
@@ -226,7 +265,10 @@ def workers_of(config: RunConfig) -> int:
     run, is_cpu = config.run, config.run.device == "cpu"
     if run.workers > 1 and not is_cpu:
         raise ConfigError(
-            f"Setting run.workers got {run.workers} with device {run.device}, which one process has to itself; leave"
-            " run.workers out, and use --engine batched to train many stores at once."
+            f"Setting run.workers got {run.workers} with device {run.device}, which one process has"
+            " to itself; leave run.workers out, and use --engine batched to train many stores at"
+            " once."
         )
-    return run.workers or (len(os.sched_getaffinity(0)) if is_cpu and sys.platform == "linux" else 1)
+    return run.workers or (
+        len(os.sched_getaffinity(0)) if is_cpu and sys.platform == "linux" else 1
+    )

@@ -1,4 +1,6 @@
-"""`flower-simulation ensemble`, from models to a directory with `ensemble.json` and `report.html`."""
+"""`flower-simulation ensemble`, from models to a directory with `ensemble.json` and
+`report.html`.
+"""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -30,16 +32,26 @@ from fedshelf.simulations.ensemble.words import headline
 
 ENSEMBLE_FILE = "ensemble.json"
 Rule = Callable[[Tensor], Tensor]
-"""A function from the predictions of M members, [M, N, C], to the scores of the ensemble, [N, C]."""
+"""A function from the predictions of M members, [M, N, C], to the scores of the ensemble, [N,
+C].
+"""
 
 
-def ensemble(paths: Sequence[Path], settings: Mapping[str, Any], console: Console) -> dict[str, Any]:
+def ensemble(
+    paths: Sequence[Path], settings: Mapping[str, Any], console: Console
+) -> dict[str, Any]:
     """Judge models and their ensembles, and write the results. Raises FedshelfError."""
     config = resolve(settings)
     if len(paths) < 2:
-        raise ConfigError(f"An ensemble has at least two models, got {len(paths)}; name more of them.")
+        raise ConfigError(
+            f"An ensemble has at least two models, got {len(paths)}; name more of them."
+        )
     members = read_members(paths)
-    out = Path(config.run.out) if config.run.out else free_name(Path("runs") / f"ensemble-{_dataset(config)}")
+    out = (
+        Path(config.run.out)
+        if config.run.out
+        else free_name(Path("runs") / f"ensemble-{_dataset(config)}")
+    )
     RunDirectory.check_new(out)
     chosen = device.pick(config.run.device)
     said = listen(members, config.data, chosen, config.evaluation.batch_size, config.run.seed)
@@ -54,8 +66,13 @@ def ensemble(paths: Sequence[Path], settings: Mapping[str, Any], console: Consol
     return found
 
 
-def verdict(names: Sequence[str], members: Sequence[SavedModel], said: Predictions) -> dict[str, Any]:
-    """Return all results as JSON values. Fits use the `fit` images; gains are over the member that is best on them."""
+def verdict(
+    names: Sequence[str], members: Sequence[SavedModel], said: Predictions
+) -> dict[str, Any]:
+    """Return all results as JSON values.
+
+    Fits use the `fit` images; gains are over the member that is best on them.
+    """
     weights = fit_weights(said.of_fit, said.fit_targets)
     rules: dict[str, Rule] = {
         "mean": mean,
@@ -73,14 +90,25 @@ def verdict(names: Sequence[str], members: Sequence[SavedModel], said: Predictio
         "judged_on": {"images": len(said.test_targets)},
         "best_member": names[best],
         "members": {
-            name: {"file": str(member.path), "model": member.spec.name, "image_size": member.spec.image_size}
-            | {"weight": float(weight)}
-            | _described(results, with_loss=True)
+            name: (
+                {
+                    "file": str(member.path),
+                    "model": member.spec.name,
+                    "image_size": member.spec.image_size,
+                }
+                | {"weight": float(weight)}
+                | _described(results, with_loss=True)
+            )
             for name, member, weight, results in zip(names, members, weights, alone, strict=True)
         },
         "ensembles": {
-            name: _described(results, with_loss=name != "vote")
-            | {"gain": _gain(alone[best][1], results[1]), "confusion": results[1].counts.confusion.tolist()}
+            name: (
+                _described(results, with_loss=name != "vote")
+                | {
+                    "gain": _gain(alone[best][1], results[1]),
+                    "confusion": results[1].counts.confusion.tolist(),
+                }
+            )
             for name, results in together.items()
         },
     }
@@ -88,7 +116,9 @@ def verdict(names: Sequence[str], members: Sequence[SavedModel], said: Predictio
 
 def _both(rule: Rule, said: Predictions) -> tuple[Judged, Judged]:
     """Judge a rule on the images of the fit and on those of the test."""
-    return judged(rule(said.of_fit), said.fit_targets), judged(rule(said.of_test), said.test_targets)
+    return judged(rule(said.of_fit), said.fit_targets), judged(
+        rule(said.of_test), said.test_targets
+    )
 
 
 def _gain(before: Judged, after: Judged) -> dict[str, float]:
@@ -109,29 +139,43 @@ def _described(results: tuple[Judged, Judged], *, with_loss: bool) -> dict[str, 
 def _names(members: Sequence[SavedModel]) -> list[str]:
     """Return the directories' names, with as many parent folders as it takes to tell them apart."""
     places = [
-        member.path.resolve().parts[:-1] if member.path.name == WEIGHTS else (member.path.stem,) for member in members
+        member.path.resolve().parts[:-1] if member.path.name == WEIGHTS else (member.path.stem,)
+        for member in members
     ]
     depth = 1
     while depth < max(map(len, places)) and len({parts[-depth:] for parts in places}) < len(places):
         depth += 1
     names = ["/".join(parts[-depth:]) for parts in places]
-    return names if len(set(names)) == len(names) else [f"{name} ({place})" for place, name in enumerate(names, 1)]
+    return (
+        names
+        if len(set(names)) == len(names)
+        else [f"{name} ({place})" for place, name in enumerate(names, 1)]
+    )
 
 
 def _class_names(members: Sequence[SavedModel]) -> list[str]:
-    """Return names for the first member's classes, as people know them, from the first member that has such names."""
+    """Return names for the first member's classes, as people know them, from the first member that
+    has such names.
+    """
     names = next(filter(None, map(_names_beside, members)), {})
     return [names.get(label, label) for label in members[0].spec.classes]
 
 
 def _names_beside(member: SavedModel) -> dict[str, str]:
-    """Return class -> name from the `model.json` beside a model's file. Raises DataError if it cannot be read."""
+    """Return class -> name from the `model.json` beside a model's file.
+
+    Raises DataError if it cannot be read.
+    """
     path = member.path.with_name(DESCRIPTION)
     try:
         described = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return dict(zip(described.get("classes", ()), described.get("class_names", ()), strict=False))
+        return dict(
+            zip(described.get("classes", ()), described.get("class_names", ()), strict=False)
+        )
     except (OSError, ValueError) as error:
-        raise DataError(f"Cannot read {path} ({error}); expected the {DESCRIPTION} of a run.") from error
+        raise DataError(
+            f"Cannot read {path} ({error}); expected the {DESCRIPTION} of a run."
+        ) from error
 
 
 def _dataset(config: RunConfig) -> str:
@@ -139,7 +183,11 @@ def _dataset(config: RunConfig) -> str:
 
 
 def _table(found: Mapping[str, Any]) -> Table:
-    table = Table(title=f"On {found['judged_on']['images']:,} test images", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=f"On {found['judged_on']['images']:,} test images",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     table.add_column("", no_wrap=True)
     for name in ("accuracy", "macro F1", "loss", "weight", "gain"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -147,7 +195,12 @@ def _table(found: Mapping[str, Any]) -> Table:
         table.add_row(printable(name), *_scores(each["test"]), f"{each['weight']:.2f}", "")
     table.add_section()
     for name, each in found["ensembles"].items():
-        table.add_row(name, *_scores(each["test"]), "", f"{each['gain']['points']:+.1f} ± {each['gain']['margin']:.1f}")
+        table.add_row(
+            name,
+            *_scores(each["test"]),
+            "",
+            f"{each['gain']['points']:+.1f} ± {each['gain']['margin']:.1f}",
+        )
     return table
 
 

@@ -53,20 +53,28 @@ class Predictions:
 
 
 def read_members(paths: Sequence[Path]) -> list[SavedModel]:
-    """Read the models at these paths. Raises DataError for an invalid file, and if their classes differ."""
+    """Read the models at these paths.
+
+    Raises DataError for an invalid file, and if their classes differ.
+    """
     members = [read(path) for path in paths]
     first = members[0]
     for other in members[1:]:
         if set(other.spec.classes) != set(first.spec.classes):
             raise DataError(
-                f"{other.path} knows other classes than {first.path}: {_difference(first.spec, other.spec)}; models can"
-                " decide together only about the same classes."
+                f"{other.path} knows other classes than {first.path}:"
+                f" {_difference(first.spec, other.spec)}; models can decide together only about the"
+                " same classes."
             )
     return members
 
 
 def listen(
-    members: Sequence[SavedModel], data: DataConfig, device: torch.device, batch_size: int, seed: int
+    members: Sequence[SavedModel],
+    data: DataConfig,
+    device: torch.device,
+    batch_size: int,
+    seed: int,
 ) -> Predictions:
     """Compute each member's predictions on the images, in the size that it needs.
 
@@ -74,13 +82,18 @@ def listen(
     members do not know, or no images to judge on.
     """
     classes = members[0].spec.classes
-    of_fit, of_test, splits = [], [], None
+    of_fit = []
+    of_test = []
+    splits = None
     opened: dict[tuple[int, int], Splits] = {}
     for member in members:
         form = member.spec.image_size, member.spec.channels
         if form not in opened:
-            opened[form] = _open(data.model_copy(update={"classes": classes}), PixelFormat(*form, data.denoise), seed)
-        splits, network = opened[form], load(member, device)
+            opened[form] = _open(
+                data.model_copy(update={"classes": classes}), PixelFormat(*form, data.denoise), seed
+            )
+        splits = opened[form]
+        network = load(member, device)
         order = torch.tensor([member.spec.classes.index(name) for name in classes])
         of_fit.append(log_probabilities(network, splits.fit, batch_size)[:, order].double())
         of_test.append(log_probabilities(network, splits.test, batch_size)[:, order].double())
@@ -100,14 +113,20 @@ def _open(data: DataConfig, form: PixelFormat, seed: int) -> Splits:
         test = pooled([store.test for store in stores]) if found.test is None else found.test
     else:
         dataset = datasets.load(data, form)
-        fit, test = dataset.validation, dataset.test
+        fit = dataset.validation
+        test = dataset.test
     if test is None or not len(test):
-        raise DataError(f"Data set {data.dataset} has no test images to judge an ensemble on; give one that has.")
+        raise DataError(
+            f"Data set {data.dataset} has no test images to judge an ensemble on; give one that"
+            " has."
+        )
     if fit is not None and len(fit):
         return Splits(fit, test, OWN_VALIDATION)
     order = torch.from_numpy(rng(seed, "ensemble").permutation(len(test)))
     half = len(test) // 2
-    return Splits(test.select(order[:half].sort().values), test.select(order[half:].sort().values), HALF)
+    return Splits(
+        test.select(order[:half].sort().values), test.select(order[half:].sort().values), HALF
+    )
 
 
 def _difference(first: ModelSpec, other: ModelSpec) -> str:

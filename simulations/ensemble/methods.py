@@ -22,45 +22,57 @@ def weighted(said: Tensor, weights: Tensor) -> Tensor:
 
 
 def fit_weights(said: Tensor, targets: Tensor) -> Tensor:
-    """Return the weights [M], none negative and 1 in sum, that minimise -1/N sum_n log sum_m w_m p_m(y_n); targets [N].
+    """Return the weights [M], none negative and 1 in sum, that minimise -1/N sum_n log sum_m w_m
+    p_m(y_n); targets [N].
 
     The problem is convex. Steps are those of expectation maximisation for the proportions of a
     mixture (Dempster, Laird and Rubin 1977), w_m <- 1/N sum_n w_m p_m(y_n) / sum_k w_k p_k(y_n),
     which never leave the simplex.
     """
     likelihoods = said.gather(2, targets.view(1, -1, 1).expand(len(said), -1, 1)).squeeze(2)
-    likelihoods = (likelihoods - likelihoods.amax(dim=0)).exp()  # of each image up to a factor, which cancels out
+    # of each image up to a factor, which cancels out
+    likelihoods = (likelihoods - likelihoods.amax(dim=0)).exp()
     weights = torch.full((len(said),), 1 / len(said), dtype=said.dtype)
     for _ in range(EM_STEPS):
         parts = weights.view(-1, 1) * likelihoods
-        before, weights = weights, (parts / parts.sum(dim=0)).mean(dim=1)
+        before = weights
+        weights = (parts / parts.sum(dim=0)).mean(dim=1)
         if (weights - before).abs().max() < EM_TOLERANCE:
             break
     return weights / weights.sum()
 
 
 def vote(said: Tensor) -> Tensor:
-    """Return the votes for each class, [N, C]; of equally many, the class with the higher mean probability is ahead."""
+    """Return the votes for each class, [N, C]; of equally many, the class with the higher mean
+    probability is ahead.
+    """
     votes = functional.one_hot(said.argmax(dim=2), said.shape[2]).sum(dim=0)
     return votes + said.exp().mean(dim=0) / 2
 
 
 class Stacking:
-    """Multinomial logistic regression on all members' log-probabilities (Wolpert 1992, "Stacked generalization").
+    """Multinomial logistic regression on all members' log-probabilities (Wolpert 1992, "Stacked
+    generalization").
 
-    Features are scaled to variance 1 over the images of the fit; the objective is the sum of the losses plus half the
-    squared norm of the coefficients, as is usual (scikit-learn's default).
+    Features are scaled to variance 1 over the images of the fit; the objective is the sum of the
+    losses plus half the squared norm of the coefficients, as is usual (scikit-learn's default).
     """
 
     def __init__(self, said: Tensor, targets: Tensor) -> None:
         features = _side_by_side(said)
-        self._mean, self._scale = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
+        self._mean = features.mean(dim=0)
+        self._scale = features.std(dim=0).clamp(min=1e-6)
         features = self._scaled(features)
         classes = said.shape[2]
-        self._coefficients = torch.zeros(features.shape[1], classes, dtype=said.dtype, requires_grad=True)
+        self._coefficients = torch.zeros(
+            features.shape[1], classes, dtype=said.dtype, requires_grad=True
+        )
         self._intercepts = torch.zeros(classes, dtype=said.dtype, requires_grad=True)
         solver = torch.optim.LBFGS(
-            [self._coefficients, self._intercepts], max_iter=500, line_search_fn="strong_wolfe", tolerance_grad=1e-6
+            [self._coefficients, self._intercepts],
+            max_iter=500,
+            line_search_fn="strong_wolfe",
+            tolerance_grad=1e-6,
         )
 
         def objective() -> Tensor:

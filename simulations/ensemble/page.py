@@ -29,7 +29,8 @@ def render(name: str, found: dict[str, Any]) -> str:
             found=found,
             headline=headline(found),
             matrices={
-                kind: matrix(found["classes"], each["confusion"], names) for kind, each in found["ensembles"].items()
+                kind: matrix(found["classes"], each["confusion"], names)
+                for kind, each in found["ensembles"].items()
             },
         )
     )

@@ -17,17 +17,21 @@ def headline(found: Mapping[str, Any]) -> list[str]:
     member = found["members"][found["best_member"]]
     alone = percent(member["test"]["accuracy"])
     lines = [
-        f"The best single model is {printable(found['best_member'])}, by the images that ensembles are fitted on: it is"
-        f" right on {alone} of {counted(found['judged_on']['images'], 'test image')}."
+        f"The best single model is {printable(found['best_member'])}, by the images that ensembles"
+        f" are fitted on: it is right on {alone} of"
+        f" {counted(found['judged_on']['images'], 'test image')}."
     ]
     lines += [f"{_NAMES[name]}: {_told(each)}." for name, each in found["ensembles"].items()]
     gains = {name: each["gain"] for name, each in found["ensembles"].items()}
     clear = [name for name, gain in gains.items() if _is_clear(gain) and gain["points"] > 0]
     first = (
-        f"Deciding together pays: {_all(clear)}." if clear else "No ensemble is clearly better than its best member."
+        f"Deciding together pays: {_all(clear)}."
+        if clear
+        else "No ensemble is clearly better than its best member."
     )
     fitted = (
-        f"Weights and stacking were fitted on {found['fitted_on']['images']:,} images: {found['fitted_on']['told']}."
+        f"Weights and stacking were fitted on {found['fitted_on']['images']:,} images:"
+        f" {found['fitted_on']['told']}."
     )
     return [first, *lines, fitted]
 
@@ -41,7 +45,9 @@ _NAMES = {
 
 
 def _is_clear(gain: Mapping[str, float]) -> bool:
-    """Return whether a gain exceeds its margin, which is for the choice of test images only, not for training."""
+    """Return whether a gain exceeds its margin, which is for the choice of test images only, not
+    for training.
+    """
     return abs(gain["points"]) > gain["margin"]
 
 

@@ -29,9 +29,13 @@ def train(trainer: Trainer, order: TrainOrder, store: str, images: Images) -> Up
 
 
 def evaluate(
-    trainer: Trainer, order: EvaluateOrder, sets: Mapping[str, Images], adjustments: Mapping[str, Tensor | None]
+    trainer: Trainer,
+    order: EvaluateOrder,
+    sets: Mapping[str, Images],
+    adjustments: Mapping[str, Tensor | None],
 ) -> list[Evaluation | Failure]:
-    """Evaluate stores on their images, in the order of `sets`; where one fails, each is evaluated alone.
+    """Evaluate stores on their images, in the order of `sets`; where one fails, each is evaluated
+    alone.
 
     adjustments: of each store, see `common.strategies.shared.class_skew`
     """

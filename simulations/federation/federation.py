@@ -25,12 +25,14 @@ from fedshelf.simulations.partitions.matching_split import follow
 
 @dataclass(frozen=True)
 class Federation:
-    """Stores and the server's test set. Nothing is copied: a store is a selection of rows, made when asked for.
+    """Stores and the server's test set.
 
-    classes:  ordered names, the same for all stores
-    stores:   name -> images, in order of the names
-    test:     the server's test set, or None if the data has none
-    table:    name -> training images of each class, in the order of `classes`
+    Nothing is copied: a store is a selection of rows, made when asked for.
+
+    classes: ordered names, the same for all stores
+    stores: name -> images, in order of the names
+    test: the server's test set, or None if the data has none
+    table: name -> training images of each class, in the order of `classes`
     left_out: images that are not used and why, for a person; empty if all are used
     """
 
@@ -63,8 +65,8 @@ def build(config: RunConfig, *, image_size: int, channels: int) -> Federation:
     if len(trained) < 2:
         raise DataError(
             f"{config.data.dataset} has training images of {len(trained)} product class(es)"
-            f" ({', '.join(trained) or 'none'}); a classifier needs at least two: add photos of other products, each in"
-            " a folder of its own."
+            f" ({', '.join(trained) or 'none'}); a classifier needs at least two: add photos of"
+            " other products, each in a folder of its own."
         )
     return federation
 
@@ -77,8 +79,8 @@ def _build(config: RunConfig, form: PixelFormat) -> Federation:
         path = Path(config.data.dataset)
         if not path.is_dir() and not is_table(path):
             raise DataError(
-                "Partition folder expects data.dataset to be a folder of stores, or a CSV file with a column store; "
-                f"got {str(path)!r}."
+                "Partition folder expects data.dataset to be a folder of stores, or a CSV file"
+                f" with a column store; got {str(path)!r}."
             )
         found = open_stores(path, form, data, turns=turns)
         table = {
@@ -88,11 +90,17 @@ def _build(config: RunConfig, form: PixelFormat) -> Federation:
         told = _with_untrained(found.left_out, found.classes, table)
         return Federation(found.classes, found.stores, found.test, table, told)
     dataset = load(data, form)
-    stores, test, classes = _deal(dataset, data, config.run.seed), dataset.test, dataset.classes
+    stores = _deal(dataset, data, config.run.seed)
+    test = dataset.test
+    classes = dataset.classes
     if turns:
-        stores, test, classes = stores.changed(assign), test and assign(test), TURNS
+        stores = stores.changed(assign)
+        test = test and assign(test)
+        classes = TURNS
     table = stores.table(len(classes))
-    return Federation(classes, stores, test, table, _with_untrained(dataset.left_out, classes, table))
+    return Federation(
+        classes, stores, test, table, _with_untrained(dataset.left_out, classes, table)
+    )
 
 
 def _with_untrained(left_out: str, classes: Sequence[str], table: Mapping[str, list[int]]) -> str:
@@ -147,6 +155,11 @@ class Infos(Mapping[str, StoreInfo]):
         return len(self._federation.stores) - len(self._left_out)
 
     def _describe(self, name: str) -> StoreInfo:
-        data, counts = self._federation.stores[name], self._federation.table[name]
-        held = {label: images for label, images in zip(self._federation.classes, counts, strict=True) if images}
+        data = self._federation.stores[name]
+        counts = self._federation.table[name]
+        held = {
+            label: images
+            for label, images in zip(self._federation.classes, counts, strict=True)
+            if images
+        }
         return StoreInfo(name, held, len(data.validation), len(data.test))

@@ -1,4 +1,6 @@
-"""Fingerprints of the simulated stores' images at the start of a run, so that a resumed run detects other images."""
+"""Fingerprints of the simulated stores' images at the start of a run, so that a resumed run detects
+other images.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -22,7 +24,9 @@ DIGEST_BYTES = 8  # 10^8 images have a hash collision with a probability of 10^-
 MAX_DIFFERENCES_NAMED = 5  # differences that a sentence names
 
 Fingerprint = dict[str, Any]
-"""Store -> split -> {"order": digest, "classes": {class: [images, digest]}}; `SERVER_IN_WORDS` has a split "test"."""
+"""Store -> split -> {"order": digest, "classes": {class: [images, digest]}}; `SERVER_IN_WORDS` has
+a split "test".
+"""
 
 
 def of(federation: Federation) -> Fingerprint:
@@ -37,7 +41,11 @@ def of(federation: Federation) -> Fingerprint:
     found = {
         name: {
             split: _of(hashes, images, federation.classes)
-            for split, images in (("train", data.train), ("validation", data.validation), ("test", data.test))
+            for split, images in (
+                ("train", data.train),
+                ("validation", data.validation),
+                ("test", data.test),
+            )
             if len(images)
         }
         for name, data in federation.stores.items()
@@ -48,7 +56,9 @@ def of(federation: Federation) -> Fingerprint:
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the differences between two fingerprints in words, store by store; empty if there are none."""
+    """Return the differences between two fingerprints in words, store by store; empty if there are
+    none.
+    """
     names = [*before, *(name for name in now if name not in before)]
     found = []
     for name in names:
@@ -58,7 +68,9 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def check(directory: RunDirectory, now: Fingerprint, advice: str = "") -> list[str]:
-    """Keep the fingerprint of a new run; compare that of a resumed run with the kept one. Return the differences.
+    """Keep the fingerprint of a new run; compare that of a resumed run with the kept one.
+
+    Return the differences.
 
     Raises DataError for a difference if there is `advice` on what else can be done; without
     advice, it is returned.
@@ -70,12 +82,16 @@ def check(directory: RunDirectory, now: Fingerprint, advice: str = "") -> list[s
     before = json.loads(path.read_text(encoding="utf-8"))
     found = changes(before, now)
     if found and advice:
-        more = f", and {len(found) - MAX_DIFFERENCES_NAMED} more" if len(found) > MAX_DIFFERENCES_NAMED else ""
+        more = (
+            f", and {len(found) - MAX_DIFFERENCES_NAMED} more"
+            if len(found) > MAX_DIFFERENCES_NAMED
+            else ""
+        )
         totals = f"{whole(_total(now))} images where there were {whole(_total(before))}"
         raise DataError(
-            f"The data of {directory.path} changed since it began, {totals}: "
-            f"{', '.join(found[:MAX_DIFFERENCES_NAMED])}{more}. Put back what there was to get the same"
-            f" result, {advice}."
+            f"The data of {directory.path} changed since it began, {totals}:"
+            f" {', '.join(found[:MAX_DIFFERENCES_NAMED])}{more}. Put back what there was to get the"
+            f" same result, {advice}."
         )
     return found
 
@@ -105,7 +121,8 @@ class _Hashes:
 
 def _of(hashes: _Hashes, images: Images, classes: tuple[str, ...]) -> dict[str, Any]:
     """Return the fingerprint of one set."""
-    each, labels = hashes(images), images.targets().numpy()
+    each = hashes(images)
+    labels = images.targets().numpy()
     order = np.lexsort((each, labels))
     found, starts = np.unique(labels[order], return_index=True)
     sorted_hashes = np.split(each[order], starts[1:])
@@ -126,9 +143,12 @@ def _of_store(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str
     """Yield the differences of a store's splits, in words."""
     for split in ("train", "validation", "test"):
         nothing: dict[str, Any] = {"order": "", "classes": {}}
-        old, new = before.get(split, nothing), now.get(split, nothing)
+        old = before.get(split, nothing)
+        new = now.get(split, nothing)
         labels = sorted(old["classes"].keys() | new["classes"].keys())
-        told = [part for label in labels if (part := _of_class(label, old["classes"], new["classes"]))]
+        told = [
+            part for label in labels if (part := _of_class(label, old["classes"], new["classes"]))
+        ]
         if told:
             yield f"{split}: {', '.join(told)}"
         elif old["order"] != new["order"]:
@@ -144,4 +164,9 @@ def _of_class(label: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> 
 
 def _total(found: Mapping[str, Any]) -> int:
     """Count the images of all stores and the server."""
-    return sum(count for store in found.values() for split in store.values() for count, _ in split["classes"].values())
+    return sum(
+        count
+        for store in found.values()
+        for split in store.values()
+        for count, _ in split["classes"].values()
+    )

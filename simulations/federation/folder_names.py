@@ -1,4 +1,6 @@
-"""Folder names for classes: valid on every file system, and read as classes by every reader of folders."""
+"""Folder names for classes: valid on every file system, and read as classes by every reader of
+folders.
+"""
 
 import itertools
 import re
@@ -9,7 +11,13 @@ from fedshelf.common.images.folder.scan import is_unlabelled
 from fedshelf.common.images.listing.split_names import split_named
 
 _LONGEST = 120  # characters: with a file name after it, well within Windows' limit of a path
-_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
+_DEVICES = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)),
+}
 # https://learn.microsoft.com/windows/win32/fileio/naming-a-file
 
 
@@ -33,6 +41,11 @@ def folder_names(labels: Iterable[str]) -> dict[str, str]:
 
 
 def _folder_name(label: str) -> str:
-    name = re.sub(r'[\\/:*?"<>|\x00-\x1f]', "-", label).lstrip(".").strip()[:_LONGEST].rstrip(" .") or "-"
-    means_something = split_named(name) or is_unlabelled(name) or name.partition(".")[0].casefold() in _DEVICES
+    name = (
+        re.sub(r'[\\/:*?"<>|\x00-\x1f]', "-", label).lstrip(".").strip()[:_LONGEST].rstrip(" .")
+        or "-"
+    )
+    means_something = (
+        split_named(name) or is_unlabelled(name) or name.partition(".")[0].casefold() in _DEVICES
+    )
     return f"{name} (class)" if means_something else name

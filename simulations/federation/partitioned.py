@@ -1,4 +1,6 @@
-"""Stores that are selections of one shared array, described when asked for, so that thousands of them cost little."""
+"""Stores that are selections of one shared array, described when asked for, so that thousands of
+them cost little.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,26 +30,39 @@ class PartitionedImages:
 
     @classmethod
     def of(cls, images: Images, parts: Sequence[Rows]) -> "PartitionedImages":
-        """Return the images at these positions (int64, counted within `images`), a part for each store."""
+        """Return the images at these positions (int64, counted within `images`), a part for each
+        store.
+        """
         sizes = [len(part) for part in parts]
-        return cls(images, images.rows[torch.from_numpy(np.concatenate(parts))], np.cumsum([0, *sizes]))
+        return cls(
+            images, images.rows[torch.from_numpy(np.concatenate(parts))], np.cumsum([0, *sizes])
+        )
 
     def __getitem__(self, store: int) -> Images:
         """Return the images of the store with this number."""
-        return Images(self.images.pixels, self.images.labels, self.rows[self.ends[store] : self.ends[store + 1]])
+        return Images(
+            self.images.pixels,
+            self.images.labels,
+            self.rows[self.ends[store] : self.ends[store + 1]],
+        )
 
     def table(self, classes: int) -> list[list[int]]:
         """Count the images of each store and class: S lists of `classes` counts."""
-        stores, labels = len(self.ends) - 1, self.images.labels[self.rows].numpy()
+        stores = len(self.ends) - 1
+        labels = self.images.labels[self.rows].numpy()
         owners = np.repeat(np.arange(stores), np.diff(self.ends))
-        counts = np.bincount(owners * classes + labels, minlength=stores * classes).reshape(stores, classes)
+        counts = np.bincount(owners * classes + labels, minlength=stores * classes).reshape(
+            stores, classes
+        )
         table: list[list[int]] = counts.tolist()
         return table
 
     def hold_out(
         self, share: float, seed: int, names: Sequence[str]
     ) -> tuple["PartitionedImages", "PartitionedImages"]:
-        """Split off `share` of each store's images at random, leaving at least one: (kept, held out)."""
+        """Split off `share` of each store's images at random, leaving at least one: (kept, held
+        out).
+        """
         sizes = np.diff(self.ends)
         counts = np.minimum((share * sizes).astype(np.int64), sizes - 1)
         held = np.zeros(len(self.rows), bool)
@@ -58,16 +73,23 @@ class PartitionedImages:
 
     def _those(self, chosen: NDArray[np.bool_], sizes: NDArray[np.int64]) -> "PartitionedImages":
         return PartitionedImages(
-            self.images, self.rows[torch.from_numpy(chosen)], np.concatenate(([0], np.cumsum(sizes)))
+            self.images,
+            self.rows[torch.from_numpy(chosen)],
+            np.concatenate(([0], np.cumsum(sizes))),
         )
 
 
 class PartitionedStores(Mapping[str, StoreData]):
-    """The images of the stores that a data set was dealt to, by name; none has test images of its own."""
+    """The images of the stores that a data set was dealt to, by name; none has test images of its
+    own.
+    """
 
-    def __init__(self, names: Sequence[str], train: PartitionedImages, validation: PartitionedImages) -> None:
+    def __init__(
+        self, names: Sequence[str], train: PartitionedImages, validation: PartitionedImages
+    ) -> None:
         self._numbers = {name: number for number, name in enumerate(names)}
-        self._train, self._validation = train, validation
+        self._train = train
+        self._validation = validation
         self._test = train.images.select(torch.empty(0, dtype=torch.int64))
 
     def __getitem__(self, name: str) -> StoreData:
@@ -83,7 +105,11 @@ class PartitionedStores(Mapping[str, StoreData]):
     def changed(self, change: Callable[[Images], Images]) -> "PartitionedStores":
         """Return the same stores after a change of the shared images."""
         return PartitionedStores(
-            list(self), *(replace(parts, images=change(parts.images)) for parts in (self._train, self._validation))
+            list(self),
+            *(
+                replace(parts, images=change(parts.images))
+                for parts in (self._train, self._validation)
+            ),
         )
 
     def table(self, classes: int) -> dict[str, list[int]]:

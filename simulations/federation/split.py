@@ -2,7 +2,7 @@
 
     OUT/store-0/shirt/1.jpg     what `flower-client join --data OUT/store-0` takes
     OUT/test/shirt/9.jpg        with `test`: what `flower-server start --test-data OUT/test` takes
-    OUT/store-0/unlabelled/7.jpg    with `labelled` below 1: photos whose class the store does not know
+    OUT/store-0/unlabelled/7.jpg    with `labelled` below 1: photos without their class
     OUT/partition.json          who got how much of what
     OUT/class-names.csv         where folders cannot be called as their classes are: FOLDER,CLASS
 
@@ -75,31 +75,40 @@ class Item:
 
 
 def split(data: DataConfig, out: Path, *, seed: int, test: bool, labelled: float = 1.0) -> Written:
-    """Deal the images to `data.stores` stores by `data.partition` and write all into `out`, wholly or not at all.
+    """Deal the images to `data.stores` stores by `data.partition` and write all into `out`, wholly
+    or not at all.
 
     Training and validation images are dealt: a store splits its folder anew. With `test` the test
-    images are written as the server's test folder, without it they are not written. A folder of photos
-    that has no splits of its own is dealt whole, or with `test` less a tenth by content.
-    Of each store's images the share `labelled` keeps its class, chosen at random, and one at least.
+    images are written as the server's test folder, without it they are not written. A folder of
+    photos that has no splits of its own is dealt whole, or with `test` less a tenth by content. Of
+    each store's images the share `labelled` keeps its class, chosen at random, and one at least.
     Photos are copied as they are; other data sets become PNG files of `data.image_size` pixels.
 
-    A class whose name no folder can have, or that differs from another in what a file system does not tell apart, gets
-    a folder of another name, and `class-names.csv` says which is which.
+    A class whose name no folder can have, or that differs from another in what a file system does
+    not tell apart, gets a folder of another name, and `class-names.csv` says which is which.
 
     Raises DataError if `out` exists and is not empty, cannot be
-    written, or the data set cannot be read or has no test images; ConfigError for an impossible partition.
+    written, or the data set cannot be read or has no test images; ConfigError for an impossible
+    partition.
     """
     if parse(data.partition) is None:
-        raise ConfigError("Partition folder is already written out; choose another, for example dirichlet:0.5.")
+        raise ConfigError(
+            "Partition folder is already written out; choose another, for example dirichlet:0.5."
+        )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} exists and is not empty; choose another folder, or remove it first.")
+        raise DataError(
+            f"{out} exists and is not empty; choose another folder, or remove it first."
+        )
     source = datasets.find(data)
     if source.photos:
         dealt, tested, left_out = _photos(source.photos, data, test=test)
     else:
         dealt, tested, left_out = _pictures(source, data, test=test)
     if test and not tested:
-        raise DataError(f"Data set {source.name} has no test images to hold out; split it without a test folder.")
+        raise DataError(
+            f"Data set {source.name} has no test images to hold out; split it without a test"
+            " folder."
+        )
     labels = np.unique([item.label for item in dealt], return_inverse=True)[1]
     parts = partition(data.partition, labels, data.stores, minimum=data.min_images, seed=seed)
     names = store_names(data.stores)
@@ -115,33 +124,49 @@ def split(data: DataConfig, out: Path, *, seed: int, test: bool, labelled: float
     try:
         _write(folders, folder_names(item.label for item in dealt + tested), about, out)
     except OSError as error:
-        raise DataError(f"Cannot write {out}: {error.strerror or error}. Nothing of it was kept.") from error
+        raise DataError(
+            f"Cannot write {out}: {error.strerror or error}. Nothing of it was kept."
+        ) from error
     return Written(counts, left_out)
 
 
 def _forget(items: list[Item], labelled: float, generator: np.random.Generator) -> list[Item]:
-    """Return the items; only the share `labelled` keeps its class, the others are for the folder `unlabelled`."""
+    """Return the items; only the share `labelled` keeps its class, the others are for the folder
+    `unlabelled`.
+    """
     kept = max(1, round(labelled * len(items)))
     forgotten = set(generator.permutation(len(items))[kept:].tolist())
     return [replace(item, label="") if row in forgotten else item for row, item in enumerate(items)]
 
 
 def _photos(root: Path, data: DataConfig, *, test: bool) -> tuple[list[Item], list[Item], str]:
-    """Return the usable photos of a folder: those to deal, those to test on, and the unused ones in words."""
+    """Return the usable photos of a folder: those to deal, those to test on, and the unused ones in
+    words.
+    """
     found = scan(root, data.classes)
     usable, digests, unusable = sort_out(found.photos, list(in_order(_digest, found.photos)))
-    left_out = [*found.left_out, *unusable, *((photo.name, "without a class") for photo in found.unlabelled)]
+    left_out = [
+        *found.left_out,
+        *unusable,
+        *((photo.name, "without a class") for photo in found.unlabelled),
+    ]
     are_split = any(photo.split for photo in usable)
     splits = splits_of(usable, digests, data.split)
     chosen = {} if data.classes else _spelt(usable, merge=data.merge_spellings)
     dealt: list[Item] = []
     tested: list[Item] = []
     for photo, own in zip(usable, splits, strict=True):
-        item = Item(chosen.get(photo.label, photo.label), photo.path.name, partial(shutil.copyfile, photo.path))
+        item = Item(
+            chosen.get(photo.label, photo.label),
+            photo.path.name,
+            partial(shutil.copyfile, photo.path),
+        )
         (tested if own == "test" and (test or are_split) else dealt).append(item)
     for item in dealt + tested:
         if data.classes and item.label not in data.classes:
-            raise DataError(f"{root} has images of class {item.label!r}, which is not in data.classes.")
+            raise DataError(
+                f"{root} has images of class {item.label!r}, which is not in data.classes."
+            )
     if not dealt:
         raise DataError(f"{root} has no usable photo to deal to stores.")
     told = [f"Left out {listed(sorted(left_out))}."] if left_out else []
@@ -149,7 +174,10 @@ def _photos(root: Path, data: DataConfig, *, test: bool) -> tuple[list[Item], li
 
 
 def _spelt(photos: Sequence[Photo], *, merge: bool) -> dict[str, str]:
-    """Return the one spelling of each class. Raises DataError for several that are not to be merged."""
+    """Return the one spelling of each class.
+
+    Raises DataError for several that are not to be merged.
+    """
     counts = Counter(photo.label for photo in photos)
     chosen = spellings({"": counts}, merge=merge)
     return {label: chosen[normal(label)] for label in counts}
@@ -165,18 +193,30 @@ def _digest(photo: Photo) -> bytes | NotUsableError:
     return digest_of(content)
 
 
-def _pictures(source: datasets.DatasetSource, data: DataConfig, *, test: bool) -> tuple[list[Item], list[Item], str]:
-    """Return the images of a data set without image files: those to deal, those to test on, and the unused ones."""
+def _pictures(
+    source: datasets.DatasetSource, data: DataConfig, *, test: bool
+) -> tuple[list[Item], list[Item], str]:
+    """Return the images of a data set without image files: those to deal, those to test on, and the
+    unused ones.
+    """
     size = data.image_size or source.native_size
     if not size:
-        raise ConfigError(f"Images of {source.name} differ in size; choose one with data.image_size, for example 224.")
+        raise ConfigError(
+            f"Images of {source.name} differ in size; choose one with data.image_size, for example"
+            " 224."
+        )
     dataset = datasets.load(data, PixelFormat(size, source.channels, data.denoise))
     items = {
         name: _items(images, dataset.classes, name)
-        for name, images in (("train", dataset.train), ("validation", dataset.validation), ("test", dataset.test))
+        for name, images in (
+            ("train", dataset.train),
+            ("validation", dataset.validation),
+            ("test", dataset.test),
+        )
         if images is not None
     }
-    dealt, tested = items["train"] + items.get("validation", []), items.get("test", [])
+    dealt = items["train"] + items.get("validation", [])
+    tested = items.get("test", [])
     return dealt, tested if test else [], dataset.left_out
 
 
@@ -184,7 +224,11 @@ def _items(images: Images, classes: Sequence[str], split_name: str) -> list[Item
     labels = images.targets().tolist()
     width = len(str(len(labels)))
     return [
-        Item(classes[label], f"{split_name}-{position:0{width}}.png", partial(_save, images, position))
+        Item(
+            classes[label],
+            f"{split_name}-{position:0{width}}.png",
+            partial(_save, images, position),
+        )
         for position, label in enumerate(labels)
     ]
 
@@ -194,7 +238,9 @@ def _save(images: Images, position: int, path: Path) -> None:
     Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(path, "PNG")
 
 
-def _write(folders: dict[str, list[Item]], names: dict[str, str], about: dict[str, object], out: Path) -> None:
+def _write(
+    folders: dict[str, list[Item]], names: dict[str, str], about: dict[str, object], out: Path
+) -> None:
     """Fill a temporary folder beside `out`, then rename it. Raises OSError; then nothing is left.
 
     names: class -> folder
@@ -202,10 +248,13 @@ def _write(folders: dict[str, list[Item]], names: dict[str, str], about: dict[st
     aside = out.absolute().with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     try:
         aside.mkdir(parents=True)
-        tasks = [task for name, items in folders.items() for task in _targets(items, names, aside / name)]
+        tasks = [
+            task for name, items in folders.items() for task in _targets(items, names, aside / name)
+        ]
         for folder in {path.parent for _, path in tasks}:
             folder.mkdir(parents=True)
-        for item, path in tasks:  # one after another: threads made creating files slower, not faster
+        # one after another: threads made creating files slower, not faster
+        for item, path in tasks:
             item.write(path)
         write_json(aside / "partition.json", about)
         if any(label != name for label, name in names.items()):
@@ -219,12 +268,16 @@ def _write(folders: dict[str, list[Item]], names: dict[str, str], about: dict[st
 def _table(names: dict[str, str]) -> str:
     """Return CSV of FOLDER,CLASS, sorted by folder."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("folder", "class"), *sorted((f, c) for c, f in names.items())])
+    csv.writer(text, lineterminator="\n").writerows(
+        [("folder", "class"), *sorted((f, c) for c, f in names.items())]
+    )
     return text.getvalue()
 
 
 def _targets(items: Sequence[Item], names: dict[str, str], folder: Path) -> list[tuple[Item, Path]]:
-    """Return the path of each image; a file name that a class already has, in any case, gets a number."""
+    """Return the path of each image; a file name that a class already has, in any case, gets a
+    number.
+    """
     taken: set[str] = set()
     targets = []
     for item in items:

@@ -17,7 +17,8 @@ MAX_STORES = 20
 
 
 def partition_table(federation: Federation, names: ProductNames, width: int) -> Table:
-    """Return the training images per store and class, or a summary if that would not fit `width` characters.
+    """Return the training images per store and class, or a summary if that would not fit `width`
+    characters.
 
     names: product names of the classes
     """
@@ -40,7 +41,9 @@ def _by_store(federation: Federation, classes: list[str]) -> Table:
     for name, counts in federation.table.items():
         largest = max(range(len(counts)), key=counts.__getitem__)
         held = sum(count > 0 for count in counts)
-        table.add_row(name, str(sum(counts)), str(held), Text(classes[largest]), str(counts[largest]))
+        table.add_row(
+            name, str(sum(counts)), str(held), Text(classes[largest]), str(counts[largest])
+        )
     return table
 
 
@@ -50,7 +53,9 @@ def _summary(federation: Federation) -> Table:
     measures = {
         "images": [sum(counts) for counts in rows],
         "classes": [sum(count > 0 for count in counts) for counts in rows],
-        "share of the largest class, %": [round(100 * max(counts) / max(1, sum(counts))) for counts in rows],
+        "share of the largest class, %": [
+            round(100 * max(counts) / max(1, sum(counts))) for counts in rows
+        ],
     }
     table = _table(f"Training images of {len(rows)} stores", "per store", "least", "median", "most")
     for name, values in measures.items():

@@ -1,4 +1,5 @@
-"""Partitions: published ways to split a data set over stores, in a registry, chosen by a short text.
+"""Partitions: published ways to split a data set over stores, in a registry, chosen by a short
+text.
 
 A partition is one file with a function `deal(task, ...)` that returns the store of each image, and
 one line in `FAMILIES`.
@@ -49,7 +50,8 @@ FAMILIES = {
 
 
 def parse(spec: str) -> Callable[[PartitionTask], Owners] | None:
-    """Return the function that `spec` ("dirichlet:0.5") names, or None for "folder", where the folders decide.
+    """Return the function that `spec` ("dirichlet:0.5") names, or None for "folder", where the
+    folders decide.
 
     Raises ConfigError for an unknown name or a parameter that is missing, superfluous or out of
     range.
@@ -58,7 +60,9 @@ def parse(spec: str) -> Callable[[PartitionTask], Owners] | None:
     if spec == FOLDER_PARTITION:
         return None
     if name not in FAMILIES:
-        forms = ", ".join([*(family.form(known) for known, family in FAMILIES.items()), FOLDER_PARTITION])
+        forms = ", ".join(
+            [*(family.form(known) for known, family in FAMILIES.items()), FOLDER_PARTITION]
+        )
         hint = did_you_mean(name, [*FAMILIES, FOLDER_PARTITION])
         raise ConfigError(f"Unknown partition {spec!r}; allowed: {forms}.{hint}")
     family = FAMILIES[name]

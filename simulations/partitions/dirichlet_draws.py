@@ -1,4 +1,6 @@
-"""Shared steps of the partitions that draw proportions: whole images, and the minimum for every store."""
+"""Shared steps of the partitions that draw proportions: whole images, and the minimum for every
+store.
+"""
 
 from collections.abc import Callable
 
@@ -10,19 +12,27 @@ from fedshelf.simulations.partitions.types import Owners, PartitionTask
 DRAWS = 20
 
 
-def portions(images: int, alpha: float, takers: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.int64]:
-    """Return how many of `images` each store gets (int64 [stores]), in proportions ~ Dir(alpha) among the takers."""
+def portions(
+    images: int, alpha: float, takers: NDArray[np.bool_], random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return how many of `images` each store gets (int64 [stores]), in proportions ~ Dir(alpha)
+    among the takers.
+    """
     shares = random.dirichlet(np.full(len(takers), alpha)) * takers
-    if not shares.sum() > 0:  # in the limit of a tiny alpha all goes to one store, which may not be a taker
+    # in the limit of a tiny alpha all goes to one store, which may not be a taker
+    if not shares.sum() > 0:
         shares = np.zeros(len(takers))
         shares[random.choice(np.flatnonzero(takers))] = 1
     ends = np.cumsum(shares)
-    counts: NDArray[np.int64] = np.diff(np.floor(ends / ends[-1] * images).astype(np.int64), prepend=0)
+    counts: NDArray[np.int64] = np.diff(
+        np.floor(ends / ends[-1] * images).astype(np.int64), prepend=0
+    )
     return counts
 
 
 def redraw(task: PartitionTask, draw: Callable[[], Owners]) -> Owners:
-    """Return the first of `DRAWS` draws that gives every store `task.minimum` images, else the last one topped up.
+    """Return the first of `DRAWS` draws that gives every store `task.minimum` images, else the last
+    one topped up.
 
     Published code draws until the minimum is met. With hundreds of stores, or a small alpha, that
     never happens; so the last draw is repaired, changing as few images as possible. There must be
@@ -36,10 +46,13 @@ def redraw(task: PartitionTask, draw: Callable[[], Owners]) -> Owners:
 
 
 def _top_up(owners: Owners, task: PartitionTask) -> Owners:
-    """Move random images from the largest stores, levelling these, to the stores below the minimum."""
+    """Move random images from the largest stores, levelling these, to the stores below the
+    minimum.
+    """
     sizes = np.bincount(owners, minlength=task.stores)
     missing = np.maximum(task.minimum - sizes, 0)
-    # at_least[t]: stores with t images or more; above[t]: images that stores hold beyond their first t
+    # at_least[t]: stores with t images or more; above[t]: images that stores hold beyond their
+    # first t
     at_least = np.bincount(sizes)[::-1].cumsum()[::-1]
     above = at_least[::-1].cumsum()[::-1] - at_least
     level = int(np.flatnonzero(above >= missing.sum())[-1])

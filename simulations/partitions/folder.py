@@ -3,9 +3,10 @@
     chain/
       paris/shirt/1.jpg     a store, as `flower-client` takes it: classes, or splits with classes
       rome/shirt/7.jpg
-      test/shirt/3.jpg      optional: the server's own test set, no store; by any name that means test
+      test/shirt/3.jpg      optional: the server's own test set; by any name that means test
 
-`flower-simulation split` writes this layout. A CSV file with a column `store` says the same in its lines.
+`flower-simulation split` writes this layout. A CSV file with a column `store` says the same in its
+lines.
 """
 
 from collections.abc import Mapping
@@ -34,7 +35,9 @@ TEST = "test"
 
 @dataclass(frozen=True)
 class StoreFolders:
-    """Stores by name, in order of their names; the server's test set; a line per store that left files out."""
+    """Stores by name, in order of their names; the server's test set; a line per store that left
+    files out.
+    """
 
     stores: dict[str, StoreData]
     classes: tuple[str, ...]
@@ -42,7 +45,9 @@ class StoreFolders:
     left_out: str
 
 
-def open_stores(path: Path, form: PixelFormat, data: DataConfig, *, turns: bool = False) -> StoreFolders:
+def open_stores(
+    path: Path, form: PixelFormat, data: DataConfig, *, turns: bool = False
+) -> StoreFolders:
     """Open each sub-folder of `path`, or each store that a CSV file names, as a store.
 
     The classes are `data.classes`, or all classes of the stores, sorted.
@@ -61,17 +66,23 @@ def open_stores(path: Path, form: PixelFormat, data: DataConfig, *, turns: bool 
     opened = {name: _open(path, name, form, data, turns=turns) for name in names}
     classes = classes or _joined(opened, test, merge=data.merge_spellings)
     tested = opened.pop(test, None)
-    stores = {check_store_name(name): _store(name, folder, classes, data) for name, folder in opened.items()}
+    stores = {
+        check_store_name(name): _store(name, folder, classes, data)
+        for name, folder in opened.items()
+    }
     images = _whole(tested, classes, merge=data.merge_spellings) if tested else None
     told = opened | ({test: tested} if tested else {})
     left_out = "\n".join(
-        f"{name}: {folder.summary()}" for name, folder in told.items() if folder.left_out or folder.unopened
+        f"{name}: {folder.summary()}"
+        for name, folder in told.items()
+        if folder.left_out or folder.unopened
     )
     return StoreFolders(stores, classes, images, left_out)
 
 
 def _joined(opened: Mapping[str, Folder], test: str, *, merge: bool) -> tuple[str, ...]:
-    """Return all classes, sorted; the images of the folder `test` do not count for the choice of a spelling.
+    """Return all classes, sorted; the images of the folder `test` do not count for the choice of a
+    spelling.
 
     Raises DataError for spellings that are not to be merged.
     """
@@ -79,13 +90,17 @@ def _joined(opened: Mapping[str, Folder], test: str, *, merge: bool) -> tuple[st
     for name, folder in opened.items():
         counts = folder.splits["train"].targets().bincount(minlength=len(folder.classes)).tolist()
         owners[name] = (
-            dict.fromkeys(folder.classes, 0) if name == test else dict(zip(folder.classes, counts, strict=True))
+            dict.fromkeys(folder.classes, 0)
+            if name == test
+            else dict(zip(folder.classes, counts, strict=True))
         )
     return tuple(sorted(set(spellings(owners, merge=merge).values())))
 
 
 def _names_of_folders(path: Path) -> list[str]:
-    return sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(
+        entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")
+    )
 
 
 def _names_in_table(path: Path) -> list[str]:
@@ -93,40 +108,61 @@ def _names_in_table(path: Path) -> list[str]:
     photos = scan(path).photos
     without = [photo.name for photo in photos if not photo.store]
     if without:
-        got = "no column store" if len(without) == len(photos) else f"none for {len(without)}, such as {without[0]}"
-        raise DataError(f"Partition folder expects {path} to name a store for each photo; it has {got}.")
+        got = (
+            "no column store"
+            if len(without) == len(photos)
+            else f"none for {len(without)}, such as {without[0]}"
+        )
+        raise DataError(
+            f"Partition folder expects {path} to name a store for each photo; it has {got}."
+        )
     return sorted({photo.store for photo in photos})
 
 
 def _check_names(path: Path, names: list[str]) -> str:
-    """Return the name of the server's test folder, empty if there is none. Raises DataError if any is no store."""
+    """Return the name of the server's test folder, empty if there is none.
+
+    Raises DataError if any is no store.
+    """
     splits = [name for name in names if split_named(name)]
     if len(splits) == len(names):
-        got = f"only {', '.join(names)}, which are the splits of one data set" if names else "no sub-folder"
+        got = (
+            f"only {', '.join(names)}, which are the splits of one data set"
+            if names
+            else "no sub-folder"
+        )
         raise DataError(
-            f"Partition folder expects a sub-folder per store in {path}, such as paris/shirt/1.jpg; it has {got}."
+            f"Partition folder expects a sub-folder per store in {path}, such as paris/shirt/1.jpg;"
+            f" it has {got}."
         )
     if wrong := [name for name in splits if split_named(name) != TEST] or splits[1:]:
         raise DataError(
-            f"Partition folder found {listed(wrong)} beside the stores in {path}, called like a split of a data set; "
-            "expected stores, and at most one test folder for the server: rename it, or move it away."
+            f"Partition folder found {listed(wrong)} beside the stores in {path}, called like a"
+            " split of a data set; expected stores, and at most one test folder for the server:"
+            " rename it, or move it away."
         )
     return splits[0] if splits else ""
 
 
 def _check_are_stores(path: Path, names: list[str], classes: tuple[str, ...]) -> None:
-    """Check that no folder that should be a store holds photos as a class does; raise DataError if one does."""
+    """Check that no folder that should be a store holds photos as a class does; raise DataError if
+    one does.
+    """
     inside = look_inside(ListedEntry(name, path / name, is_folder=True) for name in names)
     flat = [each.name for each in inside if each.has_photos and not each.folders]
     if not flat:
         return
     if len(flat) == len(inside) or set(flat) <= set(classes):
-        way = "leave --partition folder out, and the folders are classes, or put them into a folder per store"
+        way = (
+            "leave --partition folder out, and the folders are classes, or put them into a folder"
+            " per store"
+        )
     else:
         way = "put its photos into class folders, or move it away"
     raise DataError(
-        f"Partition folder expects class folders in each store of {path}, such as paris/shirt/1.jpg; "
-        f"{listed(flat)} hold{'s' if len(flat) == 1 else ''} photos directly: {way}."
+        f"Partition folder expects class folders in each store of {path}, such as"
+        f" paris/shirt/1.jpg; {listed(flat)} hold{'s' if len(flat) == 1 else ''} photos directly:"
+        f" {way}."
     )
 
 
@@ -144,7 +180,8 @@ def _open(path: Path, name: str, form: PixelFormat, data: DataConfig, *, turns: 
 
 
 def _store(name: str, folder: Folder, classes: tuple[str, ...], config: DataConfig) -> StoreData:
-    owner, merge = f"Store {name}", config.merge_spellings
+    owner = f"Store {name}"
+    merge = config.merge_spellings
     data = StoreData(
         *(
             relabel(folder.splits[split], folder.classes, classes, owner, merge=merge)

@@ -21,11 +21,13 @@ def deal(task: PartitionTask, k: int) -> Owners:
     """
     classes = np.unique(task.labels)
     if k > len(classes):
-        raise ConfigError(f"Partition labels:{k} asks for {k} classes a store; the data set has {len(classes)}.")
+        raise ConfigError(
+            f"Partition labels:{k} asks for {k} classes a store; the data set has {len(classes)}."
+        )
     if task.stores * k < len(classes):
         raise ConfigError(
-            f"Partition labels:{k} over {task.stores} stores holds at most {task.stores * k} of the "
-            f"{len(classes)} classes; use more stores or a larger K."
+            f"Partition labels:{k} over {task.stores} stores holds at most {task.stores * k} of the"
+            f" {len(classes)} classes; use more stores or a larger K."
         )
     owners = np.empty(len(task.labels), np.int64)
     holds = _assortments(task, k, len(classes))
@@ -34,15 +36,17 @@ def deal(task: PartitionTask, k: int) -> Owners:
         holders = np.flatnonzero(holds[:, column])
         if len(images) < len(holders):
             raise ConfigError(
-                f"Partition labels:{k} gives class {label} to {len(holders)} stores, but it has only "
-                f"{len(images)} images; use fewer stores."
+                f"Partition labels:{k} gives class {label} to {len(holders)} stores, but it has"
+                f" only {len(images)} images; use fewer stores."
             )
         owners[images] = holders[np.arange(len(images)) % len(holders)]
     return owners
 
 
 def _assortments(task: PartitionTask, k: int, classes: int) -> NDArray[np.bool_]:
-    """Return which store holds which class: bool [stores, classes], `k` true values a row, no column without one."""
+    """Return which store holds which class: bool [stores, classes], `k` true values a row, no
+    column without one.
+    """
     stores = np.arange(task.stores)
     urgency = task.random.random((task.stores, classes))
     if task.stores < classes:

@@ -1,12 +1,17 @@
-"""A second split of a data set, dealt as the first was, so that a store's validation resembles its training."""
+"""A second split of a data set, dealt as the first was, so that a store's validation resembles its
+training.
+"""
 
 import numpy as np
 
 from fedshelf.simulations.partitions.types import Labels, Rows
 
 
-def follow(parts: list[Rows], labels: Labels, others: Labels, random: np.random.Generator) -> list[Rows]:
-    """Return for each store its ascending rows of `others` (labels, int64 [M]); every row goes to one store.
+def follow(
+    parts: list[Rows], labels: Labels, others: Labels, random: np.random.Generator
+) -> list[Rows]:
+    """Return for each store its ascending rows of `others` (labels, int64 [M]); every row goes to
+    one store.
 
     An image goes where a random image of its class among `labels` (int64 [N], split into `parts`)
     went, a different one for each as long as there are; so each class is spread in the same

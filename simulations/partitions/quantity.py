@@ -1,7 +1,7 @@
 """Quantity skew: stores of unequal size, each with the classes in their overall proportions.
 
-NIID-Bench (Li et al. 2022, arXiv:2102.02079, "quantity skew"): sizes ~ Dir(alpha, ..., alpha) over the
-stores, drawn again until every store has its minimum.
+NIID-Bench (Li et al. 2022, arXiv:2102.02079, "quantity skew"): sizes ~ Dir(alpha, ..., alpha) over
+the stores, drawn again until every store has its minimum.
 """
 
 import numpy as np
@@ -11,7 +11,9 @@ from fedshelf.simulations.partitions.types import Owners, PartitionTask
 
 
 def deal(task: PartitionTask, alpha: float) -> Owners:
-    """Return the store of each image: int64 [N]; `alpha` near 0 gives a few large stores, a large one equal sizes."""
+    """Return the store of each image: int64 [N]; `alpha` near 0 gives a few large stores, a large
+    one equal sizes.
+    """
     return redraw(task, lambda: _draw(task, alpha))
 
 

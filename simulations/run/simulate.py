@@ -30,8 +30,8 @@ from fedshelf.simulations.federation import federation, fingerprint
 from fedshelf.simulations.federation.tables import partition_table
 
 NO_COMPILER = (
-    "No C compiler (cc, gcc or clang) was found: training on the CPU takes up to three times as long as with one,"
-    " and its results differ in the last digits."
+    "No C compiler (cc, gcc or clang) was found: training on the CPU takes up to three times as"
+    " long as with one, and its results differ in the last digits."
 )
 CHANGED_DATA_ADVICE = "begin a new run, or go on with what there is now: --changed-data"
 
@@ -69,7 +69,9 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
     build_engine = engines.find(engines.choose(start))
     with closing(RunDirectory.open(path, start.plan.config, request.settings)) as directory:
         held = fingerprint.of(stores)
-        changed = fingerprint.check(directory, held, "" if request.changed_data else CHANGED_DATA_ADVICE)
+        changed = fingerprint.check(
+            directory, held, "" if request.changed_data else CHANGED_DATA_ADVICE
+        )
         table = {"classes": list(stores.classes), "stores": stores.table}
         directory.write("partition.json", table)
         names = display_names.settle(directory.path, request.names)
@@ -84,11 +86,14 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
             if advice := engines.advice(start):
                 console.print(advice, markup=False)
         start = start.identified(directory.run_id())
-        with closing(build_engine(replace(stores, test=images.test), start, path / "stores")) as engine:
+        with closing(
+            build_engine(replace(stores, test=images.test), start, path / "stores")
+        ) as engine:
             judge = engine.judge if images.test is not None else None
             rounds = screen.RoundTable(config.run.rounds, console=console)
             stop = StopRequest(rounds)
-            gate, startup = _gate(start, images), time.perf_counter() - request.began
+            gate = _gate(start, images)
+            startup = time.perf_counter() - request.began
             remark = {fingerprint.REMARK: changed} if changed else {}
             training = Training(start, engine, judge, rounds, directory, startup, gate, remark)
             with rounds, stop.on_signals():
@@ -99,18 +104,25 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
 
 
 def _check_judges(start: InitialState, stores: federation.Federation) -> None:
-    """Check that stores with personal parts of the model have images to judge it on; raise ConfigError if not."""
-    config, infos = start.plan.config, stores.infos()
-    if strategies.build(config.strategy, start.layout).personal() and not any(i.validation for i in infos.values()):
+    """Check that stores with personal parts of the model have images to judge it on; raise
+    ConfigError if not.
+    """
+    config = start.plan.config
+    infos = stores.infos()
+    if strategies.build(config.strategy, start.layout).personal() and not any(
+        i.validation for i in infos.values()
+    ):
         raise ConfigError(
-            f"Setting data.holdout got {config.data.holdout:g} with strategy {config.strategy.name}, which keeps parts"
-            " of the model at the stores: only they can judge it, on images that they hold out; set data.holdout, for"
-            " example 0.2."
+            f"Setting data.holdout got {config.data.holdout:g} with strategy"
+            f" {config.strategy.name}, which keeps parts of the model at the stores: only they can"
+            " judge it, on images that they hold out; set data.holdout, for example 0.2."
         )
 
 
 def _gate(start: InitialState, images: ServerImages) -> Gate:
-    """Return the server's evaluators; single updates are evaluated only if anomaly detection is on."""
+    """Return the server's evaluators; single updates are evaluated only if anomaly detection is
+    on.
+    """
     config = start.plan.config
     sample = sample_of(judge_of(start.plan, images.test), config) if is_on(config) else None
     return Gate(sample=sample, validation=judge_of(start.plan, images.validation))
@@ -123,7 +135,9 @@ def _place(request: SimulationRequest) -> tuple[Path, RunConfig]:
     if request.resume:
         path = Path(config.run.out or f"runs/{_name(config)}")
         if (path / "options.json").is_file():
-            raise RunError(f"{path} holds a comparison; go on with it by flower-simulation compare --resume.")
+            raise RunError(
+                f"{path} holds a comparison; go on with it by flower-simulation compare --resume."
+            )
         return path, RunDirectory.stored(path, settings)
     if not config.run.out:
         config = resolve(settings, {"run.out": str(free_name(Path("runs") / _name(config)))})
@@ -133,4 +147,6 @@ def _place(request: SimulationRequest) -> tuple[Path, RunConfig]:
 
 
 def _name(config: RunConfig) -> str:
-    return config.run.name or "-".join([Path(config.data.dataset).name, config.model.name, config.strategy.name])
+    return config.run.name or "-".join(
+        [Path(config.data.dataset).name, config.model.name, config.strategy.name]
+    )

@@ -1,4 +1,6 @@
-"""The comparison of deployments: its arithmetic, what it reads, what it counts, and whom it finds to kill."""
+"""The comparison of deployments: its arithmetic, what it reads, what it counts, and whom it finds
+to kill.
+"""
 
 import argparse
 import json
@@ -48,7 +50,9 @@ def test_our_history_tells_the_slowest_store() -> None:
 
 
 def test_programs_are_found_whatever_runs_them() -> None:
-    assert "flwr-serverapp" in sides.program(b"/usr/bin/python3\0/venv/bin/flwr-serverapp\0--token\0x\0")
+    assert "flwr-serverapp" in sides.program(
+        b"/usr/bin/python3\0/venv/bin/flwr-serverapp\0--token\0x\0"
+    )
     assert "flower-superlink" in sides.program(b"/venv/bin/flower-superlink --insecure")
     assert "flower-superlink" not in sides.program(b"python\0run.py\0flower-superlink\0")
     assert sides.program(b"") == set()
@@ -57,7 +61,9 @@ def test_programs_are_found_whatever_runs_them() -> None:
 def test_who_cannot_be_killed_is_named() -> None:
     options = argparse.Namespace(kill="store,server", rounds=3)
     assert deployment.victims_of(options) == ["store", "server"]
-    with pytest.raises(SystemExit, match="got 'clerk'; expected some of store, app, superlink, server"):
+    with pytest.raises(
+        SystemExit, match="got 'clerk'; expected some of store, app, superlink, server"
+    ):
         deployment.victims_of(argparse.Namespace(kill="store,clerk", rounds=3))
     with pytest.raises(SystemExit, match="expected 3 or more"):
         deployment.victims_of(argparse.Namespace(kill=None, rounds=2))
@@ -113,13 +119,26 @@ def test_both_sides_get_the_same_images(tmp_path: Path) -> None:
             assert {image.tobytes(): label for image, label in pairs} == photos
             seen += list(photos)
     assert len(set(seen)) == len(seen) == 240
-    with pytest.raises(SystemExit, match="3 stores of 20 images do not work out: tens are needed, and 30 a class"):
+    with pytest.raises(
+        SystemExit, match="3 stores of 20 images do not work out: tens are needed, and 30 a class"
+    ):
         data.deal(tmp_path / "images.npz", stores=3, images=20, into=tmp_path / "more")
 
 
 @pytest.mark.slow
 def test_ours_is_measured(tmp_path: Path) -> None:
-    settings = ["--data", "shelf", "--rounds", "3", "--stores", "2", "--images", "100", "--times", "1"]
+    settings = [
+        "--data",
+        "shelf",
+        "--rounds",
+        "3",
+        "--stores",
+        "2",
+        "--images",
+        "100",
+        "--times",
+        "1",
+    ]
     play("deployment", *settings, "--only", "ours (plain", "--json", str(tmp_path / "found.json"))
     [sample] = json.loads((tmp_path / "found.json").read_text())["samples"]["ours (plain HTTP)"]
     assert 0 < sample["overhead"] < sample["round"]

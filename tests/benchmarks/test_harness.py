@@ -41,7 +41,10 @@ def test_a_daemon_counts_as_memory_and_is_ended(tmp_path: Path) -> None:
 
 def test_the_first_round_is_read_from_a_history(tmp_path: Path) -> None:
     history = tmp_path / "run" / "history.jsonl"
-    code = "import os, sys; os.mkdir(os.path.dirname(sys.argv[1])); open(sys.argv[1], 'w').write(sys.argv[2])"
+    code = (
+        "import os, sys; os.mkdir(os.path.dirname(sys.argv[1])); open(sys.argv[1],"
+        " 'w').write(sys.argv[2])"
+    )
     command = [sys.executable, "-c", code, history]
     assert measure([*command, ROUND + "\n"], history=history).first_round is not None
     history.unlink()
@@ -51,7 +54,9 @@ def test_the_first_round_is_read_from_a_history(tmp_path: Path) -> None:
 
 def test_a_failure_tells_its_last_words() -> None:
     with pytest.raises(BenchmarkError, match=r"code 3:\n.*no such store"):
-        measure([sys.executable, "-c", "import sys; sys.stderr.write('no such store'); sys.exit(3)"])
+        measure(
+            [sys.executable, "-c", "import sys; sys.stderr.write('no such store'); sys.exit(3)"]
+        )
 
 
 def test_what_hangs_is_ended() -> None:
@@ -60,7 +65,9 @@ def test_what_hangs_is_ended() -> None:
 
 
 def test_variables_reach_the_command_and_only_it() -> None:
-    found = measure([sys.executable, "-c", "import os; print(os.environ['SHELF'])"], env={"SHELF": "3"})
+    found = measure(
+        [sys.executable, "-c", "import os; print(os.environ['SHELF'])"], env={"SHELF": "3"}
+    )
     assert found.output == "3\n"
     assert "SHELF" not in os.environ
     assert harness.TAG not in os.environ
@@ -74,7 +81,10 @@ def test_contestants_take_turns(capsys: pytest.CaptureFixture[str]) -> None:
 
     samples = harness.alternate({"ours": contestant("ours"), "bare": contestant("bare")}, 2)
     assert calls == ["ours", "bare", "ours", "bare"]
-    assert samples == {"ours": [{"call": 1.0}, {"call": 3.0}], "bare": [{"call": 2.0}, {"call": 4.0}]}
+    assert samples == {
+        "ours": [{"call": 1.0}, {"call": 3.0}],
+        "bare": [{"call": 2.0}, {"call": 4.0}],
+    }
     assert "2/2 bare" in capsys.readouterr().err
 
 
@@ -87,7 +97,10 @@ def test_a_ratio_is_the_median_of_the_turns_ratios() -> None:
 
 
 def test_a_table_shows_median_spread_and_ratio(capsys: pytest.CaptureFixture[str]) -> None:
-    samples = {"ours": [{"b": 4e6}, {"b": 6e6}, {"b": 5e6}], "bare": [{"b": 2e6}, {"b": 2e6}, {"b": 2e6}]}
+    samples = {
+        "ours": [{"b": 4e6}, {"b": 6e6}, {"b": 5e6}],
+        "bare": [{"b": 2e6}, {"b": 2e6}, {"b": 2e6}],
+    }
     harness.table("Memory", samples, [Column("b", "MB", 1, unit=1e6, ratio=True)])
     shown = capsys.readouterr().out
     assert "5.0 (4.0 to 6.0)" in shown

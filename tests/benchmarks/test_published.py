@@ -1,4 +1,6 @@
-"""Published results: every cell can be run, rows are what a run left, and ours does what the papers' equations say."""
+"""Published results: every cell can be run, rows are what a run left, and ours does what the
+papers' equations say.
+"""
 
 import json
 import os
@@ -25,27 +27,30 @@ from fedshelf.simulations.run.simulate import SimulationRequest, simulate
 
 ROOT = Path(__file__).parents[2]
 A2 = {
-    "data.dataset": "cifar10", "data.stores": 10, "data.crop": 4, "data.flip": True, "model.name": "niid-cnn",
-    "train.epochs": 10, "train.batch_size": 64, "train.momentum": 0.9, "train.weight_decay": 1e-5, "run.rounds": 50,
-    "cohort.fraction": 1.0, "data.holdout": 0.0,
+    "data.dataset": "cifar10", "data.stores": 10, "data.crop": 4, "data.flip": True,
+    "model.name": "niid-cnn", "train.epochs": 10, "train.batch_size": 64, "train.momentum": 0.9,
+    "train.weight_decay": 1e-5, "run.rounds": 50, "cohort.fraction": 1.0, "data.holdout": 0.0,
 }  # fmt: skip
-OURS = ("ours", "cosine", "weigh", "momentum")  # settings of ours may augment otherwise, and do less
+# settings of ours may augment otherwise, and do less
+OURS = ("ours", "cosine", "weigh", "momentum")
 
 
 def command(*words: str | Path, **environment: str | Path) -> subprocess.CompletedProcess[str]:
     given = os.environ | {name: str(value) for name, value in environment.items()}
     line = [sys.executable, "-m", "benchmarks.published", *map(str, words)]
     return subprocess.run(
-        line, cwd=environment.get("HERE", ROOT), env=given | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"},
-        capture_output=True, text=True, check=False, timeout=250,
+        line, cwd=environment.get("HERE", ROOT),
+        env=given | {"PYTHONPATH": str(ROOT), "NO_COLOR": "1"}, capture_output=True, text=True,
+        check=False, timeout=250,
     )  # fmt: skip
 
 
 def row(cell: str, seed: int, *curve: float, reduced: bool = False) -> Row:
     counts = {"store-0": [2, 1], "store-1": [0, 4]}
     return Row(
-        cell=cell, seed=seed, budget="2 x 1" if reduced else "50 x 10", reduced=reduced, counts=counts, curve=curve,
-        seconds=1.5, machine="here", weights_sha256=f"{cell}{seed}{reduced}",
+        cell=cell, seed=seed, budget="2 x 1" if reduced else "50 x 10", reduced=reduced,
+        counts=counts, curve=curve, seconds=1.5, machine="here",
+        weights_sha256=f"{cell}{seed}{reduced}",
     )  # fmt: skip
 
 
@@ -55,7 +60,10 @@ def test_a_cell_is_a_run_that_exists(name: str) -> None:
     assert cell.config.strategy.name in STRATEGIES
     assert cell.config.model.name in models.names() or cell.config.model.name == "vgg16"
     assert cell.published.figure is None or 0.1 <= cell.published.figure < 1
-    assert resolve(dict(part.split("=", 1) for part in play.assignments(cell.config)[1::2])) == cell.config
+    assert (
+        resolve(dict(part.split("=", 1) for part in play.assignments(cell.config)[1::2]))
+        == cell.config
+    )
 
 
 @pytest.mark.parametrize("name", [name for name in cells.names() if name.startswith("a2-")])
@@ -63,12 +71,18 @@ def test_cells_of_a2_have_the_published_budget(name: str) -> None:
     found = flatten(cells.read(name).config)
     _, partition, strategy = name.split("-")
     free = ("train.epochs", "data.crop") if strategy in OURS else ()
-    assert {key: found[key] for key in A2 if key not in free} == {key: A2[key] for key in A2 if key not in free}
+    assert {key: found[key] for key in A2 if key not in free} == {
+        key: A2[key] for key in A2 if key not in free
+    }
     assert found["train.epochs"] <= A2["train.epochs"]
     assert found["data.partition"] in ("dirichlet:0.5", "labels:2", "quantity:0.5")
     assert found["data.partition"].startswith(f"{partition}:")
     if strategy not in OURS:
-        assert (found["strategy.name"], found["train.lr"], found["train.schedule"]) == (strategy, 0.01, "constant")
+        assert (found["strategy.name"], found["train.lr"], found["train.schedule"]) == (
+            strategy,
+            0.01,
+            "constant",
+        )
 
 
 def test_a_reduced_cell_is_marked() -> None:
@@ -84,8 +98,20 @@ def test_a_reduced_cell_is_marked() -> None:
 def test_a_table_by_hand() -> None:
     published = Published(source="them", figure=0.682, metric="", budget="", unequal="")
     cell = Cell("a", resolve({"data.partition": "labels:2", "data.stores": 2}), published)
-    rows = [row("a", 1, 0.5, 0.7, 0.6), row("a", 0, 0.6, 0.5), row("a", 0, 0.3, 0.2, reduced=True), row("b", 0, 0.9)]
-    assert table.line(cell, rows) == ("a", "68.2", "55.0", "65.0", "0, 1", "20.0 (30.0), 2 x 1, seeds 0")
+    rows = [
+        row("a", 1, 0.5, 0.7, 0.6),
+        row("a", 0, 0.6, 0.5),
+        row("a", 0, 0.3, 0.2, reduced=True),
+        row("b", 0, 0.9),
+    ]
+    assert table.line(cell, rows) == (
+        "a",
+        "68.2",
+        "55.0",
+        "65.0",
+        "0, 1",
+        "20.0 (30.0), 2 x 1, seeds 0",
+    )
     assert table.line(cell, []) == ("a", "68.2", "not yet measured", "", "", "")
     assert list(table.dealt([cell], rows)) == [
         "- labels:2, 2 stores, seed 0: 3, 4",
@@ -107,7 +133,12 @@ def test_a_run_becomes_a_row_once(tmp_path: Path) -> None:
     first = command(*words, **places)
     assert first.returncode == 0, first.stderr
     (found,) = play.load(rows)
-    assert (found.cell, found.seed, found.budget, found.reduced) == ("a2-labels-fedavg", 0, "2 x 1", True)
+    assert (found.cell, found.seed, found.budget, found.reduced) == (
+        "a2-labels-fedavg",
+        0,
+        "2 x 1",
+        True,
+    )
     assert len(found.curve) == 2
     assert sum(map(sum, found.counts.values())) == 400
     assert {sum(count > 0 for count in counts) for counts in found.counts.values()} == {2}
@@ -121,7 +152,12 @@ def test_a_run_becomes_a_row_once(tmp_path: Path) -> None:
 
 def test_data_that_is_not_here_is_said_and_leaves_no_row(tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
-    offline = {"FEDSHELF_DATA": tmp_path, "FEDSHELF_CACHE": tmp_path / "cache", "HF_HUB_OFFLINE": "1", "HERE": tmp_path}
+    offline = {
+        "FEDSHELF_DATA": tmp_path,
+        "FEDSHELF_CACHE": tmp_path / "cache",
+        "HF_HUB_OFFLINE": "1",
+        "HERE": tmp_path,
+    }
     ended = command("a5-fashion-two-convolutions", "--out", rows, **offline)
     assert ended.returncode == 1
     assert "fashion-mnist is not on this machine" in " ".join(ended.stderr.split())
@@ -129,7 +165,9 @@ def test_data_that_is_not_here_is_said_and_leaves_no_row(tmp_path: Path) -> None
     assert not rows.exists()
 
 
-def test_the_central_cells_run_on_stand_in_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_central_cells_run_on_stand_in_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "fashion-mnist"
     folder.mkdir()
     random = np.random.default_rng(0)
@@ -154,17 +192,20 @@ def test_the_central_cells_run_on_stand_in_images(tmp_path: Path, monkeypatch: p
 def test_ours_is_what_the_equations_say(
     strategy: str, momentum: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reduced cell's arithmetic beside loops over parameters: the same weights after three rounds.
+    """The reduced cell's arithmetic beside loops over parameters: the same weights after three
+    rounds.
 
-    Most runs agree to a millionth of the largest step. But where an activation is 0 but for rounding, which depends on
-    the processor, the two part by a hundredth; FedAvg in place of SCAFFOLD is half a step away.
+    Most runs agree to a millionth of the largest step. But where an activation is 0 but for
+    rounding, which depends on the processor, the two part by a hundredth; FedAvg in place of
+    SCAFFOLD is half a step away.
     """
     monkeypatch.setattr(os, "environ", dict(os.environ))
     torch.set_num_threads(1)
     data.synthesize(240, tmp_path)
     changes = {
-        "data.stores": 3, "run.rounds": 3, "train.epochs": 2, "train.momentum": momentum, "train.batch_size": 16,
-        "train.lr": 0.05, "data.min_images": 20, "strategy.name": strategy, "run.seed": 5,
+        "data.stores": 3, "run.rounds": 3, "train.epochs": 2, "train.momentum": momentum,
+        "train.batch_size": 16, "train.lr": 0.05, "data.min_images": 20, "strategy.name": strategy,
+        "run.seed": 5,
     }  # fmt: skip
     cell = cells.read("a2-dirichlet-fedavg")
     cell = Cell(cell.name, resolve(flatten(cell.config), changes), cell.published)
@@ -183,12 +224,18 @@ def test_ours_is_what_the_equations_say(
 
 
 def simulated(cell: Cell, out: Path) -> Mapping[str, object]:
-    settings = flatten(cell.config) | {"run.out": str(out), "run.workers": 1, "run.engine": "sequential"}
+    settings = flatten(cell.config) | {
+        "run.out": str(out),
+        "run.workers": 1,
+        "run.engine": "sequential",
+    }
     return simulate(SimulationRequest(settings, False, 0.0), Console(quiet=True))
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
-    path.write_bytes(bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes())
+    path.write_bytes(
+        bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
+    )
 
 
 def test_rows_in_the_repository_are_of_cells_that_exist() -> None:

@@ -23,11 +23,16 @@ from fedshelf.common.config import ModelConfig, resolve
 
 
 def play(module: str, *arguments: str) -> tuple[str, str]:
-    """`python -m benchmarks.MODULE ARGUMENTS` in this process; what it prints, and what it says on standard error."""
-    out, err, handler = io.StringIO(), io.StringIO(), signal.getsignal(signal.SIGTERM)
+    """`python -m benchmarks.MODULE ARGUMENTS` in this process; what it prints, and what it says on
+    standard error.
+    """
+    out = io.StringIO()
+    err = io.StringIO()
+    handler = signal.getsignal(signal.SIGTERM)
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", [module, *arguments])
-        patch.setattr(os, "environ", dict(os.environ))  # which the benchmarks of synthetic images change
+        # which the benchmarks of synthetic images change
+        patch.setattr(os, "environ", dict(os.environ))
         import_module(f"benchmarks.{module}").main()
     signal.signal(signal.SIGTERM, handler)
     return out.getvalue(), err.getvalue()
@@ -41,7 +46,13 @@ def test_a_sample_is_the_median_speed_after_the_first_round() -> None:
         {"round": 4, "images": 100, "seconds": 0.5, "accuracy": None},
     ]
     found = contestants.sample(Measured(20.0, 11.0, 7, ""), rounds)
-    assert found == {"images_per_second": 200, "first_round": 11.0, "wall": 20.0, "peak_bytes": 7, "accuracy": 0.5}
+    assert found == {
+        "images_per_second": 200,
+        "first_round": 11.0,
+        "wall": 20.0,
+        "peak_bytes": 7,
+        "accuracy": 0.5,
+    }
     assert contestants.sample(Measured(20.0, 11.0, 7, ""), rounds[:1])["images_per_second"] == 10
 
 
@@ -66,7 +77,8 @@ def test_a_line_of_our_history_counts_epochs_and_leaves_evaluation_out() -> None
 def test_rivals_train_our_networks(name: str) -> None:
     config = ModelConfig(name=name)
     spec = models.specify(config, tuple("abcdefghij"), image_size=32, native_size=None, channels=3)
-    mine, theirs = models.build(spec).eval(), networks.build(name).eval()
+    mine = models.build(spec).eval()
+    theirs = networks.build(name).eval()
     values = [value for value in mine.state_dict().values() if value.numel()]
     theirs.load_state_dict(dict(zip(theirs.state_dict(), values, strict=True)))
     pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -83,19 +95,27 @@ def test_our_settings_are_the_work(name: str) -> None:
     assert config.evaluation.every == work.every
     assert not config.data.flip
     assert float(words[words.index("--fraction") + 1]) * work.stores == work.cohort
-    assert work.cohort * (50_000 // work.stores) == (2_500 if name == "w3" else 5_000)  # images a round
+    # images a round
+    assert work.cohort * (50_000 // work.stores) == (2_500 if name == "w3" else 5_000)
 
 
 def test_work_is_cut_to_what_is_asked_for() -> None:
     work = simulators.settled(WORKS["w1"], rounds=2, stores=4)
     assert (work.rounds, work.stores, work.cohort) == (2, 4, 4)
-    rows = {"ours": None, "bare loop (1 process)": None, "bare loop (2 processes)": None, "Flower": None}
+    rows = {
+        "ours": None,
+        "bare loop (1 process)": None,
+        "bare loop (2 processes)": None,
+        "Flower": None,
+    }
     assert list(simulators.chosen(rows, "ours,bare")) == list(rows)[:3]
     with pytest.raises(SystemExit, match="expected the beginning of one of: ours"):
         simulators.chosen(rows, "nobody")
 
 
-def test_synthetic_images_reach_rivals_as_they_were_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_synthetic_images_reach_rivals_as_they_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for variable in ("FEDSHELF_DATA", "FEDSHELF_CACHE"):
         monkeypatch.setenv(variable, "")  # put back what the synthesis sets
     arrays = data.prepare(data.synthesize(20, tmp_path), tmp_path)
@@ -116,7 +136,9 @@ def test_the_bare_loop_deals_all_images_and_weighs_by_them(monkeypatch: pytest.M
     parts = protocol.deal(10, 3, seed=1)
     assert sorted(torch.cat(parts).tolist()) == list(range(10))
     assert [len(part) for part in parts] == [4, 3, 3]
-    mean = bare.average([(1, {"w": torch.tensor([0.0, 4.0])}), (3, {"w": torch.tensor([4.0, 0.0])})])
+    mean = bare.average(
+        [(1, {"w": torch.tensor([0.0, 4.0])}), (3, {"w": torch.tensor([4.0, 0.0])})]
+    )
     assert mean["w"].tolist() == [3.0, 1.0]
     task = SimpleNamespace(every=5, rounds=7)
     assert [n for n in range(1, 8) if protocol.is_evaluated(n, task)] == [5, 7]
@@ -126,7 +148,9 @@ def test_the_bare_loop_deals_all_images_and_weighs_by_them(monkeypatch: pytest.M
 def test_ours_and_every_rival_that_is_here_run(tmp_path: Path) -> None:
     """W1 in little, with results that can be drawn."""
     settings = ["--synthetic", "200", "--rounds", "2", "--stores", "2", "--times", "1"]
-    out, err = play("simulators", "w1", *settings, "--json", str(tmp_path / "w1.json"), "--pfl-python", "nobody")
+    out, err = play(
+        "simulators", "w1", *settings, "--json", str(tmp_path / "w1.json"), "--pfl-python", "nobody"
+    )
     assert "pfl-research is left out" in err
     assert "W1: niid-cnn, 2 of 2 stores a round" in out
     samples = json.loads((tmp_path / "w1.json").read_text())["samples"]
@@ -142,6 +166,8 @@ def test_ours_and_every_rival_that_is_here_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_start_up_is_measured() -> None:
-    out, _ = play("startup", "--synthetic", "200", "--stores", "2", "--times", "1", "--only", "ours")
+    out, _ = play(
+        "startup", "--synthetic", "200", "--stores", "2", "--times", "1", "--only", "ours"
+    )
     assert "flower-client --help" in out
     assert "round 1 done" in out

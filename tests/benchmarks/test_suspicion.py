@@ -9,7 +9,18 @@ import torch
 
 from benchmarks import suspicion
 from benchmarks.harm import play, spoiled, wrong_labels
-from benchmarks.suspicion import DATA, HARMS, MODELS, PARTITIONS, Case, Outcome, cases, cells, chosen, told
+from benchmarks.suspicion import (
+    DATA,
+    HARMS,
+    MODELS,
+    PARTITIONS,
+    Case,
+    Outcome,
+    cases,
+    cells,
+    chosen,
+    told,
+)
 from fedshelf.common.config import resolve
 
 
@@ -30,7 +41,8 @@ def outcome(found: Mapping[str, int], bad: str | None = "b") -> Outcome:
 
 
 def test_labels_by_hand() -> None:
-    labels, own = torch.tensor([0, 1, 2, 3, 2]), torch.tensor([2, 2, 3, 3, 3, 1])
+    labels = torch.tensor([0, 1, 2, 3, 2])
+    own = torch.tensor([2, 2, 3, 3, 3, 1])
     assert wrong_labels("exchanged", labels, own, 4).tolist() == [0, 1, 3, 2, 3]
     assert wrong_labels("shifted", labels, own, 4).tolist() == [1, 2, 3, 0, 3]
     assert labels.tolist() == [0, 1, 2, 3, 2]
@@ -47,8 +59,14 @@ def test_updates_by_hand() -> None:
 
 
 def test_rows_by_hand() -> None:
-    outcomes = [outcome({"b": 3}), outcome({"a": 2, "b": 8}), outcome({}), outcome({"a": 5, "c": 6}, bad=None)]
-    # honest: three times seven, and eight; told of them: a, then a and c. Bad ones: three, told in 3 and 8
+    outcomes = [
+        outcome({"b": 3}),
+        outcome({"a": 2, "b": 8}),
+        outcome({}),
+        outcome({"a": 5, "c": 6}, bad=None),
+    ]
+    # honest: three times seven, and eight; told of them: a, then a and c. Bad ones: three, told in
+    # 3 and 8
     assert cells(outcomes) == ["4", "3 of 29", "2 of 3", "5.5 (3 to 8)"]
     assert cells(outcomes[3:]) == ["1", "2 of 8", "-", "-"]
     assert cells(outcomes[2:3]) == ["1", "0 of 7", "0 of 1", "-"]
@@ -75,12 +93,17 @@ def test_two_seeds_play_every_setting_with_both_networks() -> None:
 def test_runs_are_chosen_by_how_their_names_begin() -> None:
     found = list(cases([11], ["shelf"], 20, 20))
     assert chosen(found, None) == found
-    assert [case.partition for case in chosen(found, "honest shelf iid,noise shelf labels")] == ["iid", "labels:2"]
+    assert [case.partition for case in chosen(found, "honest shelf iid,noise shelf labels")] == [
+        "iid",
+        "labels:2",
+    ]
     with pytest.raises(SystemExit, match="nothing"):
         chosen(found, "nothing")
 
 
-def test_a_run_ends_when_its_bad_store_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_ends_when_its_bad_store_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path))
     monkeypatch.setattr(suspicion, "ROUNDS", 8)
     case = replace(CASE, harm="scaled", stores=4, cohort=4)

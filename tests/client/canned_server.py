@@ -1,4 +1,6 @@
-"""A server of one canned answer that remembers what it was sent; over TLS with certificates made on the spot."""
+"""A server of one canned answer that remembers what it was sent; over TLS with certificates made on
+the spot.
+"""
 
 import ipaddress
 import socket
@@ -14,25 +16,46 @@ from cryptography.x509.oid import NameOID
 
 
 class Authority:
-    """A certificate authority with one server certificate for 127.0.0.1, and for `name` if it is given."""
+    """A certificate authority with one server certificate for 127.0.0.1, and for `name` if it is
+    given.
+    """
 
     def __init__(
-        self, place: Path, *, starts: float = -1, days: float = 100, address: str = "127.0.0.1", name: str = ""
+        self,
+        place: Path,
+        *,
+        starts: float = -1,
+        days: float = 100,
+        address: str = "127.0.0.1",
+        name: str = "",
     ) -> None:
-        key, self._place = ec.generate_private_key(ec.SECP256R1()), place
+        key = ec.generate_private_key(ec.SECP256R1())
+        self._place = place
         root = self._certificate("root", key, "root", key, -2, 400, authority=True)
         own = ec.generate_private_key(ec.SECP256R1())
-        shown = self._certificate("server", own, "root", key, starts, days, address=address, host=name)
+        shown = self._certificate(
+            "server", own, "root", key, starts, days, address=address, host=name
+        )
         self.pem = root.public_bytes(serialization.Encoding.PEM)
         plain = serialization.NoEncryption()
-        secret = own.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+        secret = own.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain
+        )
         place.write_bytes(shown.public_bytes(serialization.Encoding.PEM) + secret)
 
     @staticmethod
     def _certificate(
-        name: str, key: ec.EllipticCurvePrivateKey, by: str, signer: ec.EllipticCurvePrivateKey, starts: float,
-        days: float, *, address: str = "", host: str = "", authority: bool = False,
-    ) -> x509.Certificate:  # fmt: skip
+        name: str,
+        key: ec.EllipticCurvePrivateKey,
+        by: str,
+        signer: ec.EllipticCurvePrivateKey,
+        starts: float,
+        days: float,
+        *,
+        address: str = "",
+        host: str = "",
+        authority: bool = False,
+    ) -> x509.Certificate:
         now = datetime.now(UTC)
         builder = (
             x509.CertificateBuilder()
@@ -43,8 +66,13 @@ class Authority:
             .not_valid_before(now + timedelta(days=starts))
             .not_valid_after(now + timedelta(days=days))
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+            )
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()),
+                critical=False,
+            )
         )
         if address:
             names: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address(address))]
@@ -64,9 +92,13 @@ class Canned:
     second: what the first connection is answered when it says something again
     """
 
-    def __init__(self, answer: bytes, context: ssl.SSLContext | None = None, second: bytes = b"") -> None:
+    def __init__(
+        self, answer: bytes, context: ssl.SSLContext | None = None, second: bytes = b""
+    ) -> None:
         self.heard: list[bytes] = []
-        self._answer, self._context, self._second = answer, context, second
+        self._answer = answer
+        self._context = context
+        self._second = second
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, daemon=True)

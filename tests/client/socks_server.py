@@ -1,19 +1,25 @@
-"""A SOCKS5 proxy (RFC 1928) that leads every connection to one place, and remembers where it was asked to."""
+"""A SOCKS5 proxy (RFC 1928) that leads every connection to one place, and remembers where it was
+asked to.
+"""
 
 import select
 import socket
 import threading
 from contextlib import suppress
 
-GRANTED, HOST_UNREACHABLE = 0, 4
+GRANTED = 0
+HOST_UNREACHABLE = 4
 
 
 class SocksServer:
-    """Answers on a port of this machine; leads to `to`, or refuses with `reply` where that is not GRANTED."""
+    """Answers on a port of this machine; leads to `to`, or refuses with `reply` where that is not
+    GRANTED.
+    """
 
     def __init__(self, to: tuple[str, int], reply: int = GRANTED) -> None:
         self.asked: list[tuple[str, int]] = []
-        self._to, self._reply = to, reply
+        self._to = to
+        self._reply = reply
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._socket.getsockname()[1])
         self._thread = threading.Thread(target=self._serve, daemon=True)
@@ -36,7 +42,11 @@ class SocksServer:
             client.sendall(bytes([5, 0]))
             _, command, _, kind = stream.read(4)
             assert command == 1, "it asks for a connection"
-            host = stream.read(stream.read(1)[0]).decode() if kind == 3 else socket.inet_ntoa(stream.read(4))
+            host = (
+                stream.read(stream.read(1)[0]).decode()
+                if kind == 3
+                else socket.inet_ntoa(stream.read(4))
+            )
             self.asked.append((host, int.from_bytes(stream.read(2), "big")))
             client.sendall(bytes([5, self._reply, 0, 1, 0, 0, 0, 0, 0, 0]))
             if self._reply == GRANTED:

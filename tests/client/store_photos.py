@@ -1,4 +1,6 @@
-"""A store's photos for tests of its health: drawn things with edges, so that sharpness means something."""
+"""A store's photos for tests of its health: drawn things with edges, so that sharpness means
+something.
+"""
 
 import io
 from pathlib import Path
@@ -14,7 +16,13 @@ from fedshelf.common.images.decoding.content_digests import digest_of
 from fedshelf.common.images.folder.scan import Photo
 
 GIB = 2**30
-MACHINE = Machine("cpu", "8 processor cores", 8, (Disk("keys", Path("/keys"), 500 * GIB),), memory=(8 * GIB, 16 * GIB))
+MACHINE = Machine(
+    "cpu",
+    "8 processor cores",
+    8,
+    (Disk("keys", Path("/keys"), 500 * GIB),),
+    memory=(8 * GIB, 16 * GIB),
+)
 
 
 def thing(seed: int, size: int = 120) -> Image.Image:
@@ -25,7 +33,9 @@ def thing(seed: int, size: int = 120) -> Image.Image:
     for _ in range(10):
         left, top = rng.integers(0, size * 3 // 4, 2)
         width, height = rng.integers(size // 8, size // 2, 2)
-        draw.rectangle((left, top, left + width, top + height), fill=tuple(rng.integers(20, 236, 3).tolist()))
+        draw.rectangle(
+            (left, top, left + width, top + height), fill=tuple(rng.integers(20, 236, 3).tolist())
+        )
     return image
 
 
@@ -49,7 +59,12 @@ def folder(root: Path, classes: dict[str, int], seed: int = 0) -> Path:
     return root
 
 
-def seen(name: str, image: Image.Image | None = None, split: str | None = None, root: Path = Path("/gone")) -> Seen:
+def seen(
+    name: str,
+    image: Image.Image | None = None,
+    split: str | None = None,
+    root: Path = Path("/gone"),
+) -> Seen:
     """A photo as a check sees it; the file need not exist."""
     label = name.split("/")[-2]
     data = encoded(image) if image else name.encode()
@@ -59,7 +74,13 @@ def seen(name: str, image: Image.Image | None = None, split: str | None = None, 
 
 def counts(**classes: int) -> Evidence:
     """A store with so many photos per class, never looked at."""
-    return of(*(seen(f"{label}/{number}.jpg") for label, count in classes.items() for number in range(count)))
+    return of(
+        *(
+            seen(f"{label}/{number}.jpg")
+            for label, count in classes.items()
+            for number in range(count)
+        )
+    )
 
 
 def of(*photos: Seen) -> Evidence:

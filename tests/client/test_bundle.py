@@ -31,7 +31,9 @@ PROJECT = {
 }
 
 
-def packed(project: bytes | dict[str, object] = PROJECT, manifest: bytes | None = None, **others: bytes) -> bytes:
+def packed(
+    project: bytes | dict[str, object] = PROJECT, manifest: bytes | None = None, **others: bytes
+) -> bytes:
     """A bundle as Flower makes them, with other files if need be."""
     text = project if isinstance(project, bytes) else tomli_w.dumps(project).encode()
     lines = [
@@ -43,7 +45,9 @@ def packed(project: bytes | dict[str, object] = PROJECT, manifest: bytes | None 
         archive.writestr("pyproject.toml", text)
         for name, content in others.items():
             archive.writestr(name, content)
-        archive.writestr(".info/CONTENT", "\n".join(lines).encode() if manifest is None else manifest)
+        archive.writestr(
+            ".info/CONTENT", "\n".join(lines).encode() if manifest is None else manifest
+        )
     return stream.getvalue()
 
 
@@ -73,7 +77,9 @@ def test_the_bundle_that_flower_makes_of_ours_is_accepted(tmp_path: Path) -> Non
     (app / "pyproject.toml").write_text(tomli_w.dumps(PROJECT), encoding="utf-8")
     environment = os.environ | {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_HOME": str(tmp_path / "home")}
     flwr = Path(sys.executable).with_name("flwr")
-    subprocess.run([flwr, "build"], cwd=app, env=environment, check=True, capture_output=True, timeout=300)
+    subprocess.run(
+        [flwr, "build"], cwd=app, env=environment, check=True, capture_output=True, timeout=300
+    )
     (bundle,) = app.glob("*.fab")
     check_bundle(bundle.read_bytes())
 
@@ -83,31 +89,64 @@ def test_a_bundle_of_ours_is_accepted() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["client/app.py", "client.py", "readme.md", "../pyproject.toml", "/etc/passwd", "client/", ".info/other",
-             "pyproject.toml", "PYPROJECT.TOML"]
-)  # fmt: skip
+    "name",
+    [
+        "client/app.py",
+        "client.py",
+        "readme.md",
+        "../pyproject.toml",
+        "/etc/passwd",
+        "client/",
+        ".info/other",
+        "pyproject.toml",
+        "PYPROJECT.TOML",
+    ],
+)
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_any_other_file_is_refused(name: str) -> None:
-    assert "expected pyproject.toml and .info/CONTENT only" in refusal(packed(**{name: b"import os"}))
+    assert "expected pyproject.toml and .info/CONTENT only" in refusal(
+        packed(**{name: b"import os"})
+    )
 
 
 @pytest.mark.parametrize(
-    "asked", ["fedshelf.client.app:other", "evil:app", "", 3, ["fedshelf.client.app:app"], {"a": CLIENT_APP}]
+    "asked",
+    [
+        "fedshelf.client.app:other",
+        "evil:app",
+        "",
+        3,
+        ["fedshelf.client.app:app"],
+        {"a": CLIENT_APP},
+    ],
 )
 def test_another_entry_point_is_refused(asked: object) -> None:
-    assert "expected 'fedshelf.client.app:app'" in refusal(packed(changed("tool.flwr.app.components.clientapp", asked)))
+    assert "expected 'fedshelf.client.app:app'" in refusal(
+        packed(changed("tool.flwr.app.components.clientapp", asked))
+    )
 
 
 @pytest.mark.parametrize(
-    "path", ["build-system.requires", "project.dependencies", "project.scripts.run", "project.optional-dependencies.x",
-             "tool.flwr.federations.default", "tool.uv.sources", "tool.flwr.app.fab-include",
-             "tool.flwr.app.components.agentapp", "dependency-groups.dev"]
-)  # fmt: skip
+    "path",
+    [
+        "build-system.requires",
+        "project.dependencies",
+        "project.scripts.run",
+        "project.optional-dependencies.x",
+        "tool.flwr.federations.default",
+        "tool.uv.sources",
+        "tool.flwr.app.fab-include",
+        "tool.flwr.app.components.agentapp",
+        "dependency-groups.dev",
+    ],
+)
 def test_what_could_install_or_run_something_else_is_refused(path: str) -> None:
     assert "which Fedshelf's has not" in refusal(packed(changed(path, ["evil"])))
 
 
-@pytest.mark.parametrize("path", ["tool", "tool.flwr", "tool.flwr.app", "tool.flwr.app.components", "project"])
+@pytest.mark.parametrize(
+    "path", ["tool", "tool.flwr", "tool.flwr.app", "tool.flwr.app.components", "project"]
+)
 def test_a_table_that_is_none_is_refused(path: str) -> None:
     refusal(packed(changed(path, "text")))
 

@@ -1,4 +1,6 @@
-"""Photos that are added, deleted or replaced while a store is at work: an order is done on those that are there."""
+"""Photos that are added, deleted or replaced while a store is at work: an order is done on those
+that are there.
+"""
 
 import os
 import shutil
@@ -45,9 +47,12 @@ class Store:
         return self.worker.train(TrainOrder(PLAN, 1, self.params)).num_examples
 
     def counts(self) -> list[int]:
-        """Photos to train on, and those held out for validation and for the test, as orders find them."""
+        """Photos to train on, and those held out for validation and for the test, as orders find
+        them.
+        """
         held_out = (
-            self.worker.evaluate(EvaluateOrder(PLAN, 1, self.params, split)) for split in ("validation", "test")
+            self.worker.evaluate(EvaluateOrder(PLAN, 1, self.params, split))
+            for split in ("validation", "test")
         )
         return [self.trained(), *(each.counts.num_examples for each in held_out)]
 
@@ -70,10 +75,13 @@ def kept(cache: Path) -> set[str]:
     return {digest for path in cache.glob("*.pixels") for digest in digests_of(path)}
 
 
-def test_each_order_is_carried_out_on_the_photos_that_are_there(photos: Path, tmp_path: Path, cache: Path) -> None:
+def test_each_order_is_carried_out_on_the_photos_that_are_there(
+    photos: Path, tmp_path: Path, cache: Path
+) -> None:
     store = Store(photos, tmp_path)
     assert (store.counts(), store.counts(), store.told) == ([32, 4, 4], [32, 4, 4], [])
-    open_folder(photos, image_size=24, channels=1)  # another run's format, which no order asks for any more
+    # another run's format, which no order asks for any more
+    open_folder(photos, image_size=24, channels=1)
     draw_photos(tmp_path / "more", ["boot", "hat"], 10, seed=5)
     for name in ("boot", "hat"):
         for number, file in enumerate((tmp_path / "more" / name).iterdir()):
@@ -100,7 +108,9 @@ def test_photos_deleted_while_nothing_is_ordered_leave_the_cache_and_the_process
         file.unlink()
     store.worker.look()
     assert len(kept(cache)) == 35
-    assert all(str(file) not in index.read_text() for file in doomed for index in cache.glob("*.json"))
+    assert all(
+        str(file) not in index.read_text() for file in doomed for index in cache.glob("*.json")
+    )
     assert mapped(cache) == []
     assert sum(store.counts()) == 35
 
@@ -108,7 +118,11 @@ def test_photos_deleted_while_nothing_is_ordered_leave_the_cache_and_the_process
 def mapped(cache: Path) -> list[str]:
     """Pixel files of which this process still has pages, present ones or removed ones."""
     maps = Path("/proc/self/maps")
-    return [line for line in maps.read_text().splitlines() if str(cache) in line] if maps.exists() else []
+    return (
+        [line for line in maps.read_text().splitlines() if str(cache) in line]
+        if maps.exists()
+        else []
+    )
 
 
 def test_a_photo_that_is_replaced_by_one_of_the_same_size_and_time_is_trained_on_instead(
@@ -116,8 +130,10 @@ def test_a_photo_that_is_replaced_by_one_of_the_same_size_and_time_is_trained_on
 ) -> None:
     store = Store(photos, tmp_path)
     store.counts()
-    one, before = photos / "hat" / "0.png", kept(cache)
-    status, content = one.stat(), bytearray(one.read_bytes())
+    one = photos / "hat" / "0.png"
+    before = kept(cache)
+    status = one.stat()
+    content = bytearray(one.read_bytes())
     content[-1] ^= 1  # in the end chunk's checksum, which no decoder looks at
     one.write_bytes(content)
     os.utime(one, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -127,7 +143,9 @@ def test_a_photo_that_is_replaced_by_one_of_the_same_size_and_time_is_trained_on
     assert len(before & kept(cache)) == 39
 
 
-def test_unchanged_photos_give_the_same_images_in_the_same_place(photos: Path, tmp_path: Path) -> None:
+def test_unchanged_photos_give_the_same_images_in_the_same_place(
+    photos: Path, tmp_path: Path
+) -> None:
     newest = max(path.stat().st_ctime_ns for path in photos.rglob("*"))
     wait_for(lambda: time.time_ns() > newest + SETTLED_NS)
     store = Store(photos, tmp_path)
@@ -145,16 +163,24 @@ def test_a_new_class_and_one_that_is_gone_are_told(photos: Path, tmp_path: Path)
     store.trained()
     shutil.rmtree(photos / "hat")
     assert store.trained() == 16
-    assert store.told == ["The photos have changed: 20 removed.", "The classes have changed: 'hat' has no photo left."]
+    assert store.told == [
+        "The photos have changed: 20 removed.",
+        "The classes have changed: 'hat' has no photo left.",
+    ]
     draw_photos(photos, ["scarf"], 3)
     with pytest.raises(StoreError, match="'scarf' is not one of the run's 2 classes") as refused:
         store.trained()
     assert refused.value.code == "unknown-class"
-    assert "'scarf' came, and a run that does not know it cannot use this store's photos" in store.told[-1]
+    assert (
+        "'scarf' came, and a run that does not know it cannot use this store's photos"
+        in store.told[-1]
+    )
 
 
 def not_mounted(photos: Path, elsewhere: Path) -> None:
-    """Move the photos away and leave an empty folder in their place, as a disk does that is not mounted."""
+    """Move the photos away and leave an empty folder in their place, as a disk does that is not
+    mounted.
+    """
     photos.rename(elsewhere)
     photos.mkdir()
 
@@ -165,7 +191,9 @@ def without_a_disk(photos: Path, elsewhere: Path) -> None:
     (photos / "hat").symlink_to(elsewhere.parent / "no-disk")
 
 
-@pytest.mark.parametrize("lose", [lambda photos, elsewhere: photos.rename(elsewhere), not_mounted, without_a_disk])
+@pytest.mark.parametrize(
+    "lose", [lambda photos, elsewhere: photos.rename(elsewhere), not_mounted, without_a_disk]
+)
 def test_photos_that_cannot_be_reached_are_neither_used_nor_forgotten(
     photos: Path, tmp_path: Path, cache: Path, lose: Callable[[Path, Path], object]
 ) -> None:
@@ -189,7 +217,9 @@ def test_photos_that_cannot_be_reached_are_neither_used_nor_forgotten(
     assert len(kept(cache)) == 39
 
 
-def test_a_store_that_starts_while_its_disk_is_away_forgets_nothing(photos: Path, tmp_path: Path, cache: Path) -> None:
+def test_a_store_that_starts_while_its_disk_is_away_forgets_nothing(
+    photos: Path, tmp_path: Path, cache: Path
+) -> None:
     newest = max(path.stat().st_ctime_ns for path in photos.rglob("*"))
     wait_for(lambda: time.time_ns() > newest + SETTLED_NS)
     Store(photos, tmp_path).trained()
@@ -222,7 +252,9 @@ def test_pixels_of_photos_that_cannot_be_reached_for_a_week_are_forgotten(
     assert list(cache.iterdir()) == []
 
 
-def test_the_last_photos_of_a_folder_that_stays_leave_at_once(photos: Path, tmp_path: Path, cache: Path) -> None:
+def test_the_last_photos_of_a_folder_that_stays_leave_at_once(
+    photos: Path, tmp_path: Path, cache: Path
+) -> None:
     store = Store(photos, tmp_path)
     store.trained()
     for name in ("boot", "hat"):
@@ -235,7 +267,9 @@ def test_the_last_photos_of_a_folder_that_stays_leave_at_once(photos: Path, tmp_
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_class_folder_that_may_not_be_read_is_not_an_empty_one(photos: Path, tmp_path: Path, cache: Path) -> None:
+def test_a_class_folder_that_may_not_be_read_is_not_an_empty_one(
+    photos: Path, tmp_path: Path, cache: Path
+) -> None:
     store = Store(photos, tmp_path)
     store.trained()
     before = kept(cache)
@@ -249,7 +283,9 @@ def test_a_class_folder_that_may_not_be_read_is_not_an_empty_one(photos: Path, t
     assert store.trained() == 32
 
 
-def test_photos_of_a_csv_file_are_looked_at_likewise(photos: Path, tmp_path: Path, cache: Path) -> None:
+def test_photos_of_a_csv_file_are_looked_at_likewise(
+    photos: Path, tmp_path: Path, cache: Path
+) -> None:
     table = photos / "list.csv"
     names = [f"{name}/{number}.png,{name}" for name in ("boot", "hat") for number in range(20)]
     table.write_text("\n".join(["image,label", *names, "hat/later.png,hat"]) + "\n")
@@ -269,7 +305,9 @@ def test_photos_of_a_csv_file_are_looked_at_likewise(photos: Path, tmp_path: Pat
     assert len(kept(cache)) == 30
 
 
-def test_the_cache_is_for_this_user_only_also_where_it_was_not(photos: Path, tmp_path: Path, cache: Path) -> None:
+def test_the_cache_is_for_this_user_only_also_where_it_was_not(
+    photos: Path, tmp_path: Path, cache: Path
+) -> None:
     cache.mkdir(parents=True, mode=0o755)
     cache.chmod(0o755)
     Store(photos, tmp_path).trained()

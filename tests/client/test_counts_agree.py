@@ -49,10 +49,15 @@ def shop(root: Path) -> Path:
 
 
 def table(root: Path) -> Path:
-    """The same by a CSV file in Windows-1252, with a column more, one photo twice and one that is not there."""
+    """The same by a CSV file in Windows-1252, with a column more, one photo twice and one that is
+    not there.
+    """
     shop(root)
     photos = sorted(path for path in root.glob("*/*") if path.is_file())
-    named = [path.relative_to(root).as_posix() for path in (*photos, photos[0], root / "hat" / "gone.jpg")]
+    named = [
+        path.relative_to(root).as_posix()
+        for path in (*photos, photos[0], root / "hat" / "gone.jpg")
+    ]
     lines = ["image,label,brand", *(f"{name},{name.split('/')[0]},Fröhlich" for name in named)]
     path = root / "photos.csv"
     path.write_bytes("\n".join(lines).encode("cp1252"))
@@ -80,7 +85,9 @@ def test_the_server_is_told_the_images_that_are_trained_on(tmp_path: Path) -> No
     )
     told = worker.info(CONFIG)
     assert told.num_examples + told.validation + told.test == 22
-    plan = Plan("run", CONFIG, ModelSpec("niid-cnn", ("boot", "hat"), 16, 3, (0.5,) * 3, (0.25,) * 3))
+    plan = Plan(
+        "run", CONFIG, ModelSpec("niid-cnn", ("boot", "hat"), 16, 3, (0.5,) * 3, (0.25,) * 3)
+    )
     params = Network(plan.spec, torch.device("cpu"), seed=1).vector.detach()
     assert worker.train(TrainOrder(plan, 1, params)).num_examples == told.num_examples
 
@@ -89,14 +96,19 @@ def test_a_file_known_to_be_broken_is_so_at_a_glance(tmp_path: Path) -> None:
     root = shop(tmp_path / "shop")
     assert len(glance(root).usable) == 25  # the two that are cut off and the huge one begin well
     latest = max(path.lstat().st_ctime_ns for path in root.rglob("*"))
-    wait_for(lambda: time.time_ns() - latest > SETTLED_NS)  # of files younger than that, nothing is remembered
+    # of files younger than that, nothing is remembered
+    wait_for(lambda: time.time_ns() - latest > SETTLED_NS)
     open_folder(root, image_size=16, channels=3)
     assert glance(root).summary() == gather(root).summary()
 
 
 def test_check_tells_how_a_csv_file_was_read(tmp_path: Path) -> None:
     data = table(tmp_path / "shop")
-    notes = [finding.what for finding in readable(Evidence(gather(data), MACHINE)) if finding.severity == "note"]
+    notes = [
+        finding.what
+        for finding in readable(Evidence(gather(data), MACHINE))
+        if finding.severity == "note"
+    ]
     (note,) = [what for what in notes if "photos.csv" in what]
     assert "was read as Windows-1252" in note
     assert "columns not used: brand" in note

@@ -26,31 +26,57 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def test_a_stores_own_model_has_the_chains_backbone_and_its_own_head(trained: Path, tmp_path: Path) -> None:
-    done = client(trained / "home", "export", str(trained / "run"), "--name", "store-1", "--out", str(tmp_path / "own"))
+def test_a_stores_own_model_has_the_chains_backbone_and_its_own_head(
+    trained: Path, tmp_path: Path
+) -> None:
+    done = client(
+        trained / "home",
+        "export",
+        str(trained / "run"),
+        "--name",
+        "store-1",
+        "--out",
+        str(tmp_path / "own"),
+    )
     assert done.returncode == 0, done.stderr
-    told, shared = summary(trained / "run"), load_file(trained / "run" / "model.safetensors")
+    told = summary(trained / "run")
+    shared = load_file(trained / "run" / "model.safetensors")
     assert told["personal"] == ["11.weight", "11.bias"]
     own = load_file(tmp_path / "own" / "model.safetensors")
     for name in shared:
         assert torch.equal(own[name], shared[name]) == (name not in told["personal"]), name
     (run_states,) = (trained / "run" / "stores").iterdir()
-    kept = load_file(run_states / "store-1" / f"round-{told['delivered_round']:06d}.safetensors")["personal.own"]
+    kept = load_file(run_states / "store-1" / f"round-{told['delivered_round']:06d}.safetensors")[
+        "personal.own"
+    ]
     assert torch.equal(torch.cat([own["11.weight"].flatten(), own["11.bias"]]), kept)
-    assert load(saved.read(tmp_path / "own"), torch.device("cpu")).spec.classes == tuple(told["model"]["classes"])
+    assert load(saved.read(tmp_path / "own"), torch.device("cpu")).spec.classes == tuple(
+        told["model"]["classes"]
+    )
     described = json.loads((tmp_path / "own" / "model.json").read_text())
     assert described["provenance"]["store"] == "store-1"
     again = refused(
-        trained / "home", 2, "export", str(trained / "run"), "--name", "store-1", "--out", str(tmp_path / "own")
+        trained / "home",
+        2,
+        "export",
+        str(trained / "run"),
+        "--name",
+        "store-1",
+        "--out",
+        str(tmp_path / "own"),
     )
     assert "holds a model already" in again
 
 
 def test_where_the_store_has_no_part_it_says_why(trained: Path, tmp_path: Path) -> None:
-    told = refused(trained / "home", 2, "export", str(trained / "run"), "--name", "store-9", "--out", "own")
+    told = refused(
+        trained / "home", 2, "export", str(trained / "run"), "--name", "store-9", "--out", "own"
+    )
     assert "stores that were set up on this machine: store-1" in told
     (tmp_path / "home" / "stores" / "store-1").mkdir(parents=True)
-    told = refused(tmp_path / "home", 2, "export", str(trained / "run"), "--name", "store-1", "--out", "own")
+    told = refused(
+        tmp_path / "home", 2, "export", str(trained / "run"), "--name", "store-1", "--out", "own"
+    )
     assert "it trained in no round of that run up to" in told
 
 

@@ -32,14 +32,25 @@ SHARES = torch.linspace(-3, -1, 10)
 
 
 def trained(place: Path, *settings: str) -> Path:
-    """A folder with a run of which stores add their shares, and a store's home as after its training."""
-    weigh = ["--set", "strategy.absent_classes=weigh", "--set", "data.holdout=0.2", "--partition", "dirichlet:0.3"]
+    """A folder with a run of which stores add their shares, and a store's home as after its
+    training.
+    """
+    weigh = [
+        "--set",
+        "strategy.absent_classes=weigh",
+        "--set",
+        "data.holdout=0.2",
+        "--partition",
+        "dirichlet:0.3",
+    ]
     done = run("run", *SMALL, *weigh, *settings, "--rounds", "3", "--out", place / "run")
     assert done.returncode == 0, done.stderr
     home = place / "home" / "stores" / "store-1"
     home.mkdir(parents=True)
     told = json.loads((place / "run" / "model.json").read_text())
-    Adjustments(home / ADJUSTMENTS_FOLDER).keep(told["provenance"]["run_id"], told["classes"], SHARES)
+    Adjustments(home / ADJUSTMENTS_FOLDER).keep(
+        told["provenance"]["run_id"], told["classes"], SHARES
+    )
     if (place / "run" / "stores").is_dir():
         shutil.copytree(place / "run" / "stores", home / "states")
     return place
@@ -55,7 +66,9 @@ def scores(model: Path) -> torch.Tensor:
     spec = network.spec
     network.module.eval()
     with torch.no_grad():
-        return network.logits(torch.rand(5, spec.channels, spec.image_size, spec.image_size, generator=seeded()))
+        return network.logits(
+            torch.rand(5, spec.channels, spec.image_size, spec.image_size, generator=seeded())
+        )
 
 
 def seeded() -> torch.Generator:
@@ -73,13 +86,15 @@ def changed(place: Path, to: Path, **change: object) -> Path:
 
 
 def test_a_run_says_by_which_scores_its_stores_use_the_model(shared: Path) -> None:
-    told, model = summary(shared / "run"), json.loads((shared / "run" / "model.json").read_text())
+    told = summary(shared / "run")
+    model = json.loads((shared / "run" / "model.json").read_text())
     assert told["adjustment"] == model["provenance"]["adjustment"]
     found = told["adjustment"]
     assert (found["used"], found["chosen_on"]) == ("adjusted", "validation")
     assert found["validation"]["adjusted"]["loss"] < found["validation"]["raw"]["loss"]
     assert found["test"] is None  # the server has the test images
-    rows, raw = told["per_store"].values(), found["validation"]["raw"]
+    rows = told["per_store"].values()
+    raw = found["validation"]["raw"]
     together = sum(row["raw_accuracy"] * row["images"] for row in rows)
     assert together / raw["images"] == pytest.approx(raw["accuracy"])
 
@@ -93,49 +108,108 @@ def test_any_tool_that_loads_the_file_adds_the_shares(shared: Path, tmp_path: Pa
     told = json.loads((tmp_path / "own" / "model.json").read_text())
     chain = json.loads((shared / "run" / "model.json").read_text())
     assert told["added_to_bias"] == dict(zip(chain["classes"], SHARES.tolist(), strict=True))
-    assert told["temperature"] == chain["provenance"]["adjustment"]["temperature"] != chain["temperature"]
-    again = refused(shared / "home", 2, "export", str(tmp_path / "own"), "--name", "store-1", "--out", "twice")
+    assert (
+        told["temperature"]
+        == chain["provenance"]["adjustment"]["temperature"]
+        != chain["temperature"]
+    )
+    again = refused(
+        shared / "home", 2, "export", str(tmp_path / "own"), "--name", "store-1", "--out", "twice"
+    )
     assert "holds a store's own model already, that of store-1" in again
 
 
 def test_a_store_with_layers_of_its_own_adds_the_shares_to_them(tmp_path: Path) -> None:
     place = trained(tmp_path, "--strategy", "fedper")
-    done = client(place / "home", "export", str(place / "run"), "--name", "store-1", "--out", str(tmp_path / "own"))
+    done = client(
+        place / "home",
+        "export",
+        str(place / "run"),
+        "--name",
+        "store-1",
+        "--out",
+        str(tmp_path / "own"),
+    )
     assert done.returncode == 0, done.stderr
     told, (states,) = summary(place / "run"), (place / "run" / "stores").iterdir()
-    kept = StateStore(states.parent).load(states.name, "store-1", told["delivered_round"] + 1)["personal.own"]
+    kept = StateStore(states.parent).load(states.name, "store-1", told["delivered_round"] + 1)[
+        "personal.own"
+    ]
     own = saved.read(tmp_path / "own").tensors
     assert torch.equal(own["11.weight"].flatten(), kept[:-10])
     torch.testing.assert_close(own["11.bias"], kept[-10:] + SHARES)
 
 
-def test_where_validation_spoke_against_them_they_are_not_added(shared: Path, tmp_path: Path) -> None:
-    raw = json.loads((shared / "run" / "model.json").read_text())["provenance"]["adjustment"] | {"used": "raw"}
+def test_where_validation_spoke_against_them_they_are_not_added(
+    shared: Path, tmp_path: Path
+) -> None:
+    raw = json.loads((shared / "run" / "model.json").read_text())["provenance"]["adjustment"] | {
+        "used": "raw"
+    }
     model = changed(shared, tmp_path / "raw", adjustment=raw)
-    told = refused(shared / "home", 2, "export", str(model), "--name", "store-1", "--out", str(tmp_path / "own"))
-    assert "did better as it is than with their shares of the classes added; use it as it is" in told
+    told = refused(
+        shared / "home",
+        2,
+        "export",
+        str(model),
+        "--name",
+        "store-1",
+        "--out",
+        str(tmp_path / "own"),
+    )
+    assert (
+        "did better as it is than with their shares of the classes added; use it as it is" in told
+    )
     place = trained(tmp_path, "--strategy", "fedper")
     model = changed(place, tmp_path / "personal", adjustment=raw)
-    done = client(place / "home", "export", str(model), "--name", "store-1", "--out", str(tmp_path / "own"))
+    done = client(
+        place / "home", "export", str(model), "--name", "store-1", "--out", str(tmp_path / "own")
+    )
     assert done.returncode == 0, done.stderr
-    assert "shares of the classes are not added: the stores' validation images were against it" in done.stdout
+    assert (
+        "shares of the classes are not added: the stores' validation images were against it"
+        in done.stdout
+    )
     assert "added_to_bias" not in json.loads((tmp_path / "own" / "model.json").read_text())
 
 
 def test_a_store_that_kept_none_is_told_why(shared: Path, tmp_path: Path) -> None:
     model = changed(shared, tmp_path / "other", run_id="another-run")
-    told = refused(shared / "home", 2, "export", str(model), "--name", "store-1", "--out", str(tmp_path / "own"))
+    told = refused(
+        shared / "home",
+        2,
+        "export",
+        str(model),
+        "--name",
+        "store-1",
+        "--out",
+        str(tmp_path / "own"),
+    )
     assert "it trained in no round of that run, keeps its classes to itself" in told
     model = changed(shared, tmp_path / "odd", adjustment={"used": "both"})
-    told = refused(shared / "home", 3, "export", str(model), "--name", "store-1", "--out", str(tmp_path / "own"))
+    told = refused(
+        shared / "home",
+        3,
+        "export",
+        str(model),
+        "--name",
+        "store-1",
+        "--out",
+        str(tmp_path / "own"),
+    )
     assert "adjustment says neither adjusted nor raw" in told
 
 
 @pytest.mark.parametrize(
     ("name", "scale", "words"),
     [
-        ("squeezenet1_1", 1.0, "squeezenet1_1 does not end in a layer whose bias is added"),  # cuts scores off at 0
-        ("niid-cnn", 1e30, "gives scores that are no finite numbers: a round of its run was spoilt"),
+        # cuts scores off at 0
+        ("squeezenet1_1", 1.0, "squeezenet1_1 does not end in a layer whose bias is added"),
+        (
+            "niid-cnn",
+            1e30,
+            "gives scores that are no finite numbers: a round of its run was spoilt",
+        ),
     ],
 )
 def test_a_network_whose_scores_do_not_end_in_a_bias_or_are_not_finite_is_refused(
@@ -158,12 +232,18 @@ def test_a_network_whose_scores_do_not_end_in_a_bias_or_are_not_finite_is_refuse
 
 
 @pytest.mark.parametrize("class_names", [True, False])
-def test_training_keeps_what_it_added(class_names: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_keeps_what_it_added(
+    class_names: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path / "cache"))
-    policy, kept = Policy(metrics="accuracy", class_names=class_names), Adjustments(tmp_path / ADJUSTMENTS_FOLDER)
-    kept.keep("run", ("boot", "hat", "cap"), torch.zeros(3))  # of a time when the policy was another
+    policy = Policy(metrics="accuracy", class_names=class_names)
+    kept = Adjustments(tmp_path / ADJUSTMENTS_FOLDER)
+    # of a time when the policy was another
+    kept.keep("run", ("boot", "hat", "cap"), torch.zeros(3))
     source = FolderSource("oslo", folder(tmp_path / "photos", 0), policy)
-    worker = StoreWorker("oslo", source, Trainer(torch.device("cpu"), StateStore(tmp_path / "states")), kept)
+    worker = StoreWorker(
+        "oslo", source, Trainer(torch.device("cpu"), StateStore(tmp_path / "states")), kept
+    )
     spec = ModelSpec("niid-cnn", ("boot", "hat", "cap"), 32, 3, (0.5,) * 3, (0.5,) * 3)
     config = resolve({"data.image_size": 32, "strategy.absent_classes": "weigh"})
     start = Network(spec, torch.device("cpu"), seed=1).vector

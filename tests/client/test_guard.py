@@ -22,14 +22,23 @@ from fedshelf.common.metrics.calibration import Reliability
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.failures import LONGEST_REST, failure
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Plan,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.common.protocol.serialization import decode_result, encode_order
 
 NOON = datetime(2026, 11, 20, 12).timestamp()
 CLASSES = ("boot", "hat", "shirt")
 
 
-def order(kind: type[TrainOrder] | type[EvaluateOrder] = TrainOrder, **settings: object) -> TrainOrder | EvaluateOrder:
+def order(
+    kind: type[TrainOrder] | type[EvaluateOrder] = TrainOrder, **settings: object
+) -> TrainOrder | EvaluateOrder:
     config = resolve({key.replace("__", "."): value for key, value in settings.items()})
     spec = ModelSpec(config.model.name, CLASSES, 32, 3, (0.5,) * 3, (0.5,) * 3)
     return kind(Plan("run", config, spec), 1, torch.zeros(5))
@@ -51,7 +60,9 @@ def guard(tmp_path: Path) -> Callable[..., PolicyEnforcer]:
     return make
 
 
-def refusal(guard: PolicyEnforcer, order: TrainOrder | EvaluateOrder | RunConfig) -> tuple[str, int]:
+def refusal(
+    guard: PolicyEnforcer, order: TrainOrder | EvaluateOrder | RunConfig
+) -> tuple[str, int]:
     """The rule that refuses an order, and seconds until it may not."""
     with pytest.raises(StoreError) as caught:
         guard.admit(order)
@@ -78,14 +89,22 @@ def test_by_default_all_is_admitted(guard: Callable[..., PolicyEnforcer]) -> Non
     ],
 )
 def test_what_no_waiting_changes_is_refused_when_joining_too(
-    guard: Callable[..., PolicyEnforcer], policy: dict[str, object], asked: dict[str, object], rule: str
+    guard: Callable[..., PolicyEnforcer],
+    policy: dict[str, object],
+    asked: dict[str, object],
+    rule: str,
 ) -> None:
     for each in (order(**asked), order(EvaluateOrder, **asked), order(**asked).plan.config):
         assert refusal(guard(**policy), each) == (rule, LONGEST_REST)
 
 
 def test_what_the_policy_names_is_admitted(guard: Callable[..., PolicyEnforcer]) -> None:
-    allowed = guard(models=("cnn",), strategies=("fedavg",), epochs_per_round=5, classes=("shirt", "hat", "boot"))
+    allowed = guard(
+        models=("cnn",),
+        strategies=("fedavg",),
+        epochs_per_round=5,
+        classes=("shirt", "hat", "boot"),
+    )
     for each in (order(train__epochs=5), judgement(), resolve()):
         allowed.admit(each)
 
@@ -93,8 +112,12 @@ def test_what_the_policy_names_is_admitted(guard: Callable[..., PolicyEnforcer])
 def test_the_network_that_is_built_counts_not_what_the_configuration_calls_it(
     guard: Callable[..., PolicyEnforcer],
 ) -> None:
-    config, spec = resolve({"model.name": "cnn"}), ModelSpec("resnet18", CLASSES, 32, 3, (0.5,) * 3, (0.5,) * 3)
-    assert refusal(guard(models=("cnn",)), TrainOrder(Plan("run", config, spec), 1, torch.zeros(5)))[0] == "models"
+    config = resolve({"model.name": "cnn"})
+    spec = ModelSpec("resnet18", CLASSES, 32, 3, (0.5,) * 3, (0.5,) * 3)
+    assert (
+        refusal(guard(models=("cnn",)), TrainOrder(Plan("run", config, spec), 1, torch.zeros(5)))[0]
+        == "models"
+    )
 
 
 @pytest.mark.parametrize("make", [order, judgement])
@@ -112,12 +135,21 @@ def test_outside_of_its_hours_a_store_rests_until_they_begin(
     [
         ({"rounds_per_day": 3}, Spent(trainings=2), Spent(trainings=1), "rounds-per-day"),
         ({"gpu_minutes_per_day": 2}, Spent(seconds=119), Spent(seconds=1), "gpu-minutes-per-day"),
-        ({"megabytes_down_per_day": 0.5}, Spent(down=499_999), Spent(down=1), "megabytes-down-per-day"),
+        (
+            {"megabytes_down_per_day": 0.5},
+            Spent(down=499_999),
+            Spent(down=1),
+            "megabytes-down-per-day",
+        ),
         ({"megabytes_up_per_day": 0.5}, Spent(up=499_999), Spent(up=1), "megabytes-up-per-day"),
     ],
 )
 def test_a_budget_is_for_a_day(
-    guard: Callable[..., PolicyEnforcer], policy: dict[str, object], enough: Spent, too_much: Spent, rule: str
+    guard: Callable[..., PolicyEnforcer],
+    policy: dict[str, object],
+    enough: Spent,
+    too_much: Spent,
+    rule: str,
 ) -> None:
     guard(enough, **policy).admit(order())
     assert refusal(guard(too_much, **policy), order()) == (rule, 12 * 3600)
@@ -125,7 +157,10 @@ def test_a_budget_is_for_a_day(
 
 def test_judgements_are_counted_apart(guard: Callable[..., PolicyEnforcer]) -> None:
     guard(Spent(trainings=1, judgements=2), rounds_per_day=1).admit(judgement())
-    assert refusal(guard(Spent(judgements=1), rounds_per_day=1), judgement()) == ("rounds-per-day", 12 * 3600)
+    assert refusal(guard(Spent(judgements=1), rounds_per_day=1), judgement()) == (
+        "rounds-per-day",
+        12 * 3600,
+    )
 
 
 class Counting:
@@ -152,7 +187,9 @@ class Counting:
 def test_work_is_counted_also_when_it_fails_and_refused_work_is_not_done(tmp_path: Path) -> None:
     usage = Usage(tmp_path / "usage.json")
     counting = Counting()
-    worker = PolicyWorker(counting, PolicyEnforcer(Policy(rounds_per_day=2, metrics="accuracy"), usage))
+    worker = PolicyWorker(
+        counting, PolicyEnforcer(Policy(rounds_per_day=2, metrics="accuracy"), usage)
+    )
     asked = order()
     assert isinstance(asked, TrainOrder)
     assert worker.train(asked).num_examples == 14
@@ -188,8 +225,11 @@ def masked(policy: Policy, confusion: np.ndarray, loss: float = 1.5) -> Counts:
 
 
 @given(policies, confusions)
-def test_masking_keeps_what_is_summed_and_tells_no_small_class(policy: Policy, confusion: np.ndarray) -> None:
-    whole, told = Counts(confusion, 1.5), masked(policy, confusion)
+def test_masking_keeps_what_is_summed_and_tells_no_small_class(
+    policy: Policy, confusion: np.ndarray
+) -> None:
+    whole = Counts(confusion, 1.5)
+    told = masked(policy, confusion)
     assert (told.num_examples, told.accuracy, told.loss_sum) == pytest.approx(
         (whole.num_examples, whole.accuracy, whole.loss_sum), nan_ok=True
     )
@@ -203,7 +243,9 @@ def test_masking_keeps_what_is_summed_and_tells_no_small_class(policy: Policy, c
 
 
 def test_how_sure_the_model_was_leaves_with_counts_per_class_only() -> None:
-    told = Reliability.of((1.0,), np.ones((1, 4), np.float32), np.ones((1, 4), np.float32), np.ones(4, bool))
+    told = Reliability.of(
+        (1.0,), np.ones((1, 4), np.float32), np.ones((1, 4), np.float32), np.ones(4, bool)
+    )
     whole = Evaluation("oslo", 1, Counts(2 * np.eye(2, dtype=np.int64), 1.5, reliability=told))
     for metrics, expected in (("confusion", told), ("accuracy", None)):
         guard = PolicyEnforcer(Policy(metrics=metrics), Usage(Path("not-used")))
@@ -211,7 +253,9 @@ def test_how_sure_the_model_was_leaves_with_counts_per_class_only() -> None:
 
 
 @pytest.mark.parametrize(("class_names", "expected"), [(True, "weigh"), (False, "full")])
-def test_a_store_that_names_no_classes_adds_no_shares_of_them_to_a_judgement(class_names: bool, expected: str) -> None:
+def test_a_store_that_names_no_classes_adds_no_shares_of_them_to_a_judgement(
+    class_names: bool, expected: str
+) -> None:
     asked = order(EvaluateOrder, strategy__absent_classes="weigh")
     policy = Policy(metrics="accuracy", class_names=class_names)
     told = PolicyEnforcer(policy, Usage(Path("not-used"))).discreet(asked)
@@ -228,8 +272,12 @@ def test_adjusted_counts_are_masked_as_the_raw_ones() -> None:
 
 
 @given(confusions, st.integers(1, 6))
-def test_masked_counts_say_of_small_classes_their_sums_alone(confusion: np.ndarray, least: int) -> None:
-    """Which of the small classes an image is of, and which class it was taken for, changes nothing that leaves."""
+def test_masked_counts_say_of_small_classes_their_sums_alone(
+    confusion: np.ndarray, least: int
+) -> None:
+    """Which of the small classes an image is of, and which class it was taken for, changes nothing
+    that leaves.
+    """
     policy = Policy(least_images_per_class=least)
     told = masked(policy, confusion)
     small = confusion.sum(axis=1) < least
@@ -250,10 +298,19 @@ def test_a_store_tells_of_itself_what_its_policy_allows(
 ) -> None:
     info = StoreInfo("oslo", counts, validation, test)
     told = PolicyEnforcer(policy, Usage(Path("not-used"))).info(info)
-    assert (told.name, told.num_examples, told.validation, told.test) == ("oslo", info.num_examples, validation, test)
-    assert all(count == 0 or count >= policy.least_images_per_class for count in told.counts.values())
+    assert (told.name, told.num_examples, told.validation, told.test) == (
+        "oslo",
+        info.num_examples,
+        validation,
+        test,
+    )
+    assert all(
+        count == 0 or count >= policy.least_images_per_class for count in told.counts.values()
+    )
     assert set(told.counts) <= {
-        name for name, count in counts.items() if count == 0 or count >= policy.least_images_per_class
+        name
+        for name, count in counts.items()
+        if count == 0 or count >= policy.least_images_per_class
     }
     assert policy.class_names or not told.counts
     assert policy.metrics == "confusion" or not any(told.counts.values())
@@ -265,20 +322,38 @@ def test_a_store_tells_of_itself_what_its_policy_allows(
 @given(
     st.builds(
         Policy,
-        models=st.sampled_from([(), ("cnn",), ("niid-cnn",)]), strategies=st.sampled_from([(), ("fedavg",)]),
-        classes=st.sampled_from([(), CLASSES, ("boot",)]), epochs_per_round=st.integers(1, 3),
-        hours=st.sampled_from([(), ("11:00-13:00",), ("22:00-06:00",)]), rounds_per_day=st.integers(0, 2),
-        gpu_minutes_per_day=st.integers(0, 2).map(float), differential_privacy=st.booleans(),
-        megabytes_up_per_day=st.integers(0, 2).map(float), megabytes_down_per_day=st.integers(0, 2).map(float),
+        models=st.sampled_from([(), ("cnn",), ("niid-cnn",)]),
+        strategies=st.sampled_from([(), ("fedavg",)]),
+        classes=st.sampled_from([(), CLASSES, ("boot",)]),
+        epochs_per_round=st.integers(1, 3),
+        hours=st.sampled_from([(), ("11:00-13:00",), ("22:00-06:00",)]),
+        rounds_per_day=st.integers(0, 2),
+        gpu_minutes_per_day=st.integers(0, 2).map(float),
+        differential_privacy=st.booleans(),
+        megabytes_up_per_day=st.integers(0, 2).map(float),
+        megabytes_down_per_day=st.integers(0, 2).map(float),
     ),
-    st.builds(Spent, st.integers(0, 3), st.integers(0, 8), st.floats(0, 200), *[st.integers(0, 3 * 10**6)] * 2),
-    st.sampled_from([TrainOrder, EvaluateOrder]), st.sampled_from(["cnn", "niid-cnn"]),
-    st.sampled_from(["fedavg", "median"]), st.integers(1, 4),
-)  # fmt: skip
+    st.builds(
+        Spent,
+        st.integers(0, 3),
+        st.integers(0, 8),
+        st.floats(0, 200),
+        *[st.integers(0, 3 * 10**6)] * 2,
+    ),
+    st.sampled_from([TrainOrder, EvaluateOrder]),
+    st.sampled_from(["cnn", "niid-cnn"]),
+    st.sampled_from(["fedavg", "median"]),
+    st.integers(1, 4),
+)
 def test_an_order_is_carried_out_exactly_if_every_key_allows_it(
-    tmp_path_factory: pytest.TempPathFactory, policy: Policy, spent: Spent, kind: type[TrainOrder], model: str,
-    strategy: str, epochs: int,
-) -> None:  # fmt: skip
+    tmp_path_factory: pytest.TempPathFactory,
+    policy: Policy,
+    spent: Spent,
+    kind: type[TrainOrder],
+    model: str,
+    strategy: str,
+    epochs: int,
+) -> None:
     asked = order(kind, model__name=model, strategy__name=strategy, train__epochs=epochs)
     usage = Usage(tmp_path_factory.mktemp("usage") / "usage.json", lambda: NOON)
     usage.add(spent)
@@ -305,7 +380,9 @@ def test_an_order_is_carried_out_exactly_if_every_key_allows_it(
 
 
 def test_a_refusal_travels_as_a_code_a_key_and_a_time(tmp_path: Path) -> None:
-    guard = PolicyEnforcer(Policy(hours=("22:00-06:00",)), Usage(tmp_path / "usage.json", lambda: NOON), lambda: NOON)
+    guard = PolicyEnforcer(
+        Policy(hours=("22:00-06:00",)), Usage(tmp_path / "usage.json", lambda: NOON), lambda: NOON
+    )
     worker = PolicyWorker(Counting(), guard)
     told = decode_result(answer(worker, encode_order(order()), FrozenCache(tmp_path / "frozen")))
     assert told == failure("oslo", "policy", "hours", 10 * 3600)

@@ -32,7 +32,9 @@ def check(tmp_path: Path) -> Check:
         if not before:
             return call(app, "check", *arguments, **own)
         command = [*before, str(SCRIPTS / "flower-client"), "check", *map(str, arguments)]
-        return subprocess.run(command, env=os.environ | own, capture_output=True, text=True, timeout=300, check=False)
+        return subprocess.run(
+            command, env=os.environ | own, capture_output=True, text=True, timeout=300, check=False
+        )
 
     return run
 
@@ -42,7 +44,9 @@ def test_a_store_with_its_kit(check: Check, tmp_path: Path) -> None:
     authority = Authority(tmp_path / "a.pem", days=5)
     server = Canned(http(ahead=7200), authority.context())
     pem = authority.pem.decode()
-    kit = Kit(chain=chain_id(pem), server=server.address, authority=pem, store="lyon-2", code="c" * 30)
+    kit = Kit(
+        chain=chain_id(pem), server=server.address, authority=pem, store="lyon-2", code="c" * 30
+    )
     kit.write(tmp_path / "lyon-2.kit")
     ended = check("--data", shop, "--kit", tmp_path / "lyon-2.kit")
     server.close()
@@ -55,7 +59,9 @@ def test_a_store_with_its_kit(check: Check, tmp_path: Path) -> None:
     verdict = "lyon-2 can take part all the same."
     assert last == f"{verdict} The page, which stays on this machine: {home / 'health.html'}"
     told = json.loads((home / "health.json").read_text())["findings"]
-    assert [line.split(":")[0].lower() for line in findings] == [finding["severity"] for finding in told]
+    assert [line.split(":")[0].lower() for line in findings] == [
+        finding["severity"] for finding in told
+    ]
     assert "Warning: The server's certificate ends in 4 days" in ended.stdout
     assert " min behind the server's." in ended.stdout
     assert kit.code not in (home / "health.html").read_text() + ended.stdout
@@ -87,14 +93,20 @@ def _closed(place: Path) -> tuple[Path, list[str]]:
     return shop, ["setpriv", f"--bounding-set={NO_OVERRIDE}", f"--inh-caps={NO_OVERRIDE}"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may read everything")
-def test_photos_that_may_not_be_read_are_a_problem_of_the_photos(check: Check, tmp_path: Path) -> None:
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may read everything"
+)
+def test_photos_that_may_not_be_read_are_a_problem_of_the_photos(
+    check: Check, tmp_path: Path
+) -> None:
     shop, words = _closed(tmp_path)
     try:
         for data in (shop.parent, shop):
             ended = check("--data", data, "--name", "oslo-7", before=words)
             assert (ended.returncode, ended.stderr) == (3, "")
-            assert f"{data} cannot be read (Permission denied); let the user who runs" in ended.stdout
+            assert (
+                f"{data} cannot be read (Permission denied); let the user who runs" in ended.stdout
+            )
     finally:
         shop.parent.chmod(0o700)
 
@@ -102,7 +114,9 @@ def test_photos_that_may_not_be_read_are_a_problem_of_the_photos(check: Check, t
 def test_a_policy_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
     shop = folder(tmp_path / "shop", {"hat": 12})
     (tmp_path / "policy.toml").write_text("hours = 7\n")
-    report = examine(Subject("oslo-7", shop, policy=tmp_path / "policy.toml"), lambda _: lambda *_: None)
+    report = examine(
+        Subject("oslo-7", shop, policy=tmp_path / "policy.toml"), lambda _: lambda *_: None
+    )
     assert report.findings[0].kind == "settings"
     assert "hours" in report.findings[0].what
     assert exit_code(report.findings) == 2

@@ -24,14 +24,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network that tells three colours apart."""
     place = tmp_path_factory.mktemp("model")
     network = Network(SPEC, torch.device("cpu"))
-    train = open_folder(draw_photos(place / "photos", SPEC.classes), image_size=32, channels=3).splits["train"]
+    train = open_folder(
+        draw_photos(place / "photos", SPEC.classes), image_size=32, channels=3
+    ).splits["train"]
     pixels, labels = train.batch(torch.arange(len(train)))
     optimizer = torch.optim.Adam(network.module.parameters(), 0.003)
     for _ in range(25):
         optimizer.zero_grad()
-        functional.cross_entropy(network.logits(normalise(pixels, SPEC.mean, SPEC.std)), labels).backward()
+        functional.cross_entropy(
+            network.logits(normalise(pixels, SPEC.mean, SPEC.std)), labels
+        ).backward()
         optimizer.step()
-    save_file(network.module.state_dict(), place / "model.safetensors", metadata={"spec": SPEC.to_json()})
+    save_file(
+        network.module.state_dict(), place / "model.safetensors", metadata={"spec": SPEC.to_json()}
+    )
     (place / "model.json").write_text(json.dumps(asdict(SPEC)))
     return place
 
@@ -44,12 +50,15 @@ def test_photos_in_the_wrong_folder_are_found(model: Path, tmp_path: Path) -> No
     told: list[tuple[int, int]] = []
     found = guess(load(model), gather(store).usable, lambda done, total: told.append((done, total)))
     assert (found.judged, found.agreed, found.unknown) == (89, 88, ("umbrella",))
-    assert [(doubt.seen.photo.name, doubt.guess) for doubt in found.doubts] == [("boot/wrong.png", "hat")]
+    assert [(doubt.seen.photo.name, doubt.guess) for doubt in found.doubts] == [
+        ("boot/wrong.png", "hat")
+    ]
     assert told[-1] == (89, 89)
 
 
 def test_a_file_is_as_good_as_its_directory(model: Path) -> None:
-    one, other = load(model), load(model / "model.safetensors")
+    one = load(model)
+    other = load(model / "model.safetensors")
     assert one.spec == other.spec == SPEC
     assert torch.equal(one.vector, other.vector)
 
@@ -58,7 +67,9 @@ def test_no_photo_at_all(model: Path) -> None:
     assert guess(load(model), ()).judged == 0
 
 
-@pytest.mark.parametrize("spec", ["", "{}", "[1]", SPEC.to_json().replace("niid-cnn", "no-such-net")])
+@pytest.mark.parametrize(
+    "spec", ["", "{}", "[1]", SPEC.to_json().replace("niid-cnn", "no-such-net")]
+)
 def test_a_model_that_is_none_of_ours(tmp_path: Path, spec: str) -> None:
     tensors = {"weight": torch.zeros(3)}
     save_file(tensors, tmp_path / "model.safetensors", metadata={"spec": spec} if spec else None)
@@ -68,7 +79,9 @@ def test_a_model_that_is_none_of_ours(tmp_path: Path, spec: str) -> None:
 
 def test_weights_of_another_network(tmp_path: Path) -> None:
     other = Network(replace(SPEC, classes=("boot", "hat")), torch.device("cpu"))
-    save_file(other.module.state_dict(), tmp_path / "model.safetensors", metadata={"spec": SPEC.to_json()})
+    save_file(
+        other.module.state_dict(), tmp_path / "model.safetensors", metadata={"spec": SPEC.to_json()}
+    )
     with pytest.raises(ConfigError, match="cannot be used"):
         load(tmp_path)
     with pytest.raises(ConfigError, match="cannot be used"):

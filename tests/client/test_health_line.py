@@ -15,7 +15,9 @@ Serve = Callable[..., Canned]
 
 
 def call(server: str, authority: bytes | None, proof: bytes | None = None) -> ServerProbe:
-    return health_line.call(KnownAddresses((server,), authority), (lambda _: proof) if proof else None)
+    return health_line.call(
+        KnownAddresses((server,), authority), (lambda _: proof) if proof else None
+    )
 
 
 @pytest.fixture
@@ -48,7 +50,10 @@ def test_nothing_but_one_plain_question_is_sent(serve: Serve, tmp_path: Path) ->
         call(server.address, pem)
         head, *headers = b"".join(server.heard).decode().removesuffix("\r\n\r\n").split("\r\n")
         assert head == "GET /health HTTP/1.1"
-        assert sorted(map(str.lower, headers)) == ["accept-encoding: identity", f"host: {server.address}"]
+        assert sorted(map(str.lower, headers)) == [
+            "accept-encoding: identity",
+            f"host: {server.address}",
+        ]
 
 
 @pytest.mark.parametrize("ahead", [-7200.0, 45.0, 90000.0])
@@ -57,7 +62,9 @@ def test_the_clocks(serve: Serve, ahead: float) -> None:
     assert skew == pytest.approx(ahead, abs=5)
 
 
-@pytest.mark.parametrize("date", ["", "Date: yesterday\r\n", "Date: Sun, 99 Nov 9999 77:00:00 GMT\r\n"])
+@pytest.mark.parametrize(
+    "date", ["", "Date: yesterday\r\n", "Date: Sun, 99 Nov 9999 77:00:00 GMT\r\n"]
+)
 def test_a_date_that_is_none_tells_nothing(serve: Serve, date: str) -> None:
     line = call(serve(f"HTTP/1.1 200 OK\r\n{date}Content-Length: 0\r\n\r\n".encode()).address, None)
     assert (line.trouble, line.status, line.skew) == ("", 200, None)
@@ -94,7 +101,9 @@ def test_the_certificate_of_another_chain(serve: Serve, tmp_path: Path) -> None:
 def test_who_does_not_speak_our_language(serve: Serve, tmp_path: Path) -> None:
     authority = Authority(tmp_path / "a.pem")
     assert call(serve(b"220 mail.example ESMTP\r\n\r\n").address, None).trouble == "protocol"
-    assert call(serve(b"220 mail.example ESMTP\r\n\r\n").address, authority.pem).trouble == "protocol"
+    assert (
+        call(serve(b"220 mail.example ESMTP\r\n\r\n").address, authority.pem).trouble == "protocol"
+    )
     assert call(serve(http(), authority).address, None).trouble == "protocol"
 
 
@@ -113,7 +122,9 @@ def test_nobody_is_there() -> None:
         ("[" * 100_000, None, False),
     ],
 )
-def test_what_the_door_tells_of_classes(body: str, classes: tuple[str, ...] | None, merges: bool) -> None:
+def test_what_the_door_tells_of_classes(
+    body: str, classes: tuple[str, ...] | None, merges: bool
+) -> None:
     answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body.encode())}\r\n\r\n{body}".encode()
     with closing(Canned(http(), second=answer)) as server:
         line = call(server.address, None, b"{}")

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from fedshelf.client.health.evidence.image_quality import ImageQuality, look_at, smear, softness, thumbnail
+from fedshelf.client.health.evidence.image_quality import (
+    ImageQuality,
+    look_at,
+    smear,
+    softness,
+    thumbnail,
+)
 from fedshelf.common.images.decoding.content_digests import read_photo
 from fedshelf.common.images.decoding.decode import NotUsableError
 from tests.client.store_photos import encoded, save, thing
@@ -21,7 +27,9 @@ def look(image: Image.Image) -> ImageQuality:
 
 @pytest.mark.parametrize("spread", [1.0, 1.5, 2.0])
 def test_softness_is_the_spread_of_the_edge(spread: float) -> None:
-    step = Image.fromarray(np.repeat(np.where(np.arange(200) < 100, 40, 210)[None], 200, axis=0).astype(np.uint8))
+    step = Image.fromarray(
+        np.repeat(np.where(np.arange(200) < 100, 40, 210)[None], 200, axis=0).astype(np.uint8)
+    )
     pixels = np.asarray(step.convert("RGB").filter(ImageFilter.GaussianBlur(spread)))
     assert softness(pixels) == pytest.approx(spread, rel=0.2)
 
@@ -94,7 +102,11 @@ def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "link.jpg").symlink_to(tmp_path / "gone.jpg")
     (tmp_path / "folder.jpg").mkdir()
     os.mkfifo(tmp_path / "pipe.jpg")
-    for name, reason in {"link": "a link that leads nowhere", "folder": "not a file", "pipe": "not a file"}.items():
+    for name, reason in {
+        "link": "a link that leads nowhere",
+        "folder": "not a file",
+        "pipe": "not a file",
+    }.items():
         with pytest.raises(NotUsableError, match=reason):
             read_photo(tmp_path / f"{name}.jpg")
 

@@ -15,7 +15,9 @@ from fedshelf.client.health.run_checks import Report, Subject, examine
 from tests.client.store_photos import counts, folder, save, thing
 from tests.client.test_health_photos import odd_folder
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 
 
 class Page(html.parser.HTMLParser):
@@ -56,22 +58,45 @@ def test_the_page_asks_nothing_of_the_network(tmp_path: Path) -> None:
     markup, page = checked(odd_folder(tmp_path / "shop"), tmp_path)
     without_pictures = re.sub(r'"data:image/jpeg;base64,[A-Za-z0-9+/=]*"', '""', markup)
     assert not re.search(r"https?:|url\(|@import|//[a-z]", without_pictures)
-    assert not {tag for tag, _ in page.tags} & {"script", "iframe", "object", "embed", "base", "form", "a"}
-    assert all((found["src"] or "").startswith("data:image/jpeg;base64,") for tag, found in page.tags if tag == "img")
-    policy = next(found["content"] for _, found in page.tags if found.get("http-equiv") == "Content-Security-Policy")
+    assert not {tag for tag, _ in page.tags} & {
+        "script",
+        "iframe",
+        "object",
+        "embed",
+        "base",
+        "form",
+        "a",
+    }
+    assert all(
+        (found["src"] or "").startswith("data:image/jpeg;base64,")
+        for tag, found in page.tags
+        if tag == "img"
+    )
+    policy = next(
+        found["content"]
+        for _, found in page.tags
+        if found.get("http-equiv") == "Content-Security-Policy"
+    )
     assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
 def test_names_are_shown_and_do_nothing(tmp_path: Path) -> None:
     root = tmp_path / "shop"
-    for label in ("<script>alert(1)", "{{ 7*7 }}", "two\nlines\N{RIGHT-TO-LEFT OVERRIDE}", '" onload="x'):
+    for label in (
+        "<script>alert(1)",
+        "{{ 7*7 }}",
+        "two\nlines\N{RIGHT-TO-LEFT OVERRIDE}",
+        '" onload="x',
+    ):
         folder(root, {label: 3})
     markup, page = checked(root, tmp_path)
     assert "<script" not in markup
     assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in markup
-    assert {"<script>alert(1)", "{{ 7*7 }}", "two\N{REPLACEMENT CHARACTER}lines\N{REPLACEMENT CHARACTER}"} <= {
-        *page.texts
-    }
+    assert {
+        "<script>alert(1)",
+        "{{ 7*7 }}",
+        "two\N{REPLACEMENT CHARACTER}lines\N{REPLACEMENT CHARACTER}",
+    } <= {*page.texts}
     assert not any(name.startswith("on") for _, found in page.tags for name in found)
     told = json.loads((tmp_path / "health.json").read_text(encoding="utf-8"))
     assert set(told["classes"]) == {
@@ -109,7 +134,9 @@ def test_checks_that_were_not_made_are_not_passed(tmp_path: Path) -> None:
 def test_a_page_about_thousands_of_photos_stays_small(tmp_path: Path) -> None:
     path = save(tmp_path / "noisy.png", thing(1, 300).effect_spread(40))
     exhibits = tuple(Exhibit(f"hat/{number}.jpg", "bad", path) for number in range(3000))
-    findings = [Finding("photos", "warning", f"{part} is bad.", "Mend it.", exhibits) for part in range(15)]
+    findings = [
+        Finding("photos", "warning", f"{part} is bad.", "Mend it.", exhibits) for part in range(15)
+    ]
     markup = write_page(report(*findings), tmp_path).read_text()
     page = Page(markup)
     assert sum(tag == "img" for tag, _ in page.tags) == 120
@@ -146,27 +173,43 @@ def test_a_store_without_photos_has_a_page(tmp_path: Path) -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here to render the page")
 @pytest.mark.parametrize("width", [320, 390, 1400])
 def test_nothing_is_wider_than_the_screen(tmp_path: Path, width: int) -> None:
-    """The page in a frame of a phone's width; a script beside it reads the widths of the rendered document."""
+    """The page in a frame of a phone's width; a script beside it reads the widths of the rendered
+    document.
+    """
     root = odd_folder(tmp_path / "shop")
     folder(root, {"aclasswithanamethatnophonehasroomfor" * 3: 40, "boot": 30}, seed=200)
     for number in range(20):
         save(root / "boot" / f"{'IMG' * 40}{number}.png", thing(number, 40))
     markup, _ = checked(root, tmp_path)
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-    (tmp_path / "page.html").write_text(markup.replace(policy, policy + "; script-src 'unsafe-inline'"))
+    (tmp_path / "page.html").write_text(
+        markup.replace(policy, policy + "; script-src 'unsafe-inline'")
+    )
     script = (
         "onload = () => { const page = frame.contentDocument.documentElement;"
         " document.body.dataset.widths = page.scrollWidth + ' ' + page.clientWidth; }"
     )
     (tmp_path / "frame.html").write_text(
-        f'<!DOCTYPE html><iframe id="frame" src="page.html" style="border:0;width:{width}px;height:900px"></iframe>'
-        f"<script>{script}</script>"
+        '<!DOCTYPE html><iframe id="frame" src="page.html"'
+        f' style="border:0;width:{width}px;height:900px"></iframe><script>{script}</script>'
     )
     dumped = subprocess.run(
-        [str(CHROMIUM), "--headless=new", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
-         f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1600,1000", "--dump-dom", f"file://{tmp_path}/frame.html"],
-        capture_output=True, text=True, timeout=300, check=True,
-    )  # fmt: skip
+        [
+            str(CHROMIUM),
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--allow-file-access-from-files",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            "--window-size=1600,1000",
+            "--dump-dom",
+            f"file://{tmp_path}/frame.html",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
     found = re.search(r'data-widths="(\d+) (\d+)"', dumped.stdout)
     assert found is not None, dumped.stdout[-500:]
     assert width - 20 <= int(found[2]) <= width  # a scroll bar takes at most 20

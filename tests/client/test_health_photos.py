@@ -21,10 +21,17 @@ def bomb(width: int = 60_000, height: int = 60_000) -> bytes:
     """A PNG of a hundred bytes that says it is 3.6 thousand million pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + head
+        + chunk(b"IDAT", zlib.compress(b"\0" * 99))
+        + chunk(b"IEND", b"")
+    )
 
 
 def odd_folder(root: Path) -> Path:
@@ -65,12 +72,15 @@ def test_odd_files_are_named_and_the_rest_is_used(tmp_path: Path) -> None:
 def test_the_same_photos_are_used_as_in_training_and_split_alike(tmp_path: Path) -> None:
     root = odd_folder(tmp_path / "shop")
     folder(root, {"coat": 60}, seed=500)
-    photos, opened = gather(root), open_folder(root, image_size=16, channels=3)
+    photos = gather(root)
+    opened = open_folder(root, image_size=16, channels=3)
     assert tuple(photos.per_class()) == opened.classes
     splits = photos.splits()
     assert splits is not None
     total = sum(splits.values(), Counter[str]())
-    assert {name: total[name] for name in opened.splits} == {name: len(part) for name, part in opened.splits.items()}
+    assert {name: total[name] for name in opened.splits} == {
+        name: len(part) for name, part in opened.splits.items()
+    }
 
 
 def test_progress_ends_at_the_number_of_files(tmp_path: Path) -> None:
@@ -96,15 +106,21 @@ def test_a_glance_reads_no_photo(tmp_path: Path) -> None:
     assert len(found.usable) == 12
     assert found.splits() is None
     whats = [finding.what for finding in quick(tmp_path)]
-    assert whats[:2] == ["2 files cannot be used: 1 not an image, 1 empty file.", 'All photos are of one class, "hat".']
+    assert whats[:2] == [
+        "2 files cannot be used: 1 not an image, 1 empty file.",
+        'All photos are of one class, "hat".',
+    ]
 
 
-def test_a_glance_knows_what_was_read_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_glance_knows_what_was_read_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path / "cache"))
     root = folder(tmp_path / "shop", {"hat": 12, "boot": 12})
     save(root / "boot" / "twice.png", thing(0))
     latest = max(path.stat().st_ctime_ns for path in root.rglob("*.png"))
-    wait_for(lambda: time.time_ns() - latest > SETTLED_NS)  # of files younger than that, no hash is remembered
+    # of files younger than that, no hash is remembered
+    wait_for(lambda: time.time_ns() - latest > SETTLED_NS)
     assert not any("two classes" in finding.what for finding in quick(root))
     open_folder(root, image_size=16, channels=3)
     assert glance(root).splits() == gather(root).splits()
@@ -130,5 +146,8 @@ def test_a_class_called_like_a_split_is_one_where_the_policy_says_so(tmp_path: P
     root = folder(tmp_path / "toys", {"car": 3, "train": 2})
     (tmp_path / "policy.toml").write_text('classes = ["car", "train"]')
     assert "has train, called like a split" in quick(root)[0].what
-    assert all("called like a split" not in finding.what for finding in quick(root, tmp_path / "policy.toml"))
+    assert all(
+        "called like a split" not in finding.what
+        for finding in quick(root, tmp_path / "policy.toml")
+    )
     assert survey(root, ("car", "train")).startswith("5 photos of 2 classes (car 3, train 2).")

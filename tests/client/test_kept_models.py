@@ -1,4 +1,6 @@
-"""Delivered models at a store: whole or not at all, in their folder and nowhere else, few and of bounded size."""
+"""Delivered models at a store: whole or not at all, in their folder and nowhere else, few and of
+bounded size.
+"""
 
 import hashlib
 import json
@@ -24,18 +26,31 @@ from fedshelf.common.names import is_run_name, run_name
 from fedshelf.common.protocol.failures import LONGEST_REST
 from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
 from fedshelf.common.protocol.records import pack
-from fedshelf.common.protocol.serialization import FORMAT, decode_order, decode_result, encode_order, encode_result
+from fedshelf.common.protocol.serialization import (
+    FORMAT,
+    decode_order,
+    decode_result,
+    encode_order,
+    encode_result,
+)
 
 SPEC = ModelSpec("niid-cnn", ("boot", "hat"), 32, 3, (0.5,) * 3, (0.5,) * 3)
 ROOM = 3.5e6  # bytes, enough for three models, which count for a megabyte each
 NOTHING = FrozenCache(Path("unused"))
 
 
-def order_of(run: str = "shops", run_id: str = "a" * 32, value: float = 1.0, **changes: Any) -> DeliverOrder:
-    """A small file that says it is a model, and its description; `changes` are of the description."""
+def order_of(
+    run: str = "shops", run_id: str = "a" * 32, value: float = 1.0, **changes: Any
+) -> DeliverOrder:
+    """A small file that says it is a model, and its description; `changes` are of the
+    description.
+    """
     content = save({"head": torch.full((3,), value)}, metadata={"spec": SPEC.to_json()})
     sha256 = hashlib.sha256(content).hexdigest()
-    told = json.loads(SPEC.to_json()) | {"sha256": sha256, "provenance": {"run_id": run_id, "round": 1, "personal": []}}
+    told = json.loads(SPEC.to_json()) | {
+        "sha256": sha256,
+        "provenance": {"run_id": run_id, "round": 1, "personal": []},
+    }
     description = json.dumps(told | changes).encode()
     return DeliverOrder(run_id, run, "niid-cnn", description, sha256, len(content), content)
 
@@ -66,7 +81,9 @@ def files(place: Path) -> set[str]:
     return {str(path.relative_to(place)) for path in place.rglob("*") if path.is_file()}
 
 
-def test_a_model_is_asked_for_once_and_kept_as_it_was_sent(models: KeptModels, place: Path, said: list[str]) -> None:
+def test_a_model_is_asked_for_once_and_kept_as_it_was_sent(
+    models: KeptModels, place: Path, said: list[str]
+) -> None:
     order = order_of()
     assert not models.receive(offer(order)).is_kept
     assert not place.exists()
@@ -75,22 +92,30 @@ def test_a_model_is_asked_for_once_and_kept_as_it_was_sent(models: KeptModels, p
     assert (place / "shops" / "model.safetensors").read_bytes() == order.content
     assert (place / "shops" / "model.json").read_bytes() == order.description
     assert {path.stat().st_mode & 0o077 for path in [place, *place.rglob("*")]} == {0}
-    assert said[0] == f"The model of run shops is here, whole: {place / 'shops' / 'model.safetensors'}"
+    assert (
+        said[0] == f"The model of run shops is here, whole: {place / 'shops' / 'model.safetensors'}"
+    )
     assert models.receive(offer(order)).is_kept
-    (place / "shops" / "model.safetensors").write_bytes(order.content[:-1] if order.content else b"")
+    (place / "shops" / "model.safetensors").write_bytes(
+        order.content[:-1] if order.content else b""
+    )
     assert not models.receive(offer(order)).is_kept  # damaged since, so it is wanted again
 
 
-def test_another_model_of_the_run_replaces_it_and_one_of_another_run_does_not(models: KeptModels, place: Path) -> None:
+def test_another_model_of_the_run_replaces_it_and_one_of_another_run_does_not(
+    models: KeptModels, place: Path
+) -> None:
     models.receive(order_of(value=1.0))
-    later, other = order_of(value=2.0), order_of(run_id="b" * 32, value=3.0)
+    later = order_of(value=2.0)
+    other = order_of(run_id="b" * 32, value=3.0)
     models.receive(later)
     models.receive(other)
     assert (place / "shops" / "model.safetensors").read_bytes() == later.content
     assert (place / "shops-bbbbbbbb" / "model.safetensors").read_bytes() == other.content
     assert models.receive(offer(later)).is_kept
     assert models.receive(offer(other)).is_kept
-    models.receive(replace(order_of(run_id="b" * 8 + "c" * 24), run="shops"))  # nor one whose identity begins alike
+    # nor one whose identity begins alike
+    models.receive(replace(order_of(run_id="b" * 8 + "c" * 24), run="shops"))
     assert (place / "shops-bbbbbbbb" / "model.safetensors").read_bytes() == other.content
     assert len(list(place.iterdir())) == 3
 
@@ -98,8 +123,14 @@ def test_another_model_of_the_run_replaces_it_and_one_of_another_run_does_not(mo
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda order: replace(order, content=b"x" * order.size), "is not the one that its SHA-256 names"),
-        (lambda order: replace(order, size=order.size + 1), "is not the one that its SHA-256 names"),
+        (
+            lambda order: replace(order, content=b"x" * order.size),
+            "is not the one that its SHA-256 names",
+        ),
+        (
+            lambda order: replace(order, size=order.size + 1),
+            "is not the one that its SHA-256 names",
+        ),
         (lambda _: order_of(classes=["boot", "shirt"]), "do not fit together"),
         (lambda _: order_of(sha256="0" * 64), "do not fit together"),
         (lambda order: replace(order, network="resnet18"), "do not fit together"),
@@ -120,13 +151,20 @@ def test_what_is_not_the_model_that_it_is_said_to_be_is_refused_and_the_one_befo
     assert (place / "shops" / "model.safetensors").read_bytes() == before.content
 
 
-def test_models_of_other_runs_drive_none_out_and_find_no_room_in_the_end(models: KeptModels, place: Path) -> None:
+def test_models_of_other_runs_drive_none_out_and_find_no_room_in_the_end(
+    models: KeptModels, place: Path
+) -> None:
     mine = order_of(run="mine", value=1.0)
     models.receive(mine)
     for number in (1, 2):
         models.receive(order_of(run=f"run {number}", run_id=f"{number}" * 32))
-    for order in (order_of(run="one more", run_id="3" * 32), offer(order_of(run="one more", run_id="3" * 32))):
-        with pytest.raises(StoreError, match=r"take 3.0 of 3.5 MB: remove some .* \(megabytes_of_models in") as caught:
+    for order in (
+        order_of(run="one more", run_id="3" * 32),
+        offer(order_of(run="one more", run_id="3" * 32)),
+    ):
+        with pytest.raises(
+            StoreError, match=r"take 3.0 of 3.5 MB: remove some .* \(megabytes_of_models in"
+        ) as caught:
             models.receive(order)
     told = failure_of("oslo", caught.value)
     assert (told.code, told.detail, told.rest) == ("policy", "megabytes-of-models", LONGEST_REST)
@@ -139,7 +177,9 @@ def test_models_of_other_runs_drive_none_out_and_find_no_room_in_the_end(models:
     assert models.receive(order_of(run="one more", run_id="3" * 32)).is_kept
 
 
-def test_without_a_limit_there_is_room_for_many_models_but_none_that_is_too_large(place: Path) -> None:
+def test_without_a_limit_there_is_room_for_many_models_but_none_that_is_too_large(
+    place: Path,
+) -> None:
     models = KeptModels("oslo", place, 0.0, lambda _: None, lambda _: None)
     for number in range(6):
         assert models.receive(order_of(run=f"run {number}", run_id=f"{number}" * 32)).is_kept
@@ -192,7 +232,13 @@ def test_orders_and_receipts_travel_as_they_are(given: DeliverOrder) -> None:
 def test_a_hash_that_is_none_is_refused() -> None:
     with pytest.raises(MessageError, match="Field 'sha256' cannot be used"):
         decode_order(encode_order(replace(order_of(), sha256="A" * 64)), NOTHING)
-    header = {"format": FORMAT, "kind": "receipt", "store": "oslo", "run_id": "a", "sha256": "0" * 64}
+    header = {
+        "format": FORMAT,
+        "kind": "receipt",
+        "store": "oslo",
+        "run_id": "a",
+        "sha256": "0" * 64,
+    }
     with pytest.raises(MessageError, match="Field 'state' got 'maybe'"):
         decode_result(pack({**header, "state": "maybe"}, {}))
 
@@ -213,12 +259,19 @@ def test_the_policy_decides_on_the_offer(
     usage = Usage(tmp_path / "usage.json")
     usage.add(spent)
     models = KeptModels(
-        "oslo", place, ROOM, PolicyEnforcer(Policy.model_validate(policy), usage).admit_model, lambda _: None
+        "oslo",
+        place,
+        ROOM,
+        PolicyEnforcer(Policy.model_validate(policy), usage).admit_model,
+        lambda _: None,
     )
     if not rule:
         assert not models.receive(offer(order_of())).is_kept
         return
     with pytest.raises(StoreError) as caught:
         models.receive(offer(order_of()))
-    assert (failure_of("oslo", caught.value).code, failure_of("oslo", caught.value).detail) == ("policy", rule)
+    assert (failure_of("oslo", caught.value).code, failure_of("oslo", caught.value).detail) == (
+        "policy",
+        rule,
+    )
     assert not place.exists()

@@ -1,4 +1,6 @@
-"""Masked training tells which classes a store has; whoever keeps their names to itself does not train so."""
+"""Masked training tells which classes a store has; whoever keeps their names to itself does not
+train so.
+"""
 
 from pathlib import Path
 

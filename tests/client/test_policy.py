@@ -51,7 +51,8 @@ def test_without_a_file_the_default_holds(tmp_path: Path) -> None:
 
 def test_what_a_file_says_is_taken(tmp_path: Path) -> None:
     text = (
-        'metrics = "accuracy"\nhours = ["sun 00:00-24:00", "22:00-06:00"]\ngpu_minutes_per_day = 90\nmodels = ["cnn"]'
+        'metrics = "accuracy"\nhours = ["sun 00:00-24:00", "22:00-06:00"]\ngpu_minutes_per_day ='
+        ' 90\nmodels = ["cnn"]'
     )
     policy = load_policy(written(tmp_path, text))
     assert policy.stricter() == {
@@ -60,7 +61,9 @@ def test_what_a_file_says_is_taken(tmp_path: Path) -> None:
         "gpu_minutes_per_day": 90.0,
         "models": ["cnn"],
     }
-    assert policy.sha256() != Policy().sha256() == load_policy(written(tmp_path, commented())).sha256()
+    assert (
+        policy.sha256() != Policy().sha256() == load_policy(written(tmp_path, commented())).sha256()
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,13 +71,22 @@ def test_what_a_file_says_is_taken(tmp_path: Path) -> None:
     [
         ('metric = "accuracy"', "unknown key 'metric'. Did you mean metrics?"),
         ("zebra = 1", "unknown key 'zebra'. Keys are metrics, class_names"),
-        ('metrics = "all"', "metrics got 'all'; allowed: 'confusion' or 'accuracy'. It means: which metrics may leave"),
+        (
+            'metrics = "all"',
+            (
+                "metrics got 'all'; allowed: 'confusion' or 'accuracy'. It means: which metrics may"
+                " leave"
+            ),
+        ),
         ("rounds_per_day = true", "rounds_per_day got True; allowed: valid integer"),
         ('rounds_per_day = "5"', "rounds_per_day got '5'; allowed: valid integer"),
         ("rounds_per_day = -1", "rounds_per_day got -1; allowed: greater than or equal to 0"),
         ("gpu_minutes_per_day = nan", "gpu_minutes_per_day got nan; allowed: finite number"),
         ("gpu_memory_share = 0", "gpu_memory_share got 0; allowed: greater than 0"),
-        ("least_images_per_class = 0", "least_images_per_class got 0; allowed: greater than or equal to 1"),
+        (
+            "least_images_per_class = 0",
+            "least_images_per_class got 0; allowed: greater than or equal to 1",
+        ),
         ('hours = "22:00-06:00"', "hours got '22:00-06:00'; allowed: valid array"),
         ('hours = ["10pm"]', 'expected "22:00-06:00", with days in front'),
         ("hours = [22:00:00]", 'expected "22:00-06:00", with days in front'),
@@ -98,7 +110,9 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
-def test_no_file_is_worse_than_a_sentence(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_no_file_is_worse_than_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
     path = tmp_path_factory.mktemp("policy") / "policy.toml"
     path.write_bytes(content)
     with suppress(ConfigError):  # and no other error
@@ -115,14 +129,22 @@ def test_a_policy_cannot_be_changed() -> None:
     [
         # 2026-11-20 is a Friday
         ("09:00-17:00", ["20 09:00", "20 16:59", "22 12:00"], ["20 08:59", "20 17:00"]),
-        ("22:00-06:00", ["20 22:00", "20 23:59", "21 00:00", "21 05:59"], ["20 21:59", "21 06:00", "21 12:00"]),
+        (
+            "22:00-06:00",
+            ["20 22:00", "20 23:59", "21 00:00", "21 05:59"],
+            ["20 21:59", "21 06:00", "21 12:00"],
+        ),
         ("00:00-24:00", ["20 00:00", "20 23:59"], []),
         ("22:00-00:00", ["20 23:59"], ["21 00:00"]),
         ("sat,sun 00:00-24:00", ["21 00:00", "22 23:59"], ["20 23:59", "23 00:00"]),
         ("fri 22:00-06:00", ["20 23:00", "21 05:00"], ["20 05:00", "21 22:00", "22 05:00"]),
         ("sun 22:00-06:00", ["22 22:00", "23 05:59"], ["22 05:59", "23 06:00"]),
         ("mon-fri 08:00-18:00", ["20 08:00", "23 09:00"], ["21 09:00", "22 09:00"]),
-        ("fri-mon 08:00-18:00", ["20 09:00", "21 09:00", "22 09:00", "23 09:00"], ["24 09:00", "19 09:00"]),
+        (
+            "fri-mon 08:00-18:00",
+            ["20 09:00", "21 09:00", "22 09:00", "23 09:00"],
+            ["24 09:00", "19 09:00"],
+        ),
         (" SAT 08:00 - 18:00 ", ["21 09:00"], ["20 09:00"]),
     ],
 )
@@ -134,9 +156,21 @@ def test_hours(window: str, inside: list[str], outside: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "22-06", "25:00-06:00", "24:01-06:00", "12:60-13:00", "08:00-08:00", "24:00-06:00", "abc 08:00-09:00",
-             "mon- 08:00-09:00", ",mon 08:00-09:00", "08:00-09:00-10:00"]
-)  # fmt: skip
+    "text",
+    [
+        "",
+        "22-06",
+        "25:00-06:00",
+        "24:01-06:00",
+        "12:60-13:00",
+        "08:00-08:00",
+        "24:00-06:00",
+        "abc 08:00-09:00",
+        "mon- 08:00-09:00",
+        ",mon 08:00-09:00",
+        "08:00-09:00-10:00",
+    ],
+)
 def test_no_hours(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         parse(text)
@@ -169,15 +203,20 @@ def test_a_day_is_as_long_as_its_clock_says() -> None:
 
 times = st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1))
 windows = st.builds(
-    lambda days, begin, end: f"{','.join(days)} {begin // 60:02}:{begin % 60:02}-{end // 60:02}:{end % 60:02}",
-    st.lists(st.sampled_from(DAYS), min_size=1, unique=True), st.integers(0, 1439), st.integers(0, 1439),
+    lambda days, begin,
+    end: f"{','.join(days)} {begin // 60:02}:{begin % 60:02}-{end // 60:02}:{end % 60:02}",
+    st.lists(st.sampled_from(DAYS), min_size=1, unique=True), st.integers(0, 1439),
+    st.integers(0, 1439),
 ).filter(lambda text: text[-11:-6] != text[-5:])  # fmt: skip
 
 
 @pytest.mark.usefixtures("berlin")
 @given(times, st.lists(windows, min_size=1, max_size=3))
-def test_after_waiting_it_is_time_and_not_a_minute_before(moment: datetime, texts: list[str]) -> None:
-    read, now = [parse(text) for text in texts], moment.timestamp()
+def test_after_waiting_it_is_time_and_not_a_minute_before(
+    moment: datetime, texts: list[str]
+) -> None:
+    read = [parse(text) for text in texts]
+    now = moment.timestamp()
     wait = seconds_until(read, now)
     assert 0 <= wait <= 8 * 86_400
     assert seconds_until(read, now + wait) == 0 or _clocks_change(now, now + wait)
@@ -187,7 +226,9 @@ def test_after_waiting_it_is_time_and_not_a_minute_before(moment: datetime, text
 
 
 def _clocks_change(begin: float, end: float) -> bool:
-    """Whether local time jumps in between, so that a window's begin may not exist or comes twice."""
+    """Whether local time jumps in between, so that a window's begin may not exist or comes
+    twice.
+    """
     return (
         datetime.fromtimestamp(begin).astimezone().utcoffset()
         != (datetime.fromtimestamp(end) + timedelta(hours=1)).astimezone().utcoffset()

@@ -36,7 +36,9 @@ def log(tmp_path: Path) -> Path:
     home.mkdir(parents=True)
     with AuditLog(home / "audit.jsonl", now=lambda: 1e9) as audit:
         audit.record(AuditNote("joined", why="shop.example:9092"))
-        audit.record(AuditNote("received", "train", "run-1", 1, 2_500_000, HASH, "[bold]round 1\x1b[2J"))
+        audit.record(
+            AuditNote("received", "train", "run-1", 1, 2_500_000, HASH, "[bold]round 1\x1b[2J")
+        )
         audit.record(AuditNote("sent", "update", "run-1", 1, 1_250_000, HASH, "round 1"))
     return home / "audit.jsonl"
 
@@ -54,7 +56,9 @@ def test_a_policy_is_written_once_then_checked_and_told(tmp_path: Path) -> None:
     assert "2 of 16 keys differ" in told
     assert "hours = ['22:00-06:00']: local hours in which work may begin" in told
     path.write_text('metric = "accuracy"\n', encoding="utf-8")
-    assert "unknown key 'metric'. Did you mean metrics?" in refused(tmp_path, 2, "policy", "--name", "oslo-7")
+    assert "unknown key 'metric'. Did you mean metrics?" in refused(
+        tmp_path, 2, "policy", "--name", "oslo-7"
+    )
     assert path.read_text(encoding="utf-8") == 'metric = "accuracy"\n'
 
 
@@ -69,11 +73,19 @@ def test_a_policy_is_never_that_of_a_store_which_is_not_there(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("policy", "told"),
     [
-        (Policy(models=("niid-cnn", "resnet17")), "models has 'resnet17', which is none that Fedshelf knows. Did you"),
-        (Policy(strategies=("fedavgg",)), "strategies has 'fedavgg', which is none that Fedshelf knows. Did you"),
+        (
+            Policy(models=("niid-cnn", "resnet17")),
+            "models has 'resnet17', which is none that Fedshelf knows. Did you",
+        ),
+        (
+            Policy(strategies=("fedavgg",)),
+            "strategies has 'fedavgg', which is none that Fedshelf knows. Did you",
+        ),
     ],
 )
-def test_a_name_that_nothing_has_is_told_when_the_policy_is_checked(policy: Policy, told: str) -> None:
+def test_a_name_that_nothing_has_is_told_when_the_policy_is_checked(
+    policy: Policy, told: str
+) -> None:
     with pytest.raises(ConfigError, match=told):
         check_names(policy)
     check_names(Policy(models=("niid-cnn", "resnet18"), strategies=("fedavg", "median")))
@@ -83,11 +95,19 @@ def test_a_person_reads_what_came_and_what_left(tmp_path: Path, log: Path) -> No
     done = run(tmp_path, "audit", "--name", "oslo-7")
     assert done.returncode == 0
     (day,) = (line for line in done.stdout.splitlines() if "2.5 MB" in line and "1.2 MB" in line)
-    assert [cell.strip() for cell in day.strip("│").split("│")][1:] == ["1", "2.5 MB", "1", "1.2 MB", "0"]
+    assert [cell.strip() for cell in day.strip("│").split("│")][1:] == [
+        "1",
+        "2.5 MB",
+        "1",
+        "1.2 MB",
+        "0",
+    ]
     assert "[bold]round 1?[2J" in done.stdout
     assert "\x1b" not in done.stdout
     assert json.loads(log.read_text(encoding="utf-8").splitlines()[-1])["hash"] in done.stdout
-    assert run(tmp_path, "audit", "--name", "oslo-7", "--json").stdout == log.read_text(encoding="utf-8")
+    assert run(tmp_path, "audit", "--name", "oslo-7", "--json").stdout == log.read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_log_is_verified(tmp_path: Path, log: Path) -> None:
@@ -111,5 +131,7 @@ def test_mistakes_are_told(tmp_path: Path) -> None:
     assert "set up on this machine: oslo-7." in refused(tmp_path, 2, "audit", "--name", "oslo7")
     (tmp_path / "stores" / "lyon-2").mkdir()
     assert "it begins when the store joins" in refused(tmp_path, 2, "audit", "--name", "lyon-2")
-    assert "it begins when the store joins" in refused(tmp_path, 2, "audit", "--name", "lyon-2", "--verify")
+    assert "it begins when the store joins" in refused(
+        tmp_path, 2, "audit", "--name", "lyon-2", "--verify"
+    )
     assert "cannot be used" in refused(tmp_path, 2, "policy", "--name", "../lyon")

@@ -19,5 +19,8 @@ def test_every_key_is_told_with_its_default() -> None:
 
 def test_every_event_and_field_of_the_log_is_told() -> None:
     log = PAGE.partition("## The audit log")[2]
-    for name in (*get_args(Event), *(name for name in AuditEntry.__dataclass_fields__ if not name.startswith("_"))):
+    for name in (
+        *get_args(Event),
+        *(name for name in AuditEntry.__dataclass_fields__ if not name.startswith("_")),
+    ):
         assert f"`{name}`" in log, name

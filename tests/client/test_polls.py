@@ -1,4 +1,6 @@
-"""Requests for messages that a server keeps back are signs of life, for as long as it says that it keeps them."""
+"""Requests for messages that a server keeps back are signs of life, for as long as it says that it
+keeps them.
+"""
 
 from collections.abc import Callable
 
@@ -29,7 +31,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def poll(polls: PollInterval, told: str | None, meanwhile: Callable[[], object] = lambda: None) -> None:
+def poll(
+    polls: PollInterval, told: str | None, meanwhile: Callable[[], object] = lambda: None
+) -> None:
     def answer(_: ProtobufRequestContext) -> httpx.Response:
         meanwhile()
         return httpx.Response(200, headers={HELD_HEADER: told} if told is not None else {})
@@ -38,7 +42,8 @@ def poll(polls: PollInterval, told: str | None, meanwhile: Callable[[], object] 
 
 
 def test_a_poll_is_a_sign_of_life_while_it_is_held_and_for_a_while_after(clock: Clock) -> None:
-    polls, found = PollInterval(), dict[float, bool]()
+    polls = PollInterval()
+    found = dict[float, bool]()
     poll(polls, "25")
 
     def wait() -> None:
@@ -55,7 +60,8 @@ def test_a_poll_is_a_sign_of_life_while_it_is_held_and_for_a_while_after(clock: 
 
 
 @pytest.mark.parametrize(
-    ("told", "is_held"), [(None, False), ("0", False), ("soon", False), ("nan", False), ("25", True), ("0.5", True)]
+    ("told", "is_held"),
+    [(None, False), ("0", False), ("soon", False), ("nan", False), ("25", True), ("0.5", True)],
 )
 @pytest.mark.usefixtures("clock")
 def test_the_server_says_whether_it_holds_polls(told: str | None, is_held: bool) -> None:

@@ -1,4 +1,6 @@
-"""A machine whose settings name a proxy: joining, enrolling and checking go through it, and a dead one is named."""
+"""A machine whose settings name a proxy: joining, enrolling and checking go through it, and a dead
+one is named.
+"""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -70,14 +72,24 @@ def test_a_proxy_that_refuses_or_is_dead_is_named_and_not_the_server(
 ) -> None:
     monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path))
     pem = Authority(tmp_path / "a.pem").pem
-    kit = Kit(chain=chain_id(pem.decode()), server=SHOP, authority=pem.decode(), store="oslo-7", code="c" * 30)
+    kit = Kit(
+        chain=chain_id(pem.decode()),
+        server=SHOP,
+        authority=pem.decode(),
+        store="oslo-7",
+        code="c" * 30,
+    )
     with (
         closing(SocksServer(("127.0.0.1", 1), HOST_UNREACHABLE)) as socks,
-        closing(Canned(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")) as locked,
+        closing(
+            Canned(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+        ) as locked,
     ):
         dead = free_port()
         for proxy, words in {
-            f"socks5://127.0.0.1:{socks.port}": r"does not let this store through to the server \(.*unreachable\)",
+            f"socks5://127.0.0.1:{socks.port}": (
+                r"does not let this store through to the server \(.*unreachable\)"
+            ),
             f"http://me:secret@{locked.address}": "wants a user name and a password",
             f"socks5://me:secret@127.0.0.1:{dead}": "cannot be reached",
             f"http://127.0.0.1:{dead}": "cannot be reached",
@@ -89,7 +101,9 @@ def test_a_proxy_that_refuses_or_is_dead_is_named_and_not_the_server(
             assert line.why.startswith(f"the proxy {name} ")
             for joining in (
                 lambda: credentials_for(kit, wait=0),
-                lambda: FleetConnection(Credentials(SHOP, pem, new_key()), Nobody(), patience=0).__enter__(),
+                lambda: FleetConnection(
+                    Credentials(SHOP, pem, new_key()), Nobody(), patience=0
+                ).__enter__(),
             ):
                 with pytest.raises(NetworkError, match=f"the proxy {name} {words}") as caught:
                     joining()
@@ -101,12 +115,19 @@ def test_what_is_no_proxy_is_named(settings: Settings) -> None:
         settings(http_proxy=f"socks5h://{mail.address}")
         line = call(KnownAddresses((SHOP,)))
     assert line.trouble == "proxy"
-    assert line.why.startswith(f"the proxy socks5h://{mail.address} does not speak as a proxy does;")
+    assert line.why.startswith(
+        f"the proxy socks5h://{mail.address} does not speak as a proxy does;"
+    )
 
 
-def test_a_socks_proxy_that_takes_connections_and_says_nothing_is_named(settings: Settings, tmp_path: Path) -> None:
+def test_a_socks_proxy_that_takes_connections_and_says_nothing_is_named(
+    settings: Settings, tmp_path: Path
+) -> None:
     known = KnownAddresses((SHOP,), Authority(tmp_path / "a.pem").pem)
-    with socket.create_server(("127.0.0.1", 0)) as silent, http_client(known, timeout=0.2) as client:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        http_client(known, timeout=0.2) as client,
+    ):
         name = f"socks5://127.0.0.1:{silent.getsockname()[1]}"
         settings(https_proxy=name)
         with pytest.raises(ProxyFault, match=f"the proxy {name} does not answer"):
@@ -147,7 +168,9 @@ def test_exceptions(settings: Settings, exceptions: str, address: str, is_exempt
     assert found == (None if is_exempt else httpx.URL("http://proxy.example:3128"))
 
 
-@pytest.mark.parametrize("told", ["socks4://proxy.example:1080", "socks://proxy.example", "ftp://x", "http://"])
+@pytest.mark.parametrize(
+    "told", ["socks4://proxy.example:1080", "socks://proxy.example", "ftp://x", "http://"]
+)
 def test_a_proxy_that_cannot_be_used_is_one_sentence(settings: Settings, told: str) -> None:
     settings(https_proxy=told)
     with pytest.raises(ConfigError, match=r"cannot be used .* add shop.example to NO_PROXY"):

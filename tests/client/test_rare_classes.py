@@ -1,4 +1,6 @@
-"""A class with fewer images than the policy's least has no part: nothing that leaves depends on its photos."""
+"""A class with fewer images than the policy's least has no part: nothing that leaves depends on its
+photos.
+"""
 
 from pathlib import Path
 
@@ -18,7 +20,9 @@ from fedshelf.common.protocol.messages import EvaluateOrder, Plan, StoreInfo, Tr
 from fedshelf.common.training.fit import Network
 from tests.deployment.deployed import draw_photos
 
-CONFIG = resolve({"data.image_size": 32, "model.name": "niid-cnn", "train.lr": 0.02, "train.batch_size": 4})
+CONFIG = resolve(
+    {"data.image_size": 32, "model.name": "niid-cnn", "train.lr": 0.02, "train.batch_size": 4}
+)
 SPLITS = {"train": 12, "validation": 6, "test": 6}  # photos per common class
 
 
@@ -44,12 +48,21 @@ def worker(data: Path, home: Path, policy: Policy) -> PolicyWorker:
     )
 
 
-def answers(worker: PolicyWorker, classes: tuple[str, ...], config: RunConfig = CONFIG) -> list[object]:
+def answers(
+    worker: PolicyWorker, classes: tuple[str, ...], config: RunConfig = CONFIG
+) -> list[object]:
     """All that leaves the store but for how long it took."""
     spec = ModelSpec("niid-cnn", classes, 32, 3, (0.5,) * 3, (0.5,) * 3)
-    plan, start = Plan(f"run-{classes}", config, spec), Network(spec, torch.device("cpu"), seed=1).vector
+    plan = Plan(f"run-{classes}", config, spec)
+    start = Network(spec, torch.device("cpu"), seed=1).vector
     update = worker.train(TrainOrder(plan, 1, start))
-    found: list[object] = [worker.info(config), update.params.tolist(), update.num_examples, update.loss, update.extras]
+    found: list[object] = [
+        worker.info(config),
+        update.params.tolist(),
+        update.num_examples,
+        update.loss,
+        update.extras,
+    ]
     for split in ("validation", "test"):
         counts = worker.evaluate(EvaluateOrder(plan, 1, start, split)).counts
         found += [counts.confusion.tolist(), counts.loss_sum, counts.right, counts.wrong]
@@ -62,7 +75,9 @@ def test_what_leaves_is_the_same_to_the_bit_with_and_without_photos_of_a_rare_cl
 ) -> None:
     policy = Policy(least_images_per_class=6)
     without, few, most = (
-        answers(worker(folder(tmp_path / f"{rare}", rare), tmp_path / f"home-{rare}", policy), classes)
+        answers(
+            worker(folder(tmp_path / f"{rare}", rare), tmp_path / f"home-{rare}", policy), classes
+        )
         for rare in (0, 2, 5)
     )
     assert without == few == most
@@ -79,7 +94,8 @@ def test_a_class_takes_part_from_the_least_number_on(tmp_path: Path) -> None:
 def test_each_split_is_counted_by_itself(tmp_path: Path) -> None:
     store = worker(folder(tmp_path / "store", 0), tmp_path, Policy(least_images_per_class=12))
     spec = ModelSpec("niid-cnn", ("boot", "hat"), 32, 3, (0.5,) * 3, (0.5,) * 3)
-    plan, start = Plan("run", CONFIG, spec), Network(spec, torch.device("cpu"), seed=1).vector
+    plan = Plan("run", CONFIG, spec)
+    start = Network(spec, torch.device("cpu"), seed=1).vector
     assert store.info(CONFIG) == StoreInfo("oslo", {"boot": 12, "hat": 12}, validation=0, test=0)
     assert store.train(TrainOrder(plan, 1, start)).num_examples == 24
     assert store.evaluate(EvaluateOrder(plan, 1, start)).counts.num_examples == 0

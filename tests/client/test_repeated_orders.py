@@ -1,4 +1,6 @@
-"""An order that comes again is answered from memory, but never with what photos said that have been deleted since."""
+"""An order that comes again is answered from memory, but never with what photos said that have been
+deleted since.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -26,11 +28,14 @@ from tests.deployment.deployed import LocalGrid, draw_photos
 
 
 class Wire:
-    """The line to a server that sends the same order again and again, each time as another message."""
+    """The line to a server that sends the same order again and again, each time as another
+    message.
+    """
 
     def __init__(self, order: TrainOrder) -> None:
         LocalGrid()  # makes this process one that may make messages
-        self._content, self._number = encode_order(order), 0
+        self._content = encode_order(order)
+        self._number = 0
         self.answers: SimpleQueue[RecordDict] = SimpleQueue()
         self._answer = RecordDict()
 
@@ -91,8 +96,12 @@ def asked(photos: Path) -> Iterator[Callable[[], Update]]:
 def test_an_answer_is_given_again_until_a_photo_that_it_is_of_is_deleted(
     asked: Callable[[], Update], photos: Path
 ) -> None:
-    first, again = asked(), asked()
-    assert (first.num_examples, again.seconds) == (32, first.seconds), "trained twice for one update"
+    first = asked()
+    again = asked()
+    assert (first.num_examples, again.seconds) == (
+        32,
+        first.seconds,
+    ), "trained twice for one update"
     for number in range(10):
         (photos / "boot" / f"{number}.png").unlink()
     after = asked()

@@ -1,4 +1,6 @@
-"""A message that the server announced and stopped sending, as an app does that is killed: the store goes on."""
+"""A message that the server announced and stopped sending, as an app does that is killed: the store
+goes on.
+"""
 
 import time
 from collections.abc import Iterator
@@ -7,7 +9,11 @@ from threading import Thread
 
 import pytest
 from flwr.proto import fleet_pb2 as fleet
-from flwr.proto.message_pb2 import ConfirmMessageReceivedResponse, PullObjectRequest, PullObjectResponse
+from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedResponse,
+    PullObjectRequest,
+    PullObjectResponse,
+)
 from google.protobuf.message import Message
 
 from fedshelf.client.connection import fleet as client_fleet
@@ -21,7 +27,9 @@ HEAD = MessageHeader("a" * 64, "b" * 64, "train", 1, 60.0, tuple("12345678"))
 
 
 class Uploading:
-    """A server whose app uploads one piece of its message every `pause` seconds, and `last` of them in all."""
+    """A server whose app uploads one piece of its message every `pause` seconds, and `last` of them
+    in all.
+    """
 
     def __init__(self, pause: float, last: int) -> None:
         began: list[float] = []
@@ -34,7 +42,9 @@ class Uploading:
                     began.append(time.monotonic())
                     number = int(PullObjectRequest.FromString(body).object_id)
                     is_there = number <= min(last, (time.monotonic() - began[0]) / pause)
-                    return PullObjectResponse(object_found=True, object_available=is_there, object_content=b"x")
+                    return PullObjectResponse(
+                        object_found=True, object_available=is_there, object_content=b"x"
+                    )
                 case "confirm-message-received":
                     return ConfirmMessageReceivedResponse()
             return None
@@ -73,7 +83,8 @@ def uploading(request: pytest.FixtureRequest) -> Iterator[Uploading]:
     ("uploading", "words"),
     [
         ((0.5, 2), "stopped sending it"),  # two of eight pieces come
-        ((0.5, 8), "cannot be read"),  # all come, and take longer than the store waits for one; they are no message
+        # all come, and take longer than the store waits for one; they are no message
+        ((0.5, 8), "cannot be read"),
     ],
     indirect=["uploading"],
 )

@@ -26,12 +26,16 @@ class Held:
         return False
 
 
-def test_a_judgement_names_the_photos_that_it_is_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_judgement_names_the_photos_that_it_is_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     begun = start(settings(model__name="niid-cnn"))
     worker = LoggingWorker(StoreWorker("store-1", Held(), Trainer(CPU, StateStore(tmp_path))))
     worker.evaluate(EvaluateOrder(begun.plan, 3, begun.params, "validation"))
     worker.evaluate(EvaluateOrder(begun.plan, 3, begun.params, "test"))
-    validation, test = (line[len("2026-11-29 01:02:03 ") :] for line in capsys.readouterr().out.splitlines())
+    validation, test = (
+        line[len("2026-11-29 01:02:03 ") :] for line in capsys.readouterr().out.splitlines()
+    )
     assert validation.startswith("Round 3: the global model is right on ")
     assert validation.endswith("% of 5 validation photos.")
     assert test.endswith("% of 4 test photos.")

@@ -30,30 +30,43 @@ def size_on_the_wire(content: RecordDict) -> int:
 
 def train(floats: int) -> RecordDict:
     plan = plan_of()
-    return encode_order(TrainOrder(Plan("run", plan.config, plan.spec), 3, torch.rand(floats), {"x": torch.zeros(9)}))
+    return encode_order(
+        TrainOrder(
+            Plan("run", plan.config, plan.spec), 3, torch.rand(floats), {"x": torch.zeros(9)}
+        )
+    )
 
 
 @pytest.mark.parametrize("floats", [0, 1, 1_048_000, 1_049_000, 2_700_000])
 def test_an_order_is_announced_with_what_it_weighs_at_most(floats: int) -> None:
-    told, needed = announced(announcement(content := train(floats))), size_on_the_wire(content)
+    told = announced(announcement(content := train(floats)))
+    needed = size_on_the_wire(content)
     assert needed <= told <= 1.01 * needed + 10_000
 
 
 @given(st.text(max_size=200))
 def test_so_is_all_that_is_small(text: str) -> None:
     config = resolve({"data.classes": ["ü" * 60 + str(number) for number in range(100)]})
-    for content in (encode_order(Notice(text)), encode_order(Query("run", config)), probe("a" * 64)):
+    for content in (
+        encode_order(Notice(text)),
+        encode_order(Query("run", config)),
+        probe("a" * 64),
+    ):
         assert size_on_the_wire(content) <= announced(announcement(content)) <= 30_000
 
 
-@pytest.mark.parametrize("told", ["", "bytes=", "bytes=-1", "bytes=1e9", "bytes=" + "9" * 5000, "12", "bytes=٣x"])
+@pytest.mark.parametrize(
+    "told", ["", "bytes=", "bytes=-1", "bytes=1e9", "bytes=" + "9" * 5000, "12", "bytes=٣x"]
+)
 def test_what_is_no_announcement_announces_nothing(told: str) -> None:
     assert announced(told) == 0
 
 
 def test_nothing_goes_over_a_budget(tmp_path: Path) -> None:
     usage = Usage(tmp_path / "usage.json", lambda: NOON)
-    traffic = TrafficBudget(Policy(megabytes_down_per_day=3, megabytes_up_per_day=0.5), usage, lambda: NOON)
+    traffic = TrafficBudget(
+        Policy(megabytes_down_per_day=3, megabytes_up_per_day=0.5), usage, lambda: NOON
+    )
     traffic.check("down", 3_000_000)
     with pytest.raises(StoreError, match=r"0\.000 of 3 MB are used, and it needs up to 3\.000"):
         traffic.check("down", 3_000_001)
@@ -63,7 +76,8 @@ def test_nothing_goes_over_a_budget(tmp_path: Path) -> None:
         traffic.take(300_001)
     assert (refused.value.code, refused.value.detail) == ("policy", "megabytes-down-per-day")
     assert HALF_A_DAY <= refused.value.rest <= HALF_A_DAY + 3600 + 1
-    assert usage.today() == Spent(down=1_800_000)  # the rest is written down with the message's end, or the next MiB
+    # the rest is written down with the message's end, or the next MiB
+    assert usage.today() == Spent(down=1_800_000)
     traffic.settle()
     assert usage.today() == Spent(down=2_700_000)
     traffic.sent(400_000)

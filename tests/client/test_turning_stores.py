@@ -1,4 +1,6 @@
-"""A real store's photos without a class: told and trained on where turns are asked for, else left where they are."""
+"""A real store's photos without a class: told and trained on where turns are asked for, else left
+where they are.
+"""
 
 from pathlib import Path
 
@@ -17,7 +19,14 @@ from fedshelf.common.training.fit import Network
 from tests.deployment.deployed import draw_photos
 
 CLASSES = resolve({"data.image_size": 32, "model.name": "niid-cnn", "train.batch_size": 8})
-ASKED = resolve({"data.image_size": 32, "model.name": "niid-cnn", "train.batch_size": 8, "train.objective": "turns"})
+ASKED = resolve(
+    {
+        "data.image_size": 32,
+        "model.name": "niid-cnn",
+        "train.batch_size": 8,
+        "train.objective": "turns",
+    }
+)
 
 
 @pytest.fixture
@@ -57,7 +66,9 @@ def test_a_store_without_any_class_trains_and_judges(photos: Path, tmp_path: Pat
             file.unlink()
     spec = ModelSpec("niid-cnn", TURNS, 32, 3, (0.5,) * 3, (0.25,) * 3)
     plan = Plan("run", ASKED, spec)
-    worker = StoreWorker("oslo", source, Trainer(torch.device("cpu"), StateStore(tmp_path / "states")))
+    worker = StoreWorker(
+        "oslo", source, Trainer(torch.device("cpu"), StateStore(tmp_path / "states"))
+    )
     params = Network(spec, torch.device("cpu"), seed=1).vector.detach()
     update = worker.train(TrainOrder(plan, 1, params))
     assert update.num_examples == source.describe(ASKED).num_examples > 25

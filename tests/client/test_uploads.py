@@ -1,4 +1,6 @@
-"""Answers that nobody waits for any more are not sent on, and people see how far long transfers are."""
+"""Answers that nobody waits for any more are not sent on, and people see how far long transfers
+are.
+"""
 
 import time
 from collections.abc import Iterator
@@ -7,7 +9,12 @@ from threading import Thread
 
 import pytest
 from flwr.proto import fleet_pb2 as fleet
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, Message, Metadata, PushObjectResponse
+from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedRequest,
+    Message,
+    Metadata,
+    PushObjectResponse,
+)
 
 from fedshelf.client.connection import uploads
 from fedshelf.client.connection.credentials import Credentials
@@ -20,17 +27,21 @@ from tests.hostile.test_hostile_run import Quiet
 
 ORDER = "0" * 64
 PIECES = {str(number): bytes(LARGE_PIECE) for number in range(4)}
-HEAD = fleet.PushMessagesRequest(messages_list=[Message(metadata=Metadata(run_id=5, reply_to_message_id=ORDER))])
+HEAD = fleet.PushMessagesRequest(
+    messages_list=[Message(metadata=Metadata(run_id=5, reply_to_message_id=ORDER))]
+)
 PARCEL = OutgoingMessage(HEAD, PIECES, "content")
 
 
 class Receiving:
-    """A server that takes pieces, is away once before the piece numbered `away`, and answers with `wanted` to a store
-    that asks whether it still waits.
+    """A server that takes pieces, is away once before the piece numbered `away`, and answers with
+    `wanted` to a store that asks whether it still waits.
     """
 
     def __init__(self, away: int, wanted: int) -> None:
-        self.taken, self.asked, self._is_away = 0, list[str](), False
+        self.taken = 0
+        self.asked = list[str]()
+        self._is_away = False
         receiving = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -56,7 +67,12 @@ class Receiving:
             case "activate-node":
                 return 200, fleet.ActivateNodeResponse(node_id=7).SerializeToString()
             case "push-messages":
-                return 200, fleet.PushMessagesResponse(session_id="s", objects_to_push=PIECES).SerializeToString()
+                return (
+                    200,
+                    fleet.PushMessagesResponse(
+                        session_id="s", objects_to_push=PIECES
+                    ).SerializeToString(),
+                )
             case "push-object":
                 if self.taken == away and not self._is_away:
                     self._is_away = True
@@ -89,7 +105,8 @@ def test_after_the_server_was_away_an_answer_that_is_not_wanted_is_sent_no_furth
     monkeypatch.setattr(uploads, "STILL_WANTED_AFTER_SECONDS", 1e9)
     with line_to(receiving) as line, pytest.raises(RunOverError):
         line.send(PARCEL)
-    assert (receiving.asked, receiving.taken) == ([ORDER], 2)  # the piece that was on its way is sent to its end
+    # the piece that was on its way is sent to its end
+    assert (receiving.asked, receiving.taken) == ([ORDER], 2)
 
 
 @pytest.mark.parametrize("receiving", [(1, 200), (1, 404)], indirect=True)
@@ -104,7 +121,9 @@ def test_what_is_wanted_is_sent_to_its_end_and_asked_for_once(
 
 
 @pytest.mark.parametrize("receiving", [(99, 410)], indirect=True)
-def test_on_a_slow_link_it_is_asked_in_between(receiving: Receiving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_slow_link_it_is_asked_in_between(
+    receiving: Receiving, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(uploads, "STILL_WANTED_AFTER_SECONDS", -1.0)
     with line_to(receiving) as line, pytest.raises(RunOverError):
         line.send(PARCEL)
@@ -112,7 +131,9 @@ def test_on_a_slow_link_it_is_asked_in_between(receiving: Receiving, monkeypatch
 
 
 @pytest.mark.parametrize("receiving", [(99, 200)], indirect=True)
-def test_a_store_that_knows_better_does_not_ask(receiving: Receiving, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_knows_better_does_not_ask(
+    receiving: Receiving, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A newer order has come, or the time of this one is up."""
     monkeypatch.setattr(uploads, "STILL_WANTED_AFTER_SECONDS", 1e9)
     with line_to(receiving) as line, pytest.raises(RunOverError):
@@ -121,7 +142,8 @@ def test_a_store_that_knows_better_does_not_ask(receiving: Receiving, monkeypatc
 
 
 def test_long_transfers_are_told_of_now_and_then_and_quick_ones_never() -> None:
-    told, clock = list[str](), [0.0]
+    told = list[str]()
+    clock = [0.0]
     transfer = Transfer("Sending the answer", 45_000_000, told.append, lambda: clock[0])
     for seconds in range(1, 46):
         clock[0] = float(seconds)

@@ -68,7 +68,8 @@ def test_a_clock_that_was_years_ahead_takes_nothing_away(tmp_path: Path) -> None
 def test_each_day_keeps_what_was_spent_on_it_whatever_the_order(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int]]
 ) -> None:
-    clock, totals = Clock(), dict[int, int]()
+    clock = Clock()
+    totals = dict[int, int]()
     path = tmp_path_factory.mktemp("usage") / "usage.json"
     for day, trainings in steps:
         clock.time = NOON + day * DAY
@@ -79,7 +80,9 @@ def test_each_day_keeps_what_was_spent_on_it_whatever_the_order(
         assert Usage(path, clock).today().trainings == total
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'{"2026-11-20": {"trainings": "many"}}', b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"2026-11-20": {"trainings": "many"}}', b"\xff", b"[" * 100_000]
+)
 def test_a_damaged_file_grants_nothing(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "usage.json"
     path.write_bytes(content)
@@ -99,7 +102,8 @@ def _count(path: Path, pipe: int) -> None:
 
 
 def test_two_processes_that_are_killed_lose_nothing_that_was_counted(tmp_path: Path) -> None:
-    path, context = tmp_path / "usage.json", multiprocessing.get_context("fork")
+    path = tmp_path / "usage.json"
+    context = multiprocessing.get_context("fork")
     reading, writing = os.pipe()
     workers = [context.Process(target=_count, args=(path, writing)) for _ in range(2)]
     for worker in workers:

@@ -10,19 +10,38 @@ from hypothesis import strategies as draw
 from torch.nn import functional
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from fedshelf.common.metrics.calibration import BINS, GRID, MIN_CALIBRATION_IMAGES, PRIOR, Reliability, fit
+from fedshelf.common.metrics.calibration import (
+    BINS,
+    GRID,
+    MIN_CALIBRATION_IMAGES,
+    PRIOR,
+    Reliability,
+    fit,
+)
 
 
-def counted(logits: torch.Tensor, targets: torch.Tensor, temperatures: tuple[float, ...]) -> Reliability:
+def counted(
+    logits: torch.Tensor, targets: torch.Tensor, temperatures: tuple[float, ...]
+) -> Reliability:
     """Counts of scores [N, C] by the definitions."""
-    likelihoods = [functional.log_softmax(logits / temperature, dim=1) for temperature in temperatures]
-    nll = torch.stack([functional.nll_loss(each, targets, reduction="none") for each in likelihoods])
+    likelihoods = [
+        functional.log_softmax(logits / temperature, dim=1) for temperature in temperatures
+    ]
+    nll = torch.stack(
+        [functional.nll_loss(each, targets, reduction="none") for each in likelihoods]
+    )
     sure = torch.stack([each.exp().amax(dim=1) for each in likelihoods])
-    return Reliability.of(temperatures, nll.numpy(), sure.numpy(), (logits.argmax(dim=1) == targets).numpy())
+    return Reliability.of(
+        temperatures, nll.numpy(), sure.numpy(), (logits.argmax(dim=1) == targets).numpy()
+    )
 
 
-def scores(images: int, classes: int, seed: int = 0, sharpness: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores [N, C] and labels drawn from what the scores, less sharp by `sharpness`, say: the best T is that."""
+def scores(
+    images: int, classes: int, seed: int = 0, sharpness: float = 3.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores [N, C] and labels drawn from what the scores, less sharp by `sharpness`, say: the best
+    T is that.
+    """
     generator = torch.Generator().manual_seed(seed)
     honest = 2 * torch.randn(images, classes, generator=generator)
     targets = torch.multinomial(honest.softmax(dim=1), 1, generator=generator).squeeze(1)
@@ -30,11 +49,19 @@ def scores(images: int, classes: int, seed: int = 0, sharpness: float = 3.0) -> 
 
 
 def test_numbers_by_hand() -> None:
-    """Confidences 0.9 (right), 0.9 (wrong) in bin 13, 0.5 (right) in bin 7, 1.0 (right) in the last one."""
+    """Confidences 0.9 (right), 0.9 (wrong) in bin 13, 0.5 (right) in bin 7, 1.0 (right) in the last
+    one.
+    """
     sure = np.array([[0.9, 0.9, 0.5, 1.0]], dtype=np.float32)
-    found = Reliability.of((1.0,), np.array([[0.1, 2.0, 0.7, 0.0]], np.float32), sure, np.array([1, 0, 1, 1], bool))
+    found = Reliability.of(
+        (1.0,), np.array([[0.1, 2.0, 0.7, 0.0]], np.float32), sure, np.array([1, 0, 1, 1], bool)
+    )
     assert found.num_examples == 4
-    assert {place: int(images) for place, images in enumerate(found.images[0]) if images} == {13: 2, 7: 1, 14: 1}
+    assert {place: int(images) for place, images in enumerate(found.images[0]) if images} == {
+        13: 2,
+        7: 1,
+        14: 1,
+    }
     assert found.right[0, [13, 7, 14]].tolist() == [1, 1, 1]
     # the bins' gaps: |1 - 1.8|, |1 - 0.5|, |1 - 1|
     assert found.ece(0) == pytest.approx((0.8 + 0.5 + 0.0) / 4)
@@ -53,9 +80,13 @@ def test_an_edge_belongs_to_the_bin_below_it() -> None:
 def test_the_error_agrees_with_torchmetrics(classes: int, temperature: float) -> None:
     logits, targets = scores(500, classes)
     found = counted(logits, targets, (temperature,))
-    expected = multiclass_calibration_error((logits / temperature).softmax(dim=1), targets, classes, n_bins=BINS)
+    expected = multiclass_calibration_error(
+        (logits / temperature).softmax(dim=1), targets, classes, n_bins=BINS
+    )
     assert found.ece(0) == pytest.approx(expected.item(), rel=1e-5)
-    assert found.loss(0) == pytest.approx(functional.cross_entropy(logits / temperature, targets).item(), rel=1e-5)
+    assert found.loss(0) == pytest.approx(
+        functional.cross_entropy(logits / temperature, targets).item(), rel=1e-5
+    )
 
 
 @given(draw.lists(draw.integers(0, 40), min_size=1, max_size=5), draw.integers(0, 99))
@@ -63,7 +94,8 @@ def test_counting_in_parts_equals_counting_at_once(sizes: list[int], seed: int) 
     logits, targets = scores(sum(sizes), 4, seed)
     whole = counted(logits, targets, (1.0, 2.0))
     parts = [
-        counted(some, own, (1.0, 2.0)) for some, own in zip(logits.split(sizes), targets.split(sizes), strict=True)
+        counted(some, own, (1.0, 2.0))
+        for some, own in zip(logits.split(sizes), targets.split(sizes), strict=True)
     ]
     merged = sum(parts[1:], parts[0])
     np.testing.assert_array_equal(merged.images, whole.images)
@@ -112,14 +144,19 @@ def test_the_interval_holds_the_right_temperature_about_as_often_as_it_says() ->
 
 @pytest.mark.parametrize("images", [1, 20, MIN_CALIBRATION_IMAGES - 1])
 def test_few_images_fit_no_temperature(images: int) -> None:
-    """All right by a margin, they are likeliest at the coolest temperature: 1/4 was the answer once."""
+    """All right by a margin, they are likeliest at the coolest temperature: 1/4 was the answer
+    once.
+    """
     logits = 8 * torch.eye(4)[torch.arange(images) % 4]
     assert fit(counted(logits, torch.arange(images) % 4, GRID)) is None
 
 
 def test_the_prior_holds_few_easy_images_near_one() -> None:
-    """100 images that are all right by a margin of 8: each costs 3 exp(-8) at T = 1, nothing to speak of."""
-    logits, targets = 8 * torch.eye(4)[torch.arange(100) % 4], torch.arange(100) % 4
+    """100 images that are all right by a margin of 8: each costs 3 exp(-8) at T = 1, nothing to
+    speak of.
+    """
+    logits = 8 * torch.eye(4)[torch.arange(100) % 4]
+    targets = torch.arange(100) % 4
     found = temperature_of(logits, targets)
     assert found is not None
     assert 0.8 < found < 1
@@ -137,9 +174,12 @@ def test_an_overconfident_model_is_calibrated_by_its_temperature() -> None:
 
 
 def test_an_end_of_the_grid_is_no_answer() -> None:
-    logits, targets = torch.eye(4).repeat(50, 1), torch.arange(4).repeat(50)
-    assert temperature_of(logits, targets) is None  # all right by a margin of 1: the cooler the likelier
-    assert temperature_of(1000 * logits, (targets + 1) % 4) is None  # all wrong by far: the hotter the likelier
+    logits = torch.eye(4).repeat(50, 1)
+    targets = torch.arange(4).repeat(50)
+    # all right by a margin of 1: the cooler the likelier
+    assert temperature_of(logits, targets) is None
+    # all wrong by far: the hotter the likelier
+    assert temperature_of(1000 * logits, (targets + 1) % 4) is None
 
 
 def test_nothing_and_what_is_not_finite_have_no_temperature() -> None:

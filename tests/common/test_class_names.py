@@ -16,13 +16,16 @@ def test_spellings_of_one_name(other: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("Röcke", DECOMPOSED), ("T  shirt", "t shirt"), ("Straße", "STRASSE"), ("a\tb", "A b")]
+    ("one", "other"),
+    [("Röcke", DECOMPOSED), ("T  shirt", "t shirt"), ("Straße", "STRASSE"), ("a\tb", "A b")],
 )
 def test_other_spellings(one: str, other: str) -> None:
     assert normal(one) == normal(other)
 
 
-@pytest.mark.parametrize(("one", "other"), [("hat", "hats"), ("tshirt", "t shirt"), ("Rocke", "Röcke"), ("5", "6")])
+@pytest.mark.parametrize(
+    ("one", "other"), [("hat", "hats"), ("tshirt", "t shirt"), ("Rocke", "Röcke"), ("5", "6")]
+)
 def test_different_names(one: str, other: str) -> None:
     assert normal(one) != normal(other)
 
@@ -31,7 +34,10 @@ def test_several_spellings_are_named_with_their_stores() -> None:
     owners = {"oslo": {"Hat": 3, "bag": 1}, "rome": {"hat ": 5}, "paris": {"hat ": 1, "bag": 2}}
     with pytest.raises(DataError) as error:
         spellings(owners, merge=False)
-    told = "One class is spelt in several ways: 'Hat' (oslo) and 'hat ' (rome, paris); expected one spelling: "
+    told = (
+        "One class is spelt in several ways: 'Hat' (oslo) and 'hat ' (rome, paris); expected one"
+        " spelling: "
+    )
     assert str(error.value).startswith(told)
     with pytest.raises(DataError, match=r"'Hat' \(the model to go on from\) and 'hat' \(oslo\)"):
         spellings({"oslo": {"hat": 3}}, ["Hat"], merge=False)

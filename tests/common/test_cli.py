@@ -22,7 +22,9 @@ def join() -> None:
     """Join."""
 
 
-def test_a_mistyped_command_is_asked_about_once(app: typer.Typer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistyped_command_is_asked_about_once(
+    app: typer.Typer, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as end:
         run(app, ["jion"])
     told = capsys.readouterr().err

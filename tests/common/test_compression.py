@@ -42,7 +42,7 @@ def noise(size: int, seed: int = 0) -> Tensor:
     return torch.randn(size, generator=torch.Generator().manual_seed(seed)) ** 3
 
 
-# --- numbers by hand ------------------------------------------------------------------------------------
+# --- numbers by hand ------------------------------------------------------------------------------
 
 
 def test_top_k_sends_the_largest_and_adds_the_rest_to_the_next() -> None:
@@ -75,26 +75,38 @@ def test_int8_has_127_steps_to_the_largest_value_of_a_block() -> None:
     assert codec("int8").unpack(packed, VALUES_PER_SCALE + 1)[-1].item() == pytest.approx(1e-30)
 
 
-@pytest.mark.parametrize(("name", "each"), [("fp16", 2), ("int8", 1 + 4 / VALUES_PER_SCALE), ("top-k", 0.1 * 3)])
+@pytest.mark.parametrize(
+    ("name", "each"), [("fp16", 2), ("int8", 1 + 4 / VALUES_PER_SCALE), ("top-k", 0.1 * 3)]
+)
 def test_bytes_are_as_the_documentation_says(name: str, each: float) -> None:
-    size, buffers = 10_240, 32
-    sent, _ = compress(update(noise(size + buffers)), torch.zeros(size + buffers), size, None, codec(name))
+    size = 10_240
+    buffers = 32
+    sent, _ = compress(
+        update(noise(size + buffers)), torch.zeros(size + buffers), size, None, codec(name)
+    )
     assert sent.bytes == pytest.approx(each * size + 4 * buffers, rel=0.001)
     assert sent.packed is not None
     assert sent.bytes == sum(tensor.nbytes for tensor in sent.packed.values())
 
 
-# --- what holds for every codec ---------------------------------------------------------------------------
+# --- what holds for every codec -------------------------------------------------------------------
 
 
 @CODEC
-@given(size=st.integers(1, 700), seed=st.integers(0, 99), keep=st.sampled_from([0.001, 0.01, 0.1, 0.5]))
-def test_what_is_sent_and_what_is_left_make_the_change(name: str, size: int, seed: int, keep: float) -> None:
+@given(
+    size=st.integers(1, 700), seed=st.integers(0, 99), keep=st.sampled_from([0.001, 0.01, 0.1, 0.5])
+)
+def test_what_is_sent_and_what_is_left_make_the_change(
+    name: str, size: int, seed: int, keep: float
+) -> None:
     """Over rounds: all that was sent, and the last error, are the sum of all changes."""
-    chosen, error = codec(name, **({"keep": keep} if name == "top-k" else {})), None
-    changes, sent = torch.zeros(size), torch.zeros(size)
+    chosen = codec(name, **({"keep": keep} if name == "top-k" else {}))
+    error = None
+    changes = torch.zeros(size)
+    sent = torch.zeros(size)
     for round in range(4):
-        begin, change = noise(size, seed + 1000), noise(size, seed + round)
+        begin = noise(size, seed + 1000)
+        change = noise(size, seed + round)
         out, kept = compress(update(begin + change), begin, size, error, chosen)
         error = error_of(kept)
         changes += change
@@ -105,7 +117,9 @@ def test_what_is_sent_and_what_is_left_make_the_change(name: str, size: int, see
 @CODEC
 @given(size=st.integers(1, 700), seed=st.integers(0, 99))
 def test_errors_shrink_what_they_are_errors_of(name: str, size: int, seed: int) -> None:
-    """A codec is a contraction, which is what error feedback needs (Karimireddy et al. 2019, Assumption A)."""
+    """A codec is a contraction, which is what error feedback needs (Karimireddy et al. 2019,
+    Assumption A).
+    """
     vector = noise(size, seed)
     left = vector - codec(name).unpack(codec(name).pack(vector), size)
     assert float(left.square().sum()) <= (1 - 1 / (2 * size)) * float(vector.square().sum())
@@ -114,7 +128,8 @@ def test_errors_shrink_what_they_are_errors_of(name: str, size: int, seed: int) 
 @CODEC
 @given(where=st.integers(0, 599), bad=st.sampled_from([float("nan"), float("inf"), -float("inf")]))
 def test_what_is_not_finite_is_seen_and_forgotten(name: str, where: int, bad: float) -> None:
-    end, error = noise(600), noise(600, 1)
+    end = noise(600)
+    error = noise(600, 1)
     end[where] = bad
     sent, kept = compress(update(end), torch.zeros(600), 600, error, codec(name))
     assert not torch.isfinite(sent.params).all()
@@ -144,22 +159,31 @@ def test_without_compression_nothing_changes() -> None:
     assert (kept, sent.bytes) == ({}, 36)
 
 
-# --- at a store, over rounds ------------------------------------------------------------------------------
+# --- at a store, over rounds ----------------------------------------------------------------------
 
 
 def trained(states: Path, config: RunConfig, rounds: list[int], committed: int = 0) -> list[Update]:
-    dealt, begun, trainer = federation([12]), start(config), Trainer(CPU, StateStore(states))
+    dealt = federation([12])
+    begun = start(config)
+    trainer = Trainer(CPU, StateStore(states))
     images = dealt.stores["store-0"].train
-    return [trainer.train(order(begun, round, committed=committed), "store-0", images) for round in rounds]
+    return [
+        trainer.train(order(begun, round, committed=committed), "store-0", images)
+        for round in rounds
+    ]
 
 
 @CODEC
 def test_a_round_trained_again_is_the_same(name: str, tmp_path: Path) -> None:
-    """As after a crash of the server, or for a second attempt at a quorum; also in a process that starts anew."""
+    """As after a crash of the server, or for a second attempt at a quorum; also in a process that
+    starts anew.
+    """
     config = settings(messages__compression=name, train__epochs=1)
     first = trained(tmp_path, config, [1, 2, 3])
     again = trained(tmp_path, config, [2, 3])
-    assert all(torch.equal(one.params, other.params) for one, other in zip(first[1:], again, strict=True))
+    assert all(
+        torch.equal(one.params, other.params) for one, other in zip(first[1:], again, strict=True)
+    )
     assert not torch.equal(first[0].params, trained(tmp_path / "new", config, [2])[0].params)
 
 
@@ -176,12 +200,17 @@ def test_a_store_that_missed_rounds_still_sends_what_it_owes(tmp_path: Path) -> 
 def test_stores_that_train_together_compress_as_alone(tmp_path: Path) -> None:
     config = settings(messages__compression="fp16", strategy__name="fedprox")
     found = together(federation([9, 7, 5]), config, tmp_path / "together")
-    begun, trainer = start(config), Trainer(CPU, StateStore(tmp_path / "alone"))
+    begun = start(config)
+    trainer = Trainer(CPU, StateStore(tmp_path / "alone"))
     stores = federation([9, 7, 5]).stores
     alone = {name: trainer.train(order(begun), name, data.train) for name, data in stores.items()}
     assert same(found, alone)
-    assert {name: one.bytes for name, one in found.items()} == {name: one.bytes for name, one in alone.items()}
+    assert {name: one.bytes for name, one in found.items()} == {
+        name: one.bytes for name, one in alone.items()
+    }
     for name in alone:
-        kept = [StateStore(tmp_path / place).load("run", name, 2) for place in ("together", "alone")]
+        kept = [
+            StateStore(tmp_path / place).load("run", name, 2) for place in ("together", "alone")
+        ]
         assert kept[0].keys() == kept[1].keys()
         assert error_of(kept[0]).shape == error_of(kept[1]).shape

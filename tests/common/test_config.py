@@ -1,4 +1,6 @@
-"""One meaning from every source, and errors that name key, value, what is allowed and the nearest key."""
+"""One meaning from every source, and errors that name key, value, what is allowed and the nearest
+key.
+"""
 
 import json
 from pathlib import Path
@@ -34,12 +36,18 @@ def test_all_sources_have_one_meaning(tmp_path: Path) -> None:
     native = {"train.lr": 0.3, "train.epochs": 2, "data.classes": ["a", "b"], "data.flip": False}
     text = ["train.lr=0.3", "train.epochs=2", "data.classes=a, b", "data.flip=false"]
     flower = {"train.lr": 0.3, "train.epochs": 2, "data.classes": "a,b", "data.flip": False}
-    assert resolve(from_toml(file)) == resolve(native) == resolve(from_assignments(text)) == resolve(flower)
+    assert (
+        resolve(from_toml(file))
+        == resolve(native)
+        == resolve(from_assignments(text))
+        == resolve(flower)
+    )
 
 
 def allowed(field: FieldInfo) -> list[Any]:
     """Values of each kind that a setting allows, its limits among them."""
-    kind, limits = field.annotation, {type(limit): cast(Any, limit) for limit in field.metadata}
+    kind = field.annotation
+    limits = {type(limit): cast(Any, limit) for limit in field.metadata}
     if get_origin(kind) is Literal:
         return list(get_args(kind))
     if kind is bool:
@@ -49,11 +57,17 @@ def allowed(field: FieldInfo) -> list[Any]:
         return [low, limits[Le].le if Le in limits else low + 7]
     if kind is float:
         low = limits[Ge].ge if Ge in limits else limits[Gt].gt + 1e-7
-        high = limits[Le].le if Le in limits else limits[Lt].lt - 1e-3 if Lt in limits else low + 1e3
+        high = (
+            limits[Le].le if Le in limits else limits[Lt].lt - 1e-3 if Lt in limits else low + 1e3
+        )
         return [float(low), float(high), (low + high) / 2]
     if field.default == "none" and "last:K" in (field.description or ""):
         return ["none", "backbone", "last:2"]
-    return ["plain", "7", "a=b, c.x", "Käse", ""] if kind is str else [(), ("hat",), ("7", "8"), ("a, b", "[c]", "x y")]
+    return (
+        ["plain", "7", "a=b, c.x", "Käse", ""]
+        if kind is str
+        else [(), ("hat",), ("7", "8"), ("a, b", "[c]", "x y")]
+    )
 
 
 SETTINGS = [
@@ -65,7 +79,9 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize(("key", "value"), SETTINGS)
-def test_every_setting_takes_every_kind_of_value_from_every_source(tmp_path: Path, key: str, value: Any) -> None:
+def test_every_setting_takes_every_kind_of_value_from_every_source(
+    tmp_path: Path, key: str, value: Any
+) -> None:
     section, name = key.split(".")
     in_text = json.dumps(value, ensure_ascii=False) if isinstance(value, tuple) else str(value)
     flat = to_flower(resolve({key: value}))
@@ -85,7 +101,9 @@ def test_every_setting_takes_every_kind_of_value_from_every_source(tmp_path: Pat
         assert (read, type(read)) == (value, type(value))
 
 
-@pytest.mark.parametrize("key", [key for key, default in known_keys().items() if not isinstance(default, bool)])
+@pytest.mark.parametrize(
+    "key", [key for key, default in known_keys().items() if not isinstance(default, bool)]
+)
 def test_true_is_no_number_and_no_name(key: str) -> None:
     with pytest.raises(ConfigError, match=f"Setting {key} got True; allowed: "):
         resolve({key: True})
@@ -98,7 +116,10 @@ def test_class_names_may_be_whole_numbers_in_toml(tmp_path: Path) -> None:
 
 
 def test_brackets_without_quotes_are_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"data.classes got '\[a, b\]'; expected names with commas between them, or"):
+    with pytest.raises(
+        ConfigError,
+        match=r"data.classes got '\[a, b\]'; expected names with commas between them, or",
+    ):
         resolve({"data.classes": "[a, b]"})
 
 
@@ -108,7 +129,12 @@ def test_later_sources_win() -> None:
 
 def test_every_form_reads_back_unchanged(tmp_path: Path) -> None:
     config = resolve(
-        {"data.classes": ["Käse", "x y"], "train.lr": 1e-7, "run.seed": 2**62, "model.weights": "a=b.safetensors"}
+        {
+            "data.classes": ["Käse", "x y"],
+            "train.lr": 1e-7,
+            "run.seed": 2**62,
+            "model.weights": "a=b.safetensors",
+        }
     )
     (tmp_path / "c.toml").write_text(to_toml(config))
     assert resolve(from_toml(tmp_path / "c.toml")) == config
@@ -116,12 +142,18 @@ def test_every_form_reads_back_unchanged(tmp_path: Path) -> None:
     assert resolve(flatten(config)) == config
 
 
-def test_what_belongs_to_one_run_is_left_out_of_another_unless_a_person_changed_it(tmp_path: Path) -> None:
+def test_what_belongs_to_one_run_is_left_out_of_another_unless_a_person_changed_it(
+    tmp_path: Path,
+) -> None:
     config = resolve({"run.out": "runs/a", "data.classes": ["hat", "boot"], "train.lr": 0.3})
     path = tmp_path / "config.toml"
     path.write_text(to_toml(config, ["run.out", "run.name", "data.classes"]))
     assert resolve(from_toml(path)) == config
-    assert own_settings(path) == {"run.out": "runs/a", "run.name": "", "data.classes": ["hat", "boot"]}
+    assert own_settings(path) == {
+        "run.out": "runs/a",
+        "run.name": "",
+        "data.classes": ["hat", "boot"],
+    }
     kept = for_another_run(path)
     assert not {"run.out", "run.name", "data.classes"} & kept.keys()
     assert resolve(kept) == resolve({"train.lr": 0.3})
@@ -203,7 +235,9 @@ def test_every_setting_has_a_meaning_and_a_unit_or_range() -> None:
             assert len(field.description) > 10, name
 
 
-@given(draw.dictionaries(draw.sampled_from(sorted(known_keys())), draw.text(max_size=6), max_size=3))
+@given(
+    draw.dictionaries(draw.sampled_from(sorted(known_keys())), draw.text(max_size=6), max_size=3)
+)
 def test_any_text_is_a_value_or_one_clear_error(settings: dict[str, str]) -> None:
     try:
         config = resolve(settings)

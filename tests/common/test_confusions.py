@@ -10,7 +10,8 @@ from fedshelf.common.metrics.confusions import most_confused
 
 
 def test_pairs_count_mistakes_both_ways() -> None:
-    # boots: 6 right, 3 taken for sneakers, 1 for a hat; sneakers: 2 of 5 taken for boots; hats: all 4 right
+    # boots: 6 right, 3 taken for sneakers, 1 for a hat; sneakers: 2 of 5 taken for boots; hats: all
+    # 4 right
     found = most_confused(("boot", "sneaker", "hat"), [[6, 3, 1], [2, 3, 0], [0, 0, 4]])
     assert [pair["images"] for pair in found] == [5, 1]
     assert found[0]["ways"] == [
@@ -32,6 +33,8 @@ def test_a_class_without_images_that_others_are_taken_for() -> None:
 def test_all_pairs_together_are_all_mistakes(confusion: np.ndarray) -> None:
     found = most_confused("abcde", confusion, most=100)
     assert sum(pair["images"] for pair in found) == confusion.sum() - confusion.trace()
-    assert [pair["images"] for pair in found] == sorted((pair["images"] for pair in found), reverse=True)
+    assert [pair["images"] for pair in found] == sorted(
+        (pair["images"] for pair in found), reverse=True
+    )
     assert most_confused("abcde", confusion, most=2) == found[:2]
     assert all(pair["images"] == sum(way["images"] for way in pair["ways"]) > 0 for pair in found)

@@ -14,7 +14,9 @@ from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.training.fit import LocalTrainingResult, LocalTrainingTask, Network, fit
 
 CPU = torch.device("cpu")
-BATCH, IMAGES = 12, 30  # two whole batches, and one of six
+# two whole batches, and one of six
+BATCH = 12
+IMAGES = 30
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +45,8 @@ class Backward(torch.autograd.Function):
 class Cramped(Network):
     """A network on a device that holds `room` images forward, and `backward` images backward."""
 
-    room, backward = 10**6, 10**6
+    room = 10**6
+    backward = 10**6
 
     def logits(self, pixels: Tensor) -> Tensor:
         self.tried.append(len(pixels))
@@ -54,7 +57,9 @@ class Cramped(Network):
 
 
 def network(name: str = "cnn", *, dropout: float = 0.0, norm: str = "default") -> Cramped:
-    spec = ModelSpec(name, ("a", "b", "c"), 16, 3, (0.5,) * 3, (0.25,) * 3, dropout=dropout, norm=norm)
+    spec = ModelSpec(
+        name, ("a", "b", "c"), 16, 3, (0.5,) * 3, (0.25,) * 3, dropout=dropout, norm=norm
+    )
     made = Cramped(spec, CPU, seed=3)
     made.tried = []
     return made
@@ -68,10 +73,16 @@ def images() -> Images:
 
 def trained(made: Cramped, round: int = 1, **settings: object) -> LocalTrainingResult:
     chosen = {"train.batch_size": BATCH, "train.lr": 0.02, "train.epochs": 2}
-    config: RunConfig = resolve(chosen, {key.replace("__", "."): value for key, value in settings.items()})
-    task = LocalTrainingTask(config, strategies.build(config.strategy), "oslo", round, network().vector.clone())
+    config: RunConfig = resolve(
+        chosen, {key.replace("__", "."): value for key, value in settings.items()}
+    )
+    task = LocalTrainingTask(
+        config, strategies.build(config.strategy), "oslo", round, network().vector.clone()
+    )
     if made.vector.shape != task.start.shape:
-        task = LocalTrainingTask(config, task.strategy, "oslo", round, Network(made.spec, CPU, seed=3).vector.clone())
+        task = LocalTrainingTask(
+            config, task.strategy, "oslo", round, Network(made.spec, CPU, seed=3).vector.clone()
+        )
     return fit(made, images(), task)
 
 
@@ -79,7 +90,12 @@ SETTINGS = [
     {},
     {"train__loss": "squared", "train__label_smoothing": 0.1},
     {"train__l1": 1e-3, "train__weight_decay": 1e-3, "train__clip_norm": 0.5},
-    {"train__optimizer": "adamw", "train__lr": 1e-3, "strategy__name": "fedprox", "strategy__mu": 0.1},
+    {
+        "train__optimizer": "adamw",
+        "train__lr": 1e-3,
+        "strategy__name": "fedprox",
+        "strategy__mu": 0.1,
+    },
     {"data__flip": True, "data__crop": 2, "data__rotation": 10, "data__brightness": 0.2},
     {"data__mixup": 0.5, "data__cutmix": 0.5},
 ]
@@ -88,9 +104,11 @@ SETTINGS = [
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("room", [1, 2, 3, 5, 11])
 def test_pieces_give_what_the_whole_batch_gives(settings: dict[str, object], room: int) -> None:
-    whole, cramped = network(dropout=0.3), network(dropout=0.3)
+    whole = network(dropout=0.3)
+    cramped = network(dropout=0.3)
     cramped.room = room
-    expected, found = trained(whole, **settings), trained(cramped, **settings)
+    expected = trained(whole, **settings)
+    found = trained(cramped, **settings)
     torch.testing.assert_close(found.params, expected.params, rtol=1e-4, atol=1e-5)
     assert found.loss == pytest.approx(expected.loss, rel=1e-4)
     assert set(whole.tried) == {12, 6}
@@ -99,7 +117,8 @@ def test_pieces_give_what_the_whole_batch_gives(settings: dict[str, object], roo
 
 
 def test_memory_that_runs_out_on_the_way_back_is_the_same() -> None:
-    whole, cramped = network(dropout=0.3), network(dropout=0.3)
+    whole = network(dropout=0.3)
+    cramped = network(dropout=0.3)
     cramped.backward = 4
     torch.testing.assert_close(trained(cramped).params, trained(whole).params, rtol=1e-4, atol=1e-5)
     assert cramped.at_once == 3

@@ -10,9 +10,15 @@ from hypothesis import strategies as draw
 from fedshelf.common.system.files import write_json
 
 plain = (
-    draw.none() | draw.booleans() | draw.integers() | draw.floats(allow_nan=False, allow_infinity=False) | draw.text()
+    draw.none()
+    | draw.booleans()
+    | draw.integers()
+    | draw.floats(allow_nan=False, allow_infinity=False)
+    | draw.text()
 )
-values = draw.recursive(plain, lambda inner: draw.lists(inner) | draw.dictionaries(draw.text(), inner), max_leaves=20)
+values = draw.recursive(
+    plain, lambda inner: draw.lists(inner) | draw.dictionaries(draw.text(), inner), max_leaves=20
+)
 
 
 @given(values)
@@ -23,7 +29,10 @@ def test_json_reads_back(tmp_path_factory: pytest.TempPathFactory, value: object
 
 
 def test_a_list_of_plain_values_is_one_line(tmp_path: Path) -> None:
-    write_json(tmp_path / "v.json", {"stores": {"paris": [1, 2], "rome": []}, "matrix": [[3, 0], [1, 2]], "more": {}})
+    write_json(
+        tmp_path / "v.json",
+        {"stores": {"paris": [1, 2], "rome": []}, "matrix": [[3, 0], [1, 2]], "more": {}},
+    )
     assert (tmp_path / "v.json").read_text().splitlines() == [
         "{",
         '  "stores": {',

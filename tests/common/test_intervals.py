@@ -8,7 +8,8 @@ from fedshelf.common.metrics.intervals import wilson
 
 
 def test_by_hand() -> None:
-    # Newcombe, "Two-sided confidence intervals for the single proportion", Statistics in Medicine 17 (1998), table I.
+    # Newcombe, "Two-sided confidence intervals for the single proportion", Statistics in Medicine
+    # 17 (1998), table I.
     assert wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert wilson(15 / 148, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
     assert wilson(0 / 20, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)

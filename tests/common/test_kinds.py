@@ -19,7 +19,10 @@ def test_each_setting_has_exactly_one_kind() -> None:
     assert set(named) <= known_keys().keys()
     by_section = {key for key in known_keys() if key.partition(".")[0] in MATHEMATICS_SECTIONS}
     assert MATHEMATICS_KEYS.isdisjoint(by_section)
-    assert {*named, *by_section} == known_keys().keys(), "a new setting needs a kind in common/config/kinds.py"
+    assert {
+        *named,
+        *by_section,
+    } == known_keys().keys(), "a new setting needs a kind in common/config/kinds.py"
     assert SETTING_KINDS.keys() == known_keys().keys()
 
 
@@ -33,7 +36,16 @@ def test_what_an_operator_needs_to_change_is_not_fixed_and_the_mathematics_are()
         "screening.norm_factor",
     )
     assert {SETTING_KINDS[key] for key in free} == {Kind.OPERATOR}
-    assert {SETTING_KINDS[key] for key in ("run.device", "run.workers", "run.out")} == {Kind.MACHINE}
-    fixed = ("train.lr", "strategy.name", "model.name", "data.classes", "messages.compression", "run.seed")
+    assert {SETTING_KINDS[key] for key in ("run.device", "run.workers", "run.out")} == {
+        Kind.MACHINE
+    }
+    fixed = (
+        "train.lr",
+        "strategy.name",
+        "model.name",
+        "data.classes",
+        "messages.compression",
+        "run.seed",
+    )
     assert all(is_fixed(key) for key in fixed)
     assert of_operator(RunConfig())["cohort.min_stores"] == 1

@@ -19,8 +19,8 @@ from torchmetrics.functional.classification import (
 from fedshelf.common.metrics.calibration import Reliability
 from fedshelf.common.metrics.counts import Counts, merge
 
-# three classes: of 4 images of class 0, 3 right and one taken for class 1; both images of class 1 right;
-# no image of class 2
+# three classes: of 4 images of class 0, 3 right and one taken for class 1; both images of class 1
+# right; no image of class 2
 BY_HAND = Counts(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]]), loss_sum=3.0)
 
 matrices = arrays.arrays(np.int64, (4, 4), elements=draw.integers(0, 50))
@@ -39,7 +39,8 @@ def test_numbers_by_hand() -> None:
 
 
 def test_a_class_that_was_only_named_is_in_no_mean() -> None:
-    # A store that has 10 boots and 4 hats, of which 2 boots and 1 hat are taken for the shirts that it does not have.
+    # A store that has 10 boots and 4 hats, of which 2 boots and 1 hat are taken for the shirts that
+    # it does not have.
     counts = Counts(np.array([[8, 0, 2], [1, 2, 1], [0, 0, 0]]), 1.0)
     assert counts.macro_recall == pytest.approx((8 / 10 + 2 / 4) / 2)
     assert counts.macro_precision == pytest.approx((8 / 9 + 2 / 2) / 2)
@@ -50,10 +51,13 @@ def test_a_class_that_was_only_named_is_in_no_mean() -> None:
 
 
 @given(matrices)
-def test_means_are_those_of_torchmetrics_over_the_classes_with_images(confusion: np.ndarray) -> None:
+def test_means_are_those_of_torchmetrics_over_the_classes_with_images(
+    confusion: np.ndarray,
+) -> None:
     counts = Counts(confusion, 0.0)
     truth, predicted = (
-        torch.from_numpy(np.repeat(cells, confusion.ravel())) for cells in np.indices((4, 4)).reshape(2, 16)
+        torch.from_numpy(np.repeat(cells, confusion.ravel()))
+        for cells in np.indices((4, 4)).reshape(2, 16)
     )
     assume(len(truth))
     for ours, theirs in (
@@ -78,8 +82,11 @@ def test_merging_in_parts_equals_counting_at_once(parts: list[np.ndarray]) -> No
 
 
 def test_stores_that_do_not_tell_how_sure_the_model_was_leave_the_rest() -> None:
-    told = Reliability.of((1.0,), np.ones((1, 6), np.float32), np.ones((1, 6), np.float32), np.ones(6, bool))
-    silent, open_one = BY_HAND, replace(BY_HAND, reliability=told)
+    told = Reliability.of(
+        (1.0,), np.ones((1, 6), np.float32), np.ones((1, 6), np.float32), np.ones(6, bool)
+    )
+    silent = BY_HAND
+    open_one = replace(BY_HAND, reliability=told)
     merged = merge([silent, open_one, silent, open_one], 3)
     assert merged.num_examples == 24
     assert merged.reliability is not None
@@ -89,7 +96,8 @@ def test_stores_that_do_not_tell_how_sure_the_model_was_leave_the_rest() -> None
 
 def test_agrees_with_torchmetrics() -> None:
     rng = np.random.default_rng(0)
-    truth, predicted = torch.from_numpy(rng.integers(0, 5, 400)), torch.from_numpy(rng.integers(0, 5, 400))
+    truth = torch.from_numpy(rng.integers(0, 5, 400))
+    predicted = torch.from_numpy(rng.integers(0, 5, 400))
     confusion = np.zeros((5, 5), dtype=np.int64)
     np.add.at(confusion, (truth.numpy(), predicted.numpy()), 1)
     counts = Counts(confusion, 0.0)
@@ -98,11 +106,16 @@ def test_agrees_with_torchmetrics() -> None:
         (counts.recall, multiclass_recall),
         (counts.f1, multiclass_f1_score),
     ):
-        np.testing.assert_allclose(ours, theirs(predicted, truth, num_classes=5, average="none").numpy(), rtol=1e-5)
+        np.testing.assert_allclose(
+            ours, theirs(predicted, truth, num_classes=5, average="none").numpy(), rtol=1e-5
+        )
     for ours, theirs in (
         (counts.macro_precision, multiclass_precision),
         (counts.macro_recall, multiclass_recall),
         (counts.macro_f1, multiclass_f1_score),
     ):
         assert np.isclose(ours, theirs(predicted, truth, num_classes=5, average="macro").item())
-    assert np.isclose(counts.accuracy, multiclass_accuracy(predicted, truth, num_classes=5, average="micro").item())
+    assert np.isclose(
+        counts.accuracy,
+        multiclass_accuracy(predicted, truth, num_classes=5, average="micro").item(),
+    )

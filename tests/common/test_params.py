@@ -6,12 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as draw
 from torch import nn
 
-from fedshelf.common.parameters.aggregation import BLOCK, VectorSequence, by_blocks, sort_rows, weighted_mean
+from fedshelf.common.parameters.aggregation import (
+    BLOCK,
+    VectorSequence,
+    by_blocks,
+    sort_rows,
+    weighted_mean,
+)
 from fedshelf.common.parameters.layout import Layout, bind, frozen_vector, load_frozen
 
 
 def small() -> nn.Sequential:
-    """Conv 2*1*1*1 + 2, batch norm 2 + 2 weights, 2 + 2 statistics and a counter, linear 3*2 + 3."""
+    """Conv 2*1*1*1 + 2, batch norm 2 + 2 weights, 2 + 2 statistics and a counter, linear 3*2 +
+    3.
+    """
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2, 3))
 
@@ -32,7 +40,8 @@ def test_layout_puts_trainable_first_and_leaves_integers_out() -> None:
 
 
 def test_binding_changes_nothing_and_then_shares_memory() -> None:
-    plain, bound = small(), small()
+    plain = small()
+    bound = small()
     vector = bind(bound, Layout.of(bound))
     x = torch.randn(5, 1, 1, 1)
     torch.testing.assert_close(bound(x), plain(x), rtol=0, atol=0)
@@ -64,7 +73,9 @@ def test_nothing_frozen_is_none() -> None:
 
 
 def test_weighted_mean_by_hand() -> None:
-    assert weighted_mean(VectorSequence([torch.tensor([1.0, 0.0]), torch.tensor([4.0, 8.0])]), [1, 3]).tolist() == [
+    assert weighted_mean(
+        VectorSequence([torch.tensor([1.0, 0.0]), torch.tensor([4.0, 8.0])]), [1, 3]
+    ).tolist() == [
         3.25,
         6.0,
     ]
@@ -73,12 +84,16 @@ def test_weighted_mean_by_hand() -> None:
 @given(draw.lists(draw.integers(1, 10**6), min_size=1, max_size=20))
 def test_mean_of_equal_vectors_is_that_vector(weights: list[int]) -> None:
     vector = torch.tensor([1.5, -2.0, 1e-3])
-    torch.testing.assert_close(weighted_mean(VectorSequence([vector] * len(weights)), weights), vector)
+    torch.testing.assert_close(
+        weighted_mean(VectorSequence([vector] * len(weights)), weights), vector
+    )
 
 
 @given(draw.integers(1, 40), draw.integers(1, 5), draw.integers(0, 2**32 - 1))
 def test_rows_are_sorted_column_by_column(rows: int, columns: int, seed: int) -> None:
-    block = torch.randint(-5, 5, (rows, columns), generator=torch.Generator().manual_seed(seed)).float()
+    block = torch.randint(
+        -5, 5, (rows, columns), generator=torch.Generator().manual_seed(seed)
+    ).float()
     expected = block.sort(dim=0).values
     sort_rows(block)
     assert torch.equal(block, expected)
@@ -87,4 +102,6 @@ def test_rows_are_sorted_column_by_column(rows: int, columns: int, seed: int) ->
 @pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, 2 * BLOCK + 3])
 def test_blocks_are_put_together_in_order(size: int) -> None:
     vectors = [torch.arange(size).float(), torch.ones(size)]
-    assert torch.equal(by_blocks(VectorSequence(vectors), lambda block: block.sum(dim=0)), torch.arange(size) + 1)
+    assert torch.equal(
+        by_blocks(VectorSequence(vectors), lambda block: block.sum(dim=0)), torch.arange(size) + 1
+    )

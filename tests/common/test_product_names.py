@@ -37,8 +37,14 @@ def test_pairs_are_read_as_spreadsheets_write_them(tmp_path: Path, text: str | b
         ("10,Chair\n2,\n", "line 2 has '2,'; expected folder,name"),
         (",Chair\n", "line 1 has ',Chair'"),
         ("10,Shirts, blue\n2,Hat\n", "line 1 has '10,Shirts,blue'.*in double quotes"),
-        ("10,Chair\n2,Hat\n10,Table\n", "line 3 names the folder '10' again, 'Table' after 'Chair'"),
-        ("10,Chair\n2,Hat\n11, chair \n", "line 3 calls the folder '11' 'chair', like the folder '10'"),
+        (
+            "10,Chair\n2,Hat\n10,Table\n",
+            "line 3 names the folder '10' again, 'Table' after 'Chair'",
+        ),
+        (
+            "10,Chair\n2,Hat\n11, chair \n",
+            "line 3 calls the folder '11' 'chair', like the folder '10'",
+        ),
         ("", "names no class"),
         ("folder,name\n", "names no class"),
     ],
@@ -61,7 +67,11 @@ def test_what_is_kept_reads_back_the_same(tmp_path: Path) -> None:
     names = {"10": 'Chair, "oak"', "a,b": "Jäger; grün", "2": "Hat"}
     assert display_names.settle(tmp_path, names) == names
     assert display_names.settle(tmp_path, None) == display_names.recorded(tmp_path) == names
-    assert display_names.settle(tmp_path, {"2": "Cap"}) == display_names.recorded(tmp_path) == {"2": "Cap"}
+    assert (
+        display_names.settle(tmp_path, {"2": "Cap"})
+        == display_names.recorded(tmp_path)
+        == {"2": "Cap"}
+    )
     display_names.record(tmp_path, {})
     assert display_names.recorded(tmp_path) == {}
     assert list(tmp_path.iterdir()) == []
@@ -76,8 +86,10 @@ def test_a_class_is_found_in_any_unicode_form_and_else_called_like_its_folder() 
 def test_lines_for_other_classes_are_told_at_once() -> None:
     assert display_names.check({"10": "Chair", "2": "Hat"}, ["10", "2", "3"]) == ""
     names = {"10": "Chair"} | {str(number): f"product {number}" for number in range(7)}
-    assert display_names.check(names, ["10", "20"]) == (
-        "--class-names has lines for folders that are no class of the run: '0', '1', '2', '3', '4' and 2 more."
+    assert (
+        display_names.check(names, ["10", "20"])
+        == "--class-names has lines for folders that are no class of the run: '0', '1', '2', '3',"
+        " '4' and 2 more."
     )
 
 

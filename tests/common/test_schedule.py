@@ -27,7 +27,8 @@ STEEP = {"train.schedule": "step", "train.step_rounds": 1, "train.step_factor": 
         ({"train.schedule": "cosine"}, 10, None),
         ({"train.final_lr": 0.0}, 10, None),  # constant
         (STEEP | {"train.lr": 1.0}, 38, None),  # 1e-37
-        (STEEP | {"train.lr": 1.0}, 60, 39),  # 1e-38 is less than float32's least with all digits, 1.2e-38
+        # 1e-38 is less than float32's least with all digits, 1.2e-38
+        (STEEP | {"train.lr": 1.0}, 60, 39),
         ({"train.lr": 1e-50}, 3, 1),
     ],
 )
@@ -38,17 +39,23 @@ def test_the_first_round_without_a_rate(given: dict, rounds: int, expected: int 
 @pytest.mark.parametrize("name", ["scaffold", "fednova"])
 @pytest.mark.parametrize("given", [TO_NOTHING, STEEP, {"train.lr": 1e-50}])
 def test_strategies_that_cannot_stand_still_refuse_before_round_1(name: str, given: dict) -> None:
-    with pytest.raises(ConfigError, match=rf"got '{name}', which .* of round \d+ is 0 \(see .*; change one of them\."):
+    with pytest.raises(
+        ConfigError,
+        match=rf"got '{name}', which .* of round \d+ is 0 \(see .*; change one of them\.",
+    ):
         strategies.check(resolve(given | {"strategy.name": name, "run.rounds": 60}))
 
 
-@pytest.mark.parametrize("name", [n for n in strategies.STRATEGIES if n not in ("scaffold", "fednova")])
+@pytest.mark.parametrize(
+    "name", [n for n in strategies.STRATEGIES if n not in ("scaffold", "fednova")]
+)
 def test_others_go_on_with_a_word(name: str, tmp_path: Path) -> None:
     config = settings(
-        model__name="cnn", strategy__name=name, train__schedule="cosine", train__final_lr=0.0, run__rounds=2,
-        run__workers=1, train__epochs=1,
+        model__name="cnn", strategy__name=name, train__schedule="cosine", train__final_lr=0.0,
+        run__rounds=2, run__workers=1, train__epochs=1,
     )  # fmt: skip
-    begun, notes = start(config), Notes()
+    begun = start(config)
+    notes = Notes()
     engine = SequentialEngine(federation((13, 6, 9)), begun, tmp_path)
     rounds = RoundLoop(begun.plan, begun.layout, engine, None, notes, lambda: False)
     before, _ = rounds.play(rounds.begin(begun.params))

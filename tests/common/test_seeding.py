@@ -5,7 +5,9 @@ from hypothesis import strategies as draw
 
 from fedshelf.common.seeding import derive, rng
 
-parts = draw.lists(draw.one_of(draw.integers(0, 10**6), draw.text(max_size=8)), min_size=1, max_size=4)
+parts = draw.lists(
+    draw.one_of(draw.integers(0, 10**6), draw.text(max_size=8)), min_size=1, max_size=4
+)
 
 
 def test_is_the_same_on_every_machine() -> None:

@@ -30,11 +30,19 @@ def images(count: int, size: int = 32, classes: int = 3) -> Images:
 
 
 def config_of(**settings: object) -> RunConfig:
-    return resolve({"data.flip": False} | {key.replace("__", "."): value for key, value in settings.items()})
+    return resolve(
+        {"data.flip": False} | {key.replace("__", "."): value for key, value in settings.items()}
+    )
 
 
-def trained(network: Network, data: Images, config: RunConfig, start: torch.Tensor) -> LocalTrainingResult:
-    return fit(network, data, LocalTrainingTask(config, strategies.build(config.strategy), "oslo", 2, start))
+def trained(
+    network: Network, data: Images, config: RunConfig, start: torch.Tensor
+) -> LocalTrainingResult:
+    return fit(
+        network,
+        data,
+        LocalTrainingTask(config, strategies.build(config.strategy), "oslo", 2, start),
+    )
 
 
 @pytest.fixture
@@ -43,13 +51,17 @@ def network() -> Network:
 
 
 def test_equals_a_plain_loop(network: Network) -> None:
-    config = config_of(train__lr=0.02, train__epochs=2, train__batch_size=8, train__weight_decay=1e-3, run__seed=9)
-    data, start = images(21), network.vector.clone()
+    config = config_of(
+        train__lr=0.02, train__epochs=2, train__batch_size=8, train__weight_decay=1e-3, run__seed=9
+    )
+    data = images(21)
+    start = network.vector.clone()
     fitted = trained(network, data, config, start)
 
     plain = models.build(SPEC, seed=5)
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.02, momentum=0.9, weight_decay=1e-3)
-    order, losses = rng(9, "order", 2, "oslo"), []
+    order = rng(9, "order", 2, "oslo")
+    losses = []
     for _ in range(2):
         losses = []
         for positions in np.split(order.permutation(21), [8, 16]):
@@ -66,7 +78,9 @@ def test_equals_a_plain_loop(network: Network) -> None:
 
 
 def test_same_address_same_bits_other_address_others(network: Network) -> None:
-    config, data, start = config_of(data__flip=True, model__dropout=0.3), images(20), network.vector.clone()
+    config = config_of(data__flip=True, model__dropout=0.3)
+    data = images(20)
+    start = network.vector.clone()
     first = trained(network, data, config, start).params
     assert torch.equal(trained(network, data, config, start).params, first)
     other = LocalTrainingTask(config, strategies.build(config.strategy), "lyon", 2, start)
@@ -97,15 +111,20 @@ def test_batch_norm_never_sees_a_single_image_if_there_are_more() -> None:
     assert sizes == [8, 9]
     assert [len(part) for part in batches(np.arange(17), 8, keep_pairs=False)] == [8, 8, 1]
     assert [len(part) for part in batches(np.arange(1), 8, keep_pairs=True)] == [1]
-    assert [len(part) for part in batches(np.arange(3), 1, keep_pairs=True)] == [1, 1, 1]  # as was asked for
+    # as was asked for
+    assert [len(part) for part in batches(np.arange(3), 1, keep_pairs=True)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_batches_of_one_image_use_the_running_statistics(count: int) -> None:
-    """resnet18's last maps are of one pixel at 32 px: batch norm has nothing to take a variance from."""
+    """resnet18's last maps are of one pixel at 32 px: batch norm has nothing to take a variance
+    from.
+    """
     spec = ModelSpec("resnet18", ("a", "b", "c"), 32, 3, (0.5,) * 3, (0.25,) * 3)
-    network, plain = Network(spec, torch.device("cpu"), seed=5), models.build(spec, seed=5)
-    start, data = network.vector.clone(), images(count)
+    network = Network(spec, torch.device("cpu"), seed=5)
+    plain = models.build(spec, seed=5)
+    start = network.vector.clone()
+    data = images(count)
     config = config_of(train__batch_size=1, train__lr=0.01, train__momentum=0, train__epochs=1)
     fitted = trained(network, data, config, start)
     plain.eval()
@@ -135,7 +154,8 @@ def test_every_optimizer_and_loss_learns(network: Network, optimizer: str, loss:
 
 
 def test_l1_pulls_weights_to_zero(network: Network) -> None:
-    start, data = network.vector.clone(), images(30)
+    start = network.vector.clone()
+    data = images(30)
     plain = trained(network, data, config_of(), start).params
     sparse = trained(network, data, config_of(train__l1=0.01), start).params
     assert sparse.abs().sum() < plain.abs().sum()
@@ -150,12 +170,17 @@ def test_clipping_bounds_a_step(network: Network) -> None:
 
 def test_losses_by_hand() -> None:
     # softmax of (0, ln 3) is (1/4, 3/4); target class 1
-    logits, target = torch.tensor([[0.0, math.log(3)]]), torch.tensor([1])
+    logits = torch.tensor([[0.0, math.log(3)]])
+    target = torch.tensor([1])
     assert objective(logits, target, TrainConfig()).item() == pytest.approx(-math.log(0.75))
-    assert objective(logits, target, TrainConfig(loss="squared")).item() == pytest.approx((0.25**2 + 0.25**2) / 2)
+    assert objective(logits, target, TrainConfig(loss="squared")).item() == pytest.approx(
+        (0.25**2 + 0.25**2) / 2
+    )
     # smoothed target (0.1, 0.9)
     smooth = TrainConfig(label_smoothing=0.2)
-    assert objective(logits, target, smooth).item() == pytest.approx(-0.9 * math.log(0.75) - 0.1 * math.log(0.25))
+    assert objective(logits, target, smooth).item() == pytest.approx(
+        -0.9 * math.log(0.75) - 0.1 * math.log(0.25)
+    )
     squared = smooth.model_copy(update={"loss": "squared"})
     assert objective(logits, target, squared).item() == pytest.approx((0.15**2 + 0.15**2) / 2)
 
@@ -201,11 +226,20 @@ def test_a_frozen_backbone_stays_and_does_not_travel() -> None:
 def test_a_strategy_with_state_and_extras_passes_through(network: Network) -> None:
     from tests.strategies.test_strategies import Stateful
 
-    config, start = config_of(train__momentum=0, train__lr=0.01), network.vector.clone()
+    config = config_of(train__momentum=0, train__lr=0.01)
+    start = network.vector.clone()
     task = LocalTrainingTask(
-        config, Stateful(config.strategy), "oslo", 1, start, extras={"drift": torch.zeros_like(start)}
+        config,
+        Stateful(config.strategy),
+        "oslo",
+        1,
+        start,
+        extras={"drift": torch.zeros_like(start)},
     )
     fitted = fit(network, images(8), task)
-    # SGD without momentum: the mean gradient is what moved the weights, over steps and learning rate
-    torch.testing.assert_close(fitted.state["own"], (start - fitted.params) / 0.01, rtol=1e-3, atol=1e-4)
+    # SGD without momentum: the mean gradient is what moved the weights, over steps and learning
+    # rate
+    torch.testing.assert_close(
+        fitted.state["own"], (start - fitted.params) / 0.01, rtol=1e-3, atol=1e-4
+    )
     assert set(fitted.extras) == {"change"}

@@ -19,7 +19,15 @@ from fedshelf.common.config import RunConfig, flatten, resolve
 from fedshelf.common.images.types import StoreData
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.parameters.layout import Tensors
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Failure,
+    Plan,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.server.grid import dispatch
 from fedshelf.server.grid.runtime import GridRuntime, Surroundings
 from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
@@ -36,15 +44,19 @@ from tests.simulations.stores import CLASSES, CPU, photos, start
 
 SIZES = {"store-0": 13, "store-1": 6, "store-2": 0, "store-3": 20, "store-4": 9, "store-5": 16}
 EMPTY = "store-2"  # it has images to judge on, and none to train on
-HELD_OUT, TESTED = 7, 5  # images that each store keeps for validation, and for the test
+# images that each store keeps for validation, and for the test
+HELD_OUT = 7
+TESTED = 5
 
 
 def stores() -> Federation:
     """Six stores, some of which lack a class; one has no training images."""
-    opened, table = {}, {}
+    opened = {}
+    table = {}
     for number, (name, size) in enumerate(SIZES.items()):
         drawn = photos(60, 16, seed=number)
-        mine = drawn.select(torch.nonzero(drawn.labels != number % 4).flatten())  # of every fourth store, all classes
+        # of every fourth store, all classes
+        mine = drawn.select(torch.nonzero(drawn.labels != number % 4).flatten())
         places = torch.arange(size + HELD_OUT + TESTED).split([size, HELD_OUT, TESTED])
         opened[name] = StoreData(*(mine.select(part) for part in places))
         table[name] = torch.bincount(opened[name].train.targets(), minlength=len(CLASSES)).tolist()
@@ -67,7 +79,9 @@ def engine(name: str, **settings: object) -> Opener:
 
     @contextmanager
     def opened(dealt: Federation, config: RunConfig, states: Path) -> Iterator[Opened]:
-        begun = start(resolve(flatten(config), {f"run.{key}": value for key, value in settings.items()}))
+        begun = start(
+            resolve(flatten(config), {f"run.{key}": value for key, value in settings.items()})
+        )
         with closing(engines.find(name)(dealt, begun, states)) as made:
             yield Opened(made, made.judge)
 
@@ -78,7 +92,8 @@ class OneSource:
     """The images of one store."""
 
     def __init__(self, dealt: Federation, name: str) -> None:
-        self._dealt, self._name = dealt, name
+        self._dealt = dealt
+        self._name = name
 
     def describe(self, config: RunConfig) -> StoreInfo:
         return self._dealt.infos()[self._name]
@@ -91,12 +106,15 @@ class OneSource:
 
 
 class OneByOne:
-    """A store's worker that waits for those of other threads: one process would otherwise train all at once."""
+    """A store's worker that waits for those of other threads: one process would otherwise train all
+    at once.
+    """
 
     lock = threading.Lock()
 
     def __init__(self, worker: StoreWorker) -> None:
-        self.name, self._worker = worker.name, worker
+        self.name = worker.name
+        self._worker = worker
 
     def info(self, config: RunConfig) -> StoreInfo:
         return self._worker.info(config)
@@ -120,12 +138,19 @@ def flower_grid(dealt: Federation, config: RunConfig, states: Path) -> Iterator[
 
 
 def _opened_grid(dealt: Federation, config: RunConfig, states: Path) -> Opened:
-    grid, begun = LocalGrid(), start(config)
+    grid = LocalGrid()
+    begun = start(config)
     for number, name in enumerate(dealt.stores):
-        worker = OneByOne(StoreWorker(name, OneSource(dealt, name), Trainer(CPU, StateStore(states))))
-        app = make_app(lambda _, worker=worker: worker, FrozenCache(states.with_name("frozen") / name))
+        worker = OneByOne(
+            StoreWorker(name, OneSource(dealt, name), Trainer(CPU, StateStore(states)))
+        )
+        app = make_app(
+            lambda _, worker=worker: worker, FrozenCache(states.with_name("frozen") / name)
+        )
         grid.apps[10 + number] = app
-    runtime = GridRuntime(grid, begun.plan.config, begun.plan.run_id, Surroundings(lambda _: None, ghost=0.0))
+    runtime = GridRuntime(
+        grid, begun.plan.config, begun.plan.run_id, Surroundings(lambda _: None, ghost=0.0)
+    )
     wait_for(lambda: len(runtime.stores()) == len(dealt.stores))
     test = dealt.test
     assert test is not None
@@ -159,7 +184,10 @@ class At:
 
     def train(self, number: int, names: Sequence[str], **parts: Any) -> dict[str, Update | Failure]:
         """Answers by store; the updates' vectors stay, whatever is trained next."""
-        return {answer.store: kept(answer) for answer in self.runtime.train(self.order(number, **parts), names)}
+        return {
+            answer.store: kept(answer)
+            for answer in self.runtime.train(self.order(number, **parts), names)
+        }
 
     def evaluate(self, number: int, names: Sequence[str], **parts: Any) -> dict[str, Counts | str]:
         """By store, what it counted or the code of its failure."""
@@ -200,12 +228,19 @@ class Run:
 
     def failures(self) -> list[dict[str, str]]:
         """Code by store, round by round."""
-        return [{name: failure["code"] for name, failure in record["failed"].items()} for record in self.records]
+        return [
+            {name: failure["code"] for name, failure in record["failed"].items()}
+            for record in self.records
+        ]
 
 
 def play(opener: Opener, dealt: Federation, config: RunConfig, place: Path, cut_in: int = 0) -> Run:
-    """A run to its end, with a checkpoint of every round. What it was cut off in is played again by a new process."""
-    checkpoints, records = Checkpoints(place / "checkpoints", keep=2), list[Mapping[str, Any]]()
+    """A run to its end, with a checkpoint of every round.
+
+    What it was cut off in is played again by a new process.
+    """
+    checkpoints = Checkpoints(place / "checkpoints", keep=2)
+    records = list[Mapping[str, Any]]()
     if cut_in:
         with opener(dealt, config, place / "states") as opened:
             rounds, state = _begin(opened, config)
@@ -224,7 +259,9 @@ def play(opener: Opener, dealt: Federation, config: RunConfig, place: Path, cut_
 
 def _begin(opened: Opened, config: RunConfig) -> tuple[RoundLoop, TrainingState]:
     begun = start(config)
-    rounds = RoundLoop(begun.plan, begun.layout, opened.runtime, opened.judge, Notes(), lambda: False)
+    rounds = RoundLoop(
+        begun.plan, begun.layout, opened.runtime, opened.judge, Notes(), lambda: False
+    )
     return rounds, rounds.begin(begun.params)
 
 

@@ -1,4 +1,6 @@
-"""Comparison of runtimes' results: equal to the bit, but for `batched`, whose sums run in another order."""
+"""Comparison of runtimes' results: equal to the bit, but for `batched`, whose sums run in another
+order.
+"""
 
 from collections.abc import Mapping
 
@@ -10,13 +12,18 @@ from fedshelf.common.parameters.layout import Tensors
 from tests.contracts.runtimes import Run
 from tests.simulations.stores import TOLERANCE, difference
 
-LOSS_TOLERANCE = 1e-3  # of a loss after some rounds, relative: a small difference of two models is a larger one of it
-ROUNDED_TOLERANCE = 1e-2  # of models of updates rounded to int8, relative: a last bit decides between two neighbours
+# of a loss after some rounds, relative: a small difference of two models is a larger one of it
+LOSS_TOLERANCE = 1e-3
+# of models of updates rounded to int8, relative: a last bit decides between two neighbours
+ROUNDED_TOLERANCE = 1e-2
 LIKELY_MOVED = 2  # images, of a store's, that such models may take for another class
-STATE_TOLERANCE = 1e-2  # of what strategies keep, relative: differences of models divided by a small learning rate
+# of what strategies keep, relative: differences of models divided by a small learning rate
+STATE_TOLERANCE = 1e-2
 
 
-def is_close(runtime: str, one: torch.Tensor, other: torch.Tensor, tolerance: float = TOLERANCE) -> bool:
+def is_close(
+    runtime: str, one: torch.Tensor, other: torch.Tensor, tolerance: float = TOLERANCE
+) -> bool:
     if runtime == "batched":
         return not (one - other).any() or difference(one.float(), other.float()) < tolerance
     return torch.equal(one, other)
@@ -28,7 +35,9 @@ def is_same_state(runtime: str, one: Tensors, other: Tensors) -> bool:
     )
 
 
-def is_same_judgement(runtime: str, one: Counts | None, other: Counts | None, tolerance: float = TOLERANCE) -> bool:
+def is_same_judgement(
+    runtime: str, one: Counts | None, other: Counts | None, tolerance: float = TOLERANCE
+) -> bool:
     if one is None or other is None:
         return one is other
     if runtime != "batched":
@@ -46,14 +55,17 @@ def is_same_training(runtime: str, one: Mapping[str, float], other: Mapping[str,
     tolerances = {"squared_step": 2 * STATE_TOLERANCE}
     assert one.keys() == other.keys()
     return all(
-        value == pytest.approx(other[key], rel=tolerances.get(key, LOSS_TOLERANCE)) for key, value in one.items()
+        value == pytest.approx(other[key], rel=tolerances.get(key, LOSS_TOLERANCE))
+        for key, value in one.items()
     )
 
 
 def is_same_run(runtime: str, found: Run, expected: Run, tolerance: float = TOLERANCE) -> bool:
-    """Assert that two runs sampled and lost the same stores, learned the same, and are evaluated the same.
+    """Assert that two runs sampled and lost the same stores, learned the same, and are evaluated
+    the same.
 
-    tolerance: of the delivered model where runtimes differ, relative; a wider one lets a few images move, too
+    tolerance: of the delivered model where runtimes differ, relative; a wider one lets a few images
+        move, too
     """
     assert found.failures() == expected.failures()
     for one, other in zip(found.records, expected.records, strict=True):
@@ -69,7 +81,9 @@ def is_same_run(runtime: str, found: Run, expected: Run, tolerance: float = TOLE
         for one, other in ((mine.raw, others.raw), (mine.adjusted, others.adjusted)):
             assert one.keys() == other.keys()
             assert [
-                name for name, counts in one.items() if not is_same_judgement(runtime, counts, other[name], tolerance)
+                name
+                for name, counts in one.items()
+                if not is_same_judgement(runtime, counts, other[name], tolerance)
             ] == []
     return True
 

@@ -1,7 +1,9 @@
-"""The contract of every runtime: the same stores and settings give the same run, whatever carries orders to stores.
+"""The contract of every runtime: the same stores and settings give the same run, whatever carries
+orders to stores.
 
-The engine `sequential` in one process is the reference. All others equal it to the bit, but for `batched`, whose sums
-run in another order. What a runtime cannot do it refuses in one sentence before round 1.
+The engine `sequential` in one process is the reference. All others equal it to the bit, but for
+`batched`, whose sums run in another order. What a runtime cannot do it refuses in one sentence
+before round 1.
 """
 
 import math
@@ -52,10 +54,14 @@ from tests.simulations.stores import TOLERANCE, settings, start
 
 RUNTIMES = [*OPENERS, pytest.param("ray", marks=pytest.mark.slow)]
 EVERY_RUNTIME = pytest.mark.parametrize("runtime", RUNTIMES)
-OF_ONE_PROCESS = pytest.mark.parametrize("runtime", OPENERS)  # each costs little; with Ray, each starts processes
+# each costs little; with Ray, each starts processes
+OF_ONE_PROCESS = pytest.mark.parametrize("runtime", OPENERS)
 EVERY_OTHER = pytest.mark.parametrize("runtime", [name for name in RUNTIMES if name != REFERENCE])
-WITH_OWN_LAYERS = pytest.mark.parametrize("runtime", [name for name in RUNTIMES if name != "batched"])
-GENTLE = {"strategy__server_lr": 0.01}  # five stores with few images: at the default their models blow up
+WITH_OWN_LAYERS = pytest.mark.parametrize(
+    "runtime", [name for name in RUNTIMES if name != "batched"]
+)
+# five stores with few images: at the default their models blow up
+GENTLE = {"strategy__server_lr": 0.01}
 OWN_SETTINGS = {
     "fedadam": GENTLE,
     "fedyogi": GENTLE,
@@ -65,10 +71,12 @@ OWN_SETTINGS = {
 
 
 def config_of(strategy: str = "fedavg", **changed: object) -> RunConfig:
-    """Five of six stores a round, two epochs; the best round comes early, and two rounds that are no better follow."""
+    """Five of six stores a round, two epochs; the best round comes early, and two rounds that are
+    no better follow.
+    """
     usual = {
-        "model__name": "cnn", "train__epochs": 2, "run__rounds": 8, "strategy__name": strategy, "train__lr": 0.02,
-        "cohort__fraction": 0.8, "evaluation__patience": 2,
+        "model__name": "cnn", "train__epochs": 2, "run__rounds": 8, "strategy__name": strategy,
+        "train__lr": 0.02, "cohort__fraction": 0.8, "evaluation__patience": 2,
     }  # fmt: skip
     return settings(**usual | OWN_SETTINGS.get(strategy, {}) | changed)
 
@@ -79,8 +87,12 @@ def dealt() -> Federation:
 
 
 @pytest.fixture(scope="module")
-def reference(dealt: Federation, tmp_path_factory: pytest.TempPathFactory) -> Callable[[RunConfig], tuple[Run, Path]]:
-    """The run that all others must equal, in one process that nothing interrupts, and where it is; played once."""
+def reference(
+    dealt: Federation, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[RunConfig], tuple[Run, Path]]:
+    """The run that all others must equal, in one process that nothing interrupts, and where it is;
+    played once.
+    """
     played: dict[str, tuple[Run, Path]] = {}
 
     def reference(config: RunConfig) -> tuple[Run, Path]:
@@ -108,8 +120,12 @@ def opener(runtime: str, request: pytest.FixtureRequest) -> Opener:
     return OPENERS[runtime]
 
 
-def play_or_refuse(opener: Opener, dealt: Federation, config: RunConfig, place: Path, cut_in: int) -> Run | str:
-    """The run, or the sentence in which a runtime says why it cannot play with these settings, and what to do."""
+def play_or_refuse(
+    opener: Opener, dealt: Federation, config: RunConfig, place: Path, cut_in: int
+) -> Run | str:
+    """The run, or the sentence in which a runtime says why it cannot play with these settings, and
+    what to do.
+    """
     try:
         return play(opener, dealt, config, place, cut_in)
     except ConfigError as error:
@@ -117,16 +133,24 @@ def play_or_refuse(opener: Opener, dealt: Federation, config: RunConfig, place: 
 
 
 def is_one_sentence_with(words: str, sentence: str) -> bool:
-    return words in sentence and "use --engine sequential" in sentence and ". " not in sentence and sentence[-1] == "."
+    return (
+        words in sentence
+        and "use --engine sequential" in sentence
+        and ". " not in sentence
+        and sentence[-1] == "."
+    )
 
 
-# --- whole runs -------------------------------------------------------------------------------------------
+# --- whole runs -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("strategy", "runtime"),
     [(strategy, runtime) for strategy in strategies.STRATEGIES for runtime in OPENERS]
-    + [pytest.param(strategy, "ray", marks=pytest.mark.slow) for strategy in ("fedavg", "scaffold", "fedper")],
+    + [
+        pytest.param(strategy, "ray", marks=pytest.mark.slow)
+        for strategy in ("fedavg", "scaffold", "fedper")
+    ],
 )
 def test_a_run_ends_as_the_reference_does(
     runtime: str,
@@ -136,22 +160,29 @@ def test_a_run_ends_as_the_reference_does(
     reference: Callable[..., tuple[Run, Path]],
     tmp_path: Path,
 ) -> None:
-    """Partial cohorts, a store that fails, a process that ends in round 3 and another one that goes on, early stopping,
-    and the best round's model at the end, with the parts of it that stores have for themselves.
+    """Partial cohorts, a store that fails, a process that ends in round 3 and another one that goes
+    on, early stopping, and the best round's model at the end, with the parts of it that stores have
+    for themselves.
 
-    With Ray, whose processes take seconds to start: strategies whose stores keep nothing, a tensor, and layers.
+    With Ray, whose processes take seconds to start: strategies whose stores keep nothing, a tensor,
+    and layers.
     """
     config = config_of(strategy)
     found = play_or_refuse(opener, dealt, config, tmp_path, cut_in=3)
     if isinstance(found, str):
-        assert (runtime, bool(strategies.build(config.strategy, start(config).layout).personal())) == ("batched", True)
+        assert (
+            runtime,
+            bool(strategies.build(config.strategy, start(config).layout).personal()),
+        ) == ("batched", True)
         assert is_one_sentence_with(f"Strategy {strategy} keeps parts of the model", found)
         return
     expected, place = reference(config)
     assert is_same_run(runtime, found, expected)
     assert is_judged_as_in_its_round(found)
     assert len(found.records) == found.delivered.round + config.evaluation.patience
-    assert {EMPTY: "no-images"} in [{name: row[name] for name in row if name == EMPTY} for row in found.failures()]
+    assert {EMPTY: "no-images"} in [
+        {name: row[name] for name in row if name == EMPTY} for row in found.failures()
+    ]
     kept = [StateStore(at / "states") for at in (tmp_path, place)]
     for store in SIZES:
         mine, others = (each.load("run", store, found.delivered.round + 1) for each in kept)
@@ -188,7 +219,7 @@ def test_settings_reach_every_store(
     assert is_same_run(runtime, found, reference(config)[0], tolerance)
 
 
-# --- single orders ----------------------------------------------------------------------------------------
+# --- single orders --------------------------------------------------------------------------------
 
 
 @EVERY_RUNTIME
@@ -196,7 +227,9 @@ def test_stores_and_what_they_hold(opener: Opener, dealt: Federation, tmp_path: 
     with at(opener, dealt, config_of(), tmp_path) as asked:
         assert list(asked.runtime.stores()) == list(SIZES)
         assert {name: info.num_examples for name, info in asked.runtime.stores().items()} == SIZES
-        assert {(info.validation, info.test) for info in asked.runtime.stores().values()} == {(HELD_OUT, TESTED)}
+        assert {(info.validation, info.test) for info in asked.runtime.stores().values()} == {
+            (HELD_OUT, TESTED)
+        }
         assert asked.runtime.resting() == 0
         asked.runtime.set_aside("store-4", "tried enough")
         assert list(asked.runtime.stores()) == [name for name in SIZES if name != "store-4"]
@@ -216,7 +249,10 @@ def test_one_answer_from_each_store_that_is_asked_and_from_no_other(
             assert (update.round, update.num_examples, update.packed) == (3, SIZES[name], None)
             assert update.steps == 2 * math.ceil(SIZES[name] / 8)
         counted = asked.evaluate(3, ["store-0", EMPTY])
-        assert {name: counts.num_examples for name, counts in counted.items()} == {"store-0": HELD_OUT, EMPTY: HELD_OUT}
+        assert {name: counts.num_examples for name, counts in counted.items()} == {
+            "store-0": HELD_OUT,
+            EMPTY: HELD_OUT,
+        }
 
 
 @EVERY_OTHER
@@ -229,18 +265,26 @@ def test_an_evaluation_is_of_the_split_and_at_the_temperatures_asked_for(
             parts = [{"split": "test"}, {"split": "validation", "temperatures": (1.0, 3.0)}]
             found.append([asked.evaluate(1, list(SIZES), **part) for part in parts])
     for expected, mine in zip(*found, strict=True):
-        assert all(is_same_judgement(runtime, counts, expected[name]) for name, counts in mine.items())
+        assert all(
+            is_same_judgement(runtime, counts, expected[name]) for name, counts in mine.items()
+        )
     for counts in found[1][0].values():
         assert (counts.num_examples, counts.reliability) == (TESTED, None)
     for name, counts in found[1][1].items():
         assert counts.reliability.temperatures == (1.0, 3.0)
-        np.testing.assert_allclose(counts.reliability.nll, found[0][1][name].reliability.nll, rtol=TOLERANCE)
+        np.testing.assert_allclose(
+            counts.reliability.nll, found[0][1][name].reliability.nll, rtol=TOLERANCE
+        )
 
 
 @EVERY_RUNTIME
 @pytest.mark.parametrize("names", [["store-0", "store-3", "store-5"], ["store-1", "store-3"]])
-def test_what_was_expected_changes_nothing(opener: Opener, names: list[str], dealt: Federation, tmp_path: Path) -> None:
-    """The stores that were to train next are asked, or others; between the two the runtime judges a model."""
+def test_what_was_expected_changes_nothing(
+    opener: Opener, names: list[str], dealt: Federation, tmp_path: Path
+) -> None:
+    """The stores that were to train next are asked, or others; between the two the runtime judges a
+    model.
+    """
     expected = ["store-0", "store-3", "store-5"]
     with at(opener, dealt, config_of("scaffold"), tmp_path / "a") as asked:
         plain = asked.train(1, names)
@@ -254,11 +298,13 @@ def test_what_was_expected_changes_nothing(opener: Opener, names: list[str], dea
         assert torch.equal(found[name].params, update.params)
 
 
-# --- stores that fail -------------------------------------------------------------------------------------
+# --- stores that fail -----------------------------------------------------------------------------
 
 
 @EVERY_RUNTIME
-def test_a_store_whose_memory_is_damaged_fails_alone(opener: Opener, dealt: Federation, tmp_path: Path) -> None:
+def test_a_store_whose_memory_is_damaged_fails_alone(
+    opener: Opener, dealt: Federation, tmp_path: Path
+) -> None:
     with at(opener, dealt, config_of("scaffold"), tmp_path / "states") as asked:
         names = ["store-0", "store-1", "store-3"]
         assert codes(asked.train(1, names)) == {}
@@ -268,7 +314,9 @@ def test_a_store_whose_memory_is_damaged_fails_alone(opener: Opener, dealt: Fede
 
 
 @EVERY_RUNTIME
-def test_a_store_that_cannot_remember_fails_alone(opener: Opener, dealt: Federation, tmp_path: Path) -> None:
+def test_a_store_that_cannot_remember_fails_alone(
+    opener: Opener, dealt: Federation, tmp_path: Path
+) -> None:
     """A file lies where its folder should be."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "store-1").touch()
@@ -287,11 +335,16 @@ def test_a_store_whose_own_layers_are_damaged_cannot_judge_and_all_others_can(
         file.write_bytes(b"no tensors")
         judged = asked.evaluate(1, names)
         assert judged["store-1"] == "error"
-        assert {name for name, counts in judged.items() if isinstance(counts, Counts)} == {"store-0", "store-3"}
+        assert {name for name, counts in judged.items() if isinstance(counts, Counts)} == {
+            "store-0",
+            "store-3",
+        }
 
 
 @WITH_OWN_LAYERS
-def test_stores_judge_the_best_round_with_what_they_had_then(opener: Opener, dealt: Federation, tmp_path: Path) -> None:
+def test_stores_judge_the_best_round_with_what_they_had_then(
+    opener: Opener, dealt: Federation, tmp_path: Path
+) -> None:
     """Rounds 2 and 3 are committed, and round 1 stays the best; its model was sent in all three."""
     names = ["store-0", "store-3"]
     with at(opener, dealt, config_of("fedper"), tmp_path) as asked:
@@ -299,19 +352,23 @@ def test_stores_judge_the_best_round_with_what_they_had_then(opener: Opener, dea
         then = asked.evaluate(1, names)
         for number in (2, 3):
             asked.train(number, names, committed=number - 1, best=1)
-        now, latest = asked.evaluate(1, names), asked.evaluate(3, names)
+        now = asked.evaluate(1, names)
+        latest = asked.evaluate(3, names)
     for name in names:
         assert now[name].loss_sum == then[name].loss_sum != latest[name].loss_sum
 
 
-# --- what a runtime cannot do -----------------------------------------------------------------------------
+# --- what a runtime cannot do ---------------------------------------------------------------------
 
 
 @OF_ONE_PROCESS
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"train__seconds": 1e-9, "strategy__name": "fednova"}, "train.seconds got 1e-09 with the engine batched"),
+        (
+            {"train__seconds": 1e-9, "strategy__name": "fednova"},
+            "train.seconds got 1e-09 with the engine batched",
+        ),
         ({"model__norm": "batch"}, "layers of kind BatchNorm2d"),
         ({"model__norm": "batch", "train__batch_size": 1}, "layers of kind BatchNorm2d"),
         ({"strategy__name": "fedbn"}, "fedbn keeps parts of the model at the stores"),
@@ -336,7 +393,7 @@ def test_what_a_runtime_cannot_do_it_refuses_before_the_first_round(
         assert is_same_run(runtime, found, reference(config)[0])
 
 
-# --- on the way -------------------------------------------------------------------------------------------
+# --- on the way -----------------------------------------------------------------------------------
 
 
 def filled(kind: type, **known: Any) -> Any:
@@ -348,10 +405,15 @@ def filled(kind: type, **known: Any) -> Any:
 
 @pytest.mark.parametrize("kind", [TrainOrder, EvaluateOrder])
 def test_every_field_of_an_order_arrives(kind: type) -> None:
-    """A field that is added to an order has to be added here, too, and shows whether it gets lost anywhere."""
+    """A field that is added to an order has to be added here, too, and shows whether it gets lost
+    anywhere.
+    """
     begun = start(config_of())
     order = filled(kind, plan=begun.plan, params=torch.arange(3.0))
     for each in fields(kind):
         assert each.default is MISSING or getattr(order, each.name) != each.default
-    assert same(DetachedOrder.of(order, "plan", "params").attach(plan=order.plan, params=order.params), order)
+    assert same(
+        DetachedOrder.of(order, "plan", "params").attach(plan=order.plan, params=order.params),
+        order,
+    )
     assert same(decode_order(encode_order(order), FrozenCache(Path("unused"))), order)

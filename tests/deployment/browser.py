@@ -22,7 +22,8 @@ class Tab:
     """One page. `errors`: what its console and its security policy complained of."""
 
     def __init__(self, connection: Any) -> None:
-        self._connection, self._numbers = connection, itertools.count(1)
+        self._connection = connection
+        self._numbers = itertools.count(1)
         self.errors: list[str] = []
         for domain in ("Page", "Runtime", "Log"):
             self.ask(f"{domain}.enable")
@@ -40,19 +41,33 @@ class Tab:
     def open(self, url: str, *, width: int, dark: bool = False) -> None:
         """Show `url` in a window of that width, and wait until it is there."""
         height = 900
-        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.ask(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
         self.ask("Page.navigate", url=url)
-        wait_for(lambda: self.run("document.readyState") == "complete" and self.run("location.href") == url)
+        wait_for(
+            lambda: (
+                self.run("document.readyState") == "complete" and self.run("location.href") == url
+            )
+        )
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression."""
-        return self.ask("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
+        return self.ask("Runtime.evaluate", expression=script, returnByValue=True)["result"].get(
+            "value"
+        )
 
     def overflow(self) -> int:
         """By how many pixels the page is wider than its window."""
-        return int(self.run("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+        return int(
+            self.run("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        )
 
     def picture(self, path: Path) -> None:
         """Save the whole page as PNG."""
@@ -61,11 +76,17 @@ class Tab:
 
     def _heard(self, event: dict[str, Any]) -> None:
         match event:
-            case {"method": "Log.entryAdded", "params": {"entry": {"level": "error", "text": text}}}:
+            case {
+                "method": "Log.entryAdded",
+                "params": {"entry": {"level": "error", "text": text}},
+            }:
                 self.errors.append(text)
             case {"method": "Runtime.exceptionThrown", "params": {"exceptionDetails": details}}:
                 self.errors.append(str(details.get("exception", details)))
-            case {"method": "Runtime.consoleAPICalled", "params": {"type": "error" | "warning", "args": told}}:
+            case {
+                "method": "Runtime.consoleAPICalled",
+                "params": {"type": "error" | "warning", "args": told},
+            }:
                 self.errors.append(str(told))
 
 
@@ -76,9 +97,18 @@ def chromium(home: Path) -> Iterator[Tab]:
     binary = next(filter(None, map(shutil.which, NAMES)), None)
     if binary is None:
         pytest.skip("no Chromium on this machine")
-    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0", f"--user-data-dir={home}"]
+    flags = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--remote-debugging-port=0",
+        f"--user-data-dir={home}",
+    ]
     process = subprocess.Popen(
-        [binary, *flags, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        [binary, *flags, "about:blank"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     try:
         told = home / "DevToolsActivePort"

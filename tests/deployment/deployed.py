@@ -1,4 +1,6 @@
-"""What the tests of the deployment build on: photos, a Flower grid in this process, our commands as processes."""
+"""What the tests of the deployment build on: photos, a Flower grid in this process, our commands as
+processes.
+"""
 
 import json
 import os
@@ -22,7 +24,8 @@ from flwr.supercore.task_identity import TaskIdentity
 from PIL import Image
 
 SCRIPTS = Path(sys.executable).parent
-PATIENCE = 240.0  # seconds that anything may take: beside other work a server needs more than one to start
+# seconds that anything may take: beside other work a server needs more than one to start
+PATIENCE = 240.0
 
 
 def free_port() -> int:
@@ -53,13 +56,16 @@ def draw_photos(folder: Path, classes: Iterable[str], per_class: int = 30, seed:
 
 
 class LocalGrid(Grid):
-    """A Flower grid whose nodes are ClientApps in threads of this process: real messages, no network.
+    """A Flower grid whose nodes are ClientApps in threads of this process: real messages, no
+    network.
 
     early: nodes that confirm messages before their parts are there
     """
 
     def __init__(self) -> None:
-        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
+        TaskIdentity.task_id = 1
+        TaskIdentity.run_id = 1
+        TaskIdentity.node_id = 1
         self.apps: dict[int, ClientApp] = {}
         self.early = set[int]()
         self.sent: list[Message] = []
@@ -81,10 +87,14 @@ class LocalGrid(Grid):
         return list(self.apps)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """As Flower 1.41 does, "" for a message to a node that is gone, and an error for all if one confirms early."""
+        """As Flower 1.41 does, "" for a message to a node that is gone, and an error for all if one
+        confirms early.
+        """
         if self.early.intersection(each.metadata.dst_node_id for each in messages):
             raise ObjectPushError("a part", 1, "a session")
-        return [self._push(each) if each.metadata.dst_node_id in self.apps else "" for each in messages]
+        return [
+            self._push(each) if each.metadata.dst_node_id in self.apps else "" for each in messages
+        ]
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         self.asked += (identities := list(message_ids))
@@ -130,7 +140,9 @@ class Command:
         """Wait until it has said `words`."""
         deadline = time.monotonic() + seconds
         while words not in self.text:
-            assert self.process.poll() is None or words in self.text, f"ended without saying {words!r}:\n{self.text}"
+            assert self.process.poll() is None or words in self.text, (
+                f"ended without saying {words!r}:\n{self.text}"
+            )
             assert time.monotonic() < deadline, f"has not said {words!r}:\n{self.text}"
             time.sleep(0.05)
 
@@ -167,8 +179,8 @@ def processes_of(path: Path) -> list[str]:
 
 
 def process_ids(words: str, place: Path) -> list[int]:
-    """Processes whose command line has `words`, where it, or the environment, or the parent's command line, names
-    `place`.
+    """Processes whose command line has `words`, where it, or the environment, or the parent's
+    command line, names `place`.
     """
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
@@ -179,16 +191,28 @@ def process_ids(words: str, place: Path) -> list[int]:
             places += Path(f"/proc/{parent}/cmdline").read_bytes().decode(errors="replace")
         except OSError:
             continue
-        if words in told and str(place) in places and int(folder.name) != os.getpid() and state != "Z":
+        if (
+            words in told
+            and str(place) in places
+            and int(folder.name) != os.getpid()
+            and state != "Z"
+        ):
             found.append(int(folder.name))
     return found
 
 
 def history(out: Path) -> list[dict[str, Any]]:
-    """The rounds that a run has done; none before it begins. A line that is being written does not count yet."""
+    """The rounds that a run has done; none before it begins.
+
+    A line that is being written does not count yet.
+    """
     path = out / "history.jsonl"
     return (
-        [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        [
+            json.loads(line)
+            for line in path.read_text().splitlines(keepends=True)
+            if line.endswith("\n")
+        ]
         if path.exists()
         else []
     )

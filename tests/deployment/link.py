@@ -1,4 +1,6 @@
-"""A link between stores and server that can be slow, cut, silent, or lose answers: a TCP proxy in a thread."""
+"""A link between stores and server that can be slow, cut, silent, or lose answers: a TCP proxy in a
+thread.
+"""
 
 import asyncio
 import re
@@ -20,7 +22,9 @@ _REQUEST = re.compile(rb"POST [\w/-]*/([\w-]+) HTTP/1")
 
 @dataclass
 class _Connection:
-    """Its two ends, which request it carries (plain HTTP only), and whether to lose the answer to it."""
+    """Its two ends, which request it carries (plain HTTP only), and whether to lose the answer to
+    it.
+    """
 
     near: asyncio.StreamWriter
     far: asyncio.StreamWriter
@@ -32,24 +36,32 @@ class _Connection:
         for writer in (self.near, self.far):
             with suppress(OSError):  # it may be closed already
                 linger = struct.pack("ii", 1, 0)
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                writer.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, linger
+                )
             writer.transport.abort()
 
 
 class Link:
-    """Passes TCP connections to its own `port` of this machine on to `target`, as a context manager.
+    """Passes TCP connections to its own `port` of this machine on to `target`, as a context
+    manager.
 
     up, down: bytes passed on, to the server and to stores
-    asked:    requests passed on, by the last part of their paths (plain HTTP only)
-    lost:     answers lost, likewise
+    asked: requests passed on, by the last part of their paths (plain HTTP only)
+    lost: answers lost, likewise
     """
 
     def __init__(self, target: int) -> None:
-        self.port, self.up, self.down = 0, 0, 0
-        self.asked, self.lost = Counter[str](), Counter[str]()
-        self._target, self._every = target, 0
+        self.port = 0
+        self.up = 0
+        self.down = 0
+        self.asked = Counter[str]()
+        self.lost = Counter[str]()
+        self._target = target
+        self._every = 0
         self._bits = {True: 0.0, False: 0.0}  # a second that are let through, by way, up being True
-        self._free = {True: 0.0, False: 0.0}  # when all that was let onto the link has left it, by way
+        # when all that was let onto the link has left it, by way
+        self._free = {True: 0.0, False: 0.0}
         self._connections = list[_Connection]()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -61,7 +73,10 @@ class Link:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.cut()
         self._do(self._finish())
@@ -78,14 +93,17 @@ class Link:
         self._do(self._cut())
 
     def silence(self) -> None:
-        """Pass nothing on until `mend`, and say nothing: what was sent comes late then, asked for or not."""
+        """Pass nothing on until `mend`, and say nothing: what was sent comes late then, asked for
+        or not.
+        """
         self._loop.call_soon_threadsafe(self._heard.clear)
 
     def lose_answers(self, every: int) -> None:
-        """Of each `every` answers to one kind of request in a row, lose one, of the first ones the first; 0: none.
+        """Of each `every` answers to one kind of request in a row, lose one, of the first ones the
+        first; 0: none.
 
-        Which one changes from row to row: a store that asks as regularly as it is asked would else lose the same
-        answer each time, and never have it.
+        Which one changes from row to row: a store that asks as regularly as it is asked would else
+        lose the same answer each time, and never have it.
         """
         self._every = every
 
@@ -121,14 +139,18 @@ class Link:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._heard.wait()
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target, limit=PIECE)
+            far_reader, far_writer = await asyncio.open_connection(
+                "127.0.0.1", self._target, limit=PIECE
+            )
         except OSError:
             writer.transport.abort()
             return
         connection = _Connection(writer, far_writer)
         self._connections.append(connection)
         try:
-            await asyncio.gather(self._upwards(reader, connection), self._downwards(far_reader, connection))
+            await asyncio.gather(
+                self._upwards(reader, connection), self._downwards(far_reader, connection)
+            )
         except OSError:
             connection.reset()
         self._connections.remove(connection)
@@ -138,7 +160,9 @@ class Link:
             await self._cross(len(data), up=True)
             if found := _REQUEST.match(data):
                 connection.request = found[1].decode()
-                connection.is_lossy = self._is_lost(connection.request, self.asked[connection.request])
+                connection.is_lossy = self._is_lost(
+                    connection.request, self.asked[connection.request]
+                )
                 self.asked[connection.request] += 1
             self.up += len(data)
             connection.far.write(data)

@@ -50,7 +50,9 @@ class Quiet:
 
 
 def say_what_is_here(credentials: Credentials, info: StoreInfo) -> None:
-    """Be a store that is there and answers what it is asked, and trains nothing, until the chain takes it out."""
+    """Be a store that is there and answers what it is asked, and trains nothing, until the chain
+    takes it out.
+    """
     with (
         suppress(RefusedError, UnknownStoreError),
         FleetConnection(credentials, Quiet(), patience=time.monotonic() + PATIENCE) as line,
@@ -63,7 +65,9 @@ def say_what_is_here(credentials: Credentials, info: StoreInfo) -> None:
             time.sleep(0.1)
 
 
-def signed(key: ec.EllipticCurvePrivateKey, claimed: ec.EllipticCurvePrivateKey, ahead: float = 0.0) -> dict[str, str]:
+def signed(
+    key: ec.EllipticCurvePrivateKey, claimed: ec.EllipticCurvePrivateKey, ahead: float = 0.0
+) -> dict[str, str]:
     """Headers of Flower's node authentication, by a clock that is `ahead` seconds ahead."""
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     public = claimed.public_key().public_bytes(serialization.Encoding.PEM, form)
@@ -84,7 +88,9 @@ def client_of(credentials: Credentials) -> httpx.Client:
     return httpx.Client(base_url=f"https://{credentials.server}", verify=context, trust_env=False)
 
 
-def status_without_words(port: int, context: ssl.SSLContext, method: str, path: str, headers: dict[str, str]) -> int:
+def status_without_words(
+    port: int, context: ssl.SSLContext, method: str, path: str, headers: dict[str, str]
+) -> int:
     """The status of a request whose path goes out as it is: httpx would tidy it up first."""
     connection = http.client.HTTPSConnection("localhost", port, context=context, timeout=10)
     connection.request(method, path, body=b"", headers=headers)

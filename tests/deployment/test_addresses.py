@@ -43,11 +43,16 @@ def test_a_server_has_several_addresses_in_its_certificate_and_kits(tmp_path: Pa
     assert kit.addresses == ("shop.example:9092", "192.0.2.7:9092", "[2001:db8::7]:9092")
     assert addresses_of(kit).all == kit.addresses
     commands.provision(tmp_path, ALL, None, "lyon-2", keys_in_kits=False)
-    with pytest.raises(ConfigError, match=r"is of the server shop.example:9092, 192.*; got shop.example:9092\. .*move"):
+    with pytest.raises(
+        ConfigError,
+        match=r"is of the server shop.example:9092, 192.*; got shop.example:9092\. .*move",
+    ):
         commands.provision(tmp_path, "shop.example", None, "rome", keys_in_kits=False)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "shop.example,0.0.0.0", "[2001:db8::7]", "shop.example:9092", ""])
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "shop.example,0.0.0.0", "[2001:db8::7]", "shop.example:9092", ""]
+)
 def test_hosts_that_no_store_could_call_are_refused(tmp_path: Path, host: str) -> None:
     with pytest.raises(ConfigError, match=r"^--host got .* expected the name or number by which"):
         commands.provision(tmp_path / "new", host, None, "oslo-7", keys_in_kits=False)
@@ -68,10 +73,15 @@ def test_a_move_that_was_interrupted_can_be_asked_for_again(tmp_path: Path) -> N
 def test_a_store_takes_up_a_move_that_its_chain_has_signed(tmp_path: Path) -> None:
     chain = Chain.make(tmp_path / "chain" / "server", "shop.example", 9092)
     kit = Kit.read(chain.write_kit("oslo-7"))
-    known, file = addresses_of(kit), tmp_path / "state" / "stores" / "oslo-7" / "addresses"
+    known = addresses_of(kit)
+    file = tmp_path / "state" / "stores" / "oslo-7" / "addresses"
     commands.move(chain.directory, "new.example:9443,192.0.2.7:9092")
     moved = Chain.load(chain.directory)
-    assert names_of(moved) >= {"new.example", "192.0.2.7", "shop.example"}, "old and new address answer for a while"
+    assert names_of(moved) >= {
+        "new.example",
+        "192.0.2.7",
+        "shop.example",
+    }, "old and new address answer for a while"
     first = moved.address_list.read_text()
     known.take_up(first)
     assert known.all == ("new.example:9443", "192.0.2.7:9092", "shop.example:9092")
@@ -85,7 +95,10 @@ def test_a_store_takes_up_a_move_that_its_chain_has_signed(tmp_path: Path) -> No
     kept = file.rename(tmp_path / "kept")
     file.mkdir()
     known.take_up(moved.address_list.read_text())
-    assert known.all == ("fourth.example:9092", "shop.example:9092"), "also where it cannot be written down"
+    assert known.all == (
+        "fourth.example:9092",
+        "shop.example:9092",
+    ), "also where it cannot be written down"
     file.rmdir()
     file.write_text(kept.read_text()[:-8])
     assert addresses_of(kit).all == kit.addresses
@@ -95,9 +108,12 @@ def test_a_store_takes_up_a_move_that_its_chain_has_signed(tmp_path: Path) -> No
 
 def test_lists_that_the_chain_has_not_signed_are_not_taken_up(tmp_path: Path) -> None:
     chain = Chain.make(tmp_path / "chain" / "server", "shop.example", 9092)
-    other = Chain.make(tmp_path / "other" / "server", "shop.example", 9092).move((Endpoint("evil.example", 1),))
+    other = Chain.make(tmp_path / "other" / "server", "shop.example", 9092).move(
+        (Endpoint("evil.example", 1),)
+    )
     moved = chain.move((Endpoint("new.example", 9092),))
-    kit, right = Kit.read(chain.write_kit("oslo-7")), AddressList.read(moved.address_list.read_text(), chain.authority)
+    kit = Kit.read(chain.write_kit("oslo-7"))
+    right = AddressList.read(moved.address_list.read_text(), chain.authority)
     forged = AddressList.read(other.address_list.read_text(), other.authority)
     for told in (
         forged.header,
@@ -116,7 +132,8 @@ def test_lists_that_the_chain_has_not_signed_are_not_taken_up(tmp_path: Path) ->
 
 
 def test_addresses_are_tried_in_turn_and_the_one_that_answers_is_kept(tmp_path: Path) -> None:
-    authority, others = Authority(tmp_path / "a.pem"), Authority(tmp_path / "b.pem")
+    authority = Authority(tmp_path / "a.pem")
+    others = Authority(tmp_path / "b.pem")
     dead = f"127.0.0.1:{free_port()}"
     with (
         closing(Canned(http(), others.context())) as stranger,
@@ -132,16 +149,25 @@ def test_addresses_are_tried_in_turn_and_the_one_that_answers_is_kept(tmp_path: 
         client.get("/health")
 
 
-def test_a_person_may_say_where_the_server_is_and_its_certificate_need_not_name_that(tmp_path: Path) -> None:
-    elsewhere, other = Authority(tmp_path / "a.pem", address="192.0.2.7"), Authority(tmp_path / "b.pem")
+def test_a_person_may_say_where_the_server_is_and_its_certificate_need_not_name_that(
+    tmp_path: Path,
+) -> None:
+    elsewhere = Authority(tmp_path / "a.pem", address="192.0.2.7")
+    other = Authority(tmp_path / "b.pem")
     with closing(Canned(http(), elsewhere.context())) as server:
         with http_client(KnownAddresses((server.address,), elsewhere.pem), 10) as client:
             with pytest.raises(httpx.ConnectError) as caught:
                 client.get("/health")
-            assert obstacle(caught.value).startswith("its certificate is for other host names than the one")
-        with http_client(KnownAddresses((server.address,), elsewhere.pem, checks_names=False), 10) as client:
+            assert obstacle(caught.value).startswith(
+                "its certificate is for other host names than the one"
+            )
+        with http_client(
+            KnownAddresses((server.address,), elsewhere.pem, checks_names=False), 10
+        ) as client:
             assert client.get("/health").text == "ok"
-        with http_client(KnownAddresses((server.address,), other.pem, checks_names=False), 10) as client:
+        with http_client(
+            KnownAddresses((server.address,), other.pem, checks_names=False), 10
+        ) as client:
             with pytest.raises(httpx.ConnectError) as caught:
                 client.get("/health")
             assert obstacle(caught.value).startswith("another server answers there")

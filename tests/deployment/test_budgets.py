@@ -28,21 +28,36 @@ def test_a_message_that_a_budget_has_no_room_for_is_neither_fetched_nor_sent(
     command: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "state"))
-    port, out = free_port(), tmp_path / "run"
+    port = free_port()
+    out = tmp_path / "run"
     with ExitStack() as stack:
         links = {name: stack.enter_context(Link(port)) for name in ("rich", "poor", "mute")}
         (store_home("poor") / "policy.toml").write_text("megabytes_down_per_day = 3\n")
         (store_home("mute") / "policy.toml").write_text("megabytes_up_per_day = 3\n")
         for seed, (name, link) in enumerate(links.items()):
-            command.store(draw_photos(tmp_path / name, ["boot", "hat"], per_class=12, seed=seed), link.port)
-        settings = ["--stores", "3", "--rounds", "1000", "--model", "mcmahan-cnn", "--set", "cohort.min_stores=1"]
+            command.store(
+                draw_photos(tmp_path / name, ["boot", "hat"], per_class=12, seed=seed), link.port
+            )
+        settings = [
+            "--stores",
+            "3",
+            "--rounds",
+            "1000",
+            "--model",
+            "mcmahan-cnn",
+            "--set",
+            "cohort.min_stores=1",
+        ]
         server = command.server(out, port, *settings)
         for name, key in (("poor", "megabytes-down-per-day"), ("mute", "megabytes-up-per-day")):
             server.says(f"{name} is left alone until 00:00: its policy does not allow it ({key}).")
         asked = command("flower-client", "status", "--name", "poor", "--json")
         assert asked.ends() == 0, asked.text
         told = json.loads(asked.text)
-        assert (told["joined_to"], told["last_trained"]) == (f"127.0.0.1:{links['poor'].port}", None)
+        assert (told["joined_to"], told["last_trained"]) == (
+            f"127.0.0.1:{links['poor'].port}",
+            None,
+        )
         assert told["last_heard"]["kind"] in ("query", "probe")
         done = len(history(out))
         wait_for(lambda: len(history(out)) >= done + 2)
@@ -58,7 +73,10 @@ def test_a_message_that_a_budget_has_no_room_for_is_neither_fetched_nor_sent(
     assert spent("mute")["up"] < BUDGET
     assert (spent("poor")["trainings"], spent("mute")["trainings"]) == (0, 1)
     assert "died" not in server.text
-    refused = [entry for entry in entries(store_home("poor") / "audit.jsonl") if entry.event == "refused"]
-    assert refused[0].kind in ("train", "evaluate")  # whichever it joined in time for: either brings the model
+    refused = [
+        entry for entry in entries(store_home("poor") / "audit.jsonl") if entry.event == "refused"
+    ]
+    # whichever it joined in time for: either brings the model
+    assert refused[0].kind in ("train", "evaluate")
     assert refused[0].why == "megabytes-down-per-day"
     assert refused[0].size > MODEL

@@ -16,7 +16,9 @@ pytestmark = pytest.mark.slow
 
 def trained(out: Path) -> list[int]:
     """Images that the store's update of each round counted with."""
-    return [record["stores"]["oslo"]["images"] for record in history(out) if "oslo" in record["stores"]]
+    return [
+        record["stores"]["oslo"]["images"] for record in history(out) if "oslo" in record["stores"]
+    ]
 
 
 def test_photos_come_and_go_while_a_run_is_under_way(
@@ -24,7 +26,8 @@ def test_photos_come_and_go_while_a_run_is_under_way(
 ) -> None:
     monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "state"))
     command.environment |= {"FEDSHELF_CACHE": str(tmp_path / "cache")}
-    port, out = free_port(), tmp_path / "run"
+    port = free_port()
+    out = tmp_path / "run"
     photos = draw_photos(tmp_path / "oslo", ["boot", "hat"], per_class=20)
     more = draw_photos(tmp_path / "more", ["boot", "hat"], per_class=10, seed=1)
     store = command.store(photos, port)
@@ -39,10 +42,18 @@ def test_photos_come_and_go_while_a_run_is_under_way(
     wait_for(lambda: trained(out)[done:].count(32) > 1)
     server.interrupt()
     assert server.ends() == 130, server.text
-    assert "invalid" not in {failure["code"] for record in history(out) for failure in record["failed"].values()}
-    assert {len(digests_of(path)) for path in (tmp_path / "cache" / "images").glob("*.pixels")} == {40}
+    assert "invalid" not in {
+        failure["code"] for record in history(out) for failure in record["failed"].values()
+    }
+    assert {len(digests_of(path)) for path in (tmp_path / "cache" / "images").glob("*.pixels")} == {
+        40
+    }
     store.says("The photos have changed: ")
-    noted = [entry.why for entry in entries(store_home("oslo") / "audit.jsonl") if entry.event == "photos"]
+    noted = [
+        entry.why
+        for entry in entries(store_home("oslo") / "audit.jsonl")
+        if entry.event == "photos"
+    ]
     assert len(noted) >= 2
     assert any("added" in why for why in noted)
     assert any("removed" in why for why in noted)

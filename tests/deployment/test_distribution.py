@@ -1,4 +1,6 @@
-"""A delivered model reaches the stores that take it and lack it, whatever is lost on the way; others are named."""
+"""A delivered model reaches the stores that take it and lack it, whatever is lost on the way;
+others are named.
+"""
 
 import json
 from collections.abc import Callable, Collection
@@ -65,11 +67,14 @@ def put(grid: LossyGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
         home.mkdir(parents=True)
         guard = PolicyEnforcer(Policy.model_validate(policy), Usage(home / "usage.json"))
         models = KeptModels(NAMES[node], home / "models", 1e9, guard.admit_model, lambda _: None)
-        app, frozen = ClientApp(), FrozenCache(home / "frozen")
+        app = ClientApp()
+        frozen = FrozenCache(home / "frozen")
 
         @app.query()
         def handle(message: Message, _: Context) -> Message:
-            return Message(answer(Doubler(NAMES[node]), message.content, frozen, models), reply_to=message)
+            return Message(
+                answer(Doubler(NAMES[node]), message.content, frozen, models), reply_to=message
+            )
 
         grid.apps[node] = app
         return home / "models"
@@ -92,12 +97,18 @@ def test_a_model_is_offered_to_all_and_sent_to_those_that_want_it(
     distributed = runtime.deliver(ORDER, never)
     why = "its policy does not allow it (model-delivery)"
     missing = {"gone": "not connected"}
-    assert distributed == Distributed(ORDER.sha256, frozenset({"north", "south"}), {"west": why}, missing)
+    assert distributed == Distributed(
+        ORDER.sha256, frozenset({"north", "south"}), {"west": why}, missing
+    )
     assert (places[0] / "shops" / "model.safetensors").read_bytes() == ORDER.content
     assert not places[2].exists()
-    orders = [message for message in grid.sent if message.metadata.message_type == MessageType.QUERY]
+    orders = [
+        message for message in grid.sent if message.metadata.message_type == MessageType.QUERY
+    ]
     assert len(orders) == 4  # three offers, one model
-    told = f"2 stores have the model; refused: west ({why}); not yet delivered: gone (not connected)."
+    told = (
+        f"2 stores have the model; refused: west ({why}); not yet delivered: gone (not connected)."
+    )
     assert distributed.told() == told
     assert notes[-1].startswith(("north", "south", "west"))
 
@@ -107,7 +118,8 @@ def test_a_line_names_twenty_stores_and_counts_the_others() -> None:
     distributed = Distributed(ORDER.sha256, frozenset({"north"}), {}, missing)
     told = distributed.told()
     assert told.startswith(
-        "1 store has the model; not yet delivered: store-00 (not connected), store-01 (not connected),"
+        "1 store has the model; not yet delivered: store-00 (not connected), store-01 (not"
+        " connected),"
     )
     assert told.endswith("store-19 (not connected), 3 more.")
     assert len(distributed.in_summary()["missing"]) == 23
@@ -124,7 +136,9 @@ def test_a_small_model_is_sent_without_an_offer(
     assert [message.metadata.message_type for message in grid.sent].count(MessageType.QUERY) == 1
 
 
-def test_what_is_lost_on_the_way_is_sent_again(grid: LossyGrid, runtime: GridRuntime, put: Callable[..., Path]) -> None:
+def test_what_is_lost_on_the_way_is_sent_again(
+    grid: LossyGrid, runtime: GridRuntime, put: Callable[..., Path]
+) -> None:
     put(10)
     grid.lose_queries = 2
     assert runtime.deliver(ORDER, never).delivered == {"north"}
@@ -135,7 +149,8 @@ def test_a_store_that_cannot_keep_it_is_asked_again_later(
 ) -> None:
     """At the end of a run nobody waits for it; `flower-server deliver` does."""
     monkeypatch.setattr(model_distribution, "OFFER_RETRY_SECONDS", 0.05)
-    app, first = ClientApp(), [failure("north", "disk-full")]
+    app = ClientApp()
+    first = [failure("north", "disk-full")]
 
     @app.query()
     def handle(message: Message, context: Context) -> Message:
@@ -144,11 +159,14 @@ def test_a_store_that_cannot_keep_it_is_asked_again_later(
         return put_app(message, context)
 
     put(10)
-    put_app, grid.apps[10] = grid.apps[10], app
-    assert runtime.deliver(ORDER, never).missing == dict.fromkeys(("south", "west", "gone"), "not connected") | {
-        "north": "its disk is full"
-    }
-    distributing = model_distribution.ModelDistribution(ORDER, runtime._link, lambda: {10: "north"}, lambda _: None)
+    put_app = grid.apps[10]
+    grid.apps[10] = app
+    assert runtime.deliver(ORDER, never).missing == dict.fromkeys(
+        ("south", "west", "gone"), "not connected"
+    ) | {"north": "its disk is full"}
+    distributing = model_distribution.ModelDistribution(
+        ORDER, runtime._link, lambda: {10: "north"}, lambda _: None
+    )
     assert distributing.give(never, lambda: {"north"}).delivered == {"north"}
 
 
@@ -166,7 +184,9 @@ def test_who_is_awaited_may_come_later_have_it_already_or_never_come(
         return len(looks) > 500
 
     named = {10: "north", 13: "gone"}
-    distributing = model_distribution.ModelDistribution(ORDER, runtime._link, lambda: named, lambda _: None, ["gone"])
+    distributing = model_distribution.ModelDistribution(
+        ORDER, runtime._link, lambda: named, lambda _: None, ["gone"]
+    )
     assert distributing.give(until, lambda: set(named.values())) == Distributed(
         ORDER.sha256, frozenset({"north", "gone"}), {}, {}
     )
@@ -182,8 +202,12 @@ def test_who_is_awaited_may_come_later_have_it_already_or_never_come(
     assert registering.give(never, awaited).missing == {}
     assert len(asked) > 2, "ended before it was known who is awaited"
     del named[10]
-    for_nothing = model_distribution.ModelDistribution(ORDER, runtime._link, lambda: named, lambda _: None)
-    assert for_nothing.give(wait_or_stop(never, 0.01), lambda: ["gone"]).missing == {"gone": "not connected"}
+    for_nothing = model_distribution.ModelDistribution(
+        ORDER, runtime._link, lambda: named, lambda _: None
+    )
+    assert for_nothing.give(wait_or_stop(never, 0.01), lambda: ["gone"]).missing == {
+        "gone": "not connected"
+    }
 
 
 def test_a_refusal_that_ends_by_itself_is_none(grid: LossyGrid, runtime: GridRuntime) -> None:
@@ -192,7 +216,10 @@ def test_a_refusal_that_ends_by_itself_is_none(grid: LossyGrid, runtime: GridRun
     @app.query()
     def handle(message: Message, _: Context) -> Message:
         rest = LONGEST_REST - 1
-        return Message(encode_result(failure("north", "policy", "megabytes-down-per-day", rest)), reply_to=message)
+        return Message(
+            encode_result(failure("north", "policy", "megabytes-down-per-day", rest)),
+            reply_to=message,
+        )
 
     grid.apps[10] = app
     distributed = runtime.deliver(ORDER, never)
@@ -205,8 +232,14 @@ def test_a_refusal_that_ends_by_itself_is_none(grid: LossyGrid, runtime: GridRun
 @pytest.fixture
 def chain(command: Starter, tmp_path: Path) -> Path:
     """A chain of three stores, of which one wants no models."""
-    made, told = tmp_path / "chain", ["--host", "localhost", "--port", str(free_port())]
-    assert command("flower-server", "provision", *told, "--stores", "north,south,west", "--out", made).ends() == 0
+    made = tmp_path / "chain"
+    told = ["--host", "localhost", "--port", str(free_port())]
+    assert (
+        command(
+            "flower-server", "provision", *told, "--stores", "north,south,west", "--out", made
+        ).ends()
+        == 0
+    )
     home_of("south", tmp_path).mkdir(parents=True)
     (home_of("south", tmp_path) / "policy.toml").write_text("model_delivery = false\n")
     for name in ("north", "south", "west"):
@@ -220,13 +253,26 @@ def home_of(name: str, place: Path) -> Path:
 
 def join(command: Starter, chain: Path, name: str) -> Command:
     photos = chain.parent / "photos" / name
-    return command("flower-client", "join", "--kit", chain / "kits" / f"{name}.kit", "--data", photos)
+    return command(
+        "flower-client", "join", "--kit", chain / "kits" / f"{name}.kit", "--data", photos
+    )
 
 
 def start(command: Starter, chain: Path, *more: str) -> Command:
-    quick = ["--set", "train.lr=0.02", "--set", "data.image_size=32", "--model", "niid-cnn", "--live-port", "0"]
+    quick = [
+        "--set",
+        "train.lr=0.02",
+        "--set",
+        "data.image_size=32",
+        "--model",
+        "niid-cnn",
+        "--live-port",
+        "0",
+    ]
     out = chain.parent / "shops"
-    return command("flower-server", "start", *quick, "--credentials", chain / "server", "--out", out, *more)
+    return command(
+        "flower-server", "start", *quick, "--credentials", chain / "server", "--out", out, *more
+    )
 
 
 def listed(command: Starter, chain: Path) -> dict[str, Any]:
@@ -241,8 +287,11 @@ def listed(command: Starter, chain: Path) -> dict[str, Any]:
 def test_stores_have_the_model_during_the_run_at_its_end_and_when_they_come_back(
     command: Starter, chain: Path, tmp_path: Path
 ) -> None:
-    """With keys: one store takes it, one does not, one is away at the end and gets it from `flower-server deliver`."""
-    out, place = tmp_path / "shops", home_of("north", tmp_path) / "models" / "shops"
+    """With keys: one store takes it, one does not, one is away at the end and gets it from
+    `flower-server deliver`.
+    """
+    out = tmp_path / "shops"
+    place = home_of("north", tmp_path) / "models" / "shops"
     stores = {name: join(command, chain, name) for name in ("north", "south", "west")}
     server = start(command, chain, "--stores", "2", "--rounds", "1000", "--strategy", "fedper")
     server.says("Stores: ")
@@ -252,7 +301,9 @@ def test_stores_have_the_model_during_the_run_at_its_end_and_when_they_come_back
     assert command("flower-server", "deliver", out).ends() == 0
     stores["north"].says("The model of run shops is here, whole")
     stores["north"].says("of its tensors are the store's own.")
-    server.says("1 store has the model; refused: south (its policy does not allow it (model-delivery));")
+    server.says(
+        "1 store has the model; refused: south (its policy does not allow it (model-delivery));"
+    )
     server.interrupt()
     assert server.ends() == 130, server.text
     assert "delivery" not in summary(out)  # a stopped run goes on
@@ -264,15 +315,23 @@ def test_stores_have_the_model_during_the_run_at_its_end_and_when_they_come_back
     assert delivered["missing"] == {"west": "not connected"}
     assert (place / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
     assert json.loads((place / "own" / "model.json").read_text())["provenance"]["store"] == "north"
-    log = [json.loads(line) for line in (home_of("south", tmp_path) / "audit.jsonl").read_text().splitlines()]
-    assert ("deliver", "model-delivery") in {(at["kind"], at["why"]) for at in log if at["event"] == "refused"}
+    log = [
+        json.loads(line)
+        for line in (home_of("south", tmp_path) / "audit.jsonl").read_text().splitlines()
+    ]
+    assert ("deliver", "model-delivery") in {
+        (at["kind"], at["why"]) for at in log if at["event"] == "refused"
+    }
     found = listed(command, chain)
     assert (found["run"], found["status"]) == (str(out), "finished")
     rows = {row["store"]: (row["version"], row["last_round"]) for row in found["stores"]}
     assert rows.keys() == stores.keys()
     assert rows["north"] == rows["south"] == (version("fedshelf"), len(history(out)))
     second = join(command, chain, "north")
-    assert (second.ends(), "Another flower-client is at work as north on this machine" in second.text) == (2, True)
+    assert (
+        second.ends(),
+        "Another flower-client is at work as north on this machine" in second.text,
+    ) == (2, True)
     again = start(command, chain)
     assert (again.ends(), "gives it to those that lack it: west" in again.text) == (0, True)
 

@@ -19,7 +19,13 @@ from fedshelf.client.connection.known_addresses import KnownAddresses
 from fedshelf.client.health.evidence.server_probe import call
 from fedshelf.common.protocol.enrolment import WANTED_PATH
 from fedshelf.common.system.files import write_text
-from fedshelf.server.credentials.authority import RENEWAL, Authority, certificate_text, load_key, renew_if_due
+from fedshelf.server.credentials.authority import (
+    RENEWAL,
+    Authority,
+    certificate_text,
+    load_key,
+    renew_if_due,
+)
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.gateway.bounded_http import LARGEST_BODY
 from fedshelf.server.ipc.run_mailbox import WITHDRAWN
@@ -31,7 +37,8 @@ class SuperLink:
     """Stands behind the door and writes down what comes through. It can be away."""
 
     def __init__(self) -> None:
-        self.port, self.seen = free_port(), list[tuple[str, str, bytes]]()
+        self.port = free_port()
+        self.seen = list[tuple[str, str, bytes]]()
         self._server: ThreadingHTTPServer | None = None
 
     def come(self) -> None:
@@ -78,9 +85,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def door(link: SuperLink, place: Path) -> Iterator[int]:
-    port, answered = free_port(), place / "answered.jsonl"
+    port = free_port()
+    answered = place / "answered.jsonl"
     process = subprocess.Popen(
-        [sys.executable, "-m", "fedshelf.server.gateway.proxy", "127.0.0.1", str(port), str(link.port), answered]
+        [
+            sys.executable,
+            "-m",
+            "fedshelf.server.gateway.proxy",
+            "127.0.0.1",
+            str(port),
+            str(link.port),
+            answered,
+        ]
     )
 
     def is_open() -> bool:
@@ -109,11 +125,28 @@ def status_of(door: int, request: bytes) -> int:
 
 def test_a_store_gets_through_with_all_it_sends(link: SuperLink, door: int) -> None:
     body = bytes(range(256)) * 1000
-    headers = {"flwr-signature": "abc", "accept": "a/b", "content-type": "c/d", "x-other": "e", "cookie": "f=g"}
-    answer = httpx.post(f"http://127.0.0.1:{door}/v1/fleet/push-object", content=body, headers=headers)
-    assert (answer.status_code, answer.content, answer.headers["flwr-signature"]) == (202, body, "abc")
-    own = {"host", "connection", "user-agent", "accept-encoding", "content-length"}  # of the door as a client
-    assert set(answer.headers["got"].split(",")) == own | {"flwr-signature", "accept", "content-type"}
+    headers = {
+        "flwr-signature": "abc",
+        "accept": "a/b",
+        "content-type": "c/d",
+        "x-other": "e",
+        "cookie": "f=g",
+    }
+    answer = httpx.post(
+        f"http://127.0.0.1:{door}/v1/fleet/push-object", content=body, headers=headers
+    )
+    assert (answer.status_code, answer.content, answer.headers["flwr-signature"]) == (
+        202,
+        body,
+        "abc",
+    )
+    # of the door as a client
+    own = {"host", "connection", "user-agent", "accept-encoding", "content-length"}
+    assert set(answer.headers["got"].split(",")) == own | {
+        "flwr-signature",
+        "accept",
+        "content-type",
+    }
     assert link.seen == [("POST", "/v1/fleet/push-object", body)]
 
 
@@ -132,13 +165,16 @@ def test_the_classes_are_told_once_they_are_known(link: SuperLink, door: int, pl
 @pytest.mark.parametrize(
     "target",
     [
-        "/", "/docs", "/openapi.json", "/v1/control/start-run", "/v1/control/list-runs", "/v1/runtime/acquire-task",
-        "/v1/fleet", "/v1/fleet/", "/v1/fleet/unheard-of", "//v1/fleet/pull-messages", "/v1//fleet/pull-messages",
-        "/v1/fleet/../control/start-run", "/v1/fleet/%2e%2e/control/start-run", "/v1/fleet/..%2fcontrol/start-run",
-        "/v1/fleet/pull-messages/../../control/start-run", "/v1/fleet/pull-messages;/../../control/start-run",
-        "/V1/FLEET/pull-messages", "/v1/fleet/Pull-Messages", "/v1/fleet/pull%2dmessages", "/v1/fleet/pull-messages/",
-        "/v1/fleet/pull-messages?x=/v1/control", "/./v1/fleet/pull-messages", "/v1/fleet\\..\\control",
-        "/v1/fleet/pull-messages%00", "/%76%31/fleet/pull-messages", "/health/../v1/control/start-run", "/health/",
+        "/", "/docs", "/openapi.json", "/v1/control/start-run", "/v1/control/list-runs",
+        "/v1/runtime/acquire-task", "/v1/fleet", "/v1/fleet/", "/v1/fleet/unheard-of",
+        "//v1/fleet/pull-messages", "/v1//fleet/pull-messages", "/v1/fleet/../control/start-run",
+        "/v1/fleet/%2e%2e/control/start-run", "/v1/fleet/..%2fcontrol/start-run",
+        "/v1/fleet/pull-messages/../../control/start-run",
+        "/v1/fleet/pull-messages;/../../control/start-run", "/V1/FLEET/pull-messages",
+        "/v1/fleet/Pull-Messages", "/v1/fleet/pull%2dmessages", "/v1/fleet/pull-messages/",
+        "/v1/fleet/pull-messages?x=/v1/control", "/./v1/fleet/pull-messages",
+        "/v1/fleet\\..\\control", "/v1/fleet/pull-messages%00", "/%76%31/fleet/pull-messages",
+        "/health/../v1/control/start-run", "/health/",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["POST", "GET"])
@@ -148,7 +184,9 @@ def test_nothing_else_gets_through(link: SuperLink, door: int, method: str, targ
     assert link.seen == []
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "PATCH", "HEAD", "TRACE", "CONNECT"])
+@pytest.mark.parametrize(
+    "method", ["GET", "PUT", "DELETE", "OPTIONS", "PATCH", "HEAD", "TRACE", "CONNECT"]
+)
 def test_fleet_calls_are_posts(link: SuperLink, door: int, method: str) -> None:
     request = f"{method} /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\n\r\n".encode()
     assert status_of(door, request) in (400, 404, 405)
@@ -156,17 +194,22 @@ def test_fleet_calls_are_posts(link: SuperLink, door: int, method: str) -> None:
 
 
 def test_a_request_hidden_in_another_does_not_get_through(link: SuperLink, door: int) -> None:
-    """Length and chunks that contradict each other: what follows is no second request for the SuperLink."""
+    """Length and chunks that contradict each other: what follows is no second request for the
+    SuperLink.
+    """
     inner = b"POST /v1/control/start-run HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n"
     head = (
-        b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n"
+        b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\ncontent-length:"
+        b" 4\r\ntransfer-encoding: chunked\r\n\r\n"
     )
     status_of(door, head + b"0\r\n\r\n" + inner)
     assert {path for _, path, _ in link.seen} <= {"/v1/fleet/pull-messages"}
 
 
 def test_a_body_that_is_too_large_is_refused(link: SuperLink, door: int) -> None:
-    answer = httpx.post(f"http://127.0.0.1:{door}/v1/fleet/push-object", content=bytes(LARGEST_BODY + 1))
+    answer = httpx.post(
+        f"http://127.0.0.1:{door}/v1/fleet/push-object", content=bytes(LARGEST_BODY + 1)
+    )
     assert answer.status_code == 413
     assert link.seen == []
 
@@ -207,7 +250,9 @@ def tls_door(chain: Chain, tmp_path: Path) -> Iterator[int]:
 
 def health(chain: Chain) -> int | None:
     with contextlib.suppress(httpx.TransportError):
-        return httpx.get(f"https://localhost:{chain.port}/health", verify=chain.client_tls()).status_code
+        return httpx.get(
+            f"https://localhost:{chain.port}/health", verify=chain.client_tls()
+        ).status_code
     return None
 
 
@@ -237,14 +282,19 @@ def test_clients_that_connect_and_say_nothing_keep_nobody_out(chain: Chain, tls_
     assert health(chain) == 503
 
 
-def test_it_says_whether_an_answer_is_still_waited_for(link: SuperLink, door: int, place: Path) -> None:
+def test_it_says_whether_an_answer_is_still_waited_for(
+    link: SuperLink, door: int, place: Path
+) -> None:
     """The app writes down what it has given up; the SuperLink is not asked."""
-    given_up, waited_for = "a" * 64, "b" * 64
+    given_up = "a" * 64
+    waited_for = "b" * 64
     Withdrawals(place / WITHDRAWN).add([given_up])
 
     def asked(order: str, method: str = "POST") -> int:
         question = ConfirmMessageReceivedRequest(message_object_id=order).SerializeToString()
-        return httpx.request(method, f"http://127.0.0.1:{door}{WANTED_PATH}", content=question).status_code
+        return httpx.request(
+            method, f"http://127.0.0.1:{door}{WANTED_PATH}", content=question
+        ).status_code
 
     assert [asked(given_up), asked(waited_for), asked("x" * 2000)] == [410, 200, 413]
     assert asked(given_up, "PUT") == 404

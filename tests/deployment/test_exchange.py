@@ -1,4 +1,6 @@
-"""Messages that the door carries by itself: held polls, whose orders and answers are whose, and what outlives whom."""
+"""Messages that the door carries by itself: held polls, whose orders and answers are whose, and
+what outlives whom.
+"""
 
 import contextlib
 import json
@@ -44,7 +46,9 @@ from fedshelf.server.ipc.presence import INTERVAL
 from fedshelf.server.ipc.run_mailbox import ANSWERS_FOLDER, ORDERS, PARTS_FOLDER
 from tests.deployment.deployed import free_port, wait_for
 
-OSLO, ROMA, STRANGER = 11, 12, 13
+OSLO = 11
+ROMA = 12
+STRANGER = 13
 Reply = TypeVar("Reply", bound=ProtoMessage)
 
 
@@ -56,21 +60,29 @@ class SuperLink:
     """
 
     def __init__(self) -> None:
-        self.port, self.seen, self.intervals = free_port(), list[str](), list[float]()
-        seen, intervals = self.seen, self.intervals
+        self.port = free_port()
+        self.seen = list[str]()
+        self.intervals = list[float]()
+        seen = self.seen
+        intervals = self.intervals
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length", 0)))
                 seen.append(call := self.path.rpartition("/")[2])
-                status, answer = 200, b""
+                status = 200
+                answer = b""
                 match call:
                     case "send-node-heartbeat":
                         beat = SendNodeHeartbeatRequest.FromString(body)
                         intervals.append(beat.heartbeat_interval)
-                        answer = SendNodeHeartbeatResponse(success=beat.node.node_id != STRANGER).SerializeToString()
+                        answer = SendNodeHeartbeatResponse(
+                            success=beat.node.node_id != STRANGER
+                        ).SerializeToString()
                     case "activate-node":
-                        intervals.append(fleet.ActivateNodeRequest.FromString(body).heartbeat_interval)
+                        intervals.append(
+                            fleet.ActivateNodeRequest.FromString(body).heartbeat_interval
+                        )
                         answer = fleet.ActivateNodeResponse(node_id=OSLO).SerializeToString()
                     case _:
                         status = 404
@@ -98,11 +110,14 @@ class Door:
     """The door as a process in front of a SuperLink."""
 
     def __init__(self, place: Path, superlink: int) -> None:
-        self._place, self._superlink, self.port = place, superlink, free_port()
+        self._place = place
+        self._superlink = superlink
+        self.port = free_port()
         self.start()
 
     def start(self) -> None:
-        port, answered = self.port, self._place / "answered.jsonl"
+        port = self.port
+        answered = self._place / "answered.jsonl"
         command = [
             sys.executable,
             "-m",
@@ -136,7 +151,9 @@ class Store:
         self.node = Node(node_id=node_id)
         headers = {"content-type": "application/protobuf", "flwr-public-key": f"key-{node_id}"}
         headers[PROCESS_HEADER] = process_words(f"{node_id:032x}", 5.0)
-        self._client = httpx.Client(base_url=f"http://127.0.0.1:{door.port}/v1/fleet/", headers=headers, timeout=60)
+        self._client = httpx.Client(
+            base_url=f"http://127.0.0.1:{door.port}/v1/fleet/", headers=headers, timeout=60
+        )
         self.headers = self._client.headers
 
     def post(self, call: str, request: ProtoMessage) -> httpx.Response:
@@ -169,13 +186,18 @@ class Store:
         return self.ask("push-messages", parcel.head, fleet.PushMessagesResponse)
 
     def push(self, session: str, piece: str, content: bytes) -> bool:
-        request = PushObjectRequest(node=self.node, object_id=piece, object_content=content, session_id=session)
+        request = PushObjectRequest(
+            node=self.node, object_id=piece, object_content=content, session_id=session
+        )
         return bool(self.ask("push-object", request, PushObjectResponse).stored)
 
     def answer(self, message: Message, text: str) -> None:
         parcel = self.pack(message, text)
         granted = self.announce(parcel)
-        assert all(self.push(granted.session_id, each, parcel.objects[each]) for each in granted.objects_to_push)
+        assert all(
+            self.push(granted.session_id, each, parcel.objects[each])
+            for each in granted.objects_to_push
+        )
 
 
 def record(text: str) -> RecordDict:
@@ -205,7 +227,9 @@ def door(superlink: SuperLink, tmp_path: Path) -> Iterator[Door]:
 
 @pytest.fixture
 def mailbox(tmp_path: Path) -> Mailbox:
-    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
+    TaskIdentity.task_id = 1
+    TaskIdentity.run_id = 1
+    TaskIdentity.node_id = 1
     return Mailbox(tmp_path)
 
 
@@ -217,7 +241,8 @@ def test_a_held_poll_is_answered_once_there_is_an_order_and_the_superlink_knows_
         poll = thread.submit(oslo.poll)
         wait_for(lambda: superlink.seen)  # by one heartbeat it has heard that this is Oslo
         (order,) = mailbox.send(record("train"), "train", {OSLO: 60.0})
-        found = poll.result(60) or wait_for(oslo.poll)  # on a slow machine the first may have been over
+        # on a slow machine the first may have been over
+        found = poll.result(60) or wait_for(oslo.poll)
     assert [head.message_id for head in found] == [order]
     message = oslo.fetch(found[0])
     assert text_of(message) == "train"
@@ -228,8 +253,11 @@ def test_a_held_poll_is_answered_once_there_is_an_order_and_the_superlink_knows_
     assert set(superlink.seen) == {"send-node-heartbeat"}
 
 
-def test_an_order_is_handed_out_once_and_to_its_node_alone(door: Door, mailbox: Mailbox, superlink: SuperLink) -> None:
-    oslo, roma = Store(door, OSLO), Store(door, ROMA)
+def test_an_order_is_handed_out_once_and_to_its_node_alone(
+    door: Door, mailbox: Mailbox, superlink: SuperLink
+) -> None:
+    oslo = Store(door, OSLO)
+    roma = Store(door, ROMA)
     (order,) = mailbox.send(record("for Oslo"), "train", {OSLO: 60.0})
     (for_roma,) = mailbox.send(record("for Roma"), "train", {ROMA: 60.0})
     (head,), (other,) = wait_for(oslo.poll), wait_for(roma.poll)
@@ -237,11 +265,13 @@ def test_an_order_is_handed_out_once_and_to_its_node_alone(door: Door, mailbox: 
     superlink.seen.clear()
     for piece in head.pieces:
         request = PullObjectRequest(node=roma.node, object_id=piece)
-        assert roma.post("pull-object", request).status_code == 404  # the SuperLink's, who was asked
+        # the SuperLink's, who was asked
+        assert roma.post("pull-object", request).status_code == 404
     parcel = roma.pack(oslo.fetch(head), "I am Oslo")
     assert roma.post("push-messages", parcel.head).status_code in (404, 422)
     claimed = PullObjectRequest(node=oslo.node, object_id=head.message_id)
-    assert roma.post("pull-object", claimed).status_code == 200  # plain HTTP trusts what the SuperLink has said of it
+    # plain HTTP trusts what the SuperLink has said of it
+    assert roma.post("pull-object", claimed).status_code == 200
     (second,) = mailbox.send(record("for Oslo, too"), "train", {OSLO: 60.0})
     (head,) = wait_for(oslo.poll)
     assert head.message_id == second
@@ -280,26 +310,40 @@ def test_a_node_that_the_superlink_lets_in_has_proven_itself(
     assert (superlink.seen, superlink.intervals) == (["activate-node"], [INTERVAL])
 
 
-def test_flowers_own_supernode_is_not_kept_waiting(door: Door, mailbox: Mailbox, superlink: SuperLink) -> None:
+def test_flowers_own_supernode_is_not_kept_waiting(
+    door: Door, mailbox: Mailbox, superlink: SuperLink
+) -> None:
     """It sends no answers while it asks for messages."""
     theirs = Store(door, OSLO)
     del theirs.headers[PROCESS_HEADER]
     response = theirs.post("pull-messages", fleet.PullMessagesRequest(node=theirs.node))
-    assert (response.status_code, response.content, HELD_HEADER in response.headers) == (200, b"", False)
+    assert (response.status_code, response.content, HELD_HEADER in response.headers) == (
+        200,
+        b"",
+        False,
+    )
     assert superlink.seen == ["send-node-heartbeat"]
     (order,) = mailbox.send(record("train"), "train", {OSLO: 60.0})
-    wait_for(lambda: theirs.post("pull-messages", fleet.PullMessagesRequest(node=theirs.node)).content)
+    wait_for(
+        lambda: theirs.post("pull-messages", fleet.PullMessagesRequest(node=theirs.node)).content
+    )
     assert order is not None
 
 
-def test_without_an_app_the_superlink_is_asked_for_messages(door: Door, superlink: SuperLink) -> None:
+def test_without_an_app_the_superlink_is_asked_for_messages(
+    door: Door, superlink: SuperLink
+) -> None:
     oslo = Store(door, OSLO)
     assert oslo.post("pull-messages", fleet.PullMessagesRequest(node=oslo.node)).status_code == 404
     assert superlink.seen == ["pull-messages"]
 
 
-def test_a_door_that_was_killed_hands_out_what_is_not_answered(door: Door, mailbox: Mailbox) -> None:
-    first, second = mailbox.send(record("a"), "train", {OSLO: 60.0}) + mailbox.send(record("b"), "train", {OSLO: 60.0})
+def test_a_door_that_was_killed_hands_out_what_is_not_answered(
+    door: Door, mailbox: Mailbox
+) -> None:
+    first, second = mailbox.send(record("a"), "train", {OSLO: 60.0}) + mailbox.send(
+        record("b"), "train", {OSLO: 60.0}
+    )
     assert first is not None
     assert second is not None
     oslo = Store(door, OSLO)
@@ -349,7 +393,10 @@ def test_pieces_that_are_not_what_they_say_are_not_taken(door: Door, mailbox: Ma
     assert not oslo.push(granted.session_id, "../../orders", b"x")
     assert mailbox.take(order) is None
     again = oslo.announce(parcel)
-    assert (again.session_id, set(again.objects_to_push)) == (granted.session_id, set(parcel.objects))
+    assert (again.session_id, set(again.objects_to_push)) == (
+        granted.session_id,
+        set(parcel.objects),
+    )
 
 
 def test_what_nobody_waits_for_is_gone_from_the_disk(tmp_path: Path, mailbox: Mailbox) -> None:
@@ -384,10 +431,14 @@ def test_a_node_that_is_gone_answers_as_flower_has_it(mailbox: Mailbox) -> None:
     assert (gone.error.code, gone.metadata.reply_to_message_id) == (GONE, order)
 
 
-def test_nonsense_in_place_of_an_answer_is_an_error_of_its_store(tmp_path: Path, mailbox: Mailbox) -> None:
+def test_nonsense_in_place_of_an_answer_is_an_error_of_its_store(
+    tmp_path: Path, mailbox: Mailbox
+) -> None:
     (order,) = mailbox.send(record("train"), "train", {OSLO: 60.0})
     assert order is not None
-    (tmp_path / ANSWERS_FOLDER / order).write_bytes(b"0" * 64 + b"1" * 64 + (3).to_bytes(8, "big") + b"abc")
+    (tmp_path / ANSWERS_FOLDER / order).write_bytes(
+        b"0" * 64 + b"1" * 64 + (3).to_bytes(8, "big") + b"abc"
+    )
     answer = mailbox.take(order)
     assert answer is not None
     assert (answer.error.code, answer.metadata.reply_to_message_id) == (UNREADABLE, order)

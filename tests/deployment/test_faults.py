@@ -1,4 +1,6 @@
-"""What goes wrong while stores train: the run goes on, or stops and can be resumed, and nothing is left over."""
+"""What goes wrong while stores train: the run goes on, or stops and can be resumed, and nothing is
+left over.
+"""
 
 import os
 import shutil
@@ -46,7 +48,12 @@ def stores(command: Starter, folders: dict[str, Path], port: int) -> list[Comman
 
 
 LONG = ["--stores", "2", "--rounds", "9"]
-VICTIMS = ["flower-superlink", "fedshelf.server.gateway.proxy", "flower-superexec", "flwr-serverapp"]
+VICTIMS = [
+    "flower-superlink",
+    "fedshelf.server.gateway.proxy",
+    "flower-superexec",
+    "flwr-serverapp",
+]
 
 
 def test_a_superlink_that_dies_while_it_makes_its_database_begins_with_another_and_no_store_joins(
@@ -61,7 +68,9 @@ def test_a_superlink_that_dies_while_it_makes_its_database_begins_with_another_a
 
 
 @pytest.mark.slow(minutes=2)
-def test_the_run_outlives_each_of_its_processes(command: Starter, stores: list[Command], out: Path, port: int) -> None:
+def test_the_run_outlives_each_of_its_processes(
+    command: Starter, stores: list[Command], out: Path, port: int
+) -> None:
     server = command.server(out, port, *LONG)
     for number, victim in enumerate(VICTIMS, start=1):
         server.says(f"round={2 * number}/9")
@@ -75,9 +84,16 @@ def test_the_run_outlives_each_of_its_processes(command: Starter, stores: list[C
 
 @pytest.mark.slow(minutes=2)
 def test_a_run_whose_launcher_was_killed_and_then_interrupted_is_resumed_to_the_same_model(
-    command: Starter, stores: list[Command], folders: dict[str, Path], tmp_path: Path, out: Path, port: int
+    command: Starter,
+    stores: list[Command],
+    folders: dict[str, Path],
+    tmp_path: Path,
+    out: Path,
+    port: int,
 ) -> None:
-    """Also: stores stay through it, and a quorum can become what one store alone makes, if the other left for good."""
+    """Also: stores stay through it, and a quorum can become what one store alone makes, if the
+    other left for good.
+    """
     server = command.server(out, port, *LONG)
     server.says("round=2/9")
     server.kill()
@@ -95,7 +111,9 @@ def test_a_run_whose_launcher_was_killed_and_then_interrupted_is_resumed_to_the_
     assert done < stopped < 9
     for name in ("mitte", "ost"):
         shutil.copytree(folders[name], tmp_path / "both" / name)
-    undisturbed = command.simulated(tmp_path / "simulated", tmp_path / "both", "--rounds", str(stopped))
+    undisturbed = command.simulated(
+        tmp_path / "simulated", tmp_path / "both", "--rounds", str(stopped)
+    )
     assert summary(out)["weights_sha256"] == undisturbed["weights_sha256"]
     for store in stores:
         assert "Joined again." in store.text
@@ -110,14 +128,18 @@ def test_a_run_whose_launcher_was_killed_and_then_interrupted_is_resumed_to_the_
     assert smaller.ends() == 0, smaller.text
     assert "Settings that hold from here on: cohort.min_stores 2 -> 1." in smaller.text
     changed = [record.get("settings_changed") for record in history(out)]
-    assert changed == [{"cohort.min_stores": [2, 1]} if number == stopped else None for number in range(9)]
+    assert changed == [
+        {"cohort.min_stores": [2, 1]} if number == stopped else None for number in range(9)
+    ]
 
 
 @pytest.mark.slow(minutes=2)
 def test_stores_that_cannot_take_part_and_one_that_is_killed_fail_alone_and_it_may_come_back(
     command: Starter, folders: dict[str, Path], tmp_path: Path, out: Path, port: int
 ) -> None:
-    """One has a class that the run does not know, and the photos of another have vanished since it joined."""
+    """One has a class that the run does not know, and the photos of another have vanished since it
+    joined.
+    """
     stores = {name: command.store(folders[name], port) for name in ("mitte", "ost")}
     odd = command.store(draw_photos(tmp_path / "odd", ["boot", "teapot"]), port)
     bare = command.store(gone := draw_photos(tmp_path / "gone", ["boot", "hat"]), port)
@@ -145,7 +167,9 @@ def test_stores_that_cannot_take_part_and_one_that_is_killed_fail_alone_and_it_m
     assert without["failed"].get("ost", lost) == lost
     for record in history(out):
         assert set(record["stores"]) <= {"mitte", "ost"}
-        others = {failed["code"] for name, failed in record["failed"].items() if name in ("odd", "gone")}
+        others = {
+            failed["code"] for name, failed in record["failed"].items() if name in ("odd", "gone")
+        }
         assert others <= {"unknown-class", "data"}
         assert set(record["failed"]) <= {"odd", "gone", "ost"}
     assert str(gone) not in server.text
@@ -156,8 +180,9 @@ def test_stores_that_cannot_take_part_and_one_that_is_killed_fail_alone_and_it_m
 def test_our_store_and_flowers_own_supernode_speak_the_same(
     command: Starter, folders: dict[str, Path], tmp_path: Path, out: Path, port: int
 ) -> None:
-    """The contract of `client.connection.fleet`: the stock SuperNode, running the same installed app, gives the same
-    model."""
+    """The contract of `client.connection.fleet`: the stock SuperNode, running the same installed
+    app, gives the same model.
+    """
     shutil.copytree(folders["mitte"], tmp_path / "one" / "mitte")
     node = ["--superlink", f"127.0.0.1:{port}", "--insecure", "--port", str(free_port())]
     config = f'store="mitte" data="{folders["mitte"]}"'

@@ -14,12 +14,18 @@ PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
 def flower() -> dict[str, Any]:
-    loaded: dict[str, Any] = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["flwr"]["app"]
+    loaded: dict[str, Any] = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["flwr"][
+        "app"
+    ]
     return loaded
 
 
 def flat(config: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    return {f"{section}.{key}": value for section, values in config.items() for key, value in values.items()}
+    return {
+        f"{section}.{key}": value
+        for section, values in config.items()
+        for key, value in values.items()
+    }
 
 
 def test_flowers_run_config_has_every_setting_with_its_default() -> None:

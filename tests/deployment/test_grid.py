@@ -1,4 +1,6 @@
-"""Whatever a store does, the server's runtime gets one answer per store asked, and says why if it is a failure."""
+"""Whatever a store does, the server's runtime gets one answer per store asked, and says why if it
+is a failure.
+"""
 
 import json
 import threading
@@ -17,7 +19,15 @@ from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.errors import DataError
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.models.spec import ModelSpec
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Failure,
+    Plan,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.common.protocol.serialization import Notice, decode_order
 from fedshelf.server.grid import dispatch
 from fedshelf.server.grid.runtime import GridRuntime, Surroundings
@@ -32,7 +42,8 @@ class Doubler:
     """A store whose training doubles the parameters, or does what `train` says."""
 
     def __init__(self, name: str, train: Callable[[TrainOrder], Update] | None = None) -> None:
-        self.name, self._train = name, train
+        self.name = name
+        self._train = train
 
     def info(self, config: RunConfig) -> StoreInfo:
         return StoreInfo(self.name, {"boot": 3, "hat": 4}, 2, 1)
@@ -99,9 +110,11 @@ def test_each_store_asked_answers_once(runtime: GridRuntime, add: Callable[..., 
     assert isinstance(update, Update)
     assert (update.params.tolist(), update.round, update.num_examples) == ([2.0, 4.0], 3, 7)
     evaluations = list(runtime.evaluate(EvaluateOrder(PLAN, 3, torch.ones(2)), ["north"]))
-    assert [(each.store, each.counts.num_examples) for each in evaluations if isinstance(each, Evaluation)] == [
-        ("north", 2)
-    ]
+    assert [
+        (each.store, each.counts.num_examples)
+        for each in evaluations
+        if isinstance(each, Evaluation)
+    ] == [("north", 2)]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +126,11 @@ def test_each_store_asked_answers_once(runtime: GridRuntime, add: Callable[..., 
             "policy",
             "its policy does not allow it (hours)",
         ),
-        (DataError("No photo in /srv/photos/aldi."), "data", "its images cannot be used; its own log says why"),
+        (
+            DataError("No photo in /srv/photos/aldi."),
+            "data",
+            "its images cannot be used; its own log says why",
+        ),
         (torch.OutOfMemoryError("at /srv"), "out-of-memory", None),
         (FileNotFoundError(2, "no such file", "/srv/photos/x.jpg"), "error", None),
         (OSError(28, "no space", "/srv/cache"), "disk-full", "its disk is full"),
@@ -151,7 +168,8 @@ def test_a_store_that_is_too_late_has_failed_and_is_not_heard_any_more(
     gathered(runtime, "north", "south")
     first = {answer.store: answer for answer in runtime.train(order(1), ["north", "south"])}
     assert first["north"] == Failure("north", "timeout", "no answer within 0.3 s")
-    assert [message.metadata.ttl for message in grid.sent[-2:]] == [pytest.approx(1.0)] * 2  # nothing stale is begun
+    # nothing stale is begun
+    assert [message.metadata.ttl for message in grid.sent[-2:]] == [pytest.approx(1.0)] * 2
     go_on.set()
     second = [answer for answer in runtime.train(order(2), ["north"]) if isinstance(answer, Update)]
     assert [update.round for update in second] == [2]
@@ -179,12 +197,16 @@ def test_a_store_that_trained_on_more_images_than_it_told_of_is_asked_anew(
     assert notes == []
 
 
-def test_a_store_that_is_gone_is_unavailable(runtime: GridRuntime, grid: LocalGrid, add: Callable[..., None]) -> None:
+def test_a_store_that_is_gone_is_unavailable(
+    runtime: GridRuntime, grid: LocalGrid, add: Callable[..., None]
+) -> None:
     add(Doubler("north"))
     gathered(runtime, "north")
     grid.apps.clear()
     gathered(runtime)
-    assert list(runtime.train(order(), ["north"])) == [Failure("north", "unavailable", "not connected")]
+    assert list(runtime.train(order(), ["north"])) == [
+        Failure("north", "unavailable", "not connected")
+    ]
 
 
 def test_stores_that_go_between_the_look_and_the_order_are_unavailable_at_once(
@@ -194,11 +216,17 @@ def test_stores_that_go_between_the_look_and_the_order_are_unavailable_at_once(
         add(Doubler(name))
     gathered(runtime, "north", "south", "west")
     del grid.apps[10], grid.apps[11]
-    answers = {answer.store: answer for answer in runtime.train(order(), ["north", "south", "west"])}
+    answers = {
+        answer.store: answer for answer in runtime.train(order(), ["north", "south", "west"])
+    }
     assert isinstance(answers.pop("west"), Update)
-    assert answers == {name: Failure(name, "unavailable", "not connected") for name in ("north", "south")}
+    assert answers == {
+        name: Failure(name, "unavailable", "not connected") for name in ("north", "south")
+    }
     judged = runtime.evaluate(EvaluateOrder(PLAN, 1, torch.ones(2)), ["north", "south"])
-    assert {answer.store: getattr(answer, "code", "") for answer in judged} == dict.fromkeys(answers, "unavailable")
+    assert {answer.store: getattr(answer, "code", "") for answer in judged} == dict.fromkeys(
+        answers, "unavailable"
+    )
 
 
 def test_a_store_that_confirms_an_order_before_its_parts_are_there_harms_no_other(
@@ -208,7 +236,9 @@ def test_a_store_that_confirms_an_order_before_its_parts_are_there_harms_no_othe
         add(Doubler(name))
     gathered(runtime, "north", "south", "west")
     grid.early.add(11)
-    answers = {answer.store: answer for answer in runtime.train(order(), ["north", "south", "west"])}
+    answers = {
+        answer.store: answer for answer in runtime.train(order(), ["north", "south", "west"])
+    }
     assert answers.pop("south") == Failure("south", "unavailable", "not connected")
     assert all(isinstance(answer, Update) for answer in answers.values())
 
@@ -221,7 +251,11 @@ def test_the_second_store_of_one_name_is_refused_and_told(
     add(Doubler("north"))
     wait_for(lambda: runtime.stores() and notes)
     assert notes == ["A second store named 'north' is refused."]
-    told = [message for message in grid.sent if isinstance(decode_order(message.content, FrozenCache()), Notice)]
+    told = [
+        message
+        for message in grid.sent
+        if isinstance(decode_order(message.content, FrozenCache()), Notice)
+    ]
     assert [message.metadata.dst_node_id for message in told] == [11]
     assert len(list(runtime.train(order(), ["north"]))) == 1
 
@@ -256,7 +290,9 @@ def test_a_name_that_cannot_be_used_is_refused(
 def test_a_store_answers_for_itself_only(runtime: GridRuntime, add: Callable[..., None]) -> None:
     add(Doubler("north", lambda order: Update("south", order.round, order.params, 10**9, 0.0, 0.0)))
     gathered(runtime, "north")
-    assert list(runtime.train(order(), ["north"])) == [Failure("north", "invalid", "answered as 'south'")]
+    assert list(runtime.train(order(), ["north"])) == [
+        Failure("north", "invalid", "answered as 'south'")
+    ]
 
 
 def test_frozen_parameters_reach_each_store_once(
@@ -273,18 +309,26 @@ def test_frozen_parameters_reach_each_store_once(
     gathered(runtime, "north")
     plan = Plan("run", CONFIG, SPEC, torch.tensor([3.0, 4.0]))
     for number in (1, 2):
-        assert [type(answer) for answer in runtime.train(order(number, plan), ["north"])] == [Update]
+        assert [type(answer) for answer in runtime.train(order(number, plan), ["north"])] == [
+            Update
+        ]
     assert seen == [[3.0, 4.0]] * 2
     assert len(list(training_orders(grid))) == 3  # the first, again with the array, the second
 
 
 def test_the_servers_own_files_stay_unnamed(grid: LocalGrid, add: Callable[..., None]) -> None:
-    secret = {"run.out": "/srv/runs/x", "evaluation.test_data": "/srv/photos", "model.weights": "/srv/w.safetensors"}
+    secret = {
+        "run.out": "/srv/runs/x",
+        "evaluation.test_data": "/srv/photos",
+        "model.weights": "/srv/w.safetensors",
+    }
     config = resolve(secret, {"train.lr": 0.5})
     runtime = GridRuntime(grid, config, "run", Surroundings(lambda _: None, ghost=0.0))
     add(Doubler("north"))
     gathered(runtime, "north")
-    assert [type(answer) for answer in runtime.train(order(1, Plan("run", config, SPEC)), ["north"])] == [Update]
+    assert [
+        type(answer) for answer in runtime.train(order(1, Plan("run", config, SPEC)), ["north"])
+    ] == [Update]
     orders = [decode_order(message.content, FrozenCache()) for message in grid.sent]
     assert [type(each).__name__ for each in orders] == ["Query", "TrainOrder"]
     assert not any("/srv" in repr(each) for each in orders)
@@ -292,12 +336,18 @@ def test_the_servers_own_files_stay_unnamed(grid: LocalGrid, add: Callable[..., 
 
 
 def training_orders(grid: LocalGrid) -> Iterator[str]:
-    return (message.metadata.message_id for message in grid.sent if message.metadata.message_type == "train")
+    return (
+        message.metadata.message_id
+        for message in grid.sent
+        if message.metadata.message_type == "train"
+    )
 
 
 @pytest.fixture
 def told(grid: LocalGrid, add: Callable[..., None], tmp_path: Path) -> Callable[..., GridRuntime]:
-    """A runtime with two stores, north and south, and a door that tells it of answers in `answered.jsonl`."""
+    """A runtime with two stores, north and south, and a door that tells it of answers in
+    `answered.jsonl`.
+    """
 
     def told() -> GridRuntime:
         surroundings = Surroundings(lambda _: None, answered=tmp_path / "answered.jsonl", ghost=0.0)
@@ -311,7 +361,10 @@ def told(grid: LocalGrid, add: Callable[..., None], tmp_path: Path) -> Callable[
 
 
 def test_only_answers_are_asked_for_of_which_the_door_tells(
-    grid: LocalGrid, told: Callable[..., GridRuntime], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    grid: LocalGrid,
+    told: Callable[..., GridRuntime],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(dispatch, "TOLD_POLL", 1000.0)
     answers = iter(told().train(order(), ["north", "south"]))
@@ -334,12 +387,16 @@ def test_an_answer_of_which_nobody_told_is_found_in_the_end(
 
 
 def test_a_store_that_dies_in_the_middle_of_its_answer_is_given_up_and_harms_no_other(
-    grid: LocalGrid, told: Callable[..., GridRuntime], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    grid: LocalGrid,
+    told: Callable[..., GridRuntime],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, seconds in {"TOLD_POLL": 0.05, "PRESENCE_CHECK_SECONDS": 0.05, "GRACE": 0.5}.items():
         monkeypatch.setattr(dispatch, name, seconds)
     answers = iter(told().train(order(), ["north", "south"]))
-    node, half = grid.sent[-1].metadata.dst_node_id, grid.sent[-1].metadata.message_id
+    node = grid.sent[-1].metadata.dst_node_id
+    half = grid.sent[-1].metadata.message_id
     with (tmp_path / "answered.jsonl").open("a") as file:
         file.write(json.dumps({"begun": half}) + "\n")
     grid.asked.clear()

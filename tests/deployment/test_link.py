@@ -59,7 +59,8 @@ def test_a_slow_link_takes_its_time(link: Link) -> None:
     link.throttle(up=8 * 100_000, down=8 * 100_000)
     began = time.monotonic()
     assert len(post(link, bytes(50_000))) == 50_000
-    assert time.monotonic() - began >= 0.9  # half a second up, half a second down, not counting the last piece
+    # half a second up, half a second down, not counting the last piece
+    assert time.monotonic() - began >= 0.9
 
 
 def test_a_cut_link_refuses_until_it_is_mended(link: Link) -> None:

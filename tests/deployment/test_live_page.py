@@ -1,4 +1,6 @@
-"""The live page as a person has it: served by a process of its own, in a real browser, beside a real run."""
+"""The live page as a person has it: served by a process of its own, in a real browser, beside a
+real run.
+"""
 
 import json
 import signal
@@ -16,7 +18,12 @@ from tests.deployment.deployed import free_port, wait_for
 from tests.server.live_runs import LiveRun
 
 THREE = ["lyon-2", "oslo-7", "süd 2"]
-HOSTILE = ["<script>document.title='taken'</script>", '"><img src=x onerror=document.title=1>', "x" * 63, "a b"]
+HOSTILE = [
+    "<script>document.title='taken'</script>",
+    '"><img src=x onerror=document.title=1>',
+    "x" * 63,
+    "a b",
+]
 
 
 @pytest.fixture
@@ -25,7 +32,11 @@ def serve() -> Iterator[Callable[[LiveRun, int], subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def start(run: LiveRun, port: int) -> subprocess.Popen[bytes]:
-        started.append(subprocess.Popen([sys.executable, "-m", "fedshelf.server.monitor", str(run.path), str(port)]))
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "fedshelf.server.monitor", str(run.path), str(port)]
+            )
+        )
         wait_for(lambda: answers(port))
         return started[-1]
 
@@ -54,12 +65,15 @@ def make(path: Path, stores: list[str], played: int) -> LiveRun:
 def test_an_open_page_learns_how_the_run_ended(
     tmp_path: Path, serve: Callable[[LiveRun, int], subprocess.Popen[bytes]]
 ) -> None:
-    run, port = make(tmp_path / "chain", THREE, 3), free_port()
+    run = make(tmp_path / "chain", THREE, 3)
+    port = free_port()
     page = serve(run, port)
     news = httpx.get(f"http://127.0.0.1:{port}/news", trust_env=False).json()
     page.send_signal(signal.SIGTERM)
     run.end()
-    answer = httpx.get(f"http://127.0.0.1:{port}/news", params={"seen": news["version"]}, trust_env=False)
+    answer = httpx.get(
+        f"http://127.0.0.1:{port}/news", params={"seen": news["version"]}, trust_env=False
+    )
     assert answer.json()["over"]
     assert "Finished" in answer.json()["parts"]["head"]
     page.wait(20)
@@ -81,7 +95,8 @@ def test_nobody_else_than_this_machine_is_served(
 def test_it_fits_and_is_quiet_in_a_browser(
     tmp_path: Path, stores: list[str], serve: Callable[[LiveRun, int], subprocess.Popen[bytes]]
 ) -> None:
-    run, port = make(tmp_path / "chain", stores, 20), free_port()
+    run = make(tmp_path / "chain", stores, 20)
+    port = free_port()
     with run.at_work(), chromium(tmp_path / "browser") as tab:
         serve(run, port)
         for width in (390, 1400):
@@ -92,7 +107,10 @@ def test_it_fits_and_is_quiet_in_a_browser(
                 assert tab.overflow() == 0, f"wider than {width} pixels"
                 assert tab.run("document.images.length") == 0
                 assert "20/30" in tab.run("document.title")
-                shown = tab.run("[...document.querySelectorAll('.stores th[scope]')].map((each) => each.textContent)")
+                shown = tab.run(
+                    "[...document.querySelectorAll('.stores th[scope]')].map((each) =>"
+                    " each.textContent)"
+                )
                 assert sorted(shown) == sorted(stores)
         assert tab.errors == []
 
@@ -101,7 +119,8 @@ def test_it_fits_and_is_quiet_in_a_browser(
 def test_it_follows_the_run_through_a_restart(
     tmp_path: Path, serve: Callable[[LiveRun, int], subprocess.Popen[bytes]]
 ) -> None:
-    run, port = make(tmp_path / "chain", THREE, 3), free_port()
+    run = make(tmp_path / "chain", THREE, 3)
+    port = free_port()
     with run.at_work(), chromium(tmp_path / "browser") as tab:
         page = serve(run, port)
         tab.open(f"http://127.0.0.1:{port}/", width=390)
@@ -124,10 +143,15 @@ def says(tab: Tab, words: str) -> None:
 def test_a_run_has_its_page_while_it_goes_on_and_is_watched_beyond_its_end(
     command: Starter, folders: dict[str, Path], tmp_path: Path
 ) -> None:
-    out, port, live, watched = tmp_path / "run", free_port(), free_port(), free_port()
+    out = tmp_path / "run"
+    port = free_port()
+    live = free_port()
+    watched = free_port()
     watch = command("flower-server", "watch", out, "--port", str(watched))
     watch.says("There is no run in")
-    server = command.server(out, port, "--stores", "2", "--rounds", "2", "--live-port", str(live), "--log", "json")
+    server = command.server(
+        out, port, "--stores", "2", "--rounds", "2", "--live-port", str(live), "--log", "json"
+    )
     server.says(f"http://127.0.0.1:{live}/")
     for name in ("mitte", "ost"):
         command.store(folders[name], port)
@@ -145,9 +169,14 @@ def test_a_run_has_its_page_while_it_goes_on_and_is_watched_beyond_its_end(
     assert "starting" in events
     assert not answers(live)
     assert command("flower-server", "status", out).ends() == 0
-    assert httpx.get(f"http://127.0.0.1:{watched}/health", trust_env=False).json() == {"status": "finished", "round": 2}
+    assert httpx.get(f"http://127.0.0.1:{watched}/health", trust_env=False).json() == {
+        "status": "finished",
+        "round": 2,
+    }
     rounds = {f'fedshelf_store_rounds_total{{store="{name}"}} 2.0' for name in ("mitte", "ost")}
-    assert {'fedshelf_status{status="finished"} 1.0', "fedshelf_rounds_total 2.0", *rounds} <= set(metrics(watched))
+    assert {'fedshelf_status{status="finished"} 1.0', "fedshelf_rounds_total 2.0", *rounds} <= set(
+        metrics(watched)
+    )
     watch.interrupt()
     assert watch.ends() == 130
 

@@ -1,4 +1,6 @@
-"""Logs of a running server can be moved away, or copied and cut, and nothing of what comes later is lost."""
+"""Logs of a running server can be moved away, or copied and cut, and nothing of what comes later is
+lost.
+"""
 
 import re
 import shutil
@@ -53,7 +55,8 @@ def test_a_log_that_is_cut_goes_on_from_its_beginning(log: Path) -> None:
     with log.open("r+b") as file:
         file.truncate()
     wait_for(lambda: len(log.read_bytes().split()) > 20)
-    after = [int(line) for line in log.read_bytes().split()[1:-1]]  # no zero bytes where the old lines were
+    # no zero bytes where the old lines were
+    after = [int(line) for line in log.read_bytes().split()[1:-1]]
     assert after[-1] > before[-1]
 
 

@@ -34,18 +34,23 @@ from tests.server.by_hand import Notes
 
 
 class LossyGrid(LocalGrid):
-    """A grid that loses as many orders to train as `lose` says, and questions as `lose_queries` does. Its stores know
-    what has reached them, or forget it.
+    """A grid that loses as many orders to train as `lose` says, and questions as `lose_queries`
+    does. Its stores know what has reached them, or forget it.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.lose, self.lose_queries, self.forgets, self.reached = 0, 0, False, set[str]()
+        self.lose = 0
+        self.lose_queries = 0
+        self.forgets = False
+        self.reached = set[str]()
 
     def _work(self, identity: str, message: Message) -> None:
         kind = message.metadata.message_type
         if kind == PROBE:
-            self.replies[identity] = Message(presence(has=probed(message.content) in self.reached), reply_to=message)
+            self.replies[identity] = Message(
+                presence(has=probed(message.content) in self.reached), reply_to=message
+            )
         elif kind == MessageType.TRAIN and self.lose:
             self.lose -= 1
         elif kind == MessageType.QUERY and self.lose_queries:
@@ -78,13 +83,18 @@ def put(grid: LossyGrid, node: int, worker: Doubler, place: Path) -> None:
 
 
 @pytest.mark.parametrize("times", [1, 3])
-def test_a_lost_order_is_sent_again(lossy: LossyGrid, runtime: GridRuntime, tmp_path: Path, times: int) -> None:
+def test_a_lost_order_is_sent_again(
+    lossy: LossyGrid, runtime: GridRuntime, tmp_path: Path, times: int
+) -> None:
     for node, name in enumerate(("north", "south"), start=10):
         put(lossy, node, Doubler(name), tmp_path)
     wait_for(lambda: len(runtime.stores()) == 2)
     lossy.lose = times
     answers = list(runtime.train(order(), ["north", "south"]))
-    assert sorted(answer.store for answer in answers if isinstance(answer, Update)) == ["north", "south"]
+    assert sorted(answer.store for answer in answers if isinstance(answer, Update)) == [
+        "north",
+        "south",
+    ]
     assert len(answers) == 2
 
 
@@ -107,14 +117,21 @@ def test_an_answer_of_which_no_door_told_is_found_before_the_order_is_sent_again
 def test_how_far_a_long_answer_is_shows_beside_its_store(
     lossy: LossyGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The door has written that 3 of the order's 8 bytes have come in 10 s; the board says so in MB."""
+    """The door has written that 3 of the order's 8 bytes have come in 10 s; the board says so in
+    MB.
+    """
     monkeypatch.setattr(traffic, "ALIVE", 1e9)
-    board, now = tmp_path / "stores.json", time.time()
-    surroundings = Surroundings(lambda _: None, board=board, answered=tmp_path / "answered.jsonl", ghost=0.0)
+    board = tmp_path / "stores.json"
+    now = time.time()
+    surroundings = Surroundings(
+        lambda _: None, board=board, answered=tmp_path / "answered.jsonl", ghost=0.0
+    )
     runtime = GridRuntime(lossy, CONFIG, "run", surroundings)
     put(lossy, 10, Doubler("north"), tmp_path)
     wait_for(runtime.stores)
-    (tmp_path / TRAFFIC).write_text(json.dumps({10: {"way": "up", "bytes": 3, "since": now - 10, "last": now}}))
+    (tmp_path / TRAFFIC).write_text(
+        json.dumps({10: {"way": "up", "bytes": 3, "since": now - 10, "last": now}})
+    )
     lossy.lose = 1
     monkeypatch.setattr(outbox, "DOUBT", 1e9)
     under_way = runtime._errand(order(), 60.0)
@@ -134,7 +151,9 @@ def test_an_order_that_is_lost_for_ever_ends(
     put(lossy, 10, Doubler("north"), tmp_path)
     wait_for(runtime.stores)
     lossy.lose = 99
-    assert list(runtime.train(order(), ["north"])) == [Failure("north", "timeout", "lost its order 3 times")]
+    assert list(runtime.train(order(), ["north"])) == [
+        Failure("north", "timeout", "lost its order 3 times")
+    ]
 
 
 def test_the_next_order_goes_out_with_the_evaluation_and_is_not_sent_twice(
@@ -155,10 +174,19 @@ def test_a_store_that_rests_is_not_asked_until_it_has_rested(
     lossy: LossyGrid, runtime: GridRuntime, notes: list[str], tmp_path: Path
 ) -> None:
     for node, (name, rest) in enumerate({"north": 3600, "south": 1}.items(), start=10):
-        put(lossy, node, Doubler(name, fails(StoreError("policy", "Not before ten.", "hours", rest=rest))), tmp_path)
+        put(
+            lossy,
+            node,
+            Doubler(name, fails(StoreError("policy", "Not before ten.", "hours", rest=rest))),
+            tmp_path,
+        )
     wait_for(lambda: len(runtime.stores()) == 2)
     began = time.monotonic()
-    answers = [answer for answer in runtime.train(order(), ["north", "south"]) if isinstance(answer, Failure)]
+    answers = [
+        answer
+        for answer in runtime.train(order(), ["north", "south"])
+        if isinstance(answer, Failure)
+    ]
     assert {answer.store: (answer.code, answer.rest) for answer in answers} == {
         "north": ("policy", 3600),
         "south": ("policy", 1),
@@ -177,7 +205,9 @@ def test_a_store_that_rests_is_not_asked_until_it_has_rested(
 def test_a_store_that_will_never_take_part_is_not_waited_for(
     lossy: LossyGrid, runtime: GridRuntime, tmp_path: Path
 ) -> None:
-    unwilling = Doubler("north", fails(StoreError("policy", "Not this model.", "models", rest=LONGEST_REST)))
+    unwilling = Doubler(
+        "north", fails(StoreError("policy", "Not this model.", "models", rest=LONGEST_REST))
+    )
     put(lossy, 10, unwilling, tmp_path)
     wait_for(runtime.stores)
     assert len(list(runtime.train(order(), ["north"]))) == 1
@@ -196,9 +226,13 @@ def test_a_store_that_is_set_aside_is_asked_nothing_more_and_told_why(
     assert "three bad answers" in str(lossy.sent[-1].content["header"])
 
 
-def test_only_enrolled_stores_count_and_only_under_their_own_names(lossy: LossyGrid, tmp_path: Path) -> None:
+def test_only_enrolled_stores_count_and_only_under_their_own_names(
+    lossy: LossyGrid, tmp_path: Path
+) -> None:
     enrolled = {10: "north", 11: "south"}
-    runtime = GridRuntime(lossy, CONFIG, "run", Surroundings(lambda _: None, enrolled=lambda: enrolled))
+    runtime = GridRuntime(
+        lossy, CONFIG, "run", Surroundings(lambda _: None, enrolled=lambda: enrolled)
+    )
     put(lossy, 10, Doubler("north"), tmp_path)
     put(lossy, 11, Doubler("north"), tmp_path)  # another store's name
     put(lossy, 12, Doubler("west"), tmp_path)  # nobody has let it in

@@ -1,4 +1,6 @@
-"""Orders and results survive the way through Flower's records; anything else is refused, not guessed."""
+"""Orders and results survive the way through Flower's records; anything else is refused, not
+guessed.
+"""
 
 import contextlib
 import json
@@ -21,7 +23,15 @@ from fedshelf.common.metrics.calibration import BINS, Reliability
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.failures import failure
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Failure,
+    Plan,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.common.protocol.records import INLINE
 from fedshelf.common.protocol.serialization import (
     FrozenMissingError,
@@ -50,7 +60,9 @@ def vectors(least: int = 1) -> st.SearchStrategy[Tensor]:
     return values.map(lambda numbers: torch.tensor(numbers, dtype=torch.float32))
 
 
-names = st.text(min_size=1, max_size=8).filter(lambda text: "\x00" not in text and text.isprintable())
+names = st.text(min_size=1, max_size=8).filter(
+    lambda text: "\x00" not in text and text.isprintable()
+)
 extras = st.dictionaries(names, vectors(least=0), max_size=3)
 counts = st.integers(0, 2**40)
 rounds = st.integers(0, 10**6)
@@ -60,7 +72,9 @@ def same(one: Any, other: Any) -> bool:
     """Equality that looks into tensors and arrays, bit for bit, and counts nan as itself."""
     if isinstance(one, Tensor):
         return (
-            one.dtype == other.dtype and one.shape == other.shape and one.numpy().tobytes() == other.numpy().tobytes()
+            one.dtype == other.dtype
+            and one.shape == other.shape
+            and one.numpy().tobytes() == other.numpy().tobytes()
         )
     if isinstance(one, np.ndarray):
         return one.dtype == other.dtype and np.array_equal(one, other)
@@ -76,7 +90,9 @@ def same(one: Any, other: Any) -> bool:
 
 
 @given(rounds, vectors(), extras)
-def test_a_training_order_arrives_as_it_left(number: int, params: Tensor, more: dict[str, Tensor]) -> None:
+def test_a_training_order_arrives_as_it_left(
+    number: int, params: Tensor, more: dict[str, Tensor]
+) -> None:
     order = TrainOrder(PLAN, number, params, dict(sorted(more.items())))
     decoded = decode_order(encode_order(order), Kept())
     assert isinstance(decoded, TrainOrder)
@@ -103,7 +119,9 @@ def test_temperatures_that_make_no_sense_are_refused(temperatures: tuple[float, 
 def sureness() -> Reliability:
     """Of three images at two temperatures; two of them right."""
     sure = np.array([[0.9, 0.8, 0.6], [0.7, 0.6, 0.55]], np.float32)
-    return Reliability.of((1.0, 2.0), np.ones((2, 3), np.float32), sure, np.array([True, True, False]))
+    return Reliability.of(
+        (1.0, 2.0), np.ones((2, 3), np.float32), sure, np.array([True, True, False])
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,7 +138,11 @@ def sureness() -> Reliability:
 def test_a_sureness_that_makes_no_sense_is_refused(field: str, value: Any) -> None:
     told = replace(sureness(), **{field: value})
     with pytest.raises(MessageError):
-        decode_result(encode_result(Evaluation("s", 3, Counts(np.eye(2, dtype=np.int64), 1.0, reliability=told))))
+        decode_result(
+            encode_result(
+                Evaluation("s", 3, Counts(np.eye(2, dtype=np.int64), 1.0, reliability=told))
+            )
+        )
 
 
 @given(st.text(max_size=20))
@@ -134,7 +156,13 @@ def test_an_update_arrives_as_it_left(
     store: str, number: int, params: Tensor, examples: int, loss: float, seconds: float
 ) -> None:
     update = Update(
-        store, number, params, examples, loss, seconds, {"control": torch.ones(2, 3), "steps": torch.tensor(4)}
+        store,
+        number,
+        params,
+        examples,
+        loss,
+        seconds,
+        {"control": torch.ones(2, 3), "steps": torch.tensor(4)},
     )
     decoded = decode_result(encode_result(update))
     assert isinstance(decoded, Update)
@@ -152,23 +180,33 @@ def test_an_update_arrives_as_it_left(
     counts,
     counts,
 )
-def test_an_evaluation_arrives_as_it_left(confusion: list[list[int]], loss: float, right: int, wrong: int) -> None:
+def test_an_evaluation_arrives_as_it_left(
+    confusion: list[list[int]], loss: float, right: int, wrong: int
+) -> None:
     for reliability in (None, sureness()):
         counts = Counts(np.array(confusion, dtype=np.int64), loss, right, wrong, reliability)
-        adjusted = Counts(np.array(confusion[::-1], dtype=np.int64), 2 * loss, wrong, right, deepcopy(reliability))
+        adjusted = Counts(
+            np.array(confusion[::-1], dtype=np.int64), 2 * loss, wrong, right, deepcopy(reliability)
+        )
         for evaluation in (Evaluation("s", 3, counts), Evaluation("s", 3, counts, adjusted)):
             assert same(decode_result(encode_result(evaluation)), evaluation)
 
 
 @given(st.dictionaries(names, counts), counts, counts, counts)
-def test_what_a_store_holds_arrives_as_it_left(held: dict[str, int], validation: int, test: int, untold: int) -> None:
+def test_what_a_store_holds_arrives_as_it_left(
+    held: dict[str, int], validation: int, test: int, untold: int
+) -> None:
     info = StoreInfo("s", held, validation, test, untold)
     assert decode_result(encode_result(info)) == info
 
 
 @pytest.mark.parametrize(
     "result",
-    [failure("s", "data"), failure("s", "policy", "hours", 60), FrozenWeightsMissing("s", "ab" * 32)],
+    [
+        failure("s", "data"),
+        failure("s", "policy", "hours", 60),
+        FrozenWeightsMissing("s", "ab" * 32),
+    ],
 )
 def test_other_answers_arrive_as_they_left(result: Failure | FrozenWeightsMissing) -> None:
     assert decode_result(encode_result(result)) == result
@@ -208,13 +246,20 @@ def test_frozen_parameters_that_are_not_those_named_are_refused() -> None:
 
 
 junk = st.one_of(
-    st.integers(), st.floats(), st.text(max_size=9), st.binary(max_size=40), st.booleans(), st.lists(st.integers())
+    st.integers(),
+    st.floats(),
+    st.text(max_size=9),
+    st.binary(max_size=40),
+    st.booleans(),
+    st.lists(st.integers()),
 )
 
 
 @given(st.data())
 def test_whatever_is_changed_in_a_message_it_is_read_or_refused(data: st.DataObject) -> None:
-    """No field can be set to a value, left out or added such that decoding raises anything but MessageError."""
+    """No field can be set to a value, left out or added such that decoding raises anything but
+    MessageError.
+    """
     order = TrainOrder(PLAN, 1, torch.ones(4), {"control": torch.ones(2)})
     update = Update("s", 1, torch.ones(4), 3, 0.5, 0.1)
     ones = Counts(np.ones((2, 2), dtype=np.int64), 1.0)
@@ -241,9 +286,16 @@ def test_whatever_is_changed_in_a_message_it_is_read_or_refused(data: st.DataObj
     [
         RecordDict(),
         RecordDict({"arrays": ArrayRecord()}),
-        RecordDict({"header": ConfigRecord({"format": 1, "kind": "train"}), "other": ConfigRecord()}),
+        RecordDict(
+            {"header": ConfigRecord({"format": 1, "kind": "train"}), "other": ConfigRecord()}
+        ),
         RecordDict({"header": ConfigRecord({"format": 2, "kind": "query"})}),
-        RecordDict({"header": ConfigRecord({"format": 1, "kind": "train"}), "arrays": ArrayRecord([np.ones(3)])}),
+        RecordDict(
+            {
+                "header": ConfigRecord({"format": 1, "kind": "train"}),
+                "arrays": ArrayRecord([np.ones(3)]),
+            }
+        ),
     ],
 )
 def test_messages_of_others_are_refused(records: RecordDict) -> None:

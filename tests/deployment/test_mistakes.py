@@ -1,4 +1,6 @@
-"""A mistake of a person who runs a server or a store: one sentence, an exit code, nothing left behind."""
+"""A mistake of a person who runs a server or a store: one sentence, an exit code, nothing left
+behind.
+"""
 
 import socket
 import subprocess
@@ -16,7 +18,16 @@ from tests.deployment.conftest import Starter
 from tests.deployment.deployed import draw_photos
 
 COMMANDS = {"flower-client": client, "flower-server": server}
-JOIN = ["flower-client", "join", "--server", "127.0.0.1:9", "--name", "north", "--insecure", "--data"]
+JOIN = [
+    "flower-client",
+    "join",
+    "--server",
+    "127.0.0.1:9",
+    "--name",
+    "north",
+    "--insecure",
+    "--data",
+]
 START = ["flower-server", "start", "--insecure", "--out"]
 
 
@@ -115,8 +126,13 @@ def test_an_unknown_model(tmp_path: Path) -> None:
 def test_weights_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "evil.pt").write_bytes(b"\x80\x04.")
     save_file({"weight": torch.full((2,), torch.nan)}, tmp_path / "nan.safetensors")
-    for name, code, words in (("evil.pt", 2, "a pickle"), ("nan.safetensors", 3, "not finite (NaN or infinity in")):
-        assert_one_sentence([*START, str(tmp_path / "run"), "--weights", str(tmp_path / name)], code, words)
+    for name, code, words in (
+        ("evil.pt", 2, "a pickle"),
+        ("nan.safetensors", 3, "not finite (NaN or infinity in"),
+    ):
+        assert_one_sentence(
+            [*START, str(tmp_path / "run"), "--weights", str(tmp_path / name)], code, words
+        )
         assert not (tmp_path / "run").exists()
 
 
@@ -129,7 +145,9 @@ def test_a_run_that_exists_stays_as_it_is(tmp_path: Path) -> None:
 def test_a_port_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
-        assert_one_sentence([*START, str(tmp_path / "run"), "--port", port], 6, f"Port {port} on 127.0.0.1")
+        assert_one_sentence(
+            [*START, str(tmp_path / "run"), "--port", port], 6, f"Port {port} on 127.0.0.1"
+        )
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -141,7 +159,9 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 def test_who_trains_nothing_loads_no_pytorch(photos: Path) -> None:
-    """The launcher of a run of default strategy and the store's process on the line: 3 s and 500 MB each."""
+    """The launcher of a run of default strategy and the store's process on the line: 3 s and 500 MB
+    each.
+    """
     program = """
 import sys
 from pathlib import Path
@@ -150,7 +170,8 @@ from fedshelf.server.launcher.early_check import check_early
 check_early(resolve({"model.name": "niid-cnn"}))
 import fedshelf.client.identity.enrolment, fedshelf.client.session.join
 import fedshelf.server.training.class_confirmation, fedshelf.server.launcher.launcher
-import fedshelf.server.credentials.registrar, fedshelf.server.gateway.proxy, fedshelf.server.monitor.web
+import fedshelf.server.credentials.registrar, fedshelf.server.gateway.proxy
+import fedshelf.server.monitor.web
 from fedshelf.client.process.folder_summary import survey
 survey(Path(sys.argv[1]))
 sys.exit("torch" in sys.modules)
@@ -159,7 +180,9 @@ sys.exit("torch" in sys.modules)
 
 
 def assert_one_sentence(arguments: list[str], code: int, words: str) -> None:
-    """The command ends with this exit code; its last line has these words; nothing like a traceback is there."""
+    """The command ends with this exit code; its last line has these words; nothing like a traceback
+    is there.
+    """
     done = call(COMMANDS[arguments[0]], *arguments[1:], NO_COLOR="1")
     text = done.stdout + done.stderr
     assert done.returncode == code, text

@@ -1,4 +1,6 @@
-"""Alert rules and dashboard of deploy/: about metrics that there are, in a Prometheus that scrapes a real page."""
+"""Alert rules and dashboard of deploy/: about metrics that there are, in a Prometheus that scrapes
+a real page.
+"""
 
 import json
 import re
@@ -24,7 +26,8 @@ from tests.deployment.deployed import SCRIPTS, free_port, wait_for
 from tests.server.live_runs import LiveRun
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-ALERTS, DASHBOARD = DEPLOY / "prometheus-alerts.yml", DEPLOY / "grafana-dashboard.json"
+ALERTS = DEPLOY / "prometheus-alerts.yml"
+DASHBOARD = DEPLOY / "grafana-dashboard.json"
 CASES = Path(__file__).with_name("alert_cases.yml")
 NAMES = ["lyon-2", "oslo-7", "süd 2"]
 
@@ -47,7 +50,9 @@ def expressions() -> list[str]:
 
 def needs(program: str) -> None:
     if shutil.which(program) is None:
-        package = "prometheus-alertmanager" if program == "prometheus-alertmanager" else "prometheus"
+        package = (
+            "prometheus-alertmanager" if program == "prometheus-alertmanager" else "prometheus"
+        )
         pytest.skip(f"no {program} on this machine; it comes with the Debian package {package}")
 
 
@@ -92,7 +97,9 @@ def test_alerts_fire_when_they_are_to_and_never_for_success() -> None:
 
 
 class Prometheus:
-    """A Prometheus of our own that scrapes one page every second, and tells an Alertmanager of alerts if given."""
+    """A Prometheus of our own that scrapes one page every second, and tells an Alertmanager of
+    alerts if given.
+    """
 
     def __init__(self, place: Path, page: int, alertmanager: str = "") -> None:
         self._address = f"127.0.0.1:{free_port()}"
@@ -103,7 +110,11 @@ class Prometheus:
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
             "rule_files": [str(ALERTS)],
             "scrape_configs": [job],
-            "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager]}]}] if alertmanager else []},
+            "alerting": {
+                "alertmanagers": (
+                    [{"static_configs": [{"targets": [alertmanager]}]}] if alertmanager else []
+                )
+            },
         }
         place.mkdir()
         (place / "prometheus.yml").write_text(json.dumps(settings))  # JSON is YAML, too
@@ -114,12 +125,15 @@ class Prometheus:
 
     def _get(self, path: str, **parameters: str) -> Any:
         try:
-            answer = httpx.get(f"http://{self._address}/api/v1/{path}", params=parameters, trust_env=False)
+            answer = httpx.get(
+                f"http://{self._address}/api/v1/{path}", params=parameters, trust_env=False
+            )
         except httpx.TransportError:  # it is starting
             return {}
         if answer.status_code == httpx.codes.BAD_REQUEST:
             pytest.fail(answer.text)
-        return answer.json().get("data", {}) if answer.is_success else {}  # 503: it still reads its own files
+        # 503: it still reads its own files
+        return answer.json().get("data", {}) if answer.is_success else {}
 
     def query(self, expression: str) -> list[dict[str, str]]:
         """The labels of what an expression finds now."""
@@ -127,7 +141,11 @@ class Prometheus:
 
     def alerts(self, name: str) -> list[tuple[str, str]]:
         """State and store of each alert of that name."""
-        alerts = [each for each in self._get("alerts").get("alerts", []) if each["labels"]["alertname"] == name]
+        alerts = [
+            each
+            for each in self._get("alerts").get("alerts", [])
+            if each["labels"]["alertname"] == name
+        ]
         return [(each["state"], each["labels"].get("store", "")) for each in alerts]
 
     def end(self) -> None:
@@ -140,7 +158,9 @@ class Prometheus:
 def page(run: LiveRun) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """The port of a page that watches the run, and its process."""
     port = free_port()
-    process = subprocess.Popen([SCRIPTS / "flower-server", "watch", run.path, "--port", str(port)], stdout=sys.stderr)
+    process = subprocess.Popen(
+        [SCRIPTS / "flower-server", "watch", run.path, "--port", str(port)], stdout=sys.stderr
+    )
     yield port, process
     process.kill()
     process.wait()
@@ -157,7 +177,11 @@ class Alertmanager:
         settings = {"route": route, "receivers": [{"name": "hook", "webhook_configs": [told]}]}
         (place / "alertmanager.yml").write_text(json.dumps(settings))
         self._log = (place / "log").open("wb")
-        flags = [f"--config.file={place}/alertmanager.yml", f"--storage.path={place}/data", "--cluster.listen-address="]
+        flags = [
+            f"--config.file={place}/alertmanager.yml",
+            f"--storage.path={place}/data",
+            "--cluster.listen-address=",
+        ]
         command = ["prometheus-alertmanager", *flags, f"--web.listen-address={self.address}"]
         self.process = subprocess.Popen(command, stdout=self._log, stderr=self._log)
 
@@ -207,7 +231,11 @@ def test_an_alertmanager_sends_who_is_on_duty_a_sentence_on_what_failed(
         run.fail("Too few stores.")
         wait_for(lambda: hook.of("FedshelfRunFailed"), 240)
     told = hook.of("FedshelfRunFailed")[0]
-    assert (told["status"], told["labels"]["severity"], told["labels"]["instance"]) == ("firing", "critical", "chain")
+    assert (told["status"], told["labels"]["severity"], told["labels"]["instance"]) == (
+        "firing",
+        "critical",
+        "chain",
+    )
     assert told["annotations"]["summary"] == "The training at chain has failed."
     assert {alert["labels"]["alertname"] for alert in hook.alerts} == {"FedshelfRunFailed"}
 
@@ -226,20 +254,24 @@ def test_a_prometheus_learns_which_store_is_dead_and_how_the_run_ended(
 ) -> None:
     with run.at_work():
         wait_for(lambda: prometheus.query('fedshelf_status{status="training"} == 1'))
-        assert [found["store"] for found in prometheus.query("fedshelf_store_present == 0")] == ["oslo-7"]
+        assert [found["store"] for found in prometheus.query("fedshelf_store_present == 0")] == [
+            "oslo-7"
+        ]
         wait_for(lambda: prometheus.alerts("FedshelfStoreAway") == [("pending", "oslo-7")])
         wait_for(lambda: prometheus.query("rate(fedshelf_rounds_total[15m])"))
         for expression in expressions():
             wait_for(lambda query=expression: prometheus.query(query) or "increase" in query)
         run.records[6]["failed"] = {"oslo-7": {"code": "timeout", "reason": "no answer in time"}}
         run.play(7, 7)
-        (increase,) = (each for each in expressions() if "increase" in each)  # only now has something failed
+        # only now has something failed
+        (increase,) = (each for each in expressions() if "increase" in each)
         wait_for(lambda: prometheus.query(increase))
         run.end()
     wait_for(lambda: prometheus.query('fedshelf_status{status="finished"} == 1'))
     wait_for(lambda: prometheus.alerts("FedshelfStoreAway") == [])
     wait_for(lambda: prometheus.query('up{job="fedshelf"} == 1'))  # what watches a run outlives it
-    wait_for(lambda: prometheus.alerts("FedshelfNotWatched") == [])  # one scrape in a second may fail on a busy machine
+    # one scrape in a second may fail on a busy machine
+    wait_for(lambda: prometheus.alerts("FedshelfNotWatched") == [])
     for name in ("FedshelfRunFailed", "FedshelfRunDead", "FedshelfHeldUp"):
         assert prometheus.alerts(name) == []
     run.fail("Too few stores.")

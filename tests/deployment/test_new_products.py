@@ -1,4 +1,6 @@
-"""Real stores teach a finished model a product that none of them had: messages, policies and all, but no network."""
+"""Real stores teach a finished model a product that none of them had: messages, policies and all,
+but no network.
+"""
 
 import time
 from contextlib import closing
@@ -24,7 +26,13 @@ from fedshelf.server.training.run import StopRequest
 from tests.deployment.deployed import LocalGrid, draw_photos
 from tests.server.by_hand import Notes
 
-SETTINGS = {"train.lr": 0.02, "train.batch_size": 8, "train.epochs": 3, "run.rounds": 2, "cohort.min_stores": 2}
+SETTINGS = {
+    "train.lr": 0.02,
+    "train.batch_size": 8,
+    "train.epochs": 3,
+    "run.rounds": 2,
+    "cohort.min_stores": 2,
+}
 SETTINGS |= {"strategy.absent_classes": "mask"}
 SPLITS = {"train": 12, "validation": 4, "test": 8}  # photos per class
 
@@ -38,16 +46,21 @@ def store(name: str, classes: tuple[str, ...], place: Path, policy: Policy) -> P
 
 
 def trained(stores: list[PolicyWorker], out: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    grid, notes = LocalGrid(), Notes()
+    grid = LocalGrid()
+    notes = Notes()
     for node, worker in enumerate(stores, start=10):
-        grid.apps[node] = make_app(lambda _, worker=worker: worker, FrozenCache(out.parent / f"{out.name}-{node}"))
+        grid.apps[node] = make_app(
+            lambda _, worker=worker: worker, FrozenCache(out.parent / f"{out.name}-{node}")
+        )
     config = resolve(adopt(settings), {"run.out": str(out)})
     with closing(RunDirectory.open(out, config)) as directory:
         training = GridTraining(config, directory, notes, lambda _: None, time.time(), len(stores))
         return training.run(grid, StopRequest(notes))
 
 
-def test_a_finished_model_is_taught_a_new_product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_model_is_taught_a_new_product(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path / "cache"))
     small = SETTINGS | {"model.name": "niid-cnn", "data.image_size": 16}
     sold = {"oslo": ("boot", "hat"), "rome": ("hat",)}
@@ -56,14 +69,22 @@ def test_a_finished_model_is_taught_a_new_product(tmp_path: Path, monkeypatch: p
     assert was["status"] == "finished"
 
     sold = {"oslo": ("boot", "hat"), "rome": ("boot", "hat", "mug"), "york": ("boot",)}
-    policies = {"york": Policy(metrics="accuracy", class_names=False)}  # no matrix of its own, and no mask
-    stores = [store(name, sold[name], tmp_path / "new", policies.get(name, Policy())) for name in sold]
-    more = SETTINGS | {"model.resume_from": str(tmp_path / "first" / "model.safetensors"), "run.rounds": 4}
+    # no matrix of its own, and no mask
+    policies = {"york": Policy(metrics="accuracy", class_names=False)}
+    stores = [
+        store(name, sold[name], tmp_path / "new", policies.get(name, Policy())) for name in sold
+    ]
+    more = SETTINGS | {
+        "model.resume_from": str(tmp_path / "first" / "model.safetensors"),
+        "run.rounds": 4,
+    }
     found = trained(stores, tmp_path / "second", more)
-    assert found["model"]["classes"] == ["boot", "hat", "mug"]  # the old ones in their order, then what is new
+    # the old ones in their order, then what is new
+    assert found["model"]["classes"] == ["boot", "hat", "mug"]
     old = found["old_classes"]
     assert (old["on"], old["new"], old["images"]) == ("stores", ["mug"], 32)  # of oslo and rome
-    assert old["before"] == pytest.approx(was["test"]["accuracy"], abs=0.1)  # nearly the same photos as before
+    # nearly the same photos as before
+    assert old["before"] == pytest.approx(was["test"]["accuracy"], abs=0.1)
     assert old["after"] > 0.9
     assert old["new_after"] > 0.9
     assert found["resumed_from"]["run_id"] == (tmp_path / "first" / "run-id").read_text()

@@ -22,12 +22,19 @@ def listed(command: Starter, run: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_server_is_listed_and_stopped_from_another_terminal(command: Starter, tmp_path: Path) -> None:
-    out, port = tmp_path / "spring", free_port()
+def test_a_server_is_listed_and_stopped_from_another_terminal(
+    command: Starter, tmp_path: Path
+) -> None:
+    out = tmp_path / "spring"
+    port = free_port()
     server = command.server(out, port, "--stores", "2")
     server.says("Waiting for stores: 0 of 2")
     row = listed(command, out)
-    assert (row["pid"], row["status"], row["address"]) == (server.process.pid, "waiting", f"127.0.0.1:{port}")
+    assert (row["pid"], row["status"], row["address"]) == (
+        server.process.pid,
+        "waiting",
+        f"127.0.0.1:{port}",
+    )
     assert f"The run as a page: http://127.0.0.1:{row['page']}/" in server.text
 
     mistyped = command("flower-server", "stop", "sprng")
@@ -49,8 +56,11 @@ def test_a_server_is_listed_and_stopped_from_another_terminal(command: Starter, 
 
 
 @pytest.mark.slow
-def test_now_ends_a_server_that_waits_for_a_round(command: Starter, folders: dict[str, Path], tmp_path: Path) -> None:
-    out, port = tmp_path / "run", free_port()
+def test_now_ends_a_server_that_waits_for_a_round(
+    command: Starter, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    port = free_port()
     server = command.server(out, port, "--stores", "1", "--rounds", "9999")
     store = command.store(folders["mitte"], port)
     server.says("round=2/")
@@ -70,13 +80,26 @@ def test_now_ends_a_server_that_waits_for_a_round(command: Starter, folders: dic
 
 
 def test_a_check_before_the_first_store_joins(tmp_path: Path) -> None:
-    chain, port = tmp_path / "chain", free_port()
+    chain = tmp_path / "chain"
+    port = free_port()
     about = ["--host", "127.0.0.1", "--port", str(port), "--stores", "oslo", "--out", chain]
     assert call(app, "provision", *about).returncode == 0
-    options = ["--credentials", chain / "server", "--live-port", "0", "--model", "niid-cnn", "--out", tmp_path / "run"]
+    options = [
+        "--credentials",
+        chain / "server",
+        "--live-port",
+        "0",
+        "--model",
+        "niid-cnn",
+        "--out",
+        tmp_path / "run",
+    ]
     good = call(app, "check", *options)
     assert good.returncode == 0, good.stdout + good.stderr
-    assert good.stdout.splitlines()[-1] == "ok    flower: Its SuperLink starts, and answers through the door."
+    assert (
+        good.stdout.splitlines()[-1]
+        == "ok    flower: Its SuperLink starts, and answers through the door."
+    )
     assert not (tmp_path / "run").exists()
     (chain / "server" / "ca.key").chmod(0o644)
     bad = call(app, "check", *options, "--json")

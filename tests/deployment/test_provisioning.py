@@ -1,4 +1,6 @@
-"""A chain's credentials: made once, kept private, enrolled once; and what a person is told who holds them wrong."""
+"""A chain's credentials: made once, kept private, enrolled once; and what a person is told who
+holds them wrong.
+"""
 
 import base64
 import json
@@ -54,7 +56,10 @@ def chain(tmp_path: Path) -> Chain:
 
 
 def modes(place: Path) -> dict[str, int]:
-    return {str(path.relative_to(place)): stat.S_IMODE(path.stat().st_mode) for path in [place, *place.rglob("*")]}
+    return {
+        str(path.relative_to(place)): stat.S_IMODE(path.stat().st_mode)
+        for path in [place, *place.rglob("*")]
+    }
 
 
 def contents(place: Path) -> dict[Path, bytes]:
@@ -62,16 +67,22 @@ def contents(place: Path) -> dict[Path, bytes]:
 
 
 def provision(place: Path, stores: str, **more: bool) -> None:
-    commands.provision(place, "shop.example", 9092, stores, keys_in_kits=more.get("keys_in_kits", False))
+    commands.provision(
+        place, "shop.example", 9092, stores, keys_in_kits=more.get("keys_in_kits", False)
+    )
 
 
 def test_provision_makes_all_that_is_needed_and_nobody_else_can_read_it(tmp_path: Path) -> None:
     place = tmp_path / "chain"
     provision(place, "oslo-7, süd 2")
     found = modes(place)
-    assert {"server/ca.crt", "server/server.crt", "server/server.json", "kits/oslo-7.kit", "kits/süd 2.kit"} <= set(
-        found
-    )
+    assert {
+        "server/ca.crt",
+        "server/server.crt",
+        "server/server.json",
+        "kits/oslo-7.kit",
+        "kits/süd 2.kit",
+    } <= set(found)
     assert [found[name] for name in ("server", "kits")] == [0o700, 0o700]
     private = ("server/ca.key", "server/server.key", "server/stores.json", "kits/oslo-7.kit")
     assert [found[name] for name in private] == [0o600] * 4
@@ -95,7 +106,10 @@ def test_a_chain_is_not_made_over_another_nor_half(tmp_path: Path) -> None:
     place = tmp_path / "chain"
     provision(place, "oslo-7")
     before = contents(place)
-    with pytest.raises(ConfigError, match=r"is of the server shop.example:9092, which its kits name; got other:9092"):
+    with pytest.raises(
+        ConfigError,
+        match=r"is of the server shop.example:9092, which its kits name; got other:9092",
+    ):
         commands.provision(place, "other", 9092, "lyon-2", keys_in_kits=False)
     with pytest.raises(ConfigError, match="differ in case only"):
         provision(place, "Oslo-7")
@@ -106,7 +120,9 @@ def test_a_chain_is_not_made_over_another_nor_half(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["shop.example", "192.0.2.7", "2001:db8::7"])
-def test_the_servers_certificate_is_for_its_host_and_this_machine(tmp_path: Path, host: str) -> None:
+def test_the_servers_certificate_is_for_its_host_and_this_machine(
+    tmp_path: Path, host: str
+) -> None:
     chain = Chain.make(tmp_path / "server", host, 1)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(chain.directory / "server.crt", chain.directory / "server.key")
@@ -121,7 +137,8 @@ def test_the_servers_certificate_is_for_its_host_and_this_machine(tmp_path: Path
 
 def shake(client: ssl.SSLContext, server: ssl.SSLContext, name: str) -> None:
     """A TLS handshake in memory. Raises what the client has against the server."""
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    to_server = ssl.MemoryBIO()
+    to_client = ssl.MemoryBIO()
     sides = [
         client.wrap_bio(to_client, to_server, server_hostname=name),
         server.wrap_bio(to_server, to_client, server_side=True),
@@ -137,10 +154,14 @@ def shake(client: ssl.SSLContext, server: ssl.SSLContext, name: str) -> None:
 def test_a_certificate_is_renewed_before_its_end_and_keeps_its_key(chain: Chain) -> None:
     assert not renew_if_due(chain.directory, chain.hosts)
     key = (chain.directory / "server.key").read_text()
-    short = Authority.load(chain.directory).issue(chain.hosts, load_key(key), RENEWAL - timedelta(hours=1))
+    short = Authority.load(chain.directory).issue(
+        chain.hosts, load_key(key), RENEWAL - timedelta(hours=1)
+    )
     (chain.directory / "server.crt").write_text(certificate_text(short))
     assert renew_if_due(chain.directory, chain.hosts)
-    left = x509.load_pem_x509_certificate((chain.directory / "server.crt").read_bytes()).not_valid_after_utc
+    left = x509.load_pem_x509_certificate(
+        (chain.directory / "server.crt").read_bytes()
+    ).not_valid_after_utc
     assert left - datetime.now(UTC) > SERVER_LIFE - timedelta(minutes=5)
     assert (chain.directory / "server.key").read_text() == key
 
@@ -149,7 +170,9 @@ def test_kits_and_keys_that_others_can_read_are_refused(chain: Chain) -> None:
     path = chain.write_kit("oslo-7", with_key=True)
     credentials_for(Kit.read(path), wait=0)
     path.chmod(0o644)
-    with pytest.raises(ConfigError, match=rf"mode 644, expected 600\); keep it to yourself: chmod 600 {path}"):
+    with pytest.raises(
+        ConfigError, match=rf"mode 644, expected 600\); keep it to yourself: chmod 600 {path}"
+    ):
         Kit.read(path)
     path.chmod(0o600)
     (store_home("oslo-7") / "key.pem").chmod(0o640)
@@ -160,7 +183,9 @@ def test_kits_and_keys_that_others_can_read_are_refused(chain: Chain) -> None:
         Chain.load(chain.directory)
 
 
-@pytest.mark.parametrize("damage", ["", "{}", "[", "nul", "cut", "authority", "both", "address", "name", "large"])
+@pytest.mark.parametrize(
+    "damage", ["", "{}", "[", "nul", "cut", "authority", "both", "address", "name", "large"]
+)
 def test_a_damaged_kit_is_one_sentence(chain: Chain, damage: str) -> None:
     path = chain.write_kit("oslo-7")
     text = path.read_text()
@@ -177,14 +202,18 @@ def test_a_damaged_kit_is_one_sentence(chain: Chain, damage: str) -> None:
     with pytest.raises(ConfigError, match="is not a whole kit") as caught:
         Kit.read(path)
     assert ("too large" in str(caught.value)) == (damage == "large")
-    assert ("Store name '../oslo' cannot be used; expected" in str(caught.value)) == (damage == "name")
+    assert ("Store name '../oslo' cannot be used; expected" in str(caught.value)) == (
+        damage == "name"
+    )
     assert kit.code
     assert kit.code not in str(caught.value)
 
 
 @given(st.data())
 @settings(max_examples=100, deadline=None)
-def test_whatever_a_kit_holds_is_a_kit_or_one_sentence(a_kit: bytes, place: Path, data: st.DataObject) -> None:
+def test_whatever_a_kit_holds_is_a_kit_or_one_sentence(
+    a_kit: bytes, place: Path, data: st.DataObject
+) -> None:
     start = data.draw(st.integers(0, len(a_kit)))
     end = data.draw(st.integers(start, min(len(a_kit), start + 40)))
     path = place / "fuzzed.kit"
@@ -208,7 +237,9 @@ def test_a_store_keeps_to_its_chain(chain: Chain, tmp_path: Path) -> None:
     credentials_for(Kit.read(chain.write_kit("oslo-7", with_key=True)), wait=0)
     other = Chain.make(tmp_path / "other" / "server", "other.example", 1)
     before = contents(store_home("oslo-7"))
-    with pytest.raises(ConfigError, match=rf"belongs to the chain {chain.name} .*, and this kit is of the chain"):
+    with pytest.raises(
+        ConfigError, match=rf"belongs to the chain {chain.name} .*, and this kit is of the chain"
+    ):
         credentials_for(Kit.read(other.write_kit("oslo-7", with_key=True)), wait=0)
     assert contents(store_home("oslo-7")) == before
 
@@ -217,7 +248,9 @@ def test_a_kit_with_a_key_needs_no_enrolment_and_a_new_one_replaces_it(chain: Ch
     first = credentials_for(Kit.read(chain.write_kit("oslo-7", with_key=True)), wait=0)
     again = credentials_for(Kit.read(chain.kit_path("oslo-7")), wait=0)
     second = credentials_for(Kit.read(chain.write_kit("oslo-7", with_key=True)), wait=0)
-    numbers = [each.private_key.private_numbers() for each in (first, again, second) if each.private_key]
+    numbers = [
+        each.private_key.private_numbers() for each in (first, again, second) if each.private_key
+    ]
     assert numbers[0] == numbers[1] != numbers[2]
     assert {path.name for path in store_home("oslo-7").iterdir()} == {"key.pem", "store.json"}
     assert stat.S_IMODE((store_home("oslo-7") / "key.pem").stat().st_mode) == 0o600
@@ -239,12 +272,16 @@ def test_a_code_works_once_with_one_key_and_for_its_time(tmp_path: Path) -> None
     assert enrol(registry, "code-2", "key-a") is Reason.CODE
     assert enrol(registry, "code-1", "key-a") is True
     before = registry.path.stat()
-    assert enrol(registry, "code-1", "key-a") is False, "the answer got lost: the same again is no harm"
+    assert enrol(registry, "code-1", "key-a") is False, (
+        "the answer got lost: the same again is no harm"
+    )
     assert registry.path.stat() == before, "nor work for all who would have to read the file again"
     assert enrol(registry, "code-1", "key-b") is Reason.CODE
     registry.invite("oslo-7", "code-2", now() - timedelta(seconds=1))
     assert enrol(registry, "code-2", "key-b") is Reason.EXPIRED
-    assert registry.stores()["oslo-7"].key == "key-a", "an enrolled key stays until another is enrolled"
+    assert registry.stores()["oslo-7"].key == "key-a", (
+        "an enrolled key stays until another is enrolled"
+    )
 
 
 def as_in(key: str) -> tuple[EnrolmentState, str | None, str | None]:
@@ -257,17 +294,27 @@ def standing(registry: StoreRegister) -> tuple[EnrolmentState, str | None, str |
     return entry.state, entry.key, entry.next_key
 
 
-def test_a_key_in_a_kit_replaces_the_one_before_when_it_is_first_used_or_at_once(tmp_path: Path) -> None:
+def test_a_key_in_a_kit_replaces_the_one_before_when_it_is_first_used_or_at_once(
+    tmp_path: Path,
+) -> None:
     registry = StoreRegister(tmp_path)
     registry.admit("oslo-7", "key-a")
-    assert standing(registry) == (EnrolmentState.INVITED, None, "key-a"), "nobody has come with it yet"
+    assert standing(registry) == (
+        EnrolmentState.INVITED,
+        None,
+        "key-a",
+    ), "nobody has come with it yet"
     registry.use("oslo-7", "key-a")
     assert standing(registry) == as_in("key-a")
     registry.admit("oslo-7", "key-b")
     assert standing(registry) == (EnrolmentState.ENROLLED, "key-a", "key-b")
     registry.admit("oslo-7", "key-c")
     registry.use("oslo-7", "key-b")
-    assert standing(registry) == (EnrolmentState.ENROLLED, "key-a", "key-c"), "the second kit is worth nothing any more"
+    assert standing(registry) == (
+        EnrolmentState.ENROLLED,
+        "key-a",
+        "key-c",
+    ), "the second kit is worth nothing any more"
     registry.use("oslo-7", "key-c")
     assert standing(registry) == as_in("key-c")
     registry.admit("oslo-7", "key-d", ends_old_key=True)
@@ -286,7 +333,10 @@ def test_a_store_is_deleted_if_it_never_joined_or_is_revoked(tmp_path: Path) -> 
     provision(tmp_path, "oslo-7,olso-7,lyon-2")
     chain = Chain.load(tmp_path / "server")
     chain.stores.enrol("oslo-7", str(Kit.read(chain.kit_path("oslo-7")).code), "key-a")
-    with pytest.raises(ConfigError, match=r"'oslo-7' has joined with its kit; .* flower-server stores revoke oslo-7"):
+    with pytest.raises(
+        ConfigError,
+        match=r"'oslo-7' has joined with its kit; .* flower-server stores revoke oslo-7",
+    ):
         commands.delete(chain.directory, ["olso-7", "oslo-7"])
     assert set(chain.stores.stores()) == {"oslo-7", "olso-7", "lyon-2"}
     commands.delete(chain.directory, ["olso-7"])
@@ -307,16 +357,22 @@ def test_a_revoked_store_that_comes_with_its_code_is_told_so(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"stores": {"oslo-7": {"state": "unheard-of"}}}', "[]"])
-def test_a_damaged_list_of_stores_is_one_sentence_before_anything_starts(chain: Chain, text: str) -> None:
+def test_a_damaged_list_of_stores_is_one_sentence_before_anything_starts(
+    chain: Chain, text: str
+) -> None:
     guard = Authorizer(chain)
     chain.stores.admit("oslo-7", public_text(new_key().public_key()))
     chain.stores.path.write_text(text)
-    with pytest.raises(ConfigError, match=rf"^{chain.stores.path} is damaged \(\d errors?\); restore it\.$"):
+    with pytest.raises(
+        ConfigError, match=rf"^{chain.stores.path} is damaged \(\d errors?\); restore it\.$"
+    ):
         Chain.load(chain.directory)
     assert guard.refusal("192.0.2.1", {}) is Reason.UNKNOWN_KEY, "a running door goes on"
 
 
-Steps = st.lists(st.tuples(st.sampled_from(["invite", "revoke", "enrol"]), st.integers(0, 3), st.integers(0, 3)))
+Steps = st.lists(
+    st.tuples(st.sampled_from(["invite", "revoke", "enrol"]), st.integers(0, 3), st.integers(0, 3))
+)
 
 
 @given(Steps)
@@ -324,7 +380,9 @@ Steps = st.lists(st.tuples(st.sampled_from(["invite", "revoke", "enrol"]), st.in
 def test_whatever_is_done_only_the_latest_code_lets_in_and_only_one_key(
     tmp_path_factory: pytest.TempPathFactory, steps: Sequence[tuple[str, int, int]]
 ) -> None:
-    registry, latest, used = StoreRegister(tmp_path_factory.mktemp("chain")), "", dict[str, str]()
+    registry = StoreRegister(tmp_path_factory.mktemp("chain"))
+    latest = ""
+    used = dict[str, str]()
     for count, (step, code, key) in enumerate(steps):
         if step == "invite":
             latest = f"code-{count}"
@@ -344,7 +402,9 @@ def test_whatever_is_done_only_the_latest_code_lets_in_and_only_one_key(
 
 
 def test_enrolment_needs_proof_of_the_key(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
-    kit, key, guard = Kit.read(chain.write_kit("oslo-7")), new_key(), Authorizer(chain)
+    kit = Kit.read(chain.write_kit("oslo-7"))
+    key = new_key()
+    guard = Authorizer(chain)
     assert kit.code
     form = (serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     public = key.public_key().public_bytes(*form).decode()
@@ -354,17 +414,28 @@ def test_enrolment_needs_proof_of_the_key(chain: Chain, capsys: pytest.CaptureFi
         "right": enrolment_statement(kit.chain, kit.store, kit.code, public),
     }
     answers = {}
-    for signer, words in [(new_key(), "right"), (key, "another code"), (key, "another chain"), (key, "right")]:
-        signature = base64.b64encode(signer.sign(statements[words], ec.ECDSA(hashes.SHA256()))).decode()
+    for signer, words in [
+        (new_key(), "right"),
+        (key, "another code"),
+        (key, "another chain"),
+        (key, "right"),
+    ]:
+        signature = base64.b64encode(
+            signer.sign(statements[words], ec.ECDSA(hashes.SHA256()))
+        ).decode()
         body = {"store": "oslo-7", "code": kit.code, "public_key": public, "signature": signature}
         answers[signer is key, words] = guard.enrol("192.0.2.1", json.dumps(body).encode())
     assert answers.pop((True, "right")) is None
     assert set(answers.values()) == {Reason.MALFORMED}
-    assert "192.0.2.1: not a request to enrol, or no proof that the key is its own" in capsys.readouterr().out
+    assert (
+        "192.0.2.1: not a request to enrol, or no proof that the key is its own"
+        in capsys.readouterr().out
+    )
 
 
 def test_only_who_has_a_kit_of_the_chain_is_told_its_classes(chain: Chain) -> None:
-    with_code, with_key = (Kit.read(chain.write_kit("oslo-7")), Kit.read(chain.write_kit("lyon-2", with_key=True)))
+    with_code = Kit.read(chain.write_kit("oslo-7"))
+    with_key = Kit.read(chain.write_kit("lyon-2", with_key=True))
     answers = {}
     for name, body in {
         "code": proof_of(with_code),
@@ -374,7 +445,11 @@ def test_only_who_has_a_kit_of_the_chain_is_told_its_classes(chain: Chain) -> No
         "another's key": proof_of(with_key.model_copy(update={"store": "oslo-7"})),
         "no store": json.dumps({"store": "nobody", "code": with_code.code}).encode(),
         "nothing": b"{}",
-        "an old moment": json.dumps(json.loads(proof_of(with_key)) | {"moment": "2020-01-01T00:00:00+00:00"}).encode(),
+        "an old moment": (
+            json.dumps(
+                json.loads(proof_of(with_key)) | {"moment": "2020-01-01T00:00:00+00:00"}
+            ).encode()
+        ),
         "no moment": json.dumps(json.loads(proof_of(with_key)) | {"moment": "now"}).encode(),
     }.items():
         answers[name] = Authorizer(chain).refusal_of_kit("192.0.2.1", body)
@@ -384,18 +459,25 @@ def test_only_who_has_a_kit_of_the_chain_is_told_its_classes(chain: Chain) -> No
     chain.stores.revoke("oslo-7")
     assert guard.refusal_of_kit("192.0.2.1", proof_of(with_code)) is Reason.REVOKED
     wrong = json.dumps({"store": "oslo-7", "code": "x" * 40}).encode()
-    assert [guard.refusal_of_kit("192.0.2.1", wrong) for _ in range(6)] == [Reason.CODE] * 5 + [Reason.SLOW_DOWN]
+    assert [guard.refusal_of_kit("192.0.2.1", wrong) for _ in range(6)] == [Reason.CODE] * 5 + [
+        Reason.SLOW_DOWN
+    ]
 
 
 def test_the_key_of_a_new_kit_is_taken_up_by_who_has_it_only(chain: Chain) -> None:
     old = Kit.read(chain.write_kit("oslo-7", with_key=True))
     guard = Authorizer(chain)
-    first, second = key_in(old), key_in(Kit.read(chain.write_kit("oslo-7", with_key=True)))
-    assert guard.refusal("192.0.2.1", signed(first, first)) is Reason.UNKNOWN_KEY, "that kit was never used"
+    first = key_in(old)
+    second = key_in(Kit.read(chain.write_kit("oslo-7", with_key=True)))
+    assert guard.refusal("192.0.2.1", signed(first, first)) is Reason.UNKNOWN_KEY, (
+        "that kit was never used"
+    )
     assert guard.refusal("192.0.2.1", signed(second, second)) is None
     chain.write_kit("oslo-7", with_key=True)
     third = key_in(Kit.read(chain.kit_path("oslo-7")))
-    assert guard.refusal("192.0.2.1", signed(first, third)) is Reason.UNKNOWN_KEY, "named, but not had"
+    assert guard.refusal("192.0.2.1", signed(first, third)) is Reason.UNKNOWN_KEY, (
+        "named, but not had"
+    )
     assert guard.refusal("192.0.2.1", signed(second, second)) is None, "the old key goes on"
     assert guard.refusal("192.0.2.1", signed(third, third)) is None
     assert guard.refusal("192.0.2.1", signed(second, second)) is Reason.UNKNOWN_KEY
@@ -410,7 +492,10 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Authorizer:
     return Authorizer(Chain.make(tmp_path_factory.mktemp("fuzz") / "server", "shop.example", 1))
 
 
-@given(st.binary(max_size=300) | st.dictionaries(st.text(), st.text()).map(lambda told: json.dumps(told).encode()))
+@given(
+    st.binary(max_size=300)
+    | st.dictionaries(st.text(), st.text()).map(lambda told: json.dumps(told).encode())
+)
 @settings(max_examples=100, deadline=None)
 def test_no_body_harms_the_door(guard: Authorizer, body: bytes) -> None:
     assert guard.enrol("192.0.2.1", body) in (Reason.MALFORMED, Reason.SLOW_DOWN)
@@ -430,14 +515,39 @@ def test_the_log_of_refusals_is_no_flood(capsys: pytest.CaptureFixture[str]) -> 
 def test_commands_say_what_is_wrong(tmp_path: Path) -> None:
     mistakes = {
         ("flower-server", "provision", "--stores", "a", "--out", "new"): "A new chain needs --host",
-        ("flower-server", "start", "--credentials", "nowhere"): "holds no credentials; expected DIR/server",
+        (
+            "flower-server",
+            "start",
+            "--credentials",
+            "nowhere",
+        ): "holds no credentials; expected DIR/server",
         ("flower-server", "start"): "Choose how stores join: --credentials DIR/server",
-        ("flower-server", "start", "--insecure", "--host", "0.0.0.0"): "plain HTTP is served on 127.0.0.1 only",
-        ("flower-client", "join", "--data", "."): "Join with the kit that the chain made for this store",
-        ("flower-client", "join", "--data", ".", "--kit", "no.kit"): "There is no kit no.kit; expected the file",
+        (
+            "flower-server",
+            "start",
+            "--insecure",
+            "--host",
+            "0.0.0.0",
+        ): "plain HTTP is served on 127.0.0.1 only",
+        (
+            "flower-client",
+            "join",
+            "--data",
+            ".",
+        ): "Join with the kit that the chain made for this store",
+        (
+            "flower-client",
+            "join",
+            "--data",
+            ".",
+            "--kit",
+            "no.kit",
+        ): "There is no kit no.kit; expected the file",
     }
     for arguments, words in mistakes.items():
-        command, *more = [tmp_path / each if each in ("new", "nowhere") else each for each in arguments]
+        command, *more = [
+            tmp_path / each if each in ("new", "nowhere") else each for each in arguments
+        ]
         done = call(client if command == "flower-client" else server, *more)
         assert done.returncode == 2
         assert words in done.stderr
@@ -460,7 +570,9 @@ def test_stores_are_listed_revoked_and_renewed(tmp_path: Path) -> None:
     assert (rows["lyon-2"], rows["oslo-7"]) == ("revoked", "invited")
     renewed = call(server, "stores", "renew", "lyon-2", *credentials)
     assert renewed.returncode == 0
-    assert renewed.stdout.endswith("lyon-2.kit.\n"), "a revoked store has no key that would go on working"
+    assert renewed.stdout.endswith("lyon-2.kit.\n"), (
+        "a revoked store has no key that would go on working"
+    )
     registry = StoreRegister(tmp_path / "server")
     assert registry.stores()["lyon-2"].state is EnrolmentState.INVITED
     registry.enrol("oslo-7", str(Kit.read(tmp_path / "kits" / "oslo-7.kit").code), "key-a")

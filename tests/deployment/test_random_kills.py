@@ -1,4 +1,5 @@
-"""Processes of one run are killed at random moments, again and again; it goes on, and its history is complete.
+"""Processes of one run are killed at random moments, again and again; it goes on, and its history
+is complete.
 
 FEDSHELF_KILLS=50 python -m pytest -m slow tests/deployment/test_random_kills.py
 """
@@ -22,9 +23,16 @@ pytestmark = [
 STORES = ("mitte", "ost")
 KILLS = int(os.environ.get("FEDSHELF_KILLS", "4"))
 # By a part of the command line: the server's processes, then a store's two.
-VICTIMS = ["flower-superlink", "fedshelf.server.gateway.proxy", "flower-superexec", "flwr-serverapp",
-"fedshelf.server.credentials.registrar",
-           "flower-server start", "flower-client join", "spawn_main"]  # fmt: skip
+VICTIMS = [
+    "flower-superlink",
+    "fedshelf.server.gateway.proxy",
+    "flower-superexec",
+    "flwr-serverapp",
+    "fedshelf.server.credentials.registrar",
+    "flower-server start",
+    "flower-client join",
+    "spawn_main",
+]
 
 
 class Supervisor:
@@ -32,7 +40,8 @@ class Supervisor:
 
     def __init__(self, command: Starter, *arguments: str | Path) -> None:
         self.started: list[Command] = []
-        self._start, self._over = lambda: command(*arguments), threading.Event()
+        self._start = lambda: command(*arguments)
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
 
@@ -63,16 +72,46 @@ def await_rounds(out: Path, more: int) -> None:
     wait_for(lambda: len(history(out)) >= done + more)
 
 
-def test_a_run_outlives_kills_at_random_moments(command: Starter, folders: dict[str, Path], tmp_path: Path) -> None:
-    out, chain, draw = tmp_path / "run", tmp_path / "chain", random.Random(7)
+def test_a_run_outlives_kills_at_random_moments(
+    command: Starter, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    chain = tmp_path / "chain"
+    draw = random.Random(7)
     address = ["--host", "127.0.0.1", "--port", str(free_port())]
-    assert command("flower-server", "provision", *address, "--stores", ",".join(STORES), "--out", chain).ends() == 0
-    start = ["flower-server", "start", "--credentials", chain / "server", "--host", "127.0.0.1", "--stores", "2"]
+    assert (
+        command(
+            "flower-server", "provision", *address, "--stores", ",".join(STORES), "--out", chain
+        ).ends()
+        == 0
+    )
+    start = [
+        "flower-server",
+        "start",
+        "--credentials",
+        chain / "server",
+        "--host",
+        "127.0.0.1",
+        "--stores",
+        "2",
+    ]
     start += ["--rounds", "100000", "--out", out]
-    start += ["--model", "niid-cnn", "--lr", "0.02", "--set", "data.image_size=32", "--confirm-classes", "hat,shirt"]
+    start += [
+        "--model",
+        "niid-cnn",
+        "--lr",
+        "0.02",
+        "--set",
+        "data.image_size=32",
+        "--confirm-classes",
+        "hat,shirt",
+    ]
     join = ["flower-client", "join", "--data"]
     server = Supervisor(command, *start)
-    stores = [Supervisor(command, *join, folders[name], "--kit", chain / "kits" / f"{name}.kit") for name in STORES]
+    stores = [
+        Supervisor(command, *join, folders[name], "--kit", chain / "kits" / f"{name}.kit")
+        for name in STORES
+    ]
     killed: list[str] = []
     while len(killed) < KILLS:
         victim = draw.choice(VICTIMS)

@@ -1,4 +1,6 @@
-"""What the public port of a provisioned server serves, to whom; and who is turned away, with what words."""
+"""What the public port of a provisioned server serves, to whom; and who is turned away, with what
+words.
+"""
 
 import json
 import os
@@ -37,7 +39,14 @@ from fedshelf.server.main import app
 from tests.commands import call
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import wait_for
-from tests.deployment.provisioned import PROTOBUF, Quiet, client_of, running, signed, status_without_words
+from tests.deployment.provisioned import (
+    PROTOBUF,
+    Quiet,
+    client_of,
+    running,
+    signed,
+    status_without_words,
+)
 
 STORES = ("oslo-7", "lyon-2", "süd 2", "rome", "bonn")
 
@@ -47,7 +56,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     place = tmp_path_factory.mktemp("reach")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("FEDSHELF_HOME", str(place / "state"))
-        environment.setenv("HTTPS_PROXY", "http://127.0.0.1:1")  # nobody: what stays on this machine goes through none
+        # nobody: what stays on this machine goes through none
+        environment.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
         yield place
 
 
@@ -88,15 +98,29 @@ def served() -> list[tuple[str, str]]:
     """Method and path of all that a SuperLink serves, in this version of Flower."""
     app = create_app()
     routes = [context.route for context in iter_route_contexts(app.routes)]
-    found = [(method, route.path) for route in routes for method in getattr(route, "methods", None) or ["GET"]]
+    found = [
+        (method, route.path)
+        for route in routes
+        for method in getattr(route, "methods", None) or ["GET"]
+    ]
     return [(method, path.replace("{", "").replace("}", "")) for method, path in found]
 
 
 def test_flower_serves_what_this_test_believes() -> None:
     paths = {path for _, path in served()}
-    assert {f"/v1/fleet/{call}" for call in FLEET_CALLS} == {path for path in paths if path.startswith("/v1/fleet/")}
-    assert {"/docs", "/openapi.json", "/health", "/v1/control/start-run", "/v1/runtime/acquire-task"} <= paths
-    assert any(isinstance(context.route, APIRoute) for context in iter_route_contexts(create_app().routes))
+    assert {f"/v1/fleet/{call}" for call in FLEET_CALLS} == {
+        path for path in paths if path.startswith("/v1/fleet/")
+    }
+    assert {
+        "/docs",
+        "/openapi.json",
+        "/health",
+        "/v1/control/start-run",
+        "/v1/runtime/acquire-task",
+    } <= paths
+    assert any(
+        isinstance(context.route, APIRoute) for context in iter_route_contexts(create_app().routes)
+    )
     assert (AHEAD, BEHIND) == (SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE + SYSTEM_TIME_TOLERANCE)
 
 
@@ -105,7 +129,9 @@ def test_of_flower_only_the_calls_of_stores_are_reachable(who: str, oslo: Creden
     assert oslo.private_key
     with client_of(oslo) as client:
         for method, path in served():
-            headers = PROTOBUF | (signed(oslo.private_key, oslo.private_key) if who == "enrolled" else {})
+            headers = PROTOBUF | (
+                signed(oslo.private_key, oslo.private_key) if who == "enrolled" else {}
+            )
             status = client.request(method, path, content=b"", headers=headers).status_code
             if (method, path) == ("GET", "/health"):
                 assert status == 200
@@ -121,15 +147,24 @@ def test_no_path_that_looks_like_a_stores_call_is_another(
     flower: FlowerServer, chain: Chain, oslo: Credentials
 ) -> None:
     assert oslo.private_key
-    for path in ("/v1/fleet/../control/start-run", "/v1/fleet/%2e%2e/control/start-run", "//v1/control/start-run"):
+    for path in (
+        "/v1/fleet/../control/start-run",
+        "/v1/fleet/%2e%2e/control/start-run",
+        "//v1/control/start-run",
+    ):
         headers = PROTOBUF | signed(oslo.private_key, oslo.private_key)
-        assert status_without_words(flower.address.port, chain.client_tls(), "POST", path, headers) == 404
+        assert (
+            status_without_words(flower.address.port, chain.client_tls(), "POST", path, headers)
+            == 404
+        )
 
 
 def test_a_key_that_is_claimed_but_not_had_is_refused(oslo: Credentials, place: Path) -> None:
     assert oslo.private_key
     with client_of(oslo) as client:
-        answer = client.post("/v1/fleet/pull-messages", headers=PROTOBUF | signed(new_key(), oslo.private_key))
+        answer = client.post(
+            "/v1/fleet/pull-messages", headers=PROTOBUF | signed(new_key(), oslo.private_key)
+        )
     assert answer.status_code == 401
     wait_for(lambda: "127.0.0.1: store oslo-7: not signed with its key" in door_log(place))
 
@@ -141,7 +176,9 @@ def test_a_key_that_nobody_enrolled_is_refused_for_good(oslo: Credentials, place
         FleetConnection(stranger, Quiet(), patience=0),
     ):
         pass
-    wait_for(lambda: "127.0.0.1: a key that no store of this chain is enrolled with" in door_log(place))
+    wait_for(
+        lambda: "127.0.0.1: a key that no store of this chain is enrolled with" in door_log(place)
+    )
 
 
 def test_a_wrong_clock_is_named(oslo: Credentials, place: Path) -> None:
@@ -159,25 +196,34 @@ def test_a_wrong_clock_is_named(oslo: Credentials, place: Path) -> None:
 def test_a_store_with_a_wrong_clock_joins_by_the_servers(oslo: Credentials, ahead: float) -> None:
     line = FleetConnection(oslo, Quiet(), patience=time.monotonic() + 8)
     (signer,) = [each for each in line._client._interceptors if isinstance(each, Signer)]
-    signer._error = timedelta(seconds=-ahead)  # so it takes a clock that is right for one that is `ahead`
+    # so it takes a clock that is right for one that is `ahead`
+    signer._error = timedelta(seconds=-ahead)
     with line:
         assert list(line.receive() or []) == []
     assert abs(signer._error) < timedelta(seconds=3)
 
 
-def test_a_store_whose_answer_got_lost_enrols_again_with_the_same_key(chain: Chain, oslo: Credentials) -> None:
-    kit, home = Kit.read(chain.kit_path("rome")), store_home("rome")
+def test_a_store_whose_answer_got_lost_enrols_again_with_the_same_key(
+    chain: Chain, oslo: Credentials
+) -> None:
+    kit = Kit.read(chain.kit_path("rome"))
+    home = store_home("rome")
     key = new_key()
     write_private(home / f"key-{kit.invitation}.pem", key_text(key))
     with client_of(oslo) as client:  # this much happened before the power went
-        assert client.post(ENROL_PATH, json=enrolment_request(kit, str(kit.code), key)).status_code == 204
+        assert (
+            client.post(ENROL_PATH, json=enrolment_request(kit, str(kit.code), key)).status_code
+            == 204
+        )
     again = credentials_for(kit, wait=30)
     assert again.private_key
     assert again.private_key.private_numbers() == key.private_numbers()
     assert {path.name for path in home.iterdir()} == {"key.pem", "store.json"}
 
 
-def test_a_client_without_tls_is_refused_and_logged(flower: FlowerServer, oslo: Credentials, place: Path) -> None:
+def test_a_client_without_tls_is_refused_and_logged(
+    flower: FlowerServer, oslo: Credentials, place: Path
+) -> None:
     with pytest.raises(httpx.TransportError):
         httpx.post(f"http://localhost:{flower.address.port}{ENROL_PATH}", content=b"{}")
     wait_for(lambda: "127.0.0.1: it spoke plain HTTP, not TLS" in door_log(place))
@@ -199,7 +245,9 @@ def test_a_kit_of_another_chain_reaches_nobody(oslo: Credentials, place: Path) -
     wait_for(lambda: "127.0.0.1: it does not trust this server's certificate" in door_log(place))
 
 
-def test_a_revoked_store_is_out_at_once_and_the_others_are_not(chain: Chain, oslo: Credentials, place: Path) -> None:
+def test_a_revoked_store_is_out_at_once_and_the_others_are_not(
+    chain: Chain, oslo: Credentials, place: Path
+) -> None:
     lyon = credentials_for(Kit.read(chain.kit_path("lyon-2")), wait=30)
     with FleetConnection(oslo, Quiet(), patience=float("inf")) as line:
         with FleetConnection(lyon, Quiet(), patience=float("inf")) as other:
@@ -212,9 +260,14 @@ def test_a_revoked_store_is_out_at_once_and_the_others_are_not(chain: Chain, osl
     wait_for(lambda: "lyon-2" not in nodes(place).values())
     assert "oslo-7" in nodes(place).values()
     told = json.loads((place / "flower" / "revoked.json").read_text())
-    assert told == {"lyon-2": chain.stores.stores()["lyon-2"].since.timestamp()}, "what page and status show"
+    assert told == {"lyon-2": chain.stores.stores()["lyon-2"].since.timestamp()}, (
+        "what page and status show"
+    )
     wait_for(lambda: "127.0.0.1: store lyon-2 is revoked" in door_log(place))
-    with pytest.raises(RefusedError, match="The server does not let this store in: the chain has revoked this store"):
+    with pytest.raises(
+        RefusedError,
+        match="The server does not let this store in: the chain has revoked this store",
+    ):
         FleetConnection(lyon, Quiet(), patience=0).__enter__()
 
 
@@ -230,7 +283,9 @@ def test_a_new_kit_replaces_the_key_when_it_is_used(chain: Chain, place: Path) -
         FleetConnection(first, Quiet(), patience=0).__enter__()
     kit = Kit.read(chain.write_kit("süd 2", with_key=True))
     with FleetConnection(second, Quiet(), patience=float("inf")) as line:
-        with FleetConnection(credentials_for(kit, wait=30), Quiet(), patience=float("inf")) as newest:
+        with FleetConnection(
+            credentials_for(kit, wait=30), Quiet(), patience=float("inf")
+        ) as newest:
             wait_for(lambda: nodes(place).get(str(newest.node_id)) == "süd 2")
         with pytest.raises(RefusedError, match="does not know this store's key"):
             line.receive()
@@ -241,8 +296,16 @@ def test_a_person_is_told_when_the_home_is_a_copy_and_when_the_store_is_revoked(
     chain: Chain, place: Path, command: Starter, folders: dict[str, Path]
 ) -> None:
     """Of two with one home the first goes on, and its restart is no copy."""
-    home, copy = place / "state", place / "copied"
-    join = ("flower-client", "join", "--kit", chain.write_kit("bonn", with_key=True), "--data", folders["ost"])
+    home = place / "state"
+    copy = place / "copied"
+    join = (
+        "flower-client",
+        "join",
+        "--kit",
+        chain.write_kit("bonn", with_key=True),
+        "--data",
+        folders["ost"],
+    )
     command.environment = command.environment | {"FEDSHELF_HOME": str(home)}
     first = command(*join)
     first.says("Joined; waiting for work.")
@@ -266,8 +329,9 @@ def test_a_person_is_told_when_the_home_is_a_copy_and_when_the_store_is_revoked(
     again.says("Joined; waiting for work.")
     chain.stores.revoke("bonn")
     assert again.ends() == 7
-    assert again.lines[-1] == (
-        "Error: The server does not let this store in: the chain has revoked this store. "
+    assert (
+        again.lines[-1]
+        == "Error: The server does not let this store in: the chain has revoked this store. "
         "If that is a mistake, ask for a new kit."
     )
 
@@ -275,7 +339,8 @@ def test_a_person_is_told_when_the_home_is_a_copy_and_when_the_store_is_revoked(
 def test_a_store_that_was_killed_is_back_before_the_server_misses_it(oslo: Credentials) -> None:
     killed = FleetConnection(oslo, Quiet(), patience=float("inf"))
     killed.__enter__()
-    with FleetConnection(oslo, Quiet(), patience=time.monotonic() + 8) as line:  # the server would miss it after 20 s
+    # the server would miss it after 20 s
+    with FleetConnection(oslo, Quiet(), patience=time.monotonic() + 8) as line:
         assert line.node_id == killed.node_id
     killed.__exit__(None, None, None)
 
@@ -284,7 +349,8 @@ def test_a_clerk_that_dies_before_it_notes_the_answer_finds_out(
     flower: FlowerServer, oslo: Credentials, place: Path
 ) -> None:
     assert oslo
-    before, registrations = nodes(place), place / "flower" / "registrations.json"
+    before = nodes(place)
+    registrations = place / "flower" / "registrations.json"
     clerk = flower.children.groups()["clerk"]
     os.kill(clerk, signal.SIGKILL)
     os.waitid(os.P_PID, clerk, os.WEXITED | os.WNOWAIT)
@@ -297,12 +363,16 @@ def test_a_clerk_that_dies_before_it_notes_the_answer_finds_out(
     wait_for(lambda: nodes(place) == before)
 
 
-def test_a_store_hears_from_the_door_where_the_server_moves(chain: Chain, oslo: Credentials) -> None:
-    before, there = oslo.known_addresses.all, (Endpoint("127.0.0.1", chain.port), Endpoint("new.example", 9443))
+def test_a_store_hears_from_the_door_where_the_server_moves(
+    chain: Chain, oslo: Credentials
+) -> None:
+    before = oslo.known_addresses.all
+    there = (Endpoint("127.0.0.1", chain.port), Endpoint("new.example", 9443))
     with FleetConnection(oslo, Quiet(), patience=float("inf")) as line:
         assert oslo.known_addresses.all == before
         chain.move(there)
-        wait_for(lambda: oslo.known_addresses.all == (*map(str, there), *before))  # with the next heartbeat
+        # with the next heartbeat
+        wait_for(lambda: oslo.known_addresses.all == (*map(str, there), *before))
         assert list(line.receive() or []) == []
     again = credentials_for(Kit.read(chain.kit_path("oslo-7")), wait=0)
     assert again.server == f"127.0.0.1:{chain.port}"
@@ -322,9 +392,18 @@ def test_wrong_codes_are_taken_a_few_times_only(oslo: Credentials) -> None:
     assert oslo.private_key
     assert oslo.root_certificates
     authority = oslo.root_certificates.decode()
-    guess = Kit(chain=chain_id(authority), server=oslo.server, authority=authority, store="lyon-2", code="x" * 43)
+    guess = Kit(
+        chain=chain_id(authority),
+        server=oslo.server,
+        authority=authority,
+        store="lyon-2",
+        code="x" * 43,
+    )
     with client_of(oslo) as client:
-        answers = [client.post(ENROL_PATH, json=enrolment_request(guess, "x" * 43, new_key())) for _ in range(7)]
+        answers = [
+            client.post(ENROL_PATH, json=enrolment_request(guess, "x" * 43, new_key()))
+            for _ in range(7)
+        ]
     reasons = [answer.headers[REASON_HEADER] for answer in answers]
     assert reasons[0] == "code"
     assert reasons[-1] == "slow-down"
@@ -332,7 +411,9 @@ def test_wrong_codes_are_taken_a_few_times_only(oslo: Credentials) -> None:
 
 
 @pytest.mark.slow
-def test_stores_are_let_in_again_after_the_server_was_started_afresh(tmp_path: Path, place: Path) -> None:
+def test_stores_are_let_in_again_after_the_server_was_started_afresh(
+    tmp_path: Path, place: Path
+) -> None:
     assert place, "the state of this test's stores is kept there"
     with running(tmp_path, "kiel") as (chain, flower):
         kiel = credentials_for(Kit.read(chain.kit_path("kiel")), wait=30)

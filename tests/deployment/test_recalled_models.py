@@ -1,4 +1,6 @@
-"""A model that stores were given and whose round was taken back is replaced at them, and they are told."""
+"""A model that stores were given and whose round was taken back is replaced at them, and they are
+told.
+"""
 
 import json
 from collections.abc import Callable
@@ -41,12 +43,17 @@ RECORD = {"round": 2, "stores": {}, "failed": {}, "seconds": {}, "bytes": {}, "t
 
 
 class Federation:
-    """A run of two rounds, with stores over real messages; `said` is what each store told its person."""
+    """A run of two rounds, with stores over real messages; `said` is what each store told its
+    person.
+    """
 
     def __init__(self, place: Path) -> None:
-        self.grid, self.notes, self.place = LossyGrid(), Notes(), place
+        self.grid = LossyGrid()
+        self.notes = Notes()
+        self.place = place
         start = start_of(run__rounds=9, data__dataset="stores").identified("a" * 32)
-        self.config, self.path = start.plan.config, run_of(place / "shops", start, rounds=(1, 2))
+        self.config = start.plan.config
+        self.path = run_of(place / "shops", start, rounds=(1, 2))
         self.state = TrainingState(2, torch.full_like(start.params, 2.0), {}, record=RECORD)
         self.directory = RunDirectory.open(self.path, self.config)
         for number in (1, 2):
@@ -58,7 +65,8 @@ class Federation:
     def joins(self, node: int, name: str) -> None:
         self.said.setdefault(name, [])
         models = KeptModels(name, self.place / name, 0, lambda _: None, self.said[name].append)
-        app, frozen = ClientApp(), FrozenCache(self.place / "frozen")
+        app = ClientApp()
+        frozen = FrozenCache(self.place / "frozen")
 
         @app.query()
         def handle(message: Message, _: Context) -> Message:
@@ -68,9 +76,13 @@ class Federation:
 
     def deliveries(self) -> ModelDeliveries:
         """Those of a server's process that has just started."""
-        runtime = GridRuntime(self.grid, self.config, "a" * 32, Surroundings(self.notes.note, ghost=0.0))
+        runtime = GridRuntime(
+            self.grid, self.config, "a" * 32, Surroundings(self.notes.note, ghost=0.0)
+        )
         wait_for(lambda: len(runtime.stores()) == len(self.grid.apps))
-        return ModelDeliveries(self.config, self.directory, runtime, self.notes, lambda: False, self.desk)
+        return ModelDeliveries(
+            self.config, self.directory, runtime, self.notes, lambda: False, self.desk
+        )
 
     def take_back(self) -> TrainingState:
         """Round 2 is played again, and makes another model."""
@@ -115,7 +127,9 @@ def test_a_spoilt_model_is_replaced_at_once_and_at_who_comes_later(federation: F
     assert [line for line in federation.said["north"] if "was taken back by the server" in line]
     told = "in place of that of round 2, which was taken back and which north, south got."
     assert [note for note in federation.notes.notes if note.endswith(told)]
-    assert federation.notes.notes[-1].startswith("A model that was taken back is still at south (of round 2);")
+    assert federation.notes.notes[-1].startswith(
+        "A model that was taken back is still at south (of round 2);"
+    )
     assert spoilt_at(read_json(federation.path / GIVEN_FILE)) == {"south": 2}
     assert RunReader(federation.path).look().spoilt_at == {"south": 2}
     assert not deliveries.is_due(again)
@@ -132,7 +146,13 @@ def test_a_spoilt_model_is_replaced_at_once_and_at_who_comes_later(federation: F
 def test_status_names_the_stores_that_have_a_spoilt_model(
     federation: Federation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = {"sha256": "0" * 64, "round": 7, "line": "", "stores": ["north", "süd 2"], "is_taken_back": True}
+    given = {
+        "sha256": "0" * 64,
+        "round": 7,
+        "line": "",
+        "stores": ["north", "süd 2"],
+        "is_taken_back": True,
+    }
     federation.directory.write(GIVEN_FILE, {"models": [given]})
     terminal.show(RunReader(federation.path).look(), Console(width=200))
     told = "A model that was taken back is still at north (of round 7), süd 2 (of round 7);"
@@ -152,7 +172,9 @@ def test_a_request_stands_until_it_is_done_whoever_dies_in_between(federation: F
     assert not deliveries.is_due(federation.state)
 
 
-def test_a_finished_model_whose_round_was_taken_back_is_given_to_nobody(federation: Federation) -> None:
+def test_a_finished_model_whose_round_was_taken_back_is_given_to_nobody(
+    federation: Federation,
+) -> None:
     export_round(federation.path, "last", federation.place / "model")
     for file in (federation.place / "model").iterdir():
         file.rename(federation.path / file.name)
@@ -160,7 +182,9 @@ def test_a_finished_model_whose_round_was_taken_back_is_given_to_nobody(federati
     (federation.path / "summary.json").write_text(json.dumps(summary))
     federation.deliveries().at_end(summary)
     federation.take_back()
-    with pytest.raises(RunError, match="came of a round that was taken back since; it is given to nobody"):
+    with pytest.raises(
+        RunError, match="came of a round that was taken back since; it is given to nobody"
+    ):
         deliver_only(
             federation.grid,
             federation.config,
@@ -172,18 +196,26 @@ def test_a_finished_model_whose_round_was_taken_back_is_given_to_nobody(federati
 
 
 @pytest.mark.parametrize("recalled", [(), ("1" * 64,), ("1" * 64, "2" * 64)])
-def test_the_audit_log_says_that_a_model_takes_one_back(tmp_path: Path, recalled: tuple[str, ...]) -> None:
+def test_the_audit_log_says_that_a_model_takes_one_back(
+    tmp_path: Path, recalled: tuple[str, ...]
+) -> None:
     content = encode_order(replace(order_of(), recalled=recalled))
     with SessionRecorder(tmp_path, Policy()) as books:
         books.received(MessageHeader("1", "c" * 64, "query", 1, 60.0, ()), content, 10)
     last = json.loads((tmp_path / "audit.jsonl").read_text().splitlines()[-1])
-    assert (last["kind"], "takes back one that the run gave before" in last["why"]) == ("deliver", bool(recalled))
+    assert (last["kind"], "takes back one that the run gave before" in last["why"]) == (
+        "deliver",
+        bool(recalled),
+    )
 
 
 def test_a_store_says_once_that_its_model_was_taken_back(tmp_path: Path) -> None:
     said: list[str] = []
-    models: Callable[..., object] = KeptModels("oslo", tmp_path, 0, lambda _: None, said.append).receive
-    before, after = order_of(value=1.0), order_of(value=2.0)
+    models: Callable[..., object] = KeptModels(
+        "oslo", tmp_path, 0, lambda _: None, said.append
+    ).receive
+    before = order_of(value=1.0)
+    after = order_of(value=2.0)
     models(before)
     said.clear()
     for order in (replace(after, content=None), after, after):

@@ -45,11 +45,13 @@ def wait_for(condition):
 
 @app.main()
 def main(grid, context):
-    """Look who is there, wait until told, order the stores of the look to train, and tell what they answered."""
+    """Look who is there, wait until told, order these stores to train, and tell their answers."""
     place, stores = Path(context.run_config["place"]), json.loads(context.run_config["stores"])
-    settings = {"data.image_size": 32, "train.epochs": 1, "train.batch_size": 16, "model.name": "niid-cnn"}
+    settings = {"data.image_size": 32, "train.epochs": 1, "train.batch_size": 16}
+    settings["model.name"] = "niid-cnn"
     config = resolve({"data.dataset": "stores", "cohort.timeout": 3600.0}, settings)
-    runtime = GridRuntime(grid, config, "run", Surroundings(print, enrolled=RunMailbox(place).enrolled))
+    surroundings = Surroundings(print, enrolled=RunMailbox(place).enrolled)
+    runtime = GridRuntime(grid, config, "run", surroundings)
     wait_for(lambda: set(runtime.stores()) == set(stores))
     start = setup.prepare(config, ("boot", "hat", "shirt"), 3).identified("run")
     asked = sorted(runtime.stores())
@@ -62,17 +64,26 @@ def main(grid, context):
 
 
 def submit(place: Path) -> None:
-    """Let Flower run APP, as `flower-server` lets it run ours: stores refuse a bundle with code in it."""
+    """Let Flower run APP, as `flower-server` lets it run ours: stores refuse a bundle with code in
+    it.
+    """
     bundle = place / "bundle"
     bundle.mkdir()
     components = {"serverapp": "asking:app", "clientapp": "fedshelf.client.app:app"}
     config = {"place": str(place), "stores": json.dumps(STORES)}
     told = {"publisher": "fedshelf", "components": components, "config": config}
     project = {"name": "fedshelf-run", "version": "1.0.0", "license": "Apache-2.0"}
-    (bundle / "pyproject.toml").write_text(tomli_w.dumps({"project": project, "tool": {"flwr": {"app": told}}}))
-    environment = os.environ | {"FLWR_HOME": str(place / "flower" / "home"), "FLWR_TELEMETRY_ENABLED": "0"}
+    (bundle / "pyproject.toml").write_text(
+        tomli_w.dumps({"project": project, "tool": {"flwr": {"app": told}}})
+    )
+    environment = os.environ | {
+        "FLWR_HOME": str(place / "flower" / "home"),
+        "FLWR_TELEMETRY_ENABLED": "0",
+    }
     environment |= {"PATH": os.pathsep.join([str(SCRIPTS), os.environ["PATH"]])}
-    subprocess.run([SCRIPTS / "flwr", "run", bundle, CONNECTION], env=environment, check=True, timeout=120)
+    subprocess.run(
+        [SCRIPTS / "flwr", "run", bundle, CONNECTION], env=environment, check=True, timeout=120
+    )
 
 
 def revoke(chain: Chain, place: Path, *stores: str) -> None:
@@ -80,14 +91,16 @@ def revoke(chain: Chain, place: Path, *stores: str) -> None:
     for store in stores:
         chain.stores.revoke(store)
     log = place / "flower" / "clerk.log"
-    wait_for(lambda: all(f"{store} is not registered any more" in log.read_text() for store in stores))
+    wait_for(
+        lambda: all(f"{store} is not registered any more" in log.read_text() for store in stores)
+    )
 
 
 def test_orders_to_stores_revoked_since_the_look_are_known_at_once_to_be_in_vain(
     command: Starter, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two at the same time: Flower has one name, none, for both orders. The third store, a whole one, trains all the
-    same.
+    """Two at the same time: Flower has one name, none, for both orders. The third store, a whole
+    one, trains all the same.
     """
     (code := tmp_path / "code").mkdir()
     (code / "asking.py").write_text(APP)
@@ -98,7 +111,9 @@ def test_orders_to_stores_revoked_since_the_look_are_known_at_once_to_be_in_vain
             credentials = credentials_for(Kit.read(chain.kit_path(name)), wait=30)
             info = StoreInfo(name, {"boot": 24, "hat": 24}, 0, 0)
             Thread(target=say_what_is_here, args=(credentials, info), daemon=True).start()
-        command("flower-client", "join", "--kit", chain.kit_path("süd 2"), "--data", folders["süd 2"])
+        command(
+            "flower-client", "join", "--kit", chain.kit_path("süd 2"), "--data", folders["süd 2"]
+        )
         submit(tmp_path)
         wait_for((tmp_path / "looked").exists)
         revoke(chain, tmp_path, "mitte", "ost")

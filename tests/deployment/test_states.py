@@ -16,7 +16,9 @@ def state(value: float) -> dict[str, torch.Tensor]:
 
 
 def kept(directory: Path) -> list[int]:
-    return sorted(int(path.stem.removeprefix("round-")) for path in directory.rglob("round-*.safetensors"))
+    return sorted(
+        int(path.stem.removeprefix("round-")) for path in directory.rglob("round-*.safetensors")
+    )
 
 
 def test_nothing_is_remembered_at_first(tmp_path: Path) -> None:
@@ -40,9 +42,14 @@ def test_a_round_starts_from_the_latest_one_before_it(tmp_path: Path) -> None:
 def test_what_a_crash_takes_back_is_still_known(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int]]
 ) -> None:
-    """After any rounds with any commits, a server that falls back to the last commit finds the state of then."""
+    """After any rounds with any commits, a server that falls back to the last commit finds the
+    state of then.
+    """
     directory = tmp_path_factory.mktemp("states")
-    states, round, committed, history = StateStore(directory), 0, 0, dict[int, float]()
+    states = StateStore(directory)
+    round = 0
+    committed = 0
+    history = dict[int, float]()
     for gap, behind in steps:
         round += gap
         committed = max(committed, round - 1 - behind)
@@ -59,9 +66,14 @@ def test_what_a_crash_takes_back_is_still_known(
 def test_what_the_best_model_goes_with_is_still_known(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, bool]]
 ) -> None:
-    """A run that ends with the model of its best round finds each store's state of then; in between it forgets."""
+    """A run that ends with the model of its best round finds each store's state of then; in between
+    it forgets.
+    """
     directory = tmp_path_factory.mktemp("states")
-    states, round, best, trained = StateStore(directory), 0, 0, list[int]()
+    states = StateStore(directory)
+    round = 0
+    best = 0
+    trained = list[int]()
     for gap, is_best in steps:
         states.save(order_of(round + gap, committed=round, best=best), "oslo", state(round + gap))
         round += gap

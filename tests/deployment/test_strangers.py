@@ -16,7 +16,12 @@ from fedshelf.client.connection.credentials import new_key
 from fedshelf.common.protocol.enrolment import CLASSES_PATH, REASON_HEADER
 from fedshelf.server.credentials.chain import Chain, public_text
 from fedshelf.server.credentials.stores import EnrolmentState
-from fedshelf.server.gateway.bounded_http import LARGEST_BODY, LARGEST_HEAD, LARGEST_URL, MOST_HEADERS
+from fedshelf.server.gateway.bounded_http import (
+    LARGEST_BODY,
+    LARGEST_HEAD,
+    LARGEST_URL,
+    MOST_HEADERS,
+)
 from fedshelf.server.gateway.connections import MOST_UNPROVEN
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import free_port, history, wait_for
@@ -29,7 +34,8 @@ class Door:
     """A door over TLS with nothing behind it, and a store of its chain."""
 
     def __init__(self, place: Path) -> None:
-        self.chain, self.key = Chain.make(place / "server", "localhost", free_port()), new_key()
+        self.chain = Chain.make(place / "server", "localhost", free_port())
+        self.key = new_key()
         self.chain.stores.admit("oslo-7", public_text(self.key.public_key()))
         files = [str(place / "answered.jsonl"), str(self.chain.directory)]
         command = [
@@ -46,17 +52,27 @@ class Door:
             self.process = subprocess.Popen(command, stdout=log)
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=f"https://localhost:{self.chain.port}", verify=self.chain.client_tls(), timeout=60)
+        return httpx.Client(
+            base_url=f"https://localhost:{self.chain.port}",
+            verify=self.chain.client_tls(),
+            timeout=60,
+        )
 
     def health(self) -> int | None:
         with contextlib.suppress(httpx.TransportError), self.client() as client:
             return client.get("/health").status_code
         return None
 
-    def call(self, key: ec.EllipticCurvePrivateKey, **claimed: ec.EllipticCurvePrivateKey) -> httpx.Response:
-        """The answer to a call on a connection of its own, signed with `key`, in the name of `claimed`."""
+    def call(
+        self, key: ec.EllipticCurvePrivateKey, **claimed: ec.EllipticCurvePrivateKey
+    ) -> httpx.Response:
+        """The answer to a call on a connection of its own, signed with `key`, in the name of
+        `claimed`.
+        """
         with self.client() as client:
-            return client.post(CALL, content=b"x", headers=PROTOBUF | signed(key, claimed.get("claimed", key)))
+            return client.post(
+                CALL, content=b"x", headers=PROTOBUF | signed(key, claimed.get("claimed", key))
+            )
 
     def answer_to(self, request: bytes) -> int:
         """The status of a request sent byte for byte, of which no more will come."""
@@ -96,23 +112,45 @@ def head(*lines: bytes, call: bytes = b"GET /health") -> bytes:
         (head(b"\r\n") * 2000, 400),
         (b"\x00" * 100, 400),
     ],
-    ids=["most", "headers", "20k", "bytes", "line", "empty", "url", "long", "longer", "chunks", "ws", "many", "none"],
+    ids=[
+        "most",
+        "headers",
+        "20k",
+        "bytes",
+        "line",
+        "empty",
+        "url",
+        "long",
+        "longer",
+        "chunks",
+        "ws",
+        "many",
+        "none",
+    ],
 )
-def test_a_request_out_of_bounds_is_refused_before_it_is_looked_at(door: Door, request_: bytes, status: int) -> None:
+def test_a_request_out_of_bounds_is_refused_before_it_is_looked_at(
+    door: Door, request_: bytes, status: int
+) -> None:
     assert door.answer_to(request_) == status
     assert door.health() == 503
 
 
-@pytest.mark.parametrize("call", [b"GET /health", b"POST /v1/fleet/push-object", b"POST /fedshelf/enrol", b"PUT /x"])
+@pytest.mark.parametrize(
+    "call", [b"GET /health", b"POST /v1/fleet/push-object", b"POST /fedshelf/enrol", b"PUT /x"]
+)
 def test_no_body_of_a_stranger_is_waited_for(door: Door, call: bytes) -> None:
     """Each is answered although nothing of the body comes."""
     answer = {b"GET /health": 503, b"POST /v1/fleet/push-object": 403, b"POST /fedshelf/enrol": 413}
-    assert door.answer_to(head(b"content-length: 8000000", b"\r\n", call=call)) == answer.get(call, 404)
+    assert door.answer_to(head(b"content-length: 8000000", b"\r\n", call=call)) == answer.get(
+        call, 404
+    )
 
 
 def test_a_stranger_with_a_large_body_still_hears_why(door: Door) -> None:
     with door.client() as client:
-        answer = client.post(CALL, content=bytes(LARGEST_BODY), headers=PROTOBUF | signed(new_key(), new_key()))
+        answer = client.post(
+            CALL, content=bytes(LARGEST_BODY), headers=PROTOBUF | signed(new_key(), new_key())
+        )
     assert (answer.status_code, answer.headers[REASON_HEADER]) == (403, "unknown-key")
 
 
@@ -124,13 +162,16 @@ def test_the_name_of_a_stores_key_proves_nothing(door: Door) -> None:
         other = client.post(CALL, headers=PROTOBUF | signed(new_key(), new_key()))
         assert (other.status_code, other.headers[REASON_HEADER]) == (403, "unknown-key")
         late = client.post(CALL, headers=PROTOBUF | signed(door.key, door.key, ahead=60))
-        assert late.status_code == 503  # it is Flower's to refuse: on this connection the key is proven
+        # it is Flower's to refuse: on this connection the key is proven
+        assert late.status_code == 503
     with door.client() as client:
         late = client.post(CALL, headers=PROTOBUF | signed(door.key, door.key, ahead=60))
     assert (late.status_code, late.headers[REASON_HEADER]) == (401, "clock")
 
 
-def test_a_list_of_stores_that_is_damaged_shows_strangers_nothing_and_keeps_its_stores(door: Door) -> None:
+def test_a_list_of_stores_that_is_damaged_shows_strangers_nothing_and_keeps_its_stores(
+    door: Door,
+) -> None:
     path = door.chain.stores.path
     whole = path.read_text()
     path.write_text("{")
@@ -142,8 +183,11 @@ def test_a_list_of_stores_that_is_damaged_shows_strangers_nothing_and_keeps_its_
     assert door.call(door.key).status_code == 503
 
 
-def test_a_kit_that_is_used_while_the_list_of_stores_is_damaged_is_taken_once_it_is_mended(door: Door) -> None:
-    key, path = new_key(), door.chain.stores.path
+def test_a_kit_that_is_used_while_the_list_of_stores_is_damaged_is_taken_once_it_is_mended(
+    door: Door,
+) -> None:
+    key = new_key()
+    path = door.chain.stores.path
     door.chain.stores.admit("lyon-2", public_text(key.public_key()))
     whole = path.read_text()
     assert door.call(door.key).status_code == 503  # it has seen the list as it is
@@ -155,7 +199,9 @@ def test_a_kit_that_is_used_while_the_list_of_stores_is_damaged_is_taken_once_it
     assert door.chain.stores.stores()["lyon-2"].state is EnrolmentState.ENROLLED
 
 
-def test_who_begins_too_many_handshakes_is_turned_away_before_them_and_others_are_not(door: Door) -> None:
+def test_who_begins_too_many_handshakes_is_turned_away_before_them_and_others_are_not(
+    door: Door,
+) -> None:
     told = "refused 127.99.0.1: too many TLS handshakes"
     for _ in range(20_000):
         socket.create_connection(("127.0.0.1", door.chain.port), 60, ("127.99.0.1", 0)).close()
@@ -186,13 +232,43 @@ def test_rounds_go_on_beside_two_thousand_slow_strangers_and_200_mb_of_bodies(
     command: Starter, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     allow_files(8192)
-    port, out, names = free_port(), tmp_path / "run", ["mitte", "ost"]
-    told = ["--host", "localhost", "--port", str(port), "--stores", ",".join(names), "--out", tmp_path / "chain"]
+    port = free_port()
+    out = tmp_path / "run"
+    names = ["mitte", "ost"]
+    told = [
+        "--host",
+        "localhost",
+        "--port",
+        str(port),
+        "--stores",
+        ",".join(names),
+        "--out",
+        tmp_path / "chain",
+    ]
     assert command("flower-server", "provision", *told).ends() == 0
     credentials = tmp_path / "chain" / "server"
-    quick = ["--model", "niid-cnn", "--set", "data.image_size=32", "--rounds", "1000", "--stores", "2"]
+    quick = [
+        "--model",
+        "niid-cnn",
+        "--set",
+        "data.image_size=32",
+        "--rounds",
+        "1000",
+        "--stores",
+        "2",
+    ]
     quick += ["--classes", "boot,hat,shirt", "--lr", "0.02"]
-    server = command("flower-server", "start", "--credentials", credentials, "--out", out, "--live-port", "0", *quick)
+    server = command(
+        "flower-server",
+        "start",
+        "--credentials",
+        credentials,
+        "--out",
+        out,
+        "--live-port",
+        "0",
+        *quick,
+    )
     for name in names:
         kit = tmp_path / "chain" / "kits" / f"{name}.kit"
         command("flower-client", "join", "--kit", kit, "--data", folders[name])

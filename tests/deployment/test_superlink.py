@@ -1,4 +1,6 @@
-"""Flower's server side as we start it: what can be reached, by whom, and what is left when it ends."""
+"""Flower's server side as we start it: what can be reached, by whom, and what is left when it
+ends.
+"""
 
 import os
 import stat
@@ -32,28 +34,44 @@ def through_the_door(flower: FlowerServer, path: str) -> int:
 
 def at_the_superlink(flower: FlowerServer, path: str) -> int:
     headers = {"content-type": "application/protobuf", "accept": "application/protobuf"}
-    return httpx.post(f"http://127.0.0.1:{flower.superlink_port}{path}", content=b"", headers=headers).status_code
+    return httpx.post(
+        f"http://127.0.0.1:{flower.superlink_port}{path}", content=b"", headers=headers
+    ).status_code
 
 
-@pytest.mark.parametrize("path", ["/v1/control/start-run", "/v1/control/list-runs", "/v1/runtime/acquire-task"])
-def test_strangers_cannot_start_runs_nor_take_tasks_through_the_door(flower: FlowerServer, path: str) -> None:
-    assert at_the_superlink(flower, path) not in (404, 405), "the path is one that the SuperLink serves"
+@pytest.mark.parametrize(
+    "path", ["/v1/control/start-run", "/v1/control/list-runs", "/v1/runtime/acquire-task"]
+)
+def test_strangers_cannot_start_runs_nor_take_tasks_through_the_door(
+    flower: FlowerServer, path: str
+) -> None:
+    assert at_the_superlink(flower, path) not in (
+        404,
+        405,
+    ), "the path is one that the SuperLink serves"
     assert through_the_door(flower, path) == 404
 
 
-def test_who_reaches_the_superlink_cannot_take_the_servers_task_without_the_secret(flower: FlowerServer) -> None:
+def test_who_reaches_the_superlink_cannot_take_the_servers_task_without_the_secret(
+    flower: FlowerServer,
+) -> None:
     assert at_the_superlink(flower, "/v1/runtime/acquire-task") == 401
 
 
 def test_a_stranger_cannot_speak_for_a_store(flower: FlowerServer) -> None:
     headers = {"content-type": "application/protobuf", "accept": "application/protobuf"}
-    answer = httpx.post(f"http://{flower.address}/v1/fleet/pull-messages", content=b"", headers=headers)
+    answer = httpx.post(
+        f"http://{flower.address}/v1/fleet/pull-messages", content=b"", headers=headers
+    )
     assert answer.status_code == 401
 
 
 def test_nobody_else_on_the_machine_can_read_the_state(flower: FlowerServer, place: Path) -> None:
     assert flower
-    files = [place, *(path for path in place.rglob("*") if path.is_dir() or path.suffix in (".db", ".secret"))]
+    files = [
+        place,
+        *(path for path in place.rglob("*") if path.is_dir() or path.suffix in (".db", ".secret")),
+    ]
     assert {path.name for path in files} >= {"flower", "state.db", "superexec.secret"}
     private = [path for path in files if not stat.S_IMODE(path.stat().st_mode) & 0o077]
     assert place in private, "nothing below can be reached by others"
@@ -61,7 +79,9 @@ def test_nobody_else_on_the_machine_can_read_the_state(flower: FlowerServer, pla
 
 
 def test_a_port_in_use_is_one_clear_sentence(flower: FlowerServer, tmp_path: Path) -> None:
-    with pytest.raises(NetworkError, match=rf"^Port {flower.address.port} on 127.0.0.1 cannot be used .* --port\.$"):
+    with pytest.raises(
+        NetworkError, match=rf"^Port {flower.address.port} on 127.0.0.1 cannot be used .* --port\.$"
+    ):
         FlowerServer(tmp_path / "other", flower.address, None).__enter__()
     assert processes_of(tmp_path) == []
 

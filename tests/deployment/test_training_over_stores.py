@@ -14,21 +14,38 @@ from tests.deployment.deployed import free_port, history, processes_of, summary
 def test_stores_with_different_classes_train_one_model(
     command: Starter, folders: dict[str, Path], tmp_path: Path
 ) -> None:
-    out, port, names = tmp_path / "run", free_port(), tmp_path / "names.csv"
+    out = tmp_path / "run"
+    port = free_port()
+    names = tmp_path / "names.csv"
     names.write_text("folder,name\nboot,Gummistiefel\nbag,Tasche\n", encoding="utf-8")
     stores = {name: command.store(folder, port) for name, folder in folders.items()}
     server = command.server(out, port, "--stores", "3", "--rounds", "2", "--class-names", names)
     assert server.ends() == 0, server.text
 
-    assert next(line for line in server.lines if line.startswith("3 classes: ")).startswith("3 classes: Gummistiefel")
-    assert "--class-names has lines for folders that are no class of the run: 'bag'." in server.lines
-    assert json.loads((out / "model.json").read_text())["class_names"] == ["Gummistiefel", "hat", "shirt"]
-    assert f"flower-client join --server 127.0.0.1:{port} --data FOLDER --name NAME --insecure" in server.lines
-    assert [line.split()[0] for line in server.lines if line.startswith("round=")] == ["round=1/2", "round=2/2"]
+    assert next(line for line in server.lines if line.startswith("3 classes: ")).startswith(
+        "3 classes: Gummistiefel"
+    )
+    assert (
+        "--class-names has lines for folders that are no class of the run: 'bag'." in server.lines
+    )
+    assert json.loads((out / "model.json").read_text())["class_names"] == [
+        "Gummistiefel",
+        "hat",
+        "shirt",
+    ]
+    assert (
+        f"flower-client join --server 127.0.0.1:{port} --data FOLDER --name NAME --insecure"
+        in server.lines
+    )
+    assert [line.split()[0] for line in server.lines if line.startswith("round=")] == [
+        "round=1/2",
+        "round=2/2",
+    ]
     assert server.lines[-1] == f"Model: {out}/model.safetensors"
     assert processes_of(out) == []
 
-    told, rounds = summary(out), history(out)
+    told = summary(out)
+    rounds = history(out)
     assert (told["status"], told["rounds"], told["stores"]) == ("finished", 2, 3)
     assert [sorted(record["stores"]) for record in rounds] == [["mitte", "ost", "süd 2"]] * 2
     assert [record["failed"] for record in rounds] == [{}, {}]
@@ -51,8 +68,15 @@ def test_stores_with_different_classes_train_one_model(
     names.write_text("boot,Stiefel\n", encoding="utf-8")
     again = command.server(out, port, "--class-names", names)
     assert again.ends() == 0, again.text
-    assert again.lines[-1] == f"Its classes have the names asked for, in {out}/report.html and model.json."
-    assert json.loads((out / "model.json").read_text())["class_names"] == ["Stiefel", "hat", "shirt"]
+    assert (
+        again.lines[-1]
+        == f"Its classes have the names asked for, in {out}/report.html and model.json."
+    )
+    assert json.loads((out / "model.json").read_text())["class_names"] == [
+        "Stiefel",
+        "hat",
+        "shirt",
+    ]
     page = (out / "report.html").read_text(encoding="utf-8")
     assert ("Stiefel" in page, "Gummistiefel" in page, ">boot<" in page) == (True, False, False)
     assert summary(out) == told

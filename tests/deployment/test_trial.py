@@ -1,4 +1,6 @@
-"""`flower-server try`: server and stores on one machine, of which nothing is left when it ends, however it ends."""
+"""`flower-server try`: server and stores on one machine, of which nothing is left when it ends,
+however it ends.
+"""
 
 import re
 import shutil
@@ -33,11 +35,15 @@ def test_folders_of_stores_are_told_from_folders_of_products(tmp_path: Path) -> 
         draw_photos(tmp_path / "splits" / name, ["boot", "hat"], per_class=1)
     assert _stores_in(tmp_path / "splits") == {}
     (tmp_path / "chain" / "shirt").mkdir()
-    with pytest.raises(DataError, match=r"can be read in two ways: 'lyon' holds folders.* 'shirt' does not"):
+    with pytest.raises(
+        DataError, match=r"can be read in two ways: 'lyon' holds folders.* 'shirt' does not"
+    ):
         _stores_in(tmp_path / "chain")
 
 
-def test_mistakes_are_told_before_anything_starts(command: Starter, folders: dict[str, Path], tmp_path: Path) -> None:
+def test_mistakes_are_told_before_anything_starts(
+    command: Starter, folders: dict[str, Path], tmp_path: Path
+) -> None:
     photos = folders["mitte"].parent
     for more, code, words in (
         (["--photos", tmp_path / "nowhere"], 3, "which is no folder"),
@@ -52,14 +58,19 @@ def test_mistakes_are_told_before_anything_starts(command: Starter, folders: dic
 
 
 @pytest.mark.slow
-def test_one_interrupt_ends_server_and_stores(command: Starter, folders: dict[str, Path], tmp_path: Path) -> None:
-    out, photos = tmp_path / "run", tmp_path / "photos"
+def test_one_interrupt_ends_server_and_stores(
+    command: Starter, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    photos = tmp_path / "photos"
     for name in ("mitte", "ost"):
         shutil.copytree(folders[name], photos / name)
     draw_photos(photos / "ost" / "more", ["scarf"])
     (photos / "ost" / "more" / "scarf").rename(photos / "ost" / "scarf")
     (photos / "ost" / "more").rmdir()
-    trial = command("flower-server", "try", "--photos", photos, "--rounds", "9999", "--out", out, *QUICK)
+    trial = command(
+        "flower-server", "try", "--photos", photos, "--rounds", "9999", "--out", out, *QUICK
+    )
     place = place_of(trial)
     trial.says("round=1/")
     trial.interrupt()
@@ -74,7 +85,8 @@ def test_one_interrupt_ends_server_and_stores(command: Starter, folders: dict[st
 
 @pytest.mark.slow
 def test_killed_it_leaves_no_process(command: Starter, tmp_path: Path) -> None:
-    out, photos = tmp_path / "run", draw_photos(tmp_path / "photos", ["boot", "hat"])
+    out = tmp_path / "run"
+    photos = draw_photos(tmp_path / "photos", ["boot", "hat"])
     dealt = ["--photos", photos, "--stores", "2"]
     trial = command("flower-server", "try", *dealt, "--rounds", "9999", "--out", out, *QUICK)
     place = place_of(trial)
@@ -101,7 +113,14 @@ except KeyboardInterrupt:
 
 def test_a_store_that_ends_interrupts_a_trial_in_the_background_too(tmp_path: Path) -> None:
     """A shell starts what it runs in the background with SIGINT ignored."""
-    command = ["sh", "-c", 'trap \'\' INT; exec "$0" -c "$1" "$2"', sys.executable, WATCHED, str(tmp_path)]
+    command = [
+        "sh",
+        "-c",
+        'trap \'\' INT; exec "$0" -c "$1" "$2"',
+        sys.executable,
+        WATCHED,
+        str(tmp_path),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout == "{'lyon': 3}\n", done.stderr
 
@@ -112,7 +131,17 @@ def test_a_store_that_cannot_join_ends_it_and_is_named(command: Starter, tmp_pat
     draw_photos(photos / "oslo", ["boot", "hat"])
     (photos / "lyon" / "boot").mkdir(parents=True)
     (photos / "lyon" / "boot" / "1.jpg").write_text("no photo")
-    trial = command("flower-server", "try", "--photos", photos, "--rounds", "1", "--out", tmp_path / "run", *QUICK)
+    trial = command(
+        "flower-server",
+        "try",
+        "--photos",
+        photos,
+        "--rounds",
+        "1",
+        "--out",
+        tmp_path / "run",
+        *QUICK,
+    )
     place = place_of(trial)
     assert trial.ends() == 4, trial.text
     assert "Store lyon has ended with exit code 3: Error:" in trial.lines[-1]

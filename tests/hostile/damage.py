@@ -1,4 +1,6 @@
-"""Ways to spoil what is valid, and the one property that holds for all that decodes: a value, or a documented error."""
+"""Ways to spoil what is valid, and the one property that holds for all that decodes: a value, or a
+documented error.
+"""
 
 import copy
 import json
@@ -12,11 +14,38 @@ from hypothesis import strategies as st
 from fedshelf.common.errors import FedshelfError
 
 ODD: list[Any] = [
-    None, True, -1, 0, 2**63, 2**64, 10**400, -(10**400), 1e308, float("nan"), float("inf"), "", "\x00", "../../etc",
-    "\x1b]0;owned\x07", "\ud800", "é" * 300, "x" * 70_000, [], {}, [[]], {"a": {"b": {}}}, b"\xff".hex(),
-]  # fmt: skip
+    None,
+    True,
+    -1,
+    0,
+    2**63,
+    2**64,
+    10**400,
+    -(10**400),
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "\x00",
+    "../../etc",
+    "\x1b]0;owned\x07",
+    "\ud800",
+    "é" * 300,
+    "x" * 70_000,
+    [],
+    {},
+    [[]],
+    {"a": {"b": {}}},
+    b"\xff".hex(),
+]
 DEEP = 50_000
-NESTED = (b"[" * DEEP, b'{"a":' * DEEP, b"[" * DEEP + b"]" * DEEP, b"a = " + b"[" * DEEP, b"a." * 1000 + b"a = 1")
+NESTED = (
+    b"[" * DEEP,
+    b'{"a":' * DEEP,
+    b"[" * DEEP + b"]" * DEEP,
+    b"a = " + b"[" * DEEP,
+    b"a." * 1000 + b"a = 1",
+)
 
 
 def odd() -> st.SearchStrategy[Any]:
@@ -32,7 +61,9 @@ def examples(number: int) -> settings:
 
 
 def decodes(decode: Callable[[], Any], *others: type[Exception]) -> Any:
-    """What `decode` returns, or the error, which must be one of ours or of the `others` that it documents."""
+    """What `decode` returns, or the error, which must be one of ours or of the `others` that it
+    documents.
+    """
     try:
         return decode()
     except (FedshelfError, *others) as error:
@@ -63,13 +94,17 @@ def spoiled(draw: st.DrawFn, *valid: bytes) -> bytes:
             case "put":
                 content[place:place] = draw(st.binary(max_size=8))
             case "number":
-                content[place : place + 8] = draw(st.sampled_from((b"\xff" * 8, b"\x00" * 8, b"9" * 40, b"-1e999")))
+                content[place : place + 8] = draw(
+                    st.sampled_from((b"\xff" * 8, b"\x00" * 8, b"9" * 40, b"-1e999"))
+                )
     return bytes(content)
 
 
 @st.composite
 def altered(draw: st.DrawFn, document: Any) -> Any:
-    """A JSON document with one to three values that are odd, missing, new, or in each other's place."""
+    """A JSON document with one to three values that are odd, missing, new, or in each other's
+    place.
+    """
     found = json.loads(json.dumps(document))
     for _ in range(draw(st.integers(1, 3))):
         places = list(_places(found))
@@ -95,7 +130,13 @@ def as_json(document: Any) -> bytes:
 
 
 def _places(found: Any) -> Any:
-    parts = found.items() if isinstance(found, dict) else enumerate(found) if isinstance(found, list) else ()
+    parts = (
+        found.items()
+        if isinstance(found, dict)
+        else enumerate(found)
+        if isinstance(found, list)
+        else ()
+    )
     for key, part in list(parts):
         yield found, key
         yield from _places(part)

@@ -1,9 +1,10 @@
-"""A store's command whose owner has changed it: in one round its update ruins the model; else it does as it is told.
+"""A store's command whose owner has changed it: in one round its update ruins the model; else it
+does as it is told.
 
-Once SPOILS/asked is there (SPOILS is a folder that the environment names), it answers the next round whose number is
-SPOILS_REST modulo 2 with weights that nobody can use: before that it writes the number to SPOILS/spoiling and waits for
-SPOILS/go.
-Its worker process runs this file, too, as a process that is spawned does.
+Once SPOILS/asked is there (SPOILS is a folder that the environment names), it answers the next
+round whose number is SPOILS_REST modulo 2 with weights that nobody can use: before that it writes
+the number to SPOILS/spoiling and waits for SPOILS/go. Its worker process runs this file, too, as a
+process that is spawned does.
 """
 
 import os
@@ -18,7 +19,8 @@ from fedshelf.common.protocol.messages import TrainOrder, Update
 from fedshelf.common.system.files import write_text
 
 WEIGHT = 1e8
-PLACE, REST = Path(os.environ.get("SPOILS", "")), int(os.environ.get("SPOILS_REST", "0"))
+PLACE = Path(os.environ.get("SPOILS", ""))
+REST = int(os.environ.get("SPOILS_REST", "0"))
 _honest = StoreWorker.train
 
 

@@ -13,5 +13,7 @@ def test_fuzzing_at_length() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "800"]
     files = [str(Path(__file__).with_name(name)) for name in ("test_messages.py", "test_files.py")]
     environment = {**os.environ, "FEDSHELF_FUZZ": "9"}
-    done = subprocess.run([*command, *files], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, *files], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout[-5000:]

@@ -1,4 +1,6 @@
-"""Whatever a file holds, it is read or refused with one sentence; nothing else is raised, and nothing is run."""
+"""Whatever a file holds, it is read or refused with one sentence; nothing else is raised, and
+nothing is run.
+"""
 
 import io
 import json
@@ -75,7 +77,11 @@ def put(path: Path, content: bytes) -> Path:
 def of_json(data: st.DataObject, content: bytes) -> bytes:
     """Spoiled as bytes, or as a document."""
     as_bytes = data.draw(st.booleans())
-    return data.draw(spoiled(content)) if as_bytes else as_json(data.draw(altered(json.loads(content))))
+    return (
+        data.draw(spoiled(content))
+        if as_bytes
+        else as_json(data.draw(altered(json.loads(content))))
+    )
 
 
 @given(data=st.data())
@@ -194,14 +200,20 @@ def test_bundles(content: bytes) -> None:
 def _checkpoint() -> bytes:
     return save(
         {"params": torch.ones(4), "strategy.m": torch.ones(4)},
-        {"state": json.dumps({"round": 1, "best": None, "stale": 0, "totals": {}, "record": {"round": 1}})},
+        {
+            "state": json.dumps(
+                {"round": 1, "best": None, "stale": 0, "totals": {}, "record": {"round": 1}}
+            )
+        },
     )
 
 
 @given(data=st.data())
 @examples(40)
 def test_checkpoints(place: Path, data: st.DataObject) -> None:
-    content = data.draw(st.one_of(spoiled(_checkpoint()), safetensors({"params": torch.ones(4)}, "state")))
+    content = data.draw(
+        st.one_of(spoiled(_checkpoint()), safetensors({"params": torch.ones(4)}, "state"))
+    )
     put(place / "round-000001.safetensors", content)
     assert isinstance(decodes(lambda: Checkpoints(place, 3).load(1)), TrainingState | FedshelfError)
 
@@ -209,7 +221,11 @@ def test_checkpoints(place: Path, data: st.DataObject) -> None:
 @st.composite
 def safetensors(draw: st.DrawFn, tensors: dict[str, torch.Tensor], key: str) -> bytes:
     """Tensors with metadata that may be anything."""
-    told = draw(altered({"round": 1, "best": {"round": 1}, "totals": {"images": 1}, "record": {}, "stale": 0}))
+    told = draw(
+        altered(
+            {"round": 1, "best": {"round": 1}, "totals": {"images": 1}, "record": {}, "stale": 0}
+        )
+    )
     return save(tensors, {key: as_json(told).decode(errors="replace")})
 
 
@@ -224,7 +240,9 @@ def test_models(place: Path, data: st.DataObject) -> None:
         "mean": [0.5] * 3,
         "std": [0.5] * 3,
     }
-    told = as_json(data.draw(altered({**spec, "norm": "default", "dropout": 0.0, "freeze": "none"}))).decode()
+    told = as_json(
+        data.draw(altered({**spec, "norm": "default", "dropout": 0.0, "freeze": "none"}))
+    ).decode()
     whole = save({"fc.weight": torch.ones(4)}, {"spec": told})
     path = put(place / "model.safetensors", data.draw(st.one_of(st.just(whole), spoiled(whole))))
     decodes(lambda: load_model(path))
@@ -235,14 +253,18 @@ def test_models(place: Path, data: st.DataObject) -> None:
 @examples(26)
 def test_kept_parameters_and_states(place: Path, data: st.DataObject) -> None:
     vector = torch.ones(9)
-    sha256, cache = frozen_sha256(vector), FrozenCache(place / "frozen")
+    sha256 = frozen_sha256(vector)
+    cache = FrozenCache(place / "frozen")
     cache.put(sha256, vector)
     put(place / "frozen" / f"{sha256}.safetensors", data.draw(spoiled(save({"frozen": vector}))))
     found = FrozenCache(place / "frozen").get(sha256)
     assert found is None or frozen_sha256(found) == sha256
     states = StateStore(place / "states")
     states.save(order_of(1), "oslo", {"a": vector})
-    put(place / "states" / "run" / "oslo" / "round-000001.safetensors", data.draw(spoiled(save({"a": vector}))))
+    put(
+        place / "states" / "run" / "oslo" / "round-000001.safetensors",
+        data.draw(spoiled(save({"a": vector}))),
+    )
     decodes(lambda: states.load("run", "oslo", 2))
 
 
@@ -266,7 +288,9 @@ def test_photos(content: bytes, form: PixelFormat) -> None:
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
 def test_a_photo_that_claims_to_be_huge_is_left_out_unread(kind: str) -> None:
     stream = io.BytesIO()
-    Image.new("1", (10_000, 10_000)).save(stream, kind, **({"compression": "group4"} if kind == "TIFF" else {}))
+    Image.new("1", (10_000, 10_000)).save(
+        stream, kind, **({"compression": "group4"} if kind == "TIFF" else {})
+    )
     with pytest.raises(NotUsableError, match="too large"):
         decode(stream.getvalue(), PixelFormat(8))
 
@@ -299,21 +323,37 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveRun]:
         told = {"state": "ready", "since": 1.0, "why": "", "images": 3, "round": 2}
         (run.flower / "stores.json").write_text(json.dumps({"oslo": told, "lyon": told}))
         (run.path / "summary.json").write_text(json.dumps({"status": "finished", "reason": ""}))
-        (run.flower / "outcome.json").write_text(json.dumps({"summary": None, "error": "x", "exit_code": 1}))
+        (run.flower / "outcome.json").write_text(
+            json.dumps({"summary": None, "error": "x", "exit_code": 1})
+        )
         yield run
 
 
 @given(data=st.data())
 @examples(13)
-def test_files_of_a_run_that_people_watch_may_be_cut_anywhere(run: LiveRun, data: st.DataObject) -> None:
-    names = ("history.jsonl", "flower/events.jsonl", "flower/stores.json", "partition.json", "config.toml",
-             "summary.json", "flower/outcome.json")  # fmt: skip
+def test_files_of_a_run_that_people_watch_may_be_cut_anywhere(
+    run: LiveRun, data: st.DataObject
+) -> None:
+    names = (
+        "history.jsonl",
+        "flower/events.jsonl",
+        "flower/stores.json",
+        "partition.json",
+        "config.toml",
+        "summary.json",
+        "flower/outcome.json",
+    )
     path = run.path / data.draw(st.sampled_from(names))
     before = path.read_bytes()
     junk = data.draw(
-        st.sampled_from((b"", b"\xff\n", b"[" * DEEP + b"\n", b"null\n[]\n3\n", b'{"note": 3}\n{"row": []}\n'))
+        st.sampled_from(
+            (b"", b"\xff\n", b"[" * DEEP + b"\n", b"null\n[]\n3\n", b'{"note": 3}\n{"row": []}\n')
+        )
     )
-    path.write_bytes(before[: data.draw(st.integers(0, len(before)))] + (junk if path.suffix == ".jsonl" else b""))
+    path.write_bytes(
+        before[: data.draw(st.integers(0, len(before)))]
+        + (junk if path.suffix == ".jsonl" else b"")
+    )
     try:
         state = RunReader(run.path).look()
         PageView().parts(state)
@@ -323,8 +363,15 @@ def test_files_of_a_run_that_people_watch_may_be_cut_anywhere(run: LiveRun, data
 
 
 def test_what_a_store_calls_itself_is_text_on_the_page(run: LiveRun) -> None:
-    before, name = (run.flower / "stores.json").read_text(), "<script>alert(1)</script>"
-    told = {"state": "ready", "since": 1.0, "why": "<img src=x onerror=alert(1)>", "images": 3, "round": 2}
+    before = (run.flower / "stores.json").read_text()
+    name = "<script>alert(1)</script>"
+    told = {
+        "state": "ready",
+        "since": 1.0,
+        "why": "<img src=x onerror=alert(1)>",
+        "images": 3,
+        "round": 2,
+    }
     (run.flower / "stores.json").write_text(json.dumps({name: told}))
     parts = "".join(PageView().parts(RunReader(run.path).look()).values())
     (run.flower / "stores.json").write_text(before)

@@ -36,17 +36,25 @@ class Joining(Quiet):
 
 
 class Spite:
-    """A store that says what it holds, and then answers orders to train with the first piece of an answer alone."""
+    """A store that says what it holds, and then answers orders to train with the first piece of an
+    answer alone.
+    """
 
     def __init__(self, port: int) -> None:
-        self.port, self.over, self.refused, self.foreign = port, Event(), list[int](), list[bool]()
-        self.orders, self.narrator = 0, Joining()
+        self.port = port
+        self.over = Event()
+        self.refused = list[int]()
+        self.foreign = list[bool]()
+        self.orders = 0
+        self.narrator = Joining()
         self.thread = Thread(target=self._work, daemon=True)
         self.thread.start()
 
     def _work(self) -> None:
         try:
-            with FleetConnection(Credentials(f"127.0.0.1:{self.port}"), self.narrator, patience=float("inf")) as line:
+            with FleetConnection(
+                Credentials(f"127.0.0.1:{self.port}"), self.narrator, patience=float("inf")
+            ) as line:
                 while not self.over.wait(0.1):
                     for head in line.receive():
                         self._answer(line, head)
@@ -62,7 +70,9 @@ class Spite:
             line.send(line.pack(message, encode_result(info), 0.0))
         else:
             self.orders += 1
-            parcel = line.pack(message, encode_result(Update("spite", 1, torch.ones(9), 9, 0.5, 0.1)), 0.0)
+            parcel = line.pack(
+                message, encode_result(Update("spite", 1, torch.ones(9), 9, 0.5, 0.1)), 0.0
+            )
             self._forge(line, parcel.head)
             self._read(line, head)
             root = parcel.head.message_object_trees[0]
@@ -71,7 +81,8 @@ class Spite:
 
     def _forge(self, line: FleetConnection, honest: PushMessagesRequest) -> None:
         """In the server's name; with more pieces than there is room for."""
-        order, endless = PushMessagesRequest(), PushMessagesRequest()
+        order = PushMessagesRequest()
+        endless = PushMessagesRequest()
         for forged in (order, endless):
             forged.CopyFrom(honest)
         order.messages_list[0].metadata.src_node_id = 1
@@ -89,7 +100,9 @@ class Spite:
     def _read(self, line: FleetConnection, head: MessageHeader) -> None:
         """Pieces with names that it makes up."""
         for number in range(3):
-            request = PullObjectRequest(node=Node(node_id=line.node_id), run_id=head.run_id, object_id=f"{number:064x}")
+            request = PullObjectRequest(
+                node=Node(node_id=line.node_id), run_id=head.run_id, object_id=f"{number:064x}"
+            )
             self.foreign.append(line._client.PullObject(request).object_found)
 
 
@@ -97,7 +110,8 @@ class Spite:
 def test_a_store_that_does_its_worst_loses_its_own_part_only(
     command: Starter, folders: dict[str, Path], tmp_path: Path
 ) -> None:
-    port, out = free_port(), tmp_path / "run"
+    port = free_port()
+    out = tmp_path / "run"
     quorum = ("--set", "cohort.min_stores=2", "--set", "cohort.timeout=60")
     classes = ("--classes", "boot,hat,shirt")  # whichever two of the three stores come first
     server = command.server(out, port, "--stores", "3", "--rounds", "2", *classes, *quorum)
@@ -110,7 +124,9 @@ def test_a_store_that_does_its_worst_loses_its_own_part_only(
     spite.thread.join(30)
     history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     assert [sorted(record["stores"]) for record in history] == [["mitte", "ost"]] * 2
-    assert {record["failed"]["spite"]["code"] for record in history if "spite" in record["failed"]} == {"invalid"}
+    assert {
+        record["failed"]["spite"]["code"] for record in history if "spite" in record["failed"]
+    } == {"invalid"}
     assert spite.orders > 0
     assert set(spite.refused) == {422}
     assert len(spite.refused) == 2 * spite.orders

@@ -34,7 +34,14 @@ from fedshelf.common.errors import DataError, MessageError
 from fedshelf.common.images.cache.cache import open_pixels
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.models.spec import ModelSpec
-from fedshelf.common.protocol.messages import EvaluateOrder, Failure, Plan, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Failure,
+    Plan,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.common.protocol.serialization import (
     Notice,
     Query,
@@ -48,7 +55,9 @@ from tests.deployment.deployed import draw_photos
 from tests.server.by_hand import order_of
 
 SPEC = ModelSpec("niid-cnn", ("boot", "hat"), 16, 3, (0.5,) * 3, (0.25,) * 3)
-CONFIG = resolve({"data.image_size": 16, "strategy.name": "fedprox", "messages.compression": "int8"})
+CONFIG = resolve(
+    {"data.image_size": 16, "strategy.name": "fedprox", "messages.compression": "int8"}
+)
 PLAN = Plan("run-1", CONFIG, SPEC)
 SECRET = "salary-list"
 
@@ -67,7 +76,9 @@ def worker_in(home: Path, policy: Policy | None = None) -> PolicyWorker:
     policy = policy or Policy()
     trainer = Trainer(torch.device("cpu"), StateStore(home / "home" / "states"))
     guard = PolicyEnforcer(policy, Usage(home / "home" / "usage.json"))
-    return PolicyWorker(StoreWorker("oslo", FolderSource("oslo", home / "photos", policy), trainer), guard)
+    return PolicyWorker(
+        StoreWorker("oslo", FolderSource("oslo", home / "photos", policy), trainer), guard
+    )
 
 
 def params() -> torch.Tensor:
@@ -101,15 +112,17 @@ def test_a_store_writes_in_its_own_places_only(home: Path) -> None:
 
 
 PATHS = {
-    "data.dataset": "{}", "data.partition": "folder", "model.weights": "{}/x.safetensors", "run.out": "{}",
-    "run.name": "../{}", "evaluation.test_data": "{}", "run.ray_address": "evil.example:1",
-    "run.engine": "ray", "run.device": "cuda:7",
+    "data.dataset": "{}", "data.partition": "folder", "model.weights": "{}/x.safetensors",
+    "run.out": "{}", "run.name": "../{}", "evaluation.test_data": "{}",
+    "run.ray_address": "evil.example:1", "run.engine": "ray", "run.device": "cuda:7",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("key", PATHS)
 def test_settings_that_name_places_reach_no_place(home: Path, key: str) -> None:
-    """Of a run's settings a store uses those of data (how photos are decoded), training, strategy and messages."""
+    """Of a run's settings a store uses those of data (how photos are decoded), training, strategy
+    and messages.
+    """
     odd = resolve(flatten(CONFIG), {key: PATHS[key].format(home / SECRET)})
     honest, forged = (
         decode_result(
@@ -125,11 +138,15 @@ def test_settings_that_name_places_reach_no_place(home: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["os:system", "fedshelf.common.system.files:write_text", "../x", "torch.hub", "cnn:build"]
+    "name",
+    ["os:system", "fedshelf.common.system.files:write_text", "../x", "torch.hub", "cnn:build"],
 )
 def test_a_network_is_named_not_imported(home: Path, name: str) -> None:
     result = decode_result(
-        told(home, encode_order(TrainOrder(replace(PLAN, spec=replace(SPEC, name=name)), 1, params())))
+        told(
+            home,
+            encode_order(TrainOrder(replace(PLAN, spec=replace(SPEC, name=name)), 1, params())),
+        )
     )
     assert isinstance(result, Failure)
     assert result.code == "refused"
@@ -138,8 +155,10 @@ def test_a_network_is_named_not_imported(home: Path, name: str) -> None:
 def test_what_goes_wrong_is_told_without_paths_and_texts(home: Path) -> None:
     shutil.rmtree(home / "photos")
     orders = (
-        TrainOrder(PLAN, 1, params()), TrainOrder(PLAN, 1, torch.ones(3)), EvaluateOrder(PLAN, 1, torch.ones(3)),
-        TrainOrder(replace(PLAN, config=resolve({"data.image_size": 0})), 1, params()), Query("run-1", CONFIG),
+        TrainOrder(PLAN, 1, params()), TrainOrder(PLAN, 1, torch.ones(3)),
+        EvaluateOrder(PLAN, 1, torch.ones(3)),
+        TrainOrder(replace(PLAN, config=resolve({"data.image_size": 0})), 1, params()),
+        Query("run-1", CONFIG),
         TrainOrder(replace(PLAN, spec=replace(SPEC, classes=("x", "y"))), 1, params()),
     )  # fmt: skip
     for order in orders:
@@ -154,7 +173,8 @@ def test_what_goes_wrong_is_told_without_paths_and_texts(home: Path) -> None:
 def test_class_names_do_not_leave_against_the_policy(home: Path) -> None:
     policy = Policy(class_names=False, metrics="accuracy")
     orders = (
-        Query("run-1", CONFIG), EvaluateOrder(PLAN, 1, params()), TrainOrder(PLAN, 1, params()), Notice("which?"),
+        Query("run-1", CONFIG), EvaluateOrder(PLAN, 1, params()), TrainOrder(PLAN, 1, params()),
+        Notice("which?"),
         TrainOrder(replace(PLAN, spec=replace(SPEC, classes=("x", "y"))), 1, params()),
         EvaluateOrder(replace(PLAN, spec=replace(SPEC, classes=("boot", "y"))), 1, params()),
     )  # fmt: skip
@@ -195,7 +215,9 @@ def test_sizes_of_images_do_not_fill_the_disk(home: Path, monkeypatch: pytest.Mo
     assert len(list((home / "cache" / "images").glob("*.pixels"))) == 4
 
 
-def test_words_from_a_server_steer_no_terminal(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_words_from_a_server_steer_no_terminal(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     log = logging.getLogger("fedshelf")
     log_in_plain_words()
     try:
@@ -214,7 +236,9 @@ def test_an_odd_round_ends_no_store(tmp_path: Path) -> None:
     head = MessageHeader("a" * 64, "b" * 64, "train", 1, 9.0, ())
     with SessionRecorder(tmp_path, Policy()) as books:
         for number in ("three", 2**62, True):
-            books.received(head, RecordDict({"header": ConfigRecord({"kind": "\x1b[2J", "round": number})}), 7)
+            books.received(
+                head, RecordDict({"header": ConfigRecord({"kind": "\x1b[2J", "round": number})}), 7
+            )
 
 
 def test_the_answer_to_words_is_not_taken_down_as_a_count_of_images(tmp_path: Path) -> None:
@@ -264,7 +288,9 @@ def server() -> Iterator[Answers]:
 
 
 def test_answers_are_bounded_and_lead_nowhere_else(server: Answers) -> None:
-    with httpx.Client(base_url=f"http://127.0.0.1:{server.server.server_port}", follow_redirects=True) as client:
+    with httpx.Client(
+        base_url=f"http://127.0.0.1:{server.server.server_port}", follow_redirects=True
+    ) as client:
         bound(client)
         assert client.post("/fine").status_code == 200
         assert client.post("/away").status_code == 307
@@ -290,7 +316,9 @@ def test_a_piece_for_which_there_is_no_room_is_not_read(server: Answers) -> None
 
 
 def test_an_order_without_its_frozen_parameters_names_them_only(home: Path) -> None:
-    forged = encode_order(TrainOrder(replace(PLAN, frozen=torch.ones(3)), 1, params()), attach_frozen=True)
+    forged = encode_order(
+        TrainOrder(replace(PLAN, frozen=torch.ones(3)), 1, params()), attach_frozen=True
+    )
     forged["header"]["frozen_sha256"] = "0" * 64
     result = decode_result(told(home, forged))
     assert isinstance(result, Failure)

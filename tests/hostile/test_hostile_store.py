@@ -24,7 +24,11 @@ from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.kit import Kit
 from fedshelf.common.protocol.messages import Evaluation, Failure, StoreInfo, Update
 from fedshelf.common.protocol.probe import presence
-from fedshelf.common.protocol.serialization import FrozenWeightsMissing, decode_result, encode_result
+from fedshelf.common.protocol.serialization import (
+    FrozenWeightsMissing,
+    decode_result,
+    encode_result,
+)
 from fedshelf.server.credentials.authorizer import Authorizer
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.gateway.push_inspection import (
@@ -39,14 +43,25 @@ from tests.deployment.deployed import LocalGrid, wait_for
 from tests.deployment.test_grid import CONFIG, Doubler, order
 from tests.hostile.damage import altered, as_json, examples, spoiled
 
-OWN, OTHER = 7, 9  # nodes
+# nodes
+OWN = 7
+OTHER = 9
 
 
 def announcement(pieces: int = 3, **about: object) -> PushMessagesRequest:
-    honest = {"run_id": 1, "src_node_id": OWN, "dst_node_id": SUPERLINK_NODE, "reply_to_message_id": "a" * 64}
-    tree = ObjectTree(object_id="c" * 64, children=[ObjectTree(object_id="d" * 64) for _ in range(pieces - 1)])
+    honest = {
+        "run_id": 1,
+        "src_node_id": OWN,
+        "dst_node_id": SUPERLINK_NODE,
+        "reply_to_message_id": "a" * 64,
+    }
+    tree = ObjectTree(
+        object_id="c" * 64, children=[ObjectTree(object_id="d" * 64) for _ in range(pieces - 1)]
+    )
     message = ProtoMessage(metadata=Metadata(**{**honest, **about}))
-    return PushMessagesRequest(node=Node(node_id=OWN), messages_list=[message], message_object_trees=[tree])
+    return PushMessagesRequest(
+        node=Node(node_id=OWN), messages_list=[message], message_object_trees=[tree]
+    )
 
 
 def test_an_honest_answer_is_let_through() -> None:
@@ -57,15 +72,23 @@ def test_an_honest_answer_is_let_through() -> None:
 
 @pytest.mark.parametrize(
     "about",
-    [{"src_node_id": OTHER}, {"src_node_id": SUPERLINK_NODE, "reply_to_message_id": ""}, {"reply_to_message_id": ""},
-     {"dst_node_id": OTHER}, {"src_node_id": SUPERLINK_NODE}],
-)  # fmt: skip
+    [
+        {"src_node_id": OTHER},
+        {"src_node_id": SUPERLINK_NODE, "reply_to_message_id": ""},
+        {"reply_to_message_id": ""},
+        {"dst_node_id": OTHER},
+        {"src_node_id": SUPERLINK_NODE},
+    ],
+)
 def test_nobody_speaks_for_another_or_for_the_server(about: dict[str, object]) -> None:
-    assert "no answer of its own" in PushInspection().fault(announcement(**about).SerializeToString())
+    assert "no answer of its own" in PushInspection().fault(
+        announcement(**about).SerializeToString()
+    )
 
 
 def test_an_answer_is_as_large_as_its_order_allows() -> None:
-    announced, large = PushInspection(), announcement(PIECES_PER_PIECE_OF_ORDER * 100)
+    announced = PushInspection()
+    large = announcement(PIECES_PER_PIECE_OF_ORDER * 100)
     assert "200 pieces" in announced.fault(large.SerializeToString())
     tree = ObjectTree(object_id="a" * 64, children=[ObjectTree(object_id="b" * 64)] * 99)
     announced.handed_out(PullMessagesResponse(message_object_trees=[tree]).SerializeToString())
@@ -78,7 +101,9 @@ def test_an_announcement_of_millions_of_pieces_is_not_even_read() -> None:
     empty_piece = ObjectTree(children=[ObjectTree()]).SerializeToString()
     large = (
         announcement().SerializeToString()
-        + PushMessagesRequest(message_object_trees=[ObjectTree.FromString(empty_piece * 100_000)]).SerializeToString()
+        + PushMessagesRequest(
+            message_object_trees=[ObjectTree.FromString(empty_piece * 100_000)]
+        ).SerializeToString()
     )
     assert f"an answer in {len(large)} bytes" in PushInspection().fault(large)
 
@@ -113,8 +138,11 @@ def asked(chain: Chain) -> dict[str, str]:
 
 @given(data=st.data())
 @examples(26)
-def test_requests_to_enrol_are_taken_or_refused(chain: Chain, asked: dict[str, str], data: st.DataObject) -> None:
-    guard, honest = Authorizer(chain), asked
+def test_requests_to_enrol_are_taken_or_refused(
+    chain: Chain, asked: dict[str, str], data: st.DataObject
+) -> None:
+    guard = Authorizer(chain)
+    honest = asked
     forged = (
         as_json(data.draw(altered(honest)))
         if data.draw(st.booleans())
@@ -126,7 +154,9 @@ def test_requests_to_enrol_are_taken_or_refused(chain: Chain, asked: dict[str, s
 
 
 class Spiteful(LocalGrid):
-    """A grid that does with the answers of node 10 what Flower's does with those that a hostile store sends."""
+    """A grid that does with the answers of node 10 what Flower's does with those that a hostile
+    store sends.
+    """
 
     def __init__(self, spite: Callable[[Message], Message]) -> None:
         super().__init__()
@@ -138,7 +168,8 @@ class Spiteful(LocalGrid):
         return [self._bad(reply) for reply in replies]
 
     def _bad(self, reply: Message) -> Message:
-        if self.is_on and "probe" in reply.content:  # a store has nothing to do once it has answered
+        # a store has nothing to do once it has answered
+        if self.is_on and "probe" in reply.content:
             reply.content = presence(has=False)
             return reply
         return self.spite(reply) if self.is_on and reply.metadata.src_node_id == 10 else reply
@@ -170,7 +201,9 @@ def together(monkeypatch: pytest.MonkeyPatch) -> Callable[[LocalGrid], GridRunti
     monkeypatch.setattr(dispatch, "PRESENCE_CHECK_SECONDS", 0.1)
 
     def together(grid: LocalGrid) -> GridRuntime:
-        workers = {10 + number: Doubler(name) for number, name in enumerate(("bad", "good", "fair"))}
+        workers = {
+            10 + number: Doubler(name) for number, name in enumerate(("bad", "good", "fair"))
+        }
         for node, worker in workers.items():
             grid.apps[node] = make_app(lambda _, worker=worker: worker)
         runtime = GridRuntime(grid, CONFIG, "run", Surroundings(lambda _: None, ghost=0.0))
@@ -213,7 +246,9 @@ def test_an_answer_whose_pieces_never_come_keeps_nobody_waiting(
     assert next(answers).store == "bad"
 
 
-def test_what_was_sent_is_not_asked_for_again_and_again(together: Callable[[LocalGrid], GridRuntime]) -> None:
+def test_what_was_sent_is_not_asked_for_again_and_again(
+    together: Callable[[LocalGrid], GridRuntime],
+) -> None:
     def lacks(reply: Message) -> Message:
         reply.content = encode_result(FrozenWeightsMissing("bad", "0" * 64))
         return reply
@@ -241,7 +276,9 @@ def test_counts_do_not_overflow_when_they_are_added() -> None:
         decode_result(encode_result(Evaluation("oslo", 1, sound, counts)))
 
 
-@pytest.mark.parametrize("store", ["../../etc", "a/b", ".", "", "x" * 64, "a\nb", "\x1b[2J", "oslo "])
+@pytest.mark.parametrize(
+    "store", ["../../etc", "a/b", ".", "", "x" * 64, "a\nb", "\x1b[2J", "oslo "]
+)
 def test_a_name_is_no_path(store: str) -> None:
     grid = LocalGrid()
     grid.apps[10] = make_app(lambda _: Doubler(store))

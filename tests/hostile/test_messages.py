@@ -1,4 +1,6 @@
-"""Whatever comes over the wire is a message of ours or a MessageError, at a store and at the server."""
+"""Whatever comes over the wire is a message of ours or a MessageError, at a store and at the
+server.
+"""
 
 from typing import Any
 
@@ -20,7 +22,14 @@ from fedshelf.common.metrics.calibration import Reliability
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.failures import failure
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Plan, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Plan,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.common.protocol.probe import header, is_present, presence, probe, probed
 from fedshelf.common.protocol.serialization import (
     FrozenWeightsMissing,
@@ -47,16 +56,26 @@ ORDERS = (
     encode_order(Notice("hello")),
 )
 PACKED = error_feedback.compress(
-    Update("oslo", 3, ORDER.params + 1, 7, 0.5, 1.0), ORDER.params, 500, None, compression.build(CONFIG.messages)
+    Update("oslo", 3, ORDER.params + 1, 7, 0.5, 1.0),
+    ORDER.params,
+    500,
+    None,
+    compression.build(CONFIG.messages),
 )[0]
-SURE = Reliability.of((1.0,), torch.ones(1, 2).numpy(), torch.full((1, 2), 0.6).numpy(), torch.ones(2).bool().numpy())
+SURE = Reliability.of(
+    (1.0,), torch.ones(1, 2).numpy(), torch.full((1, 2), 0.6).numpy(), torch.ones(2).bool().numpy()
+)
 SURELY = Counts(torch.eye(2, dtype=torch.int64).numpy(), 0.5, reliability=SURE)
 RESULTS = (
     encode_result(PACKED),
     encode_result(Update("oslo", 3, torch.ones(4), 7, 0.5, 1.0, {"control": torch.ones(2)})),
-    encode_result(Evaluation("oslo", 3, Counts(torch.eye(2, dtype=torch.int64).numpy(), 0.5, 1, 2))),
+    encode_result(
+        Evaluation("oslo", 3, Counts(torch.eye(2, dtype=torch.int64).numpy(), 0.5, 1, 2))
+    ),
     encode_result(Evaluation("oslo", 3, SURELY)),
-    encode_result(Evaluation("oslo", 3, Counts(torch.eye(2, dtype=torch.int64).numpy(), 0.5), SURELY)),
+    encode_result(
+        Evaluation("oslo", 3, Counts(torch.eye(2, dtype=torch.int64).numpy(), 0.5), SURELY)
+    ),
     encode_result(StoreInfo("oslo", {"boot": 3, "hat": 4}, 2, 1)),
     encode_result(failure("oslo", "policy", "hours", 60)),
     encode_result(FrozenWeightsMissing("oslo", "0" * 64)),
@@ -72,18 +91,29 @@ class Kept(dict[str, torch.Tensor]):
 
 def blobs() -> st.SearchStrategy[bytes]:
     odd = {
-        "params": torch.ones(2, dtype=torch.float8_e4m3fn), "confusion": torch.ones(2, 2, dtype=torch.uint64),
-        "frozen": torch.empty(0, 7), "packed.codes": torch.tensor(True), "extra.": torch.ones(1, dtype=torch.bfloat16),
+        "params": torch.ones(2, dtype=torch.float8_e4m3fn),
+        "confusion": torch.ones(2, 2, dtype=torch.uint64),
+        "frozen": torch.empty(0, 7),
+        "packed.codes": torch.tensor(True),
+        "extra.": torch.ones(1, dtype=torch.bfloat16),
         "\x1b[2J": torch.ones(1, dtype=torch.complex64),
-    }  # fmt: skip
+    }
     every = [save(odd), *(save({name: tensor}) for name, tensor in odd.items())]
     huge = b'{"params":{"dtype":"F32","shape":[1099511627776],"data_offsets":[0,4398046511104]}}'
     claims = [len(huge).to_bytes(8, "little") + huge, (2**60).to_bytes(8, "little") + huge]
-    own = [record["header"]["tensors"] for record in (*ORDERS, *RESULTS) if "tensors" in record.get("header", {})]
+    own = [
+        record["header"]["tensors"]
+        for record in (*ORDERS, *RESULTS)
+        if "tensors" in record.get("header", {})
+    ]
     return st.one_of(spoiled(*own), spoiled(*every), st.sampled_from(claims + every))
 
 
-PLAIN = [each for each in ODD if isinstance(each, float | str) or (isinstance(each, int) and abs(each) < 2**63)]
+PLAIN = [
+    each
+    for each in ODD
+    if isinstance(each, float | str) or (isinstance(each, int) and abs(each) < 2**63)
+]
 LISTS: list[Any] = [[1, 2], ["a", "b"], [""], ["\x1b[1m"], [-1], [0.5], [b""]]
 
 
@@ -94,16 +124,23 @@ def values() -> st.SearchStrategy[Any]:
 
 
 def arrays() -> st.SearchStrategy[ArrayRecord]:
-    honest = blobs().map(lambda blob: ArrayRecord({"tensors": Array("uint8", (9,), "safetensors", blob)}))
+    honest = blobs().map(
+        lambda blob: ArrayRecord({"tensors": Array("uint8", (9,), "safetensors", blob)})
+    )
     return st.one_of(
-        honest, st.just(ArrayRecord({"x": Array("float99", (2**60,), "numpy.ndarray", b"\x80\x04pickle.")}))
+        honest,
+        st.just(
+            ArrayRecord({"x": Array("float99", (2**60,), "numpy.ndarray", b"\x80\x04pickle.")})
+        ),
     )
 
 
 @st.composite
 def contents(draw: st.DrawFn, valid: tuple[RecordDict, ...]) -> RecordDict:
     """A valid message with fields that are odd, gone, new, or another message's."""
-    told: dict[str, Any] = dict(draw(st.sampled_from(valid)).get("header", {"kind": "update", "format": 3}))
+    told: dict[str, Any] = dict(
+        draw(st.sampled_from(valid)).get("header", {"kind": "update", "format": 3})
+    )
     for _ in range(draw(st.integers(0, 3))):
         key = draw(st.sampled_from([*sorted(told), "tensors", "new\x1b"]))
         if draw(st.integers(0, 3)):
@@ -117,7 +154,9 @@ def contents(draw: st.DrawFn, valid: tuple[RecordDict, ...]) -> RecordDict:
         case 2:
             records = {"header": MetricRecord({"loss": 1.0}), "\x1b[31m": ConfigRecord({})}
         case 3:
-            records = {"probe": draw(st.sampled_from((ConfigRecord({"has": 3}), MetricRecord({"has": 1}))))}
+            records = {
+                "probe": draw(st.sampled_from((ConfigRecord({"has": 3}), MetricRecord({"has": 1}))))
+            }
     return RecordDict(records)
 
 
@@ -145,11 +184,28 @@ def test_an_envelope_is_read_without_pytorch_and_without_trust(content: RecordDi
     decodes(lambda: is_present(content))
 
 
-@given(st.dictionaries(st.sampled_from(["codes", "scales", "buffers", "values", "gaps"]), st.sampled_from([
-    torch.zeros(0), torch.ones(1), torch.ones(500, dtype=torch.int8), torch.full((2,), torch.nan), torch.ones(3, 3),
-    torch.full((700,), 255, dtype=torch.uint8), torch.full((9,), 65535, dtype=torch.uint16), torch.ones(500).half(),
-    torch.ones(60, dtype=torch.bool), torch.tensor(7.0), torch.full((100,), 65504.0).half(),
-]), max_size=4), st.sampled_from(sorted(compression.CODECS)))  # fmt: skip
+@given(
+    st.dictionaries(
+        st.sampled_from(["codes", "scales", "buffers", "values", "gaps"]),
+        st.sampled_from(
+            [
+                torch.zeros(0),
+                torch.ones(1),
+                torch.ones(500, dtype=torch.int8),
+                torch.full((2,), torch.nan),
+                torch.ones(3, 3),
+                torch.full((700,), 255, dtype=torch.uint8),
+                torch.full((9,), 65535, dtype=torch.uint16),
+                torch.ones(500).half(),
+                torch.ones(60, dtype=torch.bool),
+                torch.tensor(7.0),
+                torch.full((100,), 65504.0).half(),
+            ]
+        ),
+        max_size=4,
+    ),
+    st.sampled_from(sorted(compression.CODECS)),
+)
 @examples(40)
 def test_a_packed_update_is_one_or_is_refused(packed: dict[str, torch.Tensor], name: str) -> None:
     codec = compression.build(resolve({"messages.compression": name}).messages)
@@ -168,7 +224,9 @@ def parcel() -> tuple[MessageHeader, dict[str, bytes]]:
 
     made = take_apart(message, Node(node_id=5), 0.0)
     root = made.head.message_object_trees[0].object_id
-    return MessageHeader(root, made.content_id, "train", 1, 9.0, tuple(made.objects)), dict(made.objects)
+    return MessageHeader(root, made.content_id, "train", 1, 9.0, tuple(made.objects)), dict(
+        made.objects
+    )
 
 
 @given(data=st.data())

@@ -1,4 +1,6 @@
-"""Two stores of a real run send one update each that ruins the model: the run goes on without them, and names them."""
+"""Two stores of a real run send one update each that ruins the model: the run goes on without them,
+and names them.
+"""
 
 import json
 import sys
@@ -14,14 +16,19 @@ from tests.hostile.spoiling_store import WEIGHT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-HONEST, HOSTILE = ("north", "south"), {"even": 0, "odd": 1}  # each one spoils a round of such a number
+# each one spoils a round of such a number
+HONEST = ("north", "south")
+HOSTILE = {"even": 0, "odd": 1}
 
 
 @pytest.fixture
 def chain(command: Starter, tmp_path: Path) -> Path:
-    made, names = tmp_path / "chain", ",".join([*HONEST, *HOSTILE])
+    made = tmp_path / "chain"
+    names = ",".join([*HONEST, *HOSTILE])
     told = ["--host", "localhost", "--port", str(free_port())]
-    assert command("flower-server", "provision", *told, "--stores", names, "--out", made).ends() == 0
+    assert (
+        command("flower-server", "provision", *told, "--stores", names, "--out", made).ends() == 0
+    )
     for name in names.split(","):
         draw_photos(tmp_path / "photos" / name, ["boot", "hat"])
         (tmp_path / name).mkdir()
@@ -29,11 +36,13 @@ def chain(command: Starter, tmp_path: Path) -> Path:
 
 
 def start(command: Starter, chain: Path, rounds: int) -> Command:
-    """Even rounds are judged, so that of the spoilt ones one is found out at once, and one in the next round."""
+    """Even rounds are judged, so that of the spoilt ones one is found out at once, and one in the
+    next round.
+    """
     settings = {
-        "run.rounds": rounds, "model.name": "niid-cnn", "data.classes": "boot,hat", "data.image_size": 32,
-        "train.lr": 0.02, "evaluation.every": 2, "cohort.min_stores": 2, "screening.norm_factor": 0,
-        "run.deliver": "last",
+        "run.rounds": rounds, "model.name": "niid-cnn", "data.classes": "boot,hat",
+        "data.image_size": 32, "train.lr": 0.02, "evaluation.every": 2, "cohort.min_stores": 2,
+        "screening.norm_factor": 0, "run.deliver": "last",
     }  # fmt: skip
     told = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     place = ("--credentials", chain / "server", "--out", chain.parent / "shops", "--live-port", "0")
@@ -42,24 +51,40 @@ def start(command: Starter, chain: Path, rounds: int) -> Command:
 
 def join(command: Starter, chain: Path, name: str) -> Command:
     place = chain.parent
-    told = ["join", "--kit", chain / "kits" / f"{name}.kit", "--data", place / "photos" / name, "--device", "cpu"]
+    told = [
+        "join",
+        "--kit",
+        chain / "kits" / f"{name}.kit",
+        "--data",
+        place / "photos" / name,
+        "--device",
+        "cpu",
+    ]
     if name in HONEST:
         return command("flower-client", *told)
     spoils = {"SPOILS": str(place / name), "SPOILS_REST": str(HOSTILE[name])}
     python = {"PYTHONPATH": str(Path(__file__).parents[2])}
     script = Path(__file__).with_name("spoiling_store.py")
-    command.started.append(Command(command.environment | spoils | python, sys.executable, script, *told))
+    command.started.append(
+        Command(command.environment | spoils | python, sys.executable, script, *told)
+    )
     return command.started[-1]
 
 
 def is_played_by_all(out: Path) -> bool:
-    return (out / "history.jsonl").exists() and any(len(line["stores"]) == 4 for line in history(out))
+    return (out / "history.jsonl").exists() and any(
+        len(line["stores"]) == 4 for line in history(out)
+    )
 
 
 def spoilt_models(place: Path) -> set[str]:
     """The stores that keep a model which nobody can use."""
     found = (place / "state" / "stores").glob("*/models/shops/model.safetensors")
-    return {path.parents[2].name for path in found if load_file(path).popitem()[1].abs().max() > WEIGHT / 10}
+    return {
+        path.parents[2].name
+        for path in found
+        if load_file(path).popitem()[1].abs().max() > WEIGHT / 10
+    }
 
 
 def test_a_run_goes_on_without_the_stores_that_spoil_it_also_when_it_is_killed_right_after(
@@ -75,7 +100,8 @@ def test_a_run_goes_on_without_the_stores_that_spoil_it_also_when_it_is_killed_r
 
     (odd / "asked").touch()
     wait_for((odd / "spoiling").exists, 300)
-    assert command("flower-server", "deliver", out).ends() == 0  # of the round under way, which is being spoilt
+    # of the round under way, which is being spoilt
+    assert command("flower-server", "deliver", out).ends() == 0
     (odd / "go").touch()
     second, third = (int((place / "spoiling").read_text()) for place in (even, odd))
     server.says(f"Round {third} is taken back, and odd is left out", 300)
@@ -86,8 +112,13 @@ def test_a_run_goes_on_without_the_stores_that_spoil_it_also_when_it_is_killed_r
 
     lines = history(out)
     assert [line["round"] for line in lines] == list(range(1, rounds + 1))
-    taken_back: list[dict[str, Any]] = [line["taken_back"] for line in lines if "taken_back" in line]
-    assert [(told["round"], told["store"]) for told in taken_back] == [(second, "even"), (third, "odd")]
+    taken_back: list[dict[str, Any]] = [
+        line["taken_back"] for line in lines if "taken_back" in line
+    ]
+    assert [(told["round"], told["store"]) for told in taken_back] == [
+        (second, "even"),
+        (third, "odd"),
+    ]
     assert "everybody else's training diverges" in taken_back[1]["reason"]
     assert all(sorted(line["stores"]) == sorted(HONEST) for line in lines[third - 1 :])
     told = summary(out)
@@ -102,4 +133,8 @@ def test_a_run_goes_on_without_the_stores_that_spoil_it_also_when_it_is_killed_r
     audit = (tmp_path / "state" / "stores" / "north" / "audit.jsonl").read_text()
     assert "takes back one that the run gave before" in audit
     status = command("flower-server", "status", out)
-    assert (status.ends(), "round taken back" in status.text, "odd" in status.text) == (0, True, True)
+    assert (status.ends(), "round taken back" in status.text, "odd" in status.text) == (
+        0,
+        True,
+        True,
+    )

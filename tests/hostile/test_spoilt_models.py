@@ -1,4 +1,6 @@
-"""One store of three sends a huge update over real messages: it is named, and the other two go on."""
+"""One store of three sends a huge update over real messages: it is named, and the other two go
+on.
+"""
 
 from pathlib import Path
 
@@ -25,9 +27,14 @@ def huge(order: TrainOrder) -> Update:
 
 
 def test_an_update_of_1e30_in_round_1_is_refused_and_named(tmp_path: Path) -> None:
-    grid, notes = LocalGrid(), Notes()
-    for node, worker in enumerate((Doubler("oslo"), Doubler("rome"), Doubler("evil", huge)), start=10):
-        grid.apps[node] = make_app(lambda _, worker=worker: worker, FrozenCache(tmp_path / str(node)))
+    grid = LocalGrid()
+    notes = Notes()
+    for node, worker in enumerate(
+        (Doubler("oslo"), Doubler("rome"), Doubler("evil", huge)), start=10
+    ):
+        grid.apps[node] = make_app(
+            lambda _, worker=worker: worker, FrozenCache(tmp_path / str(node))
+        )
     config = resolve({"data.dataset": "stores", "cohort.min_stores": 2, "run.rounds": 3})
     runtime = GridRuntime(grid, config, "run", Surroundings(notes.note))
     rounds = RoundLoop(Plan("run", config, SPEC), LAYOUT, runtime, None, notes, lambda: False)

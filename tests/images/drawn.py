@@ -9,7 +9,9 @@ from fedshelf.common.images.augment.draws import Basic, Further
 
 
 def drawn(images: int = 1, **fixed: float) -> Tensor:
-    """The same numbers for all images, as a `Stream` gives them; in the middle, basic options change nothing."""
+    """The same numbers for all images, as a `Stream` gives them; in the middle, basic options
+    change nothing.
+    """
     values = [fixed.get(name, 0.5) for name in (*Basic._fields, *Further._fields)]
     return torch.tensor(values, dtype=torch.float64).repeat(images, 1)
 
@@ -19,7 +21,9 @@ def stream(config: DataConfig, round: int = 1) -> Stream:
     return Stream(config, 7, round, "store")
 
 
-def augmented(pixels: Tensor, config: DataConfig, targets: Tensor | None = None) -> tuple[Tensor, Blend | None]:
+def augmented(
+    pixels: Tensor, config: DataConfig, targets: Tensor | None = None
+) -> tuple[Tensor, Blend | None]:
     """Images as a store's first batch."""
     labels = torch.arange(len(pixels)) if targets is None else targets
     numbers = torch.from_numpy(stream(config).take(len(pixels)))
@@ -35,4 +39,6 @@ def ramp(images: int = 1, side: int = 4, channels: int = 1) -> Tensor:
 def noise(images: int, side: int = 16, channels: int = 3, seed: int = 0) -> Tensor:
     """Every pixel at random."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (images, side, side, channels), dtype=torch.uint8, generator=generator)
+    return torch.randint(
+        0, 256, (images, side, side, channels), dtype=torch.uint8, generator=generator
+    )

@@ -1,15 +1,15 @@
-"""Photos in HEIC, which nothing here can write: 48 x 32 pixels, two rows of three grey squares of 16.
+"""Photos in HEIC, which nothing here can write: 48 x 32 pixels, two rows of three grey squares of
+16.
 
-Both show 10, 70, 130 above 190, 250, 40. TURNED is stored lying on its side, as a phone does, and says so twice: by a
-property of the container (`irot`) and by an EXIF block of orientation 6.
+Both show 10, 70, 130 above 190, 250, 40. TURNED is stored lying on its side, as a phone does, and
+says so twice: by a property of the container (`irot`) and by an EXIF block of orientation 6.
 """
 
 import base64
 
 SQUARES = ((10, 70, 130), (190, 250, 40))
 
-PLAIN = base64.b64decode(
-    """
+PLAIN = base64.b64decode("""
     AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAX1tZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAACJpbG9j
     AAAAAERAAAEAAQAAAAABoQABAAAAAAAAAV4AAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRtAAAAAAABAAAA/Wlw
     cnAAAADdaXBjbwAAAHZodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMAAAMAHroCQGEAAQAqQgEBA3AA
@@ -20,10 +20,8 @@ PLAIN = base64.b64decode(
     1MAmkLtBWlb5sSLQ4f4k+uvs/WazklfM40j1cxIkl0sYU7CJe7a0xMAEmXKjvu8/Mt/9B8Dd6CSrqpMI3zWZj+s/M/zHtAFjzrGf/gTChGI4
     3AuaRLRU4c6/ytbrpg633Z2UFGSs3A74fXpqx+la66cQIoRm+ZfRJx5L/N/mCBcPf5t4EVBEF+AbArh1HnpMJBERLn0tTrfnv4WWUlVZTmfH
     ezWYzMTqa/LKx8TkxJQfkXe1eBZxmvOnPVl4CZYAzXfIkfH4xRY=
-    """
-)
-TURNED = base64.b64decode(
-    """
+    """)
+TURNED = base64.b64decode("""
     AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAchtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAAADRpbG9j
     AAAAAERAAAIAAQAAAAAB7AABAAAAAAAAAEYAAgAAAAACMgABAAAAAAAAACQAAAA4aWluZgAAAAAAAgAAABVpbmZlAgAAAAABAABodmMxAAAA
     ABVpbmZlAgAAAQACAABFeGlmAAAAAA5waXRtAAAAAAABAAABB2lwcnAAAADmaXBjbwAAAHZodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNg
@@ -32,5 +30,4 @@ TURNED = base64.b64decode(
     AAACAAAAEHBpeGkAAAAAAwgICAAAAAlpcm90AwAAABlpcG1hAAAAAAAAAAEAAQaBAgMFhIYAAAAaaXJlZgAAAAAAAAAOY2RzYwACAAEAAQAA
     AHJtZGF0AAAAQigBrwT4QZqnT0YbBYwP9jRMm0P8/cgRoZ/TrYszZF5eTiItfiGAa9S5m5r+9v1o5so1pFc9MKJL/oVo1MxH9FAbgAAAAAZF
     eGlmAABNTQAqAAAACAABARIAAwAAAAEABgAAAAAAAA==
-    """
-)
+    """)

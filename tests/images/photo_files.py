@@ -10,7 +10,9 @@ from PIL import Image
 
 def noise(seed: int, width: int = 12, height: int = 9) -> Image.Image:
     """A picture unlike that of any other seed."""
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+    return Image.fromarray(
+        np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    )
 
 
 def save(path: Path, image: Image.Image, **options: Any) -> Path:

@@ -11,7 +11,15 @@ from fedshelf.common.seeding import rng
 from tests.images.drawn import augmented, drawn, noise, ramp, stream
 
 OFF = DataConfig(flip=False)
-VIEW = {"flip": True, "crop": 2, "rotation": 20, "translate": 0.1, "scale": 0.2, "brightness": 0.3, "contrast": 0.3}
+VIEW = {
+    "flip": True,
+    "crop": 2,
+    "rotation": 20,
+    "translate": 0.1,
+    "scale": 0.2,
+    "brightness": 0.3,
+    "contrast": 0.3,
+}
 ALL = DataConfig(**VIEW, trivial_augment=True, erasing=0.5, mixup=0.5, cutmix=0.5)
 
 
@@ -27,7 +35,9 @@ def test_the_default_s_pixels_stay_what_they_were() -> None:
     """Nine numbers an image, in this order: a change here changes what every seed gives."""
     pixels = noise(8)
     mirrored = rng(7, "augment", 1, "store").random((8, 9))[:, 0] < 0.5
-    expected = torch.stack([image.flip(1) if flip else image for image, flip in zip(pixels, mirrored, strict=True)])
+    expected = torch.stack(
+        [image.flip(1) if flip else image for image, flip in zip(pixels, mirrored, strict=True)]
+    )
     assert 0 < mirrored.sum() < 8
     assert torch.equal(augmented(pixels, DataConfig())[0], expected)
 
@@ -63,20 +73,30 @@ def test_translation_moves_by_a_share_of_the_side() -> None:
     moved = transform(
         ramp(side=4), DataConfig(flip=False, translate=0.25), drawn(shift_x=1.0)
     )  # one pixel to the right
-    torch.testing.assert_close(moved[0, 0, :, 0], torch.tensor([0.0, 0.0, 1.0, 2.0]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        moved[0, 0, :, 0], torch.tensor([0.0, 0.0, 1.0, 2.0]), atol=1e-4, rtol=0
+    )
 
 
 def test_zoom_enlarges_about_the_centre() -> None:
-    zoomed = transform(ramp(side=4), DataConfig(flip=False, scale=0.9), drawn(zoom=0.5 + 0.5 / 0.9 * 1.0 * 0.5))
-    # A factor of 1.5: columns at -1.5, -0.5, 0.5, 1.5 from the centre are taken from -1, -1/3, 1/3, 1.
+    zoomed = transform(
+        ramp(side=4), DataConfig(flip=False, scale=0.9), drawn(zoom=0.5 + 0.5 / 0.9 * 1.0 * 0.5)
+    )
+    # A factor of 1.5: columns at -1.5, -0.5, 0.5, 1.5 from the centre are taken from -1, -1/3, 1/3,
+    # 1.
     torch.testing.assert_close(
-        zoomed[0, 0, :, 0] - zoomed[0, 0, 0, 0], torch.tensor([0, 2 / 3, 4 / 3, 2]), atol=1e-2, rtol=0
+        zoomed[0, 0, :, 0] - zoomed[0, 0, 0, 0],
+        torch.tensor([0, 2 / 3, 4 / 3, 2]),
+        atol=1e-2,
+        rtol=0,
     )
 
 
 def test_affine_in_the_middle_of_its_range_is_the_identity() -> None:
     config = DataConfig(flip=False, rotation=90, translate=0.5, scale=0.5)
-    torch.testing.assert_close(transform(ramp(), config, drawn()), ramp().float(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        transform(ramp(), config, drawn()), ramp().float(), atol=1e-3, rtol=0
+    )
 
 
 def test_brightness_multiplies_and_stays_in_range() -> None:
@@ -90,7 +110,9 @@ def test_contrast_spreads_about_the_image_s_own_mean() -> None:
     config = DataConfig(flip=False, contrast=0.5)
     pixels = torch.tensor([[80, 120, 100], [10, 10, 10]], dtype=torch.uint8).view(2, 1, 1, 3)
     changed = transform(pixels, config, drawn(images=2, contrast=1.0))
-    torch.testing.assert_close(changed.view(2, 3), torch.tensor([[70.0, 130.0, 100.0], [10.0, 10.0, 10.0]]))
+    torch.testing.assert_close(
+        changed.view(2, 3), torch.tensor([[70.0, 130.0, 100.0], [10.0, 10.0, 10.0]])
+    )
 
 
 def test_the_same_address_gives_the_same_images_and_another_does_not() -> None:
@@ -127,7 +149,8 @@ def test_an_image_s_draw_does_not_depend_on_the_options() -> None:
     bright, _ = augmented(ramp(4), DataConfig(flip=False, brightness=0.5))
     both, _ = augmented(ramp(4), DataConfig(flip=True, brightness=0.5))
     assert torch.equal(bright.sum(dim=(1, 2, 3)), both.sum(dim=(1, 2, 3)))
-    plain, more = stream(DataConfig()).take(4), stream(DataConfig(erasing=0.1)).take(4)
+    plain = stream(DataConfig()).take(4)
+    more = stream(DataConfig(erasing=0.1)).take(4)
     assert (plain.shape, more.shape) == ((4, BASIC), (4, BASIC + FURTHER))
     assert np.array_equal(plain, more[:, :BASIC])
     assert np.array_equal(more, stream(ALL).take(4))
@@ -137,16 +160,20 @@ def test_an_image_s_draw_does_not_depend_on_the_options() -> None:
 @given(batches=st.lists(st.integers(1, 9), min_size=1, max_size=5))
 def test_batches_draw_what_all_of_them_draw_at_once(config: DataConfig, batches: list[int]) -> None:
     """So that a schedule may draw a round's numbers at once."""
-    one_by_one, at_once = stream(config), stream(config).take(sum(batches))
+    one_by_one = stream(config)
+    at_once = stream(config).take(sum(batches))
     assert np.array_equal(np.concatenate([one_by_one.take(images) for images in batches]), at_once)
     assert at_once.shape[1] == width(config)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 4), st.integers(1, 9), st.sampled_from([1, 3]))
-def test_values_stay_in_range_and_the_shape_stays(seed: int, images: int, side: int, channels: int) -> None:
+def test_values_stay_in_range_and_the_shape_stays(
+    seed: int, images: int, side: int, channels: int
+) -> None:
     pixels = noise(images, side, channels, seed)
-    before, numbers = pixels.clone(), torch.from_numpy(np.random.default_rng(seed).random((images, BASIC + FURTHER)))
+    before = pixels.clone()
+    numbers = torch.from_numpy(np.random.default_rng(seed).random((images, BASIC + FURTHER)))
     changed, blend = augment(pixels, torch.arange(images), ALL, numbers, Batches(0, images))
     assert changed.shape == pixels.shape
     assert torch.equal(pixels, before)

@@ -10,7 +10,9 @@ from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, 
 from tests.images.photo_files import encoded, noise
 
 # pytest shows warnings that a person does not see: `decode` switches those of Pillow off.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning"
+)
 
 SMALL = PixelFormat(8)
 COLOUR = (200, 40, 80)
@@ -44,12 +46,22 @@ def sixteen_bits() -> Image.Image:
         pytest.param(encoded(sixteen_bits(), "PNG"), (128, 128, 128), id="sixteen-bits"),
         # Half transparent over white: 255 - (255 - value) * 128 / 255.
         pytest.param(encoded(flat("RGBA", (*COLOUR, 128)), "PNG"), (227, 147, 167), id="rgba"),
-        pytest.param(encoded(flat("RGBA", (*COLOUR, 0)), "WEBP", lossless=True), (255, 255, 255), id="rgba-webp"),
+        pytest.param(
+            encoded(flat("RGBA", (*COLOUR, 0)), "WEBP", lossless=True),
+            (255, 255, 255),
+            id="rgba-webp",
+        ),
         pytest.param(encoded(flat("LA", (90, 128)), "PNG"), (172, 172, 172), id="grey-alpha"),
-        pytest.param(encoded(flat("L", 90), "PNG", transparency=90), (255, 255, 255), id="transparent-grey"),
-        pytest.param(encoded(flat("P", 0), "PNG", transparency=0), (255, 255, 255), id="transparent-palette"),
+        pytest.param(
+            encoded(flat("L", 90), "PNG", transparency=90), (255, 255, 255), id="transparent-grey"
+        ),
+        pytest.param(
+            encoded(flat("P", 0), "PNG", transparency=0), (255, 255, 255), id="transparent-palette"
+        ),
         # Naive CMYK: 255 - 51 = 204 of red, times the key's share (255 - 0).
-        pytest.param(encoded(flat("CMYK", (51, 204, 153, 0)), "JPEG", quality=95), (204, 51, 102), id="cmyk"),
+        pytest.param(
+            encoded(flat("CMYK", (51, 204, 153, 0)), "JPEG", quality=95), (204, 51, 102), id="cmyk"
+        ),
     ],
 )
 def test_every_kind_of_picture_becomes_rgb(data: bytes, colour: tuple[int, int, int]) -> None:
@@ -67,7 +79,9 @@ def test_grey_is_the_luma_of_colour() -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_undone(orientation: int) -> None:
-    upright = Image.fromarray(np.kron([[10, 70, 130], [190, 250, 40]], np.ones((40, 40))).astype(np.uint8))
+    upright = Image.fromarray(
+        np.kron([[10, 70, 130], [190, 250, 40]], np.ones((40, 40))).astype(np.uint8)
+    )
     # The camera stores what turning as the tag says makes upright again.
     inverse = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
     stored = upright if inverse is None else upright.transpose(Image.Transpose(inverse))
@@ -80,19 +94,26 @@ def test_exif_orientation_is_undone(orientation: int) -> None:
 
 
 def test_a_broken_exif_block_does_not_lose_the_photo() -> None:
-    data = encoded(flat("RGB", COLOUR), "JPEG", exif=b"Exif\x00\x00MM\x00\x2a\x00\x00\xff\xff garbage")
+    data = encoded(
+        flat("RGB", COLOUR), "JPEG", exif=b"Exif\x00\x00MM\x00\x2a\x00\x00\xff\xff garbage"
+    )
     assert decode(data, SMALL).shape == (8, 8, 3)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 30), (31, 1), (7, 5), (401, 533), (2000, 3)])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_any_size_becomes_a_square(size: tuple[int, int], kind: str) -> None:
-    assert np.abs(decode(encoded(flat("RGB", COLOUR, size), kind), SMALL).astype(int) - COLOUR).max() <= 6
+    assert (
+        np.abs(decode(encoded(flat("RGB", COLOUR, size), kind), SMALL).astype(int) - COLOUR).max()
+        <= 6
+    )
 
 
 def test_the_whole_picture_is_kept() -> None:
     wide = np.zeros((100, 400, 3), np.uint8)
-    wide[:, :100], wide[:, 300:] = 50, 200  # a quarter at each end
+    # a quarter at each end
+    wide[:, :100] = 50
+    wide[:, 300:] = 200
     pixels = decode(encoded(Image.fromarray(wide), "PNG"), PixelFormat(4))
     np.testing.assert_allclose(pixels[2, [0, 3], 0], [50, 200], atol=30)
 
@@ -110,7 +131,13 @@ def png_of(width: int, height: int) -> bytes:
     """A PNG that says it is this large."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     data = encoded(noise(0), "PNG")
-    return data[:8] + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
+    return (
+        data[:8]
+        + struct.pack(">I", 13)
+        + header
+        + struct.pack(">I", zlib.crc32(header))
+        + data[33:]
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,8 +147,12 @@ def png_of(width: int, height: int) -> bytes:
         pytest.param(b"shopping list: milk", "not an image", id="text"),
         pytest.param(encoded(noise(1, 200, 200), "JPEG")[:4000], "truncated", id="jpeg"),
         pytest.param(encoded(noise(1, 200, 200), "PNG")[:4000], "truncated", id="png"),
-        pytest.param(encoded(noise(1, 200, 200), "WEBP")[:4000], "(truncated|broken|not an image)", id="webp"),
-        pytest.param(encoded(noise(1), "PNG").replace(b"IDAT", b"IDAX"), "not an image", id="garbled"),
+        pytest.param(
+            encoded(noise(1, 200, 200), "WEBP")[:4000], "(truncated|broken|not an image)", id="webp"
+        ),
+        pytest.param(
+            encoded(noise(1), "PNG").replace(b"IDAT", b"IDAX"), "not an image", id="garbled"
+        ),
         pytest.param(png_of(12_000, 12_000), "too large: 12000 x 12000 pixels", id="large"),
         pytest.param(png_of(30_000, 30_000), "too large: a decompression bomb", id="bomb"),
     ],

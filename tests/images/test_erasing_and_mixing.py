@@ -14,16 +14,21 @@ CUTMIX = DataConfig(flip=False, cutmix=0.5)
 
 
 def test_a_rectangle_is_greyed_out() -> None:
-    numbers = drawn(erase=0.4, erase_area=(0.24 - 0.02) / 0.38, erase_y=0.0, erase_x=0.999)  # 24 of 100 pixels
+    # 24 of 100 pixels
+    numbers = drawn(erase=0.4, erase_area=(0.24 - 0.02) / 0.38, erase_y=0.0, erase_x=0.999)
     result = transform(ramp(side=10), ERASING, numbers)[0, :, :, 0]
     grey = result == GREY
-    assert grey.nonzero().tolist() == [[row, column] for row in range(5) for column in range(5, 10)]  # a square of 4.9
+    # a square of 4.9
+    assert grey.nonzero().tolist() == [[row, column] for row in range(5) for column in range(5, 10)]
     assert torch.equal(result[~grey], ramp(side=10)[0, :, :, 0][~grey])
 
 
 def test_its_height_to_its_width_is_the_aspect() -> None:
     black = torch.zeros(1, 20, 20, 1, dtype=torch.uint8)
-    tall = transform(black, ERASING, drawn(erase=0.0, erase_area=0.2, erase_aspect=1.0))[0, :, :, 0] == GREY
+    tall = (
+        transform(black, ERASING, drawn(erase=0.0, erase_area=0.2, erase_aspect=1.0))[0, :, :, 0]
+        == GREY
+    )
     assert tall.any(dim=1).sum() / tall.any(dim=0).sum() == 11 / 3  # about 1 / 0.3
     assert tall.sum() == 33  # of 400: about 0.02 + 0.2 * 0.38
 
@@ -34,7 +39,9 @@ def test_other_images_stay() -> None:
 
 def test_erasing_takes_the_share_of_images_that_was_asked_for() -> None:
     erased, _ = augmented(noise(2000, 4), DataConfig(flip=False, erasing=0.3))
-    assert (erased == GREY).all(dim=3).flatten(1).any(dim=1).float().mean() == pytest.approx(0.3, abs=0.03)
+    assert (erased == GREY).all(dim=3).flatten(1).any(dim=1).float().mean() == pytest.approx(
+        0.3, abs=0.03
+    )
 
 
 def mixed(config: DataConfig, images: int = 3, **fixed: float):
@@ -45,24 +52,40 @@ def mixed(config: DataConfig, images: int = 3, **fixed: float):
 
 
 def test_mixup_by_hand() -> None:
-    result, blend = mixed(MIXUP, mixup=0.4, mixup_share=0.25, partner=0.0)  # the next image is the partner
-    assert result[:, 0, 0, 0].tolist() == [7.5, 17.5, 5.0]  # a quarter of 0, 10, 20 and the rest of 10, 20, 0
+    # the next image is the partner
+    result, blend = mixed(MIXUP, mixup=0.4, mixup_share=0.25, partner=0.0)
+    # a quarter of 0, 10, 20 and the rest of 10, 20, 0
+    assert result[:, 0, 0, 0].tolist() == [7.5, 17.5, 5.0]
     assert blend.others.tolist() == [1, 2, 0]
     assert blend.shares.tolist() == [0.25] * 3
 
 
 def test_cutmix_by_hand() -> None:
     # Three quarters remain: a rectangle of half the side, from row 1 to 2 and column 2 to 3.
-    result, blend = mixed(CUTMIX, cutmix=0.4, cutmix_share=0.75, cutmix_y=0.5, cutmix_x=0.8, partner=0.99)
+    result, blend = mixed(
+        CUTMIX, cutmix=0.4, cutmix_share=0.75, cutmix_y=0.5, cutmix_x=0.8, partner=0.99
+    )
     assert result.dtype == torch.uint8
     assert blend.others.tolist() == [2, 0, 1]
-    assert result[1, :, :, 0].tolist() == [[10, 10, 10, 10], [10, 10, 0, 0], [10, 10, 0, 0], [10, 10, 10, 10]]
+    assert result[1, :, :, 0].tolist() == [
+        [10, 10, 10, 10],
+        [10, 10, 0, 0],
+        [10, 10, 0, 0],
+        [10, 10, 10, 10],
+    ]
     assert blend.shares.tolist() == [0.75] * 3
 
 
 def test_a_rectangle_over_the_edge_counts_as_much_as_is_seen() -> None:
-    result, blend = mixed(CUTMIX, cutmix=0.4, cutmix_share=0.0, cutmix_y=0.0, cutmix_x=0.0, partner=0.0)
-    assert result[0, :, :, 0].tolist() == [[10, 10, 0, 0], [10, 10, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    result, blend = mixed(
+        CUTMIX, cutmix=0.4, cutmix_share=0.0, cutmix_y=0.0, cutmix_x=0.0, partner=0.0
+    )
+    assert result[0, :, :, 0].tolist() == [
+        [10, 10, 0, 0],
+        [10, 10, 0, 0],
+        [0, 0, 0, 0],
+        [0, 0, 0, 0],
+    ]
     assert blend.shares.tolist() == [0.75] * 3
 
 
@@ -84,9 +107,12 @@ def test_an_image_that_is_cut_is_not_blended() -> None:
 @given(sizes=st.lists(st.integers(1, 6), min_size=1, max_size=4), seed=st.integers(0, 99))
 def test_partners_are_others_of_the_same_batch(sizes: list[int], seed: int) -> None:
     """Batches that lie one after the other, each with room for six."""
-    numbers = torch.rand(6 * len(sizes), drawn().shape[1], dtype=torch.float64, generator=torch.manual_seed(seed))
+    numbers = torch.rand(
+        6 * len(sizes), drawn().shape[1], dtype=torch.float64, generator=torch.manual_seed(seed)
+    )
     first = (6 * torch.arange(len(sizes))).repeat_interleave(6)
-    pixels, places = noise(6 * len(sizes), 2), torch.arange(6 * len(sizes))
+    pixels = noise(6 * len(sizes), 2)
+    places = torch.arange(6 * len(sizes))
     batches = Batches(first, torch.tensor(sizes).repeat_interleave(6))
     _, blend = augment(pixels, places, MIXUP, numbers, batches)
     for batch, size in enumerate(sizes):

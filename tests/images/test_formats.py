@@ -31,7 +31,9 @@ def upright() -> Image.Image:
 DAMAGED = heic.TURNED.replace(b"Exif", b"E\xff\xfdf", 1)  # pi-heif alone ends the process
 
 
-@pytest.mark.parametrize("data", [heic.PLAIN, heic.TURNED, DAMAGED], ids=["plain", "turned", "damaged metadata"])
+@pytest.mark.parametrize(
+    "data", [heic.PLAIN, heic.TURNED, DAMAGED], ids=["plain", "turned", "damaged metadata"]
+)
 def test_heic_is_read_and_turned_once(data: bytes) -> None:
     np.testing.assert_allclose(shown(data), heic.SQUARES, atol=30)
 
@@ -41,7 +43,9 @@ def test_avif_is_read_and_turned_once(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored = upright().transpose(Image.Transpose.ROTATE_90) if orientation == 6 else upright()
-    np.testing.assert_allclose(shown(encoded(stored, "AVIF", exif=exif.tobytes())), heic.SQUARES, atol=30)
+    np.testing.assert_allclose(
+        shown(encoded(stored, "AVIF", exif=exif.tobytes())), heic.SQUARES, atol=30
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,9 @@ def test_a_container_tells_what_is_inside(data: bytes, formats: tuple[str, ...])
     assert formats_of(data) == formats
 
 
-@pytest.mark.parametrize("data", [heic.PLAIN[:400], encoded(noise(1, 90, 90), "AVIF")[:400]], ids=["heic", "avif"])
+@pytest.mark.parametrize(
+    "data", [heic.PLAIN[:400], encoded(noise(1, 90, 90), "AVIF")[:400]], ids=["heic", "avif"]
+)
 def test_a_phone_s_photo_cut_off_is_named(data: bytes) -> None:
     with pytest.raises(NotUsableError, match=r"^broken$"):
         decode(data, SQUARES)
@@ -108,10 +114,27 @@ def tiff(values: NDArray[np.generic]) -> bytes:
     """A grey TIFF of these numbers, uncompressed (TIFF 6.0, sections 2 and 19)."""
     kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
     height, width = values.shape
-    fields = [(256, width), (257, height), (258, values.itemsize * 8), (259, 1), (262, 1), (273, 8), (277, 1),
-              (278, height), (279, values.nbytes), (339, kind)]  # fmt: skip
-    start = b"II*\0" + struct.pack("<I", 8 + values.nbytes) + values.tobytes() + struct.pack("<H", len(fields))
-    return start + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields) + bytes(4)
+    fields = [
+        (256, width),
+        (257, height),
+        (258, values.itemsize * 8),
+        (259, 1),
+        (262, 1),
+        (273, 8),
+        (277, 1),
+        (278, height),
+        (279, values.nbytes),
+        (339, kind),
+    ]
+    start = (
+        b"II*\0"
+        + struct.pack("<I", 8 + values.nbytes)
+        + values.tobytes()
+        + struct.pack("<H", len(fields))
+    )
+    return (
+        start + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields) + bytes(4)
+    )
 
 
 RAMP = np.arange(256).reshape(16, 16)
@@ -132,14 +155,20 @@ RAMP = np.arange(256).reshape(16, 16)
         pytest.param((RAMP * 4).astype(np.uint16), RAMP, id="10-bits"),
         pytest.param(RAMP.astype(np.uint16), RAMP, id="8-bits-in-16"),
         pytest.param(
-            np.where(RAMP == 9, np.nan, RAMP).astype(np.float32), np.where(RAMP == 9, 0, RAMP), id="not-a-number"
+            np.where(RAMP == 9, np.nan, RAMP).astype(np.float32),
+            np.where(RAMP == 9, 0, RAMP),
+            id="not-a-number",
         ),
         pytest.param(
-            np.where(RAMP == 9, np.inf, RAMP).astype(np.float32), np.where(RAMP == 9, 255, RAMP), id="infinite"
+            np.where(RAMP == 9, np.inf, RAMP).astype(np.float32),
+            np.where(RAMP == 9, 255, RAMP),
+            id="infinite",
         ),
     ],
 )
-def test_tiffs_of_many_bits_keep_their_tones(values: NDArray[np.generic], right: NDArray[np.int64]) -> None:
+def test_tiffs_of_many_bits_keep_their_tones(
+    values: NDArray[np.generic], right: NDArray[np.int64]
+) -> None:
     np.testing.assert_array_equal(decode(tiff(values), PixelFormat(16, 1))[..., 0], right)
 
 
@@ -163,11 +192,13 @@ def test_libtiff_prints_nothing(tmp_path: Path) -> None:
         (tmp_path / "hat" / f"{number}.tif").write_bytes(content + bytes(number))
     save(tmp_path / "hat" / "whole.png", noise(2))
     program = (
-        "import os, sys; from pathlib import Path; from fedshelf.common.images.folder.photo_folder import open_folder\n"
-        f"folder = open_folder(Path({str(tmp_path)!r}), image_size=8, channels=3)\n"
-        "os.write(2, b'said by another\\n'); print(len(folder.left_out))"
+        "import os, sys; from pathlib import Path; from fedshelf.common.images.folder.photo_folder"
+        f" import open_folder\nfolder = open_folder(Path({str(tmp_path)!r}), image_size=8,"
+        " channels=3)\nos.write(2, b'said by another\\n'); print(len(folder.left_out))"
     )
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert ended.stderr == "said by another\n"
     assert ended.stdout == "8\n"
 

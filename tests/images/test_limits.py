@@ -22,7 +22,9 @@ FORM = PixelFormat(8)
 
 
 def webp(width: int, height: int) -> bytes:
-    """A WebP of one colour in some 40 bytes, whose size (14 bits each, RFC 9649, section 3.4) is then set."""
+    """A WebP of one colour in some 40 bytes, whose size (14 bits each, RFC 9649, section 3.4) is
+    then set.
+    """
     data = bytearray(encoded(Image.new("RGB", (16, 16), (9, 90, 200)), "WEBP", lossless=True))
     start = data.index(b"VP8L") + 9
     rest = int.from_bytes(data[start : start + 4], "little") >> 28
@@ -35,7 +37,8 @@ def png(width: int, height: int, colour: int = 6, depth: int = 8) -> bytes:
     body = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     chunks = ((b"IHDR", body), (b"IDAT", zlib.compress(b"")), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
     )
 
 
@@ -87,7 +90,8 @@ from pathlib import Path
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
 from fedshelf.common.images.decoding.limits import LOCAL, SERVICE, Limits
 def status(field):
-    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(field)) // 1024
+    lines = open("/proc/self/status")
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) // 1024
 data, limits, threads = Path(sys.argv[1]).read_bytes(), eval(sys.argv[2]), int(sys.argv[3])
 def work():
     try:
@@ -102,7 +106,9 @@ print(status("VmHWM") - before)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc"
+)
 @pytest.mark.parametrize(
     ("data", "limits", "threads", "most"),
     [
@@ -111,11 +117,17 @@ print(status("VmHWM") - before)
         # 11.56 megapixels take 16 bytes each, 185 MB; four at once 740.
         pytest.param(webp(3400, 3400), "SERVICE", 4, 480, id="two-at-once"),
         pytest.param(
-            webp(3400, 3400), "Limits(LOCAL.pixels, LOCAL.pixels, 300_000_000)", 4, 290, id="as-memory-allows"
+            webp(3400, 3400),
+            "Limits(LOCAL.pixels, LOCAL.pixels, 300_000_000)",
+            4,
+            290,
+            id="as-memory-allows",
         ),
     ],
 )
-def test_peak_memory_stays_within_the_limits(tmp_path: Path, data: bytes, limits: str, threads: int, most: int) -> None:
+def test_peak_memory_stays_within_the_limits(
+    tmp_path: Path, data: bytes, limits: str, threads: int, most: int
+) -> None:
     """In MiB, in a process of its own."""
     (tmp_path / "photo").write_bytes(data)
     program = [sys.executable, "-c", PEAK, str(tmp_path / "photo"), limits, str(threads)]
@@ -137,7 +149,9 @@ def test_the_largest_photo_has_room() -> None:
 
 
 @pytest.mark.parametrize(
-    "limits", [Limits(1, 1, memory=100, at_once=1), Limits(1, 1, memory=10)], ids=["count", "memory"]
+    "limits",
+    [Limits(1, 1, memory=100, at_once=1), Limits(1, 1, memory=10)],
+    ids=["count", "memory"],
 )
 def test_a_decode_waits_for_the_one_before(limits: Limits) -> None:
     """The second may begin only when the first has ended, whatever each needs."""
@@ -160,4 +174,7 @@ def test_a_stream_of_truncated_photos_gives_its_room_back() -> None:
     stream = io.BytesIO()
     noise(1, 300, 300).save(stream, "PNG")
     for _ in range(3):
-        assert reason(stream.getvalue()[:2000], Limits(10**6, 10**6, memory=1, at_once=1)) == "truncated"
+        assert (
+            reason(stream.getvalue()[:2000], Limits(10**6, 10**6, memory=1, at_once=1))
+            == "truncated"
+        )

@@ -32,7 +32,10 @@ def all_pixels(folder: Folder) -> torch.Tensor:
 
 def contents(folder: Folder) -> dict[str, set[bytes]]:
     """The pictures of each split."""
-    return {split: {image.numpy().tobytes() for image in s.pixels[s.rows]} for split, s in folder.splits.items()}
+    return {
+        split: {image.numpy().tobytes() for image in s.pixels[s.rows]}
+        for split, s in folder.splits.items()
+    }
 
 
 def test_a_folder_of_classes(tmp_path: Path) -> None:
@@ -111,8 +114,8 @@ def test_the_summary_names_ten_and_counts_the_rest(tmp_path: Path) -> None:
     parts = ", ".join(f"{2 if split == where else 0} {split}" for split in sizes(folder))
     names = ", ".join(f"shoes/x{number:02}.jpg (empty file)" for number in range(10))
     assert folder.duplicates == 1
-    assert folder.summary() == (
-        f"2 images in 1 class ({parts}); 1 of them a copy of another; "
+    assert (
+        folder.summary() == f"2 images in 1 class ({parts}); 1 of them a copy of another; "
         f"left out 14: {names} and 4 more: 3 empty file, 1 not an image."
     )
 
@@ -140,7 +143,9 @@ def test_given_splits_are_kept(tmp_path: Path, train: str, validation: str, test
     assert dict(folder.left_out) == {"LICENSE": "not in train, validation or test"}
     assert folder.given == {"train", "validation", "test"}
     assert folder.untrained() == ("c",)
-    assert "; nothing to train on, only images held out, of c; left out 1: LICENSE" in folder.summary()
+    assert (
+        "; nothing to train on, only images held out, of c; left out 1: LICENSE" in folder.summary()
+    )
 
 
 def test_validation_is_carved_from_train_if_there_is_none(tmp_path: Path) -> None:
@@ -180,7 +185,9 @@ def test_loops_of_links_end(tmp_path: Path) -> None:
     for number in range(12):  # each links to all: there are 12! ways through
         (root / "maze" / str(number)).mkdir(parents=True)
         for other in range(12):
-            (root / "maze" / str(number) / f"to {other}").symlink_to(f"../{other}", target_is_directory=True)
+            (root / "maze" / str(number) / f"to {other}").symlink_to(
+                f"../{other}", target_is_directory=True
+            )
     save(root / "maze" / "7" / "cheese.png", noise(70))
     folder = opened(root)
     assert folder.classes == ("maze", "shoes")
@@ -213,7 +220,8 @@ def test_the_order_does_not_depend_on_the_file_system(tmp_path: Path) -> None:
     for place, order in {"one": names, "two": names[::-1]}.items():
         for name in order:
             save(tmp_path / place / "x" / name, noise(names.index(name)))
-    one, two = opened(tmp_path / "one"), opened(tmp_path / "two")
+    one = opened(tmp_path / "one")
+    two = opened(tmp_path / "two")
     assert torch.equal(all_pixels(one), all_pixels(two))
     assert all(torch.equal(one.splits[split].rows, two.splits[split].rows) for split in one.splits)
 
@@ -221,7 +229,8 @@ def test_the_order_does_not_depend_on_the_file_system(tmp_path: Path) -> None:
 def test_other_classes_move_no_photo_and_copies_stay_together(tmp_path: Path) -> None:
     root = store(tmp_path / "store", {"shoes": 60})
     before = {
-        split: {image.numpy().tobytes() for image in s.pixels[s.rows]} for split, s in opened(root).splits.items()
+        split: {image.numpy().tobytes() for image in s.pixels[s.rows]}
+        for split, s in opened(root).splits.items()
     }
     store(root, {"boots": 30, "a first class": 30}, first_seed=1000)
     for number in range(60):
@@ -239,7 +248,8 @@ def test_a_csv_file(tmp_path: Path, header: str) -> None:
     save(tmp_path / "more photos" / "ü, 1.png", noise(40))
     table = tmp_path / "labels.csv"
     table.write_text(
-        header + 'photos/any/000.png,shoes\nphotos/any/001.png, hats\n\n"more photos/ü, 1.png",hats\n'
+        header
+        + 'photos/any/000.png,shoes\nphotos/any/001.png, hats\n\n"more photos/ü, 1.png",hats\n'
         f"{tmp_path}/photos/any/002.png,shoes\nphotos/gone.png,shoes\nphotos/any/000.png,\n"
     )
     folder = opened(table)
@@ -270,10 +280,14 @@ def test_a_csv_file_that_cannot_be_used(tmp_path: Path, content: bytes, message:
 
 def test_nothing_usable_says_what_was_expected_and_found(tmp_path: Path) -> None:
     root = tmp_path / "store"
-    with pytest.raises(DataError, match="store does not exist; expected a folder with one sub-folder per"):
+    with pytest.raises(
+        DataError, match="store does not exist; expected a folder with one sub-folder per"
+    ):
         opened(root)
     root.mkdir()
-    with pytest.raises(DataError, match=r"No usable image in .*store: .* store/shirt/1\.jpg.*; found nothing"):
+    with pytest.raises(
+        DataError, match=r"No usable image in .*store: .* store/shirt/1\.jpg.*; found nothing"
+    ):
         opened(root)
     save(root / "1.jpg", noise(1))
     with pytest.raises(DataError, match=r"found 1: 1.jpg \(not in a class folder\)"):
@@ -295,7 +309,11 @@ def test_relabel_maps_to_the_run_s_order(tmp_path: Path) -> None:
 
 def test_an_unknown_class_is_named_with_the_nearest(tmp_path: Path) -> None:
     folder = opened(store(tmp_path / "store", {"Shoe": 1, "hats": 1}))
-    with pytest.raises(DataError, match="Class 'Shoe' is not one of the run's 2 classes; the nearest is 'shoes'"):
+    with pytest.raises(
+        DataError, match="Class 'Shoe' is not one of the run's 2 classes; the nearest is 'shoes'"
+    ):
         relabel(folder, ("hats", "shoes"))
-    with pytest.raises(DataError, match=r"Class 'Shoe' .* they are hats, bags\. Rename or move that folder"):
+    with pytest.raises(
+        DataError, match=r"Class 'Shoe' .* they are hats, bags\. Rename or move that folder"
+    ):
         relabel(folder, ("hats", "bags"))

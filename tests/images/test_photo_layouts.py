@@ -1,4 +1,6 @@
-"""Folders as people have them: which are read, and which are refused because they could be read in two ways."""
+"""Folders as people have them: which are read, and which are refused because they could be read in
+two ways.
+"""
 
 from pathlib import Path
 
@@ -31,9 +33,10 @@ def refusal(path: Path) -> str:
 def test_flat_test_photos_beside_train_with_classes(tmp_path: Path) -> None:
     store(tmp_path / "train", ITEMS)
     flat(tmp_path / "test", 4)
-    assert refusal(tmp_path) == (
-        ": train holds class folders, but test holds photos only; expected class folders in each: sort those photos "
-        "into class folders, or move that folder away."
+    assert (
+        refusal(tmp_path)
+        == ": train holds class folders, but test holds photos only; expected class folders in"
+        " each: sort those photos into class folders, or move that folder away."
     )
 
 
@@ -51,7 +54,9 @@ def test_two_folders_of_one_split(tmp_path: Path, names: tuple[str, str]) -> Non
 def test_classes_beside_a_split(tmp_path: Path, beside: dict[str, int]) -> None:
     store(tmp_path / "Training", ITEMS)
     store(tmp_path, beside)
-    assert refusal(tmp_path).startswith(f" has Training, which holds class folders, beside {next(iter(beside))};")
+    assert refusal(tmp_path).startswith(
+        f" has Training, which holds class folders, beside {next(iter(beside))};"
+    )
 
 
 def test_a_class_beside_splits_that_know_it(tmp_path: Path) -> None:
@@ -61,7 +66,9 @@ def test_a_class_beside_splits_that_know_it(tmp_path: Path) -> None:
     assert "beside Hat ; expected either" in refusal(tmp_path)
 
 
-def test_what_lies_beside_splits_that_agree_is_left_out_and_counted_in_photos(tmp_path: Path) -> None:
+def test_what_lies_beside_splits_that_agree_is_left_out_and_counted_in_photos(
+    tmp_path: Path,
+) -> None:
     store(tmp_path / "train", ITEMS)
     store(tmp_path / "val", ITEMS, 50)
     flat(tmp_path / "predict", 8)
@@ -70,8 +77,8 @@ def test_what_lies_beside_splits_that_agree_is_left_out_and_counted_in_photos(tm
     folder = opened(tmp_path)
     assert folder.classes == ("hat", "shirt")
     assert folder.summary().endswith(
-        "left out 11: 8 photos in predict (not in train, validation or test), 2 photos in train (not in a class "
-        "folder), README.txt (not in train, validation or test)."
+        "left out 11: 8 photos in predict (not in train, validation or test), 2 photos in train"
+        " (not in a class folder), README.txt (not in train, validation or test)."
     )
 
 
@@ -84,7 +91,9 @@ def test_photos_sorted_by_nothing_are_no_class_called_images(tmp_path: Path) -> 
     flat(tmp_path / "third" / "Images", 3)
     assert "train holds one folder, images, which is no product class" in refusal(tmp_path / "yolo")
     assert "images holds train and val, as a data set does" in refusal(tmp_path / "other")
-    assert " holds its photos in one folder, Images, which is no product class" in refusal(tmp_path / "third")
+    assert " holds its photos in one folder, Images, which is no product class" in refusal(
+        tmp_path / "third"
+    )
 
 
 def test_a_data_set_one_folder_deeper(tmp_path: Path) -> None:
@@ -106,18 +115,24 @@ def test_splits_within_classes(tmp_path: Path) -> None:
 def test_splits_within_the_classes_of_a_split(tmp_path: Path) -> None:
     store(tmp_path / "train", ITEMS)
     store(tmp_path / "train" / "hat", {"val": 2})
-    assert refusal(tmp_path).startswith(": train/hat holds val, called like a split of a data set, within train;")
+    assert refusal(tmp_path).startswith(
+        ": train/hat holds val, called like a split of a data set, within train;"
+    )
 
 
 def test_a_class_may_be_called_train_where_that_is_told(tmp_path: Path) -> None:
     store(tmp_path / "toys", {"car": 3, "train": 2})
-    assert refusal(tmp_path / "toys").startswith(" has train, called like a split of a data set, beside car;")
+    assert refusal(tmp_path / "toys").startswith(
+        " has train, called like a split of a data set, beside car;"
+    )
     assert opened(tmp_path / "toys", "car", "train").classes == ("car", "train")
 
 
 def test_splits_without_class_folders(tmp_path: Path) -> None:
     flat(tmp_path / "train", 2)
-    assert refusal(tmp_path).startswith(": train holds photos but no class folders; expected train/shirt/1.jpg")
+    assert refusal(tmp_path).startswith(
+        ": train holds photos but no class folders; expected train/shirt/1.jpg"
+    )
     flat(tmp_path / "test", 1)
     assert refusal(tmp_path).startswith(": test and train hold photos but no class folders;")
 

@@ -41,7 +41,9 @@ class Decoded:
 
     def open(self, root: Path, image_size: int = 16, denoise: int = 0, channels: int = 3) -> Folder:
         self.count = 0
-        return open_folder(root, image_size=image_size, channels=channels, denoise=denoise, progress=self._progress)
+        return open_folder(
+            root, image_size=image_size, channels=channels, denoise=denoise, progress=self._progress
+        )
 
     def _progress(self, done: int, total: int) -> None:
         self.count += 1
@@ -64,7 +66,8 @@ def busy(process: subprocess.Popen[str]) -> bool:
 
 
 def test_photos_are_decoded_once(tmp_path: Path, cache_folder: Path) -> None:
-    root, decoded = store(tmp_path / "store", {"a": 5, "b": 4}), Decoded()
+    root = store(tmp_path / "store", {"a": 5, "b": 4})
+    decoded = Decoded()
     first = decoded.open(root)
     assert decoded.count == 9
     again = decoded.open(root)
@@ -73,12 +76,18 @@ def test_photos_are_decoded_once(tmp_path: Path, cache_folder: Path) -> None:
     assert len(list(cache_folder.glob("*.pixels"))) == 1
 
 
-def test_rows_are_mapped_not_copied_and_torch_does_not_warn(tmp_path: Path, cache_folder: Path) -> None:
+def test_rows_are_mapped_not_copied_and_torch_does_not_warn(
+    tmp_path: Path, cache_folder: Path
+) -> None:
     root = store(tmp_path / "store", {"a": 3})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         folder = Decoded().open(root)
-    maps = Path("/proc/self/maps").read_text() if Path("/proc/self/maps").exists() else str(cache_folder)
+    maps = (
+        Path("/proc/self/maps").read_text()
+        if Path("/proc/self/maps").exists()
+        else str(cache_folder)
+    )
     assert str(cache_folder) in maps
     file = next(cache_folder.glob("*.pixels"))
     before = file.read_bytes()
@@ -87,7 +96,8 @@ def test_rows_are_mapped_not_copied_and_torch_does_not_warn(tmp_path: Path, cach
 
 
 def test_each_pixel_format_has_its_own_file(tmp_path: Path, cache_folder: Path) -> None:
-    root, decoded = store(tmp_path / "store", {"a": 3}), Decoded()
+    root = store(tmp_path / "store", {"a": 3})
+    decoded = Decoded()
     for options in ({}, {"image_size": 8}, {"denoise": 3}, {"channels": 1}):
         decoded.open(root, **options)
         assert decoded.count == 3
@@ -97,7 +107,8 @@ def test_each_pixel_format_has_its_own_file(tmp_path: Path, cache_folder: Path) 
 
 
 def test_added_photos_alone_are_decoded(tmp_path: Path, cache_folder: Path) -> None:
-    root, decoded = store(tmp_path / "store", {"a": 5, "c": 4}), Decoded()
+    root = store(tmp_path / "store", {"a": 5, "c": 4})
+    decoded = Decoded()
     (root / "c" / "broken.jpg").write_text("no photo")
     old = pixels(decoded.open(root))
     assert decoded.count == 10
@@ -115,7 +126,8 @@ def test_added_photos_alone_are_decoded(tmp_path: Path, cache_folder: Path) -> N
 
 
 def test_renamed_photos_and_other_classes_are_not_decoded_again(tmp_path: Path) -> None:
-    root, decoded = store(tmp_path / "store", {"a": 3, "b": 2}), Decoded()
+    root = store(tmp_path / "store", {"a": 3, "b": 2})
+    decoded = Decoded()
     decoded.open(root)
     (root / "a").rename(root / "z")
     assert decoded.open(root).classes == ("b", "z")
@@ -123,12 +135,15 @@ def test_renamed_photos_and_other_classes_are_not_decoded_again(tmp_path: Path) 
 
 
 def test_a_photo_changed_in_place_is_never_stale(tmp_path: Path) -> None:
-    root, decoded = store(tmp_path / "store", {"a": 3}), Decoded()
+    root = store(tmp_path / "store", {"a": 3})
+    decoded = Decoded()
     path = root / "a" / "001.png"
     for seed in range(100, 110):
-        status, before = path.stat(), pixels(decoded.open(root))[1].clone()
+        status = path.stat()
+        before = pixels(decoded.open(root))[1].clone()
         data = encoded(noise(seed), "PNG")[: status.st_size]
-        path.write_bytes(data + bytes(status.st_size - len(data)))  # the same size, whatever follows the picture
+        # the same size, whatever follows the picture
+        path.write_bytes(data + bytes(status.st_size - len(data)))
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # and the old modification time
         assert path.stat().st_size == status.st_size
         assert path.stat().st_mtime_ns == status.st_mtime_ns
@@ -140,14 +155,17 @@ def test_settled_files_are_not_read_again_and_fresh_ones_are(tmp_path: Path) -> 
     path = save(tmp_path / "a.png", noise(1))
     now = path.stat().st_ctime_ns
     first = content_digests.read([path], {}, now + 1)
-    assert first.known == {}  # it has only just changed, it could change again within a tick of the clock
+    # it has only just changed, it could change again within a tick of the clock
+    assert first.known == {}
     settled = content_digests.read([path], {}, now + content_digests.SETTLED_NS + 1)
     assert settled.digests == first.digests == (content_digests.digest_of(path.read_bytes()),)
     assert content_digests.is_unchanged(path, settled.known)
     assert not content_digests.is_unchanged(path, first.known)
     fingerprint, _ = settled.known[str(path)]
     believed = {str(path): (fingerprint, "00" * content_digests.DIGEST_BYTES)}
-    assert content_digests.read([path], believed, now).digests == (bytes(content_digests.DIGEST_BYTES),)
+    assert content_digests.read([path], believed, now).digests == (
+        bytes(content_digests.DIGEST_BYTES),
+    )
     os.utime(path)
     assert not content_digests.is_unchanged(path, settled.known)
     assert content_digests.read([path], believed, now).digests == first.digests
@@ -166,7 +184,9 @@ def test_two_processes_may_build_at_once(tmp_path: Path, cache_folder: Path) -> 
     assert sorted(path.suffix for path in cache_folder.iterdir()) == [".json", ".pixels"]
 
 
-def test_a_build_that_is_killed_leaves_nothing_that_counts(tmp_path: Path, cache_folder: Path) -> None:
+def test_a_build_that_is_killed_leaves_nothing_that_counts(
+    tmp_path: Path, cache_folder: Path
+) -> None:
     root = store(tmp_path / "store", {"a": 6, "b": 6})
     with builder(root) as process:
         assert busy(process)
@@ -183,16 +203,22 @@ def test_a_build_that_is_killed_leaves_nothing_that_counts(tmp_path: Path, cache
 
 
 def test_killed_between_the_pixels_and_the_index(tmp_path: Path, cache_folder: Path) -> None:
-    root, decoded = store(tmp_path / "store", {"a": 3}), Decoded()
+    root = store(tmp_path / "store", {"a": 3})
+    decoded = Decoded()
     decoded.open(root)
     next(cache_folder.glob("*.json")).unlink()
     decoded.open(root)
     assert decoded.count == 0
 
 
-@pytest.mark.parametrize("damage", ["cut", "longer", "empty", "garbled end", "garbled trailer", "absent"])
-def test_a_damaged_cache_file_is_built_anew(tmp_path: Path, cache_folder: Path, damage: str) -> None:
-    root, decoded = store(tmp_path / "store", {"a": 3}), Decoded()
+@pytest.mark.parametrize(
+    "damage", ["cut", "longer", "empty", "garbled end", "garbled trailer", "absent"]
+)
+def test_a_damaged_cache_file_is_built_anew(
+    tmp_path: Path, cache_folder: Path, damage: str
+) -> None:
+    root = store(tmp_path / "store", {"a": 3})
+    decoded = Decoded()
     before = pixels(decoded.open(root)).clone()
     path = next(cache_folder.glob("*.pixels"))
     data = path.read_bytes()
@@ -212,28 +238,41 @@ def test_a_damaged_cache_file_is_built_anew(tmp_path: Path, cache_folder: Path, 
     assert path.read_bytes() == data
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}", b"[1]", b'{"files": {"x": 3}, "pixels": {}}', b"\xff"])
+@pytest.mark.parametrize(
+    "damage", [b"", b"{}", b"[1]", b'{"files": {"x": 3}, "pixels": {}}', b"\xff"]
+)
 def test_a_damaged_index_is_forgotten(tmp_path: Path, cache_folder: Path, damage: bytes) -> None:
-    root, decoded = store(tmp_path / "store", {"a": 3}), Decoded()
+    root = store(tmp_path / "store", {"a": 3})
+    decoded = Decoded()
     decoded.open(root)
     next(cache_folder.glob("*.json")).write_bytes(damage)
     decoded.open(root)
     assert decoded.count == 0
 
 
-def test_a_cache_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(DataError, match=r"Cannot write the image cache in .*: Not a directory\. .*set FEDSHELF_CACHE"):
+    with pytest.raises(
+        DataError,
+        match=r"Cannot write the image cache in .*: Not a directory\. .*set FEDSHELF_CACHE",
+    ):
         Decoded().open(store(tmp_path / "store", {"a": 3}))
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path, cache_folder: Path) -> None:
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(
+    tmp_path: Path, cache_folder: Path
+) -> None:
     root = store(tmp_path / "store", {"a": 12})
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # the system refuses to write more: 12 rows need 590 kB
+    # the system refuses to write more: 12 rows need 590 kB
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
     try:
-        with pytest.raises(DataError, match=r"Cannot write the image cache in .*: File too large\. Make room there"):
+        with pytest.raises(
+            DataError, match=r"Cannot write the image cache in .*: File too large\. Make room there"
+        ):
             Decoded().open(root, image_size=128)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -241,17 +280,25 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path, c
     assert pixels(Decoded().open(root, image_size=128)).shape == (12, 128, 128, 3)
 
 
-def test_a_photo_that_changes_while_its_folder_is_read_is_an_error(tmp_path: Path, cache_folder: Path) -> None:
+def test_a_photo_that_changes_while_its_folder_is_read_is_an_error(
+    tmp_path: Path, cache_folder: Path
+) -> None:
     count = 8 * cores()  # more than are decoded ahead
     last = store(tmp_path / "store", {"a": count}) / "a" / f"{count - 1:03}.png"
-    with pytest.raises(DataError, match=rf"{last.name} changed while its folder was being read; try again"):
+    with pytest.raises(
+        DataError, match=rf"{last.name} changed while its folder was being read; try again"
+    ):
         open_folder(
-            tmp_path / "store", image_size=8, channels=3, progress=lambda *_: save(last, noise(10_000)) and None
+            tmp_path / "store",
+            image_size=8,
+            channels=3,
+            progress=lambda *_: save(last, noise(10_000)) and None,
         )
     assert list(cache_folder.iterdir()) == []
 
 
 def test_pixels_equal_those_decoded_one_by_one(tmp_path: Path) -> None:
     root = store(tmp_path / "store", {"a": 40})
-    expected = [np.asarray(noise(number).resize((16, 16), 2)) for number in range(40)]  # 2: bilinear
+    # 2: bilinear
+    expected = [np.asarray(noise(number).resize((16, 16), 2)) for number in range(40)]
     np.testing.assert_array_equal(pixels(Decoded().open(root)).numpy(), np.stack(expected))

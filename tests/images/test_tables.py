@@ -1,4 +1,6 @@
-"""CSV files of photos as spreadsheets, pandas and people write them: read alike, or refused in one sentence."""
+"""CSV files of photos as spreadsheets, pandas and people write them: read alike, or refused in one
+sentence.
+"""
 
 from pathlib import Path
 
@@ -41,14 +43,18 @@ TWO = [("a/1.jpg", "hat"), ("b/2.jpg", "shoe, big")]
         pytest.param("a/1.jpg;hat\nb/2.jpg;shoe, big\n", id="semicolon without header"),
         pytest.param("image\tlabel\na/1.jpg\that\nb/2.jpg\tshoe, big\n", id="tab"),
         pytest.param("image|label\na/1.jpg|hat\nb/2.jpg|shoe, big\n", id="bar"),
-        pytest.param("sep=;\nimage;label\na/1.jpg;hat\nb/2.jpg;shoe, big\n", id="Excel's first line"),
+        pytest.param(
+            "sep=;\nimage;label\na/1.jpg;hat\nb/2.jpg;shoe, big\n", id="Excel's first line"
+        ),
         pytest.param('\n\nimage, label\n\na/1.jpg, hat\nb/2.jpg, "shoe, big"\n', id="blanks"),
         pytest.param('# of March\nimage,label\na/1.jpg,hat\nb/2.jpg,"shoe, big"\n', id="comment"),
         pytest.param('image,label\ra/1.jpg,hat\rb/2.jpg,"shoe, big"\r', id="old Macs"),
         pytest.param(',image,label\n0,a/1.jpg,hat\n1,b/2.jpg,"shoe, big"\n', id="index"),
         pytest.param('label,image\nhat,a/1.jpg\n"shoe, big",b/2.jpg\n', id="swapped"),
         pytest.param('Filename,Class\na/1.jpg,hat\nb/2.jpg,"shoe, big"\n', id="filename and class"),
-        pytest.param('image_path,Category\na/1.jpg,hat\nb/2.jpg,"shoe, big"\n', id="path and category"),
+        pytest.param(
+            'image_path,Category\na/1.jpg,hat\nb/2.jpg,"shoe, big"\n', id="path and category"
+        ),
         pytest.param('image,label,,\na/1.jpg,hat,,\nb/2.jpg,"shoe, big",,\n', id="empty columns"),
         pytest.param('image,label\na\\1.jpg,hat\nb\\2.jpg,"shoe, big"\n', id="backslashes"),
     ],
@@ -64,7 +70,10 @@ def test_a_western_windows_encoding_is_read_with_a_word(tmp_path: Path) -> None:
     found = table(tmp_path, "image,label\na.jpg,Mütze\n", "cp1252")
     assert pairs(found) == [("a.jpg", "Mütze")]
     assert found.notes == (
-        "photos.csv is not in UTF-8 but was read as Windows-1252; if names look wrong, save it as UTF-8",
+        (
+            "photos.csv is not in UTF-8 but was read as Windows-1252; if names look wrong, save it"
+            " as UTF-8"
+        ),
     )
 
 
@@ -91,7 +100,11 @@ def test_the_split_column_decides_who_trains(tmp_path: Path) -> None:
         lines.append(f"img/{number}.png,{'hat' if number % 2 else 'shoe'},{split}")
     (tmp_path / "photos.csv").write_text("\n".join(lines))
     folder = open_folder(tmp_path / "photos.csv", image_size=8, channels=3)
-    assert {split: len(images) for split, images in folder.splits.items()} == {"train": 6, "validation": 3, "test": 2}
+    assert {split: len(images) for split, images in folder.splits.items()} == {
+        "train": 6,
+        "validation": 3,
+        "test": 2,
+    }
 
 
 @pytest.mark.parametrize("missing", ["", "NaN", "nan", "<NA>", "null", "N/A"])
@@ -107,20 +120,34 @@ def test_a_folder_may_be_called_nan(tmp_path: Path) -> None:
 
 
 def test_whole_numbers_of_pandas_are_whole(tmp_path: Path) -> None:
-    assert pairs(table(tmp_path, "image,label\na.jpg,0.0\nb.jpg,10.0\nc.jpg,\n")) == [("a.jpg", "0"), ("b.jpg", "10")]
-    assert pairs(table(tmp_path, "image,label\na.jpg,1.0\nb.jpg,1.5\n")) == [("a.jpg", "1.0"), ("b.jpg", "1.5")]
+    assert pairs(table(tmp_path, "image,label\na.jpg,0.0\nb.jpg,10.0\nc.jpg,\n")) == [
+        ("a.jpg", "0"),
+        ("b.jpg", "10"),
+    ]
+    assert pairs(table(tmp_path, "image,label\na.jpg,1.0\nb.jpg,1.5\n")) == [
+        ("a.jpg", "1.0"),
+        ("b.jpg", "1.5"),
+    ]
 
 
 def test_a_number_below_zero_is_no_label(tmp_path: Path) -> None:
     """As in parquet files."""
     found = table(tmp_path, "image,label\na.jpg,0\nb.jpg,-1\nc.jpg,2\n")
-    assert (pairs(found), found.left_out) == ([("a.jpg", "0"), ("c.jpg", "2")], (("b.jpg", "no label"),))
-    assert pairs(table(tmp_path, "image,label\na.jpg,hat\nb.jpg,-1\n")) == [("a.jpg", "hat"), ("b.jpg", "-1")]
+    assert (pairs(found), found.left_out) == (
+        [("a.jpg", "0"), ("c.jpg", "2")],
+        (("b.jpg", "no label"),),
+    )
+    assert pairs(table(tmp_path, "image,label\na.jpg,hat\nb.jpg,-1\n")) == [
+        ("a.jpg", "hat"),
+        ("b.jpg", "-1"),
+    ]
 
 
 def test_names_without_their_folders_are_told_not_to_be_there(tmp_path: Path) -> None:
     text = "filename,label\n1.jpg,hat\n1.jpg,shoe\n"
-    assert refusal(tmp_path, text).endswith("1.jpg is not there, either: paths are relative to the CSV file's folder.")
+    assert refusal(tmp_path, text).endswith(
+        "1.jpg is not there, either: paths are relative to the CSV file's folder."
+    )
     assert "is not there, either" in refusal(tmp_path, text.replace("1.jpg", "x" * 10_000))
 
 
@@ -130,7 +157,9 @@ def test_a_list_with_tabs_may_be_called_so(tmp_path: Path) -> None:
 
 
 def test_paths_may_be_addresses_of_files(tmp_path: Path) -> None:
-    assert pairs(table(tmp_path, "image,label\nfile:///data/a%20b/1.jpg,hat\n")) == [("/data/a b/1.jpg", "hat")]
+    assert pairs(table(tmp_path, "image,label\nfile:///data/a%20b/1.jpg,hat\n")) == [
+        ("/data/a b/1.jpg", "hat")
+    ]
 
 
 def test_a_backslash_in_a_name_that_is_there_stays(tmp_path: Path) -> None:
@@ -159,26 +188,56 @@ def test_a_photo_listed_twice_counts_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("a.jpg,hat\nb.jpg,hat\na.jpg,shoe\n", ", line 3 gives a.jpg the class shoe, line 1 gave it hat; expected one"),
+        (
+            "a.jpg,hat\nb.jpg,hat\na.jpg,shoe\n",
+            ", line 3 gives a.jpg the class shoe, line 1 gave it hat; expected one",
+        ),
         (
             "image,label,split\na.jpg,hat,train\na.jpg,hat,test\n",
             ", line 3 gives a.jpg the split test, line 2 gave it train; expected one",
         ),
-        ("image,label\nhttps://a.org/1.jpg,hat\n", ", line 2 has an address, https://a.org/1.jpg; expected a path"),
-        ("image,label\nC:\\img\\1.jpg,hat\n", ", line 2 has a path of a Windows machine, C:\\img\\1.jpg; expected one"),
+        (
+            "image,label\nhttps://a.org/1.jpg,hat\n",
+            ", line 2 has an address, https://a.org/1.jpg; expected a path",
+        ),
+        (
+            "image,label\nC:\\img\\1.jpg,hat\n",
+            ", line 2 has a path of a Windows machine, C:\\img\\1.jpg; expected one",
+        ),
         ("image,label\n\\\\server\\img\\1.jpg,hat\n", ", line 2 has a path of a Windows machine"),
-        ("image,breed\na.jpg,hat\n", " has the columns image, breed: none of labels; expected one of images (image, "),
+        (
+            "image,breed\na.jpg,hat\n",
+            " has the columns image, breed: none of labels; expected one of images (image, ",
+        ),
         ("label,where\nhat,a.png\n", " has the columns label, where: none of images; expected"),
-        ("image,label,class\na.jpg,1,hat\n", " has the columns image, label, class: several that may be one of them"),
-        ("hat,a.jpg\nhat,b.jpg\n", " has its photos in the second column; expected lines of IMAGE,LABEL"),
+        (
+            "image,label,class\na.jpg,1,hat\n",
+            " has the columns image, label, class: several that may be one of them",
+        ),
+        (
+            "hat,a.jpg\nhat,b.jpg\n",
+            " has its photos in the second column; expected lines of IMAGE,LABEL",
+        ),
         (
             "image,label,subset\na.jpg,hat,Train\nb.jpg,hat,test\n",
             " has a column subset of Train and test; expected such",
         ),
-        ("hat,a.jpg\nshoe,b.jpg\n", " has its photos in the second column; expected lines of IMAGE,LABEL"),
-        ("a.jpg,hat\nb.jpg,hat,red\n", ", line 2 has 3 values: 'b.jpg,hat,red'; expected two, IMAGE,LABEL (more "),
-        ("image,label\na.jpg,hat\nb.jpg\n", ", line 3 has one value: 'b.jpg'; expected 2, as the first line names"),
-        ("image;label\na.jpg;hat\nb.jpg\n", ", line 3 has one value: 'b.jpg'; expected 2, as the first line names"),
+        (
+            "hat,a.jpg\nshoe,b.jpg\n",
+            " has its photos in the second column; expected lines of IMAGE,LABEL",
+        ),
+        (
+            "a.jpg,hat\nb.jpg,hat,red\n",
+            ", line 2 has 3 values: 'b.jpg,hat,red'; expected two, IMAGE,LABEL (more ",
+        ),
+        (
+            "image,label\na.jpg,hat\nb.jpg\n",
+            ", line 3 has one value: 'b.jpg'; expected 2, as the first line names",
+        ),
+        (
+            "image;label\na.jpg;hat\nb.jpg\n",
+            ", line 3 has one value: 'b.jpg'; expected 2, as the first line names",
+        ),
     ],
 )
 def test_what_is_in_doubt_is_refused(tmp_path: Path, text: str, sentence: str) -> None:
@@ -194,5 +253,8 @@ def test_what_is_no_file_name_is_left_out(tmp_path: Path) -> None:
 def test_nothing_usable_is_told_as_of_a_table(tmp_path: Path) -> None:
     (tmp_path / "photos.csv").write_text("image,label\ngone.jpg,hat\n")
     assert len(scan(tmp_path / "photos.csv").photos) == 1
-    with pytest.raises(DataError, match=r"expected a line IMAGE,LABEL per photo, with paths relative to the folder of"):
+    with pytest.raises(
+        DataError,
+        match=r"expected a line IMAGE,LABEL per photo, with paths relative to the folder of",
+    ):
         open_folder(tmp_path / "photos.csv", image_size=8, channels=3)

@@ -18,18 +18,24 @@ ON = DataConfig(flip=False, trivial_augment=True)
 def changed(pixels: Tensor, name: str, level: int, sign: float = 0.9) -> Tensor:
     """`pixels` after one operation at a level from 0 to 30; a sign above one half is positive."""
     place = (trivial.NAMES.index(name) + 0.5) / len(trivial.NAMES)
-    return transform(pixels, ON, drawn(len(pixels), operation=place, level=(level + 0.5) / 31, sign=sign))
+    return transform(
+        pixels, ON, drawn(len(pixels), operation=place, level=(level + 0.5) / 31, sign=sign)
+    )
 
 
 def smooth(images: int = 3, side: int = 32) -> Tensor:
-    """Images without noise, where bilinear sampling and torchvision's nearest pixel differ little."""
+    """Images without noise, where bilinear sampling and torchvision's nearest pixel differ
+    little.
+    """
     small = noise(images, 4).permute(0, 3, 1, 2).float()
     large = torch.nn.functional.interpolate(small, size=side, mode="bicubic", align_corners=False)
     return large.clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
 def theirs(pixels: Tensor, function, *given) -> Tensor:
-    return torch.stack([function(image.permute(2, 0, 1), *given).permute(1, 2, 0) for image in pixels])
+    return torch.stack(
+        [function(image.permute(2, 0, 1), *given).permute(1, 2, 0) for image in pixels]
+    )
 
 
 @pytest.mark.parametrize("level", [0, 7, 30])
@@ -42,15 +48,19 @@ def theirs(pixels: Tensor, function, *given) -> Tensor:
     ],
 )  # fmt: skip
 def test_enhancements(name: str, function, sign: float, level: int) -> None:
-    pixels, factor = noise(3), 1 + math.copysign(0.99 * level / 30, sign - 0.5)
-    found, expected = changed(pixels, name, level, sign), theirs(pixels, function, factor)
+    pixels = noise(3)
+    factor = 1 + math.copysign(0.99 * level / 30, sign - 0.5)
+    found = changed(pixels, name, level, sign)
+    expected = theirs(pixels, function, factor)
     assert (found.int() - expected.int()).abs().max() <= 2  # they cut decimals off where we round
 
 
 @pytest.mark.parametrize(("level", "bits"), [(0, 8), (5, 7), (15, 5), (30, 2)])
 def test_posterize_and_solarize(level: int, bits: int) -> None:
     pixels = noise(3)
-    assert torch.equal(changed(pixels, "posterize", level), theirs(pixels, functional.posterize, bits))
+    assert torch.equal(
+        changed(pixels, "posterize", level), theirs(pixels, functional.posterize, bits)
+    )
     expected = theirs(pixels, functional.solarize, 255 * (1 - level / 30))
     assert torch.equal(changed(pixels, "solarize", level), expected)
 
@@ -65,8 +75,11 @@ def test_what_has_no_strength() -> None:
 @pytest.mark.parametrize("sign", [0.1, 0.9])
 @pytest.mark.parametrize("name", ["shear x", "shear y", "translate x", "translate y", "rotate"])
 def test_moves_are_those_of_torchvision_but_for_the_direction(name: str, sign: float) -> None:
-    """Compared where their result shows the image: beyond its edges they paint black, we reflect."""
-    pixels, level = smooth(side=33), 10
+    """Compared where their result shows the image: beyond its edges they paint black, we
+    reflect.
+    """
+    pixels = smooth(side=33)
+    level = 10
     found = changed(pixels, name, level, sign).int()
     closest = 255.0
     for direction in (-1, 1):
@@ -78,7 +91,9 @@ def test_moves_are_those_of_torchvision_but_for_the_direction(name: str, sign: f
             "translate y": {"translate": [0, round(33 * 0.15) * direction]},
             "rotate": {"angle": 45.0 * direction},
         }[name]  # fmt: skip
-        given = torch.cat([pixels, torch.full_like(pixels[..., :1], 255)], dim=-1).permute(0, 3, 1, 2)
+        given = torch.cat([pixels, torch.full_like(pixels[..., :1], 255)], dim=-1).permute(
+            0, 3, 1, 2
+        )
         expected = functional.affine(given, interpolation=v2.InterpolationMode.BILINEAR, **options)
         shown = (expected[:, 3:] == 255).permute(0, 2, 3, 1)
         assert shown.float().mean() > 0.5
@@ -104,7 +119,9 @@ def test_each_operation_is_as_likely() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_grouped_images_and_all_at_once_are_the_same(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grouped_images_and_all_at_once_are_the_same(
+    channels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pixels = noise(64, 8, channels)
     grouped, _ = augmented(pixels, ON)
     monkeypatch.setattr(trivial, "form_for", lambda _: trivial.everywhere)

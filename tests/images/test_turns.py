@@ -1,4 +1,6 @@
-"""Photos that are told by their turns: what is turned how, what counts, and that nothing else changes."""
+"""Photos that are told by their turns: what is turned how, what counts, and that nothing else
+changes.
+"""
 
 from pathlib import Path
 
@@ -39,13 +41,16 @@ def test_a_quarter_turn_by_hand() -> None:
 
 @given(turns=draw.lists(draw.integers(0, 3), min_size=1, max_size=9), seed=draw.integers(0, 99))
 def test_turning_back_gives_the_same_photos(turns: list[int], seed: int) -> None:
-    pixels = torch.from_numpy(np.random.default_rng(seed).integers(256, size=(len(turns), 5, 5, 3), dtype=np.uint8))
+    pixels = torch.from_numpy(
+        np.random.default_rng(seed).integers(256, size=(len(turns), 5, 5, 3), dtype=np.uint8)
+    )
     there = torch.tensor(turns)
     assert torch.equal(turn(turn(pixels, there), (4 - there) % 4), pixels)
 
 
 def test_a_batch_is_turned_as_its_new_targets_say() -> None:
-    pixels, generator = torch.randint(256, (400, 4, 4, 3), dtype=torch.uint8), np.random.default_rng(3)
+    pixels = torch.randint(256, (400, 4, 4, 3), dtype=torch.uint8)
+    generator = np.random.default_rng(3)
     pose = posing(described(TURNS), generator)
     turned, targets = pose(pixels, torch.zeros(400, dtype=torch.int64))
     assert torch.equal(turned, turn(pixels, targets))
@@ -54,7 +59,8 @@ def test_a_batch_is_turned_as_its_new_targets_say() -> None:
 
 
 def test_where_classes_are_told_nothing_is_turned() -> None:
-    pixels, targets = torch.rand(3, 4, 4, 3), torch.tensor([2, 0, 1])
+    pixels = torch.rand(3, 4, 4, 3)
+    targets = torch.tensor([2, 0, 1])
     generator = np.random.default_rng(3)
     before = generator.bit_generator.state
     same, unchanged = posing(described(("a", "b", "c")), generator)(pixels, targets)
@@ -87,12 +93,15 @@ class TestUnlabelled:
         assert "50 photos without a class not used" in folder.summary()
 
     def test_asked_for_they_lie_beside_the_classes(self, root: Path) -> None:
-        alone, folder = opened(root, unlabelled=False), opened(root)
+        alone = opened(root, unlabelled=False)
+        folder = opened(root)
         assert sum(map(len, folder.unlabelled.values())) == 50
         assert "40 images in 2 classes" in folder.summary()
         assert "50 images without a class" in folder.summary()
         for split, images in folder.splits.items():
-            assert torch.equal(images.pixels[images.rows], alone.splits[split].pixels[alone.splits[split].rows])
+            assert torch.equal(
+                images.pixels[images.rows], alone.splits[split].pixels[alone.splits[split].rows]
+            )
             assert torch.equal(images.targets(), alone.splits[split].targets())
 
     def test_all_are_told_by_their_turns_each_in_its_own_split(self, root: Path) -> None:
@@ -101,9 +110,13 @@ class TestUnlabelled:
         assert turned.classes == TURNS
         assert sizes(turned) == 90
         for split, images in turned.splits.items():
-            own = set(folder.splits[split].rows.tolist()) | set(folder.unlabelled[split].rows.tolist())
+            own = set(folder.splits[split].rows.tolist()) | set(
+                folder.unlabelled[split].rows.tolist()
+            )
             assert set(images.rows.tolist()) == own
-        assert torch.cat([images.targets() for images in turned.splits.values()]).bincount().tolist() == [
+        assert torch.cat(
+            [images.targets() for images in turned.splits.values()]
+        ).bincount().tolist() == [
             23,
             23,
             22,

@@ -17,7 +17,12 @@ def masks(layer: Dropout, seeds: list[int], rows: int, elements: int, calls: int
     """Factors of `calls` calls for stores with these seeds: [calls, S, rows, elements]."""
     layer.train()
     address(layer, seeds, CPU)
-    return torch.stack([layer(torch.ones(len(seeds) * rows, elements)).unflatten(0, (-1, rows)) for _ in range(calls)])
+    return torch.stack(
+        [
+            layer(torch.ones(len(seeds) * rows, elements)).unflatten(0, (-1, rows))
+            for _ in range(calls)
+        ]
+    )
 
 
 @pytest.mark.parametrize("probability", [0.05, 0.1, 0.5, 0.9])
@@ -30,7 +35,8 @@ def test_drops_as_often_as_asked_and_scales_up_the_rest(probability: float) -> N
 
 
 def test_neighbours_rows_stores_and_calls_have_nothing_in_common() -> None:
-    centred = (masks(Dropout(0.5), [5, 6, 77], 64, 1001, calls=6) > 0).float() * 2 - 1  # plus or minus one
+    # plus or minus one
+    centred = (masks(Dropout(0.5), [5, 6, 77], 64, 1001, calls=6) > 0).float() * 2 - 1
     for dim in range(4):
         for step in (1, 2):
             length = centred.shape[dim] - step
@@ -43,12 +49,15 @@ def test_neighbours_rows_stores_and_calls_have_nothing_in_common() -> None:
     rows=draw.integers(1, 5),
     elements=draw.integers(1, 9),
 )
-def test_a_store_draws_the_same_alone_and_beside_others(seeds: list[int], rows: int, elements: int) -> None:
+def test_a_store_draws_the_same_alone_and_beside_others(
+    seeds: list[int], rows: int, elements: int
+) -> None:
     together = masks(Dropout(0.4), seeds, rows, elements, calls=3)
     for place, seed in enumerate(seeds):
         alone = masks(Dropout(0.4), [seed], rows, elements, calls=3)
         assert torch.equal(together[:, place], alone[:, 0])
-        fewer = masks(Dropout(0.4), [seed], 1, elements, calls=3)  # a smaller batch has the same first rows
+        # a smaller batch has the same first rows
+        fewer = masks(Dropout(0.4), [seed], 1, elements, calls=3)
         assert torch.equal(fewer[:, 0, 0], alone[:, 0, 0])
 
 
@@ -67,7 +76,8 @@ def test_whole_channels_go_together() -> None:
 
 
 def test_the_gradient_is_the_mask_and_evaluation_changes_nothing() -> None:
-    layer, features = Dropout(0.3).train(), torch.randn(6, 10, requires_grad=True)
+    layer = Dropout(0.3).train()
+    features = torch.randn(6, 10, requires_grad=True)
     address(layer, [9], CPU)
     dropped = layer(features)
     (gradient,) = torch.autograd.grad(dropped.sum(), features)
@@ -86,12 +96,16 @@ def test_torchs_layers_become_ours_with_a_number_each() -> None:
     assert not torch.equal(both[0](torch.ones(1, 99)), both[1](torch.ones(1, 99)))
 
 
-@pytest.mark.parametrize(("name", "expected"), [("moderate-cnn", 3), ("squeezenet1_1", 1), ("vgg11", 2)])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("moderate-cnn", 3), ("squeezenet1_1", 1), ("vgg11", 2)]
+)
 def test_networks_have_no_dropout_of_torchs(name: str, expected: int) -> None:
     with torch.device("meta"):
         module = models.build(described(name, size=32 if name == "moderate-cnn" else 64))
     assert len(layers(module)) == expected
-    assert not [layer for layer in module.modules() if isinstance(layer, nn.modules.dropout._DropoutNd)]
+    assert not [
+        layer for layer in module.modules() if isinstance(layer, nn.modules.dropout._DropoutNd)
+    ]
 
 
 def test_features_are_dropped_before_a_head_that_trains_alone() -> None:

@@ -13,7 +13,8 @@ from fedshelf.common.training.fit import Network
 from fedshelf.server.training.resume_model import adopt, provenance, take_over
 
 CPU = torch.device("cpu")
-OLD, NEW = ("boot", "hat", "shirt"), ("cap", "shirt", "boot", "bag", "hat")
+OLD = ("boot", "hat", "shirt")
+NEW = ("cap", "shirt", "boot", "bag", "hat")
 PLACES = [NEW.index(name) for name in OLD]
 
 
@@ -32,18 +33,23 @@ def written(place: Path, name: str = "niid-cnn", size: int = 16) -> saved.SavedM
 @pytest.mark.parametrize(("name", "size"), [("niid-cnn", 16), ("cnn", 16), ("squeezenet1_1", 32)])
 def test_old_classes_have_the_scores_that_they_had(name: str, size: int, tmp_path: Path) -> None:
     old = written(tmp_path, name, size)
-    before, network = Network(spec_of(OLD, name, size), CPU, seed=3), Network(spec_of(NEW, name, size), CPU, seed=4)
+    before = Network(spec_of(OLD, name, size), CPU, seed=3)
+    network = Network(spec_of(NEW, name, size), CPU, seed=4)
     drawn = network.vector.clone()
     take_over(network, old)
     for each in (before, network):
         each.module.eval()
     pixels = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(network.logits(pixels)[:, PLACES], before.logits(pixels), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        network.logits(pixels)[:, PLACES], before.logits(pixels), rtol=1e-6, atol=1e-6
+    )
     for span in network.layout.rows():
         rows, old_rows = (vector[span].view(len(NEW), -1) for vector in (network.vector, drawn))
         is_new = [name not in OLD for name in NEW]
         assert torch.equal(rows[is_new], old_rows[is_new])  # as drawn from the seed
-        own = before.vector[before.layout.rows()[network.layout.rows().index(span)]].view(len(OLD), -1)
+        own = before.vector[before.layout.rows()[network.layout.rows().index(span)]].view(
+            len(OLD), -1
+        )
         assert torch.equal(rows[PLACES], own)
 
 
@@ -62,13 +68,21 @@ def test_before_new_classes_are_learned_none_is_ever_chosen(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        (spec_of(("boot", "hat", "bag")), "knows the class 'shirt', which is not among this run's classes"),
+        (
+            spec_of(("boot", "hat", "bag")),
+            "knows the class 'shirt', which is not among this run's classes",
+        ),
         (spec_of(NEW, "cnn"), "has the network niid-cnn, but this run has cnn"),
         (spec_of(NEW, size=32), "has the image size 16, but this run has 32"),
-        (ModelSpec("niid-cnn", NEW, 16, 1, (0.5,), (0.25,)), "has the channels 3, but this run has 1"),
+        (
+            ModelSpec("niid-cnn", NEW, 16, 1, (0.5,), (0.25,)),
+            "has the channels 3, but this run has 1",
+        ),
     ],
 )
-def test_what_does_not_go_together_is_one_sentence(spec: ModelSpec, words: str, tmp_path: Path) -> None:
+def test_what_does_not_go_together_is_one_sentence(
+    spec: ModelSpec, words: str, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match=words):
         expand_head.check(written(tmp_path), spec)
 
@@ -78,11 +92,16 @@ def test_settings_are_the_models_unless_they_contradict_it(tmp_path: Path) -> No
     path = str(tmp_path / "model.safetensors")
     taken = adopt({"model.resume_from": str(tmp_path), "train.lr": "0.1"})
     assert taken == {
-        "model.resume_from": path, "train.lr": "0.1", "model.name": "niid-cnn", "model.norm": "default",
-        "data.image_size": 16,
+        "model.resume_from": path, "train.lr": "0.1", "model.name": "niid-cnn",
+        "model.norm": "default", "data.image_size": 16,
     }  # fmt: skip
     assert adopt({"train.lr": "0.1"}) == {"train.lr": "0.1"}
-    assert adopt({"model.resume_from": path, "model.name": "niid-cnn", "data.image_size": "0"})["data.image_size"] == 16
+    assert (
+        adopt({"model.resume_from": path, "model.name": "niid-cnn", "data.image_size": "0"})[
+            "data.image_size"
+        ]
+        == 16
+    )
     for contradiction, words in (
         ({"model.name": "cnn"}, "model.name got 'cnn', but the model .* has 'niid-cnn'"),
         ({"data.image_size": "32"}, "data.image_size got 32, but the model .* has 16"),

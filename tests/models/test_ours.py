@@ -13,7 +13,9 @@ from fedshelf.common.models.head import head_name
 from fedshelf.common.models.spec import ModelSpec
 
 
-def described(name: str, *, classes: int = 10, size: int = 32, channels: int = 3, **settings: object) -> ModelSpec:
+def described(
+    name: str, *, classes: int = 10, size: int = 32, channels: int = 3, **settings: object
+) -> ModelSpec:
     config = ModelConfig.model_validate({"name": name, **settings})
     labels = tuple(f"class {index}" for index in range(classes))
     return models.specify(config, labels, image_size=size, native_size=None, channels=channels)
@@ -32,7 +34,8 @@ def count(module: torch.nn.Module) -> int:
         ("mcmahan-cnn", 28, 1, 1_663_370),
         # 3*32*25+32 + 32*64*25+64 + 8*8*64*512+512 + 512*10+10
         ("mcmahan-cnn", 32, 3, 2_156_490),
-        # convolutions 896 + 18496 + 73856 + 147584 + 295168 + 590080, dense 2097664 + 262656 + 5130, as NVFLARE states
+        # convolutions 896 + 18496 + 73856 + 147584 + 295168 + 590080, dense 2097664 + 262656 +
+        # 5130, as NVFLARE states
         ("moderate-cnn", 32, 3, 3_491_530),
         # 3*16*9 + 16*32*9 + 32*64*9, norms 2*(16 + 32 + 64), head 4*64*10+10
         ("cnn", 32, 3, 26_266),
@@ -42,14 +45,20 @@ def count(module: torch.nn.Module) -> int:
         ("pfl-cnn", 32, 3, 1_626_442),
     ],
 )
-def test_has_the_published_number_of_parameters(name: str, size: int, channels: int, parameters: int) -> None:
+def test_has_the_published_number_of_parameters(
+    name: str, size: int, channels: int, parameters: int
+) -> None:
     assert count(models.build(described(name, size=size, channels=channels))) == parameters
 
 
 @pytest.mark.parametrize("name", models.names())
 class TestEvery:
-    @pytest.mark.parametrize(("classes", "size", "channels"), [(2, 28, 1), (10, 32, 3), (37, 65, 3)])
-    def test_maps_images_to_one_logit_a_class(self, name: str, classes: int, size: int, channels: int) -> None:
+    @pytest.mark.parametrize(
+        ("classes", "size", "channels"), [(2, 28, 1), (10, 32, 3), (37, 65, 3)]
+    )
+    def test_maps_images_to_one_logit_a_class(
+        self, name: str, classes: int, size: int, channels: int
+    ) -> None:
         module = models.build(described(name, classes=classes, size=size, channels=channels))
         assert module(torch.zeros(3, channels, size, size)).shape == (3, classes)
 
@@ -59,12 +68,15 @@ class TestEvery:
         models.set_training(module, mode=True)
         assert module(torch.zeros(1, 3, least, least)).shape == (1, 10)
 
-    def test_has_the_same_seeded_start_and_leaves_the_global_generator_alone(self, name: str) -> None:
+    def test_has_the_same_seeded_start_and_leaves_the_global_generator_alone(
+        self, name: str
+    ) -> None:
         spec = described(name)
         before = torch.get_rng_state()
         first = models.build(spec, seed=7).state_dict()
         torch.manual_seed(123)
-        again, other = models.build(spec, seed=7).state_dict(), models.build(spec, seed=8).state_dict()
+        again = models.build(spec, seed=7).state_dict()
+        other = models.build(spec, seed=8).state_dict()
         torch.set_rng_state(before)
         models.build(spec, seed=9)
         assert torch.equal(torch.get_rng_state(), before)
@@ -89,7 +101,8 @@ class TestEvery:
         assert not list(models.build(described(name)).buffers())
 
     def test_drops_features_before_the_head_only_in_training(self, name: str) -> None:
-        plain, dropping = models.build(described(name)), models.build(described(name, dropout=0.5))
+        plain = models.build(described(name))
+        dropping = models.build(described(name, dropout=0.5))
         assert plain.state_dict().keys() == dropping.state_dict().keys()
         pixels = torch.randn(4, 3, 32, 32)
         plain.eval(), dropping.eval()
@@ -105,11 +118,16 @@ class TestEvery:
     def test_freezing_leaves_only_the_head(self, name: str) -> None:
         module = models.build(described(name, freeze="backbone"))
         last = list(module.state_dict())[-2:]
-        assert [name for name, parameter in module.named_parameters() if parameter.requires_grad] == last
+        assert [
+            name for name, parameter in module.named_parameters() if parameter.requires_grad
+        ] == last
 
 
 def test_the_names_are_known_without_torch() -> None:
-    code = "import sys; from fedshelf.common import models; models.names(); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from fedshelf.common import models; models.names(); sys.exit('torch' in"
+        " sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -28,12 +28,15 @@ def written(path: Path, name: str = "cnn", **settings: object) -> Network:
 def pictures(count: int) -> Images:
     random = torch.Generator().manual_seed(1)
     pixels = torch.randint(256, (count, 16, 16, 3), generator=random, dtype=torch.uint8)
-    return Images.whole(pixels, torch.zeros(count, dtype=torch.int64)).select(torch.arange(count).flip(0))
+    return Images.whole(pixels, torch.zeros(count, dtype=torch.int64)).select(
+        torch.arange(count).flip(0)
+    )
 
 
 @pytest.mark.parametrize("settings", [{}, {"norm": "batch"}, {"dropout": 0.3}])
 def test_read_back_a_model_says_the_same(tmp_path: Path, settings: dict[str, object]) -> None:
-    first, images = written(tmp_path, **settings), pictures(7)
+    first = written(tmp_path, **settings)
+    images = pictures(7)
     found = load(read(tmp_path), CPU)
     assert found.spec == first.spec
     assert torch.equal(found.vector, first.vector)
@@ -44,7 +47,8 @@ def test_read_back_a_model_says_the_same(tmp_path: Path, settings: dict[str, obj
 
 def test_answers_come_in_the_order_of_the_images(tmp_path: Path) -> None:
     written(tmp_path)
-    network, images = load(read(tmp_path / "model.safetensors"), CPU), pictures(5)
+    network = load(read(tmp_path / "model.safetensors"), CPU)
+    images = pictures(5)
     whole = log_probabilities(network, images, batch_size=2)
     one = log_probabilities(network, images.select(torch.tensor([3])), batch_size=2)
     torch.testing.assert_close(whole[3:4], one)
@@ -78,6 +82,8 @@ def test_a_model_that_is_not_finite_is_one_sentence(tmp_path: Path, number: floa
 
 def test_weights_of_another_network_are_one_sentence(tmp_path: Path) -> None:
     spec = written(tmp_path).spec
-    save_file({"weight": torch.ones(2)}, tmp_path / "model.safetensors", metadata={"spec": spec.to_json()})
+    save_file(
+        {"weight": torch.ones(2)}, tmp_path / "model.safetensors", metadata={"spec": spec.to_json()}
+    )
     with pytest.raises(DataError, match="does not hold the weights of the model cnn"):
         load(read(tmp_path), CPU)

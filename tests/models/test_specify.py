@@ -8,9 +8,15 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.models.spec import ModelSpec
 
 
-def settle(name: str, image_size: int = 0, native_size: int | None = None, channels: int = 3) -> ModelSpec:
+def settle(
+    name: str, image_size: int = 0, native_size: int | None = None, channels: int = 3
+) -> ModelSpec:
     return models.specify(
-        ModelConfig(name=name), ("hat", "shoe"), image_size=image_size, native_size=native_size, channels=channels
+        ModelConfig(name=name),
+        ("hat", "shoe"),
+        image_size=image_size,
+        native_size=native_size,
+        channels=channels,
     )
 
 
@@ -31,7 +37,9 @@ def settle(name: str, image_size: int = 0, native_size: int | None = None, chann
         ("swin_v2_t", None, 256),
     ],
 )
-def test_chooses_the_size_of_the_data_or_else_of_the_model(name: str, native_size: int | None, expected: int) -> None:
+def test_chooses_the_size_of_the_data_or_else_of_the_model(
+    name: str, native_size: int | None, expected: int
+) -> None:
     assert settle(name, native_size=native_size).image_size == expected
 
 
@@ -41,14 +49,24 @@ def test_keeps_an_explicit_size() -> None:
 
 @pytest.mark.parametrize(
     ("name", "size", "expected"),
-    [("niid-cnn", 12, "16 px or more"), ("inception_v3", 64, "75 px or more"), ("vit_b_16", 256, "exactly 224 px")],
+    [
+        ("niid-cnn", 12, "16 px or more"),
+        ("inception_v3", 64, "75 px or more"),
+        ("vit_b_16", 256, "exactly 224 px"),
+    ],
 )
-def test_refuses_an_explicit_size_that_the_model_does_not_take(name: str, size: int, expected: str) -> None:
-    with pytest.raises(ConfigError, match=f"Model {name} takes images of {expected}, but data.image_size is {size}"):
+def test_refuses_an_explicit_size_that_the_model_does_not_take(
+    name: str, size: int, expected: str
+) -> None:
+    with pytest.raises(
+        ConfigError, match=f"Model {name} takes images of {expected}, but data.image_size is {size}"
+    ):
         settle(name, image_size=size)
 
 
-@pytest.mark.parametrize(("got", "nearest"), [("resnet81", "resnet18"), ("nid-cnn", "niid-cnn"), ("CNN", "ours are")])
+@pytest.mark.parametrize(
+    ("got", "nearest"), [("resnet81", "resnet18"), ("nid-cnn", "niid-cnn"), ("CNN", "ours are")]
+)
 def test_names_the_nearest_models(got: str, nearest: str) -> None:
     with pytest.raises(ConfigError, match=f"Unknown model '{got}'.*{nearest}"):
         settle(got)
@@ -74,7 +92,9 @@ def test_travels_as_json() -> None:
         ("cnn", "imagenet", "expected none, torchvision or a .safetensors file"),
     ],
 )
-def test_refuses_weights_that_do_not_go_with_the_model(name: str, weights: str, reason: str) -> None:
+def test_refuses_weights_that_do_not_go_with_the_model(
+    name: str, weights: str, reason: str
+) -> None:
     with pytest.raises(ConfigError, match=reason):
         models.build(settle(name), weights=weights)
 

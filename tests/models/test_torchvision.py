@@ -23,7 +23,9 @@ from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.models.weights import modern_name
 
 
-def described(name: str, *, classes: int = 4, size: int = 0, channels: int = 3, **settings: object) -> ModelSpec:
+def described(
+    name: str, *, classes: int = 4, size: int = 0, channels: int = 3, **settings: object
+) -> ModelSpec:
     config = ModelConfig.model_validate({"name": name, **settings})
     labels = tuple(f"class {index}" for index in range(classes))
     return models.specify(config, labels, image_size=size, native_size=None, channels=channels)
@@ -72,7 +74,8 @@ def test_the_head_has_one_output_a_class(name: str, head: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [(ours, 32) for ours in models.OURS] + [("resnet18", 32), ("squeezenet1_1", 32)]
+    ("name", "size"),
+    [(ours, 32) for ours in models.OURS] + [("resnet18", 32), ("squeezenet1_1", 32)],
 )
 def test_no_softmax_sees_what_all_rows_of_a_last_layer_have_in_common(name: str, size: int) -> None:
     module = models.build(described(name, size=size)).eval()
@@ -80,7 +83,9 @@ def test_no_softmax_sees_what_all_rows_of_a_last_layer_have_in_common(name: str,
     with torch.no_grad():
         before = module(pixels).softmax(dim=1)
         head = module.get_submodule(head_name(module))
-        head.weight.add_(torch.linspace(-0.2, 0.2, head.weight[0].numel()).view(head.weight[0].shape))
+        head.weight.add_(
+            torch.linspace(-0.2, 0.2, head.weight[0].numel()).view(head.weight[0].shape)
+        )
         head.bias.sub_(0.3)
         moved = float((module(pixels).softmax(dim=1) - before).abs().max())
     assert (moved < 1e-5) == ends_in_head(module), moved
@@ -88,7 +93,13 @@ def test_no_softmax_sees_what_all_rows_of_a_last_layer_have_in_common(name: str,
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("resnet18", 32), ("mobilenet_v3_small", 32), ("squeezenet1_1", 32), ("inception_v3", 75), ("densenet121", 32)],
+    [
+        ("resnet18", 32),
+        ("mobilenet_v3_small", 32),
+        ("squeezenet1_1", 32),
+        ("inception_v3", 75),
+        ("densenet121", 32),
+    ],
 )
 @pytest.mark.parametrize("channels", [1, 3])
 def test_one_plain_tensor_comes_out_in_training(name: str, size: int, channels: int) -> None:
@@ -106,7 +117,9 @@ def test_a_grey_image_counts_as_rgb_of_three_equal_channels() -> None:
 
 def test_same_seed_same_weights_and_the_global_generator_stays() -> None:
     before = torch.get_rng_state()
-    first, again = (models.build(described("mobilenet_v3_small"), seed=3).state_dict() for _ in range(2))
+    first, again = (
+        models.build(described("mobilenet_v3_small"), seed=3).state_dict() for _ in range(2)
+    )
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(first[key], again[key]) for key in first)
 
@@ -114,7 +127,9 @@ def test_same_seed_same_weights_and_the_global_generator_stays() -> None:
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5"])
 def test_group_norm_leaves_no_batch_norm_and_no_statistics(name: str) -> None:
     module = models.build(described(name, norm="group", size=32))
-    assert not [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    assert not [
+        layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)
+    ]
     assert not list(module.buffers())
     models.set_training(module, mode=True)
     assert module(torch.rand(1, 3, 32, 32)).shape == (1, 4)
@@ -123,7 +138,10 @@ def test_group_norm_leaves_no_batch_norm_and_no_statistics(name: str) -> None:
 class TestFrozen:
     def test_only_the_head_trains(self) -> None:
         module = models.build(described("resnet18", freeze="backbone"))
-        assert [name for name, p in module.named_parameters() if p.requires_grad] == ["fc.weight", "fc.bias"]
+        assert [name for name, p in module.named_parameters() if p.requires_grad] == [
+            "fc.weight",
+            "fc.bias",
+        ]
 
     def test_statistics_of_the_backbone_do_not_move(self) -> None:
         module = models.build(described("resnet18", freeze="backbone", size=32))
@@ -162,18 +180,25 @@ class TestFrozen:
     def test_the_last_blocks_train_and_keep_statistics(self) -> None:
         module = models.build(described("resnet18", freeze="last:2", size=32))
         trained = {name for name, p in module.named_parameters() if p.requires_grad}
-        assert trained == {name for name, _ in module.named_parameters() if name.startswith(("layer4.", "fc."))}
+        assert trained == {
+            name for name, _ in module.named_parameters() if name.startswith(("layer4.", "fc."))
+        }
         before = {name: buffer.clone() for name, buffer in module.named_buffers()}
         models.set_training(module, mode=True)
         module(torch.rand(4, 3, 32, 32))
-        moved = {name for name, buffer in module.named_buffers() if not torch.equal(before[name], buffer)}
+        moved = {
+            name for name, buffer in module.named_buffers() if not torch.equal(before[name], buffer)
+        }
         assert moved == {name for name in before if name.startswith("layer4.")}
 
     def test_dropout_is_on_between_layers_that_train_and_off_before_them(self) -> None:
         with torch.device("meta"):
             module = models.build(described("vgg11", freeze="last:1", size=32))
         models.set_training(module, mode=True)
-        assert [layer.training for layer in module.classifier if isinstance(layer, Dropout)] == [False, True]
+        assert [layer.training for layer in module.classifier if isinstance(layer, Dropout)] == [
+            False,
+            True,
+        ]
 
     def test_more_blocks_than_there_are_is_one_sentence(self) -> None:
         with pytest.raises(ConfigError, match="got last:4, but the model has 3 blocks"):
@@ -193,20 +218,30 @@ class TestFrozen:
 class TestWeightsFromAFile:
     def test_everything_but_the_head_is_loaded(self, resnet18_file: Path) -> None:
         fresh = models.build(described("resnet18"), seed=1).state_dict()
-        loaded = models.build(described("resnet18"), weights=str(resnet18_file), seed=1).state_dict()
+        loaded = models.build(
+            described("resnet18"), weights=str(resnet18_file), seed=1
+        ).state_dict()
         published = torchvision_state("resnet18")
-        assert all(torch.equal(loaded[key], published[key]) for key in loaded if not key.startswith("fc."))
+        assert all(
+            torch.equal(loaded[key], published[key]) for key in loaded if not key.startswith("fc.")
+        )
         assert torch.equal(loaded["fc.weight"], fresh["fc.weight"])
 
     def test_group_norm_and_freezing_take_them_too(self, resnet18_file: Path) -> None:
-        module = models.build(described("resnet18", norm="group", freeze="backbone"), weights=str(resnet18_file))
+        module = models.build(
+            described("resnet18", norm="group", freeze="backbone"), weights=str(resnet18_file)
+        )
         assert torch.equal(module.conv1.weight, torchvision_state("resnet18")["conv1.weight"])
         assert not module.conv1.weight.requires_grad
 
     def test_auxiliary_classifiers_in_the_file_are_left_out(self, tmp_path: Path) -> None:
         save_file(torchvision_state("googlenet"), tmp_path / "googlenet.safetensors")
-        module = models.build(described("googlenet"), weights=str(tmp_path / "googlenet.safetensors"))
-        assert torch.equal(module.conv1.conv.weight, torchvision_state("googlenet")["conv1.conv.weight"])
+        module = models.build(
+            described("googlenet"), weights=str(tmp_path / "googlenet.safetensors")
+        )
+        assert torch.equal(
+            module.conv1.conv.weight, torchvision_state("googlenet")["conv1.conv.weight"]
+        )
 
     @pytest.mark.parametrize("name", models.names())
     def test_our_own_model_comes_back_whole(self, name: str, tmp_path: Path) -> None:
@@ -229,7 +264,11 @@ class TestWeightsFromAFile:
     def test_as_many_classes_of_other_names_get_a_fresh_head(self, tmp_path: Path) -> None:
         spec = described("cnn", classes=4)
         others = replace(spec, classes=("hat", "shirt", "shoe", "sock"))
-        save_file(models.build(others, seed=1).state_dict(), tmp_path / "known.safetensors", {"spec": others.to_json()})
+        save_file(
+            models.build(others, seed=1).state_dict(),
+            tmp_path / "known.safetensors",
+            {"spec": others.to_json()},
+        )
         known = str(tmp_path / "known.safetensors")
         trained, fresh = (models.build(spec, seed=seed).state_dict() for seed in (1, 2))
         back, again = (models.build(s, weights=known, seed=2).state_dict() for s in (spec, others))
@@ -238,30 +277,52 @@ class TestWeightsFromAFile:
         assert all(torch.equal(back[name], fresh[name]) for name in (weight, bias))
         assert all(torch.equal(again[name], trained[name]) for name in again)
 
-    def test_a_torchvision_file_is_converted_by_the_command_in_the_error(self, tmp_path: Path) -> None:
-        """Published weights are pickles: never opened here; what the sentence tells to do makes a file that loads."""
+    def test_a_torchvision_file_is_converted_by_the_command_in_the_error(
+        self, tmp_path: Path
+    ) -> None:
+        """Published weights are pickles: never opened here; what the sentence tells to do makes a
+        file that loads.
+        """
         published = torchvision_state("densenet121")
-        old_names = {re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)\.", r"\1.\2.", key): t for key, t in published.items()}
+        old_names = {
+            re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)\.", r"\1.\2.", key): t
+            for key, t in published.items()
+        }
         torch.save(old_names, tmp_path / "it's published.pth")
         spec = described("densenet121", size=32)
-        with pytest.raises(ConfigError, match=r"a pickle, .* never opened here. Convert it once") as refused:
+        with pytest.raises(
+            ConfigError, match=r"a pickle, .* never opened here. Convert it once"
+        ) as refused:
             models.build(spec, weights=str(tmp_path / "it's published.pth"))
         command = str(refused.value).partition("published.safetensors: ")[2]
         subprocess.run(shlex.split(command.replace("python", sys.executable, 1)), check=True)
-        loaded = models.build(spec, weights=str(tmp_path / "it's published.safetensors")).state_dict()
-        assert all(torch.equal(loaded[key], published[key]) for key in loaded if not key.startswith("classifier."))
+        loaded = models.build(
+            spec, weights=str(tmp_path / "it's published.safetensors")
+        ).state_dict()
+        assert all(
+            torch.equal(loaded[key], published[key])
+            for key in loaded
+            if not key.startswith("classifier.")
+        )
 
     @pytest.mark.parametrize("name", ["resnet34", "resnet50"])
     def test_another_network_is_refused_with_counts(self, name: str, resnet18_file: Path) -> None:
-        with pytest.raises(DataError, match=r"resnet18.safetensors fit \d+ of the \d+ tensors of the model's backbone"):
+        with pytest.raises(
+            DataError,
+            match=r"resnet18.safetensors fit \d+ of the \d+ tensors of the model's backbone",
+        ):
             models.build(described(name), weights=str(resnet18_file))
 
     def test_a_larger_relative_is_refused_though_all_names_fit(self, tmp_path: Path) -> None:
         save_file(torchvision_state("resnet34"), tmp_path / "resnet34.safetensors")
-        with pytest.raises(DataError, match=r"fit 100 of the 100 tensors .* and hold \d+ that it lacks"):
+        with pytest.raises(
+            DataError, match=r"fit 100 of the 100 tensors .* and hold \d+ that it lacks"
+        ):
             models.build(described("resnet18"), weights=str(tmp_path / "resnet34.safetensors"))
 
-    def test_a_missing_file_and_a_file_of_another_kind_are_one_sentence(self, tmp_path: Path) -> None:
+    def test_a_missing_file_and_a_file_of_another_kind_are_one_sentence(
+        self, tmp_path: Path
+    ) -> None:
         pickled = tmp_path / "pickled.safetensors"
         torch.save({"fc.weight": torch.zeros(2)}, pickled)
         for path in (tmp_path / "missing.safetensors", pickled):
@@ -269,15 +330,21 @@ class TestWeightsFromAFile:
                 models.build(described("cnn"), weights=str(path))
 
 
-def test_weights_that_cannot_be_fetched_say_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_weights_that_cannot_be_fetched_say_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
     with pytest.raises(DataError, match=r"pass model.weights=squeezenet1_1.safetensors"):
         models.build(described("squeezenet1_1"), weights="torchvision")
 
 
-def test_published_weights_are_fetched_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What was fetched lies in the cache under its published name: a file of torchvision's, with 1000 classes."""
+def test_published_weights_are_fetched_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What was fetched lies in the cache under its published name: a file of torchvision's, with
+    1000 classes.
+    """
     monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
     published = torchvision_state("squeezenet1_1")
@@ -285,12 +352,17 @@ def test_published_weights_are_fetched_once(monkeypatch: pytest.MonkeyPatch, tmp
     (tmp_path / "weights").mkdir()
     torch.save(published, tmp_path / "weights" / file)
     loaded = models.build(described("squeezenet1_1"), weights="torchvision").state_dict()
-    assert all(torch.equal(loaded[key], published[key]) for key in loaded if not key.startswith("classifier."))
+    assert all(
+        torch.equal(loaded[key], published[key])
+        for key in loaded
+        if not key.startswith("classifier.")
+    )
     assert loaded["classifier.1.weight"].shape[0] == 4
 
 
 def test_published_densenet_names_are_brought_up_to_date() -> None:
-    assert modern_name("features.denseblock1.denselayer2.norm.1.weight") == (
-        "features.denseblock1.denselayer2.norm1.weight"
+    assert (
+        modern_name("features.denseblock1.denselayer2.norm.1.weight")
+        == "features.denseblock1.denselayer2.norm1.weight"
     )
     assert modern_name("features.1.conv.0.0.weight") == "features.1.conv.0.0.weight"

@@ -1,4 +1,6 @@
-"""What is compiled can only be tested where there is a compiler; without one, runs do without it, too."""
+"""What is compiled can only be tested where there is a compiler; without one, runs do without it,
+too.
+"""
 
 import pytest
 

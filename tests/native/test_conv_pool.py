@@ -26,7 +26,8 @@ def layers(geometry: PoolGeometry, *, bias: bool = True, relu_first: bool = Fals
     shape = (geometry.inputs, geometry.outputs, geometry.kernel)
     tail: list[nn.Module] = [nn.MaxPool2d(2), *([nn.ReLU()] if geometry.relu else [])]
     return nn.Sequential(
-        nn.Conv2d(*shape, padding=geometry.padding, bias=bias), *(reversed(tail) if relu_first else tail)
+        nn.Conv2d(*shape, padding=geometry.padding, bias=bias),
+        *(reversed(tail) if relu_first else tail),
     )
 
 
@@ -45,14 +46,18 @@ def seeded() -> None:
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
 @pytest.mark.parametrize(("bias", "relu_first"), [(True, False), (True, True), (False, False)])
-def test_results_and_gradients_are_those_of_the_layers(geometry: PoolGeometry, bias: bool, relu_first: bool) -> None:
+def test_results_and_gradients_are_those_of_the_layers(
+    geometry: PoolGeometry, bias: bool, relu_first: bool
+) -> None:
     plain = layers(geometry, bias=bias, relu_first=relu_first)
     fused = fuse(plain, images(geometry, 1))
     assert isinstance(fused, nn.Sequential)
     assert [type(layer) for layer in fused] == [ConvPool]
     pixels = images(geometry)
-    mine, torchs = pixels.clone().requires_grad_(), pixels.clone().requires_grad_()
-    got, expected = fused(mine), plain(torchs)
+    mine = pixels.clone().requires_grad_()
+    torchs = pixels.clone().requires_grad_()
+    got = fused(mine)
+    expected = plain(torchs)
     assert relative(got.detach(), expected.detach()) < 1e-6
     upstream = torch.randn_like(expected)
     gradients = torch.autograd.grad(got, [mine, *plain.parameters()], upstream)
@@ -61,8 +66,12 @@ def test_results_and_gradients_are_those_of_the_layers(geometry: PoolGeometry, b
 
 
 def test_a_gradient_by_hand() -> None:
-    """One 2x2 image through a 1x1 kernel of weight 2: the gradient goes to the largest pixel alone."""
-    fused = fuse(layers(PoolGeometry(1, 1, 1, 0, 2, relu=True), bias=False), torch.zeros(1, 1, 2, 2))
+    """One 2x2 image through a 1x1 kernel of weight 2: the gradient goes to the largest pixel
+    alone.
+    """
+    fused = fuse(
+        layers(PoolGeometry(1, 1, 1, 0, 2, relu=True), bias=False), torch.zeros(1, 1, 2, 2)
+    )
     weight = next(fused.parameters())
     with torch.no_grad():
         weight.fill_(2)
@@ -93,15 +102,25 @@ def test_what_is_not_a_number_stays_so(relu: bool) -> None:
 
 def test_several_layers_in_a_row_and_the_rest_untouched() -> None:
     plain = nn.Sequential(
-        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.MaxPool2d(2), nn.BatchNorm2d(4), nn.ReLU(),
-        nn.Conv2d(4, 8, 3), nn.MaxPool2d(3), nn.Flatten(), nn.Linear(8, 2),
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.MaxPool2d(2), nn.BatchNorm2d(4),
+        nn.ReLU(), nn.Conv2d(4, 8, 3), nn.MaxPool2d(3), nn.Flatten(), nn.Linear(8, 2),
     )  # fmt: skip
     before = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
     fused = fuse(plain, torch.zeros(2, 3, 14, 14))
     assert all(torch.equal(tensor, before[name]) for name, tensor in plain.state_dict().items())
     assert isinstance(fused, nn.Sequential)
     assert all(layer.training for layer in fused.modules())
-    kinds = [nn.Conv2d, nn.ReLU, ConvPool, nn.BatchNorm2d, nn.ReLU, nn.Conv2d, nn.MaxPool2d, nn.Flatten, nn.Linear]
+    kinds = [
+        nn.Conv2d,
+        nn.ReLU,
+        ConvPool,
+        nn.BatchNorm2d,
+        nn.ReLU,
+        nn.Conv2d,
+        nn.MaxPool2d,
+        nn.Flatten,
+        nn.Linear,
+    ]
     assert [type(layer) for layer in fused] == kinds
     assert [id(p) for p in fused.parameters()] == [id(p) for p in plain.parameters()]
 
@@ -126,7 +145,13 @@ def test_other_convolutions_are_left_alone(convolution: nn.Conv2d) -> None:
 
 
 @pytest.mark.parametrize(
-    "pooling", [nn.MaxPool2d(3), nn.MaxPool2d(2, stride=1), nn.MaxPool2d(2, padding=1), nn.MaxPool2d(2, ceil_mode=True)]
+    "pooling",
+    [
+        nn.MaxPool2d(3),
+        nn.MaxPool2d(2, stride=1),
+        nn.MaxPool2d(2, padding=1),
+        nn.MaxPool2d(2, ceil_mode=True),
+    ],
 )
 def test_other_poolings_are_left_alone(pooling: nn.MaxPool2d) -> None:
     plain = nn.Sequential(nn.Conv2d(2, 2, 3), pooling)
@@ -142,7 +167,8 @@ def test_images_that_are_not_square_are_left_alone() -> None:
 def test_the_last_pixel_counts(side: int, kernel: int) -> None:
     """The memory of these images ends with the last pixel that the last pooled one sees."""
     geometry = PoolGeometry(1, 2, kernel, 0, side, relu=False)
-    plain, pixels = layers(geometry), images(geometry, 1)
+    plain = layers(geometry)
+    pixels = images(geometry, 1)
     assert relative(fuse(plain, pixels)(pixels).detach(), plain(pixels).detach()) < 1e-6
 
 
@@ -170,7 +196,11 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_without_a_working_compiler_there_is_no_library(
-    fresh: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, command: str, words: list[str]
+    fresh: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    command: str,
+    words: list[str],
 ) -> None:
     """Of three libraries that are wanted; that is said once, in words, without the command line."""
     monkeypatch.setenv("CC", command)
@@ -185,11 +215,15 @@ def test_without_a_working_compiler_there_is_no_library(
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o722])
-def test_a_folder_that_others_can_write_to_is_refused(fresh: Path, caplog: pytest.LogCaptureFixture, mode: int) -> None:
+def test_a_folder_that_others_can_write_to_is_refused(
+    fresh: Path, caplog: pytest.LogCaptureFixture, mode: int
+) -> None:
     fresh.mkdir()
     fresh.chmod(mode)
     assert compiler.library(SOURCE, CONSTANTS) is None
-    assert f"{fresh} can be written by others (mode {mode:03o}, expected no more than" in caplog.text
+    assert (
+        f"{fresh} can be written by others (mode {mode:03o}, expected no more than" in caplog.text
+    )
     assert list(fresh.iterdir()) == []
 
 
@@ -204,8 +238,12 @@ def test_a_library_is_compiled_once_per_constants(fresh: Path) -> None:
 
 @pytest.fixture
 def compiled(fresh: Path) -> Path:
-    """A library in the cache that this process has not loaded: a loaded one is not looked at again."""
-    process = multiprocessing.get_context("fork").Process(target=compiler.library, args=(SOURCE, CONSTANTS))
+    """A library in the cache that this process has not loaded: a loaded one is not looked at
+    again.
+    """
+    process = multiprocessing.get_context("fork").Process(
+        target=compiler.library, args=(SOURCE, CONSTANTS)
+    )
     process.start()
     process.join()
     (path,) = fresh.iterdir()
@@ -241,18 +279,25 @@ NAN = float("nan")
 @pytest.mark.parametrize("relu", [True, False])
 @pytest.mark.parametrize("place", range(4))
 def test_a_nan_anywhere_in_a_window_stays_one(place: int, relu: bool) -> None:
-    """Pixels 1 to 4 with one of them in turn not a number: what is pooled is none, and that pixel gets the gradient."""
+    """Pixels 1 to 4 with one of them in turn not a number: what is pooled is none, and that pixel
+    gets the gradient.
+    """
     geometry = PoolGeometry(1, 1, 1, 0, 2, relu)
     plain = layers(geometry, bias=False)
     pixels = torch.tensor([1.0, 2.0, 3.0, 4.0])
     pixels[place] = NAN
-    fused, mine = fuse(plain, images(geometry, 1)), pixels.view(1, 1, 2, 2).clone().requires_grad_()
+    fused = fuse(plain, images(geometry, 1))
+    mine = pixels.view(1, 1, 2, 2).clone().requires_grad_()
     torchs = mine.detach().clone().requires_grad_()
     with torch.no_grad():
         plain[0].weight.fill_(1)
-    got, expected = fused(mine), plain(torchs)
+    got = fused(mine)
+    expected = plain(torchs)
     assert got.isnan().all()
     assert expected.isnan().all()
-    (gradient,), (wanted,) = torch.autograd.grad(got.sum(), [mine]), torch.autograd.grad(expected.sum(), [torchs])
+    (gradient,), (wanted,) = (
+        torch.autograd.grad(got.sum(), [mine]),
+        torch.autograd.grad(expected.sum(), [torchs]),
+    )
     assert gradient.tolist() == wanted.tolist()
     assert gradient.flatten().tolist() == [float(number == place) for number in range(4)]

@@ -12,9 +12,13 @@ def relative(got: torch.Tensor, expected: torch.Tensor) -> float:
     return float((got - expected).norm() / expected.norm())
 
 
-@pytest.mark.parametrize(("channels", "groups", "side"), [(16, 8, 16), (12, 3, 5), (7, 1, 3), (5, 5, 4), (64, 8, 1)])
+@pytest.mark.parametrize(
+    ("channels", "groups", "side"), [(16, 8, 16), (12, 3, 5), (7, 1, 3), (5, 5, 4), (64, 8, 1)]
+)
 @pytest.mark.parametrize("relu", [True, False])
-def test_results_and_gradients_are_those_of_the_layers(channels: int, groups: int, side: int, relu: bool) -> None:
+def test_results_and_gradients_are_those_of_the_layers(
+    channels: int, groups: int, side: int, relu: bool
+) -> None:
     torch.manual_seed(1)
     norm = nn.GroupNorm(groups, channels)
     with torch.no_grad():
@@ -24,8 +28,10 @@ def test_results_and_gradients_are_those_of_the_layers(channels: int, groups: in
     fused = fuse(plain, torch.zeros(1, channels, side, side))
     assert [type(layer) for layer in fused.children()] == [GroupNorm]
     pixels = 3 + 2 * torch.randn(4, channels, side, side)  # off centre, as activations are
-    mine, torchs = pixels.clone().requires_grad_(), pixels.clone().requires_grad_()
-    got, expected = fused(mine), plain(torchs)
+    mine = pixels.clone().requires_grad_()
+    torchs = pixels.clone().requires_grad_()
+    got = fused(mine)
+    expected = plain(torchs)
     assert relative(got.detach(), expected.detach()) < 1e-5
     upstream = torch.randn_like(expected)
     gradients = torch.autograd.grad(got, [mine, *norm.parameters()], upstream)
@@ -45,7 +51,8 @@ def test_what_is_not_a_number_stays_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "norm", [nn.GroupNorm(2, 4, affine=False), nn.GroupNorm(2, 4).requires_grad_(requires_grad=False)]
+    "norm",
+    [nn.GroupNorm(2, 4, affine=False), nn.GroupNorm(2, 4).requires_grad_(requires_grad=False)],
 )
 def test_norms_without_weights_that_train_are_left_alone(norm: nn.GroupNorm) -> None:
     plain = nn.Sequential(norm, nn.ReLU())

@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from fedshelf.server.report.charts.calibration_chart import trust
 from fedshelf.server.report.charts.colours import class_colours
 from fedshelf.server.report.charts.confusion_chart import heat_map
-from fedshelf.server.report.charts.line_chart import LABEL_HEIGHT, line_chart, nice_ticks, round_ticks, thin
+from fedshelf.server.report.charts.line_chart import (
+    LABEL_HEIGHT,
+    line_chart,
+    nice_ticks,
+    round_ticks,
+    thin,
+)
 from fedshelf.server.report.charts.partition_chart import stacks
 from fedshelf.server.report.charts.shown_classes import shown_classes
 from fedshelf.server.report.weak_spots import weak_spots
@@ -47,10 +53,15 @@ def test_thinning_keeps_ends_and_extremes(values: list[float]) -> None:
 
 def test_a_line_from_corner_to_corner() -> None:
     chart = line_chart(
-        "Accuracy", {"test": [(1, 0.0), (3, 1.0)], "validation": []}, lambda value: f"{value:.1f}", mark=(2, "best")
+        "Accuracy",
+        {"test": [(1, 0.0), (3, 1.0)], "validation": []},
+        lambda value: f"{value:.1f}",
+        mark=(2, "best"),
     )
     assert chart is not None
-    assert [(line.name, line.path, line.label.text) for line in chart.lines] == [("test", "M0 1000L1000 0", "1.0")]
+    assert [(line.name, line.path, line.label.text) for line in chart.lines] == [
+        ("test", "M0 1000L1000 0", "1.0")
+    ]
     assert [tick.text for tick in chart.x_ticks] == ["1", "2", "3"]
     assert [hover.text for hover in chart.hovers] == ["Round 1 · test 0.0", "Round 3 · test 1.0"]
     assert chart.mark is not None
@@ -63,7 +74,9 @@ def test_no_points_no_chart() -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=4))
 def test_end_labels_keep_apart(ends: list[float]) -> None:
-    chart = line_chart("Loss", {f"curve{index}": [(1, 0.5), (2, end)] for index, end in enumerate(ends)}, str)
+    chart = line_chart(
+        "Loss", {f"curve{index}": [(1, 0.5), (2, end)] for index, end in enumerate(ends)}, str
+    )
     assert chart is not None
     places = sorted(line.label.at for line in chart.lines)
     assert all(below - above >= LABEL_HEIGHT - 1e-6 for above, below in pairwise(places))
@@ -89,32 +102,60 @@ def test_partition_columns_stack_to_what_a_store_holds() -> None:
     assert (cup.images, lamp.images) == (30, 30)
     assert cup.path == "M1 250h8V1000h-8z"  # 30 of 40
     assert lamp.path == "M1 0h8V250h-8zM11 500h8V1000h-8z"  # 10 on top of 30; 20 of 40
-    assert picture.columns == [("a", "a: 40 images (cup 30, lamp 10)"), ("b", "b: 20 images (lamp 20)")]
+    assert picture.columns == [
+        ("a", "a: 40 images (cup 30, lamp 10)"),
+        ("b", "b: 20 images (lamp 20)"),
+    ]
 
 
 def test_of_very_many_stores_some_are_drawn() -> None:
-    picture = stacks({"classes": ["cup"], "stores": {f"store-{index}": [5] for index in range(1000)}})
+    picture = stacks(
+        {"classes": ["cup"], "stores": {f"store-{index}": [5] for index in range(1000)}}
+    )
     assert picture is not None
     assert (len(picture.columns), picture.total_stores) == (300, 1000)
     assert picture.layers[0].images == 5000
 
 
 def test_of_many_classes_those_that_stores_have_most_of_are_shown_and_the_rest_is_one() -> None:
-    """25 classes: store a has most of c24, then c3; store b most of c0, then c24; of ten others each has one image."""
-    a, b = [0] * 25, [0] * 25
-    a[24], a[3], b[0], b[24] = 50, 20, 40, 30
+    """25 classes: store a has most of c24, then c3; store b most of c0, then c24; of ten others
+    each has one image.
+    """
+    a = [0] * 25
+    b = [0] * 25
+    a[24] = 50
+    a[3] = 20
+    b[0] = 40
+    b[24] = 30
     a[5:15] = [1] * 10
     partition = {"classes": [f"c{number}" for number in range(25)], "stores": {"a": a, "b": b}}
     shown = shown_classes(partition)
-    assert shown.names == ["c0", "c3", "c5", "c6", "c7", "c8", "c9", "c10", "c11", "c24", "15 other classes"]
-    assert shown.stores == [("a", [0, 20, 1, 1, 1, 1, 1, 1, 1, 50, 3]), ("b", [40, 0, 0, 0, 0, 0, 0, 0, 0, 30, 0])]
+    assert shown.names == [
+        "c0",
+        "c3",
+        "c5",
+        "c6",
+        "c7",
+        "c8",
+        "c9",
+        "c10",
+        "c11",
+        "c24",
+        "15 other classes",
+    ]
+    assert shown.stores == [
+        ("a", [0, 20, 1, 1, 1, 1, 1, 1, 1, 50, 3]),
+        ("b", [40, 0, 0, 0, 0, 0, 0, 0, 0, 30, 0]),
+    ]
     assert len(set(shown.colours)) == 11
     picture = stacks(partition)
     assert picture is not None
     assert (picture.hidden, [layer.images for layer in picture.layers][-2:]) == (15, [80, 3])
     assert picture.columns[0][1].startswith("a: 80 images (c24 50, c3 20, ")
     assert picture.columns[0][1].endswith("and 6 more classes)")
-    few = shown_classes({"classes": [f"c{number}" for number in range(20)], "stores": {"a": [1] * 20}})
+    few = shown_classes(
+        {"classes": [f"c{number}" for number in range(20)], "stores": {"a": [1] * 20}}
+    )
     assert (len(few.names), few.hidden) == (20, 0)
     none = shown_classes({"classes": [f"c{number}" for number in range(21)], "stores": {}})
     assert (none.names, none.stores) == (["21 other classes"], [])
@@ -137,17 +178,43 @@ def test_reliability_pictures_show_confidence_over_and_under_accuracy() -> None:
         {"from": 0.8, "to": 1.0, "images": 40, "right": 20, "confidence": 0.9},
     ]
     plain = {"ece": 0.38, "confidence": 0.82, "accuracy": 0.56, "loss": 1.0}
-    told = {"temperature": None, "fitted_on": 0, "images": 50, "on": "server", "unscaled": plain, "scaled": None}
+    told = {
+        "temperature": None,
+        "fitted_on": 0,
+        "images": 50,
+        "on": "server",
+        "unscaled": plain,
+        "scaled": None,
+    }
     found = trust(told | {"bins": bins})
     assert found is not None
     under, over = found.charts[0].steps
-    assert (under.kind, under.height, under.gap_top, under.gap, under.share) == ("under", 500, 200, 300, 0.25)
-    assert (over.kind, over.height, over.gap_top, over.gap, over.share) == ("over", 500, 100, 400, 1.0)
+    assert (under.kind, under.height, under.gap_top, under.gap, under.share) == (
+        "under",
+        500,
+        200,
+        300,
+        0.25,
+    )
+    assert (over.kind, over.height, over.gap_top, over.gap, over.share) == (
+        "over",
+        500,
+        100,
+        400,
+        1.0,
+    )
     assert over.tip == "40 images of which it was 90.0% sure: right on 50.0% (20)"
-    assert "82.0% sure in the mean and right on 56.0%: overconfident by 26.0 points" in found.told[0]
+    assert (
+        "82.0% sure in the mean and right on 56.0%: overconfident by 26.0 points" in found.told[0]
+    )
     assert "off by 38.0 points" in found.told[0]
     assert found.told[1].startswith("No temperature was fitted")
-    worse = {"temperature": 0.5, "fitted_on": 9, "scaled": plain | {"ece": 0.4}, "bins_scaled": bins}
+    worse = {
+        "temperature": 0.5,
+        "fitted_on": 9,
+        "scaled": plain | {"ece": 0.4},
+        "bins_scaled": bins,
+    }
     scaled = trust(told | {"bins": bins} | worse)
     assert scaled is not None
     assert scaled.told[1].endswith("off by 40.0 points: no better than without, on these images.")
@@ -159,13 +226,23 @@ def test_weak_spots_are_classes_that_a_store_has_and_mistakes() -> None:
     def store(accuracy: float, **recalls: tuple[int, float]) -> dict[str, object]:
         return {
             "accuracy": accuracy,
-            "per_class": {name: {"images": images, "recall": recall} for name, (images, recall) in recalls.items()},
+            "per_class": {
+                name: {"images": images, "recall": recall}
+                for name, (images, recall) in recalls.items()
+            },
         }
 
-    stores = {"a": store(0.9, cup=(10, 0.75), lamp=(0, 0.0)), "b": store(0.5, cup=(4, 1.0), lamp=(2, 0.0))}
+    stores = {
+        "a": store(0.9, cup=(10, 0.75), lamp=(0, 0.0)),
+        "b": store(0.5, cup=(4, 1.0), lamp=(2, 0.0)),
+    }
     picture = weak_spots(["cup", "lamp"], stores)
     assert picture is not None
     assert picture.rows == ["b", "a"]  # the weakest first
-    assert [(spot.row, spot.column, spot.strength) for spot in picture.spots] == [(0, 0, 0.0), (0, 1, 1.0), (1, 0, 0.5)]
+    assert [(spot.row, spot.column, spot.strength) for spot in picture.spots] == [
+        (0, 0, 0.0),
+        (0, 1, 1.0),
+        (1, 0, 0.5),
+    ]
     assert picture.spots[2].tip == "cup at a: 75.0% of 10 recognised"
     assert weak_spots(["cup", "lamp"], {"a": stores["a"]}) is None  # nobody to compare with

@@ -13,8 +13,8 @@ RECORD: dict[str, Any] = {
     "round": 3, "lr": 0.05, "sampled": STORES,
     "stores": {store: {"images": 500, "loss": 1.2, "seconds": 0.3} for store in STORES[1:]},
     "failed": {"store-00": {"code": "timeout", "reason": "no answer within 30 s"}},
-    "train": {"loss": 1.23, "images": 4500}, "test": {"accuracy": 0.8123}, "validation": {"accuracy": 0.799},
-    "seconds": {"total": 0.31}, "bytes": {"down": 1, "up": 1},
+    "train": {"loss": 1.23, "images": 4500}, "test": {"accuracy": 0.8123},
+    "validation": {"accuracy": 0.799}, "seconds": {"total": 0.31}, "bytes": {"down": 1, "up": 1},
 }  # fmt: skip
 
 
@@ -24,7 +24,11 @@ def plain() -> Console:
 
 def terminal(height: int = 40) -> Console:
     return Console(
-        file=io.StringIO(), force_terminal=True, width=110, height=height, _environ={"TERM": "xterm-256color"}
+        file=io.StringIO(),
+        force_terminal=True,
+        width=110,
+        height=height,
+        _environ={"TERM": "xterm-256color"},
     )
 
 
@@ -34,14 +38,18 @@ def text(console: Console) -> str:
 
 
 def last_frame(console: Console) -> str:
-    """What the terminal shows in the end: all after the last time that the table's head was drawn."""
+    """What the terminal shows in the end: all after the last time that the table's head was
+    drawn.
+    """
     written = text(console)
     return written[written.rindex("train loss") - 20 :]
 
 
 def test_plain_line() -> None:
-    assert plain_line(RECORD, 20, 5.27) == (
-        "round=3/20 loss=1.2300 test=0.8123 validation=0.7990 stores=9/10 failed=store-00:timeout seconds=0.310 eta=5"
+    assert (
+        plain_line(RECORD, 20, 5.27)
+        == "round=3/20 loss=1.2300 test=0.8123 validation=0.7990 stores=9/10"
+        " failed=store-00:timeout seconds=0.310 eta=5"
     )
 
 
@@ -66,7 +74,9 @@ def test_without_a_terminal_a_round_is_one_unbroken_line() -> None:
             table.row(record)
         table.note("store-03 joined again")
     lines = text(console).splitlines()
-    assert [line.split()[0] for line in lines[:-1]] == [f"round={number}/12" for number in range(1, 13)]
+    assert [line.split()[0] for line in lines[:-1]] == [
+        f"round={number}/12" for number in range(1, 13)
+    ]
     assert lines[-1] == "store-03 joined again"
     assert "\x1b" not in text(console)
 
@@ -109,7 +119,9 @@ def test_a_low_terminal_gets_fewer_rows() -> None:
     with RoundTable(40, console=console) as table:
         for record in history(STORES, 40, failures=False):
             table.row(record)
-    shown = [line.split()[0] for line in last_frame(console).splitlines() if line.strip()[:1].isdigit()]
+    shown = [
+        line.split()[0] for line in last_frame(console).splitlines() if line.strip()[:1].isdigit()
+    ]
     assert shown == ["37", "38", "39", "40"]
 
 
@@ -118,7 +130,8 @@ def test_many_quick_rounds_are_drawn_a_few_times_only() -> None:
     with RoundTable(1500, console=console) as table:
         for record in history(STORES[:2], 1500, failures=False):
             table.row(record)
-    # Drawn on entering and on leaving, and in between at most once per 150 times what drawing takes.
+    # Drawn on entering and on leaving, and in between at most once per 150 times what drawing
+    # takes.
     assert 2 <= text(console).count("train loss") < 150
 
 
@@ -146,7 +159,11 @@ def test_closing_ends_with_the_model(finished_run: Path, tmp_path: Path) -> None
 
 def test_closing_says_that_there_is_no_model(tmp_path: Path) -> None:
     console = plain()
-    closing({"status": "failed", "reason": "no store joined", "rounds": 0, "stores": 0}, tmp_path, console=console)
+    closing(
+        {"status": "failed", "reason": "no store joined", "rounds": 0, "stores": 0},
+        tmp_path,
+        console=console,
+    )
     assert text(console).splitlines() == [
         "Failed: 0 rounds with 0 stores. Reason: no store joined.",
         "Model: none was written",

@@ -26,12 +26,20 @@ def write(directory: Path, records: list[dict[str, Any]]) -> None:
 def test_tensorboard_reads_back_the_history(tmp_path: Path) -> None:
     records = history(STORES, 12)
     write(tmp_path, records)
-    assert curve(tmp_path, "test/accuracy") == [(r["round"], pytest.approx(r["test"]["accuracy"])) for r in records]
-    assert curve(tmp_path, "validation/loss") == [(r["round"], pytest.approx(r["validation"]["loss"])) for r in records]
-    assert curve(tmp_path, "train/loss") == [(r["round"], pytest.approx(r["train"]["loss"])) for r in records]
+    assert curve(tmp_path, "test/accuracy") == [
+        (r["round"], pytest.approx(r["test"]["accuracy"])) for r in records
+    ]
+    assert curve(tmp_path, "validation/loss") == [
+        (r["round"], pytest.approx(r["validation"]["loss"])) for r in records
+    ]
+    assert curve(tmp_path, "train/loss") == [
+        (r["round"], pytest.approx(r["train"]["loss"])) for r in records
+    ]
     assert curve(tmp_path, "stores/used") == [(r["round"], len(r["stores"])) for r in records]
     assert curve(tmp_path, "bytes/up") == [(r["round"], r["bytes"]["up"]) for r in records]
-    assert curve(tmp_path, "seconds/total") == [(r["round"], pytest.approx(r["seconds"]["total"])) for r in records]
+    assert curve(tmp_path, "seconds/total") == [
+        (r["round"], pytest.approx(r["seconds"]["total"])) for r in records
+    ]
 
 
 def test_a_round_is_readable_before_the_log_is_closed(tmp_path: Path) -> None:
@@ -51,13 +59,19 @@ def test_values_that_are_null_leave_a_gap(tmp_path: Path) -> None:
 
 
 def test_after_a_resume_no_round_shows_twice(tmp_path: Path) -> None:
-    """Killed after round 8, resumed from the checkpoint of 5; again killed after 7, resumed from 3."""
-    first, second, third = history(STORES, 8, seed=1), history(STORES, 7, seed=2), history(STORES, 9, seed=3)
+    """Killed after round 8, resumed from the checkpoint of 5; again killed after 7, resumed
+    from 3.
+    """
+    first = history(STORES, 8, seed=1)
+    second = history(STORES, 7, seed=2)
+    third = history(STORES, 9, seed=3)
     write(tmp_path, first)
     write(tmp_path, second[5:])
     write(tmp_path, third[3:])
     expected = first[:3] + third[3:]
-    assert curve(tmp_path, "test/accuracy") == [(r["round"], pytest.approx(r["test"]["accuracy"])) for r in expected]
+    assert curve(tmp_path, "test/accuracy") == [
+        (r["round"], pytest.approx(r["test"]["accuracy"])) for r in expected
+    ]
 
 
 def test_a_kill_within_a_record_costs_nothing_else(tmp_path: Path) -> None:

@@ -57,16 +57,29 @@ def change_summary(directory: Path, **changes: Any) -> None:
 def test_a_finished_run_has_every_section(finished_run: Path) -> None:
     _, page = page_of(finished_run)
     assert page.sections == [
-        "curves", "stores", "confusion", "classes", "calibration", "partition", "failures", "time", "configuration",
+        "curves", "stores", "confusion", "classes", "calibration", "partition", "failures", "time",
+        "configuration",
     ]  # fmt: skip
 
 
 def test_the_page_asks_nothing_of_the_network(finished_run: Path) -> None:
     markup, page = page_of(finished_run)
     assert not re.search(r"https?:|url\(|@import|//[a-z]", markup)
-    assert not {tag for tag, _ in page.tags} & {"script", "img", "iframe", "object", "embed", "base", "form"}
+    assert not {tag for tag, _ in page.tags} & {
+        "script",
+        "img",
+        "iframe",
+        "object",
+        "embed",
+        "base",
+        "form",
+    }
     assert [attributes["href"] for tag, attributes in page.tags if tag == "link"] == ["data:,"]
-    policy = next(found["content"] for _, found in page.tags if found.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        found["content"]
+        for _, found in page.tags
+        if found.get("http-equiv") == "Content-Security-Policy"
+    )
     assert policy is not None
     assert policy.startswith("default-src 'none'")
 
@@ -87,24 +100,41 @@ def test_the_numbers_are_there(finished_run: Path) -> None:
 
 def test_the_curves_pass_through_the_history(finished_run: Path) -> None:
     _, page = page_of(finished_run)
-    lines = [found["d"] or "" for tag, found in page.tags if tag == "path" and found.get("class") == "line test"]
+    lines = [
+        found["d"] or ""
+        for tag, found in page.tags
+        if tag == "path" and found.get("class") == "line test"
+    ]
     assert len(lines) == 2  # accuracy and loss
     assert all(line.count("L") == 19 for line in lines)
     heights = [int(point.split()[1]) for point in re.split("[ML]", lines[0])[1:]]
     accuracies = [
-        json.loads(line)["test"]["accuracy"] for line in (finished_run / "history.jsonl").read_text().splitlines()
+        json.loads(line)["test"]["accuracy"]
+        for line in (finished_run / "history.jsonl").read_text().splitlines()
     ]
     # The axis runs from 20% to 100%, drawn from 1000 up to 0.
-    assert heights == pytest.approx([1000 * (1 - accuracy) / 0.8 for accuracy in accuracies], abs=0.51)
+    assert heights == pytest.approx(
+        [1000 * (1 - accuracy) / 0.8 for accuracy in accuracies], abs=0.51
+    )
 
 
 def test_the_stores_spread_is_told_and_each_store_is_drawn(finished_run: Path) -> None:
     summary = json.loads((finished_run / "summary.json").read_text())
     _, page = page_of(finished_run)
-    told, text = summary["per_store_spread"], " ".join(page.texts)
-    assert f"At {told['worst_store']} the model is right on {100 * told['accuracy']['worst']:.1f}% of its 60" in text
-    assert f"{100 * told['accuracy']['gap']:.1f} points between the worst and the best store" in text
-    drawn = [found for tag, found in page.tags if tag == "svg" and found.get("aria-label") == "Confusion matrix"]
+    told = summary["per_store_spread"]
+    text = " ".join(page.texts)
+    assert (
+        f"At {told['worst_store']} the model is right on {100 * told['accuracy']['worst']:.1f}% of"
+        " its 60" in text
+    )
+    assert (
+        f"{100 * told['accuracy']['gap']:.1f} points between the worst and the best store" in text
+    )
+    drawn = [
+        found
+        for tag, found in page.tags
+        if tag == "svg" and found.get("aria-label") == "Confusion matrix"
+    ]
     assert len(drawn) == 1 + 10
     assert "Where each store is weak" in page.texts
 
@@ -120,14 +150,20 @@ def test_what_each_store_contributed_stands_beside_it_where_that_is_known(tmp_pa
 def test_confused_pairs_and_confidence_are_in_words_and_pictures(finished_run: Path) -> None:
     summary = json.loads((finished_run / "summary.json").read_text())
     _, page = page_of(finished_run)
-    pair, text = summary["confused"][0], " ".join(page.texts)
+    pair = summary["confused"][0]
+    text = " ".join(page.texts)
     for way in pair["ways"]:
         share = f"{100 * way['share']:.1f}%"
-        found = f"of {way['of']:,} images of {way['class']}, {way['images']:,} ({share}) taken for {way['taken_for']}"
+        found = (
+            f"of {way['of']:,} images of {way['class']}, {way['images']:,} ({share}) taken for"
+            f" {way['taken_for']}"
+        )
         assert found in page.texts
     calibration = summary["calibration"]
     assert f"its confidence is off by {100 * calibration['unscaled']['ece']:.1f} points" in text
-    assert f"give confidences that are off by {100 * calibration['scaled']['ece']:.1f} points" in text
+    assert (
+        f"give confidences that are off by {100 * calibration['scaled']['ece']:.1f} points" in text
+    )
     assert "As trained" in page.texts
     assert "Temperature 1.30" in page.texts
 
@@ -174,7 +210,8 @@ def test_a_long_run_of_many_stores_and_classes_stays_small(tmp_path: Path) -> No
     for record in records:
         del record["validation"]["stores"]
     write_history(
-        directory, [record | {"round": 300 * lap + record["round"]} for lap in range(5) for record in records]
+        directory,
+        [record | {"round": 300 * lap + record["round"]} for lap in range(5) for record in records],
     )
     markup, page = page_of(directory)
     assert len(markup.encode()) < 700_000
@@ -200,10 +237,15 @@ def test_a_run_that_failed_before_its_first_round(tmp_path: Path) -> None:
     (directory / "history.jsonl").unlink()
     (directory / "partition.json").unlink()
     nothing = {"test": None, "best": None, "per_store": None, "evaluation_file": None, "rounds": 0}
-    change_summary(directory, status="failed", reason="only 1 of 3 stores joined within 600 s", **nothing)
+    change_summary(
+        directory, status="failed", reason="only 1 of 3 stores joined within 600 s", **nothing
+    )
     _, page = page_of(directory)
     assert "Failed" in page.texts
-    assert any("Reason: only 1 of 3 stores joined within 600\N{NO-BREAK SPACE}s." in text for text in page.texts)
+    assert any(
+        "Reason: only 1 of 3 stores joined within 600\N{NO-BREAK SPACE}s." in text
+        for text in page.texts
+    )
     assert page.sections == ["curves", "failures", "time", "configuration"]
 
 
@@ -214,9 +256,16 @@ def test_a_run_without_test_set_and_validation(tmp_path: Path) -> None:
     change_summary(directory, test=None, best=None, per_store=None, evaluation_file=None)
     _, page = page_of(directory)
     assert page.sections == ["curves", "partition", "failures", "time", "configuration"]
-    assert [found["class"] for tag, found in page.tags if tag == "path" and "line" in (found.get("class") or "")] == [
-        "line train", "line asked", "line used", "line total",
-    ]  # fmt: skip
+    assert [
+        found["class"]
+        for tag, found in page.tags
+        if tag == "path" and "line" in (found.get("class") or "")
+    ] == [
+        "line train",
+        "line asked",
+        "line used",
+        "line total",
+    ]
 
 
 def test_half_a_last_line_from_a_kill_is_passed_over(tmp_path: Path) -> None:
@@ -225,7 +274,11 @@ def test_half_a_last_line_from_a_kill_is_passed_over(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-40])
     (directory / "summary.json").unlink()
     _, page = page_of(directory)
-    line = next(found["d"] for tag, found in page.tags if tag == "path" and found.get("class") == "line train")
+    line = next(
+        found["d"]
+        for tag, found in page.tags
+        if tag == "path" and found.get("class") == "line train"
+    )
     assert line is not None
     assert line.count("L") == 3  # four rounds
 
@@ -237,7 +290,10 @@ def test_a_loss_that_exploded_and_values_that_are_null(tmp_path: Path) -> None:
     records[3]["train"]["loss"] = None
     records[4]["test"] |= {"loss": None, "macro_f1": None}
     write_history(directory, records)
-    change_summary(directory, per_store={"store-00": {"accuracy": None, "macro_f1": None, "loss": None, "images": 0}})
+    change_summary(
+        directory,
+        per_store={"store-00": {"accuracy": None, "macro_f1": None, "loss": None, "images": 0}},
+    )
     _, page = page_of(directory)
     assert "stores" not in page.sections
 
@@ -272,7 +328,11 @@ def test_stores_under_suspicion_are_named_and_those_set_aside_come_first(tmp_pat
     }
     capped = {"süd": {"claimed": 10**9, "counted": 1000}}
     write_history(
-        directory, [*records[:-1], records[-1] | {"standing": standing, "capped": capped, "clipped": {"a": 0.2}}]
+        directory,
+        [
+            *records[:-1],
+            records[-1] | {"standing": standing, "capped": capped, "clipped": {"a": 0.2}},
+        ],
     )
     markup, page = page_of(directory)
     assert "doubts" in page.sections
@@ -282,12 +342,22 @@ def test_stores_under_suspicion_are_named_and_those_set_aside_come_first(tmp_pat
     )
 
 
-def test_the_raw_accuracy_stands_beside_the_one_of_the_model_as_stores_use_it(tmp_path: Path) -> None:
+def test_the_raw_accuracy_stands_beside_the_one_of_the_model_as_stores_use_it(
+    tmp_path: Path,
+) -> None:
     run = make_run(tmp_path / "run", stores=3)
     summary = json.loads((run / "summary.json").read_text())
-    both = {way: {"accuracy": share, "macro_f1": share, "loss": 1 - share, "images": 180} for way, share in
-            (("raw", 0.4321), ("adjusted", 0.876))}  # fmt: skip
-    found = {"used": "adjusted", "chosen_on": "validation", "validation": both, "test": None, "temperature": None}
+    both = {
+        way: {"accuracy": share, "macro_f1": share, "loss": 1 - share, "images": 180}
+        for way, share in (("raw", 0.4321), ("adjusted", 0.876))
+    }
+    found = {
+        "used": "adjusted",
+        "chosen_on": "validation",
+        "validation": both,
+        "test": None,
+        "temperature": None,
+    }
     for row in summary["per_store"].values():
         row["raw_accuracy"] = 0.1236
     (run / "summary.json").write_text(json.dumps(summary | {"adjustment": found}))
@@ -309,27 +379,39 @@ def test_classes_that_are_numbers_are_called_so_and_stand_in_their_order(tmp_pat
         for place, number in enumerate(numbers):
             text = text.replace(f'"product {place:02}"', f'"{number}"')
         (directory / name).write_text(text)
-    summary, shown = json.loads((directory / "summary.json").read_text()), for_people(read(directory))
+    summary = json.loads((directory / "summary.json").read_text())
+    shown = for_people(read(directory))
     in_order = [f"class {number}" for number in range(12)]
     assert shown.summary["model"]["classes"] == shown.evaluation["classes"] == in_order
     assert list(shown.summary["test"]["per_class"]) == shown.partition["classes"] == in_order
-    confusion, ten = summary["test"]["confusion"], numbers.index("10")
+    confusion = summary["test"]["confusion"]
+    ten = numbers.index("10")
     assert shown.summary["test"]["confusion"][10][2] == confusion[ten][numbers.index("2")]
-    assert sum(shown.summary["test"]["confusion"][10]) == summary["test"]["per_class"]["10"]["images"]
+    assert (
+        sum(shown.summary["test"]["confusion"][10]) == summary["test"]["per_class"]["10"]["images"]
+    )
     partition = json.loads((directory / "partition.json").read_text())
     assert shown.partition["stores"]["store-00"][10] == partition["stores"]["store-00"][ten]
     _, page = page_of(directory)
     told = [text.replace("\N{NO-BREAK SPACE}", " ") for text in page.texts]
-    assert any(re.match(r"of [\d,]+ images of class \d+, \d+ .* taken for class \d+$", text) for text in told)
+    assert any(
+        re.match(r"of [\d,]+ images of class \d+, \d+ .* taken for class \d+$", text)
+        for text in told
+    )
 
 
-def test_what_the_accuracy_is_worth_and_how_to_run_it_again_stand_on_top(finished_run: Path) -> None:
+def test_what_the_accuracy_is_worth_and_how_to_run_it_again_stand_on_top(
+    finished_run: Path,
+) -> None:
     test = json.loads((finished_run / "summary.json").read_text())["test"]
     change_summary(finished_run, ended="2026-11-28T17:00:00+00:00", version="1.2.3")
     _, page = page_of(finished_run)
     text, (low, high) = " ".join(page.texts), test["interval"]
     assert f"(95% interval {100 * low:.1f} to {100 * high:.1f}%)" in text
-    assert f"always naming their commonest class, {test['baseline']['class']}, would be right on" in text
+    assert (
+        f"always naming their commonest class, {test['baseline']['class']}, would be right on"
+        in text
+    )
     assert "Ended 2026-11-28 17:00:00 UTC, Fedshelf 1.2.3." in text
     assert "flower-simulation run --config" in text
     assert not [found for tag, found in page.tags if tag == "details" and "open" in found]

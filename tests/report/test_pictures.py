@@ -43,22 +43,31 @@ def test_only_what_there_are_numbers_for_is_drawn(tmp_path: Path) -> None:
     assert write_pictures(tmp_path) == []
     directory = make_run(tmp_path / "run", rounds=2)
     summary = json.loads((directory / "summary.json").read_text())
-    (directory / "summary.json").write_text(json.dumps(summary | {"test": None, "evaluation_file": None}))
+    (directory / "summary.json").write_text(
+        json.dumps(summary | {"test": None, "evaluation_file": None})
+    )
     (directory / "partition.json").unlink()
     assert [path.name for path in write_pictures(directory)] == ["curves.png", "stores.png"]
 
 
 def test_partition_colours_cover_what_the_classes_hold(tmp_path: Path) -> None:
-    """One store with three times as many cups as lamps: three times the area (the legend adds a little)."""
-    draw_partition({"classes": ["cup", "lamp"], "stores": {"a": [300, 100]}}, tmp_path / "partition.png")
-    cup, lamp = (share_of(pixels(tmp_path / "partition.png"), colour) for colour in class_colours(2))
+    """One store with three times as many cups as lamps: three times the area (the legend adds a
+    little).
+    """
+    draw_partition(
+        {"classes": ["cup", "lamp"], "stores": {"a": [300, 100]}}, tmp_path / "partition.png"
+    )
+    cup, lamp = (
+        share_of(pixels(tmp_path / "partition.png"), colour) for colour in class_colours(2)
+    )
     assert cup / lamp == pytest.approx(3, rel=0.03)
 
 
 def test_a_model_that_is_always_right_has_no_orange(tmp_path: Path) -> None:
     draw_confusion(["cup", "lamp"], [[10, 0], [0, 7]], tmp_path / "right.png")
     draw_confusion(["cup", "lamp"], [[0, 10], [7, 0]], tmp_path / "wrong.png")
-    right, wrong = pixels(tmp_path / "right.png"), pixels(tmp_path / "wrong.png")
+    right = pixels(tmp_path / "right.png")
+    wrong = pixels(tmp_path / "wrong.png")
     assert share_of(right, "#1f6fd0") > 0.2
     assert share_of(right, "#d9730d") == 0
     assert share_of(wrong, "#d9730d") > 0.2
@@ -66,18 +75,27 @@ def test_a_model_that_is_always_right_has_no_orange(tmp_path: Path) -> None:
 
 
 def test_of_thousands_of_stores_every_so_many_is_drawn(tmp_path: Path) -> None:
-    """Every tenth store has cups, all others have lamps: only cups are seen, but for the lamps' mark in the legend."""
+    """Every tenth store has cups, all others have lamps: only cups are seen, but for the lamps'
+    mark in the legend.
+    """
     stores = {f"s{number:04d}": [7, 0] if number % 10 == 0 else [0, 7] for number in range(3000)}
     draw_partition({"classes": ["cup", "lamp"], "stores": stores}, tmp_path / "partition.png")
-    cup, lamp = (share_of(pixels(tmp_path / "partition.png"), colour) for colour in class_colours(2))
+    cup, lamp = (
+        share_of(pixels(tmp_path / "partition.png"), colour) for colour in class_colours(2)
+    )
     assert cup > 0.1
     assert lamp < 0.001
 
 
 def test_accuracies_of_many_stores_that_hardly_differ_are_few_columns(tmp_path: Path) -> None:
-    """Nine stores in ten within a millionth of 0.5 and the others anywhere: no column for each millionth."""
+    """Nine stores in ten within a millionth of 0.5 and the others anywhere: no column for each
+    millionth.
+    """
     accuracies = [0.5 + number * 1e-10 if number % 10 else number / 5000 for number in range(5000)]
-    draw_stores({f"s{n:04d}": {"accuracy": accuracy} for n, accuracy in enumerate(accuracies)}, tmp_path / "stores.png")
+    draw_stores(
+        {f"s{n:04d}": {"accuracy": accuracy} for n, accuracy in enumerate(accuracies)},
+        tmp_path / "stores.png",
+    )
     assert pixels(tmp_path / "stores.png").std() > 10
 
 
@@ -98,6 +116,8 @@ def test_matplotlib_keeps_its_font_list_in_our_cache(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "MPLCONFIGDIR"}
     environment |= {"FEDSHELF_CACHE": str(tmp_path / "cache"), "HOME": str(tmp_path / "home")}
     code = "import fedshelf.server.report.png, matplotlib; print(matplotlib.get_cachedir())"
-    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
     assert ran.stdout.strip() == str(tmp_path / "cache" / "matplotlib")
     assert not (tmp_path / "home").exists()

@@ -11,18 +11,30 @@ from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.parameters.layout import Layout
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Failure,
+    Plan,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.server.results.run_status import RunActivity
 
 
 class Targets:
-    """Store `s` moves the model (one float) half-way to its target; whoever is in `broken` answers that instead."""
+    """Store `s` moves the model (one float) half-way to its target; whoever is in `broken` answers
+    that instead.
+    """
 
     def __init__(self, targets: Mapping[str, float], held_out: int = 0) -> None:
-        self.targets, self.held_out = dict(targets), held_out
+        self.targets = dict(targets)
+        self.held_out = held_out
         self.broken: dict[str, Update | Failure] = {}
         self.asked: list[list[str]] = []
-        self.judgements: list[tuple[int, str, int]] = []  # round, split and number of temperatures of each order
+        # round, split and number of temperatures of each order
+        self.judgements: list[tuple[int, str, int]] = []
         self.left_out: dict[str, str] = {}
 
     def stores(self) -> Mapping[str, StoreInfo]:
@@ -47,11 +59,15 @@ class Targets:
     def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
         """Nothing is idle here."""
 
-    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
+    def evaluate(
+        self, order: EvaluateOrder, stores: Sequence[str]
+    ) -> Iterator[Evaluation | Failure]:
         self.judgements.append((order.round, order.split, len(order.temperatures)))
         for name in stores:
             right = min(self.held_out, int(order.params[0]))
-            yield Evaluation(name, order.round, Counts(np.array([[right, self.held_out - right], [0, 0]]), 1.0))
+            yield Evaluation(
+                name, order.round, Counts(np.array([[right, self.held_out - right], [0, 0]]), 1.0)
+            )
 
 
 class Notes:

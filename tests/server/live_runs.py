@@ -19,7 +19,9 @@ class LiveRun:
     """Writes what launcher and app of a run of `rounds` rounds write."""
 
     def __init__(self, path: Path, *, stores: list[str], rounds: int = 20, quorum: int = 2) -> None:
-        self.path, self.names, self.rounds = path, stores, rounds
+        self.path = path
+        self.names = stores
+        self.rounds = rounds
         self.flower = path / "flower"
         self.flower.mkdir(parents=True)
         config = resolve({"run.rounds": rounds, "cohort.min_stores": quorum, "train.epochs": 2})
@@ -41,7 +43,9 @@ class LiveRun:
     def joined(self) -> None:
         """The stores have joined."""
         self.does(RunActivity(RunStatus.WAITING, 1, tuple(self.names[:1]), 2, BEGAN + 600))
-        self.say(note=f"Waiting for stores: {len(self.names)} of 2 joined ({', '.join(self.names)}).")
+        self.say(
+            note=f"Waiting for stores: {len(self.names)} of 2 joined ({', '.join(self.names)})."
+        )
         table = partition(self.names, class_names(10))
         (self.path / "partition.json").write_text(json.dumps(table))
 
@@ -49,7 +53,9 @@ class LiveRun:
         """Rounds `first` to `last` are done."""
         with (self.path / "history.jsonl").open("a") as file:
             for record in self.records[first - 1 : last]:
-                self.does(RunActivity(RunStatus.TRAINING, record["round"], tuple(record["sampled"])))
+                self.does(
+                    RunActivity(RunStatus.TRAINING, record["round"], tuple(record["sampled"]))
+                )
                 self.say(training=[record["round"], 0, len(record["sampled"])])
                 file.write(json.dumps(record) + "\n")
                 self.say(row=record)
@@ -66,14 +72,20 @@ class LiveRun:
 
     def tell(self, **stores: dict[str, Any]) -> None:
         """What the app says of its stores."""
-        told = {name: {"state": "ready", "since": BEGAN, "why": "", "images": 500, "round": 3} for name in self.names}
+        told = {
+            name: {"state": "ready", "since": BEGAN, "why": "", "images": 500, "round": 3}
+            for name in self.names
+        }
         for name, changes in stores.items():
             told[name] |= changes
         (self.flower / "stores.json").write_text(json.dumps(told))
 
     def end(self, status: str = "finished", reason: str | None = None) -> None:
         """The run has this outcome."""
-        found = summary(self.records, self.names, class_names(10)) | {"status": status, "reason": reason}
+        found = summary(self.records, self.names, class_names(10)) | {
+            "status": status,
+            "reason": reason,
+        }
         (self.path / "summary.json").write_text(json.dumps(found))
         outcome = {"summary": found, "error": "", "exit_code": 0}
         (self.flower / "outcome.json").write_text(json.dumps(outcome))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from fedshelf.server.ipc import upload_log
 from fedshelf.server.ipc.upload_log import UploadLogReader, UploadLogWriter
 
-FIRST, SECOND = "a" * 64, "b" * 64
+FIRST = "a" * 64
+SECOND = "b" * 64
 TAKEN, REFUSED = (PushObjectResponse(stored=stored).SerializeToString() for stored in (True, False))
 
 
@@ -28,15 +29,22 @@ def announcement(order: str) -> bytes:
 
 
 def granted(session: str, *pieces: str) -> bytes:
-    return bytes(PushMessagesResponse(session_id=session, objects_to_push=pieces).SerializeToString())
+    return bytes(
+        PushMessagesResponse(session_id=session, objects_to_push=pieces).SerializeToString()
+    )
 
 
 def piece(session: str, name: str) -> bytes:
-    return bytes(PushObjectRequest(session_id=session, object_id=name, object_content=b"x").SerializeToString())
+    return bytes(
+        PushObjectRequest(
+            session_id=session, object_id=name, object_content=b"x"
+        ).SerializeToString()
+    )
 
 
 def test_an_order_is_answered_when_the_last_piece_has_come(path: Path) -> None:
-    uploads, app = UploadLogWriter(path), UploadLogReader(path)
+    uploads = UploadLogWriter(path)
+    app = UploadLogReader(path)
     uploads.announced(announcement(FIRST), granted("one", "x", "y"))
     uploads.announced(announcement(SECOND), granted("two", "x"))
     uploads.arrived(piece("one", "x"), TAKEN)
@@ -52,19 +60,22 @@ def test_an_order_is_answered_when_the_last_piece_has_come(path: Path) -> None:
 
 
 def test_an_answer_has_begun_until_it_is_complete(path: Path) -> None:
-    uploads, app = UploadLogWriter(path), UploadLogReader(path)
+    uploads = UploadLogWriter(path)
+    app = UploadLogReader(path)
     uploads.announced(announcement(FIRST), granted("one", "x"))
     uploads.announced(announcement(SECOND), granted("two", "x"))
     assert app.begun([FIRST, SECOND, "c" * 64]) == {FIRST, SECOND}
     uploads.arrived(piece("one", "x"), TAKEN)
     assert app.begun([FIRST, SECOND]) == {SECOND}
     assert app.complete([FIRST, SECOND]) == {FIRST}
-    UploadLogWriter(path)  # a door that starts again knows nothing of the pieces before, so all may be there
+    # a door that starts again knows nothing of the pieces before, so all may be there
+    UploadLogWriter(path)
     assert app.begun([FIRST, SECOND]) == set()
 
 
 def test_where_a_full_disk_keeps_the_door_from_telling_nothing_counts_as_begun(path: Path) -> None:
-    uploads, app = UploadLogWriter(path), UploadLogReader(path)
+    uploads = UploadLogWriter(path)
+    app = UploadLogReader(path)
     uploads.announced(announcement(FIRST), granted("one", "x"))
     assert app.begun([FIRST]) == {FIRST}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -91,7 +102,8 @@ def test_a_door_that_starts_again_tells_on(path: Path) -> None:
 
 def test_the_file_stays_small(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload_log, "MAX_UPLOAD_LOG_BYTES", 1000)
-    uploads, app = UploadLogWriter(path), UploadLogReader(path)
+    uploads = UploadLogWriter(path)
+    app = UploadLogReader(path)
     for number in range(100):
         uploads.announced(announcement(f"{number:064x}"), granted("one"))
         assert app.complete([f"{number:064x}"]) == {f"{number:064x}"}

@@ -1,4 +1,6 @@
-"""Means of the last rounds' models: by hand, judged in place of the last one, and kept when a run ends."""
+"""Means of the last rounds' models: by hand, judged in place of the last one, and kept when a run
+ends.
+"""
 
 from pathlib import Path
 
@@ -15,7 +17,9 @@ from fedshelf.server.training.round_loop import RoundLoop
 from tests.server.by_hand import ONE, Notes, Targets, counts_of, plan_of, vector
 
 
-def played(rounds: int, state: TrainingState | None = None, **settings: object) -> list[TrainingState]:
+def played(
+    rounds: int, state: TrainingState | None = None, **settings: object
+) -> list[TrainingState]:
     """The states after each round from 16 on, half the way to 0 each: 8, 4, 2, 1."""
     judged: list[Tensor] = []
 
@@ -24,8 +28,16 @@ def played(rounds: int, state: TrainingState | None = None, **settings: object) 
         return counts_of(1, 1)
 
     given = {f"strategy__{key}": value for key, value in settings.items()}
-    playing = RoundLoop(plan_of(run__rounds=rounds, **given), ONE, Targets({"a": 0.0}), judge, Notes(), lambda: False)
-    state, states = state or playing.begin(vector(16.0)), []
+    playing = RoundLoop(
+        plan_of(run__rounds=rounds, **given),
+        ONE,
+        Targets({"a": 0.0}),
+        judge,
+        Notes(),
+        lambda: False,
+    )
+    state = state or playing.begin(vector(16.0))
+    states = []
     while state.round < rounds:
         state, _ = playing.play(state)
         states.append(state)
@@ -50,7 +62,9 @@ def test_swa_is_the_mean_of_the_last_rounds() -> None:
 
 def test_ema_weighs_each_round_less_than_the_next() -> None:
     # weights 1; 1/2, 1; 1/4, 1/2, 1: 8, (4 + 4) / 1.5, (2 + 2 + 2) / 1.75
-    assert models(played(3, average="ema", average_decay=0.5)) == pytest.approx([8, 8 / 1.5, 6 / 1.75])
+    assert models(played(3, average="ema", average_decay=0.5)) == pytest.approx(
+        [8, 8 / 1.5, 6 / 1.75]
+    )
 
 
 def test_training_goes_on_from_the_last_model_itself() -> None:
@@ -59,7 +73,8 @@ def test_training_goes_on_from_the_last_model_itself() -> None:
 
 @pytest.mark.parametrize("settings", [{"average": "ema"}, {"average": "swa", "average_rounds": 3}])
 def test_a_checkpoint_keeps_both(settings: dict, tmp_path: Path) -> None:
-    whole, checkpoints = played(4, **settings), Checkpoints(tmp_path, keep=1)
+    whole = played(4, **settings)
+    checkpoints = Checkpoints(tmp_path, keep=1)
     checkpoints.save(whole[2])
     state = checkpoints.load(3)
     assert state.model.item() != state.params.item()
@@ -76,8 +91,14 @@ def test_more_rounds_open_the_window_anew() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"average_decay": 0.5}, r"strategy\.average_decay got 0\.5, but strategy\.average is none; it is for ema"),
-        ({"average": "ema", "average_rounds": 3}, r"average_rounds got 3, but strategy\.average is ema; it is for swa"),
+        (
+            {"average_decay": 0.5},
+            r"strategy\.average_decay got 0\.5, but strategy\.average is none; it is for ema",
+        ),
+        (
+            {"average": "ema", "average_rounds": 3},
+            r"average_rounds got 3, but strategy\.average is ema; it is for swa",
+        ),
     ],
 )
 def test_a_setting_without_effect_is_an_error(settings: dict, words: str) -> None:

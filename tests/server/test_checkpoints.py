@@ -34,7 +34,12 @@ def test_round_trip(tmp_path: Path) -> None:
     assert torch.equal(back.params, STATE.params)
     assert back.strategy["steps"] == 4
     assert torch.equal(back.strategy["velocity"], STATE.strategy["velocity"])
-    assert (back.best, back.stale, back.totals, back.record) == (STATE.best, STATE.stale, STATE.totals, STATE.record)
+    assert (back.best, back.stale, back.totals, back.record) == (
+        STATE.best,
+        STATE.stale,
+        STATE.totals,
+        STATE.record,
+    )
 
 
 def test_keeps_the_latest_and_the_best(tmp_path: Path) -> None:
@@ -69,7 +74,12 @@ def test_a_flipped_bit_changes_nothing_or_is_one_sentence(data: st.DataObject) -
         except RunError as error:
             assert "cannot be read" in str(error)  # noqa: PT017 - either outcome is right
             return
-        assert (back.round, back.best, back.totals, back.record) == (4, STATE.best, STATE.totals, STATE.record)
+        assert (back.round, back.best, back.totals, back.record) == (
+            4,
+            STATE.best,
+            STATE.totals,
+            STATE.record,
+        )
         assert torch.equal(back.params, STATE.params)
         assert torch.equal(back.strategy["velocity"], STATE.strategy["velocity"])
 

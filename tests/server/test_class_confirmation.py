@@ -9,7 +9,12 @@ from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.common.protocol.serialization import decode_result, encode_result
-from fedshelf.server.training.class_confirmation import MOST_UNASKED, UNCONFIRMED_CLASSES_FILE, check, given
+from fedshelf.server.training.class_confirmation import (
+    MOST_UNASKED,
+    UNCONFIRMED_CLASSES_FILE,
+    check,
+    given,
+)
 from fedshelf.server.training.setup import agree_on_classes
 
 
@@ -18,7 +23,10 @@ def chain(**classes: list[str]) -> dict[str, StoreInfo]:
 
 
 def real(**settings: object) -> RunConfig:
-    return resolve({"data.dataset": "stores"}, {key.replace("__", "."): value for key, value in settings.items()})
+    return resolve(
+        {"data.dataset": "stores"},
+        {key.replace("__", "."): value for key, value in settings.items()},
+    )
 
 
 SHOPS = chain(oslo=["bag", "hat"], paris=["bag", "hat"], rome=["hat", "old stuff"])
@@ -33,7 +41,11 @@ def test_what_one_store_alone_has_waits_for_a_persons_word() -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [real(data__classes="bag,hat"), resolve(), resolve({"data.dataset": "stores", "train.objective": "turns"})],
+    [
+        real(data__classes="bag,hat"),
+        resolve(),
+        resolve({"data.dataset": "stores", "train.objective": "turns"}),
+    ],
     ids=["classes are given", "a simulation", "turns"],
 )
 def test_elsewhere_there_is_nothing_to_confirm(config: RunConfig) -> None:
@@ -94,6 +106,9 @@ def test_what_is_no_list_is_one_sentence(tmp_path: Path) -> None:
 def test_a_store_can_tell_of_so_many_classes_only() -> None:
     told = chain(oslo=[f"class {number}" for number in range(5000)])["oslo"]
     assert decode_result(encode_result(told)) == told
-    for names in ([f"{number}" for number in range(10_001)], [f"{number:0200d}" for number in range(1500)]):
+    for names in (
+        [f"{number}" for number in range(10_001)],
+        [f"{number:0200d}" for number in range(1500)],
+    ):
         with pytest.raises(Exception, match="262144 bytes in all"):
             decode_result(encode_result(chain(oslo=names)["oslo"]))

@@ -13,7 +13,9 @@ def stores(**counts: dict[str, int]) -> dict[str, StoreInfo]:
     return {name: StoreInfo(name, of, 1, 1) for name, of in counts.items()}
 
 
-CHAIN = stores(oslo={"bag": 4, "hat": 9}, paris={"bag": 2, "hat": 1}, rome={"hat": 3, "old stuff": 2})
+CHAIN = stores(
+    oslo={"bag": 4, "hat": 9}, paris={"bag": 2, "hat": 1}, rome={"hat": 3, "old stuff": 2}
+)
 
 
 def test_the_union_is_told_with_who_brings_what() -> None:
@@ -21,8 +23,10 @@ def test_the_union_is_told_with_who_brings_what() -> None:
     classes = agree_on_classes(config, CHAIN).classes
     assert lines(config, classes, CHAIN, {}) == [
         "3 classes: bag (oslo, paris); hat (all 3 stores); old stuff (rome).",
-        "Only one store has 'old stuff' (rome): if that is a folder astray, stop, and move it away there, or start "
-        "with --classes, which lets no store bring others.",
+        (
+            "Only one store has 'old stuff' (rome): if that is a folder astray, stop, and move it"
+            " away there, or start with --classes, which lets no store bring others."
+        ),
     ]
 
 
@@ -31,8 +35,10 @@ def test_where_classes_are_given_others_are_named_and_take_no_part() -> None:
     classes = agree_on_classes(config, CHAIN).classes
     assert lines(config, classes, CHAIN, {}) == [
         "3 classes: hat (all 3 stores); bag (oslo, paris); umbrella (nobody).",
-        "rome has 'old stuff' (2 photos), none of the run's classes: it takes no part until that folder is renamed or "
-        "moved away there, or the class is among those of a new run.",
+        (
+            "rome has 'old stuff' (2 photos), none of the run's classes: it takes no part until"
+            " that folder is renamed or moved away there, or the class is among those of a new run."
+        ),
         "No store that is here has photos of 'umbrella' to train on.",
     ]
 
@@ -49,7 +55,11 @@ def test_a_class_spelt_differently_at_two_stores_stops_the_run_unless_merged() -
     mixed = stores(oslo={"Hat": 4, "bag": 1}, rome={"hat": 9, "bag": 1, "HAT ": 2})
     with pytest.raises(DataError, match=r"'HAT ' \(rome\) and 'Hat' \(oslo\) and 'hat' \(rome\)"):
         agree_on_classes(resolve(), mixed)
-    assert agree_on_classes(resolve({"data.classes": "Hat,hat,bag"}), mixed).classes == ("Hat", "hat", "bag")
+    assert agree_on_classes(resolve({"data.classes": "Hat,hat,bag"}), mixed).classes == (
+        "Hat",
+        "hat",
+        "bag",
+    )
     config = resolve({"data.merge_spellings": "true"})
     classes = agree_on_classes(config, mixed).classes
     assert classes == ("bag", "hat")
@@ -63,6 +73,8 @@ def test_numbers_stand_in_their_order_and_names_of_products_beside_their_folders
     assert classes == ("10", "2", "9")
     assert lines(resolve(), classes, chain, {"10": "Chair"}) == [
         "3 classes: 2 (rome); 9 (all 2 stores); Chair (oslo).",
-        "Only one store has '10' = Chair (oslo), '2' (rome): if that is a folder astray, stop, and move it away there, "
-        "or start with --classes, which lets no store bring others.",
+        (
+            "Only one store has '10' = Chair (oslo), '2' (rome): if that is a folder astray, stop,"
+            " and move it away there, or start with --classes, which lets no store bring others."
+        ),
     ]

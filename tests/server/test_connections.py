@@ -22,7 +22,9 @@ class Crowd:
     """Opens connections at a limit, and remembers by number which were ended."""
 
     def __init__(self, files: int) -> None:
-        self.limits, self.ended, self.opened = ConnectionLimits(RejectionLog(), files), list[int](), list[Connection]()
+        self.limits = ConnectionLimits(RejectionLog(), files)
+        self.ended = list[int]()
+        self.opened = list[Connection]()
 
     def open(self, address: str) -> Connection:
         number = len(self.opened)
@@ -90,7 +92,8 @@ def test_what_has_ended_takes_no_room() -> None:
 @pytest.mark.parametrize("key", ["", "a store's"])
 def test_a_body_may_be_slow_and_may_not_stand_still(key: str) -> None:
     connection = Connection("10.0.0.1", lambda: None)
-    connection.key, patience = key, STALL_SECONDS[bool(key)]
+    connection.key = key
+    patience = STALL_SECONDS[bool(key)]
     before = time.monotonic()
     connection.expect(Awaited.BODY)
     connection.received(int(MIN_BODY_BYTES_PER_SECOND) * 1000)

@@ -1,4 +1,6 @@
-"""The round that is delivered, by hand: the best on validation images, never one chosen on test images."""
+"""The round that is delivered, by hand: the best on validation images, never one chosen on test
+images.
+"""
 
 import math
 from dataclasses import replace
@@ -32,7 +34,9 @@ def after(*judged: tuple[str, Counts] | None, metric: str = "accuracy") -> Train
 
 
 def delivered(tmp_path: Path, last: TrainingState, **settings: object) -> tuple[float, str]:
-    """The model (one number, that of its round) of a run whose rounds all have a checkpoint, and why that one."""
+    """The model (one number, that of its round) of a run whose rounds all have a checkpoint, and
+    why that one.
+    """
     checkpoints = Checkpoints(tmp_path, keep=99)
     for number in range(1, last.round):
         checkpoints.save(TrainingState(number, vector(float(number)), {}))
@@ -42,12 +46,20 @@ def delivered(tmp_path: Path, last: TrainingState, **settings: object) -> tuple[
 
 
 def test_the_first_of_the_best_rounds_on_validation_is_delivered(tmp_path: Path) -> None:
-    last = after(("validation", right(4)), ("validation", right(7)), ("validation", right(7)), ("validation", right(6)))
+    last = after(
+        ("validation", right(4)),
+        ("validation", right(7)),
+        ("validation", right(7)),
+        ("validation", right(6)),
+    )
     assert (last.best, last.stale) == (Best(2, 0.7, 0.7, "validation"), 2)
     because = "the best by accuracy on the stores' validation images"
     assert delivered(tmp_path, last) == (2.0, because)
     assert delivered(tmp_path, last, run__deliver="best") == (2.0, because)
-    assert delivered(tmp_path, last, run__deliver="last") == (4.0, "the last, as run.deliver asks for")
+    assert delivered(tmp_path, last, run__deliver="last") == (
+        4.0,
+        "the last, as run.deliver asks for",
+    )
 
 
 def test_rounds_that_are_not_evaluated_are_neither_best_nor_stale(tmp_path: Path) -> None:
@@ -79,7 +91,9 @@ def test_figures_on_other_images_are_not_compared() -> None:
     assert (away.best, away.stale) == (Best(3, 0.6, 0.6, "validation"), 0)
     joins = after(("test", right(9)), ("validation", right(3)))
     assert joins.best == Best(2, 0.3, 0.3, "validation")
-    servers = after(("server-validation", right(9)), ("validation", right(3)), ("server-validation", right(9)))
+    servers = after(
+        ("server-validation", right(9)), ("validation", right(3)), ("server-validation", right(9))
+    )
     assert servers.best == Best(2, 0.3, 0.3, "validation")
 
 
@@ -91,4 +105,6 @@ def test_a_round_that_is_best_on_what_the_server_holds_out_is_delivered(tmp_path
 
 def test_a_loss_that_is_not_finite_is_never_better() -> None:
     bad = ("validation", right(1, math.nan))
-    assert after(bad, ("validation", right(1, 20.0)), bad, metric="loss").best == Best(2, 2.0, 0.1, "validation")
+    assert after(bad, ("validation", right(1, 20.0)), bad, metric="loss").best == Best(
+        2, 2.0, 0.1, "validation"
+    )

@@ -3,8 +3,12 @@
 from fedshelf.server.gateway.handshakes import Handshakes, TokenBucket
 
 
-def begun(handshakes: Handshakes, address: str, count: int, now: float, *, is_familiar: bool = False) -> int:
-    return sum(handshakes.may_begin(address, is_familiar=is_familiar, now=now) for _ in range(count))
+def begun(
+    handshakes: Handshakes, address: str, count: int, now: float, *, is_familiar: bool = False
+) -> int:
+    return sum(
+        handshakes.may_begin(address, is_familiar=is_familiar, now=now) for _ in range(count)
+    )
 
 
 def test_an_owner_may_have_so_many_at_once_and_so_many_a_second_then() -> None:
@@ -19,7 +23,8 @@ def test_one_address_takes_nothing_from_another() -> None:
     handshakes = Handshakes()
     assert begun(handshakes, "10.0.0.1", 5000, 100.0) == 512
     assert begun(handshakes, "10.0.0.2", 10, 100.0) == 10
-    assert begun(handshakes, "10.0.0.1", 5000, 200.0) == 512  # 100 s at 20 a second, but no more than at once
+    # 100 s at 20 a second, but no more than at once
+    assert begun(handshakes, "10.0.0.1", 5000, 200.0) == 512
 
 
 def test_many_strangers_together_leave_room_for_addresses_of_stores() -> None:

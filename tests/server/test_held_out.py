@@ -1,4 +1,6 @@
-"""The server's images that choose rounds: a fifth of each class, by content, and only where they are needed."""
+"""The server's images that choose rounds: a fifth of each class, by content, and only where they
+are needed.
+"""
 
 import pytest
 import torch
@@ -64,7 +66,10 @@ def test_nothing_is_held_out_where_nobody_chooses_or_stores_can() -> None:
     assert divide(run(run__deliver="best"), HOLDS, None).test is None
     divided = divide(run(run__deliver="best"), HOLDS_NONE, own)
     assert (len(divided.test or ()), len(divided.validation or ())) == (120, 30)
-    assert divide(run(evaluation__patience=2, evaluation__stores=False), HOLDS, own).validation is not None
+    assert (
+        divide(run(evaluation__patience=2, evaluation__stores=False), HOLDS, own).validation
+        is not None
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,5 +82,7 @@ def test_nothing_is_held_out_where_nobody_chooses_or_stores_can() -> None:
 )
 def test_what_nobody_can_choose_is_refused(changed: dict[str, object], own: Images | None) -> None:
     assert len(CLASSES) == 3
-    with pytest.raises(ConfigError, match=r"Setting .* got ('best'|3), but there is nothing to choose rounds on"):
+    with pytest.raises(
+        ConfigError, match=r"Setting .* got ('best'|3), but there is nothing to choose rounds on"
+    ):
         divide(run(**changed), HOLDS_NONE, own)

@@ -34,7 +34,8 @@ def test_each_class_with_enough_test_images_is_guessed_to_have_its_label_or_the_
 
 
 @pytest.mark.parametrize(
-    ("update", "gain"), [(RIGHT, -1.0), (SHIFTED, 1.0), (RIGHT + SHIFTED, 0.0), (9 * SHIFTED, 1.0), (-SHIFTED, -1.0)]
+    ("update", "gain"),
+    [(RIGHT, -1.0), (SHIFTED, 1.0), (RIGHT + SHIFTED, 0.0), (9 * SHIFTED, 1.0), (-SHIFTED, -1.0)],
 )
 def test_an_update_gains_by_the_guess_that_it_is_along(update: np.ndarray, gain: float) -> None:
     (found,) = gains(update[None], GRADIENTS, COUNTS)
@@ -42,13 +43,19 @@ def test_an_update_gains_by_the_guess_that_it_is_along(update: np.ndarray, gain:
 
 
 def test_guesses_that_are_nearly_the_same_have_a_small_gap() -> None:
-    alike = {**GRADIENTS, (0, 1): GRADIENTS[1, 1], (1, 2): 3 * GRADIENTS[2, 2] + 4 * GRADIENTS[1, 2]}
+    alike = {
+        **GRADIENTS,
+        (0, 1): GRADIENTS[1, 1],
+        (1, 2): 3 * GRADIENTS[2, 2] + 4 * GRADIENTS[1, 2],
+    }
     (found,) = gains(SHIFTED[None], alike, COUNTS)
     assert found is not None
     assert found[1] == pytest.approx(1 - (9 + 16 * 3) / (5 * np.sqrt(9 + 16 * 25)))
 
 
-def test_nothing_is_said_of_an_update_that_changed_nothing_or_of_classes_that_are_not_known() -> None:
+def test_nothing_is_said_of_an_update_that_changed_nothing_or_of_classes_that_are_not_known() -> (
+    None
+):
     assert gains(np.zeros((1, len(GUESSES))), GRADIENTS, COUNTS) == [None]
     known = {guess: gradient for guess, gradient in GRADIENTS.items() if guess[0] != 2}
     assert gains(RIGHT[None], known, COUNTS) == [None]  # of class 2 are four of seven images
@@ -57,7 +64,9 @@ def test_nothing_is_said_of_an_update_that_changed_nothing_or_of_classes_that_ar
 
 
 def test_gradients_that_are_not_finite_are_no_evidence() -> None:
-    assert gains(RIGHT[None], {**GRADIENTS, (0, 1): np.full(len(GUESSES), np.nan)}, COUNTS) == [None]
+    assert gains(RIGHT[None], {**GRADIENTS, (0, 1): np.full(len(GUESSES), np.nan)}, COUNTS) == [
+        None
+    ]
 
 
 def test_evidence_is_a_mean_of_rounds_that_survives_a_restart() -> None:
@@ -66,7 +75,9 @@ def test_evidence_is_a_mean_of_rounds_that_survives_a_restart() -> None:
     assert evidence.lead == pytest.approx(0.125 / (0.25 + GAP_RIDGE))
     line = json.loads(json.dumps({"rounds": 2, "likeness": [], "shift": evidence.in_record()}))
     assert ShiftEvidence.of(line) == evidence
-    assert ShiftEvidence.of({"rounds": 2, "likeness": []}) == ShiftEvidence.of(None) == ShiftEvidence()
+    assert (
+        ShiftEvidence.of({"rounds": 2, "likeness": []}) == ShiftEvidence.of(None) == ShiftEvidence()
+    )
     for _ in range(MEAN_ROUNDS * 20):
         evidence = evidence.after(-0.3, 0.3)
     assert (evidence.rounds, evidence.gain) == (MEAN_ROUNDS, pytest.approx(-0.3))
@@ -75,7 +86,13 @@ def test_evidence_is_a_mean_of_rounds_that_survives_a_restart() -> None:
 def layout(body: int) -> Layout:
     """Weights below and above a head of two classes, then a buffer."""
     names = ("body", "head.weight", "head.bias", "scale", "buffer")
-    shapes = (torch.Size([body]), torch.Size([2, 3]), torch.Size([2]), torch.Size([5]), torch.Size([7]))
+    shapes = (
+        torch.Size([body]),
+        torch.Size([2, 3]),
+        torch.Size([2]),
+        torch.Size([5]),
+        torch.Size([7]),
+    )
     return Layout(names, shapes, body + 13, body + 20, "head")
 
 

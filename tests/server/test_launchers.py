@@ -45,7 +45,9 @@ def launcher(run: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_who_holds_the_lock_is_found_until_killed(run: Path, launcher: subprocess.Popen[str]) -> None:
+def test_who_holds_the_lock_is_found_until_killed(
+    run: Path, launcher: subprocess.Popen[str]
+) -> None:
     found = running_launchers.launcher_of(run)
     assert found
     assert (found.pid, found.run) == (launcher.pid, run)
@@ -64,7 +66,9 @@ def test_a_run_at_work_goes_by_its_name_from_everywhere(
         find(Path("autumn"))
 
 
-def test_a_run_goes_by_the_name_of_its_directory_below_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_goes_by_the_name_of_its_directory_below_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     LiveRun(tmp_path / "runs" / "spring", stores=["oslo"])
     assert find(Path("spring")) == Path("runs/spring")
@@ -76,7 +80,9 @@ def test_a_run_goes_by_the_name_of_its_directory_below_runs(tmp_path: Path, monk
 
 
 def refused_to_nobody(run: Path, ask: Callable[[], object], words: str) -> bool:
-    """Return whether a process of another user, which may look at `run`, is refused in these words."""
+    """Return whether a process of another user, which may look at `run`, is refused in these
+    words.
+    """
     for folder in [run, *run.parents]:
         if Path(tempfile.gettempdir()) in folder.parents:
             folder.chmod(folder.stat().st_mode | 0o055)
@@ -97,7 +103,9 @@ def test_another_users_run_is_neither_taken_for_a_dead_one_nor_stopped(
 ) -> None:
     (run / "flower").chmod(0o755)
     (run / "flower" / "launcher.lock").chmod(0o644)
-    assert refused_to_nobody(run, lambda: stop.stop(run, at_once=False), "belongs to root; stop it as that")
+    assert refused_to_nobody(
+        run, lambda: stop.stop(run, at_once=False), "belongs to root; stop it as that"
+    )
     assert launcher.poll() is None
     (run / "flower").chmod(0o700)
     assert refused_to_nobody(run, lambda: find(run), "belongs to the user root")

@@ -18,7 +18,8 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_every_line_is_an_object_with_time_level_and_event() -> None:
-    stream, records = io.StringIO(), history(["a", "b\n{}", "c"], 12)
+    stream = io.StringIO()
+    records = history(["a", "b\n{}", "c"], 12)
     with JsonLog(12, stream) as log:
         log.note('Waiting for "stores"\nand more')
         for record in records:
@@ -33,13 +34,18 @@ def test_every_line_is_an_object_with_time_level_and_event() -> None:
         assert datetime.fromisoformat(line["time"]).utcoffset() is not None
         assert "\n" not in line["text"]
     for line, record in zip(found[2::2], records, strict=False):
-        assert (line["round"], line["rounds"], line["loss"]) == (record["round"], 12, record["train"]["loss"])
+        assert (line["round"], line["rounds"], line["loss"]) == (
+            record["round"],
+            12,
+            record["train"]["loss"],
+        )
         assert line["failed"] == record["failed"]
         assert line["level"] == ("warning" if record["failed"] else "info")
 
 
 def test_rounds_that_are_only_recalled_are_not_told_again() -> None:
-    stream, records = io.StringIO(), history(["a", "b", "c"], 5)
+    stream = io.StringIO()
+    records = history(["a", "b", "c"], 5)
     with JsonLog(5, stream) as log:
         for record in records[:2]:
             log.row(record)  # the run goes on after round 2
@@ -58,11 +64,14 @@ def test_what_ended_the_run_is_a_line_too() -> None:
     stream = io.StringIO()
     with pytest.raises(StoresError), JsonLog(3, stream):
         raise StoresError("1 of the 2 stores needed joined.")
-    assert [(line["level"], line["text"]) for line in lines(stream)] == [("error", "1 of the 2 stores needed joined.")]
+    assert [(line["level"], line["text"]) for line in lines(stream)] == [
+        ("error", "1 of the 2 stores needed joined.")
+    ]
 
 
 def test_a_writer_killed_within_a_line_costs_that_line_alone(tmp_path: Path) -> None:
-    path, heard = tmp_path / "events.jsonl", Notes()
+    path = tmp_path / "events.jsonl"
+    heard = Notes()
     EventWriter(path).note("first")
     reader = EventReader(path, heard)
     reader.play()

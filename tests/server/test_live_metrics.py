@@ -56,7 +56,9 @@ def test_they_are_the_numbers_of_the_history(run: LiveRun) -> None:
     assert (found["fedshelf_stores", "ready"], found["fedshelf_stores", "away"]) == (2, 1)
     assert found["fedshelf_accuracy_ratio", "test"] == records[-1]["test"]["accuracy"]
     assert found["fedshelf_loss", "train"] == records[-1]["train"]["loss"]
-    assert found["fedshelf_transferred_bytes_total", "up"] == sum(record["bytes"]["up"] for record in records)
+    assert found["fedshelf_transferred_bytes_total", "up"] == sum(
+        record["bytes"]["up"] for record in records
+    )
     trained = sum(record["seconds"]["train"] for record in records)
     assert found["fedshelf_phase_seconds_total", "train"] == pytest.approx(trained)
     failures = [failure["code"] for record in records for failure in record["failed"].values()]
@@ -74,10 +76,17 @@ def test_they_are_there_before_round_1(run: LiveRun) -> None:
         after = samples(run)
     new = {sample[0] for sample in after.keys() - before.keys()}
     judged = {"fedshelf_accuracy_ratio", "fedshelf_loss", "fedshelf_expected_end_timestamp_seconds"}
-    assert {name for name in new if not name.startswith("fedshelf_store_")} == judged, "what nobody knows before"
+    assert {name for name in new if not name.startswith("fedshelf_store_")} == judged, (
+        "what nobody knows before"
+    )
     assert before["fedshelf_rounds_total",] == before["fedshelf_last_round_timestamp_seconds",] == 0
-    assert before["fedshelf_start_timestamp_seconds",] == (run.flower / "began.json").stat().st_mtime
-    assert {before["fedshelf_phase_seconds_total", phase] for phase in ("train", "aggregate", "evaluate")} == {0}
+    assert (
+        before["fedshelf_start_timestamp_seconds",] == (run.flower / "began.json").stat().st_mtime
+    )
+    assert {
+        before["fedshelf_phase_seconds_total", phase]
+        for phase in ("train", "aggregate", "evaluate")
+    } == {0}
 
 
 def test_a_store_that_is_away_is_named(run: LiveRun) -> None:
@@ -86,7 +95,11 @@ def test_a_store_that_is_away_is_named(run: LiveRun) -> None:
     asked = time.time()
     with run.at_work():
         found = samples(run)
-    assert {name: found["fedshelf_store_present", name] for name in NAMES} == {"lyon-2": 1, "oslo-7": 0, "süd 2": 1}
+    assert {name: found["fedshelf_store_present", name] for name in NAMES} == {
+        "lyon-2": 1,
+        "oslo-7": 0,
+        "süd 2": 1,
+    }
     assert found["fedshelf_store_last_seen_timestamp_seconds", "oslo-7"] == BEGAN + 900
     assert asked <= found["fedshelf_store_last_seen_timestamp_seconds", "süd 2"] <= time.time()
     for name in NAMES:
@@ -104,7 +117,10 @@ def test_a_store_that_has_not_come_back_since_the_server_started_is_away(run: Li
     with run.at_work():
         found = samples(run)
     assert [found["fedshelf_store_present", name] for name in NAMES] == [1, 0, 0]
-    assert ("fedshelf_store_last_seen_timestamp_seconds", "oslo-7") not in found, "nobody has noted it"
+    assert (
+        "fedshelf_store_last_seen_timestamp_seconds",
+        "oslo-7",
+    ) not in found, "nobody has noted it"
 
 
 def test_while_only_a_model_is_delivered_nobody_knows_who_is_there(run: LiveRun) -> None:
@@ -123,7 +139,11 @@ def test_a_revoked_store_is_not_waited_for(run: LiveRun) -> None:
         found = samples(run)
     assert found["fedshelf_stores", "revoked"] == 1
     assert found["fedshelf_store_rounds_total", "oslo-7"] > 0
-    assert [sample for sample in found if "oslo-7" in sample and sample[0].startswith("fedshelf_store_present")] == []
+    assert [
+        sample
+        for sample in found
+        if "oslo-7" in sample and sample[0].startswith("fedshelf_store_present")
+    ] == []
 
 
 def test_nobody_knows_where_stores_are_once_the_run_is_over(run: LiveRun) -> None:
@@ -137,7 +157,9 @@ def test_nobody_knows_where_stores_are_once_the_run_is_over(run: LiveRun) -> Non
 
 
 def test_every_status_is_a_series_and_one_of_them_is_1(run: LiveRun) -> None:
-    told = {sample[1]: value for sample, value in samples(run).items() if sample[0] == "fedshelf_status"}
+    told = {
+        sample[1]: value for sample, value in samples(run).items() if sample[0] == "fedshelf_status"
+    }
     assert told == {status: float(status == "dead") for status in RunStatus}
 
 
@@ -192,7 +214,9 @@ def test_prometheus_own_linter_has_no_complaint(run: LiveRun) -> None:
     run.tell()
     with run.at_work():
         told = text(run)
-    done = subprocess.run(["promtool", "check", "metrics"], input=told, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=told, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
@@ -202,7 +226,11 @@ def test_no_counter_falls_when_a_round_is_taken_back(run: LiveRun) -> None:
     run.play(1, 6)
     before = samples(run)
     taken_back = {"store": "oslo-7", "round": 5, "reason": "everybody else's training diverges"}
-    again = {**run.records[4], "seconds": {**run.records[4]["seconds"], "total": 9.0}, "taken_back": taken_back}
+    again = {
+        **run.records[4],
+        "seconds": {**run.records[4]["seconds"], "total": 9.0},
+        "taken_back": taken_back,
+    }
     write_history(run.path, run.records[:6])
     directory = RunDirectory(run.path)
     directory.take_back(5)
@@ -216,8 +244,12 @@ def test_no_counter_falls_when_a_round_is_taken_back(run: LiveRun) -> None:
     assert all(before[key] <= after[key] for key in counters)
     assert (after["fedshelf_rounds_total",], after["fedshelf_rounds_taken_back_total",]) == (7, 2)
     played = [*run.records[:6], again]
-    assert after["fedshelf_images_total",] == 2 * sum(record["train"]["images"] for record in played)
-    assert after["fedshelf_store_rounds_total", "oslo-7"] == sum("oslo-7" in record["stores"] for record in played)
+    assert after["fedshelf_images_total",] == 2 * sum(
+        record["train"]["images"] for record in played
+    )
+    assert after["fedshelf_store_rounds_total", "oslo-7"] == sum(
+        "oslo-7" in record["stores"] for record in played
+    )
     state = RunReader(run.path).look()
     assert state.round == 5
     assert [(told.round, told.store) for told in state.taken_back] == [(5, "oslo-7")]

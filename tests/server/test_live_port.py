@@ -32,8 +32,10 @@ def run(place: Path, status: str = "") -> Path:
 
 
 def test_two_runs_have_ports_of_their_own_whichever_starts_first_again(tmp_path: Path) -> None:
-    oslo, lyon = run(tmp_path / "oslo"), run(tmp_path / "lyon")
-    first, second = page_port(oslo, None).port, page_port(lyon, None).port
+    oslo = run(tmp_path / "oslo")
+    lyon = run(tmp_path / "lyon")
+    first = page_port(oslo, None).port
+    second = page_port(lyon, None).port
     assert first >= FIRST
     assert second != first
     for _ in range(2):
@@ -41,13 +43,16 @@ def test_two_runs_have_ports_of_their_own_whichever_starts_first_again(tmp_path:
         assert page_port(oslo, None).port == first
 
 
-def test_the_port_of_a_finished_run_is_free_for_another_and_that_of_a_stopped_one_is_not(tmp_path: Path) -> None:
+def test_the_port_of_a_finished_run_is_free_for_another_and_that_of_a_stopped_one_is_not(
+    tmp_path: Path,
+) -> None:
     first = page_port(run(tmp_path / "a"), None).port
     run(tmp_path / "a", "stopped")
     second = page_port(run(tmp_path / "b"), None).port
     assert second != first
     run(tmp_path / "a", "finished")
-    third = page_port(run(tmp_path / "c"), None)  # the first's, unless a program of somebody else's uses that just now
+    # the first's, unless a program of somebody else's uses that just now
+    third = page_port(run(tmp_path / "c"), None)
     assert third.port != second
     assert third.port < FIRST + 20
     assert page_port(tmp_path / "a", None).port != third.port
@@ -59,8 +64,12 @@ def test_a_run_that_is_moved_away_leaves_its_port_to_the_next_in_its_place(tmp_p
     assert page_port(run(tmp_path / "current"), None).port == first
 
 
-def test_a_port_that_is_asked_for_is_kept_and_refused_if_another_program_uses_it(tmp_path: Path, used: int) -> None:
-    with pytest.raises(NetworkError, match=rf"--live-port got {used}, which another program on this machine uses"):
+def test_a_port_that_is_asked_for_is_kept_and_refused_if_another_program_uses_it(
+    tmp_path: Path, used: int
+) -> None:
+    with pytest.raises(
+        NetworkError, match=rf"--live-port got {used}, which another program on this machine uses"
+    ):
         page_port(run(tmp_path / "a"), used)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         asked = listener.getsockname()[1]

@@ -54,11 +54,18 @@ def test_a_run_from_its_start_to_its_end(run: LiveRun) -> None:
 
 def test_the_numbers_are_those_of_the_history(run: LiveRun) -> None:
     run.play(1, 5)
-    records, state = run.records[:5], look(run)
-    assert state.accuracy["test"] == tuple((record["round"], record["test"]["accuracy"]) for record in records)
-    assert state.loss["train"] == tuple((record["round"], record["train"]["loss"]) for record in records)
+    records = run.records[:5]
+    state = look(run)
+    assert state.accuracy["test"] == tuple(
+        (record["round"], record["test"]["accuracy"]) for record in records
+    )
+    assert state.loss["train"] == tuple(
+        (record["round"], record["train"]["loss"]) for record in records
+    )
     assert state.down == sum(record["bytes"]["down"] for record in records)
-    assert state.seconds["train"] == pytest.approx(sum(record["seconds"]["train"] for record in records))
+    assert state.seconds["train"] == pytest.approx(
+        sum(record["seconds"]["train"] for record in records)
+    )
     images = sum(record["train"]["images"] for record in records)
     assert state.images == 2 * images, "two epochs a round"
     assert state.images_per_second == pytest.approx(2 * images / state.seconds["train"])
@@ -67,13 +74,18 @@ def test_the_numbers_are_those_of_the_history(run: LiveRun) -> None:
         assert store.rounds == sum(store.name in record["stores"] for record in records)
         assert store.accuracy == records[-1]["validation"]["stores"][store.name]["accuracy"]
     failed = [failure["code"] for record in records for failure in record["failed"].values()]
-    assert sum(state.failures.values()) == len(failed) == sum(len(trouble.rounds) for trouble in state.troubles)
+    assert (
+        sum(state.failures.values())
+        == len(failed)
+        == sum(len(trouble.rounds) for trouble in state.troubles)
+    )
 
 
 @pytest.mark.parametrize("cut", [1, 10, 200])
 def test_a_line_half_written_is_read_once_it_is_whole(run: LiveRun, cut: int) -> None:
     run.play(1, 2)
-    reader, history = RunReader(run.path), run.path / "history.jsonl"
+    reader = RunReader(run.path)
+    history = run.path / "history.jsonl"
     assert reader.look().round == 2
     line = json.dumps(run.records[2]) + "\n"
     with history.open("a") as file:
@@ -123,7 +135,13 @@ def test_a_damaged_line_costs_its_round_alone(run: LiveRun) -> None:
 def test_missing_and_half_written_files_are_no_error(tmp_path: Path) -> None:
     assert RunReader(tmp_path / "nothing").look().status == "dead"
     (tmp_path / "flower").mkdir()
-    for name in ("config.toml", "summary.json", "partition.json", "flower/stores.json", "flower/outcome.json"):
+    for name in (
+        "config.toml",
+        "summary.json",
+        "partition.json",
+        "flower/stores.json",
+        "flower/outcome.json",
+    ):
         (tmp_path / name).write_text('{"half": ')
     state = RunReader(tmp_path).look()
     assert (state.status, state.stores, state.round) == ("dead", (), 0)
@@ -151,7 +169,10 @@ def test_a_failure_says_why(run: LiveRun) -> None:
     run.play(1, 4)
     run.fail("Round 5 did not reach the quorum of 2 stores.")
     state = look(run)
-    assert (state.status, state.reason) == ("failed", "Round 5 did not reach the quorum of 2 stores.")
+    assert (state.status, state.reason) == (
+        "failed",
+        "Round 5 did not reach the quorum of 2 stores.",
+    )
 
 
 def test_an_earlier_outcome_counts_no_more_once_the_run_goes_on(run: LiveRun) -> None:

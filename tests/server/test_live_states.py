@@ -22,13 +22,21 @@ DOINGS = {
     "4 stores needed for round 4 of 20, 1 there: oslo-7.": RunActivity(
         RunStatus.WAITING, 4, ("oslo-7",), 4, BEGAN + 600
     ),
-    "Round 4 of 20 cannot begin: 1 of 2 stores needed can train now. rome: its disk is full.": RunActivity(
-        RunStatus.BLOCKED, 4, ("oslo-7",), 2, BEGAN + 600, "rome: its disk is full"
+    "Round 4 of 20 cannot begin: 1 of 2 stores needed can train now. rome: its disk is full.": (
+        RunActivity(RunStatus.BLOCKED, 4, ("oslo-7",), 2, BEGAN + 600, "rome: its disk is full")
     ),
-    "Round 4 of 20: all stores have answered; the new model is being judged.": RunActivity(RunStatus.JUDGING, 4),
-    "The rounds are over; the model that is delivered is being judged and written.": RunActivity(RunStatus.FINISHING),
-    "The rounds are over; the model goes to the stores that are here.": RunActivity(RunStatus.DELIVERING),
-    "Round 4 of 20 is done; the model goes to the stores, as asked.": RunActivity(RunStatus.DELIVERING, 4),
+    "Round 4 of 20: all stores have answered; the new model is being judged.": RunActivity(
+        RunStatus.JUDGING, 4
+    ),
+    "The rounds are over; the model that is delivered is being judged and written.": RunActivity(
+        RunStatus.FINISHING
+    ),
+    "The rounds are over; the model goes to the stores that are here.": RunActivity(
+        RunStatus.DELIVERING
+    ),
+    "Round 4 of 20 is done; the model goes to the stores, as asked.": RunActivity(
+        RunStatus.DELIVERING, 4
+    ),
 }
 
 
@@ -54,7 +62,10 @@ def printed(state: RunState) -> str:
 def test_there_are_words_for_each_state() -> None:
     assert WORDS.keys() == set(RunStatus)
     assert len(set(WORDS.values())) == len(RunStatus)
-    assert {doing.status for doing in DOINGS.values()} | {RunStatus.STARTING, RunStatus.TRAINING} == AT_WORK
+    assert {doing.status for doing in DOINGS.values()} | {
+        RunStatus.STARTING,
+        RunStatus.TRAINING,
+    } == AT_WORK
 
 
 @pytest.mark.parametrize("sentence", DOINGS)
@@ -80,9 +91,15 @@ def test_an_end_is_expected_only_while_rounds_go_on(run: LiveRun, sentence: str)
     run.does(doing)
     state = look(run)
     assert (state.ends is None) == (doing.status is not RunStatus.JUDGING)
-    assert ("Expected end" in {tile.name for tile in tiles(state)}) == (doing.status is RunStatus.JUDGING)
+    assert ("Expected end" in {tile.name for tile in tiles(state)}) == (
+        doing.status is RunStatus.JUDGING
+    )
     since = wording.held_up(state)
-    assert since == ([("Since", BEGAN + 60), ("the run gives up at", BEGAN + 600)] if doing.status in HELD_UP else [])
+    assert since == (
+        [("Since", BEGAN + 60), ("the run gives up at", BEGAN + 600)]
+        if doing.status in HELD_UP
+        else []
+    )
 
 
 def test_a_run_is_finished_after_its_delivery_however_that_ended(tmp_path: Path) -> None:
@@ -95,24 +112,41 @@ def test_a_run_is_finished_after_its_delivery_however_that_ended(tmp_path: Path)
     (run.flower / "delivering").touch()
     with run.at_work():
         state = look(run)
-        assert (state.status, state.present) == (RunStatus.DELIVERING, 0), "nobody says where stores are"
-    given: dict[str, object] = {"summary": {"sha256": "", "delivered": []}, "error": "", "exit_code": 0}
+        assert (state.status, state.present) == (
+            RunStatus.DELIVERING,
+            0,
+        ), "nobody says where stores are"
+    given: dict[str, object] = {
+        "summary": {"sha256": "", "delivered": []},
+        "error": "",
+        "exit_code": 0,
+    }
     for outcome in (given, given | {"summary": None, "error": "No model.", "exit_code": 4}):
         (run.flower / "outcome.json").write_text(json.dumps(outcome))
         state = look(run)
-        assert (state.status, state.reason) == (RunStatus.FINISHED, "Not yet delivered: süd 2 (gone).")
+        assert (state.status, state.reason) == (
+            RunStatus.FINISHED,
+            "Not yet delivered: süd 2 (gone).",
+        )
 
 
 def test_a_run_that_is_asked_to_stop_says_so_and_expects_no_end(run: LiveRun) -> None:
     (run.flower / "stop").touch()
     state = look(run)
-    assert (state.status, state.reason, state.ends) == (RunStatus.TRAINING, "It is ending, as asked.", None)
+    assert (state.status, state.reason, state.ends) == (
+        RunStatus.TRAINING,
+        "It is ending, as asked.",
+        None,
+    )
 
 
 def test_while_stores_train_it_names_those_that_are_still_out(run: LiveRun) -> None:
     run.say(training=[4, 1, 3])
     run.tell(**{"oslo-7": {"state": "training"}, "süd 2": {"state": "training"}})
-    assert wording.headline(look(run)) == "Round 4 of 20: 1 of 3 stores have answered; still out: oslo-7, süd 2."
+    assert (
+        wording.headline(look(run))
+        == "Round 4 of 20: 1 of 3 stores have answered; still out: oslo-7, süd 2."
+    )
 
 
 def test_a_start_after_rounds_says_that_it_starts(run: LiveRun) -> None:

@@ -32,7 +32,13 @@ def test_a_run_at_work(run: LiveRun, status: Status) -> None:
     with run.at_work():
         done = status()
     assert done.returncode == 0, done.stderr
-    for words in ("chain  Training", "12/20 rounds", "Away (no sign of life)", "süd [red]2", "oslo-7 is away."):
+    for words in (
+        "chain  Training",
+        "12/20 rounds",
+        "Away (no sign of life)",
+        "süd [red]2",
+        "oslo-7 is away.",
+    ):
         assert words in done.stdout
 
 
@@ -52,7 +58,12 @@ def test_json_for_programs(run: LiveRun, status: Status) -> None:
     done = status(run.path, "--json")
     told = json.loads(done.stdout)
     assert done.returncode == 0
-    assert (told["status"], told["round"], told["rounds"], len(told["stores"])) == ("finished", 20, 20, 3)
+    assert (told["status"], told["round"], told["rounds"], len(told["stores"])) == (
+        "finished",
+        20,
+        20,
+        3,
+    )
     assert told["accuracy"]["test"][-1] == [20, run.records[-1]["test"]["accuracy"]]
 
 
@@ -64,11 +75,10 @@ def test_no_run(status: Status) -> None:
 
 def test_status_loads_nothing_heavy(run: LiveRun) -> None:
     look = (
-        "import sys, server.main, server.monitor.terminal\n"
-        "from pathlib import Path\n"
-        "from fedshelf.server.monitor.reader import RunReader\n"
-        f"RunReader(Path({str(run.path)!r})).look()\n"
-        "print(sorted({'torch', 'flwr', 'matplotlib', 'numpy', 'pydantic', 'starlette'} & set(sys.modules)))"
+        "import sys, server.main, server.monitor.terminal\nfrom pathlib import Path\nfrom"
+        " fedshelf.server.monitor.reader import"
+        f" RunReader\nRunReader(Path({str(run.path)!r})).look()\nprint(sorted({{'torch', 'flwr',"
+        " 'matplotlib', 'numpy', 'pydantic', 'starlette'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

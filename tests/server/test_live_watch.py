@@ -24,7 +24,9 @@ class Watch:
     def __init__(self, *arguments: str | Path) -> None:
         self.port = free_port()
         command = [SCRIPT, "watch", *arguments, "--port", str(self.port)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
 
     def get(self, path: str) -> httpx.Response:
         return httpx.get(f"http://127.0.0.1:{self.port}{path}", trust_env=False)
@@ -105,12 +107,19 @@ def test_it_writes_nothing(tmp_path: Path) -> None:
         (["--port"], 4, "There is no run below"),
     ],
 )
-def test_mistakes_are_a_sentence(tmp_path: Path, arguments: list[str], code: int, sentence: str) -> None:
+def test_mistakes_are_a_sentence(
+    tmp_path: Path, arguments: list[str], code: int, sentence: str
+) -> None:
     (tmp_path / "folder" / "empty").mkdir(parents=True)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = subprocess.run(
-            [SCRIPT, "watch", *arguments, port], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
+            [SCRIPT, "watch", *arguments, port],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
         )
     assert done.returncode == code, done.stderr
     assert done.stderr.startswith("Error: " + sentence.format(port=port))

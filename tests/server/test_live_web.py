@@ -15,7 +15,12 @@ import uvicorn
 from fedshelf.server.monitor.web import LivePage
 from tests.server.live_runs import LiveRun
 
-HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(2)>', "'{{7*7}}", "\x1b[31m\u202ered"]
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(2)>',
+    "'{{7*7}}",
+    "\x1b[31m\u202ered",
+]
 
 
 class Page(HTMLParser):
@@ -70,7 +75,13 @@ def test_the_page_shows_the_run(run: LiveRun, client: httpx.Client) -> None:
     run.say(training=[13, 1, 3])
     with run.at_work():
         page = Page(client.get("/").text)
-    for words in ("Round 13 of 20: 1 of 3 stores have answered.", "12 / 20", "2 / 3", "no sign of life", "Accuracy"):
+    for words in (
+        "Round 13 of 20: 1 of 3 stores have answered.",
+        "12 / 20",
+        "2 / 3",
+        "no sign of life",
+        "Accuracy",
+    ):
         assert words in page.text
 
 
@@ -82,7 +93,12 @@ def test_every_state_has_a_page(run: LiveRun, client: httpx.Client, state: str) 
         run.end()
     if state == "failed":
         run.fail("Too few stores.")
-    words = {"nothing": "Not running", "one round": "Not running", "finished": "Finished", "failed": "Too few stores."}
+    words = {
+        "nothing": "Not running",
+        "one round": "Not running",
+        "finished": "Finished",
+        "failed": "Too few stores.",
+    }
     assert words[state] in Page(client.get("/").text).text
 
 
@@ -93,7 +109,8 @@ def test_names_of_stores_are_text_and_nothing_else(tmp_path: Path) -> None:
     run.tell(**{HOSTILE[0]: {"state": HOSTILE[1], "why": HOSTILE[0]}})
     run.say(note=HOSTILE[1])
     with run.at_work(), served(run) as client:
-        first, news = client.get("/").text, client.get("/news").json()
+        first = client.get("/").text
+        news = client.get("/news").json()
     for markup in (first, *news["parts"].values()):
         page = Page(markup)
         assert set(page.tags).isdisjoint({"img", "iframe", "object", "form"})
@@ -111,13 +128,17 @@ def test_the_page_asks_nothing_of_anybody_else(run: LiveRun, client: httpx.Clien
     loaded = [value for name, value in page.attributes if name in {"src", "href", "action", "data"}]
     assert sorted(loaded) == ["data:,", "live.css", "live.js"]
     for path in ("/live.css", "/live.js"):
-        assert not re.findall(r"(https?:)?//\w|@import|url\(", client.get(path).text.replace("// ", "")), path
+        assert not re.findall(
+            r"(https?:)?//\w|@import|url\(", client.get(path).text.replace("// ", "")
+        ), path
 
 
 def test_headers_keep_others_out(client: httpx.Client) -> None:
     for path in ("/", "/news", "/metrics", "/health", "/live.css", "/live.js", "/nowhere"):
         headers = client.get(path).headers
-        policy = dict(part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";"))
+        policy = dict(
+            part.strip().split(" ", 1) for part in headers["content-security-policy"].split(";")
+        )
         assert (policy["default-src"], policy["script-src"], policy["frame-ancestors"]) == (
             "'none'",
             "'self'",
@@ -165,7 +186,9 @@ def test_news_come_once(run: LiveRun, client: httpx.Client) -> None:
     assert "2 / 20" in second["parts"]["tiles"]
 
 
-def test_what_an_earlier_server_showed_is_not_taken_for_ours(run: LiveRun, client: httpx.Client) -> None:
+def test_what_an_earlier_server_showed_is_not_taken_for_ours(
+    run: LiveRun, client: httpx.Client
+) -> None:
     seen = client.get("/news").json()["version"]
     with served(run) as restarted:
         assert restarted.get("/news", params={"seen": seen}).status_code == 200

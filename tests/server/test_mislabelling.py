@@ -1,4 +1,6 @@
-"""What the images of a store's labels look like, by its training of the head: features and changes set by hand."""
+"""What the images of a store's labels look like, by its training of the head: features and changes
+set by hand.
+"""
 
 import json
 from collections.abc import Mapping
@@ -30,8 +32,8 @@ def looks() -> Looks:
 
 
 def step(*true: int) -> np.ndarray:
-    """One step of gradient descent on the head [3, 3] from equal probabilities, with an image of each label: its class
-    is true[label].
+    """One step of gradient descent on the head [3, 3] from equal probabilities, with an image of
+    each label: its class is true[label].
     """
     images = np.eye(3)[list(true)] * 6 + 1
     return (np.eye(3) - 1 / 3).T @ images
@@ -40,7 +42,10 @@ def step(*true: int) -> np.ndarray:
 def test_right_labels_look_like_their_classes() -> None:
     seen = looks().likeness(step(0, 1, 2), EVEN)
     for label in range(3):
-        assert seen[label] == pytest.approx({like: 1 if like == label else -0.5 for like in range(3)})  # 120 degrees
+        # 120 degrees
+        assert seen[label] == pytest.approx(
+            {like: 1 if like == label else -0.5 for like in range(3)}
+        )
     evidence = LabelEvidence().after(seen)
     assert (evidence.exchanged(), evidence.is_wrong(EVEN)) == (None, False)
 
@@ -51,7 +56,8 @@ def test_exchanged_labels_look_like_each_other() -> None:
     evidence = LabelEvidence().after(seen)
     assert evidence.exchanged() == (0, 1)
     assert evidence.is_wrong(EVEN)
-    assert not evidence.is_wrong(np.array([1.0, 1.0, 100.0]))  # most images are right: (1 * -1.5 * 2 + 100 * 1.5) / 102
+    # most images are right: (1 * -1.5 * 2 + 100 * 1.5) / 102
+    assert not evidence.is_wrong(np.array([1.0, 1.0, 100.0]))
 
 
 def test_shifted_labels_look_wrong() -> None:
@@ -71,7 +77,8 @@ def test_two_classes_look_exchanged_if_the_images_of_both_look_more_like_the_oth
 
 def test_a_single_class_is_told_from_all_others() -> None:
     only = np.array([0.0, 300.0, 0.0])
-    change = {true: np.outer(np.eye(3)[1] - 1 / 3, np.eye(3)[true] * 6 + 1) for true in (1, 2)}  # all have label 1
+    # all have label 1
+    change = {true: np.outer(np.eye(3)[1] - 1 / 3, np.eye(3)[true] * 6 + 1) for true in (1, 2)}
     right, wrong = (looks().likeness(change[true], only) for true in (1, 2))
     assert right.keys() == wrong.keys() == {1}
     assert right[1][1] == pytest.approx(1)
@@ -84,7 +91,9 @@ def test_what_all_rows_have_in_common_and_the_length_of_the_step_change_nothing(
     shift: tuple[float, ...], times: float
 ) -> None:
     change = step(0, 2, 1)
-    seen, moved = (looks().likeness(rows, EVEN) for rows in (change, times * change + np.array(shift)))
+    seen, moved = (
+        looks().likeness(rows, EVEN) for rows in (change, times * change + np.array(shift))
+    )
     for label in range(3):
         assert moved[label] == pytest.approx(seen[label], abs=1e-6)
 
@@ -92,11 +101,15 @@ def test_what_all_rows_have_in_common_and_the_length_of_the_step_change_nothing(
 def test_nothing_is_said_without_a_change_or_of_classes_with_few_test_images() -> None:
     assert looks().likeness(np.zeros((3, 3)), EVEN) == {}
     assert looks().likeness(step(0, 1, 2), EVEN / 20) == {}  # five images of each
-    assert Looks.of(FEATURES[: SHOWN + 1], TARGETS[: SHOWN + 1]) is None  # one image of the second class
+    # one image of the second class
+    assert Looks.of(FEATURES[: SHOWN + 1], TARGETS[: SHOWN + 1]) is None
     assert Looks.of(FEATURES * np.inf, TARGETS) is None
     two = Looks.of(FEATURES[: 2 * SHOWN], TARGETS[: 2 * SHOWN])
     assert two is not None
-    assert {label: set(likes) for label, likes in two.likeness(step(0, 1, 2), EVEN).items()} == {0: {0, 1}, 1: {0, 1}}
+    assert {label: set(likes) for label, likes in two.likeness(step(0, 1, 2), EVEN).items()} == {
+        0: {0, 1},
+        1: {0, 1},
+    }
 
 
 def test_a_class_is_a_stores_with_enough_images() -> None:
@@ -129,9 +142,14 @@ def test_evidence_follows_what_a_label_is_most_like_and_reads_back() -> None:
     seen = {0: {like: like / 10 for like in range(MAX_FOLLOWED_CLASSES + 3)}}
     evidence = LabelEvidence().after(seen).after(seen)
     assert set(evidence.likeness[0]) == {0, *range(3, MAX_FOLLOWED_CLASSES + 3)}
-    assert LabelEvidence.of(json.loads(json.dumps(evidence.in_record()))).in_record() == evidence.in_record()
+    assert (
+        LabelEvidence.of(json.loads(json.dumps(evidence.in_record()))).in_record()
+        == evidence.in_record()
+    )
     assert LabelEvidence.of(None) == LabelEvidence()
 
 
 def test_evidence_of_an_earlier_version_says_nothing() -> None:
-    assert LabelEvidence.of({"rounds": 4, "labels": -0.1, "pairs": [[0, 1, -0.2]]}) == LabelEvidence()
+    assert (
+        LabelEvidence.of({"rounds": 4, "labels": -0.1, "pairs": [[0, 1, -0.2]]}) == LabelEvidence()
+    )

@@ -16,7 +16,9 @@ from fedshelf.server.ipc.presence import (
     PresenceReader,
 )
 
-OSLO, ROMA, KIEL = 1, 2, 3
+OSLO = 1
+ROMA = 2
+KIEL = 3
 
 
 class Clock:
@@ -93,7 +95,9 @@ def test_who_waits_for_messages_is_there(path: Path, clock: Clock) -> None:
     assert presence.is_silent(OSLO)
 
 
-def test_the_last_request_of_a_process_that_is_gone_does_not_end_the_wait_of_the_next(path: Path, clock: Clock) -> None:
+def test_the_last_request_of_a_process_that_is_gone_does_not_end_the_wait_of_the_next(
+    path: Path, clock: Clock
+) -> None:
     presence = Presence(path, clock)
     presence.proven("oslo", OSLO, is_ours=True)
     with presence.waiting(OSLO):

@@ -1,4 +1,6 @@
-"""Answers that are taken in: those that never come keep no others waiting, nor what comes in their place."""
+"""Answers that are taken in: those that never come keep no others waiting, nor what comes in their
+place.
+"""
 
 from collections.abc import Iterable
 from threading import Event
@@ -12,13 +14,14 @@ from tests.deployment.deployed import LocalGrid, wait_for
 
 
 class Halting(LocalGrid):
-    """Waits for the first answer to each message until released, as Flower does for pieces that were dropped; what is
-    announced anew it hands out.
+    """Waits for the first answer to each message until released, as Flower does for pieces that
+    were dropped; what is announced anew it hands out.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.halted, self.released = set[str](), Event()
+        self.halted = set[str]()
+        self.released = Event()
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         asked = set(message_ids)
@@ -29,10 +32,13 @@ class Halting(LocalGrid):
         return super().pull_messages(asked)
 
 
-def test_answers_that_never_come_whole_keep_no_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answers_that_never_come_whole_keep_no_others_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name, value in (("SLOW_REPLY_SECONDS", 0.01), ("EACH", 0.0), ("STUCK", 0.05)):
         monkeypatch.setattr(reply_puller, name, value)
-    grid, missing = Halting(), {f"order-{number}" for number in range(3 * THREADS)}
+    grid = Halting()
+    missing = {f"order-{number}" for number in range(3 * THREADS)}
     for identity in missing:
         order = Message(RecordDict(), 10, "query")
         order.metadata.__dict__["_message_id"] = identity
@@ -40,7 +46,9 @@ def test_answers_that_never_come_whole_keep_no_others_waiting(monkeypatch: pytes
     found = ReplyPuller(grid)
 
     def are_all_there() -> bool:
-        missing.difference_update([each.metadata.reply_to_message_id for each in found.pull(sorted(missing), 1)])
+        missing.difference_update(
+            [each.metadata.reply_to_message_id for each in found.pull(sorted(missing), 1)]
+        )
         return not missing
 
     wait_for(are_all_there)

@@ -17,7 +17,10 @@ OSLO, ROMA = (public_text(new_key().public_key()) for _ in range(2))
 
 
 def note(directory: Path, **keys: str) -> None:
-    nodes = {str(number): Node(store=store, key=key) for number, (store, key) in enumerate(keys.items(), 1)}
+    nodes = {
+        str(number): Node(store=store, key=key)
+        for number, (store, key) in enumerate(keys.items(), 1)
+    }
     write_text(directory / REGISTRATIONS, Registrations(nodes=nodes).model_dump_json())
 
 
@@ -25,7 +28,9 @@ def test_a_store_waits_until_its_key_is_registered_and_another_does_not(tmp_path
     async def come() -> None:
         registered = Registered(tmp_path)
         watching = asyncio.create_task(registered.watch())
-        oslo, roma = (asyncio.create_task(registered.has(key_header(key), 60.0)) for key in (OSLO, ROMA))
+        oslo, roma = (
+            asyncio.create_task(registered.has(key_header(key), 60.0)) for key in (OSLO, ROMA)
+        )
         await asyncio.sleep(0)
         note(tmp_path, oslo=OSLO)
         assert await oslo

@@ -28,7 +28,9 @@ def test_a_round_averages_what_came_back(notes: Notes) -> None:
     assert state.params.tolist() == [3.0]  # halves: 2 and 4
     assert (state.round, record["round"], record["sampled"]) == (1, 1, ["a", "b"])
     assert record["train"] == {"loss": 1.0, "images": 20, "squared_step": 9.0}  # from 0 to 3
-    assert [told["contribution"] for told in record["stores"].values()] == pytest.approx([1 / 3, 2 / 3])
+    assert [told["contribution"] for told in record["stores"].values()] == pytest.approx(
+        [1 / 3, 2 / 3]
+    )
     assert record["bytes"] == {"down": 2 * 4, "up": 2 * 4}
 
 
@@ -51,7 +53,10 @@ def test_failures_are_named_and_the_others_count_as_if_they_were_alone(notes: No
         (Update("c", 1, torch.tensor([1.0, 2.0]), 10, 1.0, 0.1), r"shape \(2,\)"),
         (Update("c", 1, torch.tensor([1.0]).double(), 10, 1.0, 0.1), "float64"),
         (Update("c", 1, torch.tensor([1.0]), -9, 1.0, 0.1), "claims -9 images"),
-        (Update("c", 1, torch.tensor([1.0]), 10, 1.0, 0.1, {"x": torch.tensor([1.0])}), "has the extras x"),
+        (
+            Update("c", 1, torch.tensor([1.0]), 10, 1.0, 0.1, {"x": torch.tensor([1.0])}),
+            "has the extras x",
+        ),
     ],
 )
 def test_bad_updates_are_dropped_with_a_reason(notes: Notes, bad: Update, reason: str) -> None:
@@ -90,7 +95,9 @@ def test_without_a_quorum_the_run_ends_and_names_the_missing(notes: Notes) -> No
     runtime = Targets({"a": 4.0, "b": 8.0})
     runtime.broken = {"b": Failure("b", "data", "the store's images cannot be used")}
     rounds = rounds_of(runtime, notes, cohort__min_stores=2)
-    with pytest.raises(StoresError, match="Round 1 did not reach the quorum of 2 stores: b: the store's images"):
+    with pytest.raises(
+        StoresError, match="Round 1 did not reach the quorum of 2 stores: b: the store's images"
+    ):
         rounds.play(rounds.begin(vector(0.0)))
     assert len(runtime.asked) == 3  # it was tried again before
 
@@ -104,7 +111,10 @@ def test_waiting_for_stores_is_bounded_and_says_who_is_there(notes: Notes) -> No
 def test_the_watcher_hears_what_a_round_does(notes: Notes) -> None:
     rounds = rounds_of(Targets({"a": 4.0, "b": 8.0}), notes)
     rounds.play(rounds.begin(vector(0.0)))
-    assert notes.done == [RunActivity(RunStatus.TRAINING, 1, ("a", "b")), RunActivity(RunStatus.JUDGING, 1)]
+    assert notes.done == [
+        RunActivity(RunStatus.TRAINING, 1, ("a", "b")),
+        RunActivity(RunStatus.JUDGING, 1),
+    ]
 
 
 def test_waiting_is_told_from_being_blocked(notes: Notes) -> None:
@@ -118,7 +128,9 @@ def test_waiting_is_told_from_being_blocked(notes: Notes) -> None:
             return {"b": "its policy does not allow it (hours)"} if self.looks < 3 else {}
 
     runtime = Resting({"a": 4.0})
-    rounds = RoundLoop(plan_of(cohort__min_stores=2), ONE, runtime, None, notes, lambda: runtime.looks == 3)
+    rounds = RoundLoop(
+        plan_of(cohort__min_stores=2), ONE, runtime, None, notes, lambda: runtime.looks == 3
+    )
     with pytest.raises(StoppedError):
         rounds.play(rounds.begin(vector(0.0)))
     assert [(doing.status, doing.stores, doing.needed, doing.why) for doing in notes.done] == [
@@ -134,7 +146,12 @@ def test_best_round_is_chosen_on_validation_and_early_stopping_counts(notes: Not
         state, record = rounds.play(state)  # params 4, 6, 7: as many of 8 right
     assert record["validation"]["accuracy"] == 7 / 8
     assert state.best is not None
-    assert (state.best.round, state.best.accuracy, state.best.on, state.stale) == (3, 7 / 8, "validation", 0)
+    assert (state.best.round, state.best.accuracy, state.best.on, state.stale) == (
+        3,
+        7 / 8,
+        "validation",
+        0,
+    )
     rounds.runtime.targets["a"] = 0.0  # from here it gets worse
     for _ in range(2):
         state, _ = rounds.play(state)
@@ -143,15 +160,20 @@ def test_best_round_is_chosen_on_validation_and_early_stopping_counts(notes: Not
 
 def test_evaluation_keeps_its_rhythm_and_the_last_round(notes: Notes) -> None:
     rounds = rounds_of(Targets({"a": 8.0}, held_out=8), notes, evaluation__every=2, run__rounds=5)
-    state, seen = rounds.begin(vector(0.0)), []
+    state = rounds.begin(vector(0.0))
+    seen = []
     for _ in range(5):
         state, record = rounds.play(state)
         seen.append(record["validation"] is not None)
     assert seen == [False, True, False, True, True]
 
 
-@pytest.mark.parametrize("settings", [{"run__rounds": 3}, {"run__deliver": "last", "evaluation__patience": 1}])
-def test_the_last_rounds_model_is_judged_once_on_validation(notes: Notes, settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "settings", [{"run__rounds": 3}, {"run__deliver": "last", "evaluation__patience": 1}]
+)
+def test_the_last_rounds_model_is_judged_once_on_validation(
+    notes: Notes, settings: dict[str, Any]
+) -> None:
     runtime = Targets({"a": 8.0}, held_out=8)
     rounds = rounds_of(runtime, notes, **settings)
     state = rounds.begin(vector(0.0))
@@ -164,11 +186,14 @@ def test_the_last_rounds_model_is_judged_once_on_validation(notes: Notes, settin
     assert judged is not None
     assert judged.accuracy == record["validation"]["accuracy"]
     assert [each for each in runtime.judgements if each[0] == 3] == [(3, "validation", len(GRID))]
-    rounds.validated(earlier)  # a better round, judged without temperatures while nobody knew that it is the best
+    # a better round, judged without temperatures while nobody knew that it is the best
+    rounds.validated(earlier)
     assert runtime.judgements[-1] == (2, "validation", len(GRID))
 
 
-def test_rounds_over_updates_on_disk_are_the_same_to_the_bit_and_leave_no_file(notes: Notes, tmp_path: Path) -> None:
+def test_rounds_over_updates_on_disk_are_the_same_to_the_bit_and_leave_no_file(
+    notes: Notes, tmp_path: Path
+) -> None:
     found = []
     for held in (InMemoryBuffer(), DiskBuffer(tmp_path / "updates")):
         runtime = Targets({"a": 4.1, "b": 8.3, "c": 2.7})

@@ -21,9 +21,11 @@ def test_configuration_survives(tmp_path: Path) -> None:
 
 
 def test_what_was_derived_stays_so_when_a_run_is_resumed(tmp_path: Path) -> None:
-    path, settled = tmp_path / "config.toml", resolve({"data.classes": ["milk", "tea"], "run.device": "cpu"})
+    path = tmp_path / "config.toml"
+    settled = resolve({"data.classes": ["milk", "tea"], "run.device": "cpu"})
     RunDirectory.open(tmp_path, resolve({"train.lr": 0.3}), {"train.lr": "0.3"}).close()
-    with closing(RunDirectory.open(tmp_path, settled)) as directory:  # as resumed, with nothing asked for
+    # as resumed, with nothing asked for
+    with closing(RunDirectory.open(tmp_path, settled)) as directory:
         directory.settle(settled)
     assert own_settings(path) == {
         "data.classes": ["milk", "tea"], "run.device": "cpu", "run.name": "", "run.out": "",
@@ -55,7 +57,9 @@ def test_what_is_done_cannot_be_changed_but_more_rounds_can(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match=r"train\.lr got 0\.1, but the run in .* has 0\.3"):
         RunDirectory.stored(tmp_path, {"train.lr": "0.1"})
     assert RunDirectory.stored(tmp_path, {"run.rounds": 9, "train.lr": 0.3}).run.rounds == 9
-    fewer = RunDirectory.stored(tmp_path, {"cohort.min_stores": 2, "cohort.wait": 60, "evaluation.every": 5})
+    fewer = RunDirectory.stored(
+        tmp_path, {"cohort.min_stores": 2, "cohort.wait": 60, "evaluation.every": 5}
+    )
     assert (fewer.cohort.min_stores, fewer.cohort.wait, fewer.evaluation.every) == (2, 60, 5)
 
 
@@ -72,17 +76,26 @@ def test_a_run_of_an_earlier_version_keeps_its_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("old", "expected"), [("true", "exclude"), ("false", "report")])
-def test_a_run_of_an_earlier_version_does_with_suspects_what_it_did(tmp_path: Path, old: str, expected: str) -> None:
+def test_a_run_of_an_earlier_version_does_with_suspects_what_it_did(
+    tmp_path: Path, old: str, expected: str
+) -> None:
     RunDirectory.open(tmp_path, resolve()).close()
     written = (tmp_path / "config.toml").read_text()
-    (tmp_path / "config.toml").write_text(written.replace('suspects = "report"', f"exclude_suspects = {old}"))
+    (tmp_path / "config.toml").write_text(
+        written.replace('suspects = "report"', f"exclude_suspects = {old}")
+    )
     assert RunDirectory.stored(tmp_path, {}).screening.suspects == expected
-    assert RunDirectory.stored(tmp_path, {"screening.suspects": "clip"}).screening.suspects == "clip"
+    assert (
+        RunDirectory.stored(tmp_path, {"screening.suspects": "clip"}).screening.suspects == "clip"
+    )
 
 
 def test_two_processes_cannot_share_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedshelf.server.results.run_directory.RUN_LOCK_TIMEOUT_SECONDS", 0.1)
-    with closing(RunDirectory.open(tmp_path, resolve())), pytest.raises(RunError, match="Another process is training"):
+    with (
+        closing(RunDirectory.open(tmp_path, resolve())),
+        pytest.raises(RunError, match="Another process is training"),
+    ):
         RunDirectory.open(tmp_path, resolve())
     RunDirectory.open(tmp_path, resolve()).close()
 

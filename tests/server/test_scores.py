@@ -1,4 +1,6 @@
-"""By which scores stores use a model: chosen for the lower loss of all their validation images together."""
+"""By which scores stores use a model: chosen for the lower loss of all their validation images
+together.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -41,7 +43,9 @@ def test_what_was_chosen_on_other_images_stands() -> None:
 
 
 def test_a_store_without_an_adjustment_counts_as_it_is_both_ways() -> None:
-    scores = Scores.of(None, {"a": both("a", 9.0, 5.0), "b": Evaluation("b", 1, counts(5, 5, 100.0))})
+    scores = Scores.of(
+        None, {"a": both("a", 9.0, 5.0), "b": Evaluation("b", 1, counts(5, 5, 100.0))}
+    )
     assert list(scores.stores) == ["a", "b"]
     ways = scores.ways()
     assert ways["raw"].accuracy == pytest.approx(6 / 20)
@@ -59,11 +63,15 @@ def test_without_any_adjustment_there_is_one_way() -> None:
 
 
 class Adjusting(Targets):
-    """Each store's adjustment makes all of its ten images right, and the loss what is given for the round."""
+    """Each store's adjustment makes all of its ten images right, and the loss what is given for the
+    round.
+    """
 
     losses: Mapping[int, float]
 
-    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
+    def evaluate(
+        self, order: EvaluateOrder, stores: Sequence[str]
+    ) -> Iterator[Evaluation | Failure]:
         for answer in super().evaluate(order, stores):
             assert isinstance(answer, Evaluation)
             right = Counts(np.array([[10, 0], [0, 0]]), self.losses[order.round])
@@ -76,7 +84,11 @@ def test_a_round_is_told_and_chosen_by_the_scores_that_stores_use() -> None:
     plan = plan_of(strategy__absent_classes="weigh", run__rounds=2)
     rounds = RoundLoop(plan, ONE, runtime, None, Notes(), lambda: False)
     state, first = rounds.play(rounds.begin(vector(0.0)))  # moves to 3: three of ten images right
-    assert (first["adjustment"], first["validation"]["accuracy"], first["validation_raw"]["accuracy"]) == (
+    assert (
+        first["adjustment"],
+        first["validation"]["accuracy"],
+        first["validation_raw"]["accuracy"],
+    ) == (
         "raw",
         0.3,
         0.3,

@@ -1,4 +1,6 @@
-"""Poisoned replies, made by hand: each is dropped and named, and the others count as if it had never come."""
+"""Poisoned replies, made by hand: each is dropped and named, and the others count as if it had
+never come.
+"""
 
 import re
 from collections.abc import Sequence
@@ -17,10 +19,23 @@ from fedshelf.common import strategies
 from fedshelf.common.config import StrategyConfig
 from fedshelf.common.metrics.calibration import Reliability
 from fedshelf.common.metrics.counts import Counts
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Failure,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.server.updates.buffer import DiskBuffer, InMemoryBuffer, UpdateBuffer
 from fedshelf.server.updates.norm_bound import too_large
-from fedshelf.server.updates.screening import COORDINATES_AT_ONCE, Screened, Screening, distance, screen_evaluations
+from fedshelf.server.updates.screening import (
+    COORDINATES_AT_ONCE,
+    Screened,
+    Screening,
+    distance,
+    screen_evaluations,
+)
 from tests.server.by_hand import counts_of, plan_of, vector
 
 NAMES = tuple("abcdef")
@@ -50,7 +65,8 @@ def good(name: str, step: float = 1.0, **changed: Any) -> Update:
     return replace(Update(name, 3, moved, 50, 0.5, 0.1), **changed)
 
 
-NAN, INF = float("nan"), float("inf")
+NAN = float("nan")
+INF = float("inf")
 POISON = [
     (good("c", params=vector(NAN, 1.0)), "not finite"),
     (good("c", params=vector(INF, 1.0)), "not finite"),
@@ -68,13 +84,19 @@ POISON = [
     (good("c", num_examples=-9), "claims -9 images"),
     (good("c", round=2), "answers round 2, not round 3"),
     (good("c", round=4), "answers round 4"),
-    (good("c", step=10.0), r"an update [89]\.\d times as large as is usual in its cohort; 6 times is allowed"),
+    (
+        good("c", step=10.0),
+        r"an update [89]\.\d times as large as is usual in its cohort; 6 times is allowed",
+    ),
     (good("c", step=-1e30), "of norm beyond 1e19, where its order allows 1.6"),
     (good("c", loss=NAN), "reports a loss of nan"),
     (good("c", loss=-1.0), "claims a loss of -1.0"),
     (good("c", seconds=NAN), "trained for nan s"),
     (good("c", seconds=-1.0), "trained for -1.0 s"),
-    (good("c", extras={"change": torch.ones(2)}), "has the extras change, where its strategy has none"),
+    (
+        good("c", extras={"change": torch.ones(2)}),
+        "has the extras change, where its strategy has none",
+    ),
 ]
 
 
@@ -100,12 +122,17 @@ def test_poison_is_dropped_and_named_and_the_rest_is_as_if_it_had_not_come(
     assert re.search(reason, found.failed["c"].reason)
     without = screened(others, asked="abdef")
     assert not without.failed
-    half, start = strategies.build(StrategyConfig(name=strategy)), vector(1.0, 1.0)
-    assert torch.equal(*(half.aggregate(start, each.updates, {}, 2)[0] for each in (found, without)))
+    half = strategies.build(StrategyConfig(name=strategy))
+    start = vector(1.0, 1.0)
+    assert torch.equal(
+        *(half.aggregate(start, each.updates, {}, 2)[0] for each in (found, without))
+    )
 
 
 def test_photos_added_since_a_store_was_asked_do_not_count_yet() -> None:
-    found = screened([good("a", num_examples=100), good("b", num_examples=200, steps=7)], asked="ab")
+    found = screened(
+        [good("a", num_examples=100), good("b", num_examples=200, steps=7)], asked="ab"
+    )
     assert not found.failed
     assert [update.num_examples for update in found.updates] == [100, 100]
 
@@ -129,7 +156,8 @@ def test_extras_are_those_of_the_strategy(extras: dict[str, Tensor], reason: str
 
 
 def test_strangers_and_second_answers_count_for_nothing_and_are_named() -> None:
-    second, stranger = good("a", params=vector(1e6, 1e6)), replace(good("b"), store="zoe")
+    second = good("a", params=vector(1e6, 1e6))
+    stranger = replace(good("b"), store="zoe")
     failed = Failure("b", "data", "its images cannot be used")
     found = screened([good("a"), second, failed, good("b"), stranger], asked="abc")
     assert [update.params.tolist() for update in found.updates] == [good("a").params.tolist()]
@@ -149,33 +177,48 @@ def test_strangers_and_second_answers_count_for_nothing_and_are_named() -> None:
 def test_an_update_counts_just_if_all_its_values_are_finite(values: list[float]) -> None:
     params = torch.tensor(values, dtype=torch.float32)
     found = screened(
-        [Update("a", 3, params, 1, 0.0, 0.0)], asked="a", start=torch.zeros_like(params), screening__norm_factor=0
+        [Update("a", 3, params, 1, 0.0, 0.0)],
+        asked="a",
+        start=torch.zeros_like(params),
+        screening__norm_factor=0,
     )
-    assert (len(found.updates), list(found.failed)) == ((1, []) if torch.isfinite(params).all() else (0, ["a"]))
+    assert (len(found.updates), list(found.failed)) == (
+        (1, []) if torch.isfinite(params).all() else (0, ["a"])
+    )
 
 
 @settings(max_examples=10, deadline=None)
 @given(
-    draw.sampled_from([1, 5, COORDINATES_AT_ONCE, COORDINATES_AT_ONCE + 1, COORDINATES_AT_ONCE + 3]),
+    draw.sampled_from(
+        [1, 5, COORDINATES_AT_ONCE, COORDINATES_AT_ONCE + 1, COORDINATES_AT_ONCE + 3]
+    ),
     draw.integers(0, 99),
 )
 def test_distance_is_the_norm_of_the_difference(size: int, seed: int) -> None:
     one, other = torch.randn(2, size, generator=torch.Generator().manual_seed(seed))
-    assert distance(one, other).item() == pytest.approx((one.double() - other.double()).norm().item(), rel=1e-5)
+    assert distance(one, other).item() == pytest.approx(
+        (one.double() - other.double()).norm().item(), rel=1e-5
+    )
 
 
 def test_nothing_is_too_large_if_so_set() -> None:
     large = [good("a"), good("b"), good("c", step=1e6)]
     assert not screened(large, asked="abc", screening__norm_factor=0).failed
-    assert not screened([*large, good("d"), good("e")], asked="abcde", screening__norm_factor=0).failed
+    assert not screened(
+        [*large, good("d"), good("e")], asked="abcde", screening__norm_factor=0
+    ).failed
 
 
 def test_a_store_with_more_images_than_others_may_move_as_many_times_further() -> None:
-    norms, images = dict.fromkeys("abcd", 1.0) | {"e": 50.0}, dict.fromkeys("abcd", 10) | {"e": 100}
-    assert too_large(norms, images, 6.0) == {}  # ten times the images: five times as far as is usual
+    norms = dict.fromkeys("abcd", 1.0) | {"e": 50.0}
+    images = dict.fromkeys("abcd", 10) | {"e": 100}
+    # ten times the images: five times as far as is usual
+    assert too_large(norms, images, 6.0) == {}
     assert too_large(norms, images, 4.0) == {"e": 5.0}
-    assert too_large(norms, images | {"e": 1}, 6.0) == {"e": 50.0}  # few images do not make it stricter: 50, not 500
-    assert too_large(dict.fromkeys("abcd", 0.0) | {"e": 1.0}, images, 6.0) == {}  # no usual size to compare with
+    # few images do not make it stricter: 50, not 500
+    assert too_large(norms, images | {"e": 1}, 6.0) == {"e": 50.0}
+    # no usual size to compare with
+    assert too_large(dict.fromkeys("abcd", 0.0) | {"e": 1.0}, images, 6.0) == {}
 
 
 def test_evaluations_that_cannot_be_are_left_out() -> None:
@@ -192,7 +235,8 @@ def test_evaluations_that_cannot_be_are_left_out() -> None:
 
 
 def test_adjusted_counts_are_of_the_same_images_or_the_evaluation_is_left_out() -> None:
-    raw, adjusted = counts_of(5, 5), counts_of(8, 2)
+    raw = counts_of(5, 5)
+    adjusted = counts_of(8, 2)
     cases = {
         "good": adjusted,
         "none": None,
@@ -204,7 +248,8 @@ def test_adjusted_counts_are_of_the_same_images_or_the_evaluation_is_left_out() 
         "no loss": replace(adjusted, loss_sum=NAN),
         "a loss below 0": replace(adjusted, loss_sum=-1.0),
         "told and untold": Counts(np.array([[4, 1], [0, 0]]), 1.0, right=5),
-        # ten images of two classes, each at most log(2 / 0.03) = 4.2 worse than the raw loss of 1 in all
+        # ten images of two classes, each at most log(2 / 0.03) = 4.2 worse than the raw loss of 1
+        # in all
         "as bad as can be": replace(adjusted, loss_sum=1 + 41.9),
         "worse than can be": replace(adjusted, loss_sum=1 + 42.1),
     }
@@ -219,7 +264,9 @@ def test_adjusted_counts_are_of_the_same_images_or_the_evaluation_is_left_out() 
 def test_what_is_said_of_confidence_is_of_the_same_images_and_hits_or_nothing() -> None:
     order = EvaluateOrder(plan_of(), 3, vector(1.0), "test", (1.0,))
     hits = np.array([True] * 5 + [False] * 5)
-    told = Reliability.of((1.0,), np.ones((1, 10), np.float32), np.full((1, 10), 0.7, np.float32), hits)
+    told = Reliability.of(
+        (1.0,), np.ones((1, 10), np.float32), np.full((1, 10), 0.7, np.float32), hits
+    )
     cases = {
         "good": told,
         "silent": None,
@@ -231,17 +278,21 @@ def test_what_is_said_of_confidence_is_of_the_same_images_and_hits_or_nothing() 
         "not a number": replace(told, nll=told.nll * NAN),
     }
     answers = [
-        Evaluation(name, 3, replace(counts_of(5, 5), reliability=reliability)) for name, reliability in cases.items()
+        Evaluation(name, 3, replace(counts_of(5, 5), reliability=reliability))
+        for name, reliability in cases.items()
     ]
     assert list(screen_evaluations(answers, order, dict.fromkeys(cases, 10))) == ["good", "silent"]
 
 
 @pytest.mark.parametrize("name", strategies.STRATEGIES)
 def test_what_a_strategy_expects_is_what_its_stores_send(name: str) -> None:
-    strategy, start = strategies.build(StrategyConfig(name=name)), torch.ones(5)
+    strategy = strategies.build(StrategyConfig(name=name))
+    start = torch.ones(5)
     sent = strategy.extras(strategy.initial(start, 4))
     local = strategy.begin(start[:4], sent, {})
     run = strategies.LocalTrainingSummary(start[:4], start[:4] + 1, 3, 0.1, 10)
     extras, _ = strategy.end(run, local, {})
-    assert {key: tuple(tensor.shape) for key, tensor in extras.items()} == dict(strategy.expected(4))
+    assert {key: tuple(tensor.shape) for key, tensor in extras.items()} == dict(
+        strategy.expected(4)
+    )
     assert all(tensor.dtype == torch.float32 for tensor in extras.values())

@@ -1,4 +1,6 @@
-"""`flower-server check`: each thing that would keep a server from starting, or stores from joining, is named."""
+"""`flower-server check`: each thing that would keep a server from starting, or stores from joining,
+is named.
+"""
 
 import os
 import socket
@@ -35,7 +37,9 @@ def chain(tmp_path: Path) -> Chain:
 def subject(chain: Chain, tmp_path: Path) -> MakeSubject:
     def make(port: int = 0, live_port: int | None = 0, **settings: object) -> CheckSubject:
         config = resolve({key.replace("__", "."): value for key, value in settings.items()})
-        return CheckSubject(chain, Address(LOOPBACK, port or free_port()), live_port, tmp_path / "run", config)
+        return CheckSubject(
+            chain, Address(LOOPBACK, port or free_port()), live_port, tmp_path / "run", config
+        )
 
     return make
 
@@ -44,15 +48,30 @@ def verdicts(findings: Iterable[CheckFinding]) -> list[tuple[str, str]]:
     return [(finding.about, finding.verdict) for finding in findings]
 
 
-def reissue(chain: Chain, host: str = "127.0.0.1", life: timedelta = timedelta(days=9), by: Path | None = None) -> None:
+def reissue(
+    chain: Chain,
+    host: str = "127.0.0.1",
+    life: timedelta = timedelta(days=9),
+    by: Path | None = None,
+) -> None:
     key = load_key((chain.directory / "server.key").read_text())
     certificate = Authority.load(by or chain.directory).issue((host,), key, life)
     write_text(chain.directory / "server.crt", certificate_text(certificate))
 
 
 def test_fresh_credentials_are_good(subject: MakeSubject) -> None:
-    found = [*credentials(subject()), *certificates(subject()), *names(subject()), *clock(subject())]
-    assert verdicts(found)[:4] == [("credentials", "ok"), ("authority", "ok"), ("certificate", "ok"), ("name", "ok")]
+    found = [
+        *credentials(subject()),
+        *certificates(subject()),
+        *names(subject()),
+        *clock(subject()),
+    ]
+    assert verdicts(found)[:4] == [
+        ("credentials", "ok"),
+        ("authority", "ok"),
+        ("certificate", "ok"),
+        ("name", "ok"),
+    ]
     assert found[4].verdict != "fail"
     assert "Stores: 1 invited." in found[0].told
 
@@ -76,7 +95,7 @@ def test_a_certificate_that_has_ended_is_renewed_and_others_are_not_the_chains(
     assert (finding.verdict, "shop.example" in finding.told) == ("fail", True)
     reissue(chain)
     write_private(chain.directory / "server.key", (other.directory / "server.key").read_text())
-    (_, finding) = certificates(subject())
+    _, finding = certificates(subject())
     assert (finding.verdict, "not the key" in finding.told) == ("fail", True)
 
 
@@ -99,7 +118,11 @@ def test_a_disk_too_small_for_the_checkpoints_is_no_place_for_a_run(subject: Mak
 
 def test_test_photos_are_read_as_a_run_reads_them(subject: MakeSubject, tmp_path: Path) -> None:
     photos = draw_photos(tmp_path / "test", ["boot", "hat"], per_class=2)
-    settings = {"evaluation__test_data": str(photos), "data__image_size": 32, "model__name": "niid-cnn"}
+    settings = {
+        "evaluation__test_data": str(photos),
+        "data__image_size": 32,
+        "model__name": "niid-cnn",
+    }
     (finding,) = SERVER_CHECKS["test data"](subject(**settings))
     assert (finding.verdict, finding.told[:31]) == ("ok", "4 usable photos of 2 classes in")
     (photos / "hat" / "broken.jpg").write_text("no photo")
@@ -112,7 +135,11 @@ def test_what_cannot_be_looked_at_has_failed_and_the_others_are_looked_at_all_th
 ) -> None:
     monkeypatch.delitem(SERVER_CHECKS, "flower")  # tried with the command, in tests/deployment
     photos = draw_photos(tmp_path / "test", ["boot", "scarf"], per_class=1)
-    settings = {"evaluation__test_data": str(photos), "data__classes": ("boot", "hat"), "model__name": "niid-cnn"}
+    settings = {
+        "evaluation__test_data": str(photos),
+        "data__classes": ("boot", "hat"),
+        "model__name": "niid-cnn",
+    }
     found = list(examine(subject(**settings, data__image_size=32)))
     assert [about for about, verdict in verdicts(found) if verdict == "fail"] == ["test data"]
     assert "'scarf'" in next(finding.told for finding in found if finding.about == "test data")

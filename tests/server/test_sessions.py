@@ -1,4 +1,6 @@
-"""One process speaks for each store, by the server's clock alone: restarts, backups, copies of a home."""
+"""One process speaks for each store, by the server's clock alone: restarts, backups, copies of a
+home.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +12,9 @@ from hypothesis import strategies as st
 from fedshelf.common.protocol.enrolment import Reason, process_words
 from fedshelf.server.credentials.sessions import MISSED, SLACK, Sessions, read_sessions
 
-FIRST, COPY, THIRD = "a" * 32, "b" * 32, "c" * 32
+FIRST = "a" * 32
+COPY = "b" * 32
+THIRD = "c" * 32
 BEAT = 5.0
 SILENCE = MISSED * BEAT + SLACK
 
@@ -36,8 +40,12 @@ def heard(sessions: Sessions, process: str, key: str = "key") -> Reason | None:
     return sessions.refusal("oslo-7", key, process_words(process, BEAT), "192.0.2.1")
 
 
-def alternate(sessions: Sessions, clock: Clock, processes: Sequence[str], seconds: float) -> list[list[Reason | None]]:
-    """Return the answers that each of the processes gets at its beats, for a while; the first one speaks already."""
+def alternate(
+    sessions: Sessions, clock: Clock, processes: Sequence[str], seconds: float
+) -> list[list[Reason | None]]:
+    """Return the answers that each of the processes gets at its beats, for a while; the first one
+    speaks already.
+    """
     told: list[list[Reason | None]] = [[] for _ in processes]
     for _ in range(int(seconds // BEAT)):
         clock.time += BEAT
@@ -46,11 +54,15 @@ def alternate(sessions: Sessions, clock: Clock, processes: Sequence[str], second
     return told
 
 
-def test_of_two_that_both_go_on_the_later_one_is_refused(sessions: Sessions, clock: Clock, tmp_path: Path) -> None:
+def test_of_two_that_both_go_on_the_later_one_is_refused(
+    sessions: Sessions, clock: Clock, tmp_path: Path
+) -> None:
     assert heard(sessions, FIRST) is None
     first, copy = alternate(sessions, clock, [FIRST, COPY], 60)
     assert first == [None] * 12
-    assert copy == [Reason.MAYBE_IN_USE] * 3 + [Reason.IN_USE] * 9, "the first is still heard 15 s after the copy came"
+    assert copy == [Reason.MAYBE_IN_USE] * 3 + [Reason.IN_USE] * 9, (
+        "the first is still heard 15 s after the copy came"
+    )
     kept = read_sessions(tmp_path / "sessions.json")["oslo-7"]
     assert (kept.process, kept.refused_from) == (FIRST, "192.0.2.1")
     assert kept.refused
@@ -64,7 +76,9 @@ def test_three_copies_do_not_hide_each_other(sessions: Sessions, clock: Clock) -
     assert [told[-1] for told in others] == [Reason.IN_USE] * 2
 
 
-def test_a_store_that_was_killed_is_back_once_the_silence_is_over(sessions: Sessions, clock: Clock) -> None:
+def test_a_store_that_was_killed_is_back_once_the_silence_is_over(
+    sessions: Sessions, clock: Clock
+) -> None:
     assert heard(sessions, FIRST) is None
     clock.time += 1
     assert heard(sessions, COPY) is Reason.MAYBE_IN_USE
@@ -76,7 +90,9 @@ def test_a_store_that_was_killed_is_back_once_the_silence_is_over(sessions: Sess
     assert heard(sessions, COPY) is None
 
 
-def test_a_store_that_took_leave_or_has_a_new_key_is_waited_for_by_nobody(sessions: Sessions) -> None:
+def test_a_store_that_took_leave_or_has_a_new_key_is_waited_for_by_nobody(
+    sessions: Sessions,
+) -> None:
     assert heard(sessions, FIRST) is None
     sessions.left("oslo-7", process_words(COPY, BEAT))
     assert heard(sessions, COPY) is Reason.MAYBE_IN_USE, "only the one that speaks can take leave"
@@ -85,7 +101,9 @@ def test_a_store_that_took_leave_or_has_a_new_key_is_waited_for_by_nobody(sessio
     assert heard(sessions, THIRD, key="a new kit's") is None
 
 
-def test_a_cut_link_costs_a_store_its_place_only_if_another_comes(sessions: Sessions, clock: Clock) -> None:
+def test_a_cut_link_costs_a_store_its_place_only_if_another_comes(
+    sessions: Sessions, clock: Clock
+) -> None:
     assert heard(sessions, FIRST) is None
     clock.time += 3600
     assert heard(sessions, FIRST) is None
@@ -96,7 +114,9 @@ def test_a_cut_link_costs_a_store_its_place_only_if_another_comes(sessions: Sess
     assert first[-1] is Reason.IN_USE
 
 
-def test_a_process_whose_request_is_held_back_is_heard_all_the_time(sessions: Sessions, clock: Clock) -> None:
+def test_a_process_whose_request_is_held_back_is_heard_all_the_time(
+    sessions: Sessions, clock: Clock
+) -> None:
     assert heard(sessions, FIRST) is None
     answers = []
     for _ in range(4):
@@ -106,7 +126,9 @@ def test_a_process_whose_request_is_held_back_is_heard_all_the_time(sessions: Se
     assert answers == [Reason.MAYBE_IN_USE] * 3 + [Reason.IN_USE]
 
 
-def test_a_server_that_starts_again_knows_who_came_first(sessions: Sessions, clock: Clock, tmp_path: Path) -> None:
+def test_a_server_that_starts_again_knows_who_came_first(
+    sessions: Sessions, clock: Clock, tmp_path: Path
+) -> None:
     assert heard(sessions, FIRST) is None
     clock.time += 2
     again = Sessions(tmp_path / "sessions.json", clock)
@@ -118,9 +140,12 @@ def test_a_server_that_starts_again_knows_who_came_first(sessions: Sessions, clo
 
 
 @pytest.mark.parametrize(
-    "told", ["", "x", f"{FIRST}", f"{FIRST} -1", f"{FIRST} 1000", f"{FIRST.upper()} 5", "٣" * 32 + " 5"]
+    "told",
+    ["", "x", f"{FIRST}", f"{FIRST} -1", f"{FIRST} 1000", f"{FIRST.upper()} 5", "٣" * 32 + " 5"],
 )
-def test_a_client_that_tells_nothing_sensible_takes_nobodys_place(sessions: Sessions, told: str) -> None:
+def test_a_client_that_tells_nothing_sensible_takes_nobodys_place(
+    sessions: Sessions, told: str
+) -> None:
     assert heard(sessions, FIRST) is None
     assert sessions.refusal("oslo-7", "key", told, "192.0.2.1") is None
     assert heard(sessions, FIRST) is None
@@ -132,18 +157,24 @@ def test_a_damaged_file_begins_anew(tmp_path: Path, clock: Clock, text: str) -> 
     assert heard(Sessions(tmp_path / "sessions.json", clock), FIRST) is None
 
 
-@given(st.lists(st.tuples(st.sampled_from([FIRST, COPY, THIRD]), st.floats(0, 2 * SILENCE)), max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([FIRST, COPY, THIRD]), st.floats(0, 2 * SILENCE)), max_size=40
+    )
+)
 @settings(max_examples=100, deadline=None)
 def test_two_never_speak_within_the_silence(
     tmp_path_factory: pytest.TempPathFactory, calls: list[tuple[str, float]]
 ) -> None:
     clock = Clock()
     sessions = Sessions(tmp_path_factory.mktemp("chain") / "sessions.json", clock)
-    speaker, last = "", -SILENCE
+    speaker = ""
+    last = -SILENCE
     for process, pause in calls:
         clock.time += pause
         if heard(sessions, process) is None:
             assert process == speaker or clock.time - last > SILENCE
-            speaker, last = process, clock.time
+            speaker = process
+            last = clock.time
         else:
             assert process != speaker

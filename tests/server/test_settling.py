@@ -41,11 +41,14 @@ def test_where_nothing_is_settled_an_epoch_is_one_and_a_batch_32() -> None:
         (32, {"strategy.absent_classes": "mask"}, "mask"),
         (None, {"strategy.name": "scaffold"}, "weigh"),
         (None, {"strategy.name": "fedper"}, "full"),  # each store's own model is for its own shares
-        (None, {"strategy.name": "median"}, "auto"),  # has no rows of its own, and is told nothing of it
+        # has no rows of its own, and is told nothing of it
+        (None, {"strategy.name": "median"}, "auto"),
         (None, {"train.objective": "turns"}, "full"),  # knows no products
     ],
 )
-def test_photos_scores_count_by_a_stores_shares(native_size: int | None, asked: dict[str, str], expected: str) -> None:
+def test_photos_scores_count_by_a_stores_shares(
+    native_size: int | None, asked: dict[str, str], expected: str
+) -> None:
     settled = settle(resolve(asked), native_size, 3)
     assert settled.strategy.absent_classes == expected
     assert settled.strategy.absent == expected.replace("auto", "full")

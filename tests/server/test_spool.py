@@ -22,8 +22,15 @@ SETTINGS = {"krum": {"malicious": 1}, "multi-krum": {"malicious": 1}}
 def random_updates(count: int, size: int, seed: int) -> list[Update]:
     draws = torch.Generator().manual_seed(seed)
     vectors = torch.randn(count, size, generator=draws)
-    extras = {"change": torch.randn(3, 2, generator=draws), "steps": torch.tensor(seed), "none": torch.empty(0, 4)}
-    return [Update(f"s{i}", 1, vector.clone(), i + 1, 0.5, 0.1, extras) for i, vector in enumerate(vectors)]
+    extras = {
+        "change": torch.randn(3, 2, generator=draws),
+        "steps": torch.tensor(seed),
+        "none": torch.empty(0, 4),
+    }
+    return [
+        Update(f"s{i}", 1, vector.clone(), i + 1, 0.5, 0.1, extras)
+        for i, vector in enumerate(vectors)
+    ]
 
 
 def held(holder: UpdateBuffer, updates: list[Update]) -> UpdateBuffer:
@@ -34,7 +41,11 @@ def held(holder: UpdateBuffer, updates: list[Update]) -> UpdateBuffer:
 
 @pytest.mark.parametrize("name", strategies.STRATEGIES)
 @settings(max_examples=4, deadline=None)  # each waits for the disk
-@given(count=draw.integers(1, 9), size=draw.sampled_from([1, 7, BLOCK, 2 * BLOCK + 3]), seed=draw.integers(0, 99))
+@given(
+    count=draw.integers(1, 9),
+    size=draw.sampled_from([1, 7, BLOCK, 2 * BLOCK + 3]),
+    seed=draw.integers(0, 99),
+)
 def test_every_strategy_makes_the_same_of_updates_on_disk(
     tmp_path_factory: pytest.TempPathFactory, name: str, count: int, size: int, seed: int
 ) -> None:
@@ -61,7 +72,11 @@ def test_an_update_reads_back_and_in_store_order(tmp_path: Path) -> None:
             assert found.extras[name].dtype == tensor.dtype
             assert found.extras[name].shape == tensor.shape
             assert torch.equal(found.extras[name], tensor)
-        assert (found.num_examples, found.loss, found.seconds) == (update.num_examples, update.loss, update.seconds)
+        assert (found.num_examples, found.loss, found.seconds) == (
+            update.num_examples,
+            update.loss,
+            update.seconds,
+        )
 
 
 def test_writing_to_what_was_read_changes_nothing_on_disk(tmp_path: Path) -> None:
@@ -71,7 +86,9 @@ def test_writing_to_what_was_read_changes_nothing_on_disk(tmp_path: Path) -> Non
     assert torch.equal(updates[0].params, before)
 
 
-def test_dropped_and_cleared_updates_leave_no_file_and_a_killed_process_neither(tmp_path: Path) -> None:
+def test_dropped_and_cleared_updates_leave_no_file_and_a_killed_process_neither(
+    tmp_path: Path,
+) -> None:
     directory = tmp_path / "updates"
     spool = held(DiskBuffer(directory), random_updates(2, 5, 1))
     assert len(list(directory.iterdir())) == 2 * 4
@@ -98,7 +115,8 @@ class Watched(Sequence[Update]):
     """Updates, and the most memory that this process had whenever one was asked for."""
 
     def __init__(self, updates: Sequence[Update]) -> None:
-        self._updates, self.peak = updates, 0
+        self._updates = updates
+        self.peak = 0
 
     def __len__(self) -> int:
         return len(self._updates)
@@ -110,15 +128,19 @@ class Watched(Sequence[Update]):
 
 @pytest.mark.parametrize("name", ["fedavg", "scaffold", "fednova", "multi-krum", "median"])
 def test_many_updates_take_the_memory_of_a_few(tmp_path: Path, name: str) -> None:
-    """32 updates of 4 MiB: 128 MiB. A third of it is more than the result, an update, the spans looked at, and what
-    torch takes when it first works."""
-    stores, size = 32, 2**20
-    strategy, start = strategies.build(StrategyConfig(name=name)), torch.zeros(size)
+    """32 updates of 4 MiB: 128 MiB. A third of it is more than the result, an update, the spans
+    looked at, and what torch takes when it first works.
+    """
+    stores = 32
+    size = 2**20
+    strategy = strategies.build(StrategyConfig(name=name))
+    start = torch.zeros(size)
     spool = DiskBuffer(tmp_path / "updates")
     for number in range(stores):
         update = Update(f"s{number:02}", 1, torch.full((size,), float(number)), 1, 0.0, 0.0)
         spool.put(told(strategy, start, [update], size)[0])
     updates = Watched(spool.updates())
-    memory, before = strategy.initial(start, size), resident()
+    memory = strategy.initial(start, size)
+    before = resident()
     strategy.aggregate(start, updates, memory, size)
     assert updates.peak - before < stores * 4 * size / 3

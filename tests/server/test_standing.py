@@ -1,4 +1,6 @@
-"""Who fails again and again is set aside; suspicion is told once it lasts; both outlive a restart of the server."""
+"""Who fails again and again is set aside; suspicion is told once it lasts; both outlive a restart
+of the server.
+"""
 
 import json
 from dataclasses import replace
@@ -19,10 +21,16 @@ CONFIG = ScreeningConfig()
 
 
 def after(
-    standing: Standing, *, bad: bool = False, suspected: bool = False, config: ScreeningConfig = CONFIG
+    standing: Standing,
+    *,
+    bad: bool = False,
+    suspected: bool = False,
+    config: ScreeningConfig = CONFIG,
 ) -> Standing:
     good = ["a", "b"] if bad else ["a", "b", "c"]
-    return standing.after(good, {"c": BAD} if bad else {}, {"c": "odd"} if suspected else {}, config)
+    return standing.after(
+        good, {"c": BAD} if bad else {}, {"c": "odd"} if suspected else {}, config
+    )
 
 
 def test_three_bad_rounds_in_a_row_set_aside_and_a_good_one_forgives() -> None:
@@ -49,13 +57,16 @@ def test_without_strikes_nobody_is_set_aside() -> None:
 
 
 def test_suspicion_is_told_after_three_of_ten_rounds_and_excludes_only_if_told_to() -> None:
-    standing, strict = Standing(), ScreeningConfig(suspects="exclude")
+    standing = Standing()
+    strict = ScreeningConfig(suspects="exclude")
     for suspected in (True, False, True, False):
         standing = after(standing, suspected=suspected)
     assert (standing.recent, standing.suspects) == ({"c": "1010"}, {})
     told = after(standing, suspected=True)
     assert (told.suspects, told.set_aside) == ({"c": "odd"}, {})
-    assert after(standing, suspected=True, config=strict).set_aside == {"c": "it is under suspicion: odd"}
+    assert after(standing, suspected=True, config=strict).set_aside == {
+        "c": "it is under suspicion: odd"
+    }
     for _ in range(STANDING_ROUNDS):
         told = after(told)
     assert (told.recent, told.suspects) == ({}, {"c": "odd"})  # the run remembers what was told
@@ -101,10 +112,16 @@ def test_a_store_that_fails_every_round_is_not_asked_a_fourth_time_also_after_a_
         rounds = rounds_of(runtime, notes)
     state, record = rounds.play(state)
     assert runtime.asked == [["a", "b", "c"]] * 3 + [["a", "b"]]
-    why = "its answer could not be used in 3 rounds in a row; the last one claims 1000000000000 images, where it has"
+    why = (
+        "its answer could not be used in 3 rounds in a row; the last one claims 1000000000000"
+        " images, where it has"
+    )
     assert runtime.left_out["c"].startswith(why)
     assert record["standing"]["set_aside"] == runtime.left_out
-    assert len([note for note in notes.notes if note.startswith(f"c is set aside: {why}")]) == 1 + restarted
+    assert (
+        len([note for note in notes.notes if note.startswith(f"c is set aside: {why}")])
+        == 1 + restarted
+    )
 
 
 class Contrary(Targets):
@@ -118,22 +135,34 @@ class Contrary(Targets):
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_suspect_is_named_in_history_and_notes_and_leaves_only_if_told_to(notes: Notes, strict: bool) -> None:
+def test_a_suspect_is_named_in_history_and_notes_and_leaves_only_if_told_to(
+    notes: Notes, strict: bool
+) -> None:
     runtime = Contrary(dict.fromkeys("abcdef", 100.0))
-    rounds = rounds_of(runtime, notes, screening__detect="on", screening__suspects="exclude" if strict else "report")
+    rounds = rounds_of(
+        runtime,
+        notes,
+        screening__detect="on",
+        screening__suspects="exclude" if strict else "report",
+    )
     state = rounds.begin(vector(0.0))
     for number in range(4):
         state, record = rounds.play(state)
         state = replace(state, record=record)
         assert list(record["suspicion"]) == (["f"] if number < 3 or not strict else [])
-    why = "its update points elsewhere than those of stores with such classes (cosine -1.00, where 1.00 is usual)"
+    why = (
+        "its update points elsewhere than those of stores with such classes (cosine -1.00, where"
+        " 1.00 is usual)"
+    )
     assert record["standing"]["suspects"] == {"f": why}
     assert notes.notes[0] == f"f is under suspicion: {why}."
     assert ("f" in runtime.left_out) is strict
     assert runtime.asked[3] == list("abcde" if strict else "abcdef")
 
 
-def test_a_suspects_update_is_clipped_to_the_median_once_it_is_told_and_history_and_notes_say_so(notes: Notes) -> None:
+def test_a_suspects_update_is_clipped_to_the_median_once_it_is_told_and_history_and_notes_say_so(
+    notes: Notes,
+) -> None:
     class Loud(Targets):
         def train(self, order, stores):
             for answer in super().train(order, stores):
@@ -141,7 +170,8 @@ def test_a_suspects_update_is_clipped_to_the_median_once_it_is_told_and_history_
                 loud = order.params + 5 * (answer.params - order.params)
                 yield replace(answer, params=loud) if answer.store == "f" else answer
 
-    settings = {"screening__detect": "on", "screening__suspects": "clip", "train__batch_size": 10}  # as many as images
+    # as many as images
+    settings = {"screening__detect": "on", "screening__suspects": "clip", "train__batch_size": 10}
     rounds = rounds_of(Loud(dict.fromkeys("abcdef", 9.6)), notes, **settings)
     state = rounds.begin(vector(0.0))
     told = []
@@ -151,11 +181,14 @@ def test_a_suspects_update_is_clipped_to_the_median_once_it_is_told_and_history_
         state = replace(state, record=record)
         told.append(record["clipped"])
     assert told == [{}, {}, {}, {"f": pytest.approx(0.2)}]
-    assert state.params.tolist() == pytest.approx([(before.item() + 9.6) / 2])  # as if it were like the others
-    assert record["stores"]["f"]["norm"] == pytest.approx(5 * record["stores"]["a"]["norm"])  # as it came
+    # as if it were like the others
+    assert state.params.tolist() == pytest.approx([(before.item() + 9.6) / 2])
+    # as it came
+    assert record["stores"]["f"]["norm"] == pytest.approx(5 * record["stores"]["a"]["norm"])
     assert notes.notes == [
-        "f is under suspicion: its update is 5.0 times as large as is usual for so many steps. From now on its updates"
-        " are made no larger than is usual in their cohort (screening.suspects=clip)."
+        "f is under suspicion: its update is 5.0 times as large as is usual for so many steps. From"
+        " now on its updates are made no larger than is usual in their cohort"
+        " (screening.suspects=clip)."
     ]
 
 

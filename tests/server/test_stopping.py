@@ -21,10 +21,14 @@ from tests.deployment.test_grid import CONFIG, PLAN, Doubler, order
 from tests.server.by_hand import ONE, Notes, Targets, plan_of, vector
 
 
-def test_a_store_that_goes_on_for_long_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_goes_on_for_long_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for wait in ("ROUND", "JUDGING"):
         monkeypatch.setattr(patience, wait, 0.1)
-    go_on, is_stopped, grid = threading.Event(), threading.Event(), LocalGrid()
+    go_on = threading.Event()
+    is_stopped = threading.Event()
+    grid = LocalGrid()
 
     def slow(order: TrainOrder) -> Update:
         is_stopped.set()
@@ -36,9 +40,13 @@ def test_a_store_that_goes_on_for_long_is_not_waited_for(tmp_path: Path, monkeyp
             return slow(order)  # type: ignore[arg-type]
 
     grid.apps[10] = make_app(lambda _: Slow("north", slow), FrozenCache(tmp_path))
-    runtime = GridRuntime(grid, CONFIG, "run", Surroundings(lambda _: None, ghost=0.0, stop=is_stopped.is_set))
+    runtime = GridRuntime(
+        grid, CONFIG, "run", Surroundings(lambda _: None, ghost=0.0, stop=is_stopped.is_set)
+    )
     wait_for(runtime.stores)
-    with pytest.raises(StoppedError, match=r"^north: no answer within 0.1 s of the request to stop$"):
+    with pytest.raises(
+        StoppedError, match=r"^north: no answer within 0.1 s of the request to stop$"
+    ):
         list(runtime.train(order(), ["north"]))
     (answer,) = runtime.evaluate(EvaluateOrder(PLAN, 1, torch.ones(2)), ["north"])
     go_on.set()
@@ -49,7 +57,9 @@ def test_a_wait_for_a_quorum_ends() -> None:
     asked = StopRequest(Notes())
 
     class Lonely(Targets):
-        """The second of the two stores needed does not come; whoever has looked for it is asked to stop."""
+        """The second of the two stores needed does not come; whoever has looked for it is asked to
+        stop.
+        """
 
         def stores(self) -> Mapping[str, StoreInfo]:
             asked.request()
@@ -73,6 +83,8 @@ def test_a_round_without_a_quorum_is_not_tried_again() -> None:
     runtime = Refusing({"a": 4.0, "b": 8.0})
     runtime.broken = {"b": Failure("b", "data", "its images cannot be used")}
     rounds = RoundLoop(plan_of(cohort__min_stores=2), ONE, runtime, None, Notes(), asked)
-    with pytest.raises(StoppedError, match=r"^1 of 2 updates needed; b: its images cannot be used$"):
+    with pytest.raises(
+        StoppedError, match=r"^1 of 2 updates needed; b: its images cannot be used$"
+    ):
         rounds.play(rounds.begin(vector(0.0)))
     assert runtime.asked == [["a", "b"]]

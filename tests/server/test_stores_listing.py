@@ -35,7 +35,9 @@ def run(chain: Chain, tmp_path: Path) -> LiveRun:
     return run
 
 
-def test_without_a_run_there_is_no_word_of_presence(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_run_there_is_no_word_of_presence(
+    chain: Chain, capsys: pytest.CaptureFixture[str]
+) -> None:
     found = listing(chain.directory)
     assert (found.run, found.status) == (None, None)
     assert [(row.store, row.state, row.presence, row.last_seen) for row in found.stores] == [
@@ -61,7 +63,10 @@ def test_a_run_says_who_is_there_and_since_when_who_is_not(
     assert oslo.last_seen > BEGAN
     assert (rome.presence, rome.last_seen, rome.rounds) == ("", None, 0)
     used = sum("oslo" in record["stores"] for record in run.records[:4])
-    assert (oslo.rounds, oslo.failures) == (used, sum("oslo" in record["failed"] for record in run.records[:4]))
+    assert (oslo.rounds, oslo.failures) == (
+        used,
+        sum("oslo" in record["failed"] for record in run.records[:4]),
+    )
     assert '"last_round": 4' in as_json(found)
     show(found)
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}

@@ -1,4 +1,6 @@
-"""What the signs of poisoned updates say: numbers by hand, then real training on drawn products with one bad store."""
+"""What the signs of poisoned updates say: numbers by hand, then real training on drawn products
+with one bad store.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +18,14 @@ from fedshelf.client.worker.worker import Trainer
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.images.types import Images
 from fedshelf.common.parameters.layout import Layout
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Failure,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.server.results.outcomes import RoundOutcome
 from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.training.setup import InitialState, prepare, settle
@@ -43,8 +52,9 @@ CLASSES = ("boot", "hat")
 
 
 class Table:
-    """Twenty images of each of two classes, with two features each: those of class 0 have the first, the others the
-    second. A model has the weights of the head alone: two of boot's row, then two of hat's.
+    """Twenty images of each of two classes, with two features each: those of class 0 have the
+    first, the others the second. A model has the weights of the head alone: two of boot's row, then
+    two of hat's.
     """
 
     targets = np.repeat(np.arange(2), 20)
@@ -63,10 +73,14 @@ def detector(sample: Table | None, **settings: object) -> AnomalyDetector:
 
 
 def trained(
-    start: Sequence[float], vectors: Sequence[Sequence[float]], counts: Mapping[str, int] = {"boot": 30, "hat": 30}
+    start: Sequence[float],
+    vectors: Sequence[Sequence[float]],
+    counts: Mapping[str, int] = {"boot": 30, "hat": 30},
 ) -> RoundOutcome:
     """A round of stores s0, s1, ... with these parameters and images."""
-    updates = [Update(f"s{i}", 1, vector(*values), 60, 0.0, 0.0) for i, values in enumerate(vectors)]
+    updates = [
+        Update(f"s{i}", 1, vector(*values), 60, 0.0, 0.0) for i, values in enumerate(vectors)
+    ]
     infos = {update.store: StoreInfo(update.store, counts, 0, 0) for update in updates}
     norms = {update.store: float((update.params - vector(*start)).norm()) for update in updates}
     return RoundOutcome(TrainOrder(plan_of(), 1, vector(*start)), infos, updates, {}, infos, norms)
@@ -78,29 +92,40 @@ def test_a_large_update_and_an_opposite_one_are_named() -> None:
     found, _ = detector(None).look(trained([0.0, 0.0], [*usual, [5.0, 0.0], [-1.0, 0.0]]), {})
     assert found == {
         "s5": "its update is 5.0 times as large as is usual for so many steps",
-        "s6": "its update points elsewhere than those of stores with such classes (cosine -1.00, where 0.99 is usual)",
+        "s6": (
+            "its update points elsewhere than those of stores with such classes (cosine -1.00,"
+            " where 0.99 is usual)"
+        ),
     }
 
 
 @pytest.mark.parametrize("factor", [5.9, -1.0])
 def test_of_five_stores_a_scaled_update_and_one_turned_round_are_reported(factor: float) -> None:
-    start, vectors = [2.0, 1.0], [[3.0, 1.5], [3.0, 1.4], [2.9, 1.6], [3.1, 1.5]]
+    start = [2.0, 1.0]
+    vectors = [[3.0, 1.5], [3.0, 1.4], [2.9, 1.6], [3.1, 1.5]]
     bad = [2.0 + factor, 1.0 + factor / 2]  # what it has learned, (1, 0.5), times the factor
     assert list(detector(None).look(trained(start, [*vectors, bad]), {})[0]) == ["s4"]
 
 
 def test_three_stores_are_too_few_to_say_what_is_usual() -> None:
-    assert detector(None).look(trained([0.0, 0.0], [[1.0, 0.0], [1.0, 0.0], [-9.0, 0.0]]), {}) == ({}, {})
+    assert detector(None).look(trained([0.0, 0.0], [[1.0, 0.0], [1.0, 0.0], [-9.0, 0.0]]), {}) == (
+        {},
+        {},
+    )
 
 
-RIGHT, WRONG = [1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 1.0, 0.0]  # boots have the first feature; they have the second
+# boots have the first feature; they have the second
+RIGHT = [1.0, 0.0, 0.0, 1.0]
+WRONG = [0.0, 1.0, 1.0, 0.0]
 
 
 def test_exchanged_labels_are_told_with_their_classes_and_the_evidence_survives_a_restart() -> None:
     nothing = [0.0] * 4
     mixed = trained(nothing, [RIGHT] * 5 + [WRONG])
     found, evidence = detector(Table()).look(mixed, {})
-    assert found["s5"].endswith("its updates teach that boot is hat and hat is boot: are the two exchanged?")
+    assert found["s5"].endswith(
+        "its updates teach that boot is hat and hat is boot: are the two exchanged?"
+    )
     assert list(found) == ["s5"]
     assert evidence.keys() == {f"s{i}" for i in range(6)}
     kept = json.loads(json.dumps(evidence))
@@ -115,13 +140,15 @@ def test_a_store_with_one_class_whose_images_look_like_the_other_is_told() -> No
     taught = {"right": [0.0, -1.0, 0.0, 1.0], "wrong": [-1.0, 0.0, 1.0, 0.0]}
     for name, change in taught.items():
         found, _ = detector(Table()).look(trained([0.0] * 4, [change] * 6, hats), {})
-        words = "its updates teach of its classes' images that they are others: are its labels right?"
+        words = (
+            "its updates teach of its classes' images that they are others: are its labels right?"
+        )
         assert found == ({} if name == "right" else {f"s{i}": words for i in range(6)})
 
 
 class Deep:
-    """Twenty images of each of four classes, class k with feature k; each gradient below the head has its own axis. A
-    model has eight weights below the head and its four rows of four.
+    """Twenty images of each of four classes, class k with feature k; each gradient below the head
+    has its own axis. A model has eight weights below the head and its four rows of four.
     """
 
     targets = np.repeat(np.arange(4), 20)
@@ -134,12 +161,16 @@ class Deep:
 
 
 @pytest.mark.parametrize(("below", "at_the_head"), [(0, 0), (0, 1), (1, 0), (1, 1)])
-def test_a_shifted_list_is_told_if_the_head_and_the_layers_below_both_say_so(below: int, at_the_head: int) -> None:
+def test_a_shifted_list_is_told_if_the_head_and_the_layers_below_both_say_so(
+    below: int, at_the_head: int
+) -> None:
     """Of five honest stores and another one, whose changes look right (0) or shifted (1)."""
     plan = plan_of()
     layout = Layout(("body", "head.weight"), (torch.Size([8]), torch.Size([4, 4])), 24, 24, "head")
     looking = AnomalyDetector(
-        replace(plan, spec=replace(plan.spec, classes=("boot", "coat", "hat", "sock"))), Deep(), layout
+        replace(plan, spec=replace(plan.spec, classes=("boot", "coat", "hat", "sock"))),
+        Deep(),
+        layout,
     )
     bodies = [[-1.0, 0.0] * 4, [0.0, -1.0] * 4]
     images = [np.eye(4), 0.9 * np.eye(4)[[3, 0, 1, 2]] + 0.1 * np.eye(4)]  # of each label
@@ -166,7 +197,9 @@ def test_without_test_images_labels_are_not_looked_at() -> None:
 
 def replace_images(config: RunConfig, count: int) -> RunConfig:
     """The same with so many test images looked at."""
-    return config.model_copy(update={"screening": config.screening.model_copy(update={"test_images": count})})
+    return config.model_copy(
+        update={"screening": config.screening.model_copy(update={"test_images": count})}
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,20 +211,25 @@ def replace_images(config: RunConfig, count: int) -> RunConfig:
         ({"data.dataset": "stores", "screening.detect": "off"}, False),
     ],
 )
-def test_real_stores_are_looked_at_and_simulated_ones_if_asked_for(settings: dict[str, str], expected: bool) -> None:
+def test_real_stores_are_looked_at_and_simulated_ones_if_asked_for(
+    settings: dict[str, str], expected: bool
+) -> None:
     assert is_on(resolve(settings)) is expected
 
 
 @dataclass
 class Products:
-    """Stores of a federation that train for real; `bad` has swapped its labels, or answers with the opposite."""
+    """Stores of a federation that train for real; `bad` has swapped its labels, or answers with the
+    opposite.
+    """
 
     stores_of: Federation
     bad: str
     how: str
 
     def __post_init__(self) -> None:
-        self._infos, self._trainer = self.stores_of.infos(), Trainer(CPU, StateStore(Path("unused")))
+        self._infos = self.stores_of.infos()
+        self._trainer = Trainer(CPU, StateStore(Path("unused")))
 
     def stores(self) -> Mapping[str, StoreInfo]:
         return self._infos
@@ -210,26 +248,43 @@ class Products:
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
         for name in stores:
-            images, is_bad = self.stores_of.stores[name].train, name == self.bad
-            update = self._trainer.train(order, name, swapped(images) if is_bad and self.how == "swapped" else images)
+            images = self.stores_of.stores[name].train
+            is_bad = name == self.bad
+            update = self._trainer.train(
+                order, name, swapped(images) if is_bad and self.how == "swapped" else images
+            )
             opposite = 2 * order.params - update.params
             yield replace(update, params=opposite) if is_bad and self.how == "opposite" else update
 
-    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
+    def evaluate(
+        self, order: EvaluateOrder, stores: Sequence[str]
+    ) -> Iterator[Evaluation | Failure]:
         yield from ()
 
 
 def swapped(images: Images) -> Images:
     """The same with the two classes exchanged of which there are most."""
-    first, second = torch.bincount(images.targets()).argsort(descending=True, stable=True)[:2].tolist()
+    first, second = (
+        torch.bincount(images.targets()).argsort(descending=True, stable=True)[:2].tolist()
+    )
     labels = images.labels.clone()
     labels[images.labels == first], labels[images.labels == second] = second, first
     return Images(images.pixels, labels, images.rows)
 
 
 def begun(partition: str, rounds: int, model: str = "niid-cnn") -> tuple[InitialState, Federation]:
-    chosen = {"data.dataset": "shelf", "data.stores": 8, "data.partition": partition, "run.rounds": rounds}
-    chosen |= {"train.lr": 0.02, "model.name": model, "screening.detect": "on", "evaluation.stores": False}
+    chosen = {
+        "data.dataset": "shelf",
+        "data.stores": 8,
+        "data.partition": partition,
+        "run.rounds": rounds,
+    }
+    chosen |= {
+        "train.lr": 0.02,
+        "model.name": model,
+        "screening.detect": "on",
+        "evaluation.stores": False,
+    }
     config: RunConfig = settle(resolve(chosen, {"run.device": "cpu", "run.seed": 1}), 32, 3)
     stores = federation.build(config, image_size=config.data.image_size, channels=3)
     return prepare(config, stores.classes, 3).identified("run"), stores
@@ -240,7 +295,8 @@ def suspects(partition: str, how: str, rounds: int) -> dict[str, str]:
     start, stores = begun(partition, rounds)
     assert stores.test is not None
     gate = Gate(sample=sample_of(ServerEvaluator(start.plan, stores.test, CPU), start.plan.config))
-    runtime, notes = Products(stores, "store-2", how), Notes()
+    runtime = Products(stores, "store-2", how)
+    notes = Notes()
     playing = RoundLoop(start.plan, start.layout, runtime, None, notes, lambda: False, gate)
     state = playing.begin(start.params)
     for _ in range(rounds):
@@ -262,7 +318,9 @@ def test_a_store_that_answers_with_the_opposite_is_found_within_three_rounds() -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("partition", ["iid", "dirichlet:0.3"])
-def test_a_store_with_two_classes_exchanged_is_found_and_honest_ones_are_left_in_peace(partition: str) -> None:
+def test_a_store_with_two_classes_exchanged_is_found_and_honest_ones_are_left_in_peace(
+    partition: str,
+) -> None:
     found = suspects(partition, "swapped", 10)
     assert list(found) == ["store-2"]
     assert "are the two exchanged?" in found["store-2"]
@@ -281,12 +339,15 @@ def test_the_gradient_of_a_class_under_a_label_is_that_of_its_images_loss() -> N
     start, stores = begun("iid", 1)
     assert stores.test is not None
     sample = ServerEvaluator(start.plan, stores.test, CPU).sample(500, 0)
-    found = sample.gradient(start.params, 2, 3, 40, 1)  # of fifty images the last ten and the first thirty
+    # of fifty images the last ten and the first thirty
+    found = sample.gradient(start.params, 2, 3, 40, 1)
     everything = sample.gradient(start.params, 2, 3, 50, 0)
     others = sample.gradient(start.params, 2, 3, 10, 3)  # the thirty-first to the fortieth
     assert torch.allclose(50 * everything, 40 * found + 10 * others, atol=1e-4)
     step = 1e-2 * everything / everything.norm()
-    before, after = (loss_of(sample, start, params) for params in (start.params - step, start.params + step))
+    before, after = (
+        loss_of(sample, start, params) for params in (start.params - step, start.params + step)
+    )
     assert after - before == pytest.approx(2e-2 * float(everything.norm()), rel=0.02)
 
 

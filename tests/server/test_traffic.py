@@ -1,4 +1,6 @@
-"""The door tells the app of long transfers, and the app tells the door which answers nobody waits for."""
+"""The door tells the app of long transfers, and the app tells the door which answers nobody waits
+for.
+"""
 
 import time
 from pathlib import Path
@@ -25,7 +27,8 @@ from fedshelf.server.ipc.traffic import (
 from fedshelf.server.ipc.withdrawals import Withdrawals, Withdrawn
 from tests.deployment.deployed import LocalGrid
 
-FIRST, SECOND = "a" * 64, "b" * 64
+FIRST = "a" * 64
+SECOND = "b" * 64
 
 
 @pytest.fixture
@@ -54,7 +57,9 @@ def announce(traffic: TrafficRecorder, key: str, node: int) -> None:
 
 def hand_out(traffic: TrafficRecorder, key: str, node: int, messages: int) -> None:
     request = PullMessagesRequest(node=Node(node_id=node)).SerializeToString()
-    traffic.handed_out(key, request, PullMessagesResponse(messages_list=[Message()] * messages).SerializeToString())
+    traffic.handed_out(
+        key, request, PullMessagesResponse(messages_list=[Message()] * messages).SerializeToString()
+    )
 
 
 def test_a_long_transfer_is_told_of_while_bytes_come(
@@ -72,7 +77,9 @@ def test_a_long_transfer_is_told_of_while_bytes_come(
     assert reader.flows() == {}
 
 
-def test_what_comes_next_is_counted_anew(traffic: TrafficRecorder, reader: TrafficReader, clock: list[float]) -> None:
+def test_what_comes_next_is_counted_anew(
+    traffic: TrafficRecorder, reader: TrafficReader, clock: list[float]
+) -> None:
     announce(traffic, "key", 7)
     traffic.count("key", "up", 100)
     hand_out(traffic, "key", 7, messages=0)
@@ -85,7 +92,9 @@ def test_what_comes_next_is_counted_anew(traffic: TrafficRecorder, reader: Traff
     assert reader.flows() == {7: Flow("down", 5, 1000.0 + LONG + 1, 1000.0 + 2 * (LONG + 1))}
 
 
-def test_what_is_no_message_counts_for_nothing(traffic: TrafficRecorder, clock: list[float]) -> None:
+def test_what_is_no_message_counts_for_nothing(
+    traffic: TrafficRecorder, clock: list[float]
+) -> None:
     traffic.announced("key", b"\xff")
     traffic.handed_out("key", b"\xff", b"\xff")
     clock[0] += LONG + 1
@@ -106,11 +115,10 @@ def test_a_store_whose_answer_comes_is_there_though_its_heartbeats_are_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fedshelf.server.ipc.traffic, "ALIVE", 1e9)
-    grid, clock = LocalGrid(), [time.time() - LONG - 1]
-    link, traffic = (
-        GridConnection(grid, 1.0, tmp_path / "answered.jsonl"),
-        TrafficRecorder(tmp_path / TRAFFIC, lambda: clock[0]),
-    )
+    grid = LocalGrid()
+    clock = [time.time() - LONG - 1]
+    link = GridConnection(grid, 1.0, tmp_path / "answered.jsonl")
+    traffic = TrafficRecorder(tmp_path / TRAFFIC, lambda: clock[0])
     grid.apps = {7: ClientApp(), 8: ClientApp()}
     assert link.nodes() == {7, 8}
     announce(traffic, "one", 7)
@@ -129,13 +137,20 @@ def asks(order: str) -> bytes:
     return bytes(ConfirmMessageReceivedRequest(message_object_id=order).SerializeToString())
 
 
-def test_the_door_knows_which_orders_were_withdrawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_door_knows_which_orders_were_withdrawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / WITHDRAWN
-    app, door = Withdrawals(path), Withdrawn(path)
+    app = Withdrawals(path)
+    door = Withdrawn(path)
     assert not door.has(asks(FIRST))
     app.add([FIRST])
     app.add([])
-    assert (door.has(asks(FIRST)), door.has(asks(SECOND)), door.has(b"\xff")) == (True, False, False)
+    assert (door.has(asks(FIRST)), door.has(asks(SECOND)), door.has(b"\xff")) == (
+        True,
+        False,
+        False,
+    )
     monkeypatch.setattr(withdrawals, "MAX_WITHDRAWALS_BYTES", 100)
     app.add([SECOND])  # the file begins anew
     assert path.read_text().count("\n") == 1

@@ -38,9 +38,13 @@ def training(path: Path, runtime: Targets) -> Training:
 def test_quick_rounds_share_checkpoints_and_none_is_lost_when_the_run_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a clock that moves on whenever it is looked at: a checkpoint takes as long as a round, on any machine."""
+    """By a clock that moves on whenever it is looked at: a checkpoint takes as long as a round, on
+    any machine.
+    """
     ticks = count()
-    monkeypatch.setattr(checkpoints_module, "time", SimpleNamespace(monotonic=lambda: next(ticks) / 1000))
+    monkeypatch.setattr(
+        checkpoints_module, "time", SimpleNamespace(monotonic=lambda: next(ticks) / 1000)
+    )
     failing = training(tmp_path, Fragile({"a": 4.0}))
     with pytest.raises(StoresError, match="saved up to round 49"):
         failing.run(StopRequest(Notes()))

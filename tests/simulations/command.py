@@ -13,7 +13,8 @@ from tests.commands import call
 
 BIN = Path(sys.executable).parent
 
-# Three stores of the embedded data set and the smallest network: a round takes a fraction of a second.
+# Three stores of the embedded data set and the smallest network: a round takes a fraction of a
+# second.
 SMALL = ["--dataset", "shelf", "--stores", "3", "--model", "niid-cnn", "--seed", "1"]
 PLAIN = {"NO_COLOR": "1", "COLUMNS": "120"}
 
@@ -21,7 +22,9 @@ PLAIN = {"NO_COLOR": "1", "COLUMNS": "120"}
 def run(
     *arguments: str | Path, then: Mapping[str, Callable[[], object]] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """`flower-simulation` with these arguments in this process, to its end; `then` is done at words that it prints."""
+    """`flower-simulation` with these arguments in this process, to its end; `then` is done at words
+    that it prints.
+    """
     return call(app, *arguments, then=then, **PLAIN)
 
 
@@ -30,7 +33,12 @@ def start(*arguments: str | Path, **options: Any) -> subprocess.Popen[str]:
     command = [str(BIN / "flower-simulation"), *map(str, arguments)]
     environment = os.environ | PLAIN | options.pop("env", {})
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        **options,
     )
 
 

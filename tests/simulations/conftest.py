@@ -1,4 +1,6 @@
-"""A cache of their own for the tests of simulations, so that `shelf` is drawn once for all of them; one thread."""
+"""A cache of their own for the tests of simulations, so that `shelf` is drawn once for all of them;
+one thread.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -21,7 +21,9 @@ def descendants(root: int) -> set[int]:
 
 
 def listening(processes: set[int]) -> set[str]:
-    """Addresses on which any of `processes` accepts TCP connections; IPv4 ones as such, whatever the socket."""
+    """Addresses on which any of `processes` accepts TCP connections; IPv4 ones as such, whatever
+    the socket.
+    """
     sockets = {_target(link) for pid in processes for link in Path(f"/proc/{pid}/fd").glob("*")}
     found = set()
     for table in ("tcp", "tcp6"):
@@ -40,7 +42,9 @@ def _target(link: Path) -> str:
 
 
 def _address(hexadecimal: str) -> str:
-    """As the kernel prints it: words of four bytes, each in the order of this (little-endian) machine."""
+    """As the kernel prints it: words of four bytes, each in the order of this (little-endian)
+    machine.
+    """
     words = [bytes.fromhex(hexadecimal[at : at + 8])[::-1] for at in range(0, len(hexadecimal), 8)]
     address = ipaddress.ip_address(b"".join(words))
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None

@@ -1,4 +1,6 @@
-"""A folder of photos that a small network tells apart in a few rounds: each class has a colour of its own."""
+"""A folder of photos that a small network tells apart in a few rounds: each class has a colour of
+its own.
+"""
 
 from pathlib import Path
 

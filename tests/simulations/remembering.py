@@ -1,4 +1,6 @@
-"""A strategy whose stores remember: each is drawn on in the direction that it took the round before."""
+"""A strategy whose stores remember: each is drawn on in the direction that it took the round
+before.
+"""
 
 import torch
 from torch import Tensor
@@ -15,7 +17,9 @@ class Remembering(Strategy):
     def correct(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
         gradient.sub_(local["last"], alpha=0.1)
 
-    def end(self, run: LocalTrainingSummary, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+    def end(
+        self, run: LocalTrainingSummary, local: Tensors, state: Tensors
+    ) -> tuple[Tensors, Tensors]:
         return {"norm": (run.end - run.start).norm().reshape(1)}, {"last": run.end - run.start}
 
 

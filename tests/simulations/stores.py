@@ -22,16 +22,20 @@ from fedshelf.simulations.federation.federation import Federation
 CLASSES = ("coat", "hat", "shoe")
 CPU = torch.device("cpu")
 
-# Relative, in float32. Where two pixels of a pooling window all but tie, rounding decides which one learns, and one
-# seed in some ends further apart: so do two ways to compute one convolution. The seed is one without such a tie.
+# Relative, in float32. Where two pixels of a pooling window all but tie, rounding decides which one
+# learns, and one seed in some ends further apart: so do two ways to compute one convolution. The
+# seed is one without such a tie.
 TOLERANCE = 1e-4
 
 
 def settings(**changed: object) -> RunConfig:
-    """Settings as keyword arguments, `train__lr` for train.lr; three epochs, with flips and crops."""
+    """Settings as keyword arguments, `train__lr` for train.lr; three epochs, with flips and
+    crops.
+    """
     usual: dict[str, Any] = {
-        "data.flip": True, "data.crop": 2, "data.image_size": 16, "train.epochs": 3, "train.batch_size": 8,
-        "train.lr": 0.01, "run.device": "cpu", "run.seed": 5, "run.rounds": 3,
+        "data.flip": True, "data.crop": 2, "data.image_size": 16, "train.epochs": 3,
+        "train.batch_size": 8, "train.lr": 0.01, "run.device": "cpu", "run.seed": 5,
+        "run.rounds": 3,
     }  # fmt: skip
     return resolve(usual | {key.replace("__", "."): value for key, value in changed.items()})
 
@@ -45,10 +49,15 @@ def photos(count: int, size: int, seed: int = 0) -> Images:
 
 
 def federation(sizes: Sequence[int], size: int = 16) -> Federation:
-    """Stores of these sizes out of one array, each with a few images held out, and a test set of 50."""
+    """Stores of these sizes out of one array, each with a few images held out, and a test set of
+    50.
+    """
     everything = photos(sum(sizes), size)
-    stores, table = {}, {}
-    for number, rows in enumerate(torch.randperm(sum(sizes), generator=torch.Generator().manual_seed(1)).split(sizes)):
+    stores = {}
+    table = {}
+    for number, rows in enumerate(
+        torch.randperm(sum(sizes), generator=torch.Generator().manual_seed(1)).split(sizes)
+    ):
         held_out = photos(number, size, seed=number)
         stores[f"store-{number}"] = StoreData(everything.select(rows), held_out, held_out)
         table[f"store-{number}"] = [len(rows), 0, 0]
@@ -67,7 +76,9 @@ def trained(engine: Any, asked: TrainOrder, stores: Sequence[str]) -> dict[str, 
     return {answer.store: answer for answer in engine.train(asked, stores)}
 
 
-def batched(dealt: Federation, begun: InitialState, states: Path, devices: int = 1) -> BatchedEngine:
+def batched(
+    dealt: Federation, begun: InitialState, states: Path, devices: int = 1
+) -> BatchedEngine:
     return BatchedEngine(dealt, begun, states, [CPU] * devices)
 
 
@@ -78,11 +89,16 @@ def difference(one: torch.Tensor, other: torch.Tensor) -> float:
 
 def alone(dealt: Federation, config: RunConfig, states: Path) -> dict[str, Update]:
     """Each store by itself, as a real one."""
-    begun, trainer = start(config), Trainer(CPU, StateStore(states))
-    return {name: trainer.train(order(begun), name, data.train) for name, data in dealt.stores.items()}
+    begun = start(config)
+    trainer = Trainer(CPU, StateStore(states))
+    return {
+        name: trainer.train(order(begun), name, data.train) for name, data in dealt.stores.items()
+    }
 
 
-def together(dealt: Federation, config: RunConfig, states: Path, devices: int = 1) -> dict[str, Any]:
+def together(
+    dealt: Federation, config: RunConfig, states: Path, devices: int = 1
+) -> dict[str, Any]:
     begun = start(config)
     engine = batched(dealt, begun, states, devices)
     answers = trained(engine, order(begun), list(dealt.stores))
@@ -120,4 +136,7 @@ class Remembering(strategies.Strategy):
 
     def end(self, run, local, state):
         own = (run.start - run.end) / (run.steps * run.lr)
-        return {"change": own - local["shift"]}, {"own": own, "weight": torch.tensor(0.1 * run.num_examples)}
+        return {"change": own - local["shift"]}, {
+            "own": own,
+            "weight": torch.tensor(0.1 * run.num_examples),
+        }

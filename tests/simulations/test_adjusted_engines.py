@@ -1,4 +1,6 @@
-"""Every engine judges each store by the raw scores and with that store's own log shares added, as the store would."""
+"""Every engine judges each store by the raw scores and with that store's own log shares added, as
+the store would.
+"""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -20,15 +22,24 @@ from tests.simulations.stores import CLASSES, CPU, photos, settings, start
 
 
 def unequal() -> Federation:
-    """Store k sells class k and, but for the last one, a little of the next; each holds out all classes."""
-    everything, labels = photos(90, 16), torch.arange(90) % len(CLASSES)
+    """Store k sells class k and, but for the last one, a little of the next; each holds out all
+    classes.
+    """
+    everything = photos(90, 16)
+    labels = torch.arange(90) % len(CLASSES)
     stores = {}
     for number in range(len(CLASSES)):
-        most, few = torch.where(labels == number)[0][:20], torch.where(labels == number + 1)[0][:4]
+        most = torch.where(labels == number)[0][:20]
+        few = torch.where(labels == number + 1)[0][:4]
         stores[f"store-{number}"] = StoreData(
-            everything.select(torch.cat([most, few])), photos(9 + number, 16, seed=number), photos(7, 16, seed=9)
+            everything.select(torch.cat([most, few])),
+            photos(9 + number, 16, seed=number),
+            photos(7, 16, seed=9),
         )
-    counts = {name: torch.bincount(data.train.targets(), minlength=3).tolist() for name, data in stores.items()}
+    counts = {
+        name: torch.bincount(data.train.targets(), minlength=3).tolist()
+        for name, data in stores.items()
+    }
     return Federation(CLASSES, stores, None, counts, "")
 
 
@@ -42,8 +53,11 @@ def unequal() -> Federation:
     ],
     ids=["sequential", "batched", "two devices"],
 )
-def test_an_engine_judges_as_each_store_alone(build: Callable[..., Any], split: Any, tmp_path: Path) -> None:
-    dealt, begun = unequal(), start(settings(strategy__absent_classes="weigh", run__workers=1))
+def test_an_engine_judges_as_each_store_alone(
+    build: Callable[..., Any], split: Any, tmp_path: Path
+) -> None:
+    dealt = unequal()
+    begun = start(settings(strategy__absent_classes="weigh", run__workers=1))
     order = EvaluateOrder(begun.plan, 1, begun.params, split, (1.0, 2.0))
     with closing(build(dealt, begun, tmp_path)) as engine:
         found = {answer.store: answer for answer in engine.evaluate(order, list(dealt.stores))}
@@ -58,9 +72,12 @@ def test_an_engine_judges_as_each_store_alone(build: Callable[..., Any], split: 
 
 
 def test_nothing_is_adjusted_where_training_adds_nothing(tmp_path: Path) -> None:
-    dealt, begun = unequal(), start(settings(strategy__absent_classes="full"))
+    dealt = unequal()
+    begun = start(settings(strategy__absent_classes="full"))
     with closing(BatchedEngine(dealt, begun, tmp_path, [CPU])) as engine:
-        answers = list(engine.evaluate(EvaluateOrder(begun.plan, 1, begun.params), list(dealt.stores)))
+        answers = list(
+            engine.evaluate(EvaluateOrder(begun.plan, 1, begun.params), list(dealt.stores))
+        )
     assert [answer.adjusted for answer in answers] == [None] * 3
 
 

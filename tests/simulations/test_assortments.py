@@ -1,4 +1,6 @@
-"""Simulated stores that lack classes: every engine masks alike, and rounds leave rows alone that nobody has."""
+"""Simulated stores that lack classes: every engine masks alike, and rounds leave rows alone that
+nobody has.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +17,25 @@ from fedshelf.server.training.setup import InitialState
 from fedshelf.simulations.engines.sequential import SequentialEngine
 from fedshelf.simulations.federation.federation import Federation
 from tests.server.by_hand import Notes
-from tests.simulations.stores import CLASSES, CPU, alone, batched, photos, same, settings, start, together
+from tests.simulations.stores import (
+    CLASSES,
+    CPU,
+    alone,
+    batched,
+    photos,
+    same,
+    settings,
+    start,
+    together,
+)
 
 ASSORTMENTS = ((0, 1), (1, 2), (0, 1, 2), (2,))
 
 
 def federation(assortments: Sequence[Sequence[int]] = ASSORTMENTS) -> Federation:
     """A store for each of these sets of classes, of falling size."""
-    stores, table = {}, {}
+    stores = {}
+    table = {}
     for number, sold in enumerate(assortments):
         images = photos(40 - 9 * number, 16, seed=number)
         own = images.select(torch.isin(images.labels, torch.tensor(sold)).nonzero().flatten())
@@ -50,7 +63,9 @@ def test_the_engine_batched_masks_as_stores_do(changed: dict, tmp_path: Path) ->
 
 
 def test_a_store_with_all_classes_trains_as_ever(tmp_path: Path) -> None:
-    masked, full = (settings(model__name="niid-cnn", strategy__absent_classes=mode) for mode in ("mask", "full"))
+    masked, full = (
+        settings(model__name="niid-cnn", strategy__absent_classes=mode) for mode in ("mask", "full")
+    )
     dealt = federation([(0, 1, 2)])
     found = [alone(dealt, config, tmp_path)["store-0"].params for config in (masked, full)]
     assert torch.equal(*found)
@@ -59,26 +74,34 @@ def test_a_store_with_all_classes_trains_as_ever(tmp_path: Path) -> None:
 @pytest.mark.parametrize("strategy", ["fedavg", "fedavgm", "scaffold"])
 @pytest.mark.parametrize("engine", ["sequential", "batched"])
 def test_a_round_by_hand(strategy: str, engine: str, tmp_path: Path) -> None:
-    """One store has the classes 0 and 1, the other class 1, nobody class 2. Each row of the head is a mean over those
-    that have its class; the third stays; then all rows move together, which no softmax sees.
+    """One store has the classes 0 and 1, the other class 1, nobody class 2. Each row of the head is
+    a mean over those that have its class; the third stays; then all rows move together, which no
+    softmax sees.
     """
-    usual = {"model__name": "niid-cnn", "strategy__absent_classes": "mask", "train__weight_decay": 0.01}
-    dealt, config = federation([(0, 1), (1,)]), settings(**usual, strategy__name=strategy, run__workers=1)
+    usual = {
+        "model__name": "niid-cnn",
+        "strategy__absent_classes": "mask",
+        "train__weight_decay": 0.01,
+    }
+    dealt = federation([(0, 1), (1,)])
+    config = settings(**usual, strategy__name=strategy, run__workers=1)
     state, begun = played(dealt, config, tmp_path / "rounds", engine, rounds=1)
     updates = alone(dealt, settings(**usual), tmp_path / "alone")  # all train alike in round 1
     one, other = (updates[name].params for name in ("store-0", "store-1"))
-    of_one, of_other = dealt.table["store-0"][1], dealt.table["store-1"][1]
-    expected = (one * updates["store-0"].num_examples + other * updates["store-1"].num_examples) / sum(
-        update.num_examples for update in updates.values()
-    )
+    of_one = dealt.table["store-0"][1]
+    of_other = dealt.table["store-1"][1]
+    expected = (
+        one * updates["store-0"].num_examples + other * updates["store-1"].num_examples
+    ) / sum(update.num_examples for update in updates.values())
     for span in begun.layout.rows():
-        rows, first, second, before = (vector[span].view(3, -1) for vector in (expected, one, other, begun.params))
-        rows[0], rows[1] = first[0], (of_one * first[1] + of_other * second[1]) / (of_one + of_other)
+        rows, first, second, before = (
+            vector[span].view(3, -1) for vector in (expected, one, other, begun.params)
+        )
+        rows[0] = first[0]
+        rows[1] = (of_one * first[1] + of_other * second[1]) / (of_one + of_other)
         rows[2] = before[2]
-    network, pixels = (
-        Network(begun.plan.spec, CPU),
-        torch.randn(9, 3, 16, 16, generator=torch.Generator().manual_seed(1)),
-    )
+    network = Network(begun.plan.spec, CPU)
+    pixels = torch.randn(9, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     sure = {}
     for name, params in (("expected", expected), ("found", state.params)):
         network.load(params)
@@ -90,10 +113,18 @@ def test_a_round_by_hand(strategy: str, engine: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["mask", "weigh"])
-@pytest.mark.parametrize("strategy", ["fedavg", "fedprox", "scaffold", "fednova", "feddyn", "fedavgm", "fedadam"])
-def test_rows_have_nothing_in_common_after_any_round(strategy: str, mode: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "strategy", ["fedavg", "fedprox", "scaffold", "fednova", "feddyn", "fedavgm", "fedadam"]
+)
+def test_rows_have_nothing_in_common_after_any_round(
+    strategy: str, mode: str, tmp_path: Path
+) -> None:
     config = settings(
-        model__name="niid-cnn", strategy__name=strategy, strategy__absent_classes=mode, run__workers=1, train__epochs=1
+        model__name="niid-cnn",
+        strategy__name=strategy,
+        strategy__absent_classes=mode,
+        run__workers=1,
+        train__epochs=1,
     )
     state, begun = played(federation(), config, tmp_path, "sequential", rounds=2)
     for span in begun.layout.rows():
@@ -101,7 +132,12 @@ def test_rows_have_nothing_in_common_after_any_round(strategy: str, mode: str, t
 
 
 def test_heads_of_the_stores_own_stay_there(tmp_path: Path) -> None:
-    config = settings(model__name="niid-cnn", strategy__name="fedper", strategy__absent_classes="mask", run__workers=1)
+    config = settings(
+        model__name="niid-cnn",
+        strategy__name="fedper",
+        strategy__absent_classes="mask",
+        run__workers=1,
+    )
     state, begun = played(federation(), config, tmp_path, "sequential", rounds=1)
     for span in begun.layout.rows():
         assert torch.equal(state.params[span], begun.params[span])

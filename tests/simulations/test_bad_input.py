@@ -24,22 +24,50 @@ CASES = {
     "toml-broken": (["--config", "TMP/broken.toml"], 2, ["broken.toml is not valid TOML"]),
     "toml-key": (["--config", "TMP/key.toml"], 2, ["'train.epoch'", "Did you mean train.epochs?"]),
     "dataset-name": (["--dataset", "shelff"], 3, ["'shelff'", "Did you mean shelf?"]),
-    "dataset-missing": (["--dataset", "cifar10"], 3, ["cifar10 is not on this machine", "Put its parquet files"]),
-    "dataset-empty": (["--dataset", "TMP/empty"], 3, ["No usable image", "one sub-folder per product class"]),
+    "dataset-missing": (
+        ["--dataset", "cifar10"],
+        3,
+        ["cifar10 is not on this machine", "Put its parquet files"],
+    ),
+    "dataset-empty": (
+        ["--dataset", "TMP/empty"],
+        3,
+        ["No usable image", "one sub-folder per product class"],
+    ),
     "dataset-unknown-class": (["--set", "data.classes=box,can"], 3, ["shelf has images of class"]),
-    "partition-name": (["--partition", "dirchlet:0.5"], 2, ["'dirchlet:0.5'", "Did you mean dirichlet?"]),
+    "partition-name": (
+        ["--partition", "dirchlet:0.5"],
+        2,
+        ["'dirchlet:0.5'", "Did you mean dirichlet?"],
+    ),
     "partition-value": (["--partition", "dirichlet:-1"], 2, ["ALPHA='-1'", "a number above 0"]),
     "partition-classes": (["--partition", "labels:99"], 2, ["99 classes", "has 10"]),
-    "partition-too-many": (["--stores", "100000"], 2, ["4000 training images cannot give 100000 stores"]),
+    "partition-too-many": (
+        ["--stores", "100000"],
+        2,
+        ["4000 training images cannot give 100000 stores"],
+    ),
     "model": (["--model", "resnet81"], 2, ["'resnet81'", "did you mean resnet18"]),
     "model-size": (
         ["--model", "inception_v3", "--set", "data.image_size=32"],
         2,
         ["inception_v3 takes images of 75 px or more", "data.image_size is 32"],
     ),
-    "weights": (["--set", "model.weights=TMP/none.safetensors"], 3, ["model.weights", "No such file"]),
-    "weights-broken": (["--set", "model.weights=TMP/broken.safetensors"], 3, ["broken.safetensors"]),
-    "freeze": (["--set", "model.freeze=backbone"], 2, ["model.freeze got 'backbone'", "give model.weights"]),
+    "weights": (
+        ["--set", "model.weights=TMP/none.safetensors"],
+        3,
+        ["model.weights", "No such file"],
+    ),
+    "weights-broken": (
+        ["--set", "model.weights=TMP/broken.safetensors"],
+        3,
+        ["broken.safetensors"],
+    ),
+    "freeze": (
+        ["--set", "model.freeze=backbone"],
+        2,
+        ["model.freeze got 'backbone'", "give model.weights"],
+    ),
     "strategy": (["--strategy", "fedavgg"], 2, ["'fedavgg'", "Did you mean fedavg?"]),
     "strategy-setting": (["--set", "strategy.mu=1"], 2, ["fedavg does not use it", "fedprox"]),
     "engine": (["--engine", "turbo"], 2, ["'turbo'", "sequential"]),
@@ -62,7 +90,10 @@ def test_one_clear_sentence(
     arguments, code, parts = CASES[case]
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as ended:
-        command_line.run(app, ["run", "--out", str(out), *(word.replace("TMP", str(tmp_path)) for word in arguments)])
+        command_line.run(
+            app,
+            ["run", "--out", str(out), *(word.replace("TMP", str(tmp_path)) for word in arguments)],
+        )
     printed = capsys.readouterr()
     assert ended.value.code == code, printed.err
     errors = [line for line in printed.err.splitlines() if line]
@@ -82,7 +113,9 @@ def test_an_existing_run_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFix
     assert (tmp_path / "model.safetensors").read_bytes() == b"precious"
 
 
-def test_changing_a_running_experiment_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changing_a_running_experiment_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "run"
     assert run("run", *LITTLE, "--rounds", "1", "--out", out).returncode == 0
     before = summary(out)
@@ -94,12 +127,14 @@ def test_changing_a_running_experiment_is_refused(tmp_path: Path, capsys: pytest
 
 
 def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
-    out, whole = tmp_path / "run", tmp_path / "whole"
+    out = tmp_path / "run"
+    whole = tmp_path / "whole"
     assert run("run", *LITTLE, "--rounds", "2", "--out", out).returncode == 0
     assert run("run", *LITTLE, "--rounds", "3", "--out", whole).returncode == 0
 
     def little_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # a checkpoint has 250,000 bytes
+        # a checkpoint has 250,000 bytes
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
     full = run_process("run", "--resume", "--out", out, "--rounds", "3", preexec_fn=little_room)
     assert full.returncode == 1, full.stderr

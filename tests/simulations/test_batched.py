@@ -1,4 +1,6 @@
-"""The engine `batched` against stores trained alone: the same batches, masks and images, so the same weights."""
+"""The engine `batched` against stores trained alone: the same batches, masks and images, so the
+same weights.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +38,8 @@ from tests.simulations.stores import (
     trained,
 )
 
-SIZES = (13, 1, 61, 8, 17)  # batches of 8: up to 24 steps, one image, one full batch, a last batch of one
+# batches of 8: up to 24 steps, one image, one full batch, a last batch of one
+SIZES = (13, 1, 61, 8, 17)
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -49,8 +52,8 @@ def test_our_networks_train_as_they_do_alone(name: str, tmp_path: Path) -> None:
 
 def test_a_residual_network_trains_as_it_does_alone(tmp_path: Path) -> None:
     config = settings(
-        model__name="resnet18", model__norm="group", data__image_size=32, train__epochs=1, train__batch_size=4,
-        train__lr=0.003,
+        model__name="resnet18", model__norm="group", data__image_size=32, train__epochs=1,
+        train__batch_size=4, train__lr=0.003,
     )  # fmt: skip
     dealt = federation((6, 3), 32)
     assert same(together(dealt, config, tmp_path / "a"), alone(dealt, config, tmp_path / "b"))
@@ -62,64 +65,104 @@ def test_a_residual_network_trains_as_it_does_alone(tmp_path: Path) -> None:
         {"train__optimizer": "adam", "train__lr": 0.001, "train__weight_decay": 0.01},
         {"train__optimizer": "adamw", "train__lr": 0.001, "train__weight_decay": 0.01},
         {"train__backbone_lr": 0.1, "train__weight_decay": 0.01},
-        {"train__backbone_lr": 0.3, "train__optimizer": "adamw", "train__lr": 0.001, "train__weight_decay": 0.1},
+        {
+            "train__backbone_lr": 0.3,
+            "train__optimizer": "adamw",
+            "train__lr": 0.001,
+            "train__weight_decay": 0.1,
+        },
         {"train__momentum": 0, "train__loss": "squared", "train__label_smoothing": 0.1},
-        {"train__l1": 1e-3, "train__clip_norm": 0.5, "train__label_smoothing": 0.1, "train__weight_decay": 0.01},
+        {
+            "train__l1": 1e-3,
+            "train__clip_norm": 0.5,
+            "train__label_smoothing": 0.1,
+            "train__weight_decay": 0.01,
+        },
         {"strategy__name": "fedprox", "strategy__mu": 0.5},
         {"data__rotation": 20, "data__translate": 0.1, "data__scale": 0.2, "data__brightness": 0.3},
         {"data__contrast": 0.3, "data__crop": 0},
         {"data__trivial_augment": True, "data__erasing": 0.5},
         {"data__mixup": 0.7, "train__label_smoothing": 0.1},
         {"data__cutmix": 0.5, "data__mixup": 0.5, "train__loss": "squared", "train__batch_size": 5},
-        {"data__flip": False, "data__crop": 0, "train__schedule": "cosine", "train__batch_size": 100},
+        {
+            "data__flip": False,
+            "data__crop": 0,
+            "train__schedule": "cosine",
+            "train__batch_size": 100,
+        },
     ],
-)  # fmt: skip
+)
 def test_every_way_to_train_is_the_same(changed: dict, tmp_path: Path) -> None:
-    config, dealt = settings(model__name="niid-cnn", **changed), federation(SIZES)
+    config = settings(model__name="niid-cnn", **changed)
+    dealt = federation(SIZES)
     assert same(together(dealt, config, tmp_path / "a"), alone(dealt, config, tmp_path / "b"))
 
 
-def test_convolutions_as_on_a_gpu_train_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config, dealt = settings(model__name="cnn", model__dropout=0.3), federation(SIZES)
+def test_convolutions_as_on_a_gpu_train_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(model__name="cnn", model__dropout=0.3)
+    dealt = federation(SIZES)
     monkeypatch.setattr(layers, "form_for", lambda *_: convolution.columns)
     assert same(together(dealt, config, tmp_path / "a"), alone(dealt, config, tmp_path / "b"))
 
 
 @pytest.mark.parametrize("fitting", [1, 2, 3])
-def test_groups_of_any_size_are_the_same(fitting: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config, dealt = settings(model__name="cnn", model__dropout=0.3), federation(SIZES)
+def test_groups_of_any_size_are_the_same(
+    fitting: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(model__name="cnn", model__dropout=0.3)
+    dealt = federation(SIZES)
     monkeypatch.setattr(device_worker, "stores_that_fit", lambda *_: fitting)
     assert same(together(dealt, config, tmp_path / "a"), alone(dealt, config, tmp_path / "b"))
 
 
 def test_two_devices_are_the_same_as_one(tmp_path: Path) -> None:
-    config, dealt = settings(model__name="cnn", model__dropout=0.3), federation(SIZES)
-    one, two = together(dealt, config, tmp_path / "a"), together(dealt, config, tmp_path / "b", devices=2)
+    config = settings(model__name="cnn", model__dropout=0.3)
+    dealt = federation(SIZES)
+    one = together(dealt, config, tmp_path / "a")
+    two = together(dealt, config, tmp_path / "b", devices=2)
     assert same(two, one, tolerance=1e-6)
 
 
 def test_updates_stay_valid_and_rounds_follow_each_other(tmp_path: Path) -> None:
     """The second round is planned ahead during the first; the third is not the cohort expected."""
-    config, dealt = settings(model__name="cnn", cohort__fraction=0.6), federation(SIZES)
+    config = settings(model__name="cnn", cohort__fraction=0.6)
+    dealt = federation(SIZES)
     begun = start(config)
-    engine, trainer = batched(dealt, begun, tmp_path / "a"), Trainer(CPU, StateStore(tmp_path / "b"))
-    everyone, kept = list(dealt.stores), []
+    engine = batched(dealt, begun, tmp_path / "a")
+    trainer = Trainer(CPU, StateStore(tmp_path / "b"))
+    everyone = list(dealt.stores)
+    kept = []
     for round, cohort in ((1, everyone), (2, everyone[:2]), (3, everyone[1:])):
         answers = trained(engine, order(begun, round), cohort)
-        kept += [(update.params, update.params.clone()) for update in answers.values() if isinstance(update, Update)]
-        expected = {name: trainer.train(order(begun, round), name, dealt.stores[name].train) for name in cohort}
+        kept += [
+            (update.params, update.params.clone())
+            for update in answers.values()
+            if isinstance(update, Update)
+        ]
+        expected = {
+            name: trainer.train(order(begun, round), name, dealt.stores[name].train)
+            for name in cohort
+        }
         assert same(answers, expected)
     assert all(torch.equal(params, before) for params, before in kept)
 
 
 def test_what_stores_remember_is_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedshelf.common.strategies.STRATEGIES", {**strategies.STRATEGIES, "remembering": Remembering})
-    config, dealt = settings(model__name="cnn", strategy__name="remembering", train__lr=0.003), federation(SIZES)
+    monkeypatch.setattr(
+        "fedshelf.common.strategies.STRATEGIES",
+        {**strategies.STRATEGIES, "remembering": Remembering},
+    )
+    config = settings(model__name="cnn", strategy__name="remembering", train__lr=0.003)
+    dealt = federation(SIZES)
     begun = start(config)
     extras = {"drift": torch.full_like(begun.params, 1e-3)}
-    engine, trainer = batched(dealt, begun, tmp_path / "a"), Trainer(CPU, StateStore(tmp_path / "b"))
+    engine = batched(dealt, begun, tmp_path / "a")
+    trainer = Trainer(CPU, StateStore(tmp_path / "b"))
     everyone = list(dealt.stores)
-    for round, cohort in ((1, everyone[:3]), (2, everyone), (3, everyone)):  # in round 2 two stores are new
+    # in round 2 two stores are new
+    for round, cohort in ((1, everyone[:3]), (2, everyone), (3, everyone)):
         asked = order(begun, round, extras=extras, committed=round - 1)
         expected = {name: trainer.train(asked, name, dealt.stores[name].train) for name in cohort}
         found = trained(engine, asked, cohort)
@@ -139,10 +182,14 @@ def test_stores_without_images_say_so(tmp_path: Path) -> None:
     assert isinstance(found["store-2"], Update)
 
 
-def test_a_device_without_memory_takes_fewer_stores_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config, dealt = settings(model__name="cnn"), federation(SIZES)
+def test_a_device_without_memory_takes_fewer_stores_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(model__name="cnn")
+    dealt = federation(SIZES)
     expected = alone(dealt, config, tmp_path / "b")
-    run, asked = device_worker.StackedTraining.run, []
+    run = device_worker.StackedTraining.run
+    asked = []
 
     def with_room_for(stores: int):
         def limited(self, group, *rest):
@@ -164,9 +211,11 @@ def test_a_device_without_memory_takes_fewer_stores_at_once(tmp_path: Path, monk
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_judging_counts_what_stores_count(devices: int, tmp_path: Path) -> None:
-    config, dealt = settings(model__name="cnn", evaluation__batch_size=7), federation(SIZES)
+    config = settings(model__name="cnn", evaluation__batch_size=7)
+    dealt = federation(SIZES)
     begun = start(config)
-    engine, trainer = batched(dealt, begun, tmp_path, devices), Trainer(CPU, StateStore(tmp_path))
+    engine = batched(dealt, begun, tmp_path, devices)
+    trainer = Trainer(CPU, StateStore(tmp_path))
     asked = EvaluateOrder(begun.plan, 1, begun.params)
     found = {answer.store: answer for answer in engine.evaluate(asked, list(dealt.stores))}
     for name, data in dealt.stores.items():
@@ -176,10 +225,12 @@ def test_judging_counts_what_stores_count(devices: int, tmp_path: Path) -> None:
         assert found[name].counts.loss_sum == pytest.approx(expected.loss_sum, rel=1e-5)
     assert dealt.test is not None
     asked = replace(asked, temperatures=(1.0, 2.0))
-    judged, expected = engine.judge(begun.params, (1.0, 2.0)), trainer.evaluate(asked, {"": dealt.test})[0].counts
+    judged = engine.judge(begun.params, (1.0, 2.0))
+    expected = trainer.evaluate(asked, {"": dealt.test})[0].counts
     assert (judged.confusion == expected.confusion).all()
     assert judged.loss_sum == pytest.approx(expected.loss_sum, rel=1e-5)
-    told, reliability = judged.reliability, expected.reliability
+    told = judged.reliability
+    reliability = expected.reliability
     assert told is not None
     assert reliability is not None
     np.testing.assert_array_equal(told.images, reliability.images)
@@ -217,7 +268,9 @@ def test_auto_takes_it_on_a_gpu_where_it_pays() -> None:
 
 def test_a_gpu_that_is_kept_from_many_stores_by_batch_norm_says_so() -> None:
     def told(**changed: object) -> str:
-        return engines.advice(start(settings(**{"model__name": "cnn", "model__norm": "batch", **changed})))
+        return engines.advice(
+            start(settings(**{"model__name": "cnn", "model__norm": "batch", **changed}))
+        )
 
     assert "model.norm=group" in told(run__device="cuda")
     assert told() == ""  # a CPU has no such choice
@@ -228,14 +281,20 @@ def test_a_gpu_that_is_kept_from_many_stores_by_batch_norm_says_so() -> None:
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "squared"])
 def test_what_overflows_at_one_store_is_nothing_to_another(loss: str, tmp_path: Path) -> None:
-    """The second store's batch is filled up to the first one's size; what fills it must count for nothing."""
+    """The second store's batch is filled up to the first one's size; what fills it must count for
+    nothing.
+    """
     pixels = torch.cat([torch.full((8, 16, 16, 3), 255), torch.zeros(3, 16, 16, 3)]).to(torch.uint8)
     whole = Images.whole(pixels, torch.arange(11) % len(CLASSES))
-    bright, dark = (StoreData(whole.select(rows), whole, whole) for rows in (torch.arange(8), torch.arange(8, 11)))
+    bright, dark = (
+        StoreData(whole.select(rows), whole, whole)
+        for rows in (torch.arange(8), torch.arange(8, 11))
+    )
     table = {"store-0": [8, 0, 0], "store-1": [3, 0, 0]}
     dealt = Federation(CLASSES, {"store-0": bright, "store-1": dark}, None, table, "")
     begun = start(settings(model__name="cnn", data__flip=False, data__crop=0, train__loss=loss))
-    spec = replace(begun.plan.spec, mean=(0.0,) * 3, std=(1e-38,) * 3)  # what is not black becomes infinite
+    # what is not black becomes infinite
+    spec = replace(begun.plan.spec, mean=(0.0,) * 3, std=(1e-38,) * 3)
     begun = replace(begun, plan=replace(begun.plan, spec=spec))
     expected = Trainer(CPU, StateStore(tmp_path / "b")).train(order(begun), "store-1", dark.train)
     found = trained(batched(dealt, begun, tmp_path / "a"), order(begun), list(dealt.stores))

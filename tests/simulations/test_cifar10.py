@@ -1,4 +1,6 @@
-"""CIFAR-10 in each form in which it is published: the same pixels, and clear about files that are not it."""
+"""CIFAR-10 in each form in which it is published: the same pixels, and clear about files that are
+not it.
+"""
 
 import io
 import json
@@ -37,14 +39,23 @@ def test_cifar10_is_read_from_its_binary_version(tmp_path, monkeypatch):
 
 
 def pickled_batch(pixels: np.ndarray, labels: list[int]) -> bytes:
-    """A file of cifar-10-batches-py, opcode by opcode as Python 2 wrote them. pixels: uint8 [n, 3072]"""
-    kind = b"cnumpy\ndtype\nq\x05(U\x02u1K\x00K\x01tRq\x06(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    """A file of cifar-10-batches-py, opcode by opcode as Python 2 wrote them. pixels: uint8 [n,
+    3072]
+    """
+    kind = b"cnumpy\ndtype\nq\x05(U\x02u1K\x00K\x01tRq\x06(K\x03U\x01|NNN"
+    kind += b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
     content = b"T" + len(pixels.tobytes()).to_bytes(4, "little") + pixels.tobytes()
     shape = b"K" + bytes([len(pixels)]) + b"M\x00\x0c\x86q\x07"
-    array = b"cnumpy.core.multiarray\n_reconstruct\nq\x02cnumpy\nndarray\nq\x03K\x00\x85U\x01b\x87Rq\x04"
-    array += b"(K\x01" + shape + kind + b"\x89" + content + b"tb"
+    array = b"cnumpy.core.multiarray\n_reconstruct\nq\x02cnumpy\nndarray\nq\x03"
+    array += b"K\x00\x85U\x01b\x87Rq\x04(K\x01" + shape + kind + b"\x89" + content + b"tb"
     told = b"]q\x08(" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
-    return b"\x80\x02}q\x01(U\x04data" + array + b"U\x06labels" + told + b"U\x0bbatch_labelU\x0ctest batch 1u."
+    return (
+        b"\x80\x02}q\x01(U\x04data"
+        + array
+        + b"U\x06labels"
+        + told
+        + b"U\x0bbatch_labelU\x0ctest batch 1u."
+    )
 
 
 def test_cifar10_is_read_from_torchvisions_files_and_nothing_in_them_is_run(tmp_path, monkeypatch):
@@ -85,10 +96,23 @@ def test_cifar10_is_read_from_the_hubs_lossless_images_as_they_are(tmp_path, mon
         file = io.BytesIO()
         Image.fromarray(image).save(file, "PNG")
         rows.append({"bytes": file.getvalue(), "path": None})
-    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    names = [
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ]
     features = {"img": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": names}}
     table = pa.table({"img": rows, "label": [0, 5, 9]})
-    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    table = table.replace_schema_metadata(
+        {"huggingface": json.dumps({"info": {"features": features}})}
+    )
     folder = tmp_path / "cifar10" / "plain_text"
     folder.mkdir(parents=True)
     for split in ("train", "test"):
@@ -96,4 +120,8 @@ def test_cifar10_is_read_from_the_hubs_lossless_images_as_they_are(tmp_path, mon
     monkeypatch.setenv("FEDSHELF_DATA", str(tmp_path))
     dataset = load("cifar10")
     assert (dataset.train.pixels.numpy() == pixels).all()
-    assert [dataset.classes[label] for label in dataset.train.targets()] == ["airplane", "dog", "truck"]
+    assert [dataset.classes[label] for label in dataset.train.targets()] == [
+        "airplane",
+        "dog",
+        "truck",
+    ]

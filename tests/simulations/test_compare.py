@@ -1,4 +1,6 @@
-"""A whole comparison, small: its figures add up, it is the runs that it says, and it goes on where it stopped."""
+"""A whole comparison, small: its figures add up, it is the runs that it says, and it goes on where
+it stopped.
+"""
 
 import io
 import json
@@ -28,10 +30,10 @@ KINDS = ["alone", "federated", "alone-longer", "fine-tuned", "pooled"]
 
 def settings(data: Path, out: Path, **more: object) -> dict[str, Any]:
     usual: dict[str, Any] = {
-        "data.dataset": str(data), "data.stores": 2, "data.partition": "dirichlet:1", "data.image_size": 16,
-        "model.name": "niid-cnn", "train.lr": 0.02, "train.batch_size": 8, "run.rounds": 2, "run.seed": 3,
-        "strategy.absent_classes": "full",
-        "run.device": "cpu", "run.workers": 1, "run.out": str(out),
+        "data.dataset": str(data), "data.stores": 2, "data.partition": "dirichlet:1",
+        "data.image_size": 16, "model.name": "niid-cnn", "train.lr": 0.02, "train.batch_size": 8,
+        "run.rounds": 2, "run.seed": 3, "strategy.absent_classes": "full", "run.device": "cpu",
+        "run.workers": 1, "run.out": str(out),
     }  # fmt: skip
     return usual | {key.replace("__", "."): value for key, value in more.items()}
 
@@ -49,8 +51,11 @@ def compared(given: dict[str, Any], **options: Any) -> tuple[dict[str, Any], str
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any], str]:
-    """Photos, and a comparison with leave-one-out on them: data, directory, compare.json, output."""
-    data, out = photos(tmp_path_factory.mktemp("photos") / "wares"), tmp_path_factory.mktemp("runs") / "compared"
+    """Photos, and a comparison with leave-one-out on them: data, directory, compare.json,
+    output.
+    """
+    data = photos(tmp_path_factory.mktemp("photos") / "wares")
+    out = tmp_path_factory.mktemp("runs") / "compared"
     return data, out, *compared(settings(data, out), leave_one_out=True)
 
 
@@ -58,17 +63,23 @@ def test_the_stores_counts_add_up(made: tuple[Path, Path, dict[str, Any], str]) 
     found = made[2]
     assert list(found["average"]) == KINDS
     for kind in KINDS:
-        matrices = [np.array(store["models"][kind]["confusion"]) for store in found["stores"].values()]
+        matrices = [
+            np.array(store["models"][kind]["confusion"]) for store in found["stores"].values()
+        ]
         assert sum(matrices).tolist() == found["average"][kind]["all_images"]["confusion"]
         assert sum(matrices).sum() == 3 * COUNTS["test"]
         accuracies = [np.trace(matrix) / matrix.sum() for matrix in matrices]
         assert found["average"][kind]["accuracy"] == pytest.approx(np.mean(accuracies))
     for kind in ("federated", "pooled"):  # one model, on test images that were dealt
-        assert found["average"][kind]["all_images"]["confusion"] == found["server"][kind]["confusion"]
+        assert (
+            found["average"][kind]["all_images"]["confusion"] == found["server"][kind]["confusion"]
+        )
     assert sum(store["images"] for store in found["stores"].values()) == 3 * COUNTS["train"]
 
 
-def test_gains_are_differences_of_the_accuracies_shown(made: tuple[Path, Path, dict[str, Any], str]) -> None:
+def test_gains_are_differences_of_the_accuracies_shown(
+    made: tuple[Path, Path, dict[str, Any], str],
+) -> None:
     for store in made[2]["stores"].values():
         for kind, over in (("federated", "alone"), ("fine-tuned", "alone-longer")):
             expected = 100 * (store["models"][kind]["accuracy"] - store["models"][over]["accuracy"])
@@ -79,25 +90,33 @@ def test_the_federated_part_is_the_run_of_the_same_settings(
     made: tuple[Path, Path, dict[str, Any], str], tmp_path: Path
 ) -> None:
     alone = simulate(
-        SimulationRequest(settings(made[0], tmp_path / "run"), resume=False, began=time.perf_counter()), Console()
+        SimulationRequest(
+            settings(made[0], tmp_path / "run"), resume=False, began=time.perf_counter()
+        ),
+        Console(),
     )
     assert made[2]["parts"]["seed-3/federated"]["weights_sha256"] == alone["weights_sha256"]
 
 
-def test_fine_tuning_starts_from_the_federated_model(made: tuple[Path, Path, dict[str, Any], str]) -> None:
+def test_fine_tuning_starts_from_the_federated_model(
+    made: tuple[Path, Path, dict[str, Any], str],
+) -> None:
     _, out, found, _ = made
     config = (out / "seed-3" / "fine-tuned" / "store-0" / "config.toml").read_text()
     assert f'weights = "{out}/seed-3/federated/model.safetensors"' in config
     assert found["budget"]["fine_tuning"] == {"epochs": 2, "lr": 0.004}
 
 
-def test_contributions_are_shares_and_what_is_lost_without(made: tuple[Path, Path, dict[str, Any], str]) -> None:
+def test_contributions_are_shares_and_what_is_lost_without(
+    made: tuple[Path, Path, dict[str, Any], str],
+) -> None:
     told = made[2]["contributions"]
     assert sum(each["estimate"] for each in told["stores"].values()) == pytest.approx(1.0)
     assert told["has_left_out"]
     # Of two stores, the federation without one is the other one alone.
     without, alone = (
-        made[2]["parts"][f"seed-3/{name}"]["weights_sha256"] for name in ("without/store-0", "alone/store-1")
+        made[2]["parts"][f"seed-3/{name}"]["weights_sha256"]
+        for name in ("without/store-0", "alone/store-1")
     )
     assert without == alone
     joined, lonely = (made[2]["server"][kind] for kind in ("federated", "alone"))
@@ -115,7 +134,9 @@ def test_says_it_in_words_on_screen_and_page(made: tuple[Path, Path, dict[str, A
     assert "http" not in (out / "report.html").read_text().replace("http-equiv", "")
 
 
-def test_a_finished_comparison_is_told_again_without_training(made: tuple[Path, Path, dict[str, Any], str]) -> None:
+def test_a_finished_comparison_is_told_again_without_training(
+    made: tuple[Path, Path, dict[str, Any], str],
+) -> None:
     _, out, found, _ = made
     before = {path: path.stat().st_mtime_ns for path in out.rglob("model.safetensors")}
     again, _ = compared({"run.out": str(out)}, resume=True)
@@ -137,8 +158,18 @@ def test_each_seed_deals_other_stores_and_keeps_what_others_had(
     made: tuple[Path, Path, dict[str, Any], str], several: tuple[Path, dict[str, Any], str]
 ) -> None:
     _, found, _ = several
-    assert found["seeds"] == {"asked": [3, 4], "done": [3, 4], "is_dealt": True, "is_dealt_anew": True}
-    assert list(found["stores"]) == ["seed 3, store-0", "seed 3, store-1", "seed 4, store-0", "seed 4, store-1"]
+    assert found["seeds"] == {
+        "asked": [3, 4],
+        "done": [3, 4],
+        "is_dealt": True,
+        "is_dealt_anew": True,
+    }
+    assert list(found["stores"]) == [
+        "seed 3, store-0",
+        "seed 3, store-1",
+        "seed 4, store-0",
+        "seed 4, store-1",
+    ]
     for name in ("store-0", "store-1"):
         assert found["stores"][f"seed 3, {name}"]["models"] == made[2]["stores"][name]["models"]
     for part, told in made[2]["parts"].items():
@@ -151,7 +182,12 @@ def test_means_and_spreads_are_over_the_seeds(several: tuple[Path, dict[str, Any
     found = several[1]
     for kind in KINDS:
         accuracies = [
-            np.mean([found["stores"][f"seed {seed}, store-{n}"]["models"][kind]["accuracy"] for n in (0, 1)])
+            np.mean(
+                [
+                    found["stores"][f"seed {seed}, store-{n}"]["models"][kind]["accuracy"]
+                    for n in (0, 1)
+                ]
+            )
             for seed in (3, 4)
         ]
         average = found["average"][kind]
@@ -159,7 +195,9 @@ def test_means_and_spreads_are_over_the_seeds(several: tuple[Path, dict[str, Any
         assert average["accuracy"] == pytest.approx(np.mean(accuracies))
         assert average["deviation"] == pytest.approx(np.std(accuracies, ddof=1))
     gain = found["gains"]["federated"]["alone"]
-    expected = 100 * (np.array(found["average"]["federated"]["seeds"]) - found["average"]["alone"]["seeds"])
+    expected = 100 * (
+        np.array(found["average"]["federated"]["seeds"]) - found["average"]["alone"]["seeds"]
+    )
     assert gain["seeds"] == pytest.approx(expected)
     assert gain["points"] == pytest.approx(expected.mean())
     assert gain["standard_errors"]["training"] == pytest.approx(expected.std(ddof=1) / np.sqrt(2))
@@ -168,21 +206,37 @@ def test_means_and_spreads_are_over_the_seeds(several: tuple[Path, dict[str, Any
     assert all(row["gain"]["federated"]["clear"] is None for row in found["stores"].values())
 
 
-def test_terminal_and_page_say_the_same_sentences(several: tuple[Path, dict[str, Any], str]) -> None:
+def test_terminal_and_page_say_the_same_sentences(
+    several: tuple[Path, dict[str, Any], str],
+) -> None:
     out, found, printed = several
-    page, said = _text((out / "report.html").read_text()), " ".join(printed.split())
+    page = _text((out / "report.html").read_text())
+    said = " ".join(printed.split())
     stores = [of_store(label, each, is_dealt_anew=True) for label, each in found["stores"].items()]
     for sentence in [*headline(found), *stores]:
         assert sentence in page
         assert sentence in said
 
 
-def test_stores_that_are_there_are_judged_over_all_seeds_and_corrected_for_their_number(tmp_path: Path) -> None:
+def test_stores_that_are_there_are_judged_over_all_seeds_and_corrected_for_their_number(
+    tmp_path: Path,
+) -> None:
     for store in ("oslo", "rome"):
         photos(tmp_path / "chain" / store)
-    given = settings(tmp_path / "chain", tmp_path / "out", data__partition="folder", run__rounds=1, train__epochs=1)
+    given = settings(
+        tmp_path / "chain",
+        tmp_path / "out",
+        data__partition="folder",
+        run__rounds=1,
+        train__epochs=1,
+    )
     found, printed = compared(given, seeds=(1, 2), tune_epochs=0)
-    assert found["seeds"] == {"asked": [1, 2], "done": [1, 2], "is_dealt": False, "is_dealt_anew": False}
+    assert found["seeds"] == {
+        "asked": [1, 2],
+        "done": [1, 2],
+        "is_dealt": False,
+        "is_dealt_anew": False,
+    }
     assert list(found["stores"]) == ["oslo", "rome"]
     gains = [store["gain"]["federated"] for store in found["stores"].values()]
     assert [gain["p"] for gain in gains] == pytest.approx(holm([_level(gain) for gain in gains]))
@@ -222,7 +276,9 @@ def test_one_seed_or_several() -> None:
     assert done.stderr == "Error: Got --seed 3 and --seeds 0,1; give one of them.\n"
 
 
-def test_what_cannot_be_compared_is_one_sentence(made: tuple[Path, Path, dict[str, Any], str], tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_one_sentence(
+    made: tuple[Path, Path, dict[str, Any], str], tmp_path: Path
+) -> None:
     data, out, _, _ = made
     with pytest.raises(DataError, match="at least two stores, got one"):
         compared(settings(data, tmp_path / "one", data__stores=1))
@@ -245,15 +301,22 @@ def test_what_stays_at_a_store_judges_and_is_fine_tuned_there(
     out = tmp_path / "personal"
     given = settings(made[0], out, strategy__name="fedper", run__rounds=1, train__epochs=1)
     found, _ = compared(given, tune_epochs=1, tune_lr=1e-9)
-    # With a learning rate of next to nothing, a store's fine-tuned model is the federated one as the store has it.
+    # With a learning rate of next to nothing, a store's fine-tuned model is the federated one as
+    # the store has it.
     for store in found["stores"].values():
-        assert store["models"]["fine-tuned"]["confusion"] == store["models"]["federated"]["confusion"]
-        assert store["models"]["fine-tuned"]["loss"] == pytest.approx(store["models"]["federated"]["loss"], rel=1e-5)
+        assert (
+            store["models"]["fine-tuned"]["confusion"] == store["models"]["federated"]["confusion"]
+        )
+        assert store["models"]["fine-tuned"]["loss"] == pytest.approx(
+            store["models"]["federated"]["loss"], rel=1e-5
+        )
     assert "federated" not in found["server"]
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_equals_uninterrupted(made: tuple[Path, Path, dict[str, Any], str], tmp_path: Path) -> None:
+def test_killed_and_resumed_equals_uninterrupted(
+    made: tuple[Path, Path, dict[str, Any], str], tmp_path: Path
+) -> None:
     data, _, whole, _ = made
     out = tmp_path / "killed"
     sets = [f"{key}={value}" for key, value in settings(data, out, run__workers=2).items()]
@@ -274,8 +337,11 @@ def test_killed_and_resumed_equals_uninterrupted(made: tuple[Path, Path, dict[st
 
 
 @pytest.mark.slow
-def test_stops_when_asked_and_says_how_to_go_on(made: tuple[Path, Path, dict[str, Any], str], tmp_path: Path) -> None:
-    data, out = made[0], tmp_path / "stopped"
+def test_stops_when_asked_and_says_how_to_go_on(
+    made: tuple[Path, Path, dict[str, Any], str], tmp_path: Path
+) -> None:
+    data = made[0]
+    out = tmp_path / "stopped"
     given = settings(data, out, run__workers=2, run__rounds=500)
     arguments = [text for key, value in given.items() for text in ("--set", f"{key}={value}")]
     process = start("compare", *arguments)

@@ -1,4 +1,6 @@
-"""What models are judged on: no image of it was trained or chosen on, and each store has its own."""
+"""What models are judged on: no image of it was trained or chosen on, and each store has its
+own.
+"""
 
 from collections import Counter
 from dataclasses import replace
@@ -23,7 +25,11 @@ def without_tests(validation: bool = True) -> Federation:
     """Stores as a data set is dealt: no test images of their own."""
     dealt = federation([30, 12, 6])
     stores = {
-        name: StoreData(data.train, data.validation if validation else data.test.select(NONE), data.test.select(NONE))
+        name: StoreData(
+            data.train,
+            data.validation if validation else data.test.select(NONE),
+            data.test.select(NONE),
+        )
         for name, data in dealt.stores.items()
     }
     return replace(dealt, stores=stores)
@@ -45,7 +51,8 @@ def test_else_the_servers_are_dealt_each_to_one_store_as_the_training_images_wer
     assert found.told == held_out.DEALT
     rows = torch.cat([images.rows for images in found.own.values()])
     assert sorted(rows.tolist()) == dealt.test.rows.tolist()
-    # 48 training images and 50 test images, a third of each class: a store's share differs by an image a class at most
+    # 48 training images and 50 test images, a third of each class: a store's share differs by an
+    # image a class at most
     for (_, images), trained in zip(found.own.items(), [30, 12, 6], strict=True):
         assert abs(len(images) - 50 * trained / 48) <= 4
     for name, data in stores.stores.items():
@@ -67,7 +74,10 @@ def test_an_image_has_one_number_in_all_seeds() -> None:
     assert pixels is not None
     for found in (dealt, other):
         for name, numbers in found.numbers().items():
-            assert torch.equal(pixels.pixels[torch.from_numpy(numbers)], found.own[name].pixels[found.own[name].rows])
+            assert torch.equal(
+                pixels.pixels[torch.from_numpy(numbers)],
+                found.own[name].pixels[found.own[name].rows],
+            )
     assert [len(part) for part in dealt.numbers().values()] != [0, 0, 0]
     # stores with arrays of their own: none, one and two test images
     own = hold_out(federation([30, 12, 6]), seed=1)[1].numbers()
@@ -104,7 +114,9 @@ class TestParts:
     def parts(self, changed: dict | None = None, **options: object) -> list:
         usual: dict = {"seeds": (5,), "tune_epochs": 2, "tune_lr": 0.01, "leave_one_out": False}
         chosen = Options(**(usual | options))
-        config = settings(strategy__name="fedprox", cohort__min_stores=3, train__lr=0.05, **(changed or {}))
+        config = settings(
+            strategy__name="fedprox", cohort__min_stores=3, train__lr=0.05, **(changed or {})
+        )
         stores, _ = hold_out(without_tests(), seed=1)
         return plan(config, stores, chosen, Path("here"))
 
@@ -118,11 +130,15 @@ class TestParts:
     def test_what_is_fine_tuned_and_what_it_is_compared_with_get_the_same_work(self) -> None:
         parts = {part.name: part for part in self.parts()}
         for store in ("store-0", "store-1", "store-2"):
-            tuned, longer = parts[f"fine-tuned/{store}"], parts[f"alone-longer/{store}"]
+            tuned = parts[f"fine-tuned/{store}"]
+            longer = parts[f"alone-longer/{store}"]
             assert (tuned.after, longer.after) == ("federated", f"alone/{store}")
             assert tuned.config.model.weights == "here/federated/model.safetensors"
             assert longer.config.model.weights == f"here/alone/{store}/model.safetensors"
-            same = [part.config.model_copy(update={"model": None, "strategy": None}) for part in (tuned, longer)]
+            same = [
+                part.config.model_copy(update={"model": None, "strategy": None})
+                for part in (tuned, longer)
+            ]
             assert same[0] == same[1]
             assert tuned.federation.stores == longer.federation.stores
 
@@ -150,12 +166,21 @@ class TestParts:
         for part in self.parts():
             if part.kind in ("alone", "pooled"):
                 assert part.config.strategy.name == "fedavg"
-                assert (part.config.run.rounds, part.config.train) == (3, settings(train__lr=0.05).train)
+                assert (part.config.run.rounds, part.config.train) == (
+                    3,
+                    settings(train__lr=0.05).train,
+                )
             if part.kind == "fine-tuned":
-                assert (part.config.run.rounds, part.config.train.epochs, part.config.train.lr) == (2, 1, 0.01)
+                assert (part.config.run.rounds, part.config.train.epochs, part.config.train.lr) == (
+                    2,
+                    1,
+                    0.01,
+                )
 
     def test_each_store_is_left_out_once(self) -> None:
-        parts = [part for part in self.parts(leave_one_out=True, tune_epochs=0) if part.kind == "without"]
+        parts = [
+            part for part in self.parts(leave_one_out=True, tune_epochs=0) if part.kind == "without"
+        ]
         assert sorted(part.store for part in parts) == ["store-0", "store-1", "store-2"]
         for part in parts:
             assert part.store not in part.federation.stores

@@ -22,8 +22,15 @@ def test_judged_by_hand() -> None:
 
 
 def test_adjusted_scores_are_those_with_the_stores_shares() -> None:
-    spec = specify(ModelConfig(name="niid-cnn"), ("coat", "hat", "shoe"), image_size=16, native_size=None, channels=3)
-    network, images = Network(spec, torch.device("cpu"), seed=3), photos(12, 16)
+    spec = specify(
+        ModelConfig(name="niid-cnn"),
+        ("coat", "hat", "shoe"),
+        image_size=16,
+        native_size=None,
+        channels=3,
+    )
+    network = Network(spec, torch.device("cpu"), seed=3)
+    images = photos(12, 16)
     shares = torch.tensor([0.7, 0.2, 0.1])
     found = judge(network, images, shares.log(), 5)
     said = log_probabilities(network, images, 5)
@@ -32,7 +39,9 @@ def test_adjusted_scores_are_those_with_the_stores_shares() -> None:
     assert found.adjusted is not None
     assert found.adjusted.right.tolist() == (expected.argmax(dim=1) == images.targets()).tolist()
     likelihoods = expected.gather(1, images.targets()[:, None])
-    assert found.adjusted.counts.loss_sum == pytest.approx(float(-likelihoods.log().sum()), rel=1e-5)
+    assert found.adjusted.counts.loss_sum == pytest.approx(
+        float(-likelihoods.log().sum()), rel=1e-5
+    )
     assert found.used(is_adjusted=True) is found.adjusted
     assert found.used(is_adjusted=False) is found.raw
     nothing = judge(network, images, None, 5)

@@ -24,8 +24,8 @@ def verdict(
     is_dealt: bool = False,
     rise: float | None = 0.0,
 ) -> dict[str, Any]:
-    """Gains in points over training alone at .60, and of the fine-tuned model over training longer at .62; all stores
-    gain as much.
+    """Gains in points over training alone at .60, and of the fine-tuned model over training longer
+    at .62; all stores gain as much.
     """
     kinds = {"alone": 0.0, "federated": federated, "pooled": pooled}
     kinds |= {} if tuned is None else {"alone-longer": 2.0, "fine-tuned": 2.0 + tuned}
@@ -33,15 +33,25 @@ def verdict(
     told = {"federated": gain(federated, seeds=1 if anew else seeds)}
     told |= {} if tuned is None else {"fine-tuned": gain(tuned, seeds=1 if anew else seeds)}
     store = {
-        "held_out": 80, "models": {kind: {"accuracy": 0.6 + value / 100} for kind, value in kinds.items()},
+        "held_out": 80,
+        "models": {kind: {"accuracy": 0.6 + value / 100} for kind, value in kinds.items()},
         "gain": told,
     }  # fmt: skip
-    stores = {name: store | {"store": name, "seeds": list(range(seeds))} for name in ("oslo", "rome")}
+    stores = {
+        name: store | {"store": name, "seeds": list(range(seeds))} for name in ("oslo", "rome")
+    }
     if anew:
-        stores = {f"seed {n}, {name}": stores[name] | {"seeds": [n]} for n in range(seeds) for name in stores}
+        stores = {
+            f"seed {n}, {name}": stores[name] | {"seeds": [n]}
+            for n in range(seeds)
+            for name in stores
+        }
     return {
         "seeds": {
-            "asked": list(range(seeds)), "done": list(range(seeds)), "is_dealt": is_dealt, "is_dealt_anew": anew,
+            "asked": list(range(seeds)),
+            "done": list(range(seeds)),
+            "is_dealt": is_dealt,
+            "is_dealt_anew": anew,
         },
         "stores": stores,
         "average": {
@@ -49,15 +59,24 @@ def verdict(
             for kind, value in kinds.items()
         },
         "gains": {
-            kind: {other: gain(value - less, seeds=seeds) for other, less in kinds.items() if other != kind}
+            kind: {
+                other: gain(value - less, seeds=seeds)
+                for other, less in kinds.items()
+                if other != kind
+            }
             for kind, value in kinds.items()
         },
         "budget": {
-            "federated": {"rounds": 4, "epochs": 1}, "alone_and_pooled": {"rounds": 1, "epochs": 1},
-            "fine_tuning": {"epochs": 0 if tuned is None else 2, "lr": 0.01}, "patience": 0,
+            "federated": {"rounds": 4, "epochs": 1},
+            "alone_and_pooled": {"rounds": 1, "epochs": 1},
+            "fine_tuning": {"epochs": 0 if tuned is None else 2, "lr": 0.01},
+            "patience": 0,
         },
-        "curves": {"on": "validation", "models": {"federated": {"rise": rise, "still_rises": (rise or 0) >= 1}}},
-    }  # fmt: skip
+        "curves": {
+            "on": "validation",
+            "models": {"federated": {"rise": rise, "still_rises": (rise or 0) >= 1}},
+        },
+    }
 
 
 @pytest.mark.parametrize(
@@ -65,16 +84,31 @@ def verdict(
     [
         (
             verdict(5.0),
-            "Joining pays: on average over 2 stores in each of 3 seeds, the federated model is right on 65.0%",
+            (
+                "Joining pays: on average over 2 stores in each of 3 seeds, the federated model is"
+                " right on 65.0%"
+            ),
         ),
         (verdict(2.5), "Joining makes no clear difference: on average"),
         (verdict(-2.5), "Federated is not better than alone here: on average"),
         (verdict(-8.0, tuned=1.0), "Federated is not better than alone here: on average"),
-        (verdict(-8.0, tuned=6.0), "Joining pays with fine-tuning: fine-tuned at each store for 2 epochs"),
-        (verdict(5.0, seeds=1), "In this run, joining helped: on average over 2 stores, the federated"),
-        (verdict(2.5, seeds=1), "In this run, joining made no difference beyond what its test images leave open: on"),
+        (
+            verdict(-8.0, tuned=6.0),
+            "Joining pays with fine-tuning: fine-tuned at each store for 2 epochs",
+        ),
+        (
+            verdict(5.0, seeds=1),
+            "In this run, joining helped: on average over 2 stores, the federated",
+        ),
+        (
+            verdict(2.5, seeds=1),
+            "In this run, joining made no difference beyond what its test images leave open: on",
+        ),
         (verdict(-2.5, seeds=1), "In this run, federated was not better than alone: on average"),
-        (verdict(-8.0, tuned=6.0, seeds=1), "In this run, joining helped with fine-tuning: fine-tuned at each store"),
+        (
+            verdict(-8.0, tuned=6.0, seeds=1),
+            "In this run, joining helped with fine-tuning: fine-tuned at each store",
+        ),
     ],
 )
 def test_the_answer_comes_first(found: dict[str, Any], first: str) -> None:
@@ -82,21 +116,29 @@ def test_the_answer_comes_first(found: dict[str, Any], first: str) -> None:
 
 
 def test_fine_tuning_is_compared_with_as_much_work() -> None:
-    assert headline(verdict(5.0, tuned=1.0))[1] == (
-        "Fine-tuned at each store for 2 epochs with learning rate 0.01, the federated model is right on 63.0% of a"
-        " store's own images, a model trained alone that gets as many epochs more on 62.0%: 1 point more (give or take"
-        " 3 points)."
+    assert (
+        headline(verdict(5.0, tuned=1.0))[1]
+        == "Fine-tuned at each store for 2 epochs with learning rate 0.01, the federated model is"
+        " right on 63.0% of a store's own images, a model trained alone that gets as many epochs"
+        " more on 62.0%: 1 point more (give or take 3 points)."
     )
-    assert headline(verdict(-8.0, tuned=6.0))[1].startswith("By itself, on average over 2 stores in each of 3 seeds")
+    assert headline(verdict(-8.0, tuned=6.0))[1].startswith(
+        "By itself, on average over 2 stores in each of 3 seeds"
+    )
 
 
 @pytest.mark.parametrize("federated", [-20.0, -1.0, 0.0, 1.0, 20.0])
 @pytest.mark.parametrize("tuned", [None, -20.0, 0.0, 20.0])
 @pytest.mark.parametrize("is_dealt", [False, True])
-def test_one_seed_is_never_called_clear(federated: float, tuned: float | None, is_dealt: bool) -> None:
+def test_one_seed_is_never_called_clear(
+    federated: float, tuned: float | None, is_dealt: bool
+) -> None:
     found = verdict(federated, tuned, seeds=1, is_dealt=is_dealt)
     said = " ".join(
-        [*headline(found), *(of_store(name, each, is_dealt_anew=False) for name, each in found["stores"].items())]
+        [
+            *headline(found),
+            *(of_store(name, each, is_dealt_anew=False) for name, each in found["stores"].items()),
+        ]
     )
     assert "clear" not in said
     assert "pays" not in said
@@ -105,41 +147,55 @@ def test_one_seed_is_never_called_clear(federated: float, tuned: float | None, i
 
 def test_counts_the_stores_that_gain_for_sure() -> None:
     by_holm = " (corrected for their number by Holm's method)."
-    assert headline(verdict(5.0))[1] == (
-        f"Of 2 stores, 2 clearly gain with the federated model and 0 clearly lose{by_holm}"
+    assert (
+        headline(verdict(5.0))[1]
+        == f"Of 2 stores, 2 clearly gain with the federated model and 0 clearly lose{by_holm}"
     )
-    assert headline(verdict(-5.0, tuned=1.0))[2] == (
-        "Of 2 stores, 0 clearly gain with the federated model and 2 clearly lose; 0 clearly gain with the fine-tuned"
-        f" one and 0 clearly lose{by_holm}"
+    assert (
+        headline(verdict(-5.0, tuned=1.0))[2]
+        == "Of 2 stores, 0 clearly gain with the federated model and 2 clearly lose; 0 clearly"
+        f" gain with the fine-tuned one and 0 clearly lose{by_holm}"
     )
 
 
 def test_stores_that_each_seed_deals_anew_are_never_called_clear_one_by_one() -> None:
     found = verdict(20.0, tuned=-20.0, is_dealt=True)
     assert (
-        "Of the 6 stores dealt in 3 seeds, 6 gained with the federated model and 0 lost; 0 gained with the fine-tuned"
-        " one and 6 lost. Each was dealt and trained once, so what a single one gained may be chance."
-    ) in headline(found)
+        "Of the 6 stores dealt in 3 seeds, 6 gained with the federated model and 0 lost; 0 gained"
+        " with the fine-tuned one and 6 lost. Each was dealt and trained once, so what a single one"
+        " gained may be chance." in headline(found)
+    )
     told = of_store("seed 1, oslo", found["stores"]["seed 1, oslo"], is_dealt_anew=True)
-    assert told.startswith("In seed 1, oslo gained 20 points by joining, but lost 20 points with the model fine-tuned")
-    assert headline(found)[0].startswith("Joining pays: on average over 2 stores in each of 3 seeds")
+    assert told.startswith(
+        "In seed 1, oslo gained 20 points by joining, but lost 20 points with the model fine-tuned"
+    )
+    assert headline(found)[0].startswith(
+        "Joining pays: on average over 2 stores in each of 3 seeds"
+    )
 
 
 def test_pooling_that_does_not_help_is_said_plainly() -> None:
     assert any(
-        "not better than federated here: 64.0%: 1 point less" in line for line in headline(verdict(5.0, pooled=4))
+        "not better than federated here: 64.0%: 1 point less" in line
+        for line in headline(verdict(5.0, pooled=4))
     )
-    assert any("pooled in one place would reach 69.0%: 4 points more" in line for line in headline(verdict(5.0)))
+    assert any(
+        "pooled in one place would reach 69.0%: 4 points more" in line
+        for line in headline(verdict(5.0))
+    )
 
 
 def test_all_classes_are_told_where_the_server_has_images() -> None:
     found = verdict(5.0) | {
-        "server": {kind: {"accuracy": value} for kind, value in (("alone", 0.3), ("federated", 0.7))}
+        "server": {
+            kind: {"accuracy": value} for kind, value in (("alone", 0.3), ("federated", 0.7))
+        }
     }
     told = headline(found | {"judged_on": {"server_images": 400}})[2]
-    assert told == (
-        "Of the server's 400 test images of all classes, the federated model has 70.0% right, a store's own model 30.0%"
-        " on average."
+    assert (
+        told
+        == "Of the server's 400 test images of all classes, the federated model has 70.0% right, a"
+        " store's own model 30.0% on average."
     )
 
 
@@ -147,9 +203,9 @@ def test_what_each_seed_gave_is_told() -> None:
     found = verdict(5.0, tuned=1.0)
     found["gains"]["federated"]["alone"]["seeds"] = [6.1, 4.0, 4.9]
     assert (
-        "Gains in points, seed by seed: federated over alone +6.1, +4.0 and +4.9; fine-tuned over alone for longer"
-        " +1.0, +1.0 and +1.0."
-    ) in headline(found)
+        "Gains in points, seed by seed: federated over alone +6.1, +4.0 and +4.9; fine-tuned over"
+        " alone for longer +1.0, +1.0 and +1.0." in headline(found)
+    )
     assert each_seed([0.5, -2.0, 1, 2, 3, 4, 5]) == "from -2.0 to +5.0"
 
 
@@ -157,7 +213,9 @@ def test_a_federated_model_that_still_learns_is_warned_of() -> None:
     warning = "still getting better at the end, by 4 points over the last third of its rounds"
     assert any(warning in line for line in headline(verdict(5.0, rise=4.0)))
     assert not any("getting better" in line for line in headline(verdict(5.0, rise=0.3)))
-    assert any(line.startswith("Too few rounds were judged") for line in headline(verdict(5.0, rise=None)))
+    assert any(
+        line.startswith("Too few rounds were judged") for line in headline(verdict(5.0, rise=None))
+    )
     found = verdict(5.0) | {"curves": {"on": None, "models": {}}}
     assert any(line.startswith("No round was judged") for line in headline(found))
 
@@ -165,7 +223,10 @@ def test_a_federated_model_that_still_learns_is_warned_of() -> None:
 def test_seeds_that_are_missing_are_named() -> None:
     found = verdict(5.0)
     found["seeds"]["asked"] = [0, 1, 2, 7, 9]
-    assert headline(found)[-1] == "Not finished: this is of 3 of 5 seeds (0, 1 and 2 of 0, 1, 2, 7 and 9)."
+    assert (
+        headline(found)[-1]
+        == "Not finished: this is of 3 of 5 seeds (0, 1 and 2 of 0, 1, 2, 7 and 9)."
+    )
 
 
 def test_scores_with_the_stores_shares_are_told_beside_those_without() -> None:
@@ -173,7 +234,8 @@ def test_scores_with_the_stores_shares_are_told_beside_those_without() -> None:
     assert not any("shares" in line for line in headline(found))
     found["average"]["federated"]["scores"] = ["raw", "adjusted", "adjusted"]
     assert any(
-        "By the scores as they are: alone 50.0%, federated 50.0%, pooled 50.0%." in line for line in headline(found)
+        "By the scores as they are: alone 50.0%, federated 50.0%, pooled 50.0%." in line
+        for line in headline(found)
     )
 
 
@@ -181,19 +243,22 @@ def test_a_store_in_one_sentence() -> None:
     store = verdict(12.0)["stores"]["oslo"]
     assert (
         of_store("oslo", store, is_dealt_anew=False)
-        == "oslo would clearly gain 12 points by joining: 60.0% right alone, 72.0% federated, of 80 images."
+        == "oslo would clearly gain 12 points by joining: 60.0% right alone, 72.0% federated, of 80"
+        " images."
     )
     store = verdict(-2.0, tuned=9.0)["stores"]["oslo"]
-    assert of_store("oslo", store, is_dealt_anew=False) == (
-        "oslo would lose 2 points by joining (which may be chance), but would clearly gain 9 points with the model"
-        " fine-tuned on its own images: 60.0% right alone, 58.0% federated; 62.0% alone for longer, 71.0% fine-tuned,"
-        " of 80 images."
+    assert (
+        of_store("oslo", store, is_dealt_anew=False)
+        == "oslo would lose 2 points by joining (which may be chance), but would clearly gain 9"
+        " points with the model fine-tuned on its own images: 60.0% right alone, 58.0%"
+        " federated; 62.0% alone for longer, 71.0% fine-tuned, of 80 images."
     )
     store = verdict(-2.0, tuned=0.0, seeds=1)["stores"]["oslo"]
-    assert of_store("oslo", store, is_dealt_anew=False) == (
-        "In this run, oslo lost 2 points by joining (within the margin of its test images), but neither gained nor lost"
-        " with the model fine-tuned on its own images: 60.0% right alone, 58.0% federated; 62.0% alone for longer,"
-        " 62.0% fine-tuned, of 80 images."
+    assert (
+        of_store("oslo", store, is_dealt_anew=False)
+        == "In this run, oslo lost 2 points by joining (within the margin of its test images), but"
+        " neither gained nor lost with the model fine-tuned on its own images: 60.0% right"
+        " alone, 58.0% federated; 62.0% alone for longer, 62.0% fine-tuned, of 80 images."
     )
 
 
@@ -206,11 +271,12 @@ def test_a_store_without_images_and_one_with_a_name_that_steers_terminals() -> N
 
 def test_the_work_is_told_with_one_round_and_one_epoch() -> None:
     assert budget(verdict(1.0)) == [
-        "Federated: 4 rounds of 1 local epoch. Alone and pooled: 1 round of 1 epoch, so that a model sees each of its"
-        " images as often as a store's are seen in the federation."
+        "Federated: 4 rounds of 1 local epoch. Alone and pooled: 1 round of 1 epoch, so that a"
+        " model sees each of its images as often as a store's are seen in the federation."
     ]
     assert (
-        "2 epochs more in the same way. What is fine-tuned is compared with that" in budget(verdict(1.0, tuned=1.0))[1]
+        "2 epochs more in the same way. What is fine-tuned is compared with that"
+        in budget(verdict(1.0, tuned=1.0))[1]
     )
 
 
@@ -218,7 +284,9 @@ def test_early_stopping_is_told_with_the_rounds_that_were_played() -> None:
     found = verdict(1.0)
     found["budget"]["patience"] = 3
     rounds = {"federated": 7, "pooled": 4, "alone/oslo": 3, "alone/rome": 5}
-    found["parts"] = {f"seed-{seed}/{name}": {"rounds": n} for seed in range(3) for name, n in rounds.items()}
+    found["parts"] = {
+        f"seed-{seed}/{name}": {"rounds": n} for seed in range(3) for name, n in rounds.items()
+    }
     assert "federated 7, alone 3 to 5, pooled 4 rounds" in budget(found)[-1]
 
 
@@ -227,7 +295,10 @@ def test_early_stopping_is_told_with_the_rounds_that_were_played() -> None:
     [
         (verdict(1.0, seeds=1), "for the choice of test images alone"),
         (verdict(1.0), "Holm's correction"),
-        (verdict(1.0, is_dealt=True), "one was trained once, and its margin counts its images alone"),
+        (
+            verdict(1.0, is_dealt=True),
+            "one was trained once, and its margin counts its images alone",
+        ),
     ],
 )
 def test_margins_say_what_they_count(found: dict[str, Any], part: str) -> None:
@@ -236,7 +307,13 @@ def test_margins_say_what_they_count(found: dict[str, Any], part: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(12.3, "12 points"), (-2.0, "2 points"), (1.04, "1 point"), (-0.52, "0.5 points"), (0.0, "0 points")],
+    [
+        (12.3, "12 points"),
+        (-2.0, "2 points"),
+        (1.04, "1 point"),
+        (-0.52, "0.5 points"),
+        (0.0, "0 points"),
+    ],
 )
 def test_points(value: float, words: str) -> None:
     assert points(value) == words

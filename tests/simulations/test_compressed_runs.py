@@ -13,14 +13,18 @@ TOP = ["--set", "messages.compression=top-k", "--set", "messages.keep=0.05"]
 @pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     """What stores have not sent yet survives with them, as of the round that is trained again."""
-    whole, out = tmp_path / "whole", tmp_path / "run"
+    whole = tmp_path / "whole"
+    out = tmp_path / "run"
     assert run("run", *SMALL, *TOP, "--rounds", "4", "--out", whole).returncode == 0
     process = start("run", *SMALL, *TOP, "--rounds", "4", "--out", out, start_new_session=True)
     kill_when(process, lambda: lines(out) >= 2)
     assert run("run", "--resume", "--out", out).returncode == 0
     assert summary(out)["weights_sha256"] == summary(whole)["weights_sha256"]
     sent = {record["bytes"]["up"] for record in history(whole)}
-    assert all(0.05 * 2.5 < bytes_up / history(whole)[0]["bytes"]["down"] * 4 < 0.05 * 3.5 for bytes_up in sent)
+    assert all(
+        0.05 * 2.5 < bytes_up / history(whole)[0]["bytes"]["down"] * 4 < 0.05 * 3.5
+        for bytes_up in sent
+    )
 
 
 def test_what_would_never_learn_is_refused(tmp_path: Path) -> None:

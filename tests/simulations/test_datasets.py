@@ -34,14 +34,25 @@ def picture(label: int, size: tuple[int, int] = (8, 8), mode: str = "RGB") -> by
     return file.getvalue()
 
 
-def write_parquet(path: Path, labels: list[int], *, names: list[str] | None = NAMES, images: list[bytes] | None = None):
+def write_parquet(
+    path: Path,
+    labels: list[int],
+    *,
+    names: list[str] | None = NAMES,
+    images: list[bytes] | None = None,
+):
     """A parquet file as Hugging Face writes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     images = images or [picture(label) for label in labels]
-    kind = {"names": names, "_type": "ClassLabel"} if names else {"dtype": "int64", "_type": "Value"}
+    kind = (
+        {"names": names, "_type": "ClassLabel"} if names else {"dtype": "int64", "_type": "Value"}
+    )
     features = {"info": {"features": {"image": {"_type": "Image"}, "label": kind}}}
     table = pa.table(
-        {"image": [{"bytes": data, "path": None} for data in images], "label": pa.array(labels, pa.int64())}
+        {
+            "image": [{"bytes": data, "path": None} for data in images],
+            "label": pa.array(labels, pa.int64()),
+        }
     )
     pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(features)}), path)
 
@@ -78,7 +89,9 @@ def test_shelf_has_the_same_pixels_on_every_machine():
 
 def test_shelf_pictures_do_not_repeat():
     dataset = load("shelf")
-    pixels = torch.cat([images.pixels.flatten(1) for images in (dataset.train, dataset.test)]).numpy()
+    pixels = torch.cat(
+        [images.pixels.flatten(1) for images in (dataset.train, dataset.test)]
+    ).numpy()
     assert len({row.tobytes() for row in pixels}) == 5000
 
 
@@ -100,13 +113,17 @@ def test_parquet_pixels_labels_and_names_are_exact(tmp_path):
     assert dataset.classes == ("red", "green", "blue")
     pixels, labels = dataset.train.batch(torch.arange(3))
     assert labels.tolist() == [0, 2, 1]
-    assert [tuple(image[0, 0].tolist()) for image in pixels] == [COLOURS[name] for name in ("red", "blue", "green")]
+    assert [tuple(image[0, 0].tolist()) for image in pixels] == [
+        COLOURS[name] for name in ("red", "blue", "green")
+    ]
     assert dataset.test.targets().tolist() == [2, 0]
     assert dataset.validation is None
     assert dataset.left_out == ""
 
 
-@pytest.mark.parametrize("layout", ["data/train-0.parquet", "plain_text/train.parquet", "default/train/0000.parquet"])
+@pytest.mark.parametrize(
+    "layout", ["data/train-0.parquet", "plain_text/train.parquet", "default/train/0000.parquet"]
+)
 def test_parquet_files_may_be_in_sub_folders(tmp_path, layout):
     write_parquet(tmp_path / layout, [0, 1])
     assert len(load(tmp_path).train) == 2
@@ -121,8 +138,14 @@ def test_broken_and_unlabelled_images_are_left_out_and_counted(tmp_path):
 
 
 def test_images_of_many_sizes_and_grey_ones(tmp_path):
-    write_parquet(tmp_path / "a" / "train.parquet", [0, 1], images=[picture(0, (9, 5)), picture(1, (4, 4))])
-    write_parquet(tmp_path / "b" / "train.parquet", [0, 1], images=[picture(0, mode="L"), picture(1, mode="L")])
+    write_parquet(
+        tmp_path / "a" / "train.parquet", [0, 1], images=[picture(0, (9, 5)), picture(1, (4, 4))]
+    )
+    write_parquet(
+        tmp_path / "b" / "train.parquet",
+        [0, 1],
+        images=[picture(0, mode="L"), picture(1, mode="L")],
+    )
     mixed, grey = (datasets.find(DataConfig(dataset=str(tmp_path / name))) for name in "ab")
     assert (mixed.native_size, mixed.channels) == (None, 3)
     assert (grey.native_size, grey.channels) == (8, 1)
@@ -149,7 +172,9 @@ def test_a_second_load_reads_neither_parquet_nor_pyarrow(tmp_path):
         f"dataset = datasets.load(DataConfig(dataset={str(tmp_path)!r}), PixelFormat(8))\n"
         "print('pyarrow' in sys.modules, dataset.train.batch(dataset.train.rows)[0].sum().item())"
     )
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    answer = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
     assert answer.split() == ["False", str(first.train.pixels.sum().item())]
 
 
@@ -158,21 +183,28 @@ def test_a_changed_file_is_never_served_from_the_cache(tmp_path):
     for labels in ([0, 1], [1, 0], [2, 2]):
         write_parquet(path, labels)
         dataset = load(tmp_path)
-        assert [dataset.classes[label] for label in dataset.train.targets()] == [NAMES[label] for label in labels]
+        assert [dataset.classes[label] for label in dataset.train.targets()] == [
+            NAMES[label] for label in labels
+        ]
 
 
 def test_two_processes_may_decode_the_same_at_once(tmp_path):
     write_parquet(tmp_path / "train.parquet", [0, 1, 2] * 200)
     program = (
-        "from fedshelf.common.config import DataConfig\n"
-        "from fedshelf.common.images.decoding.decode import PixelFormat\n"
-        "from fedshelf.simulations import datasets\n"
-        f"print(datasets.load(DataConfig(dataset={str(tmp_path)!r}), PixelFormat(16)).train.pixels.sum().item())"
+        "from fedshelf.common.config import DataConfig\nfrom"
+        " fedshelf.common.images.decoding.decode import PixelFormat\nfrom fedshelf.simulations"
+        f" import datasets\nprint(datasets.load(DataConfig(dataset={str(tmp_path)!r}),"
+        " PixelFormat(16)).train.pixels.sum().item())"
     )
-    processes = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     answers = [process.communicate()[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
-    assert answers[0] == answers[1] == f"{load(tmp_path, PixelFormat(16)).train.pixels.sum().item()}\n"
+    assert (
+        answers[0] == answers[1] == f"{load(tmp_path, PixelFormat(16)).train.pixels.sum().item()}\n"
+    )
 
 
 def test_unusable_parquet_is_one_clear_sentence(tmp_path):
@@ -185,7 +217,10 @@ def test_unusable_parquet_is_one_clear_sentence(tmp_path):
     assert "cannot be read as a parquet file" in refusal(tmp_path / "cut")
     (tmp_path / "text").mkdir()
     pq.write_table(pa.table({"text": ["a"], "score": [0.5]}), tmp_path / "text" / "train.parquet")
-    assert "has the columns text (string), score (double); expected one of encoded images" in refusal(tmp_path / "text")
+    assert (
+        "has the columns text (string), score (double); expected one of encoded images"
+        in refusal(tmp_path / "text")
+    )
     write_parquet(tmp_path / "none" / "train.parquet", [-1, -1])
     assert "no usable training image" in refusal(tmp_path / "none")
 
@@ -217,13 +252,19 @@ def test_fashion_mnist_is_read_from_idx_files(tmp_path, monkeypatch, suffix):
         for kind, array in (("images-idx3", pixels), ("labels-idx1", labels)):
             header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
             data = header + array.tobytes()
-            (folder / f"{prefix}-{kind}-ubyte{suffix}").write_bytes(gzip.compress(data) if suffix else data)
+            (folder / f"{prefix}-{kind}-ubyte{suffix}").write_bytes(
+                gzip.compress(data) if suffix else data
+            )
     monkeypatch.setenv("FEDSHELF_DATA", str(tmp_path))
     source = datasets.find(DataConfig(dataset="fashion-mnist"))
     assert (source.native_size, source.channels) == (28, 1)
     dataset = load("fashion-mnist", PixelFormat(28, 1))
     assert (dataset.train.pixels.numpy()[..., 0] == pixels).all()
-    assert [dataset.classes[label] for label in dataset.test.targets()] == ["Ankle boot", "T-shirt/top", "Bag"]
+    assert [dataset.classes[label] for label in dataset.test.targets()] == [
+        "Ankle boot",
+        "T-shirt/top",
+        "Bag",
+    ]
     assert load("fashion-mnist", PixelFormat(32, 3)).train.pixels.shape == (3, 32, 32, 3)
 
 
@@ -264,23 +305,32 @@ def test_a_folder_of_photos_keeps_its_splits(tmp_path):
     (tmp_path / "train" / "red" / "broken.jpg").write_bytes(b"?")
     dataset = load(tmp_path)
     assert dataset.classes == ("green", "red")
-    assert [len(images) for images in (dataset.train, dataset.validation, dataset.test)] == [6, 2, 4]
+    assert [len(images) for images in (dataset.train, dataset.validation, dataset.test)] == [
+        6,
+        2,
+        4,
+    ]
     assert "broken.jpg" in dataset.left_out
     assert datasets.find(DataConfig(dataset=str(tmp_path))).native_size is None
 
 
 def test_a_folder_of_test_images_alone_says_so(tmp_path: Path) -> None:
     store(tmp_path / "shop" / "test", {"hat": 3, "shoe": 3})
-    with pytest.raises(DataError, match="has images of the test split only; expected some to train on"):
+    with pytest.raises(
+        DataError, match="has images of the test split only; expected some to train on"
+    ):
         datasets.load(DataConfig(dataset=str(tmp_path / "shop"), image_size=8), PixelFormat(8))
 
 
 def test_merged_spellings_are_trained_on(tmp_path: Path) -> None:
-    """Test images of `Hat` are judged by what was learnt of `hat`, so no class is told to be without training."""
+    """Test images of `Hat` are judged by what was learnt of `hat`, so no class is told to be
+    without training.
+    """
     store(tmp_path / "shop" / "train", {"hat": 12, "shoe": 12})
     store(tmp_path / "shop" / "test", {"Hat": 2, "shoe": 3}, first_seed=50)
     found = datasets.load(
-        DataConfig(dataset=str(tmp_path / "shop"), image_size=8, merge_spellings=True), PixelFormat(8)
+        DataConfig(dataset=str(tmp_path / "shop"), image_size=8, merge_spellings=True),
+        PixelFormat(8),
     )
     assert (found.classes, found.left_out) == (("hat", "shoe"), "")
     assert found.test is not None

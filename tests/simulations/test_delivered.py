@@ -16,7 +16,9 @@ ROUNDS = 5
 
 @pytest.fixture(scope="module")
 def chaotic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run at so high a rate that no round is better for being later; every second one is judged."""
+    """A run at so high a rate that no round is better for being later; every second one is
+    judged.
+    """
     out = tmp_path_factory.mktemp("runs") / "chaotic"
     settings = ("data.holdout=0.1", "evaluation.every=2", "run.keep_checkpoints=9")
     given = [word for setting in settings for word in ("--set", setting)]
@@ -26,7 +28,9 @@ def chaotic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def best_of(out: Path) -> int:
-    judged = {each["round"]: each["validation"]["accuracy"] for each in history(out) if each["validation"]}
+    judged = {
+        each["round"]: each["validation"]["accuracy"] for each in history(out) if each["validation"]
+    }
     return max(judged, key=lambda number: (judged[number], -number))
 
 
@@ -40,27 +44,37 @@ def of_checkpoint(out: Path, number: int) -> torch.Tensor:
 
 def assert_delivers(out: Path, number: int) -> None:
     """The model in the file, its judgement and what is said of it are those of round `number`."""
-    told, described = summary(out), json.loads((out / "model.json").read_text())["provenance"]
+    told = summary(out)
+    described = json.loads((out / "model.json").read_text())["provenance"]
     assert told["delivered_round"] == described["round"] == number
     assert told["delivered_because"] == described["delivered_because"]
-    torch.testing.assert_close(weights(out).sort().values, of_checkpoint(out, number).sort().values, rtol=0, atol=0)
+    torch.testing.assert_close(
+        weights(out).sort().values, of_checkpoint(out, number).sort().values, rtol=0, atol=0
+    )
     (record,) = (each for each in history(out) if each["round"] == number)
     if record["test"]:
-        assert told["test"]["accuracy"] == described["test"]["accuracy"] == record["test"]["accuracy"]
+        assert (
+            told["test"]["accuracy"] == described["test"]["accuracy"] == record["test"]["accuracy"]
+        )
         assert told["test"]["confusion"] is not None
 
 
-def test_any_round_with_a_checkpoint_is_exported_by_either_command(chaotic: Path, tmp_path: Path) -> None:
+def test_any_round_with_a_checkpoint_is_exported_by_either_command(
+    chaotic: Path, tmp_path: Path
+) -> None:
     by_simulation = run("export", chaotic, "--round", "1", "--out", tmp_path / "one")
     assert by_simulation.returncode == 0, by_simulation.stderr
     assert f"The model of round 1 of {ROUNDS}" in by_simulation.stdout
-    assert call(server, "export", chaotic, "--round", "1", "--out", tmp_path / "other").returncode == 0
+    assert (
+        call(server, "export", chaotic, "--round", "1", "--out", tmp_path / "other").returncode == 0
+    )
     assert (tmp_path / "one" / "model.safetensors").read_bytes() == (
         tmp_path / "other" / "model.safetensors"
     ).read_bytes()
     expected = of_checkpoint(chaotic, 1).sort().values
     torch.testing.assert_close(weights(tmp_path / "one").sort().values, expected, rtol=0, atol=0)
-    assert json.loads((tmp_path / "one" / "model.json").read_text())["provenance"]["test"] is None  # it was not judged
+    # it was not judged
+    assert json.loads((tmp_path / "one" / "model.json").read_text())["provenance"]["test"] is None
     refused = run("export", chaotic, "--round", "99")
     assert (refused.returncode, refused.stderr.count("\n")) == (4, 1)
 
@@ -85,17 +99,34 @@ def test_without_validation_images_the_last_is_delivered(tmp_path: Path) -> None
     assert told["test"]["images"] == 1000
 
 
-def test_where_no_store_can_choose_a_part_of_the_servers_images_does_and_is_not_reported(tmp_path: Path) -> None:
+def test_where_no_store_can_choose_a_part_of_the_servers_images_does_and_is_not_reported(
+    tmp_path: Path,
+) -> None:
     out = tmp_path / "run"
-    done = run("run", *SMALL, "--rounds", "9", "--lr", "0.4", "--set", "evaluation.patience=1", "--out", out)
-    assert done.returncode == 0, done.stderr
-    assert "200 of the server's 1,000 test images choose the round, and test figures are of the others" in " ".join(
-        done.stdout.split()
+    done = run(
+        "run",
+        *SMALL,
+        "--rounds",
+        "9",
+        "--lr",
+        "0.4",
+        "--set",
+        "evaluation.patience=1",
+        "--out",
+        out,
     )
-    told, rounds = summary(out), history(out)
+    assert done.returncode == 0, done.stderr
+    assert (
+        "200 of the server's 1,000 test images choose the round, and test figures are of the others"
+        in " ".join(done.stdout.split())
+    )
+    told = summary(out)
+    rounds = history(out)
     assert len(rounds) < 9
     assert told["best"]["on"] == "server-validation"
-    assert [(each["validation"]["images"], each["test"]["images"]) for each in rounds] == [(200, 800)] * len(rounds)
+    assert [(each["validation"]["images"], each["test"]["images"]) for each in rounds] == [
+        (200, 800)
+    ] * len(rounds)
     assert told["delivered_round"] == len(rounds) - 1
     assert_delivers(out, best_of(out))
     assert told["test"]["images"] == 800

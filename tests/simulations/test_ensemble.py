@@ -23,9 +23,13 @@ from tests.simulations.product_photos import COUNTS, photos
 CLASSES = ("coat", "hat", "shoe")
 
 
-def member(root: Path, name: str, classes: tuple[str, ...] = CLASSES, size: int = 16, seed: int = 0) -> Path:
+def member(
+    root: Path, name: str, classes: tuple[str, ...] = CLASSES, size: int = 16, seed: int = 0
+) -> Path:
     """A run directory with an untrained model."""
-    spec = models.specify(ModelConfig(name=name), classes, image_size=size, native_size=None, channels=3)
+    spec = models.specify(
+        ModelConfig(name=name), classes, image_size=size, native_size=None, channels=3
+    )
     content = save(models.build(spec, seed=seed).state_dict(), metadata={"spec": spec.to_json()})
     write_atomic(root / "model.safetensors", lambda file: file.write(content))
     return root
@@ -43,7 +47,9 @@ def judged(paths: list[Path], data: Path, out: Path, **more: object) -> dict[str
     return found
 
 
-def test_judges_members_of_unlike_networks_sizes_and_orders_of_classes(tmp_path: Path, data: Path) -> None:
+def test_judges_members_of_unlike_networks_sizes_and_orders_of_classes(
+    tmp_path: Path, data: Path
+) -> None:
     paths = [
         member(tmp_path / "small", "niid-cnn", seed=1),
         member(tmp_path / "large", "cnn", size=24, seed=2),
@@ -76,11 +82,14 @@ def test_a_model_with_its_twin_is_what_it_is_alone(tmp_path: Path, data: Path) -
 def test_the_order_of_a_members_classes_changes_nothing(tmp_path: Path, data: Path) -> None:
     """A copy whose head has its rows, and its classes, in another order says the same."""
     first = read(member(tmp_path / "one", "niid-cnn", seed=1))
-    order, tensors = [2, 0, 1], dict(first.tensors)
+    order = [2, 0, 1]
+    tensors = dict(first.tensors)
     head = [name for name in tensors if tensors[name].shape[:1] == (3,)]
     assert len(head) == 2
     tensors |= {name: tensors[name][torch.tensor(order)].clone() for name in head}
-    spec = first.spec.to_json().replace(json.dumps(list(CLASSES)), json.dumps([CLASSES[place] for place in order]))
+    spec = first.spec.to_json().replace(
+        json.dumps(list(CLASSES)), json.dumps([CLASSES[place] for place in order])
+    )
     content = save(tensors, metadata={"spec": spec})
     write_atomic(tmp_path / "turned" / "model.safetensors", lambda file: file.write(content))
     found = judged([tmp_path / "one", tmp_path / "turned"], data, tmp_path / "out")
@@ -89,7 +98,10 @@ def test_the_order_of_a_members_classes_changes_nothing(tmp_path: Path, data: Pa
 
 
 def test_a_folder_of_stores_is_judged_as_one(tmp_path: Path) -> None:
-    paths = [member(tmp_path / "one", "niid-cnn", seed=1), member(tmp_path / "two", "niid-cnn", seed=2)]
+    paths = [
+        member(tmp_path / "one", "niid-cnn", seed=1),
+        member(tmp_path / "two", "niid-cnn", seed=2),
+    ]
     for store in ("paris", "rome"):
         photos(tmp_path / "chain" / store)
     found = judged(paths, tmp_path / "chain", tmp_path / "out", **{"data.partition": "folder"})
@@ -113,7 +125,9 @@ def test_mistakes_are_one_sentence(tmp_path: Path, data: Path, damage: str) -> N
         member(tmp_path / "two", "niid-cnn", classes=("coat", "hat", "skirt"))
         expected = "it lacks shoe and it has skirt"
     elif damage == "one":
-        paths, error, expected = paths[:1], ConfigError, "at least two models, got 1"
+        paths = paths[:1]
+        error = ConfigError
+        expected = "at least two models, got 1"
     elif damage == "none":
         (tmp_path / "two" / "model.safetensors").unlink()
         expected = "There is no model in"
@@ -121,7 +135,9 @@ def test_mistakes_are_one_sentence(tmp_path: Path, data: Path, damage: str) -> N
         (tmp_path / "two" / "model.safetensors").write_bytes(b"no model")
         expected = "Cannot read the model"
     else:  # says that it is another network
-        content = (tmp_path / "two" / "model.safetensors").read_bytes().replace(b"niid-cnn", b"resnet18")
+        content = (
+            (tmp_path / "two" / "model.safetensors").read_bytes().replace(b"niid-cnn", b"resnet18")
+        )
         (tmp_path / "two" / "model.safetensors").write_bytes(content)
         expected = "does not hold the weights of the model resnet18"
     with pytest.raises(error, match=expected):

@@ -1,4 +1,6 @@
-"""Combining what models say: numbers that a reader can check by hand, and what must hold for any of them."""
+"""Combining what models say: numbers that a reader can check by hand, and what must hold for any of
+them.
+"""
 
 import pytest
 import torch
@@ -27,20 +29,29 @@ def test_mean_by_hand() -> None:
 
 
 def test_weighted_by_hand() -> None:
-    found = weighted(said([[0.2, 0.8]], [[0.6, 0.4]]), torch.tensor([0.25, 0.75], dtype=torch.float64)).exp()
+    found = weighted(
+        said([[0.2, 0.8]], [[0.6, 0.4]]), torch.tensor([0.25, 0.75], dtype=torch.float64)
+    ).exp()
     torch.testing.assert_close(found, torch.tensor([[0.5, 0.5]], dtype=torch.float64))
 
 
 def test_a_weight_of_none_leaves_a_member_out() -> None:
-    found = weighted(said([[0.2, 0.8]], [[0.6, 0.4]]), torch.tensor([0.0, 1.0], dtype=torch.float64)).exp()
+    found = weighted(
+        said([[0.2, 0.8]], [[0.6, 0.4]]), torch.tensor([0.0, 1.0], dtype=torch.float64)
+    ).exp()
     torch.testing.assert_close(found, torch.tensor([[0.6, 0.4]], dtype=torch.float64))
 
 
 def test_weights_by_hand() -> None:
-    # Two images of class 0, likelihoods (0.9, 0.3) and (0.1, 0.7) with w = (a, 1 - a): the derivative of
-    # log(0.1 + 0.8 a) + log(0.7 - 0.4 a) is none at 0.8 (0.7 - 0.4 a) = 0.4 (0.1 + 0.8 a), so a = 0.52 / 0.64
-    found = fit_weights(said([[0.9, 0.1], [0.3, 0.7]], [[0.1, 0.9], [0.7, 0.3]]), torch.tensor([0, 0]))
-    torch.testing.assert_close(found, torch.tensor([0.8125, 0.1875], dtype=torch.float64), atol=1e-6, rtol=0)
+    # Two images of class 0, likelihoods (0.9, 0.3) and (0.1, 0.7) with w = (a, 1 - a): the
+    # derivative of log(0.1 + 0.8 a) + log(0.7 - 0.4 a) is none at 0.8 (0.7 - 0.4 a) = 0.4 (0.1 +
+    # 0.8 a), so a = 0.52 / 0.64
+    found = fit_weights(
+        said([[0.9, 0.1], [0.3, 0.7]], [[0.1, 0.9], [0.7, 0.3]]), torch.tensor([0, 0])
+    )
+    torch.testing.assert_close(
+        found, torch.tensor([0.8125, 0.1875], dtype=torch.float64), atol=1e-6, rtol=0
+    )
 
 
 @given(draw.integers(0, 2**16), draw.integers(1, 4))
@@ -68,7 +79,8 @@ def test_equal_votes_go_to_the_higher_mean_probability() -> None:
 
 
 def test_a_tie_is_never_worth_a_vote() -> None:
-    # Both members are all but sure of class 1, which has two votes; no third class can come closer than a whole vote.
+    # Both members are all but sure of class 1, which has two votes; no third class can come closer
+    # than a whole vote.
     found = vote(said([[1e-9, 1 - 2e-9, 1e-9]], [[1e-9, 1 - 2e-9, 1e-9]], [[1 - 2e-9, 1e-9, 1e-9]]))
     assert found.argmax(dim=1).tolist() == [1]
 
@@ -88,7 +100,8 @@ def test_stacking_is_at_the_least_of_its_objective() -> None:
     fitted = Stacking(spoken, targets)
     features = fitted._scaled(spoken.permute(1, 0, 2).reshape(40, 6))
     errors = fitted(spoken).exp() - functional.one_hot(targets, 3)
-    # The gradient by the coefficients is features^T (p - y) + w, by the intercepts the column sums of p - y.
+    # The gradient by the coefficients is features^T (p - y) + w, by the intercepts the column sums
+    # of p - y.
     slope = features.T @ errors + fitted._coefficients.detach()
     assert float(slope.abs().max()) < 1e-4
     assert float(errors.sum(dim=0).abs().max()) < 1e-4

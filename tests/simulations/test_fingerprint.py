@@ -27,7 +27,9 @@ def images(pixels: torch.Tensor, rows: list[int]) -> Images:
 
 
 def federation(pixels: torch.Tensor, rows: list[int]) -> Federation:
-    """A store with these rows of 5 images, the last one for validation, and the third as the server's test."""
+    """A store with these rows of 5 images, the last one for validation, and the third as the
+    server's test.
+    """
     store = StoreData(images(pixels, rows), images(pixels, [4]), images(pixels, []))
     return Federation(("hat", "boot"), {"oslo": store}, images(pixels, [2]), {"oslo": [2, 2]}, "")
 
@@ -38,7 +40,10 @@ BEFORE = of(federation(PIXELS, [0, 1, 2, 3]))
 
 def test_equal_images_have_an_equal_fingerprint() -> None:
     assert of(federation(PIXELS.clone(), [0, 1, 2, 3])) == BEFORE
-    assert [split["classes"].keys() for split in BEFORE["oslo"].values()] == [{"hat", "boot"}, {"hat"}]
+    assert [split["classes"].keys() for split in BEFORE["oslo"].values()] == [
+        {"hat", "boot"},
+        {"hat"},
+    ]
     assert BEFORE["oslo"]["train"]["classes"]["boot"][0] == 2
     assert BEFORE["the server"]["test"]["classes"].keys() == {"boot"}
     assert not changes(BEFORE, BEFORE)
@@ -56,7 +61,9 @@ def test_what_differs_is_told_by_store_split_and_class() -> None:
     ]
     turned = of(federation(PIXELS, [1, 0, 2, 3]))
     assert changes(BEFORE, turned) == ["oslo (train: the same images in another order)"]
-    moved = replace(federation(PIXELS, [0, 1, 2, 3]), stores={"rome": federation(PIXELS, [0, 1]).stores["oslo"]})
+    moved = replace(
+        federation(PIXELS, [0, 1, 2, 3]), stores={"rome": federation(PIXELS, [0, 1]).stores["oslo"]}
+    )
     assert changes(BEFORE, of(moved)) == [
         "oslo (train: boot 0 instead of 2, hat 0 instead of 2; validation: hat 0 instead of 1)",
         "rome (train: hat 2 instead of 0; validation: hat 1 instead of 0)",
@@ -65,16 +72,21 @@ def test_what_differs_is_told_by_store_split_and_class() -> None:
 
 def resume(settings: dict[str, Any], rounds: int, *, changed_data: bool = False) -> None:
     asked = {"run.out": settings["run.out"], "run.rounds": rounds}
-    simulate(SimulationRequest(asked, True, time.perf_counter(), changed_data), Console(file=io.StringIO()))
+    simulate(
+        SimulationRequest(asked, True, time.perf_counter(), changed_data),
+        Console(file=io.StringIO()),
+    )
 
 
 def test_other_photos_than_before_are_refused_unless_that_is_said(tmp_path: Path) -> None:
-    chain, out = tmp_path / "chain", tmp_path / "run"
-    for name in ("paris", "rome"):  # of each of 3 classes, 16 to train on, 4 for validation, 6 to test
+    chain = tmp_path / "chain"
+    out = tmp_path / "run"
+    # of each of 3 classes, 16 to train on, 4 for validation, 6 to test
+    for name in ("paris", "rome"):
         photos(chain / name)
     settings = {
-        "data.dataset": str(chain), "data.partition": "folder", "model.name": "niid-cnn", "train.epochs": 1,
-        "run.rounds": 1, "run.out": str(out), "run.workers": 1,
+        "data.dataset": str(chain), "data.partition": "folder", "model.name": "niid-cnn",
+        "train.epochs": 1, "run.rounds": 1, "run.out": str(out), "run.workers": 1,
     }  # fmt: skip
     simulate(SimulationRequest(settings, False, time.perf_counter()), Console(file=io.StringIO()))
     began = (out / "data.json").read_text()

@@ -1,4 +1,6 @@
-"""Classes called by the names of products, wherever a person reads, and by their folders elsewhere."""
+"""Classes called by the names of products, wherever a person reads, and by their folders
+elsewhere.
+"""
 
 import io
 import json
@@ -21,8 +23,9 @@ NAMES = {"hat": "Beret", "bag": "Satchel"}
 
 def settings(data: Path, out: Path) -> dict[str, Any]:
     return {
-        "data.dataset": str(data), "data.stores": 2, "data.image_size": 16, "model.name": "niid-cnn",
-        "run.rounds": 1, "train.epochs": 1, "run.workers": 1, "run.device": "cpu", "run.out": str(out),
+        "data.dataset": str(data), "data.stores": 2, "data.image_size": 16,
+        "model.name": "niid-cnn", "run.rounds": 1, "train.epochs": 1, "run.workers": 1,
+        "run.device": "cpu", "run.out": str(out),
     }  # fmt: skip
 
 
@@ -30,7 +33,10 @@ def simulated(data: Path, out: Path, names: dict[str, str] | None, *, resume: bo
     """All that the run prints."""
     console = Console(file=io.StringIO(), width=120)
     given = {"run.out": str(out)} if resume else settings(data, out)
-    assert simulate(SimulationRequest(given, resume, 0.0, names=names), console)["status"] == "finished"
+    assert (
+        simulate(SimulationRequest(given, resume, 0.0, names=names), console)["status"]
+        == "finished"
+    )
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -46,7 +52,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_names_stand_where_people_read_and_change_nothing_else(data: Path, tmp_path: Path) -> None:
-    plain, named = tmp_path / "plain", tmp_path / "named"
+    plain = tmp_path / "plain"
+    named = tmp_path / "named"
     assert "Beret" not in simulated(data, plain, None)
     told = simulated(data, named, NAMES)
     assert told.count("no class of the run: 'bag'.") == 1
@@ -58,7 +65,8 @@ def test_names_stand_where_people_read_and_change_nothing_else(data: Path, tmp_p
         "all",
     ]
 
-    without, with_names = load(plain / "summary.json"), load(named / "summary.json")
+    without = load(plain / "summary.json")
+    with_names = load(named / "summary.json")
     for same in ("weights_sha256", "test", "model", "per_store"):
         assert with_names[same] == without[same]
     assert "class_names" not in load(plain / "model.json")
@@ -67,7 +75,12 @@ def test_names_stand_where_people_read_and_change_nothing_else(data: Path, tmp_p
     page = (named / "report.html").read_text(encoding="utf-8")
     assert ("Beret" in page, ">hat<" in page) == (True, False)
     assert "--class-names" in page
-    assert load(export_round(named, "last", tmp_path / "one").path.with_name("model.json"))["class_names"][1] == "Beret"
+    assert (
+        load(export_round(named, "last", tmp_path / "one").path.with_name("model.json"))[
+            "class_names"
+        ][1]
+        == "Beret"
+    )
 
     assert "Beret" not in simulated(data, named, {"hat": "Fedora"}, resume=True)
     simulated(data, named, None, resume=True)
@@ -81,29 +94,42 @@ def test_names_stand_where_people_read_and_change_nothing_else(data: Path, tmp_p
     assert ">Fedora<" in (tmp_path / "both" / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_name_that_is_another_class_is_refused_before_the_run_is_there(data: Path, tmp_path: Path) -> None:
+def test_a_name_that_is_another_class_is_refused_before_the_run_is_there(
+    data: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match="'hat' 'Shoe', as another class of the run"):
         simulated(data, tmp_path / "run", {"hat": "Shoe"})
     assert not (tmp_path / "run").exists()
 
 
-def test_a_comparison_has_the_names_in_its_pages_and_takes_others_when_it_goes_on(data: Path, tmp_path: Path) -> None:
+def test_a_comparison_has_the_names_in_its_pages_and_takes_others_when_it_goes_on(
+    data: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
 
     def compared(names: dict[str, str] | None, *, resume: bool) -> None:
         given = {"run.out": str(out)} if resume else settings(data, out)
-        request = ComparisonRequest(given, resume, (), 0 if not resume else None, None, False, names)
+        request = ComparisonRequest(
+            given, resume, (), 0 if not resume else None, None, False, names
+        )
         assert compare(request, Console(file=io.StringIO()))
 
     compared(NAMES, resume=False)
-    pages = [out / "report.html", *(out / "seed-0" / kind / "report.html" for kind in ("federated", "pooled"))]
+    pages = [
+        out / "report.html",
+        *(out / "seed-0" / kind / "report.html" for kind in ("federated", "pooled")),
+    ]
     assert all("Beret" in page.read_text(encoding="utf-8") for page in pages)
     judged = load(out / "compare.json")
     compared({"hat": "Fedora"}, resume=True)
     for page in pages:
         assert "Fedora" in page.read_text(encoding="utf-8")
         assert "Beret" not in page.read_text(encoding="utf-8")
-    assert load(out / "seed-0" / "pooled" / "model.json")["class_names"] == ["coat", "Fedora", "shoe"]
+    assert load(out / "seed-0" / "pooled" / "model.json")["class_names"] == [
+        "coat",
+        "Fedora",
+        "shoe",
+    ]
     assert load(out / "compare.json")["average"] == judged["average"]
     (out / "class-names.csv").unlink()
     compared(None, resume=True)

@@ -1,4 +1,6 @@
-"""Parquet files as people have them: the right columns, splits and class names, or a sentence that says why not."""
+"""Parquet files as people have them: the right columns, splits and class names, or a sentence that
+says why not.
+"""
 
 import io
 import json
@@ -19,7 +21,10 @@ from fedshelf.simulations import datasets
 
 COLOURS = ((200, 30, 40), (20, 180, 60), (10, 60, 220))
 CELL = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-WITH_NAMES = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["hat", "shirt", "shoe"]}}
+WITH_NAMES = {
+    "image": {"_type": "Image"},
+    "label": {"_type": "ClassLabel", "names": ["hat", "shirt", "shoe"]},
+}
 
 
 def picture(colour: int, mode: str = "RGB", size: tuple[int, int] = (8, 8)) -> bytes:
@@ -33,7 +38,9 @@ def images(*colours: int, mode: str = "RGB") -> pa.Array:
     return pa.array([{"bytes": picture(colour, mode), "path": None} for colour in colours], CELL)
 
 
-def write(path: Path, columns: Mapping[str, pa.Array], features: Mapping[str, Any] | None = None) -> None:
+def write(
+    path: Path, columns: Mapping[str, pa.Array], features: Mapping[str, Any] | None = None
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     told = {"huggingface": json.dumps({"info": {"features": features}})} if features else None
     pq.write_table(pa.table(dict(columns)).replace_schema_metadata(told), path)
@@ -84,9 +91,21 @@ def test_an_image_id_is_no_class_and_a_mask_no_picture(tmp_path: Path) -> None:
 
 
 def test_features_go_before_names(tmp_path: Path) -> None:
-    columns = {"image": images(0, 0), "photo": images(1, 2), "label": pa.array([5, 6]), "kind": pa.array([1, 0])}
-    features = {"photo": {"_type": "Image"}, "kind": {"_type": "ClassLabel", "names": ["hat", "shoe"]}}
-    write(tmp_path / "train.parquet", columns, features | {"label": {"_type": "Value", "dtype": "int64"}})
+    columns = {
+        "image": images(0, 0),
+        "photo": images(1, 2),
+        "label": pa.array([5, 6]),
+        "kind": pa.array([1, 0]),
+    }
+    features = {
+        "photo": {"_type": "Image"},
+        "kind": {"_type": "ClassLabel", "names": ["hat", "shoe"]},
+    }
+    write(
+        tmp_path / "train.parquet",
+        columns,
+        features | {"label": {"_type": "Value", "dtype": "int64"}},
+    )
     dataset = load(tmp_path)
     assert named(dataset) == ["shoe", "hat"]
     assert seen(dataset) == [1, 2]
@@ -94,8 +113,15 @@ def test_features_go_before_names(tmp_path: Path) -> None:
 
 def test_of_several_features_the_usual_name_is_taken(tmp_path: Path) -> None:
     """As in CIFAR-100: `fine_label` is a usual name, `coarse_label` is not."""
-    columns = {"img": images(0, 1), "coarse_label": pa.array([0, 0]), "fine_label": pa.array([1, 0])}
-    kinds = {name: {"_type": "ClassLabel", "names": [f"{name} 0", f"{name} 1"]} for name in list(columns)[1:]}
+    columns = {
+        "img": images(0, 1),
+        "coarse_label": pa.array([0, 0]),
+        "fine_label": pa.array([1, 0]),
+    }
+    kinds = {
+        name: {"_type": "ClassLabel", "names": [f"{name} 0", f"{name} 1"]}
+        for name in list(columns)[1:]
+    }
     write(tmp_path / "train.parquet", columns, {"img": {"_type": "Image"}, **kinds})
     assert named(load(tmp_path)) == ["fine_label 1", "fine_label 0"]
 
@@ -105,17 +131,34 @@ def test_of_several_features_the_usual_name_is_taken(tmp_path: Path) -> None:
     [
         (
             {"picture": images(0), "label": pa.array([1])},
-            "has the columns picture (struct<bytes: binary, path: string>), label (int64); expected one of encoded "
-            "images, by its Hugging Face feature Image or by its name (image, img, pixels), but none is that",
+            (
+                "has the columns picture (struct<bytes: binary, path: string>), label (int64);"
+                " expected one of encoded images, by its Hugging Face feature Image or by its name"
+                " (image, img, pixels), but none is that"
+            ),
         ),
-        ({"image": images(0), "image_id": pa.array([1])}, "category, target, fine_label), but none is that"),
-        ({"image": images(0), "img": images(0), "label": pa.array([1])}, "more than one may be that (image, img)"),
-        ({"image": images(0), "label": pa.array([1]), "class": pa.array(["a"])}, "may be that (label, class)"),
-        ({"image": pa.array([[[[1, 2, 3]]]]), "label": pa.array([1])}, "image cannot be that by its type"),
+        (
+            {"image": images(0), "image_id": pa.array([1])},
+            "category, target, fine_label), but none is that",
+        ),
+        (
+            {"image": images(0), "img": images(0), "label": pa.array([1])},
+            "more than one may be that (image, img)",
+        ),
+        (
+            {"image": images(0), "label": pa.array([1]), "class": pa.array(["a"])},
+            "may be that (label, class)",
+        ),
+        (
+            {"image": pa.array([[[[1, 2, 3]]]]), "label": pa.array([1])},
+            "image cannot be that by its type",
+        ),
         ({"image": images(0), "label": pa.array([[1, 2]])}, "label cannot be that by its type"),
     ],
 )
-def test_columns_that_are_in_doubt_are_listed(tmp_path: Path, columns: dict[str, pa.Array], sentence: str) -> None:
+def test_columns_that_are_in_doubt_are_listed(
+    tmp_path: Path, columns: dict[str, pa.Array], sentence: str
+) -> None:
     write(tmp_path / "train.parquet", columns)
     assert sentence in refusal(tmp_path)
 
@@ -135,19 +178,44 @@ def test_a_file_with_other_columns_is_named(tmp_path: Path) -> None:
     ("labels", "classes", "names"),
     [
         pytest.param(pa.array([2, 0, 2], pa.uint8()), ("0", "2"), ["2", "0", "2"], id="unsigned"),
-        pytest.param(pa.array([2**63, 0, 1], pa.uint64()), ("0", "1", str(2**63)), [str(2**63), "0", "1"], id="huge"),
-        pytest.param(pa.array([10**9, 7, 0]), ("0", "7", "1000000000"), ["1000000000", "7", "0"], id="sparse"),
-        pytest.param(pa.array([10, 9, 10], pa.int8()), ("9", "10"), ["10", "9", "10"], id="by-size"),
-        pytest.param(pa.array(["shoe", "hat", "shoe"]), ("hat", "shoe"), ["shoe", "hat", "shoe"], id="text"),
-        pytest.param(pa.array(["b", "a", "b"], pa.large_string()), ("a", "b"), ["b", "a", "b"], id="large"),
+        pytest.param(
+            pa.array([2**63, 0, 1], pa.uint64()),
+            ("0", "1", str(2**63)),
+            [str(2**63), "0", "1"],
+            id="huge",
+        ),
+        pytest.param(
+            pa.array([10**9, 7, 0]), ("0", "7", "1000000000"), ["1000000000", "7", "0"], id="sparse"
+        ),
+        pytest.param(
+            pa.array([10, 9, 10], pa.int8()), ("9", "10"), ["10", "9", "10"], id="by-size"
+        ),
+        pytest.param(
+            pa.array(["shoe", "hat", "shoe"]), ("hat", "shoe"), ["shoe", "hat", "shoe"], id="text"
+        ),
+        pytest.param(
+            pa.array(["b", "a", "b"], pa.large_string()), ("a", "b"), ["b", "a", "b"], id="large"
+        ),
         pytest.param(pa.array(["b ", "a", "b"]), ("a", "b"), ["b", "a", "b"], id="blanks"),
-        pytest.param(pa.array(["b", "a", "b"]).dictionary_encode(), ("a", "b"), ["b", "a", "b"], id="dictionary"),
-        pytest.param(pa.array([True, False, True]), ("False", "True"), ["True", "False", "True"], id="boolean"),
+        pytest.param(
+            pa.array(["b", "a", "b"]).dictionary_encode(),
+            ("a", "b"),
+            ["b", "a", "b"],
+            id="dictionary",
+        ),
+        pytest.param(
+            pa.array([True, False, True]),
+            ("False", "True"),
+            ["True", "False", "True"],
+            id="boolean",
+        ),
         pytest.param(pa.array([1.0, 0.0, 1.0]), ("0", "1"), ["1", "0", "1"], id="integral"),
         pytest.param(pa.array([1, 0, 1], pa.float16()), ("0", "1"), ["1", "0", "1"], id="half"),
     ],
 )
-def test_labels_of_any_type(tmp_path: Path, labels: pa.Array, classes: tuple[str, ...], names: list[str]) -> None:
+def test_labels_of_any_type(
+    tmp_path: Path, labels: pa.Array, classes: tuple[str, ...], names: list[str]
+) -> None:
     write(tmp_path / "train.parquet", {"image": images(0, 1, 2), "label": labels})
     dataset = load(tmp_path)
     assert dataset.classes == classes
@@ -177,7 +245,9 @@ def test_a_missing_label_is_no_class(tmp_path: Path, labels: pa.Array) -> None:
 def test_labels_that_are_no_classes_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "a" / "train.parquet", {"image": images(0), "label": pa.array([0.5])})
     assert "holds 0.5; expected labels, which are whole numbers or names" in refusal(tmp_path / "a")
-    write(tmp_path / "b" / "train.parquet", {"image": images(0), "label": pa.array([3])}, WITH_NAMES)
+    write(
+        tmp_path / "b" / "train.parquet", {"image": images(0), "label": pa.array([3])}, WITH_NAMES
+    )
     assert "holds 3, but its classes are only 3, from 0" in refusal(tmp_path / "b")
     many = pa.array([picture(0)] * 10_001, pa.binary())
     write(tmp_path / "c" / "train.parquet", {"image": many, "label": pa.array(range(10_001))})
@@ -194,9 +264,17 @@ def test_only_labels_that_occur_are_classes(tmp_path: Path) -> None:
 
 
 def test_names_of_another_order_are_mapped_by_name(tmp_path: Path) -> None:
-    other = WITH_NAMES | {"label": {"_type": "ClassLabel", "names": ["shoe", "bag", "hat", "shirt"]}}
-    write(tmp_path / "train.parquet", {"image": images(0, 1, 2), "label": pa.array([0, 1, 2])}, WITH_NAMES)
-    write(tmp_path / "test.parquet", {"image": images(2, 0, 1), "label": pa.array([0, 2, 3])}, other)
+    other = WITH_NAMES | {
+        "label": {"_type": "ClassLabel", "names": ["shoe", "bag", "hat", "shirt"]}
+    }
+    write(
+        tmp_path / "train.parquet",
+        {"image": images(0, 1, 2), "label": pa.array([0, 1, 2])},
+        WITH_NAMES,
+    )
+    write(
+        tmp_path / "test.parquet", {"image": images(2, 0, 1), "label": pa.array([0, 2, 3])}, other
+    )
     dataset = load(tmp_path)
     assert dataset.classes == ("hat", "shirt", "shoe")
     assert (named(dataset, "test"), seen(dataset, "test")) == (["shoe", "hat", "shirt"], [2, 0, 1])
@@ -233,9 +311,13 @@ def test_images_may_lie_beside_the_file_and_are_never_stale(tmp_path: Path) -> N
 def test_what_holds_no_pictures_is_named(tmp_path: Path) -> None:
     paths = pa.array([{"bytes": None, "path": "gone.png"}], CELL)
     write(tmp_path / "a" / "train.parquet", {"image": paths, "label": pa.array([0])})
-    assert f"holds paths such as {tmp_path / 'a' / 'gone.png'}, where no picture is" in refusal(tmp_path / "a")
+    assert f"holds paths such as {tmp_path / 'a' / 'gone.png'}, where no picture is" in refusal(
+        tmp_path / "a"
+    )
     write(tmp_path / "b" / "train.parquet", {"image": pa.array([b"raw"]), "label": pa.array([0])})
-    assert f"column 'image' of {tmp_path / 'b' / 'train.parquet'} holds no picture" in refusal(tmp_path / "b")
+    assert f"column 'image' of {tmp_path / 'b' / 'train.parquet'} holds no picture" in refusal(
+        tmp_path / "b"
+    )
 
 
 def test_channels_and_size_are_decided_by_all_images(tmp_path: Path) -> None:
@@ -243,7 +325,10 @@ def test_channels_and_size_are_decided_by_all_images(tmp_path: Path) -> None:
     cells = [picture(0, "L")] * 40 + [picture(1)]
     write(tmp_path / "train.parquet", {"image": pa.array(cells), "label": pa.array([0] * 40 + [1])})
     assert (found(tmp_path).native_size, found(tmp_path).channels) == (8, 3)
-    write(tmp_path / "test.parquet", {"image": pa.array([picture(0, "L", (9, 9))]), "label": pa.array([0])})
+    write(
+        tmp_path / "test.parquet",
+        {"image": pa.array([picture(0, "L", (9, 9))]), "label": pa.array([0])},
+    )
     assert found(tmp_path).native_size is None
 
 
@@ -259,7 +344,9 @@ def test_channels_and_size_are_decided_by_all_images(tmp_path: Path) -> None:
         ("train_a.parquet", "validation_a.parquet", "test_a.parquet"),
     ],
 )
-def test_splits_are_told_by_names(tmp_path: Path, training: str, validation: str, test: str) -> None:
+def test_splits_are_told_by_names(
+    tmp_path: Path, training: str, validation: str, test: str
+) -> None:
     for number, name in enumerate((training, validation, test)):
         write(tmp_path / name, {"image": images(number), "label": pa.array([1])})
     dataset = load(tmp_path)
@@ -269,7 +356,9 @@ def test_splits_are_told_by_names(tmp_path: Path, training: str, validation: str
 def test_two_names_of_one_split_are_refused(tmp_path: Path) -> None:
     for name in ("train", "val", "dev"):
         write(tmp_path / f"{name}.parquet", {"image": images(0), "label": pa.array([1])})
-    assert "has parquet files of dev and val, which all mean the validation split" in refusal(tmp_path)
+    assert "has parquet files of dev and val, which all mean the validation split" in refusal(
+        tmp_path
+    )
 
 
 def test_files_that_name_no_split_are_named(tmp_path: Path) -> None:
@@ -277,13 +366,17 @@ def test_files_that_name_no_split_are_named(tmp_path: Path) -> None:
         write(tmp_path / f"{name}.parquet", {"image": images(0, 1), "label": pa.array([1, 0])})
     dataset = load(tmp_path)
     assert (len(dataset.train), dataset.test) == (2, None)
-    assert dataset.left_out == (
-        "Not used, as their names tell no split (train, validation, test): extra.parquet (2 rows), "
+    assert (
+        dataset.left_out
+        == "Not used, as their names tell no split (train, validation, test): extra.parquet (2"
+        " rows), "
         "seg_test.parquet (2 rows)."
     )
 
 
-@pytest.mark.parametrize("names", [["0000.parquet", "0001.parquet"], ["dataset.parquet", "trainer.parquet"]])
+@pytest.mark.parametrize(
+    "names", [["0000.parquet", "0001.parquet"], ["dataset.parquet", "trainer.parquet"]]
+)
 def test_without_any_split_all_is_for_training(tmp_path: Path, names: Sequence[str]) -> None:
     for colour, name in enumerate(names):
         write(tmp_path / name, {"image": images(colour), "label": pa.array([1])})
@@ -293,7 +386,10 @@ def test_without_any_split_all_is_for_training(tmp_path: Path, names: Sequence[s
 
 def test_no_training_file_is_one_sentence(tmp_path: Path) -> None:
     write(tmp_path / "test.parquet", {"image": images(0), "label": pa.array([1])})
-    assert "has parquet files, but none for training: test.parquet; expected files such as train-" in refusal(tmp_path)
+    assert (
+        "has parquet files, but none for training: test.parquet; expected files such as train-"
+        in refusal(tmp_path)
+    )
 
 
 def test_a_folder_of_photos_may_hold_a_table(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from fedshelf.common.errors import ConfigError
 from fedshelf.simulations.partitions import FAMILIES, FOLDER_PARTITION, parse, partition
 
-SPECS = [f"{name}:{family.example}" if family.parameter else name for name, family in FAMILIES.items()]
+SPECS = [
+    f"{name}:{family.example}" if family.parameter else name for name, family in FAMILIES.items()
+]
 
 
 def balanced(classes: int, each: int) -> np.ndarray:
@@ -62,7 +64,12 @@ def test_labels_gives_each_store_exactly_k_classes(stores, k, seed):
 def test_labels_deals_a_class_in_equal_parts():
     labels = balanced(2, 10)
     parts = partition("labels:1", labels, 4, seed=3)
-    assert [np.bincount(labels[part], minlength=2).tolist() for part in parts] == [[5, 0], [0, 5], [5, 0], [0, 5]]
+    assert [np.bincount(labels[part], minlength=2).tolist() for part in parts] == [
+        [5, 0],
+        [0, 5],
+        [5, 0],
+        [0, 5],
+    ]
 
 
 def test_shards_are_runs_of_the_sorted_images():

@@ -14,7 +14,8 @@ from fedshelf.common.errors import RunError
 from fedshelf.simulations.engines.process_pool import LARGE_JOB, ProcessPool
 from fedshelf.simulations.engines.sequential import parcels
 
-written, writes = os.pipe()  # a byte per job, in the order in which they were begun, whichever worker began them
+# a byte per job, in the order in which they were begun, whichever worker began them
+written, writes = os.pipe()
 os.set_blocking(written, False)
 gates = [os.pipe() for _ in range(2)]
 
@@ -51,7 +52,9 @@ def begun() -> list[int]:
 
 def test_every_job_is_done_once_and_answers_come_back() -> None:
     with pool(3) as workers:
-        assert sorted(workers.results(workers.submit([("echo", n) for n in range(40)]))) == list(range(40))
+        assert sorted(workers.results(workers.submit([("echo", n) for n in range(40)]))) == list(
+            range(40)
+        )
         assert list(workers.results(workers.submit([]))) == []
 
 
@@ -85,7 +88,9 @@ def test_what_is_forgotten_is_not_begun_and_not_returned() -> None:
 
 
 def test_what_is_forgotten_while_under_way_ends_before_anything_new_begins() -> None:
-    """The worker has two of the forgotten jobs in hand, the first of them held up: both end, the others never begin."""
+    """The worker has two of the forgotten jobs in hand, the first of them held up: both end, the
+    others never begin.
+    """
     with pool(1) as workers:
         under_way = workers.submit([("wait", 0), *[("write", n) for n in range(9)]])
         assert next(workers.first([("echo", "x")])) == "x"
@@ -103,7 +108,10 @@ def test_large_jobs_and_large_answers_do_not_wait_for_each_other() -> None:
 
 
 def test_a_worker_that_dies_is_one_sentence() -> None:
-    with pool(2) as workers, pytest.raises(RunError, match=r"A worker process ended with code -9 .* --resume"):
+    with (
+        pool(2) as workers,
+        pytest.raises(RunError, match=r"A worker process ended with code -9 .* --resume"),
+    ):
         list(workers.results(workers.submit([("die",), *[("echo", n) for n in range(9)]])))
 
 
@@ -119,4 +127,6 @@ def test_parcels_keep_order_and_are_no_smaller_than_asked(sizes: list[int], leas
     assert [name for part in parts for name in part] == names
     totals = [sum(sizes[int(name)] for name in part) for part in parts]
     assert all(total >= least for total in totals[:-1])
-    assert all(total - sizes[int(part[-1])] < least for total, part in zip(totals, parts, strict=True))
+    assert all(
+        total - sizes[int(part[-1])] < least for total, part in zip(totals, parts, strict=True)
+    )

@@ -1,4 +1,6 @@
-"""The engine `ray`: clear refusals, and the same results as on one machine on nodes that come and go."""
+"""The engine `ray`: clear refusals, and the same results as on one machine on nodes that come and
+go.
+"""
 
 import http.server
 import os
@@ -57,7 +59,9 @@ def test_an_address_where_no_cluster_is_says_so_at_once():
 
 def test_an_address_chooses_the_engine():
     def chosen(**settings: str) -> str:
-        given = {"model.name": "niid-cnn", "data.image_size": 32} | {f"run.{key}": v for key, v in settings.items()}
+        given = {"model.name": "niid-cnn", "data.image_size": 32} | {
+            f"run.{key}": v for key, v in settings.items()
+        }
         return engines.choose(prepare(resolve(given), ("a", "b"), 3))
 
     assert chosen() == "sequential"
@@ -65,7 +69,7 @@ def test_an_address_chooses_the_engine():
     assert chosen(ray_address="head:6379", engine="sequential") == "sequential"
 
 
-# --- on a cluster of several node processes, all on the loopback interface ------------------------------
+# --- on a cluster of several node processes, all on the loopback interface ------------------------
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +82,16 @@ def cluster() -> Iterator[Any]:
         yield made
 
 
-UNEVEN = ["--dataset", "shelf", "--stores", "5", "--partition", "dirichlet:0.3", "--strategy", "fedprox"]
+UNEVEN = [
+    "--dataset",
+    "shelf",
+    "--stores",
+    "5",
+    "--partition",
+    "dirichlet:0.3",
+    "--strategy",
+    "fedprox",
+]
 SETTINGS = [
     "model.dropout=0.2", "data.crop=2", "data.holdout=0.2", "train.epochs=2", "cohort.fraction=0.8",
     "messages.compression=int8",
@@ -87,15 +100,28 @@ SETTINGS = [
 
 @pytest.mark.slow
 def test_a_cluster_gives_the_same_result_as_one_machine(cluster: Any, tmp_path: Path) -> None:
-    arguments = [*UNEVEN, *(word for setting in SETTINGS for word in ("--set", setting)), *SMALL[4:], "--rounds", "2"]
+    arguments = [
+        *UNEVEN,
+        *(word for setting in SETTINGS for word in ("--set", setting)),
+        *SMALL[4:],
+        "--rounds",
+        "2",
+    ]
     here = run_process("run", *arguments, "--out", tmp_path / "here")
-    there = run_process("run", *arguments, "--ray-address", cluster.address, "--out", tmp_path / "there")
+    there = run_process(
+        "run", *arguments, "--ray-address", cluster.address, "--out", tmp_path / "there"
+    )
     assert (here.returncode, there.returncode) == (0, 0), here.stderr + there.stderr
-    ours, theirs = summary(tmp_path / "here"), summary(tmp_path / "there")
+    ours = summary(tmp_path / "here")
+    theirs = summary(tmp_path / "there")
     for key in ("weights_sha256", "test", "per_store", "best"):
         assert ours[key] == theirs[key], key
     assert "Warning" not in there.stderr
-    nodes = {info.process.pid for made in cluster.list_all_nodes() for info in made.all_processes["raylet"]}
+    nodes = {
+        info.process.pid
+        for made in cluster.list_all_nodes()
+        for info in made.all_processes["raylet"]
+    }
     assert nodes <= descendants(os.getpid())
     assert listening(descendants(os.getpid())) == {HERE}
 
@@ -106,7 +132,9 @@ def test_a_node_that_has_something_else_is_named(cluster: Any, tmp_path: Path) -
     with (tmp_path / "other" / "fedshelf" / "common" / "names.py").open("a") as code:
         code.write("# changed\n")
     other = cluster.add_node(**node(num_cpus=1, env_vars={"PYTHONPATH": str(tmp_path / "other")}))
-    refused = run_process("run", *SMALL, "--ray-address", cluster.address, "--out", tmp_path / "run", cwd=tmp_path)
+    refused = run_process(
+        "run", *SMALL, "--ray-address", cluster.address, "--out", tmp_path / "run", cwd=tmp_path
+    )
     assert refused.returncode == RunError.exit_code, refused.stderr
     assert "of the Ray cluster has Fedshelf" in refused.stderr
     assert "install it there" in refused.stderr
@@ -116,14 +144,17 @@ def test_a_node_that_has_something_else_is_named(cluster: Any, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_nodes_come_and_go(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Round 2 loses a node, round 3 gets another and loses the second; stores remember throughout."""
+    """Round 2 loses a node, round 3 gets another and loses the second; stores remember
+    throughout.
+    """
     from tests.simulations.remembering import RunId
 
     config = resolve(
         {
-            "data.stores": 6, "data.partition": "dirichlet:0.5", "data.crop": 2, "data.image_size": 32,
-            "data.holdout": 0.1, "model.name": "niid-cnn", "strategy.name": "remembering", "run.workers": 1,
-            "run.device": "cpu", "run.ray_address": cluster.address,
+            "data.stores": 6, "data.partition": "dirichlet:0.5", "data.crop": 2,
+            "data.image_size": 32, "data.holdout": 0.1, "model.name": "niid-cnn",
+            "strategy.name": "remembering", "run.workers": 1, "run.device": "cpu",
+            "run.ray_address": cluster.address,
         }
     )  # fmt: skip
     first, second = list(cluster.worker_nodes)
@@ -144,10 +175,15 @@ def test_nodes_come_and_go(cluster: Any, tmp_path: Path, monkeypatch: pytest.Mon
                 if leaves is not None and len(theirs) == 1:
                     cluster.remove_node(leaves, allow_graceful=False)
             assert list(map(sorted, (ours, theirs))) == [sorted(stores.stores)] * 2
-            assert [store for store in ours if not same(ours[store], theirs[store])] == [], f"round {number}"
+            assert [store for store in ours if not same(ours[store], theirs[store])] == [], (
+                f"round {number}"
+            )
             params = torch.stack([answer["params"] for _, answer in sorted(theirs.items())]).mean(0)
         judged = EvaluateOrder(begun.plan, 3, params)
-        ours, theirs = ({e.store: e.counts.scalars() for e in at.evaluate(judged, list(ours))} for at in (here, there))
+        ours, theirs = (
+            {e.store: e.counts.scalars() for e in at.evaluate(judged, list(ours))}
+            for at in (here, there)
+        )
         assert ours == theirs
         at_both = [at.judge(params, (1.0, 2.0)) for at in (here, there)]
         assert len({counts.loss_sum for counts in at_both}) == 1
@@ -175,7 +211,17 @@ def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> 
 
 @pytest.mark.slow
 def test_ctrl_c_ends_after_the_round_and_leaves_nothing_running(tmp_path: Path) -> None:
-    running = start("run", *SMALL, "--engine", "ray", "--rounds", "500", "--out", tmp_path / "run", process_group=0)
+    running = start(
+        "run",
+        *SMALL,
+        "--engine",
+        "ray",
+        "--rounds",
+        "500",
+        "--out",
+        tmp_path / "run",
+        process_group=0,
+    )
     lines = tmp_path / "run" / "history.jsonl"
     while running.poll() is None and not (lines.exists() and lines.read_bytes().endswith(b"\n")):
         time.sleep(0.1)

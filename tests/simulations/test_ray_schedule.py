@@ -1,4 +1,6 @@
-"""Who does what on a Ray cluster: places for workers, jobs in advance, and what becomes of jobs whose worker died."""
+"""Who does what on a Ray cluster: places for workers, jobs in advance, and what becomes of jobs
+whose worker died.
+"""
 
 from collections import Counter
 from typing import Any
@@ -15,7 +17,12 @@ def node(name: str, alive: bool = True, **resources: float) -> dict[str, Any]:
 
 
 def test_a_node_takes_a_worker_for_each_cpu_or_share_of_a_gpu():
-    nodes = [node("head"), node("a", CPU=4), node("b", CPU=16, GPU=2), node("gone", alive=False, CPU=8, GPU=8)]
+    nodes = [
+        node("head"),
+        node("a", CPU=4),
+        node("b", CPU=16, GPU=2),
+        node("gone", alive=False, CPU=8, GPU=8),
+    ]
     assert places(nodes, 0) == {"a": 4, "b": 16}
     assert places(nodes, 1) == {"b": 2}
     assert places(nodes, 0.1) == {"b": 16}  # 20 shares, 16 CPUs
@@ -30,7 +37,8 @@ def test_a_node_takes_a_worker_for_each_cpu_or_share_of_a_gpu():
         (5, [], []),
         (1, [1, 0], [1]),
         (2, [0, 0], [0, 1]),
-        (3, [1, 1], [0]),  # three left for two: one in advance, the others for whoever is free first
+        # three left for two: one in advance, the others for whoever is free first
+        (3, [1, 1], [0]),
         (9, [0, 0], [0, 1, 0, 1]),
         (9, [2, 2], []),
     ],
@@ -54,7 +62,9 @@ def test_a_lost_job_comes_next_and_three_deaths_are_its_own_fault():
 
 @given(some.integers(0, 20), some.lists(some.integers(0, 4), max_size=60), some.integers(1, 4))
 def test_every_job_is_answered_once_whoever_dies(count, deaths, workers):
-    work, hands, answered = Work(count), [[] for _ in range(workers)], Counter()
+    work = Work(count)
+    hands = [[] for _ in range(workers)]
+    answered = Counter()
     while work.unanswered:
         for place in deal(work.waiting, [len(jobs) for jobs in hands]):
             hands[place].append(work.take())

@@ -13,7 +13,18 @@ import pytest
 from tests.simulations.command import SMALL, history, run, start, summary
 
 ROUNDS = 5
-ASKED = ["run", *SMALL, "--stores", "12", "--fraction", "0.25", "--rounds", str(ROUNDS), "--strategy", "fedadam"]
+ASKED = [
+    "run",
+    *SMALL,
+    "--stores",
+    "12",
+    "--fraction",
+    "0.25",
+    "--rounds",
+    str(ROUNDS),
+    "--strategy",
+    "fedadam",
+]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +50,9 @@ def lines(out: Path) -> int:
 
 
 @pytest.mark.parametrize("moment", ["round", "checkpoint", "history"])
-def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, undisturbed: dict, moment: str) -> None:
+def test_killed_and_resumed_equals_uninterrupted(
+    tmp_path: Path, undisturbed: dict, moment: str
+) -> None:
     out = tmp_path / "run"
     process = start(*ASKED, "--out", out, start_new_session=True)
     checkpoints = out / "checkpoints"
@@ -60,7 +73,8 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path, undisturbed: di
 
 @pytest.mark.slow
 def test_killed_at_random_moments_again_and_again(tmp_path: Path, undisturbed: dict) -> None:
-    out, chance = tmp_path / "run", random.Random(0)
+    out = tmp_path / "run"
+    chance = random.Random(0)
     arguments = [*ASKED, "--out", str(out)]
     for _ in range(4):
         process = start(*arguments, start_new_session=True)
@@ -72,7 +86,9 @@ def test_killed_at_random_moments_again_and_again(tmp_path: Path, undisturbed: d
     assert summary(out)["weights_sha256"] == undisturbed["weights_sha256"]
 
 
-def test_a_worker_killed_ends_the_run_with_one_sentence_and_it_resumes(tmp_path: Path, undisturbed: dict) -> None:
+def test_a_worker_killed_ends_the_run_with_one_sentence_and_it_resumes(
+    tmp_path: Path, undisturbed: dict
+) -> None:
     out = tmp_path / "run"
 
     def kill_a_worker() -> None:
@@ -101,9 +117,13 @@ def test_interrupt_saves_and_says_stopped(tmp_path: Path, undisturbed: dict) -> 
     assert summary(out)["weights_sha256"] == undisturbed["weights_sha256"]
 
 
-def test_a_second_interrupt_ends_at_once_and_loses_nothing(tmp_path: Path, undisturbed: dict) -> None:
+def test_a_second_interrupt_ends_at_once_and_loses_nothing(
+    tmp_path: Path, undisturbed: dict
+) -> None:
     out = tmp_path / "run"
-    ended = run(*ASKED, "--out", out, then={"round=1/": interrupt, "Stopping after this round": interrupt})
+    ended = run(
+        *ASKED, "--out", out, then={"round=1/": interrupt, "Stopping after this round": interrupt}
+    )
     assert ended.returncode == 130
     assert summary(out)["status"] == "stopped"
     assert "Stopped at once" in ended.stdout

@@ -1,4 +1,6 @@
-"""Thousands of stores in real runs: what is written stays small, and memory does not grow with rounds."""
+"""Thousands of stores in real runs: what is written stays small, and memory does not grow with
+rounds.
+"""
 
 import json
 from pathlib import Path
@@ -30,8 +32,11 @@ def noise(count: int, seed: int) -> Images:
 
 
 def many(stores: int, images: int, holdout: float) -> Federation:
-    """Noise dealt to stores, in the way that `simulations.federation.federation` deals a data set."""
-    train, names = noise(stores * images, 0), store_names(stores)
+    """Noise dealt to stores, in the way that `simulations.federation.federation` deals a data
+    set.
+    """
+    train = noise(stores * images, 0)
+    names = store_names(stores)
     parts = PartitionedImages.of(train, partition("iid", train.targets().numpy(), stores, seed=0))
     dealt = PartitionedStores(names, *parts.hold_out(holdout, 0, names))
     return Federation(CLASSES, dealt, noise(100, 1), dealt.table(len(CLASSES)), "")
@@ -75,8 +80,19 @@ def sizes(out: Path) -> dict[str, int]:
 
 
 def test_ten_thousand_stores_leave_a_small_run_directory(tmp_path: Path) -> None:
-    summary = train(many(10_000, 2, 0.0), tmp_path, Watch(), run__rounds=3, cohort__fraction=0.001, evaluation__every=3)
-    assert (summary["status"], summary["stores"], summary["per_store"]) == ("finished", 10_000, None)
+    summary = train(
+        many(10_000, 2, 0.0),
+        tmp_path,
+        Watch(),
+        run__rounds=3,
+        cohort__fraction=0.001,
+        evaluation__every=3,
+    )
+    assert (summary["status"], summary["stores"], summary["per_store"]) == (
+        "finished",
+        10_000,
+        None,
+    )
     assert summary["per_store_spread"]["stores"] == 10_000
     table = read(tmp_path / summary["per_store_file"])
     assert len(table) == 10_000
@@ -85,9 +101,11 @@ def test_ten_thousand_stores_leave_a_small_run_directory(tmp_path: Path) -> None
     )
     written = sizes(tmp_path)
     assert written["summary.json"] < 10_000
-    assert written["history.jsonl"] < 3 * 10 * 230 + 2000  # bytes: 10 stores in each of 3 rounds, and once the settings
+    # bytes: 10 stores in each of 3 rounds, and once the settings
+    assert written["history.jsonl"] < 3 * 10 * 230 + 2000
     assert written["report.html"] < 200_000
-    page, told = (tmp_path / "report.html").read_text(), summary["per_store_spread"]["accuracy"]
+    page = (tmp_path / "report.html").read_text()
+    told = summary["per_store_spread"]["accuracy"]
     assert f"Half of the 10,000 stores reach {100 * told['median']:.1f}% or more" in page
     assert f"the best {100 * told['best']:.1f}% and the weakest {100 * told['worst']:.1f}%." in page
     assert json.loads((tmp_path / "partition.json").read_text())["stores"]["store-0007"]
@@ -100,10 +118,13 @@ def test_ten_thousand_stores_that_validate_grow_the_history_by_their_spread(tmp_
     assert summary["per_store_from"] == "validation"
     last = json.loads((tmp_path / "history.jsonl").read_text().splitlines()[-1])["validation"]
     spread = summary["per_store_spread"]
-    assert last["spread"]["accuracy"] == {key: spread["accuracy"][key] for key in last["spread"]["accuracy"]}
+    assert last["spread"]["accuracy"] == {
+        key: spread["accuracy"][key] for key in last["spread"]["accuracy"]
+    }
     assert "stores" not in last
     assert sizes(tmp_path)["history.jsonl"] < 2 * 10 * 200 + 3000  # the settings are there once
-    # The rows of the table are those of the round delivered: their mean is its accuracy, one image a store.
+    # The rows of the table are those of the round delivered: their mean is its accuracy, one image
+    # a store.
     table = read(tmp_path / summary["per_store_file"])
     assert np.mean([row["accuracy"] for row in table.values()]) == pytest.approx(last["accuracy"])
 
@@ -111,7 +132,15 @@ def test_ten_thousand_stores_that_validate_grow_the_history_by_their_spread(tmp_
 @pytest.mark.slow
 def test_memory_is_flat_over_two_hundred_rounds(tmp_path: Path) -> None:
     watch = Watch()
-    train(many(1000, 5, 0.2), tmp_path, watch, run__rounds=200, cohort__fraction=0.01, evaluation__every=20)
-    # One update (62,006 float32) kept a round would be 45 MB by the end; what allocators move about stayed under 9 MB.
+    train(
+        many(1000, 5, 0.2),
+        tmp_path,
+        watch,
+        run__rounds=200,
+        cohort__fraction=0.01,
+        evaluation__every=20,
+    )
+    # One update (62,006 float32) kept a round would be 45 MB by the end; what allocators move about
+    # stayed under 9 MB.
     update = 4 * 62_006  # bytes
     assert watch.memory[199] - watch.memory[19] < 180 * update / 2

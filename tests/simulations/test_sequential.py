@@ -30,13 +30,17 @@ def expected(tmp_path: Path) -> dict[str, Update]:
     return alone(federation(SIZES), CONFIG, tmp_path / "alone")
 
 
-def equal(engine: SequentialEngine, asked: object, stores: list[str], expected: dict[str, Update]) -> bool:
+def equal(
+    engine: SequentialEngine, asked: object, stores: list[str], expected: dict[str, Update]
+) -> bool:
     found = trained(engine, asked, stores)
     assert sorted(found) == sorted(stores)
     return all(torch.equal(update.params, expected[name].params) for name, update in found.items())
 
 
-def test_what_was_expected_and_is_asked(engine: SequentialEngine, expected: dict[str, Update]) -> None:
+def test_what_was_expected_and_is_asked(
+    engine: SequentialEngine, expected: dict[str, Update]
+) -> None:
     asked = order(start(CONFIG))
     engine.expect(asked, NAMES)
     judged = engine.judge(asked.params)  # meanwhile
@@ -69,18 +73,27 @@ def test_stores_with_few_images_are_judged_together(engine: SequentialEngine) ->
     asked = EvaluateOrder(start(CONFIG).plan, 1, start(CONFIG).params)
     answers = list(engine.evaluate(asked, NAMES[1:]))
     assert all(isinstance(answer, Evaluation) for answer in answers)
-    assert {a.store: a.counts.num_examples for a in answers} == {name: n for n, name in enumerate(NAMES) if n}
+    assert {a.store: a.counts.num_examples for a in answers} == {
+        name: n for n, name in enumerate(NAMES) if n
+    }
 
 
-def test_processes_count_how_sure_the_model_is_as_one_does(engine: SequentialEngine, tmp_path: Path) -> None:
-    begun, dealt = start(CONFIG), federation(SIZES)
+def test_processes_count_how_sure_the_model_is_as_one_does(
+    engine: SequentialEngine, tmp_path: Path
+) -> None:
+    begun = start(CONFIG)
+    dealt = federation(SIZES)
     trainer = Trainer(torch.device("cpu"), StateStore(tmp_path))
     asked = EvaluateOrder(begun.plan, 1, begun.params, "test", (1.0, 3.0))
     assert dealt.test is not None
     own = trainer.evaluate(asked, {name: dealt.stores[name].test for name in NAMES[1:]})
     whole = trainer.evaluate(asked, {"": dealt.test})[0].counts
-    answers = {a.store: a.counts for a in engine.evaluate(asked, NAMES[1:]) if isinstance(a, Evaluation)}
-    for found, expected in [(answers[e.store], e.counts) for e in own] + [(engine.judge(begun.params, (1, 3)), whole)]:
+    answers = {
+        a.store: a.counts for a in engine.evaluate(asked, NAMES[1:]) if isinstance(a, Evaluation)
+    }
+    for found, expected in [(answers[e.store], e.counts) for e in own] + [
+        (engine.judge(begun.params, (1, 3)), whole)
+    ]:
         assert found.reliability is not None
         assert expected.reliability is not None
         assert (found.reliability.images == expected.reliability.images).all()
@@ -89,6 +102,12 @@ def test_processes_count_how_sure_the_model_is_as_one_does(engine: SequentialEng
 
 def test_several_processes_are_for_a_cpu_only() -> None:
     assert workers_of(settings(run__workers=3)) == 3
-    assert workers_of(settings(run__device="cuda")) == workers_of(settings(run__device="cuda", run__workers=1)) == 1
-    with pytest.raises(ConfigError, match=r"run\.workers got 2 with device cuda:1.*--engine batched"):
+    assert (
+        workers_of(settings(run__device="cuda"))
+        == workers_of(settings(run__device="cuda", run__workers=1))
+        == 1
+    )
+    with pytest.raises(
+        ConfigError, match=r"run\.workers got 2 with device cuda:1.*--engine batched"
+    ):
         workers_of(settings(run__device="cuda:1", run__workers=2))

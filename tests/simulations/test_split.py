@@ -40,18 +40,24 @@ def photos(root: Path, *, splits: tuple[str, ...] = ("",), each: int = 12) -> Pa
 def png(number: int) -> dict[str, bytes]:
     """A photo in a row of a parquet file."""
     file = io.BytesIO()
-    Image.fromarray(np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(file, "PNG")
+    Image.fromarray(np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(
+        file, "PNG"
+    )
     return {"bytes": file.getvalue()}
 
 
 def contents(root: Path) -> Counter[bytes]:
-    return Counter(path.read_bytes() for path in root.rglob("*") if path.is_file() and path.suffix != ".json")
+    return Counter(
+        path.read_bytes() for path in root.rglob("*") if path.is_file() and path.suffix != ".json"
+    )
 
 
 def test_photos_are_copied_as_they_are(tmp_path):
     source = photos(tmp_path / "in")
     (source / "hat" / "broken.jpg").write_bytes(b"?")
-    counts = split(DataConfig(dataset=str(source), stores=3), tmp_path / "out", seed=1, test=False).counts
+    counts = split(
+        DataConfig(dataset=str(source), stores=3), tmp_path / "out", seed=1, test=False
+    ).counts
     assert sum(sum(store.values()) for store in counts.values()) == 36
     assert contents(tmp_path / "out") + Counter([b"?"]) == contents(source)
     assert json.loads((tmp_path / "out" / "partition.json").read_text()) == {
@@ -69,19 +75,29 @@ def test_the_test_split_goes_to_the_server_and_to_no_store(tmp_path):
     assert contents(tmp_path / "with" / "test") == contents(source / "test")
     split(data, tmp_path / "without", seed=0, test=False)
     assert contents(tmp_path / "without") == contents(source) - contents(source / "test")
-    assert sorted(path.name for path in (tmp_path / "without").iterdir()) == ["partition.json", "store-0", "store-1"]
+    assert sorted(path.name for path in (tmp_path / "without").iterdir()) == [
+        "partition.json",
+        "store-0",
+        "store-1",
+    ]
 
 
 def test_files_of_the_same_name_do_not_overwrite_each_other(tmp_path):
     source = photos(tmp_path / "in", splits=("train", "validation", "test"), each=4)
-    (source / "train" / "hat" / "1 (2).png").write_bytes((source / "train" / "hat" / "0.png").read_bytes())
+    (source / "train" / "hat" / "1 (2).png").write_bytes(
+        (source / "train" / "hat" / "0.png").read_bytes()
+    )
     split(DataConfig(dataset=str(source), stores=1), tmp_path / "out", seed=0, test=False)
-    assert contents(tmp_path / "out") == contents(source / "train") + contents(source / "validation")
+    assert contents(tmp_path / "out") == contents(source / "train") + contents(
+        source / "validation"
+    )
 
 
 def test_a_tenth_by_content_is_held_out_where_there_is_no_test_split(tmp_path):
     source = photos(tmp_path / "in", each=60)
-    counts = split(DataConfig(dataset=str(source), stores=2), tmp_path / "out", seed=0, test=True).counts
+    counts = split(
+        DataConfig(dataset=str(source), stores=2), tmp_path / "out", seed=0, test=True
+    ).counts
     held = sum(counts["test"].values())
     assert held == 18  # of each class of 60 a tenth
     assert contents(tmp_path / "out") == contents(source)
@@ -93,19 +109,33 @@ def test_pictures_of_a_data_set_are_written_without_loss(tmp_path):
     dataset = datasets.load(data, PixelFormat(32))
     position = int((dataset.test.targets() == 4).nonzero()[0])
     written = tmp_path / "out" / "test" / "can" / f"test-{position:04}.png"
-    assert (np.asarray(Image.open(written)) == dataset.test.batch(torch.tensor([position]))[0][0].numpy()).all()
+    assert (
+        np.asarray(Image.open(written))
+        == dataset.test.batch(torch.tensor([position]))[0][0].numpy()
+    ).all()
     assert sum(counts["test"].values()) == 1000
-    dealt = build(resolve({f"data.{key}": value for key, value in data.model_dump().items()} | {"run.seed": 5}),
-                  image_size=32, channels=3)  # fmt: skip
+    dealt = build(
+        resolve(
+            {f"data.{key}": value for key, value in data.model_dump().items()} | {"run.seed": 5}
+        ),
+        image_size=32,
+        channels=3,
+    )
     for name, row in dealt.table.items():
-        assert counts[name] == {label: count for label, count in zip(dealt.classes, row, strict=True) if count}
+        assert counts[name] == {
+            label: count for label, count in zip(dealt.classes, row, strict=True) if count
+        }
 
 
 def test_a_split_is_a_folder_of_stores(tmp_path):
     source = photos(tmp_path / "in", splits=("train", "test"), each=40)
-    counts = split(DataConfig(dataset=str(source), stores=2), tmp_path / "out", seed=0, test=True).counts
+    counts = split(
+        DataConfig(dataset=str(source), stores=2), tmp_path / "out", seed=0, test=True
+    ).counts
     found = build(
-        resolve({"data.dataset": str(tmp_path / "out"), "data.partition": "folder"}), image_size=8, channels=3
+        resolve({"data.dataset": str(tmp_path / "out"), "data.partition": "folder"}),
+        image_size=8,
+        channels=3,
     )
     assert found.classes == ("T-Shirt ö", "coat", "hat")
     assert torch.bincount(found.test.targets()).tolist() == [40, 40, 40]
@@ -129,28 +159,53 @@ def test_nothing_is_overwritten_and_nothing_is_left_behind(tmp_path):
 
 
 def test_folders_that_would_be_one_are_two_and_a_table_says_which_is_which(tmp_path):
-    labels = ("< 5 kg", "> 5 kg", "- 5 kg", "Hat", "hat", "hat.", "test", "unlabelled", "NUL", "shoe")
-    table = pa.table({"image": [png(number) for number in range(20)], "label": [number % 10 for number in range(20)]})
-    features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": list(labels)}}
+    labels = (
+        "< 5 kg",
+        "> 5 kg",
+        "- 5 kg",
+        "Hat",
+        "hat",
+        "hat.",
+        "test",
+        "unlabelled",
+        "NUL",
+        "shoe",
+    )
+    table = pa.table(
+        {
+            "image": [png(number) for number in range(20)],
+            "label": [number % 10 for number in range(20)],
+        }
+    )
+    features = {
+        "image": {"_type": "Image"},
+        "label": {"_type": "ClassLabel", "names": list(labels)},
+    }
     (tmp_path / "in").mkdir()
     pq.write_table(
-        table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})}),
+        table.replace_schema_metadata(
+            {"huggingface": json.dumps({"info": {"features": features}})}
+        ),
         tmp_path / "in" / "train-00000-of-00001.parquet",
     )
     data = DataConfig(dataset=str(tmp_path / "in"), stores=1, image_size=8, classes=labels)
     counts = split(data, tmp_path / "out", seed=0, test=False).counts
     assert counts == {"store-0": dict.fromkeys(sorted(labels), 2)}
-    written = {path.name: len(list(path.iterdir())) for path in (tmp_path / "out" / "store-0").iterdir()}
+    written = {
+        path.name: len(list(path.iterdir())) for path in (tmp_path / "out" / "store-0").iterdir()
+    }
     rows = list(csv.reader((tmp_path / "out" / "class-names.csv").read_text().splitlines()))
     assert rows[0] == ["folder", "class"]
     assert {label: folder for folder, label in rows[1:]} == {
-        "- 5 kg": "- 5 kg", "< 5 kg": "- 5 kg (2)", "> 5 kg": "- 5 kg (3)", "Hat": "Hat", "hat": "hat (2)",
-        "hat.": "hat (3)", "test": "test (class)", "unlabelled": "unlabelled (class)", "NUL": "NUL (class)",
-        "shoe": "shoe",
+        "- 5 kg": "- 5 kg", "< 5 kg": "- 5 kg (2)", "> 5 kg": "- 5 kg (3)", "Hat": "Hat",
+        "hat": "hat (2)", "hat.": "hat (3)", "test": "test (class)",
+        "unlabelled": "unlabelled (class)", "NUL": "NUL (class)", "shoe": "shoe",
     }  # fmt: skip
     assert written == {folder: 2 for folder, _ in rows[1:]}
     found = build(
-        resolve({"data.dataset": str(tmp_path / "out"), "data.partition": "folder"}), image_size=8, channels=3
+        resolve({"data.dataset": str(tmp_path / "out"), "data.partition": "folder"}),
+        image_size=8,
+        channels=3,
     )
     assert set(found.classes) == set(written)
 
@@ -166,9 +221,10 @@ def test_what_is_no_photo_is_left_out_and_named(tmp_path):
     shutil.copy(source / "hat" / "0.png", source / "unlabelled" / "0.png")
     told = split(DataConfig(dataset=str(source), stores=2), tmp_path / "out", seed=0, test=False)
     assert sum(sum(store.values()) for store in told.counts.values()) == 36
-    assert told.left_out == (
-        "Left out 4: hat/device.jpg (not a file), hat/film.jpg (larger than 256 MiB), hat/pipe.jpg (not a file), "
-        "unlabelled/0.png (without a class)."
+    assert (
+        told.left_out
+        == "Left out 4: hat/device.jpg (not a file), hat/film.jpg (larger than 256 MiB),"
+        " hat/pipe.jpg (not a file), unlabelled/0.png (without a class)."
     )
 
 
@@ -177,7 +233,11 @@ def test_what_is_no_photo_is_left_out_and_named(tmp_path):
     [
         ({"partition": "folder"}, ConfigError, "already written out"),
         ({"stores": 37}, ConfigError, "36 training images cannot give 37 stores"),
-        ({"classes": ("hat", "coat")}, DataError, "class 'T-Shirt ö', which is not in data.classes"),
+        (
+            {"classes": ("hat", "coat")},
+            DataError,
+            "class 'T-Shirt ö', which is not in data.classes",
+        ),
     ],
 )
 def test_what_cannot_be_split_is_one_clear_sentence(tmp_path, data, error, sentence):

@@ -36,7 +36,10 @@ ROWS = [
 def test_each_store_has_its_photos(tmp_path: Path) -> None:
     stores = opened(table(tmp_path, ROWS))
     assert stores.classes == ("hat", "shoe")
-    assert {name: len(store.train) for name, store in stores.stores.items()} == {"paris": 5, "rome": 3}
+    assert {name: len(store.train) for name, store in stores.stores.items()} == {
+        "paris": 5,
+        "rome": 3,
+    }
     assert stores.stores["paris"].train.targets().tolist() == [1, 0, 1, 0, 1]
     assert stores.stores["rome"].train.targets().tolist() == [0, 0, 0]
     assert len(stores.stores["rome"].validation) == 1
@@ -55,11 +58,16 @@ def test_with_another_partition_the_column_is_named(tmp_path: Path) -> None:
     path = table(tmp_path, ROWS)
     dataset = datasets.load(DataConfig(dataset=str(path), partition="iid"), PixelFormat(8))
     assert len(dataset.train) == 8
-    assert dataset.left_out.endswith("photos.csv: the column of stores counts with --partition folder only.")
+    assert dataset.left_out.endswith(
+        "photos.csv: the column of stores counts with --partition folder only."
+    )
 
 
 def test_photos_without_a_store_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"expects .* to name a store for each photo; it has none for 1, such as r/9"):
+    with pytest.raises(
+        DataError,
+        match=r"expects .* to name a store for each photo; it has none for 1, such as r/9",
+    ):
         opened(table(tmp_path, [row.replace("rome,val", ",val") for row in ROWS]))
     (tmp_path / "photos.csv").write_text("image,label\np/0.png,hat\n")
     assert len(scan(tmp_path / "photos.csv").photos) == 1

@@ -23,7 +23,8 @@ def test_a_frozen_backbone_stays_and_only_the_head_travels(trained: Path, tmp_pa
     out = tmp_path / "run"
     done = run("run", *SMALL, "--weights", trained, "--set", "model.freeze=backbone", "--out", out)
     assert done.returncode == 0, done.stderr
-    before, after = load_file(trained), load_file(out / "model.safetensors")
+    before = load_file(trained)
+    after = load_file(out / "model.safetensors")
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     head = {name for name in before if before[name].shape[0] == 10}
     assert changed == head
@@ -33,7 +34,8 @@ def test_a_frozen_backbone_stays_and_only_the_head_travels(trained: Path, tmp_pa
 
 
 def test_training_goes_on_from_a_file(trained: Path, tmp_path: Path) -> None:
-    fresh, warm = tmp_path / "fresh", tmp_path / "warm"
+    fresh = tmp_path / "fresh"
+    warm = tmp_path / "warm"
     assert run("run", *SMALL, "--seed", "2", "--out", fresh).returncode == 0
     assert run("run", *SMALL, "--seed", "2", "--weights", trained, "--out", warm).returncode == 0
     assert summary(warm)["test"]["accuracy"] > summary(fresh)["test"]["accuracy"]
@@ -43,17 +45,31 @@ def test_the_last_block_trains_and_travels(trained: Path, tmp_path: Path) -> Non
     out = tmp_path / "run"
     done = run("run", *SMALL, "--weights", trained, "--set", "model.freeze=last:1", "--out", out)
     assert done.returncode == 0, done.stderr
-    before, after = load_file(trained), load_file(out / "model.safetensors")
+    before = load_file(trained)
+    after = load_file(out / "model.safetensors")
     stayed = [name for name in before if torch.equal(before[name], after[name])]
-    assert stayed == [name for name in before if int(name.partition(".")[0]) < 8]  # the third convolution is layer 8
-    assert summary(out)["parameters"] == sum(before[name].numel() for name in before if name not in stayed)
+    # the third convolution is layer 8
+    assert stayed == [name for name in before if int(name.partition(".")[0]) < 8]
+    assert summary(out)["parameters"] == sum(
+        before[name].numel() for name in before if name not in stayed
+    )
 
 
 @pytest.fixture(scope="module")
 def shops(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three stores, each with nine photos of ten without a class, and the server's test photos."""
     out = tmp_path_factory.mktemp("chain") / "shops"
-    asked = ["--dataset", "shelf", "--stores", "3", "--test", "--labelled", "0.1", "--set", "data.image_size=16"]
+    asked = [
+        "--dataset",
+        "shelf",
+        "--stores",
+        "3",
+        "--test",
+        "--labelled",
+        "0.1",
+        "--set",
+        "data.image_size=16",
+    ]
     assert run("split", *asked, "--out", out).returncode == 0
     return out
 
@@ -61,7 +77,15 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def first(shops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "turns"
-    asked = [*photo_settings(shops), "--rounds", "2", "--set", "train.objective=turns", "--out", out]
+    asked = [
+        *photo_settings(shops),
+        "--rounds",
+        "2",
+        "--set",
+        "train.objective=turns",
+        "--out",
+        out,
+    ]
     done = run("run", *asked)
     assert done.returncode == 0, done.stderr
     return out
@@ -89,7 +113,9 @@ def test_all_of_them_teach_turns(first: Path) -> None:
     assert summary(first)["test"]["accuracy"] > 0.4
 
 
-def test_they_are_no_class_of_the_run_that_follows(shops: Path, first: Path, tmp_path: Path) -> None:
+def test_they_are_no_class_of_the_run_that_follows(
+    shops: Path, first: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "classes"
     weights = first / "model.safetensors"
     done = run("run", *photo_settings(shops), "--weights", weights, "--rounds", "1", "--out", out)
@@ -101,7 +127,15 @@ def test_they_are_no_class_of_the_run_that_follows(shops: Path, first: Path, tmp
 @pytest.mark.slow
 def test_any_number_of_workers_turns_the_same(shops: Path, first: Path, tmp_path: Path) -> None:
     out = tmp_path / "two"
-    asked = [*photo_settings(shops), "--rounds", "2", "--set", "train.objective=turns", "--set", "run.workers=2"]
+    asked = [
+        *photo_settings(shops),
+        "--rounds",
+        "2",
+        "--set",
+        "train.objective=turns",
+        "--set",
+        "run.workers=2",
+    ]
     assert run("run", *asked, "--out", out).returncode == 0
     assert summary(out)["weights_sha256"] == summary(first)["weights_sha256"]
     assert [line["test"] for line in history(out)] == [line["test"] for line in history(first)]
@@ -113,6 +147,8 @@ def test_any_number_of_workers_turns_the_same(shops: Path, first: Path, tmp_path
      ("data.classes=hat,shoe", "data.classes"), ("run.engine=batched", "engine batched")],
 )  # fmt: skip
 def test_what_does_not_go_with_turns_is_named(setting: str, named: str, tmp_path: Path) -> None:
-    done = run("run", *SMALL, "--set", "train.objective=turns", "--set", setting, "--out", tmp_path / "run")
+    done = run(
+        "run", *SMALL, "--set", "train.objective=turns", "--set", setting, "--out", tmp_path / "run"
+    )
     assert done.returncode == 2
     assert named in done.stderr

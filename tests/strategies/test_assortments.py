@@ -17,13 +17,25 @@ from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import StoreInfo, Update
-from fedshelf.common.strategies.shared.class_skew import centred, images_by_class, keep_rows, offsets, row_shares
+from fedshelf.common.strategies.shared.class_skew import (
+    centred,
+    images_by_class,
+    keep_rows,
+    offsets,
+    row_shares,
+)
 from fedshelf.common.training.fit import LocalTrainingTask, Network, fit
 from fedshelf.common.training.loss import image_losses, objective, soft_targets
 from fedshelf.server.updates.buffer import DiskBuffer
 
 # one number, then a head of two classes with one feature: [w, row a, row b, bias a, bias b]
-HEAD = Layout(("w", "head.weight", "head.bias"), (torch.Size([1]), torch.Size([2, 1]), torch.Size([2])), 5, 5, "head")
+HEAD = Layout(
+    ("w", "head.weight", "head.bias"),
+    (torch.Size([1]), torch.Size([2, 1]), torch.Size([2])),
+    5,
+    5,
+    "head",
+)
 
 
 def trained(name: str, values: list[float], by_class: list[float]) -> Update:
@@ -33,16 +45,22 @@ def trained(name: str, values: list[float], by_class: list[float]) -> Update:
 
 def test_what_is_added_to_scores_counts_in_every_loss() -> None:
     # exp(0), exp(log 3) and exp(5 + log 4 - 5): the softmax is 1, 3 and 4 of 8
-    logits, target, added = torch.tensor([[0.0, log(3), 5.0]]), torch.tensor([0]), torch.tensor([0.0, 0.0, log(4) - 5])
+    logits = torch.tensor([[0.0, log(3), 5.0]])
+    target = torch.tensor([0])
+    added = torch.tensor([0.0, 0.0, log(4) - 5])
     assert objective(logits, target, TrainConfig(), offsets=added).item() == pytest.approx(log(8))
     squared = objective(logits, target, TrainConfig(loss="squared"), offsets=added).item()
     assert squared == pytest.approx((49 + 9 + 16) / 64 / 3)
-    mixed = objective(logits, target, TrainConfig(), Blend(torch.tensor([1]), torch.tensor([0.75])), added).item()
+    mixed = objective(
+        logits, target, TrainConfig(), Blend(torch.tensor([1]), torch.tensor([0.75])), added
+    ).item()
     assert mixed == pytest.approx(0.75 * log(8) + 0.25 * log(8 / 3))
 
 
-# exp(added) is 1, 1 and 2 of 4, which smoothing goes towards; added to the logits it makes 1, 3 and 4 of 8
-LOGITS, ADDED = torch.tensor([[0.0, log(3), log(2)]]), torch.tensor([0.0, 0.0, log(2)])
+# exp(added) is 1, 1 and 2 of 4, which smoothing goes towards; added to the logits it makes 1, 3 and
+# 4 of 8
+LOGITS = torch.tensor([[0.0, log(3), log(2)]])
+ADDED = torch.tensor([0.0, 0.0, log(2)])
 SMOOTH = TrainConfig(label_smoothing=0.4)
 SQUARED = TrainConfig(label_smoothing=0.4, loss="squared")
 
@@ -55,36 +73,48 @@ def test_smoothing_spreads_a_target_as_the_classes_count() -> None:
     found = objective(LOGITS, torch.tensor([0]), SMOOTH, offsets=ADDED).item()
     assert found == pytest.approx(0.7 * log(8) + 0.1 * log(8 / 3) + 0.2 * log(2))
     squared = objective(LOGITS, torch.tensor([0]), SQUARED, offsets=ADDED).item()
-    assert squared == pytest.approx(((1 / 8 - 0.7) ** 2 + (3 / 8 - 0.1) ** 2 + (1 / 2 - 0.2) ** 2) / 3)
-    half = Blend(torch.tensor([1]), torch.tensor([0.25]))  # a quarter of class 0, the rest of class 1
+    assert squared == pytest.approx(
+        ((1 / 8 - 0.7) ** 2 + (3 / 8 - 0.1) ** 2 + (1 / 2 - 0.2) ** 2) / 3
+    )
+    # a quarter of class 0, the rest of class 1
+    half = Blend(torch.tensor([1]), torch.tensor([0.25]))
     mixed = objective(LOGITS, torch.tensor([0]), SMOOTH, half, ADDED).item()
     assert mixed == pytest.approx(0.25 * log(8) + 0.55 * log(8 / 3) + 0.2 * log(2))
 
 
 def test_offsets_of_each_image_are_those_of_its_store() -> None:
     """As the batched engine has them: the second image's store has all classes alike."""
-    logits, targets = LOGITS.repeat(2, 1), torch.tensor([0, 0])
+    logits = LOGITS.repeat(2, 1)
+    targets = torch.tensor([0, 0])
     for config in (SMOOTH, SQUARED):
         losses = image_losses(logits, targets, config, offsets=torch.stack([ADDED, torch.zeros(3)]))
-        assert losses[0].item() == pytest.approx(objective(LOGITS, targets[:1], config, offsets=ADDED).item())
+        assert losses[0].item() == pytest.approx(
+            objective(LOGITS, targets[:1], config, offsets=ADDED).item()
+        )
         assert losses[1].item() == pytest.approx(objective(LOGITS, targets[:1], config).item())
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
 def test_smoothing_pulls_nothing_up_that_a_store_lacks(smoothing: float) -> None:
-    """d objective / d logits is softmax - target: at even logits, (1 - smoothing) (shares - onehot)."""
-    config, target = TrainConfig(label_smoothing=smoothing), torch.tensor([0])
-    even, added = torch.zeros(1, 4, requires_grad=True), offsets(of_labels(0, 3, 0, 1), 4, "weigh")
+    """d objective / d logits is softmax - target: at even logits, (1 - smoothing) (shares -
+    onehot).
+    """
+    config = TrainConfig(label_smoothing=smoothing)
+    target = torch.tensor([0])
+    even = torch.zeros(1, 4, requires_grad=True)
+    added = offsets(of_labels(0, 3, 0, 1), 4, "weigh")
     assert added is not None
     (gradient,) = torch.autograd.grad(objective(even, target, config, offsets=added), even)
-    shares, onehot = added.softmax(dim=0), torch.tensor([1.0, 0.0, 0.0, 0.0])
+    shares = added.softmax(dim=0)
+    onehot = torch.tensor([1.0, 0.0, 0.0, 0.0])
     torch.testing.assert_close(gradient[0], (1 - smoothing) * (shares - onehot))
     assert gradient[0, 2] > 0  # descent lowers the class that the store lacks
 
 
 @pytest.mark.parametrize("loss", ["cross-entropy", "squared"])
 def test_without_smoothing_or_without_offsets_nothing_changes_by_a_bit(loss: str) -> None:
-    logits, targets = torch.randn(9, 3, generator=torch.Generator().manual_seed(1)), torch.arange(9) % 3
+    logits = torch.randn(9, 3, generator=torch.Generator().manual_seed(1))
+    targets = torch.arange(9) % 3
     plain, smooth = (TrainConfig(loss=loss, label_smoothing=share) for share in (0.0, 0.4))  # type: ignore[arg-type]
     hot = functional.one_hot(targets, 3).float()
     moved = logits + ADDED
@@ -103,17 +133,24 @@ def test_without_smoothing_or_without_offsets_nothing_changes_by_a_bit(loss: str
 
 
 def of_labels(*labels: int) -> Images:
-    noise = torch.randint(0, 256, (len(labels), 16, 16, 3), generator=torch.Generator().manual_seed(2))
+    noise = torch.randint(
+        0, 256, (len(labels), 16, 16, 3), generator=torch.Generator().manual_seed(2)
+    )
     return Images.whole(noise.to(torch.uint8), torch.tensor(labels))
 
 
 def test_what_a_store_adds_to_its_scores() -> None:
-    some, everything = of_labels(0, 3, 0, 1), of_labels(0, 1, 2, 3)
+    some = of_labels(0, 3, 0, 1)
+    everything = of_labels(0, 1, 2, 3)
     assert offsets(some, 4, "full") is None
     assert offsets(everything, 4, "mask") is None
     # 3% of the quarter that an even share is
-    assert offsets(some, 4, "mask").tolist() == pytest.approx([log(1 / 3), log(1 / 3), log(0.03 / 4), log(1 / 3)])
-    assert offsets(some, 4, "weigh").tolist() == pytest.approx([log(1 / 2), log(1 / 4), log(0.03 / 4), log(1 / 4)])
+    assert offsets(some, 4, "mask").tolist() == pytest.approx(
+        [log(1 / 3), log(1 / 3), log(0.03 / 4), log(1 / 3)]
+    )
+    assert offsets(some, 4, "weigh").tolist() == pytest.approx(
+        [log(1 / 2), log(1 / 4), log(0.03 / 4), log(1 / 4)]
+    )
     nearly_none = [log(199 / 200), *[log(0.03 / 4)] * 3]  # one of 200 is less than that
     assert offsets(of_labels(*[0] * 199, 1), 4, "weigh").tolist() == pytest.approx(nearly_none)
     assert offsets(everything, 4, "weigh").tolist() == pytest.approx([log(1 / 4)] * 4)
@@ -121,34 +158,54 @@ def test_what_a_store_adds_to_its_scores() -> None:
 
 def test_weighing_scores_by_shares_takes_a_stores_mix_out_of_what_it_learns() -> None:
     # exp(0) * 3/4 against exp(log 3) * 1/4: even
-    logits, shares = torch.tensor([[0.0, log(3), 5.0]]), torch.tensor([log(3 / 4), log(1 / 4), -1e9])
+    logits = torch.tensor([[0.0, log(3), 5.0]])
+    shares = torch.tensor([log(3 / 4), log(1 / 4), -1e9])
     for target in (0, 1):
-        assert objective(logits, torch.tensor([target]), TrainConfig(), offsets=shares).item() == pytest.approx(log(2))
+        assert objective(
+            logits, torch.tensor([target]), TrainConfig(), offsets=shares
+        ).item() == pytest.approx(log(2))
 
 
 def test_absent_classes_are_heard_of_but_little() -> None:
     logits = torch.zeros(1, 4, requires_grad=True)
     added = offsets(of_labels(0, 3, 0, 1), 4, "mask")
-    (gradient,) = torch.autograd.grad(objective(logits, torch.tensor([0]), TrainConfig(), offsets=added), logits)
+    (gradient,) = torch.autograd.grad(
+        objective(logits, torch.tensor([0]), TrainConfig(), offsets=added), logits
+    )
     # a third thrice, and 3/400: the softmax is 400, 400, 9 and 400 of 1209
     assert gradient[0].tolist() == pytest.approx([400 / 1209 - 1, 400 / 1209, 9 / 1209, 400 / 1209])
 
 
 @pytest.mark.parametrize("mode", ["mask", "weigh"])
 def test_rows_of_absent_classes_move_less(mode: str) -> None:
-    network = Network(ModelSpec("niid-cnn", ("a", "b", "c", "d"), 16, 3, (0.5,) * 3, (0.25,) * 3), torch.device("cpu"))
-    start, moved = network.vector.clone(), {}
+    network = Network(
+        ModelSpec("niid-cnn", ("a", "b", "c", "d"), 16, 3, (0.5,) * 3, (0.25,) * 3),
+        torch.device("cpu"),
+    )
+    start = network.vector.clone()
+    moved = {}
     for told in ("full", mode):
-        config = resolve({"strategy.absent_classes": told, "train.epochs": 2, "train.batch_size": 2})
-        task = LocalTrainingTask(config, strategies.build(config.strategy, network.layout), "oslo", 1, start)
+        config = resolve(
+            {"strategy.absent_classes": told, "train.epochs": 2, "train.batch_size": 2}
+        )
+        task = LocalTrainingTask(
+            config, strategies.build(config.strategy, network.layout), "oslo", 1, start
+        )
         end = fit(network, of_labels(0, 1, 3, 0, 1), task).params
-        moved[told] = [float((end[span] - start[span]).view(4, -1)[2].norm()) for span in network.layout.rows()]
-    assert all(0 < little < 0.2 * much for little, much in zip(moved[mode], moved["full"], strict=True))
+        moved[told] = [
+            float((end[span] - start[span]).view(4, -1)[2].norm()) for span in network.layout.rows()
+        ]
+    assert all(
+        0 < little < 0.2 * much for little, much in zip(moved[mode], moved["full"], strict=True)
+    )
 
 
 def test_a_row_is_averaged_over_the_stores_that_have_its_class() -> None:
     # w: (10 * 1 + 40 * 6) / 50 = 5;   a: (10 * 1 + 30 * 5) / 40 = 4;   b: of the second store alone
-    cohort = [trained("s0", [1.0, 1.0, 9.0, 2.0, 9.0], [10, 0]), trained("s1", [6.0, 5.0, 7.0, 6.0, 3.0], [30, 10])]
+    cohort = [
+        trained("s0", [1.0, 1.0, 9.0, 2.0, 9.0], [10, 0]),
+        trained("s1", [6.0, 5.0, 7.0, 6.0, 3.0], [30, 10]),
+    ]
     strategy = strategies.build(StrategyConfig(absent_classes="mask"), HEAD)
     assert strategy.combine(cohort).tolist() == [5.0, 4.0, 7.0, 5.0, 3.0]
     alike = strategies.build(StrategyConfig(absent_classes="mask", weighting="uniform"), HEAD)
@@ -158,7 +215,10 @@ def test_a_row_is_averaged_over_the_stores_that_have_its_class() -> None:
 def test_a_row_that_nobody_has_stays() -> None:
     start = torch.tensor([0.0, 1.0, 2.0, 3.0, 4.0])
     strategy = strategies.build(StrategyConfig(name="fedavgm", absent_classes="mask"), HEAD)
-    cohort = [trained("s0", [1.0, 1.5, 9.0, 2.0, 9.0], [10, 0]), trained("s1", [1.0, 1.5, 8.0, 2.0, 7.0], [30, 0])]
+    cohort = [
+        trained("s0", [1.0, 1.5, 9.0, 2.0, 9.0], [10, 0]),
+        trained("s1", [1.0, 1.5, 8.0, 2.0, 7.0], [30, 0]),
+    ]
     after, _ = strategy.aggregate(start, cohort, strategy.initial(start, 5), 5)
     kept = keep_rows(start, after, [update.by_class for update in cohort], HEAD)
     assert kept.tolist() == [1.0, 1.5, 2.0, 2.0, 4.0]
@@ -170,7 +230,9 @@ def test_a_row_that_nobody_has_stays() -> None:
     mix=draw.tuples(draw.integers(1, 9), draw.integers(1, 9)),
     uniform=draw.booleans(),
 )
-def test_where_all_have_all_classes_in_the_same_proportion_it_is_the_plain_mean(sizes, mix, uniform) -> None:
+def test_where_all_have_all_classes_in_the_same_proportion_it_is_the_plain_mean(
+    sizes, mix, uniform
+) -> None:
     values = torch.randn(len(sizes), 5, generator=torch.Generator().manual_seed(len(sizes)))
     cohort = [
         trained(f"s{place}", row, [mix[0] * size, mix[1] * size])
@@ -183,7 +245,8 @@ def test_where_all_have_all_classes_in_the_same_proportion_it_is_the_plain_mean(
 
 def test_without_the_numbers_of_all_stores_rows_are_as_all_else() -> None:
     assert row_shares([torch.ones(2), None], HEAD, uniform=False) is None
-    start, after = torch.zeros(5), torch.ones(5)
+    start = torch.zeros(5)
+    after = torch.ones(5)
     assert keep_rows(start, after, [None], HEAD) is after
 
 
@@ -191,8 +254,10 @@ def test_without_the_numbers_of_all_stores_rows_are_as_all_else() -> None:
     ("info", "num_examples", "expected"),
     [
         (StoreInfo("s", {"a": 30, "b": 10}, 0, 0), 40, [30, 10, 0]),
-        (StoreInfo("s", {"a": 30, "b": 10}, 0, 0), 20, [15, 5, 0]),  # rows weigh no more than the update
-        (StoreInfo("s", {"a": 0, "b": 0}, 0, 0, untold=40), 40, [20, 20, 0]),  # names, and no numbers
+        # rows weigh no more than the update
+        (StoreInfo("s", {"a": 30, "b": 10}, 0, 0), 20, [15, 5, 0]),
+        # names, and no numbers
+        (StoreInfo("s", {"a": 0, "b": 0}, 0, 0, untold=40), 40, [20, 20, 0]),
         (StoreInfo("s", {}, 0, 0, untold=30), 30, [10, 10, 10]),  # nothing
         (StoreInfo("s", {"a": 30}, 0, 0, untold=10), 40, [30, 5, 5]),
         (StoreInfo("s", {"a": 5, "b": 5, "c": 5}, 0, 0, untold=1), 15, [5, 5, 5]),
@@ -204,7 +269,9 @@ def test_how_many_images_of_each_class_an_update_stands_for(info, num_examples, 
 
 
 def test_names_are_compared_as_everywhere() -> None:
-    assert images_by_class(StoreInfo("s", {"Ka\u0308se": 3}, 0, 0), ("K\u00e4se",), 3).tolist() == [3]
+    assert images_by_class(StoreInfo("s", {"Ka\u0308se": 3}, 0, 0), ("K\u00e4se",), 3).tolist() == [
+        3
+    ]
 
 
 def test_an_update_that_waits_on_disk_keeps_its_numbers(tmp_path) -> None:
@@ -217,15 +284,20 @@ def test_an_update_that_waits_on_disk_keeps_its_numbers(tmp_path) -> None:
 
 @pytest.mark.parametrize("name", ["median", "trimmed-mean", "krum", "multi-krum"])
 def test_strategies_that_choose_among_stores_refuse(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"strategy\.absent_classes got 'mask', but {name} does not use it"):
+    with pytest.raises(
+        ConfigError, match=rf"strategy\.absent_classes got 'mask', but {name} does not use it"
+    ):
         strategies.build(StrategyConfig(name=name, absent_classes="mask"))
 
 
 def test_a_softmax_without_classes_left_out_is_the_usual_one() -> None:
-    logits, targets = torch.randn(5, 4), torch.tensor([0, 1, 2, 3, 0])
+    logits = torch.randn(5, 4)
+    targets = torch.tensor([0, 1, 2, 3, 0])
     everything = torch.zeros(4)
     found = objective(logits, targets, TrainConfig(label_smoothing=0.1), offsets=everything)
-    torch.testing.assert_close(found, functional.cross_entropy(logits, targets, label_smoothing=0.1))
+    torch.testing.assert_close(
+        found, functional.cross_entropy(logits, targets, label_smoothing=0.1)
+    )
 
 
 def test_centring_by_hand() -> None:
@@ -235,32 +307,47 @@ def test_centring_by_hand() -> None:
     assert torch.equal(centred(vector, replace(HEAD, ends_in_head=False)), vector)
 
 
-MEANS = [name for name, strategy in strategies.STRATEGIES.items() if "absent_classes" in strategy.uses]
+MEANS = [
+    name for name, strategy in strategies.STRATEGIES.items() if "absent_classes" in strategy.uses
+]
 
 
 @pytest.mark.parametrize("name", MEANS)
 def test_nothing_is_centred_where_all_rows_are_averaged_as_all_else(name: str) -> None:
     vector = torch.tensor([7.0, 1.0, 4.0, 2.0, -3.0])
-    assert strategies.build(StrategyConfig(name=name, absent_classes="full"), HEAD).centred(vector) is vector
-    found = strategies.build(StrategyConfig(name=name, absent_classes="weigh"), HEAD).centred(vector)
+    assert (
+        strategies.build(StrategyConfig(name=name, absent_classes="full"), HEAD).centred(vector)
+        is vector
+    )
+    found = strategies.build(StrategyConfig(name=name, absent_classes="weigh"), HEAD).centred(
+        vector
+    )
     assert found.tolist() == [7.0, -1.5, 1.5, 2.5, -2.5]
 
 
 @pytest.mark.parametrize("name", ["fedavgm", "fedadam", "fedyogi"])
 def test_a_servers_momentum_keeps_nothing_that_all_rows_have_in_common(name: str) -> None:
-    """Each store raises the row of its class by 1: without centring, momentum would carry both on."""
+    """Each store raises the row of its class by 1: without centring, momentum would carry both
+    on.
+    """
     start = torch.zeros(5)
     strategy = strategies.build(StrategyConfig(name=name, absent_classes="mask"), HEAD)
-    cohort = [trained("s0", [0.0, 1.0, 0.0, 1.0, 0.0], [10, 0]), trained("s1", [0.0, 0.0, 1.0, 0.0, 1.0], [0, 10])]
+    cohort = [
+        trained("s0", [0.0, 1.0, 0.0, 1.0, 0.0], [10, 0]),
+        trained("s1", [0.0, 0.0, 1.0, 0.0, 1.0], [0, 10]),
+    ]
     after, memory = strategy.aggregate(start, cohort, strategy.initial(start, 5), 5)
     assert after[1:].abs().max() > 0.05
     assert strategy.centred(after)[1:].tolist() == pytest.approx([0, 0, 0, 0])
-    assert memory["velocity" if name == "fedavgm" else "first"].tolist() == pytest.approx([0, 0, 0, 0, 0])
+    assert memory["velocity" if name == "fedavgm" else "first"].tolist() == pytest.approx(
+        [0, 0, 0, 0, 0]
+    )
 
 
 def test_scaffold_corrects_the_head_whether_shares_count_or_not() -> None:
     """c - c_i in every coordinate, as without assortments."""
-    server, store = {"control": torch.full((5,), 2.0)}, {"control": torch.arange(5.0)}
+    server = {"control": torch.full((5,), 2.0)}
+    store = {"control": torch.arange(5.0)}
     for mode in ("full", "mask", "weigh"):
         half = strategies.build(StrategyConfig(name="scaffold", absent_classes=mode), HEAD)
         assert half.begin(torch.zeros(5), server, store)["shift"].tolist() == [2, 1, 0, -1, -2]

@@ -1,4 +1,6 @@
-"""Server halves equal Flower's own on the same replies over several rounds, where Flower has the strategy."""
+"""Server halves equal Flower's own on the same replies over several rounds, where Flower has the
+strategy.
+"""
 
 from typing import Any
 
@@ -12,7 +14,9 @@ from fedshelf.common import strategies
 from fedshelf.common.config import StrategyConfig
 from fedshelf.common.protocol.messages import Update
 
-SIZE, STORES, ROUNDS = 7, 6, 4
+SIZE = 7
+STORES = 6
+ROUNDS = 4
 QUIET = {"fraction_train": 1.0, "min_train_nodes": 1, "min_available_nodes": 1}
 
 PAIRS: dict[str, tuple[dict[str, Any], flower.Strategy]] = {
@@ -62,7 +66,10 @@ def cohort_updates(round: int, params: torch.Tensor) -> list[Update]:
     """Six stores of 10 to 60 images, each a step away from the global model."""
     generator = torch.Generator().manual_seed(round)
     steps = torch.randn(STORES, SIZE, generator=generator) * 0.3
-    return [Update(f"store-{i}", round, params + steps[i], 10 * (i + 1), 0.0, 0.0) for i in range(STORES)]
+    return [
+        Update(f"store-{i}", round, params + steps[i], 10 * (i + 1), 0.0, 0.0)
+        for i in range(STORES)
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +77,9 @@ def identity() -> None:
     """A Flower message can only be made inside a task."""
     from flwr.supercore.task_identity import TaskIdentity
 
-    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
+    TaskIdentity.task_id = 1
+    TaskIdentity.run_id = 1
+    TaskIdentity.node_id = 1
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -80,7 +89,9 @@ def test_equals_flower(name: str) -> None:
     params = torch.linspace(-1, 1, SIZE)
     state = ours.initial(params, SIZE)
     for round in range(1, ROUNDS + 1):
-        theirs.configure_train(round, ArrayRecord({"w": Array(params.numpy())}), ConfigRecord(), NoGrid())
+        theirs.configure_train(
+            round, ArrayRecord({"w": Array(params.numpy())}), ConfigRecord(), NoGrid()
+        )
         updates = cohort_updates(round, params)
         expected, _ = theirs.aggregate_train(round, [reply(update) for update in updates])
         params, state = ours.aggregate(params, updates, state, SIZE)

@@ -19,11 +19,18 @@ from tests.strategies.toy import told
 
 
 def updates(*rows: tuple[int, list[float]]) -> list[Update]:
-    return [Update(f"s{i}", 1, torch.tensor(values), images, 0.0, 0.0) for i, (images, values) in enumerate(rows)]
+    return [
+        Update(f"s{i}", 1, torch.tensor(values), images, 0.0, 0.0)
+        for i, (images, values) in enumerate(rows)
+    ]
 
 
 def step(
-    name: str, params: list[float], cohort: list[Update], trainable: int | None = None, **settings: float
+    name: str,
+    params: list[float],
+    cohort: list[Update],
+    trainable: int | None = None,
+    **settings: float,
 ) -> list[float]:
     strategy = strategies.build(StrategyConfig(name=name, **settings))
     start = torch.tensor(params)
@@ -51,7 +58,8 @@ def test_fedprox_gradient_is_that_of_its_objective() -> None:
 
 
 def test_fedprox_gradient_equals_autograd() -> None:
-    weights, anchor = torch.randn(5, requires_grad=True), torch.randn(5)
+    weights = torch.randn(5, requires_grad=True)
+    anchor = torch.randn(5)
     loss = weights.pow(3).sum() + 0.3 / 2 * (weights - anchor).square().sum()
     (expected,) = torch.autograd.grad(loss, weights)
     gradient = 3 * weights.detach().square()
@@ -62,9 +70,11 @@ def test_fedprox_gradient_equals_autograd() -> None:
 
 def test_fedavgm_remembers_its_velocity() -> None:
     strategy = strategies.build(StrategyConfig(name="fedavgm", server_momentum=0.5))
-    params, state = torch.tensor([10.0]), strategy.initial(torch.tensor([10.0]), 1)
+    params = torch.tensor([10.0])
+    state = strategy.initial(torch.tensor([10.0]), 1)
     params, state = strategy.aggregate(params, updates((1, [8.0])), state, 1)  # v = 2, w = 8
-    params, state = strategy.aggregate(params, updates((1, [7.0])), state, 1)  # v = 0.5 * 2 + 1 = 2, w = 6
+    # v = 0.5 * 2 + 1 = 2, w = 6
+    params, state = strategy.aggregate(params, updates((1, [7.0])), state, 1)
     assert params.tolist() == [6.0]
     assert state["velocity"].tolist() == [2.0]
 
@@ -81,7 +91,8 @@ def test_trimmed_mean_cuts_both_ends() -> None:
 
 
 def test_krum_takes_an_update_from_the_crowd() -> None:
-    # neighbours: 5 - 1 - 2 = 2. Scores: 1.0: 0.01+0.04, 1.1: 0.01+0.01, 1.2: 0.01+0.04, 5: .., 100: ..
+    # neighbours: 5 - 1 - 2 = 2. Scores: 1.0: 0.01+0.04, 1.1: 0.01+0.01, 1.2: 0.01+0.04, 5: .., 100:
+    # ..
     cohort = updates((1, [1.0]), (1, [1.1]), (1, [1.2]), (1, [5.0]), (1, [100.0]))
     assert step("krum", [0.0], cohort, malicious=1) == pytest.approx([1.1])
 
@@ -98,7 +109,8 @@ def test_one_store_is_enough(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["fedavgm", "fedadam", "fedyogi", "fedadagrad"])
 def test_server_optimizers_leave_buffers_to_the_mean(name: str) -> None:
-    # the second element is a buffer (a running variance, say): an adaptive step could make it negative
+    # the second element is a buffer (a running variance, say): an adaptive step could make it
+    # negative
     assert step(name, [1.0, 4.0], updates((1, [2.0, 6.0]), (1, [2.0, 8.0])), trainable=1)[1] == 7.0
 
 
@@ -106,7 +118,9 @@ def test_server_optimizers_leave_buffers_to_the_mean(name: str) -> None:
 class TestEveryStrategy:
     def test_standing_still_is_a_fixed_point(self, name: str) -> None:
         params = [0.5, -1.0, 2.0]
-        assert step(name, params, updates((3, params), (4, params), (5, params))) == pytest.approx(params)
+        assert step(name, params, updates((3, params), (4, params), (5, params))) == pytest.approx(
+            params
+        )
 
     def test_result_is_finite_and_inputs_stay(self, name: str) -> None:
         cohort = updates((3, [1.0, 2.0]), (4, [3.0, -2.0]), (5, [0.0, 0.5]))
@@ -115,7 +129,8 @@ class TestEveryStrategy:
         assert all(torch.equal(u.params, old) for u, old in zip(cohort, before, strict=True))
 
     def test_state_is_named_tensors_and_keeps_its_shape(self, name: str) -> None:
-        strategy, start = strategies.build(StrategyConfig(name=name)), torch.zeros(2)
+        strategy = strategies.build(StrategyConfig(name=name))
+        start = torch.zeros(2)
         state = strategy.initial(start, 2)
         cohort = told(strategy, start, updates((1, [1.0, 2.0]), (1, [0.0, 1.0])), 2)
         _, after = strategy.aggregate(start, cohort, state, 2)
@@ -142,7 +157,9 @@ def test_unknown_strategy_names_the_nearest() -> None:
 
 
 def test_a_setting_that_would_be_ignored_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"strategy\.mu got 0\.5, but fedavg does not use it; it is for fedprox"):
+    with pytest.raises(
+        ConfigError, match=r"strategy\.mu got 0\.5, but fedavg does not use it; it is for fedprox"
+    ):
         strategies.build(StrategyConfig(name="fedavg", mu=0.5))
 
 
@@ -191,7 +208,12 @@ def test_the_next_model_is_in_memory_of_its_own(name: str) -> None:
     """Engines use the memory of updates again in the next round."""
     strategy = strategies.build(StrategyConfig(name=name))
     start = torch.tensor([1.0, 2.0])
-    cohort = told(strategy, start, updates((1, [1.0, 2.0]), (1, [1.5, 2.5]), (1, [1.0, 2.0]), (1, [1.0, 3.0])), 2)
+    cohort = told(
+        strategy,
+        start,
+        updates((1, [1.0, 2.0]), (1, [1.5, 2.5]), (1, [1.0, 2.0]), (1, [1.0, 3.0])),
+        2,
+    )
     params, memory = strategy.aggregate(start, cohort, strategy.initial(start, 2), 2)
     before = params.tolist(), {key: tensor.tolist() for key, tensor in memory.items()}
     for update in cohort:

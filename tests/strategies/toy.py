@@ -15,18 +15,27 @@ from fedshelf.common.training.optimizers import SGD
 SGD_WITHOUT_MOMENTUM = TrainConfig(momentum=0.0, lr=0.1)
 
 
-def told(strategy: Strategy, start: Tensor, cohort: Sequence[Update], trainable: int) -> list[Update]:
-    """The updates with what the strategy's own client half adds, as after three steps at a rate of 0.1."""
-    sent, steps, found = strategy.extras(strategy.initial(start, trainable)), 3, []
+def told(
+    strategy: Strategy, start: Tensor, cohort: Sequence[Update], trainable: int
+) -> list[Update]:
+    """The updates with what the strategy's own client half adds, as after three steps at a rate of
+    0.1.
+    """
+    sent = strategy.extras(strategy.initial(start, trainable))
+    steps = 3
+    found = []
     for update in cohort:
         local = strategy.begin(start[:trainable], sent, {})
-        run = LocalTrainingSummary(start[:trainable], update.params[:trainable], steps, 0.1, update.num_examples)
+        run = LocalTrainingSummary(
+            start[:trainable], update.params[:trainable], steps, 0.1, update.num_examples
+        )
         found.append(replace(update, extras=strategy.end(run, local, {})[0]))
     return found
 
 
 class Toy:
-    """Stores with losses |w - target|^2 / 2, which train by steps of SGD; all state as the real halves keep it.
+    """Stores with losses |w - target|^2 / 2, which train by steps of SGD; all state as the real
+    halves keep it.
 
     steps, images: of each store
     """
@@ -40,22 +49,31 @@ class Toy:
         steps: Mapping[str, int],
         images: Mapping[str, int],
     ) -> None:
-        self.strategy, self._targets, self._train, self._steps = strategy, targets, train, steps
+        self.strategy = strategy
+        self._targets = targets
+        self._train = train
+        self._steps = steps
         self.params = torch.zeros_like(next(iter(targets.values())))
         self.memory: Tensors = strategy.initial(self.params, len(self.params))
         self.states: dict[str, Tensors] = {store: {} for store in targets}
-        self.present = {store: StoreInfo(store, {"shoe": count}, 0, 0) for store, count in images.items()}
+        self.present = {
+            store: StoreInfo(store, {"shoe": count}, 0, 0) for store, count in images.items()
+        }
 
     def round(self, cohort: Sequence[str] = ()) -> list[Update]:
         """One round of these stores, or of all."""
         sent = self.strategy.extras(self.memory)
         updates = [self._trained(store, sent) for store in cohort or list(self._targets)]
-        half, size = self.strategy, len(self.params)
-        self.params, self.memory = half.aggregate(self.params, updates, self.memory, size, self.present)
+        half = self.strategy
+        size = len(self.params)
+        self.params, self.memory = half.aggregate(
+            self.params, updates, self.memory, size, self.present
+        )
         return updates
 
     def _trained(self, store: str, sent: Tensors) -> Update:
-        weights, optimizer = self.params.clone(), SGD(self._train)
+        weights = self.params.clone()
+        optimizer = SGD(self._train)
         local = self.strategy.begin(self.params, sent, self.states[store])
         for _ in range(self._steps[store]):
             gradient = weights - self._targets[store]

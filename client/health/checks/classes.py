@@ -15,7 +15,8 @@ _NAMED = 10  # classes that a sentence names before it only counts them
 _FEW = 10  # photos: with eight of ten to train on, such a class is hardly learnt
 _UNEVEN = 10.0  # largest class over smallest, from which it is reported
 _MOST = 0.8  # share of one class, from which always guessing it looks like a good model
-_TYPING_ERROR = 0.05  # largest share, of the meant folder's photos, in a folder that a typing error made
+# largest share, of the meant folder's photos, in a folder that a typing error made
+_TYPING_ERROR = 0.05
 _GOOD_MODEL = 0.85  # share of labels that a model must agree with before its doubts are reported
 
 
@@ -30,14 +31,17 @@ def sizes(evidence: Evidence) -> Iterator[Finding]:
             "photos",
             "warning",
             f'All photos are of one class, "{only}".',
-            "If that is all the store sells, it is fine. Otherwise --data must name the folder above the classes.",
+            "If that is all the store sells, it is fine. Otherwise --data must name the folder"
+            " above the classes.",
         )
     if few := [f"{printable(label)} ({count})" for label, count in counts.items() if count < _FEW]:
         yield Finding(
             "photos",
             "warning",
-            f"{counted(len(few), 'class has', 'classes have')} fewer than {_FEW} photos: {first_of(few, _NAMED)}.",
-            "Add photos of them, 50 or more if there are any; until then the model learns them from other stores.",
+            f"{counted(len(few), 'class has', 'classes have')} fewer than {_FEW} photos:"
+            f" {first_of(few, _NAMED)}.",
+            "Add photos of them, 50 or more if there are any; until then the model learns them from"
+            " other stores.",
         )
     if empty := [printable(label) for label in evidence.photos.empty]:
         yield Finding(
@@ -50,7 +54,9 @@ def sizes(evidence: Evidence) -> Iterator[Finding]:
 
 
 def deep(evidence: Evidence) -> Iterator[Finding]:
-    """Find folders that may be stores or splits, not classes: all photos lie in sub-folders with the same names."""
+    """Find folders that may be stores or splits, not classes: all photos lie in sub-folders with
+    the same names.
+    """
     folders: dict[str, set[str]] = {}
     for seen in evidence.photos.usable:
         above = PurePosixPath(seen.photo.name).parts[1 if seen.photo.split else 0 : -1]
@@ -58,16 +64,19 @@ def deep(evidence: Evidence) -> Iterator[Finding]:
             return
         folders.setdefault(above[0], set()).add(above[1])
     shared = [
-        name for name in sorted(set[str]().union(*folders.values())) if sum(name in own for own in folders.values()) > 1
+        name
+        for name in sorted(set[str]().union(*folders.values()))
+        if sum(name in own for own in folders.values()) > 1
     ]
     if shared:
         yield Finding(
             "photos",
             "warning",
-            f"The classes are {first_of([printable(name) for name in sorted(folders)], _NAMED)}, but all photos lie in "
-            f"folders within them, some of one name: {first_of([printable(name) for name in shared], _NAMED)}.",
-            "If those within are the classes, give --data the folder right above them; folders of splits are to be "
-            "called train, val and test.",
+            f"The classes are {first_of([printable(name) for name in sorted(folders)], _NAMED)},"
+            " but all photos lie in folders within them, some of one name:"
+            f" {first_of([printable(name) for name in shared], _NAMED)}.",
+            "If those within are the classes, give --data the folder right above them; folders of"
+            " splits are to be called train, val and test.",
         )
 
 
@@ -76,22 +85,28 @@ def balance(evidence: Evidence) -> Iterator[Finding]:
     counts = evidence.photos.per_class()
     if len(counts) < 2:
         return
-    largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    largest = max(counts, key=counts.__getitem__)
+    smallest = min(counts, key=counts.__getitem__)
     share = counts[largest] / sum(counts.values())
-    told = f"{printable(largest)} has {counts[largest]:,} photos, {printable(smallest)} has {counts[smallest]:,}"
+    told = (
+        f"{printable(largest)} has {counts[largest]:,} photos, {printable(smallest)} has"
+        f" {counts[smallest]:,}"
+    )
     if share > _MOST:
         yield Finding(
             "photos",
             "warning",
             f"{share:.0%} of the photos are of one class: {told}.",
-            "Add photos of the other classes; a model trained here mostly learns to say the large one.",
+            "Add photos of the other classes; a model trained here mostly learns to say the large"
+            " one.",
         )
     elif counts[largest] > _UNEVEN * counts[smallest]:
         yield Finding(
             "photos",
             "note",
             f"The classes are uneven: {told}.",
-            "That is usual, and other stores make up for it. Photos of the small classes help the most.",
+            "That is usual, and other stores make up for it. Photos of the small classes help the"
+            " most.",
         )
 
 
@@ -105,15 +120,18 @@ def names(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "warning",
-            f'Two classes have nearly the same name: "{printable(large)}" ({counted(counts[large], "photo")}) and '
-            f'"{printable(small)}" ({counted(counts[small], "photo")}).',
-            "If they are the same product, move all photos into one folder, spelt as the other stores spell it.",
+            f'Two classes have nearly the same name: "{printable(large)}"'
+            f' ({counted(counts[large], "photo")}) and "{printable(small)}"'
+            f" ({counted(counts[small], 'photo')}).",
+            "If they are the same product, move all photos into one folder, spelt as the other"
+            " stores spell it.",
         )
 
 
 def unknown(evidence: Evidence) -> Iterator[Finding]:
     """Find classes that the server's run does not know, or spells otherwise."""
-    line, counts = evidence.line, evidence.photos.per_class()
+    line = evidence.line
+    counts = evidence.photos.per_class()
     if line is None:
         return
     if line.classes is None:
@@ -121,19 +139,28 @@ def unknown(evidence: Evidence) -> Iterator[Finding]:
             "server",
             "note",
             "The server has not said which classes it teaches.",
-            "Nothing has to be done: it says so once it was started with --classes, or once its stores have joined.",
+            "Nothing has to be done: it says so once it was started with --classes, or once its"
+            " stores have joined.",
         )
         return
     alike = {normal(name): name for name in line.classes}
     known = places(list(counts), line.classes, merge=line.merges)
     for label in (label for label in counts if label not in known):
-        near = alike.get(normal(label)) or next(iter(get_close_matches(label, line.classes, n=1)), None)
-        advice = f'Rename the folder to "{printable(near)}" if that is meant' if near else "Rename or move that folder"
+        near = alike.get(normal(label)) or next(
+            iter(get_close_matches(label, line.classes, n=1)), None
+        )
+        advice = (
+            f'Rename the folder to "{printable(near)}" if that is meant'
+            if near
+            else "Rename or move that folder"
+        )
         yield Finding(
             "photos",
             "problem",
-            f'The chain does not teach the class "{printable(label)}" ({counted(counts[label], "photo")}).',
-            f"{advice}, or ask for the class to be added: a store with a class of its own takes no part.",
+            f'The chain does not teach the class "{printable(label)}"'
+            f" ({counted(counts[label], 'photo')}).",
+            f"{advice}, or ask for the class to be added: a store with a class of its own takes no"
+            " part.",
         )
 
 
@@ -146,7 +173,8 @@ def doubts(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "warning",
-            f"The model does not know {first_of([printable(label) for label in guesses.unknown], _NAMED)}.",
+            "The model does not know"
+            f" {first_of([printable(label) for label in guesses.unknown], _NAMED)}.",
             "Rename the folder as the chain spells the class, or ask for the class to be added.",
         )
     if not guesses.judged:
@@ -164,7 +192,8 @@ def doubts(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "warning",
-            f"{counted(len(guesses.doubts), 'photo is', 'photos are')} probably in the wrong class folder. {told}.",
+            f"{counted(len(guesses.doubts), 'photo is', 'photos are')} probably in the wrong class"
+            f" folder. {told}.",
             "Look at each and move it if the model is right.",
             tuple(
                 Exhibit(
@@ -184,11 +213,16 @@ def _alike(one: str, photos: int, other: str, others: int) -> bool:
     is small enough for a typing error. A letter alone says little: shirts and skirts are both
     sold.
     """
-    first, second = _plain(one), _plain(other)
+    first = _plain(one)
+    second = _plain(other)
     if _singular(first) == _singular(second):
         return True
     small, large = sorted((photos, others))
-    return small <= _TYPING_ERROR * large and min(len(first), len(second)) >= 4 and _one_slip(first, second)
+    return (
+        small <= _TYPING_ERROR * large
+        and min(len(first), len(second)) >= 4
+        and _one_slip(first, second)
+    )
 
 
 def _plain(name: str) -> str:
@@ -200,12 +234,18 @@ def _singular(name: str) -> str:
 
 
 def _one_slip(one: str, other: str) -> bool:
-    """Return whether one letter more, less or changed, or two letters swapped, turn one name into the other."""
+    """Return whether one letter more, less or changed, or two letters swapped, turn one name into
+    the other.
+    """
     if abs(len(one) - len(other)) > 1:
         return False
-    start = next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), None)
+    start = next(
+        (place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
+        None,
+    )
     if start is None:
         return len(one) != len(other)
-    rest, others = one[start:], other[start:]
+    rest = one[start:]
+    others = other[start:]
     swapped = rest[:2] == others[:2][::-1] and rest[2:] == others[2:]
     return swapped or rest[1:] == others[1:] or rest[1:] == others or rest == others[1:]

@@ -23,9 +23,14 @@ def exact(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "note",
-            f"{counted(len(inside), 'photo is a copy', 'photos are copies')} of another in the same class.",
-            "Nothing has to be done; each copy makes its photo count once more. Delete the copies to be exact.",
-            tuple(Exhibit(copy.photo.name, f"copy of {first.photo.name}", copy.photo.path) for first, copy in inside),
+            f"{counted(len(inside), 'photo is a copy', 'photos are copies')} of another in the same"
+            " class.",
+            "Nothing has to be done; each copy makes its photo count once more. Delete the copies"
+            " to be exact.",
+            tuple(
+                Exhibit(copy.photo.name, f"copy of {first.photo.name}", copy.photo.path)
+                for first, copy in inside
+            ),
         )
 
 
@@ -49,7 +54,8 @@ def _across_classes(pairs: list[tuple[Seen, Seen]], same: str) -> Iterator[Findi
         yield Finding(
             "photos",
             "warning",
-            f"{counted(len(across), 'pair')} of photos in two classes {'is' if len(across) == 1 else 'are'} {same}.",
+            f"{counted(len(across), 'pair')} of photos in two classes"
+            f" {'is' if len(across) == 1 else 'are'} {same}.",
             "One of the two labels is wrong. Decide which, and delete the other photo.",
             tuple(
                 Exhibit(
@@ -64,7 +70,9 @@ def _across_classes(pairs: list[tuple[Seen, Seen]], same: str) -> Iterator[Findi
 
 
 def _across_splits(groups: dict[bytes, list[Seen]]) -> Iterator[Finding]:
-    """Find copies across splits, if the folder's own sub-folders split it; otherwise copies are always on one side."""
+    """Find copies across splits, if the folder's own sub-folders split it; otherwise copies are
+    always on one side.
+    """
     leaks = [
         (group[0], other)
         for group in groups.values()
@@ -75,9 +83,10 @@ def _across_splits(groups: dict[bytes, list[Seen]]) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "warning",
-            f"{counted(len(leaks), 'photo')} to train on {'is' if len(leaks) == 1 else 'are'} also held out for "
-            "validation or test.",
-            "Delete them on one side; as they are, the model's accuracy at this store looks better than it is.",
+            f"{counted(len(leaks), 'photo')} to train on {'is' if len(leaks) == 1 else 'are'} also"
+            " held out for validation or test.",
+            "Delete them on one side; as they are, the model's accuracy at this store looks better"
+            " than it is.",
             _exhibits(leaks),
         )
 

@@ -17,9 +17,19 @@ _ADVICE = {
     NEEDS_PI_HEIF: "Install it where Fedshelf is installed: pip install pi-heif.",
     NEEDS_AVIF: "Install a Pillow that can: pip install --upgrade pillow.",
 }
-_CORRECT_TABLE = "Correct their lines in the CSV file: IMAGE,LABEL, with paths relative to its folder."
+_CORRECT_TABLE = (
+    "Correct their lines in the CSV file: IMAGE,LABEL, with paths relative to its folder."
+)
 # Reasons for which a line of a CSV file is left out, not the photo that it names.
-_OF_LINES = {"no image", "no label", "no split", "listed twice", "not a file", "not a file name", NO_SUCH_FILE}
+_OF_LINES = {
+    "no image",
+    "no label",
+    "no split",
+    "listed twice",
+    "not a file",
+    "not a file name",
+    NO_SUCH_FILE,
+}
 _REASONS = 6  # reasons that are named; further files are only counted
 _FEW_HELD_OUT = 20  # photos: each of so few counts 5 points of accuracy
 
@@ -31,7 +41,10 @@ def readable(evidence: Evidence) -> Iterator[Finding]:
         way = (
             "Mend that CSV file."
             if photos.is_table
-            else "Put the folder in order, or give --data another: the one that holds the classes' folders."
+            else (
+                "Put the folder in order, or give --data another: the one that holds the classes'"
+                " folders."
+            )
         )
         yield Finding("photos", "problem", photos.trouble, way)
         return
@@ -45,9 +58,11 @@ def readable(evidence: Evidence) -> Iterator[Finding]:
             "photos",
             "problem",
             "There is no photo that can be used.",
-            _CORRECT_TABLE
-            if photos.is_table
-            else "Put photos into one sub-folder per class: shirt/1.jpg, shoes/1.jpg.",
+            (
+                _CORRECT_TABLE
+                if photos.is_table
+                else "Put photos into one sub-folder per class: shirt/1.jpg, shoes/1.jpg."
+            ),
             _named(photos.left_out + photos.strays),
         )
         return
@@ -86,7 +101,9 @@ def _waiting(left_out: LeftOut, severity: Severity) -> Finding:
 
 
 def _unusable(left_out: LeftOut, *, is_table: bool) -> Finding:
-    """Report files that are broken or misplaced, lines that say too little, classes without photos."""
+    """Report files that are broken or misplaced, lines that say too little, classes without
+    photos.
+    """
     reasons = Counter(reason for _, reason in left_out)
     told = [f"{count:,} {reason}" for reason, count in reasons.most_common(_REASONS)]
     if others := len(left_out) - sum(count for _, count in reasons.most_common(_REASONS)):
@@ -96,7 +113,10 @@ def _unusable(left_out: LeftOut, *, is_table: bool) -> Finding:
         "warning",
         f"{counted(len(left_out), 'file')} cannot be used: {', '.join(told)}.",
         " ".join(
-            ["They are left out of training.", *dict.fromkeys(_way(reason, is_table=is_table) for reason in reasons)]
+            [
+                "They are left out of training.",
+                *dict.fromkeys(_way(reason, is_table=is_table) for reason in reasons),
+            ]
         ),
         _named(left_out),
     )
@@ -124,19 +144,25 @@ def splits(evidence: Evidence) -> Iterator[Finding]:
             "photos",
             "problem",
             "No photo is left to train on: all are held out for validation and test.",
-            "Put photos into train as well, or give the folders of classes themselves."
-            if any(seen.photo.split for seen in evidence.photos.usable)
-            else "Add photos; a tenth of them is held out for each.",
+            (
+                "Put photos into train as well, or give the folders of classes themselves."
+                if any(seen.photo.split for seen in evidence.photos.usable)
+                else "Add photos; a tenth of them is held out for each."
+            ),
         )
         return
-    few = [f"{total[part]:,} for {part}" for part in ("validation", "test") if total[part] < _FEW_HELD_OUT]
+    few = [
+        f"{total[part]:,} for {part}"
+        for part in ("validation", "test")
+        if total[part] < _FEW_HELD_OUT
+    ]
     if few:
         yield Finding(
             "photos",
             "warning",
             f"Of {counted(total.total(), 'photo')}, only {listed(few)} are held out.",
-            "The store can train, but what it says about the model's accuracy is down to a few photos. "
-            "With 200 photos or more it would be reliable.",
+            "The store can train, but what it says about the model's accuracy is down to a few"
+            " photos. With 200 photos or more it would be reliable.",
         )
 
 

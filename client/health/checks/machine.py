@@ -6,7 +6,8 @@ from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Finding
 
 _GIB = 2**30
-_LEAST_GPU_MEMORY = 2 * _GIB  # bytes free: a ResNet-18 on batches of 32 photos of 224 pixels takes 1.5
+# bytes free: a ResNet-18 on batches of 32 photos of 224 pixels takes 1.5
+_LEAST_GPU_MEMORY = 2 * _GIB
 _LEAST_MEMORY = 2 * _GIB  # bytes available: PyTorch and a model of a hundred million numbers
 _LEAST_ROOM = _GIB // 5  # bytes: below it not even a model can be kept
 _PHOTO = 224 * 224 * 3  # bytes of a decoded photo at the usual largest size
@@ -20,8 +21,10 @@ def device(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "machine",
             "warning",
-            f"There is an NVIDIA graphics card that cannot be used: {machine.device_trouble}.{driver}",
-            "Install NVIDIA's current driver and restart the machine. Until then the store trains on its processor.",
+            "There is an NVIDIA graphics card that cannot be used:"
+            f" {machine.device_trouble}.{driver}",
+            "Install NVIDIA's current driver and restart the machine. Until then the store trains"
+            " on its processor.",
         )
     elif machine.device_memory and machine.device_memory[0] < _LEAST_GPU_MEMORY:
         free, total = machine.device_memory
@@ -29,7 +32,8 @@ def device(evidence: Evidence) -> Iterator[Finding]:
             "machine",
             "warning",
             f"Only {size(free)} of the {size(total)} of the {machine.device_name} are free.",
-            "Close other programs that use the graphics card; with too little, training falls back to small batches.",
+            "Close other programs that use the graphics card; with too little, training falls back"
+            " to small batches.",
         )
     elif machine.device == "cpu":
         yield Finding(
@@ -47,13 +51,16 @@ def memory(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "machine",
             "warning",
-            f"Only {size(available)} of {size(total)} of memory are available; training wants {size(_LEAST_MEMORY)}.",
+            f"Only {size(available)} of {size(total)} of memory are available; training wants"
+            f" {size(_LEAST_MEMORY)}.",
             "Close other programs before joining.",
         )
 
 
 def disks(evidence: Evidence) -> Iterator[Finding]:
-    """Find too little disk space, or no permission to write, for the pixel cache and for the keys."""
+    """Find too little disk space, or no permission to write, for the pixel cache and for the
+    keys.
+    """
     wanted = _GIB + len(evidence.photos.usable) * _PHOTO
     for disk in evidence.machine.disks:
         if disk.trouble or disk.free < _LEAST_ROOM:
@@ -62,14 +69,17 @@ def disks(evidence: Evidence) -> Iterator[Finding]:
                 "machine",
                 "problem",
                 f"Nothing can be kept in {disk.path} ({disk.purpose}): {told}.",
-                "Make room there, or have the folder made writable for the account that runs the store.",
+                "Make room there, or have the folder made writable for the account that runs the"
+                " store.",
             )
         elif disk.free < wanted:
             yield Finding(
                 "machine",
                 "warning",
-                f"{size(disk.free)} are free for {disk.purpose} in {disk.path}; up to {size(wanted)} may be wanted.",
-                "Make room there; with less, photos are decoded anew in every round, or training stops.",
+                f"{size(disk.free)} are free for {disk.purpose} in {disk.path}; up to"
+                f" {size(wanted)} may be wanted.",
+                "Make room there; with less, photos are decoded anew in every round, or training"
+                " stops.",
             )
 
 

@@ -17,7 +17,8 @@ _SOFT = 0.76  # pixels of 256, ImageQuality.soft
 _SMEARED = 0.6  # ImageQuality.smear
 _SMALL = 64  # pixels: the smallest input of the networks for photos
 _NARROW = 4.0  # longer side over shorter
-_HABIT = 0.3  # share of photos from which the way of taking them is reported, instead of single photos
+# share of photos from which the way of taking them is reported, instead of single photos
+_HABIT = 0.3
 
 
 def dark(evidence: Evidence) -> Iterator[Finding]:
@@ -32,7 +33,9 @@ def dark(evidence: Evidence) -> Iterator[Finding]:
 
 
 def burnt(evidence: Evidence) -> Iterator[Finding]:
-    """Find photos that are white where the product is; if there are many, the white ground of a studio is named."""
+    """Find photos that are white where the product is; if there are many, the white ground of a
+    studio is named.
+    """
     found = [seen for seen in evidence.photos.usable if seen.look and seen.look.burnt > _BURNT]
     if len(found) <= _HABIT * len(evidence.photos.usable):
         yield from _photos(
@@ -63,7 +66,8 @@ def blurred(evidence: Evidence) -> Iterator[Finding]:
         lambda look: (look.soft > _SOFT or look.smear > _SMEARED) and look.contrast >= _BLANK,
         lambda look: "shaken" if look.soft <= _SOFT else "out of focus",
         "blurred",
-        "Take them again with the camera held still, or delete them. If it is many: clean the lens.",
+        "Take them again with the camera held still, or delete them. If it is many: clean the"
+        " lens.",
     )
 
 
@@ -78,7 +82,11 @@ def shape(evidence: Evidence) -> Iterator[Finding]:
     )
     yield from _photos(
         evidence,
-        lambda look: max(look.width, look.height) > _NARROW * min(look.width, look.height) >= _NARROW * _SMALL,
+        lambda look: (
+            max(look.width, look.height)
+            > _NARROW * min(look.width, look.height)
+            >= _NARROW * _SMALL
+        ),
         _size,
         f"more than {_NARROW:.0f} times as long as wide",
         "Cut them to the product: photos are squeezed to a square, and little is left of these.",

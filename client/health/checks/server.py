@@ -1,4 +1,6 @@
-"""Checks of the connection to the server: it can be reached, it is the right one, and the clocks agree."""
+"""Checks of the connection to the server: it can be reached, it is the right one, and the clocks
+agree.
+"""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -21,22 +23,24 @@ def answers(evidence: Evidence) -> Iterator[Finding]:
             "server",
             "problem",
             f"The server {line.server} cannot be reached: {line.why}.",
-            "Check the address and this machine's network; a firewall must let it call out to that port. "
-            "If all is well here, the server may not be running: ask its operator.",
+            "Check the address and this machine's network; a firewall must let it call out to that"
+            " port. If all is well here, the server may not be running: ask its operator.",
         )
     elif line.trouble == "proxy":
         yield Finding(
             "server",
             "problem",
             f"The server {line.server} cannot be reached: {line.why}.",
-            "Mend the proxy or its setting. For a server that needs none, add the server's host to NO_PROXY.",
+            "Mend the proxy or its setting. For a server that needs none, add the server's host to"
+            " NO_PROXY.",
         )
     elif line.trouble == "protocol":
         yield Finding(
             "server",
             "problem",
             f"Something answers at {line.server}, but it is not what was expected: {line.why}.",
-            "Check the address. A server with certificates is called with --kit, one without needs --server alone.",
+            "Check the address. A server with certificates is called with --kit, one without needs"
+            " --server alone.",
         )
     elif line.status == 503:
         yield Finding(
@@ -49,7 +53,8 @@ def answers(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "server",
             "problem",
-            f"Something answers at {line.server}, but it is not a Fedshelf server (HTTP status {line.status}).",
+            f"Something answers at {line.server}, but it is not a Fedshelf server (HTTP status"
+            f" {line.status}).",
             "Check the address and the port.",
         )
 
@@ -64,15 +69,16 @@ def certificate(evidence: Evidence) -> Iterator[Finding]:
             "server",
             "problem",
             f"The certificate of {line.server} is not to be trusted: {line.why}.",
-            "Do not join. Check this machine's clock, then ask the server's operator for a new kit.",
+            "Do not join. Check this machine's clock, then ask the server's operator for a new"
+            " kit.",
         )
     elif line.trouble == "name":
         yield Finding(
             "server",
             "problem",
             f"The certificate of {line.server} is not for the address that was called: {line.why}.",
-            "Check the address. If it leads to the chain's server all the same, as a tunnel does, call it with "
-            "--server HOST:PORT beside --kit.",
+            "Check the address. If it leads to the chain's server all the same, as a tunnel does,"
+            " call it with --server HOST:PORT beside --kit.",
         )
     elif line.ends is not None and (days := days_left(line.ends)) < _SOON:
         yield Finding(
@@ -93,7 +99,8 @@ def clock(evidence: Evidence) -> Iterator[Finding]:
         "server",
         "warning",
         f"This machine's clock is {duration(abs(line.skew))} {direction} the server's.",
-        "Switch on setting the time from the internet (NTP). The store joins by the server's clock meanwhile.",
+        "Switch on setting the time from the internet (NTP). The store joins by the server's clock"
+        " meanwhile.",
     )
 
 

@@ -9,4 +9,9 @@ from fedshelf.client.health.evidence.finding import Finding
 def policy(evidence: Evidence) -> Iterator[Finding]:
     """Find a policy that cannot be read: the store would refuse to start."""
     if evidence.policy:
-        yield Finding("settings", "problem", evidence.policy, "Mend the policy; the store does not join without it.")
+        yield Finding(
+            "settings",
+            "problem",
+            evidence.policy,
+            "Mend the policy; the store does not join without it.",
+        )

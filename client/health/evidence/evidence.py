@@ -1,4 +1,6 @@
-"""All facts that the checks judge: gathered first, so that every check is a plain function of them."""
+"""All facts that the checks judge: gathered first, so that every check is a plain function of
+them.
+"""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,6 @@
-"""Quality measures of one photo: a handful of numbers, enough to judge it without keeping its pixels."""
+"""Quality measures of one photo: a handful of numbers, enough to judge it without keeping its
+pixels.
+"""
 
 import io
 from pathlib import Path
@@ -42,14 +44,18 @@ class ImageQuality(NamedTuple):
 
 
 def look_at(data: bytes) -> ImageQuality:
-    """Measure a photo. Raises NotUsableError with the reason if training could not use it either."""
+    """Measure a photo. Raises NotUsableError with the reason if training could not use it
+    either.
+    """
     width, height = _size(data)
     # A small photo is measured at its own size: enlarged, it would count as blurred.
     pixels = decode(data, PixelFormat(max(_TINY, min(SIDE, width, height))))
     low, high = np.percentile(_grey(pixels), (2, 98))
     edge = len(pixels) // 4
-    red, green, blue = (pixels[..., channel] for channel in range(3))  # pixels.max(axis=2) takes 20 times as long
-    brightest, darkest = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
+    # pixels.max(axis=2) takes 20 times as long
+    red, green, blue = (pixels[..., channel] for channel in range(3))
+    brightest = np.maximum(np.maximum(red, green), blue)
+    darkest = np.minimum(np.minimum(red, green), blue)
     return ImageQuality(
         width,
         height,
@@ -69,14 +75,15 @@ def thumbnail(path: Path, side: int) -> bytes:
     width, height = _size(data)
     scale = side / max(width, height)
     file = io.BytesIO()
-    square.resize((max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BILINEAR).save(
-        file, "JPEG", quality=72, optimize=True
-    )
+    square.resize(
+        (max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BILINEAR
+    ).save(file, "JPEG", quality=72, optimize=True)
     return file.getvalue()
 
 
 def softness(pixels: Pixels) -> float:
-    """Return the spread (standard deviation, pixels) of the steepest edges of uint8 [S, S, 3]; 0 without edges.
+    """Return the spread (standard deviation, pixels) of the steepest edges of uint8 [S, S, 3]; 0
+    without edges.
 
     A step blurred by a Gaussian of spread s has a largest slope g and a largest second derivative
     g exp(-1/2) / s; their quotient gives s. Unlike the variance of the Laplacian, this does not
@@ -86,7 +93,8 @@ def softness(pixels: Pixels) -> float:
     inner = grey[1:-1, 1:-1]
     bend = np.abs(grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * inner)
     slope = np.hypot(grey[1:-1, 2:] - grey[1:-1, :-2], grey[2:, 1:-1] - grey[:-2, 1:-1]) / 2
-    steepest, sharpest = np.percentile(slope, 99.5), np.percentile(bend, 99.5)
+    steepest = np.percentile(slope, 99.5)
+    sharpest = np.percentile(bend, 99.5)
     return float(np.exp(-0.5) * steepest / sharpest) if sharpest else 0.0
 
 

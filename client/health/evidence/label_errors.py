@@ -28,7 +28,8 @@ from fedshelf.common.system.device import pick
 from fedshelf.common.training.fit import Network
 
 _BATCH = 128
-_SURE = 0.98  # least probability of the other class; then four of five are wrong labels: see docs/health.md
+# least probability of the other class; then four of five are wrong labels: see docs/health.md
+_SURE = 0.98
 
 
 @dataclass(frozen=True)
@@ -57,25 +58,41 @@ class LabelErrors:
 
 
 def load(model: Path) -> Network:
-    """Load the network in a `model.safetensors` or in a directory with one. Raises ConfigError if it is not ours."""
+    """Load the network in a `model.safetensors` or in a directory with one.
+
+    Raises ConfigError if it is not ours.
+    """
     path = model / WEIGHTS if model.is_dir() else model
     try:
         with safe_open(path, "pt") as file:
             spec = received_spec((file.metadata() or {})["spec"])
             network = Network(spec, pick("auto"))
             network.module.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError, TypeError, FedshelfError) as error:
+    except (
+        OSError,
+        SafetensorError,
+        KeyError,
+        ValueError,
+        RuntimeError,
+        TypeError,
+        FedshelfError,
+    ) as error:
         raise ConfigError(
-            f"--model got {model}, which cannot be used ({type(error).__name__}); expected the model.safetensors of a "
-            "run of this version, or the directory that holds it."
+            f"--model got {model}, which cannot be used ({type(error).__name__}); expected the"
+            " model.safetensors of a run of this version, or the directory that holds it."
         ) from error
     models.set_training(network.module, mode=False)
     return network
 
 
-def guess(network: Network, usable: Sequence[Seen], progress: Progress | None = None) -> LabelErrors:
+def guess(
+    network: Network, usable: Sequence[Seen], progress: Progress | None = None
+) -> LabelErrors:
     """Judge the labels of photos. `progress` gets (done, total)."""
-    numbers = {unicodedata.normalize("NFC", name): number for number, name in enumerate(network.spec.classes)}
+    numbers = {
+        unicodedata.normalize("NFC", name): number
+        for number, name in enumerate(network.spec.classes)
+    }
     known = [seen for seen in usable if seen.photo.label in numbers]
     unknown = {seen.photo.label for seen in usable} - numbers.keys()
     labels = np.array([numbers[seen.photo.label] for seen in known], dtype=np.int64)
@@ -105,7 +122,10 @@ def suspects(chances: NDArray[np.float32], labels: NDArray[np.int64]) -> list[tu
     rows = np.arange(len(labels))
     own = chances[rows, labels]
     thresholds = np.array(
-        [own[labels == number].mean() if number in labels else 1 for number in range(chances.shape[1])]
+        [
+            own[labels == number].mean() if number in labels else 1
+            for number in range(chances.shape[1])
+        ]
     )
     others = chances.copy()
     others[rows, labels] = 0
@@ -120,7 +140,9 @@ def _probabilities(network: Network, known: Sequence[Seen]) -> Iterator[NDArray[
     spec = network.spec
     form = PixelFormat(spec.image_size, spec.channels)
     for start in range(0, len(known), _BATCH):
-        pixels = np.stack(list(in_order(lambda seen: _pixels(seen, form), known[start : start + _BATCH])))
+        pixels = np.stack(
+            list(in_order(lambda seen: _pixels(seen, form), known[start : start + _BATCH]))
+        )
         batch = normalise(torch.from_numpy(pixels).to(network.device), spec.mean, spec.std)
         with torch.inference_mode():
             yield network.logits(batch).float().softmax(dim=1).cpu().numpy()
@@ -129,5 +151,6 @@ def _probabilities(network: Network, known: Sequence[Seen]) -> Iterator[NDArray[
 def _pixels(seen: Seen, form: PixelFormat) -> NDArray[np.uint8]:
     try:
         return decode(read_photo(seen.photo.path), form)
-    except (NotUsableError, MemoryError):  # it was usable a moment ago: somebody is changing the folder
+    # it was usable a moment ago: somebody is changing the folder
+    except (NotUsableError, MemoryError):
         return np.zeros(form.shape, np.uint8)

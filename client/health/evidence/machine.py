@@ -10,7 +10,8 @@ from pathlib import Path
 from fedshelf.common.images.decoding.parallel import cores
 from fedshelf.common.system.files import cache_directory, state_directory
 
-_DRIVER = Path("/proc/driver/nvidia/version")  # written by NVIDIA's kernel module while it is loaded
+# written by NVIDIA's kernel module while it is loaded
+_DRIVER = Path("/proc/driver/nvidia/version")
 _MEMORY = Path("/proc/meminfo")
 
 
@@ -51,7 +52,9 @@ class Machine:
 
 
 def inspect() -> Machine:
-    """Inspect this machine: try the GPU with one small sum, and try to write to the store's folders."""
+    """Inspect this machine: try the GPU with one small sum, and try to write to the store's
+    folders.
+    """
     import torch
 
     from fedshelf.common.system.device import pick
@@ -60,7 +63,8 @@ def inspect() -> Machine:
         warnings.simplefilter("always")
         device = pick("auto").type
         trouble = _gpu_trouble(device, " ".join(str(one.message) for one in told))
-    name, free = f"{cores()} processor cores", None
+    name = f"{cores()} processor cores"
+    free = None
     if device == "cuda":
         name = torch.cuda.get_device_name()
         free = None if trouble else torch.cuda.mem_get_info()
@@ -74,10 +78,15 @@ def _gpu_trouble(device: str, told: str) -> str:
     import torch
 
     if device != "cuda":
-        return (told or "PyTorch does not see it") if _DRIVER.exists() or shutil.which("nvidia-smi") else ""
+        return (
+            (told or "PyTorch does not see it")
+            if _DRIVER.exists() or shutil.which("nvidia-smi")
+            else ""
+        )
     try:
         torch.ones(8, device="cuda").sum().item()
-    except RuntimeError as error:  # a PyTorch that is not built for this GPU, or a GPU whose memory others have filled
+    # a PyTorch that is not built for this GPU, or a GPU whose memory others have filled
+    except RuntimeError as error:
         return str(error).partition("\n")[0]
     return ""
 

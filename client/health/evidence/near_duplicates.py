@@ -18,7 +18,8 @@ from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, 
 
 _ALIKE = 0.985  # correlation of tiny squares; different clothes on one ground reach 0.98
 _SAME_DETAIL = 0.6  # correlation of the detail that a blur removes; different things have about 0
-_PLAIN = 12.0  # contrast (of 255) below which a photo shows nothing, and resembles any other such photo
+# contrast (of 255) below which a photo shows nothing, and resembles any other such photo
+_PLAIN = 12.0
 _BLOCK = 1024  # photos: the table of correlations is at most 1,024 by 1,024
 _MOST = 2000  # pairs compared closely; a store with more has a habit, not a mistake
 _SIDE = 64  # pixels, of the photos whose detail is compared
@@ -28,7 +29,9 @@ Vector = NDArray[np.float32]
 
 def twins(usable: Sequence[Seen]) -> Iterator[tuple[Seen, Seen]]:
     """Yield the pairs, in the order of names. Photos with the same file content count once."""
-    different = {seen.digest: seen for seen in reversed(usable) if seen.look and seen.look.contrast >= _PLAIN}
+    different = {
+        seen.digest: seen for seen in reversed(usable) if seen.look and seen.look.contrast >= _PLAIN
+    }
     photos = sorted(different.values(), key=lambda seen: seen.photo.name)
     details = cache(lambda number: _detail(photos[number]))
     for checked, (one, other) in enumerate(_alike(photos)):
@@ -50,18 +53,24 @@ def _alike(photos: Sequence[Seen]) -> Iterator[tuple[int, int]]:
 
 def _squares(photos: Sequence[Seen]) -> Vector:
     """Return the tiny squares as float32 [N, 768], each row of mean 0 and length 1."""
-    stack = np.stack([seen.look.tiny.reshape(-1) for seen in photos if seen.look]).astype(np.float32)
+    stack = np.stack([seen.look.tiny.reshape(-1) for seen in photos if seen.look]).astype(
+        np.float32
+    )
     stack -= stack.mean(axis=1, keepdims=True)
     stack /= np.maximum(np.linalg.norm(stack, axis=1, keepdims=True), 1e-6)
     return stack
 
 
 def _detail(seen: Seen) -> Vector:
-    """Return the detail that a blur over five pixels removes: float32 [4096] of length 1; zeros if it is gone."""
+    """Return the detail that a blur over five pixels removes: float32 [4096] of length 1; zeros if
+    it is gone.
+    """
     try:
         grey = Image.fromarray(decode(read_photo(seen.photo.path), PixelFormat(_SIDE, 1))[..., 0])
     except NotUsableError:
         return np.zeros(_SIDE * _SIDE, np.float32)
-    fine = np.asarray(grey, np.float32) - np.asarray(grey.filter(ImageFilter.BoxBlur(2)), np.float32)
+    fine = np.asarray(grey, np.float32) - np.asarray(
+        grey.filter(ImageFilter.BoxBlur(2)), np.float32
+    )
     fine -= fine.mean()
     return (fine / max(float(np.linalg.norm(fine)), 1e-6)).reshape(-1)

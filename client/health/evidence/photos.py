@@ -20,7 +20,8 @@ from fedshelf.common.wording import counted
 
 Progress = Callable[[int, int], None]
 
-_TRIAL = PixelFormat(16)  # the smallest costs least, and whether a photo can be decoded depends on no size
+# the smallest costs least, and whether a photo can be decoded depends on no size
+_TRIAL = PixelFormat(16)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,21 +65,28 @@ class PhotoEvidence:
         return dict(sorted(Counter(seen.photo.label for seen in self.usable).items()))
 
     def summary(self) -> str:
-        """Summarize in a sentence or two: the photos for training, their classes, and the photos that are not used."""
+        """Summarize in a sentence or two: the photos for training, their classes, and the photos
+        that are not used.
+        """
         per_class = self.per_class()
         counts = ", ".join(f"{label} {count}" for label, count in per_class.items())
         classes = f"{counted(len(per_class), 'class', 'classes')}{f' ({counts})' if counts else ''}"
         sentences = [f"{counted(len(self.usable), 'photo')} of {classes}."]
         if self.without_class:
-            sentences.append(f"{self.without_class:,} without a class are for train.objective=turns.")
+            sentences.append(
+                f"{self.without_class:,} without a class are for train.objective=turns."
+            )
         if reasons := Counter(reason for _, reason in self.left_out + self.strays):
             sentences.append(
-                f"Not used: {', '.join(f'{count:,} {reason}' for reason, count in reasons.most_common())}."
+                "Not used:"
+                f" {', '.join(f'{count:,} {reason}' for reason, count in reasons.most_common())}."
             )
         return " ".join(sentences)
 
     def splits(self) -> dict[str, Counter[Split]] | None:
-        """Count the photos of each class per split, as training will split them; None unless all photos were read."""
+        """Count the photos of each class per split, as training will split them; None unless all
+        photos were read.
+        """
         digests = [seen.digest for seen in self.usable if seen.digest is not None]
         if len(digests) < len(self.usable):
             return None
@@ -90,7 +98,9 @@ class PhotoEvidence:
 
 
 def glance(data: Path, classes: Collection[str] = ()) -> PhotoEvidence:
-    """List the photos by names, sizes and first bytes alone, and by the cache of photos that were read before."""
+    """List the photos by names, sizes and first bytes alone, and by the cache of photos that were
+    read before.
+    """
     try:
         found = scan(data, classes)
     except DataError as error:
@@ -99,8 +109,11 @@ def glance(data: Path, classes: Collection[str] = ()) -> PhotoEvidence:
     return _photos(data, found, [*in_order(partial(_glanced, memory=memory), found.photos)])
 
 
-def tried(data: Path, progress: Progress | None = None, classes: Collection[str] = ()) -> PhotoEvidence:
-    """Decode each photo that was not decoded before: `usable` then holds exactly the photos that training can use.
+def tried(
+    data: Path, progress: Progress | None = None, classes: Collection[str] = ()
+) -> PhotoEvidence:
+    """Decode each photo that was not decoded before: `usable` then holds exactly the photos that
+    training can use.
 
     A thread per core; `progress` gets (done, total).
     """
@@ -112,7 +125,9 @@ def tried(data: Path, progress: Progress | None = None, classes: Collection[str]
     return _photos(data, found, _each(partial(_tried, memory=memory), found, progress))
 
 
-def gather(data: Path, progress: Progress | None = None, classes: Collection[str] = ()) -> PhotoEvidence:
+def gather(
+    data: Path, progress: Progress | None = None, classes: Collection[str] = ()
+) -> PhotoEvidence:
     """Read and measure all photos, a thread per core; `progress` gets (done, total)."""
     try:
         found = scan(data, classes)
@@ -122,7 +137,9 @@ def gather(data: Path, progress: Progress | None = None, classes: Collection[str
 
 
 def _unreadable(data: Path, error: DataError) -> PhotoEvidence:
-    """Describe photos that cannot be listed; this user may have no access to their folder either."""
+    """Describe photos that cannot be listed; this user may have no access to their folder
+    either.
+    """
     try:
         is_table = data.is_file()
     except OSError:
@@ -161,8 +178,15 @@ def _photos(data: Path, found: Scan, seen: list[Seen | NotUsableError]) -> Photo
 
 
 def _is_stray(data: Path, name: str, reason: str) -> bool:
-    """Return whether a file is a licence or a list, not a photo; a CSV file's entries are meant to be photos."""
-    return data.is_dir() and not is_photo(name) and not reason.startswith("unreadable") and not (data / name).is_dir()
+    """Return whether a file is a licence or a list, not a photo; a CSV file's entries are meant to
+    be photos.
+    """
+    return (
+        data.is_dir()
+        and not is_photo(name)
+        and not reason.startswith("unreadable")
+        and not (data / name).is_dir()
+    )
 
 
 def _seen(photo: Photo) -> Seen | NotUsableError:
@@ -171,7 +195,9 @@ def _seen(photo: Photo) -> Seen | NotUsableError:
 
 def _tried(photo: Photo, memory: Remembered) -> Seen | NotUsableError:
     seen = _glanced(photo, memory)
-    if isinstance(seen, NotUsableError) or (seen.digest is not None and seen.digest.hex() in memory.verdicts):
+    if isinstance(seen, NotUsableError) or (
+        seen.digest is not None and seen.digest.hex() in memory.verdicts
+    ):
         return seen
 
     def decoded(data: bytes) -> Seen:

@@ -1,4 +1,5 @@
-"""One call of the server: it shows whether the server is there, its certificate good, and its clock ours.
+"""One call of the server: it shows whether the server is there, its certificate good, and its clock
+ours.
 
 It sends a TLS handshake, `GET /health`, and the question for the run's classes with proof of the
 kit; nothing of the store's photos.
@@ -24,7 +25,8 @@ from fedshelf.common.protocol.enrolment import CLASSES_PATH, classes_statement
 from fedshelf.common.protocol.kit import Kit
 
 Trouble = Literal["", "unreachable", "proxy", "certificate", "name", "protocol"]
-Proof = Callable[[timedelta], bytes]  # of membership in the chain, for a server's clock that is ahead of ours by this
+# of membership in the chain, for a server's clock that is ahead of ours by this
+Proof = Callable[[timedelta], bytes]
 
 _SECONDS = 5.0  # to connect, and for each piece of the answer
 
@@ -36,7 +38,8 @@ _REASONS = {
     19: "another authority has signed it",
     20: "another authority has signed it",
 }
-_NAMES = {62: "it was made for another host name", 64: "it was made for another address"}  # by the right authority
+# by the right authority
+_NAMES = {62: "it was made for another host name", 64: "it was made for another address"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,8 @@ class _ProbeAnswers(BaseModel):
 
 
 def call(known: KnownAddresses, proof: Proof | None = None) -> ServerProbe:
-    """Call the server as `join` does: at the first address that can be reached, over the same proxies.
+    """Call the server as `join` does: at the first address that can be reached, over the same
+    proxies.
 
     proof: see `proof_of`; None: the classes are not asked for
     """
@@ -90,19 +94,30 @@ def _without_answer(server: str, error: httpx.TransportError) -> ServerProbe:
         if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in _NAMES:
             return ServerProbe(server, "name", _NAMES[cause.verify_code])
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return ServerProbe(server, "certificate", _REASONS.get(cause.verify_code, cause.verify_message))
+            return ServerProbe(
+                server, "certificate", _REASONS.get(cause.verify_code, cause.verify_message)
+            )
         if isinstance(cause, ssl.SSLError):
             return ServerProbe(
-                server, "protocol", f"it does not speak TLS ({(cause.reason or 'no handshake').lower()})"
+                server,
+                "protocol",
+                f"it does not speak TLS ({(cause.reason or 'no handshake').lower()})",
             )
     if not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        return ServerProbe(server, "protocol", "it takes connections, and does not answer as a Fedshelf server does")
-    told = [cause.strerror for cause in causes(error) if isinstance(cause, OSError) and cause.strerror]
+        return ServerProbe(
+            server,
+            "protocol",
+            "it takes connections, and does not answer as a Fedshelf server does",
+        )
+    told = [
+        cause.strerror for cause in causes(error) if isinstance(cause, OSError) and cause.strerror
+    ]
     return ServerProbe(server, "unreachable", told[0] if told else "no answer")
 
 
 def proof_of(kit: Kit, ahead: timedelta = timedelta(0)) -> bytes:
-    """Return the proof (JSON) that the store's kit is here: the kit's code, or the time signed with its key.
+    """Return the proof (JSON) that the store's kit is here: the kit's code, or the time signed with
+    its key.
 
     ahead: the server's clock less ours, added to the time in the proof
     """
@@ -115,7 +130,11 @@ def proof_of(kit: Kit, ahead: timedelta = timedelta(0)) -> bytes:
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     moment = (datetime.now(UTC) + ahead).isoformat()
     signature = key.sign(classes_statement(kit.chain, kit.store, moment), ec.ECDSA(hashes.SHA256()))
-    asked = {"store": kit.store, "moment": moment, "signature": base64.b64encode(signature).decode()}
+    asked = {
+        "store": kit.store,
+        "moment": moment,
+        "signature": base64.b64encode(signature).decode(),
+    }
     return json.dumps(asked).encode()
 
 
@@ -134,10 +153,18 @@ def _called(known: KnownAddresses, proof: Proof | None) -> ServerProbe:
 
 
 def _classes(client: httpx.Client, proof: bytes) -> _ProbeAnswers | None:
-    """Return the run's classes and whether other spellings count as the same; None if the server does not tell."""
+    """Return the run's classes and whether other spellings count as the same; None if the server
+    does not tell.
+    """
     try:
-        answer = client.post(CLASSES_PATH, content=proof, headers={"Content-Type": "application/json"})
-        return _ProbeAnswers.model_validate_json(answer.content) if answer.status_code == httpx.codes.OK else None
+        answer = client.post(
+            CLASSES_PATH, content=proof, headers={"Content-Type": "application/json"}
+        )
+        return (
+            _ProbeAnswers.model_validate_json(answer.content)
+            if answer.status_code == httpx.codes.OK
+            else None
+        )
     except (httpx.TransportError, ValueError, RecursionError):
         return None
 
@@ -153,7 +180,9 @@ def _ends(answer: httpx.Response, authority: bytes) -> datetime:
 
 
 def _skew(date: str, before: float, after: float) -> float | None:
-    """Return the server's time less ours at the middle of the call (s); the header's whole seconds are cut off."""
+    """Return the server's time less ours at the middle of the call (s); the header's whole seconds
+    are cut off.
+    """
     try:
         told = parsedate_to_datetime(date)
     except ValueError:

@@ -1,8 +1,9 @@
 """Augmentation per image, on whole batches, on the device that trains.
 
-Every number drawn comes from NumPy generators that a `Stream` keeps, so that all devices see the same images; the
-pixels are changed on their own device. Each image takes its numbers in one fixed order, used or not: switching one
-option does not change the numbers of the others. With all options off, nothing is drawn.
+Every number drawn comes from NumPy generators that a `Stream` keeps, so that all devices see the
+same images; the pixels are changed on their own device. Each image takes its numbers in one fixed
+order, used or not: switching one option does not change the numbers of the others. With all options
+off, nothing is drawn.
 """
 
 import torch
@@ -22,13 +23,15 @@ __all__ = ["Batches", "Blend", "Stream", "augment", "normalise", "transform", "w
 def augment(
     pixels: Tensor, targets: Tensor, config: DataConfig, numbers: Tensor, batches: Batches
 ) -> tuple[Tensor, Blend | None]:
-    """Augment uint8 [B, S, S, C] by the options of `config`: the same shape, uint8 or float32, values 0 to 255.
+    """Augment uint8 [B, S, S, C] by the options of `config`: the same shape, uint8 or float32,
+    values 0 to 255.
 
     targets: int64 [B]
     numbers: float64 [B, D] of a `Stream`, on the device of the pixels
     batches: the batches within which images are mixed
 
-    Feed the result to `normalise`. The second result is the blend of mixed images; None if such options are off.
+    Feed the result to `normalise`. The second result is the blend of mixed images; None if such
+    options are off.
     """
     if numbers.shape[1] == 0:
         return pixels, None

@@ -11,7 +11,9 @@ from fedshelf.common.seeding import rng
 
 
 class Basic(NamedTuple):
-    """The numbers for flip, crop, affine and colour options; uniform in [0, 1), each float64 [B]."""
+    """The numbers for flip, crop, affine and colour options; uniform in [0, 1), each float64
+    [B].
+    """
 
     flip: Tensor
     crop_y: Tensor
@@ -25,7 +27,9 @@ class Basic(NamedTuple):
 
 
 class Further(NamedTuple):
-    """The numbers for the options that change more than a view of the image; uniform in [0, 1), each float64 [B]."""
+    """The numbers for the options that change more than a view of the image; uniform in [0, 1),
+    each float64 [B].
+    """
 
     operation: Tensor
     level: Tensor
@@ -44,13 +48,15 @@ class Further(NamedTuple):
     cutmix_x: Tensor
 
 
-BASIC, FURTHER = len(Basic._fields), len(Further._fields)
+BASIC = len(Basic._fields)
+FURTHER = len(Further._fields)
 
 
 class Stream:
     """The numbers that the images of one local training draw, batch after batch.
 
-    Basic and further numbers have an address each: an option of one kind changes nothing for the other kind.
+    Basic and further numbers have an address each: an option of one kind changes nothing for the
+    other kind.
     """
 
     def __init__(self, config: DataConfig, seed: int, round: int, store: str) -> None:
@@ -62,7 +68,9 @@ class Stream:
         """Return the next images' numbers: float64 [images, width]."""
         if self.width <= BASIC:
             return self._basic.random((images, self.width))
-        return np.hstack([self._basic.random((images, BASIC)), self._further.random((images, FURTHER))])
+        return np.hstack(
+            [self._basic.random((images, BASIC)), self._further.random((images, FURTHER))]
+        )
 
 
 def width(config: DataConfig) -> int:
@@ -79,5 +87,7 @@ def basic(numbers: Tensor) -> Basic:
 
 
 def further(numbers: Tensor) -> Further:
-    """Return the further numbers of `numbers`, float64 [B, width]; they exist only if an option needs them."""
+    """Return the further numbers of `numbers`, float64 [B, width]; they exist only if an option
+    needs them.
+    """
     return Further(*numbers[:, BASIC:].unbind(1))

@@ -1,8 +1,8 @@
 """Random erasing: a rectangle of the image is greyed out, as if an object stood before the product.
 
-Zhong, Zheng, Kang, Li and Yang 2020, "Random Erasing Data Augmentation", Algorithm 1 with its area (2% to 40%) and
-aspect (0.3 to 1 / 0.3). A side that is longer than the image's is cut, not drawn again; the fill is mid-grey, near the
-mean of photos (the paper's variant RE-M).
+Zhong, Zheng, Kang, Li and Yang 2020, "Random Erasing Data Augmentation", Algorithm 1 with its area
+(2% to 40%) and aspect (0.3 to 1 / 0.3). A side that is longer than the image's is cut, not drawn
+again; the fill is mid-grey, near the mean of photos (the paper's variant RE-M).
 """
 
 import math
@@ -22,8 +22,11 @@ def erase(pixels: Tensor, share: float, draws: Further) -> Tensor:
     side = pixels.shape[1]
     area = side * side * (AREA[0] + (AREA[1] - AREA[0]) * draws.erase_area)
     aspect = torch.exp(math.log(ASPECT) * (1 - 2 * draws.erase_aspect))
-    height, width = (lengths.sqrt().round().clamp(1, side) for lengths in (area * aspect, area / aspect))
-    top, left = (draws.erase_y * (side - height + 1)).floor(), (draws.erase_x * (side - width + 1)).floor()
+    height, width = (
+        lengths.sqrt().round().clamp(1, side) for lengths in (area * aspect, area / aspect)
+    )
+    top = (draws.erase_y * (side - height + 1)).floor()
+    left = (draws.erase_x * (side - width + 1)).floor()
     inside = window(side, top, top + height)[:, :, None] & window(side, left, left + width)[:, None]
     inside &= (draws.erase < share)[:, None, None]
     return pixels.masked_fill(inside[..., None], GREY)

@@ -10,7 +10,8 @@ from fedshelf.common.images.augment.draws import Basic
 
 
 def flip_and_crop(pixels: Tensor, config: DataConfig, draws: Basic) -> Tensor:
-    """Reflect-pad by `crop`, take a random window of the old size, and mirror, in one gather of whole pixels.
+    """Reflect-pad by `crop`, take a random window of the old size, and mirror, in one gather of
+    whole pixels.
 
     pixels: uint8 [B, S, S, C]; the result has the same shape
     """
@@ -36,21 +37,31 @@ def _window(side: int, pad: int, position: Tensor) -> Tensor:
 
 
 def affine(pixels: Tensor, config: DataConfig, draws: Basic) -> Tensor:
-    """Rotate and zoom `pixels` [B, S, S, C] about the centre, then shift: float32 of the same shape."""
+    """Rotate and zoom `pixels` [B, S, S, C] about the centre, then shift: float32 of the same
+    shape.
+    """
     angle = math.radians(config.rotation) * (2 * draws.angle - 1)
     zoom = 1 + config.scale * (2 * draws.zoom - 1)
-    shift = 2 * config.translate * (2 * torch.stack([draws.shift_x, draws.shift_y], dim=1) - 1)  # the side is 2 long
-    cos, sin = angle.cos() / zoom, angle.sin() / zoom
-    back = torch.stack([torch.stack([cos, sin], dim=1), torch.stack([-sin, cos], dim=1)], dim=1)  # output to input
+    # the side is 2 long
+    shift = 2 * config.translate * (2 * torch.stack([draws.shift_x, draws.shift_y], dim=1) - 1)
+    cos = angle.cos() / zoom
+    sin = angle.sin() / zoom
+    # output to input
+    back = torch.stack([torch.stack([cos, sin], dim=1), torch.stack([-sin, cos], dim=1)], dim=1)
     return warp(pixels, torch.cat([back, -back @ shift[:, :, None]], dim=2))
 
 
 def warp(pixels: Tensor, theta: Tensor) -> Tensor:
     """Sample `pixels` [B, S, S, C] bilinearly, reflecting at the edges: float32 of the same shape.
 
-    theta: [B, 2, 3], from places (x, y, 1) of the result to places of `pixels`; an image reaches from -1 to 1
+    theta: [B, 2, 3], from places (x, y, 1) of the result to places of `pixels`; an image reaches
+        from -1 to 1
     """
     images = pixels.permute(0, 3, 1, 2).to(torch.float32)
-    grid = torch.nn.functional.affine_grid(theta.to(torch.float32), list(images.shape), align_corners=False)
-    moved = torch.nn.functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    grid = torch.nn.functional.affine_grid(
+        theta.to(torch.float32), list(images.shape), align_corners=False
+    )
+    moved = torch.nn.functional.grid_sample(
+        images, grid, padding_mode="reflection", align_corners=False
+    )
     return moved.permute(0, 2, 3, 1).contiguous()

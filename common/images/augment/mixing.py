@@ -1,9 +1,10 @@
 """Mixtures of two images of a batch: mixup and cutmix.
 
-Zhang, Cisse, Dauphin and Lopez-Paz 2018, "mixup: Beyond Empirical Risk Minimization"; Yun, Han, Oh, Chun, Choe and Yoo
-2019, "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features". Both papers draw the
-share of the first image from Beta(alpha, alpha). Here alpha is 1 (a uniform share, as in cutmix), and the
-setting is the share of the images that are mixed at all. Each image has a partner and a share of its own.
+Zhang, Cisse, Dauphin and Lopez-Paz 2018, "mixup: Beyond Empirical Risk Minimization"; Yun, Han, Oh,
+Chun, Choe and Yoo 2019, "CutMix: Regularization Strategy to Train Strong Classifiers with
+Localizable Features". Both papers draw the share of the first image from Beta(alpha, alpha). Here
+alpha is 1 (a uniform share, as in cutmix), and the setting is the share of the images that are
+mixed at all. Each image has a partner and a share of its own.
 """
 
 from typing import NamedTuple
@@ -17,7 +18,8 @@ from fedshelf.common.images.augment.erasing import window
 
 
 class Blend(NamedTuple):
-    """The targets and shares of mixed images: the loss is share L(own target) + (1 - share) L(other target).
+    """The targets and shares of mixed images: the loss is share L(own target) + (1 - share) L(other
+    target).
 
     others: int64 [B], targets of the partners
     shares: float32 [B], share of the image itself; 1 if nothing was mixed in
@@ -28,7 +30,8 @@ class Blend(NamedTuple):
 
 
 class Batches(NamedTuple):
-    """The batch of each of [B] images, in which it finds its partner: int64 [B] each, or numbers for all.
+    """The batch of each of [B] images, in which it finds its partner: int64 [B] each, or numbers
+    for all.
 
     first: place of the batch's first image
     sizes: images in the batch
@@ -41,18 +44,20 @@ class Batches(NamedTuple):
 def mix(
     pixels: Tensor, targets: Tensor, config: DataConfig, draws: Further, batches: Batches
 ) -> tuple[Tensor, Blend | None]:
-    """Mix some of the images [B, S, S, C] with partners of their batch; an image is its own partner only if alone.
+    """Mix some of the images [B, S, S, C] with partners of their batch; an image is its own partner
+    only if alone.
 
     targets: int64 [B]
 
-    Mixup leaves an image alone if cutmix has taken it. The result has the shape of `pixels`; the blend is None if both
-    options are off.
+    Mixup leaves an image alone if cutmix has taken it. The result has the shape of `pixels`; the
+    blend is None if both options are off.
     """
     if not (config.mixup or config.cutmix):
         return pixels, None
     partners = _partners(draws.partner, batches)
     shares = torch.ones(len(pixels), dtype=torch.float32, device=pixels.device)
-    mixed, cut = pixels, torch.zeros_like(shares, dtype=torch.bool)
+    mixed = pixels
+    cut = torch.zeros_like(shares, dtype=torch.bool)
     if config.cutmix:
         cut = draws.cutmix < config.cutmix
         mixed, rest = _cut(pixels, partners, cut, draws)
@@ -60,13 +65,17 @@ def mix(
     if config.mixup:
         blended = (draws.mixup < config.mixup) & ~cut
         share = torch.where(blended, draws.mixup_share.to(torch.float32), 1.0)
-        mixed = torch.lerp(pixels.index_select(0, partners).float(), mixed.float(), share[:, None, None, None])
+        mixed = torch.lerp(
+            pixels.index_select(0, partners).float(), mixed.float(), share[:, None, None, None]
+        )
         shares = shares * share
     return mixed, Blend(targets.index_select(0, partners), shares)
 
 
 def _partners(position: Tensor, batches: Batches) -> Tensor:
-    """Return the place of each image's partner, int64 [B]: one of the others of the batch, each as likely."""
+    """Return the place of each image's partner, int64 [B]: one of the others of the batch, each as
+    likely.
+    """
     place = torch.arange(len(position), device=position.device) - batches.first
     others = batches.sizes - 1
     step = 1 + (position * others).floor().to(torch.int64)
@@ -74,15 +83,21 @@ def _partners(position: Tensor, batches: Batches) -> Tensor:
 
 
 def _cut(pixels: Tensor, partners: Tensor, cut: Tensor, draws: Further) -> tuple[Tensor, Tensor]:
-    """Put a rectangle of the partner [B, S, S, C] in its own place into each image that `cut` (bool [B]) selects.
+    """Put a rectangle of the partner [B, S, S, C] in its own place into each image that `cut` (bool
+    [B]) selects.
 
     Return the images, and the share of each that is left, float32 [B].
     """
     side = pixels.shape[1]
     half = (side * (1 - draws.cutmix_share).sqrt() / 2).floor()
-    middle_y, middle_x = (draws.cutmix_y * side).floor(), (draws.cutmix_x * side).floor()
-    rows, columns = window(side, middle_y - half, middle_y + half), window(side, middle_x - half, middle_x + half)
+    middle_y = (draws.cutmix_y * side).floor()
+    middle_x = (draws.cutmix_x * side).floor()
+    rows = window(side, middle_y - half, middle_y + half)
+    columns = window(side, middle_x - half, middle_x + half)
     rows &= cut[:, None]
     area = rows.sum(dim=1) * columns.sum(dim=1)
     inside = rows[:, :, None, None] & columns[:, None, :, None]
-    return torch.where(inside, pixels.index_select(0, partners), pixels), 1 - area.to(torch.float32) / side**2
+    return (
+        torch.where(inside, pixels.index_select(0, partners), pixels),
+        1 - area.to(torch.float32) / side**2,
+    )

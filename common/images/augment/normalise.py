@@ -7,19 +7,27 @@ from torch import Tensor
 
 
 def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Return (x / 255 - mean) / std per channel: [B, H, W, C], uint8 or float32, to float32 [B, C, H, W].
+    """Return (x / 255 - mean) / std per channel: [B, H, W, C], uint8 or float32, to float32 [B, C,
+    H, W].
 
     The result is in channels-last memory order: the input's order, so that nothing is moved.
     """
     batch, height, width, channels = pixels.shape
-    scale, shift = _constants(mean, std, width, pixels.device)  # long rows are quicker than C values
+    # long rows are quicker than C values
+    scale, shift = _constants(mean, std, width, pixels.device)
     rows = pixels.to(torch.float32).reshape(batch, height, width * channels)
     return torch.addcmul(shift, rows, scale).view(pixels.shape).permute(0, 3, 1, 2)
 
 
 @cache
-def _constants(mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device) -> tuple[Tensor, ...]:
-    """Return scale and shift of every value of a row of pixels: float32 [W * C] each, moved to the device once."""
+def _constants(
+    mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device
+) -> tuple[Tensor, ...]:
+    """Return scale and shift of every value of a row of pixels: float32 [W * C] each, moved to the
+    device once.
+    """
     with torch.inference_mode(mode=False):
-        pair = torch.tensor([[1 / (255 * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)]])
+        pair = torch.tensor(
+            [[1 / (255 * s) for s in std], [-m / s for m, s in zip(mean, std, strict=True)]]
+        )
         return pair.repeat(1, width).to(device).unbind(0)

@@ -1,8 +1,10 @@
-"""TrivialAugment: one operation an image, drawn with its strength from wide ranges; there is nothing to tune.
+"""TrivialAugment: one operation an image, drawn with its strength from wide ranges; there is
+nothing to tune.
 
-Müller and Hutter 2021, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation", Algorithm 1 with
-the "wide" ranges of Table 7. Two things differ: places beyond an edge are reflected, not black, and shifts are
-shares of the side (0.45, as AutoAugment's 150 of 331 pixels): the paper's 32 pixels fit a small image only.
+Müller and Hutter 2021, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation",
+Algorithm 1 with the "wide" ranges of Table 7. Two things differ: places beyond an edge are
+reflected, not black, and shifts are shares of the side (0.45, as AutoAugment's 150 of 331 pixels):
+the paper's 32 pixels fit a small image only.
 """
 
 import math
@@ -23,8 +25,8 @@ SHIFT = 0.45  # share of the side
 TURN = math.radians(135)
 BITS = 6  # most bits that posterize clears
 NAMES = (
-    "identity", "shear x", "shear y", "translate x", "translate y", "rotate", "brightness", "colour", "contrast",
-    "sharpness", "posterize", "solarize", "autocontrast", "equalize",
+    "identity", "shear x", "shear y", "translate x", "translate y", "rotate", "brightness",
+    "colour", "contrast", "sharpness", "posterize", "solarize", "autocontrast", "equalize",
 )  # fmt: skip
 
 
@@ -57,7 +59,9 @@ Form = Callable[[Tensor, Drawn], Tensor]
 
 
 def form_for(device: torch.device) -> Form:
-    """Return `by_operation` for a CPU, and `everywhere` for other devices, which would wait for the choice."""
+    """Return `by_operation` for a CPU, and `everywhere` for other devices, which would wait for the
+    choice.
+    """
     return by_operation if device.type == "cpu" else everywhere
 
 
@@ -67,12 +71,16 @@ def by_operation(pixels: Tensor, drawn: Drawn) -> Tensor:
     for first, last, operation in _OPERATIONS:
         chosen = ((drawn.operation >= first) & (drawn.operation <= last)).nonzero()[:, 0]
         if len(chosen):
-            result[chosen] = operation(pixels[chosen], Drawn(*(numbers[chosen] for numbers in drawn)))
+            result[chosen] = operation(
+                pixels[chosen], Drawn(*(numbers[chosen] for numbers in drawn))
+            )
     return result
 
 
 def everywhere(pixels: Tensor, drawn: Drawn) -> Tensor:
-    """Apply each operation to all images, and select each image's result: nothing waits for the device."""
+    """Apply each operation to all images, and select each image's result: nothing waits for the
+    device.
+    """
     result = pixels
     for first, last, operation in _OPERATIONS:
         chosen = (drawn.operation >= first) & (drawn.operation <= last)
@@ -87,8 +95,11 @@ def _move(pixels: Tensor, drawn: Drawn) -> Tensor:
         return torch.where(drawn.operation == NAMES.index(name), factor * drawn.signed, 0.0)
 
     turn = where("rotate", TURN)
-    across, down = turn.sin() + where("shear x", SHEAR), where("shear y", SHEAR) - turn.sin()
-    left, up = where("translate x", 2 * SHIFT), where("translate y", 2 * SHIFT)  # the side is 2 long
+    across = turn.sin() + where("shear x", SHEAR)
+    down = where("shear y", SHEAR) - turn.sin()
+    # the side is 2 long
+    left = where("translate x", 2 * SHIFT)
+    up = where("translate y", 2 * SHIFT)
     theta = torch.stack([turn.cos(), across, left, down, turn.cos(), up], dim=1)
     return _whole(warp(pixels, theta.view(-1, 2, 3)))
 
@@ -97,7 +108,9 @@ def _blend(base: Callable[[Tensor], Tensor], pixels: Tensor, drawn: Drawn) -> Te
     """Move the images away from their `base` or towards it, as Pillow's ImageEnhance does."""
     images = pixels.permute(0, 3, 1, 2)
     factor = _per_image(1 + SPREAD * drawn.signed)
-    return _whole(torch.lerp(base(images).to(torch.float32), images.to(torch.float32), factor)).permute(0, 2, 3, 1)
+    return _whole(
+        torch.lerp(base(images).to(torch.float32), images.to(torch.float32), factor)
+    ).permute(0, 2, 3, 1)
 
 
 def _black(images: Tensor) -> Tensor:
@@ -115,7 +128,9 @@ def _mean_grey(images: Tensor) -> Tensor:
 
 
 def _smooth(images: Tensor) -> Tensor:
-    """Return the mean of 3x3 pixels in which the middle counts five times; the outermost pixels stay."""
+    """Return the mean of 3x3 pixels in which the middle counts five times; the outermost pixels
+    stay.
+    """
     smoothed = images.to(torch.float32)
     inner = smoothed[:, :, 1:-1, 1:-1]
     if inner.numel():
@@ -136,7 +151,8 @@ def _solarize(pixels: Tensor, drawn: Drawn) -> Tensor:
 
 def _autocontrast(pixels: Tensor, _: Drawn) -> Tensor:
     """Stretch each channel from 0 to 255."""
-    least, most = pixels.amin(dim=(1, 2), keepdim=True), pixels.amax(dim=(1, 2), keepdim=True)
+    least = pixels.amin(dim=(1, 2), keepdim=True)
+    most = pixels.amax(dim=(1, 2), keepdim=True)
     stretched = (pixels - least) / ((most - least) * (1 / 255))  # NaN for a channel of one value
     return torch.where(most > least, stretched.to(torch.uint8), pixels)
 

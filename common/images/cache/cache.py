@@ -1,10 +1,12 @@
-"""A cache of decoded photos: a memory-mapped file of pixels on disk, whose name is a hash of all its inputs.
+"""A cache of decoded photos: a memory-mapped file of pixels on disk, whose name is a hash of all
+its inputs.
 
-`images/KEY.pixels` is a `pixel_file`. KEY is a hash of the contents of all files in order and of the pixel format, so a
-file can never be stale; class names are not in it. It is written under a temporary name and renamed, so it is whole or
-absent, and two processes that build it at once write the same bytes. `images/ROOT.json` keeps, for one folder, the
-hashes of unchanged files and its latest pixel file, whose rows are copied when the folder grows. Both are for this user
-only; `common.images.cache.forget` removes the rows of photos that are gone.
+`images/KEY.pixels` is a `pixel_file`. KEY is a hash of the contents of all files in order and of
+the pixel format, so a file can never be stale; class names are not in it. It is written under a
+temporary name and renamed, so it is whole or absent, and two processes that build it at once write
+the same bytes. `images/ROOT.json` keeps, for one folder, the hashes of unchanged files and its
+latest pixel file, whose rows are copied when the folder grows. Both are for this user only;
+`common.images.cache.forget` removes the rows of photos that are gone.
 """
 
 import contextlib
@@ -34,9 +36,11 @@ from fedshelf.common.system.files import private_directory, write_atomic
 
 Progress = Callable[[int, int], None]
 
-_KEPT_FORMS = 4  # pixel files of a folder: a server that asks for ever new sizes does not fill the disk ...
+# pixel files of a folder: a server that asks for ever new sizes does not fill the disk ...
+_KEPT_FORMS = 4
 _RESERVE = 2**28  # bytes, and leaves room for more important files
-_STALE_SECONDS = 24 * 3600  # no build takes a day; an older temporary file is from an interrupted one
+# no build takes a day; an older temporary file is from an interrupted one
+_STALE_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,14 @@ class Remembered:
     verdicts: Mapping[str, str]
 
     def digest(self, path: Path) -> bytes | None:
-        """Return the content's hash of a file that has not changed; None if it has, or is not known."""
-        return bytes.fromhex(self.known[str(path)][1]) if content_digests.is_unchanged(path, self.known) else None
+        """Return the content's hash of a file that has not changed; None if it has, or is not
+        known.
+        """
+        return (
+            bytes.fromhex(self.known[str(path)][1])
+            if content_digests.is_unchanged(path, self.known)
+            else None
+        )
 
 
 @dataclass(frozen=True)
@@ -81,20 +91,29 @@ class _Source:
     known: content_digests.Known
 
 
-def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: Progress | None = None) -> Decoded:
-    """Return the pixels of these files of the folder (or CSV file) `root`; decode those that are not in the cache.
+def open_pixels(
+    root: Path, paths: Sequence[Path], form: PixelFormat, progress: Progress | None = None
+) -> Decoded:
+    """Return the pixels of these files of the folder (or CSV file) `root`; decode those that are
+    not in the cache.
 
     progress: gets (done, total) while files are decoded; if none has to be, it is not called
 
-    Raises DataError if the cache cannot be written or a file changes while it is read, UnreachableError if photos in
-    the cache may still exist where they cannot be read.
+    Raises DataError if the cache cannot be written or a file changes while it is read,
+    UnreachableError if photos in the cache may still exist where they cannot be read.
     """
     directory = pixel_folder()
     index_path = index_path_of(root)
     index = read_index(index_path)
     read = content_digests.read(paths, index["files"], time.time_ns())
-    check_reachable(content_digests.lost(index["files"], read), is_any_left=read.has_any() or not index["files"])
-    files = [(path, digest) for path, digest in zip(paths, read.digests, strict=True) if isinstance(digest, bytes)]
+    check_reachable(
+        content_digests.lost(index["files"], read), is_any_left=read.has_any() or not index["files"]
+    )
+    files = [
+        (path, digest)
+        for path, digest in zip(paths, read.digests, strict=True)
+        if isinstance(digest, bytes)
+    ]
     digests = [digest.hex() for _, digest in files]
     pixel_path = directory / pixel_name(form.tag, digests)
     earlier_path = directory / index["pixels"].get(form.tag, pixel_path.name)
@@ -105,15 +124,25 @@ def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: 
             earlier = open_stored(earlier_path, form)
             sources = [_Source(path, digest, form, read.known) for path, digest in files]
             _check_room(directory, len(sources) * math.prod(form.shape))
-            write_atomic(pixel_path, lambda file: _write(file, sources, form, earlier, progress), private=True)
+            write_atomic(
+                pixel_path,
+                lambda file: _write(file, sources, form, earlier, progress),
+                private=True,
+            )
             stored = open_stored(pixel_path, form)
             if stored is None:
-                raise DataError(f"The image cache {pixel_path} was removed while it was being built; try again.")
-        pixels = {tag: name for tag, name in index["pixels"].items() if tag != form.tag} | {form.tag: pixel_path.name}
+                raise DataError(
+                    f"The image cache {pixel_path} was removed while it was being built; try again."
+                )
+        pixels = {tag: name for tag, name in index["pixels"].items() if tag != form.tag} | {
+            form.tag: pixel_path.name
+        }
         dropped = [pixels.pop(tag) for tag in list(pixels)[:-_KEPT_FORMS]]
         updated = {"files": read.known, "pixels": pixels}
         if list(pixels) != list(index["pixels"]) or updated != index:
-            write_atomic(index_path, lambda file: file.write(json.dumps(updated).encode()), private=True)
+            write_atomic(
+                index_path, lambda file: file.write(json.dumps(updated).encode()), private=True
+            )
         for name in dropped:
             (directory / Path(name).name).unlink(missing_ok=True)
         if earlier_path != pixel_path:
@@ -129,7 +158,9 @@ def open_pixels(root: Path, paths: Sequence[Path], form: PixelFormat, progress: 
 
 
 def remembered(root: Path) -> Remembered:
-    """Return the facts about the files of `root` from when its photos were last opened; empty if they never were."""
+    """Return the facts about the files of `root` from when its photos were last opened; empty if
+    they never were.
+    """
     index = read_index(index_path_of(root))
     verdicts: dict[str, str] = {}
     for tag, name in index["pixels"].items():
@@ -183,8 +214,13 @@ def _decode(source: _Source) -> NDArray[np.uint8] | NotUsableError:
     except OSError:
         data = b""
     # Hashing a large photo again would take a tenth of the time that decoding it takes.
-    if not content_digests.is_unchanged(path, source.known) and content_digests.digest_of(data) != source.digest:
-        raise DataError(f"{path} changed while its folder was being read; try again when copying has finished.")
+    if (
+        not content_digests.is_unchanged(path, source.known)
+        and content_digests.digest_of(data) != source.digest
+    ):
+        raise DataError(
+            f"{path} changed while its folder was being read; try again when copying has finished."
+        )
     try:
         return decode(data, source.form)
     except NotUsableError as error:
@@ -204,7 +240,9 @@ def index_path_of(root: Path) -> Path:
 
 
 def pixel_name(tag: str, digests: Sequence[str]) -> str:
-    """Return the name of the pixel file for contents with these hashes (hex), in order, in a format's `tag`."""
+    """Return the name of the pixel file for contents with these hashes (hex), in order, in a
+    format's `tag`.
+    """
     return f"{_hash(tag, *digests)}.pixels"
 
 
@@ -215,7 +253,10 @@ def read_index(path: Path) -> dict[str, Any]:
     """
     try:
         index = json.loads(path.read_bytes())
-        files = {name: (list(fingerprint), str(digest)) for name, (fingerprint, digest) in index["files"].items()}
+        files = {
+            name: (list(fingerprint), str(digest))
+            for name, (fingerprint, digest) in index["files"].items()
+        }
         return {"files": files, "pixels": dict(index["pixels"])}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {"files": {}, "pixels": {}}
@@ -230,4 +271,6 @@ def remove_interrupted(directory: Path) -> None:
 
 
 def _hash(*texts: str) -> str:
-    return hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogateescape"), digest_size=20).hexdigest()
+    return hashlib.blake2b(
+        "\0".join(texts).encode("utf-8", "surrogateescape"), digest_size=20
+    ).hexdigest()

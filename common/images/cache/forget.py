@@ -1,6 +1,7 @@
 """Removal of photos that are gone from the pixel cache: their rows, their hashes and their names.
 
-Photos that cannot be reached for the moment stay in it, for a week: see `common.images.listing.reachable`.
+Photos that cannot be reached for the moment stay in it, for a week: see
+`common.images.listing.reachable`.
 """
 
 import contextlib
@@ -9,42 +10,62 @@ import time
 from collections.abc import Collection
 from pathlib import Path
 
-from fedshelf.common.images.cache.cache import index_path_of, pixel_name, read_index, remove_interrupted
+from fedshelf.common.images.cache.cache import (
+    index_path_of,
+    pixel_name,
+    read_index,
+    remove_interrupted,
+)
 from fedshelf.common.images.cache.location import pixel_folder
 from fedshelf.common.images.cache.pixel_file import copy_without, digests_of
 from fedshelf.common.images.decoding import content_digests
 from fedshelf.common.images.listing.reachable import UnreachableError, check_reachable
 from fedshelf.common.system.files import write_atomic
 
-UNREACHABLE_SECONDS = 7 * 24 * 3600  # time for which pixels of photos that cannot be reached are kept
-UNNAMED_SECONDS = 24 * 3600  # a pixel file that no index names is being built, or was left by a killed process
+# time for which pixels of photos that cannot be reached are kept
+UNREACHABLE_SECONDS = 7 * 24 * 3600
+# a pixel file that no index names is being built, or was left by a killed process
+UNNAMED_SECONDS = 24 * 3600
 
 
 def forget_deleted(root: Path, paths: Collection[Path], *, is_emptied: bool = False) -> int:
-    """Remove photos that were deleted or changed from all pixel files of this user; return the number of contents.
+    """Remove photos that were deleted or changed from all pixel files of this user; return the
+    number of contents.
 
-    root, paths: a folder of photos, and all present and former files in it, as its index may not list them yet
-    is_emptied:  True if it is sure that there are no photos because they were deleted
+    root, paths: a folder of photos, and all present and former files in it, as its index may not
+        list them yet
+    is_emptied: True if it is sure that there are no photos because they were deleted
 
     Raises OSError (disk full): then some of the files are as they were.
     """
-    directory, own = pixel_folder(), index_path_of(root)
+    directory = pixel_folder()
+    own = index_path_of(root)
     gone = 0
     for path in sorted(directory.glob("*.json")):
         of_root = path == own
-        gone += _forget_deleted_of(path, paths if of_root else (), is_emptied=is_emptied and of_root)
+        gone += _forget_deleted_of(
+            path, paths if of_root else (), is_emptied=is_emptied and of_root
+        )
     _remove_unnamed(directory)
     remove_interrupted(directory)
     return gone
 
 
 def _forget_deleted_of(index_path: Path, paths: Collection[Path], *, is_emptied: bool) -> int:
-    """Remove deleted photos of one folder, whose index this is. paths: files in it that the index may not list."""
+    """Remove deleted photos of one folder, whose index this is. paths: files in it that the index
+    may not list.
+    """
     index = read_index(index_path)
     files = sorted({*map(Path, index["files"]), *paths})
     read = content_digests.read(files, index["files"], time.time_ns())
-    missing = [path for path, digest in zip(files, read.digests, strict=True) if not isinstance(digest, bytes)]
-    had_any = bool(files) or any(digests_of(index_path.parent / Path(name).name) for name in index["pixels"].values())
+    missing = [
+        path
+        for path, digest in zip(files, read.digests, strict=True)
+        if not isinstance(digest, bytes)
+    ]
+    had_any = bool(files) or any(
+        digests_of(index_path.parent / Path(name).name) for name in index["pixels"].values()
+    )
     marker = index_path.with_suffix(".unreachable")
     try:
         check_reachable(missing, is_any_left=read.has_any() or is_emptied or not had_any)
@@ -56,7 +77,8 @@ def _forget_deleted_of(index_path: Path, paths: Collection[Path], *, is_emptied:
     marker.unlink(missing_ok=True)
     present = {digest.hex() for digest in read.digests if isinstance(digest, bytes)}
     gone = set[str]()
-    pixels, old = {}, []
+    pixels = {}
+    old = []
     for tag, name in index["pixels"].items():
         path = index_path.parent / Path(name).name
         digests = digests_of(path)
@@ -85,7 +107,11 @@ def _write_index(path: Path, index: "dict[str, Collection[str]]") -> None:
 
 
 def _remove_unnamed(directory: Path) -> None:
-    named = {Path(name).name for path in directory.glob("*.json") for name in read_index(path)["pixels"].values()}
+    named = {
+        Path(name).name
+        for path in directory.glob("*.json")
+        for name in read_index(path)["pixels"].values()
+    }
     for path in directory.glob("*.pixels"):
         with contextlib.suppress(FileNotFoundError):  # another process may be removing it too
             if path.name not in named and path.stat().st_mtime < time.time() - UNNAMED_SECONDS:

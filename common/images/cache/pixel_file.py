@@ -1,4 +1,6 @@
-"""A file of decoded photos: their rows of pixels, then a JSON trailer, its length and a magic number."""
+"""A file of decoded photos: their rows of pixels, then a JSON trailer, its length and a magic
+number.
+"""
 
 import json
 from collections.abc import Mapping, Sequence, Set
@@ -30,37 +32,54 @@ class Stored:
 
     def rows(self) -> dict[str, int]:
         """Return the row of each hash."""
-        return {digest: row for row, digest in enumerate(d for d in self.digests if d not in self.unusable)}
+        return {
+            digest: row
+            for row, digest in enumerate(d for d in self.digests if d not in self.unusable)
+        }
 
 
 def open_stored(path: Path, form: PixelFormat) -> Stored | None:
-    """Return a memory-mapped pixel file, or None if it is absent, cut off or not of the format `form`."""
+    """Return a memory-mapped pixel file, or None if it is absent, cut off or not of the format
+    `form`.
+    """
     try:
         with path.open("rb") as file:
             trailer, size = _read_trailer(file)
-            digests, unusable = trailer["digests"], trailer["unusable"]
+            digests = trailer["digests"]
+            unusable = trailer["unusable"]
             shape = (sum(digest not in unusable for digest in digests), *form.shape)
             if trailer["format"] != form.tag or int(np.prod(shape)) != size:
                 return None
-            # Mode "c": private to this process and writable, so torch takes it without copying or warning.
-            pixels = np.memmap(file, np.uint8, "c", shape=shape) if shape[0] else np.empty(shape, np.uint8)
+            # Mode "c": private to this process and writable, so torch takes it without copying or
+            # warning.
+            pixels = (
+                np.memmap(file, np.uint8, "c", shape=shape)
+                if shape[0]
+                else np.empty(shape, np.uint8)
+            )
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return Stored(pixels, digests, unusable)
 
 
 def verdicts_of(path: Path) -> dict[str, str]:
-    """Return hash -> reason, "" for usable photos, for all photos of a pixel file; {} if it is absent or not whole."""
+    """Return hash -> reason, "" for usable photos, for all photos of a pixel file; {} if it is
+    absent or not whole.
+    """
     try:
         with path.open("rb") as file:
             trailer, _ = _read_trailer(file)
-        return {str(digest): str(trailer["unusable"].get(digest, "")) for digest in trailer["digests"]}
+        return {
+            str(digest): str(trailer["unusable"].get(digest, "")) for digest in trailer["digests"]
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
 def digests_of(path: Path) -> list[str]:
-    """Return the hashes (hex) of all files of a pixel file, in order; [] if it is absent or not whole."""
+    """Return the hashes (hex) of all files of a pixel file, in order; [] if it is absent or not
+    whole.
+    """
     try:
         with path.open("rb") as file:
             return [str(digest) for digest in _read_trailer(file)[0]["digests"]]
@@ -69,10 +88,15 @@ def digests_of(path: Path) -> list[str]:
 
 
 def copy_without(gone: Set[str], source: Path, target: Path) -> None:
-    """Write the pixel file `source`, without the photos of these hashes (hex), as `target`. Raises OSError."""
+    """Write the pixel file `source`, without the photos of these hashes (hex), as `target`.
+
+    Raises OSError.
+    """
     with source.open("rb") as file:
         trailer, size = _read_trailer(file)
-        unusable = {digest: reason for digest, reason in trailer["unusable"].items() if digest not in gone}
+        unusable = {
+            digest: reason for digest, reason in trailer["unusable"].items() if digest not in gone
+        }
         rows = [digest for digest in trailer["digests"] if digest not in trailer["unusable"]]
         length = size // max(len(rows), 1)
         file.seek(0)

@@ -18,7 +18,8 @@ from fedshelf.common.images.decoding.decode import NotUsableError
 from fedshelf.common.images.decoding.parallel import in_order
 
 DIGEST_BYTES = 20
-MAX_PHOTO_BYTES = 2**28  # a photo has a few MiB; a larger file is a stray film, and decoding needs it in memory
+# a photo has a few MiB; a larger file is a stray film, and decoding needs it in memory
+MAX_PHOTO_BYTES = 2**28
 _START_BYTES = 512
 SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system in use: two seconds, FAT's
 
@@ -31,8 +32,9 @@ Known = Mapping[str, tuple[list[int], str]]
 class ContentDigests:
     """The hashes of some files.
 
-    digests: per file, its content's hash (BLAKE2b, 20 bytes), or the reason why it could not be read
-    known:   path -> (size, modification, change, inode), hash; `read` takes it the next time
+    digests: per file, its content's hash (BLAKE2b, 20 bytes), or the reason why it could not be
+        read
+    known: path -> (size, modification, change, inode), hash; `read` takes it the next time
     """
 
     digests: tuple[bytes | NotUsableError, ...]
@@ -44,12 +46,17 @@ class ContentDigests:
 
 
 def lost(known: Known, now: ContentDigests) -> list[Path]:
-    """Return the files of `known` that `now` does not know: missing or unreadable ones, and those that just changed."""
+    """Return the files of `known` that `now` does not know: missing or unreadable ones, and those
+    that just changed.
+    """
     return [Path(name) for name in known if name not in now.known]
 
 
 def read(paths: Iterable[Path], known: Known, now_ns: int) -> ContentDigests:
-    """Hash files, except those that are unchanged since `known`. `now_ns`: the time at the start (Unix, ns)."""
+    """Hash files, except those that are unchanged since `known`.
+
+    `now_ns`: the time at the start (Unix, ns).
+    """
     paths = list(paths)
     found: dict[Path, bytes | NotUsableError] = {}
     remembered: dict[str, tuple[list[int], str]] = {}
@@ -78,7 +85,9 @@ def read_photo(path: Path) -> bytes:
 
 
 def objection(path: Path) -> str:
-    """Return why a file cannot be a photo, by its size and first bytes alone; empty if it may be one."""
+    """Return why a file cannot be a photo, by its size and first bytes alone; empty if it may be
+    one.
+    """
     try:
         if not path.is_file():  # before opening it: a named pipe would wait for ever
             return "not a file" if path.exists() else _missing(path)
@@ -104,13 +113,18 @@ def digest_of(data: bytes) -> bytes:
 
 
 def _hash(path: Path) -> tuple[bytes | NotUsableError, list[int]]:
-    """Return a file's hash and fingerprint; the fingerprint is empty if the file changed meanwhile."""
+    """Return a file's hash and fingerprint; the fingerprint is empty if the file changed
+    meanwhile.
+    """
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # before opening it: a named pipe would wait for ever
+        # before opening it: a named pipe would wait for ever
+        if not stat.S_ISREG(path.stat().st_mode):
             return NotUsableError("not a file"), []
         with path.open("rb") as file:
             before = _fingerprint(os.fstat(file.fileno()))
-            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)).digest()
+            digest = hashlib.file_digest(
+                file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)
+            ).digest()
             after = _fingerprint(os.fstat(file.fileno()))
     except OSError as error:
         is_missing = isinstance(error, FileNotFoundError)

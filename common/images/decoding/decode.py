@@ -37,7 +37,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Sizes are checked here, and other oddities (a malformed EXIF block) do not matter, so nobody needs Pillow's warnings.
+# Sizes are checked here, and other oddities (a malformed EXIF block) do not matter, so nobody needs
+# Pillow's warnings.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 libtiff.silence()
 
@@ -76,12 +77,16 @@ class PixelFormat:
 
     @property
     def tag(self) -> str:
-        """A text of all that decides the pixels of given bytes; another Pillow may decode and resize differently."""
+        """A text of all that decides the pixels of given bytes; another Pillow may decode and
+        resize differently.
+        """
         return f"{self.image_size} {self.channels} {self.denoise} {decoder_tag()}"
 
 
 def decoder_tag() -> str:
-    """Return the versions of all decoders: they decide which photos can be decoded, whatever the format."""
+    """Return the versions of all decoders: they decide which photos can be decoded, whatever the
+    format.
+    """
     return f"decoder {VERSION} Pillow {PIL.__version__} pi-heif {heif_version()}"
 
 
@@ -89,8 +94,8 @@ def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL) -> NDArray[np
     """Decode to uint8 [S, S, C]: upright, squeezed to a square, transparent parts white.
 
     The median filter works at the decoded size: it means the same for every camera's resolution,
-    and it costs next to nothing. Of several frames or pages the first is taken. To stay within `limits`, it waits for
-    other decodes to end. Raises NotUsableError with the reason.
+    and it costs next to nothing. Of several frames or pages the first is taken. To stay within
+    `limits`, it waits for other decodes to end. Raises NotUsableError with the reason.
     """
     if not data:
         raise NotUsableError("empty file")
@@ -99,7 +104,8 @@ def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL) -> NDArray[np
         is_costly = is_webp or image.has_transparency_data
         if objection := limits.objection(image.width, image.height, is_costly=is_costly):
             raise NotUsableError(objection)
-        # Decoders of JPEG skip data that the small size does not need, but progressive JPEGs keep all coefficients.
+        # Decoders of JPEG skip data that the small size does not need, but progressive JPEGs keep
+        # all coefficients.
         full = image.width * image.height
         image.draft(form.mode, (2 * form.image_size, 2 * form.image_size))
         pixels = full if image.info.get("progressive") else image.width * image.height
@@ -111,7 +117,9 @@ def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL) -> NDArray[np
 
 
 def open_photo(data: bytes) -> Image.Image:
-    """Read a photo's header; pixels are decoded later. Raises NotUsableError for a format without a reader here.
+    """Read a photo's header; pixels are decoded later.
+
+    Raises NotUsableError for a format without a reader here.
 
     For a file that is no photo, it raises Pillow's errors.
     """
@@ -133,7 +141,9 @@ def _errors_as_reasons(data: bytes) -> Iterator[None]:
     except (NotUsableError, MemoryError):
         raise
     except Exception as error:  # Pillow's decoders raise nearly everything on broken files
-        raise NotUsableError("truncated" if "truncated" in str(error).lower() else "broken") from error
+        raise NotUsableError(
+            "truncated" if "truncated" in str(error).lower() else "broken"
+        ) from error
 
 
 def _unidentified(data: bytes) -> str:
@@ -152,7 +162,8 @@ def _square(image: Image.Image, form: PixelFormat) -> Image.Image:
             raise NotUsableError("without any contrast: all its pixels are alike")
         image = shallow
     if image.has_transparency_data:
-        whole = image if image.mode == "RGBA" else image.convert("RGBA")  # to convert it would copy it
+        # to convert it would copy it
+        whole = image if image.mode == "RGBA" else image.convert("RGBA")
         small = whole.resize((side, side), Image.Resampling.BILINEAR)
         image = Image.new("RGBA", small.size, "white")
         image.alpha_composite(small)

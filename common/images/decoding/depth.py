@@ -1,8 +1,8 @@
 """Conversion of pictures of more than eight bits to grey ones of eight.
 
-No file tells which value is white. For 16 bits, white is the largest value of all bits, or of the bits that the
-brightest pixel needs (many sensors write 12). Numbers of 32 bits and fractions are spread from the picture's own
-darkest pixel to its brightest.
+No file tells which value is white. For 16 bits, white is the largest value of all bits, or of the
+bits that the brightest pixel needs (many sensors write 12). Numbers of 32 bits and fractions are
+spread from the picture's own darkest pixel to its brightest.
 """
 
 from typing import Any
@@ -23,7 +23,9 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def to_eight_bits(image: Image.Image) -> Image.Image | None:
-    """Return the same picture in mode L; None if it has no range: all its pixels are alike, or none is a number."""
+    """Return the same picture in mode L; None if it has no range: all its pixels are alike, or none
+    is a number.
+    """
     if image.mode.startswith("I;16"):
         return Image.fromarray(_shifted(np.asarray(image)))
     values: NDArray[Any] = np.asarray(image)
@@ -40,18 +42,27 @@ def _shifted(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 
 def _spread(values: NDArray[Any]) -> NDArray[np.uint8] | None:
-    """Return numbers spread from the least (0) to the largest (255); an infinite one is at its end, and NaN is dark."""
+    """Return numbers spread from the least (0) to the largest (255); an infinite one is at its end,
+    and NaN is dark.
+    """
     if values.dtype.kind == "f":
         finite = np.isfinite(values)
         least = float(np.min(values, where=finite, initial=np.inf))
         largest = float(np.max(values, where=finite, initial=-np.inf))
     else:
-        least, largest = float(values.min()), float(values.max())
+        least = float(values.min())
+        largest = float(values.max())
     if not least < largest:
         return None
     spread = np.empty(values.shape, np.uint8)
-    for start in range(0, len(values), _ROWS):  # a few rows at a time: a whole photo of 64-bit numbers would be large
-        rows = np.nan_to_num(values[start : start + _ROWS].astype(np.float64), nan=least, posinf=largest, neginf=least)
+    # a few rows at a time: a whole photo of 64-bit numbers would be large
+    for start in range(0, len(values), _ROWS):
+        rows = np.nan_to_num(
+            values[start : start + _ROWS].astype(np.float64),
+            nan=least,
+            posinf=largest,
+            neginf=least,
+        )
         spread[start : start + _ROWS] = np.rint((rows - least) * (255 / (largest - least)))
     return spread
 

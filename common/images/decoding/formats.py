@@ -1,7 +1,7 @@
 """The image formats that can be read, and their detection by a file's first bytes.
 
-AVIF and HEIC share a container (ISO 14496-12): its first box, `ftyp`, lists the brands of its content. Pillow reads
-AVIF; HEIC, which iPhones write, needs the package `pi-heif`.
+AVIF and HEIC share a container (ISO 14496-12): its first box, `ftyp`, lists the brands of its
+content. Pillow reads AVIF; HEIC, which iPhones write, needs the package `pi-heif`.
 """
 
 import re
@@ -14,16 +14,19 @@ NEEDS_PI_HEIF = "HEIC, readable once pi-heif is installed (pip install pi-heif)"
 NO_IMAGE = "not an image"
 NEEDS_AVIF = "AVIF, which this Pillow cannot read"
 
-TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")  # also the odd ones that Pillow takes
+# also the odd ones that Pillow takes
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", *TIFF_MAGIC)
 _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 
-_DESCRIPTION = re.compile(rb"(\x00\x00\x00.)cdsc", re.DOTALL)  # a reference from metadata to their image
+# a reference from metadata to their image
+_DESCRIPTION = re.compile(rb"(\x00\x00\x00.)cdsc", re.DOTALL)
 
 
 def without_metadata(heif: bytes) -> bytes:
-    """Return a HEIC file whose EXIF and XMP belong to no image; the container's own properties turn it upright.
+    """Return a HEIC file whose EXIF and XMP belong to no image; the container's own properties turn
+    it upright.
 
     pi-heif 1.4 ends the process, in C, for a file whose metadata are of a damaged type.
     """
@@ -31,11 +34,14 @@ def without_metadata(heif: bytes) -> bytes:
 
 
 def formats_of(data: bytes) -> tuple[str, ...]:
-    """Return Pillow's names of the formats that a file which begins with `data` may have; () if no photo begins so."""
+    """Return Pillow's names of the formats that a file which begins with `data` may have; () if no
+    photo begins so.
+    """
     if data[4:8] != b"ftyp":
         return PLAIN
     length = min(int.from_bytes(data[:4]), len(data), 512)
-    major, others = data[8:12], {data[place : place + 4] for place in range(16, length - 3, 4)}
+    major = data[8:12]
+    others = {data[place : place + 4] for place in range(16, length - 3, 4)}
     for brands in ({major}, others):
         if brands & _AVIF:
             return ("AVIF",)
@@ -54,7 +60,11 @@ def objection(start: bytes) -> str:
     if start[4:8] == b"ftyp":
         formats = formats_of(start)
         return unreadable(formats) if formats else NO_IMAGE
-    return "" if start.startswith(_MAGIC) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP") else NO_IMAGE
+    return (
+        ""
+        if start.startswith(_MAGIC) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
+        else NO_IMAGE
+    )
 
 
 def unreadable(formats: tuple[str, ...]) -> str:
@@ -66,7 +76,9 @@ def unreadable(formats: tuple[str, ...]) -> str:
 
 @cache
 def heif_version() -> str:
-    """Return the version of pi-heif, after registering it with Pillow; empty if it is not installed."""
+    """Return the version of pi-heif, after registering it with Pillow; empty if it is not
+    installed.
+    """
     try:
         import pi_heif
     except (ImportError, OSError):  # OSError: its library does not fit this machine

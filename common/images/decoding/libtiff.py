@@ -1,7 +1,8 @@
-"""Suppression of the messages that libtiff, the library by which Pillow reads TIFF, prints about broken files.
+"""Suppression of the messages that libtiff, the library by which Pillow reads TIFF, prints about
+broken files.
 
-It prints to the process's standard error, past Python, a line or more for each file. Fedshelf reports elsewhere why a
-file is left out.
+It prints to the process's standard error, past Python, a line or more for each file. Fedshelf
+reports elsewhere why a file is left out.
 """
 
 import contextlib
@@ -13,7 +14,8 @@ from pathlib import Path
 import PIL
 from PIL import features
 
-_HANDLERS = ("TIFFSetErrorHandler", "TIFFSetWarningHandler")  # NULL: nothing is printed (libtiff's TIFFError(3))
+# NULL: nothing is printed (libtiff's TIFFError(3))
+_HANDLERS = ("TIFFSetErrorHandler", "TIFFSetWarningHandler")
 
 
 @cache
@@ -22,14 +24,16 @@ def silence() -> bool:
     if not features.check("libtiff"):
         return True
     home = Path(PIL.__file__).parent
-    # The wheels of Linux and macOS bundle it here; a Pillow built on this machine uses the system's.
+    # The wheels of Linux and macOS bundle it here; a Pillow built on this machine uses the
+    # system's.
     bundled = [*home.parent.glob("pillow.libs/libtiff*"), *home.glob(".dylibs/libtiff*")]
     for path in map(str, bundled) if bundled else filter(None, [ctypes.util.find_library("tiff")]):
         with contextlib.suppress(OSError, AttributeError):
             library = ctypes.CDLL(path)  # the same one that Pillow has loaded
             for name in _HANDLERS:
                 handler = getattr(library, name)
-                handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+                handler.argtypes = [ctypes.c_void_p]
+                handler.restype = ctypes.c_void_p
                 handler(None)
             return True
     return False

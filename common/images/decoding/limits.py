@@ -1,9 +1,10 @@
-"""Limits on the size of photos and on the memory to decode them, for a person's own files and for strangers' files.
+"""Limits on the size of photos and on the memory to decode them, for a person's own files and for
+strangers' files.
 
-A few kilobytes can claim any number of pixels. We measured the bytes of memory that decoding takes per pixel, with 24
-megapixels and Pillow 13: JPEG almost none, as it is decoded at a fraction of its size, but progressive JPEG 6; PNG,
-TIFF, GIF, BMP, AVIF and HEIC 4 to 9, and up to 12 with transparency or with 32 bits; WebP 16, for its decoder keeps two
-canvases.
+A few kilobytes can claim any number of pixels. We measured the bytes of memory that decoding takes
+per pixel, with 24 megapixels and Pillow 13: JPEG almost none, as it is decoded at a fraction of its
+size, but progressive JPEG 6; PNG, TIFF, GIF, BMP, AVIF and HEIC 4 to 9, and up to 12 with
+transparency or with 32 bits; WebP 16, for its decoder keeps two canvases.
 """
 
 import threading
@@ -12,18 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
-_BYTES, _WEBP_BYTES = 12, 17  # per pixel
+# per pixel
+_BYTES = 12
+_WEBP_BYTES = 17
 
 
 @dataclass(frozen=True)
 class Limits:
     """Limits for decoding photos.
 
-    pixels:        most pixels of a photo
+    pixels: most pixels of a photo
     costly_pixels: most pixels of a photo with transparency or in WebP
-    memory:        bytes that all decodes under these limits take together, beside the files themselves; a photo that
-                   needs more is decoded alone
-    at_once:       decodes at a time; None: as many as the memory allows
+    memory: bytes that all decodes under these limits take together, beside the files themselves; a
+        photo that needs more is decoded alone
+    at_once: decodes at a time; None: as many as the memory allows
     """
 
     pixels: int
@@ -37,7 +40,8 @@ class Limits:
         return f"too large: {width} x {height} pixels" if width * height > most else ""
 
 
-_PILLOWS = 89_478_485  # pixels; Pillow's own limit against decompression bombs: a quarter of a GiB of RGB
+# pixels; Pillow's own limit against decompression bombs: a quarter of a GiB of RGB
+_PILLOWS = 89_478_485
 
 LOCAL = Limits(pixels=_PILLOWS, costly_pixels=_PILLOWS, memory=2**31)
 """For a person's own photos: all that cameras write, in 2 GiB at most."""
@@ -84,7 +88,9 @@ class _Ledger:
         if not self._decodes:
             return True
         at_once = self._limits.at_once
-        return self._memory + needed <= self._limits.memory and (at_once is None or self._decodes < at_once)
+        return self._memory + needed <= self._limits.memory and (
+            at_once is None or self._decodes < at_once
+        )
 
 
 @cache

@@ -13,10 +13,11 @@ _AHEAD = 4  # results per thread that may wait to be taken
 
 
 def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yield results in the order of the items, with a thread per core and at most a few results waiting.
+    """Yield results in the order of the items, with a thread per core and at most a few results
+    waiting.
 
-    It uses threads, because hashing, decoding and resizing release the interpreter's lock. Raises the errors of
-    `function`.
+    It uses threads, because hashing, decoding and resizing release the interpreter's lock. Raises
+    the errors of `function`.
     """
     workers = cores()
     with ThreadPoolExecutor(workers, thread_name_prefix="images") as pool:

@@ -1,10 +1,11 @@
-"""The layout of a folder of photos: class folders, or class folders inside the splits of a data set.
+"""The layout of a folder of photos: class folders, or class folders inside the splits of a data
+set.
 
-    hat/1.jpg   shirt/1.jpg                 classes
-    train/hat/1.jpg   test/hat/2.jpg        splits, in any case and by any name that `split_names` knows
+    hat/1.jpg   shirt/1.jpg               classes
+    train/hat/1.jpg   test/hat/2.jpg      splits, in any case and by any name of `split_names`
 
-A layout that could be read in two ways is refused: a class "Training" that nobody sells would spoil every score
-unnoticed.
+A layout that could be read in two ways is refused: a class "Training" that nobody sells would spoil
+every score unnoticed.
 """
 
 from collections import Counter
@@ -20,7 +21,17 @@ from fedshelf.common.images.listing.listing import ListedEntry, entries, has_pho
 from fedshelf.common.images.listing.split import Split
 from fedshelf.common.images.listing.split_names import split_named
 
-_JUST_IMAGES = {"image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "jpegimages"}
+_JUST_IMAGES = {
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "photo",
+    "photos",
+    "picture",
+    "pictures",
+    "jpegimages",
+}
 _NAMED = 5  # a sentence names so many folders; it only counts the rest
 
 
@@ -60,8 +71,11 @@ def look_inside(folders: Iterable[ListedEntry]) -> list[Inside]:
     return found
 
 
-def split_folders(root: Path, folders: Sequence[ListedEntry], classes: Collection[str]) -> dict[str, Split]:
-    """Return name -> split of the folders directly in `root` that hold the classes of a split; {}: they are classes.
+def split_folders(
+    root: Path, folders: Sequence[ListedEntry], classes: Collection[str]
+) -> dict[str, Split]:
+    """Return name -> split of the folders directly in `root` that hold the classes of a split; {}:
+    they are classes.
 
     classes: names that are known to be classes, even if they could be those of splits
 
@@ -87,14 +101,14 @@ def _check_splits(root: Path, splits: Sequence[Inside], flat: Sequence[Inside]) 
         if count > 1:
             names = listed([each.name for each in (*splits, *flat) if each.split == split])
             raise DataError(
-                f"{root} has {names}, which all mean the {split} split; expected one folder for each split: put their "
-                "photos together, or rename what is none."
+                f"{root} has {names}, which all mean the {split} split; expected one folder for"
+                " each split: put their photos together, or rename what is none."
             )
     if flat:
         raise DataError(
-            f"{root}: {listed([each.name for each in splits])} {_hold(splits)} class folders, but "
-            f"{listed([each.name for each in flat])} {_hold(flat)} photos only; expected class folders in each: sort "
-            "those photos into class folders, or move that folder away."
+            f"{root}: {listed([each.name for each in splits])} {_hold(splits)} class folders, but"
+            f" {listed([each.name for each in flat])} {_hold(flat)} photos only; expected class"
+            " folders in each: sort those photos into class folders, or move that folder away."
         )
     for each in splits:
         _check_class_folders(root, each)
@@ -102,70 +116,87 @@ def _check_splits(root: Path, splits: Sequence[Inside], flat: Sequence[Inside]) 
 
 def _check_class_folders(root: Path, split: Inside) -> None:
     """Raise DataError if the folders in a split are no classes, or hold splits once more."""
-    for each in look_inside(entry for entry in entries(split.path, split.name, []) if entry.is_folder):
+    for each in look_inside(
+        entry for entry in entries(split.path, split.name, []) if entry.is_folder
+    ):
         if splits := [name for name in each.folders if split_named(name)]:
             raise DataError(
-                f"{root}: {split.name}/{each.name} holds {listed(splits)}, called like a split of a data set, within "
-                f"{split.name}; expected photos of one split only: move them to {splits[0]}/{each.name}, or rename "
-                "the folder."
+                f"{root}: {split.name}/{each.name} holds {listed(splits)}, called like a split of a"
+                f" data set, within {split.name}; expected photos of one split only: move them to"
+                f" {splits[0]}/{each.name}, or rename the folder."
             )
     if split.has_photos or len(split.folders) > 1:
         return
     (only,) = split.folders
     if only.casefold() in _JUST_IMAGES or split_named(only) or normal(only) == normal(split.name):
         raise DataError(
-            f"{root}: {split.name} holds one folder, {only}, which is no product class; expected a folder per class, "
-            f"such as {split.name}/shirt/1.jpg: sort the photos into class folders, or give a CSV file of image,label."
+            f"{root}: {split.name} holds one folder, {only}, which is no product class; expected a"
+            f" folder per class, such as {split.name}/shirt/1.jpg: sort the photos into class"
+            " folders, or give a CSV file of image,label."
         )
 
 
 def _check_strays(root: Path, splits: Sequence[Inside], others: Sequence[Inside]) -> None:
-    """Raise DataError if folders beside those of splits may be classes; others are left out and counted."""
+    """Raise DataError if folders beside those of splits may be classes; others are left out and
+    counted.
+    """
     classes = [{normal(name) for name in each.folders} for each in splits]
     agree = any(one & other for one, other in combinations(classes, 2))
     alike = [each for each in others if any(normal(each.name) in names for names in classes)]
     if doubtful := alike if agree else others:
         raise DataError(
-            f"{root} has {listed([each.name for each in splits])}, which {_hold(splits)} class folders, beside "
-            f"{listed([each.name for each in doubtful])}; expected either folders of splits or folders of classes: "
-            "move the latter into the former, or away."
+            f"{root} has {listed([each.name for each in splits])}, which {_hold(splits)} class"
+            f" folders, beside {listed([each.name for each in doubtful])}; expected either folders"
+            " of splits or folders of classes: move the latter into the former, or away."
         )
 
 
 def _check_classes(root: Path, inside: Sequence[Inside]) -> None:
-    """Raise DataError if folders that are taken for classes hold the splits, or are one folder of all images."""
+    """Raise DataError if folders that are taken for classes hold the splits, or are one folder of
+    all images.
+    """
     for each in inside:
         if splits := [name for name in each.folders if split_named(name)]:
             raise DataError(
-                f"{root}: {each.name} holds {listed(splits)}, as a data set does; if {each.name} is the data set, give "
-                f"{each.path}; if it is a product class, put the split above it: {splits[0]}/{each.name}."
+                f"{root}: {each.name} holds {listed(splits)}, as a data set does; if {each.name} is"
+                f" the data set, give {each.path}; if it is a product class, put the split above"
+                f" it: {splits[0]}/{each.name}."
             )
     if len(inside) == 1 and inside[0].name.casefold() in _JUST_IMAGES:
         (only,) = inside
-        way = f"give {only.path}" if only.is_nested else "sort the photos, or give a CSV file of image,label"
+        way = (
+            f"give {only.path}"
+            if only.is_nested
+            else "sort the photos, or give a CSV file of image,label"
+        )
         raise DataError(
-            f"{root} holds its photos in one folder, {only.name}, which is no product class; expected a folder per "
-            f"class, such as {root.name}/shirt/1.jpg: {way}."
+            f"{root} holds its photos in one folder, {only.name}, which is no product class;"
+            f" expected a folder per class, such as {root.name}/shirt/1.jpg: {way}."
         )
 
 
 def _flat(root: Path, flat: Sequence[Inside], others: Sequence[Inside]) -> str:
-    """Return the sentence about folders that are called like splits and hold photos without class folders."""
+    """Return the sentence about folders that are called like splits and hold photos without class
+    folders.
+    """
     names = listed([each.name for each in flat])
     if not others:
         return (
-            f"{root}: {names} {_hold(flat)} photos but no class folders; expected {flat[0].name}/shirt/1.jpg: sort the "
-            "photos into class folders."
+            f"{root}: {names} {_hold(flat)} photos but no class folders; expected"
+            f" {flat[0].name}/shirt/1.jpg: sort the photos into class folders."
         )
     return (
-        f"{root} has {names}, called like a split of a data set, beside {listed([each.name for each in others])}; "
-        "expected either folders of classes or folders of splits: move the photos of a split away, or rename the "
-        "folder (or name it in data.classes, at a store in its policy's classes) if it is a product class."
+        f"{root} has {names}, called like a split of a data set, beside"
+        f" {listed([each.name for each in others])}; expected either folders of classes or folders"
+        " of splits: move the photos of a split away, or rename the folder (or name it in"
+        " data.classes, at a store in its policy's classes) if it is a product class."
     )
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return names for a sentence: "a, b and c"; of more than a few, the first ones and the number of the others."""
+    """Return names for a sentence: "a, b and c"; of more than a few, the first ones and the number
+    of the others.
+    """
     if len(names) > _NAMED:
         return wording.first_of(names, _NAMED)
     return wording.listed(names)

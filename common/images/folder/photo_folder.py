@@ -25,15 +25,16 @@ EMPTY_CLASS = "empty class"
 class Folder:
     """Photos ready for training.
 
-    classes:    names of the classes that have usable photos, sorted; labels count from 0 in this order
-    splits:     train, validation and test, each possibly empty, sharing one memory-mapped array
-    left_out:   (name relative to the folder, reason) of files that could not be used, sorted
+    classes: names of the classes that have usable photos, sorted; labels count from 0 in this order
+    splits: train, validation and test, each possibly empty, sharing one memory-mapped array
+    left_out: (name relative to the folder, reason) of files that could not be used, sorted
     duplicates: photos whose content equals that of an earlier one (they are kept, all in one split
-                unless the folder's own sub-folders separate them)
-    unlabelled: photos without a class, as `splits`; their label, -1, means nothing. Empty unless asked for
-    unopened:   number of photos without a class, if they were not asked for
-    given:      the splits that the folder's own sub-folders name
-    notes:      sentences about how a CSV file was read
+        unless the folder's own sub-folders separate them)
+    unlabelled: photos without a class, as `splits`; their label, -1, means nothing. Empty unless
+        asked for
+    unopened: number of photos without a class, if they were not asked for
+    given: the splits that the folder's own sub-folders name
+    notes: sentences about how a CSV file was read
     """
 
     classes: tuple[str, ...]
@@ -50,19 +51,31 @@ class Folder:
 
         Several spellings of one class are merged or refused later.
         """
-        trained = {normal(self.classes[label]) for label in set(self.splits["train"].targets().tolist())}
+        trained = {
+            normal(self.classes[label]) for label in set(self.splits["train"].targets().tolist())
+        }
         held_out = {label for images in self.splits.values() for label in images.targets().tolist()}
-        return tuple(self.classes[label] for label in sorted(held_out) if normal(self.classes[label]) not in trained)
+        return tuple(
+            self.classes[label]
+            for label in sorted(held_out)
+            if normal(self.classes[label]) not in trained
+        )
 
     def summary(self) -> str:
         """Return one sentence or two for a person."""
         sizes = {split: len(images) for split, images in self.splits.items()}
         parts = ", ".join(f"{size} {split}" for split, size in sizes.items())
-        text = f"{counted(sum(sizes.values()), 'image')} in {counted(len(self.classes), 'class', 'classes')} ({parts})"
+        text = (
+            f"{counted(sum(sizes.values()), 'image')} in"
+            f" {counted(len(self.classes), 'class', 'classes')} ({parts})"
+        )
         if without := sum(map(len, self.unlabelled.values())):
             text += f" and {counted(without, 'image')} without a class"
         if self.duplicates:
-            text += f"; {self.duplicates} of them {'a copy' if self.duplicates == 1 else 'copies'} of another"
+            text += (
+                f"; {self.duplicates} of them {'a copy' if self.duplicates == 1 else 'copies'} of"
+                " another"
+            )
         if self.unopened:
             text += f"; {counted(self.unopened, 'photo')} without a class not used"
         if untrained := self.untrained():
@@ -99,20 +112,24 @@ def open_folder(
     arrangement: Arrangement = AS_FOUND,
     progress: Progress | None = None,
 ) -> Folder:
-    """Open a folder of photos, or a CSV file of image,label: see `scan` for the layouts, `cache` for the cost.
+    """Open a folder of photos, or a CSV file of image,label: see `scan` for the layouts, `cache`
+    for the cost.
 
-    Photos are decoded to squares of `image_size` pixels with 1 or 3 `channels`, after a median filter of
-    `denoise` pixels if not 0. The splits are the folder's own sub-folders; without them 80:10:10 of each class by
-    content; if there are some but none for validation, a tenth of train becomes validation. The order of images
-    depends on names only. `progress` gets (done, total) while photos are decoded.
+    Photos are decoded to squares of `image_size` pixels with 1 or 3 `channels`, after a median
+    filter of `denoise` pixels if not 0. The splits are the folder's own sub-folders; without them
+    80:10:10 of each class by content; if there are some but none for validation, a tenth of train
+    becomes validation. The order of images depends on names only. `progress` gets (done, total)
+    while photos are decoded.
 
     unlabelled: open photos without a class, too; without this, they are not even decoded
 
     Raises DataError if nothing is usable, the layout is wrong or the cache cannot be written.
     """
-    found, root = scan(path, arrangement.classes), path
+    found = scan(path, arrangement.classes)
+    root = path
     if arrangement.store is not None:
-        found, root = found.of_store(arrangement.store), path / arrangement.store
+        found = found.of_store(arrangement.store)
+        root = path / arrangement.store
     form = PixelFormat(image_size, channels, denoise)
     photos = [*found.photos, *(found.unlabelled if unlabelled else ())]
     decoded = open_pixels(root, [photo.path for photo in photos], form, progress)
@@ -123,7 +140,9 @@ def open_folder(
     if not usable:
         raise DataError(_nothing(path, left_out, 0 if unlabelled else len(found.unlabelled)))
     numbers = {"": -1} | {label: number for number, label in enumerate(names)}
-    whole = Images.whole(torch.from_numpy(decoded.pixels), torch.tensor([numbers[photo.label] for photo in usable]))
+    whole = Images.whole(
+        torch.from_numpy(decoded.pixels), torch.tensor([numbers[photo.label] for photo in usable])
+    )
     placed = list(zip(usable, splits_of(usable, digests, arrangement.rule), strict=True))
     return Folder(
         classes=names,
@@ -140,11 +159,14 @@ def open_folder(
 def sort_out(
     photos: Sequence[Photo], digests: Sequence[bytes | NotUsableError]
 ) -> tuple[list[Photo], list[bytes], list[tuple[str, str]]]:
-    """Return the photos that can be used, the hashes of their contents in the same order, and the others.
+    """Return the photos that can be used, the hashes of their contents in the same order, and the
+    others.
 
     The others are (name, reason).
     """
-    usable, known, left_out = [], [], []
+    usable = []
+    known = []
+    left_out = []
     for photo, digest in zip(photos, digests, strict=True):
         if isinstance(digest, NotUsableError):
             left_out.append((photo.name, str(digest)))
@@ -155,7 +177,9 @@ def sort_out(
 
 
 def _parts(whole: Images, chosen: Sequence[Split | None]) -> dict[Split, Images]:
-    """Return the images of each split, given the split of each row; None: the row is in no split."""
+    """Return the images of each split, given the split of each row; None: the row is in no
+    split.
+    """
     rows = {name: [row for row, split in enumerate(chosen) if split == name] for name in SPLITS}
     return {name: whole.select(torch.tensor(own, dtype=torch.int64)) for name, own in rows.items()}
 
@@ -165,7 +189,8 @@ def relabel(folder: Folder, to: tuple[str, ...], *, merge: bool = False) -> Fold
 
     merge: True if a class may be spelt differently there; see `common.classes.spelling`
 
-    Raises DataError naming the first class of the folder that is not in the list, and the nearest that is.
+    Raises DataError naming the first class of the folder that is not in the list, and the nearest
+    that is.
     """
     numbers = places(folder.classes, to, merge=merge)
     for name in folder.classes:
@@ -189,5 +214,8 @@ def _unknown(name: str, to: tuple[str, ...]) -> str:
 def _nothing(path: Path, left_out: list[tuple[str, str]], unopened: int) -> str:
     found = listed(sorted(left_out)) if left_out else "nothing"
     if unopened:
-        found = f"{counted(unopened, 'photo')} without a class, which teach turns only (train.objective)"
+        found = (
+            f"{counted(unopened, 'photo')} without a class, which teach turns only"
+            " (train.objective)"
+        )
     return f"No usable image in {path}: expected {expected(path)}; found {found}."

@@ -1,4 +1,6 @@
-"""Scan of a store's folder, or a CSV file of photos: files that may be photos, and their classes."""
+"""Scan of a store's folder, or a CSV file of photos: files that may be photos, and their
+classes.
+"""
 
 import os
 from collections.abc import Collection
@@ -7,11 +9,21 @@ from pathlib import Path
 
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.folder.layout import split_folders
-from fedshelf.common.images.listing.listing import LeftOut, ListedEntry, entries, files, identity, shown
+from fedshelf.common.images.listing.listing import (
+    LeftOut,
+    ListedEntry,
+    entries,
+    files,
+    identity,
+    shown,
+)
 from fedshelf.common.images.listing.split import Split
 from fedshelf.common.images.listing.tables import read_table
 
-LAYOUT = "one sub-folder per product class, such as {0}/shirt/1.jpg, or a CSV file with a line IMAGE,LABEL per photo"
+LAYOUT = (
+    "one sub-folder per product class, such as {0}/shirt/1.jpg, or a CSV file with a line"
+    " IMAGE,LABEL per photo"
+)
 TABLE_LAYOUT = "a line IMAGE,LABEL per photo, with paths relative to the folder of the CSV file"
 
 UNLABELLED = "unlabelled"
@@ -69,7 +81,9 @@ class _Findings:
 
     def scan(self) -> Scan:
         photos, unlabelled = (
-            tuple(sorted(found, key=lambda photo: (photo.name, photo.label, os.fsencode(photo.path))))
+            tuple(
+                sorted(found, key=lambda photo: (photo.name, photo.label, os.fsencode(photo.path)))
+            )
             for found in (self.photos, self.unlabelled)
         )
         return Scan(photos, frozenset(self.labels), tuple(sorted(self.left_out)), unlabelled)
@@ -88,10 +102,11 @@ def expected(root: Path) -> str:
 def scan(root: Path, classes: Collection[str] = ()) -> Scan:
     """List the photos of a folder or of a CSV file. Links are followed, each folder once per class.
 
-    classes: names that are known to be classes, so that a class may be called "train", which else means a split
+    classes: names that are known to be classes, so that a class may be called "train", which else
+        means a split
 
-    Raises DataError if `root` is missing, cannot be read, is neither a folder nor a CSV file, is a malformed CSV file,
-    or can be read in two ways; see `common.images.folder.layout`.
+    Raises DataError if `root` is missing, cannot be read, is neither a folder nor a CSV file, is a
+    malformed CSV file, or can be read in two ways; see `common.images.folder.layout`.
     """
     try:
         if root.is_dir():
@@ -108,15 +123,21 @@ def scan(root: Path, classes: Collection[str] = ()) -> Scan:
 
 
 def is_unlabelled(name: str) -> bool:
-    """Return whether a folder of this name, beside the class folders, holds photos without a class."""
+    """Return whether a folder of this name, beside the class folders, holds photos without a
+    class.
+    """
     return name.casefold() in _UNLABELLED
 
 
 def _scan_folder(root: Path, classes: Collection[str]) -> Scan:
-    """Return the classes of `root`, or of its train, validation and test sub-folders, and photos without a class."""
+    """Return the classes of `root`, or of its train, validation and test sub-folders, and photos
+    without a class.
+    """
     findings = _Findings()
     top = entries(root, root.name, findings.left_out)
-    splits = split_folders(root, [entry for entry in top if entry.is_folder and not is_unlabelled(entry.name)], classes)
+    splits = split_folders(
+        root, [entry for entry in top if entry.is_folder and not is_unlabelled(entry.name)], classes
+    )
     if not splits:
         _scan_classes(top, "", None, (root,), findings)
         return findings.scan()
@@ -125,7 +146,9 @@ def _scan_folder(root: Path, classes: Collection[str]) -> Scan:
             _scan_classes([entry], "", None, (root,), findings)
         elif entry.is_folder and entry.name in splits:
             inside = entries(entry.path, entry.name, findings.left_out)
-            _scan_classes(inside, f"{entry.name}/", splits[entry.name], (root, entry.path), findings)
+            _scan_classes(
+                inside, f"{entry.name}/", splits[entry.name], (root, entry.path), findings
+            )
         elif entry.is_folder:
             strays = files(entry.path, entry.name, {identity(root)}, findings.left_out)
             findings.left_out += [(name, OUTSIDE_SPLITS) for name, _ in strays]
@@ -135,14 +158,22 @@ def _scan_folder(root: Path, classes: Collection[str]) -> Scan:
 
 
 def _scan_classes(
-    found: list[ListedEntry], prefix: str, split: Split | None, above: tuple[Path, ...], findings: _Findings
+    found: list[ListedEntry],
+    prefix: str,
+    split: Split | None,
+    above: tuple[Path, ...],
+    findings: _Findings,
 ) -> None:
-    """Add each folder among the entries as a class; all files below it, at any depth, are its photos."""
+    """Add each folder among the entries as a class; all files below it, at any depth, are its
+    photos.
+    """
     for label, path, is_folder in found:
         if not is_folder:
             findings.left_out.append((prefix + label, OUTSIDE_CLASSES))
             continue
-        below = files(path, prefix + label, {identity(parent) for parent in above}, findings.left_out)
+        below = files(
+            path, prefix + label, {identity(parent) for parent in above}, findings.left_out
+        )
         if is_unlabelled(label):
             findings.unlabelled += [Photo(name, file, "", split) for name, file in below]
         else:
@@ -152,7 +183,8 @@ def _scan_classes(
 
 def _scan_csv(path: Path) -> Scan:
     """Return the photos that a CSV file names; see `common.images.listing.tables`."""
-    table, findings = read_table(path), _Findings()
+    table = read_table(path)
+    findings = _Findings()
     for image, label, split, store in table.rows:
         findings.labels.add(shown(label))
         name = shown(Path(image).as_posix())

@@ -1,4 +1,6 @@
-"""Listing of folders: the entries in the same order on every disk, and all files below, with links followed."""
+"""Listing of folders: the entries in the same order on every disk, and all files below, with links
+followed.
+"""
 
 import os
 import unicodedata
@@ -6,8 +8,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-PHOTO_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif", ".avif"}
-_LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}  # left by Windows, macOS and a brand of network disks
+PHOTO_SUFFIXES = {
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".webp",
+    ".gif",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".heic",
+    ".heif",
+    ".avif",
+}
+# left by Windows, macOS and a brand of network disks
+_LITTER = {"thumbs.db", "desktop.ini", "__macosx", "@eadir"}
 
 LeftOut = list[tuple[str, str]]
 """Names relative to the folder, and the reason why each is not used."""
@@ -22,13 +37,17 @@ class ListedEntry(NamedTuple):
 
 
 def entries(folder: Path, name: str, left_out: LeftOut) -> list[ListedEntry]:
-    """List the entries of a folder, sorted by name, without hidden files and files that operating systems leave.
+    """List the entries of a folder, sorted by name, without hidden files and files that operating
+    systems leave.
 
     name: name of the folder; if it cannot be read, `left_out` gets this name
     """
     try:
         with os.scandir(folder) as found:
-            listed = [ListedEntry(shown(entry.name), Path(entry.path), _is_folder(entry)) for entry in found]
+            listed = [
+                ListedEntry(shown(entry.name), Path(entry.path), _is_folder(entry))
+                for entry in found
+            ]
     except OSError as error:
         left_out.append((name, f"unreadable folder: {error.strerror}"))
         return []
@@ -40,7 +59,9 @@ def is_ignored(name: str) -> bool:
     return name[0] == "." or name.casefold() in _LITTER
 
 
-def files(folder: Path, name: str, seen: set[tuple[int, int]], left_out: LeftOut) -> Iterator[tuple[str, Path]]:
+def files(
+    folder: Path, name: str, seen: set[tuple[int, int]], left_out: LeftOut
+) -> Iterator[tuple[str, Path]]:
     """Yield all files below `folder` with their names, which begin with `name`.
 
     No folder is entered twice, nor one whose `identity` is in `seen`, so loops of links end.
@@ -76,7 +97,9 @@ def identity(folder: Path) -> tuple[int, int]:
 
 
 def shown(name: str) -> str:
-    """Return a file name as valid text: NFC, and bytes that are not UTF-8 become replacement characters."""
+    """Return a file name as valid text: NFC, and bytes that are not UTF-8 become replacement
+    characters.
+    """
     return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "replace"))
 
 

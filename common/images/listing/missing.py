@@ -5,5 +5,8 @@ _MISSING = {"", "nan", "<na>", "n/a", "#n/a", "null"}
 
 
 def is_missing(text: str) -> bool:
-    """Return whether the text of a table's cell, such as `NaN`, stands for no value. Blanks around it do not matter."""
+    """Return whether the text of a table's cell, such as `NaN`, stands for no value.
+
+    Blanks around it do not matter.
+    """
     return text.strip().casefold() in _MISSING

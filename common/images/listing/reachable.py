@@ -1,8 +1,10 @@
-"""The distinction between deleted photos and photos on a disk that cannot be reached for the moment.
+"""The distinction between deleted photos and photos on a disk that cannot be reached for the
+moment.
 
-A network disk that fails shows errors, a missing folder, or, if it is not mounted, an empty folder in its place. A
-photo counts as deleted only if a folder that can be listed does not have it, and if any other photo is still there:
-if a folder has lost every photo, nobody can tell which of the two has happened.
+A network disk that fails shows errors, a missing folder, or, if it is not mounted, an empty folder
+in its place. A photo counts as deleted only if a folder that can be listed does not have it, and if
+any other photo is still there: if a folder has lost every photo, nobody can tell which of the two
+has happened.
 """
 
 import errno
@@ -11,7 +13,8 @@ from pathlib import Path
 
 from fedshelf.common.errors import DataError
 
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)  # any other error comes from the disk
+# any other error comes from the disk
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 class UnreachableError(DataError):
@@ -21,8 +24,9 @@ class UnreachableError(DataError):
 def check_reachable(missing: Iterable[Path], *, is_any_left: bool) -> None:
     """Check that files which are no longer found were deleted.
 
-    missing:     files that were there; those which can be found after all do not matter
-    is_any_left: True if other photos of the same folder are there, or it is sure that there are none to find
+    missing: files that were there; those which can be found after all do not matter
+    is_any_left: True if other photos of the same folder are there, or it is sure that there are
+        none to find
 
     Raises UnreachableError if they may still exist.
     """
@@ -30,7 +34,9 @@ def check_reachable(missing: Iterable[Path], *, is_any_left: bool) -> None:
     for folder in sorted({path.parent for path in gone}):
         _check_folder(folder)
     if not is_any_left:
-        raise UnreachableError(_sentence("none of them is there any more, as where a disk is not mounted"))
+        raise UnreachableError(
+            _sentence("none of them is there any more, as where a disk is not mounted")
+        )
 
 
 def _exists(path: Path) -> bool:
@@ -46,7 +52,9 @@ def _exists(path: Path) -> bool:
 
 
 def _check_folder(folder: Path) -> None:
-    """Raise UnreachableError unless this folder, or the nearest existing one above it, can be listed."""
+    """Raise UnreachableError unless this folder, or the nearest existing one above it, can be
+    listed.
+    """
     while True:
         try:
             next(folder.iterdir(), None)
@@ -54,7 +62,9 @@ def _check_folder(folder: Path) -> None:
             if error.errno not in _NOT_THERE:
                 raise UnreachableError(_sentence(f"{folder}: {error.strerror}")) from error
             if folder.is_symlink():
-                raise UnreachableError(_sentence(f"{folder} is a link that leads nowhere")) from error
+                raise UnreachableError(
+                    _sentence(f"{folder} is a link that leads nowhere")
+                ) from error
             folder = folder.parent
         else:
             return
@@ -62,6 +72,7 @@ def _check_folder(folder: Path) -> None:
 
 def _sentence(why: str) -> str:
     return (
-        f"Photos that were there cannot be reached ({why}); until they can, none is used and none is forgotten: bring "
-        "their disk back. If they were deleted, `flower-client forget` removes what was decoded of them."
+        f"Photos that were there cannot be reached ({why}); until they can, none is used and none"
+        " is forgotten: bring their disk back. If they were deleted, `flower-client forget`"
+        " removes what was decoded of them."
     )

@@ -1,16 +1,19 @@
-"""Assignment of photos to splits by their content: the same on every machine, and stable when photos are added.
+"""Assignment of photos to splits by their content: the same on every machine, and stable when
+photos are added.
 
-A photo's hash is a place in [0, 1). Validation is the tenth below 0.1, test the tenth above it, training the rest:
+A photo's hash is a place in [0, 1). Validation is the tenth below 0.1, test the tenth above it,
+training the rest:
 
     0        0.1       0.2                                              1
     |--------|---------|------------------------------------------------|
     validation   test                    training
 
-By the rule `class`, each class of n photos holds out n / 10, rounded down or up, for each of the two. If the hashes
-give one of them too few, its part of this circle grows at the end towards training; if too many, it shrinks there.
-So an added photo moves at most one other photo across each of these two ends, and none between validation and test.
-By the rule `hash`, that of earlier versions, a photo's hash decides alone: nothing ever moves, but a class of ten has
-no validation photo in 35% of cases.
+By the rule `class`, each class of n photos holds out n / 10, rounded down or up, for each of the
+two. If the hashes give one of them too few, its part of this circle grows at the end towards
+training; if too many, it shrinks there. So an added photo moves at most one other photo across each
+of these two ends, and none between validation and test. By the rule `hash`, that of earlier
+versions, a photo's hash decides alone: nothing ever moves, but a class of ten has no validation
+photo in 35% of cases.
 """
 
 from collections import Counter
@@ -27,15 +30,19 @@ HELD_OUT_SHARE = 1 / ONE_IN
 
 
 def splits_by_content(
-    labels: Sequence[str], digests: Sequence[bytes], held_out: Set[HeldOut], rule: SplitRule = "class"
+    labels: Sequence[str],
+    digests: Sequence[bytes],
+    held_out: Set[HeldOut],
+    rule: SplitRule = "class",
 ) -> list[Split]:
     """Return the split of each photo, by its class and the hash of its content.
 
-    digests:  at least 8 uniformly distributed bytes for each photo
+    digests: at least 8 uniformly distributed bytes for each photo
     held_out: the splits to fill beside training, a tenth each
 
-    Equal photos are in one split, whatever their classes. By the rule `class`, a class trains on at least one photo,
-    and with ten or more has all three splits, unless its photos lie in other classes, too.
+    Equal photos are in one split, whatever their classes. By the rule `class`, a class trains on at
+    least one photo, and with ten or more has all three splits, unless its photos lie in other
+    classes, too.
     """
     if rule == "hash":
         return [_by_hash(digest, held_out) for digest in digests]
@@ -43,22 +50,28 @@ def splits_by_content(
     for label, digest in zip(labels, digests, strict=True):
         contents.setdefault(label, set()).add(digest)
     chosen: dict[bytes, Split] = {}
-    for label in sorted(contents):  # a photo of several classes counts in each; the first one decides
+    # a photo of several classes counts in each; the first one decides
+    for label in sorted(contents):
         chosen |= _of_class(contents[label], held_out, chosen)
     return [chosen[digest] for digest in digests]
 
 
-def _of_class(contents: Set[bytes], held_out: Set[HeldOut], chosen: Mapping[bytes, Split]) -> dict[bytes, Split]:
+def _of_class(
+    contents: Set[bytes], held_out: Set[HeldOut], chosen: Mapping[bytes, Split]
+) -> dict[bytes, Split]:
     """Return the splits of those photos of a class that are not chosen yet."""
     before = Counter(chosen[digest] for digest in contents if digest in chosen)
     waiting = sorted(
-        (digest for digest in contents if digest not in chosen), key=lambda digest: (_turned(digest), digest)
+        (digest for digest in contents if digest not in chosen),
+        key=lambda digest: (_turned(digest), digest),
     )
     natural = Counter(_by_hash(digest, held_out) for digest in waiting)
     decided: dict[bytes, Split] = {}
     for name in sorted(held_out, reverse=True):  # validation first: of two photos, it may get one
         wanted = natural[name] + before[name]
-        wanted = min(max(wanted, len(contents) // ONE_IN), -(-len(contents) // ONE_IN)) - before[name]
+        wanted = (
+            min(max(wanted, len(contents) // ONE_IN), -(-len(contents) // ONE_IN)) - before[name]
+        )
         spare = len(waiting) if before["train"] else len(waiting) - 1
         taken = waiting[:: -1 if name == "validation" else 1][: max(0, min(wanted, spare))]
         decided |= dict.fromkeys(taken, name)
@@ -71,7 +84,9 @@ def _by_hash(digest: bytes, held_out: Set[HeldOut]) -> Split:
     place = _place(digest)
     if "validation" in held_out and place < HELD_OUT_SHARE:
         return "validation"
-    return "test" if "test" in held_out and HELD_OUT_SHARE <= place < 2 * HELD_OUT_SHARE else "train"
+    return (
+        "test" if "test" in held_out and HELD_OUT_SHARE <= place < 2 * HELD_OUT_SHARE else "train"
+    )
 
 
 def _place(digest: bytes) -> float:

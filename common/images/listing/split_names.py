@@ -14,9 +14,14 @@ SPLIT_NAMES: dict[str, Split] = {
     "eval": "test",
     "evaluation": "test",
 }
-"""Lower-case name -> the split that it means. A prefix (`seg_train`) is no name: nobody can tell what it means."""
+"""Lower-case name -> the split that it means.
+
+A prefix (`seg_train`) is no name: nobody can tell what it means.
+"""
 
 
 def split_named(name: str) -> Split | None:
-    """Return the split that a folder or file of this name holds, in any case; None if the name means none."""
+    """Return the split that a folder or file of this name holds, in any case; None if the name
+    means none.
+    """
     return SPLIT_NAMES.get(name.casefold())

@@ -17,5 +17,7 @@ class FedAdam(FedOpt):
 
     def rate(self, steps: int) -> float:
         """Return eta_t, with the exponents that Flower uses."""
-        beta1, beta2, exponent = self.config.beta1, self.config.beta2, steps + 1
+        beta1 = self.config.beta1
+        beta2 = self.config.beta2
+        exponent = steps + 1
         return float(super().rate(steps) * (1 - beta2**exponent) ** 0.5 / (1 - beta1**exponent))

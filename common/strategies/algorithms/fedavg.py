@@ -1,7 +1,7 @@
 """FedAvg: the weighted mean of the stores' models.
 
-McMahan, Moore, Ramage, Hampson, Agüera y Arcas: Communication-Efficient Learning of Deep Networks from
-Decentralized Data. AISTATS 2017, Algorithm 1.
+McMahan, Moore, Ramage, Hampson, Agüera y Arcas: Communication-Efficient Learning of Deep Networks
+from Decentralized Data. AISTATS 2017, Algorithm 1.
 
     w_{t+1} = sum_k (n_k / n) w_{t+1}^k        n_k: images of store k; or all n_k equal
 """

@@ -1,7 +1,7 @@
 """FedAvgM: FedAvg with momentum at the server.
 
-Hsu, Qi, Brown: Measuring the Effects of Non-Identical Data Distribution for Federated Visual Classification.
-2019, Section 4.3.
+Hsu, Qi, Brown: Measuring the Effects of Non-Identical Data Distribution for Federated Visual
+Classification. 2019, Section 4.3.
 
     d = w_t - mean_k w_t^k;   v <- beta v + d  (v = d in the first round);   w_{t+1} = w_t - eta v
 """
@@ -24,8 +24,12 @@ class FedAvgM(Strategy):
         """Return a velocity of zero, [T]."""
         return {"velocity": params.new_zeros(trainable)}
 
-    def advance(self, params: Tensor, combined: Tensor, state: Tensors, trainable: int) -> tuple[Tensor, Tensors]:
+    def advance(
+        self, params: Tensor, combined: Tensor, state: Tensors, trainable: int
+    ) -> tuple[Tensor, Tensors]:
         """Take one momentum step of the trainable part; buffers are taken from the mean."""
-        velocity = state["velocity"] * self.config.server_momentum + (params[:trainable] - combined[:trainable])
+        velocity = state["velocity"] * self.config.server_momentum + (
+            params[:trainable] - combined[:trainable]
+        )
         moved = params[:trainable] - (self.config.server_lr or 1.0) * velocity
         return torch.cat([moved, combined[trainable:]]), {"velocity": self.centred(velocity)}

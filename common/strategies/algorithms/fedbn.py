@@ -1,12 +1,14 @@
 """FedBN: federated averaging with normalisation layers that stay at the stores.
 
-Li, Jiang, Zhang, Kamp, Dou: FedBN: Federated Learning on Non-IID Features via Local Batch Normalization. ICLR 2021,
-Algorithm 1.
+Li, Jiang, Zhang, Kamp, Dou: FedBN: Federated Learning on Non-IID Features via Local Batch
+Normalization. ICLR 2021, Algorithm 1.
 
-    w = (u, v_i):   u <- sum_i q_i u_i,   v_i <- v_i           v_i: parameters and statistics of normalisation layers
+    w = (u, v_i):   u <- sum_i q_i u_i,   v_i <- v_i
 
-It is for stores whose photos look different: lighting, background, camera. Batch, group and layer normalisation
-are all kept.
+v_i: parameters and statistics of normalisation layers.
+
+It is for stores whose photos look different: lighting, background, camera. Batch, group and layer
+normalisation are all kept.
 """
 
 from typing import ClassVar
@@ -27,7 +29,7 @@ class FedBN(Strategy):
             return ()
         if not self.layout.norms:
             raise ConfigError(
-                "Setting strategy.name got 'fedbn' with a network that has no normalisation layers to keep at the"
-                " stores; choose another network (model.name) or strategy."
+                "Setting strategy.name got 'fedbn' with a network that has no normalisation layers"
+                " to keep at the stores; choose another network (model.name) or strategy."
             )
         return tuple(name for name in self.layout.names if name in self.layout.norms)

@@ -1,18 +1,23 @@
 """FedDyn: dynamic regularization of each store's loss.
 
-Acar, Zhao, Matas Navarro, Mattina, Whatmough, Saligrama: Federated Learning Based on Dynamic Regularization.
-ICLR 2021, Algorithm 1.
+Acar, Zhao, Matas Navarro, Mattina, Whatmough, Saligrama: Federated Learning Based on Dynamic
+Regularization. ICLR 2021, Algorithm 1.
 
-    client:  min_w  F_i(w) - <l_i, w> + (alpha / 2) ||w - x||^2,   gradient  dF_i(w) - l_i + alpha (w - x)
-             l_i <- l_i - alpha (y_i - x)                             y_i: the store's weights after training
-    server:  h <- h - alpha sum_i p_i (y_i - x),   x <- sum_i q_i y_i - h / alpha          i in the cohort
+    client:  min_w  F_i(w) - <l_i, w> + (alpha / 2) ||w - x||^2
+             gradient  dF_i(w) - l_i + alpha (w - x)
+             l_i <- l_i - alpha (y_i - x)
+    server:  h <- h - alpha sum_i p_i (y_i - x),   x <- sum_i q_i y_i - h / alpha
 
-With weighting uniform, q_i = 1 / |S| and p_i = 1 / N, as in the paper; by images, q_i = n_i / sum of the cohort's and
-p_i = n_i / sum of all stores', so that h stays sum_i p_i l_i, which is zero where the global objective has its optimum.
+y_i: a store's weights after training; the sums go over the cohort.
 
-FedDyn needs less than SCAFFOLD: its equations count no steps, so they hold for any local optimizer, and only weights
-travel, in both directions. But l_i is the gradient of a store's loss at y_i only if the store trains long enough to
-end near its minimum. With few steps l_i lags behind, and a small alpha overshoots, as h / alpha moves the model.
+With weighting uniform, q_i = 1 / |S| and p_i = 1 / N, as in the paper; by images, q_i = n_i / sum
+of the cohort's and p_i = n_i / sum of all stores', so that h stays sum_i p_i l_i, which is zero
+where the global objective has its optimum.
+
+FedDyn needs less than SCAFFOLD: its equations count no steps, so they hold for any local optimizer,
+and only weights travel, in both directions. But l_i is the gradient of a store's loss at y_i only
+if the store trains long enough to end near its minimum. With few steps l_i lags behind, and a small
+alpha overshoots, as h / alpha moves the model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +32,9 @@ from fedshelf.common.strategies.shared.base import LocalTrainingSummary, Strateg
 
 
 class FedDyn(Strategy):
-    """A strategy that changes each store's loss until all stores have their minimum at one place."""
+    """A strategy that changes each store's loss until all stores have their minimum at one
+    place.
+    """
 
     uses: ClassVar = frozenset({"weighting", "absent_classes", "alpha"})
 
@@ -40,7 +47,9 @@ class FedDyn(Strategy):
         """Add alpha w + (-l_i - alpha x) to the gradient, in place."""
         gradient.add_(weights, alpha=self.config.alpha).add_(local["offset"])
 
-    def end(self, run: LocalTrainingSummary, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+    def end(
+        self, run: LocalTrainingSummary, local: Tensors, state: Tensors
+    ) -> tuple[Tensors, Tensors]:
         """Return the new state l_i - alpha (y_i - x) = -(-l_i - alpha x) - alpha y_i, [T]."""
         return {}, {"linear": torch.add(-local["offset"], run.end, alpha=-self.config.alpha)}
 
@@ -57,7 +66,9 @@ class FedDyn(Strategy):
         present: Mapping[str, StoreInfo] | None = None,
     ) -> tuple[Tensor, Tensors]:
         """Return x and h of the next round; buffers are taken from the mean."""
-        total, start, linear = self.total(updates, present), params[:trainable], state["linear"].clone()
+        total = self.total(updates, present)
+        start = params[:trainable]
+        linear = state["linear"].clone()
         for update in updates:
             share = self.weight(update) / total
             linear.sub_(update.params[:trainable] - start, alpha=self.config.alpha * share)

@@ -1,14 +1,15 @@
 """FedNova: averaging of normalised local changes.
 
-Wang, Liu, Liang, Joshi, Poor: Tackling the Objective Inconsistency Problem in Heterogeneous Federated Optimization.
-NeurIPS 2020, Equations 5 to 8 with tau_eff = sum_i p_i |a_i|.
+Wang, Liu, Liang, Joshi, Poor: Tackling the Objective Inconsistency Problem in Heterogeneous
+Federated Optimization. NeurIPS 2020, Equations 5 to 8 with tau_eff = sum_i p_i |a_i|.
 
     y_i = x - eta sum_k a_ik g_ik:    d_i = (x - y_i) / (eta |a_i|)             |a_i| = sum_k a_ik
     server:  x <- x - (sum_j p_j eta |a_j|) sum_i p_i d_i                 p_i: the weights of FedAvg
 
-|a_i| is the number K of steps for plain SGD, and sum_k (1 - beta^k) / (1 - beta), k = 1 .. K, with momentum beta.
-A store that takes more steps (more images, more time) moves the model by its mean gradient, weighted by its images;
-the number of its steps adds no further weight. If all stores do the same work, this is FedAvg.
+|a_i| is the number K of steps for plain SGD, and sum_k (1 - beta^k) / (1 - beta), k = 1 .. K, with
+momentum beta. A store that takes more steps (more images, more time) moves the model by its mean
+gradient, weighted by its images; the number of its steps adds no further weight. If all stores do
+the same work, this is FedAvg.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,9 @@ class FedNova(NormalizedSteps):
     ) -> tuple[Tensor, Tensors]:
         """Return x of the next round, and the state; buffers are taken from the mean."""
         reaches = [float(update.extras[REACH]) for update in updates]
-        parts = [self.weight(update) * reach for update, reach in zip(updates, reaches, strict=True)]
+        parts = [
+            self.weight(update) * reach for update, reach in zip(updates, reaches, strict=True)
+        ]
         effective = sum(parts) / self.total(updates)
         same = _Scaled(updates, params[:trainable], [effective / reach for reach in reaches])
         return self.mean(updates, range(len(updates)), same), state
@@ -48,7 +51,8 @@ class _Scaled(Vectors):
 
     def __init__(self, updates: Sequence[Update], start: Tensor, factors: Sequence[float]) -> None:
         super().__init__(updates)
-        self._start, self._factors = start, factors
+        self._start = start
+        self._factors = factors
 
     def __getitem__(self, number: int) -> Tensor:
         vector = super().__getitem__(number).clone()

@@ -1,11 +1,14 @@
 """FedPer: federated averaging with personal layers.
 
-Arivazhagan, Aggarwal, Singh, Choudhary: Federated Learning with Personalization Layers. 2019, Algorithms 1 and 2.
+Arivazhagan, Aggarwal, Singh, Choudhary: Federated Learning with Personalization Layers. 2019,
+Algorithms 1 and 2.
 
-    w = (u, v_i):   u <- sum_i q_i u_i,   v_i <- v_i           v_i: the layers of `personal`, by default the head
+    w = (u, v_i):   u <- sum_i q_i u_i,   v_i <- v_i
 
-It is for stores that name or sort products each in its own way: they share the features, and each store decides
-for itself.
+v_i: the layers of `personal`, by default the head.
+
+It is for stores that name or sort products each in its own way: they share the features, and each
+store decides for itself.
 """
 
 from typing import ClassVar
@@ -32,11 +35,16 @@ class FedPer(Strategy):
             if not any(_belongs(name, layer) for name in layout.names):
                 known = dict.fromkeys(name.rpartition(".")[0] for name in layout.names)
                 raise ConfigError(
-                    f"Setting strategy.personal got {layer!r}; the network's layers are {', '.join(known)}."
+                    f"Setting strategy.personal got {layer!r}; the network's layers are"
+                    f" {', '.join(known)}."
                 )
-        chosen = tuple(name for name in layout.names if any(_belongs(name, layer) for layer in given))
+        chosen = tuple(
+            name for name in layout.names if any(_belongs(name, layer) for layer in given)
+        )
         if len(chosen) == len(layout.names):
-            raise ConfigError("Setting strategy.personal names all that trains, so that nothing is left to share.")
+            raise ConfigError(
+                "Setting strategy.personal names all that trains, so that nothing is left to share."
+            )
         return chosen
 
 

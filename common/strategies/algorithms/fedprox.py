@@ -1,10 +1,10 @@
 """FedProx: FedAvg with a proximal term in the local loss.
 
-Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith: Federated Optimization in Heterogeneous Networks. MLSys 2020,
-Equation 2.
+Li, Sahu, Zaheer, Sanjabi, Talwalkar, Smith: Federated Optimization in Heterogeneous Networks. MLSys
+2020, Equation 2.
 
     client:  min_w  F_k(w) + (mu / 2) ||w - w_t||^2,   gradient  dF_k(w) + mu (w - w_t)
-    server:  as FedAvg
+    server: as FedAvg
 """
 
 from typing import ClassVar

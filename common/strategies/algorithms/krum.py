@@ -1,11 +1,12 @@
 """Krum: the one update that lies closest to its neighbours.
 
-Blanchard, El Mhamdi, Guerraoui, Stainer: Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent.
-NeurIPS 2017, Section 4.
+Blanchard, El Mhamdi, Guerraoui, Stainer: Machine Learning with Adversaries: Byzantine Tolerant
+Gradient Descent. NeurIPS 2017, Section 4.
 
     score(i) = sum of ||w_i - w_j||^2 over the n - f - 2 nearest j != i;   the lowest score wins
 
-It withstands f malicious stores if n > 2 f + 2 (Proposition 1): with fewer, f equal updates can have the lowest score.
+It withstands f malicious stores if n > 2 f + 2 (Proposition 1): with fewer, f equal updates can
+have the lowest score.
 """
 
 from collections.abc import Sequence
@@ -25,7 +26,9 @@ class Krum(Strategy):
     uses: ClassVar = frozenset({"malicious"})
 
     def combine(self, updates: Sequence[Update]) -> Tensor:
-        """Return a copy of the best update's vector [P]; a copy, because engines reuse the vector's memory."""
+        """Return a copy of the best update's vector [P]; a copy, because engines reuse the vector's
+        memory.
+        """
         return updates[self.ranking(updates)[0]].params.clone()
 
     def weights(self, updates: Sequence[Update]) -> list[float]:
@@ -38,26 +41,33 @@ class Krum(Strategy):
         malicious = self.config.malicious
         if updates > 2 * malicious + 2:
             return None
-        name, least = self.config.name, 2 * malicious + 3
+        name = self.config.name
+        least = 2 * malicious + 3
         if not malicious:
             return f"{name} with {updates} updates needs {least} to tell one that lies apart"
-        return f"{name} with {updates} updates needs {least} to withstand strategy.malicious={malicious}"
+        return (
+            f"{name} with {updates} updates needs {least} to withstand"
+            f" strategy.malicious={malicious}"
+        )
 
     def ranking(self, updates: Sequence[Update]) -> list[int]:
         """Return the positions of the updates, best score first; ties go to the first store."""
         distances = squared_distances(Vectors(updates))
         neighbours = min(max(1, len(updates) - self.config.malicious - 2), len(updates) - 1)
-        nearest = distances.sort(dim=1).values[:, 1 : 1 + neighbours]  # column 0 is the distance to itself, zero
+        # column 0 is the distance to itself, zero
+        nearest = distances.sort(dim=1).values[:, 1 : 1 + neighbours]
         return nearest.sum(dim=1).argsort(stable=True).tolist()
 
 
 def squared_distances(vectors: VectorSequence) -> Tensor:
     """Return ||v_i - v_j||^2 of all pairs of n vectors (float32 [P]): float64 [n, n].
 
-    It is computed from products of the differences to the first vector: otherwise the part that all vectors
-    have in common would drown their distances in rounding errors.
+    It is computed from products of the differences to the first vector: otherwise the part that all
+    vectors have in common would drown their distances in rounding errors.
     """
-    products = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=vectors[0].device)
+    products = torch.zeros(
+        len(vectors), len(vectors), dtype=torch.float64, device=vectors[0].device
+    )
     for pieces in blocks(vectors):
         block = torch.stack(pieces).double()
         block -= block[0].clone()

@@ -1,7 +1,7 @@
 """Coordinate-wise median.
 
-Yin, Chen, Ramchandran, Bartlett: Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates.
-ICML 2018, Definition 1.
+Yin, Chen, Ramchandran, Bartlett: Byzantine-Robust Distributed Learning: Towards Optimal Statistical
+Rates. ICML 2018, Definition 1.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,9 @@ from fedshelf.common.strategies.shared.order_statistics import rank_shares
 
 
 class Median(Strategy):
-    """The median of each coordinate; the mean of the two middle values of an even number of stores."""
+    """The median of each coordinate; the mean of the two middle values of an even number of
+    stores.
+    """
 
     by_rank: ClassVar = True
 
@@ -25,7 +27,9 @@ class Median(Strategy):
         return by_blocks(Vectors(updates), _median)
 
     def rank_shares(self, block: Tensor) -> Tensor:
-        """Return 1 for the middle value of a column, or a half for each of the two, and 0 for all others."""
+        """Return 1 for the middle value of a column, or a half for each of the two, and 0 for all
+        others.
+        """
         count = len(block)
         return rank_shares(block, (count - 1) // 2, count // 2 + 1)
 

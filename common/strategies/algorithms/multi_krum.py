@@ -1,7 +1,7 @@
 """Multi-Krum: the mean of the updates with the best Krum scores.
 
-Blanchard, El Mhamdi, Guerraoui, Stainer: Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent.
-NeurIPS 2017, Section 4 (see `krum` for the score).
+Blanchard, El Mhamdi, Guerraoui, Stainer: Machine Learning with Adversaries: Byzantine Tolerant
+Gradient Descent. NeurIPS 2017, Section 4 (see `krum` for the score).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,9 @@ from fedshelf.common.strategies.algorithms.krum import Krum
 
 
 class MultiKrum(Krum):
-    """The mean of the `keep` best-scored updates (0: all but `malicious`), weighted as in FedAvg."""
+    """The mean of the `keep` best-scored updates (0: all but `malicious`), weighted as in
+    FedAvg.
+    """
 
     uses: ClassVar = frozenset({"weighting", "malicious", "keep"})
 
@@ -25,13 +27,21 @@ class MultiKrum(Krum):
     def weights(self, updates: Sequence[Update]) -> list[float]:
         """Return the weight of each update: 0 for those that are not chosen."""
         chosen = set(self._chosen(updates))
-        return [self.weight(update) if place in chosen else 0.0 for place, update in enumerate(updates)]
+        return [
+            self.weight(update) if place in chosen else 0.0 for place, update in enumerate(updates)
+        ]
 
     def shortfall(self, updates: int) -> str | None:
-        """Return Krum's reason, or that more than n - f updates are kept, so that one at least may be malicious."""
-        keep, malicious = self.config.keep, self.config.malicious
+        """Return Krum's reason, or that more than n - f updates are kept, so that one at least may
+        be malicious.
+        """
+        keep = self.config.keep
+        malicious = self.config.malicious
         if malicious and keep > updates - malicious:
-            return f"multi-krum with {updates} updates averages {keep} of them, where strategy.malicious={malicious}"
+            return (
+                f"multi-krum with {updates} updates averages {keep} of them, where"
+                f" strategy.malicious={malicious}"
+            )
         return super().shortfall(updates)
 
     def _chosen(self, updates: Sequence[Update]) -> list[int]:

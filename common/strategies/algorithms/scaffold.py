@@ -1,28 +1,32 @@
 """SCAFFOLD: local training with control variates.
 
-Karimireddy, Kale, Mohri, Reddi, Stich, Suresh: SCAFFOLD: Stochastic Controlled Averaging for Federated Learning.
-ICML 2020, Algorithm 1 with option II.
+Karimireddy, Kale, Mohri, Reddi, Stich, Suresh: SCAFFOLD: Stochastic Controlled Averaging for
+Federated Learning. ICML 2020, Algorithm 1 with option II.
 
     client:  y <- y - eta (g_i(y) - c_i + c)                      K steps from y = x
              c_i+ = c_i - c + (x - y) / (K eta)
-    server:  x <- x + eta_g sum_i q_i (y_i - x),   c <- c + sum_i p_i (c_i+ - c_i)       i in the cohort
+    server:  x <- x + eta_g sum_i q_i (y_i - x),   c <- c + sum_i p_i (c_i+ - c_i)   (i in the cohort)
 
-With weighting uniform, q_i = 1 / |S| and p_i = 1 / N, as in the paper; by images, q_i = n_i / sum of the cohort's
-and p_i = n_i / sum of all stores'. So c stays the mean of the c_i, with the weights of the global objective, and
-the corrections of all stores cancel out. |S| stores are in the cohort, N are present.
+With weighting uniform, q_i = 1 / |S| and p_i = 1 / N, as in the paper; by images, q_i = n_i / sum
+of the cohort's and p_i = n_i / sum of all stores'. So c stays the mean of the c_i, with the weights
+of the global objective, and the corrections of all stores cancel out. |S| stores are in the cohort,
+N are present.
 
-With momentum beta, K becomes sum_k (1 - beta^k) / (1 - beta), k = 1 .. K: the distance in units of eta that K
-gradients of one carry a weight. So (x - y) / (K eta) stays what it is in the paper, the mean of the gradients that
-moved the store. With the bare K, which is the same without momentum, c_i would be 1 / (1 - beta) times a gradient.
-Momentum amplifies the next correction as it does a gradient, so it would overshoot by as much, further in each round.
+With momentum beta, K becomes sum_k (1 - beta^k) / (1 - beta), k = 1 .. K: the distance in units of
+eta that K gradients of one carry a weight. So (x - y) / (K eta) stays what it is in the paper, the
+mean of the gradients that moved the store. With the bare K, which is the same without momentum, c_i
+would be 1 / (1 - beta) times a gradient. Momentum amplifies the next correction as it does a
+gradient, so it would overshoot by as much, further in each round.
 
-If classes that a store lacks count little (mask, weigh), each row of the head is a mean over the stores that have
-its class, while c is a mean over all stores. Both end at one place: where each c_i is its store's gradient, all
-stores move by the same c, and any mean of equal moves is that move. So the head is corrected like all else. Without
-the correction, its rows would end where the gradients of their own stores cancel out, at a point that the corrected
-layers before it do not have, and would rise there round after round.
+If classes that a store lacks count little (mask, weigh), each row of the head is a mean over the
+stores that have its class, while c is a mean over all stores. Both end at one place: where each c_i
+is its store's gradient, all stores move by the same c, and any mean of equal moves is that move. So
+the head is corrected like all else. Without the correction, its rows would end where the gradients
+of their own stores cancel out, at a point that the corrected layers before it do not have, and
+would rise there round after round.
 
-c_i+ - c_i = (x - y) / (K eta) - c follows from what the server has, so it does not travel; only K eta travels.
+c_i+ - c_i = (x - y) / (K eta) - c follows from what the server has, so it does not travel; only K
+eta travels.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,25 +48,38 @@ class Scaffold(NormalizedSteps):
     uses: ClassVar = frozenset({"weighting", "absent_classes", "server_lr"})
 
     def unfit(self, config: RunConfig) -> str | None:
-        """Return why SCAFFOLD does not fit a run: it needs one learning rate for all weights, and a usable reach.
+        """Return why SCAFFOLD does not fit a run: it needs one learning rate for all weights, and a
+        usable reach.
 
-        The change of a store divided by K eta is its mean gradient only if all weights have the same eta.
+        The change of a store divided by K eta is its mean gradient only if all weights have the
+        same eta.
         """
         if config.train.backbone_lr != 1:
-            return f"has one learning rate for all weights, and train.backbone_lr is {config.train.backbone_lr:g}"
+            return (
+                "has one learning rate for all weights, and train.backbone_lr is"
+                f" {config.train.backbone_lr:g}"
+            )
         return super().unfit(config)
 
     def begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
         """Return c - c_i [T]; a new store has c_i = 0."""
-        shift = extras["control"] - state["control"] if "control" in state else extras["control"].clone()
+        shift = (
+            extras["control"] - state["control"]
+            if "control" in state
+            else extras["control"].clone()
+        )
         return {"shift": shift}
 
     def correct(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
         """Add c - c_i to the gradient, in place."""
         gradient.add_(local["shift"])
 
-    def end(self, run: LocalTrainingSummary, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
-        """Return K eta for the server, and the new state c_i+ = (x - y) / (K eta) - (c - c_i), [T]."""
+    def end(
+        self, run: LocalTrainingSummary, local: Tensors, state: Tensors
+    ) -> tuple[Tensors, Tensors]:
+        """Return K eta for the server, and the new state c_i+ = (x - y) / (K eta) - (c - c_i),
+        [T].
+        """
         extras, _ = super().end(run, local, state)
         return extras, {"control": (run.start - run.end) / run.reach - local["shift"]}
 
@@ -83,11 +100,15 @@ class Scaffold(NormalizedSteps):
         present: Mapping[str, StoreInfo] | None = None,
     ) -> tuple[Tensor, Tensors]:
         """Return x and c of the next round; buffers are taken from the mean."""
-        total, control, start = self.total(updates, present), state["control"].clone(), params[:trainable]
+        total = self.total(updates, present)
+        control = state["control"].clone()
+        start = params[:trainable]
         for update in updates:
             share = self.weight(update) / total
             control.sub_(state["control"], alpha=share)
-            control.add_(start - update.params[:trainable], alpha=share / float(update.extras[REACH]))
+            control.add_(
+                start - update.params[:trainable], alpha=share / float(update.extras[REACH])
+            )
         mean = self.combine(updates)
         moved = start + (self.config.server_lr or 1.0) * (mean[:trainable] - start)
         return torch.cat([moved, mean[trainable:]]), {"control": control}

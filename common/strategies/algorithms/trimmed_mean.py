@@ -1,7 +1,7 @@
 """Coordinate-wise trimmed mean.
 
-Yin, Chen, Ramchandran, Bartlett: Byzantine-Robust Distributed Learning: Towards Optimal Statistical Rates.
-ICML 2018, Definition 2.
+Yin, Chen, Ramchandran, Bartlett: Byzantine-Robust Distributed Learning: Towards Optimal Statistical
+Rates. ICML 2018, Definition 2.
 """
 
 import math
@@ -38,11 +38,16 @@ class TrimmedMean(Strategy):
         return rank_shares(block, cut, len(block) - cut)
 
     def shortfall(self, updates: int) -> str | None:
-        """Return a reason if no value is cut off, although `trim` is above 0; with `trim` 0 nothing is promised."""
+        """Return a reason if no value is cut off, although `trim` is above 0; with `trim` 0 nothing
+        is promised.
+        """
         if not self.config.trim or self._cut(updates):
             return None
         trim = self.config.trim
-        return f"trimmed-mean with {updates} updates cuts none off; strategy.trim={trim:g} needs {math.ceil(1 / trim)}"
+        return (
+            f"trimmed-mean with {updates} updates cuts none off; strategy.trim={trim:g} needs"
+            f" {math.ceil(1 / trim)}"
+        )
 
     def _cut(self, updates: int) -> int:
         """Return the number of values cut off at each end."""

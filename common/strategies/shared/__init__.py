@@ -1,1 +1,3 @@
-"""Code that several algorithms share: the two halves of a strategy, and corrections for skewed classes."""
+"""Code that several algorithms share: the two halves of a strategy, and corrections for skewed
+classes.
+"""

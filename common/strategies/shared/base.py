@@ -1,4 +1,6 @@
-"""The base class of all federated algorithms: a client half that hooks into `fit`, a server half that combines."""
+"""The base class of all federated algorithms: a client half that hooks into `fit`, a server half
+that combines.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +37,9 @@ class LocalTrainingSummary:
 
     @property
     def reach(self) -> float:
-        """The reach of this training: the function `reach` of its steps, learning rate and momentum."""
+        """The reach of this training: the function `reach` of its steps, learning rate and
+        momentum.
+        """
         return reach(self.steps, self.lr, self.momentum)
 
 
@@ -67,7 +71,8 @@ class Vectors(VectorSequence):
     """The parameter vectors [P] of updates: of all, or of those at `places`."""
 
     def __init__(self, updates: Sequence[Update], places: Sequence[int] | None = None) -> None:
-        self._updates, self._places = updates, range(len(updates)) if places is None else places
+        self._updates = updates
+        self._places = range(len(updates)) if places is None else places
 
     def __len__(self) -> int:
         return len(self._places)
@@ -83,20 +88,25 @@ class Vectors(VectorSequence):
 class Strategy:
     """FedAvg's skeleton; an algorithm overrides the hooks in which it differs.
 
-    The trainable part of a parameter vector has T elements, the whole vector has P >= T. `layout` tells where
-    each named tensor lies in the vector. Client hooks see the trainable part only. A store may keep `state`
-    between its rounds, and so may the server; both are named tensors and survive a restart.
+    The trainable part of a parameter vector has T elements, the whole vector has P >= T. `layout`
+    tells where each named tensor lies in the vector. Client hooks see the trainable part only. A
+    store may keep `state` between its rounds, and so may the server; both are named tensors and
+    survive a restart.
     """
 
     uses: ClassVar[frozenset[str]] = frozenset()  # fields of StrategyConfig that change the outcome
-    by_rank: ClassVar[bool] = False  # takes a value from the middle of the stores' values, for each coordinate
+    # takes a value from the middle of the stores' values, for each coordinate
+    by_rank: ClassVar[bool] = False
     one_model: ClassVar[bool] = True  # all stores get the same model; False: each store has its own
 
     def __init__(self, config: StrategyConfig, layout: Layout | None = None) -> None:
-        self.config, self.layout = config, layout
+        self.config = config
+        self.layout = layout
 
     def unfit(self, config: RunConfig) -> str | None:
-        """Return why the algorithm's equations do not hold for such a run, as half a sentence; None: they hold."""
+        """Return why the algorithm's equations do not hold for such a run, as half a sentence;
+        None: they hold.
+        """
         return None
 
     def personal(self) -> tuple[str, ...]:
@@ -108,26 +118,32 @@ class Strategy:
         """
         return ()
 
-    # --- client half -------------------------------------------------------------------------------
+    # --- client half ------------------------------------------------------------------------------
 
     def begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
-        """Return the tensors that stay constant during one local training from `start` [T]; `correct` gets them."""
+        """Return the tensors that stay constant during one local training from `start` [T];
+        `correct` gets them.
+        """
         return {}
 
     def correct(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
         """Change the `gradient` [T] of the local loss at `weights` [T] in place, before each step.
 
-        The gradient already has its L1 term and is clipped; weight decay follows. So a term that is added here
-        is never clipped. Stores that step together come as rows: then both tensors are [S, T], and a tensor from
-        `begin` is the same for all stores or has a leading S too ([S, 1] for a single number). So write
-        operations that broadcast, and read no values.
+        The gradient already has its L1 term and is clipped; weight decay follows. So a term that is
+        added here is never clipped. Stores that step together come as rows: then both tensors are
+        [S, T], and a tensor from `begin` is the same for all stores or has a leading S too ([S, 1]
+        for a single number). So write operations that broadcast, and read no values.
         """
 
-    def end(self, run: LocalTrainingSummary, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
-        """Return the tensors that travel to the server beside the weights, and the store's new state."""
+    def end(
+        self, run: LocalTrainingSummary, local: Tensors, state: Tensors
+    ) -> tuple[Tensors, Tensors]:
+        """Return the tensors that travel to the server beside the weights, and the store's new
+        state.
+        """
         return {}, state
 
-    # --- server half -------------------------------------------------------------------------------
+    # --- server half ------------------------------------------------------------------------------
 
     def initial(self, params: Tensor, trainable: int) -> Tensors:
         """Return the server's state before round 1, given the global model [P] and T."""
@@ -145,7 +161,8 @@ class Strategy:
         return {}
 
     def fault(self, update: Update, lr: float, train: TrainConfig) -> str | None:
-        """Return what is impossible in the tensors that a store sent along, after training at `lr`; None: nothing.
+        """Return what is impossible in the tensors that a store sent along, after training at `lr`;
+        None: nothing.
 
         Their shapes have been checked before (see `expected`).
         """
@@ -159,18 +176,27 @@ class Strategy:
         trainable: int,
         present: Mapping[str, StoreInfo] | None = None,
     ) -> tuple[Tensor, Tensors]:
-        """Return the next global model [P] and server state from a cohort's updates, given in store order.
+        """Return the next global model [P] and server state from a cohort's updates, given in store
+        order.
 
-        updates: may lie on disk: each access reads one, so look at one after the other, or at `blocks` of all
+        updates: may lie on disk: each access reads one, so look at one after the other, or at
+            `blocks` of all
         present: all stores that could have been asked; None: the cohort
         """
         return self.advance(params, self.combine(updates), state, trainable)
 
     def combine(self, updates: Sequence[Update]) -> Tensor:
-        """Return one vector [P] from the updates' vectors: their mean, weighted by images or uniformly."""
+        """Return one vector [P] from the updates' vectors: their mean, weighted by images or
+        uniformly.
+        """
         return self.mean(updates, range(len(updates)))
 
-    def mean(self, updates: Sequence[Update], places: Sequence[int], vectors: VectorSequence | None = None) -> Tensor:
+    def mean(
+        self,
+        updates: Sequence[Update],
+        places: Sequence[int],
+        vectors: VectorSequence | None = None,
+    ) -> Tensor:
         """Return the mean [P] of the updates at these places, added in the order given.
 
         It is weighted by images or uniformly.
@@ -182,13 +208,16 @@ class Strategy:
         return weighted_mean(vectors or Vectors(updates, places), weights, rows)
 
     def _rows(self, by_class: Sequence[Tensor | None]) -> RowShares | None:
-        """Return the shares by which the head's rows are averaged; None: the head is averaged like all else.
+        """Return the shares by which the head's rows are averaged; None: the head is averaged like
+        all else.
 
         None if we do not know which store has which classes.
         """
         if self.layout is None:
             return None
-        return class_skew.row_shares(by_class, self.layout, uniform=self.config.weighting == "uniform")
+        return class_skew.row_shares(
+            by_class, self.layout, uniform=self.config.weighting == "uniform"
+        )
 
     def centred(self, vector: Tensor) -> Tensor:
         """Return `vector` [P] or [T], with the head's rows centred if they have means of their own.
@@ -200,37 +229,50 @@ class Strategy:
         return class_skew.centred(vector, self.layout)
 
     def weight(self, trained: Update | StoreInfo) -> float:
-        """Return the weight of an update, or of the update that a store would send: its images, or 1."""
+        """Return the weight of an update, or of the update that a store would send: its images, or
+        1.
+        """
         return trained.num_examples if self.config.weighting == "images" else 1
 
     def weights(self, updates: Sequence[Update]) -> list[float]:
-        """Return the weight of each update in `combine`: none is negative, and at least one is above 0."""
+        """Return the weight of each update in `combine`: none is negative, and at least one is
+        above 0.
+        """
         return [self.weight(update) for update in updates]
 
     def rank_shares(self, block: Tensor) -> Tensor | None:
         """Return each update's share in some coordinates, given their values (`block` [n, b]).
 
-        The result is [n, b]; each column sums to 1. None: the shares are those of `weights`, in all coordinates.
+        The result is [n, b]; each column sums to 1. None: the shares are those of `weights`, in all
+        coordinates.
         """
         return None
 
     def shortfall(self, updates: int) -> str | None:
-        """Return why so few updates break the algorithm's promise against malicious stores; None: they are enough.
+        """Return why so few updates break the algorithm's promise against malicious stores; None:
+        they are enough.
 
         The reason is a sentence without its full stop. None also if the algorithm promises nothing.
         """
         return None
 
-    def total(self, updates: Sequence[Update], present: Mapping[str, StoreInfo] | None = None) -> float:
+    def total(
+        self, updates: Sequence[Update], present: Mapping[str, StoreInfo] | None = None
+    ) -> float:
         """Return the sum of the weights of all stores `present`.
 
         Stores that have sent `updates` and left since count as well.
         """
         weights = {update.store: self.weight(update) for update in updates}
-        return sum((weights | {name: self.weight(info) for name, info in (present or {}).items()}).values())
+        return sum(
+            (weights | {name: self.weight(info) for name, info in (present or {}).items()}).values()
+        )
 
-    def advance(self, params: Tensor, combined: Tensor, state: Tensors, trainable: int) -> tuple[Tensor, Tensors]:
-        """Return the next global model [P] and server state, from the present model and the combined updates, both [P].
+    def advance(
+        self, params: Tensor, combined: Tensor, state: Tensors, trainable: int
+    ) -> tuple[Tensor, Tensors]:
+        """Return the next global model [P] and server state, from the present model and the
+        combined updates, both [P].
 
         Here, the combined updates are the next model.
         """

@@ -1,9 +1,11 @@
-"""Corrections for stores that sell different classes: in a store's loss, and in the mean of the head's rows.
+"""Corrections for stores that sell different classes: in a store's loss, and in the mean of the
+head's rows.
 
-A store whose photos show only some of the run's classes can teach little about the others. Trained on the scores
-of all classes alike, it would still push the others down, and each round would undo what the stores that have
-these classes have learned. If a store never hears of the others at all, nobody learns to tell its products from
-those that it does not sell. So absent classes count, but little.
+A store whose photos show only some of the run's classes can teach little about the others. Trained
+on the scores of all classes alike, it would still push the others down, and each round would undo
+what the stores that have these classes have learned. If a store never hears of the others at all,
+nobody learns to tell its products from those that it does not sell. So absent classes count, but
+little.
 """
 
 import unicodedata
@@ -18,11 +20,13 @@ from fedshelf.common.parameters.aggregation import RowShares
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Plan, StoreInfo
 
-LEAST_SHARE = 0.03  # least weight of a class, as a part of an even share of all classes (measured in docs/results.md)
+# least weight of a class, as a part of an even share of all classes (measured in docs/results.md)
+LEAST_SHARE = 0.03
 
 
 def offsets(images: Images, classes: int, mode: str) -> Tensor | None:
-    """Return the offsets that a store with these training images adds to its scores; None: no offsets.
+    """Return the offsets that a store with these training images adds to its scores; None: no
+    offsets.
 
     They are float32 [C] on the CPU: log max(share_c, LEAST_SHARE / C).
 
@@ -36,33 +40,39 @@ def offsets(images: Images, classes: int, mode: str) -> Tensor | None:
 
 
 def adjustment(train: Images, plan: Plan) -> Tensor | None:
-    """Return the offsets that a store with these training images adds to the scores when it uses a plan's model.
+    """Return the offsets that a store with these training images adds to the scores when it uses a
+    plan's model.
 
-    They are float32 [C] on the CPU: the logarithms of its shares of the classes, as its training added them;
-    None: no offsets.
+    They are float32 [C] on the CPU: the logarithms of its shares of the classes, as its training
+    added them; None: no offsets.
 
-    A model trained with `offsets` has the stores' mixes of classes taken out of its scores. Adding a store's own
-    mix makes them fit the images that this store sees (Menon et al., "Long-tail learning via logit adjustment",
-    ICLR 2021).
+    A model trained with `offsets` has the stores' mixes of classes taken out of its scores. Adding
+    a store's own mix makes them fit the images that this store sees (Menon et al., "Long-tail
+    learning via logit adjustment", ICLR 2021).
     """
-    return offsets(train, len(plan.spec.classes), plan.config.strategy.absent) if len(train) else None
+    return (
+        offsets(train, len(plan.spec.classes), plan.config.strategy.absent) if len(train) else None
+    )
 
 
 def most_loss(classes: int) -> float:
-    """Return the largest change that an adjustment makes to the loss of an image: log(classes / LEAST_SHARE).
+    """Return the largest change that an adjustment makes to the loss of an image: log(classes /
+    LEAST_SHARE).
 
-    The change is log(sum_c p_c e^a_c) - a_y, where p are the model's probabilities and a the adjustment. So it is
-    at most the largest a minus the smallest, and all a lie between log(LEAST_SHARE / classes) and 0.
+    The change is log(sum_c p_c e^a_c) - a_y, where p are the model's probabilities and a the
+    adjustment. So it is at most the largest a minus the smallest, and all a lie between
+    log(LEAST_SHARE / classes) and 0.
     """
     return log(classes / LEAST_SHARE)
 
 
 def images_by_class(info: StoreInfo, classes: Sequence[str], num_examples: int) -> Tensor:
-    """Return the images of each class that an update represents, if it was trained on `num_examples`: float64 [C].
+    """Return the images of each class that an update represents, if it was trained on
+    `num_examples`: float64 [C].
 
-    The store's own counts are scaled to sum to `num_examples`: no store's row weighs more than its update does.
-    Images whose class the store keeps to itself are spread evenly: over the classes that it names without a number,
-    or, if there are none, over all classes that it does not name.
+    The store's own counts are scaled to sum to `num_examples`: no store's row weighs more than its
+    update does. Images whose class the store keeps to itself are spread evenly: over the classes
+    that it names without a number, or, if there are none, over all classes that it does not name.
     """
     told = {_normal(name): count for name, count in info.counts.items()}
     counts = torch.tensor([told.get(_normal(name), 0) for name in classes], dtype=torch.float64)
@@ -73,12 +83,17 @@ def images_by_class(info: StoreInfo, classes: Sequence[str], num_examples: int) 
     return counts * (num_examples / counts.sum().clamp(min=1))
 
 
-def row_shares(by_class: Sequence[Tensor | None], layout: Layout, *, uniform: bool) -> RowShares | None:
-    """Return each update's share in each class's row of the head; None if the classes of an update are unknown.
+def row_shares(
+    by_class: Sequence[Tensor | None], layout: Layout, *, uniform: bool
+) -> RowShares | None:
+    """Return each update's share in each class's row of the head; None if the classes of an update
+    are unknown.
 
-    A share is in proportion to the update's images of the class; with `uniform`, all updates that have it share evenly.
+    A share is in proportion to the update's images of the class; with `uniform`, all updates that
+    have it share evenly.
 
-    by_class: float64 [C] of each update, as in `common.protocol.messages.Update`, or None if unknown
+    by_class: float64 [C] of each update, as in `common.protocol.messages.Update`, or None if
+        unknown
     """
     if (images := _stacked(by_class)) is None:
         return None
@@ -86,18 +101,22 @@ def row_shares(by_class: Sequence[Tensor | None], layout: Layout, *, uniform: bo
     return RowShares(layout.rows(), weights / weights.sum(dim=0).clamp(min=1e-300))
 
 
-def keep_rows(before: Tensor, after: Tensor, by_class: Sequence[Tensor | None], layout: Layout) -> Tensor:
-    """Return the model `after` a round (float32 [P]), with the rows of absent classes as they were `before`.
+def keep_rows(
+    before: Tensor, after: Tensor, by_class: Sequence[Tensor | None], layout: Layout
+) -> Tensor:
+    """Return the model `after` a round (float32 [P]), with the rows of absent classes as they were
+    `before`.
 
-    Absent classes are those that no store of the cohort has. Momentum, decay and corrections would otherwise move
-    rows that no image has taught.
+    Absent classes are those that no store of the cohort has. Momentum, decay and corrections would
+    otherwise move rows that no image has taught.
 
     These rows stay beside the others' new rows; `centred` then moves all alike.
     """
     images = _stacked(by_class)
     if images is None or bool((images > 0).any(dim=0).all()):
         return after
-    unsold, after = (images == 0).all(dim=0).to(after.device), after.clone()
+    unsold = (images == 0).all(dim=0).to(after.device)
+    after = after.clone()
     for span in layout.rows():
         rows = after[span].view(len(unsold), -1)
         rows[unsold] = before[span].view(len(unsold), -1)[unsold].to(after.device)
@@ -105,12 +124,14 @@ def keep_rows(before: Tensor, after: Tensor, by_class: Sequence[Tensor | None], 
 
 
 def centred(vector: Tensor, layout: Layout) -> Tensor:
-    """Return `vector` (float32 [P] or [T]) with the mean over the classes subtracted from the head's rows.
+    """Return `vector` (float32 [P] or [T]) with the mean over the classes subtracted from the
+    head's rows.
 
-    A softmax does not see what all scores have in common, so the model stays the same, and no gradient pulls that
-    part back. Each row is a mean over the stores that have its class, and these stores raise it. So all rows rise
-    together in each round, and a server's momentum adds the rounds up. A network with an activation behind its head
-    does see the common part: its vector is returned unchanged.
+    A softmax does not see what all scores have in common, so the model stays the same, and no
+    gradient pulls that part back. Each row is a mean over the stores that have its class, and these
+    stores raise it. So all rows rise together in each round, and a server's momentum adds the
+    rounds up. A network with an activation behind its head does see the common part: its vector is
+    returned unchanged.
     """
     if not layout.ends_in_head:
         return vector
@@ -128,5 +149,7 @@ def _stacked(by_class: Sequence[Tensor | None]) -> Tensor | None:
 
 
 def _normal(name: str) -> str:
-    """Return `name` in the form in which `common.images.folder.photo_folder.relabel` compares names (NFC)."""
+    """Return `name` in the form in which `common.images.folder.photo_folder.relabel` compares names
+    (NFC).
+    """
     return unicodedata.normalize("NFC", name)

@@ -1,13 +1,13 @@
 """The shared half of the adaptive server optimizers.
 
-Reddi, Charles, Zaheer, Garrett, Rush, Konečný, Kumar, McMahan: Adaptive Federated Optimization. ICLR 2021,
-Algorithm 2.
+Reddi, Charles, Zaheer, Garrett, Rush, Konečný, Kumar, McMahan: Adaptive Federated Optimization.
+ICLR 2021, Algorithm 2.
 
     d = mean_k w_t^k - w_t;   m <- beta1 m + (1 - beta1) d;   v <- (each its own);
     w_{t+1} = w_t + eta m / (sqrt(v) + tau)
 
-As in Flower, m and v start at zero. If the head's rows are centred (`Strategy.centred`), m is centred after each
-round, too.
+As in Flower, m and v start at zero. If the head's rows are centred (`Strategy.centred`), m is
+centred after each round, too.
 """
 
 from abc import ABC, abstractmethod
@@ -21,22 +21,34 @@ from fedshelf.common.strategies.shared.base import Strategy
 
 
 class FedOpt(Strategy, ABC):
-    """An adaptive step of the trainable part; buffers are taken from the mean. eta is `server_lr` (0: 0.1)."""
+    """An adaptive step of the trainable part; buffers are taken from the mean. eta is `server_lr`
+    (0: 0.1).
+    """
 
-    uses: ClassVar = frozenset({"weighting", "absent_classes", "server_lr", "beta1", "beta2", "tau"})
+    uses: ClassVar = frozenset(
+        {"weighting", "absent_classes", "server_lr", "beta1", "beta2", "tau"}
+    )
 
     def initial(self, params: Tensor, trainable: int) -> Tensors:
         """Return both moments at zero, and no steps taken."""
         zeros = params.new_zeros(trainable)
-        return {"first": zeros, "second": zeros.clone(), "steps": torch.zeros((), dtype=torch.int64)}
+        return {
+            "first": zeros,
+            "second": zeros.clone(),
+            "steps": torch.zeros((), dtype=torch.int64),
+        }
 
-    def advance(self, params: Tensor, combined: Tensor, state: Tensors, trainable: int) -> tuple[Tensor, Tensors]:
+    def advance(
+        self, params: Tensor, combined: Tensor, state: Tensors, trainable: int
+    ) -> tuple[Tensor, Tensors]:
         """Take one step along the first moment, scaled by the second."""
         delta = combined[:trainable] - params[:trainable]
         steps = state["steps"] + 1
         first = self.first(state["first"], delta)
         second = self.second(state["second"], delta)
-        moved = params[:trainable] + self.rate(int(steps)) * first / (second.sqrt() + self.config.tau)
+        moved = params[:trainable] + self.rate(int(steps)) * first / (
+            second.sqrt() + self.config.tau
+        )
         return torch.cat([moved, combined[trainable:]]), {
             "first": self.centred(first),
             "second": second,

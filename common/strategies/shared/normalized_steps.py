@@ -12,7 +12,8 @@ from fedshelf.common.protocol.messages import Update
 from fedshelf.common.strategies.shared.base import LocalTrainingSummary, Strategy, reach
 
 REACH = "reach"
-ROUNDING = 1e-4  # relative rounding error of a float32 that travelled; far below one step of ten thousand
+# relative rounding error of a float32 that travelled; far below one step of ten thousand
+ROUNDING = 1e-4
 
 
 class NormalizedSteps(Strategy):
@@ -22,15 +23,22 @@ class NormalizedSteps(Strategy):
     """
 
     def unfit(self, config: RunConfig) -> str | None:
-        """Return why a run has no usable reach: it is undefined for other optimizers, and 0 for steps of length 0."""
+        """Return why a run has no usable reach: it is undefined for other optimizers, and 0 for
+        steps of length 0.
+        """
         if config.train.optimizer != "sgd":
             return f"counts steps of sgd, and train.optimizer is {config.train.optimizer}"
         if round := standstill(config):
-            rate = f"the learning rate of round {round} is 0 (see train.lr, train.schedule and train.final_lr)"
+            rate = (
+                f"the learning rate of round {round} is 0 (see train.lr, train.schedule and"
+                " train.final_lr)"
+            )
             return f"divides by the length of a store's steps, and {rate}"
         return None
 
-    def end(self, run: LocalTrainingSummary, local: Tensors, state: Tensors) -> tuple[Tensors, Tensors]:
+    def end(
+        self, run: LocalTrainingSummary, local: Tensors, state: Tensors
+    ) -> tuple[Tensors, Tensors]:
         """Return the reach, and the state unchanged."""
         return {REACH: torch.tensor([run.reach])}, state
 
@@ -39,11 +47,13 @@ class NormalizedSteps(Strategy):
         return {REACH: (1,)}
 
     def fault(self, update: Update, lr: float, train: TrainConfig) -> str | None:
-        """Return a complaint about a reach that no local training on so many images has; None if it is possible.
+        """Return a complaint about a reach that no local training on so many images has; None if it
+        is possible.
 
         A store that claims too small a reach would move the model too far.
         """
-        images, claimed = update.num_examples, float(update.extras[REACH])
+        images = update.num_examples
+        claimed = float(update.extras[REACH])
         least = 1 if train.seconds else max(1, images // train.batch) * train.passes
         most = math.ceil(images / train.batch) * train.passes
         low, high = (reach(steps, lr, train.momentum) for steps in (least, most))

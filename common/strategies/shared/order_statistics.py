@@ -5,7 +5,8 @@ from torch import Tensor
 
 
 def rank_shares(block: Tensor, begin: int, end: int) -> Tensor:
-    """Return each value's share in the mean of ranks [begin, end) of its column: [n, b], for `block` [n, b].
+    """Return each value's share in the mean of ranks [begin, end) of its column: [n, b], for
+    `block` [n, b].
 
     Of equal values, the first has the lowest rank.
     """

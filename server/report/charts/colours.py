@@ -2,11 +2,20 @@
 
 import colorsys
 
-# Petroff, "Accessible Color Sequences for Data Visualization" (arXiv:2107.02270): ten colours chosen for
-# colour-vision deficiency and for print.
+# Petroff, "Accessible Color Sequences for Data Visualization" (arXiv:2107.02270): ten colours
+# chosen for colour-vision deficiency and for print.
 TEN = (
-    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6", "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
-)  # fmt: skip
+    "#3f90da",
+    "#ffa90e",
+    "#bd1f01",
+    "#94a4a2",
+    "#832db6",
+    "#a96b59",
+    "#e76300",
+    "#b9ac70",
+    "#717581",
+    "#92dadd",
+)
 
 OTHERS = "#ccd4db"  # colour of everything that has none of its own
 
@@ -15,7 +24,9 @@ CURVE_COLOURS = {"train": "#832db6", "test": "#1f6fd0", "validation": "#d9730d"}
 
 
 def class_colours(number: int) -> list[str]:
-    """Return one colour per class; beyond ten, hues a golden angle apart, so that neighbours always differ."""
+    """Return one colour per class; beyond ten, hues a golden angle apart, so that neighbours always
+    differ.
+    """
     if number <= len(TEN):
         return list(TEN[:number])
     return [_spread(index) for index in range(number)]

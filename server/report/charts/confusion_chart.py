@@ -15,7 +15,9 @@ NUMBERED = 12  # up to this many classes, cells have room for a number
 
 @dataclass(frozen=True)
 class Shade:
-    """All cells of one colour: "right" (diagonal) or "wrong", their strength (0..1), and their outline."""
+    """All cells of one colour: "right" (diagonal) or "wrong", their strength (0..1), and their
+    outline.
+    """
 
     kind: str
     strength: float
@@ -45,8 +47,12 @@ class HeatMap:
     cells: list[Cell]
 
 
-def heat_map(classes: Sequence[str], confusion: Sequence[Sequence[int]], most_tips: int = MOST_TIPS) -> HeatMap:
-    """Lay out counts [C, C]; shading is by share of the row, so that rare classes show as well as common ones."""
+def heat_map(
+    classes: Sequence[str], confusion: Sequence[Sequence[int]], most_tips: int = MOST_TIPS
+) -> HeatMap:
+    """Lay out counts [C, C]; shading is by share of the row, so that rare classes show as well as
+    common ones.
+    """
     shown = [
         (row, column, count, sum(counts))
         for row, counts in enumerate(confusion)
@@ -60,14 +66,20 @@ def heat_map(classes: Sequence[str], confusion: Sequence[Sequence[int]], most_ti
         kind = "right" if row == column else "wrong"
         # The root lifts the small shares: the mistakes, which a reader looks for.
         level = math.ceil(SHADES * math.sqrt(count / total))
-        outlines.setdefault((kind, level), []).append(f"M{column * cell} {row * cell}h{cell}v{cell}h-{cell}z")
+        outlines.setdefault((kind, level), []).append(
+            f"M{column * cell} {row * cell}h{cell}v{cell}h-{cell}z"
+        )
     labels = [shortened(name) for name in names]
     return HeatMap(
         classes=names,
         labels=labels,
         cell=cell,
-        gutter=12 + round((7.0 if cell > 20 else 6.2) * max((len(label) for label in labels), default=0)),
-        shades=[Shade(kind, level / SHADES, "".join(path)) for (kind, level), path in sorted(outlines.items())],
+        gutter=12
+        + round((7.0 if cell > 20 else 6.2) * max((len(label) for label in labels), default=0)),
+        shades=[
+            Shade(kind, level / SHADES, "".join(path))
+            for (kind, level), path in sorted(outlines.items())
+        ],
         cells=_cells(names, shown, most_tips),
     )
 
@@ -83,10 +95,17 @@ def _cells(names: list[str], shown: list[tuple[int, int, int, int]], most: int) 
         Cell(
             column=column,
             row=row,
-            tip=f"{names[row]} taken for {names[column]}: {count:,} of {total:,} ({percent(count / total)})"
-            if row != column
-            else f"{names[row]} recognised: {count:,} of {total:,} ({percent(count / total)})",
-            number=f"{100 * count / total:.0f}" if len(names) <= NUMBERED and count / total >= 0.01 else "",
+            tip=(
+                f"{names[row]} taken for {names[column]}: {count:,} of {total:,}"
+                f" ({percent(count / total)})"
+                if row != column
+                else f"{names[row]} recognised: {count:,} of {total:,} ({percent(count / total)})"
+            ),
+            number=(
+                f"{100 * count / total:.0f}"
+                if len(names) <= NUMBERED and count / total >= 0.01
+                else ""
+            ),
             strong=count / total > 0.3,
         )
         for row, column, count, total in largest

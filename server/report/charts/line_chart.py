@@ -97,7 +97,10 @@ def line_chart(
     return LineChart(
         title=title,
         lines=_labelled([_line(name, points, x, y, show) for name, points in series.items()]),
-        x_ticks=[Tick(x(number) / 10, f"{number:g}") for number in round_ticks(min(numbers), max(numbers))],
+        x_ticks=[
+            Tick(x(number) / 10, f"{number:g}")
+            for number in round_ticks(min(numbers), max(numbers))
+        ],
         y_ticks=[Tick(100 - y(value) / 10, (tick or show)(value)) for value in ticks],
         hovers=_hovers(series, x, show),
         mark=Tick(x(mark[0]) / 10, mark[1]) if mark and x.low <= mark[0] <= x.high else None,
@@ -105,45 +108,66 @@ def line_chart(
 
 
 def nice_ticks(low: float, high: float, about: int = 4) -> list[float]:
-    """Return round numbers that enclose low..high, about `about` steps of 1, 2, 2.5 or 5 times a power of ten."""
-    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):  # a flat line, as far as an axis can tell
+    """Return round numbers that enclose low..high, about `about` steps of 1, 2, 2.5 or 5 times a
+    power of ten.
+    """
+    # a flat line, as far as an axis can tell
+    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):
         margin = 0.05 * (abs(high) if abs(high) > 1e-9 else 1)
-        low, high = low - margin, high + margin
+        low = low - margin
+        high = high + margin
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))
     step = power * next(factor for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    first = math.floor(low / step + 1e-9)
+    last = math.ceil(high / step - 1e-9)
     return [index * step for index in range(first, last + 1)]
 
 
 def round_ticks(first: int, last: int, about: int = 5) -> list[int]:
-    """Return whole rounds for the axis: the first one, and multiples of a round step up to the last."""
+    """Return whole rounds for the axis: the first one, and multiples of a round step up to the
+    last.
+    """
     if last - first <= about:
         return list(range(first, last + 1))
     step = max(1, int(nice_ticks(first, last, about)[1] - nice_ticks(first, last, about)[0]))
-    return [first, *(number for number in range(step, last + 1, step) if number >= first + step / 2)]
+    return [
+        first,
+        *(number for number in range(step, last + 1, step) if number >= first + step / 2),
+    ]
 
 
 def thin(points: Sequence[Point], most: int = MOST_POINTS) -> list[Point]:
-    """Return at most about `most` points with the same silhouette: the lowest and highest of each stretch."""
+    """Return at most about `most` points with the same silhouette: the lowest and highest of each
+    stretch.
+    """
     if len(points) <= most:
         return list(points)
     stretches = most // 2 - 1
     kept = {0, len(points) - 1}
     for index in range(stretches):
         stretch = range(index * len(points) // stretches, (index + 1) * len(points) // stretches)
-        kept |= {min(stretch, key=lambda place: points[place][1]), max(stretch, key=lambda place: points[place][1])}
+        kept |= {
+            min(stretch, key=lambda place: points[place][1]),
+            max(stretch, key=lambda place: points[place][1]),
+        }
     return [points[place] for place in sorted(kept)]
 
 
-def _line(name: str, points: Sequence[Point], x: Scale, y: Scale, show: Callable[[float], str]) -> Curve:
+def _line(
+    name: str, points: Sequence[Point], x: Scale, y: Scale, show: Callable[[float], str]
+) -> Curve:
     places = [f"{x(number):.0f} {BOX - y(value):.0f}" for number, value in thin(points)]
     dots = "".join(f"M{place}h0" for place in places) if len(points) <= 30 else ""
-    return Curve(name, "M" + "L".join(places), dots, Tick(100 - y(points[-1][1]) / 10, show(points[-1][1])))
+    return Curve(
+        name, "M" + "L".join(places), dots, Tick(100 - y(points[-1][1]) / 10, show(points[-1][1]))
+    )
 
 
 def _labelled(lines: list[Curve]) -> list[Curve]:
-    """Push the end labels apart, downwards and then back up from the bottom, so that none covers another."""
+    """Push the end labels apart, downwards and then back up from the bottom, so that none covers
+    another.
+    """
     ordered = sorted(lines, key=lambda line: line.label.at)
     places = [line.label.at for line in ordered]
     for index in range(1, len(places)):
@@ -158,7 +182,9 @@ def _labelled(lines: list[Curve]) -> list[Curve]:
     ]
 
 
-def _hovers(series: Mapping[str, Sequence[Point]], x: Scale, show: Callable[[float], str]) -> list[Hover]:
+def _hovers(
+    series: Mapping[str, Sequence[Point]], x: Scale, show: Callable[[float], str]
+) -> list[Hover]:
     """Return bands around evenly chosen rounds, each with the values of all curves there."""
     values = {name: dict(points) for name, points in series.items()}
     numbers = sorted(set().union(*values.values()))
@@ -172,7 +198,11 @@ def _hovers(series: Mapping[str, Sequence[Point]], x: Scale, show: Callable[[flo
             " · ".join(
                 [
                     f"Round {number}",
-                    *(f"{name} {show(found[number])}" for name, found in values.items() if number in found),
+                    *(
+                        f"{name} {show(found[number])}"
+                        for name, found in values.items()
+                        if number in found
+                    ),
                 ]
             ),
         )

@@ -42,7 +42,9 @@ class Stacks:
 
 
 def stacks(partition: Mapping[str, Any]) -> Stacks | None:
-    """Lay out {"classes": [C], "stores": {name: [C counts]}}; of very many stores, evenly chosen ones are shown."""
+    """Lay out {"classes": [C], "stores": {name: [C counts]}}; of very many stores, evenly chosen
+    ones are shown.
+    """
     classes: list[str] = [printable(name) for name in partition["classes"]]
     everyone: Mapping[str, Sequence[int]] = partition["stores"]
     layers = shown_classes(partition)
@@ -54,7 +56,10 @@ def stacks(partition: Mapping[str, Any]) -> Stacks | None:
         width=COLUMN * len(shown),
         total_stores=len(everyone),
         layers=_layers(layers, shown, ticks[-1]),
-        columns=[(printable(name), _described(printable(name), classes, everyone[name])) for name, _ in shown],
+        columns=[
+            (printable(name), _described(printable(name), classes, everyone[name]))
+            for name, _ in shown
+        ],
         y_ticks=[Tick(100 - 100 * tick / ticks[-1], f"{tick:,.0f}") for tick in ticks],
         named=len(shown) <= MAX_NAMED_STORES,
         hidden=layers.hidden,
@@ -67,14 +72,18 @@ def chosen(stores: Sequence[tuple[str, Any]], most: int) -> list[tuple[str, Any]
     return [stores[index * len(stores) // number] for index in range(number)]
 
 
-def _layers(classes: ShownClasses, shown: list[tuple[str, Sequence[int]]], top: float) -> list[Layer]:
+def _layers(
+    classes: ShownClasses, shown: list[tuple[str, Sequence[int]]], top: float
+) -> list[Layer]:
     bar = COLUMN - (1 if len(shown) > 60 else 2)
     base = [0] * len(shown)
     layers = []
     for index, (name, colour) in enumerate(zip(classes.names, classes.colours, strict=True)):
         path = ""
         for place, (_, counts) in enumerate(shown):
-            upper, lower = (round(BOX - BOX * edge / top) for edge in (base[place] + counts[index], base[place]))
+            upper, lower = (
+                round(BOX - BOX * edge / top) for edge in (base[place] + counts[index], base[place])
+            )
             if upper < lower:
                 path += f"M{place * COLUMN + 1} {upper}h{bar}V{lower}h-{bar}z"
             base[place] += counts[index]
@@ -83,7 +92,9 @@ def _layers(classes: ShownClasses, shown: list[tuple[str, Sequence[int]]], top: 
 
 
 def _described(store: str, classes: list[str], counts: Sequence[int], most: int = 6) -> str:
-    held = sorted(((count, name) for count, name in zip(counts, classes, strict=True) if count), reverse=True)
+    held = sorted(
+        ((count, name) for count, name in zip(counts, classes, strict=True) if count), reverse=True
+    )
     named = ", ".join(f"{name} {count:,}" for count, name in held[:most])
     more = f" and {len(held) - most} more classes" if len(held) > most else ""
     return f"{store}: {counted(sum(counts), 'image')}" + (f" ({named}{more})" if held else "")

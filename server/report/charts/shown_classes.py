@@ -1,4 +1,6 @@
-"""The classes in the picture of the stores' images: as many as colours can tell apart; the rest is one layer."""
+"""The classes in the picture of the stores' images: as many as colours can tell apart; the rest is
+one layer.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,8 @@ MOST_OF_MANY = len(TEN)  # of more than that
 
 @dataclass(frozen=True)
 class ShownClasses:
-    """The layers of a picture: their names and colours, and the images of each at every store (name, counts).
+    """The layers of a picture: their names and colours, and the images of each at every store
+    (name, counts).
 
     hidden: number of classes in the last layer; 0 if each has a layer of its own
     """
@@ -47,11 +50,14 @@ def _layered(counts: Sequence[int], kept: Sequence[int]) -> Sequence[int]:
 
 
 def _most_frequent(stores: Sequence[Sequence[int]], number: int) -> list[int]:
-    """Return places of classes: first those that are the most frequent at some store, then the second ones, and so on.
+    """Return places of classes: first those that are the most frequent at some store, then the
+    second ones, and so on.
 
     Within such a rank, those with the most images at the stores where they have it come first.
     """
-    ranked = [sorted(range(len(counts)), key=lambda place: (-counts[place], place)) for counts in stores]
+    ranked = [
+        sorted(range(len(counts)), key=lambda place: (-counts[place], place)) for counts in stores
+    ]
     found: list[int] = []
     for places in zip(*ranked, strict=True):
         images: dict[int, int] = {}

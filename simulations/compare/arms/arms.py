@@ -19,12 +19,17 @@ from fedshelf.server.training.client_sampling import round_half_up
 from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.federation.pooled import pooled
 
-ALONE, FEDERATED, TUNED, POOLED = "alone", "federated", "fine-tuned", "pooled"
-LONGER = "alone-longer"  # alone, then as many further epochs as fine-tuning takes: the same work, from another start
+ALONE = "alone"
+FEDERATED = "federated"
+TUNED = "fine-tuned"
+POOLED = "pooled"
+# alone, then as many further epochs as fine-tuning takes: the same work, from another start
+LONGER = "alone-longer"
 WITHOUT = "without"  # federated without one store, to measure its contribution
 EVERYONE = "pooled"  # the name of the one store that holds all images
 OF_ONE_STORE = (ALONE, LONGER, TUNED)  # kinds whose models are for one store only
-AGAINST = {FEDERATED: ALONE, TUNED: LONGER, POOLED: FEDERATED}  # the baseline of each kind: as much local work
+# the baseline of each kind: as much local work
+AGAINST = {FEDERATED: ALONE, TUNED: LONGER, POOLED: FEDERATED}
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,15 @@ class Arm:
     def cost(self) -> int:
         """About how many images it trains on."""
         images = sum(sum(counts) for counts in self.federation.table.values())
-        return int(images * self.config.cohort.fraction * self.config.run.rounds * self.config.train.epochs) + 1
+        return (
+            int(
+                images
+                * self.config.cohort.fraction
+                * self.config.run.rounds
+                * self.config.train.epochs
+            )
+            + 1
+        )
 
 
 def plan(config: RunConfig, federation: Federation, options: Options, root: Path) -> list[Arm]:
@@ -82,19 +95,33 @@ def plan(config: RunConfig, federation: Federation, options: Options, root: Path
     come in between, those that cost most first.
     """
     if config.evaluation.patience:
-        federation = replace(federation, test=None)  # no arm shall stop early by the images that judge in the end
+        # no arm shall stop early by the images that judge in the end
+        federation = replace(federation, test=None)
     stores, rounds = list(federation.stores), lone_rounds(config, len(federation.stores))
     by_itself = _with_own_mix(config)
     whole = Arm(FEDERATED, "", _single_process(config), federation)
     pool = Arm(POOLED, "", _lone(config, rounds), _everyone(federation))
-    alone = [Arm(ALONE, name, _lone(by_itself, rounds), _only(federation, [name])) for name in stores]
+    alone = [
+        Arm(ALONE, name, _lone(by_itself, rounds), _only(federation, [name])) for name in stores
+    ]
     without = [
-        Arm(WITHOUT, name, _smaller(config, len(stores) - 1), _only(federation, [n for n in stores if n != name]))
+        Arm(
+            WITHOUT,
+            name,
+            _smaller(config, len(stores) - 1),
+            _only(federation, [n for n in stores if n != name]),
+        )
         for name in stores
         if options.leave_one_out and len(stores) > 1
     ]
     further = [
-        Arm(kind, part.store, _further(settings, options, root / start.name), part.federation, start.name)
+        Arm(
+            kind,
+            part.store,
+            _further(settings, options, root / start.name),
+            part.federation,
+            start.name,
+        )
         for part in alone
         for kind, settings, start in ((TUNED, config, whole), (LONGER, by_itself, part))
         if options.tune_epochs
@@ -103,11 +130,14 @@ def plan(config: RunConfig, federation: Federation, options: Options, root: Path
 
 
 def lone_rounds(config: RunConfig, stores: int) -> int:
-    """Return the rounds of a model that sees its images in each round, for as many passes as a store's on average.
+    """Return the rounds of a model that sees its images in each round, for as many passes as a
+    store's on average.
 
     rounds * cohort / stores: with all stores in every round, as many rounds.
     """
-    cohort = min(stores, max(config.cohort.min_stores, round_half_up(config.cohort.fraction * stores), 1))
+    cohort = min(
+        stores, max(config.cohort.min_stores, round_half_up(config.cohort.fraction * stores), 1)
+    )
     return max(1, round_half_up(config.run.rounds * cohort / stores))
 
 
@@ -127,7 +157,8 @@ def _with_own_mix(config: RunConfig) -> RunConfig:
 
 
 def _lone(config: RunConfig, rounds: int) -> RunConfig:
-    """Configure local training of one store: the same model and local settings, and no federated algorithm.
+    """Configure local training of one store: the same model and local settings, and no federated
+    algorithm.
 
     The treatment of absent classes stays, as it belongs to the loss, and so does the mean of the
     last rounds' models, by which a model gains with or without others.
@@ -142,10 +173,13 @@ def _lone(config: RunConfig, rounds: int) -> RunConfig:
 
 
 def _further(config: RunConfig, options: Options, start: Path) -> RunConfig:
-    """Configure further training at one store, from the model of the finished arm in the directory `start`."""
+    """Configure further training at one store, from the model of the finished arm in the directory
+    `start`.
+    """
     changed = {
-        "model.weights": str(start / WEIGHTS), "model.resume_from": "", "train.epochs": 1, "train.lr": options.tune_lr,
-        "train.schedule": "constant", "strategy.average": "none", "evaluation.patience": 0,
+        "model.weights": str(start / WEIGHTS), "model.resume_from": "", "train.epochs": 1,
+        "train.lr": options.tune_lr, "train.schedule": "constant", "strategy.average": "none",
+        "evaluation.patience": 0,
     }  # fmt: skip
     return resolve(flatten(_lone(config, options.tune_epochs)), changed)
 
@@ -163,7 +197,9 @@ def _single_process(config: RunConfig) -> RunConfig:
 
 def _only(federation: Federation, names: list[str]) -> Federation:
     stores: Mapping[str, StoreData] = {name: federation.stores[name] for name in names}
-    return replace(federation, stores=stores, test=None, table={name: federation.table[name] for name in names})
+    return replace(
+        federation, stores=stores, test=None, table={name: federation.table[name] for name in names}
+    )
 
 
 def _everyone(federation: Federation) -> Federation:

@@ -1,22 +1,25 @@
-"""Margins of a difference between two kinds of models, from the variation of trainings and of test images.
+"""Margins of a difference between two kinds of models, from the variation of trainings and of test
+images.
 
-A difference is measured in S seeds, each of which trains both models anew and judges both on the same images. So it
-varies for two reasons, and its variance has two parts:
+A difference is measured in S seeds, each of which trains both models anew and judges both on the
+same images. So it varies for two reasons, and its variance has two parts:
 
-    seeds:  s^2 / S, with s the standard deviation of the S differences. Known from few seeds, so it counts with
-            Student's t of S - 1 degrees of freedom.
-    images: the variance over images of the mean answer to an image, averaged over the seeds, by the number of images;
-            seeds that judge the same images share it, so more of them do not make it go away. It counts with the normal
-            quantile z.
+    seeds: s^2 / S, with s the standard deviation of the S differences. Known from few seeds, so it
+        counts with Student's t of S - 1 degrees of freedom.
+    images: the variance over images of the mean answer to an image, averaged over the seeds, by the
+        number of images; seeds that judge the same images share it, so more of them do not make it
+        go away. It counts with the normal quantile z.
 
     margin = sqrt(t^2 seeds + z^2 images)
 
-Both sources are random and crossed, as readers and cases are in diagnostic studies (Obuchowski and Rockette 1995,
-"Hypothesis testing of diagnostic accuracy for multiple readers and multiple tests"); half-widths of independent parts
-are added in squares by MOVER (Zou and Donner 2008, "Construction of confidence intervals about effect measures").
-An image that is answered differently in each seed counts in both parts, so margins are rather too wide than too narrow.
+Both sources are random and crossed, as readers and cases are in diagnostic studies (Obuchowski and
+Rockette 1995, "Hypothesis testing of diagnostic accuracy for multiple readers and multiple tests");
+half-widths of independent parts are added in squares by MOVER (Zou and Donner 2008, "Construction
+of confidence intervals about effect measures"). An image that is answered differently in each seed
+counts in both parts, so margins are rather too wide than too narrow.
 
-With one seed there is no first part: such a margin says what other images would change, and nothing of training.
+With one seed there is no first part: such a margin says what other images would change, and nothing
+of training.
 """
 
 import math
@@ -77,7 +80,9 @@ class Gain:
         return fmean(self.seeds)
 
     def margin(self, level: float = LEVEL) -> float:
-        """Return half the width of the interval that the true difference is outside of with probability `level`."""
+        """Return half the width of the interval that the true difference is outside of with
+        probability `level`.
+        """
         images = NormalDist().inv_cdf(1 - level / 2) * self.images
         if self.training is None:
             return images
@@ -91,11 +96,15 @@ class Gain:
         """
         if not self.training:
             return max(LEAST_LEVEL, 2 - 2 * NormalDist().cdf(abs(self.points) / self.images))
-        low, high = 0.0, abs(self.points) / self.training  # between which Student's t of that level is
+        # between which Student's t of that level is
+        low = 0.0
+        high = abs(self.points) / self.training
         for _ in range(HALVINGS):
             middle = (low + high) / 2
             level = self._level(middle)
-            margin = math.hypot(NormalDist().inv_cdf(1 - level / 2) * self.images, middle * self.training)
+            margin = math.hypot(
+                NormalDist().inv_cdf(1 - level / 2) * self.images, middle * self.training
+            )
             low, high = (middle, high) if margin < abs(self.points) else (low, middle)
         return self._level(low)
 
@@ -106,19 +115,26 @@ class Gain:
     def told(self) -> dict[str, Any]:
         """Return the gain as JSON values."""
         errors = {"images": self.images, "training": self.training}
-        return {"points": self.points, "margin": self.margin(), "seeds": list(self.seeds), "standard_errors": errors}
+        return {
+            "points": self.points,
+            "margin": self.margin(),
+            "seeds": list(self.seeds),
+            "standard_errors": errors,
+        }
 
 
 def gain(seeds: Sequence[Sequence[Paired]]) -> Gain | None:
     """Return the mean gain over stores and seeds; None if no store has images.
 
-    seeds: of each seed, its stores; those without images do not count, the others count the same each
+    seeds: of each seed, its stores; those without images do not count, the others count the same
+        each
 
-    With wins w_j of n images, a seed's difference at a store is the sum of w_j by n. For its variance two images are
-    added, one that each model alone is right about, so that few images prove nothing (adjusted Wald interval; Bonett
-    and Price 2012, "Adjusted Wald confidence interval for a difference of binomial proportions based on paired data").
-    For one seed and store that is (p + q - (p - q)^2) / (n + 2), with p = (b + 1) / (n + 2) and q = (c + 1) / (n + 2)
-    for b images that only the second model has right and c that only the first one has.
+    With wins w_j of n images, a seed's difference at a store is the sum of w_j by n. For its
+    variance two images are added, one that each model alone is right about, so that few images
+    prove nothing (adjusted Wald interval; Bonett and Price 2012, "Adjusted Wald confidence interval
+    for a difference of binomial proportions based on paired data"). For one seed and store that is
+    (p + q - (p - q)^2) / (n + 2), with p = (b + 1) / (n + 2) and q = (c + 1) / (n + 2) for b images
+    that only the second model has right and c that only the first one has.
     """
     judged = [[pairs for pairs in stores if len(pairs.wins)] for stores in seeds]
     if not judged or not all(judged):
@@ -138,7 +154,8 @@ def holm(levels: Sequence[float]) -> list[float]:
     of m counts m - k + 1 times, and none less than a smaller one.
     """
     ordered = sorted(range(len(levels)), key=levels.__getitem__)
-    corrected, largest = [0.0] * len(levels), 0.0
+    corrected = [0.0] * len(levels)
+    largest = 0.0
     for place, number in enumerate(ordered):
         largest = max(largest, min(1.0, (len(levels) - place) * levels[number]))
         corrected[number] = largest
@@ -146,17 +163,20 @@ def holm(levels: Sequence[float]) -> list[float]:
 
 
 def _image_variance(seeds: Sequence[Sequence[Paired]]) -> float:
-    """Return the variance of the mean over seeds of the mean over stores, from each image's part in it.
+    """Return the variance of the mean over seeds of the mean over stores, from each image's part in
+    it.
 
     Image j has the part sum over seeds of (w_j - m) / ((n + 2) stores seeds), m the mean at its
     store; the variance is the sum of the squares. The two images added to each store are the same
     in all seeds.
     """
-    parts, added = list[NDArray[np.float64]](), defaultdict[tuple[str, int], float](float)
+    parts = list[NDArray[np.float64]]()
+    added = defaultdict[tuple[str, int], float](float)
     for stores in seeds:
         for pairs in stores:
             count = len(pairs.wins) + 2
-            mean, share = pairs.wins.sum() / count, 1 / (count * len(stores) * len(seeds))
+            mean = pairs.wins.sum() / count
+            share = 1 / (count * len(stores) * len(seeds))
             parts.append((pairs.wins - mean) * share)
             for win in (1, -1):
                 added[pairs.store, win] += (win - mean) * share

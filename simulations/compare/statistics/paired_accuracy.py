@@ -46,14 +46,20 @@ def judge(network: Network, images: Images, adjustment: Tensor | None, batch_siz
 
     adjustment: float32 [C], added to the scores, or None
     """
-    said, targets = log_probabilities(network, images, batch_size), images.targets().cpu()
+    said = log_probabilities(network, images, batch_size)
+    targets = images.targets().cpu()
     raw = judged(said, targets)
-    return Answers(raw, None if adjustment is None else judged((said + adjustment).log_softmax(dim=1), targets))
+    return Answers(
+        raw, None if adjustment is None else judged((said + adjustment).log_softmax(dim=1), targets)
+    )
 
 
 def judged(log_probabilities: Tensor, targets: Tensor) -> Judged:
-    """Judge log-probabilities (float32 [N, C]) of images whose classes are `targets` (int64 [N])."""
-    classes, guesses = log_probabilities.shape[1], log_probabilities.argmax(dim=1)
+    """Judge log-probabilities (float32 [N, C]) of images whose classes are `targets` (int64
+    [N]).
+    """
+    classes = log_probabilities.shape[1]
+    guesses = log_probabilities.argmax(dim=1)
     cells = torch.bincount(targets * classes + guesses, minlength=classes**2)
     losses = -log_probabilities.gather(1, targets.view(-1, 1)).double().sum()
     counts = Counts(cells.view(classes, classes).numpy(), float(losses))

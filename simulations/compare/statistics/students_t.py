@@ -16,13 +16,18 @@ def cumulative(t: float, degrees: int) -> float:
     """
     assert degrees >= 1, degrees
     angle = math.atan2(t, math.sqrt(degrees))
-    sine, cosine = math.sin(angle), math.cos(angle)
+    sine = math.sin(angle)
+    cosine = math.cos(angle)
     if degrees % 2 == 0:
         within = sine * _sum(1.0, [cosine**2 * (k - 1) / k for k in range(2, degrees, 2)])
     elif degrees == 1:
         within = angle * 2 / math.pi
     else:
-        within = (angle + sine * _sum(cosine, [cosine**2 * (k - 1) / k for k in range(3, degrees, 2)])) * 2 / math.pi
+        within = (
+            (angle + sine * _sum(cosine, [cosine**2 * (k - 1) / k for k in range(3, degrees, 2)]))
+            * 2
+            / math.pi
+        )
     return (1 + within) / 2
 
 
@@ -30,9 +35,11 @@ def cumulative(t: float, degrees: int) -> float:
 def quantile(probability: float, degrees: int) -> float:
     """Return the t that T stays below with this probability (0.5 <= probability < 1)."""
     assert 0.5 <= probability < 1, probability
-    low, high = 0.0, 1.0
+    low = 0.0
+    high = 1.0
     while cumulative(high, degrees) < probability:
-        low, high = high, 2 * high
+        low = high
+        high = 2 * high
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if cumulative(middle, degrees) < probability else (low, middle)

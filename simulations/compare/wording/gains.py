@@ -20,12 +20,18 @@ def points(value: float) -> str:
 
 
 def is_sure(gain: NamedGain) -> bool:
-    """Return whether a difference is clear; with one seed, whether it exceeds the margin of its test images."""
-    return bool(gain["clear"]) if gain["clear"] is not None else abs(gain["points"]) > gain["margin"]
+    """Return whether a difference is clear; with one seed, whether it exceeds the margin of its
+    test images.
+    """
+    return (
+        bool(gain["clear"]) if gain["clear"] is not None else abs(gain["points"]) > gain["margin"]
+    )
 
 
 def change(gain: NamedGain) -> str:
-    """Say what a store gains or loses: "would clearly gain 5 points", or of one seed "gained 5 points"."""
+    """Say what a store gains or loses: "would clearly gain 5 points", or of one seed "gained 5
+    points".
+    """
     past = gain["clear"] is None
     if _is_nothing(gain):
         return "neither gained nor lost" if past else "would neither gain nor lose"
@@ -37,7 +43,9 @@ def change(gain: NamedGain) -> str:
 def chance(gain: NamedGain) -> str:
     """Return a remark on a difference that may be none."""
     if gain["clear"] is None:
-        return "" if is_sure(gain) or _is_nothing(gain) else " (within the margin of its test images)"
+        return (
+            "" if is_sure(gain) or _is_nothing(gain) else " (within the margin of its test images)"
+        )
     return "" if gain["clear"] else " (which may be chance)"
 
 

@@ -1,4 +1,6 @@
-"""Sentences on the method of a comparison: the work of each model, and the sources of variation in its margins."""
+"""Sentences on the method of a comparison: the work of each model, and the sources of variation in
+its margins.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,19 +10,25 @@ from fedshelf.simulations.compare.arms.arms import ALONE, FEDERATED, POOLED
 
 
 def budget(found: Mapping[str, Any]) -> list[str]:
-    """Say how much local work each model got, and that models compared with each other got the same."""
-    told, tuning = found["budget"], found["budget"]["fine_tuning"]
-    federated, others = told["federated"], told["alone_and_pooled"]
+    """Say how much local work each model got, and that models compared with each other got the
+    same.
+    """
+    told = found["budget"]
+    tuning = found["budget"]["fine_tuning"]
+    federated = told["federated"]
+    others = told["alone_and_pooled"]
     lines = [
-        f"Federated: {_rounds(federated, 'local epoch')}. Alone and pooled: {_rounds(others, 'epoch')}, so that a model"
-        " sees each of its images as often as a store's are seen in the federation."
+        f"Federated: {_rounds(federated, 'local epoch')}. Alone and pooled:"
+        f" {_rounds(others, 'epoch')}, so that a model sees each of its images as often as a"
+        " store's are seen in the federation."
     ]
     if tuning["epochs"]:
         more = counted(tuning["epochs"], "epoch")
         lines.append(
-            f"Fine-tuned: from the federated model, {more} more on the store's own images with learning rate"
-            f" {tuning['lr']:g}. Alone, longer: from the store's model alone, {more} more in the same way. What is"
-            " fine-tuned is compared with that, so both got the same work."
+            f"Fine-tuned: from the federated model, {more} more on the store's own images with"
+            f" learning rate {tuning['lr']:g}. Alone, longer: from the store's model alone, {more}"
+            " more in the same way. What is fine-tuned is compared with that, so both got the same"
+            " work."
         )
     if told["patience"]:
         lines.append(_stopped_early(found))
@@ -31,15 +39,19 @@ def margins(found: Mapping[str, Any]) -> str:
     """Say which sources of variation the margins include."""
     if len(found["seeds"]["done"]) == 1:
         return (
-            "Margins (±) are 95% intervals for the choice of test images alone. What another training would have given"
-            " is not in them: that takes several seeds."
+            "Margins (±) are 95% intervals for the choice of test images alone. What another"
+            " training would have given is not in them: that takes several seeds."
         )
     line = (
-        "Margins (±) are 95% intervals for the choice of test images and for all that a seed decides"
+        "Margins (±) are 95% intervals for the choice of test images and for all that a seed"
+        " decides"
         f"{', the deal of the images to stores among it' if found['seeds']['is_dealt'] else ''}."
     )
     if found["seeds"]["is_dealt_anew"]:
-        return f"{line} Each seed deals other stores: one was trained once, and its margin counts its images alone."
+        return (
+            f"{line} Each seed deals other stores: one was trained once, and its margin counts its"
+            " images alone."
+        )
     return f"{line} Stores are called clear by Holm's correction for how many there are."
 
 
@@ -53,7 +65,11 @@ def _stopped_early(found: Mapping[str, Any]) -> str:
     for name, part in found["parts"].items():
         played.setdefault(name.split("/")[1], []).append(part["rounds"])
     told = [
-        f"{kind} {min(played[kind])}" + (f" to {max(played[kind])}" if max(played[kind]) > min(played[kind]) else "")
+        f"{kind} {min(played[kind])}"
+        + (f" to {max(played[kind])}" if max(played[kind]) > min(played[kind]) else "")
         for kind in (FEDERATED, ALONE, POOLED)
     ]
-    return f"Each stopped by its own validation images (evaluation.patience): {', '.join(told)} rounds."
+    return (
+        f"Each stopped by its own validation images (evaluation.patience): {', '.join(told)}"
+        " rounds."
+    )

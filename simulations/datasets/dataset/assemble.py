@@ -10,15 +10,21 @@ from fedshelf.common.images.types import Images
 from fedshelf.simulations.datasets.dataset.types import Dataset
 
 
-def assemble(name: str, classes: Sequence[str], splits: Mapping[str, Images], left_out: str = "") -> Dataset:
+def assemble(
+    name: str, classes: Sequence[str], splits: Mapping[str, Images], left_out: str = ""
+) -> Dataset:
     """Return a data set of these splits, without those that have no images.
 
     Raises DataError if there is no image to train on.
     """
     usable = {split: images for split, images in splits.items() if len(images)}
     if "train" not in usable:
-        raise DataError(f"Data set {name} has no usable training image: none can be decoded and has a label.")
-    return Dataset(tuple(classes), usable["train"], usable.get("validation"), usable.get("test"), left_out)
+        raise DataError(
+            f"Data set {name} has no usable training image: none can be decoded and has a label."
+        )
+    return Dataset(
+        tuple(classes), usable["train"], usable.get("validation"), usable.get("test"), left_out
+    )
 
 
 def unlabelled(splits: Mapping[str, Images]) -> str:
@@ -29,7 +35,12 @@ def unlabelled(splits: Mapping[str, Images]) -> str:
 
 
 def relabel(
-    images: Images, classes: Sequence[str], wanted: Sequence[str], owner: str, *, merge: bool = False
+    images: Images,
+    classes: Sequence[str],
+    wanted: Sequence[str],
+    owner: str,
+    *,
+    merge: bool = False,
 ) -> Images:
     """Return the same images with labels that are indices into `wanted` instead of `classes`.
 

@@ -43,11 +43,17 @@ class CachedPart:
 
 
 def key_of(files: Iterable[Path]) -> str:
-    """Return a hash of the files' contents, in order. Unchanged files are not read again. Raises DataError."""
+    """Return a hash of the files' contents, in order.
+
+    Unchanged files are not read again. Raises DataError.
+    """
     files = [file.resolve() for file in files]
     memory = cache_directory() / "datasets" / "files.json"
     try:
-        known = {path: (list(seen), str(digest)) for path, (seen, digest) in json.loads(memory.read_bytes()).items()}
+        known = {
+            path: (list(seen), str(digest))
+            for path, (seen, digest) in json.loads(memory.read_bytes()).items()
+        }
     except (OSError, ValueError, TypeError, AttributeError):
         known = {}
     read = content_digests.read(files, known, time.time_ns())
@@ -57,11 +63,16 @@ def key_of(files: Iterable[Path]) -> str:
     if not known.items() >= read.known.items():
         with _writing():
             write_json(memory, known | dict(read.known))
-    return hashlib.blake2b(b"".join(d for d in read.digests if isinstance(d, bytes)), digest_size=20).hexdigest()
+    return hashlib.blake2b(
+        b"".join(d for d in read.digests if isinstance(d, bytes)), digest_size=20
+    ).hexdigest()
 
 
 def described(key: str, describe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the result of `describe` (JSON values) for the data set, computed once. Raises DataError."""
+    """Return the result of `describe` (JSON values) for the data set, computed once.
+
+    Raises DataError.
+    """
     path = cache_directory() / "datasets" / f"{key}.json"
     try:
         found: dict[str, Any] = json.loads(path.read_bytes())
@@ -72,8 +83,13 @@ def described(key: str, describe: Callable[[], dict[str, Any]]) -> dict[str, Any
     return found
 
 
-def decoded(key: str, form: PixelFormat, parts: Callable[[], Mapping[str, CachedPart]]) -> dict[str, Images]:
-    """Return the splits of a data set in one pixel format, written by `parts` if they are missing. Raises DataError."""
+def decoded(
+    key: str, form: PixelFormat, parts: Callable[[], Mapping[str, CachedPart]]
+) -> dict[str, Images]:
+    """Return the splits of a data set in one pixel format, written by `parts` if they are missing.
+
+    Raises DataError.
+    """
     tag = hashlib.blake2b(form.tag.encode(), digest_size=8).hexdigest()
     folder = cache_directory() / "datasets" / f"{key}-{tag}"
     if not folder.is_dir():
@@ -103,7 +119,11 @@ def _write_part(folder: Path, part: CachedPart) -> None:
     with (folder / "pixels.npy").open("wb") as file:
         for pixels, chunk_labels in part.chunks:
             if done == 0:
-                header = {"descr": "|u1", "fortran_order": False, "shape": (part.count, *pixels.shape[1:])}
+                header = {
+                    "descr": "|u1",
+                    "fortran_order": False,
+                    "shape": (part.count, *pixels.shape[1:]),
+                }
                 np.lib.format.write_array_header_1_0(file, header)
             file.write(np.ascontiguousarray(pixels).data)
             labels[done : done + len(pixels)] = chunk_labels

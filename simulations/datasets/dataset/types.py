@@ -1,4 +1,6 @@
-"""A data set in two steps: found first, so that the model can choose an image size, then decoded to that size."""
+"""A data set in two steps: found first, so that the model can choose an image size, then decoded to
+that size.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

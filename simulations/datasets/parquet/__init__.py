@@ -1,4 +1,5 @@
-"""Data sets in the Hugging Face layout: parquet files with a column of encoded images and one of labels.
+"""Data sets in the Hugging Face layout: parquet files with a column of encoded images and one of
+labels.
 
 `layout` assigns files to training, validation or testing, `columns` finds the columns of images
 and labels, `labels` lists the classes, and `rows` decodes.
@@ -35,10 +36,14 @@ def source(folder: Path, name: str) -> DatasetSource:
     assert found is not None, folder
     if "train" not in found.splits:
         got = ", ".join(path.name for path in found.files())
-        raise DataError(f"{folder} has parquet files, but none for training: {got}; expected {EXPECTED}.")
+        raise DataError(
+            f"{folder} has parquet files, but none for training: {got}; expected {EXPECTED}."
+        )
     key = _key(found.splits)
     about = described(key, partial(_describe, found.splits))
-    return DatasetSource(name, about["native_size"], about["channels"], partial(_load, name, found, key, about))
+    return DatasetSource(
+        name, about["native_size"], about["channels"], partial(_load, name, found, key, about)
+    )
 
 
 def _key(splits: Files) -> str:
@@ -48,9 +53,15 @@ def _key(splits: Files) -> str:
 
 
 def _describe(splits: Files) -> dict[str, Any]:
-    """Return the classes, the mapping of each file's labels, image size and channels, as JSON values."""
+    """Return the classes, the mapping of each file's labels, image size and channels, as JSON
+    values.
+    """
     labels = read_labels(splits)
-    everything = [pair for split, paths in splits.items() for pair in zip(paths, labels.files[split], strict=True)]
+    everything = [
+        pair
+        for split, paths in splits.items()
+        for pair in zip(paths, labels.files[split], strict=True)
+    ]
     return {
         "classes": labels.classes,
         "files": {split: [asdict(file) for file in files] for split, files in labels.files.items()},
@@ -59,12 +70,21 @@ def _describe(splits: Files) -> dict[str, Any]:
     }
 
 
-def _load(name: str, found: ParquetLayout, key: str, about: dict[str, Any], form: PixelFormat) -> Dataset:
+def _load(
+    name: str, found: ParquetLayout, key: str, about: dict[str, Any], form: PixelFormat
+) -> Dataset:
     files = {
-        split: [(path, FileLabels(**told)) for path, told in zip(paths, about["files"][split], strict=True)]
+        split: [
+            (path, FileLabels(**told))
+            for path, told in zip(paths, about["files"][split], strict=True)
+        ]
         for split, paths in found.splits.items()
     }
-    splits = decoded(_key_with_paths(key, files) if about["has_paths"] else key, form, lambda: _parts(files, form))
+    splits = decoded(
+        _key_with_paths(key, files) if about["has_paths"] else key,
+        form,
+        lambda: _parts(files, form),
+    )
     notes = (unlabelled(splits), found.unused_in_words(), about["note"])
     return assemble(name, about["classes"], splits, " ".join(note for note in notes if note))
 
@@ -77,8 +97,14 @@ def _parts(splits: Mapping[Split, Labelled], form: PixelFormat) -> dict[str, Cac
 def _key_with_paths(key: str, splits: Mapping[Split, Labelled]) -> str:
     """Return a hash of the same, and of the images that lie in files of their own."""
     paths = [path for split in sorted(splits) for path in paths_in(splits[split])]
-    return _hash(key, key_of(filter(Path.is_file, paths)), [str(path) for path in paths if not path.is_file()])
+    return _hash(
+        key,
+        key_of(filter(Path.is_file, paths)),
+        [str(path) for path in paths if not path.is_file()],
+    )
 
 
 def _hash(*parts: object) -> str:
-    return hashlib.blake2b(repr(parts).encode("utf-8", "surrogateescape"), digest_size=20).hexdigest()
+    return hashlib.blake2b(
+        repr(parts).encode("utf-8", "surrogateescape"), digest_size=20
+    ).hexdigest()

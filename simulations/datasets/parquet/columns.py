@@ -43,7 +43,8 @@ def find_columns(path: Path, schema: Any) -> ParquetColumns:
 
 
 def same_columns(path: Path, schema: Any, first: Path, wanted: ParquetColumns) -> ParquetColumns:
-    """Check that a further file has the columns `wanted`, of the file `first`; return them with its own class names.
+    """Check that a further file has the columns `wanted`, of the file `first`; return them with its
+    own class names.
 
     Raises DataError, which lists the columns, if it has others.
     """
@@ -51,8 +52,8 @@ def same_columns(path: Path, schema: Any, first: Path, wanted: ParquetColumns) -
     fits = {wanted.image: _may_be_images, wanted.label: _may_be_labels}
     if any(name not in kinds or not fits[name](kinds[name]) for name in fits):
         raise DataError(
-            f"{path} has the columns {_listed(schema)}; expected {wanted.image} and {wanted.label}, as in {first}: "
-            "rename them, or take the file out of the folder."
+            f"{path} has the columns {_listed(schema)}; expected {wanted.image} and {wanted.label},"
+            f" as in {first}: rename them, or take the file out of the folder."
         )
     return ParquetColumns(wanted.image, wanted.label, _names(_features(schema).get(wanted.label)))
 
@@ -66,35 +67,58 @@ def _choose(
     fits: Callable[[Any], bool],
 ) -> str:
     fitting = [field.name for field in schema if fits(field.type)]
-    told = [name for name in fitting if isinstance(features.get(name), dict) and features[name].get("_type") == kind]
+    told = [
+        name
+        for name in fitting
+        if isinstance(features.get(name), dict) and features[name].get("_type") == kind
+    ]
     named = [name for name in told or fitting if name.casefold() in usual]
     found = told if len(told) == 1 else named or told
     if len(found) == 1:
         name: str = found[0]
         return name
     what = "encoded images" if kind == "Image" else "labels"
-    wanted = f"one of {what}, by its Hugging Face feature {kind} or by its name ({', '.join(usual)})"
+    wanted = (
+        f"one of {what}, by its Hugging Face feature {kind} or by its name ({', '.join(usual)})"
+    )
     if found:
-        got, advice = f"more than one may be that ({', '.join(found)})", "rename the others"
+        got = f"more than one may be that ({', '.join(found)})"
+        advice = "rename the others"
     elif misfits := [field.name for field in schema if field.name.casefold() in usual]:
-        got, advice = f"{', '.join(misfits)} cannot be that by its type", "write it as such"
+        got = f"{', '.join(misfits)} cannot be that by its type"
+        advice = "write it as such"
     else:
-        got, advice = "none is that", "rename the one that is meant"
-    raise DataError(f"{path} has the columns {_listed(schema)}; expected {wanted}, but {got}: {advice}.")
+        got = "none is that"
+        advice = "rename the one that is meant"
+    raise DataError(
+        f"{path} has the columns {_listed(schema)}; expected {wanted}, but {got}: {advice}."
+    )
 
 
 def _features(schema: Any) -> dict[str, Any]:
-    """Return the Hugging Face features, by column; empty if there are none, or they cannot be read."""
+    """Return the Hugging Face features, by column; empty if there are none, or they cannot be
+    read.
+    """
     try:
-        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"][
+            "features"
+        ]
     except (ValueError, KeyError, TypeError, RecursionError):
         return {}
     return features if isinstance(features, dict) else {}
 
 
 def _names(feature: Any) -> tuple[str, ...]:
-    names = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
-    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
+    names = (
+        feature.get("names")
+        if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        else None
+    )
+    return (
+        tuple(names)
+        if isinstance(names, list) and all(isinstance(name, str) for name in names)
+        else ()
+    )
 
 
 def _may_be_images(kind: Any) -> bool:
@@ -110,7 +134,13 @@ def _may_be_labels(kind: Any) -> bool:
 
     if types.is_dictionary(kind):
         return _may_be_labels(kind.value_type)
-    checks = (types.is_integer, types.is_boolean, types.is_floating, types.is_string, types.is_large_string)
+    checks = (
+        types.is_integer,
+        types.is_boolean,
+        types.is_floating,
+        types.is_string,
+        types.is_large_string,
+    )
     return any(check(kind) for check in (*checks, types.is_string_view))
 
 

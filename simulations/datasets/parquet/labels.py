@@ -1,4 +1,5 @@
-"""The classes of a data set in parquet files: those of the labels that occur, one list for all files.
+"""The classes of a data set in parquet files: those of the labels that occur, one list for all
+files.
 
 A label counts by its class name, never by its number: each file's own names are mapped to the
 list.
@@ -72,7 +73,10 @@ class Labels:
         """Return the sentence on classes that cannot be learnt; empty if there are none."""
         if not self.untrained:
             return ""
-        return f"No training image has the class {', '.join(self.untrained[:10])}, which other splits have."
+        return (
+            f"No training image has the class {', '.join(self.untrained[:10])}, which other splits"
+            " have."
+        )
 
 
 @dataclass(frozen=True)
@@ -92,23 +96,30 @@ class _Found:
 def read_labels(splits: Files) -> Labels:
     """Find the columns and the classes of all files.
 
-    Raises DataError, naming the file, for columns that cannot be used or differ from the first file's, labels that are
-    no classes, more than `MAX_LABELS` of them, or numbers without names beside names.
+    Raises DataError, naming the file, for columns that cannot be used or differ from the first
+    file's, labels that are no classes, more than `MAX_LABELS` of them, or numbers without names
+    beside names.
     """
     first = splits["train"][0]
     columns = find_columns(first, schema_of(first))
     found = {split: [_read(path, first, columns) for path in splits[split]] for split in splits}
     everything = [file for files in found.values() for file in files]
     _check_alike(everything)
-    classes = _ordered(found["train"][0], {name for file in everything for name in file.classes.values()} - {""})
+    classes = _ordered(
+        found["train"][0], {name for file in everything for name in file.classes.values()} - {""}
+    )
     if len(classes) > MAX_LABELS:
         raise DataError(_too_many(first, columns.label))
     numbers = {name: number for number, name in enumerate(classes)} | {"": -1}
     trained = {normal(name) for file in found["train"] for name in file.classes.values()}
     return Labels(
         classes,
-        {split: tuple(_with_numbers(file, numbers) for file in files) for split, files in found.items()},
-        tuple(name for name in classes if normal(name) not in trained),  # spellings are merged or refused
+        {
+            split: tuple(_with_numbers(file, numbers) for file in files)
+            for split, files in found.items()
+        },
+        # spellings are merged or refused
+        tuple(name for name in classes if normal(name) not in trained),
     )
 
 
@@ -128,7 +139,11 @@ def _read(path: Path, first: Path, wanted: ParquetColumns) -> _Found:
 def _values(column: Any) -> Iterable[Value]:
     """Return the labels that occur in a pyarrow array, without missing ones."""
     values = _plain(column).unique().to_pylist()
-    return (value for value in values if value is not None and not (isinstance(value, float) and math.isnan(value)))
+    return (
+        value
+        for value in values
+        if value is not None and not (isinstance(value, float) and math.isnan(value))
+    )
 
 
 def _plain(column: Any) -> Any:
@@ -143,18 +158,25 @@ def _plain(column: Any) -> Any:
 
 
 def _class_of(value: Value, columns: ParquetColumns, path: Path) -> str:
-    """Return the name of a label's class; empty if it means none, as -1 does on the Hugging Face hub."""
+    """Return the name of a label's class; empty if it means none, as -1 does on the Hugging Face
+    hub.
+    """
     where = f"The column {columns.label!r} of {path}"
     if isinstance(value, str):
         return "" if is_missing(value) else unicodedata.normalize("NFC", value.strip())
     if isinstance(value, float) and not value.is_integer():
-        raise DataError(f"{where} holds {value:g}; expected labels, which are whole numbers or names.")
+        raise DataError(
+            f"{where} holds {value:g}; expected labels, which are whole numbers or names."
+        )
     if isinstance(value, bool) or value < 0:
         return str(value) if isinstance(value, bool) else ""
     if not columns.names:
         return str(int(value))
     if value >= len(columns.names):
-        raise DataError(f"{where} holds {int(value)}, but its classes are only {len(columns.names)}, from 0: mend it.")
+        raise DataError(
+            f"{where} holds {int(value)}, but its classes are only {len(columns.names)}, from 0:"
+            " mend it."
+        )
     return unicodedata.normalize("NFC", columns.names[int(value)].strip())
 
 
@@ -167,13 +189,15 @@ def _check_alike(files: Sequence[_Found]) -> None:
     named = [file.path for file in files if file.classes and not file.is_numbered]
     if numbered and named:
         raise DataError(
-            f"The labels of {numbered[0]} are numbers without names, those of {named[0]} have names; "
-            "expected the same in all files: write both from one source."
+            f"The labels of {numbered[0]} are numbers without names, those of {named[0]} have"
+            " names; expected the same in all files: write both from one source."
         )
 
 
 def _ordered(first: _Found, names: set[str]) -> tuple[str, ...]:
-    """Return the names in the order of the first file's own; the others after them, numbers by size."""
+    """Return the names in the order of the first file's own; the others after them, numbers by
+    size.
+    """
     own = list(dict.fromkeys(name for name in first.columns.names if name in names))
     others = sorted(names - set(own), key=int if first.is_numbered else str)
     return (*own, *others)
@@ -182,12 +206,15 @@ def _ordered(first: _Found, names: set[str]) -> tuple[str, ...]:
 def _with_numbers(file: _Found, numbers: Mapping[str, int]) -> FileLabels:
     values = tuple(file.classes)
     return FileLabels(
-        file.columns.image, file.columns.label, values, tuple(numbers[file.classes[value]] for value in values)
+        file.columns.image,
+        file.columns.label,
+        values,
+        tuple(numbers[file.classes[value]] for value in values),
     )
 
 
 def _too_many(path: Path, label: str) -> str:
     return (
-        f"The column {label!r} of {path} has more than {MAX_LABELS:,} different values; expected labels, "
-        "of which many images share each. Rename the column that is meant to label."
+        f"The column {label!r} of {path} has more than {MAX_LABELS:,} different values; expected"
+        " labels, of which many images share each. Rename the column that is meant to label."
     )

@@ -17,7 +17,10 @@ from fedshelf.common.images.listing.split_names import SPLIT_NAMES, split_named
 from fedshelf.common.wording import listed
 from fedshelf.simulations.datasets.parquet.reading import rows_of
 
-EXPECTED = "files such as train-00000-of-00001.parquet and test-00000-of-00001.parquet (the Hugging Face layout)"
+EXPECTED = (
+    "files such as train-00000-of-00001.parquet and test-00000-of-00001.parquet (the Hugging Face"
+    " layout)"
+)
 
 Files = Mapping[Split, Sequence[Path]]
 """Split -> its parquet files, sorted."""
@@ -42,7 +45,10 @@ class ParquetLayout:
         return sorted([path for paths in self.splits.values() for path in paths] + [*self.unused])
 
     def unused_in_words(self) -> str:
-        """Return the sentence on files that belong to no split; empty if there are none. Raises DataError."""
+        """Return the sentence on files that belong to no split; empty if there are none.
+
+        Raises DataError.
+        """
         if not self.unused:
             return ""
         named = ", ".join(f"{path.name} ({rows_of(path)} rows)" for path in self.unused)
@@ -61,7 +67,10 @@ def layout(folder: Path) -> ParquetLayout | None:
     paths = sorted(_parquet_files(folder))
     told = {path: _told_by_name(path, folder) for path in paths}
     _check_one_name(folder, {name.casefold() for name, _ in told.values() if name})
-    named = {split: [path for path, (own, _) in told.items() if split_named(own) == split] for split in SPLITS}
+    named = {
+        split: [path for path, (own, _) in told.items() if split_named(own) == split]
+        for split in SPLITS
+    }
     splits: Files = {split: files for split, files in named.items() if files}
     if not paths or ("train" not in splits and has_photos(folder)):
         return None
@@ -69,30 +78,41 @@ def layout(folder: Path) -> ParquetLayout | None:
     homes = {home for path, (_, home) in told.items() if path not in unused}
     if len(homes) > 1:
         names = ", ".join(sorted(str(home.relative_to(folder)) for home in homes))
-        raise DataError(f"{folder} holds several data sets ({names}); give the folder of one of them.")
+        raise DataError(
+            f"{folder} holds several data sets ({names}); give the folder of one of them."
+        )
     return ParquetLayout(splits or {"train": paths}, tuple(unused))
 
 
 def _parquet_files(folder: Path) -> Iterator[Path]:
-    """Yield all parquet files below `folder` except hidden ones, such as those of an unfinished download."""
+    """Yield all parquet files below `folder` except hidden ones, such as those of an unfinished
+    download.
+    """
     for path in folder.rglob("*.parquet"):
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts) and path.is_file():
+        if (
+            not any(part.startswith(".") for part in path.relative_to(folder).parts)
+            and path.is_file()
+        ):
             yield path
 
 
 def _check_one_name(folder: Path, names: set[str]) -> None:
-    """Check that each split has one name; raise DataError for two: the second could be a copy, or further images."""
+    """Check that each split has one name; raise DataError for two: the second could be a copy, or
+    further images.
+    """
     for split in SPLITS:
         alike = sorted(name for name in names if split_named(name) == split)
         if len(alike) > 1:
             raise DataError(
-                f"{folder} has parquet files of {listed(alike)}, which all mean the {split} split; expected one "
-                "name for each split: rename them alike, or move away what is not wanted."
+                f"{folder} has parquet files of {listed(alike)}, which all mean the {split} split;"
+                " expected one name for each split: rename them alike, or move away what is not"
+                " wanted."
             )
 
 
 def _told_by_name(path: Path, folder: Path) -> tuple[str, Path]:
-    """Return the name of a split in the file's name, or else in that of a folder above it; and the data set's folder.
+    """Return the name of a split in the file's name, or else in that of a folder above it; and the
+    data set's folder.
 
     The name is empty if there is none.
     """

@@ -41,4 +41,6 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, ArrowException) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise DataError(f"{path} cannot be read as a parquet file: {reason}. Download it again.") from error
+        raise DataError(
+            f"{path} cannot be read as a parquet file: {reason}. Download it again."
+        ) from error

@@ -64,7 +64,9 @@ def read_shapes(files: Labelled) -> Shapes:
 
 
 def part(files: Labelled, form: PixelFormat) -> CachedPart:
-    """Return one split for the cache: its images decoded, its labels as indices into the data set's classes."""
+    """Return one split for the cache: its images decoded, its labels as indices into the data set's
+    classes.
+    """
     count = sum(rows_of(path) for path, _ in files)
     return CachedPart(count, in_order(partial(_decode, form=form), _cells(files)))
 
@@ -83,7 +85,10 @@ def _cells(files: Labelled) -> Iterator[tuple[list[Cell], NDArray[np.int64]]]:
 
 
 def _cell(value: Any, home: Path) -> Cell:
-    """Return one entry of an image column; no bytes if it is empty. Paths are relative to the parquet file's folder."""
+    """Return one entry of an image column; no bytes if it is empty.
+
+    Paths are relative to the parquet file's folder.
+    """
     if not isinstance(value, dict):
         return value if isinstance(value, bytes) else b""
     if isinstance(value.get("bytes"), bytes):
@@ -122,8 +127,12 @@ def _decode(chunk: tuple[list[Cell], NDArray[np.int64]], form: PixelFormat) -> C
 def _no_pictures(files: Labelled) -> str:
     path, labels = files[0]
     cell = next((cell for cells, _ in _cells(files) for cell in cells if cell), b"")
-    got = f"paths such as {cell}, where no picture is" if isinstance(cell, Path) else "no picture that can be read"
+    got = (
+        f"paths such as {cell}, where no picture is"
+        if isinstance(cell, Path)
+        else "no picture that can be read"
+    )
     return (
-        f"The column {labels.image!r} of {path} holds {got}; expected encoded images (JPEG, PNG, ...), "
-        "or their paths relative to the parquet file."
+        f"The column {labels.image!r} of {path} holds {got}; expected encoded images (JPEG, PNG,"
+        " ...), or their paths relative to the parquet file."
     )

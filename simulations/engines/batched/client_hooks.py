@@ -20,20 +20,24 @@ class StackedClientHooks:
     """
 
     def __init__(self, strategy: Strategy, room: int) -> None:
-        self._strategy, self._room = strategy, room
+        self._strategy = strategy
+        self._room = room
         self._local: dict[str, Tensor] = {}
         self._shapes: dict[str, torch.Size] = {}  # of one store's tensors
         self._own = False  # whether each store has its own
 
     def begin(self, start: Tensor, extras: Tensors, states: Sequence[Tensors]) -> bool:
-        """Begin local trainings from `start` [T]; return whether all tensors are where they were in the last one."""
+        """Begin local trainings from `start` [T]; return whether all tensors are where they were in
+        the last one.
+        """
         self._own = any(states)
         if not self._own:
             return self._keep(self._strategy.begin(start, extras, {}))
         each = [self._strategy.begin(start, extras, state) for state in states]
         self._shapes = {name: tensor.shape for name, tensor in each[0].items()}
         stacked = {}
-        for name, shape in self._shapes.items():  # a single number per store becomes [S, 1], to go with [S, T]
+        # a single number per store becomes [S, 1], to go with [S, T]
+        for name, shape in self._shapes.items():
             rows = torch.stack([local[name] for local in each]).view(len(each), *(shape or (1,)))
             stacked[name] = rows.new_zeros(self._room, *rows.shape[1:])
             stacked[name][: len(each)] = rows
@@ -42,14 +46,20 @@ class StackedClientHooks:
     def correct(self, gradient: Tensor, weights: Tensor) -> None:
         """Apply the hook `correct` to the first S stores: [S, T] each."""
         stores = slice(len(gradient))
-        own = {name: tensor[stores] for name, tensor in self._local.items()} if self._own else self._local
+        own = (
+            {name: tensor[stores] for name, tensor in self._local.items()}
+            if self._own
+            else self._local
+        )
         self._strategy.correct(gradient, weights, own)
 
     def end(self, place: int, run: LocalTrainingSummary, state: Tensors) -> tuple[Tensors, Tensors]:
         """Apply the hook `end` to the store at `place` of the group."""
         local: Tensors = self._local
         if self._own:
-            local = {name: tensor[place].view(self._shapes[name]) for name, tensor in self._local.items()}
+            local = {
+                name: tensor[place].view(self._shapes[name]) for name, tensor in self._local.items()
+            }
         return self._strategy.end(run, local, state)
 
     def _keep(self, local: Mapping[str, Tensor]) -> bool:

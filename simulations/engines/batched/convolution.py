@@ -1,4 +1,6 @@
-"""The convolution of many stores at once, in three equivalent forms, and the choice of the fastest."""
+"""The convolution of many stores at once, in three equivalent forms, and the choice of the
+fastest.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,17 +30,23 @@ class ConvolutionGeometry:
 
 
 Form = Callable[[Tensor, Tensor, Tensor | None, ConvolutionGeometry], Tensor]
-"""Pixels [S * B, C, H, W], weights [S, O, C / groups, h, w], bias [S, O] or None -> [S * B, O, H', W']."""
+"""Pixels [S * B, C, H, W], weights [S, O, C / groups, h, w], bias [S, O] or None -> [S * B, O, H',
+W'].
+"""
 
 
 def form_for(pixels: Tensor, geometry: ConvolutionGeometry) -> Form:
-    """Return the fastest form for the device of the pixels (measured on a CPU only; docs/log.md)."""
+    """Return the fastest form for the device of the pixels (measured on a CPU only;
+    docs/log.md).
+    """
     if not pixels.is_cuda:
         return one_by_one
     return columns if geometry.groups == 1 and geometry.dilation == (1, 1) else merged
 
 
-def one_by_one(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
+def one_by_one(
+    pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry
+) -> Tensor:
     """Compute one convolution a store: the least work where starting an operation costs nothing."""
     images = pixels.split(len(pixels) // len(weight))
     biases = bias.unbind() if bias is not None else [None] * len(weight)
@@ -51,18 +59,24 @@ def one_by_one(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: Co
     )
 
 
-def merged(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
+def merged(
+    pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry
+) -> Tensor:
     """Compute one convolution whose groups of channels are the stores."""
     stores, outputs = weight.shape[:2]
     batch = pixels.unflatten(0, (stores, -1)).transpose(0, 1).flatten(1, 2)  # [B, S * C, H, W]
     bias = bias.flatten() if bias is not None else None
     g = geometry
-    out = functional.conv2d(batch, weight.flatten(0, 1), bias, g.stride, g.padding, g.dilation, stores * g.groups)
+    out = functional.conv2d(
+        batch, weight.flatten(0, 1), bias, g.stride, g.padding, g.dilation, stores * g.groups
+    )
     images: Tensor = out.unflatten(1, (stores, outputs)).transpose(0, 1).flatten(0, 1)
     return images
 
 
-def columns(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry) -> Tensor:
+def columns(
+    pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry
+) -> Tensor:
     """Compute one batched matrix product of windows as rows; the result is in channels-last order.
 
     For one group and dilation 1. Chellapilla, Puri and Simard 2006, "High Performance
@@ -75,8 +89,10 @@ def columns(pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: Convo
         pixels, weight = (tensor.to(torch.get_autocast_dtype(kind)) for tensor in (pixels, weight))
     if top or left:
         pixels = functional.pad(pixels, (left, left, top, top))
-    windows = pixels.permute(0, 2, 3, 1).unfold(1, height, down).unfold(2, width, across)  # [S * B, H', W', C, h, w]
-    rows = windows.permute(0, 1, 2, 4, 5, 3).reshape(stores, -1, weight[0, 0].numel())  # [S, B * H' * W', h * w * C]
+    # [S * B, H', W', C, h, w]
+    windows = pixels.permute(0, 2, 3, 1).unfold(1, height, down).unfold(2, width, across)
+    # [S, B * H' * W', h * w * C]
+    rows = windows.permute(0, 1, 2, 4, 5, 3).reshape(stores, -1, weight[0, 0].numel())
     matrix = weight.permute(0, 3, 4, 2, 1).reshape(stores, -1, outputs)
     out = torch.bmm(rows, matrix) if bias is None else torch.baddbmm(bias[:, None], rows, matrix)
     return out.view(*windows.shape[:3], outputs).permute(0, 3, 1, 2)

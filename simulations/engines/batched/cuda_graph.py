@@ -13,20 +13,26 @@ from fedshelf.simulations.engines.batched.schedule import Inputs
 
 
 class StepGraph:
-    """A recorded `step` for inputs of one shape; all other memory that the step reads or writes must stay in place."""
+    """A recorded `step` for inputs of one shape; all other memory that the step reads or writes
+    must stay in place.
+    """
 
     def __init__(self, step: Callable[[Inputs], None], inputs: Inputs) -> None:
-        self._step, self._inputs = step, Inputs(*(tensor.clone() for tensor in inputs))
+        self._step = step
+        self._inputs = Inputs(*(tensor.clone() for tensor in inputs))
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def record(self, pool: Any) -> None:
-        """Record the step, which has run before, without running it. Raises RuntimeError if it cannot be recorded.
+        """Record the step, which has run before, without running it.
+
+        Raises RuntimeError if it cannot be recorded.
 
         pool: memory (torch.cuda.graph_pool_handle()) that recorded steps share: each is done before
               the next begins
         """
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool, capture_error_mode="thread_local"):  # other threads drive other devices
+        # other threads drive other devices
+        with torch.cuda.graph(graph, pool, capture_error_mode="thread_local"):
             self._step(self._inputs)
         self._graph = graph
 

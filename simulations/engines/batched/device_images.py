@@ -13,7 +13,8 @@ class DeviceImages:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._arrays: dict[int, tuple[Tensor, Images]] = {}  # address -> the array there, the same on the device
+        # address -> the array there, the same on the device
+        self._arrays: dict[int, tuple[Tensor, Images]] = {}
         self._parts: list[Images] = []  # the parts of the joined array
         self._starts: dict[int, int] = {}  # address -> start of a part in the joined array
         self._all: Images | None = None
@@ -33,7 +34,8 @@ class DeviceImages:
         return Images(array.pixels, array.labels, images.rows)
 
     def joined(self, sets: Sequence[Images]) -> tuple[Images, list[int]]:
-        """Return one array that has all of `sets`, and the start of each one's array in it; it never changes.
+        """Return one array that has all of `sets`, and the start of each one's array in it; it
+        never changes.
 
         Sets of one data set share an array, which is not copied then. A folder per store has an
         array each.
@@ -41,13 +43,18 @@ class DeviceImages:
         known = len(self._starts)
         for images in sets:
             if images.pixels.data_ptr() not in self._starts:
-                self._starts[images.pixels.data_ptr()] = sum(len(part.labels) for part in self._parts)
+                self._starts[images.pixels.data_ptr()] = sum(
+                    len(part.labels) for part in self._parts
+                )
                 self._parts.append(self.whole(images))
         if len(self._starts) > known:
             first, *others = self._parts
             self._all = first
             if others:
-                pixels, labels = (torch.cat([getattr(p, field) for p in self._parts]) for field in ("pixels", "labels"))
+                pixels, labels = (
+                    torch.cat([getattr(p, field) for p in self._parts])
+                    for field in ("pixels", "labels")
+                )
                 self._all = Images(pixels, labels, first.rows)
         assert self._all is not None
         return self._all, [self._starts[images.pixels.data_ptr()] for images in sets]

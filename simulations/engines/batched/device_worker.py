@@ -1,4 +1,6 @@
-"""The worker of one device: it trains its part of a cohort in groups that fit, and judges models."""
+"""The worker of one device: it trains its part of a cohort in groups that fit, and judges
+models.
+"""
 
 import time
 from collections import deque
@@ -56,7 +58,9 @@ class DeviceWorker:
     """
 
     def __init__(self, plan: Plan, device: torch.device, states: States) -> None:
-        self._plan, self._device, self._states = plan, device, states
+        self._plan = plan
+        self._device = device
+        self._states = states
         self._network = Network(plan.spec, device)
         check(self._network)
         if plan.frozen is not None:
@@ -64,11 +68,16 @@ class DeviceWorker:
         self._gallery = DeviceImages(device)
         self._codec = compression.build(plan.config.messages)
         self._training: StackedTraining | None = None
-        self._fits = (0, 0)  # (batch size, stores that fit in memory at that batch size); (0, 0): not measured yet
-        self._judged_at_once = max(plan.config.evaluation.batch_size, CUDA_BATCH if device.type == "cuda" else 0)
+        # (batch size, stores that fit in memory at that batch size); (0, 0): not measured yet
+        self._fits = (0, 0)
+        self._judged_at_once = max(
+            plan.config.evaluation.batch_size, CUDA_BATCH if device.type == "cuda" else 0
+        )
         self._planned: tuple[int, list[str], BatchSchedule] | None = None
 
-    def train(self, order: TrainOrder, stores: Sequence[Store], ahead: Sequence[Store]) -> Iterator[Update | Failure]:
+    def train(
+        self, order: TrainOrder, stores: Sequence[Store], ahead: Sequence[Store]
+    ) -> Iterator[Update | Failure]:
         """Train `stores`, largest first, each with images.
 
         ahead: stores that will probably train in the next round; their schedule is made while the
@@ -83,7 +92,10 @@ class DeviceWorker:
         work = GroupWork(order, start, extras, home_of_updates(self._network, len(stores)))
         while waiting:
             group = [waiting.popleft() for _ in range(min(self._fits[1], len(waiting)))]
-            states = {name: load_state(self._states, self._plan.run_id, name, order.round) for name, _ in group}
+            states = {
+                name: load_state(self._states, self._plan.run_id, name, order.round)
+                for name, _ in group
+            }
             yield from (state for state in states.values() if isinstance(state, Failure))
             kept = {name: state for name, state in states.items() if not isinstance(state, Failure)}
             group = [(name, images) for name, images in group if name in kept]
@@ -92,9 +104,12 @@ class DeviceWorker:
             following = (order.round, waiting) if waiting else (order.round + 1, ahead)
             try:
                 with self._current():
-                    answers: Sequence[Update | Failure] = self._train_group(work, group, kept, following)
+                    answers: Sequence[Update | Failure] = self._train_group(
+                        work, group, kept, following
+                    )
             except torch.OutOfMemoryError as error:
-                self._training, self._planned = None, None
+                self._training = None
+                self._planned = None
                 if len(group) > 1:
                     self._fits = (self._fits[0], len(group) // 2)
                     waiting.extendleft(reversed(group))
@@ -109,21 +124,27 @@ class DeviceWorker:
         adjustments: Sequence[Tensor | None],
         temperatures: Sequence[float] = (),
     ) -> list[Pair]:
-        """Judge a model (float32 [P]) on each of `sets`, as `common.training.evaluate.evaluate_adjusted` does."""
+        """Judge a model (float32 [P]) on each of `sets`, as
+        `common.training.evaluate.evaluate_adjusted` does.
+        """
         self._network.load(params)
         while True:
             try:
                 with self._current():
                     chosen = [self._gallery.selected(images) for images in sets]
                     at_once = self._judged_at_once
-                    return evaluate_adjusted(self._network, chosen, adjustments, at_once, temperatures)
+                    return evaluate_adjusted(
+                        self._network, chosen, adjustments, at_once, temperatures
+                    )
             except torch.OutOfMemoryError:
                 if self._judged_at_once == 1:
                     raise
                 self._judged_at_once //= 2
 
     def _make_room(self, wanted: int, width: int) -> None:
-        """Measure how many stores fit, if unknown for batches of `width`; drop a stack that is too small."""
+        """Measure how many stores fit, if unknown for batches of `width`; drop a stack that is too
+        small.
+        """
         if width > self._fits[0]:
             self._training = None
             with self._current():
@@ -145,11 +166,14 @@ class DeviceWorker:
         """
         order = work.order
         began = time.perf_counter()
-        config, names = self._plan.config, [name for name, _ in group]
+        config = self._plan.config
+        names = [name for name, _ in group]
         training = self._training = self._training or self._stack(len(group))
         array, _ = self._gallery.joined([images for _, images in group])
         schedule = self._schedule(order.round, group).to(self._device)
-        states = [{key: t.to(self._device) for key, t in split(kept[name])[0].items()} for name in names]
+        states = [
+            {key: t.to(self._device) for key, t in split(kept[name])[0].items()} for name in names
+        ]
         added = self._offsets([images for _, images in group])
         together = Group(names, array, schedule, states, added)
         weights, loss_sums = training.run(together, order.round, work.start, work.extras)
@@ -157,18 +181,30 @@ class DeviceWorker:
         round, stores = following
         if stores:
             self._planned = (round, *self._plan_of(round, list(islice(stores, self._fits[1]))))
-        lr, sums = learning_rate(config.train, order.round, config.run.rounds), loss_sums.tolist()  # waits here
+        # waits here
+        lr = learning_rate(config.train, order.round, config.run.rounds)
+        sums = loss_sums.tolist()
         seconds = (time.perf_counter() - began) / sum(len(images) for _, images in group)
         answers: list[Update | Failure] = []
         for place, (name, images) in enumerate(group):
             size = len(images)
             end = ends[place] if ends.device == weights.device else weights[place].clone()
-            run = LocalTrainingSummary(work.start, end, schedule.steps[place], lr, size, config.train.momentum)
+            run = LocalTrainingSummary(
+                work.start, end, schedule.steps[place], lr, size, config.train.momentum
+            )
             extra, state = training.halves.end(place, run, states[place])
             update = Update(
-                name, order.round, ends[place], size, sums[place] / size, seconds * size, extra, steps=run.steps
+                name,
+                order.round,
+                ends[place],
+                size,
+                sums[place] / size,
+                seconds * size,
+                extra,
+                steps=run.steps,
             )
-            trainable, unsent = self._network.layout.trainable, split(kept[name])[1]
+            trainable = self._network.layout.trainable
+            unsent = split(kept[name])[1]
             update, left = compress(update, work.start, trainable, unsent, self._codec)
             own = {**state, **left}
             failed = save_state(self._states, order, name, own) if own else None
@@ -176,12 +212,17 @@ class DeviceWorker:
         return answers
 
     def _offsets(self, sets: Sequence[Images]) -> Tensor | None:
-        """Return the offsets of each store's scores, [S, C] on the device; None: all are zero by configuration."""
-        classes, mode = len(self._plan.spec.classes), self._plan.config.strategy.absent
+        """Return the offsets of each store's scores, [S, C] on the device; None: all are zero by
+        configuration.
+        """
+        classes = len(self._plan.spec.classes)
+        mode = self._plan.config.strategy.absent
         if mode == "full":
             return None
         found = [offsets(images, classes, mode) for images in sets]
-        return torch.stack([torch.zeros(classes) if row is None else row for row in found]).to(self._device)
+        return torch.stack([torch.zeros(classes) if row is None else row for row in found]).to(
+            self._device
+        )
 
     def _stack(self, stores: int) -> StackedTraining:
         train = self._plan.config.train
@@ -194,7 +235,8 @@ class DeviceWorker:
 
     def _schedule(self, round: int, group: Sequence[Store]) -> BatchSchedule:
         """Return the schedule of a group: prepared before, or made now."""
-        planned, self._planned = self._planned, None
+        planned = self._planned
+        self._planned = None
         if planned is not None and planned[:2] == (round, [name for name, _ in group]):
             return planned[2]
         return self._plan_of(round, group)[1]
@@ -202,6 +244,13 @@ class DeviceWorker:
     def _plan_of(self, round: int, group: Sequence[Store]) -> tuple[list[str], BatchSchedule]:
         names = [name for name, _ in group]
         _, starts = self._gallery.joined([images for _, images in group])
-        rows = [images.rows.numpy() + first for (_, images), first in zip(group, starts, strict=True)]
-        made = plan(self._plan.config, round, list(zip(names, rows, strict=True)), self._network.has_batch_norm)
+        rows = [
+            images.rows.numpy() + first for (_, images), first in zip(group, starts, strict=True)
+        ]
+        made = plan(
+            self._plan.config,
+            round,
+            list(zip(names, rows, strict=True)),
+            self._network.has_batch_norm,
+        )
         return names, made

@@ -20,7 +20,14 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.types import Images
 from fedshelf.common.metrics.counts import Counts, merge
 from fedshelf.common.protocol.failures import failure
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Failure,
+    StoreInfo,
+    TrainOrder,
+    Update,
+)
 from fedshelf.common.strategies.shared.class_skew import adjustment
 from fedshelf.common.training.evaluate import Pair
 from fedshelf.server.training import client_sampling
@@ -32,24 +39,31 @@ Result = TypeVar("Result")
 
 
 class BatchedEngine:
-    """A runtime (see `server.runtime`) over the stores of a federation, and the judge of its test set.
+    """A runtime (see `server.runtime`) over the stores of a federation, and the judge of its test
+    set.
 
-    states:  storage of the stores' states of strategies
+    states: storage of the stores' states of strategies
     devices: by default the run's device, and for plain "cuda" all CUDA devices
 
     Raises ConfigError if many stores cannot train at once.
     """
 
     def __init__(
-        self, federation: Federation, start: InitialState, states: Path, devices: Sequence[torch.device] = ()
+        self,
+        federation: Federation,
+        start: InitialState,
+        states: Path,
+        devices: Sequence[torch.device] = (),
     ) -> None:
         if (seconds := start.plan.config.train.seconds) > 0:
             raise ConfigError(
-                f"Setting train.seconds got {seconds:g} with the engine batched, whose stores take their steps"
-                " together, so that none is slower than others; use --engine sequential."
+                f"Setting train.seconds got {seconds:g} with the engine batched, whose stores take"
+                " their steps together, so that none is slower than others; use --engine"
+                " sequential."
             )
         _check(start)
-        self._federation, self._plan = federation, start.plan
+        self._federation = federation
+        self._plan = start.plan
         devices = devices or _devices(torch.device(start.plan.config.run.device))
         self._shards = [DeviceWorker(start.plan, device, StateStore(states)) for device in devices]
         self._first = devices[0]
@@ -73,13 +87,17 @@ class BatchedEngine:
         self._infos.leave_out(store)
 
     def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
-        """Do nothing: an evaluating device is not idle, and `train` has planned this during the last round."""
+        """Do nothing: an evaluating device is not idle, and `train` has planned this during the
+        last round.
+        """
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
         """Train stores. Update.params are on the first device, and stay valid."""
-        config, following = self._plan.config, order.round + 1
+        config = self._plan.config
+        following = order.round + 1
         ahead = client_sampling.sample(self._infos, config.cohort, config.run.seed, following)
-        parts, parts_ahead = self._shares(stores), self._shares(ahead if following <= config.run.rounds else [])
+        parts = self._shares(stores)
+        parts_ahead = self._shares(ahead if following <= config.run.rounds else [])
         for store in stores:
             if not len(self._federation.stores[store].train):
                 yield failure(store, "no-images")
@@ -92,20 +110,33 @@ class BatchedEngine:
             return
         for answers in self._on_all(lambda place: list(part(place))):
             for answer in answers:
-                yield replace(answer, params=answer.params.to(self._first)) if isinstance(answer, Update) else answer
+                yield (
+                    replace(answer, params=answer.params.to(self._first))
+                    if isinstance(answer, Update)
+                    else answer
+                )
 
-    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Evaluation | Failure]:
+    def evaluate(
+        self, order: EvaluateOrder, stores: Sequence[str]
+    ) -> Iterator[Evaluation | Failure]:
         """Evaluate all stores in one pass over their images: they judge the same model."""
         sets = [self._held_out(store, order) for store in stores]
         own = [adjustment(self._federation.stores[store].train, self._plan) for store in stores]
-        for store, pair in zip(stores, self._counted(order.params, sets, own, order.temperatures), strict=True):
+        for store, pair in zip(
+            stores, self._counted(order.params, sets, own, order.temperatures), strict=True
+        ):
             yield Evaluation(store, order.round, *pair)
 
     def judge(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Count results on the federation's test set; with `temperatures`, also the model's calibration at each."""
+        """Count results on the federation's test set; with `temperatures`, also the model's
+        calibration at each.
+        """
         test = self._federation.test
         assert test is not None
-        parts = [test.select(positions) for positions in torch.arange(len(test)).tensor_split(len(self._shards))]
+        parts = [
+            test.select(positions)
+            for positions in torch.arange(len(test)).tensor_split(len(self._shards))
+        ]
         counted = self._counted(params, parts, [None] * len(parts), temperatures)
         return merge([counts for counts, _ in counted], len(self._plan.spec.classes))
 
@@ -118,7 +149,11 @@ class BatchedEngine:
         return data.test if order.split == "test" else data.validation
 
     def _counted(
-        self, params: Tensor, sets: Sequence[Images], own: Sequence[Tensor | None], temperatures: Sequence[float]
+        self,
+        params: Tensor,
+        sets: Sequence[Images],
+        own: Sequence[Tensor | None],
+        temperatures: Sequence[float],
     ) -> list[Pair]:
         """Count the results of each set; the sets are dealt to the devices in turn.
 
@@ -128,7 +163,9 @@ class BatchedEngine:
         found: list[Pair | None] = [None] * len(sets)
 
         def work(place: int) -> tuple[int, list[Pair]]:
-            return place, self._shards[place].evaluate(params, sets[place::count], own[place::count], temperatures)
+            return place, self._shards[place].evaluate(
+                params, sets[place::count], own[place::count], temperatures
+            )
 
         for place, pairs in self._on_all(work):
             found[place::count] = pairs
@@ -145,22 +182,27 @@ class BatchedEngine:
         if len(self._shards) == 1:
             yield work(0)
             return
-        for done in as_completed([self._threads.submit(work, place) for place in range(len(self._shards))]):
+        for done in as_completed(
+            [self._threads.submit(work, place) for place in range(len(self._shards))]
+        ):
             yield done.result()
 
 
 def _check(start: InitialState) -> None:
-    """Check that the settings allow stores to take their steps together; raise ConfigError if not."""
-    config, advice = start.plan.config, "use --engine sequential."
+    """Check that the settings allow stores to take their steps together; raise ConfigError if
+    not.
+    """
+    config = start.plan.config
+    advice = "use --engine sequential."
     if config.train.seconds:
         raise ConfigError(
-            f"Setting train.seconds got {config.train.seconds:g} with the engine batched, whose stores take their steps"
-            f" together, so that none is slower than others; {advice}"
+            f"Setting train.seconds got {config.train.seconds:g} with the engine batched, whose"
+            f" stores take their steps together, so that none is slower than others; {advice}"
         )
     if strategies.build(config.strategy, start.layout).personal():
         raise ConfigError(
-            f"Strategy {config.strategy.name} keeps parts of the model at the stores, and the engine batched begins all"
-            f" stores with the same model; {advice}"
+            f"Strategy {config.strategy.name} keeps parts of the model at the stores, and the"
+            f" engine batched begins all stores with the same model; {advice}"
         )
 
 

@@ -1,4 +1,6 @@
-"""Layers with one set of weights per store: each takes [S * B, ...], the batches of S stores one after the other."""
+"""Layers with one set of weights per store: each takes [S * B, ...], the batches of S stores one
+after the other.
+"""
 
 from collections.abc import Mapping
 
@@ -30,8 +32,11 @@ class Stacked(nn.Module):
         """Apply each store's own scale and shift, [S, *shape], to `values` [S * B, ..., *shape]."""
         stores, *shape = self.weight.shape
         own = (stores, *(1 for _ in range(values.ndim - len(shape))), *shape)
-        rows, scale = values.unflatten(0, (stores, -1)), self.weight.view(own)
-        moved = rows * scale if self.bias is None else torch.addcmul(self.bias.view(own), rows, scale)
+        rows = values.unflatten(0, (stores, -1))
+        scale = self.weight.view(own)
+        moved = (
+            rows * scale if self.bias is None else torch.addcmul(self.bias.view(own), rows, scale)
+        )
         return moved.flatten(0, 1)
 
 
@@ -54,7 +59,11 @@ class StackedLinear(Stacked):
         """Map [S * B, ..., I] -> [S * B, ..., O]."""
         rows = features.reshape(len(self.weight), -1, features.shape[-1])
         matrix = self.weight.transpose(1, 2)
-        out = torch.bmm(rows, matrix) if self.bias is None else torch.baddbmm(self.bias[:, None], rows, matrix)
+        out = (
+            torch.bmm(rows, matrix)
+            if self.bias is None
+            else torch.baddbmm(self.bias[:, None], rows, matrix)
+        )
         return out.view(*features.shape[:-1], out.shape[-1])
 
 
@@ -63,7 +72,8 @@ class StackedGroupNorm(Stacked):
 
     def __init__(self, layer: nn.GroupNorm) -> None:
         super().__init__(layer)
-        self._groups, self._eps = layer.num_groups, layer.eps
+        self._groups = layer.num_groups
+        self._eps = layer.eps
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalise [S * B, C, ...], same shape."""
@@ -76,7 +86,8 @@ class StackedLayerNorm(Stacked):
 
     def __init__(self, layer: nn.LayerNorm) -> None:
         super().__init__(layer)
-        self._shape, self._eps = list(layer.normalized_shape), layer.eps
+        self._shape = list(layer.normalized_shape)
+        self._eps = layer.eps
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalise [S * B, ..., *normalized_shape], same shape."""

@@ -21,14 +21,18 @@ def is_stackable(spec: ModelSpec) -> bool:
 
 
 def fault_of(spec: ModelSpec) -> str | None:
-    """Return the kind of layer for which many stores cannot train this network at once, or None if they can."""
+    """Return the kind of layer for which many stores cannot train this network at once, or None if
+    they can.
+    """
     with torch.device("meta"):  # shapes alone
         module = models.build(spec)
     return fault(module, Layout.of(module))
 
 
 def fault(module: nn.Module, layout: Layout) -> str | None:
-    """Return the kind of layer for which many stores cannot train `module` at once, or None if they can."""
+    """Return the kind of layer for which many stores cannot train `module` at once, or None if they
+    can.
+    """
     models.set_training(module, mode=True)
     for prefix, layer in module.named_modules():
         own = {f"{prefix}.{name}".removeprefix(".") for name, _ in _tensors(layer)}
@@ -43,11 +47,14 @@ def fault(module: nn.Module, layout: Layout) -> str | None:
 def check(network: Network) -> None:
     """Check that many stores can train `network` at once; raise ConfigError if not."""
     if network.spec.tells_turns:
-        raise ConfigError("The engine batched cannot train for train.objective=turns; use --engine sequential.")
+        raise ConfigError(
+            "The engine batched cannot train for train.objective=turns; use --engine sequential."
+        )
     if kind := fault(network.module, network.layout):
         raise ConfigError(
-            f"Model {network.spec.name} has layers of kind {kind}, with which the engine batched cannot train many"
-            " stores at once; use --engine sequential, or model.norm=group if it is for batch norm."
+            f"Model {network.spec.name} has layers of kind {kind}, with which the engine batched"
+            " cannot train many stores at once; use --engine sequential, or model.norm=group if it"
+            " is for batch norm."
         )
 
 
@@ -76,10 +83,12 @@ class StackedNetwork:
     """
 
     def __init__(self, network: Network, stores: int) -> None:
-        root = nn.ModuleDict({"network": copy.deepcopy(network.module)})  # the network itself may be one layer
+        # the network itself may be one layer
+        root = nn.ModuleDict({"network": copy.deepcopy(network.module)})
         models.set_training(root, mode=True)
         layers = _stack(root, set(network.layout.names), "")
-        self.module, self.weights = root["network"], network.vector.expand(stores, -1).clone()
+        self.module = root["network"]
+        self.weights = network.vector.expand(stores, -1).clone()
         self._gradient = torch.empty_like(self.weights)
         self._places = []
         start = 0
@@ -98,13 +107,18 @@ class StackedNetwork:
         dropout.narrow(self.module, stores)
 
     def address(self, seeds: list[int]) -> None:
-        """Start local trainings whose dropout has these seeds, one per store (at most as many as there are rows)."""
-        padded = seeds + [0] * (len(self.weights) - len(seeds))  # one shape, so that the keys stay in place
+        """Start local trainings whose dropout has these seeds, one per store (at most as many as
+        there are rows).
+        """
+        # one shape, so that the keys stay in place
+        padded = seeds + [0] * (len(self.weights) - len(seeds))
         dropout.address(self.module, padded, self.weights.device)
         self.narrow(len(seeds))
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """Return class scores [S * B, C] of normalised images [S * B, channels, H, W], store by store."""
+        """Return class scores [S * B, C] of normalised images [S * B, channels, H, W], store by
+        store.
+        """
         scores: Tensor = self.module(pixels)
         return scores
 
@@ -114,17 +128,25 @@ class StackedNetwork:
         It is each store's own gradient if `loss` is a sum over stores.
         """
         pieces = torch.autograd.grad(loss, self._leaves)
-        return torch.cat([piece.flatten(1) for piece in pieces], dim=1, out=self._gradient[: self.stores])
+        return torch.cat(
+            [piece.flatten(1) for piece in pieces], dim=1, out=self._gradient[: self.stores]
+        )
 
 
 def _stack(module: nn.Module, travelling: set[str], prefix: str) -> dict[str, Stacked]:
-    """Replace, in place, the layers below `module` whose tensors are sent; return the new ones by their names."""
+    """Replace, in place, the layers below `module` whose tensors are sent; return the new ones by
+    their names.
+    """
     layers: dict[str, Stacked] = {}
     for name, child in module.named_children():
         path = f"{prefix}{name}.".removeprefix("network.")
         if any(path + own in travelling for own, _ in _tensors(child)):
             stacked = STACKED[type(child)](child)
-            setattr(module, name, stacked) if not isinstance(module, nn.ModuleDict) else module.update({name: stacked})
+            (
+                setattr(module, name, stacked)
+                if not isinstance(module, nn.ModuleDict)
+                else module.update({name: stacked})
+            )
             layers[path.removesuffix(".")] = stacked
         else:
             layers |= _stack(child, travelling, path)
@@ -133,11 +155,17 @@ def _stack(module: nn.Module, travelling: set[str], prefix: str) -> dict[str, St
 
 def _tensors(layer: nn.Module) -> list[tuple[str, Tensor]]:
     """Return a layer's own parameters and floating-point buffers."""
-    buffers = [(name, buffer) for name, buffer in layer.named_buffers(recurse=False) if buffer.is_floating_point()]
+    buffers = [
+        (name, buffer)
+        for name, buffer in layer.named_buffers(recurse=False)
+        if buffer.is_floating_point()
+    ]
     return [*layer.named_parameters(recurse=False), *buffers]
 
 
 def _draws(layer: nn.Module) -> bool:
     """Return whether a layer draws from torch's generator, which is not separate for each store."""
     kinds = (nn.Dropout1d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
-    return (isinstance(layer, kinds) or type(layer).__name__ == "StochasticDepth") and getattr(layer, "p", 0) > 0
+    return (isinstance(layer, kinds) or type(layer).__name__ == "StochasticDepth") and getattr(
+        layer, "p", 0
+    ) > 0

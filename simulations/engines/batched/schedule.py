@@ -51,40 +51,53 @@ class BatchSchedule:
 
     def at(self, step: int) -> Inputs:
         """Return views of the inputs that `step` uses."""
-        stores, width = self.stores[step], self.widths[step]
+        stores = self.stores[step]
+        width = self.widths[step]
         rows, shares, counts, draws = (tensor[step, :stores] for tensor in self.inputs)
         return Inputs(rows[:, :width], shares[:, :width], counts, draws[:, :width])
 
     def to(self, device: torch.device) -> "BatchSchedule":
-        """Return the same on `device`; the copy to a CUDA device does not wait for earlier operations there."""
+        """Return the same on `device`; the copy to a CUDA device does not wait for earlier
+        operations there.
+        """
         if device.type != "cuda":
-            return BatchSchedule(Inputs(*(t.to(device) for t in self.inputs)), self.steps, self.stores, self.widths)
-        moved = Inputs(*(tensor.pin_memory().to(device, non_blocking=True) for tensor in self.inputs))
+            return BatchSchedule(
+                Inputs(*(t.to(device) for t in self.inputs)), self.steps, self.stores, self.widths
+            )
+        moved = Inputs(
+            *(tensor.pin_memory().to(device, non_blocking=True) for tensor in self.inputs)
+        )
         return BatchSchedule(moved, self.steps, self.stores, self.widths)
 
 
 def plan(
     config: RunConfig, round: int, stores: Sequence[tuple[str, NDArray[np.int64]]], keep_pairs: bool
 ) -> BatchSchedule:
-    """Return the schedule of `stores`: names and rows (int64 [N]) of their images, largest store first.
+    """Return the schedule of `stores`: names and rows (int64 [N]) of their images, largest store
+    first.
 
     keep_pairs: see `common.training.loss.batches`
     """
-    train, seed = config.train, config.run.seed
+    train = config.train
+    seed = config.run.seed
     sizes = [[len(part) for part in batches(rows, train.batch, keep_pairs)] for _, rows in stores]
     steps = [len(of_epoch) * train.passes for of_epoch in sizes]
     assert steps == sorted(steps, reverse=True), steps
     shape = (max(steps), len(stores), max(map(max, sizes)))
     numbers = width(config.data)
-    rows, shares = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.float32)
-    counts, draws = np.zeros(shape[:2], dtype=np.float32), np.zeros((*shape, numbers))
+    rows = np.zeros(shape, dtype=np.int64)
+    shares = np.zeros(shape, dtype=np.float32)
+    counts = np.zeros(shape[:2], dtype=np.float32)
+    draws = np.zeros((*shape, numbers))
     widths = np.zeros(shape[0], dtype=np.int64)
     for place, (name, own) in enumerate(stores):
         lengths = np.array(sizes[place] * train.passes)
         step = np.repeat(np.arange(len(lengths)), lengths)
         slot = np.arange(len(step)) - np.repeat(lengths.cumsum() - lengths, lengths)
         order = rng(seed, "order", round, name)
-        rows[step, place, slot] = np.concatenate([own[order.permutation(len(own))] for _ in range(train.passes)])
+        rows[step, place, slot] = np.concatenate(
+            [own[order.permutation(len(own))] for _ in range(train.passes)]
+        )
         shares[step, place, slot] = 1 / lengths[step]
         counts[steps[place] - len(sizes[place]) : steps[place], place] = sizes[place]
         np.maximum(widths[: len(lengths)], lengths, out=widths[: len(lengths)])

@@ -1,4 +1,6 @@
-"""Local training of a group of stores, all stepping together: `common.training.fit.fit` with rows for stores."""
+"""Local training of a group of stores, all stepping together: `common.training.fit.fit` with rows
+for stores.
+"""
 
 import logging
 from collections import Counter
@@ -24,7 +26,8 @@ from fedshelf.simulations.engines.batched.cuda_graph import StepGraph
 from fedshelf.simulations.engines.batched.network import StackedNetwork
 from fedshelf.simulations.engines.batched.schedule import BatchSchedule, Inputs
 
-REPEATS = 20  # steps of one shape before it is recorded: recording costs about as much as some steps
+# steps of one shape before it is recorded: recording costs about as much as some steps
+REPEATS = 20
 GRAPHS = 32  # shapes recorded at most
 
 LOG = logging.getLogger("fedshelf.batched")
@@ -54,9 +57,12 @@ class StackedTraining:
     """
 
     def __init__(self, network: Network, config: RunConfig, stores: int, *, mixed: bool) -> None:
-        self.room, self.network = stores, StackedNetwork(network, stores)
+        self.room = stores
+        self.network = StackedNetwork(network, stores)
         self.halves = StackedClientHooks(strategies.build(config.strategy, network.layout), stores)
-        self._spec, self._config, self._mixed = network.spec, config, mixed
+        self._spec = network.spec
+        self._config = config
+        self._mixed = mixed
         rates = shares(config.train, network.layout, network.device)
         self._optimizer = OPTIMIZERS[config.train.optimizer](config.train, rates)
         self._loss_sums = torch.zeros(stores, device=network.device)
@@ -64,23 +70,30 @@ class StackedTraining:
         shape = (stores, len(network.spec.classes))
         self._offsets = torch.zeros(shape, device=network.device) if adds else None
         self._pool = torch.cuda.graph_pool_handle() if network.device.type == "cuda" else None
-        self._lr, self._lr_there = 0.0, torch.zeros(1, device=network.device)  # recorded steps read the second
+        # recorded steps read the second
+        self._lr = 0.0
+        self._lr_there = torch.zeros(1, device=network.device)
         self._seen: Counter[tuple[object, ...]] = Counter()
         self._graphs: dict[tuple[object, ...], StepGraph] = {}
 
-    def run(self, group: Group, round: int, start: Tensor, extras: Tensors) -> tuple[Tensor, Tensor]:
+    def run(
+        self, group: Group, round: int, start: Tensor, extras: Tensors
+    ) -> tuple[Tensor, Tensor]:
         """Train from `start` [P]; return the weights [S, P] and the last epoch's loss sums [S].
 
         Both are overwritten by the next group. Nothing waits for the device.
         """
-        stores, config = len(group.names), self._config
+        stores = len(group.names)
+        config = self._config
         if not self.halves.begin(start, extras, group.states):
             self._graphs.clear()  # they read the earlier tensors
             self._seen.clear()
         self._lr = learning_rate(config.train, round, config.run.rounds)
         self._lr_there.fill_(self._lr)
         self.network.weights[:stores] = start
-        self.network.address([derive(config.run.seed, "dropout", round, name) for name in group.names])
+        self.network.address(
+            [derive(config.run.seed, "dropout", round, name) for name in group.names]
+        )
         self._optimizer.restart(self.network.weights)
         self._loss_sums.zero_()
         if self._offsets is not None and group.offsets is not None:
@@ -109,19 +122,28 @@ class StackedTraining:
                 return graph(inputs)
             except RuntimeError as error:
                 self._pool = None
-                LOG.warning("Steps cannot be recorded on this device (%s); they are started one by one.", error)
+                LOG.warning(
+                    "Steps cannot be recorded on this device (%s); they are started one by one.",
+                    error,
+                )
         return step(inputs)
 
     def _step(self, array: Images, inputs: Inputs) -> None:
         stores = len(inputs.rows)
         weights = self.network.weights[:stores]
         pixels, targets, blend = _images_of(array, inputs, self._config, self._spec)
-        with torch.autocast(weights.device.type, torch.bfloat16, enabled=self._mixed, cache_enabled=False):
+        with torch.autocast(
+            weights.device.type, torch.bfloat16, enabled=self._mixed, cache_enabled=False
+        ):
             added = None
             if self._offsets is not None:
                 added = self._offsets[:stores].repeat_interleave(inputs.rows.shape[1], dim=0)
-            each = image_losses(self.network.logits(pixels), targets, self._config.train, blend, added)
-            losses = torch.where(inputs.shares > 0, each.view(stores, -1) * inputs.shares, 0).sum(dim=1)
+            each = image_losses(
+                self.network.logits(pixels), targets, self._config.train, blend, added
+            )
+            losses = torch.where(inputs.shares > 0, each.view(stores, -1) * inputs.shares, 0).sum(
+                dim=1
+            )
         gradient = self.network.gradient(losses.sum())
         regularise(gradient, weights, self._config.train)
         self.halves.correct(gradient, weights)
@@ -132,12 +154,18 @@ class StackedTraining:
 def _images_of(
     array: Images, inputs: Inputs, config: RunConfig, spec: ModelSpec
 ) -> tuple[Tensor, Tensor, Blend | None]:
-    """Return augmented and normalised pixels [S * B, channels, H, W], targets [S * B] and the blend of a step."""
+    """Return augmented and normalised pixels [S * B, channels, H, W], targets [S * B] and the blend
+    of a step.
+    """
     rows = inputs.rows.flatten()
-    pixels, targets = array.pixels.index_select(0, rows), array.labels.index_select(0, rows)
-    pixels, blend = augment(pixels, targets, config.data, inputs.draws.flatten(0, 1), _batches(inputs))
+    pixels = array.pixels.index_select(0, rows)
+    targets = array.labels.index_select(0, rows)
+    pixels, blend = augment(
+        pixels, targets, config.data, inputs.draws.flatten(0, 1), _batches(inputs)
+    )
     pixels = normalise(pixels, spec.mean, spec.std)
-    # An image whose scores overflow would make NaN of a share of 0, in the loss or in the backward pass.
+    # An image whose scores overflow would make NaN of a share of 0, in the loss or in the backward
+    # pass.
     unneeded = (inputs.shares == 0).view(-1, 1, 1, 1)
     return pixels.masked_fill_(unneeded, 0), targets, blend
 

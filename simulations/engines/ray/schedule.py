@@ -1,4 +1,6 @@
-"""Assignment of jobs to the workers of a changing cluster: decisions of the engine `ray`, as arithmetic."""
+"""Assignment of jobs to the workers of a changing cluster: decisions of the engine `ray`, as
+arithmetic.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +10,8 @@ DEATHS = 3  # workers that may die over one job before it counts as the cause
 
 
 def places(nodes: Iterable[Mapping[str, Any]], share: float) -> dict[str, int]:
-    """Return the number of workers that fit on each living node: one a CPU, at most one per `share` of a GPU.
+    """Return the number of workers that fit on each living node: one a CPU, at most one per `share`
+    of a GPU.
 
     nodes: as `ray.nodes()` lists them
     share: of a GPU for each worker; 0: workers need none
@@ -31,7 +34,8 @@ def deal(waiting: int, loads: Sequence[int]) -> list[int]:
     Each worker gets one; and a second one, so that no worker waits for us, while more jobs are
     left than there are workers: towards the end a job goes to the first idle worker.
     """
-    loads, chosen = list(loads), []
+    loads = list(loads)
+    chosen = []
     while loads and waiting:
         least = min(range(len(loads)), key=loads.__getitem__)
         if loads[least] > (1 if waiting > len(loads) else 0):

@@ -1,4 +1,5 @@
-"""The workers of the engine `ray` on a cluster's nodes: a resident network that does one job at a time.
+"""The workers of the engine `ray` on a cluster's nodes: a resident network that does one job at a
+time.
 
 All large data are numpy arrays, which Ray passes through shared memory: the workers of one node
 read the same copy.
@@ -35,7 +36,8 @@ from fedshelf.simulations.federation import answers
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
-# Arrays in Ray's shared memory are read-only, and torch has no such tensors: no code here writes to them.
+# Arrays in Ray's shared memory are read-only, and torch has no such tensors: no code here writes to
+# them.
 warnings.filterwarnings("ignore", "The given NumPy array is not writable")
 
 
@@ -55,7 +57,9 @@ class Setup:
 
 @dataclass(frozen=True)
 class Model:
-    """The part of an order that is sent apart: the global model, float32 [P], and the strategy's tensors."""
+    """The part of an order that is sent apart: the global model, float32 [P], and the strategy's
+    tensors.
+    """
 
     params: NDArray[np.float32]
     extras: Arrays
@@ -84,9 +88,10 @@ class RayTrainJob:
 
 @dataclass(frozen=True)
 class RayEvaluateJob:
-    """A job: evaluate the model on the images of each of `stores`, or on a part of the server's ("").
+    """A job: evaluate the model on the images of each of `stores`, or on a part of the server's
+    ("").
 
-    states:      the stores' states, or the failure to read them, if parts of the model are personal
+    states: the stores' states, or the failure to read them, if parts of the model are personal
     adjustments: float32 [C] of each store that has one, see `common.strategies.shared.class_skew`
     """
 
@@ -99,7 +104,9 @@ class RayEvaluateJob:
 
 @dataclass(frozen=True)
 class RayTrained:
-    """An update; its parameters (float32 [P]), its extras and the store's state are separate fields."""
+    """An update; its parameters (float32 [P]), its extras and the store's state are separate
+    fields.
+    """
 
     update: Update
     params: NDArray[np.float32]
@@ -113,8 +120,9 @@ Answer = RayTrained | Failure | Judged
 
 
 class Carried:
-    """The states of a job's stores, which come with it and go back with the answer (see `client.worker.state_store`).
-    `client.worker.state_store`)."""
+    """The states of a job's stores, which come with it and go back with the answer (see
+    `client.worker.state_store`). `client.worker.state_store`).
+    """
 
     def __init__(self) -> None:
         self.of: dict[str, Tensors] = {}
@@ -141,32 +149,51 @@ class RayWorker:
 
     def work(self, job: Job, model: Model) -> Answer:
         """Do one job, starting from a round's model."""
-        return self._train(job, model) if isinstance(job, RayTrainJob) else self._evaluate(job, model)
+        return (
+            self._train(job, model) if isinstance(job, RayTrainJob) else self._evaluate(job, model)
+        )
 
     def _train(self, job: RayTrainJob, model: Model) -> RayTrained | Failure:
         if isinstance(job.state, Failure):
             return job.state
         self._states.of = {job.store: tensors(job.state)}
-        params, extras = torch.from_numpy(model.params), tensors(model.extras)
+        params = torch.from_numpy(model.params)
+        extras = tensors(model.extras)
         order = job.order.attach(plan=self._plan, params=params, extras=extras)
         answer = answers.train(self._trainer, order, job.store, self._images(job.images))
         if isinstance(answer, Failure):
             return answer
         bare = replace(answer, params=torch.empty(0), extras={}, packed=None)
-        return RayTrained(bare, answer.params.cpu().numpy(), arrays(answer.extras), arrays(self._states.of[job.store]))
+        return RayTrained(
+            bare,
+            answer.params.cpu().numpy(),
+            arrays(answer.extras),
+            arrays(self._states.of[job.store]),
+        )
 
     def _evaluate(self, job: RayEvaluateJob, model: Model) -> Judged:
         order = job.order.attach(plan=self._plan, params=torch.from_numpy(model.params))
         failed = {store: state for store, state in job.states.items() if isinstance(state, Failure)}
         self._states.of = {
-            store: tensors(state) for store, state in job.states.items() if not isinstance(state, Failure)
+            store: tensors(state)
+            for store, state in job.states.items()
+            if not isinstance(state, Failure)
         }
         images = dict(zip(job.stores, job.images, strict=True))
-        sets = {store: self._images(selection) for store, selection in images.items() if store not in failed}
-        return [*failed.values(), *answers.evaluate(self._trainer, order, sets, tensors(job.adjustments))]
+        sets = {
+            store: self._images(selection)
+            for store, selection in images.items()
+            if store not in failed
+        }
+        return [
+            *failed.values(),
+            *answers.evaluate(self._trainer, order, sets, tensors(job.adjustments)),
+        ]
 
     def _images(self, selection: Selection) -> Images:
-        """Return images whose array is kept from the first use on, so that a device copy of it stays valid."""
+        """Return images whose array is kept from the first use on, so that a device copy of it
+        stays valid.
+        """
         if selection.array not in self._arrays:
             pixels, labels = ray.get(list(selection.array))
             self._arrays[selection.array] = (torch.from_numpy(pixels), torch.from_numpy(labels))
@@ -184,7 +211,9 @@ def tensors(arrays: Arrays) -> Tensors:
 
 
 def installed() -> str:
-    """Return the versions that determine a worker's results, in words: version and code of Fedshelf, and torch."""
+    """Return the versions that determine a worker's results, in words: version and code of
+    Fedshelf, and torch.
+    """
     digest = hashlib.sha256()
     for package in (common, client):
         root = Path(package.__path__[0])
@@ -192,4 +221,7 @@ def installed() -> str:
             digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     for module in (__file__, answers.__file__):
         digest.update(Path(module).read_bytes())
-    return f"Fedshelf {version('fedshelf')} (code {digest.hexdigest()[:8]}) with torch {torch.__version__}"
+    return (
+        f"Fedshelf {version('fedshelf')} (code {digest.hexdigest()[:8]}) with torch"
+        f" {torch.__version__}"
+    )

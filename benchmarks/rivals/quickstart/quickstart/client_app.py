@@ -21,12 +21,21 @@ def net_of(message: Message) -> task.Net:
 @app.train()
 def train(message: Message, context: Context) -> Message:
     """Train on local data."""
-    net, settings = net_of(message), context.run_config
+    net = net_of(message)
+    settings = context.run_config
     images, labels = task.load(context.node_config["data"], "train")
     began = time.perf_counter()
-    loss = task.train(net, images, labels, settings["batch-size"], settings["learning-rate"], settings["momentum"])
-    metrics = {"train_loss": loss, "seconds": time.perf_counter() - began, "num-examples": len(images)}
-    content = RecordDict({"arrays": ArrayRecord(net.state_dict()), "metrics": MetricRecord(metrics)})
+    loss = task.train(
+        net, images, labels, settings["batch-size"], settings["learning-rate"], settings["momentum"]
+    )
+    metrics = {
+        "train_loss": loss,
+        "seconds": time.perf_counter() - began,
+        "num-examples": len(images),
+    }
+    content = RecordDict(
+        {"arrays": ArrayRecord(net.state_dict()), "metrics": MetricRecord(metrics)}
+    )
     return Message(content=content, reply_to=message)
 
 

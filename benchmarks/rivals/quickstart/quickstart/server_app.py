@@ -20,20 +20,27 @@ def slowest(contents: list[RecordDict], _: str) -> MetricRecord:
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Train with all stores; a line a round for the benchmark."""
-    stores, out = context.run_config["stores"], Path(context.run_config["out"])
+    stores = context.run_config["stores"]
+    out = Path(context.run_config["out"])
 
     def note(number: int, _: ArrayRecord) -> None:
         with (out / "rounds.jsonl").open("a") as file:
             file.write(json.dumps({"round": number}) + "\n")
 
     strategy = FedAvg(
-        fraction_evaluate=1.0, min_train_nodes=stores, min_evaluate_nodes=stores, min_available_nodes=stores,
-        train_metrics_aggr_fn=slowest,
+        fraction_evaluate=1.0, min_train_nodes=stores, min_evaluate_nodes=stores,
+        min_available_nodes=stores, train_metrics_aggr_fn=slowest,
     )  # fmt: skip
-    initial, rounds = ArrayRecord(Net().state_dict()), context.run_config["num-server-rounds"]
+    initial = ArrayRecord(Net().state_dict())
+    rounds = context.run_config["num-server-rounds"]
     result = strategy.start(grid=grid, initial_arrays=initial, num_rounds=rounds, evaluate_fn=note)
     told = {
-        "seconds": {number: metrics["seconds"] for number, metrics in result.train_metrics_clientapp.items()},
-        "accuracy": {number: metrics["eval_acc"] for number, metrics in result.evaluate_metrics_clientapp.items()},
+        "seconds": {
+            number: metrics["seconds"] for number, metrics in result.train_metrics_clientapp.items()
+        },
+        "accuracy": {
+            number: metrics["eval_acc"]
+            for number, metrics in result.evaluate_metrics_clientapp.items()
+        },
     }
     (out / "result.json").write_text(json.dumps(told))

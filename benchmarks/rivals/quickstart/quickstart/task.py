@@ -10,8 +10,12 @@ class Net(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv1, self.conv2, self.pool = nn.Conv2d(3, 6, 5), nn.Conv2d(6, 16, 5), nn.MaxPool2d(2, 2)
-        self.fc1, self.fc2, self.fc3 = nn.Linear(400, 120), nn.Linear(120, 84), nn.Linear(84, 10)
+        self.conv1 = nn.Conv2d(3, 6, 5)
+        self.conv2 = nn.Conv2d(6, 16, 5)
+        self.pool = nn.MaxPool2d(2, 2)
+        self.fc1 = nn.Linear(400, 120)
+        self.fc2 = nn.Linear(120, 84)
+        self.fc3 = nn.Linear(84, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool(functional.relu(self.conv1(x)))
@@ -26,7 +30,9 @@ def load(file: str, split: str) -> tuple[Tensor, Tensor]:
     return data[f"{split}_images"], data[f"{split}_labels"]
 
 
-def train(net: Net, images: Tensor, labels: Tensor, batch_size: int, lr: float, momentum: float) -> float:
+def train(
+    net: Net, images: Tensor, labels: Tensor, batch_size: int, lr: float, momentum: float
+) -> float:
     """One epoch, in place; the mean loss."""
     net.train()
     optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum)

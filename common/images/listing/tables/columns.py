@@ -1,4 +1,6 @@
-"""The columns of a CSV file of photos: found by a first line that names them, or by position if there are two."""
+"""The columns of a CSV file of photos: found by a first line that names them, or by position if
+there are two.
+"""
 
 import re
 from collections.abc import Collection, Mapping
@@ -10,8 +12,21 @@ from fedshelf.common.images.listing.listing import is_photo
 from fedshelf.common.system.csv_text import TextLine
 
 # Names in the form in which they are compared: lower case, without blanks, dashes and underscores.
-_IMAGE = {"image", "images", "img", "imagepath", "imagefile", "imagename", "imageid", "filename", "file", "filepath",
-          "path", "photo", "picture"}  # fmt: skip
+_IMAGE = {
+    "image",
+    "images",
+    "img",
+    "imagepath",
+    "imagefile",
+    "imagename",
+    "imageid",
+    "filename",
+    "file",
+    "filepath",
+    "path",
+    "photo",
+    "picture",
+}
 _LABEL = {"label", "labels", "class", "classname", "category", "target", "finelabel", "product"}
 _SPLIT = {"split"}
 _STORE = {"store"}
@@ -46,17 +61,22 @@ def find_columns(path: Path, first: TextLine) -> TableColumns:
         names.pop()
     if not _is_header(names):
         return TableColumns(0, 1, None, None, 2, has_header=False)
-    image, label = _places(names, _IMAGE), _places(names, _LABEL)
+    image = _places(names, _IMAGE)
+    label = _places(names, _LABEL)
     if len(image) != 1 or len(label) != 1:
         missing = "images" if not image else "labels"
         got = f"none of {missing}" if not image or not label else "several that may be one of them"
         raise DataError(
-            f"{path} has the columns {', '.join(filter(None, first.cells))}: {got}; expected one of images (image, "
-            "filename, path, ...) and one of labels (label, class, category, ...): rename them."
+            f"{path} has the columns {', '.join(filter(None, first.cells))}: {got}; expected one of"
+            " images (image, filename, path, ...) and one of labels (label, class, category, ...):"
+            " rename them."
         )
-    split, store = _places(names, _SPLIT), _places(names, _STORE)
+    split = _places(names, _SPLIT)
+    store = _places(names, _STORE)
     used = {*image, *label, *split, *store}
-    others = {cell: place for place, cell in enumerate(first.cells[: len(names)]) if place not in used}
+    others = {
+        cell: place for place, cell in enumerate(first.cells[: len(names)]) if place not in used
+    }
     return TableColumns(
         image[0],
         label[0],
@@ -73,7 +93,9 @@ def _plain(cell: str) -> str:
 
 
 def _is_header(names: list[str]) -> bool:
-    """Return whether these are names of columns: one for images is among them, or one for labels and no photo."""
+    """Return whether these are names of columns: one for images is among them, or one for labels
+    and no photo.
+    """
     has_photo = any(is_photo(name) or "/" in name or "\\" in name for name in names)
     return bool(_IMAGE & {*names}) or (bool(_LABEL & {*names}) and not has_photo)
 

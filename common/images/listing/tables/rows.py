@@ -26,7 +26,10 @@ _NUMBER = re.compile(r"(-?\d+)\.0+")  # pandas writes whole numbers so if some a
 
 
 class TableRow(NamedTuple):
-    """A photo. `image` is a path relative to the CSV file's folder, or an absolute one; `store` may be empty."""
+    """A photo.
+
+    `image` is a path relative to the CSV file's folder, or an absolute one; `store` may be empty.
+    """
 
     image: str
     label: str
@@ -51,8 +54,8 @@ class Table:
 def read_table(path: Path) -> Table:
     """Read a CSV file of photos.
 
-    Raises DataError, naming the line, if it cannot be read, its columns are in doubt, a line has too few or too many
-    values, a path is of the web or another machine, or a photo has two classes.
+    Raises DataError, naming the line, if it cannot be read, its columns are in doubt, a line has
+    too few or too many values, a path is of the web or another machine, or a photo has two classes.
     """
     lines, note = read_lines(path)
     if not lines:
@@ -60,7 +63,9 @@ def read_table(path: Path) -> Table:
     columns = find_columns(path, lines[0])
     lines = lines[1:] if columns.has_header else lines
     _check_splits(path, lines, columns)
-    notes = [note] if note and not all(cell.isascii() for line in lines for cell in line.cells) else []
+    notes = (
+        [note] if note and not all(cell.isascii() for line in lines for cell in line.cells) else []
+    )
     if columns.others:
         notes.append(f"{path.name}: columns not used: {', '.join(columns.others)}")
     if columns.store is not None:
@@ -79,7 +84,8 @@ def read_table(path: Path) -> Table:
         else:
             raise DataError(_two_classes(path, number, row, *earlier))
     rows = _whole_numbers([row for _, row in seen.values()])
-    if all(_WHOLE.fullmatch(row.label) for row in rows):  # numbers of classes, below 0 if a photo has none
+    # numbers of classes, below 0 if a photo has none
+    if all(_WHOLE.fullmatch(row.label) for row in rows):
         left_out += [(row.image, "no label") for row in rows if row.label.startswith("-")]
         rows = tuple(row for row in rows if not row.label.startswith("-"))
     return Table(rows, tuple(left_out), tuple(notes))
@@ -92,7 +98,8 @@ def _rows(
     for number, cells in lines:
         if len(cells) < columns.width or any(cells[columns.width :]):
             raise DataError(_odd_line(path, number, cells, columns))
-        image, label = _image(path, number, cells[columns.image]), cells[columns.label]
+        image = _image(path, number, cells[columns.image])
+        label = cells[columns.label]
         store = "" if columns.store is None else cells[columns.store]
         split = None if columns.split is None else _split(path, number, cells[columns.split])
         if not image:
@@ -108,9 +115,15 @@ def _rows(
 
 
 def _image(path: Path, number: int, cell: str) -> str:
-    """Return a path as this machine writes it. Raises DataError for an address of the web or a path of Windows."""
+    """Return a path as this machine writes it.
+
+    Raises DataError for an address of the web or a path of Windows.
+    """
     if _WEB.match(cell):
-        raise DataError(f"{path}, line {number} has an address, {cell}; expected a path: download the photos first.")
+        raise DataError(
+            f"{path}, line {number} has an address, {cell}; expected a path: download the photos"
+            " first."
+        )
     if cell.lower().startswith("file://"):
         with contextlib.suppress(ValueError):  # for a malformed address
             cell = url2pathname(urlsplit(cell).path)
@@ -118,8 +131,8 @@ def _image(path: Path, number: int, cell: str) -> str:
         return cell
     if _WINDOWS.match(cell):
         raise DataError(
-            f"{path}, line {number} has a path of a Windows machine, {cell}; expected one relative to the folder of "
-            "the CSV file: replace what all paths begin with."
+            f"{path}, line {number} has a path of a Windows machine, {cell}; expected one relative"
+            " to the folder of the CSV file: replace what all paths begin with."
         )
     return cell if _is_there(path, cell) else cell.replace("\\", "/")
 
@@ -133,7 +146,10 @@ def _is_there(path: Path, image: str) -> bool:
 
 def _split(path: Path, number: int, cell: str) -> Split | None:
     if cell and not is_missing(cell) and split_named(cell) is None:
-        raise DataError(f"{path}, line {number} has the split {cell!r}; expected one of {', '.join(SPLIT_NAMES)}.")
+        raise DataError(
+            f"{path}, line {number} has the split {cell!r}; expected one of"
+            f" {', '.join(SPLIT_NAMES)}."
+        )
     return split_named(cell)
 
 
@@ -143,8 +159,9 @@ def _check_splits(path: Path, lines: Sequence[TextLine], columns: TableColumns) 
         cells = {line.cells[place] for line in lines if len(line.cells) > place}
         if columns.split is None and len(cells) > 1 and all(split_named(cell) for cell in cells):
             raise DataError(
-                f"{path} has a column {name} of {listed(sorted(cells))}; expected such a column to be called "
-                "split: rename it, or remove it to have the photos split by their content."
+                f"{path} has a column {name} of {listed(sorted(cells))}; expected such a column to"
+                " be called split: rename it, or remove it to have the photos split by their"
+                " content."
             )
 
 
@@ -153,33 +170,43 @@ def _whole_numbers(rows: Sequence[TableRow]) -> tuple[TableRow, ...]:
     told = [_NUMBER.fullmatch(row.label) for row in rows]
     if not all(told):
         return tuple(rows)
-    return tuple(row._replace(label=match[1]) for row, match in zip(rows, told, strict=True) if match)
+    return tuple(
+        row._replace(label=match[1]) for row, match in zip(rows, told, strict=True) if match
+    )
 
 
 def _check_order(path: Path, rows: Sequence[TableRow]) -> None:
     """Raise DataError if photos stand in the column of labels."""
     if rows and all(is_photo(row.label) and not is_photo(row.image) for row in rows):
         raise DataError(
-            f"{path} has its photos in the second column; expected lines of IMAGE,LABEL: swap the columns, or name "
-            "them in a first line label,image."
+            f"{path} has its photos in the second column; expected lines of IMAGE,LABEL: swap the"
+            " columns, or name them in a first line label,image."
         )
 
 
 def _odd_line(path: Path, number: int, cells: Sequence[str], columns: TableColumns) -> str:
     got = f"{len(cells)} values" if len(cells) > 1 else "one value"
-    wanted = f"{columns.width}, as the first line names" if columns.has_header else "two, IMAGE,LABEL"
+    wanted = (
+        f"{columns.width}, as the first line names" if columns.has_header else "two, IMAGE,LABEL"
+    )
     named = "" if columns.has_header else " (more columns need a first line that names them)"
     return f"{path}, line {number} has {got}: {','.join(cells)!r}; expected {wanted}{named}."
 
 
-def _two_classes(path: Path, number: int, row: TableRow, earlier_number: int, earlier: TableRow) -> str:
+def _two_classes(
+    path: Path, number: int, row: TableRow, earlier_number: int, earlier: TableRow
+) -> str:
     lost = (
         ""
         if _is_there(path, row.image)
         else f"; {row.image} is not there, either: paths are relative to the CSV file's folder"
     )
-    told = ("class", row.label, earlier.label) if row.label != earlier.label else ("split", row.split, earlier.split)
+    told = (
+        ("class", row.label, earlier.label)
+        if row.label != earlier.label
+        else ("split", row.split, earlier.split)
+    )
     return (
-        f"{path}, line {number} gives {row.image} the {told[0]} {told[1]}, line {earlier_number} gave it {told[2]}; "
-        f"expected one for each photo: remove one of the lines{lost}."
+        f"{path}, line {number} gives {row.image} the {told[0]} {told[1]}, line {earlier_number}"
+        f" gave it {told[2]}; expected one for each photo: remove one of the lines{lost}."
     )
