@@ -20,8 +20,8 @@ from fedshelf.simulations.engines.ray.worker import Answer, Job, Model, Setup, i
 LOG = logging.getLogger("fedshelf.ray")
 CLUSTER_POLL_SECONDS = 1.0  # seconds without an answer after which the cluster is checked again
 NODE_TIMEOUT_SECONDS = 30.0  # seconds to wait for nodes when no worker fits on any
-# Wait for the first worker to come up: the first import of torch on a node is slow
-FIRST_WORKER_TIMEOUT_SECONDS = 180.0
+# The first import of PyTorch on a node is slow, and Ray runs its workers at nice 15.
+FIRST_WORKER_TIMEOUT_SECONDS = 600.0
 
 
 @dataclass(eq=False)
@@ -49,29 +49,40 @@ class RayWorkers:
     """One worker for each CPU, or each `share` of a GPU, of every node."""
 
     def __init__(self, setup: Setup, share: float) -> None:
-        self._setup, self._share, self._installed = ray.put(setup), share, installed()
+        self._setup = ray.put(setup)
+        self._share = share
+        self._installed = installed()
         self._shell: Any = ray.remote(_shell())
         self._hands: list[WorkerHandle] = []
         self._failed: Counter[str] = Counter()  # node -> workers in a row that died at their start
         self._founders = frozenset(places(ray.nodes(), share))
         self._reconcile()
 
-    def run(self, count: int, prepare: Callable[[int], Job], model: Model) -> Iterator[tuple[int, Answer | None]]:
-        """Yield jobs 0 to `count` - 1 with their answers, as they come; None if workers died over a job repeatedly.
+    def run(
+        self, count: int, prepare: Callable[[int], Job], model: Model
+    ) -> Iterator[tuple[int, Answer | None]]:
+        """Yield jobs 0 to `count` - 1 with their answers, as they come; None if workers died over a
+        job repeatedly.
 
         Raises RunError if no worker is left, or a node of the beginning has other versions
         installed.
         """
-        work, shared, manned = Work(count), ray.put(model), time.monotonic()
+        work = Work(count)
+        shared = ray.put(model)
+        manned = time.monotonic()
         self._reconcile()
         while work.unanswered:
             ready = [hand for hand in self._hands if hand.coming is None]
             for place in deal(work.waiting, [len(hand.jobs) for hand in ready]):
                 job = work.take()
-                ready[place].jobs.append((ready[place].actor.work.remote(prepare(job), shared), job))
+                ready[place].jobs.append(
+                    (ready[place].actor.work.remote(prepare(job), shared), job)
+                )
             if ready:
                 manned = time.monotonic()
-            elif time.monotonic() - manned > (FIRST_WORKER_TIMEOUT_SECONDS if self._hands else NODE_TIMEOUT_SECONDS):
+            elif time.monotonic() - manned > (
+                FIRST_WORKER_TIMEOUT_SECONDS if self._hands else NODE_TIMEOUT_SECONDS
+            ):
                 raise self._deserted(time.monotonic() - manned)
             for answer in self._next(work):
                 work.answered()
@@ -86,7 +97,9 @@ class RayWorkers:
     def _reconcile(self) -> None:
         """Start missing workers; forget idle ones of nodes that left (busy ones report it)."""
         fitting = places(ray.nodes(), self._share)
-        self._hands = [hand for hand in self._hands if hand.node in fitting or hand.expected is not None]
+        self._hands = [
+            hand for hand in self._hands if hand.node in fitting or hand.expected is not None
+        ]
         present = Counter(hand.node for hand in self._hands)
         for node, count in fitting.items():
             if self._failed[node] < DEATHS:
@@ -95,7 +108,9 @@ class RayWorkers:
     def _call(self, node: str) -> WorkerHandle:
         """Start a worker."""
         there = NodeAffinitySchedulingStrategy(node, soft=False)
-        actor = self._shell.options(num_cpus=1, num_gpus=self._share, scheduling_strategy=there).remote()
+        actor = self._shell.options(
+            num_cpus=1, num_gpus=self._share, scheduling_strategy=there
+        ).remote()
         return WorkerHandle(actor, node, actor.begin.remote(self._installed, [self._setup]))
 
     def _next(self, work: Work) -> Iterator[tuple[int, Answer | None]]:
@@ -122,7 +137,9 @@ class RayWorkers:
                 self._welcome(hand, *said)
 
     def _bury(self, hand: WorkerHandle, work: Work) -> int | None:
-        """Drop a dead worker, requeue its jobs and start another; return the job to be given up, if any."""
+        """Drop a dead worker, requeue its jobs and start another; return the job to be given up, if
+        any.
+        """
         ray.kill(hand.actor)
         self._hands.remove(hand)
         if hand.coming is not None:
@@ -138,8 +155,8 @@ class RayWorkers:
         if found == self._installed:
             return
         sentence = (
-            f"Node {host} of the Ray cluster has {found}; this machine has {self._installed}. One seed gives one"
-            " result only if all have the same: install it there."
+            f"Node {host} of the Ray cluster has {found}; this machine has {self._installed}. One"
+            " seed gives one result only if all have the same: install it there."
         )
         if hand.node in self._founders:
             raise RunError(sentence)
@@ -150,9 +167,15 @@ class RayWorkers:
             self._hands.remove(other)
 
     def _deserted(self, seconds: float) -> RunError:
-        whole, free = ray.cluster_resources(), ray.available_resources()
-        told = [f"{free.get(kind, 0):g} of {whole.get(kind, 0):g} {kind}s free" for kind in ("CPU", "GPU")]
-        told.append(f"{sum(count >= DEATHS for count in self._failed.values())} nodes left out as unfit")
+        whole = ray.cluster_resources()
+        free = ray.available_resources()
+        told = [
+            f"{free.get(kind, 0):g} of {whole.get(kind, 0):g} {kind}s free"
+            for kind in ("CPU", "GPU")
+        ]
+        told.append(
+            f"{sum(count >= DEATHS for count in self._failed.values())} nodes left out as unfit"
+        )
         return RunError(
             f"The Ray cluster has no worker left for this run, and none came within {seconds:.0f} s"
             f" ({', '.join(told)}): start nodes or free them, and go on with --resume."
@@ -167,8 +190,11 @@ def _shell() -> type:
 
     class Shell:
         def begin(self, expected: str, setup: list[Any]) -> tuple[str, str]:
-            """Make the worker if this node has the expected versions; return the node's name and its versions."""
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver decides
+            """Make the worker if this node has the expected versions; return the node's name and
+            its versions.
+            """
+            # Ctrl-C reaches the whole group; the driver decides
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             try:
                 from fedshelf.simulations.engines.ray.worker import RayWorker, installed
             except ImportError as error:
