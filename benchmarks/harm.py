@@ -79,17 +79,17 @@ class Harmful:
     def stores(self) -> Mapping[str, StoreInfo]:
         return self.engine.stores()
 
-    def resting(self) -> float:
+    def retry_after(self) -> float:
         return 0.0
 
     def held_back(self) -> Mapping[str, str]:
         return {}
 
-    def set_aside(self, store: str, why: str) -> None:
-        self.engine.set_aside(store, why)
+    def exclude(self, store: str, why: str) -> None:
+        self.engine.exclude(store, why)
 
-    def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
-        self.engine.expect(order, stores)
+    def prefetch_training(self, order: TrainOrder, stores: Sequence[str]) -> None:
+        self.engine.prefetch_training(order, stores)
 
     def evaluate(
         self, order: EvaluateOrder, stores: Sequence[str]

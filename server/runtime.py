@@ -19,7 +19,9 @@ class Runtime(Protocol):
     def stores(self) -> Mapping[str, StoreInfo]:
         """Return the stores present now, by name."""
 
-    def expect(self, order: TrainOrder, stores: Sequence[str]) -> Callable[[], float] | None:
+    def prefetch_training(
+        self, order: TrainOrder, stores: Sequence[str]
+    ) -> Callable[[], float] | None:
         """Announce that `order` will most likely be the next call of `train`; idle workers may
         start it early.
 
@@ -36,7 +38,7 @@ class Runtime(Protocol):
         Raises StoppedError if the run has been asked to end and too few answers are in sight.
         """
 
-    def resting(self) -> float:
+    def retry_after(self) -> float:
         """Return the seconds until all stores that asked for a rest may be asked again; 0: none
         did.
         """
@@ -44,7 +46,7 @@ class Runtime(Protocol):
     def held_back(self) -> Mapping[str, str]:
         """Return {store: reason in plain words} for connected stores that may not be asked now."""
 
-    def set_aside(self, store: str, why: str) -> None:
+    def exclude(self, store: str, why: str) -> None:
         """Leave a store out of `stores` from now on, whether it is present or not, and tell it the
         reason.
         """

@@ -192,7 +192,7 @@ class OrderDispatch:
                 return
             result = Failure(store, "invalid", "asks again and again for frozen parameters")
         if isinstance(result, Failure) and result.rest:
-            self._roster.rest(result)
+            self._roster.defer(result)
         else:
             self._board.put(store, "ready")
         yield result

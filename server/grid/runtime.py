@@ -113,21 +113,21 @@ class GridRuntime:
         """
         self._classes = tuple(classes) if self._is_merging else ()
 
-    def resting(self) -> float:
+    def retry_after(self) -> float:
         """Return the seconds until all stores that asked for a rest may be asked again; 0: none
         did.
         """
-        return self._roster.resting()
+        return self._roster.retry_after()
 
     def held_back(self) -> Mapping[str, str]:
         """Return {store: reason in plain words} for connected stores that may not be asked now."""
         return self._roster.held_back()
 
-    def set_aside(self, store: str, why: str) -> None:
+    def exclude(self, store: str, why: str) -> None:
         """Send a store no more orders in this run, and tell it the reason."""
-        self._roster.set_aside(store, why)
+        self._roster.exclude(store, why)
 
-    def expect(self, order: TrainOrder, stores: Sequence[str]) -> Callable[[], float]:
+    def prefetch_training(self, order: TrainOrder, stores: Sequence[str]) -> Callable[[], float]:
         """Send the order with the next evaluation: a store that has judged the new model goes on to
         train it.
         """

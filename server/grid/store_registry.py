@@ -70,7 +70,7 @@ class StoreRegistry:
         self._resting: dict[str, float] = {}
         self._rests: dict[str, str] = {}  # store -> reason of its present or last rest
         self._coming_back: dict[str, float] = {}
-        self._aside: set[str] = set()
+        self._excluded: set[str] = set()
         self._told: set[str] = set()
         self._looked = float("-inf")
 
@@ -127,7 +127,7 @@ class StoreRegistry:
         """Return all known nodes."""
         return list(self._nodes)
 
-    def rest(self, failure: Failure) -> None:
+    def defer(self, failure: Failure) -> None:
         """Leave a store alone for as long as it asked."""
         self._resting[failure.store] = time.monotonic() + failure.rest
         if failure.rest < LONGEST_REST:
@@ -137,7 +137,7 @@ class StoreRegistry:
         self._board.put(failure.store, "resting", self._rests[failure.store])
         self._say(f"{failure.store} is left alone until {until}: {failure.reason}.")
 
-    def resting(self) -> float:
+    def retry_after(self) -> float:
         """Return the seconds until all resting stores may be asked again; 0: none rests.
 
         Stores that no waiting brings back do not count.
@@ -150,7 +150,7 @@ class StoreRegistry:
         found = dict[str, str]()
         for node in self._nodes.values():
             name = node.info.name if node.info else node.failure.store if node.failure else ""
-            if node.info and name in self._aside:
+            if node.info and name in self._excluded:
                 found[name] = "it is set aside"
             elif node.info and self._resting.get(name, now) > now:
                 found[name] = self._rests[name]
@@ -158,10 +158,10 @@ class StoreRegistry:
                 found[name] = node.failure.reason
         return found
 
-    def set_aside(self, store: str, why: str) -> None:
+    def exclude(self, store: str, why: str) -> None:
         """Send a store no more orders in this run, and tell it so."""
         node_id = self.node(store)
-        self._aside.add(store)
+        self._excluded.add(store)
         self._board.put(store, "set-aside", why)
         if node_id is not None:
             self._link.ask(
@@ -207,7 +207,7 @@ class StoreRegistry:
         self._say(f"{failure.store or 'A store'} cannot take part: {failure.reason}.")
 
     def _goes(self, node: _Node) -> None:
-        if node.info and not node.refused and node.info.name not in self._aside:
+        if node.info and not node.refused and node.info.name not in self._excluded:
             self._board.put(node.info.name, "away", "not connected")
 
     def _settle_names(self) -> None:
@@ -238,6 +238,6 @@ class StoreRegistry:
         """Return the nodes that stand for a store: of each name the one that was seen first."""
         firsts: dict[str, int] = {}
         for node_id, node in self._nodes.items():
-            if node.info is not None and not node.refused and node.info.name not in self._aside:
+            if node.info is not None and not node.refused and node.info.name not in self._excluded:
                 firsts.setdefault(node.info.name, node_id)
         return {node_id: self._nodes[node_id] for node_id in firsts.values()}

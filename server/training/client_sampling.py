@@ -42,7 +42,7 @@ def assemble(
             raise StoppedError(
                 f"{len(present)} of the {quorum} stores needed had joined ({_names(present)})"
             )
-        if rest := runtime.resting():
+        if rest := runtime.retry_after():
             deadline = time.monotonic() + rest + wait
         if time.monotonic() >= deadline:
             raise StoresError(

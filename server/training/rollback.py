@@ -100,7 +100,7 @@ class Rollback:
             )
             again = make(trained.without(store, why, self._held.updates()))
             if self._fault(again, state) is None:
-                self._reputation.leave_out({store: why})
+                self._reputation.exclude({store: why})
                 aside = again.standing.with_aside(store, why)
                 return replace(
                     again,

@@ -135,7 +135,7 @@ class RoundLoop:
         norms = UsualNorms.of(state.record)
         with clock("total"):
             with clock("train"):
-                self._reputation.leave_out(standing.set_aside)
+                self._reputation.exclude(standing.set_aside)
                 trained = self._train(state, number, norms)
                 trained = self._reputation.clipped(standing, trained, self._gate.held)
                 shortfall = self._guarantee.look(number, len(trained.updates))
@@ -213,7 +213,7 @@ class RoundLoop:
             and not self._stop()
         ):
             order = self._order(state)
-            self._ahead = self.runtime.expect(
+            self._ahead = self.runtime.prefetch_training(
                 order, self._cohort(self.runtime.stores(), order.round)
             )
         return self._evaluator.after_round(state, may_be_last=self._may_be_delivered_last(state))

@@ -53,7 +53,7 @@ class Reputation:
         for store in sorted(after.suspects.keys() - standing.suspects.keys() - self._suspects):
             self._suspects.add(store)
             self._note(f"{store} is under suspicion: {after.suspects[store]}.{self._from_now_on}")
-        self.leave_out(after.set_aside)
+        self.exclude(after.set_aside)
         return found, after
 
     def clipped(
@@ -71,7 +71,7 @@ class Reputation:
         factors = clip(held, trained.order.params, trained.norms, standing.suspects)
         return replace(trained, updates=held.updates(), clipped=factors)
 
-    def leave_out(self, set_aside: Mapping[str, str]) -> None:
+    def exclude(self, set_aside: Mapping[str, str]) -> None:
         """Set stores aside that are not yet; after a resume, those that were set aside before.
 
         set_aside: store -> reason
@@ -79,4 +79,4 @@ class Reputation:
         for store in sorted(set_aside.keys() - self._left_out):
             self._left_out.add(store)
             self._note(f"{store} is set aside: {set_aside[store]}.")
-            self._runtime.set_aside(store, set_aside[store])
+            self._runtime.exclude(store, set_aside[store])

@@ -107,7 +107,7 @@ class SequentialEngine:
         """Return all stores, except those set aside."""
         return self._infos
 
-    def resting(self) -> float:
+    def retry_after(self) -> float:
         """Return 0: simulated stores never rest."""
         return 0.0
 
@@ -115,11 +115,13 @@ class SequentialEngine:
         """Return none: simulated stores are never busy otherwise."""
         return {}
 
-    def set_aside(self, store: str, why: str) -> None:
+    def exclude(self, store: str, why: str) -> None:
         """Leave the store out; there is nobody to tell."""
         self._infos.leave_out(store)
 
-    def expect(self, order: TrainOrder, stores: Sequence[str]) -> Callable[[], float] | None:
+    def prefetch_training(
+        self, order: TrainOrder, stores: Sequence[str]
+    ) -> Callable[[], float] | None:
         """Let workers that are idle during an evaluation begin the expected training."""
         if self._pool is None:
             return None

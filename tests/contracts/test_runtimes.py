@@ -230,8 +230,8 @@ def test_stores_and_what_they_hold(opener: Opener, dealt: Federation, tmp_path: 
         assert {(info.validation, info.test) for info in asked.runtime.stores().values()} == {
             (HELD_OUT, TESTED)
         }
-        assert asked.runtime.resting() == 0
-        asked.runtime.set_aside("store-4", "tried enough")
+        assert asked.runtime.retry_after() == 0
+        asked.runtime.exclude("store-4", "tried enough")
         assert list(asked.runtime.stores()) == [name for name in SIZES if name != "store-4"]
 
 
@@ -290,7 +290,7 @@ def test_what_was_expected_changes_nothing(
         plain = asked.train(1, names)
     with at(opener, dealt, config_of("scaffold"), tmp_path / "b") as asked:
         order = asked.order(1)
-        asked.runtime.expect(order, expected)
+        asked.runtime.prefetch_training(order, expected)
         assert asked.evaluate(0, expected).keys() == set(expected)
         found = {answer.store: kept(answer) for answer in asked.runtime.train(order, names)}
     assert sorted(found) == names

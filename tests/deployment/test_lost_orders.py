@@ -162,7 +162,7 @@ def test_the_next_order_goes_out_with_the_evaluation_and_is_not_sent_twice(
     put(lossy, 10, Doubler("north"), tmp_path)
     wait_for(runtime.stores)
     next_order = order(2)
-    runtime.expect(next_order, ["north"])
+    runtime.prefetch_training(next_order, ["north"])
     assert len(list(runtime.evaluate(EvaluateOrder(PLAN, 1, torch.ones(2)), ["north"]))) == 1
     assert len(list(runtime.train(next_order, ["north"]))) == 1
     kinds = [message.metadata.message_type for message in lossy.sent]
@@ -220,7 +220,7 @@ def test_a_store_that_is_set_aside_is_asked_nothing_more_and_told_why(
 ) -> None:
     put(lossy, 10, Doubler("north"), tmp_path)
     wait_for(runtime.stores)
-    runtime.set_aside("north", "three bad answers")
+    runtime.exclude("north", "three bad answers")
     assert dict(runtime.stores()) == {}
     assert runtime.held_back() == {"north": "it is set aside"}
     assert "three bad answers" in str(lossy.sent[-1].content["header"])

@@ -47,16 +47,16 @@ class Targets:
             moved = (order.params + self.targets[name]) / 2
             yield self.broken.get(name) or Update(name, order.round, moved, 10, 1.0, 0.1)
 
-    def resting(self) -> float:
+    def retry_after(self) -> float:
         return 0.0
 
     def held_back(self) -> Mapping[str, str]:
         return {}
 
-    def set_aside(self, store: str, why: str) -> None:
+    def exclude(self, store: str, why: str) -> None:
         self.left_out[store] = why
 
-    def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
+    def prefetch_training(self, order: TrainOrder, stores: Sequence[str]) -> None:
         """Nothing is idle here."""
 
     def evaluate(

@@ -234,16 +234,16 @@ class Products:
     def stores(self) -> Mapping[str, StoreInfo]:
         return self._infos
 
-    def resting(self) -> float:
+    def retry_after(self) -> float:
         return 0.0
 
     def held_back(self) -> Mapping[str, str]:
         return {}
 
-    def set_aside(self, store: str, why: str) -> None:
+    def exclude(self, store: str, why: str) -> None:
         self._infos.leave_out(store)
 
-    def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
+    def prefetch_training(self, order: TrainOrder, stores: Sequence[str]) -> None:
         """Nothing is idle here."""
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:

@@ -42,7 +42,7 @@ def test_what_was_expected_and_is_asked(
     engine: SequentialEngine, expected: dict[str, Update]
 ) -> None:
     asked = order(start(CONFIG))
-    engine.expect(asked, NAMES)
+    engine.prefetch_training(asked, NAMES)
     judged = engine.judge(asked.params)  # meanwhile
     assert judged.num_examples == 50
     assert equal(engine, asked, NAMES, expected)
@@ -56,11 +56,11 @@ def test_what_was_expected_and_is_not_asked(
     begun = start(CONFIG)
     asked = order(begun)
     other = torch.zeros_like(begun.params)
-    engine.expect(order(begun, committed=1), NAMES[1:])
+    engine.prefetch_training(order(begun, committed=1), NAMES[1:])
     if judging:
         engine.judge(other)
     assert equal(engine, asked, NAMES, expected)
-    engine.expect(order(begun), NAMES)
+    engine.prefetch_training(order(begun), NAMES)
     if judging:
         engine.judge(other)
     zeros = trained(engine, order(type(begun)(begun.plan, other, begun.layout)), NAMES)

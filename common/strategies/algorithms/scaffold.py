@@ -5,7 +5,7 @@ Federated Learning. ICML 2020, Algorithm 1 with option II.
 
     client:  y <- y - eta (g_i(y) - c_i + c)                      K steps from y = x
              c_i+ = c_i - c + (x - y) / (K eta)
-    server:  x <- x + eta_g sum_i q_i (y_i - x),   c <- c + sum_i p_i (c_i+ - c_i)   (i in the cohort)
+    server:  x <- x + eta_g sum_i q_i (y_i - x),   c <- c + sum_i p_i (c_i+ - c_i)  (i in cohort)
 
 With weighting uniform, q_i = 1 / |S| and p_i = 1 / N, as in the paper; by images, q_i = n_i / sum
 of the cohort's and p_i = n_i / sum of all stores'. So c stays the mean of the c_i, with the weights

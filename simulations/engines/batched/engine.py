@@ -74,7 +74,7 @@ class BatchedEngine:
         """Return all stores, except those set aside."""
         return self._infos
 
-    def resting(self) -> float:
+    def retry_after(self) -> float:
         """Return 0: simulated stores never rest."""
         return 0.0
 
@@ -82,11 +82,11 @@ class BatchedEngine:
         """Return none: simulated stores are never busy otherwise."""
         return {}
 
-    def set_aside(self, store: str, why: str) -> None:
+    def exclude(self, store: str, why: str) -> None:
         """Leave the store out; there is nobody to tell."""
         self._infos.leave_out(store)
 
-    def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
+    def prefetch_training(self, order: TrainOrder, stores: Sequence[str]) -> None:
         """Do nothing: an evaluating device is not idle, and `train` has planned this during the
         last round.
         """

@@ -76,7 +76,7 @@ class RayEngine:
         """Return all stores, except those set aside."""
         return self._infos
 
-    def resting(self) -> float:
+    def retry_after(self) -> float:
         """Return 0: simulated stores never rest."""
         return 0.0
 
@@ -84,11 +84,11 @@ class RayEngine:
         """Return none: simulated stores are never busy otherwise."""
         return {}
 
-    def set_aside(self, store: str, why: str) -> None:
+    def exclude(self, store: str, why: str) -> None:
         """Leave the store out; there is nobody to tell."""
         self._infos.leave_out(store)
 
-    def expect(self, order: TrainOrder, stores: Sequence[str]) -> None:
+    def prefetch_training(self, order: TrainOrder, stores: Sequence[str]) -> None:
         """Do nothing: an evaluation is cut into jobs for all workers, and is short beside a
         round.
         """
