@@ -28,7 +28,7 @@ from fedshelf.common.images.folder.photo_folder import open_folder
 from fedshelf.common.images.folder.scan import scan
 from fedshelf.common.images.types import Images
 from fedshelf.common.protocol.messages import TrainOrder
-from fedshelf.common.system.device import pick
+from fedshelf.common.system.device import pick_device
 from fedshelf.server.training.setup import prepare
 
 LARGE = (3000, 4000)  # pixels of a telephone's photo
@@ -58,7 +58,7 @@ class Store:
             "data.crop": options.crop, "train.lr": 0.001, "run.rounds": 10_000,
         }  # fmt: skip
         self._start = prepare(resolve(settings), classes, 3).identified("benchmark")
-        self._trainer = Trainer(pick(options.device), StateStore(folder))
+        self._trainer = Trainer(pick_device(options.device), StateStore(folder))
         self._rounds = count(1)
 
     def epoch(self, images: Images) -> Sample:

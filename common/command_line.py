@@ -61,7 +61,7 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def run_and_leave(app: typer.Typer) -> NoReturn:
+def run_and_exit(app: typer.Typer) -> NoReturn:
     """Call `run` as a whole process, and exit without unloading its libraries: with torch that
     takes a second.
 

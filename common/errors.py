@@ -4,7 +4,7 @@ Every error here is shown to a person as one sentence: what was got, what was ex
 The command line turns it into `exit_code`; a programmer's mistake is an assertion instead.
 """
 
-from fedshelf.common.text import plain
+from fedshelf.common.text import sanitize
 
 
 class FedshelfError(Exception):
@@ -61,4 +61,4 @@ class MessageError(NetworkError):
     """
 
     def __init__(self, sentence: str) -> None:
-        super().__init__(plain(sentence))
+        super().__init__(sanitize(sentence))

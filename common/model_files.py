@@ -1,4 +1,4 @@
 """The names of the two files of a finished model."""
 
-WEIGHTS = "model.safetensors"
-DESCRIPTION = "model.json"
+WEIGHTS_FILE = "model.safetensors"
+DESCRIPTION_FILE = "model.json"

@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.text import is_plain
+from fedshelf.common.text import is_sanitized
 
 # characters of a class's name; number of classes
 MAX_CLASS_CHARACTERS = 200
@@ -51,8 +51,8 @@ def check_run_id(text: str) -> str:
     return text
 
 
-def is_class(name: object) -> bool:
+def is_class_name(name: object) -> bool:
     """Return whether this may be the name of a class: it is shown to people, and travels to all
     stores.
     """
-    return isinstance(name, str) and bool(name) and is_plain(name, MAX_CLASS_CHARACTERS)
+    return isinstance(name, str) and bool(name) and is_sanitized(name, MAX_CLASS_CHARACTERS)

@@ -9,7 +9,7 @@ _UNFIT = {"Cc", "Cs", "Zl", "Zp"}
 _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def plain(text: str, longest: int = MAX_CHARACTERS) -> str:
+def sanitize(text: str, longest: int = MAX_CHARACTERS) -> str:
     """Return the text in one line of at most `longest` characters, with `?` for each that could
     control a terminal.
     """
@@ -17,7 +17,7 @@ def plain(text: str, longest: int = MAX_CHARACTERS) -> str:
     return "".join(letter if _is_fit(letter) else "?" for letter in cut)
 
 
-def is_plain(text: str, longest: int = MAX_CHARACTERS) -> bool:
+def is_sanitized(text: str, longest: int = MAX_CHARACTERS) -> bool:
     """Return whether `plain` would leave the text as it is."""
     return len(text) <= longest and all(map(_is_fit, text))
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 
-def counted(number: int, one: str, many: str = "") -> str:
+def format_count(number: int, one: str, many: str = "") -> str:
     """Return a number with its noun: (1, "photo") -> "1 photo"; (1500, "photo") -> "1,500 photos".
 
     many: the plural, if it is not formed with an s
@@ -11,19 +11,19 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def listed(items: Sequence[object]) -> str:
+def format_list(items: Sequence[object]) -> str:
     """Return a list in words: ["a", "b", "c"] -> "a, b and c"."""
     texts = list(map(str, items))
     return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
-def first_of(items: Sequence[object], most: int) -> str:
+def format_first(items: Sequence[object], most: int) -> str:
     """Return the first items in words: ["a", "b", "c", "d"] -> "a, b and 2 more" with at most 2."""
     more = f" and {len(items) - most:,} more" if len(items) > most else ""
     return ", ".join(map(str, items[:most])) + more
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a time in words: 23.4 -> "23 s", 192 -> "3 min 12 s", 7500 -> "2 h 5 min"; two days
     and more in days.
     """

@@ -149,8 +149,8 @@ class GridTraining:
         agreement = setup.agree_on_classes(config, present)
         class_confirmation.check(agreement.unconfirmed, self.directory.path)
         classes = agreement.classes
-        names = display_names.recorded(self.directory.path)
-        unknown = display_names.check(names, classes)
+        names = display_names.read_from_run(self.directory.path)
+        unknown = display_names.check_classes(names, classes)
         for line in filter(None, (*class_table.lines(config, classes, present, names), unknown)):
             self.watcher.note(line)
         runtime.agree(classes)

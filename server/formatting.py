@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fedshelf.common import wording
-from fedshelf.common.wording import counted, printable
+from fedshelf.common.wording import format_count, printable
 
 UNKNOWN = "–"
 _UNITS = re.compile(
@@ -86,7 +86,7 @@ def duration(seconds: float | None) -> str:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 59.95:
         return f"{seconds:.1f} s"
-    return wording.duration(seconds)
+    return wording.format_duration(seconds)
 
 
 def size(number: float | None) -> str:
@@ -128,8 +128,8 @@ def _what_happened(summary: Mapping[str, Any]) -> str:
         return "Unfinished: the run is still going on, or was killed."
     status = STATUS.get(str(summary.get("status")), "Ended")
     line = (
-        f"{status}: {counted(summary.get('rounds') or 0, 'round')} with"
-        f" {counted(summary.get('stores') or 0, 'store')}"
+        f"{status}: {format_count(summary.get('rounds') or 0, 'round')} with"
+        f" {format_count(summary.get('stores') or 0, 'store')}"
     )
     if (total := (summary.get("seconds") or {}).get("total")) is not None:
         line += f" in {duration(total)}"
@@ -209,7 +209,7 @@ def how_used(adjustment: Mapping[str, Any] | None) -> str:
             " speak against it."
         )
     adjusted, raw = (percent(found[way]["accuracy"]) for way in ("adjusted", "raw"))
-    images = f"their {counted(found['raw']['images'], f'{on} image')}"
+    images = f"their {format_count(found['raw']['images'], f'{on} image')}"
     if adjustment["used"] == "raw":
         return (
             f"Stores use the model as it is: right on {raw} of {images}. With their own shares of"
@@ -235,7 +235,7 @@ def _what_stays(summary: Mapping[str, Any]) -> str:
     """Tell what the model lacks if stores keep parts of it."""
     if not (names := summary.get("personal")):
         return ""
-    count = counted(len(names), "tensor")
+    count = format_count(len(names), "tensor")
     return (
         f"{count} of the model ({printable(names[0])}, ...) stay at the stores, which are judged"
         " each with its own; in the model's file they are as before round 1. At a store,"

@@ -33,7 +33,7 @@ from fedshelf.common.protocol.messages import (
     Update,
 )
 from fedshelf.common.strategies.shared.class_skew import adjustment
-from fedshelf.common.system.device import pick
+from fedshelf.common.system.device import pick_device
 from fedshelf.common.system.files import cache_directory
 from fedshelf.server.app import GridTraining
 from fedshelf.server.report import console as screen
@@ -54,7 +54,7 @@ def serve(grid: Grid, context: Context) -> None:
     """
     began = time.time()
     config = resolve(context.run_config)
-    config = resolve(flatten(config), {"run.device": str(pick(config.run.device))})
+    config = resolve(flatten(config), {"run.device": str(pick_device(config.run.device))})
     channels = STORE_CHANNELS
     expected = config.cohort.min_stores
     if config.data.dataset != STORES_OWN:
@@ -142,7 +142,7 @@ def _trainer() -> Trainer:
 
     Actors share the cores, and one thread keeps sums the same.
     """
-    device = pick("auto")
+    device = pick_device("auto")
     if device.type == "cpu":
         torch.set_num_threads(1)
     return Trainer(device, StateStore(cache_directory() / "stores"))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedshelf.common.command_line import command_line, merge_settings, run_and_leave
+from fedshelf.common.command_line import command_line, merge_settings, run_and_exit
 from fedshelf.server.operations.export import export
 from fedshelf.simulations.compare.main import compare
 from fedshelf.simulations.ensemble.main import ensemble
@@ -204,4 +204,4 @@ def settings() -> None:
 
 def main() -> None:
     """Run `flower-simulation`."""
-    run_and_leave(app)
+    run_and_exit(app)

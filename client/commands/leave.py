@@ -10,7 +10,7 @@ from fedshelf.client.identity.home import KEY, MODELS
 from fedshelf.client.policy.policy import POLICY_FILE
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.cache.location import forget_all
-from fedshelf.common.wording import listed
+from fedshelf.common.wording import format_list
 
 # Kept in a store's home beside the audit log: the person's policy and the delivered models.
 STAYS = (POLICY_FILE, MODELS)
@@ -55,8 +55,8 @@ def leave(home: Path, *, is_confirmed: bool, has_log: bool) -> str:
         shutil.rmtree(home)
         return f"{told} {home} is removed."
     return (
-        f"{told} Removed from {home}: {names}. The audit log stays, and {listed(STAYS)} if they"
-        " were there."
+        f"{told} Removed from {home}: {names}. The audit log stays, and {format_list(STAYS)} if"
+        " they were there."
     )
 
 

@@ -22,7 +22,7 @@ from fedshelf.client.policy.budgets import USAGE_FILE, Usage
 from fedshelf.client.policy.policy import policy_of
 from fedshelf.client.policy.schedule import seconds_until, seconds_until_midnight
 from fedshelf.common.errors import RunError
-from fedshelf.common.model_files import DESCRIPTION
+from fedshelf.common.model_files import DESCRIPTION_FILE
 
 OLDEST = 100_000  # lines of the audit log that are read, the latest first
 
@@ -135,7 +135,9 @@ def _budgets(home: Path) -> list[dict[str, Any]]:
 def _models(folder: Path) -> list[dict[str, Any]]:
     """Return the models that the store received, the latest first."""
     described = [
-        path for path in folder.glob(f"*/{DESCRIPTION}") if not path.parent.name.startswith(".")
+        path
+        for path in folder.glob(f"*/{DESCRIPTION_FILE}")
+        if not path.parent.name.startswith(".")
     ]
     return [
         {

@@ -21,7 +21,7 @@ from fedshelf.client.health.evidence.image_quality import thumbnail
 from fedshelf.client.health.run_checks import Report
 from fedshelf.common.images.decoding.decode import NotUsableError
 from fedshelf.common.system.files import write_json, write_private
-from fedshelf.common.wording import counted, printable
+from fedshelf.common.wording import format_count, printable
 
 _SHOWN = 12  # photos of one finding
 _ALL_SHOWN = 120  # photos on the page: at 4 KB each it stays under a megabyte
@@ -63,7 +63,7 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"printable": printable, "counted": counted}
+    environment.filters |= {"printable": printable, "counted": format_count}
     findings = report.findings
     pictures = _Pictures()
     shown = {

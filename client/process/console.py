@@ -4,7 +4,7 @@ import logging
 from datetime import datetime
 from typing import Any
 
-from fedshelf.common.text import MAX_CHARACTERS, plain
+from fedshelf.common.text import MAX_CHARACTERS, sanitize
 
 TIME = "%Y-%m-%d %H:%M:%S"  # local time before each line, with the date: a log is read days later
 
@@ -30,9 +30,9 @@ class _Plain(logging.Formatter):
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        return plain(super().formatMessage(record))
+        return sanitize(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
         return "\n".join(
-            plain(line, 2 * MAX_CHARACTERS) for line in super().formatException(ei).split("\n")
+            sanitize(line, 2 * MAX_CHARACTERS) for line in super().formatException(ei).split("\n")
         )

@@ -16,8 +16,8 @@ from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import StoreWorker, Trainer
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.system.device import pick
-from fedshelf.common.wording import listed
+from fedshelf.common.system.device import pick_device
+from fedshelf.common.wording import format_list
 
 LOG = logging.getLogger("fedshelf.store")
 
@@ -34,7 +34,8 @@ def worker_of(
     """
     if missing := [key for key in ("store", "data") if key not in node_config]:
         raise ConfigError(
-            f"The node's configuration lacks {listed(missing)}; expected store=NAME data=FOLDER."
+            f"The node's configuration lacks {format_list(missing)}; expected store=NAME"
+            " data=FOLDER."
         )
     device = str(node_config.get("device", "auto"))
     return _worker(str(node_config["store"]), str(node_config["data"]), device, on_change)
@@ -54,7 +55,7 @@ def guard_of(store: str) -> PolicyEnforcer:
 @cache
 def _worker(name: str, data: str, device: str, on_change: Callable[[str], None]) -> StoreWorker:
     home = store_home(name)
-    chosen = pick(device)
+    chosen = pick_device(device)
     policy = policy_of(home)
     limit_gpu_memory(chosen, policy.gpu_memory_share)
     source = FolderSource(name, Path(data), policy, on_change)

@@ -28,7 +28,7 @@ from fedshelf.common.protocol.serialization import (
     decode_order,
     encode_result,
 )
-from fedshelf.common.text import plain
+from fedshelf.common.text import sanitize
 
 LOG = logging.getLogger("fedshelf.store")
 
@@ -50,7 +50,7 @@ def answer(
             case Query():
                 result = replace(worker.info(order.config), version=version("fedshelf"))
             case Notice():
-                LOG.info("From the server: %s", plain(order.text))
+                LOG.info("From the server: %s", sanitize(order.text))
                 result = StoreInfo(worker.name, {}, 0, 0)
             case DeliverOrder():
                 if models is None:

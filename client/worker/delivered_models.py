@@ -17,12 +17,12 @@ from typing import Any
 
 from fedshelf.client.failures import StoreError
 from fedshelf.common.errors import DataError, FedshelfError, MessageError
-from fedshelf.common.model_files import DESCRIPTION, WEIGHTS
+from fedshelf.common.model_files import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.models import saved
 from fedshelf.common.protocol.failures import LONGEST_REST
 from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
 from fedshelf.common.system.files import sync_directory, write_atomic
-from fedshelf.common.text import plain
+from fedshelf.common.text import sanitize
 
 # sub-folder for the store's own model made of the delivered one (see `client.worker.export`)
 OWN_MODEL_FOLDER = "own"
@@ -85,7 +85,7 @@ class KeptModels:
         """Report once if the kept model was called back; another one replaces it."""
         folder = self._folder(order)
         with suppress(OSError, DataError):
-            sha256 = _described((folder / DESCRIPTION).read_bytes()).get("sha256")
+            sha256 = _described((folder / DESCRIPTION_FILE).read_bytes()).get("sha256")
             if sha256 in order.recalled and sha256 not in self._called_back:
                 self._called_back.add(sha256)
                 self._tell(
@@ -97,8 +97,8 @@ class KeptModels:
         """Return whether exactly this model is here, read again from the disk."""
         folder = self._folder(order)
         try:
-            told = _described((folder / DESCRIPTION).read_bytes())
-            with (folder / WEIGHTS).open("rb") as file:
+            told = _described((folder / DESCRIPTION_FILE).read_bytes())
+            with (folder / WEIGHTS_FILE).open("rb") as file:
                 return (
                     told.get("sha256")
                     == hashlib.file_digest(file, "sha256").hexdigest()
@@ -117,9 +117,9 @@ class KeptModels:
         self._directory.mkdir(mode=0o700, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=_NEW, dir=self._directory))
         try:
-            write_atomic(new / WEIGHTS, lambda file: file.write(content), private=True)
+            write_atomic(new / WEIGHTS_FILE, lambda file: file.write(content), private=True)
             write_atomic(
-                new / DESCRIPTION, lambda file: file.write(order.description), private=True
+                new / DESCRIPTION_FILE, lambda file: file.write(order.description), private=True
             )
             _check(new, order)
             own = self._make_own(new)
@@ -133,7 +133,7 @@ class KeptModels:
             shutil.rmtree(new, ignore_errors=True)
             raise
         shutil.rmtree(old, ignore_errors=True)
-        self._tell(f"The model of run {order.run} is here, whole: {folder / WEIGHTS}")
+        self._tell(f"The model of run {order.run} is here, whole: {folder / WEIGHTS_FILE}")
         self._tell(own.replace(str(new), str(folder)))
 
     def _make_own(self, folder: Path) -> str:
@@ -146,7 +146,7 @@ class KeptModels:
             exported = export_own(folder, self._name, folder / OWN_MODEL_FOLDER)
         # the chain's model is kept, whatever the fault of the store's own parts
         except FedshelfError as error:
-            return f"There is no other one for this store: {plain(str(error))}"
+            return f"There is no other one for this store: {sanitize(str(error))}"
         return " ".join(
             [f"Made of it for this store's own photos: {exported.path}.", *exported.told]
         )
@@ -197,7 +197,7 @@ def _is_for(folder: Path, run_id: str) -> bool:
         return True
     try:
         return bool(
-            _described((folder / DESCRIPTION).read_bytes())["provenance"]["run_id"] == run_id
+            _described((folder / DESCRIPTION_FILE).read_bytes())["provenance"]["run_id"] == run_id
         )
     except (OSError, DataError, KeyError, TypeError):
         return False
@@ -224,7 +224,7 @@ def _check(folder: Path, order: DeliverOrder) -> None:
         is_of_it = False
     if not is_of_it:
         raise MessageError(
-            f"The model of run {order.run} and its {DESCRIPTION} do not fit together; it is"
+            f"The model of run {order.run} and its {DESCRIPTION_FILE} do not fit together; it is"
             " refused."
         )
 
@@ -234,7 +234,7 @@ def _described(content: bytes) -> dict[str, Any]:
     try:
         told = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"A {DESCRIPTION} cannot be read: {plain(str(error))}.") from error
+        raise DataError(f"A {DESCRIPTION_FILE} cannot be read: {sanitize(str(error))}.") from error
     if not isinstance(told, dict):
-        raise DataError(f"A {DESCRIPTION} holds {type(told).__name__}; expected an object.")
+        raise DataError(f"A {DESCRIPTION_FILE} holds {type(told).__name__}; expected an object.")
     return told

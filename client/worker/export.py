@@ -21,7 +21,7 @@ from fedshelf.client.worker.adjustments import ADJUSTMENTS_FOLDER, Adjustments
 from fedshelf.client.worker.state_store import KEPT_RUNS, StateStore
 from fedshelf.common import models
 from fedshelf.common.errors import ConfigError, DataError
-from fedshelf.common.model_files import DESCRIPTION, WEIGHTS
+from fedshelf.common.model_files import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.models import saved
 from fedshelf.common.models.head import head_name
 from fedshelf.common.models.saved import SavedModel
@@ -66,16 +66,18 @@ def export_own(model: Path, name: str, out: Path) -> ExportedModel:
     DataError, OSError.
     """
     shared = saved.read(model)
-    described = _described(shared.path.with_name(DESCRIPTION), shared.tensors.keys())
+    described = _described(shared.path.with_name(DESCRIPTION_FILE), shared.tensors.keys())
     owned = _owned(shared, described["provenance"], name)
-    if (path := out / WEIGHTS).exists():
+    if (path := out / WEIGHTS_FILE).exists():
         raise ConfigError(f"--out got {out}, which holds a model already; name another folder.")
     tensors = {**shared.tensors, **owned.tensors}
     if owned.added is not None:
         tensors = _with_bias(SavedModel(shared.path, shared.spec, tensors), owned.added)
     content = save(tensors, metadata={"spec": shared.spec.to_json()})
     redescribed = _redescribed(described, name, shared.spec.classes, owned.added)
-    write_json(out / DESCRIPTION, redescribed | {"sha256": hashlib.sha256(content).hexdigest()})
+    write_json(
+        out / DESCRIPTION_FILE, redescribed | {"sha256": hashlib.sha256(content).hexdigest()}
+    )
     # last: until the model is there, the command can be repeated
     write_atomic(path, lambda file: file.write(content))
     return ExportedModel(path, _told(described["provenance"], owned))
@@ -220,7 +222,8 @@ def _described(path: Path, tensors: Set[str]) -> dict[str, Any]:
             raise ValueError("adjustment says neither adjusted nor raw")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"Cannot read {path} ({error}); a model of stores needs the {DESCRIPTION} of its run."
+            f"Cannot read {path} ({error}); a model of stores needs the {DESCRIPTION_FILE} of its"
+            " run."
         ) from error
     if "store" in told:
         raise ConfigError(

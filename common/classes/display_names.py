@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fedshelf.common.classes.spelling import normal
+from fedshelf.common.classes.spelling import normalize_name
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.system.csv_text import TextLine, read_lines
 from fedshelf.common.system.files import write_text
@@ -45,7 +45,7 @@ def read(path: Path) -> dict[str, str]:
                 f"{path}, line {line.number} names the folder {folder!r} again, {name!r} after"
                 f" {names[folder]!r}; expected one line for each folder: remove one."
             )
-        if (other := folders.setdefault(normal(name), folder)) != folder:
+        if (other := folders.setdefault(normalize_name(name), folder)) != folder:
             raise ConfigError(
                 f"{path}, line {line.number} calls the folder {folder!r} {name!r}, like the folder"
                 f" {other!r}; expected a name of its own for each, so that people can tell them"
@@ -57,7 +57,7 @@ def read(path: Path) -> dict[str, str]:
     return names
 
 
-def record(directory: Path, names: ProductNames) -> None:
+def write_to_run(directory: Path, names: ProductNames) -> None:
     """Write the names into a run's directory, for its reports and for when it goes on; no file if
     there are none.
 
@@ -71,7 +71,7 @@ def record(directory: Path, names: ProductNames) -> None:
     write_text(directory / CLASS_NAMES_FILE, text.getvalue())
 
 
-def recorded(directory: Path) -> dict[str, str]:
+def read_from_run(directory: Path) -> dict[str, str]:
     """Return the names in a run's directory; {} if nobody gave any. Raises ConfigError,
     DataError.
     """
@@ -79,27 +79,29 @@ def recorded(directory: Path) -> dict[str, str]:
     return read(path) if path.exists() else {}
 
 
-def settle(directory: Path, names: ProductNames | None) -> ProductNames:
+def choose_for_run(directory: Path, names: ProductNames | None) -> ProductNames:
     """Return the names that a run's directory has from now on: `names`, which are written to it, or
     its own if None.
 
     Raises ConfigError, DataError, OSError.
     """
     if names is None:
-        return recorded(directory)
-    record(directory, names)
+        return read_from_run(directory)
+    write_to_run(directory, names)
     return names
 
 
-def check(names: ProductNames, classes: Sequence[str]) -> str:
+def check_classes(names: ProductNames, classes: Sequence[str]) -> str:
     """Return a sentence that lists the names that belong to no class of the run; empty if there are
     none.
 
     Raises ConfigError if a name is that of another class of the run, which has no line of its own.
     """
-    unnamed = {normal(label): label for label in classes if _composed(label) not in names}
+    unnamed = {normalize_name(label): label for label in classes if _composed(label) not in names}
     for folder, name in names.items():
-        if (other := unnamed.get(normal(name))) is not None and folder in map(_composed, classes):
+        if (other := unnamed.get(normalize_name(name))) is not None and folder in map(
+            _composed, classes
+        ):
             raise ConfigError(
                 f"--class-names calls the folder {folder!r} {name!r}, as another class of the run"
                 f" is called that has no line, {other!r}; give that one a name, too."
@@ -114,7 +116,7 @@ def check(names: ProductNames, classes: Sequence[str]) -> str:
     )
 
 
-def called(names: ProductNames, label: str) -> str:
+def display_name(names: ProductNames, label: str) -> str:
     """Return the display name of a class; without one, the folder's name."""
     return names.get(_composed(label), label)
 

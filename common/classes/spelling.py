@@ -10,7 +10,7 @@ Owners = Mapping[str, Mapping[str, int]]
 """Store -> class as it is spelt there -> images. A data set that is no store has the name ""."""
 
 
-def normal(name: str) -> str:
+def normalize_name(name: str) -> str:
     """Return the form in which all spellings of one name are equal.
 
     It ignores case, Unicode form and differences of white space.
@@ -32,7 +32,7 @@ def reading_order(names: Sequence[str]) -> list[int]:
     return places if is_chosen else sorted(places, key=lambda place: _by_number(names[place]))
 
 
-def spellings(owners: Owners, known: Sequence[str] = (), *, merge: bool) -> dict[str, str]:
+def choose_spellings(owners: Owners, known: Sequence[str] = (), *, merge: bool) -> dict[str, str]:
     """Return the one spelling of each class, by its normal form.
 
     known: spellings that count before all others
@@ -45,11 +45,11 @@ def spellings(owners: Owners, known: Sequence[str] = (), *, merge: bool) -> dict
     images: dict[str, dict[str, int]] = {}
     for counts in owners.values():
         for name, count in counts.items():
-            found = images.setdefault(normal(name), {})
+            found = images.setdefault(normalize_name(name), {})
             found[name] = found.get(name, 0) + count
     for name in known:
-        images.setdefault(normal(name), {})[name] = max(
-            1, sum(images.get(normal(name), {}).values()) + 1
+        images.setdefault(normalize_name(name), {})[name] = max(
+            1, sum(images.get(normalize_name(name), {}).values()) + 1
         )
     several = {form: found for form, found in images.items() if len(found) > 1}
     if several and not merge:
@@ -59,24 +59,26 @@ def spellings(owners: Owners, known: Sequence[str] = (), *, merge: bool) -> dict
     }
 
 
-def places(names: Sequence[str], wanted: Sequence[str], *, merge: bool) -> dict[str, int]:
+def class_indices(names: Sequence[str], wanted: Sequence[str], *, merge: bool) -> dict[str, int]:
     """Return the index in `wanted` of each of the names; names that are not there are left out.
 
     merge: if True, a name that is spelt differently there stands for the same class
     """
     exact = {unicodedata.normalize("NFC", name): place for place, name in enumerate(wanted)}
     alike = (
-        {normal(name): place for place, name in reversed(list(enumerate(wanted)))} if merge else {}
+        {normalize_name(name): place for place, name in reversed(list(enumerate(wanted)))}
+        if merge
+        else {}
     )
     found = {
-        name: exact.get(unicodedata.normalize("NFC", name), alike.get(normal(name)))
+        name: exact.get(unicodedata.normalize("NFC", name), alike.get(normalize_name(name)))
         for name in names
     }
     return {name: place for name, place in found.items() if place is not None}
 
 
 def _by_number(name: str) -> list[tuple[int, int, str]]:
-    parts = re.split(r"([0-9]+)", normal(name))
+    parts = re.split(r"([0-9]+)", normalize_name(name))
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 

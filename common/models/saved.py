@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fedshelf.common.errors import DataError
-from fedshelf.common.model_files import WEIGHTS
+from fedshelf.common.model_files import WEIGHTS_FILE
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.models.weights import check_finite
 
@@ -34,11 +34,11 @@ def read(path: Path) -> SavedModel:
 
     Raises DataError if there is no model, or if it cannot be read or is not finite.
     """
-    file = path / WEIGHTS if path.is_dir() else path
+    file = path / WEIGHTS_FILE if path.is_dir() else path
     if not file.is_file():
         raise DataError(
-            f"There is no model in {path}: expected a {WEIGHTS}, or the directory of a run that has"
-            " one."
+            f"There is no model in {path}: expected a {WEIGHTS_FILE}, or the directory of a run"
+            " that has one."
         )
     try:
         with safe_open(file, framework="pt") as opened:
@@ -46,11 +46,12 @@ def read(path: Path) -> SavedModel:
             tensors: dict[str, Tensor] = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except KeyError:
         raise DataError(
-            f"{file} does not say what network it is for; expected the {WEIGHTS} of a run."
+            f"{file} does not say what network it is for; expected the {WEIGHTS_FILE} of a run."
         ) from None
     except (OSError, SafetensorError, ValueError) as error:
         raise DataError(
-            f"Cannot read the model {file} ({_first_line(error)}); expected the {WEIGHTS} of a run."
+            f"Cannot read the model {file} ({_first_line(error)}); expected the {WEIGHTS_FILE} of a"
+            " run."
         ) from error
     check_finite(tensors, str(file))
     return SavedModel(file, spec, tensors)

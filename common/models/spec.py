@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from fedshelf.common.config.model_train_strategy import Freeze
-from fedshelf.common.names import MAX_CLASS_CHARACTERS, MAX_CLASSES, is_class
+from fedshelf.common.names import MAX_CLASS_CHARACTERS, MAX_CLASSES, is_class_name
 
 TURNS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
 """The classes of a network that tells by how many quarter turns a photo was turned, as in
@@ -72,7 +72,7 @@ def received_spec(text: str) -> ModelSpec:
     spec = TypeAdapter(ModelSpec).validate_python(values)
     if not spec.classes or len(set(spec.classes)) != len(spec.classes):
         raise ValueError("classes must be named, each once")
-    if len(spec.classes) > MAX_CLASSES or not all(map(is_class, spec.classes)):
+    if len(spec.classes) > MAX_CLASSES or not all(map(is_class_name, spec.classes)):
         raise ValueError(
             f"expected at most {MAX_CLASSES} classes, each in at most {MAX_CLASS_CHARACTERS} plain"
             " characters"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.models.head import head_name
 from fedshelf.common.models.spec import ModelSpec, received_spec
-from fedshelf.common.text import plain
+from fedshelf.common.text import sanitize
 
 # Tensors of published weights that the network we build does not have: auxiliary classifiers of
 # Inception, and the statistics of batch norms that group norms replaced.
@@ -92,7 +92,7 @@ def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
         if not bool(torch.isfinite(tensor).all()):
             raise DataError(
                 f"The weights from {source} are not finite (NaN or infinity in"
-                f" {plain(name, 100)!r}): their training diverged, or the file is damaged; use"
+                f" {sanitize(name, 100)!r}): their training diverged, or the file is damaged; use"
                 " another file."
             )
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.system.files import cache_directory, write_atomic
-from fedshelf.common.text import plain
+from fedshelf.common.text import sanitize
 
 # The code never reads exceptions and errno of floating-point arithmetic, so comparisons may be
 # vectors.
@@ -38,7 +38,7 @@ FLAGS = (
     "-fPIC",
 )
 COMPILERS = ("cc", "gcc", "clang")
-SECONDS = 60
+COMPILE_TIMEOUT_SECONDS = 60
 
 LOG = logging.getLogger("fedshelf.native")
 
@@ -46,7 +46,7 @@ LOG = logging.getLogger("fedshelf.native")
 _failures: list[str] = []
 
 
-def library(source: Path, constants: Mapping[str, int]) -> ctypes.CDLL | None:
+def load_library(source: Path, constants: Mapping[str, int]) -> ctypes.CDLL | None:
     """Return the library of `source` with `constants` defined, or None if it cannot be compiled
     here; log why, once.
     """
@@ -74,12 +74,12 @@ def library(source: Path, constants: Mapping[str, int]) -> ctypes.CDLL | None:
         return None
 
 
-def is_available() -> bool:
+def has_compiler() -> bool:
     """Return whether there is a compiler at all."""
     return _compiler() is not None
 
 
-def address(tensor: Tensor | None) -> ctypes.c_void_p:
+def tensor_address(tensor: Tensor | None) -> ctypes.c_void_p:
     """Return the address of a tensor's memory, for a library's function; NULL for None."""
     return ctypes.c_void_p(tensor.data_ptr() if tensor is not None else None)
 
@@ -105,7 +105,12 @@ def _compile(command: list[str], path: Path) -> None:
         built = Path(folder) / path.name
         run = [*command, "-o", str(built)]
         subprocess.run(
-            run, check=True, capture_output=True, timeout=SECONDS, text=True, errors="replace"
+            run,
+            check=True,
+            capture_output=True,
+            timeout=COMPILE_TIMEOUT_SECONDS,
+            text=True,
+            errors="replace",
         )
         write_atomic(path, lambda file: file.write(built.read_bytes()), private=True)
 
@@ -131,10 +136,10 @@ def _told(error: Exception, compiler: str) -> str:
     """Return why there is no library, in words."""
     match error:
         case subprocess.TimeoutExpired():
-            return f"The C compiler {compiler} took longer than {SECONDS} s."
+            return f"The C compiler {compiler} took longer than {COMPILE_TIMEOUT_SECONDS} s."
         case subprocess.CalledProcessError():
             lines = [line for line in (error.stderr or "").splitlines() if "error" in line.lower()]
-            said = f", and said: {plain(lines[0].strip())}" if lines else ""
+            said = f", and said: {sanitize(lines[0].strip())}" if lines else ""
             return f"The C compiler {compiler} failed with exit code {error.returncode}{said}."
         case OSError():
             return (

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from fedshelf.common.native.compiler import address, library
+from fedshelf.common.native.compiler import load_library, tensor_address
 
 SOURCE = Path(__file__).with_name("conv_pool.c")
 
@@ -109,7 +109,7 @@ def _kernels(geometry: PoolGeometry) -> ctypes.CDLL | None:
         "SIDE": geometry.side,
         "RELU": int(geometry.relu),
     }
-    kernels = library(SOURCE, constants)
+    kernels = load_library(SOURCE, constants)
     if kernels is not None:
         kernels.scratch_bytes.restype = ctypes.c_long
     return kernels
@@ -133,7 +133,9 @@ class _ConvPoolOperation(torch.autograd.Function):
         where = torch.empty(shape, dtype=torch.uint8)
         scratch = torch.empty(kernels.scratch_bytes(), dtype=torch.uint8)
         kernels.forward(
-            *map(address, (scratch, images)), len(images), *map(address, (weight, bias, out, where))
+            *map(tensor_address, (scratch, images)),
+            len(images),
+            *map(tensor_address, (weight, bias, out, where)),
         )
         ctx.save_for_backward(images, weight, where)
         ctx.kernels = kernels
@@ -151,11 +153,11 @@ class _ConvPoolOperation(torch.autograd.Function):
         of_bias = weight.new_empty(len(weight))
         of_images = torch.empty_like(images) if ctx.needs_input_grad[0] else None
         inputs = (
-            address(ctx.scratch),
-            address(images),
+            tensor_address(ctx.scratch),
+            tensor_address(images),
             len(images),
-            address(weight),
-            address(gradient),
+            tensor_address(weight),
+            tensor_address(gradient),
         )
-        ctx.kernels.backward(*inputs, *map(address, (where, of_weight, of_bias, of_images)))
+        ctx.kernels.backward(*inputs, *map(tensor_address, (where, of_weight, of_bias, of_images)))
         return of_images, of_weight, of_bias if ctx.needs_input_grad[2] else None, None, None

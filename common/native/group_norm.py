@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from fedshelf.common.native.compiler import address, library
+from fedshelf.common.native.compiler import load_library, tensor_address
 
 SOURCE = Path(__file__).with_name("group_norm.c")
 
@@ -47,7 +47,7 @@ def group_norm(norm: nn.GroupNorm, pixels: int, *, relu: bool) -> GroupNorm | No
 
 @lru_cache(maxsize=64)
 def _kernels(channels: int, groups: int, pixels: int, relu: bool) -> ctypes.CDLL | None:
-    return library(
+    return load_library(
         SOURCE, {"CHANNELS": channels, "GROUPS": groups, "PIXELS": pixels, "RELU": int(relu)}
     )
 
@@ -64,13 +64,13 @@ class _GroupNormOperation(torch.autograd.Function):
         mean = images.new_empty(images.shape[:2])
         scale = images.new_empty(images.shape[:2])
         inputs = (
-            address(images),
+            tensor_address(images),
             len(images),
-            address(weight),
-            address(bias),
+            tensor_address(weight),
+            tensor_address(bias),
             ctypes.c_float(epsilon),
         )
-        kernels.forward(*inputs, *map(address, (out, mean, scale)))
+        kernels.forward(*inputs, *map(tensor_address, (out, mean, scale)))
         ctx.save_for_backward(images, weight, out, mean, scale)
         ctx.kernels = kernels
         return out
@@ -83,7 +83,11 @@ class _GroupNormOperation(torch.autograd.Function):
         of_images = torch.empty_like(images)
         of_weight = torch.empty_like(weight)
         of_bias = torch.empty_like(weight)
-        results = map(address, (of_weight, of_bias, of_images))
-        inputs = address(images), len(images), *map(address, (weight, out, gradient, mean, scale))
+        results = map(tensor_address, (of_weight, of_bias, of_images))
+        inputs = (
+            tensor_address(images),
+            len(images),
+            *map(tensor_address, (weight, out, gradient, mean, scale)),
+        )
         ctx.kernels.backward(*inputs, *results)
         return of_images, of_weight, of_bias, None, None

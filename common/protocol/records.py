@@ -17,7 +17,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fedshelf.common.errors import MessageError
-from fedshelf.common.names import MAX_CLASS_CHARACTERS, MAX_CLASS_NAMES_BYTES, MAX_CLASSES, is_class
+from fedshelf.common.names import (
+    MAX_CLASS_CHARACTERS,
+    MAX_CLASS_NAMES_BYTES,
+    MAX_CLASSES,
+    is_class_name,
+)
 from fedshelf.common.protocol.probe import HEADER
 
 ARRAYS = "arrays"
@@ -111,7 +116,7 @@ class RecordReader:
         """
         keys = cast(list[Any], self._take(names, list))
         values = cast(list[Any], self._take(counts, list))
-        good = len(keys) <= MAX_CLASSES and all(map(is_class, keys))
+        good = len(keys) <= MAX_CLASSES and all(map(is_class_name, keys))
         good = good and all(type(value) is int and value >= 0 for value in values)
         if (
             not good

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from fedshelf.common.wording import duration
+from fedshelf.common.wording import format_duration
 
 LINE_INTERVAL_SECONDS = 10.0  # seconds until the first line, and between two lines
 
@@ -56,5 +56,5 @@ def progress(done: int, total: int, seconds: float) -> str:
         f"{rate / 1e6:.3g} MB/s",
     ]
     if rate and total > done:
-        parts.append(f"{duration((total - done) / rate)} left")
+        parts.append(f"{format_duration((total - done) / rate)} left")
     return ", ".join(parts)

@@ -5,7 +5,7 @@ import torch
 from fedshelf.common.errors import ConfigError
 
 
-def pick(name: str) -> torch.device:
+def pick_device(name: str) -> torch.device:
     """Return the device for `name`; "auto" is CUDA, else MPS, else the CPU.
 
     Raises ConfigError if it is not there.

@@ -8,7 +8,7 @@ from typing import Any
 
 from fedshelf.common.config import STORES_OWN, resolve
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.text import plain
+from fedshelf.common.text import sanitize
 from fedshelf.server.check.examine import examine, exit_code
 from fedshelf.server.check.finding import CheckFinding
 from fedshelf.server.check.subject import CheckSubject
@@ -54,5 +54,7 @@ def check_server(
 
 def _told(finding: CheckFinding, *, silently: bool) -> CheckFinding:
     if not silently:
-        print(f"{finding.verdict:4}  {finding.about}: {plain(finding.told, _LONGEST)}", flush=True)
+        print(
+            f"{finding.verdict:4}  {finding.about}: {sanitize(finding.told, _LONGEST)}", flush=True
+        )
     return finding

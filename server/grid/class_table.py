@@ -5,8 +5,8 @@ training.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from fedshelf.common.classes.display_names import ProductNames, called
-from fedshelf.common.classes.spelling import places, reading_order
+from fedshelf.common.classes.display_names import ProductNames, display_name
+from fedshelf.common.classes.spelling import class_indices, reading_order
 from fedshelf.common.config import RunConfig
 from fedshelf.common.protocol.messages import StoreInfo
 
@@ -19,7 +19,7 @@ def recounted(info: StoreInfo, classes: Sequence[str]) -> StoreInfo:
     """
     if not classes:
         return info
-    found = places(list(info.counts), classes, merge=True)
+    found = class_indices(list(info.counts), classes, merge=True)
     counts: dict[str, int] = {}
     for name, count in info.counts.items():
         known = classes[found[name]] if name in found else name
@@ -49,7 +49,8 @@ def lines(
         label: [name for name, counts in told.items() if label in counts] for label in classes
     }
     shown = {
-        called(names, classes[place]): owners[classes[place]] for place in reading_order(classes)
+        display_name(names, classes[place]): owners[classes[place]]
+        for place in reading_order(classes)
     }
     found = [f"{len(classes)} classes: {'; '.join(_grouped(shown, len(stores)))}."]
     alone = [label for label in classes if len(owners[label]) == 1 and len(stores) > 1]
@@ -90,7 +91,7 @@ def _grouped(owners: Mapping[str, Sequence[str]], everybody: int) -> list[str]:
 
 def _folder(names: ProductNames, label: str) -> str:
     """Return a class by its folder, with its display name if that differs: "'10' = Chair"."""
-    name = called(names, label)
+    name = display_name(names, label)
     return repr(label) if name == label else f"{label!r} = {name}"
 
 

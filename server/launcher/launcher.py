@@ -16,7 +16,7 @@ from fedshelf.common.classes import display_names
 from fedshelf.common.classes.display_names import ProductNames
 from fedshelf.common.config import STORES_OWN, RunConfig, resolve
 from fedshelf.common.errors import RunError
-from fedshelf.common.model_files import WEIGHTS
+from fedshelf.common.model_files import WEIGHTS_FILE
 from fedshelf.server.addresses import Address, check_free
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.last_run import at_work
@@ -70,7 +70,7 @@ def conduct(request: LaunchRequest) -> int:
     """
     path, config = _place(request)
     if request.names and config.data.classes:
-        display_names.check(request.names, config.data.classes)
+        display_names.check_classes(request.names, config.data.classes)
     if (told := _finished(path, config)) is not None:
         print(told)
         if request.names:
@@ -91,7 +91,7 @@ def _serve(request: LaunchRequest, path: Path, config: RunConfig) -> int:
     """
     desk = RunMailbox(path)
     with closing(RunDirectory.open(path, config, request.settings)):
-        display_names.settle(path, request.names)
+        display_names.choose_for_run(path, request.names)
     with (
         desk.open(request.began),
         FlowerServer(desk.directory, request.address, request.chain) as flower,
@@ -244,7 +244,7 @@ def _absolute(settings: Mapping[str, Any]) -> dict[str, Any]:
 def _finished(path: Path, config: RunConfig) -> str | None:
     """Return a sentence about a run that is finished and is not asked for more; else None."""
     summary = path / "summary.json"
-    if not (RunDirectory.is_run(path) and summary.exists() and (path / WEIGHTS).exists()):
+    if not (RunDirectory.is_run(path) and summary.exists() and (path / WEIGHTS_FILE).exists()):
         return None
     told = json.loads(summary.read_text(encoding="utf-8"))
     before = RunDirectory.stored(path, {})
@@ -309,5 +309,5 @@ def _exit_code(path: Path, summary: Mapping[str, Any]) -> int:
     """
     if summary["status"] == "stopped":
         return STOPPED_EXIT_CODE
-    trained = summary["rounds"] > 0 and summary["stores"] > 0 and (path / WEIGHTS).is_file()
+    trained = summary["rounds"] > 0 and summary["stores"] > 0 and (path / WEIGHTS_FILE).is_file()
     return 0 if summary["status"] == "finished" and trained else RunError.exit_code

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fedshelf.common.wording import counted, printable
+from fedshelf.common.wording import format_count, printable
 from fedshelf.server.formatting import FAILURES, percent
 from fedshelf.server.monitor.state import ABSENT_STATES, FailureSummary, RunState, StoreState
 from fedshelf.server.results.run_status import HELD_UP, WORDS, RunStatus, listed
@@ -21,7 +21,7 @@ STORE = {
 
 def headline(state: RunState) -> str:
     """Describe the activity of the run, or how it ended, in a sentence or two."""
-    rounds = f"{state.round:,} of {counted(state.rounds, 'round')}"
+    rounds = f"{state.round:,} of {format_count(state.rounds, 'round')}"
     match state.status:
         case RunStatus.STARTING:
             line = "The server is starting."
@@ -37,12 +37,12 @@ def headline(state: RunState) -> str:
 
 def _underway(state: RunState) -> str:
     if state.underway is None:
-        return f"{state.round:,} of {counted(state.rounds, 'round')} done."
+        return f"{state.round:,} of {format_count(state.rounds, 'round')} done."
     at = state.underway
     out = f"; still out: {listed(at.out)}" if at.out else ""
     return (
-        f"Round {at.round:,} of {state.rounds:,}: {at.done:,} of {counted(at.sampled, 'store')}"
-        f" have answered{out}."
+        f"Round {at.round:,} of {state.rounds:,}: {at.done:,} of"
+        f" {format_count(at.sampled, 'store')} have answered{out}."
     )
 
 

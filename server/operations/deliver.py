@@ -4,7 +4,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from fedshelf.common.errors import RunError, StoresError
-from fedshelf.common.model_files import WEIGHTS
+from fedshelf.common.model_files import WEIGHTS_FILE
 from fedshelf.server.addresses import Address, check_free
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.last_run import at_work
@@ -50,7 +50,7 @@ def deliver(run: Path, address: Address, chain: Chain | None, wait: float, began
 
     Raises RunError if the run has no model, StoresError if stores lack it after `wait` seconds.
     """
-    if not (run / WEIGHTS).is_file():
+    if not (run / WEIGHTS_FILE).is_file():
         raise RunError(
             f"There is no model in {run} yet: the run goes on with `flower-server start --resume"
             f" --out {run}`, and `flower-server export {run} --round last` writes the model of a"

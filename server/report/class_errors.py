@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedshelf.common.metrics.confusions import most_confused
-from fedshelf.common.wording import counted, printable
+from fedshelf.common.wording import format_count, printable
 from fedshelf.server.formatting import percent
 
 
@@ -48,8 +48,9 @@ def confused(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list
             printable(pair["ways"][0]["taken_for"]),
             pair["images"],
             [
-                f"of {counted(way['of'], 'image')} of {printable(way['class'])}, {way['images']:,}"
-                f" ({percent(way['share'])}) taken for {printable(way['taken_for'])}"
+                f"of {format_count(way['of'], 'image')} of {printable(way['class'])},"
+                f" {way['images']:,} ({percent(way['share'])}) taken for"
+                f" {printable(way['taken_for'])}"
                 for way in pair["ways"]
             ],
         )

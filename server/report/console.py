@@ -13,8 +13,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fedshelf.common.model_files import WEIGHTS
-from fedshelf.common.wording import counted, printable
+from fedshelf.common.model_files import WEIGHTS_FILE
+from fedshelf.common.wording import format_count, printable
 from fedshelf.server.formatting import decimal, duration, percent
 from fedshelf.server.report.naming import outcome
 from fedshelf.server.results.run_status import HELD_UP, WORDS, RunActivity, RunStatus
@@ -176,7 +176,7 @@ class RoundTable:
         if self._best[1]:
             parts.append(f"best {percent(self._best[0])} in round {self._best[1]}")
         if self._sampled:
-            parts.append(f"{self._answered} of {counted(self._sampled, 'store')} answered")
+            parts.append(f"{self._answered} of {format_count(self._sampled, 'store')} answered")
         grid = Table.grid(padding=(1, 2, 0, 0))
         grid.add_row(
             ProgressBar(total=self._total, completed=self._completed(), width=24),
@@ -203,7 +203,7 @@ def closing(summary: Mapping[str, Any], out: Path, *, console: Console | None = 
     """Print the outcome; the last line says where the model is, or that there is none."""
     console = console or Console()
     report = out / "report.html"
-    model = out / WEIGHTS
+    model = out / WEIGHTS_FILE
     lines = [printable(line) for line in outcome(summary, out)]
     if report.exists():
         lines.append(f"Report: {report}")

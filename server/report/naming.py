@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fedshelf.common.classes.display_names import ProductNames, called, recorded
+from fedshelf.common.classes.display_names import ProductNames, display_name, read_from_run
 from fedshelf.common.classes.spelling import reading_order
 from fedshelf.server import formatting
 from fedshelf.server.formatting import class_name
@@ -18,7 +18,7 @@ def name_of(names: ProductNames, label: str) -> str:
     """Return a class as it stands in a sentence: its product's name if it has one; a number is
     called a class.
     """
-    return class_name(called(names, label))
+    return class_name(display_name(names, label))
 
 
 def outcome(summary: Mapping[str, Any], directory: Path) -> list[str]:
@@ -26,7 +26,7 @@ def outcome(summary: Mapping[str, Any], directory: Path) -> list[str]:
 
     Raises ConfigError, DataError for damaged names.
     """
-    return formatting.outcome(_told(summary, recorded(directory)))
+    return formatting.outcome(_told(summary, read_from_run(directory)))
 
 
 def for_people(run: RunData) -> RunData:

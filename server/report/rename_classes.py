@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from fedshelf.common.classes.display_names import ProductNames, record, recorded
-from fedshelf.common.model_files import DESCRIPTION
+from fedshelf.common.classes.display_names import ProductNames, read_from_run, write_to_run
+from fedshelf.common.model_files import DESCRIPTION_FILE
 from fedshelf.common.system.files import write_json
 from fedshelf.server.results.model_export import with_names
 
@@ -18,10 +18,10 @@ def rename(directory: Path, names: ProductNames) -> bool:
     from fedshelf.server.report.page import write_report
     from fedshelf.server.report.png import write_pictures  # late: matplotlib
 
-    if names == recorded(directory):
+    if names == read_from_run(directory):
         return False
-    record(directory, names)
-    path = directory / DESCRIPTION
+    write_to_run(directory, names)
+    path = directory / DESCRIPTION_FILE
     write_json(path, with_names(json.loads(path.read_text(encoding="utf-8")), names))
     write_pictures(directory)
     write_report(directory)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedshelf.common.classes.display_names import ProductNames, recorded
+from fedshelf.common.classes.display_names import ProductNames, read_from_run
 from fedshelf.common.config import RunConfig
 from fedshelf.common.wording import printable
 
@@ -68,7 +68,7 @@ def read(directory: Path) -> RunData:
         evaluation=(
             (_read_json(directory / EVALUATION) or {}) if summary.get("evaluation_file") else {}
         ),
-        names=recorded(directory),
+        names=read_from_run(directory),
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from fedshelf.common.wording import counted, printable
+from fedshelf.common.wording import format_count, printable
 from fedshelf.server.formatting import percent, points
 from fedshelf.server.report.charts.line_chart import nice_ticks
 from fedshelf.server.report.run_data import RunData
@@ -100,7 +100,7 @@ def _told(
     photos = (
         ""
         if source == "class mix" or not worst.images
-        else f" of its {counted(worst.images, 'image')}"
+        else f" of its {format_count(worst.images, 'image')}"
     )
     told = [
         f"At {worst.name} the model {verb} right on {percent(worst.share)}{photos}, at {best.name}"

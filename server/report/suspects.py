@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from fedshelf.common.wording import counted, printable
+from fedshelf.common.wording import format_count, printable
 from fedshelf.server.report.run_data import RunData
 from fedshelf.server.updates.image_cap import told
 
@@ -57,4 +57,4 @@ def doubts(run: RunData) -> list[Suspect]:
 
 
 def _clipped(rounds: int) -> str:
-    return f"; its update was made smaller in {counted(rounds, 'round')}" if rounds else ""
+    return f"; its update was made smaller in {format_count(rounds, 'round')}" if rounds else ""

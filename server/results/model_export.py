@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from fedshelf.common.classes.display_names import ProductNames, called
+from fedshelf.common.classes.display_names import ProductNames, display_name
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import RunError
-from fedshelf.common.model_files import DESCRIPTION, WEIGHTS
+from fedshelf.common.model_files import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.names import run_name
 from fedshelf.common.protocol.messages import Plan
 from fedshelf.common.protocol.model_delivery import LONGEST_DESCRIPTION, DeliverOrder
@@ -49,14 +49,14 @@ def write_model(
         name: tensor.detach().clone() for name, tensor in network.module.state_dict().items()
     }
     content = save(tensors, metadata={"spec": plan.spec.to_json()})
-    write_atomic(directory / WEIGHTS, lambda file: file.write(content))
+    write_atomic(directory / WEIGHTS_FILE, lambda file: file.write(content))
     temperature = (summary["calibration"] or {}).get("temperature") or 1.0
     sha256 = hashlib.sha256(content).hexdigest()
     described = with_names(
         json.loads(plan.spec.to_json()) | {"temperature": temperature, "sha256": sha256}, names
     )
     write_json(
-        directory / DESCRIPTION,
+        directory / DESCRIPTION_FILE,
         finite(described | {"provenance": _provenance(plan, state, summary)}),
     )
     return sha256
@@ -68,7 +68,9 @@ def with_names(described: Mapping[str, Any], names: ProductNames) -> dict[str, A
     """
     others = {key: value for key, value in described.items() if key != "class_names"}
     return others | (
-        {"class_names": [called(names, label) for label in described["classes"]]} if names else {}
+        {"class_names": [display_name(names, label) for label in described["classes"]]}
+        if names
+        else {}
     )
 
 
@@ -78,25 +80,26 @@ def model_order(run: Path, config: RunConfig, folder: Path) -> DeliverOrder:
     Raises RunError.
     """
     try:
-        content = (folder / WEIGHTS).read_bytes()
-        told = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        content = (folder / WEIGHTS_FILE).read_bytes()
+        told = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
         network = told["name"]
         run_id = told["provenance"]["run_id"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
-            f"There is no whole model in {folder}: {WEIGHTS} or {DESCRIPTION} cannot be read."
+            f"There is no whole model in {folder}: {WEIGHTS_FILE} or {DESCRIPTION_FILE} cannot be"
+            " read."
         ) from error
     sha256 = hashlib.sha256(content).hexdigest()
     # an earlier version's description does not say it
     if told.setdefault("sha256", sha256) != sha256:
         raise RunError(
-            f"{folder / WEIGHTS} is not the model that the {DESCRIPTION} beside it names by its"
-            " SHA-256."
+            f"{folder / WEIGHTS_FILE} is not the model that the {DESCRIPTION_FILE} beside it names"
+            " by its SHA-256."
         )
     description = json.dumps(told, ensure_ascii=False, indent=2).encode() + b"\n"
     if len(description) > LONGEST_DESCRIPTION:
         raise RunError(
-            f"{folder / DESCRIPTION} has {len(description)} bytes; stores take"
+            f"{folder / DESCRIPTION_FILE} has {len(description)} bytes; stores take"
             f" {LONGEST_DESCRIPTION}."
         )
     name = run_name(config.run.name or run.resolve().name)

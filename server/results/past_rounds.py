@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from fedshelf.common import strategies
-from fedshelf.common.classes.display_names import recorded
+from fedshelf.common.classes.display_names import read_from_run
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import ConfigError, RunError
-from fedshelf.common.model_files import DESCRIPTION, WEIGHTS
+from fedshelf.common.model_files import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.training.fit import Network
 from fedshelf.server.results import delivered_round, plan_file
 from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
@@ -70,10 +70,10 @@ def export_round(run: Path, which: str, out: Path | None) -> ExportedRound:
         raise ConfigError(
             f"{folder} exists already and is not empty; name a new folder with --out."
         )
-    write_model(folder, saved.plan, state, told, recorded(run))
+    write_model(folder, saved.plan, state, told, read_from_run(run))
     test = (told["test"] or {}).get("accuracy")
     is_calibrated = bool((told["calibration"] or {}).get("temperature"))
-    return ExportedRound(folder / WEIGHTS, number, latest.round, because, test, is_calibrated)
+    return ExportedRound(folder / WEIGHTS_FILE, number, latest.round, because, test, is_calibrated)
 
 
 def model_of_round(run: Path, which: str) -> Path:
@@ -84,13 +84,13 @@ def model_of_round(run: Path, which: str) -> Path:
     """
     config, checkpoints = _opened(run)
     number, _ = _chosen(which, checkpoints.load(checkpoints.rounds()[-1]), config)
-    path = run / f"round-{number}" / WEIGHTS
+    path = run / f"round-{number}" / WEIGHTS_FILE
     if not path.is_file():
         return export_round(run, str(number), None).path
     digest = weights_sha256(
         plan_file.read(run / "checkpoints", config).plan, checkpoints.load(number)
     )
-    told = json.loads(path.with_name(DESCRIPTION).read_text(encoding="utf-8"))["provenance"]
+    told = json.loads(path.with_name(DESCRIPTION_FILE).read_text(encoding="utf-8"))["provenance"]
     if told["weights_sha256"] != digest:
         raise ConfigError(
             f"{path} is the model of another round {number} than the checkpoint of {run};"

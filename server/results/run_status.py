@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from fedshelf.common.wording import counted, first_of, printable
+from fedshelf.common.wording import format_count, format_first, printable
 
 MAX_STORES_IN_SENTENCE = 5  # stores that a sentence names; it only counts the others
 
@@ -100,15 +100,16 @@ class RunActivity:
         number = f"{self.round:,} of {rounds:,}"
         match self.status:
             case RunStatus.WAITING:
-                missing = f"{counted(self.needed, 'store')} needed for round {number}"
+                missing = f"{format_count(self.needed, 'store')} needed for round {number}"
                 return f"{missing}, {len(self.stores):,} there: {listed(self.stores)}."
             case RunStatus.BLOCKED:
                 there = (
-                    f"{len(self.stores):,} of {counted(self.needed, 'store')} needed can train now"
+                    f"{len(self.stores):,} of {format_count(self.needed, 'store')} needed can"
+                    " train now"
                 )
                 return f"Round {number} cannot begin: {there}. {printable(self.why)}."
             case RunStatus.TRAINING:
-                return f"Round {number}: {counted(len(self.stores), 'store')} asked to train."
+                return f"Round {number}: {format_count(len(self.stores), 'store')} asked to train."
             case RunStatus.JUDGING:
                 return f"Round {number}: all stores have answered; the new model is being judged."
             case RunStatus.DELIVERING if self.round:
@@ -140,5 +141,6 @@ def listed(stores: Sequence[str]) -> str:
     "none" of none.
     """
     return (
-        first_of([printable(store) for store in sorted(stores)], MAX_STORES_IN_SENTENCE) or "none"
+        format_first([printable(store) for store in sorted(stores)], MAX_STORES_IN_SENTENCE)
+        or "none"
     )

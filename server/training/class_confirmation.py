@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedshelf.common.classes.spelling import normal, places
+from fedshelf.common.classes.spelling import class_indices, normalize_name
 from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.errors import ConfigError, DataError
-from fedshelf.common.names import MAX_CLASS_CHARACTERS, MAX_CLASSES, is_class
+from fedshelf.common.names import MAX_CLASS_CHARACTERS, MAX_CLASSES, is_class_name
 from fedshelf.common.system.files import write_text
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def given(asked: str) -> list[str]:
             " with a class a line, or names with commas between them."
         ) from None
     names = list(dict.fromkeys(line.removesuffix("\r") for line in lines if line.strip()))
-    if len(names) > MAX_CLASSES or not all(map(is_class, names)):
+    if len(names) > MAX_CLASSES or not all(map(is_class_name, names)):
         raise ConfigError(
             f"--confirm-classes got {asked}; expected at most {MAX_CLASSES} lines, each the name of"
             f" a class in at most {MAX_CLASS_CHARACTERS} plain characters."
@@ -72,12 +72,14 @@ def unconfirmed(
     ):
         return {}
     forms = {
-        name: {normal(label) for label in info.counts} for name, info in sorted(stores.items())
+        name: {normalize_name(label) for label in info.counts}
+        for name, info in sorted(stores.items())
     }
     owners = {
-        label: [name for name, own in forms.items() if normal(label) in own] for label in classes
+        label: [name for name, own in forms.items() if normalize_name(label) in own]
+        for label in classes
     }
-    confirmed = places(
+    confirmed = class_indices(
         config.data.confirmed_classes, classes, merge=config.data.merge_spellings
     ).values()
     settled = {*known, *(classes[place] for place in confirmed)}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.errors import ConfigError, DataError
-from fedshelf.common.model_files import DESCRIPTION, WEIGHTS
+from fedshelf.common.model_files import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.models.expand_head import grow, without_new
 from fedshelf.common.models.saved import SavedModel, read
 from fedshelf.common.training.fit import Network
@@ -98,10 +98,10 @@ def _check_finished(path: Path) -> None:
     The message tells how to name a round.
     """
     run = path.parent.parent if path.parent.name == "checkpoints" else path
-    if RunDirectory.is_run(run) and not (run / WEIGHTS).is_file():
+    if RunDirectory.is_run(run) and not (run / WEIGHTS_FILE).is_file():
         raise DataError(
-            f"The run in {run} has no {WEIGHTS} yet: it is not finished. Name the round to go on"
-            f" from: {run}@best, {run}@last or {run}@N, of those that have a checkpoint."
+            f"The run in {run} has no {WEIGHTS_FILE} yet: it is not finished. Name the round to go"
+            f" on from: {run}@best, {run}@last or {run}@N, of those that have a checkpoint."
         )
 
 
@@ -144,7 +144,9 @@ def provenance(saved: SavedModel) -> dict[str, Any]:
     told: dict[str, Any] = {}
     with suppress(OSError, ValueError, KeyError, TypeError):
         told = dict(
-            json.loads(saved.path.with_name(DESCRIPTION).read_text(encoding="utf-8"))["provenance"]
+            json.loads(saved.path.with_name(DESCRIPTION_FILE).read_text(encoding="utf-8"))[
+                "provenance"
+            ]
         )
     digest = hashlib.sha256(saved.path.read_bytes()).hexdigest()
     made = {key: told.get(key) for key in ("run_id", "made", "round", "weights_sha256")}

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from fedshelf.common import strategies
-from fedshelf.common.classes.display_names import recorded
+from fedshelf.common.classes.display_names import read_from_run
 from fedshelf.common.errors import FedshelfError, StoppedError
 from fedshelf.server.report.tensorboard import EventLog
 from fedshelf.server.results import operator_settings, plan_file
@@ -237,7 +237,7 @@ class Training:
             **self._resumed(rounds, verdict.scores),
             "contribution": contribution.in_summary(self.directory.history()),
         }
-        names = recorded(self.directory.path)
+        names = read_from_run(self.directory.path)
         summary["model_sha256"] = write_model(
             self.directory.path, self.start.plan, delivered, summary, names
         )

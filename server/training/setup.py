@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fedshelf.common import models, strategies
-from fedshelf.common.classes.spelling import spellings
+from fedshelf.common.classes.spelling import choose_spellings
 from fedshelf.common.config import RunConfig, flatten, resolve
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.models import expand_head
@@ -87,7 +87,10 @@ def _joined(
 ) -> tuple[str, ...]:
     """Return the classes of a model, followed by the stores' other classes, sorted."""
     owners = {name: info.counts for name, info in sorted(stores.items())}
-    return (*known, *sorted(set(spellings(owners, known, merge=merge).values()) - set(known)))
+    return (
+        *known,
+        *sorted(set(choose_spellings(owners, known, merge=merge).values()) - set(known)),
+    )
 
 
 def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConfig:

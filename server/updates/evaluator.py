@@ -14,7 +14,7 @@ from fedshelf.common.images.types import Images
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import Plan
 from fedshelf.common.seeding import rng
-from fedshelf.common.system.device import pick
+from fedshelf.common.system.device import pick_device
 from fedshelf.common.training.evaluate import evaluate, features
 from fedshelf.common.training.fit import Network
 from fedshelf.common.training.rotation_task import as_labelled
@@ -104,5 +104,7 @@ class ServerSample:
 def judge_of(plan: Plan, images: Images | None) -> ServerEvaluator | None:
     """Return the evaluator of models on these images; None if there are none."""
     return (
-        ServerEvaluator(plan, images, pick(plan.config.run.device)) if images is not None else None
+        ServerEvaluator(plan, images, pick_device(plan.config.run.device))
+        if images is not None
+        else None
     )

@@ -20,7 +20,7 @@ from fedshelf.common.protocol.messages import (
     Update,
 )
 from fedshelf.common.strategies.shared.class_skew import images_by_class, most_loss
-from fedshelf.common.text import plain
+from fedshelf.common.text import sanitize
 from fedshelf.server.updates.buffer import UpdateBuffer
 from fedshelf.server.updates.image_cap import capped
 from fedshelf.server.updates.norm_bound import NormBound, UsualNorms
@@ -196,7 +196,7 @@ class Screening:
         """Record a failure with its reason, which may quote names that the store chose, of any
         number.
         """
-        self._failed[store] = Failure(store, "invalid", plain(reason, LONGEST_REASON))
+        self._failed[store] = Failure(store, "invalid", sanitize(reason, LONGEST_REASON))
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:

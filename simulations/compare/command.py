@@ -72,16 +72,16 @@ class _Comparison:
 def compare(request: ComparisonRequest, console: Console) -> bool:
     """Run or resume a comparison; return whether it is finished. Raises FedshelfError."""
     path, config = place(request)
-    config = resolve(flatten(config), {"run.device": str(device.pick(config.run.device))})
+    config = resolve(flatten(config), {"run.device": str(device.pick_device(config.run.device))})
     source = datasets.find(config.data)
     config = settle(config, source.native_size, source.channels)
     dealt = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     _check(config, dealt)
-    unknown = display_names.check(request.names or {}, dealt.classes)
+    unknown = display_names.check_classes(request.names or {}, dealt.classes)
     with closing(RunDirectory.open(path, config, request.settings)) as directory:
         fingerprint.check(directory, fingerprint.of(dealt), "or begin a new comparison")
         options = agree_on_options(request, config, directory)
-        names = display_names.settle(path, request.names)
+        names = display_names.choose_for_run(path, request.names)
         if unknown:
             console.print(unknown, markup=False)
         if not request.resume:
@@ -151,7 +151,7 @@ def _tell(config: RunConfig, dealt: Federation, names: ProductNames, console: Co
     console.print(partition_table(dealt, names, console.width))
     if dealt.left_out:
         console.print(dealt.left_out, markup=False)
-    if config.run.device == "cpu" and not compiler.is_available():
+    if config.run.device == "cpu" and not compiler.has_compiler():
         console.print(NO_COMPILER, markup=False)
 
 

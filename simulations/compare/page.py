@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import fedshelf.server.report
-from fedshelf.common.classes.display_names import ProductNames, recorded
+from fedshelf.common.classes.display_names import ProductNames, read_from_run
 from fedshelf.common.classes.spelling import reading_order
 from fedshelf.common.system.files import write_text
 from fedshelf.common.wording import printable
@@ -32,7 +32,7 @@ def write(directory: Path) -> Path:
     found = json.loads((directory / "compare.json").read_text(encoding="utf-8"))
     settings = tomllib.loads((directory / "config.toml").read_text(encoding="utf-8"))
     path = directory / "report.html"
-    write_text(path, render(directory.resolve().name, found, settings, recorded(directory)))
+    write_text(path, render(directory.resolve().name, found, settings, read_from_run(directory)))
     return path
 
 

@@ -5,7 +5,7 @@ processes.
 import multiprocessing
 from collections.abc import Sequence
 
-from fedshelf.common.wording import counted
+from fedshelf.common.wording import format_count
 from fedshelf.server.results.run_directory import Record
 from fedshelf.server.results.run_status import RunActivity
 from fedshelf.server.training.run import StopRequest
@@ -79,9 +79,9 @@ def _of_kind(parts: Sequence[tuple[Arm, float]]) -> str:
     """
     if len(parts) == 1 and not parts[0][0].store:
         ((part, done),) = parts
-        return f"{done:.0f} of {counted(part.config.run.rounds, 'round')}"
+        return f"{done:.0f} of {format_count(part.config.run.rounds, 'round')}"
     finished = sum(done >= part.config.run.rounds for part, done in parts)
-    return f"{finished} of {counted(len(parts), 'store')}"
+    return f"{finished} of {format_count(len(parts), 'store')}"
 
 
 class ArmObserver:

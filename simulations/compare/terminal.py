@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from fedshelf.common.wording import counted, listed, printable
+from fedshelf.common.wording import format_count, format_list, printable
 from fedshelf.server.formatting import percent
 from fedshelf.simulations.compare.arms.arms import ALONE, FEDERATED, LONGER, POOLED, TUNED, WITHOUT
 from fedshelf.simulations.compare.trainer import ArmResult, ArmTrainer
@@ -55,7 +55,7 @@ def stopped(crew: ArmTrainer, name: str, finished: Sequence[str], console: Conso
     finished: names of the work done before
     """
     crew.recount()
-    before = f"{listed(finished)} finished; " if finished else ""
+    before = f"{format_list(finished)} finished; " if finished else ""
     line = f"Stopped: {before}{name}: {crew.progress.told()}."
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -117,7 +117,7 @@ def _progress(crew: ArmTrainer, name: str) -> Table:
                 told,
                 ProgressBar(total=1.0, completed=share, width=30),
                 percent(share),
-                counted(parts, "part"),
+                format_count(parts, "part"),
             )
     for note in crew.progress.notes:
         grid.add_row(note)

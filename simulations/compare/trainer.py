@@ -21,7 +21,7 @@ from fedshelf.common import strategies
 from fedshelf.common.classes import display_names
 from fedshelf.common.classes.display_names import ProductNames
 from fedshelf.common.errors import FedshelfError
-from fedshelf.common.model_files import WEIGHTS
+from fedshelf.common.model_files import WEIGHTS_FILE
 from fedshelf.common.models.saved import read
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Plan
@@ -157,7 +157,7 @@ class ArmTrainer:
     def _finished(self, part: Arm) -> dict[str, Any] | None:
         """Return the summary of an arm that an earlier process finished."""
         path = self._root / part.name
-        if not (path / "summary.json").is_file() or not (path / WEIGHTS).is_file():
+        if not (path / "summary.json").is_file() or not (path / WEIGHTS_FILE).is_file():
             return None
         summary: dict[str, Any] = json.loads((path / "summary.json").read_text(encoding="utf-8"))
         return summary if summary["status"] == "finished" else None
@@ -174,7 +174,7 @@ class ArmTrainer:
         build_engine = engines.find(engines.choose(start))
         with closing(RunDirectory.open(path, start.plan.config)) as directory:
             if self._names:
-                display_names.record(path, self._names)
+                display_names.write_to_run(path, self._names)
             directory.write(
                 "partition.json", {"classes": list(federation.classes), "stores": federation.table}
             )

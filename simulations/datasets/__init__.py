@@ -7,7 +7,7 @@ import importlib
 import re
 from pathlib import Path
 
-from fedshelf.common.classes.spelling import normal, spellings
+from fedshelf.common.classes.spelling import choose_spellings, normalize_name
 from fedshelf.common.config import DataConfig
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
@@ -85,8 +85,8 @@ def _spelt_once(dataset: Dataset, *, merge: bool) -> tuple[str, ...]:
     Raises DataError for spellings that must not be merged.
     """
     counts = dataset.train.targets().bincount(minlength=len(dataset.classes)).tolist()
-    chosen = spellings({"": dict(zip(dataset.classes, counts, strict=True))}, merge=merge)
-    return tuple(name for name in dataset.classes if chosen[normal(name)] == name)
+    chosen = choose_spellings({"": dict(zip(dataset.classes, counts, strict=True))}, merge=merge)
+    return tuple(name for name in dataset.classes if chosen[normalize_name(name)] == name)
 
 
 def _from_hub(repository: str) -> DatasetSource:

@@ -11,7 +11,7 @@ from fedshelf.common.images.folder.photo_folder import Arrangement, open_folder
 from fedshelf.common.images.folder.scan import is_unlabelled
 from fedshelf.common.images.listing.listing import entries
 from fedshelf.common.images.types import Images
-from fedshelf.common.wording import listed
+from fedshelf.common.wording import format_list
 from fedshelf.simulations.datasets.dataset.assemble import assemble
 from fedshelf.simulations.datasets.dataset.types import Dataset, DatasetSource
 from fedshelf.simulations.partitions import FOLDER_PARTITION
@@ -38,8 +38,8 @@ def _load(path: Path, config: DataConfig, form: PixelFormat) -> Dataset:
     splits: dict[str, Images] = dict(folder.splits.items())
     if not len(splits["train"]) and folder.given:
         raise DataError(
-            f"{path} has images of the {listed(sorted(folder.given))} split only; expected some to"
-            " train on: call their folder (or split) train, or give the folders of classes"
+            f"{path} has images of the {format_list(sorted(folder.given))} split only; expected"
+            " some to train on: call their folder (or split) train, or give the folders of classes"
             " themselves."
         )
     is_worth_a_word = folder.left_out or folder.unopened or folder.untrained() or folder.notes
@@ -66,7 +66,7 @@ def _check_depth(path: Path, classes: tuple[str, ...]) -> None:
     ):
         return
     first = others[0]
-    names = listed([each.name for each in others])
+    names = format_list([each.name for each in others])
     whole = f"if it is the whole data set, give {first.path}"
     splits = (
         "if they are splits, call them train, val and test, with the folders of classes right"
@@ -74,7 +74,7 @@ def _check_depth(path: Path, classes: tuple[str, ...]) -> None:
     )
     raise DataError(
         f"{path} holds no photos of classes but folders of folders ({names}; {first.name} holds"
-        f" {listed(first.folders)}); expected {path.name}/shirt/1.jpg: if each of them is a store,"
-        f" add --partition folder; {splits if others[1:] else whole}; if each is a class, name them"
-        " in data.classes (--classes)."
+        f" {format_list(first.folders)}); expected {path.name}/shirt/1.jpg: if each of them is a"
+        f" store, add --partition folder; {splits if others[1:] else whole}; if each is a class,"
+        " name them in data.classes (--classes)."
     )

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.errors import ConfigError, DataError
-from fedshelf.common.model_files import DESCRIPTION, WEIGHTS
+from fedshelf.common.model_files import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.models.saved import SavedModel
 from fedshelf.common.system import device
 from fedshelf.common.system.files import write_json
@@ -53,7 +53,7 @@ def ensemble(
         else free_name(Path("runs") / f"ensemble-{_dataset(config)}")
     )
     RunDirectory.check_new(out)
-    chosen = device.pick(config.run.device)
+    chosen = device.pick_device(config.run.device)
     said = listen(members, config.data, chosen, config.evaluation.batch_size, config.run.seed)
     found = verdict(_names(members), members, said) | {"dataset": config.data.dataset}
     out.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,9 @@ def _described(results: tuple[Judged, Judged], *, with_loss: bool) -> dict[str, 
 def _names(members: Sequence[SavedModel]) -> list[str]:
     """Return the directories' names, with as many parent folders as it takes to tell them apart."""
     places = [
-        member.path.resolve().parts[:-1] if member.path.name == WEIGHTS else (member.path.stem,)
+        member.path.resolve().parts[:-1]
+        if member.path.name == WEIGHTS_FILE
+        else (member.path.stem,)
         for member in members
     ]
     depth = 1
@@ -166,7 +168,7 @@ def _names_beside(member: SavedModel) -> dict[str, str]:
 
     Raises DataError if it cannot be read.
     """
-    path = member.path.with_name(DESCRIPTION)
+    path = member.path.with_name(DESCRIPTION_FILE)
     try:
         described = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return dict(
@@ -174,7 +176,7 @@ def _names_beside(member: SavedModel) -> dict[str, str]:
         )
     except (OSError, ValueError) as error:
         raise DataError(
-            f"Cannot read {path} ({error}); expected the {DESCRIPTION} of a run."
+            f"Cannot read {path} ({error}); expected the {DESCRIPTION_FILE} of a run."
         ) from error
 
 

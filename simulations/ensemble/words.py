@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fedshelf.common.wording import counted, printable
+from fedshelf.common.wording import format_count, printable
 from fedshelf.server.formatting import percent
 from fedshelf.simulations.compare.wording.gains import points
 
@@ -19,7 +19,7 @@ def headline(found: Mapping[str, Any]) -> list[str]:
     lines = [
         f"The best single model is {printable(found['best_member'])}, by the images that ensembles"
         f" are fitted on: it is right on {alone} of"
-        f" {counted(found['judged_on']['images'], 'test image')}."
+        f" {format_count(found['judged_on']['images'], 'test image')}."
     ]
     lines += [f"{_NAMES[name]}: {_told(each)}." for name, each in found["ensembles"].items()]
     gains = {name: each["gain"] for name, each in found["ensembles"].items()}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.types import Images
-from fedshelf.common.wording import counted
+from fedshelf.common.wording import format_count
 from fedshelf.server.formatting import whole
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.simulations.federation.federation import Federation
@@ -159,7 +159,9 @@ def _of_class(label: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> 
     (old, was), (new, now_is) = before.get(label, (0, "")), now.get(label, (0, ""))
     if old != new:
         return f"{label} {whole(new)} instead of {whole(old)}"
-    return f"{label} {counted(new, 'image')} as before, but not the same" if was != now_is else ""
+    return (
+        f"{label} {format_count(new, 'image')} as before, but not the same" if was != now_is else ""
+    )
 
 
 def _total(found: Mapping[str, Any]) -> int:

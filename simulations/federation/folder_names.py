@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Iterable
 
-from fedshelf.common.classes.spelling import normal
+from fedshelf.common.classes.spelling import normalize_name
 from fedshelf.common.images.folder.scan import is_unlabelled
 from fedshelf.common.images.listing.split_names import split_named
 
@@ -32,10 +32,10 @@ def folder_names(labels: Iterable[str]) -> dict[str, str]:
     for label in sorted(set(labels), key=lambda label: (_folder_name(label) != label, label)):
         first = name = _folder_name(label)
         for number in itertools.count(2):
-            if normal(name) not in taken:
+            if normalize_name(name) not in taken:
                 break
             name = f"{first} ({number})"
-        taken.add(normal(name))
+        taken.add(normalize_name(name))
         names[label] = name
     return names
 

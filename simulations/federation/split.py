@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fedshelf.common.classes.spelling import normal, spellings
+from fedshelf.common.classes.spelling import choose_spellings, normalize_name
 from fedshelf.common.config import DataConfig
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.images.decoding.content_digests import digest_of, read_photo
@@ -179,8 +179,8 @@ def _spelt(photos: Sequence[Photo], *, merge: bool) -> dict[str, str]:
     Raises DataError for several that are not to be merged.
     """
     counts = Counter(photo.label for photo in photos)
-    chosen = spellings({"": counts}, merge=merge)
-    return {label: chosen[normal(label)] for label in counts}
+    chosen = choose_spellings({"": counts}, merge=merge)
+    return {label: chosen[normalize_name(label)] for label in counts}
 
 
 def _digest(photo: Photo) -> bytes | NotUsableError:

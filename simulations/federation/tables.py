@@ -8,7 +8,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from fedshelf.common.classes.display_names import ProductNames, called
+from fedshelf.common.classes.display_names import ProductNames, display_name
 from fedshelf.common.classes.spelling import reading_order
 from fedshelf.common.wording import printable
 from fedshelf.simulations.federation.federation import Federation
@@ -25,7 +25,7 @@ def partition_table(federation: Federation, names: ProductNames, width: int) -> 
     if len(federation.table) > MAX_STORES:
         return _summary(federation)
     order = reading_order(federation.classes)
-    classes = [printable(called(names, label)) for label in federation.classes]
+    classes = [printable(display_name(names, label)) for label in federation.classes]
     table = _table("Training images", "store", *(classes[place] for place in order), "all")
     for name, counts in federation.table.items():
         held = (str(counts[place]) if counts[place] else "·" for place in order)

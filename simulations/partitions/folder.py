@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from fedshelf.common.classes.spelling import spellings
+from fedshelf.common.classes.spelling import choose_spellings
 from fedshelf.common.config import DataConfig
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
@@ -94,7 +94,7 @@ def _joined(opened: Mapping[str, Folder], test: str, *, merge: bool) -> tuple[st
             if name == test
             else dict(zip(folder.classes, counts, strict=True))
         )
-    return tuple(sorted(set(spellings(owners, merge=merge).values())))
+    return tuple(sorted(set(choose_spellings(owners, merge=merge).values())))
 
 
 def _names_of_folders(path: Path) -> list[str]:

@@ -57,12 +57,12 @@ class SimulationRequest:
 def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
     """Run or resume one simulation; return the summary. Raises FedshelfError."""
     path, config = _place(request)
-    config = resolve(flatten(config), {"run.device": str(device.pick(config.run.device))})
+    config = resolve(flatten(config), {"run.device": str(device.pick_device(config.run.device))})
     source = datasets.find(config.data)
     config = settle(config, source.native_size, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     start = prepare(config, stores.classes, source.channels)
-    unknown = display_names.check(request.names or {}, stores.classes)
+    unknown = display_names.check_classes(request.names or {}, stores.classes)
     _check_judges(start, stores)
     check_cohort(start.plan.config, len(stores.stores))
     images = divide(start, stores.infos(), stores.test)
@@ -74,14 +74,14 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
         )
         table = {"classes": list(stores.classes), "stores": stores.table}
         directory.write("partition.json", table)
-        names = display_names.settle(directory.path, request.names)
+        names = display_names.choose_for_run(directory.path, request.names)
         if unknown:
             console.print(unknown, markup=False)
         if not request.resume:
             console.print(partition_table(stores, names, console.width))
             for sentence in filter(None, (stores.left_out, images.told)):
                 console.print(sentence, markup=False)
-            if config.run.device == "cpu" and not compiler.is_available():
+            if config.run.device == "cpu" and not compiler.has_compiler():
                 console.print(NO_COMPILER, markup=False)
             if advice := engines.advice(start):
                 console.print(advice, markup=False)

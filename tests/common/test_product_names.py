@@ -63,31 +63,35 @@ def test_a_file_that_is_not_there_or_cannot_be_read_is_named(tmp_path: Path) -> 
 
 
 def test_what_is_kept_reads_back_the_same(tmp_path: Path) -> None:
-    assert display_names.recorded(tmp_path) == {}
+    assert display_names.read_from_run(tmp_path) == {}
     names = {"10": 'Chair, "oak"', "a,b": "Jäger; grün", "2": "Hat"}
-    assert display_names.settle(tmp_path, names) == names
-    assert display_names.settle(tmp_path, None) == display_names.recorded(tmp_path) == names
+    assert display_names.choose_for_run(tmp_path, names) == names
     assert (
-        display_names.settle(tmp_path, {"2": "Cap"})
-        == display_names.recorded(tmp_path)
+        display_names.choose_for_run(tmp_path, None)
+        == display_names.read_from_run(tmp_path)
+        == names
+    )
+    assert (
+        display_names.choose_for_run(tmp_path, {"2": "Cap"})
+        == display_names.read_from_run(tmp_path)
         == {"2": "Cap"}
     )
-    display_names.record(tmp_path, {})
-    assert display_names.recorded(tmp_path) == {}
+    display_names.write_to_run(tmp_path, {})
+    assert display_names.read_from_run(tmp_path) == {}
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_class_is_found_in_any_unicode_form_and_else_called_like_its_folder() -> None:
     names = {"Röcke": "Skirts"}
-    assert display_names.called(names, unicodedata.normalize("NFD", "Röcke")) == "Skirts"
-    assert display_names.called(names, "Hosen") == "Hosen"
+    assert display_names.display_name(names, unicodedata.normalize("NFD", "Röcke")) == "Skirts"
+    assert display_names.display_name(names, "Hosen") == "Hosen"
 
 
 def test_lines_for_other_classes_are_told_at_once() -> None:
-    assert display_names.check({"10": "Chair", "2": "Hat"}, ["10", "2", "3"]) == ""
+    assert display_names.check_classes({"10": "Chair", "2": "Hat"}, ["10", "2", "3"]) == ""
     names = {"10": "Chair"} | {str(number): f"product {number}" for number in range(7)}
     assert (
-        display_names.check(names, ["10", "20"])
+        display_names.check_classes(names, ["10", "20"])
         == "--class-names has lines for folders that are no class of the run: '0', '1', '2', '3',"
         " '4' and 2 more."
     )
@@ -95,6 +99,6 @@ def test_lines_for_other_classes_are_told_at_once() -> None:
 
 def test_a_class_without_a_line_must_not_be_called_like_one_that_has_one() -> None:
     with pytest.raises(ConfigError, match=r"calls the folder '10' 'Hat', as another class .*'hat'"):
-        display_names.check({"10": "Hat"}, ["10", "hat"])
-    assert "no class of the run: '11'" in display_names.check({"11": "Hat"}, ["10", "hat"])
-    assert display_names.check({"10": "hat", "hat": "cap"}, ["10", "hat"]) == ""
+        display_names.check_classes({"10": "Hat"}, ["10", "hat"])
+    assert "no class of the run: '11'" in display_names.check_classes({"11": "Hat"}, ["10", "hat"])
+    assert display_names.check_classes({"10": "hat", "hat": "cap"}, ["10", "hat"]) == ""

@@ -9,5 +9,5 @@ from fedshelf.common.native import compiler
 
 @pytest.fixture(autouse=True)
 def needs_compiler() -> None:
-    if not compiler.is_available():
+    if not compiler.has_compiler():
         pytest.skip("needs a C compiler: cc, gcc or clang")

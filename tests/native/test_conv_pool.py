@@ -205,7 +205,7 @@ def test_without_a_working_compiler_there_is_no_library(
     """Of three libraries that are wanted; that is said once, in words, without the command line."""
     monkeypatch.setenv("CC", command)
     for relu in (0, 1, 0):
-        assert compiler.library(SOURCE, CONSTANTS | {"RELU": relu}) is None
+        assert compiler.load_library(SOURCE, CONSTANTS | {"RELU": relu}) is None
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == len(words)
     assert all(expected in message for expected, message in zip(words, said, strict=True))
@@ -220,7 +220,7 @@ def test_a_folder_that_others_can_write_to_is_refused(
 ) -> None:
     fresh.mkdir()
     fresh.chmod(mode)
-    assert compiler.library(SOURCE, CONSTANTS) is None
+    assert compiler.load_library(SOURCE, CONSTANTS) is None
     assert (
         f"{fresh} can be written by others (mode {mode:03o}, expected no more than" in caplog.text
     )
@@ -229,10 +229,10 @@ def test_a_folder_that_others_can_write_to_is_refused(
 
 def test_a_library_is_compiled_once_per_constants(fresh: Path) -> None:
     for constants in (CONSTANTS, CONSTANTS, CONSTANTS | {"RELU": 1}):
-        assert compiler.library(SOURCE, constants) is not None
+        assert compiler.load_library(SOURCE, constants) is not None
     times = {path: path.stat().st_mtime_ns for path in fresh.iterdir()}
     assert len(times) == 2
-    assert compiler.library(SOURCE, CONSTANTS) is not None
+    assert compiler.load_library(SOURCE, CONSTANTS) is not None
     assert {path: path.stat().st_mtime_ns for path in fresh.iterdir()} == times
 
 
@@ -242,7 +242,7 @@ def compiled(fresh: Path) -> Path:
     again.
     """
     process = multiprocessing.get_context("fork").Process(
-        target=compiler.library, args=(SOURCE, CONSTANTS)
+        target=compiler.load_library, args=(SOURCE, CONSTANTS)
     )
     process.start()
     process.join()
@@ -253,14 +253,14 @@ def compiled(fresh: Path) -> Path:
 def test_a_damaged_library_is_compiled_again(compiled: Path) -> None:
     whole = compiled.read_bytes()
     compiled.write_bytes(b"not a library")
-    assert compiler.library(SOURCE, CONSTANTS) is not None
+    assert compiler.load_library(SOURCE, CONSTANTS) is not None
     assert compiled.stat().st_size == len(whole)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
 def test_what_somebody_else_put_there_is_not_loaded(compiled: Path) -> None:
     os.chown(compiled, 12345, 12345)
-    assert compiler.library(SOURCE, CONSTANTS) is not None
+    assert compiler.load_library(SOURCE, CONSTANTS) is not None
     assert compiled.stat().st_uid == 0
 
 
@@ -268,7 +268,7 @@ def test_a_file_that_others_can_write_to_is_not_loaded(compiled: Path) -> None:
     """It is compiled anew, as a file that nobody else can write to."""
     compiled.write_bytes(b"what somebody else would have run")
     compiled.chmod(0o666)
-    assert compiler.library(SOURCE, CONSTANTS) is not None
+    assert compiler.load_library(SOURCE, CONSTANTS) is not None
     assert compiled.stat().st_mode & 0o777 == 0o600
     assert compiled.read_bytes().startswith(b"\x7fELF")
 

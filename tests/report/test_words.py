@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedshelf.common.protocol.messages import FailureCode
-from fedshelf.common.wording import counted, printable
+from fedshelf.common.wording import format_count, printable
 from fedshelf.server import formatting
 
 
@@ -41,8 +41,8 @@ def test_numbers() -> None:
     assert formatting.decimal(1.23456) == "1.235"
     assert formatting.decimal(1e30) == "1e+30"
     assert formatting.whole(12345.6) == "12,346"
-    assert counted(1, "round") == "1 round"
-    assert counted(1500, "round") == "1,500 rounds"
+    assert format_count(1, "round") == "1 round"
+    assert format_count(1500, "round") == "1,500 rounds"
 
 
 def test_rounds_are_named_as_stretches() -> None:

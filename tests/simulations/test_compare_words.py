@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fedshelf.common.wording import listed
+from fedshelf.common.wording import format_list
 from fedshelf.simulations.compare.wording.findings import headline, of_store
 from fedshelf.simulations.compare.wording.gains import each_seed, points
 from fedshelf.simulations.compare.wording.method_notes import budget, margins
@@ -320,4 +320,8 @@ def test_points(value: float, words: str) -> None:
 
 
 def test_listed() -> None:
-    assert (listed([0]), listed([0, 1]), listed([0, 1, 2])) == ("0", "0 and 1", "0, 1 and 2")
+    assert (format_list([0]), format_list([0, 1]), format_list([0, 1, 2])) == (
+        "0",
+        "0 and 1",
+        "0, 1 and 2",
+    )

@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 
 from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Exhibit, Finding
-from fedshelf.common.classes.spelling import normal, places
-from fedshelf.common.wording import counted, first_of, printable
+from fedshelf.common.classes.spelling import class_indices, normalize_name
+from fedshelf.common.wording import format_count, format_first, printable
 
 _NAMED = 10  # classes that a sentence names before it only counts them
 _FEW = 10  # photos: with eight of ten to train on, such a class is hardly learnt
@@ -38,8 +38,8 @@ def sizes(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "warning",
-            f"{counted(len(few), 'class has', 'classes have')} fewer than {_FEW} photos:"
-            f" {first_of(few, _NAMED)}.",
+            f"{format_count(len(few), 'class has', 'classes have')} fewer than {_FEW} photos:"
+            f" {format_first(few, _NAMED)}.",
             "Add photos of them, 50 or more if there are any; until then the model learns them from"
             " other stores.",
         )
@@ -47,8 +47,8 @@ def sizes(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "note",
-            f"{counted(len(empty), 'class folder holds', 'class folders hold')} no usable photo: "
-            f"{first_of(empty, _NAMED)}.",
+            f"{format_count(len(empty), 'class folder holds', 'class folders hold')} no usable"
+            f" photo: {format_first(empty, _NAMED)}.",
             "Fill or remove them; nothing is trained on them.",
         )
 
@@ -72,9 +72,10 @@ def deep(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "warning",
-            f"The classes are {first_of([printable(name) for name in sorted(folders)], _NAMED)},"
-            " but all photos lie in folders within them, some of one name:"
-            f" {first_of([printable(name) for name in shared], _NAMED)}.",
+            "The classes are"
+            f" {format_first([printable(name) for name in sorted(folders)], _NAMED)}, but all"
+            " photos lie in folders within them, some of one name:"
+            f" {format_first([printable(name) for name in shared], _NAMED)}.",
             "If those within are the classes, give --data the folder right above them; folders of"
             " splits are to be called train, val and test.",
         )
@@ -121,8 +122,8 @@ def names(evidence: Evidence) -> Iterator[Finding]:
             "photos",
             "warning",
             f'Two classes have nearly the same name: "{printable(large)}"'
-            f' ({counted(counts[large], "photo")}) and "{printable(small)}"'
-            f" ({counted(counts[small], 'photo')}).",
+            f' ({format_count(counts[large], "photo")}) and "{printable(small)}"'
+            f" ({format_count(counts[small], 'photo')}).",
             "If they are the same product, move all photos into one folder, spelt as the other"
             " stores spell it.",
         )
@@ -143,10 +144,10 @@ def unknown(evidence: Evidence) -> Iterator[Finding]:
             " stores have joined.",
         )
         return
-    alike = {normal(name): name for name in line.classes}
-    known = places(list(counts), line.classes, merge=line.merges)
+    alike = {normalize_name(name): name for name in line.classes}
+    known = class_indices(list(counts), line.classes, merge=line.merges)
     for label in (label for label in counts if label not in known):
-        near = alike.get(normal(label)) or next(
+        near = alike.get(normalize_name(label)) or next(
             iter(get_close_matches(label, line.classes, n=1)), None
         )
         advice = (
@@ -158,7 +159,7 @@ def unknown(evidence: Evidence) -> Iterator[Finding]:
             "photos",
             "problem",
             f'The chain does not teach the class "{printable(label)}"'
-            f" ({counted(counts[label], 'photo')}).",
+            f" ({format_count(counts[label], 'photo')}).",
             f"{advice}, or ask for the class to be added: a store with a class of its own takes no"
             " part.",
         )
@@ -174,7 +175,7 @@ def doubts(evidence: Evidence) -> Iterator[Finding]:
             "photos",
             "warning",
             "The model does not know"
-            f" {first_of([printable(label) for label in guesses.unknown], _NAMED)}.",
+            f" {format_first([printable(label) for label in guesses.unknown], _NAMED)}.",
             "Rename the folder as the chain spells the class, or ask for the class to be added.",
         )
     if not guesses.judged:
@@ -192,8 +193,8 @@ def doubts(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "warning",
-            f"{counted(len(guesses.doubts), 'photo is', 'photos are')} probably in the wrong class"
-            f" folder. {told}.",
+            f"{format_count(len(guesses.doubts), 'photo is', 'photos are')} probably in the wrong"
+            f" class folder. {told}.",
             "Look at each and move it if the model is right.",
             tuple(
                 Exhibit(

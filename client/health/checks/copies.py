@@ -7,7 +7,7 @@ from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Exhibit, Finding
 from fedshelf.client.health.evidence.near_duplicates import twins
 from fedshelf.client.health.evidence.photos import Seen
-from fedshelf.common.wording import counted, printable
+from fedshelf.common.wording import format_count, printable
 
 
 def exact(evidence: Evidence) -> Iterator[Finding]:
@@ -23,8 +23,8 @@ def exact(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "note",
-            f"{counted(len(inside), 'photo is a copy', 'photos are copies')} of another in the same"
-            " class.",
+            f"{format_count(len(inside), 'photo is a copy', 'photos are copies')} of another in the"
+            " same class.",
             "Nothing has to be done; each copy makes its photo count once more. Delete the copies"
             " to be exact.",
             tuple(
@@ -42,7 +42,7 @@ def near(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "note",
-            f"{counted(len(inside), 'pair')} of photos in one class look the same.",
+            f"{format_count(len(inside), 'pair')} of photos in one class look the same.",
             "Nothing has to be done. If one is a smaller copy of the other, delete it.",
             _exhibits(inside),
         )
@@ -54,7 +54,7 @@ def _across_classes(pairs: list[tuple[Seen, Seen]], same: str) -> Iterator[Findi
         yield Finding(
             "photos",
             "warning",
-            f"{counted(len(across), 'pair')} of photos in two classes"
+            f"{format_count(len(across), 'pair')} of photos in two classes"
             f" {'is' if len(across) == 1 else 'are'} {same}.",
             "One of the two labels is wrong. Decide which, and delete the other photo.",
             tuple(
@@ -83,8 +83,8 @@ def _across_splits(groups: dict[bytes, list[Seen]]) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "warning",
-            f"{counted(len(leaks), 'photo')} to train on {'is' if len(leaks) == 1 else 'are'} also"
-            " held out for validation or test.",
+            f"{format_count(len(leaks), 'photo')} to train on {'is' if len(leaks) == 1 else 'are'}"
+            " also held out for validation or test.",
             "Delete them on one side; as they are, the model's accuracy at this store looks better"
             " than it is.",
             _exhibits(leaks),

@@ -9,7 +9,7 @@ from fedshelf.common.images.decoding.content_digests import NO_SUCH_FILE
 from fedshelf.common.images.decoding.formats import NEEDS_AVIF, NEEDS_PI_HEIF
 from fedshelf.common.images.folder.photo_folder import EMPTY_CLASS
 from fedshelf.common.images.folder.scan import OUTSIDE_CLASSES, OUTSIDE_SPLITS
-from fedshelf.common.wording import counted, listed
+from fedshelf.common.wording import format_count, format_list
 
 LeftOut = tuple[tuple[str, str], ...]
 
@@ -81,7 +81,7 @@ def readable(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "note",
-            f"{counted(len(photos.strays), 'file is no photo', 'files are no photos')}.",
+            f"{format_count(len(photos.strays), 'file is no photo', 'files are no photos')}.",
             "Nothing has to be done; what is not a photo is left alone.",
             _named(photos.strays),
         )
@@ -94,7 +94,7 @@ def _waiting(left_out: LeftOut, severity: Severity) -> Finding:
     return Finding(
         "photos",
         severity,
-        f"{counted(len(left_out), 'photo')} cannot be used yet: {told}.",
+        f"{format_count(len(left_out), 'photo')} cannot be used yet: {told}.",
         " ".join(_ADVICE[reason] for reason in reasons),
         _named(left_out),
     )
@@ -111,7 +111,7 @@ def _unusable(left_out: LeftOut, *, is_table: bool) -> Finding:
     return Finding(
         "photos",
         "warning",
-        f"{counted(len(left_out), 'file')} cannot be used: {', '.join(told)}.",
+        f"{format_count(len(left_out), 'file')} cannot be used: {', '.join(told)}.",
         " ".join(
             [
                 "They are left out of training.",
@@ -160,7 +160,7 @@ def splits(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "warning",
-            f"Of {counted(total.total(), 'photo')}, only {listed(few)} are held out.",
+            f"Of {format_count(total.total(), 'photo')}, only {format_list(few)} are held out.",
             "The store can train, but what it says about the model's accuracy is down to a few"
             " photos. With 200 photos or more it would be reliable.",
         )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Exhibit, Finding
 from fedshelf.client.health.evidence.image_quality import ImageQuality
-from fedshelf.common.wording import counted
+from fedshelf.common.wording import format_count
 
 _DARK = 90.0  # of 255, ImageQuality.light: underexposed by three stops
 _BURNT = 0.5  # ImageQuality.burnt
@@ -111,6 +111,6 @@ def _photos(
     bad = [(seen.photo, seen.look) for seen in usable if seen.look and is_bad(seen.look)]
     if bad:
         share = f", {len(bad) / len(usable):.0%} of all" if len(bad) > _HABIT * len(usable) else ""
-        what = f"{counted(len(bad), 'photo is ' + one, 'photos are ' + (many or one))}{share}."
+        what = f"{format_count(len(bad), 'photo is ' + one, 'photos are ' + (many or one))}{share}."
         exhibits = tuple(Exhibit(photo.name, remark(look), photo.path) for photo, look in bad)
         yield Finding("photos", "warning", what, advice, exhibits)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Finding
-from fedshelf.common.wording import duration
+from fedshelf.common.wording import format_duration
 
 _SOON = 14  # days: enough to ask the operator and to get a new kit
 _SKEW = 30.0  # seconds: clocks that are set from the internet always agree within this
@@ -98,7 +98,7 @@ def clock(evidence: Evidence) -> Iterator[Finding]:
     yield Finding(
         "server",
         "warning",
-        f"This machine's clock is {duration(abs(line.skew))} {direction} the server's.",
+        f"This machine's clock is {format_duration(abs(line.skew))} {direction} the server's.",
         "Switch on setting the time from the internet (NTP). The store joins by the server's clock"
         " meanwhile.",
     )

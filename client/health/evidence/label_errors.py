@@ -22,9 +22,9 @@ from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.decoding.content_digests import read_photo
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
 from fedshelf.common.images.decoding.parallel import in_order
-from fedshelf.common.model_files import WEIGHTS
+from fedshelf.common.model_files import WEIGHTS_FILE
 from fedshelf.common.models.spec import received_spec
-from fedshelf.common.system.device import pick
+from fedshelf.common.system.device import pick_device
 from fedshelf.common.training.fit import Network
 
 _BATCH = 128
@@ -62,11 +62,11 @@ def load(model: Path) -> Network:
 
     Raises ConfigError if it is not ours.
     """
-    path = model / WEIGHTS if model.is_dir() else model
+    path = model / WEIGHTS_FILE if model.is_dir() else model
     try:
         with safe_open(path, "pt") as file:
             spec = received_spec((file.metadata() or {})["spec"])
-            network = Network(spec, pick("auto"))
+            network = Network(spec, pick_device("auto"))
             network.module.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     except (
         OSError,

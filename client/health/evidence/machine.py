@@ -57,11 +57,11 @@ def inspect() -> Machine:
     """
     import torch
 
-    from fedshelf.common.system.device import pick
+    from fedshelf.common.system.device import pick_device
 
     with warnings.catch_warnings(record=True) as told:  # torch warns of a driver that is too old
         warnings.simplefilter("always")
-        device = pick("auto").type
+        device = pick_device("auto").type
         trouble = _gpu_trouble(device, " ".join(str(one.message) for one in told))
     name = f"{cores()} processor cores"
     free = None

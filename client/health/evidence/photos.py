@@ -16,7 +16,7 @@ from fedshelf.common.images.folder.photo_splits import splits_of
 from fedshelf.common.images.folder.scan import Photo, Scan, scan
 from fedshelf.common.images.listing.listing import is_photo
 from fedshelf.common.images.listing.split import Split
-from fedshelf.common.wording import counted
+from fedshelf.common.wording import format_count
 
 Progress = Callable[[int, int], None]
 
@@ -70,8 +70,10 @@ class PhotoEvidence:
         """
         per_class = self.per_class()
         counts = ", ".join(f"{label} {count}" for label, count in per_class.items())
-        classes = f"{counted(len(per_class), 'class', 'classes')}{f' ({counts})' if counts else ''}"
-        sentences = [f"{counted(len(self.usable), 'photo')} of {classes}."]
+        classes = (
+            f"{format_count(len(per_class), 'class', 'classes')}{f' ({counts})' if counts else ''}"
+        )
+        sentences = [f"{format_count(len(self.usable), 'photo')} of {classes}."]
         if self.without_class:
             sentences.append(
                 f"{self.without_class:,} without a class are for train.objective=turns."

@@ -15,7 +15,7 @@ from itertools import combinations
 from pathlib import Path
 
 from fedshelf.common import wording
-from fedshelf.common.classes.spelling import normal
+from fedshelf.common.classes.spelling import normalize_name
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.listing.listing import ListedEntry, entries, has_photos, is_photo
 from fedshelf.common.images.listing.split import Split
@@ -128,7 +128,11 @@ def _check_class_folders(root: Path, split: Inside) -> None:
     if split.has_photos or len(split.folders) > 1:
         return
     (only,) = split.folders
-    if only.casefold() in _JUST_IMAGES or split_named(only) or normal(only) == normal(split.name):
+    if (
+        only.casefold() in _JUST_IMAGES
+        or split_named(only)
+        or normalize_name(only) == normalize_name(split.name)
+    ):
         raise DataError(
             f"{root}: {split.name} holds one folder, {only}, which is no product class; expected a"
             f" folder per class, such as {split.name}/shirt/1.jpg: sort the photos into class"
@@ -140,9 +144,11 @@ def _check_strays(root: Path, splits: Sequence[Inside], others: Sequence[Inside]
     """Raise DataError if folders beside those of splits may be classes; others are left out and
     counted.
     """
-    classes = [{normal(name) for name in each.folders} for each in splits]
+    classes = [{normalize_name(name) for name in each.folders} for each in splits]
     agree = any(one & other for one, other in combinations(classes, 2))
-    alike = [each for each in others if any(normal(each.name) in names for names in classes)]
+    alike = [
+        each for each in others if any(normalize_name(each.name) in names for names in classes)
+    ]
     if doubtful := alike if agree else others:
         raise DataError(
             f"{root} has {listed([each.name for each in splits])}, which {_hold(splits)} class"
@@ -198,8 +204,8 @@ def listed(names: Sequence[str]) -> str:
     of the others.
     """
     if len(names) > _NAMED:
-        return wording.first_of(names, _NAMED)
-    return wording.listed(names)
+        return wording.format_first(names, _NAMED)
+    return wording.format_list(names)
 
 
 def _hold(folders: Sequence[Inside]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from fedshelf.common.classes.spelling import normal, places
+from fedshelf.common.classes.spelling import class_indices, normalize_name
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.cache import Progress, open_pixels
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat
@@ -16,7 +16,7 @@ from fedshelf.common.images.folder.scan import Photo, expected, scan
 from fedshelf.common.images.listing.split import SPLITS, Split, SplitRule
 from fedshelf.common.images.types import Images
 from fedshelf.common.suggest import nearest
-from fedshelf.common.wording import counted
+from fedshelf.common.wording import format_count
 
 EMPTY_CLASS = "empty class"
 
@@ -52,13 +52,14 @@ class Folder:
         Several spellings of one class are merged or refused later.
         """
         trained = {
-            normal(self.classes[label]) for label in set(self.splits["train"].targets().tolist())
+            normalize_name(self.classes[label])
+            for label in set(self.splits["train"].targets().tolist())
         }
         held_out = {label for images in self.splits.values() for label in images.targets().tolist()}
         return tuple(
             self.classes[label]
             for label in sorted(held_out)
-            if normal(self.classes[label]) not in trained
+            if normalize_name(self.classes[label]) not in trained
         )
 
     def summary(self) -> str:
@@ -66,18 +67,18 @@ class Folder:
         sizes = {split: len(images) for split, images in self.splits.items()}
         parts = ", ".join(f"{size} {split}" for split, size in sizes.items())
         text = (
-            f"{counted(sum(sizes.values()), 'image')} in"
-            f" {counted(len(self.classes), 'class', 'classes')} ({parts})"
+            f"{format_count(sum(sizes.values()), 'image')} in"
+            f" {format_count(len(self.classes), 'class', 'classes')} ({parts})"
         )
         if without := sum(map(len, self.unlabelled.values())):
-            text += f" and {counted(without, 'image')} without a class"
+            text += f" and {format_count(without, 'image')} without a class"
         if self.duplicates:
             text += (
                 f"; {self.duplicates} of them {'a copy' if self.duplicates == 1 else 'copies'} of"
                 " another"
             )
         if self.unopened:
-            text += f"; {counted(self.unopened, 'photo')} without a class not used"
+            text += f"; {format_count(self.unopened, 'photo')} without a class not used"
         if untrained := self.untrained():
             text += f"; nothing to train on, only images held out, of {', '.join(untrained)}"
         if self.left_out:
@@ -192,7 +193,7 @@ def relabel(folder: Folder, to: tuple[str, ...], *, merge: bool = False) -> Fold
     Raises DataError naming the first class of the folder that is not in the list, and the nearest
     that is.
     """
-    numbers = places(folder.classes, to, merge=merge)
+    numbers = class_indices(folder.classes, to, merge=merge)
     for name in folder.classes:
         if name not in numbers:
             raise DataError(_unknown(name, to))
@@ -215,7 +216,7 @@ def _nothing(path: Path, left_out: list[tuple[str, str]], unopened: int) -> str:
     found = listed(sorted(left_out)) if left_out else "nothing"
     if unopened:
         found = (
-            f"{counted(unopened, 'photo')} without a class, which teach turns only"
+            f"{format_count(unopened, 'photo')} without a class, which teach turns only"
             " (train.objective)"
         )
     return f"No usable image in {path}: expected {expected(path)}; found {found}."

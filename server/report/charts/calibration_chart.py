@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedshelf.common.metrics.calibration import GRID, MIN_CALIBRATION_IMAGES
-from fedshelf.common.wording import counted
+from fedshelf.common.wording import format_count
 from fedshelf.server.formatting import decimal, percent, points
 from fedshelf.server.report.charts.line_chart import BOX
 
@@ -75,7 +75,7 @@ def _how_sure(plain: Mapping[str, Any], calibration: Mapping[str, Any]) -> str:
         verdict = f"{'over' if over > 0 else 'under'}confident by {points(abs(over))}"
     where = "the server's" if calibration.get("on") == "server" else "the stores'"
     return (
-        f"On {where} {counted(calibration['images'], 'test image')} the model is"
+        f"On {where} {format_count(calibration['images'], 'test image')} the model is"
         f" {percent(plain['confidence'])} sure in the mean and right on"
         f" {percent(plain['accuracy'])}: {verdict}. Step by step its confidence is off by"
         f" {points(plain['ece'])} (the expected calibration error, ECE)."
@@ -92,7 +92,7 @@ def _how_scaled(
         between = f" (95% interval {decimal(interval[0], 2)} to {decimal(interval[1], 2)})"
     found = (
         f"Its scores divided by the temperature {decimal(calibration['temperature'], 2)}{between},"
-        f" which was fitted on {counted(calibration['fitted_on'], 'validation image')}, give"
+        f" which was fitted on {format_count(calibration['fitted_on'], 'validation image')}, give"
         f" confidences that are off by {points(scaled['ece'])}"
     )
     if scaled["ece"] < plain["ece"]:
@@ -108,14 +108,14 @@ def _why_not_scaled(fitted_on: int) -> str:
             " their own hold some out; in a simulation data.holdout = 0.1 does."
         )
     if fitted_on < MIN_CALIBRATION_IMAGES:
-        images = counted(fitted_on, "validation image")
+        images = format_count(fitted_on, "validation image")
         return (
             f"No temperature was fitted: {images} are too few, it takes {MIN_CALIBRATION_IMAGES}."
         )
     between = f"{decimal(GRID[0], 2)} and {decimal(GRID[-1], 0)}"
     return (
-        f"No temperature was fitted: for the {counted(fitted_on, 'validation image')} none between"
-        f" {between} is the likeliest, as where the model is right about all of them."
+        f"No temperature was fitted: for the {format_count(fitted_on, 'validation image')} none"
+        f" between {between} is the likeliest, as where the model is right about all of them."
     )
 
 
@@ -133,7 +133,7 @@ def _step(found: Mapping[str, Any], fullest: int) -> Step:
     low = round(BOX * (1 - min(right, sure)))
     high = round(BOX * (1 - max(right, sure)))
     tip = (
-        f"{counted(found['images'], 'image')} of which it was {percent(sure)} sure:"
+        f"{format_count(found['images'], 'image')} of which it was {percent(sure)} sure:"
         f" right on {percent(right)} ({found['right']:,})"
     )
     kind = "over" if sure > right else "under"

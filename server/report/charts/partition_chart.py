@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedshelf.common.wording import counted, printable
+from fedshelf.common.wording import format_count, printable
 from fedshelf.server.report.charts.line_chart import BOX, Tick, nice_ticks
 from fedshelf.server.report.charts.shown_classes import ShownClasses, shown_classes
 
@@ -97,4 +97,4 @@ def _described(store: str, classes: list[str], counts: Sequence[int], most: int 
     )
     named = ", ".join(f"{name} {count:,}" for count, name in held[:most])
     more = f" and {len(held) - most} more classes" if len(held) > most else ""
-    return f"{store}: {counted(sum(counts), 'image')}" + (f" ({named}{more})" if held else "")
+    return f"{store}: {format_count(sum(counts), 'image')}" + (f" ({named}{more})" if held else "")

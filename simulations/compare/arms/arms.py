@@ -14,7 +14,7 @@ from fedshelf.common.config import (
     resolve,
 )
 from fedshelf.common.images.types import StoreData
-from fedshelf.common.model_files import WEIGHTS
+from fedshelf.common.model_files import WEIGHTS_FILE
 from fedshelf.server.training.client_sampling import round_half_up
 from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.federation.pooled import pooled
@@ -177,7 +177,7 @@ def _further(config: RunConfig, options: Options, start: Path) -> RunConfig:
     `start`.
     """
     changed = {
-        "model.weights": str(start / WEIGHTS), "model.resume_from": "", "train.epochs": 1,
+        "model.weights": str(start / WEIGHTS_FILE), "model.resume_from": "", "train.epochs": 1,
         "train.lr": options.tune_lr, "train.schedule": "constant", "strategy.average": "none",
         "evaluation.patience": 0,
     }  # fmt: skip

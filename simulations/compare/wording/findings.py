@@ -8,7 +8,7 @@ run.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedshelf.common.wording import counted, listed, printable
+from fedshelf.common.wording import format_count, format_list, printable
 from fedshelf.server.formatting import percent
 from fedshelf.simulations.compare.arms.arms import ALONE, FEDERATED, LONGER, POOLED, TUNED
 from fedshelf.simulations.compare.wording.gains import (
@@ -59,7 +59,7 @@ def of_store(label: str, store: Mapping[str, Any], *, is_dealt_anew: bool) -> st
         )
     return (
         f"{line[:1].upper() if past else line[:1]}{line[1:]}: {told}, of"
-        f" {counted(store['held_out'], 'image')}."
+        f" {format_count(store['held_out'], 'image')}."
     )
 
 
@@ -84,7 +84,7 @@ def of_contributions(told: Mapping[str, Any]) -> str:
     """Say how well the estimate agrees with leaving stores out; empty if none was left out."""
     if not told["has_left_out"] or told["agreement"] is None:
         return ""
-    stores = counted(len(told["stores"]), "store")
+    stores = format_count(len(told["stores"]), "store")
     return (
         "The estimate and the loss of models trained without a store have a rank correlation of"
         f" {told['agreement']:.2f} over {stores} (1: the same order, 0: no relation)."
@@ -136,7 +136,7 @@ def _federated(found: Verdict) -> str:
 def _tuning(found: Verdict) -> str:
     budget = found["budget"]["fine_tuning"]
     average = found["average"]
-    epochs = counted(budget["epochs"], "epoch")
+    epochs = format_count(budget["epochs"], "epoch")
     return (
         f"fine-tuned at each store for {epochs} with learning rate {budget['lr']:g}, the federated"
         f" model is right on {percent(average[TUNED]['accuracy'])} of a store's own images, a model"
@@ -154,11 +154,11 @@ def _stores(found: Verdict) -> str:
     known = len(gains[FEDERATED])
     if seeds == 1:
         told = [f"{_won(gains[kind])} {_MODEL[kind]} and {_lost(gains[kind])}" for kind in kinds]
-        return f"In this run, of {counted(known, 'store')}, {'; '.join(told)}."
+        return f"In this run, of {format_count(known, 'store')}, {'; '.join(told)}."
     if found["seeds"]["is_dealt_anew"]:
         told = [f"{_won(gains[kind])} {_MODEL[kind]} and {_lost(gains[kind])}" for kind in kinds]
         return (
-            f"Of the {counted(known, 'store')} dealt in {counted(seeds, 'seed')},"
+            f"Of the {format_count(known, 'store')} dealt in {format_count(seeds, 'seed')},"
             f" {'; '.join(told)}. Each was dealt and trained once, so what a single one gained may"
             " be chance."
         )
@@ -168,8 +168,8 @@ def _stores(found: Verdict) -> str:
         for kind in kinds
     ]
     return (
-        f"Of {counted(known, 'store')}, {'; '.join(told)} (corrected for their number by Holm's"
-        " method)."
+        f"Of {format_count(known, 'store')}, {'; '.join(told)} (corrected for their number by"
+        " Holm's method)."
     )
 
 
@@ -177,7 +177,7 @@ def _all_classes(found: Verdict) -> str:
     if not {ALONE, FEDERATED} <= found.get("server", {}).keys():
         return ""
     alone, federated = (percent(found["server"][kind]["accuracy"]) for kind in (ALONE, FEDERATED))
-    images = counted(found["judged_on"]["server_images"], "test image")
+    images = format_count(found["judged_on"]["server_images"], "test image")
     return (
         f"Of the server's {images} of all classes, the federated model has {federated} right, a"
         f" store's own model {alone} on average."
@@ -259,8 +259,8 @@ def _unfinished(found: Verdict) -> str:
     if len(asked) == len(done):
         return ""
     return (
-        f"Not finished: this is of {len(done)} of {counted(len(asked), 'seed')} ({listed(done)} of"
-        f" {listed(asked)})."
+        f"Not finished: this is of {len(done)} of {format_count(len(asked), 'seed')}"
+        f" ({format_list(done)} of {format_list(asked)})."
     )
 
 
@@ -270,7 +270,9 @@ _MODEL = {FEDERATED: "with the federated model", TUNED: "with the fine-tuned one
 def _over(found: Verdict) -> str:
     seeds = len(found["seeds"]["done"])
     stores = len({row["store"] for row in found["stores"].values()})
-    return counted(stores, "store") + (f" in each of {counted(seeds, 'seed')}" if seeds > 1 else "")
+    return format_count(stores, "store") + (
+        f" in each of {format_count(seeds, 'seed')}" if seeds > 1 else ""
+    )
 
 
 def _won(gains: Sequence[NamedGain]) -> str:

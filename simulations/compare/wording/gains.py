@@ -7,7 +7,7 @@ result of that run.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedshelf.common.wording import listed
+from fedshelf.common.wording import format_list
 
 NamedGain = Mapping[str, Any]
 MOST_SEEDS = 6  # whose gains are listed one by one
@@ -60,7 +60,7 @@ def each_seed(gains: Sequence[float]) -> str:
     """Return the points of each seed or, of many, the least and the largest."""
     if len(gains) > MOST_SEEDS:
         return f"from {min(gains):+.1f} to {max(gains):+.1f}"
-    return listed([f"{gain:+.1f}" for gain in gains])
+    return format_list([f"{gain:+.1f}" for gain in gains])
 
 
 def _is_nothing(gain: NamedGain) -> bool:

@@ -5,7 +5,7 @@ its margins.
 from collections.abc import Mapping
 from typing import Any
 
-from fedshelf.common.wording import counted
+from fedshelf.common.wording import format_count
 from fedshelf.simulations.compare.arms.arms import ALONE, FEDERATED, POOLED
 
 
@@ -23,7 +23,7 @@ def budget(found: Mapping[str, Any]) -> list[str]:
         " store's are seen in the federation."
     ]
     if tuning["epochs"]:
-        more = counted(tuning["epochs"], "epoch")
+        more = format_count(tuning["epochs"], "epoch")
         lines.append(
             f"Fine-tuned: from the federated model, {more} more on the store's own images with"
             f" learning rate {tuning['lr']:g}. Alone, longer: from the store's model alone, {more}"
@@ -56,7 +56,7 @@ def margins(found: Mapping[str, Any]) -> str:
 
 
 def _rounds(told: Mapping[str, int], epoch: str) -> str:
-    return f"{counted(told['rounds'], 'round')} of {counted(told['epochs'], epoch)}"
+    return f"{format_count(told['rounds'], 'round')} of {format_count(told['epochs'], epoch)}"
 
 
 def _stopped_early(found: Mapping[str, Any]) -> str:

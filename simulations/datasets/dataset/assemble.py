@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from fedshelf.common.classes.spelling import places
+from fedshelf.common.classes.spelling import class_indices
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.types import Images
 from fedshelf.simulations.datasets.dataset.types import Dataset
@@ -50,7 +50,7 @@ def relabel(
     """
     if tuple(classes) == tuple(wanted):
         return images
-    place = places(classes, wanted, merge=merge)
+    place = class_indices(classes, wanted, merge=merge)
     for label in torch.unique(images.targets()).tolist():
         if classes[label] not in place:
             raise DataError(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedshelf.common.classes.spelling import normal
+from fedshelf.common.classes.spelling import normalize_name
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.listing.missing import is_missing
 from fedshelf.common.images.listing.split import Split
@@ -111,7 +111,7 @@ def read_labels(splits: Files) -> Labels:
     if len(classes) > MAX_LABELS:
         raise DataError(_too_many(first, columns.label))
     numbers = {name: number for number, name in enumerate(classes)} | {"": -1}
-    trained = {normal(name) for file in found["train"] for name in file.classes.values()}
+    trained = {normalize_name(name) for file in found["train"] for name in file.classes.values()}
     return Labels(
         classes,
         {
@@ -119,7 +119,7 @@ def read_labels(splits: Files) -> Labels:
             for split, files in found.items()
         },
         # spellings are merged or refused
-        tuple(name for name in classes if normal(name) not in trained),
+        tuple(name for name in classes if normalize_name(name) not in trained),
     )
 
 

@@ -14,7 +14,7 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.images.listing.listing import has_photos
 from fedshelf.common.images.listing.split import SPLITS, Split
 from fedshelf.common.images.listing.split_names import SPLIT_NAMES, split_named
-from fedshelf.common.wording import listed
+from fedshelf.common.wording import format_list
 from fedshelf.simulations.datasets.parquet.reading import rows_of
 
 EXPECTED = (
@@ -104,9 +104,9 @@ def _check_one_name(folder: Path, names: set[str]) -> None:
         alike = sorted(name for name in names if split_named(name) == split)
         if len(alike) > 1:
             raise DataError(
-                f"{folder} has parquet files of {listed(alike)}, which all mean the {split} split;"
-                " expected one name for each split: rename them alike, or move away what is not"
-                " wanted."
+                f"{folder} has parquet files of {format_list(alike)}, which all mean the {split}"
+                " split; expected one name for each split: rename them alike, or move away what is"
+                " not wanted."
             )
 
 

@@ -17,7 +17,7 @@ from fedshelf.common.images.listing.split import Split
 from fedshelf.common.images.listing.split_names import SPLIT_NAMES, split_named
 from fedshelf.common.images.listing.tables.columns import TableColumns, find_columns
 from fedshelf.common.system.csv_text import TextLine, read_lines
-from fedshelf.common.wording import listed
+from fedshelf.common.wording import format_list
 
 _WEB = re.compile(r"(?i)(https?|ftp|s3|gs)://")
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -159,9 +159,9 @@ def _check_splits(path: Path, lines: Sequence[TextLine], columns: TableColumns) 
         cells = {line.cells[place] for line in lines if len(line.cells) > place}
         if columns.split is None and len(cells) > 1 and all(split_named(cell) for cell in cells):
             raise DataError(
-                f"{path} has a column {name} of {listed(sorted(cells))}; expected such a column to"
-                " be called split: rename it, or remove it to have the photos split by their"
-                " content."
+                f"{path} has a column {name} of {format_list(sorted(cells))}; expected such a"
+                " column to be called split: rename it, or remove it to have the photos split by"
+                " their content."
             )
 
 
