@@ -37,7 +37,7 @@ from benchmarks.harness import TAG, BenchmarkError
 from benchmarks.machine import machine
 from benchmarks.processes import Tree, read, ticks
 from fedshelf.server.addresses import free_port
-from fedshelf.server.gateway.exchange import HOLD
+from fedshelf.server.gateway.exchange import HOLD_SECONDS
 from fedshelf.server.ipc.presence import PASSED_EVERY
 
 BIN = Path(sys.executable).parent
@@ -306,7 +306,7 @@ def _of_fleet(stack: ExitStack, fleet: Fleet, case: Case, server: Server) -> dic
     return {
         # else most are of joining
         "requests": kept / case.rounds / case.asked if case.is_whole else math.nan,
-        "p99": max(waits[int(0.99 * len(waits))] - HOLD, 0.0) if waits else 0.0,
+        "p99": max(waits[int(0.99 * len(waits))] - HOLD_SECONDS, 0.0) if waits else 0.0,
         "failures": failures / requests,
     }
 
@@ -319,7 +319,7 @@ COLUMNS = {
     "superlink": ("SuperLink, ms", 0, 1e-3), "door": ("door, ms", 0, 1e-3),
     "app": ("app, ms", 0, 1e-3), "light": ("light store, ms", 0, 1e-3),
     "requests": ("requests a store and round", 1, 1.0), "rate": ("requests a second", 0, 1.0),
-    "p99": (f"p99 of an idle poll beyond {HOLD:g} s, ms", 0, 1e-3),
+    "p99": (f"p99 of an idle poll beyond {HOLD_SECONDS:g} s, ms", 0, 1e-3),
     "memory": ("memory, MB", 0, 1e6), "idle": ("idle server, % of a core", 0, 0.01),
     "failures": ("failed requests, %", 1, 0.01),
 }  # fmt: skip

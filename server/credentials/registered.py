@@ -14,7 +14,7 @@ from fedshelf.server.ipc.run_mailbox import REGISTRATIONS
 REGISTRATIONS_POLL_SECONDS = 0.25  # seconds between two checks of the registrar's notes
 
 
-class Registered:
+class RegisteredKeys:
     """The registrar's notes in Flower's `directory`; keys are the headers that name them."""
 
     def __init__(self, directory: Path) -> None:

@@ -1,9 +1,12 @@
-"""Limits on connections from outside: their number, by owner, and the time that each may take to
-send.
+"""Limits on connections from outside: how many an owner has, and how long each may take to send.
+
+    an unknown address -> strangers --+
+                                      +-- a proven key -> the store's connections
+    a familiar address -> neighbours -+
 
 A connection is a stranger's until a request on it is signed with the key of an enrolled store.
-Strangers have a limit of their own: beyond it, the oldest connection of the address with most of
-them is closed, and never a store's.
+Strangers have a limit of their own: beyond it, the oldest connection of the address that has most
+of them is closed, and never a store's.
 """
 
 import time
@@ -14,21 +17,24 @@ from enum import Enum
 from fedshelf.server.credentials.rejection_log import RejectionLog
 
 # from connecting, or the first byte of a further request, to the end of the headers
-HEAD_SECONDS = 30.0
+HEAD_TIMEOUT_SECONDS = 30.0
 # without any byte of a body, by whether a store has proven its key
-STALL_SECONDS = {False: 30.0, True: 120.0}
-MIN_BODY_BYTES_PER_SECOND = 2000.0  # average rate of a body that is required beyond STALL_SECONDS
+STALL_TIMEOUT_SECONDS = {False: 30.0, True: 120.0}
+# average rate of a body that is required beyond the timeout above
+MIN_BODY_BYTES_PER_SECOND = 2000.0
 
 # connections of strangers; as many more from addresses that stores used recently
-MOST_UNPROVEN = 512
+MAX_UNPROVEN_CONNECTIONS = 512
 # of these from one address: stores behind one router all begin as strangers
-MOST_UNPROVEN_OF_ONE = 256
+MAX_UNPROVEN_PER_ADDRESS = 256
 # connections on which one store's key was proven; those that a broken link left count, too
-MOST_OF_A_STORE = 64
+MAX_CONNECTIONS_PER_STORE = 64
 # for which an address counts as familiar after the last key was proven from it
 FAMILIAR_SECONDS = 600.0
-MOST_FAMILIAR = 2**14  # addresses
-SPARE_FILES = 128  # file descriptors that the process needs beside connections from outside
+MAX_FAMILIAR_ADDRESSES = 2**14
+RESERVED_FILE_DESCRIPTORS = (
+    128  # file descriptors that the process needs beside connections from outside
+)
 
 
 class Awaited(Enum):
@@ -42,72 +48,88 @@ class Awaited(Enum):
 class Connection:
     """One connection from outside.
 
-    address: IP address of the client
-    abort:   closes the connection at once
-    key:     the header that names the key proven on it; empty before
-    node:    Flower's node id proven on it; 0 before
+    Attributes:
+        address: IP address of the client
+        abort:   function that closes the connection at once
+        key:     header that names the key proven on this connection; empty before
+        node_id: Flower's node id proven on this connection; 0 before
     """
 
     def __init__(self, address: str, abort: Callable[[], object]) -> None:
         self.address = address
         self.abort = abort
         self.key = ""
-        self.node = 0
+        self.node_id = 0
         self.expect(Awaited.HEAD)
 
     def expect(self, awaited: Awaited) -> None:
-        """Begin to wait for this part."""
+        """Begin to wait for a part of a request."""
         self.awaited = awaited
-        self._since = time.monotonic()
+        self._awaited_since = time.monotonic()
         self._bytes = 0
-        self._last = self._since
+        self._last_byte_at = self._awaited_since
 
-    def received(self, count: int) -> int:
-        """Count `count` more bytes; return the bytes received of the awaited part."""
-        self._last = time.monotonic()
-        self._bytes += count
+    def count_received(self, byte_count: int) -> int:
+        """Count received bytes.
+
+        Args:
+            byte_count: bytes that have just come
+
+        Returns:
+            All bytes received of the awaited part.
+        """
+        self._last_byte_at = time.monotonic()
+        self._bytes += byte_count
         return self._bytes
 
-    def is_late(self, now: float) -> bool:
-        """Return whether the awaited part is overdue at `now`, in time.monotonic()."""
-        patience = STALL_SECONDS[bool(self.key)]
+    def is_overdue(self, now: float) -> bool:
+        """Return whether the awaited part should have come by now.
+
+        Args:
+            now: time (s) by time.monotonic()
+        """
+        stall_timeout = STALL_TIMEOUT_SECONDS[bool(self.key)]
         match self.awaited:
             case Awaited.HEAD:
-                return now - self._since > HEAD_SECONDS
+                return now - self._awaited_since > HEAD_TIMEOUT_SECONDS
             case Awaited.BODY:
                 return (
-                    now - self._last > patience
-                    or now - self._since > patience + self._bytes / MIN_BODY_BYTES_PER_SECOND
+                    now - self._last_byte_at > stall_timeout
+                    or now - self._awaited_since
+                    > stall_timeout + self._bytes / MIN_BODY_BYTES_PER_SECOND
                 )
         return False
 
 
-class _Pool:
-    """Connections by their owner, an address or a key: at most `most`, and at most `most_of_one` of
-    one owner.
+class _ConnectionPool:
+    """Connections by their owner, which is an address or a key.
+
+    Args:
+        limit:           most connections in the pool
+        limit_per_owner: most connections of one owner
     """
 
-    def __init__(self, most: int, most_of_one: int) -> None:
-        self._most = most
-        self._most_of_one = most_of_one
+    def __init__(self, limit: int, limit_per_owner: int) -> None:
+        self._limit = limit
+        self._limit_per_owner = limit_per_owner
         self._count = 0
         self._owners: dict[str, dict[Connection, None]] = {}
 
     def add(self, owner: str, connection: Connection) -> Connection | None:
-        """Add a connection; return the one to be closed for it, if any."""
+        """Add a connection; return the one that has to be closed for it, if any."""
         own = self._owners.setdefault(owner, {})
         own[connection] = None
         self._count += 1
-        if len(own) > self._most_of_one:
+        if len(own) > self._limit_per_owner:
             return next(iter(own))
-        if self._count > self._most:
+        if self._count > self._limit:
             # the first of several
-            owner = max(self._owners, key=lambda each: len(self._owners[each]))
+            owner = max(self._owners, key=lambda other_owner: len(self._owners[other_owner]))
             return next(iter(self._owners[owner]))
         return None
 
     def remove(self, owner: str, connection: Connection) -> None:
-        """Remove a connection that was added for `owner`."""
+        """Remove a connection that was added for this owner."""
         own = self._owners[owner]
         del own[connection]
         self._count -= 1
@@ -116,66 +138,73 @@ class _Pool:
 
 
 class ConnectionLimits:
-    """Closes connections that are too many or too slow, and says so in `log`.
+    """Closes connections that are too many or too slow, and logs each with the reason.
 
-    files: file descriptors that the process may open
+    Args:
+        rejection_log: log of closed connections
+        file_limit:    file descriptors that the process may open
     """
 
-    def __init__(self, log: RejectionLog, files: int) -> None:
-        room = max(files - SPARE_FILES, SPARE_FILES)
-        unproven = min(MOST_UNPROVEN, room // 4)
-        self._log = log
-        self._strangers = _Pool(unproven, min(MOST_UNPROVEN_OF_ONE, unproven))
-        self._neighbours = _Pool(unproven, min(MOST_UNPROVEN_OF_ONE, unproven))
-        self._stores = _Pool(room - 2 * unproven, MOST_OF_A_STORE)
-        self._places: dict[Connection, tuple[_Pool, str]] = {}
+    def __init__(self, rejection_log: RejectionLog, file_limit: int) -> None:
+        usable = max(file_limit - RESERVED_FILE_DESCRIPTORS, RESERVED_FILE_DESCRIPTORS)
+        unproven = min(MAX_UNPROVEN_CONNECTIONS, usable // 4)
+        self._rejection_log = rejection_log
+        self._strangers = _ConnectionPool(unproven, min(MAX_UNPROVEN_PER_ADDRESS, unproven))
+        self._neighbours = _ConnectionPool(unproven, min(MAX_UNPROVEN_PER_ADDRESS, unproven))
+        self._stores = _ConnectionPool(usable - 2 * unproven, MAX_CONNECTIONS_PER_STORE)
+        self._pool_of: dict[Connection, tuple[_ConnectionPool, str]] = {}
         self._familiar: OrderedDict[str, float] = OrderedDict()
 
     def add(self, connection: Connection) -> None:
         """Add a new connection; another one may be closed for it."""
         pool = self._neighbours if self.is_familiar(connection.address) else self._strangers
-        self._put(connection, pool, connection.address)
+        self._add_to(connection, pool, connection.address)
 
     def is_familiar(self, address: str) -> bool:
         """Return whether a store has recently proven its key on a connection from this address."""
         return time.monotonic() - self._familiar.get(address, -FAMILIAR_SECONDS) < FAMILIAR_SECONDS
 
-    def prove(self, connection: Connection, key: str) -> None:
-        """Record that a request on the connection was signed with the store's key that this header
-        names.
+    def mark_proven(self, connection: Connection, key: str) -> None:
+        """Count a connection as a store's: a request on it was signed with the store's key.
+
+        Args:
+            connection: the connection of the request
+            key:        the header that names the key
         """
-        if connection not in self._places:
+        if connection not in self._pool_of:
             return  # it has ended meanwhile
         self._familiar.pop(connection.address, None)
         self._familiar[connection.address] = time.monotonic()
-        if len(self._familiar) > MOST_FAMILIAR:
+        if len(self._familiar) > MAX_FAMILIAR_ADDRESSES:
             self._familiar.popitem(last=False)
         self.remove(connection)
         connection.key = key
-        connection.node = 0
-        self._put(connection, self._stores, key)
+        connection.node_id = 0
+        self._add_to(connection, self._stores, key)
 
     def remove(self, connection: Connection) -> None:
         """Remove a connection that has ended; an unknown one is ignored."""
-        if place := self._places.pop(connection, None):
-            pool, owner = place
+        if entry := self._pool_of.pop(connection, None):
+            pool, owner = entry
             pool.remove(owner, connection)
 
-    def end_late(self) -> None:
-        """Close the overdue connections."""
+    def close_overdue(self) -> None:
+        """Close the connections whose next part should have come by now."""
         now = time.monotonic()
-        for connection in [each for each in self._places if each.is_late(now)]:
-            self._end(connection, f"it did not send {connection.awaited.value} in time")
+        for connection in [
+            connection for connection in self._pool_of if connection.is_overdue(now)
+        ]:
+            self._close(connection, f"it did not send {connection.awaited.value} in time")
 
-    def _put(self, connection: Connection, pool: _Pool, owner: str) -> None:
-        self._places[connection] = pool, owner
+    def _add_to(self, connection: Connection, pool: _ConnectionPool, owner: str) -> None:
+        self._pool_of[connection] = pool, owner
         if (surplus := pool.add(owner, connection)) is not None:
-            whose = (
+            pool_description = (
                 "of one store" if pool is self._stores else "on which no store has proven its key"
             )
-            self._end(surplus, f"too many connections {whose}")
+            self._close(surplus, f"too many connections {pool_description}")
 
-    def _end(self, connection: Connection, why: str) -> None:
+    def _close(self, connection: Connection, reason: str) -> None:
         self.remove(connection)
-        self._log.tell(connection.address, why)
+        self._rejection_log.tell(connection.address, reason)
         connection.abort()

@@ -28,125 +28,144 @@ from starlette.requests import Request
 
 from fedshelf.common.protocol.enrolment import PROCESS_HEADER
 from fedshelf.server.credentials.authorizer import KEY_HEADER
-from fedshelf.server.gateway.exchange import HOLD, Exchange
+from fedshelf.server.gateway.exchange import HOLD_SECONDS, Exchange
 from fedshelf.server.gateway.heartbeats import HEARTBEAT_PATH, Headers, Sender, with_interval
 
-ACTIVATE = "/v1/fleet/activate-node"
-DEACTIVATE = "/v1/fleet/deactivate-node"
-PUSH = "/v1/fleet/push-messages"
-PULL = "/v1/fleet/pull-messages"
-PUSH_PIECE = "/v1/fleet/push-object"
-PULL_PIECE = "/v1/fleet/pull-object"
-CONFIRM = "/v1/fleet/confirm-message-received"
-# seconds, the longest wait of a store that comes before the SuperLink knows its key
-REGISTERING = 20.0
-OWN_CALLS: Mapping[str, type[Message]] = {
+ACTIVATE_PATH = "/v1/fleet/activate-node"
+DEACTIVATE_PATH = "/v1/fleet/deactivate-node"
+PUSH_PATH = "/v1/fleet/push-messages"
+PULL_PATH = "/v1/fleet/pull-messages"
+PUSH_PIECE_PATH = "/v1/fleet/push-object"
+PULL_PIECE_PATH = "/v1/fleet/pull-object"
+CONFIRM_PATH = "/v1/fleet/confirm-message-received"
+# longest wait of a store that comes before the SuperLink knows its key
+REGISTRATION_TIMEOUT_SECONDS = 20.0
+GATEWAY_CALLS: Mapping[str, type[Message]] = {
     HEARTBEAT_PATH: SendNodeHeartbeatRequest,
-    PULL: PullMessagesRequest,
-    PULL_PIECE: PullObjectRequest,
-    CONFIRM: ConfirmMessageReceivedRequest,
-    PUSH: PushMessagesRequest,
-    PUSH_PIECE: PushObjectRequest,
+    PULL_PATH: PullMessagesRequest,
+    PULL_PIECE_PATH: PullObjectRequest,
+    CONFIRM_PATH: ConfirmMessageReceivedRequest,
+    PUSH_PATH: PushMessagesRequest,
+    PUSH_PIECE_PATH: PushObjectRequest,
 }
 
 
-async def own_answer(request: Request, path: str, body: bytes, headers: Headers) -> Message | None:
-    """Return the answer to a call, or None if the SuperLink is to answer it.
+async def gateway_answer(
+    request: Request, path: str, body: bytes, headers: Headers
+) -> Message | None:
+    """Return the gateway's own answer to a call.
 
-    headers: those that the SuperLink would get
+    Args:
+        request: the call
+        path:    its path
+        body:    its body
+        headers: the headers that the SuperLink would get
+
+    Returns:
+        The answer, or None if the SuperLink is to answer.
     """
     state = request.app.state
-    if path not in OWN_CALLS or (path != HEARTBEAT_PATH and not state.exchange.is_open):
+    if path not in GATEWAY_CALLS or (path != HEARTBEAT_PATH and not state.exchange.is_open):
         return None
     try:
-        asked = OWN_CALLS[path].FromString(body)
+        call = GATEWAY_CALLS[path].FromString(body)
     except DecodeError:
         return None
-    node_id: int = asked.node.node_id
+    node_id: int = call.node.node_id
     if not await _is_proven(request, node_id, headers):
         return None
     state.presence.heard(node_id)
-    return await _answer(request, node_id, asked)
+    return await _answer(request, node_id, call)
 
 
-async def _answer(request: Request, node_id: int, asked: Message) -> Message | None:
+async def _answer(request: Request, node_id: int, call: Message) -> Message | None:
     exchange: Exchange = request.app.state.exchange
     answer: Message | None = None
-    match asked:
+    match call:
         case SendNodeHeartbeatRequest():
             answer = SendNodeHeartbeatResponse(success=True)
         case PullMessagesRequest():
-            answer = await _held(request, node_id)
+            answer = await _pull(request, node_id)
         case PullObjectRequest():
-            answer = await exchange.part(node_id, asked)
+            answer = await exchange.pull_part(node_id, call)
         case ConfirmMessageReceivedRequest():
-            answer = exchange.confirm(node_id, asked)
+            answer = exchange.confirm(node_id, call)
         case PushMessagesRequest():
-            answer = exchange.announce(node_id, asked)
+            answer = exchange.announce(node_id, call)
         case PushObjectRequest():
-            answer = await exchange.take(node_id, asked)
+            answer = await exchange.store_piece(node_id, call)
     return answer
 
 
-def is_ours(request: Request) -> bool:
-    """Return whether a `flower-client` is the sender; Flower's own SuperNode is silent while it
-    waits for messages.
+def is_flower_client(request: Request) -> bool:
+    """Return whether a `flower-client` sends the request.
+
+    Flower's own SuperNode is silent while it waits for messages, so its requests are not held.
     """
     return PROCESS_HEADER in request.headers
 
 
-async def _held(request: Request, node_id: int) -> Message:
+async def _pull(request: Request, node_id: int) -> Message:
     state = request.app.state
     with state.presence.waiting(node_id):
         answer: Message = await state.exchange.pull(
-            node_id, request.receive, HOLD if is_ours(request) else 0.0
+            node_id, request.receive, HOLD_SECONDS if is_flower_client(request) else 0.0
         )
     return answer
 
 
 async def _is_proven(request: Request, node_id: int, headers: Headers) -> bool:
-    """Return whether the sender is this node; for an unknown one, ask the SuperLink and wait for
-    it.
-    """
-    state, key, connection = (
-        request.app.state,
-        request.headers.get(KEY_HEADER, ""),
-        request.state.connection,
-    )
-    sender = Sender(key, node_id, headers, is_ours(request))
-    is_known = node_id == (state.presence.node_of(key) if state.guard else connection.node)
+    """Return whether the sender is this node; the SuperLink is asked about an unknown one."""
+    state = request.app.state
+    key = request.headers.get(KEY_HEADER, "")
+    connection = request.state.connection
+    sender = Sender(key, node_id, headers, is_flower_client(request))
+    is_known = node_id == (state.presence.node_of(key) if state.authorizer else connection.node_id)
     if is_known and state.presence.is_known(node_id):
         state.heartbeats.renew(sender)
         return True
     if not await state.heartbeats.is_proven(sender):
         return False
-    connection.node = node_id
+    connection.node_id = node_id
     return True
 
 
 async def activate(request: Request, body: bytes, headers: Headers) -> httpx.Response:
-    """Return the SuperLink's answer to a node's activation, once the SuperLink knows the key of the
-    node's store.
+    """Forward a node's activation, once the SuperLink knows the key of the node's store.
 
-    It may count an earlier process of the store as present. Only one process of ours speaks for a
-    store, and this one does: then the earlier one is deactivated, and the SuperLink asked again.
+    The SuperLink may count an earlier process of the store as present. Only one process speaks for
+    a store, and this one does: so the earlier one is deactivated, and the SuperLink asked again.
+
+    Args:
+        request: the call
+        body:    its body
+        headers: the headers that the SuperLink gets
+
+    Returns:
+        The SuperLink's answer; 503 if it does not know the key in time.
     """
     state = request.app.state
     key = request.headers.get(KEY_HEADER, "")
-    if state.registered and not await state.registered.has(key, REGISTERING):
+    if state.registered_keys and not await state.registered_keys.has(
+        key, REGISTRATION_TIMEOUT_SECONDS
+    ):
         return httpx.Response(httpx.codes.SERVICE_UNAVAILABLE)
     body = with_interval(body)
-    answer: httpx.Response = await state.client.post(ACTIVATE, content=body, headers=headers)
-    before = state.registered.node_of(key) if state.registered else 0
-    is_gone = before and (is_ours(request) or state.presence.is_silent(before))
+    answer: httpx.Response = await state.client.post(ACTIVATE_PATH, content=body, headers=headers)
+    earlier_node_id = state.registered_keys.node_of(key) if state.registered_keys else 0
+    is_gone = earlier_node_id and (
+        is_flower_client(request) or state.presence.is_silent(earlier_node_id)
+    )
     if answer.status_code == httpx.codes.PRECONDITION_FAILED and is_gone:
-        leave = DeactivateNodeRequest(node_id=before)
-        await state.client.post(DEACTIVATE, content=leave.SerializeToString(), headers=headers)
-        answer = await state.client.post(ACTIVATE, content=body, headers=headers)
+        deactivation = DeactivateNodeRequest(node_id=earlier_node_id)
+        await state.client.post(
+            DEACTIVATE_PATH, content=deactivation.SerializeToString(), headers=headers
+        )
+        answer = await state.client.post(ACTIVATE_PATH, content=body, headers=headers)
     if answer.status_code == httpx.codes.OK:
         state.presence.left(key)
         with suppress(DecodeError):
             node_id = ActivateNodeResponse.FromString(answer.content).node_id
-            state.presence.proven(key, node_id, is_ours=is_ours(request))
-            request.state.connection.node = node_id
+            state.presence.proven(key, node_id, is_ours=is_flower_client(request))
+            request.state.connection.node_id = node_id
     return answer

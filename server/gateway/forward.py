@@ -10,21 +10,21 @@ from starlette.responses import Response
 
 from fedshelf.common.protocol.enrolment import HELD_HEADER
 from fedshelf.server.credentials.authorizer import KEY_HEADER
-from fedshelf.server.gateway.bounded_http import LARGEST_BODY
-from fedshelf.server.gateway.exchange import HOLD
+from fedshelf.server.gateway.bounded_http import MAX_BODY_BYTES
+from fedshelf.server.gateway.exchange import HOLD_SECONDS
 from fedshelf.server.gateway.fleet_calls import (
-    ACTIVATE,
-    PULL,
-    PULL_PIECE,
-    PUSH,
-    PUSH_PIECE,
+    ACTIVATE_PATH,
+    PULL_PATH,
+    PULL_PIECE_PATH,
+    PUSH_PATH,
+    PUSH_PIECE_PATH,
     activate,
-    is_ours,
-    own_answer,
+    gateway_answer,
+    is_flower_client,
 )
 
-PASSED_HEADERS = {b"content-type", b"accept"}  # and those whose names begin so:
-FLOWERS = b"flwr-"
+FORWARDED_HEADERS = {b"content-type", b"accept"}  # and those whose names begin so:
+FLOWER_HEADER_PREFIX = b"flwr-"
 _HOP_BY_HOP = {  # RFC 9110, section 7.6.1: they concern one connection; the last four are set anew
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"te", b"trailer",
     b"transfer-encoding", b"upgrade", b"host", b"content-length", b"content-encoding", b"date",
@@ -36,26 +36,30 @@ async def forward(request: Request) -> Response:
     path = request.url.path
     state = request.app.state
     key = request.headers.get(KEY_HEADER, "")
-    body = await limited_body(request, LARGEST_BODY, key if path == PUSH_PIECE else "")
+    body = await limited_body(request, MAX_BODY_BYTES, key if path == PUSH_PIECE_PATH else "")
     if body is None:
         return Response(status_code=413)
-    if path == PUSH and (fault := state.announced.fault(body)):
-        if state.guard:
-            state.guard.log.tell(address_of(request), fault)
+    if path == PUSH_PATH and (fault := state.push_inspector.fault(body)):
+        if state.authorizer:
+            state.authorizer.log.tell(address_of(request), fault)
         return Response(status_code=422)
     client: httpx.AsyncClient = state.client
     headers = list(
         {
-            name: value for name, value in reversed(request.headers.raw) if _is_passed_on(name)
+            name: value for name, value in reversed(request.headers.raw) if _is_forwarded(name)
         }.items()
     )
     try:
-        if (own := await own_answer(request, path, body, headers)) is not None:
-            content = own.SerializeToString()
-            _follow(state, path, key, body, content)
-            held = {HELD_HEADER: f"{HOLD:g}"} if path == PULL and is_ours(request) else {}
-            return Response(content, media_type=PROTOBUF_MEDIA_TYPE, headers=held)
-        if path == ACTIVATE:
+        if (own_answer := await gateway_answer(request, path, body, headers)) is not None:
+            content = own_answer.SerializeToString()
+            _record_messages(state, path, key, body, content)
+            hold_headers = (
+                {HELD_HEADER: f"{HOLD_SECONDS:g}"}
+                if path == PULL_PATH and is_flower_client(request)
+                else {}
+            )
+            return Response(content, media_type=PROTOBUF_MEDIA_TYPE, headers=hold_headers)
+        if path == ACTIVATE_PATH:
             answer = await activate(request, body, headers)
         else:
             answer = await client.post(path, content=body, headers=headers)
@@ -64,50 +68,59 @@ async def forward(request: Request) -> Response:
     except httpx.TransportError:
         return Response(status_code=503)
     if answer.status_code == httpx.codes.OK:
-        _follow(state, path, key, body, answer.content)
-    kept = [
+        _record_messages(state, path, key, body, answer.content)
+    kept_headers = [
         (name.lower(), value)
         for name, value in answer.headers.raw
         if name.lower() not in _HOP_BY_HOP
     ]
     response = Response(answer.content, status_code=answer.status_code)
-    response.raw_headers = [(b"content-length", str(len(answer.content)).encode()), *kept]
+    response.raw_headers = [(b"content-length", str(len(answer.content)).encode()), *kept_headers]
     return response
 
 
-def _is_passed_on(header: bytes) -> bool:
-    """Return whether the SuperLink gets the header with this name (lower case), the first of
-    several with one name.
+def _is_forwarded(header: bytes) -> bool:
+    """Return whether the SuperLink gets the header with this name (lower case).
+
+    Of several headers with one name it gets the first.
     """
-    return header in PASSED_HEADERS or header.startswith(FLOWERS)
+    return header in FORWARDED_HEADERS or header.startswith(FLOWER_HEADER_PREFIX)
 
 
-def _follow(state: State, path: str, key: str, body: bytes, answer: bytes) -> None:
-    """Record which messages the SuperLink has handed out or accepted."""
-    if path == PULL:
-        state.announced.handed_out(answer)
+def _record_messages(state: State, path: str, key: str, body: bytes, answer: bytes) -> None:
+    """Record which messages were handed out, announced or received."""
+    if path == PULL_PATH:
+        state.push_inspector.record_orders(answer)
         state.traffic.handed_out(key, body, answer)
-    elif path == PUSH:
+    elif path == PUSH_PATH:
         state.uploads.announced(body, answer)
         state.traffic.announced(key, body)
-    elif path == PUSH_PIECE:
+    elif path == PUSH_PIECE_PATH:
         state.uploads.arrived(body, answer)
-    elif path == PULL_PIECE:
+    elif path == PULL_PIECE_PATH:
         state.traffic.count(key, "down", len(answer))
 
 
-async def limited_body(request: Request, largest: int, sender: str = "") -> bytes | None:
-    """Return the body, or None if it is larger than `largest` bytes; a body declared as larger is
-    not read at all.
+async def limited_body(request: Request, max_bytes: int, sender: str = "") -> bytes | None:
+    """Return the body of a request; a body declared as too large is not read at all.
 
-    sender: key of the store that sends a piece of an answer; its bytes are counted as they come
+    Args:
+        request:   the request
+        max_bytes: largest allowed body
+        sender:    key of the store that sends a piece of an answer: its bytes are counted as they
+            come; empty: not counted
+
+    Returns:
+        The body, or None if it is larger than `max_bytes`.
     """
-    if int(request.headers.get("content-length", "0")) > largest:  # the parser accepts only digits
+    if (
+        int(request.headers.get("content-length", "0")) > max_bytes
+    ):  # the parser accepts only digits
         return None
     body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > largest:
+        if len(body) > max_bytes:
             return None
         if sender:
             request.app.state.traffic.count(sender, "up", len(part))

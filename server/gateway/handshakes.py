@@ -7,38 +7,48 @@ import ipaddress
 import time
 from collections import OrderedDict
 
-MAX_BUCKETS = 2**14  # owners of one kind
+MAX_OWNERS = 2**14  # owners of one kind
 HOST_BITS = 64  # prefix of an IPv6 address: one household or machine has all addresses with it
 
 
 class TokenBucket:
-    """A token bucket for each owner: `burst` handshakes at once, and `rate` a second in the long
-    run.
+    """A token bucket for each owner.
+
+    Args:
+        burst: handshakes that an owner may begin at once
+        rate:  handshakes a second that it may begin in the long run
     """
 
     def __init__(self, burst: int, rate: float) -> None:
         # seconds; half a handshake for rounding
-        self._ahead = (burst + 0.5) / rate
-        self._each = 1 / rate
+        self._max_seconds_ahead = (burst + 0.5) / rate
+        self._seconds_per_handshake = 1 / rate
         # time.monotonic() up to which each has used its rate
-        self._paid: OrderedDict[str, float] = OrderedDict()
+        self._used_until: OrderedDict[str, float] = OrderedDict()
 
     def take(self, owner: str, now: float) -> bool:
-        """Return whether the owner may begin one more handshake, and count it."""
-        paid = max(self._paid.pop(owner, 0.0), now) + self._each
-        is_allowed = paid - now <= self._ahead
-        self._paid[owner] = paid if is_allowed else paid - self._each
-        if len(self._paid) > MAX_BUCKETS:
-            self._paid.popitem(last=False)
+        """Return whether the owner may begin one more handshake, and count it if so.
+
+        Args:
+            owner: an address or prefix
+            now:   time (s) by time.monotonic()
+        """
+        used_until = max(self._used_until.pop(owner, 0.0), now) + self._seconds_per_handshake
+        is_allowed = used_until - now <= self._max_seconds_ahead
+        self._used_until[owner] = (
+            used_until if is_allowed else used_until - self._seconds_per_handshake
+        )
+        if len(self._used_until) > MAX_OWNERS:
+            self._used_until.popitem(last=False)
         return is_allowed
 
 
 class Handshakes:
-    """Decides who may begin a handshake: addresses that stores used recently have their own
-    allowance.
+    """Decides who may begin a handshake.
 
     A chain may have a thousand stores behind one router, which all connect at once when the server
-    starts: their address is a stranger's until the first of them has proven its key.
+    starts: their address is a stranger's until the first of them has proven its key. So addresses
+    that stores used recently have an allowance of their own.
     """
 
     def __init__(self) -> None:
@@ -48,8 +58,12 @@ class Handshakes:
         self._all_strangers = TokenBucket(2048, 100)
 
     def may_begin(self, address: str, *, is_familiar: bool, now: float | None = None) -> bool:
-        """Return whether a client at `address` may begin one more, and count it; now: in
-        time.monotonic().
+        """Return whether a client may begin one more handshake, and count it if so.
+
+        Args:
+            address:     the client's IP address
+            is_familiar: True if a store has recently proven its key from there
+            now:         time (s) by time.monotonic(); None: the present
         """
         now = time.monotonic() if now is None else now
         owner = _owner(address)

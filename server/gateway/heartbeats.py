@@ -1,4 +1,8 @@
-"""Heartbeats of stores, forwarded to the SuperLink to authenticate a node and to keep it active."""
+"""Heartbeats of stores, forwarded to the SuperLink.
+
+The SuperLink's answer proves that a request comes from the node that it names; and a node without
+heartbeats counts as offline.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -19,19 +23,21 @@ Headers = list[tuple[bytes, bytes]]
 class Sender:
     """The sender of a store's request: the claimed node and the headers.
 
-    key:     the header that names its key; may be empty in plain HTTP
-    headers: those that the SuperLink gets, the store's signature among them
-    is_ours: a `flower-client` sends it
+    Attributes:
+        key:              the header that names its key; may be empty in plain HTTP
+        node_id:          the node that it claims to be
+        headers:          the headers that the SuperLink gets, the store's signature among them
+        is_flower_client: True if a `flower-client` sends it
     """
 
     key: str
     node_id: int
     headers: Headers
-    is_ours: bool
+    is_flower_client: bool
 
 
 class Heartbeats:
-    """Forwards heartbeats by `client`, and records in `presence` how the SuperLink answers them."""
+    """Forwards heartbeats to the SuperLink, and records in `presence` how it answers them."""
 
     def __init__(self, client: httpx.AsyncClient, presence: Presence) -> None:
         self._client = client
@@ -39,31 +45,32 @@ class Heartbeats:
         self._tasks = set[asyncio.Task[None]]()
 
     async def is_proven(self, sender: Sender) -> bool:
-        """Return whether the SuperLink confirms that the sender is the node that it claims to
-        be.
-        """
-        is_node = await self._is_taken(sender)
+        """Return whether the SuperLink confirms that the sender is the node that it names."""
+        is_node = await self._forward(sender)
         if is_node:
-            self._presence.proven(sender.key, sender.node_id, is_ours=sender.is_ours)
+            self._presence.proven(sender.key, sender.node_id, is_ours=sender.is_flower_client)
         return bool(is_node)
 
     def renew(self, sender: Sender) -> None:
-        """Forward a heartbeat of a known node, if one is due; nobody waits for its answer."""
+        """Forward a heartbeat of a known node if one is due; nobody waits for its answer."""
         if self._presence.begin_passing(sender.node_id):
             task = asyncio.get_running_loop().create_task(self._renew(sender))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _renew(self, sender: Sender) -> None:
-        match await self._is_taken(sender):
+        match await self._forward(sender):
             case True:
                 self._presence.passed(sender.node_id)
             case False:  # its next request is checked anew
                 self._presence.disproven(sender.node_id)
 
-    async def _is_taken(self, sender: Sender) -> bool | None:
-        """Forward a heartbeat; return whether the SuperLink knows the sender as this node, None
-        without an answer.
+    async def _forward(self, sender: Sender) -> bool | None:
+        """Forward a heartbeat.
+
+        Returns:
+            True if the SuperLink knows the sender as this node, False if not; None without an
+            answer.
         """
         beat = SendNodeHeartbeatRequest(
             node=Node(node_id=sender.node_id), heartbeat_interval=INTERVAL
@@ -80,13 +87,15 @@ class Heartbeats:
 
 
 def with_interval(activation: bytes) -> bytes:
-    """Return a store's activation request, with the interval of the heartbeats that the SuperLink
-    will get.
+    """Return an activation request with the interval of the heartbeats that the SuperLink will get.
+
+    Args:
+        activation: serialized ActivateNodeRequest of a store; anything else is returned as it is
     """
     try:
-        asked = ActivateNodeRequest.FromString(activation)
+        request = ActivateNodeRequest.FromString(activation)
     except DecodeError:
         return activation
-    asked.heartbeat_interval = INTERVAL
-    changed: bytes = asked.SerializeToString()
+    request.heartbeat_interval = INTERVAL
+    changed: bytes = request.SerializeToString()
     return changed

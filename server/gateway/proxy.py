@@ -1,23 +1,28 @@
-"""The gateway: the only access from outside to Flower's SuperLink, and only for the calls that
-stores need.
+"""The gateway: the only access from outside to Flower's SuperLink, and only for calls of stores.
+
+    store --TLS--> TlsServer --> BoundedHttp --> _route --+-- /health -----> SuperLinkHealth
+                   limits on     limits on       who may  +-- enrolment ---> Authorizer
+                   connections   bytes           pass?    +-- messages ----> Exchange
+                                                          +-- other calls -> SuperLink (loopback)
 
 A SuperLink serves three APIs on one port. The one for stores (Fleet) authenticates; the one that
 starts runs (Control) does not, and a run is code. So the SuperLink listens on loopback, and this
 reverse proxy passes the exact paths of the Fleet API and `/health`, and no path that merely looks
-like them. With credentials, it speaks TLS, asks an authorizer who may pass, and enrols stores.
-While the SuperLink restarts, it answers 503 and keeps running. No body is read before its sender
-is known to be a store of the chain, except the small ones of stores that enrol or ask for the
-classes.
+like them. With credentials it speaks TLS, asks an authorizer who may pass, and enrols stores.
+While the SuperLink restarts, the gateway answers 503 and keeps running. No body is read before its
+sender is known to be a store of the chain, except the small ones of stores that enrol or ask for
+the classes.
 
-    python -m fedshelf.server.gateway.proxy HOST PORT SUPERLINK_PORT ANSWERED [CREDENTIALS]
+    python -m fedshelf.server.gateway.proxy HOST PORT SUPERLINK_PORT UPLOAD_LOG [CREDENTIALS]
 
-ANSWERED is the file in which it tells the server's app whose answers are complete
+UPLOAD_LOG is the file in which the gateway tells the server's app whose answers are complete
 (`server.ipc.upload_log`).
 """
 
 import asyncio
 import resource
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -41,14 +46,13 @@ from fedshelf.common.protocol.enrolment import (
 )
 from fedshelf.server.credentials.authorizer import KEY_HEADER, TIME_HEADER, Authorizer
 from fedshelf.server.credentials.chain import Chain
-from fedshelf.server.credentials.registered import Registered
+from fedshelf.server.credentials.registered import RegisteredKeys
 from fedshelf.server.credentials.rejection_log import RejectionLog
 from fedshelf.server.gateway.connections import Connection, ConnectionLimits
 from fedshelf.server.gateway.exchange import Exchange
 from fedshelf.server.gateway.forward import address_of, forward, limited_body
 from fedshelf.server.gateway.heartbeats import Heartbeats
-from fedshelf.server.gateway.push_inspection import PushInspection
-from fedshelf.server.gateway.superlink_health import SuperLinkHealth
+from fedshelf.server.gateway.push_inspection import PushInspector
 from fedshelf.server.gateway.tls_server import TlsServer
 from fedshelf.server.ipc.presence import Presence
 from fedshelf.server.ipc.run_mailbox import CLASSES_FILE, PRESENCE, TRAFFIC, WITHDRAWN
@@ -61,62 +65,96 @@ FLEET_CALLS = (
     "pull-messages", "push-messages", "get-run", "get-fab", "push-object", "pull-object",
     "confirm-message-received",
 )  # fmt: skip
-TOLD_ADDRESSES = {  # calls whose answers carry ADDRESSES_HEADER
+ADDRESS_LIST_PATHS = {  # calls whose answers carry ADDRESSES_HEADER
     f"/v1/fleet/{call}".encode()
     for call in ("activate-node", "send-node-heartbeat", "pull-messages")
 }
-LEAVE = {b"/v1/fleet/deactivate-node", b"/v1/fleet/unregister-node"}
-PASSED = {f"/v1/fleet/{call}".encode() for call in FLEET_CALLS}
+DEREGISTRATION_PATHS = {b"/v1/fleet/deactivate-node", b"/v1/fleet/unregister-node"}
+FLEET_PATHS = {f"/v1/fleet/{call}".encode() for call in FLEET_CALLS}
 POLL_PATH = b"/v1/fleet/pull-messages"
-HEALTH = b"/health"
-WANTED = WANTED_PATH.encode()
+HEALTH_PATH = b"/health"
+WANTED_PATH_BYTES = WANTED_PATH.encode()
 
-LARGEST_ENROLMENT = 16 * 2**10  # bytes
-LARGEST_QUESTION = 2**10  # bytes
-_TIMEOUT = httpx.Timeout(60.0, connect=2.0)  # seconds
+MAX_ENROLMENT_BYTES = 16 * 2**10
+MAX_QUESTION_BYTES = 2**10
+HEALTH_FRESH_SECONDS = 0.25  # an answer about the SuperLink's health is reused for this long
+HEALTH_TIMEOUT_SECONDS = 2.0
+_SUPERLINK_TIMEOUT = httpx.Timeout(60.0, connect=2.0)  # seconds
 
 
-def make_door(
+class SuperLinkHealth:
+    """Cached health of the SuperLink: any number of questions cause few requests to it."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+        self._lock = asyncio.Lock()
+        self._asked_at = float("-inf")  # time.monotonic()
+        self._is_healthy = False
+
+    async def is_healthy(self) -> bool:
+        """Return the SuperLink's answer, at most `HEALTH_FRESH_SECONDS` old."""
+        async with self._lock:
+            if time.monotonic() - self._asked_at > HEALTH_FRESH_SECONDS:
+                self._is_healthy = await self._ask()
+                self._asked_at = time.monotonic()
+            return self._is_healthy
+
+    async def _ask(self) -> bool:
+        try:
+            return (await self._client.get("/health", timeout=HEALTH_TIMEOUT_SECONDS)).is_success
+        except httpx.TransportError:
+            return False
+
+
+def make_gateway(
     superlink_port: int,
-    answered: Path,
-    guard: Authorizer | None,
+    upload_log: Path,
+    authorizer: Authorizer | None,
     limits: ConnectionLimits,
     exchange: Exchange,
 ) -> Starlette:
-    """Return the gateway as an ASGI app in front of the local SuperLink; with a `guard`, it checks
-    the senders.
+    """Return the gateway as an ASGI app in front of the SuperLink on this machine.
+
+    Args:
+        superlink_port: port of the SuperLink
+        upload_log:     file that names complete answers; other shared files lie beside it
+        authorizer:     decides who may pass; None: anybody, in plain HTTP
+        limits:         limits on connections
+        exchange:       messages between the server's app and the stores
     """
 
     @asynccontextmanager
-    async def lifespan(door: Starlette) -> AsyncIterator[None]:
-        url, trust = (
-            ("https://127.0.0.1", guard.chain.client_tls())
-            if guard
-            else ("http://127.0.0.1", False)
-        )
+    async def lifespan(gateway: Starlette) -> AsyncIterator[None]:
+        scheme = "https" if authorizer else "http"
         async with httpx.AsyncClient(
-            base_url=f"{url}:{superlink_port}",
-            verify=trust,
-            timeout=_TIMEOUT,
+            base_url=f"{scheme}://127.0.0.1:{superlink_port}",
+            verify=authorizer.chain.client_tls() if authorizer else False,
+            timeout=_SUPERLINK_TIMEOUT,
             trust_env=False,
             headers={"accept-encoding": "identity"},
         ) as client:
-            door.state.client, door.state.guard, door.state.limits = client, guard, limits
-            door.state.health = SuperLinkHealth(client)
-            door.state.announced, door.state.uploads = PushInspection(), UploadLogWriter(answered)
-            door.state.classes = answered.with_name(CLASSES_FILE)
-            door.state.traffic = TrafficRecorder(answered.with_name(TRAFFIC))
-            door.state.withdrawn = Withdrawn(answered.with_name(WITHDRAWN))
-            door.state.exchange, door.state.presence = (
-                exchange,
-                Presence(answered.with_name(PRESENCE)),
-            )
-            door.state.heartbeats = Heartbeats(client, door.state.presence)
-            door.state.registered = registered = Registered(answered.parent) if guard else None
-            watched = filter(None, (exchange, door.state.presence, registered))
-            watching = [asyncio.create_task(each.watch()) for each in watched]
+            presence = Presence(upload_log.with_name(PRESENCE))
+            registered_keys = RegisteredKeys(upload_log.parent) if authorizer else None
+            state = gateway.state
+            state.client = client
+            state.authorizer = authorizer
+            state.limits = limits
+            state.health = SuperLinkHealth(client)
+            state.push_inspector = PushInspector()
+            state.uploads = UploadLogWriter(upload_log)
+            state.classes_file = upload_log.with_name(CLASSES_FILE)
+            state.traffic = TrafficRecorder(upload_log.with_name(TRAFFIC))
+            state.withdrawals = Withdrawn(upload_log.with_name(WITHDRAWN))
+            state.exchange = exchange
+            state.presence = presence
+            state.heartbeats = Heartbeats(client, presence)
+            state.registered_keys = registered_keys
+            watches = [exchange.watch(), presence.watch()]
+            if registered_keys:
+                watches.append(registered_keys.watch())
+            watch_tasks = [asyncio.create_task(watch) for watch in watches]
             yield
-            for task in watching:
+            for task in watch_tasks:
                 task.cancel()
 
     routes = [
@@ -130,11 +168,9 @@ def make_door(
 
 
 async def _answer(request: Request) -> Response:
-    """Forward the request if its path, byte for byte as sent, and its sender are permitted; else
-    answer 404.
-    """
+    """Answer a request; only an exact path, byte for byte as sent, of a permitted sender passes."""
     try:
-        return await _routed(request)
+        return await _route(request)
     except ClientDisconnect:
         return Response(status_code=400)  # nobody reads this answer
     # the list of stores is damaged, and a store has just proven that a kit is its own
@@ -143,148 +179,145 @@ async def _answer(request: Request) -> Response:
         return Response(status_code=503)
 
 
-async def _routed(request: Request) -> Response:
+async def _route(request: Request) -> Response:
     # not decoded: %2e%2e, // and other letter cases make other paths
     path = request.scope["raw_path"]
-    guard: Authorizer | None = request.app.state.guard
+    authorizer: Authorizer | None = request.app.state.authorizer
     call = ("" if request.url.query else request.method), path
-    if call == ("GET", HEALTH):
-        return Response(status_code=200 if await request.app.state.health.is_well() else 503)
-    if guard and call == ("POST", ENROL_PATH.encode()):
-        return await _enrol(request, guard)
+    if call == ("GET", HEALTH_PATH):
+        return Response(status_code=200 if await request.app.state.health.is_healthy() else 503)
+    if authorizer and call == ("POST", ENROL_PATH.encode()):
+        return await _enrol(request, authorizer)
     if call == ("POST", CLASSES_PATH.encode()):
-        return await _tell_classes(request, guard)
-    if call[0] != "POST" or path not in PASSED | {WANTED}:
-        if guard:
-            guard.log.tell(address_of(request), "it asked for what is not served here")
+        return await _send_classes(request, authorizer)
+    if call[0] != "POST" or path not in FLEET_PATHS | {WANTED_PATH_BYTES}:
+        if authorizer:
+            authorizer.log.tell(address_of(request), "it asked for what is not served here")
         return Response(status_code=404)
-    return await _of_store(request, guard)
+    return await _answer_store(request, authorizer)
 
 
-async def _of_store(request: Request, guard: Authorizer | None) -> Response:
+async def _answer_store(request: Request, authorizer: Authorizer | None) -> Response:
     """Answer a permitted call, if a store of the chain sends it."""
     path = request.scope["raw_path"]
-    if guard and (refused := _stopped(request, guard)):
-        return refused
-    if not guard:
-        _prove(request, request.headers.get(KEY_HEADER, "anybody"))
-    response = await (_tell_whether_wanted if path == WANTED else forward)(request)
-    if guard and path == POLL_PATH and (refused := _stopped(request, guard)):
-        return refused  # the call may have been held, and its permission be old
-    if path in LEAVE:
+    if authorizer and (rejection := _rejection(request, authorizer)):
+        return rejection
+    if not authorizer:
+        _mark_proven(request, request.headers.get(KEY_HEADER, "anybody"))
+    response = await (_answer_whether_wanted if path == WANTED_PATH_BYTES else forward)(request)
+    if authorizer and path == POLL_PATH and (rejection := _rejection(request, authorizer)):
+        return rejection  # the call may have been held, and its permission be old
+    if path in DEREGISTRATION_PATHS:
         request.app.state.presence.left(request.headers.get(KEY_HEADER, ""))
-    if guard:
-        _accompany(response, request, guard)
+    if authorizer:
+        _add_store_headers(response, request, authorizer)
     return response
 
 
-def _accompany(response: Response, request: Request, guard: Authorizer) -> None:
-    """Add the chain's headers for the store to the SuperLink's answer, and record a store that
-    deregisters.
-    """
+def _add_store_headers(response: Response, request: Request, authorizer: Authorizer) -> None:
+    """Add the chain's headers for the store to an answer, and record a store that deregisters."""
     path = request.scope["raw_path"]
     if response.status_code == httpx.codes.UNAUTHORIZED:
-        _explain(response, request, guard)
-    if path in LEAVE:
-        guard.left(request.headers)
+        _add_reason(response, request, authorizer)
+    if path in DEREGISTRATION_PATHS:
+        authorizer.left(request.headers)
     if (
-        path in TOLD_ADDRESSES
+        path in ADDRESS_LIST_PATHS
         and response.status_code == httpx.codes.OK
-        and (told := guard.addresses())
+        and (address_list := authorizer.addresses())
     ):
-        response.headers[ADDRESSES_HEADER] = told
+        response.headers[ADDRESSES_HEADER] = address_list
 
 
-def _stopped(request: Request, guard: Authorizer) -> Response | None:
-    """Return the refusal of a call that does not come from a store of the chain, or None if it
-    does.
+def _rejection(request: Request, authorizer: Authorizer) -> Response | None:
+    """Return the rejection of a call, or None if a store of the chain sends it.
 
     A signature is checked once for each connection and key: nobody else can send on the same
     connection.
     """
-    if reason := guard.refusal(address_of(request), request.headers):
-        return _refused(reason)
+    if reason := authorizer.refusal(address_of(request), request.headers):
+        return _forbidden(reason)
     key = request.headers[KEY_HEADER]
     if request.state.connection.key != key:
-        if not guard.is_signed(request.headers):
+        if not authorizer.is_signed(request.headers):
             response = Response(status_code=httpx.codes.UNAUTHORIZED)
-            _explain(response, request, guard)
+            _add_reason(response, request, authorizer)
             return response
-        _prove(request, key)
+        _mark_proven(request, key)
     presence: Presence = request.app.state.presence
     is_waiting = presence.is_waiting(presence.node_of(key))
-    reason = guard.refusal_of_process(address_of(request), request.headers, is_waiting=is_waiting)
-    return _refused(reason) if reason else None
+    reason = authorizer.refusal_of_process(
+        address_of(request), request.headers, is_waiting=is_waiting
+    )
+    return _forbidden(reason) if reason else None
 
 
-def _prove(request: Request, key: str) -> None:
+def _mark_proven(request: Request, key: str) -> None:
     """Count the request's connection as one of the store with this key."""
     connection: Connection = request.state.connection
     limits: ConnectionLimits = request.app.state.limits
     if connection.key != key:
-        limits.prove(connection, key)
+        limits.mark_proven(connection, key)
 
 
-def _explain(response: Response, request: Request, guard: Authorizer) -> None:
-    """Explain in `response`, a 401, how the store can remedy it, if it can."""
+def _add_reason(response: Response, request: Request, authorizer: Authorizer) -> None:
+    """Add to a 401 the reason for the store, if the store can do something about it."""
     key = request.headers.get(KEY_HEADER, "")
     timestamp = request.headers.get(TIME_HEADER, "")
-    if reason := guard.reason_for_401(address_of(request), key, timestamp):
+    if reason := authorizer.reason_for_401(address_of(request), key, timestamp):
         response.headers[REASON_HEADER] = reason
 
 
-async def _enrol(request: Request, guard: Authorizer) -> Response:
-    body = await limited_body(request, LARGEST_ENROLMENT)
+async def _enrol(request: Request, authorizer: Authorizer) -> Response:
+    body = await limited_body(request, MAX_ENROLMENT_BYTES)
     if body is None:
         return Response(status_code=413)
-    reason = await run_in_threadpool(guard.enrol, address_of(request), body)
-    return _refused(reason) if reason else Response(status_code=204)
+    reason = await run_in_threadpool(authorizer.enrol, address_of(request), body)
+    return _forbidden(reason) if reason else Response(status_code=204)
 
 
-async def _tell_classes(request: Request, guard: Authorizer | None) -> Response:
-    """Return the run's classes as JSON, for a store of this chain; 404 as long as they are not
-    known.
-    """
-    body = await limited_body(request, LARGEST_ENROLMENT)
+async def _send_classes(request: Request, authorizer: Authorizer | None) -> Response:
+    """Return the run's classes as JSON to a store of this chain; 404 until they are known."""
+    body = await limited_body(request, MAX_ENROLMENT_BYTES)
     if body is None:
         return Response(status_code=413)
     reason = (
-        await run_in_threadpool(guard.refusal_of_kit, address_of(request), body) if guard else None
+        await run_in_threadpool(authorizer.refusal_of_kit, address_of(request), body)
+        if authorizer
+        else None
     )
     if reason:
-        return _refused(reason)
+        return _forbidden(reason)
     try:
-        return Response(request.app.state.classes.read_bytes(), media_type="application/json")
+        return Response(request.app.state.classes_file.read_bytes(), media_type="application/json")
     except OSError:
         return Response(status_code=404)
 
 
-async def _tell_whether_wanted(request: Request) -> Response:
-    """Answer a store that asks whether anybody waits for its answer to an order; 410 if nobody
-    does.
-    """
-    body = await limited_body(request, LARGEST_QUESTION)
+async def _answer_whether_wanted(request: Request) -> Response:
+    """Tell a store whether its answer to an order is still wanted: 200, or 410 if not."""
+    body = await limited_body(request, MAX_QUESTION_BYTES)
     if body is None:
         return Response(status_code=413)
     return Response(
-        status_code=httpx.codes.GONE if request.app.state.withdrawn.has(body) else httpx.codes.OK
+        status_code=httpx.codes.GONE if request.app.state.withdrawals.has(body) else httpx.codes.OK
     )
 
 
-def _refused(reason: Reason) -> Response:
+def _forbidden(reason: Reason) -> Response:
     return Response(status_code=httpx.codes.FORBIDDEN, headers={REASON_HEADER: reason})
 
 
 def main() -> None:
     """Serve until terminated."""
-    host, port, superlink_port, answered, *credentials = sys.argv[1:]
-    guard = Authorizer(Chain.load(Path(credentials[0]))) if credentials else None
-    log = guard.log if guard else RejectionLog()
+    host, port, superlink_port, upload_log, *credentials = sys.argv[1:]
+    authorizer = Authorizer(Chain.load(Path(credentials[0]))) if credentials else None
+    log = authorizer.log if authorizer else RejectionLog()
     limits = ConnectionLimits(log, _raise_file_limit())
-    exchange = Exchange(Path(answered).parent)
-    door = make_door(int(superlink_port), Path(answered), guard, limits, exchange)
+    exchange = Exchange(Path(upload_log).parent)
+    gateway = make_gateway(int(superlink_port), Path(upload_log), authorizer, limits, exchange)
     config = uvicorn.Config(
-        door,
+        gateway,
         host=host,
         port=int(port),
         ws="none",
@@ -293,14 +326,16 @@ def main() -> None:
         lifespan="on",
         proxy_headers=False,
     )
-    TlsServer(config, guard.chain.directory if guard else None, limits, log, exchange.release).run()
+    TlsServer(
+        config, authorizer.chain.directory if authorizer else None, limits, log, exchange.release
+    ).run()
 
 
 def _raise_file_limit() -> int:
     """Raise this process's limit of open files as far as allowed; return the limit."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    return most
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
+    return hard_limit
 
 
 if __name__ == "__main__":

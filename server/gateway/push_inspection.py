@@ -1,8 +1,7 @@
-"""Inspection of PushMessages requests: exactly one reply, from the authenticated node, with at most
-N objects.
+"""Inspection of PushMessages requests: one reply, of the authenticated node, of at most N objects.
 
-Flower's SuperLink checks who sends a request, not which sender the message within names, nor how
-many objects are to come: it would accept messages in the name of the server, for any known node
+Flower's SuperLink checks who sends a request, but not which sender the message within names, nor
+how many objects are to come: it would accept messages in the name of the server, for any known node
 id, without end. So the gateway checks.
 """
 
@@ -13,57 +12,64 @@ from google.protobuf.message import DecodeError
 SUPERLINK_NODE = 1  # flwr.common.constant.SUPERLINK_NODE_ID, compared in a test
 MIN_ALLOWED_PIECES = 64  # pieces that any answer may have; Flower's have at most 5 MiB
 # bytes: of a piece's name, which has 64 digits, and of everything else
-LARGEST_PIECE = 100
-LARGEST_REST = 2**16
+MAX_PIECE_NAME_BYTES = 100
+MAX_REST_BYTES = 2**16
 # Pieces allowed for each piece of the largest order: a strategy's additions to an update are no
 # larger than the update
 PIECES_PER_PIECE_OF_ORDER = 2
 
 
-class PushInspection:
+class PushInspector:
     """Checks the announcements of all stores."""
 
     def __init__(self) -> None:
-        self._pieces = MIN_ALLOWED_PIECES // PIECES_PER_PIECE_OF_ORDER
+        self._max_order_pieces = MIN_ALLOWED_PIECES // PIECES_PER_PIECE_OF_ORDER
 
-    def handed_out(self, body: bytes) -> None:
-        """Record the number of pieces of the orders in the SuperLink's answer, which bounds that of
-        stores' answers.
+    def record_orders(self, body: bytes) -> None:
+        """Record the number of pieces of the orders that the SuperLink has handed out.
+
+        That number bounds the pieces of the stores' answers.
+
+        Args:
+            body: serialized PullMessagesResponse; anything else is ignored
         """
         try:
             for tree in PullMessagesResponse.FromString(body).message_object_trees:
-                self._pieces = max(self._pieces, _pieces(tree))
+                self._max_order_pieces = max(self._max_order_pieces, _piece_count(tree))
         except DecodeError:
             return
 
     def fault(self, body: bytes) -> str:
-        """Return the fault of an announcement in words; empty: it has none.
+        """Return the fault of an announcement in words; empty if it has none.
 
-        Its size is checked first: 8 MB may name four million pieces, which take 14 s and 1 GB to
-        parse.
+        The size is checked before the content: 8 MB may name four million pieces, which take 14 s
+        and 1 GB to parse.
+
+        Args:
+            body: serialized PushMessagesRequest, as a store has sent it
         """
-        most = PIECES_PER_PIECE_OF_ORDER * self._pieces
-        if len(body) > most * LARGEST_PIECE + LARGEST_REST:
-            return f"it announced an answer in {len(body)} bytes; {most} pieces are allowed"
+        max_pieces = PIECES_PER_PIECE_OF_ORDER * self._max_order_pieces
+        if len(body) > max_pieces * MAX_PIECE_NAME_BYTES + MAX_REST_BYTES:
+            return f"it announced an answer in {len(body)} bytes; {max_pieces} pieces are allowed"
         try:
-            asked = PushMessagesRequest.FromString(body)
+            request = PushMessagesRequest.FromString(body)
         except DecodeError:
             return "it announced something that is no message"
-        if len(asked.messages_list) != 1 or len(asked.message_object_trees) != 1:
-            return f"it announced {len(asked.messages_list)} messages at once"
-        about = asked.messages_list[0].metadata
+        if len(request.messages_list) != 1 or len(request.message_object_trees) != 1:
+            return f"it announced {len(request.messages_list)} messages at once"
+        metadata = request.messages_list[0].metadata
         if (
-            about.src_node_id != asked.node.node_id
-            or about.dst_node_id != SUPERLINK_NODE
-            or not about.reply_to_message_id
+            metadata.src_node_id != request.node.node_id
+            or metadata.dst_node_id != SUPERLINK_NODE
+            or not metadata.reply_to_message_id
         ):
             return "it announced a message that is no answer of its own"
-        if (pieces := _pieces(asked.message_object_trees[0])) > most:
-            return f"it announced an answer of {pieces} pieces; {most} are allowed"
+        if (pieces := _piece_count(request.message_object_trees[0])) > max_pieces:
+            return f"it announced an answer of {pieces} pieces; {max_pieces} are allowed"
         return ""
 
 
-def _pieces(tree: ObjectTree) -> int:
+def _piece_count(tree: ObjectTree) -> int:
     """Count the pieces; a piece that is named twice counts twice."""
     count = 0
     waiting = [tree]

@@ -1,5 +1,4 @@
-"""The gateway's server: a bounded number of connections of strangers, over TLS with a renewable
-certificate.
+"""The gateway's server: TLS with a renewable certificate, and a bounded number of connections.
 
 uvicorn alone accepts connections without limit, never closes a silent one, and drops a client that
 fails the TLS handshake without a log line.
@@ -16,25 +15,29 @@ import uvicorn
 
 from fedshelf.server.addresses import Address, listening_socket
 from fedshelf.server.credentials.rejection_log import RejectionLog
-from fedshelf.server.gateway.bounded_http import BoundedHttp, Unread
+from fedshelf.server.gateway.bounded_http import BoundedHttp, DiscardRate
 from fedshelf.server.gateway.connections import Connection, ConnectionLimits
 from fedshelf.server.gateway.handshakes import Handshakes
 from fedshelf.server.ipc.file_watcher import WatchedFile
 
-HANDSHAKE = 10.0  # seconds that a client has for the handshake
-FAREWELL = 1.0  # seconds that a client has to answer when the gateway closes
-BACKLOG = 1024  # connections that wait to be accepted
+HANDSHAKE_TIMEOUT_SECONDS = 10.0
+SHUTDOWN_TIMEOUT_SECONDS = 1.0  # that a client has to answer when the gateway closes
+MAX_PENDING_CONNECTIONS = 1024  # connections that wait to be accepted
 # so a dead machine is noticed within 20 s
-UNHEARD = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}
-# seconds between two checks of the certificate, and for overdue connections
-CERTIFICATE_POLL_SECONDS = 1.0
+KEEPALIVE_OPTIONS = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 2}
+# between two checks of the certificate, and of overdue connections
+UPKEEP_SECONDS = 1.0
 
 
 class TlsServer(uvicorn.Server):
-    """Serves `config`'s app on its host and port: with the certificate in `directory`, or as plain
-    HTTP if None.
+    """Serves an app on its host and port.
 
-    release: makes the app answer requests that it holds
+    Args:
+        config:        uvicorn's settings, with the app
+        directory:     credentials with the server's certificate; None: plain HTTP
+        limits:        limits on connections
+        rejection_log: log of clients that fail the handshake
+        release:       function that makes the app answer the requests that it holds
     """
 
     def __init__(
@@ -42,14 +45,14 @@ class TlsServer(uvicorn.Server):
         config: uvicorn.Config,
         directory: Path | None,
         limits: ConnectionLimits,
-        log: RejectionLog,
+        rejection_log: RejectionLog,
         release: Callable[[], object],
     ) -> None:
         super().__init__(config)
         self._release = release
         self._limits = limits
-        self._log = log
-        self._unread = Unread()
+        self._rejection_log = rejection_log
+        self._discard_rate = DiscardRate()
         self._certificate = _Certificate(directory) if directory else None
         self._handshakes = Handshakes()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -58,10 +61,12 @@ class TlsServer(uvicorn.Server):
         """Start to accept connections."""
         await super().startup(sockets=[])
         assert self.config.host is not None
-        self._listener = listening_socket(Address(self.config.host, self.config.port), BACKLOG)
+        self._listener = listening_socket(
+            Address(self.config.host, self.config.port), MAX_PENDING_CONNECTIONS
+        )
         self._listener.setblocking(False)
-        self._keep(self._accept())
-        self._keep(self._look_after())
+        self._start_task(self._accept_loop())
+        self._start_task(self._upkeep_loop())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept no more connections, and let the current ones end."""
@@ -71,7 +76,7 @@ class TlsServer(uvicorn.Server):
         self._release()
         await super().shutdown(sockets)
 
-    async def _accept(self) -> None:
+    async def _accept_loop(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -79,27 +84,25 @@ class TlsServer(uvicorn.Server):
             except OSError:  # too many open files, or a client that is gone already
                 await asyncio.sleep(0.1)
                 continue
-            self._greet_soon(connection, str(address[0]))
+            self._start_handshake(connection, str(address[0]))
             await asyncio.sleep(0)  # else a crowd of newcomers keeps everybody else waiting
 
-    def _greet_soon(self, accepted: socket.socket, address: str) -> None:
-        """Start the handshake with one client, if there is room for it and it does not come too
-        often.
-        """
+    def _start_handshake(self, accepted: socket.socket, address: str) -> None:
+        """Start the handshake with one client, if there is room for it and it may begin one now."""
         is_familiar = self._limits.is_familiar(address)
         if self._certificate and not self._handshakes.may_begin(address, is_familiar=is_familiar):
             accepted.close()
-            self._log.tell(address, "too many TLS handshakes")
+            self._rejection_log.tell(address, "too many TLS handshakes")
             return
-        _keep_alive(accepted)
+        _enable_keepalive(accepted)
         connection = Connection(address, accepted.close)
-        task = self._keep(self._greet(accepted, connection))
+        task = self._start_task(self._do_handshake(accepted, connection))
         # cancelled before it began
         task.add_done_callback(lambda task: accepted.close() if task.cancelled() else None)
         connection.abort = task.cancel
         self._limits.add(connection)
 
-    async def _greet(self, accepted: socket.socket, connection: Connection) -> None:
+    async def _do_handshake(self, accepted: socket.socket, connection: Connection) -> None:
         """Do the handshake with one client; uvicorn does the rest."""
         loop = asyncio.get_running_loop()
         tls = self._certificate.context if self._certificate else None
@@ -108,14 +111,14 @@ class TlsServer(uvicorn.Server):
                 lambda: self._protocol(connection),
                 accepted,
                 ssl=tls,
-                ssl_handshake_timeout=HANDSHAKE if tls else None,
-                ssl_shutdown_timeout=FAREWELL if tls else None,
+                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_SECONDS if tls else None,
+                ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS if tls else None,
             )
         except (OSError, asyncio.CancelledError) as error:
             accepted.close()
             self._limits.remove(connection)
-            if why := _why(error):
-                self._log.tell(connection.address, why)
+            if reason := _handshake_error(error):
+                self._rejection_log.tell(connection.address, reason)
 
     def _protocol(self, connection: Connection) -> asyncio.Protocol:
         return BoundedHttp(
@@ -124,39 +127,43 @@ class TlsServer(uvicorn.Server):
             self.lifespan.state,
             connection=connection,
             limits=self._limits,
-            log=self._log,
-            unread=self._unread,
+            rejection_log=self._rejection_log,
+            discard_rate=self._discard_rate,
         )
 
-    async def _look_after(self) -> None:
+    async def _upkeep_loop(self) -> None:
         while True:
-            await asyncio.sleep(CERTIFICATE_POLL_SECONDS)
-            self._limits.end_late()
+            await asyncio.sleep(UPKEEP_SECONDS)
+            self._limits.close_overdue()
             if self._certificate:
                 self._certificate.renew()
 
-    def _keep(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
+    def _start_task(self, coroutine: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
 
-def _keep_alive(accepted: socket.socket) -> None:
+def _enable_keepalive(accepted: socket.socket) -> None:
     """Let the operating system notice a client that has vanished while a request of its is held."""
     with contextlib.suppress(OSError):  # it is gone already
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in UNHEARD.items():
-            if (number := getattr(socket, option, None)) is not None:
-                accepted.setsockopt(socket.IPPROTO_TCP, number, value)
+        for option, value in KEEPALIVE_OPTIONS.items():
+            if (option_number := getattr(socket, option, None)) is not None:
+                accepted.setsockopt(socket.IPPROTO_TCP, option_number, value)
 
 
 class _Certificate:
-    """The certificate in `directory`, and the TLS context of new connections."""
+    """The server's certificate, and the TLS context of new connections.
+
+    Args:
+        directory: credentials that hold `server.crt` and `server.key`
+    """
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "server.crt"
-        self._watched = WatchedFile(self._path)
+        self._certificate_file = WatchedFile(self._path)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
         # each costs a handshake's work, whenever a client wants
@@ -164,8 +171,8 @@ class _Certificate:
         self._load()
 
     def renew(self) -> None:
-        """Use the current certificate for new connections."""
-        if self._watched.has_changed():
+        """Use the current certificate for new connections, if the file has changed."""
+        if self._certificate_file.has_changed():
             self._load()
 
     def _load(self) -> None:
@@ -173,8 +180,8 @@ class _Certificate:
             self.context.load_cert_chain(self._path, self._path.with_suffix(".key"))
 
 
-def _why(error: BaseException) -> str:
-    """Return the reason of a failed handshake in words; empty if it means nothing."""
+def _handshake_error(error: BaseException) -> str:
+    """Return the reason of a failed handshake in words; empty if it need not be logged."""
     match error:
         case ssl.SSLError(reason="HTTP_REQUEST"):
             return "it spoke plain HTTP, not TLS"

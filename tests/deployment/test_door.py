@@ -27,7 +27,7 @@ from fedshelf.server.credentials.authority import (
     renew_if_due,
 )
 from fedshelf.server.credentials.chain import Chain
-from fedshelf.server.gateway.bounded_http import LARGEST_BODY
+from fedshelf.server.gateway.bounded_http import MAX_BODY_BYTES
 from fedshelf.server.ipc.run_mailbox import WITHDRAWN
 from fedshelf.server.ipc.withdrawals import Withdrawals
 from tests.deployment.deployed import free_port, wait_for
@@ -208,7 +208,7 @@ def test_a_request_hidden_in_another_does_not_get_through(link: SuperLink, door:
 
 def test_a_body_that_is_too_large_is_refused(link: SuperLink, door: int) -> None:
     answer = httpx.post(
-        f"http://127.0.0.1:{door}/v1/fleet/push-object", content=bytes(LARGEST_BODY + 1)
+        f"http://127.0.0.1:{door}/v1/fleet/push-object", content=bytes(MAX_BODY_BYTES + 1)
     )
     assert answer.status_code == 413
     assert link.seen == []

@@ -39,7 +39,7 @@ from fedshelf.client.connection.framing import (
     take_apart,
 )
 from fedshelf.common.protocol.enrolment import HELD_HEADER, PROCESS_HEADER, process_words
-from fedshelf.server.gateway.exchange import HOLD
+from fedshelf.server.gateway.exchange import HOLD_SECONDS
 from fedshelf.server.grid.mailbox import GONE, Mailbox
 from fedshelf.server.grid.reply_puller import UNREADABLE
 from fedshelf.server.ipc.presence import INTERVAL
@@ -166,7 +166,7 @@ class Store:
 
     def poll(self) -> list[MessageHeader]:
         response = self.post("pull-messages", fleet.PullMessagesRequest(node=self.node))
-        assert float(response.headers[HELD_HEADER]) == HOLD
+        assert float(response.headers[HELD_HEADER]) == HOLD_SECONDS
         return heads(fleet.PullMessagesResponse.FromString(response.content))
 
     def fetch(self, head: MessageHeader) -> Message:

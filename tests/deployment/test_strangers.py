@@ -17,12 +17,12 @@ from fedshelf.common.protocol.enrolment import CLASSES_PATH, REASON_HEADER
 from fedshelf.server.credentials.chain import Chain, public_text
 from fedshelf.server.credentials.stores import EnrolmentState
 from fedshelf.server.gateway.bounded_http import (
-    LARGEST_BODY,
-    LARGEST_HEAD,
-    LARGEST_URL,
-    MOST_HEADERS,
+    MAX_BODY_BYTES,
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    MAX_URL_BYTES,
 )
-from fedshelf.server.gateway.connections import MOST_UNPROVEN
+from fedshelf.server.gateway.connections import MAX_UNPROVEN_CONNECTIONS
 from tests.deployment.conftest import Starter
 from tests.deployment.deployed import free_port, history, wait_for
 from tests.deployment.provisioned import PROTOBUF, signed
@@ -98,14 +98,14 @@ def head(*lines: bytes, call: bytes = b"GET /health") -> bytes:
 @pytest.mark.parametrize(
     ("request_", "status"),
     [
-        (head(*[b"a: b"] * (MOST_HEADERS - 1), b"\r\n"), 503),  # as many as may be
-        (head(*[b"a: b"] * MOST_HEADERS, b"\r\n"), 431),
+        (head(*[b"a: b"] * (MAX_HEADERS - 1), b"\r\n"), 503),  # as many as may be
+        (head(*[b"a: b"] * MAX_HEADERS, b"\r\n"), 431),
         (head(*[b"a%d: b" % number for number in range(20_000)], b"\r\n"), 431),
-        (head(b"a: " + b"b" * LARGEST_HEAD, b"\r\n"), 431),
+        (head(b"a: " + b"b" * MAX_HEAD_BYTES, b"\r\n"), 431),
         (head(b"a: " + b"b" * 2**20), 431),
-        (b"\r\n" * LARGEST_HEAD, 431),
-        (head(b"\r\n", call=b"GET /" + b"a" * (LARGEST_URL - 1)), 404),
-        (head(b"\r\n", call=b"GET /" + b"a" * LARGEST_URL), 414),
+        (b"\r\n" * MAX_HEAD_BYTES, 431),
+        (head(b"\r\n", call=b"GET /" + b"a" * (MAX_URL_BYTES - 1)), 404),
+        (head(b"\r\n", call=b"GET /" + b"a" * MAX_URL_BYTES), 414),
         (head(call=b"GET /" + b"a" * 2**20), 414),
         (head(b"transfer-encoding: chunked", b"\r\n", call=b"POST /v1/fleet/push-object"), 411),
         (head(b"connection: upgrade", b"upgrade: websocket", b"\r\n"), 400),
@@ -149,7 +149,7 @@ def test_no_body_of_a_stranger_is_waited_for(door: Door, call: bytes) -> None:
 def test_a_stranger_with_a_large_body_still_hears_why(door: Door) -> None:
     with door.client() as client:
         answer = client.post(
-            CALL, content=bytes(LARGEST_BODY), headers=PROTOBUF | signed(new_key(), new_key())
+            CALL, content=bytes(MAX_BODY_BYTES), headers=PROTOBUF | signed(new_key(), new_key())
         )
     assert (answer.status_code, answer.headers[REASON_HEADER]) == (403, "unknown-key")
 
@@ -217,12 +217,12 @@ def test_a_crowd_of_strangers_has_so_much_room_and_a_store_gets_through(door: Do
     allow_files(4096)
     assert door.call(door.key).status_code == 503
     with Strangers(door.chain.port, door.chain.client_tls()) as strangers:
-        strangers.silent(MOST_UNPROVEN + 200)
+        strangers.silent(MAX_UNPROVEN_CONNECTIONS + 200)
         strangers.half_said(20)
         strangers.hello()
         strangers.many_headers()
         assert door.call(door.key).status_code == 503
-        wait_for(lambda: sockets_of(door.process.pid) < MOST_UNPROVEN + 60)
+        wait_for(lambda: sockets_of(door.process.pid) < MAX_UNPROVEN_CONNECTIONS + 60)
         assert door.call(door.key).status_code == 503
     assert "too many connections on which no store has proven its key" in door.log.read_text()
 

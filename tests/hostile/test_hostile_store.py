@@ -35,7 +35,7 @@ from fedshelf.server.gateway.push_inspection import (
     MIN_ALLOWED_PIECES,
     PIECES_PER_PIECE_OF_ORDER,
     SUPERLINK_NODE,
-    PushInspection,
+    PushInspector,
 )
 from fedshelf.server.grid import dispatch, outbox, reply_puller
 from fedshelf.server.grid.runtime import GridRuntime, Surroundings
@@ -66,8 +66,8 @@ def announcement(pieces: int = 3, **about: object) -> PushMessagesRequest:
 
 def test_an_honest_answer_is_let_through() -> None:
     assert SUPERLINK_NODE == SUPERLINK_NODE_ID
-    assert PushInspection().fault(announcement().SerializeToString()) == ""
-    assert PushInspection().fault(announcement(MIN_ALLOWED_PIECES).SerializeToString()) == ""
+    assert PushInspector().fault(announcement().SerializeToString()) == ""
+    assert PushInspector().fault(announcement(MIN_ALLOWED_PIECES).SerializeToString()) == ""
 
 
 @pytest.mark.parametrize(
@@ -81,17 +81,17 @@ def test_an_honest_answer_is_let_through() -> None:
     ],
 )
 def test_nobody_speaks_for_another_or_for_the_server(about: dict[str, object]) -> None:
-    assert "no answer of its own" in PushInspection().fault(
+    assert "no answer of its own" in PushInspector().fault(
         announcement(**about).SerializeToString()
     )
 
 
 def test_an_answer_is_as_large_as_its_order_allows() -> None:
-    announced = PushInspection()
+    announced = PushInspector()
     large = announcement(PIECES_PER_PIECE_OF_ORDER * 100)
     assert "200 pieces" in announced.fault(large.SerializeToString())
     tree = ObjectTree(object_id="a" * 64, children=[ObjectTree(object_id="b" * 64)] * 99)
-    announced.handed_out(PullMessagesResponse(message_object_trees=[tree]).SerializeToString())
+    announced.record_orders(PullMessagesResponse(message_object_trees=[tree]).SerializeToString())
     assert announced.fault(large.SerializeToString()) == ""
     assert announced.fault(announcement(PIECES_PER_PIECE_OF_ORDER * 100 + 1).SerializeToString())
 
@@ -105,21 +105,21 @@ def test_an_announcement_of_millions_of_pieces_is_not_even_read() -> None:
             message_object_trees=[ObjectTree.FromString(empty_piece * 100_000)]
         ).SerializeToString()
     )
-    assert f"an answer in {len(large)} bytes" in PushInspection().fault(large)
+    assert f"an answer in {len(large)} bytes" in PushInspector().fault(large)
 
 
 def test_messages_are_announced_one_by_one() -> None:
     two = announcement()
     two.messages_list.append(two.messages_list[0])
-    assert "2 messages" in PushInspection().fault(two.SerializeToString())
-    assert "0 messages" in PushInspection().fault(b"")
+    assert "2 messages" in PushInspector().fault(two.SerializeToString())
+    assert "0 messages" in PushInspector().fault(b"")
 
 
 @given(spoiled(announcement().SerializeToString()))
 @examples(66)
 def test_any_announcement_is_judged(body: bytes) -> None:
-    announced = PushInspection()
-    announced.handed_out(body)
+    announced = PushInspector()
+    announced.record_orders(body)
     assert isinstance(announced.fault(body), str)
 
 

@@ -6,12 +6,12 @@ import pytest
 
 from fedshelf.server.credentials.rejection_log import RejectionLog
 from fedshelf.server.gateway.connections import (
-    HEAD_SECONDS,
+    HEAD_TIMEOUT_SECONDS,
+    MAX_CONNECTIONS_PER_STORE,
+    MAX_UNPROVEN_CONNECTIONS,
     MIN_BODY_BYTES_PER_SECOND,
-    MOST_OF_A_STORE,
-    MOST_UNPROVEN,
-    SPARE_FILES,
-    STALL_SECONDS,
+    RESERVED_FILE_DESCRIPTORS,
+    STALL_TIMEOUT_SECONDS,
     Awaited,
     Connection,
     ConnectionLimits,
@@ -34,7 +34,7 @@ class Crowd:
 
 
 def test_the_oldest_of_the_address_with_most_goes_first() -> None:
-    crowd = Crowd(files=SPARE_FILES + 4 * 40)  # room for 40 strangers
+    crowd = Crowd(files=RESERVED_FILE_DESCRIPTORS + 4 * 40)  # room for 40 strangers
     for number in range(30):
         crowd.open(f"10.0.0.{number}")
     for _ in range(10):
@@ -50,42 +50,42 @@ def test_the_oldest_of_the_address_with_most_goes_first() -> None:
 def test_the_connections_of_stores_are_not_ended_for_strangers() -> None:
     crowd = Crowd(files=20_000)
     store = crowd.open("10.0.0.1")
-    crowd.limits.prove(store, "key")
-    for number in range(3 * MOST_UNPROVEN):
+    crowd.limits.mark_proven(store, "key")
+    for number in range(3 * MAX_UNPROVEN_CONNECTIONS):
         crowd.open(f"10.1.{number // 256}.{number % 256}")
     again = crowd.open("10.0.0.1")  # where a store came from before, there is room of its own
-    for number in range(3 * MOST_UNPROVEN):
+    for number in range(3 * MAX_UNPROVEN_CONNECTIONS):
         crowd.open(f"10.2.{number // 256}.{number % 256}")
     assert store not in [crowd.opened[number] for number in crowd.ended]
     assert again not in [crowd.opened[number] for number in crowd.ended]
-    assert len(crowd.ended) == 5 * MOST_UNPROVEN
+    assert len(crowd.ended) == 5 * MAX_UNPROVEN_CONNECTIONS
 
 
 def test_hundreds_of_stores_behind_one_router_keep_their_connections() -> None:
     crowd = Crowd(files=20_000)
     for number in range(1000):
-        crowd.limits.prove(crowd.open("10.0.0.1"), f"key {number}")
+        crowd.limits.mark_proven(crowd.open("10.0.0.1"), f"key {number}")
     assert crowd.ended == []
 
 
 def test_one_store_has_so_many_connections_and_loses_its_oldest() -> None:
     crowd = Crowd(files=20_000)
     other = crowd.open("10.0.0.2")
-    crowd.limits.prove(other, "another")
-    for _ in range(MOST_OF_A_STORE + 2):
-        crowd.limits.prove(crowd.open("10.0.0.1"), "key")
+    crowd.limits.mark_proven(other, "another")
+    for _ in range(MAX_CONNECTIONS_PER_STORE + 2):
+        crowd.limits.mark_proven(crowd.open("10.0.0.1"), "key")
     assert crowd.ended == [1, 2]
 
 
 def test_what_has_ended_takes_no_room() -> None:
-    crowd = Crowd(files=SPARE_FILES + 4 * 40)
+    crowd = Crowd(files=RESERVED_FILE_DESCRIPTORS + 4 * 40)
     for number in range(1000):
         connection = crowd.open(f"10.0.{number // 256}.{number % 256}")
         if number % 2:
-            crowd.limits.prove(connection, f"key {number}")
+            crowd.limits.mark_proven(connection, f"key {number}")
         crowd.limits.remove(connection)
         crowd.limits.remove(connection)
-    crowd.limits.prove(connection, "key")
+    crowd.limits.mark_proven(connection, "key")
     assert crowd.ended == []
 
 
@@ -93,25 +93,25 @@ def test_what_has_ended_takes_no_room() -> None:
 def test_a_body_may_be_slow_and_may_not_stand_still(key: str) -> None:
     connection = Connection("10.0.0.1", lambda: None)
     connection.key = key
-    patience = STALL_SECONDS[bool(key)]
+    patience = STALL_TIMEOUT_SECONDS[bool(key)]
     before = time.monotonic()
     connection.expect(Awaited.BODY)
-    connection.received(int(MIN_BODY_BYTES_PER_SECOND) * 1000)
+    connection.count_received(int(MIN_BODY_BYTES_PER_SECOND) * 1000)
     after = time.monotonic()
-    assert not connection.is_late(before + patience)
-    assert connection.is_late(after + patience + 0.001)
-    connection._last += 900  # more came just then, at a mebibit a second or less
-    assert not connection.is_late(before + 900 + patience)
-    connection._last += 10_000  # a byte now and then
-    assert connection.is_late(after + patience + 1000.001)
+    assert not connection.is_overdue(before + patience)
+    assert connection.is_overdue(after + patience + 0.001)
+    connection._last_byte_at += 900  # more came just then, at a mebibit a second or less
+    assert not connection.is_overdue(before + 900 + patience)
+    connection._last_byte_at += 10_000  # a byte now and then
+    assert connection.is_overdue(after + patience + 1000.001)
 
 
 def test_headers_come_within_their_time_however_busily() -> None:
     before = time.monotonic()
     connection = Connection("10.0.0.1", lambda: None)
-    connection.received(1)
+    connection.count_received(1)
     after = time.monotonic()
-    assert not connection.is_late(before + HEAD_SECONDS)
-    assert connection.is_late(after + HEAD_SECONDS + 0.001)
+    assert not connection.is_overdue(before + HEAD_TIMEOUT_SECONDS)
+    assert connection.is_overdue(after + HEAD_TIMEOUT_SECONDS + 0.001)
     connection.expect(Awaited.NOTHING)
-    assert not connection.is_late(after + 10 * HEAD_SECONDS)
+    assert not connection.is_overdue(after + 10 * HEAD_TIMEOUT_SECONDS)

@@ -9,7 +9,7 @@ from fedshelf.client.connection.credentials import new_key
 from fedshelf.common.system.files import write_text
 from fedshelf.server.credentials.authorizer import key_header
 from fedshelf.server.credentials.chain import public_text
-from fedshelf.server.credentials.registered import Registered
+from fedshelf.server.credentials.registered import RegisteredKeys
 from fedshelf.server.credentials.registrar import Node, Registrations
 from fedshelf.server.ipc.run_mailbox import REGISTRATIONS
 
@@ -26,7 +26,7 @@ def note(directory: Path, **keys: str) -> None:
 
 def test_a_store_waits_until_its_key_is_registered_and_another_does_not(tmp_path: Path) -> None:
     async def come() -> None:
-        registered = Registered(tmp_path)
+        registered = RegisteredKeys(tmp_path)
         watching = asyncio.create_task(registered.watch())
         oslo, roma = (
             asyncio.create_task(registered.has(key_header(key), 60.0)) for key in (OSLO, ROMA)
@@ -47,4 +47,4 @@ def test_a_store_waits_until_its_key_is_registered_and_another_does_not(tmp_path
 @pytest.mark.parametrize("text", ["", "{"])
 def test_notes_that_cannot_be_read_register_nobody(tmp_path: Path, text: str) -> None:
     write_text(tmp_path / REGISTRATIONS, text)
-    assert Registered(tmp_path).node_of(key_header(OSLO)) == 0
+    assert RegisteredKeys(tmp_path).node_of(key_header(OSLO)) == 0
