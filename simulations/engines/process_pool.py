@@ -23,6 +23,7 @@ from torch import Tensor
 
 from fedshelf.common.errors import RunError
 from fedshelf.server.grid.phase_overlap import Span
+from fedshelf.simulations.engines.job_assignment import next_worker
 
 # A job that may not fit into a busy worker's pipe goes to an idle one: both would wait for the
 # other to read.
@@ -149,17 +150,17 @@ class ProcessPool(Generic[Job, Result]):
             hand.process.join()
 
     def _hand_out(self) -> None:
-        """Give waiting jobs to the workers that have fewest.
-
-        Each gets one; and, so that they do not wait for us, a second one while more jobs wait than
-        there are workers. Towards the end a job goes to the first idle worker.
-        """
+        """Give waiting jobs to workers, as `next_worker` decides."""
         while self._waiting:
-            hand = min(self._hands, key=lambda hand: len(hand.has))
             number, job = self._waiting[0]
-            ahead = len(job) <= LARGE_JOB and len(self._waiting) > len(self._hands)
-            if len(hand.has) == (2 if ahead else 1):
+            position = next_worker(
+                len(self._waiting),
+                [len(hand.has) for hand in self._hands],
+                may_queue=len(job) <= LARGE_JOB,
+            )
+            if position is None:
                 return
+            hand = self._hands[position]
             self._waiting.popleft()
             try:
                 hand.pipe.send_bytes(job)

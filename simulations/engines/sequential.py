@@ -8,7 +8,7 @@ all threads (measured in docs/log.md), and the result does not depend on their n
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,16 +26,15 @@ from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
     Failure,
-    StoreInfo,
     TrainOrder,
     Update,
 )
-from fedshelf.common.strategies.shared.class_skew import adjustment
 from fedshelf.server.grid.phase_overlap import seconds_ahead
 from fedshelf.server.training.setup import InitialState
 from fedshelf.simulations.engines.process_pool import ProcessPool, shared
 from fedshelf.simulations.federation import answers
 from fedshelf.simulations.federation.federation import Federation
+from fedshelf.simulations.federation.runtime import FederationRuntime
 
 IMAGES_PER_JUDGING = 1024  # images that one process judges at a time
 # parts of an order that worker processes have: the plan, and the shared parameters
@@ -75,7 +74,7 @@ Job = TrainJob | EvaluateJob | JudgeJob
 Answer = Update | Failure | list[Evaluation | Failure] | tuple[int, Counts]
 
 
-class SequentialEngine:
+class SequentialEngine(FederationRuntime):
     """A runtime (see `server.runtime`) over the stores of a federation, and the judge of its test
     set.
 
@@ -84,8 +83,7 @@ class SequentialEngine:
 
     def __init__(self, federation: Federation, start: InitialState, states: Path) -> None:
         config = start.plan.config
-        self._federation = federation
-        self._plan = start.plan
+        super().__init__(federation, start.plan)
         self._device = torch.device(config.run.device)
         self._trainer = Trainer(self._device, StateStore(states))
         cohort = max(
@@ -101,23 +99,6 @@ class SequentialEngine:
             ProcessPool(workers, self._work) if workers > 1 else None
         )
         self._expected: tuple[TrainOrder, Sequence[str], range] | None = None
-        self._infos = federation.infos()
-
-    def stores(self) -> Mapping[str, StoreInfo]:
-        """Return all stores, except those set aside."""
-        return self._infos
-
-    def retry_after(self) -> float:
-        """Return 0: simulated stores never rest."""
-        return 0.0
-
-    def held_back(self) -> Mapping[str, str]:
-        """Return none: simulated stores are never busy otherwise."""
-        return {}
-
-    def exclude(self, store: str, why: str) -> None:
-        """Leave the store out; there is nobody to tell."""
-        self._infos.leave_out(store)
 
     def prefetch_training(
         self, order: TrainOrder, stores: Sequence[str]
@@ -153,7 +134,7 @@ class SequentialEngine:
     ) -> Iterator[Evaluation | Failure]:
         """Evaluate stores; many small ones make one job."""
         self._judged.copy_(order.params)
-        sizes = [getattr(self._infos[store], order.split) for store in stores]
+        sizes = self._num_held_out(stores, order.split)
         detached = DetachedOrder.of(order, *HERE)
         jobs = [EvaluateJob(part, detached) for part in parcels(stores, sizes, IMAGES_PER_JUDGING)]
         for answer in self._run_first(jobs):
@@ -183,9 +164,8 @@ class SequentialEngine:
 
     def _train_jobs(self, order: TrainOrder, stores: Sequence[str]) -> list[Job]:
         slots = {store: slot for slot, store in enumerate(stores)}
-        largest_first = sorted(stores, key=lambda store: -self._infos[store].num_examples)
         detached = DetachedOrder.of(order, *HERE)
-        return [TrainJob(store, slots[store], detached) for store in largest_first]
+        return [TrainJob(store, slots[store], detached) for store in self._largest_first(stores)]
 
     def _begun(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Answer] | None:
         """Return the answers of the expected training, if it is the one that is asked for."""
@@ -225,13 +205,9 @@ class SequentialEngine:
 
     def _evaluate_some(self, job: EvaluateJob) -> list[Evaluation | Failure]:
         order = job.order.attach(plan=self._plan, params=self._judged)
-        opened = {store: self._federation.stores[store] for store in job.stores}
-        sets = {
-            store: data.test if order.split == "test" else data.validation
-            for store, data in opened.items()
-        }
-        own = {store: adjustment(data.train, self._plan) for store, data in opened.items()}
-        return answers.evaluate(self._trainer, order, sets, own)
+        sets = {store: self._held_out(store, order.split) for store in job.stores}
+        adjustments = {store: self._adjustment(store) for store in job.stores}
+        return answers.evaluate(self._trainer, order, sets, adjustments)
 
     def _judge_part(self, job: JudgeJob) -> tuple[int, Counts]:
         assert self._federation.test is not None

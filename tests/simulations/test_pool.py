@@ -79,6 +79,20 @@ def test_an_idle_worker_takes_up_what_waits() -> None:
     assert sorted(begun()) == [0, 1, 2, 3]
 
 
+def test_the_last_jobs_go_to_the_worker_that_is_idle_first() -> None:
+    """Of six jobs each worker gets two at first, so the one that is held up keeps one waiting."""
+    with pool(2) as workers:
+        answers = workers.results(
+            workers.submit([("wait", 0), *[("write", n) for n in range(1, 6)]])
+        )
+        release = threading.Timer(30, os.write, (gates[0][1], b"."))  # ends a test that fails
+        release.start()
+        assert {next(answers) for _ in range(4)} == {("write", n) for n in (1, 3, 4, 5)}
+        release.cancel()
+        os.write(gates[0][1], b".")
+        assert set(answers) == {("wait", 0), ("write", 2)}
+
+
 def test_what_is_forgotten_is_not_begun_and_not_returned() -> None:
     with pool(1) as workers:
         dropped = workers.submit([("write", n) for n in range(5)])

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from fedshelf.simulations.engines.ray.schedule import Work, deal, places
+from fedshelf.simulations.engines.job_assignment import next_worker
+from fedshelf.simulations.engines.ray.schedule import Work, places
 
 
 def node(name: str, alive: bool = True, **resources: float) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def test_a_node_takes_a_worker_for_each_cpu_or_share_of_a_gpu():
 
 
 @pytest.mark.parametrize(
-    ("waiting", "loads", "dealt"),
+    ("waiting", "loads", "workers"),
     [
         (0, [0, 0], []),
         (5, [], []),
@@ -43,8 +44,18 @@ def test_a_node_takes_a_worker_for_each_cpu_or_share_of_a_gpu():
         (9, [2, 2], []),
     ],
 )
-def test_jobs_are_dealt_to_the_idle_and_in_advance_only_while_many_are_left(waiting, loads, dealt):
-    assert deal(waiting, loads) == dealt
+def test_idle_workers_get_jobs_and_busy_ones_only_while_many_are_left(waiting, loads, workers):
+    assert assigned(waiting, loads) == workers
+
+
+def assigned(waiting: int, num_jobs: list[int]) -> list[int]:
+    """The workers that get the next jobs, in turn, until one has to wait."""
+    num_jobs = list(num_jobs)
+    positions = []
+    while (position := next_worker(waiting - len(positions), num_jobs)) is not None:
+        positions.append(position)
+        num_jobs[position] += 1
+    return positions
 
 
 def test_a_lost_job_comes_next_and_three_deaths_are_its_own_fault():
@@ -66,8 +77,8 @@ def test_every_job_is_answered_once_whoever_dies(count, deaths, workers):
     hands = [[] for _ in range(workers)]
     answered = Counter()
     while work.unanswered:
-        for place in deal(work.waiting, [len(jobs) for jobs in hands]):
-            hands[place].append(work.take())
+        for position in assigned(work.waiting, [len(jobs) for jobs in hands]):
+            hands[position].append(work.take())
         dead = deaths.pop() if deaths else workers
         if dead < workers:
             hopeless = work.lost(hands[dead])

@@ -5,7 +5,7 @@ takes a part of the cohort, driven by a thread of its own: operations run withou
 lock.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
@@ -24,21 +24,20 @@ from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
     Failure,
-    StoreInfo,
     TrainOrder,
     Update,
 )
-from fedshelf.common.strategies.shared.class_skew import adjustment
 from fedshelf.common.training.evaluate import Pair
 from fedshelf.server.training import client_sampling
 from fedshelf.server.training.setup import InitialState
 from fedshelf.simulations.engines.batched.device_worker import DeviceWorker, Store
 from fedshelf.simulations.federation.federation import Federation
+from fedshelf.simulations.federation.runtime import FederationRuntime
 
 Result = TypeVar("Result")
 
 
-class BatchedEngine:
+class BatchedEngine(FederationRuntime):
     """A runtime (see `server.runtime`) over the stores of a federation, and the judge of its test
     set.
 
@@ -55,41 +54,12 @@ class BatchedEngine:
         states: Path,
         devices: Sequence[torch.device] = (),
     ) -> None:
-        if (seconds := start.plan.config.train.seconds) > 0:
-            raise ConfigError(
-                f"Setting train.seconds got {seconds:g} with the engine batched, whose stores take"
-                " their steps together, so that none is slower than others; use --engine"
-                " sequential."
-            )
         _check(start)
-        self._federation = federation
-        self._plan = start.plan
+        super().__init__(federation, start.plan)
         devices = devices or _devices(torch.device(start.plan.config.run.device))
         self._shards = [DeviceWorker(start.plan, device, StateStore(states)) for device in devices]
         self._first = devices[0]
         self._threads = ThreadPoolExecutor(len(devices))
-        self._infos = federation.infos()
-
-    def stores(self) -> Mapping[str, StoreInfo]:
-        """Return all stores, except those set aside."""
-        return self._infos
-
-    def retry_after(self) -> float:
-        """Return 0: simulated stores never rest."""
-        return 0.0
-
-    def held_back(self) -> Mapping[str, str]:
-        """Return none: simulated stores are never busy otherwise."""
-        return {}
-
-    def exclude(self, store: str, why: str) -> None:
-        """Leave the store out; there is nobody to tell."""
-        self._infos.leave_out(store)
-
-    def prefetch_training(self, order: TrainOrder, stores: Sequence[str]) -> None:
-        """Do nothing: an evaluating device is not idle, and `train` has planned this during the
-        last round.
-        """
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
         """Train stores. Update.params are on the first device, and stay valid."""
@@ -120,8 +90,8 @@ class BatchedEngine:
         self, order: EvaluateOrder, stores: Sequence[str]
     ) -> Iterator[Evaluation | Failure]:
         """Evaluate all stores in one pass over their images: they judge the same model."""
-        sets = [self._held_out(store, order) for store in stores]
-        own = [adjustment(self._federation.stores[store].train, self._plan) for store in stores]
+        sets = [self._held_out(store, order.split) for store in stores]
+        own = [self._adjustment(store) for store in stores]
         for store, pair in zip(
             stores, self._counted(order.params, sets, own, order.temperatures), strict=True
         ):
@@ -143,10 +113,6 @@ class BatchedEngine:
     def close(self) -> None:
         """End the threads."""
         self._threads.shutdown()
-
-    def _held_out(self, store: str, order: EvaluateOrder) -> Images:
-        data = self._federation.stores[store]
-        return data.test if order.split == "test" else data.validation
 
     def _counted(
         self,

@@ -5,7 +5,7 @@ object store; a round's global model is put there once, and updates come back th
 own simulation sends weights as messages to every client instead, and loads the data at each actor.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,9 @@ from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
     Failure,
-    StoreInfo,
     TrainOrder,
     Update,
 )
-from fedshelf.common.strategies.shared.class_skew import adjustment
 from fedshelf.server.training.setup import InitialState
 from fedshelf.simulations.engines.ray.worker import (
     Arrays,
@@ -45,11 +43,12 @@ from fedshelf.simulations.engines.ray.workers import RayWorkers
 from fedshelf.simulations.engines.sequential import IMAGES_PER_JUDGING, parcels
 from fedshelf.simulations.federation.answers import load_state, save_state
 from fedshelf.simulations.federation.federation import Federation
+from fedshelf.simulations.federation.runtime import FederationRuntime
 
 LOST_REASON = "its worker died again and again; perhaps the node has too little memory"
 
 
-class RayEngine:
+class RayEngine(FederationRuntime):
     """A runtime (see `server.runtime`) over the stores of a federation, and the judge of its test
     set.
 
@@ -60,10 +59,8 @@ class RayEngine:
 
     def __init__(self, federation: Federation, start: InitialState, states: Path) -> None:
         config = start.plan.config.run
-        self._federation = federation
-        self._plan = start.plan
+        super().__init__(federation, start.plan)
         self._states = StateStore(states)
-        self._infos = federation.infos()
         self._personal = bool(strategies.build(start.plan.config.strategy, start.layout).personal())
         self._placed: dict[tuple[int, int], tuple[Images, tuple[Any, Any]]] = {}
         share = config.gpus_per_worker or float(config.device.startswith("cuda"))
@@ -72,34 +69,12 @@ class RayEngine:
             Setup(replace(start.plan, frozen=None), frozen, "cuda" if share else "cpu"), share
         )
 
-    def stores(self) -> Mapping[str, StoreInfo]:
-        """Return all stores, except those set aside."""
-        return self._infos
-
-    def retry_after(self) -> float:
-        """Return 0: simulated stores never rest."""
-        return 0.0
-
-    def held_back(self) -> Mapping[str, str]:
-        """Return none: simulated stores are never busy otherwise."""
-        return {}
-
-    def exclude(self, store: str, why: str) -> None:
-        """Leave the store out; there is nobody to tell."""
-        self._infos.leave_out(store)
-
-    def prefetch_training(self, order: TrainOrder, stores: Sequence[str]) -> None:
-        """Do nothing: an evaluation is cut into jobs for all workers, and is short beside a
-        round.
-        """
-
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
         """Train the largest stores first, so that no worker is left with a large one at the end.
 
         Raises RunError.
         """
-        largest_first = sorted(stores, key=lambda store: -self._infos[store].num_examples)
-
+        largest_first = self._largest_first(stores)
         detached = DetachedOrder.of(order, "plan", "params", "extras")
 
         def prepare(number: int) -> RayTrainJob:
@@ -122,16 +97,14 @@ class RayEngine:
         parts = list(
             parcels(
                 stores,
-                [getattr(self._infos[store], order.split) for store in stores],
+                self._num_held_out(stores, order.split),
                 IMAGES_PER_JUDGING,
             )
         )
         detached = DetachedOrder.of(order, "plan", "params")
 
         def prepare(number: int) -> RayEvaluateJob:
-            held_out = [
-                getattr(self._federation.stores[store], order.split) for store in parts[number]
-            ]
+            held_out = [self._held_out(store, order.split) for store in parts[number]]
             images = tuple(map(self._select, held_out))
             own = self._own(parts[number], order), self._adjustments(parts[number])
             return RayEvaluateJob(parts[number], detached, images, *own)
@@ -194,9 +167,7 @@ class RayEngine:
 
     def _adjustments(self, stores: Sequence[str]) -> Arrays:
         """Return the adjustments of the stores that have one."""
-        found = {
-            store: adjustment(self._federation.stores[store].train, self._plan) for store in stores
-        }
+        found = {store: self._adjustment(store) for store in stores}
         return arrays({store: added for store, added in found.items() if added is not None})
 
     def _select(self, images: Images) -> Selection:

@@ -26,26 +26,6 @@ def places(nodes: Iterable[Mapping[str, Any]], share: float) -> dict[str, int]:
     return fitting
 
 
-def deal(waiting: int, loads: Sequence[int]) -> list[int]:
-    """Return the workers that get the next of `waiting` jobs, in turn, as positions in `loads`.
-
-    loads: number of jobs of each worker
-
-    Each worker gets one; and a second one, so that no worker waits for us, while more jobs are
-    left than there are workers: towards the end a job goes to the first idle worker.
-    """
-    loads = list(loads)
-    chosen = []
-    while loads and waiting:
-        least = min(range(len(loads)), key=loads.__getitem__)
-        if loads[least] > (1 if waiting > len(loads) else 0):
-            break
-        chosen.append(least)
-        loads[least] += 1
-        waiting -= 1
-    return chosen
-
-
 class Work:
     """Jobs 0, 1, ... `count` - 1, done in this order unless workers die; each is answered once."""
 

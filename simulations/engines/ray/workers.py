@@ -14,7 +14,8 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from fedshelf.common.errors import RunError
-from fedshelf.simulations.engines.ray.schedule import DEATHS, Work, deal, places
+from fedshelf.simulations.engines.job_assignment import next_worker
+from fedshelf.simulations.engines.ray.schedule import DEATHS, Work, places
 from fedshelf.simulations.engines.ray.worker import Answer, Job, Model, Setup, installed
 
 LOG = logging.getLogger("fedshelf.ray")
@@ -73,10 +74,12 @@ class RayWorkers:
         self._reconcile()
         while work.unanswered:
             ready = [hand for hand in self._hands if hand.coming is None]
-            for place in deal(work.waiting, [len(hand.jobs) for hand in ready]):
+            while (
+                position := next_worker(work.waiting, [len(hand.jobs) for hand in ready])
+            ) is not None:
                 job = work.take()
-                ready[place].jobs.append(
-                    (ready[place].actor.work.remote(prepare(job), shared), job)
+                ready[position].jobs.append(
+                    (ready[position].actor.work.remote(prepare(job), shared), job)
                 )
             if ready:
                 manned = time.monotonic()
