@@ -8,6 +8,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, get_args
 
 import torch
@@ -278,9 +279,13 @@ def _common(reader: RecordReader, kept: FrozenStore) -> tuple[Plan, int, Tensor]
 
 
 def _run(reader: RecordReader) -> tuple[str, RunConfig]:
-    return reader.parsed("run_id", check_run_id), reader.parsed(
-        "config", RunConfig.model_validate_json
-    )
+    return reader.parsed("run_id", check_run_id), reader.parsed("config", _config)
+
+
+@lru_cache(maxsize=4)
+def _config(text: str) -> RunConfig:
+    """Return the configuration, validated once for all orders of a run. Raises ValueError."""
+    return RunConfig.model_validate_json(text)
 
 
 def _update(store: str, reader: RecordReader, order: TrainOrder | EvaluateOrder | None) -> Update:

@@ -18,6 +18,7 @@ from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
     Failure,
+    Plan,
     StoreInfo,
     TrainOrder,
     Update,
@@ -96,6 +97,8 @@ class GridRuntime:
         # store -> time of its answer to the present evaluation
         self._judging: dict[str, float | None] = {}
         self._trained: dict[str, float] = {}  # seconds of each store's last training
+        # the plan of the last order, and the part of it that stores see
+        self._plans: tuple[Plan, Plan] | None = None
 
     def stores(self) -> Mapping[str, StoreInfo]:
         """Return the stores that may be asked now, by name.
@@ -212,8 +215,14 @@ class GridRuntime:
             self._judging[answer.store] = time.perf_counter()
             yield answer
 
+    def _for_stores(self, plan: Plan) -> Plan:
+        """Return the plan without the server's own settings; all orders of a run share one."""
+        if self._plans is None or self._plans[0] is not plan:
+            self._plans = plan, replace(plan, config=for_stores(plan.config))
+        return self._plans[1]
+
     def _errand(self, order: TrainOrder | EvaluateOrder, ttl: float) -> OrderDispatch:
-        plan = replace(order.plan, config=for_stores(order.plan.config))
+        plan = self._for_stores(order.plan)
         return OrderDispatch(replace(order, plan=plan), self._link, self._roster, self._board, ttl)
 
     def _results(

@@ -226,6 +226,17 @@ def test_a_large_model_travels_as_one_array() -> None:
     assert same(decode_order(records, Kept()).params, params)  # type: ignore[union-attr]
 
 
+def test_orders_of_one_run_share_the_configuration_that_was_validated_first() -> None:
+    first, second = (
+        decode_order(encode_order(TrainOrder(PLAN, number, torch.zeros(2))), Kept())
+        for number in (1, 2)
+    )
+    assert isinstance(first, TrainOrder)
+    assert isinstance(second, TrainOrder)
+    assert (first.round, second.round) == (1, 2)
+    assert first.plan.config is second.plan.config
+
+
 def test_frozen_parameters_travel_once() -> None:
     frozen = torch.tensor([1.0, 2.0, 3.0])
     order = TrainOrder(Plan("run-1", CONFIG, SPEC, frozen), 1, torch.ones(2))
