@@ -8,6 +8,9 @@ import tempfile
 import pytest
 from hypothesis import settings
 
+# Comparisons in helpers say what differs, as those in tests do.
+pytest.register_assert_rewrite("tests.helpers")
+
 # What a store keeps for good is nobody's business but the test's.
 os.environ["FEDSHELF_HOME"] = tempfile.mkdtemp(prefix="fedshelf-state-")
 atexit.register(shutil.rmtree, os.environ["FEDSHELF_HOME"], ignore_errors=True)

@@ -1,9 +1,5 @@
-"""One thread, as engines have it; and comparisons that say what differs."""
+"""One thread, as engines have it."""
 
-import pytest
-
-pytest.register_assert_rewrite("tests.contracts.sameness")
-
-from tests.simulations.conftest import one_thread  # noqa: E402
+from tests.helpers.simulation_fixtures import one_thread
 
 __all__ = ["one_thread"]

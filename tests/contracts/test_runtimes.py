@@ -25,7 +25,9 @@ from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import DetachedOrder, EvaluateOrder, TrainOrder, Update
 from fedshelf.common.protocol.serialization import decode_order, encode_order
 from fedshelf.simulations.federation.federation import Federation
-from tests.contracts.runtimes import (
+from tests.common.protocol.test_serialization import same
+from tests.helpers.ray_nodes import ray_cluster
+from tests.helpers.runtimes import (
     EMPTY,
     HELD_OUT,
     OPENERS,
@@ -41,16 +43,14 @@ from tests.contracts.runtimes import (
     play,
     stores,
 )  # fmt: skip
-from tests.contracts.sameness import (
+from tests.helpers.sameness import (
     ROUNDED_TOLERANCE,
     is_judged_as_in_its_round,
     is_same_judgement,
     is_same_run,
     is_same_state,
 )
-from tests.deployment.test_messages import same
-from tests.simulations.ray_nodes import ray_cluster
-from tests.simulations.stores import TOLERANCE, settings, start
+from tests.helpers.simulated_stores import TOLERANCE, settings, start
 
 RUNTIMES = [*OPENERS, pytest.param("ray", marks=pytest.mark.slow)]
 EVERY_RUNTIME = pytest.mark.parametrize("runtime", RUNTIMES)

@@ -1,5 +1,5 @@
-"""Commands and photos, as the tests of the deployment have them."""
+"""Servers and stores as processes of their own, and a Flower grid in this one."""
 
-from tests.deployment.conftest import command, environment, folders
+from tests.helpers.deployment_fixtures import command, environment, folders, grid
 
-__all__ = ["command", "environment", "folders"]
+__all__ = ["command", "environment", "folders", "grid"]

@@ -20,9 +20,9 @@ from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.protocol.probe import PROBE, header, presence
 from fedshelf.common.protocol.serialization import encode_result
 from fedshelf.server.gateway.push_inspection import MIN_ALLOWED_PIECES
-from tests.deployment.conftest import Starter
-from tests.deployment.deployed import PATIENCE, free_port
-from tests.deployment.provisioned import Quiet
+from tests.helpers.deployed import PATIENCE, free_port
+from tests.helpers.deployment_fixtures import Starter
+from tests.helpers.provisioned import Quiet
 
 
 class Joining(Quiet):

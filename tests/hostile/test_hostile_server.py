@@ -51,8 +51,8 @@ from fedshelf.common.protocol.serialization import (
     frozen_sha256,
 )
 from fedshelf.common.training.fit import Network
-from tests.deployment.deployed import draw_photos
-from tests.server.by_hand import order_of
+from tests.helpers.by_hand import order_of
+from tests.helpers.deployed import draw_photos
 
 SPEC = ModelSpec("niid-cnn", ("boot", "hat"), 16, 3, (0.5,) * 3, (0.25,) * 3)
 CONFIG = resolve(

@@ -39,9 +39,9 @@ from fedshelf.server.gateway.push_inspection import (
 )
 from fedshelf.server.grid import dispatch, outbox, reply_puller
 from fedshelf.server.grid.runtime import GridRuntime, Surroundings
-from tests.deployment.deployed import LocalGrid, wait_for
-from tests.deployment.test_grid import CONFIG, Doubler, order
-from tests.hostile.damage import altered, as_json, examples, spoiled
+from tests.helpers.damage import altered, as_json, examples, spoiled
+from tests.helpers.deployed import LocalGrid, wait_for
+from tests.server.grid.test_runtime import CONFIG, Doubler, order
 
 # nodes
 OWN = 7

@@ -41,8 +41,8 @@ from fedshelf.common.protocol.serialization import (
     encode_result,
 )
 from fedshelf.common.training import error_feedback
-from tests.deployment.deployed import LocalGrid
-from tests.hostile.damage import NESTED, ODD, decodes, examples, spoiled
+from tests.helpers.damage import NESTED, ODD, decodes, examples, spoiled
+from tests.helpers.deployed import LocalGrid
 
 SPEC = ModelSpec("cnn", ("boot", "hat"), 32, 3, (0.5,) * 3, (0.2,) * 3)
 CONFIG = resolve({"messages.compression": "int8"})

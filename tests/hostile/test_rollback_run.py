@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from tests.deployment.conftest import Starter
-from tests.deployment.deployed import Command, draw_photos, free_port, history, summary, wait_for
-from tests.hostile.spoiling_store import WEIGHT
+from tests.helpers import spoiling_store
+from tests.helpers.deployed import Command, draw_photos, free_port, history, summary, wait_for
+from tests.helpers.deployment_fixtures import Starter
+
+ROOT = Path(__file__).parents[2]
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -63,10 +65,15 @@ def join(command: Starter, chain: Path, name: str) -> Command:
     if name in HONEST:
         return command("flower-client", *told)
     spoils = {"SPOILS": str(place / name), "SPOILS_REST": str(HOSTILE[name])}
-    python = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    script = Path(__file__).with_name("spoiling_store.py")
+    python = {"PYTHONPATH": str(ROOT)}
     command.started.append(
-        Command(command.environment | spoils | python, sys.executable, script, *told)
+        Command(
+            command.environment | spoils | python,
+            sys.executable,
+            "-m",
+            spoiling_store.__name__,
+            *told,
+        )
     )
     return command.started[-1]
 
@@ -83,7 +90,7 @@ def spoilt_models(place: Path) -> set[str]:
     return {
         path.parents[2].name
         for path in found
-        if load_file(path).popitem()[1].abs().max() > WEIGHT / 10
+        if load_file(path).popitem()[1].abs().max() > spoiling_store.WEIGHT / 10
     }
 
 
@@ -128,7 +135,9 @@ def test_a_run_goes_on_without_the_stores_that_spoil_it_also_when_it_is_killed_r
     assert [(line["round"], "odd" in line["stores"]) for line in gone] == [(third, True)]
 
     assert spoilt_models(tmp_path) == set()
-    assert load_file(out / "model.safetensors").popitem()[1].abs().max() < WEIGHT / 10
+    assert (
+        load_file(out / "model.safetensors").popitem()[1].abs().max() < spoiling_store.WEIGHT / 10
+    )
     stores["north"].says("was taken back by the server")
     audit = (tmp_path / "state" / "stores" / "north" / "audit.jsonl").read_text()
     assert "takes back one that the run gave before" in audit

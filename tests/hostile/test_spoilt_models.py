@@ -14,9 +14,9 @@ from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Plan, TrainOrder, Update
 from fedshelf.server.grid.runtime import GridRuntime, Surroundings
 from fedshelf.server.training.round_loop import RoundLoop
-from tests.deployment.deployed import LocalGrid, wait_for
-from tests.deployment.test_grid import Doubler
-from tests.server.by_hand import Notes
+from tests.helpers.by_hand import Notes
+from tests.helpers.deployed import LocalGrid, wait_for
+from tests.server.grid.test_runtime import Doubler
 
 SPEC = ModelSpec("cnn", ("boot", "hat"), 32, 3, (0.5,) * 3, (0.25,) * 3)
 LAYOUT = Layout(("w",), (torch.Size([4]),), 4, 4)

@@ -2,7 +2,10 @@
 
 import pytest
 
-from tests.server.by_hand import Notes
+from tests.helpers.by_hand import Notes
+from tests.helpers.deployment_fixtures import command, environment, grid
+
+__all__ = ["command", "environment", "grid"]
 
 
 @pytest.fixture

@@ -1,27 +1,5 @@
-"""A cache of their own for the tests of simulations, so that `shelf` is drawn once for all of them;
-one thread.
-"""
+"""One cache for the tests of simulations, and one thread."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from tests.helpers.simulation_fixtures import cache, one_thread
 
-import pytest
-import torch
-
-
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        patch.setenv("FEDSHELF_CACHE", str(folder))
-        patch.delenv("FEDSHELF_DATA", raising=False)
-        yield folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """As engines have it; and several threads wait for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+__all__ = ["cache", "one_thread"]

@@ -7,8 +7,8 @@ import pytest
 
 from fedshelf.common import command_line
 from fedshelf.simulations.main import app
-from tests.commands import call
-from tests.simulations.command import SMALL, run, run_process, summary
+from tests.helpers.commands import call
+from tests.helpers.simulation_command import SMALL, run, run_process, summary
 
 LITTLE = [*SMALL, "--stores", "12", "--fraction", "0.25"]  # three of twelve stores a round
 

@@ -16,7 +16,7 @@ from fedshelf.simulations.compare.command import compare
 from fedshelf.simulations.compare.place import ComparisonRequest
 from fedshelf.simulations.ensemble.command import ensemble
 from fedshelf.simulations.run.simulate import SimulationRequest, simulate
-from tests.simulations.product_photos import photos
+from tests.helpers.product_photos import photos
 
 NAMES = {"hat": "Beret", "bag": "Satchel"}
 
