@@ -26,7 +26,7 @@ from fedshelf.common.protocol.messages import (
     TrainOrder,
     Update,
 )
-from fedshelf.common.protocol.probe import PROBE, presence
+from fedshelf.common.protocol.probe import PROBE_MESSAGE_TYPE, make_presence
 
 CLASSES = 10
 IMAGES = 100
@@ -87,7 +87,9 @@ def respond(line: FleetConnection, head: MessageHeader, worker: Idler, frozen: F
     with AT_ONCE:
         message, _ = line.fetch(head)
         content = (
-            presence(has=False) if head.type == PROBE else answer(worker, message.content, frozen)
+            make_presence(has=False)
+            if head.type == PROBE_MESSAGE_TYPE
+            else answer(worker, message.content, frozen)
         )
         line.send(line.pack(message, content, 0.0))
 

@@ -25,7 +25,7 @@ from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from google.protobuf.message import Message as ProtoMessage
 
 from fedshelf.client.connection.fleet import HEARTBEAT_SECONDS
-from fedshelf.common.protocol.enrolment import HELD_HEADER, PROCESS_HEADER, process_words
+from fedshelf.common.protocol.enrolment import HELD_HEADER, PROCESS_HEADER, process_header
 
 SIGNED_FOR = 60.0  # seconds for which one signature is used: the server takes it for 305
 
@@ -74,7 +74,7 @@ class Connection:
         self._signed = -SIGNED_FOR
         self._headers = b""
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self._process = process_words(secrets.token_hex(16), HEARTBEAT_SECONDS / 2)
+        self._process = process_header(secrets.token_hex(16), HEARTBEAT_SECONDS / 2)
         self.is_held = False
 
     async def call(self, name: str, request: ProtoMessage, reply: type[Reply]) -> Reply:

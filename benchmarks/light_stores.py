@@ -57,7 +57,7 @@ from fedshelf.client.session.poll_loop import (
     SOON,
 )
 from fedshelf.common.protocol.kit import Kit
-from fedshelf.common.protocol.probe import HEADER, PROBE, presence
+from fedshelf.common.protocol.probe import HEADER_RECORD, PROBE_MESSAGE_TYPE, make_presence
 
 CLASSES = 10
 IMAGES = 100
@@ -151,9 +151,13 @@ class LightStore:
         )
         await self._line.call("confirm-message-received", confirm, ConfirmMessageReceivedResponse)
         message = put_together(head, objects)
-        if head.type != PROBE:
+        if head.type != PROBE_MESSAGE_TYPE:
             await self._look_at_bundle(head.run_id)
-        content = presence(has=False) if head.type == PROBE else answer(self._name, message)
+        content = (
+            make_presence(has=False)
+            if head.type == PROBE_MESSAGE_TYPE
+            else answer(self._name, message)
+        )
         parcel = take_apart(answer_to(message, content), self._node, 0.0)
         accepted = await self._line.call("push-messages", parcel.head, fleet.PushMessagesResponse)
         for piece in accepted.objects_to_push:
@@ -189,7 +193,7 @@ class LightStore:
 
 def answer(store: str, message: Message) -> RecordDict:
     """Return a light store's answer to an order, in the form of `common.protocol.serialization`."""
-    order = message.content[HEADER]
+    order = message.content[HEADER_RECORD]
     assert isinstance(order, ConfigRecord)
     told: dict[str, object] = {"format": order["format"], "store": store}
     match order["kind"]:
@@ -221,7 +225,7 @@ def answer(store: str, message: Message) -> RecordDict:
                 "version": version("fedshelf"),
             }
             told |= {"classes": classes, "counts": [IMAGES] * CLASSES}
-    return RecordDict({HEADER: ConfigRecord(told)})
+    return RecordDict({HEADER_RECORD: ConfigRecord(told)})
 
 
 _MADE: dict[bytes, bytes] = {}

@@ -23,7 +23,7 @@ from benchmarks.harness import Column, Sample, alternate, parser, table, write
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import Trainer
 from fedshelf.common.config import resolve
-from fedshelf.common.images.decoding.parallel import cores
+from fedshelf.common.images.decoding.parallel import usable_cores
 from fedshelf.common.images.folder.photo_folder import open_folder
 from fedshelf.common.images.folder.scan import scan
 from fedshelf.common.images.types import Images
@@ -82,8 +82,8 @@ def compare(path: Path, options: argparse.Namespace, scratch: Path) -> None:
     _, _, again = opened(path, options)
     total = len(photos.pixels)
     print(
-        f"{total} photos: opened in {first:.2f} s ({1000 * first * cores() / total:.1f} ms a photo"
-        f" and core), opened again in {again:.3f} s"
+        f"{total} photos: opened in {first:.2f} s ({1000 * first * usable_cores() / total:.1f} ms a"
+        f" photo and core), opened again in {again:.3f} s"
     )
     if options.limit:
         photos = photos.select(torch.arange(options.limit) % len(photos))

@@ -3,7 +3,7 @@
 import errno
 
 from fedshelf.common.errors import ConfigError, DataError, MessageError
-from fedshelf.common.protocol.failures import Failure, FailureCode, failure
+from fedshelf.common.protocol.failures import Failure, FailureCode, make_failure
 
 
 class StoreError(DataError):
@@ -26,9 +26,9 @@ def failure_of(store: str, error: Exception) -> Failure:
     the error's class.
     """
     if isinstance(error, StoreError):
-        return failure(store, error.code, error.detail, error.rest)
+        return make_failure(store, error.code, error.detail, error.rest)
     code = _code(error)
-    return failure(store, code, type(error).__name__ if code == "error" else "")
+    return make_failure(store, code, type(error).__name__ if code == "error" else "")
 
 
 def _code(error: Exception) -> FailureCode:

@@ -18,7 +18,7 @@ def sanitize(text: str, longest: int = MAX_CHARACTERS) -> str:
 
 
 def is_sanitized(text: str, longest: int = MAX_CHARACTERS) -> bool:
-    """Return whether `plain` would leave the text as it is."""
+    """Return whether `sanitize` would leave the text as it is."""
     return len(text) <= longest and all(map(_is_fit, text))
 
 

@@ -202,7 +202,7 @@ def folder_images(agreed: Plan) -> Images | None:
     """Return the photos in `evaluation.test_data`; None if that is not set. Raises DataError."""
     if not agreed.config.evaluation.test_data:
         return None
-    from fedshelf.common.images.folder.photo_folder import Arrangement, open_folder, relabel
+    from fedshelf.common.images.folder.photo_folder import FolderOptions, open_folder, relabel
     from fedshelf.common.training.rotation_task import to_turns
 
     folder = Path(agreed.config.evaluation.test_data)
@@ -213,7 +213,7 @@ def folder_images(agreed: Plan) -> Images | None:
         image_size=spec.image_size,
         channels=spec.channels,
         denoise=denoise,
-        arrangement=Arrangement(classes=() if spec.tells_turns else spec.classes),
+        arrangement=FolderOptions(classes=() if spec.tells_turns else spec.classes),
     )
     merge = agreed.config.data.merge_spellings
     test = relabel(

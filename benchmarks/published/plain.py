@@ -29,7 +29,7 @@ from benchmarks.published import cells, play
 from fedshelf.common import models
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import FedshelfError
-from fedshelf.common.images.augment import Stream, normalise, transform
+from fedshelf.common.images.augment import DrawStream, normalise, transform
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.seeding import rng
@@ -147,7 +147,7 @@ def batches(
     this seed.
     """
     order = rng(config.run.seed, "order", number, name)
-    draws = Stream(config.data, config.run.seed, number, name)
+    draws = DrawStream(config.data, config.run.seed, number, name)
     for _ in range(config.train.epochs):
         for places in torch.from_numpy(order.permutation(len(images))).split(config.train.batch):
             pixels, targets = images.batch(places)

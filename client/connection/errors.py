@@ -10,7 +10,7 @@ from fedshelf.client.connection.events import RunOverError, UnknownStoreError
 from fedshelf.client.connection.proxies import ProxyFault
 from fedshelf.client.connection.transport import causes
 from fedshelf.common.errors import RefusedError
-from fedshelf.common.protocol.enrolment import REASON_HEADER, Reason
+from fedshelf.common.protocol.enrolment import REASON_HEADER, RefusalReason
 
 # pass by themselves
 NO_CONNECTION = "no connection"
@@ -20,21 +20,23 @@ NOT_FEDSHELF = "what answers there does not speak as a Fedshelf server does"
 _AWAY = {500, 502, 503, 504}
 
 _SENTENCES = {
-    Reason.REVOKED: "the chain has revoked this store. If that is a mistake, ask for a new kit.",
-    Reason.UNKNOWN_KEY: (
+    RefusalReason.REVOKED: (
+        "the chain has revoked this store. If that is a mistake, ask for a new kit."
+    ),
+    RefusalReason.UNKNOWN_KEY: (
         "it does not know this store's key, which another kit may have replaced. Ask for a new kit."
     ),
-    Reason.CODE: (
+    RefusalReason.CODE: (
         "the kit's code is not valid: it was used on another machine, a newer kit replaced it, or"
         " the chain has deleted this store. Ask for a new kit."
     ),
-    Reason.IN_USE: (
+    RefusalReason.IN_USE: (
         "another flower-client works with this store's key, on another machine or in a copy of this"
         " store's home. It came first and goes on; this one ends. Two machines are two stores: ask"
         " for a kit for this one."
     ),
-    Reason.EXPIRED: "the kit's code has expired. Ask for a new kit.",
-    Reason.MALFORMED: (
+    RefusalReason.EXPIRED: "the kit's code has expired. Ask for a new kit.",
+    RefusalReason.MALFORMED: (
         "it does not understand how this Fedshelf enrols. Install the same version on both sides."
     ),
 }
@@ -48,17 +50,17 @@ def obstacle(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
     if isinstance(error, httpx.TransportError):
         return _no_connection(error)
     match reason := _reason(error.response):
-        case Reason.CLOCK:
+        case RefusalReason.CLOCK:
             told = told_error(clock_error(error.response))
             return (
                 f"this machine's clock is {told}; switch on time synchronisation, or set it right"
             )
-        case Reason.MAYBE_IN_USE:
+        case RefusalReason.MAYBE_IN_USE:
             return (
                 "another flower-client with this store's key was at work seconds ago; if that was"
                 " this one before a restart, the server lets it in in a moment"
             )
-        case Reason.SLOW_DOWN:
+        case RefusalReason.SLOW_DOWN:
             return "too many wrong codes came from this address; it takes new ones after a minute"
         case None:
             return STARTING if error.response.status_code in _AWAY else ""
@@ -97,9 +99,9 @@ def _no_connection(error: httpx.TransportError) -> str:
     return NO_CONNECTION
 
 
-def _reason(response: httpx.Response) -> Reason | None:
+def _reason(response: httpx.Response) -> RefusalReason | None:
     told = response.headers.get(REASON_HEADER, "")
-    return Reason(told) if told in list(Reason) else None
+    return RefusalReason(told) if told in list(RefusalReason) else None
 
 
 def clock_error(response: httpx.Response) -> timedelta:

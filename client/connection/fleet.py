@@ -48,7 +48,7 @@ from fedshelf.client.connection.response_limits import Take, uncounted
 from fedshelf.client.connection.signing import Signer
 from fedshelf.client.connection.uploads import LARGE_PIECE, Uploader
 from fedshelf.common.errors import MessageError, NetworkError
-from fedshelf.common.protocol.transfer_progress import Transfer
+from fedshelf.common.protocol.transfer_progress import TransferProgress
 
 # seconds, the least that a SuperLink accepts; it gives a node up after two such intervals
 HEARTBEAT_SECONDS = 10.0
@@ -210,7 +210,7 @@ class FleetConnection:
             )
         missing = [piece for piece in head.pieces if piece not in self._kept]
         self._came = time.monotonic()
-        transfer = Transfer("Receiving a message", 0, LOG.info)
+        transfer = TransferProgress("Receiving a message", 0, LOG.info)
         pulled = self._transfers.map(
             lambda piece: self._pull(head.run_id, piece, transfer), missing
         )
@@ -252,7 +252,7 @@ class FleetConnection:
         """
         self._uploader.send(self._node, parcel, is_wanted)
 
-    def _pull(self, run_id: int, object_id: str, transfer: Transfer) -> bytes:
+    def _pull(self, run_id: int, object_id: str, transfer: TransferProgress) -> bytes:
         """Return one piece of a message; wait while the other side uploads.
 
         Raises MessageError if that has stopped.

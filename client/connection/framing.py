@@ -23,7 +23,7 @@ from flwr.supercore.inflatable.inflatable_object import (
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
 from fedshelf.common.errors import MessageError
-from fedshelf.common.protocol.probe import announced
+from fedshelf.common.protocol.probe import announced_bytes
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _head(proto: ProtoMessage, tree: ObjectTree) -> MessageHeader:
     metadata.__dict__["_message_id"] = tree.object_id
     content_id = tree.children[0].object_id if tree.children else ""
     pieces = tuple(each.object_id for each in iterate_object_tree(tree))
-    size = announced(metadata.group_id)
+    size = announced_bytes(metadata.group_id)
     return MessageHeader(
         tree.object_id,
         content_id,

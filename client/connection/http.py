@@ -9,7 +9,7 @@ from fedshelf.client.connection.response_limits import Take, bound
 from fedshelf.client.connection.server_move import AddressReader
 from fedshelf.client.connection.signing import Signer
 from fedshelf.client.connection.transport import http_client
-from fedshelf.common.protocol.enrolment import PROCESS_HEADER, process_words
+from fedshelf.common.protocol.enrolment import PROCESS_HEADER, process_header
 
 # seconds to connect, and for each piece of an answer; that of Flower's own client
 TIMEOUT_SECONDS = 30.0
@@ -40,5 +40,5 @@ def connect(
     client._client.close()
     client._client = http_client(known, TIMEOUT_SECONDS)
     bound(client._client, take)
-    client._client.headers[PROCESS_HEADER] = process_words(credentials.process, silence)
+    client._client.headers[PROCESS_HEADER] = process_header(credentials.process, silence)
     return client

@@ -12,7 +12,7 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_messa
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 
 from fedshelf.client.connection.errors import clock_error, told_error
-from fedshelf.common.protocol.enrolment import REASON_HEADER, Reason
+from fedshelf.common.protocol.enrolment import REASON_HEADER, RefusalReason
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -43,7 +43,7 @@ class Signer:
         after it was dated.
         """
         response = self._send(context, call_next)
-        if response.headers.get(REASON_HEADER) != Reason.CLOCK:
+        if response.headers.get(REASON_HEADER) != RefusalReason.CLOCK:
             return response
         error = clock_error(response)
         if abs((error - self._error).total_seconds()) < WRONG_CLOCK:

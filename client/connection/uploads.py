@@ -25,7 +25,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from fedshelf.client.connection.events import RunOverError
 from fedshelf.client.connection.framing import OutgoingMessage
 from fedshelf.common.protocol.enrolment import WANTED_PATH
-from fedshelf.common.protocol.transfer_progress import Transfer
+from fedshelf.common.protocol.transfer_progress import TransferProgress
 
 # bytes; such pieces go one after another, and are kept in case the next message has them, too
 LARGE_PIECE = 2**20
@@ -111,7 +111,7 @@ class Uploader:
         parcel = sending.parcel
         accepted = self._call(self._client.PushMessages, parcel.head)
         lacking = [piece for piece in accepted.objects_to_push if piece in parcel.objects]
-        transfer = Transfer(
+        transfer = TransferProgress(
             "Sending the answer", sum(len(parcel.objects[piece]) for piece in lacking), LOG.info
         )
         session = accepted.session_id
@@ -121,7 +121,9 @@ class Uploader:
             )
         )
 
-    def _push(self, sending: _Sending, object_id: str, session: str, transfer: Transfer) -> bool:
+    def _push(
+        self, sending: _Sending, object_id: str, session: str, transfer: TransferProgress
+    ) -> bool:
         """Send one piece of a reply; return whether the server accepted it.
 
         Raises RunOverError if it is not wanted.

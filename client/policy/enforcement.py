@@ -19,7 +19,7 @@ from fedshelf.client.policy.schedule import seconds_until, seconds_until_midnigh
 from fedshelf.client.worker.protocol import Worker
 from fedshelf.common.config import RunConfig
 from fedshelf.common.metrics.counts import Counts
-from fedshelf.common.protocol.failures import LONGEST_REST
+from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
@@ -242,9 +242,11 @@ class PolicyWorker:
             return self._guard.evaluation(self._worker.evaluate(self._guard.discreet(order)))
 
 
-def _refuse(key: str, why: str, rest: float = LONGEST_REST) -> NoReturn:
+def _refuse(key: str, why: str, rest: float = MAX_RETRY_AFTER_SECONDS) -> NoReturn:
     message = f"The store's policy does not allow the order ({key}): {why}."
-    raise StoreError("policy", message, key.replace("_", "-"), min(math.ceil(rest), LONGEST_REST))
+    raise StoreError(
+        "policy", message, key.replace("_", "-"), min(math.ceil(rest), MAX_RETRY_AFTER_SECONDS)
+    )
 
 
 def _normal(names: Sequence[str]) -> set[str]:

@@ -11,7 +11,7 @@ from fedshelf.client.failures import StoreError
 from fedshelf.client.policy.budgets import Spent, Usage
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.policy.schedule import seconds_until_midnight
-from fedshelf.common.protocol.failures import LONGEST_REST
+from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS
 
 UNRECORDED_BYTES = (
     2**20
@@ -75,7 +75,7 @@ class TrafficBudget:
                 f" {used / 1e6:.3f} of {most / 1e6:g} MB are used, and it needs up to"
                 f" {size / 1e6:.3f} more.",
                 _KEYS[way],
-                min(int(seconds_until_midnight(self._now())) + 1, LONGEST_REST),
+                min(int(seconds_until_midnight(self._now())) + 1, MAX_RETRY_AFTER_SECONDS),
             )
 
     def _write(self) -> None:

@@ -22,7 +22,7 @@ from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.client.worker.worker import StoreWorker
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import FedshelfError
-from fedshelf.common.protocol.failures import failure
+from fedshelf.common.protocol.failures import make_failure
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
@@ -90,7 +90,7 @@ def work(pipe: Connection, settings: Settings) -> None:
                 pipe.send(Done(answered, tuple(changes)))
                 changes.clear()
             case (code, detail, rest):
-                pipe.send(Done(encode_result(failure(settings.store, code, detail, rest))))
+                pipe.send(Done(encode_result(make_failure(settings.store, code, detail, rest))))
             case None:
                 store.look()
                 pipe.send(Done(None, tuple(changes)))

@@ -6,8 +6,8 @@ from pathlib import Path
 from fedshelf.client.health.evidence.photos import tried
 from fedshelf.client.health.progress import progress_of_steps
 from fedshelf.common.errors import DataError
-from fedshelf.common.images.folder.left_out import listed
-from fedshelf.common.images.folder.scan import expected
+from fedshelf.common.images.folder.left_out import format_left_out
+from fedshelf.common.images.folder.scan import expected_layout
 
 
 def survey(data: Path, classes: Collection[str] = ()) -> str:
@@ -18,6 +18,6 @@ def survey(data: Path, classes: Collection[str] = ()) -> str:
         raise DataError(photos.trouble)
     if not photos.usable and not photos.without_class:
         left_out = photos.left_out + photos.strays
-        got = f"; found {listed(left_out)}" if left_out else ""
-        raise DataError(f"No photo in {data}; expected {expected(data)}{got}.")
+        got = f"; found {format_left_out(left_out)}" if left_out else ""
+        raise DataError(f"No photo in {data}; expected {expected_layout(data)}{got}.")
     return " ".join([photos.summary(), *(f"{note}." for note in photos.notes)])

@@ -17,7 +17,7 @@ from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.client.worker.protocol import ModelKeeper, Worker
 from fedshelf.common.protocol.messages import EvaluateOrder, StoreInfo, TrainOrder
 from fedshelf.common.protocol.model_delivery import DeliverOrder
-from fedshelf.common.protocol.probe import presence
+from fedshelf.common.protocol.probe import make_presence
 from fedshelf.common.protocol.serialization import (
     FrozenMissingError,
     FrozenStore,
@@ -81,7 +81,7 @@ def make_app(
 
     def tell(message: Message, _: Context) -> Message:
         # it takes one message after another, and loses none
-        return Message(presence(has=True), reply_to=message)
+        return Message(make_presence(has=True), reply_to=message)
 
     app.query()(handle)
     app.query("probe")(tell)

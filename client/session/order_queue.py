@@ -21,7 +21,7 @@ from fedshelf.client.process.worker_process import WorkerProcess
 from fedshelf.client.session.bundle import check_bundle
 from fedshelf.client.session.recorder import SessionRecorder
 from fedshelf.common.errors import FedshelfError, MessageError, RefusedError
-from fedshelf.common.protocol.probe import header, presence, probed
+from fedshelf.common.protocol.probe import header_fields, make_presence, probed_message_id
 
 KEPT_ANSWERS = 2  # the latest update and the latest evaluation
 
@@ -87,7 +87,7 @@ class OrderQueue:
             self._books.not_fetched(head, refusal.detail)
             return
         self._books.received(head, message.content, size)
-        answer = presence(has=probed(message.content) in self._held)
+        answer = make_presence(has=probed_message_id(message.content) in self._held)
         parcel = line.pack(message, answer, 0.0)
         self._books.sending(answer, parcel, message.content)
         line.send(parcel)
@@ -192,7 +192,9 @@ class OrderQueue:
             answer = self._answer(job, message.content)
             parcel = job.line.pack(message, answer, time.monotonic() - began)
             self._sizes[kind] = max(self._sizes.get(kind, 0), parcel.size)
-            if header(answer).get("kind") != "failure":  # the reason for a failure may always leave
+            if (
+                header_fields(answer).get("kind") != "failure"
+            ):  # the reason for a failure may always leave
                 self.traffic.check("up", parcel.size)
         except StoreError as refusal:
             LOG.info("%s", refusal)
@@ -214,7 +216,7 @@ class OrderQueue:
             self._books.refused(order, fault)
             return self._workshop.decline("policy", "bundle")
         answer = self._workshop.do(order)
-        if (told := header(answer)).get("code") == "policy":
+        if (told := header_fields(answer)).get("code") == "policy":
             self._books.refused(order, str(told.get("detail", "")))
         self._keep(job.head, answer)
         return answer
@@ -242,7 +244,7 @@ class OrderQueue:
     def _keep(self, head: MessageHeader, answer: RecordDict) -> None:
         """Keep an answer that took work: an update or an evaluation."""
         self._forget_outdated()
-        if header(answer).get("kind") in ("update", "evaluation"):
+        if header_fields(answer).get("kind") in ("update", "evaluation"):
             self._answers[head.content_id] = answer
             self._answered_for = self._workshop.photos
             while len(self._answers) > KEPT_ANSWERS:

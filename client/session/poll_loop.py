@@ -13,7 +13,7 @@ from fedshelf.client.connection.events import ConnectionObserver, RunOverError, 
 from fedshelf.client.connection.fleet import LONGEST_RETRY, FleetConnection
 from fedshelf.client.session.order_queue import OrderQueue
 from fedshelf.common.errors import MessageError, NetworkError, RefusedError
-from fedshelf.common.protocol.probe import PROBE
+from fedshelf.common.protocol.probe import PROBE_MESSAGE_TYPE
 
 # seconds between two polls: a tenth of the time since the last order was done ...
 MIN_POLL_SECONDS = 0.1
@@ -96,7 +96,7 @@ def _take(line: FleetConnection, orders: OrderQueue) -> list[str]:
     try:
         for head in line.receive():
             kinds.append(head.type)
-            if head.type == PROBE:
+            if head.type == PROBE_MESSAGE_TYPE:
                 orders.tell(line, head)
             else:
                 orders.take(line, head)

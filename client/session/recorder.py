@@ -13,7 +13,7 @@ from fedshelf.client.connection.framing import MessageHeader, OutgoingMessage
 from fedshelf.client.policy.budgets import USAGE_FILE, Usage
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.policy.traffic_budget import TrafficBudget
-from fedshelf.common.protocol.probe import header, is_calling_back
+from fedshelf.common.protocol.probe import header_fields, recalls_models
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -87,7 +87,7 @@ class SessionRecorder:
             content,
             size,
             head.content_id,
-            _CALLING_BACK if is_calling_back(content) else "",
+            _CALLING_BACK if recalls_models(content) else "",
         )
 
     def unreadable(self, head: MessageHeader, why: str) -> None:
@@ -96,7 +96,7 @@ class SessionRecorder:
 
     def refused(self, order: RecordDict, why: str) -> None:
         """Record that an order will not be carried out. Raises OSError."""
-        told = header(order)
+        told = header_fields(order)
         self._log.record(
             AuditNote("refused", str(told.get("kind", "")), _run(told), _round(told), why=why)
         )
@@ -112,14 +112,14 @@ class SessionRecorder:
 
         Raises OSError: then it must not be sent.
         """
-        why = _TO_A_NOTICE if header(order).get("kind") == "notice" else ""
+        why = _TO_A_NOTICE if header_fields(order).get("kind") == "notice" else ""
         self._write("sent", content, parcel.size, parcel.content_id, why)
         self.traffic.sent(parcel.size)
 
     def _write(
         self, event: Event, content: RecordDict, size: int, sha256: str, why: str = ""
     ) -> None:
-        told = header(content)
+        told = header_fields(content)
         kind = str(told.get("kind", ""))
         why = (
             why

@@ -13,7 +13,12 @@ from fedshelf.client.failures import StoreError
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.forget import forget_deleted
-from fedshelf.common.images.folder.photo_folder import Arrangement, Folder, open_folder, relabel
+from fedshelf.common.images.folder.photo_folder import (
+    FolderOptions,
+    PhotoFolder,
+    open_folder,
+    relabel,
+)
 from fedshelf.common.images.folder.watch import Snapshot, Watch
 from fedshelf.common.images.listing.reachable import UnreachableError, check_reachable
 from fedshelf.common.images.types import StoreData
@@ -152,7 +157,7 @@ class FolderSource:
             ) from error
         return StoreData(splits["train"], splits["validation"], splits["test"])
 
-    def _open(self, config: RunConfig) -> Folder:
+    def _open(self, config: RunConfig) -> PhotoFolder:
         """Open the folder: photos are decoded once, into a cache, so only the first time is slow.
 
         Raises StoreError, DataError.
@@ -170,7 +175,7 @@ class FolderSource:
                 channels=STORE_CHANNELS,
                 denoise=denoise,
                 unlabelled=turns,
-                arrangement=Arrangement(config.data.split, classes),
+                arrangement=FolderOptions(config.data.split, classes),
             )
         except UnreachableError as error:
             raise StoreError("data", str(error), "photos-unreachable") from error
@@ -198,7 +203,7 @@ def _quoted(names: set[str]) -> str:
     return ", ".join(map(repr, sorted(names)))
 
 
-def without_rare(folder: Folder, least: int) -> Folder:
+def without_rare(folder: PhotoFolder, least: int) -> PhotoFolder:
     """Return the folder without the images, in each split, of classes with fewer than `least`
     images there.
 

@@ -19,7 +19,7 @@ from fedshelf.client.failures import StoreError
 from fedshelf.common.errors import DataError, FedshelfError, MessageError
 from fedshelf.common.model_files import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.models import saved
-from fedshelf.common.protocol.failures import LONGEST_REST
+from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS
 from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
 from fedshelf.common.system.files import sync_directory, write_atomic
 from fedshelf.common.text import sanitize
@@ -186,7 +186,7 @@ class KeptModels:
                 f" {self._directory} take {taken / 1e6:.1f} of {self._room / 1e6:g} MB: remove some"
                 " that nobody needs, or allow more (megabytes_of_models in the policy)."
             )
-            raise StoreError("policy", told, "megabytes-of-models", LONGEST_REST)
+            raise StoreError("policy", told, "megabytes-of-models", MAX_RETRY_AFTER_SECONDS)
 
 
 def _is_for(folder: Path, run_id: str) -> bool:

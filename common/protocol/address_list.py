@@ -13,7 +13,7 @@ from fedshelf.common.protocol.kit import chain_id
 
 # in the gateway's answers to enrolled stores, once the chain has moved
 ADDRESSES_HEADER = "fedshelf-addresses"
-MOST_ADDRESSES = 8
+MAX_ADDRESSES = 8
 
 
 def _checked(address: str) -> str:
@@ -36,7 +36,7 @@ class AddressList(BaseModel):
     number: Annotated[int, Field(ge=1)]
     addresses: Annotated[
         tuple[Annotated[str, AfterValidator(_checked)], ...],
-        Field(min_length=1, max_length=MOST_ADDRESSES),
+        Field(min_length=1, max_length=MAX_ADDRESSES),
     ]
     signature: Annotated[str, Field(max_length=400)] = ""
 

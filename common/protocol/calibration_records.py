@@ -15,13 +15,13 @@ _TEMPERATURES = "temperatures"
 _MOST_IMAGES = 2**31
 
 
-def asked(at: tuple[float, ...]) -> dict[str, Tensor]:
+def encode_temperatures(at: tuple[float, ...]) -> dict[str, Tensor]:
     """Return the tensors of an order that asks for the temperatures `at`."""
     return {_TEMPERATURES: torch.tensor(at, dtype=torch.float64)} if at else {}
 
 
-def temperatures(reader: RecordReader, prefix: str = "") -> tuple[float, ...]:
-    """Read back the temperatures of `asked`.
+def decode_temperatures(reader: RecordReader, prefix: str = "") -> tuple[float, ...]:
+    """Read back the temperatures of `encode_temperatures`.
 
     Raises MessageError for values that no honest server asks for.
     """
@@ -39,7 +39,7 @@ def temperatures(reader: RecordReader, prefix: str = "") -> tuple[float, ...]:
     return at
 
 
-def told(reliability: Reliability | None) -> dict[str, Tensor]:
+def encode_reliability(reliability: Reliability | None) -> dict[str, Tensor]:
     """Return the tensors of an answer, or {} for None; the sender may give their names a prefix."""
     if reliability is None:
         return {}
@@ -49,14 +49,17 @@ def told(reliability: Reliability | None) -> dict[str, Tensor]:
         "bin_sure": reliability.sure,
     }
     arrays = {"nll": reliability.nll} | counts
-    return asked(reliability.temperatures) | {
+    return encode_temperatures(reliability.temperatures) | {
         name: torch.from_numpy(array) for name, array in arrays.items()
     }
 
 
-def read(reader: RecordReader, prefix: str) -> Reliability | None:
-    """Read back the counts of `told`. Raises MessageError for tensors that are not such counts."""
-    if not (at := temperatures(reader, prefix)):
+def decode_reliability(reader: RecordReader, prefix: str) -> Reliability | None:
+    """Read back the counts of `encode_reliability`.
+
+    Raises MessageError for tensors that are not such counts.
+    """
+    if not (at := decode_temperatures(reader, prefix)):
         return None
     nll = reader.tensor(f"{prefix}nll", torch.float64, ndim=1)
     images, right = (

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 ENROL_PATH = "/fedshelf/enrol"
 CLASSES_PATH = "/fedshelf/classes"
-PROCESS_HEADER = "fedshelf-process"  # in a store's calls: see `process_words`
+PROCESS_HEADER = "fedshelf-process"  # in a store's calls: see `process_header`
 # here a store asks if the answer to an order is still awaited; 410: no
 WANTED_PATH = "/fedshelf/wanted"
 # in an answer to a poll: seconds that the server holds an idle poll; ask again at once
@@ -14,7 +14,7 @@ HELD_HEADER = "fedshelf-held"
 REASON_HEADER = "fedshelf-reason"  # in an answer that refuses, next to its status
 
 
-class Reason(StrEnum):
+class RefusalReason(StrEnum):
     """A reason for which the gateway does not let a store in."""
 
     REVOKED = "revoked"  # the chain has taken the store out
@@ -28,7 +28,7 @@ class Reason(StrEnum):
     MALFORMED = "malformed"  # not a request to enrol, or without proof that the key is the sender's
 
 
-def process_words(process: str, seconds: float) -> str:
+def process_header(process: str, seconds: float) -> str:
     """Return a store process's description of itself: 32 hexadecimal digits, and the longest time
     (s) it is silent.
     """

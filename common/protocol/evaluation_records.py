@@ -13,7 +13,7 @@ _ADJUSTED = "adjusted."  # prefix of the names of counts by the adjusted scores
 _MOST_IMAGES = 2**31  # limit of one cell of a confusion matrix: sums of such counts do not overflow
 
 
-def told(evaluation: Evaluation) -> tuple[dict[str, Value], dict[str, Tensor]]:
+def encode_evaluation(evaluation: Evaluation) -> tuple[dict[str, Value], dict[str, Tensor]]:
     """Return the fields and the tensors of an evaluation."""
     fields, tensors = _told(evaluation.counts, "")
     if evaluation.adjusted is not None:
@@ -23,8 +23,8 @@ def told(evaluation: Evaluation) -> tuple[dict[str, Value], dict[str, Tensor]]:
     return {"store": evaluation.store, "round": evaluation.round, **fields}, tensors
 
 
-def read(store: str, reader: RecordReader) -> Evaluation:
-    """Read back an evaluation of `store` from `told`.
+def decode_evaluation(store: str, reader: RecordReader) -> Evaluation:
+    """Read back an evaluation of `store` from `encode_evaluation`.
 
     Raises MessageError for values that are not such counts.
     """
@@ -38,9 +38,9 @@ def _told(counts: Counts, prefix: str) -> tuple[dict[str, Value], dict[str, Tens
         "right": int(counts.right),
         "wrong": int(counts.wrong),
     }
-    tensors = {"confusion": torch.from_numpy(counts.confusion)} | calibration_records.told(
-        counts.reliability
-    )
+    tensors = {
+        "confusion": torch.from_numpy(counts.confusion)
+    } | calibration_records.encode_reliability(counts.reliability)
     named = {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
     return {f"{prefix}{name}": value for name, value in fields.items()}, named
 
@@ -60,5 +60,5 @@ def _read(reader: RecordReader, prefix: str) -> Counts:
         confusion,
         reader.number(f"{prefix}loss_sum"),
         *untold,
-        calibration_records.read(reader, prefix),
+        calibration_records.decode_reliability(reader, prefix),
     )

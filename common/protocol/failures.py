@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 # the form of a detail: no text, path or file name
-DETAIL = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-LONGEST_REST = 7 * 86_400  # seconds
+DETAIL_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+MAX_RETRY_AFTER_SECONDS = 7 * 86_400  # seconds
 
 FailureCode = Literal[
     "data", "unknown-class", "no-images", "out-of-memory", "disk-full", "policy", "refused",
@@ -22,8 +22,8 @@ FailureCode = Literal[
 class Failure:
     """A store's failure to answer an order.
 
-    reason: plain words for the reader; a store sends none, the function `failure` makes them from
-        code and detail
+    reason: plain words for the reader; a store sends none, `make_failure` makes them from code and
+        detail
     detail: an identifier that tells more: a rule of the store's policy, the class of an exception
     rest: seconds for which it is of no use to ask the store again
     """
@@ -51,16 +51,16 @@ _WORDS: dict[FailureCode, str] = {
 }
 
 
-def failure(store: str, code: FailureCode, detail: str = "", rest: int = 0) -> Failure:
+def make_failure(store: str, code: FailureCode, detail: str = "", rest: int = 0) -> Failure:
     """Return a failure of `store` in the words for its code, with the detail behind them in
     brackets.
     """
-    assert not detail or DETAIL.fullmatch(detail), detail
+    assert not detail or DETAIL_PATTERN.fullmatch(detail), detail
     reason = f"{_WORDS[code]} ({detail})" if detail else _WORDS[code]
     return Failure(store, code, reason, detail, rest)
 
 
-def listed(failed: Mapping[str, Failure]) -> str:
+def format_failures(failed: Mapping[str, Failure]) -> str:
     """Return failures by store in one line: "oslo: its disk is full; rome: not connected"."""
     return (
         "; ".join(f"{name}: {failure.reason}" for name, failure in failed.items())

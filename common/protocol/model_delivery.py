@@ -14,12 +14,12 @@ from torch import Tensor
 
 from fedshelf.common.errors import MessageError
 from fedshelf.common.names import check_run_id, is_run_name
-from fedshelf.common.protocol.probe import RECALLED
+from fedshelf.common.protocol.probe import RECALLED_FIELD
 from fedshelf.common.protocol.records import RecordReader, Value
 
 # bytes of a model.json: 10,000 classes with long names have 2 MB each way
-LONGEST_DESCRIPTION = 4 * 2**20
-MOST_RECALLED = 100
+MAX_DESCRIPTION_BYTES = 4 * 2**20
+MAX_RECALLED_MODELS = 100
 _CONTENT = "content"
 _DESCRIPTION = "description"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -63,16 +63,16 @@ class ModelReceipt:
     is_kept: bool
 
 
-def order_fields(order: DeliverOrder) -> tuple[dict[str, Value], dict[str, Tensor]]:
+def encode_delivery(order: DeliverOrder) -> tuple[dict[str, Value], dict[str, Tensor]]:
     """Return the fields and tensors of an order."""
     header: dict[str, Value] = {"run_id": order.run_id, "run": order.run, "network": order.network}
-    header |= {"sha256": order.sha256, "size": order.size, RECALLED: " ".join(order.recalled)}
+    header |= {"sha256": order.sha256, "size": order.size, RECALLED_FIELD: " ".join(order.recalled)}
     tensors = {_DESCRIPTION: _packed(order.description)}
     return header, tensors | ({} if order.content is None else {_CONTENT: _packed(order.content)})
 
 
-def read_order(reader: RecordReader) -> DeliverOrder:
-    """Read back an order from its `order_fields`. Raises MessageError."""
+def decode_delivery(reader: RecordReader) -> DeliverOrder:
+    """Read back an order from its `encode_delivery`. Raises MessageError."""
     run_id = reader.parsed("run_id", check_run_id)
     run = reader.text("run")
     if not is_run_name(run):
@@ -82,18 +82,18 @@ def read_order(reader: RecordReader) -> DeliverOrder:
     network = reader.text("network")
     sha256 = reader.parsed("sha256", _sha256)
     size = reader.count("size")
-    recalled = reader.parsed(RECALLED, _recalled)
+    recalled = reader.parsed(RECALLED_FIELD, _recalled)
     description = _unpacked(reader, _DESCRIPTION)
-    if len(description) > LONGEST_DESCRIPTION:
+    if len(description) > MAX_DESCRIPTION_BYTES:
         raise MessageError(
-            f"A model's description has {len(description)} bytes; at most {LONGEST_DESCRIPTION}"
+            f"A model's description has {len(description)} bytes; at most {MAX_DESCRIPTION_BYTES}"
             " fit."
         )
     content = _unpacked(reader, _CONTENT) if reader.has_tensor(_CONTENT) else None
     return DeliverOrder(run_id, run, network, description, sha256, size, content, recalled)
 
 
-def receipt_fields(receipt: ModelReceipt) -> Mapping[str, Value]:
+def encode_receipt(receipt: ModelReceipt) -> Mapping[str, Value]:
     """Return the fields of an answer."""
     state = "kept" if receipt.is_kept else "wanted"
     return {
@@ -104,8 +104,8 @@ def receipt_fields(receipt: ModelReceipt) -> Mapping[str, Value]:
     }
 
 
-def read_receipt(store: str, reader: RecordReader) -> ModelReceipt:
-    """Read back an answer of `store` from its `receipt_fields`. Raises MessageError.
+def decode_receipt(store: str, reader: RecordReader) -> ModelReceipt:
+    """Read back an answer of `store` from its `encode_receipt`. Raises MessageError.
 
     The caller has taken the field "store" already.
     """
@@ -134,6 +134,8 @@ def _sha256(text: str) -> str:
 
 def _recalled(text: str) -> tuple[str, ...]:
     named = tuple(text.split())
-    if len(named) > MOST_RECALLED:
-        raise ValueError(f"{len(named)} models are taken back; expected at most {MOST_RECALLED}")
+    if len(named) > MAX_RECALLED_MODELS:
+        raise ValueError(
+            f"{len(named)} models are taken back; expected at most {MAX_RECALLED_MODELS}"
+        )
     return tuple(map(_sha256, named))

@@ -12,8 +12,8 @@ from flwr.app import ArrayRecord, ConfigRecord, MessageType, MetricRecord, Recor
 from fedshelf.common.errors import MessageError
 
 # field of an order that delivers a model; it names the models that were taken back
-RECALLED = "recalled"
-PROBE = f"{MessageType.QUERY}.probe"  # the type of the message
+RECALLED_FIELD = "recalled"
+PROBE_MESSAGE_TYPE = f"{MessageType.QUERY}.probe"  # the type of the message
 _RECORD = "probe"
 _BYTES = "bytes="
 _DIGITS = 15
@@ -22,17 +22,17 @@ _PIECE = 5 * 2**20  # bytes of Flower's own pieces of an array
 # number of other pieces of a message, and the bytes around each piece
 _PIECES = 8
 _AROUND = 512
-HEADER = "header"  # the record of plain values that each of our messages has
-Value = TypeVar("Value", str, bool)
+HEADER_RECORD = "header"  # the record of plain values that each of our messages has
+FieldValue = TypeVar("FieldValue", str, bool)
 
 
-def header(content: RecordDict) -> dict[str, str | int]:
+def header_fields(content: RecordDict) -> dict[str, str | int]:
     """Return the short plain fields of a message, such as kind, run_id and round; {} for a message
     that is not ours.
     """
     if (asked := content.get(_RECORD)) is not None:
         return {"kind": "presence" if "has" in asked else "probe"}
-    record = content.get(HEADER)
+    record = content.get(HEADER_RECORD)
     fields = record.items() if isinstance(record, ConfigRecord) else ()
     return {
         key: value
@@ -41,15 +41,15 @@ def header(content: RecordDict) -> dict[str, str | int]:
     }
 
 
-def is_calling_back(content: RecordDict) -> bool:
+def recalls_models(content: RecordDict) -> bool:
     """Return whether a message that delivers a model names others of its run that were taken
     back.
     """
-    record = content.get(HEADER)
-    return isinstance(record, ConfigRecord) and bool(record.get(RECALLED))
+    record = content.get(HEADER_RECORD)
+    return isinstance(record, ConfigRecord) and bool(record.get(RECALLED_FIELD))
 
 
-def announcement(content: RecordDict) -> str:
+def announce_size(content: RecordDict) -> str:
     """Return a group id that announces a message's size: "bytes=" and the most bytes that it takes
     on the wire.
 
@@ -61,23 +61,23 @@ def announcement(content: RecordDict) -> str:
     return f"{_BYTES}{sum(sizes) + pieces * _AROUND}"
 
 
-def announced(group_id: str) -> int:
+def announced_bytes(group_id: str) -> int:
     """Return the bytes that a group id announces; 0 if it announces none."""
     size = group_id.removeprefix(_BYTES)
     return int(size) if size != group_id and size.isdecimal() and len(size) <= _DIGITS else 0
 
 
-def probe(message_id: str) -> RecordDict:
+def make_probe(message_id: str) -> RecordDict:
     """Return a probe: it asks if the receiver has the message `message_id`, or has answered it."""
     return RecordDict({_RECORD: ConfigRecord({"message": message_id})})
 
 
-def probed(content: RecordDict) -> str:
+def probed_message_id(content: RecordDict) -> str:
     """Return the id of the message that a probe asks about. Raises MessageError."""
     return _field(content, "message", str)
 
 
-def presence(*, has: bool) -> RecordDict:
+def make_presence(*, has: bool) -> RecordDict:
     """Return the answer to a probe. has: the message is there, and its answer will come or has been
     sent.
     """
@@ -104,7 +104,7 @@ def _length(value: object) -> int:
     return sum(_NUMBER + _length(part) for part in value) if isinstance(value, list) else _NUMBER
 
 
-def _field(content: RecordDict, key: str, kind: type[Value]) -> Value:
+def _field(content: RecordDict, key: str, kind: type[FieldValue]) -> FieldValue:
     record = content.get(_RECORD)
     value = record.get(key) if isinstance(record, ConfigRecord) and len(record) == 1 else None
     if not isinstance(value, kind):

@@ -23,12 +23,12 @@ from fedshelf.common.names import (
     MAX_CLASSES,
     is_class_name,
 )
-from fedshelf.common.protocol.probe import HEADER
+from fedshelf.common.protocol.probe import HEADER_RECORD
 
 ARRAYS = "arrays"
 TENSORS = "tensors"
 # bytes of tensors that travel inside the header; Flower's own pieces are of 5 MiB
-INLINE = 4 * 2**20
+MAX_INLINE_BYTES = 4 * 2**20
 _FORMAT = "safetensors"  # the value of Flower's field that names the format of an array's bytes
 
 Value = bool | int | float | str | list[int] | list[str]
@@ -39,12 +39,14 @@ Choice = TypeVar("Choice", bound=str)
 def pack(header: Mapping[str, Value], tensors: Mapping[str, Tensor]) -> RecordDict:
     """Return records of these values and tensors; each tensor is copied once."""
     if not tensors:
-        return RecordDict({HEADER: ConfigRecord(dict(header))})
+        return RecordDict({HEADER_RECORD: ConfigRecord(dict(header))})
     blob = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-    if len(blob) <= INLINE:
-        return RecordDict({HEADER: ConfigRecord({**header, TENSORS: blob})})
+    if len(blob) <= MAX_INLINE_BYTES:
+        return RecordDict({HEADER_RECORD: ConfigRecord({**header, TENSORS: blob})})
     array = Array("uint8", (len(blob),), _FORMAT, blob)
-    return RecordDict({HEADER: ConfigRecord(dict(header)), ARRAYS: ArrayRecord({TENSORS: array})})
+    return RecordDict(
+        {HEADER_RECORD: ConfigRecord(dict(header)), ARRAYS: ArrayRecord({TENSORS: array})}
+    )
 
 
 class RecordReader:
@@ -62,9 +64,9 @@ class RecordReader:
 
         Raises MessageError if `pack` does not make such records.
         """
-        header = content.get(HEADER)
+        header = content.get(HEADER_RECORD)
         arrays = content.get(ARRAYS, ArrayRecord())
-        known = set(content) <= {HEADER, ARRAYS}
+        known = set(content) <= {HEADER_RECORD, ARRAYS}
         if not known or not isinstance(header, ConfigRecord) or not isinstance(arrays, ArrayRecord):
             names = ", ".join(sorted(map(str, content))) or "nothing"
             raise MessageError(

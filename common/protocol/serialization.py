@@ -22,7 +22,7 @@ from fedshelf.common.errors import MessageError
 from fedshelf.common.models.spec import received_spec
 from fedshelf.common.names import check_run_id
 from fedshelf.common.protocol import calibration_records, evaluation_records
-from fedshelf.common.protocol.failures import DETAIL, LONGEST_REST, failure
+from fedshelf.common.protocol.failures import DETAIL_PATTERN, MAX_RETRY_AFTER_SECONDS, make_failure
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
@@ -36,14 +36,14 @@ from fedshelf.common.protocol.messages import (
 from fedshelf.common.protocol.model_delivery import (
     DeliverOrder,
     ModelReceipt,
-    order_fields,
-    read_order,
-    read_receipt,
-    receipt_fields,
+    decode_delivery,
+    decode_receipt,
+    encode_delivery,
+    encode_receipt,
 )
 from fedshelf.common.protocol.records import RecordReader, Value, pack
 
-FORMAT = 7  # raised whenever a field or a tensor changes its meaning
+MESSAGE_FORMAT = 7  # raised whenever a field or a tensor changes its meaning
 _EXTRA = "extra."
 _PACKED = "packed."
 _VERSION = re.compile(r"[A-Za-z0-9.+!-]{0,40}")  # the characters of PEP 440
@@ -110,7 +110,7 @@ def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
     if isinstance(order, Query):
         return _pack("query", {"run_id": order.run_id, "config": order.config.model_dump_json()})
     if isinstance(order, DeliverOrder):
-        return _pack("deliver", *order_fields(order))
+        return _pack("deliver", *encode_delivery(order))
     plan = order.plan
     header: dict[str, Value] = {
         "run_id": plan.run_id,
@@ -128,7 +128,7 @@ def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
     return _pack(
         "evaluate",
         {**header, "split": order.split},
-        tensors | calibration_records.asked(order.temperatures),
+        tensors | calibration_records.encode_temperatures(order.temperatures),
     )
 
 
@@ -148,7 +148,7 @@ def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
         case "query":
             order = Query(*_run(reader))
         case "deliver":
-            order = read_order(reader)
+            order = decode_delivery(reader)
         case "train":
             common = _common(reader, kept)
             order = TrainOrder(
@@ -159,7 +159,7 @@ def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
             order = EvaluateOrder(
                 *common,
                 reader.choice("split", ("validation", "test")),
-                calibration_records.temperatures(reader),
+                calibration_records.decode_temperatures(reader),
             )
     reader.close()
     return order
@@ -186,7 +186,7 @@ def encode_result(result: Result) -> RecordDict:
             )
             return _pack("update", header, weights | _prefixed(result.extras, _EXTRA))
         case Evaluation():
-            return _pack("evaluation", *evaluation_records.told(result))
+            return _pack("evaluation", *evaluation_records.encode_evaluation(result))
         case Failure():
             header = {
                 "store": result.store,
@@ -198,7 +198,7 @@ def encode_result(result: Result) -> RecordDict:
         case FrozenWeightsMissing():
             return _pack("needs-frozen", {"store": result.store, "sha256": result.sha256})
         case ModelReceipt():
-            return _pack("receipt", dict(receipt_fields(result)))
+            return _pack("receipt", dict(encode_receipt(result)))
         case StoreInfo():
             header = {"store": result.name, "validation": result.validation, "test": result.test}
             header |= {"untold": result.untold, "version": result.version}
@@ -223,13 +223,13 @@ def decode_result(content: RecordDict, order: TrainOrder | EvaluateOrder | None 
         case "update":
             result = _update(store, reader, order)
         case "evaluation":
-            result = evaluation_records.read(store, reader)
+            result = evaluation_records.decode_evaluation(store, reader)
         case "failure":
             result = _failure(store, reader)
         case "needs-frozen":
             result = FrozenWeightsMissing(store, reader.text("sha256"))
         case "receipt":
-            result = read_receipt(store, reader)
+            result = decode_receipt(store, reader)
         case "info":
             counts = reader.table("classes", "counts")
             held_out = reader.count("validation"), reader.count("test")
@@ -250,15 +250,15 @@ def _version(text: str) -> str:
 def _pack(
     kind: str, header: dict[str, Value], tensors: dict[str, Tensor] | None = None
 ) -> RecordDict:
-    return pack({"format": FORMAT, "kind": kind, **header}, tensors or {})
+    return pack({"format": MESSAGE_FORMAT, "kind": kind, **header}, tensors or {})
 
 
 def _open(content: RecordDict) -> RecordReader:
     reader = RecordReader.open(content)
-    if (number := reader.count("format")) != FORMAT:
+    if (number := reader.count("format")) != MESSAGE_FORMAT:
         raise MessageError(
-            f"Got a message of format {number}, expected {FORMAT}; install one version on both"
-            " sides."
+            f"Got a message of format {number}, expected {MESSAGE_FORMAT}; install one version on"
+            " both sides."
         )
     return reader
 
@@ -311,9 +311,9 @@ def _failure(store: str, reader: RecordReader) -> Failure:
     code = reader.choice("code", get_args(FailureCode))
     detail = reader.text("detail")
     rest = reader.count("rest")
-    if detail and not DETAIL.fullmatch(detail):
+    if detail and not DETAIL_PATTERN.fullmatch(detail):
         raise MessageError("Field 'detail' is no identifier; a store's failure carries no text.")
-    return failure(store, code, detail, min(rest, LONGEST_REST))
+    return make_failure(store, code, detail, min(rest, MAX_RETRY_AFTER_SECONDS))
 
 
 def _frozen(reader: RecordReader, kept: FrozenStore) -> Tensor | None:

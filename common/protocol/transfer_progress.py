@@ -9,7 +9,7 @@ from fedshelf.common.wording import format_duration
 LINE_INTERVAL_SECONDS = 10.0  # seconds until the first line, and between two lines
 
 
-class Transfer:
+class TransferProgress:
     """One message under way. Its pieces may be counted by several threads.
 
     what:  the beginning of each line: "Sending the answer"
@@ -42,10 +42,10 @@ class Transfer:
             if now - self._told < LINE_INTERVAL_SECONDS or done == self._total:
                 return
             self._told = now
-        self._tell(f"{self._what}: {progress(done, self._total, now - self._began)}.")
+        self._tell(f"{self._what}: {format_progress(done, self._total, now - self._began)}.")
 
 
-def progress(done: int, total: int, seconds: float) -> str:
+def format_progress(done: int, total: int, seconds: float) -> str:
     """Return how far a transfer is after so many seconds: "21 of 45 MB, 1.05 MB/s, 23 s left".
 
     done, total: bytes; total is 0 if unknown

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fedshelf.common import models
 from fedshelf.common.config import DataConfig, RunConfig, TrainConfig
 from fedshelf.common.config.schedules import learning_rate
-from fedshelf.common.images.augment import Batches, Blend, Stream, augment, normalise
+from fedshelf.common.images.augment import BatchBounds, Blend, DrawStream, augment, normalise
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.dropout import address
 from fedshelf.common.models.spec import ModelSpec
@@ -147,7 +147,7 @@ def fit(network: Network, images: Images, task: LocalTrainingTask) -> LocalTrain
     _seed_torch(dropout_seed, network.device)
     address(network.module, [dropout_seed], network.device)
     order = rng(seed, "order", task.round, task.store)
-    draws = Stream(task.config.data, seed, task.round, task.store)
+    draws = DrawStream(task.config.data, seed, task.round, task.store)
     pose = posing(network.spec, rng(seed, "turns", task.round, task.store))
     _training_mode(network, alone=len(images) == 1 or config.batch == 1)
     added = offsets(images, len(network.spec.classes), task.config.strategy.absent)
@@ -228,7 +228,7 @@ def _inputs(
     images: Images,
     positions: np.ndarray,
     augmentation: DataConfig,
-    draws: Stream,
+    draws: DrawStream,
     pose: Pose,
 ) -> tuple[Tensor, Tensor, Blend | None]:
     """Return normalised pixels [B, channels, H, W], targets [B] and the blend, on the network's
@@ -238,7 +238,7 @@ def _inputs(
     pixels = pixels.to(network.device)
     targets = targets.to(network.device)
     numbers = torch.from_numpy(draws.take(len(positions))).to(network.device)
-    pixels, blend = augment(pixels, targets, augmentation, numbers, Batches(0, len(positions)))
+    pixels, blend = augment(pixels, targets, augmentation, numbers, BatchBounds(0, len(positions)))
     # last: the mirror image of a turned photo is turned the other way
     pixels, targets = pose(pixels, targets)
     return normalise(pixels, network.spec.mean, network.spec.std), targets, blend

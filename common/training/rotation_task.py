@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedshelf.common.images.folder.photo_folder import Folder
+from fedshelf.common.images.folder.photo_folder import PhotoFolder
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import TURNS, ModelSpec
 
@@ -69,7 +69,7 @@ def assign(images: Images) -> Images:
     )
 
 
-def to_turns(folder: Folder) -> Folder:
+def to_turns(folder: PhotoFolder) -> PhotoFolder:
     """Return all photos of a folder, with and without a class, labelled by turns."""
     merged = {}
     for split, images in folder.splits.items():

@@ -16,10 +16,10 @@ def test_photos(subject: CheckSubject) -> Iterator[CheckFinding]:
             "ok", "test data", "None is asked for: stores judge the model on what they hold out."
         )
         return
-    from fedshelf.common.images.folder.left_out import listed
+    from fedshelf.common.images.folder.left_out import format_left_out
 
     # loads torch
-    from fedshelf.common.images.folder.photo_folder import Arrangement, open_folder, relabel
+    from fedshelf.common.images.folder.photo_folder import FolderOptions, open_folder, relabel
     from fedshelf.common.models.spec import STORE_CHANNELS
     from fedshelf.server.training.setup import settle
 
@@ -29,7 +29,7 @@ def test_photos(subject: CheckSubject) -> Iterator[CheckFinding]:
         image_size=config.data.image_size,
         channels=STORE_CHANNELS,
         denoise=config.data.denoise,
-        arrangement=Arrangement(classes=config.data.classes),
+        arrangement=FolderOptions(classes=config.data.classes),
     )
     count = sum(len(images) for images in folder.splits.values())
     told = (
@@ -39,7 +39,9 @@ def test_photos(subject: CheckSubject) -> Iterator[CheckFinding]:
     if config.data.classes:
         relabel(folder, config.data.classes, merge=config.data.merge_spellings)
     if folder.left_out:
-        yield CheckFinding("warn", "test data", f"{told} Left out {listed(folder.left_out)}.")
+        yield CheckFinding(
+            "warn", "test data", f"{told} Left out {format_left_out(folder.left_out)}."
+        )
     else:
         yield CheckFinding("ok", "test data", told)
 

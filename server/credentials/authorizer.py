@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from pydantic import ValidationError
 
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.protocol.enrolment import PROCESS_HEADER, Reason
+from fedshelf.common.protocol.enrolment import PROCESS_HEADER, RefusalReason
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.proofs import (
     AHEAD,
@@ -53,7 +53,7 @@ class Authorizer:
         self.log = RejectionLog()
         self._tries = Tries()
 
-    def refusal(self, address: str, headers: Mapping[str, str]) -> Reason | None:
+    def refusal(self, address: str, headers: Mapping[str, str]) -> RefusalReason | None:
         """Return why a request from `address` with these headers may not pass, or None if it may.
 
         The key of an unused kit is enrolled if the request is signed with it.
@@ -66,17 +66,17 @@ class Authorizer:
                 address,
                 "no key" if not key else "a key that no store of this chain is enrolled with",
             )
-            return Reason.UNKNOWN_KEY
+            return RefusalReason.UNKNOWN_KEY
         if standing.is_revoked:
             self.log.tell(address, f"store {standing.name} is revoked")
-            return Reason.REVOKED
+            return RefusalReason.REVOKED
         if standing.is_next:
             return self._use_kit(address, standing, headers)
         return None
 
     def refusal_of_process(
         self, address: str, headers: Mapping[str, str], *, is_waiting: bool
-    ) -> Reason | None:
+    ) -> RefusalReason | None:
         """Return why a request with a proven key may not pass: another process speaks for the
         store. None if it may.
 
@@ -90,12 +90,12 @@ class Authorizer:
         reason = self._sessions.refusal(
             standing.name, key, headers.get(PROCESS_HEADER, ""), address
         )
-        if reason is Reason.IN_USE:
+        if reason is RefusalReason.IN_USE:
             self.log.tell(
                 address,
                 f"store {standing.name}: a second machine, or a copy of its home, has its key",
             )
-        elif reason is Reason.MAYBE_IN_USE:
+        elif reason is RefusalReason.MAYBE_IN_USE:
             self.log.tell(
                 address,
                 f"store {standing.name}: another process with its key was heard seconds ago",
@@ -117,7 +117,7 @@ class Authorizer:
 
     def _use_kit(
         self, address: str, standing: "_Standing", headers: Mapping[str, str]
-    ) -> Reason | None:
+    ) -> RefusalReason | None:
         """Enrol the key of a store's latest kit at its first use; return why not, or None."""
         try:
             verify(
@@ -129,7 +129,7 @@ class Authorizer:
             self.log.tell(
                 address, f"store {standing.name}: its new kit's key is named, but did not sign"
             )
-            return Reason.UNKNOWN_KEY
+            return RefusalReason.UNKNOWN_KEY
         self.chain.stores.use(standing.name, standing.key)
         print(f"Store {standing.name} at {address} uses its kit for the first time.", flush=True)
         return None
@@ -148,7 +148,7 @@ class Authorizer:
             return False
         return True
 
-    def reason_for_401(self, address: str, key: str, timestamp: str) -> Reason | None:
+    def reason_for_401(self, address: str, key: str, timestamp: str) -> RefusalReason | None:
         """Return why the SuperLink rejected a permitted request's signature, if a store can do
         something about it.
         """
@@ -164,13 +164,13 @@ class Authorizer:
             )
             return None
         self.log.tell(address, f"store {name}: its clock is {-behind:+.0f} s off")
-        return Reason.CLOCK
+        return RefusalReason.CLOCK
 
-    def enrol(self, address: str, body: bytes) -> Reason | None:
+    def enrol(self, address: str, body: bytes) -> RefusalReason | None:
         """Enrol the store that sent `body`; return why not, or None if it is enrolled."""
         if self._tries.are_used_up(address):
             self.log.tell(address, "too many wrong codes")
-            return Reason.SLOW_DOWN
+            return RefusalReason.SLOW_DOWN
         try:
             asked = Enrolment.model_validate_json(body)
             key = proven_key(asked, self.chain.name)
@@ -183,13 +183,13 @@ class Authorizer:
         ):
             self._tries.failed(address)
             self.log.tell(address, "not a request to enrol, or no proof that the key is its own")
-            return Reason.MALFORMED
+            return RefusalReason.MALFORMED
         entry = self._entry(asked.store)
         name = asked.store if entry else "unknown"
         try:
             # checked without the file and its lock: anybody may ask
             if not (entry and entry.is_for(asked.code)):
-                raise NotAdmittedError(Reason.CODE, "a wrong code")
+                raise NotAdmittedError(RefusalReason.CODE, "a wrong code")
             if entry.has_enrolled(key):  # it got no answer, or asks again and again
                 return None
             if self.chain.stores.enrol(asked.store, asked.code, key):
@@ -200,13 +200,13 @@ class Authorizer:
             return error.reason
         return None
 
-    def refusal_of_kit(self, address: str, body: bytes) -> Reason | None:
+    def refusal_of_kit(self, address: str, body: bytes) -> RefusalReason | None:
         """Return why the sender of `body` (an `Asking`) is not told what stores of this chain may
         know; or None.
         """
         if self._tries.are_used_up(address):
             self.log.tell(address, "too many wrong codes")
-            return Reason.SLOW_DOWN
+            return RefusalReason.SLOW_DOWN
         try:
             asked = Asking.model_validate_json(body)
             entry = self._entry(asked.store)
@@ -214,7 +214,7 @@ class Authorizer:
                 if entry.state is not EnrolmentState.REVOKED:
                     return None
                 self.log.tell(address, f"store {asked.store} is revoked")
-                return Reason.REVOKED
+                return RefusalReason.REVOKED
         except (
             ValidationError,
             ValueError,
@@ -226,7 +226,7 @@ class Authorizer:
             pass
         self._tries.failed(address)
         self.log.tell(address, "it asked for the classes without a kit that is good")
-        return Reason.CODE
+        return RefusalReason.CODE
 
     def _entry(self, store: str) -> StoreEntry | None:
         """Return the store's current entry in the list of stores, or None."""

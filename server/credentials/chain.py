@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.protocol.address_list import MOST_ADDRESSES, AddressList
+from fedshelf.common.protocol.address_list import MAX_ADDRESSES, AddressList
 from fedshelf.common.protocol.endpoint import Endpoint, check_host
 from fedshelf.common.protocol.kit import Kit, chain_id
 from fedshelf.common.system.files import (
@@ -264,7 +264,7 @@ def endpoints_told(addresses: str) -> tuple[Endpoint, ...]:
 
 
 def _check_count(told: Sequence[object], flag: str) -> None:
-    if len(told) > MOST_ADDRESSES:
+    if len(told) > MAX_ADDRESSES:
         raise ConfigError(
-            f"{flag} got {len(told)} addresses; a store tries at most {MOST_ADDRESSES}."
+            f"{flag} got {len(told)} addresses; a store tries at most {MAX_ADDRESSES}."
         )

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from fedshelf.common.protocol.enrolment import Reason
+from fedshelf.common.protocol.enrolment import RefusalReason
 from fedshelf.common.system.files import write_private
 
 _PROCESS = re.compile(r"([0-9a-f]{32}) ([0-9]{1,2})")
@@ -80,13 +80,13 @@ class Sessions:
         self._saved = clock() - SESSIONS_SAVE_SECONDS
         self._is_saved = True
 
-    def refusal(self, store: str, key: str, told: str, address: str) -> Reason | None:
+    def refusal(self, store: str, key: str, told: str, address: str) -> RefusalReason | None:
         """Note a sign of life of a process with a proven key; return why it may not speak, or None
         if it may.
 
         key: the header that names the key
-        told: the process, as `common.protocol.enrolment.process_words` encodes it; a client without
-              it passes unnoted
+        told: the process, as `common.protocol.enrolment.process_header` encodes it; a client
+              without it passes unnoted
         """
         if not (found := _PROCESS.fullmatch(told)):
             return None
@@ -127,20 +127,20 @@ class Sessions:
         self._speakers[store] = _Speaker(session, self._clock())
         self._is_saved = False
 
-    def _doubt(self, speaker: _Speaker, process: str, address: str) -> Reason:
+    def _doubt(self, speaker: _Speaker, process: str, address: str) -> RefusalReason:
         """Let a second process wait until it is clear whether the first one lives."""
         came = speaker.rivals.setdefault(process, self._clock())
         if len(speaker.rivals) > MOST_RIVALS:
             del speaker.rivals[next(iter(speaker.rivals))]
         if speaker.heard - came <= speaker.session.silence:
-            return Reason.MAYBE_IN_USE
+            return RefusalReason.MAYBE_IN_USE
         speaker.session.refused, speaker.session.refused_from, self._is_saved = (
             time.time(),
             address,
             False,
         )
         self._save_at_times()
-        return Reason.IN_USE
+        return RefusalReason.IN_USE
 
     def _save_at_times(self) -> None:
         """Write the file if it is due; an unwritten or failed change is written with a later sign

@@ -16,7 +16,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.protocol.enrolment import Reason
+from fedshelf.common.protocol.enrolment import RefusalReason
 from fedshelf.common.suggest import did_you_mean
 from fedshelf.common.system.files import write_private
 
@@ -68,7 +68,7 @@ class _File(BaseModel):
 class NotAdmittedError(Exception):
     """A refused enrolment, with the reason for the store and words for the server's log."""
 
-    def __init__(self, reason: Reason, words: str) -> None:
+    def __init__(self, reason: RefusalReason, words: str) -> None:
         super().__init__(words)
         self.reason = reason
 
@@ -136,19 +136,21 @@ class StoreRegister:
         with self._changing() as stores:
             entry = stores.get(name) or StoreEntry(state=EnrolmentState.INVITED, since=now())
             if not entry.is_for(code):
-                raise NotAdmittedError(Reason.CODE, "a wrong code")
+                raise NotAdmittedError(RefusalReason.CODE, "a wrong code")
             if entry.state is EnrolmentState.REVOKED:
-                raise NotAdmittedError(Reason.REVOKED, "its latest kit, but it is revoked")
+                raise NotAdmittedError(RefusalReason.REVOKED, "its latest kit, but it is revoked")
             if entry.until is None:
                 if entry.has_enrolled(key):
                     return False
-                raise NotAdmittedError(Reason.CODE, "a code that was used before, with another key")
+                raise NotAdmittedError(
+                    RefusalReason.CODE, "a code that was used before, with another key"
+                )
             if entry.until < now():
                 raise NotAdmittedError(
-                    Reason.EXPIRED, f"a code that expired on {entry.until:%Y-%m-%d}"
+                    RefusalReason.EXPIRED, f"a code that expired on {entry.until:%Y-%m-%d}"
                 )
             if any(key in (other.key, other.next_key) for other in stores.values()):
-                raise NotAdmittedError(Reason.CODE, "a key that the chain has seen before")
+                raise NotAdmittedError(RefusalReason.CODE, "a key that the chain has seen before")
             stores[name] = entry.model_copy(
                 update={"state": EnrolmentState.ENROLLED, "since": now(), "key": key, "until": None}
             )

@@ -42,7 +42,7 @@ from fedshelf.common.protocol.enrolment import (
     ENROL_PATH,
     REASON_HEADER,
     WANTED_PATH,
-    Reason,
+    RefusalReason,
 )
 from fedshelf.server.credentials.authorizer import KEY_HEADER, TIME_HEADER, Authorizer
 from fedshelf.server.credentials.chain import Chain
@@ -304,7 +304,7 @@ async def _answer_whether_wanted(request: Request) -> Response:
     )
 
 
-def _forbidden(reason: Reason) -> Response:
+def _forbidden(reason: RefusalReason) -> Response:
     return Response(status_code=httpx.codes.FORBIDDEN, headers={REASON_HEADER: reason})
 
 

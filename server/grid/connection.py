@@ -18,7 +18,7 @@ from fedshelf.common.protocol.messages import (
     StoreInfo,
     TrainOrder,
 )
-from fedshelf.common.protocol.probe import PROBE, announcement, is_present, probe
+from fedshelf.common.protocol.probe import PROBE_MESSAGE_TYPE, announce_size, is_present, make_probe
 from fedshelf.common.protocol.serialization import (
     Notice,
     Query,
@@ -121,7 +121,7 @@ class GridConnection:
 
     def probe(self, node_id: int, message_id: str) -> str | None:
         """Ask whether the node has a message."""
-        return self.send(probe(message_id), PROBE, {node_id: self.ttl})[0]
+        return self.send(make_probe(message_id), PROBE_MESSAGE_TYPE, {node_id: self.ttl})[0]
 
     def send(self, content: RecordDict, kind: str, nodes: dict[int, float]) -> list[str | None]:
         """Send the same records to `nodes` (id -> seconds of interest) and return the ids of the
@@ -135,7 +135,7 @@ class GridConnection:
         """
         if self._mailbox:
             return self._mailbox.send(content, kind, nodes)
-        told = announcement(content)
+        told = announce_size(content)
         messages = [
             Message(content, node_id, kind, ttl=ttl, group_id=told)
             for node_id, ttl in nodes.items()

@@ -9,7 +9,7 @@ from flwr.app import Message, MessageType
 from fedshelf.common.errors import StoppedError
 from fedshelf.common.protocol.messages import EvaluateOrder, Failure, TrainOrder
 from fedshelf.common.protocol.serialization import FrozenWeightsMissing, Result, encode_order
-from fedshelf.common.protocol.transfer_progress import progress
+from fedshelf.common.protocol.transfer_progress import format_progress
 from fedshelf.server.grid.connection import GONE, GridConnection, read
 from fedshelf.server.grid.outbox import Outbox, Sent
 from fedshelf.server.grid.store_registry import StoreRegistry
@@ -235,7 +235,7 @@ class OrderDispatch:
             if (flow := flows.get(sent.node_id)) is None:
                 continue
             size = 0 if flow.way == "up" and is_packed else self._size
-            far = progress(min(flow.bytes, size or flow.bytes), size, flow.last - flow.since)
+            far = format_progress(min(flow.bytes, size or flow.bytes), size, flow.last - flow.since)
             self._board.explain(
                 sent.about, f"{'sending its answer' if flow.way == 'up' else 'receiving'}: {far}"
             )

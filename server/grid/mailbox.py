@@ -28,7 +28,7 @@ from flwr.supercore.inflatable.inflatable_object import (
 )
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
-from fedshelf.common.protocol.probe import announcement
+from fedshelf.common.protocol.probe import announce_size
 from fedshelf.common.system.files import write_text
 from fedshelf.server.grid.reply_puller import answers, unreadable
 from fedshelf.server.ipc import answer_file
@@ -148,7 +148,7 @@ class Mailbox:
 
     def _order(self, content: RecordDict, kind: str, node_id: int, ttl: float) -> str:
         """Create the order for one node and return its identity."""
-        message = Message(content, node_id, kind, ttl=ttl, group_id=announcement(content))
+        message = Message(content, node_id, kind, ttl=ttl, group_id=announce_size(content))
         identity = message.metadata.__dict__["_message_id"] = message.object_id
         tree = get_object_tree(message)
         head = PullMessagesResponse(

@@ -9,7 +9,7 @@ from typing import Any
 
 from flwr.app import MessageType
 
-from fedshelf.common.protocol.failures import LONGEST_REST
+from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS
 from fedshelf.common.protocol.messages import Failure
 from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
 from fedshelf.common.protocol.serialization import encode_order
@@ -229,7 +229,7 @@ class ModelDistribution:
         node.store = node.store or failure.store
         node.settled = True
         node.why = failure.reason
-        node.is_refused = failure.code == "policy" and failure.rest >= LONGEST_REST
+        node.is_refused = failure.code == "policy" and failure.rest >= MAX_RETRY_AFTER_SECONDS
         wait = float("inf") if node.is_refused else max(failure.rest, OFFER_RETRY_SECONDS)
         node.offer_at = time.monotonic() + wait
         self._note(

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from fedshelf.common.protocol.failures import LONGEST_REST
+from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS
 from fedshelf.common.protocol.messages import Failure, StoreInfo
 from fedshelf.common.protocol.serialization import Notice, Query
 from fedshelf.server.grid.connection import GridConnection, read
@@ -130,7 +130,7 @@ class StoreRegistry:
     def defer(self, failure: Failure) -> None:
         """Leave a store alone for as long as it asked."""
         self._resting[failure.store] = time.monotonic() + failure.rest
-        if failure.rest < LONGEST_REST:
+        if failure.rest < MAX_RETRY_AFTER_SECONDS:
             self._coming_back[failure.store] = self._resting[failure.store]
         until = time.strftime("%H:%M", time.localtime(time.time() + failure.rest))
         self._rests[failure.store] = f"{failure.reason}, until {until}"

@@ -17,7 +17,7 @@ from fedshelf.common.errors import RunError
 from fedshelf.common.model_files import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.names import run_name
 from fedshelf.common.protocol.messages import Plan
-from fedshelf.common.protocol.model_delivery import LONGEST_DESCRIPTION, DeliverOrder
+from fedshelf.common.protocol.model_delivery import MAX_DESCRIPTION_BYTES, DeliverOrder
 from fedshelf.common.system.files import write_atomic, write_json
 from fedshelf.common.training.fit import Network
 from fedshelf.server.results.checkpoints import TrainingState
@@ -97,10 +97,10 @@ def model_order(run: Path, config: RunConfig, folder: Path) -> DeliverOrder:
             " by its SHA-256."
         )
     description = json.dumps(told, ensure_ascii=False, indent=2).encode() + b"\n"
-    if len(description) > LONGEST_DESCRIPTION:
+    if len(description) > MAX_DESCRIPTION_BYTES:
         raise RunError(
             f"{folder / DESCRIPTION_FILE} has {len(description)} bytes; stores take"
-            f" {LONGEST_DESCRIPTION}."
+            f" {MAX_DESCRIPTION_BYTES}."
         )
     name = run_name(config.run.name or run.resolve().name)
     return DeliverOrder(run_id, name, network, description, sha256, len(content), content)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from fedshelf.common.config import CohortConfig
 from fedshelf.common.errors import StoppedError, StoresError
-from fedshelf.common.protocol.failures import listed
+from fedshelf.common.protocol.failures import format_failures
 from fedshelf.common.protocol.messages import Failure, StoreInfo
 from fedshelf.common.seeding import rng
 from fedshelf.server.results.observer import RunObserver
@@ -100,8 +100,8 @@ def sample(
 def missed(number: int, quorum: int, failed: Mapping[str, Failure]) -> StoresError:
     """Return the error for a round in which too few stores took part."""
     return StoresError(
-        f"Round {number} did not reach the quorum of {quorum} stores: {listed(failed)}. The run is"
-        f" saved up to round {number - 1}; mend the stores and go on with --resume."
+        f"Round {number} did not reach the quorum of {quorum} stores: {format_failures(failed)}."
+        f" The run is saved up to round {number - 1}; mend the stores and go on with --resume."
     )
 
 

@@ -13,7 +13,7 @@ from fedshelf.common import strategies
 from fedshelf.common.config.schedules import learning_rate, standstill
 from fedshelf.common.errors import StoppedError
 from fedshelf.common.parameters.layout import Layout
-from fedshelf.common.protocol.failures import listed
+from fedshelf.common.protocol.failures import format_failures
 from fedshelf.common.protocol.messages import Failure, Plan, StoreInfo, TrainOrder
 from fedshelf.common.strategies.shared.class_skew import keep_rows
 from fedshelf.common.strategies.shared.personalization import spans, withhold
@@ -290,7 +290,7 @@ class RoundLoop:
             failed = trained.failed
             self._watcher.note(
                 f"Round {number}: {len(trained.updates)} of {quorum} updates needed;"
-                f" {listed(failed)}."
+                f" {format_failures(failed)}."
             )
             refusals += any(
                 failure.code not in ABSENCE_CODES and not failure.rest
@@ -298,7 +298,7 @@ class RoundLoop:
             )
             if self._stop():
                 raise StoppedError(
-                    f"{len(trained.updates)} of {quorum} updates needed; {listed(failed)}"
+                    f"{len(trained.updates)} of {quorum} updates needed; {format_failures(failed)}"
                 )
             if refusals == MAX_COHORTS_PER_ROUND or (
                 attempt + 1 >= MAX_COHORTS_PER_ROUND and time.monotonic() > until

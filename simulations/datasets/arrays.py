@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from fedshelf.common.images.decoding.decode import PixelFormat
-from fedshelf.common.images.decoding.parallel import in_order
+from fedshelf.common.images.decoding.parallel import map_in_order
 from fedshelf.simulations.datasets.dataset.assemble import assemble
 from fedshelf.simulations.datasets.dataset.cache import CachedPart, Chunk, decoded
 from fedshelf.simulations.datasets.dataset.types import Dataset
@@ -40,7 +40,7 @@ def _chunks(arrays: Chunk, form: PixelFormat) -> Iterator[Chunk]:
     pieces = (
         slice(start, start + IMAGES_PER_TASK) for start in range(0, len(labels), IMAGES_PER_TASK)
     )
-    return in_order(lambda piece: (convert(pixels[piece], form), labels[piece]), pieces)
+    return map_in_order(lambda piece: (convert(pixels[piece], form), labels[piece]), pieces)
 
 
 def convert(pixels: NDArray[np.uint8], form: PixelFormat) -> NDArray[np.uint8]:

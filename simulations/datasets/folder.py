@@ -6,10 +6,10 @@ from pathlib import Path
 from fedshelf.common.config import DataConfig
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
-from fedshelf.common.images.folder.layout import look_inside
-from fedshelf.common.images.folder.photo_folder import Arrangement, open_folder
+from fedshelf.common.images.folder.layout import inspect_folders
+from fedshelf.common.images.folder.photo_folder import FolderOptions, open_folder
 from fedshelf.common.images.folder.scan import is_unlabelled
-from fedshelf.common.images.listing.listing import entries
+from fedshelf.common.images.listing.listing import list_entries
 from fedshelf.common.images.types import Images
 from fedshelf.common.wording import format_list
 from fedshelf.simulations.datasets.dataset.assemble import assemble
@@ -33,7 +33,7 @@ def _load(path: Path, config: DataConfig, form: PixelFormat) -> Dataset:
         image_size=form.image_size,
         channels=form.channels,
         denoise=form.denoise,
-        arrangement=Arrangement(config.split, config.classes),
+        arrangement=FolderOptions(config.split, config.classes),
     )
     splits: dict[str, Images] = dict(folder.splits.items())
     if not len(splits["train"]) and folder.given:
@@ -56,10 +56,10 @@ def _check_depth(path: Path, classes: tuple[str, ...]) -> None:
     """
     folders = [
         entry
-        for entry in entries(path, path.name, [])
+        for entry in list_entries(path, path.name, [])
         if entry.is_folder and not is_unlabelled(entry.name)
     ]
-    inside = look_inside(folders)
+    inside = inspect_folders(folders)
     others = [each for each in inside if each.split != "test"]
     if not others or any(
         each.split or not each.is_nested or each.name in classes for each in others

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fedshelf.common.images.decoding.decode import PixelFormat
-from fedshelf.common.images.decoding.parallel import in_order
+from fedshelf.common.images.decoding.parallel import map_in_order
 from fedshelf.common.seeding import rng
 from fedshelf.simulations.datasets import drawing, products
 from fedshelf.simulations.datasets.arrays import convert
@@ -44,7 +44,7 @@ def _load(name: str, form: PixelFormat) -> Dataset:
 def _part(split: str, form: PixelFormat) -> CachedPart:
     chunks = range(PER_CLASS[split] // IMAGES_PER_TASK)
     tasks = [(split, label, chunk, form) for label in range(len(CLASSES)) for chunk in chunks]
-    return CachedPart(IMAGES_PER_TASK * len(tasks), in_order(_draw, tasks))
+    return CachedPart(IMAGES_PER_TASK * len(tasks), map_in_order(_draw, tasks))
 
 
 def _draw(task: tuple[str, int, int, PixelFormat]) -> Chunk:

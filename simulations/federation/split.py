@@ -26,12 +26,12 @@ from PIL import Image
 from fedshelf.common.classes.spelling import choose_spellings, normalize_name
 from fedshelf.common.config import DataConfig
 from fedshelf.common.errors import ConfigError, DataError
-from fedshelf.common.images.decoding.content_digests import digest_of, read_photo
+from fedshelf.common.images.decoding.content_digests import content_digest, read_photo
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
-from fedshelf.common.images.decoding.parallel import in_order
-from fedshelf.common.images.folder.left_out import listed
-from fedshelf.common.images.folder.photo_folder import sort_out
-from fedshelf.common.images.folder.photo_splits import splits_of
+from fedshelf.common.images.decoding.parallel import map_in_order
+from fedshelf.common.images.folder.left_out import format_left_out
+from fedshelf.common.images.folder.photo_folder import separate_unusable
+from fedshelf.common.images.folder.photo_splits import assign_splits
 from fedshelf.common.images.folder.scan import UNLABELLED, Photo, scan
 from fedshelf.common.images.types import Images
 from fedshelf.common.seeding import rng
@@ -144,14 +144,16 @@ def _photos(root: Path, data: DataConfig, *, test: bool) -> tuple[list[Item], li
     words.
     """
     found = scan(root, data.classes)
-    usable, digests, unusable = sort_out(found.photos, list(in_order(_digest, found.photos)))
+    usable, digests, unusable = separate_unusable(
+        found.photos, list(map_in_order(_digest, found.photos))
+    )
     left_out = [
         *found.left_out,
         *unusable,
         *((photo.name, "without a class") for photo in found.unlabelled),
     ]
     are_split = any(photo.split for photo in usable)
-    splits = splits_of(usable, digests, data.split)
+    splits = assign_splits(usable, digests, data.split)
     chosen = {} if data.classes else _spelt(usable, merge=data.merge_spellings)
     dealt: list[Item] = []
     tested: list[Item] = []
@@ -169,7 +171,7 @@ def _photos(root: Path, data: DataConfig, *, test: bool) -> tuple[list[Item], li
             )
     if not dealt:
         raise DataError(f"{root} has no usable photo to deal to stores.")
-    told = [f"Left out {listed(sorted(left_out))}."] if left_out else []
+    told = [f"Left out {format_left_out(sorted(left_out))}."] if left_out else []
     return dealt, tested, " ".join([*told, *(f"{note}." for note in found.notes)])
 
 
@@ -190,7 +192,7 @@ def _digest(photo: Photo) -> bytes | NotUsableError:
         decode(content, PixelFormat(8))
     except NotUsableError as error:
         return error
-    return digest_of(content)
+    return content_digest(content)
 
 
 def _pictures(

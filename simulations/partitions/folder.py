@@ -19,8 +19,8 @@ from fedshelf.common.classes.spelling import choose_spellings
 from fedshelf.common.config import DataConfig
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
-from fedshelf.common.images.folder.layout import listed, look_inside
-from fedshelf.common.images.folder.photo_folder import Arrangement, Folder, open_folder
+from fedshelf.common.images.folder.layout import format_names, inspect_folders
+from fedshelf.common.images.folder.photo_folder import FolderOptions, PhotoFolder, open_folder
 from fedshelf.common.images.folder.scan import is_table, scan
 from fedshelf.common.images.listing.listing import ListedEntry
 from fedshelf.common.images.listing.split_names import split_named
@@ -80,7 +80,7 @@ def open_stores(
     return StoreFolders(stores, classes, images, left_out)
 
 
-def _joined(opened: Mapping[str, Folder], test: str, *, merge: bool) -> tuple[str, ...]:
+def _joined(opened: Mapping[str, PhotoFolder], test: str, *, merge: bool) -> tuple[str, ...]:
     """Return all classes, sorted; the images of the folder `test` do not count for the choice of a
     spelling.
 
@@ -137,8 +137,8 @@ def _check_names(path: Path, names: list[str]) -> str:
         )
     if wrong := [name for name in splits if split_named(name) != TEST] or splits[1:]:
         raise DataError(
-            f"Partition folder found {listed(wrong)} beside the stores in {path}, called like a"
-            " split of a data set; expected stores, and at most one test folder for the server:"
+            f"Partition folder found {format_names(wrong)} beside the stores in {path}, called like"
+            " a split of a data set; expected stores, and at most one test folder for the server:"
             " rename it, or move it away."
         )
     return splits[0] if splits else ""
@@ -148,7 +148,7 @@ def _check_are_stores(path: Path, names: list[str], classes: tuple[str, ...]) ->
     """Check that no folder that should be a store holds photos as a class does; raise DataError if
     one does.
     """
-    inside = look_inside(ListedEntry(name, path / name, is_folder=True) for name in names)
+    inside = inspect_folders(ListedEntry(name, path / name, is_folder=True) for name in names)
     flat = [each.name for each in inside if each.has_photos and not each.folders]
     if not flat:
         return
@@ -161,12 +161,14 @@ def _check_are_stores(path: Path, names: list[str], classes: tuple[str, ...]) ->
         way = "put its photos into class folders, or move it away"
     raise DataError(
         f"Partition folder expects class folders in each store of {path}, such as"
-        f" paris/shirt/1.jpg; {listed(flat)} hold{'s' if len(flat) == 1 else ''} photos directly:"
-        f" {way}."
+        f" paris/shirt/1.jpg; {format_names(flat)} hold{'s' if len(flat) == 1 else ''} photos"
+        f" directly: {way}."
     )
 
 
-def _open(path: Path, name: str, form: PixelFormat, data: DataConfig, *, turns: bool) -> Folder:
+def _open(
+    path: Path, name: str, form: PixelFormat, data: DataConfig, *, turns: bool
+) -> PhotoFolder:
     store = name if is_table(path) else None
     folder = open_folder(
         path if store else path / name,
@@ -174,12 +176,14 @@ def _open(path: Path, name: str, form: PixelFormat, data: DataConfig, *, turns: 
         channels=form.channels,
         denoise=form.denoise,
         unlabelled=turns,
-        arrangement=Arrangement(data.split, () if turns else data.classes, store),
+        arrangement=FolderOptions(data.split, () if turns else data.classes, store),
     )
     return to_turns(folder) if turns else folder
 
 
-def _store(name: str, folder: Folder, classes: tuple[str, ...], config: DataConfig) -> StoreData:
+def _store(
+    name: str, folder: PhotoFolder, classes: tuple[str, ...], config: DataConfig
+) -> StoreData:
     owner = f"Store {name}"
     merge = config.merge_spellings
     data = StoreData(
@@ -196,7 +200,7 @@ def _store(name: str, folder: Folder, classes: tuple[str, ...], config: DataConf
     return data
 
 
-def _whole(folder: Folder, classes: tuple[str, ...], *, merge: bool) -> Images:
+def _whole(folder: PhotoFolder, classes: tuple[str, ...], *, merge: bool) -> Images:
     """Return all photos of a folder as one set, whatever its splits."""
     parts = list(folder.splits.values())
     rows = torch.cat([images.rows for images in parts]).sort().values

@@ -7,7 +7,7 @@ import pytest
 
 from fedshelf.client.audit.verify import entries
 from fedshelf.client.identity.home import store_home
-from fedshelf.common.images.cache.pixel_file import digests_of
+from fedshelf.common.images.cache.pixel_file import read_digests
 from tests.helpers.deployed import draw_photos, free_port, history, wait_for
 from tests.helpers.deployment_fixtures import Starter
 
@@ -45,9 +45,9 @@ def test_photos_come_and_go_while_a_run_is_under_way(
     assert "invalid" not in {
         failure["code"] for record in history(out) for failure in record["failed"].values()
     }
-    assert {len(digests_of(path)) for path in (tmp_path / "cache" / "images").glob("*.pixels")} == {
-        40
-    }
+    assert {
+        len(read_digests(path)) for path in (tmp_path / "cache" / "images").glob("*.pixels")
+    } == {40}
     store.says("The photos have changed: ")
     noted = [
         entry.why

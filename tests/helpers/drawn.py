@@ -4,21 +4,21 @@ import torch
 from torch import Tensor
 
 from fedshelf.common.config import DataConfig
-from fedshelf.common.images.augment import Batches, Blend, Stream, augment
-from fedshelf.common.images.augment.draws import Basic, Further
+from fedshelf.common.images.augment import BatchBounds, Blend, DrawStream, augment
+from fedshelf.common.images.augment.draws import BasicDraws, FurtherDraws
 
 
 def drawn(images: int = 1, **fixed: float) -> Tensor:
     """The same numbers for all images, as a `Stream` gives them; in the middle, basic options
     change nothing.
     """
-    values = [fixed.get(name, 0.5) for name in (*Basic._fields, *Further._fields)]
+    values = [fixed.get(name, 0.5) for name in (*BasicDraws._fields, *FurtherDraws._fields)]
     return torch.tensor(values, dtype=torch.float64).repeat(images, 1)
 
 
-def stream(config: DataConfig, round: int = 1) -> Stream:
+def stream(config: DataConfig, round: int = 1) -> DrawStream:
     """That of a store in a round."""
-    return Stream(config, 7, round, "store")
+    return DrawStream(config, 7, round, "store")
 
 
 def augmented(
@@ -27,7 +27,7 @@ def augmented(
     """Images as a store's first batch."""
     labels = torch.arange(len(pixels)) if targets is None else targets
     numbers = torch.from_numpy(stream(config).take(len(pixels)))
-    return augment(pixels, labels, config, numbers, Batches(0, len(pixels)))
+    return augment(pixels, labels, config, numbers, BatchBounds(0, len(pixels)))
 
 
 def ramp(images: int = 1, side: int = 4, channels: int = 1) -> Tensor:

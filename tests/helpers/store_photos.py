@@ -12,7 +12,7 @@ from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.image_quality import look_at
 from fedshelf.client.health.evidence.machine import Disk, Machine
 from fedshelf.client.health.evidence.photos import PhotoEvidence, Seen
-from fedshelf.common.images.decoding.content_digests import digest_of
+from fedshelf.common.images.decoding.content_digests import content_digest
 from fedshelf.common.images.folder.scan import Photo
 
 GIB = 2**30
@@ -69,7 +69,7 @@ def seen(
     label = name.split("/")[-2]
     data = encoded(image) if image else name.encode()
     photo = Photo(name, root / name, label, split)  # type: ignore[arg-type]
-    return Seen(photo, digest_of(data), look_at(data) if image else None)
+    return Seen(photo, content_digest(data), look_at(data) if image else None)
 
 
 def counts(**classes: int) -> Evidence:

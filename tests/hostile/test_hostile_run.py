@@ -17,7 +17,7 @@ from fedshelf.client.connection.fleet import FleetConnection
 from fedshelf.client.connection.framing import MessageHeader
 from fedshelf.common.errors import NetworkError
 from fedshelf.common.protocol.messages import StoreInfo, Update
-from fedshelf.common.protocol.probe import PROBE, header, presence
+from fedshelf.common.protocol.probe import PROBE_MESSAGE_TYPE, header_fields, make_presence
 from fedshelf.common.protocol.serialization import encode_result
 from fedshelf.server.gateway.push_inspection import MIN_ALLOWED_PIECES
 from tests.helpers.deployed import PATIENCE, free_port
@@ -63,9 +63,9 @@ class Spite:
 
     def _answer(self, line: FleetConnection, head: MessageHeader) -> None:
         message, _ = line.fetch(head)
-        if head.type == PROBE:
-            line.send(line.pack(message, presence(has=False), 0.0))
-        elif header(message.content)["kind"] in ("query", "notice"):
+        if head.type == PROBE_MESSAGE_TYPE:
+            line.send(line.pack(message, make_presence(has=False), 0.0))
+        elif header_fields(message.content)["kind"] in ("query", "notice"):
             info = StoreInfo("spite", {"boot": 10**6, "hat": 10**6}, 0, 0)
             line.send(line.pack(message, encode_result(info), 0.0))
         else:

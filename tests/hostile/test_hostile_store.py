@@ -23,7 +23,7 @@ from fedshelf.common.errors import MessageError
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.kit import Kit
 from fedshelf.common.protocol.messages import Evaluation, Failure, StoreInfo, Update
-from fedshelf.common.protocol.probe import presence
+from fedshelf.common.protocol.probe import make_presence
 from fedshelf.common.protocol.serialization import (
     FrozenWeightsMissing,
     decode_result,
@@ -170,7 +170,7 @@ class Spiteful(LocalGrid):
     def _bad(self, reply: Message) -> Message:
         # a store has nothing to do once it has answered
         if self.is_on and "probe" in reply.content:
-            reply.content = presence(has=False)
+            reply.content = make_presence(has=False)
             return reply
         return self.spite(reply) if self.is_on and reply.metadata.src_node_id == 10 else reply
 

@@ -21,7 +21,7 @@ from fedshelf.common.errors import MessageError
 from fedshelf.common.metrics.calibration import Reliability
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.models.spec import ModelSpec
-from fedshelf.common.protocol.failures import failure
+from fedshelf.common.protocol.failures import make_failure
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
@@ -30,7 +30,13 @@ from fedshelf.common.protocol.messages import (
     TrainOrder,
     Update,
 )
-from fedshelf.common.protocol.probe import header, is_present, presence, probe, probed
+from fedshelf.common.protocol.probe import (
+    header_fields,
+    is_present,
+    make_presence,
+    make_probe,
+    probed_message_id,
+)
 from fedshelf.common.protocol.serialization import (
     FrozenWeightsMissing,
     Notice,
@@ -77,10 +83,10 @@ RESULTS = (
         Evaluation("oslo", 3, Counts(torch.eye(2, dtype=torch.int64).numpy(), 0.5), SURELY)
     ),
     encode_result(StoreInfo("oslo", {"boot": 3, "hat": 4}, 2, 1)),
-    encode_result(failure("oslo", "policy", "hours", 60)),
+    encode_result(make_failure("oslo", "policy", "hours", 60)),
     encode_result(FrozenWeightsMissing("oslo", "0" * 64)),
-    presence(has=True),
-    probe("abc"),
+    make_presence(has=True),
+    make_probe("abc"),
 )
 
 
@@ -179,8 +185,8 @@ def test_a_result_is_one_or_is_refused(content: RecordDict, order: TrainOrder | 
 @given(contents(ORDERS + RESULTS))
 @examples(20)
 def test_an_envelope_is_read_without_pytorch_and_without_trust(content: RecordDict) -> None:
-    assert all(isinstance(value, str | int) for value in header(content).values())
-    decodes(lambda: probed(content))
+    assert all(isinstance(value, str | int) for value in header_fields(content).values())
+    decodes(lambda: probed_message_id(content))
     decodes(lambda: is_present(content))
 
 

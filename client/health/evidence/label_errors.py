@@ -21,7 +21,7 @@ from fedshelf.common.errors import ConfigError, FedshelfError
 from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.decoding.content_digests import read_photo
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
-from fedshelf.common.images.decoding.parallel import in_order
+from fedshelf.common.images.decoding.parallel import map_in_order
 from fedshelf.common.model_files import WEIGHTS_FILE
 from fedshelf.common.models.spec import received_spec
 from fedshelf.common.system.device import pick_device
@@ -141,7 +141,7 @@ def _probabilities(network: Network, known: Sequence[Seen]) -> Iterator[NDArray[
     form = PixelFormat(spec.image_size, spec.channels)
     for start in range(0, len(known), _BATCH):
         pixels = np.stack(
-            list(in_order(lambda seen: _pixels(seen, form), known[start : start + _BATCH]))
+            list(map_in_order(lambda seen: _pixels(seen, form), known[start : start + _BATCH]))
         )
         batch = normalise(torch.from_numpy(pixels).to(network.device), spec.mean, spec.std)
         with torch.inference_mode():

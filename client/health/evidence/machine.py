@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedshelf.common.images.decoding.parallel import cores
+from fedshelf.common.images.decoding.parallel import usable_cores
 from fedshelf.common.system.files import cache_directory, state_directory
 
 # written by NVIDIA's kernel module while it is loaded
@@ -63,7 +63,7 @@ def inspect() -> Machine:
         warnings.simplefilter("always")
         device = pick_device("auto").type
         trouble = _gpu_trouble(device, " ".join(str(one.message) for one in told))
-    name = f"{cores()} processor cores"
+    name = f"{usable_cores()} processor cores"
     free = None
     if device == "cuda":
         name = torch.cuda.get_device_name()
@@ -71,7 +71,7 @@ def inspect() -> Machine:
     elif device == "mps":
         name = "Apple GPU"
     disks = (_disk("decoded photos", cache_directory()), _disk("keys and logs", state_directory()))
-    return Machine(device, name, cores(), disks, free, trouble, _driver(), _memory())
+    return Machine(device, name, usable_cores(), disks, free, trouble, _driver(), _memory())
 
 
 def _gpu_trouble(device: str, told: str) -> str:

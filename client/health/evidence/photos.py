@@ -8,11 +8,11 @@ from pathlib import Path
 
 from fedshelf.client.health.evidence.image_quality import ImageQuality, look_at
 from fedshelf.common.errors import DataError
-from fedshelf.common.images.cache.cache import Remembered, remembered
+from fedshelf.common.images.cache.cache import CachedFacts, cached_facts
 from fedshelf.common.images.decoding import content_digests
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
-from fedshelf.common.images.decoding.parallel import in_order
-from fedshelf.common.images.folder.photo_splits import splits_of
+from fedshelf.common.images.decoding.parallel import map_in_order
+from fedshelf.common.images.folder.photo_splits import assign_splits
 from fedshelf.common.images.folder.scan import Photo, Scan, scan
 from fedshelf.common.images.listing.listing import is_photo
 from fedshelf.common.images.listing.split import Split
@@ -94,7 +94,7 @@ class PhotoEvidence:
             return None
         photos = [seen.photo for seen in self.usable]
         counts: dict[str, Counter[Split]] = {label: Counter() for label in self.per_class()}
-        for photo, split in zip(photos, splits_of(photos, digests), strict=True):
+        for photo, split in zip(photos, assign_splits(photos, digests), strict=True):
             counts[photo.label][split] += 1
         return counts
 
@@ -107,8 +107,8 @@ def glance(data: Path, classes: Collection[str] = ()) -> PhotoEvidence:
         found = scan(data, classes)
     except DataError as error:
         return _unreadable(data, error)
-    memory = remembered(data)
-    return _photos(data, found, [*in_order(partial(_glanced, memory=memory), found.photos)])
+    memory = cached_facts(data)
+    return _photos(data, found, [*map_in_order(partial(_glanced, memory=memory), found.photos)])
 
 
 def tried(
@@ -123,7 +123,7 @@ def tried(
         found = scan(data, classes)
     except DataError as error:
         return _unreadable(data, error)
-    memory = remembered(data)
+    memory = cached_facts(data)
     return _photos(data, found, _each(partial(_tried, memory=memory), found, progress))
 
 
@@ -153,7 +153,7 @@ def _each(
     look: Callable[[Photo], Seen | NotUsableError], found: Scan, progress: Progress | None
 ) -> list[Seen | NotUsableError]:
     seen: list[Seen | NotUsableError] = []
-    for one in in_order(look, found.photos):
+    for one in map_in_order(look, found.photos):
         seen.append(one)
         if progress:
             progress(len(seen), len(found.photos))
@@ -192,10 +192,12 @@ def _is_stray(data: Path, name: str, reason: str) -> bool:
 
 
 def _seen(photo: Photo) -> Seen | NotUsableError:
-    return _decoded(photo, lambda data: Seen(photo, content_digests.digest_of(data), look_at(data)))
+    return _decoded(
+        photo, lambda data: Seen(photo, content_digests.content_digest(data), look_at(data))
+    )
 
 
-def _tried(photo: Photo, memory: Remembered) -> Seen | NotUsableError:
+def _tried(photo: Photo, memory: CachedFacts) -> Seen | NotUsableError:
     seen = _glanced(photo, memory)
     if isinstance(seen, NotUsableError) or (
         seen.digest is not None and seen.digest.hex() in memory.verdicts
@@ -204,7 +206,7 @@ def _tried(photo: Photo, memory: Remembered) -> Seen | NotUsableError:
 
     def decoded(data: bytes) -> Seen:
         decode(data, _TRIAL)
-        return Seen(photo, content_digests.digest_of(data))
+        return Seen(photo, content_digests.content_digest(data))
 
     return _decoded(photo, decoded)
 
@@ -218,8 +220,8 @@ def _decoded(photo: Photo, look: Callable[[bytes], Seen]) -> Seen | NotUsableErr
         return NotUsableError("too large for this machine's memory")
 
 
-def _glanced(photo: Photo, memory: Remembered) -> Seen | NotUsableError:
-    if reason := content_digests.objection(photo.path):
+def _glanced(photo: Photo, memory: CachedFacts) -> Seen | NotUsableError:
+    if reason := content_digests.rejection_reason(photo.path):
         return NotUsableError(reason)
     digest = memory.digest(photo.path)
     if digest is not None and (reason := memory.verdicts.get(digest.hex(), "")):

@@ -10,7 +10,7 @@ from fedshelf.common.config import DataConfig
 from fedshelf.common.seeding import rng
 
 
-class Basic(NamedTuple):
+class BasicDraws(NamedTuple):
     """The numbers for flip, crop, affine and colour options; uniform in [0, 1), each float64
     [B].
     """
@@ -26,7 +26,7 @@ class Basic(NamedTuple):
     contrast: Tensor
 
 
-class Further(NamedTuple):
+class FurtherDraws(NamedTuple):
     """The numbers for the options that change more than a view of the image; uniform in [0, 1),
     each float64 [B].
     """
@@ -48,11 +48,11 @@ class Further(NamedTuple):
     cutmix_x: Tensor
 
 
-BASIC = len(Basic._fields)
-FURTHER = len(Further._fields)
+BASIC_DRAWS = len(BasicDraws._fields)
+FURTHER_DRAWS = len(FurtherDraws._fields)
 
 
-class Stream:
+class DrawStream:
     """The numbers that the images of one local training draw, batch after batch.
 
     Basic and further numbers have an address each: an option of one kind changes nothing for the
@@ -60,34 +60,37 @@ class Stream:
     """
 
     def __init__(self, config: DataConfig, seed: int, round: int, store: str) -> None:
-        self.width = width(config)
+        self.width = draws_per_image(config)
         self._basic = rng(seed, "augment", round, store)
         self._further = rng(seed, "augment further", round, store)
 
     def take(self, images: int) -> NDArray[np.float64]:
         """Return the next images' numbers: float64 [images, width]."""
-        if self.width <= BASIC:
+        if self.width <= BASIC_DRAWS:
             return self._basic.random((images, self.width))
         return np.hstack(
-            [self._basic.random((images, BASIC)), self._further.random((images, FURTHER))]
+            [
+                self._basic.random((images, BASIC_DRAWS)),
+                self._further.random((images, FURTHER_DRAWS)),
+            ]
         )
 
 
-def width(config: DataConfig) -> int:
+def draws_per_image(config: DataConfig) -> int:
     """Return how many numbers an image draws: 0 if all options are off."""
     if config.trivial_augment or config.erasing or config.mixup or config.cutmix:
-        return BASIC + FURTHER
+        return BASIC_DRAWS + FURTHER_DRAWS
     plain = (config.flip, config.crop, config.rotation, config.translate, config.scale)
-    return BASIC if any(plain) or config.brightness or config.contrast else 0
+    return BASIC_DRAWS if any(plain) or config.brightness or config.contrast else 0
 
 
-def basic(numbers: Tensor) -> Basic:
+def basic_draws(numbers: Tensor) -> BasicDraws:
     """Return the basic numbers of `numbers`, float64 [B, width]."""
-    return Basic(*numbers[:, :BASIC].unbind(1))
+    return BasicDraws(*numbers[:, :BASIC_DRAWS].unbind(1))
 
 
-def further(numbers: Tensor) -> Further:
+def further_draws(numbers: Tensor) -> FurtherDraws:
     """Return the further numbers of `numbers`, float64 [B, width]; they exist only if an option
     needs them.
     """
-    return Further(*numbers[:, BASIC:].unbind(1))
+    return FurtherDraws(*numbers[:, BASIC_DRAWS:].unbind(1))

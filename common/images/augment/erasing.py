@@ -10,29 +10,32 @@ import math
 import torch
 from torch import Tensor
 
-from fedshelf.common.images.augment.draws import Further
+from fedshelf.common.images.augment.draws import FurtherDraws
 
-AREA = (0.02, 0.4)  # share of the image
-ASPECT = 0.3  # height / width, from this to its inverse; uniform in the logarithm
+AREA_SHARES = (0.02, 0.4)  # share of the image
+MIN_ASPECT = 0.3  # height / width, from this to its inverse; uniform in the logarithm
 GREY = 127
 
 
-def erase(pixels: Tensor, share: float, draws: Further) -> Tensor:
+def erase(pixels: Tensor, share: float, draws: FurtherDraws) -> Tensor:
     """Grey out a rectangle in a `share` of the images [B, S, S, C]; type and shape stay."""
     side = pixels.shape[1]
-    area = side * side * (AREA[0] + (AREA[1] - AREA[0]) * draws.erase_area)
-    aspect = torch.exp(math.log(ASPECT) * (1 - 2 * draws.erase_aspect))
+    area = side * side * (AREA_SHARES[0] + (AREA_SHARES[1] - AREA_SHARES[0]) * draws.erase_area)
+    aspect = torch.exp(math.log(MIN_ASPECT) * (1 - 2 * draws.erase_aspect))
     height, width = (
         lengths.sqrt().round().clamp(1, side) for lengths in (area * aspect, area / aspect)
     )
     top = (draws.erase_y * (side - height + 1)).floor()
     left = (draws.erase_x * (side - width + 1)).floor()
-    inside = window(side, top, top + height)[:, :, None] & window(side, left, left + width)[:, None]
+    inside = (
+        span_mask(side, top, top + height)[:, :, None]
+        & span_mask(side, left, left + width)[:, None]
+    )
     inside &= (draws.erase < share)[:, None, None]
     return pixels.masked_fill(inside[..., None], GREY)
 
 
-def window(side: int, start: Tensor, stop: Tensor) -> Tensor:
+def span_mask(side: int, start: Tensor, stop: Tensor) -> Tensor:
     """Return a mask, bool [B, side], of the places from `start` up to before `stop`, each [B]."""
     places = torch.arange(side, device=start.device)
     return (places >= start[:, None]) & (places < stop[:, None])

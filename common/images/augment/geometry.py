@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from fedshelf.common.config import DataConfig
-from fedshelf.common.images.augment.draws import Basic
+from fedshelf.common.images.augment.draws import BasicDraws
 
 
-def flip_and_crop(pixels: Tensor, config: DataConfig, draws: Basic) -> Tensor:
+def flip_and_crop(pixels: Tensor, config: DataConfig, draws: BasicDraws) -> Tensor:
     """Reflect-pad by `crop`, take a random window of the old size, and mirror, in one gather of
     whole pixels.
 
@@ -36,7 +36,7 @@ def _window(side: int, pad: int, position: Tensor) -> Tensor:
     return torch.minimum(source, period - source)
 
 
-def affine(pixels: Tensor, config: DataConfig, draws: Basic) -> Tensor:
+def affine(pixels: Tensor, config: DataConfig, draws: BasicDraws) -> Tensor:
     """Rotate and zoom `pixels` [B, S, S, C] about the centre, then shift: float32 of the same
     shape.
     """

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from fedshelf.common.config import DataConfig
-from fedshelf.common.images.augment.draws import Further
-from fedshelf.common.images.augment.erasing import window
+from fedshelf.common.images.augment.draws import FurtherDraws
+from fedshelf.common.images.augment.erasing import span_mask
 
 
 class Blend(NamedTuple):
@@ -29,7 +29,7 @@ class Blend(NamedTuple):
     shares: Tensor
 
 
-class Batches(NamedTuple):
+class BatchBounds(NamedTuple):
     """The batch of each of [B] images, in which it finds its partner: int64 [B] each, or numbers
     for all.
 
@@ -42,7 +42,7 @@ class Batches(NamedTuple):
 
 
 def mix(
-    pixels: Tensor, targets: Tensor, config: DataConfig, draws: Further, batches: Batches
+    pixels: Tensor, targets: Tensor, config: DataConfig, draws: FurtherDraws, batches: BatchBounds
 ) -> tuple[Tensor, Blend | None]:
     """Mix some of the images [B, S, S, C] with partners of their batch; an image is its own partner
     only if alone.
@@ -72,7 +72,7 @@ def mix(
     return mixed, Blend(targets.index_select(0, partners), shares)
 
 
-def _partners(position: Tensor, batches: Batches) -> Tensor:
+def _partners(position: Tensor, batches: BatchBounds) -> Tensor:
     """Return the place of each image's partner, int64 [B]: one of the others of the batch, each as
     likely.
     """
@@ -82,7 +82,9 @@ def _partners(position: Tensor, batches: Batches) -> Tensor:
     return batches.first + (place + step) % batches.sizes
 
 
-def _cut(pixels: Tensor, partners: Tensor, cut: Tensor, draws: Further) -> tuple[Tensor, Tensor]:
+def _cut(
+    pixels: Tensor, partners: Tensor, cut: Tensor, draws: FurtherDraws
+) -> tuple[Tensor, Tensor]:
     """Put a rectangle of the partner [B, S, S, C] in its own place into each image that `cut` (bool
     [B]) selects.
 
@@ -92,8 +94,8 @@ def _cut(pixels: Tensor, partners: Tensor, cut: Tensor, draws: Further) -> tuple
     half = (side * (1 - draws.cutmix_share).sqrt() / 2).floor()
     middle_y = (draws.cutmix_y * side).floor()
     middle_x = (draws.cutmix_x * side).floor()
-    rows = window(side, middle_y - half, middle_y + half)
-    columns = window(side, middle_x - half, middle_x + half)
+    rows = span_mask(side, middle_y - half, middle_y + half)
+    columns = span_mask(side, middle_x - half, middle_x + half)
     rows &= cut[:, None]
     area = rows.sum(dim=1) * columns.sum(dim=1)
     inside = rows[:, :, None, None] & columns[:, None, :, None]

@@ -16,21 +16,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fedshelf.common.images.augment.draws import Further
+from fedshelf.common.images.augment.draws import FurtherDraws
 from fedshelf.common.images.augment.geometry import warp
 
 LEVELS = 31  # strengths, from none at all to the strongest
 SHEAR = SPREAD = 0.99
-SHIFT = 0.45  # share of the side
-TURN = math.radians(135)
-BITS = 6  # most bits that posterize clears
-NAMES = (
+MAX_SHIFT_SHARE = 0.45  # share of the side
+MAX_ROTATION_RADIANS = math.radians(135)
+MAX_CLEARED_BITS = 6  # most bits that posterize clears
+OPERATION_NAMES = (
     "identity", "shear x", "shear y", "translate x", "translate y", "rotate", "brightness",
     "colour", "contrast", "sharpness", "posterize", "solarize", "autocontrast", "equalize",
 )  # fmt: skip
 
 
-class Drawn(NamedTuple):
+class DrawnOperations(NamedTuple):
     """The drawn changes of some images.
 
     operation: int64 [B], a place in NAMES
@@ -43,41 +43,42 @@ class Drawn(NamedTuple):
     signed: Tensor
 
 
-def trivial_augment(pixels: Tensor, draws: Further) -> Tensor:
+def trivial_augment(pixels: Tensor, draws: FurtherDraws) -> Tensor:
     """Apply one operation to each of the images [B, S, S, C]: uint8 of the same shape.
 
     pixels: uint8, or whole or other numbers from 0 to 255
     """
-    operation = (draws.operation * len(NAMES)).floor().to(torch.int64)
+    operation = (draws.operation * len(OPERATION_NAMES)).floor().to(torch.int64)
     level = ((draws.level * LEVELS).floor() / (LEVELS - 1)).to(torch.float32)
-    drawn = Drawn(operation, level, torch.where(draws.sign < 0.5, -level, level))
+    drawn = DrawnOperations(operation, level, torch.where(draws.sign < 0.5, -level, level))
     before = pixels if pixels.dtype == torch.uint8 else _whole(pixels)
-    return form_for(pixels.device)(before, drawn)
+    return variant_for(pixels.device)(before, drawn)
 
 
-Form = Callable[[Tensor, Drawn], Tensor]
+BatchOperation = Callable[[Tensor, DrawnOperations], Tensor]
 
 
-def form_for(device: torch.device) -> Form:
-    """Return `by_operation` for a CPU, and `everywhere` for other devices, which would wait for the
-    choice.
+def variant_for(device: torch.device) -> BatchOperation:
+    """Return the quicker way to apply operations on `device`.
+
+    `apply_in_groups` for a CPU; `apply_to_all` for other devices, which would wait for the choice.
     """
-    return by_operation if device.type == "cpu" else everywhere
+    return apply_in_groups if device.type == "cpu" else apply_to_all
 
 
-def by_operation(pixels: Tensor, drawn: Drawn) -> Tensor:
+def apply_in_groups(pixels: Tensor, drawn: DrawnOperations) -> Tensor:
     """Apply to each image its own operation, in groups of images with the same one."""
     result = pixels.clone()
     for first, last, operation in _OPERATIONS:
         chosen = ((drawn.operation >= first) & (drawn.operation <= last)).nonzero()[:, 0]
         if len(chosen):
             result[chosen] = operation(
-                pixels[chosen], Drawn(*(numbers[chosen] for numbers in drawn))
+                pixels[chosen], DrawnOperations(*(numbers[chosen] for numbers in drawn))
             )
     return result
 
 
-def everywhere(pixels: Tensor, drawn: Drawn) -> Tensor:
+def apply_to_all(pixels: Tensor, drawn: DrawnOperations) -> Tensor:
     """Apply each operation to all images, and select each image's result: nothing waits for the
     device.
     """
@@ -88,23 +89,25 @@ def everywhere(pixels: Tensor, drawn: Drawn) -> Tensor:
     return result
 
 
-def _move(pixels: Tensor, drawn: Drawn) -> Tensor:
+def _move(pixels: Tensor, drawn: DrawnOperations) -> Tensor:
     """Shear, shift or turn the images."""
 
     def where(name: str, factor: float) -> Tensor:
-        return torch.where(drawn.operation == NAMES.index(name), factor * drawn.signed, 0.0)
+        return torch.where(
+            drawn.operation == OPERATION_NAMES.index(name), factor * drawn.signed, 0.0
+        )
 
-    turn = where("rotate", TURN)
+    turn = where("rotate", MAX_ROTATION_RADIANS)
     across = turn.sin() + where("shear x", SHEAR)
     down = where("shear y", SHEAR) - turn.sin()
     # the side is 2 long
-    left = where("translate x", 2 * SHIFT)
-    up = where("translate y", 2 * SHIFT)
+    left = where("translate x", 2 * MAX_SHIFT_SHARE)
+    up = where("translate y", 2 * MAX_SHIFT_SHARE)
     theta = torch.stack([turn.cos(), across, left, down, turn.cos(), up], dim=1)
     return _whole(warp(pixels, theta.view(-1, 2, 3)))
 
 
-def _blend(base: Callable[[Tensor], Tensor], pixels: Tensor, drawn: Drawn) -> Tensor:
+def _blend(base: Callable[[Tensor], Tensor], pixels: Tensor, drawn: DrawnOperations) -> Tensor:
     """Move the images away from their `base` or towards it, as Pillow's ImageEnhance does."""
     images = pixels.permute(0, 3, 1, 2)
     factor = _per_image(1 + SPREAD * drawn.signed)
@@ -138,18 +141,18 @@ def _smooth(images: Tensor) -> Tensor:
     return smoothed
 
 
-def _posterize(pixels: Tensor, drawn: Drawn) -> Tensor:
+def _posterize(pixels: Tensor, drawn: DrawnOperations) -> Tensor:
     """Clear the last bits."""
-    step = torch.exp2((BITS * drawn.level).round())
+    step = torch.exp2((MAX_CLEARED_BITS * drawn.level).round())
     return pixels & _per_image((256 - step).to(torch.uint8))
 
 
-def _solarize(pixels: Tensor, drawn: Drawn) -> Tensor:
+def _solarize(pixels: Tensor, drawn: DrawnOperations) -> Tensor:
     """Invert bright pixels."""
     return torch.where(pixels >= _per_image(255 * (1 - drawn.level)), 255 - pixels, pixels)
 
 
-def _autocontrast(pixels: Tensor, _: Drawn) -> Tensor:
+def _autocontrast(pixels: Tensor, _: DrawnOperations) -> Tensor:
     """Stretch each channel from 0 to 255."""
     least = pixels.amin(dim=(1, 2), keepdim=True)
     most = pixels.amax(dim=(1, 2), keepdim=True)
@@ -157,7 +160,7 @@ def _autocontrast(pixels: Tensor, _: Drawn) -> Tensor:
     return torch.where(most > least, stretched.to(torch.uint8), pixels)
 
 
-def _equalize(pixels: Tensor, _: Drawn) -> Tensor:
+def _equalize(pixels: Tensor, _: DrawnOperations) -> Tensor:
     from torchvision.transforms.v2.functional import equalize_image
 
     equalized: Tensor = equalize_image(pixels.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
@@ -165,7 +168,7 @@ def _equalize(pixels: Tensor, _: Drawn) -> Tensor:
 
 
 # First and last place in NAMES, and their function.
-_OPERATIONS: tuple[tuple[int, int, Form], ...] = (
+_OPERATIONS: tuple[tuple[int, int, BatchOperation], ...] = (
     (1, 5, _move), (6, 6, partial(_blend, _black)), (7, 7, partial(_blend, _grey)),
     (8, 8, partial(_blend, _mean_grey)), (9, 9, partial(_blend, _smooth)), (10, 10, _posterize),
     (11, 11, _solarize), (12, 12, _autocontrast), (13, 13, _equalize),

@@ -27,10 +27,20 @@ from numpy.typing import NDArray
 
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.location import pixel_folder
-from fedshelf.common.images.cache.pixel_file import Stored, open_stored, trailer_of, verdicts_of
+from fedshelf.common.images.cache.pixel_file import (
+    PixelFile,
+    make_trailer,
+    open_pixel_file,
+    read_verdicts,
+)
 from fedshelf.common.images.decoding import content_digests
-from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode, decoder_tag
-from fedshelf.common.images.decoding.parallel import in_order
+from fedshelf.common.images.decoding.decode import (
+    NotUsableError,
+    PixelFormat,
+    decode,
+    decoder_versions,
+)
+from fedshelf.common.images.decoding.parallel import map_in_order
 from fedshelf.common.images.listing.reachable import check_reachable
 from fedshelf.common.system.files import private_directory, write_atomic
 
@@ -44,7 +54,7 @@ _STALE_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedPhotos:
     """Files and their pixels.
 
     pixels:  uint8 [M, S, S, C], memory-mapped; the files that are usable, in order
@@ -56,14 +66,14 @@ class Decoded:
 
 
 @dataclass(frozen=True)
-class Remembered:
+class CachedFacts:
     """Facts about a folder's files, kept since its photos were last opened.
 
-    known:    fingerprints and hashes of files that had settled; see `content_digests.read`
+    known:    fingerprints and hashes of files that had settled; see `content_digests.hash_files`
     verdicts: content's hash (hex) -> why such a photo cannot be decoded; empty if it can
     """
 
-    known: content_digests.Known
+    known: content_digests.KnownFiles
     verdicts: Mapping[str, str]
 
     def digest(self, path: Path) -> bytes | None:
@@ -78,7 +88,7 @@ class Remembered:
 
 
 @dataclass(frozen=True)
-class _Source:
+class _CachedFile:
     """A file to be decoded.
 
     digest: its content's hash
@@ -88,12 +98,12 @@ class _Source:
     path: Path
     digest: bytes
     form: PixelFormat
-    known: content_digests.Known
+    known: content_digests.KnownFiles
 
 
 def open_pixels(
     root: Path, paths: Sequence[Path], form: PixelFormat, progress: Progress | None = None
-) -> Decoded:
+) -> DecodedPhotos:
     """Return the pixels of these files of the folder (or CSV file) `root`; decode those that are
     not in the cache.
 
@@ -105,9 +115,10 @@ def open_pixels(
     directory = pixel_folder()
     index_path = index_path_of(root)
     index = read_index(index_path)
-    read = content_digests.read(paths, index["files"], time.time_ns())
+    read = content_digests.hash_files(paths, index["files"], time.time_ns())
     check_reachable(
-        content_digests.lost(index["files"], read), is_any_left=read.has_any() or not index["files"]
+        content_digests.unconfirmed_files(index["files"], read),
+        is_any_left=read.has_any() or not index["files"],
     )
     files = [
         (path, digest)
@@ -115,21 +126,21 @@ def open_pixels(
         if isinstance(digest, bytes)
     ]
     digests = [digest.hex() for _, digest in files]
-    pixel_path = directory / pixel_name(form.tag, digests)
+    pixel_path = directory / pixel_file_name(form.tag, digests)
     earlier_path = directory / index["pixels"].get(form.tag, pixel_path.name)
-    stored = open_stored(pixel_path, form)
+    stored = open_pixel_file(pixel_path, form)
     try:
         if stored is None or stored.digests != digests:
-            remove_interrupted(directory)
-            earlier = open_stored(earlier_path, form)
-            sources = [_Source(path, digest, form, read.known) for path, digest in files]
+            remove_stale_builds(directory)
+            earlier = open_pixel_file(earlier_path, form)
+            sources = [_CachedFile(path, digest, form, read.known) for path, digest in files]
             _check_room(directory, len(sources) * math.prod(form.shape))
             write_atomic(
                 pixel_path,
                 lambda file: _write(file, sources, form, earlier, progress),
                 private=True,
             )
-            stored = open_stored(pixel_path, form)
+            stored = open_pixel_file(pixel_path, form)
             if stored is None:
                 raise DataError(
                     f"The image cache {pixel_path} was removed while it was being built; try again."
@@ -154,19 +165,19 @@ def open_pixels(
         ) from error
     reasons = {digest: NotUsableError(reason) for digest, reason in stored.unusable.items()}
     results = tuple(reasons.get(d.hex(), d) if isinstance(d, bytes) else d for d in read.digests)
-    return Decoded(stored.pixels, results)
+    return DecodedPhotos(stored.pixels, results)
 
 
-def remembered(root: Path) -> Remembered:
+def cached_facts(root: Path) -> CachedFacts:
     """Return the facts about the files of `root` from when its photos were last opened; empty if
     they never were.
     """
     index = read_index(index_path_of(root))
     verdicts: dict[str, str] = {}
     for tag, name in index["pixels"].items():
-        if tag.endswith(decoder_tag()):  # another decoder may read other photos
-            verdicts |= verdicts_of(pixel_folder() / Path(name).name)
-    return Remembered(index["files"], verdicts)
+        if tag.endswith(decoder_versions()):  # another decoder may read other photos
+            verdicts |= read_verdicts(pixel_folder() / Path(name).name)
+    return CachedFacts(index["files"], verdicts)
 
 
 def _check_room(directory: Path, size: int) -> None:
@@ -178,9 +189,9 @@ def _check_room(directory: Path, size: int) -> None:
 
 def _write(
     file: BinaryIO,
-    sources: Sequence[_Source],
+    sources: Sequence[_CachedFile],
     form: PixelFormat,
-    earlier: Stored | None,
+    earlier: PixelFile | None,
     progress: Progress | None,
 ) -> None:
     """Write rows in order, copied from `earlier` if it has them; then the trailer."""
@@ -188,7 +199,7 @@ def _write(
     unusable = dict(earlier.unusable) if earlier else {}
     known = rows.keys() | unusable.keys()
     fresh = [source for source in sources if source.digest.hex() not in known]
-    decoded = _counted(in_order(_decode, fresh), len(fresh), progress)
+    decoded = _counted(map_in_order(_decode, fresh), len(fresh), progress)
     waiting = {source.digest for source in fresh}
     for digest in (source.digest for source in sources):
         if digest in waiting:
@@ -202,10 +213,10 @@ def _write(
             file.write(earlier.pixels[row].data)
     digests = [source.digest.hex() for source in sources]
     kept = {digest: unusable[digest] for digest in digests if digest in unusable}
-    file.write(trailer_of(form, digests, kept))
+    file.write(make_trailer(form, digests, kept))
 
 
-def _decode(source: _Source) -> NDArray[np.uint8] | NotUsableError:
+def _decode(source: _CachedFile) -> NDArray[np.uint8] | NotUsableError:
     path = source.path
     try:
         if path.stat().st_size > content_digests.MAX_PHOTO_BYTES:
@@ -216,7 +227,7 @@ def _decode(source: _Source) -> NDArray[np.uint8] | NotUsableError:
     # Hashing a large photo again would take a tenth of the time that decoding it takes.
     if (
         not content_digests.is_unchanged(path, source.known)
-        and content_digests.digest_of(data) != source.digest
+        and content_digests.content_digest(data) != source.digest
     ):
         raise DataError(
             f"{path} changed while its folder was being read; try again when copying has finished."
@@ -239,7 +250,7 @@ def index_path_of(root: Path) -> Path:
     return pixel_folder() / f"{_hash(str(root.resolve()))}.json"
 
 
-def pixel_name(tag: str, digests: Sequence[str]) -> str:
+def pixel_file_name(tag: str, digests: Sequence[str]) -> str:
     """Return the name of the pixel file for contents with these hashes (hex), in order, in a
     format's `tag`.
     """
@@ -249,7 +260,7 @@ def pixel_name(tag: str, digests: Sequence[str]) -> str:
 def read_index(path: Path) -> dict[str, Any]:
     """Return an index; empty if it is damaged.
 
-    It has `files`, see `content_digests.Known`, and `pixels`, format -> name of a pixel file.
+    It has `files`, see `content_digests.KnownFiles`, and `pixels`, format -> name of a pixel file.
     """
     try:
         index = json.loads(path.read_bytes())
@@ -262,7 +273,7 @@ def read_index(path: Path) -> dict[str, Any]:
         return {"files": {}, "pixels": {}}
 
 
-def remove_interrupted(directory: Path) -> None:
+def remove_stale_builds(directory: Path) -> None:
     """Remove temporary files of builds that were killed long ago."""
     for left in directory.glob(".*.tmp"):
         with contextlib.suppress(FileNotFoundError):  # another process may be removing it too

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from fedshelf.common.images.cache.cache import (
     index_path_of,
-    pixel_name,
+    pixel_file_name,
     read_index,
-    remove_interrupted,
+    remove_stale_builds,
 )
 from fedshelf.common.images.cache.location import pixel_folder
-from fedshelf.common.images.cache.pixel_file import copy_without, digests_of
+from fedshelf.common.images.cache.pixel_file import copy_without, read_digests
 from fedshelf.common.images.decoding import content_digests
 from fedshelf.common.images.listing.reachable import UnreachableError, check_reachable
 from fedshelf.common.system.files import write_atomic
@@ -47,7 +47,7 @@ def forget_deleted(root: Path, paths: Collection[Path], *, is_emptied: bool = Fa
             path, paths if of_root else (), is_emptied=is_emptied and of_root
         )
     _remove_unnamed(directory)
-    remove_interrupted(directory)
+    remove_stale_builds(directory)
     return gone
 
 
@@ -57,14 +57,14 @@ def _forget_deleted_of(index_path: Path, paths: Collection[Path], *, is_emptied:
     """
     index = read_index(index_path)
     files = sorted({*map(Path, index["files"]), *paths})
-    read = content_digests.read(files, index["files"], time.time_ns())
+    read = content_digests.hash_files(files, index["files"], time.time_ns())
     missing = [
         path
         for path, digest in zip(files, read.digests, strict=True)
         if not isinstance(digest, bytes)
     ]
     had_any = bool(files) or any(
-        digests_of(index_path.parent / Path(name).name) for name in index["pixels"].values()
+        read_digests(index_path.parent / Path(name).name) for name in index["pixels"].values()
     )
     marker = index_path.with_suffix(".unreachable")
     try:
@@ -81,13 +81,13 @@ def _forget_deleted_of(index_path: Path, paths: Collection[Path], *, is_emptied:
     old = []
     for tag, name in index["pixels"].items():
         path = index_path.parent / Path(name).name
-        digests = digests_of(path)
+        digests = read_digests(path)
         lost = {digest for digest in digests if digest not in present}
         gone |= lost
         if lost:
             old.append(path)
             digests = [digest for digest in digests if digest not in lost]
-            path = index_path.parent / pixel_name(tag, digests)
+            path = index_path.parent / pixel_file_name(tag, digests)
             if digests:
                 copy_without(lost, old[-1], path)
         if digests:

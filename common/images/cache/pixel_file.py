@@ -18,7 +18,7 @@ _MAGIC = b"fedshelf"
 
 
 @dataclass(frozen=True)
-class Stored:
+class PixelFile:
     """The content of a pixel file.
 
     pixels:   uint8 [M, S, S, C], a row for each usable file
@@ -38,7 +38,7 @@ class Stored:
         }
 
 
-def open_stored(path: Path, form: PixelFormat) -> Stored | None:
+def open_pixel_file(path: Path, form: PixelFormat) -> PixelFile | None:
     """Return a memory-mapped pixel file, or None if it is absent, cut off or not of the format
     `form`.
     """
@@ -59,10 +59,10 @@ def open_stored(path: Path, form: PixelFormat) -> Stored | None:
             )
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return Stored(pixels, digests, unusable)
+    return PixelFile(pixels, digests, unusable)
 
 
-def verdicts_of(path: Path) -> dict[str, str]:
+def read_verdicts(path: Path) -> dict[str, str]:
     """Return hash -> reason, "" for usable photos, for all photos of a pixel file; {} if it is
     absent or not whole.
     """
@@ -76,7 +76,7 @@ def verdicts_of(path: Path) -> dict[str, str]:
         return {}
 
 
-def digests_of(path: Path) -> list[str]:
+def read_digests(path: Path) -> list[str]:
     """Return the hashes (hex) of all files of a pixel file, in order; [] if it is absent or not
     whole.
     """
@@ -128,7 +128,7 @@ def _read_trailer(file: BinaryIO) -> tuple[Any, int]:
     return json.loads(file.read(length)), size - tail - length
 
 
-def trailer_of(form: PixelFormat, digests: Sequence[str], unusable: Mapping[str, str]) -> bytes:
+def make_trailer(form: PixelFormat, digests: Sequence[str], unusable: Mapping[str, str]) -> bytes:
     """Return the end of a pixel file.
 
     digests:  hashes (hex) of all files, in the order of the rows

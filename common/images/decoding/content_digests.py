@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fedshelf.common.images.decoding import formats
 from fedshelf.common.images.decoding.decode import NotUsableError
-from fedshelf.common.images.decoding.parallel import in_order
+from fedshelf.common.images.decoding.parallel import map_in_order
 
 DIGEST_BYTES = 20
 # a photo has a few MiB; a larger file is a stray film, and decoding needs it in memory
@@ -25,7 +25,7 @@ SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system in use: two se
 
 NO_SUCH_FILE = "no such file"
 
-Known = Mapping[str, tuple[list[int], str]]
+KnownFiles = Mapping[str, tuple[list[int], str]]
 
 
 @dataclass(frozen=True)
@@ -34,25 +34,25 @@ class ContentDigests:
 
     digests: per file, its content's hash (BLAKE2b, 20 bytes), or the reason why it could not be
         read
-    known: path -> (size, modification, change, inode), hash; `read` takes it the next time
+    known: path -> (size, modification, change, inode), hash; `hash_files` takes it the next time
     """
 
     digests: tuple[bytes | NotUsableError, ...]
-    known: Known
+    known: KnownFiles
 
     def has_any(self) -> bool:
         """Return whether any of the files could be read."""
         return any(isinstance(digest, bytes) for digest in self.digests)
 
 
-def lost(known: Known, now: ContentDigests) -> list[Path]:
+def unconfirmed_files(known: KnownFiles, now: ContentDigests) -> list[Path]:
     """Return the files of `known` that `now` does not know: missing or unreadable ones, and those
     that just changed.
     """
     return [Path(name) for name in known if name not in now.known]
 
 
-def read(paths: Iterable[Path], known: Known, now_ns: int) -> ContentDigests:
+def hash_files(paths: Iterable[Path], known: KnownFiles, now_ns: int) -> ContentDigests:
     """Hash files, except those that are unchanged since `known`.
 
     `now_ns`: the time at the start (Unix, ns).
@@ -67,7 +67,7 @@ def read(paths: Iterable[Path], known: Known, now_ns: int) -> ContentDigests:
             found[path] = bytes.fromhex(entry[1])
         else:
             changed.append(path)
-    for path, (digest, fingerprint) in zip(changed, in_order(_hash, changed), strict=True):
+    for path, (digest, fingerprint) in zip(changed, map_in_order(_hash, changed), strict=True):
         found[path] = digest
         if isinstance(digest, bytes) and fingerprint and fingerprint[2] < now_ns - SETTLED_NS:
             remembered[str(path)] = fingerprint, digest.hex()
@@ -76,7 +76,7 @@ def read(paths: Iterable[Path], known: Known, now_ns: int) -> ContentDigests:
 
 def read_photo(path: Path) -> bytes:
     """Return the bytes of a file that may be a photo. Raises NotUsableError."""
-    if reason := objection(path):
+    if reason := rejection_reason(path):
         raise NotUsableError(reason)
     try:
         return path.read_bytes()
@@ -84,7 +84,7 @@ def read_photo(path: Path) -> bytes:
         raise NotUsableError(f"unreadable: {error.strerror}") from error
 
 
-def objection(path: Path) -> str:
+def rejection_reason(path: Path) -> str:
     """Return why a file cannot be a photo, by its size and first bytes alone; empty if it may be
     one.
     """
@@ -94,20 +94,20 @@ def objection(path: Path) -> str:
         if path.stat().st_size > MAX_PHOTO_BYTES:
             return f"larger than {MAX_PHOTO_BYTES >> 20} MiB"
         with path.open("rb") as file:
-            return formats.objection(file.read(_START_BYTES))
+            return formats.rejection_reason(file.read(_START_BYTES))
     except OSError as error:
         return f"unreadable: {error.strerror}"
     except ValueError:  # a CSV file's cell that cannot be a file name
         return "not a file name"
 
 
-def is_unchanged(path: Path, known: Known) -> bool:
+def is_unchanged(path: Path, known: KnownFiles) -> bool:
     """Return whether the file is still the one in `known`; False if it is not in it."""
     entry = known.get(str(path))
     return entry is not None and _fingerprint_now(path) == entry[0]
 
 
-def digest_of(data: bytes) -> bytes:
+def content_digest(data: bytes) -> bytes:
     """Return the hash of a file that holds `data`."""
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 

@@ -17,12 +17,17 @@ from fedshelf.common.images.decoding.depth import is_deep, to_eight_bits
 from fedshelf.common.images.decoding.formats import (
     NO_IMAGE,
     TIFF_MAGIC,
-    formats_of,
     heif_version,
-    unreadable,
+    missing_reader,
+    possible_formats,
     without_metadata,
 )
-from fedshelf.common.images.decoding.limits import LOCAL, Limits, memory_needed, room
+from fedshelf.common.images.decoding.limits import (
+    LOCAL_LIMITS,
+    Limits,
+    memory_needed,
+    reserve_memory,
+)
 
 VERSION = 2  # raise it if a change here changes pixels: every cache is then built anew
 
@@ -80,17 +85,17 @@ class PixelFormat:
         """A text of all that decides the pixels of given bytes; another Pillow may decode and
         resize differently.
         """
-        return f"{self.image_size} {self.channels} {self.denoise} {decoder_tag()}"
+        return f"{self.image_size} {self.channels} {self.denoise} {decoder_versions()}"
 
 
-def decoder_tag() -> str:
+def decoder_versions() -> str:
     """Return the versions of all decoders: they decide which photos can be decoded, whatever the
     format.
     """
     return f"decoder {VERSION} Pillow {PIL.__version__} pi-heif {heif_version()}"
 
 
-def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL) -> NDArray[np.uint8]:
+def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL_LIMITS) -> NDArray[np.uint8]:
     """Decode to uint8 [S, S, C]: upright, squeezed to a square, transparent parts white.
 
     The median filter works at the decoded size: it means the same for every camera's resolution,
@@ -109,7 +114,7 @@ def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL) -> NDArray[np
         full = image.width * image.height
         image.draft(form.mode, (2 * form.image_size, 2 * form.image_size))
         pixels = full if image.info.get("progressive") else image.width * image.height
-        with room(limits, memory_needed(pixels, is_webp=is_webp)):
+        with reserve_memory(limits, memory_needed(pixels, is_webp=is_webp)):
             small = _upright(_square(image, form), image)
     if form.denoise:
         small = small.filter(ImageFilter.MedianFilter(form.denoise))
@@ -123,8 +128,8 @@ def open_photo(data: bytes) -> Image.Image:
 
     For a file that is no photo, it raises Pillow's errors.
     """
-    formats = formats_of(data)
-    if reason := unreadable(formats):
+    formats = possible_formats(data)
+    if reason := missing_reader(formats):
         raise NotUsableError(reason)
     readable = without_metadata(data) if "HEIF" in formats else data
     return Image.open(io.BytesIO(readable), formats=formats)
@@ -149,7 +154,7 @@ def _errors_as_reasons(data: bytes) -> Iterator[None]:
 def _unidentified(data: bytes) -> str:
     if data.startswith(TIFF_MAGIC):
         return "a TIFF of an unusual kind"
-    return "broken" if data[4:8] == b"ftyp" and formats_of(data) else NO_IMAGE
+    return "broken" if data[4:8] == b"ftyp" and possible_formats(data) else NO_IMAGE
 
 
 def _square(image: Image.Image, form: PixelFormat) -> Image.Image:

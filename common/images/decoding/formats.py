@@ -9,7 +9,7 @@ from functools import cache
 
 from PIL import features
 
-PLAIN = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+PLAIN_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 NEEDS_PI_HEIF = "HEIC, readable once pi-heif is installed (pip install pi-heif)"
 NO_IMAGE = "not an image"
 NEEDS_AVIF = "AVIF, which this Pillow cannot read"
@@ -33,12 +33,12 @@ def without_metadata(heif: bytes) -> bytes:
     return _DESCRIPTION.sub(rb"\1skip", heif)
 
 
-def formats_of(data: bytes) -> tuple[str, ...]:
+def possible_formats(data: bytes) -> tuple[str, ...]:
     """Return Pillow's names of the formats that a file which begins with `data` may have; () if no
     photo begins so.
     """
     if data[4:8] != b"ftyp":
-        return PLAIN
+        return PLAIN_FORMATS
     length = min(int.from_bytes(data[:4]), len(data), 512)
     major = data[8:12]
     others = {data[place : place + 4] for place in range(16, length - 3, 4)}
@@ -50,7 +50,7 @@ def formats_of(data: bytes) -> tuple[str, ...]:
     return ("AVIF", "HEIF") if major in (b"mif1", b"msf1") else ()
 
 
-def objection(start: bytes) -> str:
+def rejection_reason(start: bytes) -> str:
     """Return why a file that begins with `start` is no photo; empty if it may be one.
 
     start: the first 32 bytes or more, if the file has them
@@ -58,8 +58,8 @@ def objection(start: bytes) -> str:
     if not start:
         return "empty file"
     if start[4:8] == b"ftyp":
-        formats = formats_of(start)
-        return unreadable(formats) if formats else NO_IMAGE
+        formats = possible_formats(start)
+        return missing_reader(formats) if formats else NO_IMAGE
     return (
         ""
         if start.startswith(_MAGIC) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
@@ -67,7 +67,7 @@ def objection(start: bytes) -> str:
     )
 
 
-def unreadable(formats: tuple[str, ...]) -> str:
+def missing_reader(formats: tuple[str, ...]) -> str:
     """Return why files of these formats cannot be read on this machine; empty if they can."""
     if formats == ("HEIF",) and not heif_version():
         return NEEDS_PI_HEIF

@@ -43,10 +43,10 @@ class Limits:
 # pixels; Pillow's own limit against decompression bombs: a quarter of a GiB of RGB
 _PILLOWS = 89_478_485
 
-LOCAL = Limits(pixels=_PILLOWS, costly_pixels=_PILLOWS, memory=2**31)
+LOCAL_LIMITS = Limits(pixels=_PILLOWS, costly_pixels=_PILLOWS, memory=2**31)
 """For a person's own photos: all that cameras write, in 2 GiB at most."""
 
-SERVICE = Limits(pixels=25_000_000, costly_pixels=12_000_000, memory=600_000_000, at_once=2)
+SERVICE_LIMITS = Limits(pixels=25_000_000, costly_pixels=12_000_000, memory=600_000_000, at_once=2)
 """For photos of strangers, some of whom try to crash the machine."""
 
 
@@ -56,7 +56,7 @@ def memory_needed(pixels: int, *, is_webp: bool) -> int:
 
 
 @contextmanager
-def room(limits: Limits, needed: int) -> Iterator[None]:
+def reserve_memory(limits: Limits, needed: int) -> Iterator[None]:
     """Wait until a decode that takes `needed` bytes may begin; it ends with the context."""
     with _ledger(limits).entry(needed):
         yield

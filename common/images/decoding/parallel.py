@@ -12,14 +12,14 @@ Result = TypeVar("Result")
 _AHEAD = 4  # results per thread that may wait to be taken
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def map_in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Yield results in the order of the items, with a thread per core and at most a few results
     waiting.
 
     It uses threads, because hashing, decoding and resizing release the interpreter's lock. Raises
     the errors of `function`.
     """
-    workers = cores()
+    workers = usable_cores()
     with ThreadPoolExecutor(workers, thread_name_prefix="images") as pool:
         waiting: deque[Future[Result]] = deque()
         for item in items:
@@ -30,6 +30,6 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Itera
             yield waiting.popleft().result()
 
 
-def cores() -> int:
+def usable_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

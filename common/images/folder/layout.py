@@ -17,7 +17,7 @@ from pathlib import Path
 from fedshelf.common import wording
 from fedshelf.common.classes.spelling import normalize_name
 from fedshelf.common.errors import DataError
-from fedshelf.common.images.listing.listing import ListedEntry, entries, has_photos, is_photo
+from fedshelf.common.images.listing.listing import ListedEntry, has_photos, is_photo, list_entries
 from fedshelf.common.images.listing.split import Split
 from fedshelf.common.images.listing.split_names import split_named
 
@@ -36,7 +36,7 @@ _NAMED = 5  # a sentence names so many folders; it only counts the rest
 
 
 @dataclass(frozen=True)
-class Inside:
+class FolderContents:
     """A folder of photos, one level deep.
 
     has_photos: True if photos lie directly in it
@@ -59,15 +59,15 @@ class Inside:
         return bool(self.folders) and not self.has_photos
 
 
-def look_inside(folders: Iterable[ListedEntry]) -> list[Inside]:
+def inspect_folders(folders: Iterable[ListedEntry]) -> list[FolderContents]:
     """Return those of the folders that have photos, at any depth."""
     found = []
     for folder in folders:
-        inside = entries(folder.path, folder.name, [])
+        inside = list_entries(folder.path, folder.name, [])
         below = tuple(entry.name for entry in inside if entry.is_folder and has_photos(entry.path))
         direct = any(is_photo(entry.name) for entry in inside if not entry.is_folder)
         if direct or below:
-            found.append(Inside(folder.name, folder.path, direct, below))
+            found.append(FolderContents(folder.name, folder.path, direct, below))
     return found
 
 
@@ -81,7 +81,7 @@ def split_folders(
 
     Raises DataError for an arrangement that could be read in two ways.
     """
-    inside = look_inside(folders)
+    inside = inspect_folders(folders)
     splits = [each for each in inside if each.split and each.folders]
     flat = [each for each in inside if each.split and not each.folders]
     others = [each for each in inside if not each.split]
@@ -95,35 +95,38 @@ def split_folders(
     return {}
 
 
-def _check_splits(root: Path, splits: Sequence[Inside], flat: Sequence[Inside]) -> None:
+def _check_splits(
+    root: Path, splits: Sequence[FolderContents], flat: Sequence[FolderContents]
+) -> None:
     counts = Counter(each.split for each in (*splits, *flat))
     for split, count in counts.items():
         if count > 1:
-            names = listed([each.name for each in (*splits, *flat) if each.split == split])
+            names = format_names([each.name for each in (*splits, *flat) if each.split == split])
             raise DataError(
                 f"{root} has {names}, which all mean the {split} split; expected one folder for"
                 " each split: put their photos together, or rename what is none."
             )
     if flat:
         raise DataError(
-            f"{root}: {listed([each.name for each in splits])} {_hold(splits)} class folders, but"
-            f" {listed([each.name for each in flat])} {_hold(flat)} photos only; expected class"
-            " folders in each: sort those photos into class folders, or move that folder away."
+            f"{root}: {format_names([each.name for each in splits])} {_hold(splits)} class folders,"
+            f" but {format_names([each.name for each in flat])} {_hold(flat)} photos only; expected"
+            " class folders in each: sort those photos into class folders, or move that folder"
+            " away."
         )
     for each in splits:
         _check_class_folders(root, each)
 
 
-def _check_class_folders(root: Path, split: Inside) -> None:
+def _check_class_folders(root: Path, split: FolderContents) -> None:
     """Raise DataError if the folders in a split are no classes, or hold splits once more."""
-    for each in look_inside(
-        entry for entry in entries(split.path, split.name, []) if entry.is_folder
+    for each in inspect_folders(
+        entry for entry in list_entries(split.path, split.name, []) if entry.is_folder
     ):
         if splits := [name for name in each.folders if split_named(name)]:
             raise DataError(
-                f"{root}: {split.name}/{each.name} holds {listed(splits)}, called like a split of a"
-                f" data set, within {split.name}; expected photos of one split only: move them to"
-                f" {splits[0]}/{each.name}, or rename the folder."
+                f"{root}: {split.name}/{each.name} holds {format_names(splits)}, called like a"
+                f" split of a data set, within {split.name}; expected photos of one split only:"
+                f" move them to {splits[0]}/{each.name}, or rename the folder."
             )
     if split.has_photos or len(split.folders) > 1:
         return
@@ -140,7 +143,9 @@ def _check_class_folders(root: Path, split: Inside) -> None:
         )
 
 
-def _check_strays(root: Path, splits: Sequence[Inside], others: Sequence[Inside]) -> None:
+def _check_strays(
+    root: Path, splits: Sequence[FolderContents], others: Sequence[FolderContents]
+) -> None:
     """Raise DataError if folders beside those of splits may be classes; others are left out and
     counted.
     """
@@ -151,22 +156,23 @@ def _check_strays(root: Path, splits: Sequence[Inside], others: Sequence[Inside]
     ]
     if doubtful := alike if agree else others:
         raise DataError(
-            f"{root} has {listed([each.name for each in splits])}, which {_hold(splits)} class"
-            f" folders, beside {listed([each.name for each in doubtful])}; expected either folders"
-            " of splits or folders of classes: move the latter into the former, or away."
+            f"{root} has {format_names([each.name for each in splits])}, which {_hold(splits)}"
+            f" class folders, beside {format_names([each.name for each in doubtful])}; expected"
+            " either folders of splits or folders of classes: move the latter into the former, or"
+            " away."
         )
 
 
-def _check_classes(root: Path, inside: Sequence[Inside]) -> None:
+def _check_classes(root: Path, inside: Sequence[FolderContents]) -> None:
     """Raise DataError if folders that are taken for classes hold the splits, or are one folder of
     all images.
     """
     for each in inside:
         if splits := [name for name in each.folders if split_named(name)]:
             raise DataError(
-                f"{root}: {each.name} holds {listed(splits)}, as a data set does; if {each.name} is"
-                f" the data set, give {each.path}; if it is a product class, put the split above"
-                f" it: {splits[0]}/{each.name}."
+                f"{root}: {each.name} holds {format_names(splits)}, as a data set does; if"
+                f" {each.name} is the data set, give {each.path}; if it is a product class, put the"
+                f" split above it: {splits[0]}/{each.name}."
             )
     if len(inside) == 1 and inside[0].name.casefold() in _JUST_IMAGES:
         (only,) = inside
@@ -181,11 +187,11 @@ def _check_classes(root: Path, inside: Sequence[Inside]) -> None:
         )
 
 
-def _flat(root: Path, flat: Sequence[Inside], others: Sequence[Inside]) -> str:
+def _flat(root: Path, flat: Sequence[FolderContents], others: Sequence[FolderContents]) -> str:
     """Return the sentence about folders that are called like splits and hold photos without class
     folders.
     """
-    names = listed([each.name for each in flat])
+    names = format_names([each.name for each in flat])
     if not others:
         return (
             f"{root}: {names} {_hold(flat)} photos but no class folders; expected"
@@ -193,13 +199,13 @@ def _flat(root: Path, flat: Sequence[Inside], others: Sequence[Inside]) -> str:
         )
     return (
         f"{root} has {names}, called like a split of a data set, beside"
-        f" {listed([each.name for each in others])}; expected either folders of classes or folders"
-        " of splits: move the photos of a split away, or rename the folder (or name it in"
+        f" {format_names([each.name for each in others])}; expected either folders of classes or"
+        " folders of splits: move the photos of a split away, or rename the folder (or name it in"
         " data.classes, at a store in its policy's classes) if it is a product class."
     )
 
 
-def listed(names: Sequence[str]) -> str:
+def format_names(names: Sequence[str]) -> str:
     """Return names for a sentence: "a, b and c"; of more than a few, the first ones and the number
     of the others.
     """
@@ -208,5 +214,5 @@ def listed(names: Sequence[str]) -> str:
     return wording.format_list(names)
 
 
-def _hold(folders: Sequence[Inside]) -> str:
+def _hold(folders: Sequence[FolderContents]) -> str:
     return "holds" if len(folders) == 1 else "hold"

@@ -13,7 +13,7 @@ from fedshelf.common.images.listing.listing import is_photo
 _NAMED = 10  # a sentence names so many files and folders; it only counts the rest
 
 
-def listed(left_out: Sequence[tuple[str, str]]) -> str:
+def format_left_out(left_out: Sequence[tuple[str, str]]) -> str:
     """Summarize files that are left out, each given as (name, reason).
 
     Photos in a place where no photo belongs are counted by folder, "8 photos in predict (not in

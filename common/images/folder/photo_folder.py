@@ -10,9 +10,9 @@ from fedshelf.common.classes.spelling import class_indices, normalize_name
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.cache import Progress, open_pixels
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat
-from fedshelf.common.images.folder.left_out import listed
-from fedshelf.common.images.folder.photo_splits import splits_of
-from fedshelf.common.images.folder.scan import Photo, expected, scan
+from fedshelf.common.images.folder.left_out import format_left_out
+from fedshelf.common.images.folder.photo_splits import assign_splits
+from fedshelf.common.images.folder.scan import Photo, expected_layout, scan
 from fedshelf.common.images.listing.split import SPLITS, Split, SplitRule
 from fedshelf.common.images.types import Images
 from fedshelf.common.suggest import nearest
@@ -22,7 +22,7 @@ EMPTY_CLASS = "empty class"
 
 
 @dataclass(frozen=True)
-class Folder:
+class PhotoFolder:
     """Photos ready for training.
 
     classes: names of the classes that have usable photos, sorted; labels count from 0 in this order
@@ -82,12 +82,12 @@ class Folder:
         if untrained := self.untrained():
             text += f"; nothing to train on, only images held out, of {', '.join(untrained)}"
         if self.left_out:
-            text += f"; left out {listed(self.left_out)}"
+            text += f"; left out {format_left_out(self.left_out)}"
         return " ".join(f"{sentence}." for sentence in (text, *self.notes))
 
 
 @dataclass(frozen=True)
-class Arrangement:
+class FolderOptions:
     """Options for reading the photos of a folder.
 
     rule:    how photos are held out; see `common.images.listing.split`
@@ -100,7 +100,7 @@ class Arrangement:
     store: str | None = None
 
 
-AS_FOUND = Arrangement()
+DEFAULT_OPTIONS = FolderOptions()
 
 
 def open_folder(
@@ -110,9 +110,9 @@ def open_folder(
     channels: int,
     denoise: int = 0,
     unlabelled: bool = False,
-    arrangement: Arrangement = AS_FOUND,
+    arrangement: FolderOptions = DEFAULT_OPTIONS,
     progress: Progress | None = None,
-) -> Folder:
+) -> PhotoFolder:
     """Open a folder of photos, or a CSV file of image,label: see `scan` for the layouts, `cache`
     for the cost.
 
@@ -134,7 +134,7 @@ def open_folder(
     form = PixelFormat(image_size, channels, denoise)
     photos = [*found.photos, *(found.unlabelled if unlabelled else ())]
     decoded = open_pixels(root, [photo.path for photo in photos], form, progress)
-    usable, digests, unusable = sort_out(photos, decoded.digests)
+    usable, digests, unusable = separate_unusable(photos, decoded.digests)
     left_out = [*found.left_out, *unusable]
     names = tuple(sorted({photo.label for photo in usable} - {""}))
     left_out += [(label, EMPTY_CLASS) for label in found.labels - set(names)]
@@ -144,8 +144,8 @@ def open_folder(
     whole = Images.whole(
         torch.from_numpy(decoded.pixels), torch.tensor([numbers[photo.label] for photo in usable])
     )
-    placed = list(zip(usable, splits_of(usable, digests, arrangement.rule), strict=True))
-    return Folder(
+    placed = list(zip(usable, assign_splits(usable, digests, arrangement.rule), strict=True))
+    return PhotoFolder(
         classes=names,
         splits=_parts(whole, [split if photo.label else None for photo, split in placed]),
         left_out=tuple(sorted(left_out)),
@@ -157,7 +157,7 @@ def open_folder(
     )
 
 
-def sort_out(
+def separate_unusable(
     photos: Sequence[Photo], digests: Sequence[bytes | NotUsableError]
 ) -> tuple[list[Photo], list[bytes], list[tuple[str, str]]]:
     """Return the photos that can be used, the hashes of their contents in the same order, and the
@@ -185,7 +185,7 @@ def _parts(whole: Images, chosen: Sequence[Split | None]) -> dict[Split, Images]
     return {name: whole.select(torch.tensor(own, dtype=torch.int64)) for name, own in rows.items()}
 
 
-def relabel(folder: Folder, to: tuple[str, ...], *, merge: bool = False) -> Folder:
+def relabel(folder: PhotoFolder, to: tuple[str, ...], *, merge: bool = False) -> PhotoFolder:
     """Return the same photos with labels that index the run's ordered class list `to`.
 
     merge: True if a class may be spelt differently there; see `common.classes.spelling`
@@ -213,10 +213,10 @@ def _unknown(name: str, to: tuple[str, ...]) -> str:
 
 
 def _nothing(path: Path, left_out: list[tuple[str, str]], unopened: int) -> str:
-    found = listed(sorted(left_out)) if left_out else "nothing"
+    found = format_left_out(sorted(left_out)) if left_out else "nothing"
     if unopened:
         found = (
             f"{format_count(unopened, 'photo')} without a class, which teach turns only"
             " (train.objective)"
         )
-    return f"No usable image in {path}: expected {expected(path)}; found {found}."
+    return f"No usable image in {path}: expected {expected_layout(path)}; found {found}."

@@ -6,7 +6,7 @@ from fedshelf.common.images.folder.scan import Photo
 from fedshelf.common.images.listing.split import HeldOut, Split, SplitRule, splits_by_content
 
 
-def splits_of(
+def assign_splits(
     photos: Sequence[Photo], digests: Sequence[bytes], rule: SplitRule = "class"
 ) -> list[Split]:
     """Return the split of each photo.

@@ -12,10 +12,10 @@ from fedshelf.common.images.folder.layout import split_folders
 from fedshelf.common.images.listing.listing import (
     LeftOut,
     ListedEntry,
-    entries,
-    files,
-    identity,
-    shown,
+    folder_identity,
+    list_entries,
+    valid_text,
+    walk_files,
 )
 from fedshelf.common.images.listing.split import Split
 from fedshelf.common.images.listing.tables import read_table
@@ -94,7 +94,7 @@ def is_table(root: Path) -> bool:
     return root.is_file() and root.suffix.lower() in (".csv", ".tsv")
 
 
-def expected(root: Path) -> str:
+def expected_layout(root: Path) -> str:
     """Describe the layout expected of a folder of photos, or of a CSV file."""
     return TABLE_LAYOUT if is_table(root) else LAYOUT.format(root.name)
 
@@ -134,7 +134,7 @@ def _scan_folder(root: Path, classes: Collection[str]) -> Scan:
     without a class.
     """
     findings = _Findings()
-    top = entries(root, root.name, findings.left_out)
+    top = list_entries(root, root.name, findings.left_out)
     splits = split_folders(
         root, [entry for entry in top if entry.is_folder and not is_unlabelled(entry.name)], classes
     )
@@ -145,12 +145,12 @@ def _scan_folder(root: Path, classes: Collection[str]) -> Scan:
         if entry.is_folder and is_unlabelled(entry.name):
             _scan_classes([entry], "", None, (root,), findings)
         elif entry.is_folder and entry.name in splits:
-            inside = entries(entry.path, entry.name, findings.left_out)
+            inside = list_entries(entry.path, entry.name, findings.left_out)
             _scan_classes(
                 inside, f"{entry.name}/", splits[entry.name], (root, entry.path), findings
             )
         elif entry.is_folder:
-            strays = files(entry.path, entry.name, {identity(root)}, findings.left_out)
+            strays = walk_files(entry.path, entry.name, {folder_identity(root)}, findings.left_out)
             findings.left_out += [(name, OUTSIDE_SPLITS) for name, _ in strays]
         else:
             findings.left_out.append((entry.name, OUTSIDE_SPLITS))
@@ -171,8 +171,8 @@ def _scan_classes(
         if not is_folder:
             findings.left_out.append((prefix + label, OUTSIDE_CLASSES))
             continue
-        below = files(
-            path, prefix + label, {identity(parent) for parent in above}, findings.left_out
+        below = walk_files(
+            path, prefix + label, {folder_identity(parent) for parent in above}, findings.left_out
         )
         if is_unlabelled(label):
             findings.unlabelled += [Photo(name, file, "", split) for name, file in below]
@@ -186,8 +186,10 @@ def _scan_csv(path: Path) -> Scan:
     table = read_table(path)
     findings = _Findings()
     for image, label, split, store in table.rows:
-        findings.labels.add(shown(label))
-        name = shown(Path(image).as_posix())
-        findings.photos.append(Photo(name, path.parent / image, shown(label), split, shown(store)))
-    findings.left_out += [(shown(name), reason) for name, reason in table.left_out]
+        findings.labels.add(valid_text(label))
+        name = valid_text(Path(image).as_posix())
+        findings.photos.append(
+            Photo(name, path.parent / image, valid_text(label), split, valid_text(store))
+        )
+    findings.left_out += [(valid_text(name), reason) for name, reason in table.left_out]
     return replace(findings.scan(), notes=table.notes)

@@ -36,7 +36,7 @@ class ListedEntry(NamedTuple):
     is_folder: bool
 
 
-def entries(folder: Path, name: str, left_out: LeftOut) -> list[ListedEntry]:
+def list_entries(folder: Path, name: str, left_out: LeftOut) -> list[ListedEntry]:
     """List the entries of a folder, sorted by name, without hidden files and files that operating
     systems leave.
 
@@ -45,7 +45,7 @@ def entries(folder: Path, name: str, left_out: LeftOut) -> list[ListedEntry]:
     try:
         with os.scandir(folder) as found:
             listed = [
-                ListedEntry(shown(entry.name), Path(entry.path), _is_folder(entry))
+                ListedEntry(valid_text(entry.name), Path(entry.path), _is_folder(entry))
                 for entry in found
             ]
     except OSError as error:
@@ -59,21 +59,21 @@ def is_ignored(name: str) -> bool:
     return name[0] == "." or name.casefold() in _LITTER
 
 
-def files(
+def walk_files(
     folder: Path, name: str, seen: set[tuple[int, int]], left_out: LeftOut
 ) -> Iterator[tuple[str, Path]]:
     """Yield all files below `folder` with their names, which begin with `name`.
 
-    No folder is entered twice, nor one whose `identity` is in `seen`, so loops of links end.
+    No folder is entered twice, nor one whose `folder_identity` is in `seen`, so loops of links end.
     """
     waiting = [(name, folder)]
     while waiting:
         name, folder = waiting.pop()
-        own = identity(folder)
+        own = folder_identity(folder)
         if own in seen:
             continue
         seen.add(own)
-        for entry, path, is_folder in reversed(entries(folder, name, left_out)):
+        for entry, path, is_folder in reversed(list_entries(folder, name, left_out)):
             if is_folder:
                 waiting.append((f"{name}/{entry}", path))
             else:
@@ -87,16 +87,16 @@ def is_photo(name: str) -> bool:
 
 def has_photos(folder: Path) -> bool:
     """Return whether a photo lies in the folder, at any depth."""
-    return any(is_photo(name) for name, _ in files(folder, folder.name, set(), []))
+    return any(is_photo(name) for name, _ in walk_files(folder, folder.name, set(), []))
 
 
-def identity(folder: Path) -> tuple[int, int]:
+def folder_identity(folder: Path) -> tuple[int, int]:
     """Return (device, inode), the same for a folder whichever link leads to it. Raises OSError."""
     status = folder.stat()
     return status.st_dev, status.st_ino
 
 
-def shown(name: str) -> str:
+def valid_text(name: str) -> str:
     """Return a file name as valid text: NFC, and bytes that are not UTF-8 become replacement
     characters.
     """

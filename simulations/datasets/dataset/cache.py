@@ -56,7 +56,7 @@ def key_of(files: Iterable[Path]) -> str:
         }
     except (OSError, ValueError, TypeError, AttributeError):
         known = {}
-    read = content_digests.read(files, known, time.time_ns())
+    read = content_digests.hash_files(files, known, time.time_ns())
     for file, digest in zip(files, read.digests, strict=True):
         if not isinstance(digest, bytes):
             raise DataError(f"Cannot use {file}: {digest}.")

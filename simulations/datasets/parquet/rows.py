@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.content_digests import read_photo
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode, open_photo
-from fedshelf.common.images.decoding.parallel import in_order
+from fedshelf.common.images.decoding.parallel import map_in_order
 from fedshelf.simulations.datasets.dataset.cache import CachedPart, Chunk
 from fedshelf.simulations.datasets.parquet.labels import FileLabels
 from fedshelf.simulations.datasets.parquet.reading import batches, rows_of
@@ -53,7 +53,7 @@ def read_shapes(files: Labelled) -> Shapes:
     sizes: set[tuple[int, int]] = set()
     modes: set[str] = set()
     has_paths = False
-    for found in in_order(_look_at, (cells for cells, _ in _cells(files))):
+    for found in map_in_order(_look_at, (cells for cells, _ in _cells(files))):
         sizes |= found.sizes
         modes |= found.modes
         has_paths |= found.has_paths
@@ -68,7 +68,7 @@ def part(files: Labelled, form: PixelFormat) -> CachedPart:
     classes.
     """
     count = sum(rows_of(path) for path, _ in files)
-    return CachedPart(count, in_order(partial(_decode, form=form), _cells(files)))
+    return CachedPart(count, map_in_order(partial(_decode, form=form), _cells(files)))
 
 
 def paths_in(files: Labelled) -> list[Path]:

@@ -19,7 +19,7 @@ from fedshelf.common import strategies
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.types import Images
 from fedshelf.common.metrics.counts import Counts, merge
-from fedshelf.common.protocol.failures import failure
+from fedshelf.common.protocol.failures import make_failure
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
@@ -70,7 +70,7 @@ class BatchedEngine(FederationRuntime):
         parts_ahead = self._shares(ahead if following <= config.run.rounds else [])
         for store in stores:
             if not len(self._federation.stores[store].train):
-                yield failure(store, "no-images")
+                yield make_failure(store, "no-images")
 
         def part(place: int) -> Iterator[Update | Failure]:
             return self._shards[place].train(order, parts[place], parts_ahead[place])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedshelf.common.config import RunConfig
-from fedshelf.common.images.augment import Stream, width
+from fedshelf.common.images.augment import DrawStream, draws_per_image
 from fedshelf.common.seeding import rng
 from fedshelf.common.training.loss import batches
 
@@ -26,7 +26,7 @@ class Inputs(NamedTuple):
     rows:   int64 [S, B], the images; unused places hold any image
     shares: float32 [S, B], of an image in its store's mean loss: 1 / images, or 0 if unused
     counts: float32 [S], images that count for the loss reported: those of the last epoch
-    draws:  float64 [S, B, D], numbers for augmentation; see `common.images.augment.Stream`
+    draws:  float64 [S, B, D], numbers for augmentation; see `common.images.augment.DrawStream`
     """
 
     rows: Tensor
@@ -84,7 +84,7 @@ def plan(
     steps = [len(of_epoch) * train.passes for of_epoch in sizes]
     assert steps == sorted(steps, reverse=True), steps
     shape = (max(steps), len(stores), max(map(max, sizes)))
-    numbers = width(config.data)
+    numbers = draws_per_image(config.data)
     rows = np.zeros(shape, dtype=np.int64)
     shares = np.zeros(shape, dtype=np.float32)
     counts = np.zeros(shape[:2], dtype=np.float32)
@@ -102,7 +102,7 @@ def plan(
         counts[steps[place] - len(sizes[place]) : steps[place], place] = sizes[place]
         np.maximum(widths[: len(lengths)], lengths, out=widths[: len(lengths)])
         if numbers:
-            draws[step, place, slot] = Stream(config.data, seed, round, name).take(len(step))
+            draws[step, place, slot] = DrawStream(config.data, seed, round, name).take(len(step))
     at_work = [sum(own > step for own in steps) for step in range(shape[0])]
     inputs = Inputs(*(torch.from_numpy(array) for array in (rows, shares, counts, draws)))
     return BatchSchedule(inputs, steps, at_work, widths.tolist())

@@ -13,7 +13,7 @@ from torch import Tensor
 from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig
 from fedshelf.common.config.schedules import learning_rate
-from fedshelf.common.images.augment import Batches, Blend, augment, normalise
+from fedshelf.common.images.augment import BatchBounds, Blend, augment, normalise
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.parameters.layout import Tensors
@@ -170,9 +170,9 @@ def _images_of(
     return pixels.masked_fill_(unneeded, 0), targets, blend
 
 
-def _batches(inputs: Inputs) -> Batches:
+def _batches(inputs: Inputs) -> BatchBounds:
     """Return the stores' batches in [S * B]; unused places count for none, and mix with any."""
     stores, width = inputs.rows.shape
     first = torch.arange(stores, device=inputs.rows.device) * width
     sizes = (inputs.shares > 0).sum(dim=1).clamp(min=1)
-    return Batches(first.repeat_interleave(width), sizes.repeat_interleave(width))
+    return BatchBounds(first.repeat_interleave(width), sizes.repeat_interleave(width))

@@ -22,7 +22,11 @@ from fedshelf.client.connection.events import RunOverError
 from fedshelf.client.connection.fleet import FleetConnection
 from fedshelf.client.connection.framing import OutgoingMessage
 from fedshelf.client.connection.uploads import LARGE_PIECE
-from fedshelf.common.protocol.transfer_progress import LINE_INTERVAL_SECONDS, Transfer, progress
+from fedshelf.common.protocol.transfer_progress import (
+    LINE_INTERVAL_SECONDS,
+    TransferProgress,
+    format_progress,
+)
 from tests.hostile.test_hostile_run import Quiet
 
 ORDER = "0" * 64
@@ -144,13 +148,13 @@ def test_a_store_that_knows_better_does_not_ask(
 def test_long_transfers_are_told_of_now_and_then_and_quick_ones_never() -> None:
     told = list[str]()
     clock = [0.0]
-    transfer = Transfer("Sending the answer", 45_000_000, told.append, lambda: clock[0])
+    transfer = TransferProgress("Sending the answer", 45_000_000, told.append, lambda: clock[0])
     for seconds in range(1, 46):
         clock[0] = float(seconds)
         transfer.add(1_000_000)
     assert told[0] == "Sending the answer: 10 of 45 MB, 1 MB/s, 35 s left."
     assert len(told) == 45 // LINE_INTERVAL_SECONDS  # none of the last piece: what follows tells
-    quick = Transfer("Receiving a message", 0, told.append, lambda: clock[0])
+    quick = TransferProgress("Receiving a message", 0, told.append, lambda: clock[0])
     quick.add(99)
     assert len(told) == 4
 
@@ -167,4 +171,4 @@ def test_long_transfers_are_told_of_now_and_then_and_quick_ones_never() -> None:
     ],
 )
 def test_bytes_rate_and_end_are_told(done: float, total: float, seconds: float, told: str) -> None:
-    assert progress(int(done), int(total), seconds) == told
+    assert format_progress(int(done), int(total), seconds) == told

@@ -21,7 +21,7 @@ from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.metrics.calibration import Reliability
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.models.spec import ModelSpec
-from fedshelf.common.protocol.failures import LONGEST_REST, failure
+from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS, make_failure
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
@@ -95,7 +95,7 @@ def test_what_no_waiting_changes_is_refused_when_joining_too(
     rule: str,
 ) -> None:
     for each in (order(**asked), order(EvaluateOrder, **asked), order(**asked).plan.config):
-        assert refusal(guard(**policy), each) == (rule, LONGEST_REST)
+        assert refusal(guard(**policy), each) == (rule, MAX_RETRY_AFTER_SECONDS)
 
 
 def test_what_the_policy_names_is_admitted(guard: Callable[..., PolicyEnforcer]) -> None:
@@ -374,7 +374,7 @@ def test_an_order_is_carried_out_exactly_if_every_key_allows_it(
     if any(forbidden.values()):
         rule, rest = refusal(guard, asked)
         assert forbidden[rule]
-        assert 0 < rest <= LONGEST_REST
+        assert 0 < rest <= MAX_RETRY_AFTER_SECONDS
     else:
         guard.admit(asked)
 
@@ -385,4 +385,4 @@ def test_a_refusal_travels_as_a_code_a_key_and_a_time(tmp_path: Path) -> None:
     )
     worker = PolicyWorker(Counting(), guard)
     told = decode_result(answer(worker, encode_order(order()), FrozenCache(tmp_path / "frozen")))
-    assert told == failure("oslo", "policy", "hours", 10 * 3600)
+    assert told == make_failure("oslo", "policy", "hours", 10 * 3600)

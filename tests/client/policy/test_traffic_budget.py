@@ -16,7 +16,7 @@ from fedshelf.client.policy.policy import Policy
 from fedshelf.client.policy.traffic_budget import TrafficBudget
 from fedshelf.common.config import resolve
 from fedshelf.common.protocol.messages import Plan, TrainOrder
-from fedshelf.common.protocol.probe import announced, announcement, probe
+from fedshelf.common.protocol.probe import announce_size, announced_bytes, make_probe
 from fedshelf.common.protocol.serialization import Notice, Query, encode_order
 from tests.helpers.by_hand import plan_of
 
@@ -39,7 +39,7 @@ def train(floats: int) -> RecordDict:
 
 @pytest.mark.parametrize("floats", [0, 1, 1_048_000, 1_049_000, 2_700_000])
 def test_an_order_is_announced_with_what_it_weighs_at_most(floats: int) -> None:
-    told = announced(announcement(content := train(floats)))
+    told = announced_bytes(announce_size(content := train(floats)))
     needed = size_on_the_wire(content)
     assert needed <= told <= 1.01 * needed + 10_000
 
@@ -50,16 +50,16 @@ def test_so_is_all_that_is_small(text: str) -> None:
     for content in (
         encode_order(Notice(text)),
         encode_order(Query("run", config)),
-        probe("a" * 64),
+        make_probe("a" * 64),
     ):
-        assert size_on_the_wire(content) <= announced(announcement(content)) <= 30_000
+        assert size_on_the_wire(content) <= announced_bytes(announce_size(content)) <= 30_000
 
 
 @pytest.mark.parametrize(
     "told", ["", "bytes=", "bytes=-1", "bytes=1e9", "bytes=" + "9" * 5000, "12", "bytes=٣x"]
 )
 def test_what_is_no_announcement_announces_nothing(told: str) -> None:
-    assert announced(told) == 0
+    assert announced_bytes(told) == 0
 
 
 def test_nothing_goes_over_a_budget(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from fedshelf.common.config import resolve
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.forget import UNREACHABLE_SECONDS
 from fedshelf.common.images.cache.location import forget_all
-from fedshelf.common.images.cache.pixel_file import digests_of
+from fedshelf.common.images.cache.pixel_file import read_digests
 from fedshelf.common.images.decoding.content_digests import SETTLED_NS
 from fedshelf.common.images.folder.photo_folder import open_folder
 from fedshelf.common.models.spec import ModelSpec
@@ -72,7 +72,7 @@ def photos(tmp_path: Path, cache: Path) -> Path:
 
 def kept(cache: Path) -> set[str]:
     """The contents whose pixels are in the cache, in any format."""
-    return {digest for path in cache.glob("*.pixels") for digest in digests_of(path)}
+    return {digest for path in cache.glob("*.pixels") for digest in read_digests(path)}
 
 
 def test_each_order_is_carried_out_on_the_photos_that_are_there(

@@ -23,11 +23,11 @@ from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.errors import MessageError
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.names import is_run_name, run_name
-from fedshelf.common.protocol.failures import LONGEST_REST
+from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS
 from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
 from fedshelf.common.protocol.records import pack
 from fedshelf.common.protocol.serialization import (
-    FORMAT,
+    MESSAGE_FORMAT,
     decode_order,
     decode_result,
     encode_order,
@@ -167,7 +167,11 @@ def test_models_of_other_runs_drive_none_out_and_find_no_room_in_the_end(
         ) as caught:
             models.receive(order)
     told = failure_of("oslo", caught.value)
-    assert (told.code, told.detail, told.rest) == ("policy", "megabytes-of-models", LONGEST_REST)
+    assert (told.code, told.detail, told.rest) == (
+        "policy",
+        "megabytes-of-models",
+        MAX_RETRY_AFTER_SECONDS,
+    )
     assert {path.name for path in place.iterdir()} == {"mine", "run 1", "run 2"}
     assert models.receive(offer(mine)).is_kept
     later = order_of(run="mine", value=2.0)
@@ -233,7 +237,7 @@ def test_a_hash_that_is_none_is_refused() -> None:
     with pytest.raises(MessageError, match="Field 'sha256' cannot be used"):
         decode_order(encode_order(replace(order_of(), sha256="A" * 64)), NOTHING)
     header = {
-        "format": FORMAT,
+        "format": MESSAGE_FORMAT,
         "kind": "receipt",
         "store": "oslo",
         "run_id": "a",

@@ -22,7 +22,7 @@ from fedshelf.common.errors import MessageError
 from fedshelf.common.metrics.calibration import BINS, Reliability
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.models.spec import ModelSpec
-from fedshelf.common.protocol.failures import failure
+from fedshelf.common.protocol.failures import make_failure
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
@@ -32,7 +32,7 @@ from fedshelf.common.protocol.messages import (
     TrainOrder,
     Update,
 )
-from fedshelf.common.protocol.records import INLINE
+from fedshelf.common.protocol.records import MAX_INLINE_BYTES
 from fedshelf.common.protocol.serialization import (
     FrozenMissingError,
     FrozenWeightsMissing,
@@ -203,8 +203,8 @@ def test_what_a_store_holds_arrives_as_it_left(
 @pytest.mark.parametrize(
     "result",
     [
-        failure("s", "data"),
-        failure("s", "policy", "hours", 60),
+        make_failure("s", "data"),
+        make_failure("s", "policy", "hours", 60),
         FrozenWeightsMissing("s", "ab" * 32),
     ],
 )
@@ -220,7 +220,7 @@ def test_a_failure_carries_no_text(detail: str) -> None:
 
 
 def test_a_large_model_travels_as_one_array() -> None:
-    params = torch.arange(INLINE // 4 + 1, dtype=torch.float32)
+    params = torch.arange(MAX_INLINE_BYTES // 4 + 1, dtype=torch.float32)
     records = encode_order(TrainOrder(PLAN, 1, params, {"control": torch.ones(5)}))
     assert [len(record) for record in records.array_records.values()] == [1]
     assert same(decode_order(records, Kept()).params, params)  # type: ignore[union-attr]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as draw
 
 from fedshelf.common.errors import DataError
-from fedshelf.common.images.folder.photo_folder import Folder, open_folder
+from fedshelf.common.images.folder.photo_folder import PhotoFolder, open_folder
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import TURNS, ModelSpec
 from fedshelf.common.training.rotation_task import as_labelled, assign, posing, to_turns, turn
@@ -22,11 +22,11 @@ def described(classes: tuple[str, ...]) -> ModelSpec:
     return ModelSpec("cnn", classes, 8, 3, (0.5,) * 3, (0.25,) * 3)
 
 
-def opened(path: Path, *, unlabelled: bool = True) -> Folder:
+def opened(path: Path, *, unlabelled: bool = True) -> PhotoFolder:
     return open_folder(path, image_size=8, channels=3, unlabelled=unlabelled)
 
 
-def sizes(folder: Folder) -> int:
+def sizes(folder: PhotoFolder) -> int:
     return sum(map(len, folder.splits.values()))
 
 

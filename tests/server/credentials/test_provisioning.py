@@ -24,7 +24,7 @@ from fedshelf.client.identity.enrolment import credentials_for, membership
 from fedshelf.client.identity.home import store_home
 from fedshelf.client.main import app as client
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.protocol.enrolment import Reason, enrolment_statement
+from fedshelf.common.protocol.enrolment import RefusalReason, enrolment_statement
 from fedshelf.common.protocol.kit import Kit
 from fedshelf.server.credentials import commands
 from fedshelf.server.credentials.authority import (
@@ -259,7 +259,7 @@ def test_a_kit_with_a_key_needs_no_enrolment_and_a_new_one_replaces_it(chain: Ch
     assert (member.chain, member.server) == (chain.name, "shop.example:9092")
 
 
-def enrol(registry: StoreRegister, code: str, key: str) -> bool | Reason:
+def enrol(registry: StoreRegister, code: str, key: str) -> bool | RefusalReason:
     try:
         return registry.enrol("oslo-7", code, key)
     except NotAdmittedError as error:
@@ -269,16 +269,16 @@ def enrol(registry: StoreRegister, code: str, key: str) -> bool | Reason:
 def test_a_code_works_once_with_one_key_and_for_its_time(tmp_path: Path) -> None:
     registry = StoreRegister(tmp_path)
     registry.invite("oslo-7", "code-1", now() + timedelta(hours=1))
-    assert enrol(registry, "code-2", "key-a") is Reason.CODE
+    assert enrol(registry, "code-2", "key-a") is RefusalReason.CODE
     assert enrol(registry, "code-1", "key-a") is True
     before = registry.path.stat()
     assert enrol(registry, "code-1", "key-a") is False, (
         "the answer got lost: the same again is no harm"
     )
     assert registry.path.stat() == before, "nor work for all who would have to read the file again"
-    assert enrol(registry, "code-1", "key-b") is Reason.CODE
+    assert enrol(registry, "code-1", "key-b") is RefusalReason.CODE
     registry.invite("oslo-7", "code-2", now() - timedelta(seconds=1))
-    assert enrol(registry, "code-2", "key-b") is Reason.EXPIRED
+    assert enrol(registry, "code-2", "key-b") is RefusalReason.EXPIRED
     assert registry.stores()["oslo-7"].key == "key-a", (
         "an enrolled key stays until another is enrolled"
     )
@@ -352,8 +352,8 @@ def test_a_revoked_store_that_comes_with_its_code_is_told_so(tmp_path: Path) -> 
     registry = StoreRegister(tmp_path)
     registry.invite("oslo-7", "code-1", now() + timedelta(hours=1))
     registry.revoke("oslo-7")
-    assert enrol(registry, "code-1", "key-a") is Reason.REVOKED
-    assert enrol(registry, "code-2", "key-a") is Reason.CODE, "a stranger is told nothing"
+    assert enrol(registry, "code-1", "key-a") is RefusalReason.REVOKED
+    assert enrol(registry, "code-2", "key-a") is RefusalReason.CODE, "a stranger is told nothing"
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"stores": {"oslo-7": {"state": "unheard-of"}}}', "[]"])
@@ -367,7 +367,7 @@ def test_a_damaged_list_of_stores_is_one_sentence_before_anything_starts(
         ConfigError, match=rf"^{chain.stores.path} is damaged \(\d errors?\); restore it\.$"
     ):
         Chain.load(chain.directory)
-    assert guard.refusal("192.0.2.1", {}) is Reason.UNKNOWN_KEY, "a running door goes on"
+    assert guard.refusal("192.0.2.1", {}) is RefusalReason.UNKNOWN_KEY, "a running door goes on"
 
 
 Steps = st.lists(
@@ -393,7 +393,7 @@ def test_whatever_is_done_only_the_latest_code_lets_in_and_only_one_key(
         elif step == "enrol":
             asked = latest if code else f"code-{code}-other"
             before = registry.stores()
-            if isinstance(enrol(registry, asked, f"key-{key}"), Reason):
+            if isinstance(enrol(registry, asked, f"key-{key}"), RefusalReason):
                 assert registry.stores() == before
             else:
                 assert asked == latest != ""
@@ -426,7 +426,7 @@ def test_enrolment_needs_proof_of_the_key(chain: Chain, capsys: pytest.CaptureFi
         body = {"store": "oslo-7", "code": kit.code, "public_key": public, "signature": signature}
         answers[signer is key, words] = guard.enrol("192.0.2.1", json.dumps(body).encode())
     assert answers.pop((True, "right")) is None
-    assert set(answers.values()) == {Reason.MALFORMED}
+    assert set(answers.values()) == {RefusalReason.MALFORMED}
     assert (
         "192.0.2.1: not a request to enrol, or no proof that the key is its own"
         in capsys.readouterr().out
@@ -454,14 +454,14 @@ def test_only_who_has_a_kit_of_the_chain_is_told_its_classes(chain: Chain) -> No
     }.items():
         answers[name] = Authorizer(chain).refusal_of_kit("192.0.2.1", body)
     assert [name for name, reason in answers.items() if reason is None] == ["code", "key"]
-    assert set(answers.values()) == {None, Reason.CODE}
+    assert set(answers.values()) == {None, RefusalReason.CODE}
     guard = Authorizer(chain)
     chain.stores.revoke("oslo-7")
-    assert guard.refusal_of_kit("192.0.2.1", proof_of(with_code)) is Reason.REVOKED
+    assert guard.refusal_of_kit("192.0.2.1", proof_of(with_code)) is RefusalReason.REVOKED
     wrong = json.dumps({"store": "oslo-7", "code": "x" * 40}).encode()
-    assert [guard.refusal_of_kit("192.0.2.1", wrong) for _ in range(6)] == [Reason.CODE] * 5 + [
-        Reason.SLOW_DOWN
-    ]
+    assert [guard.refusal_of_kit("192.0.2.1", wrong) for _ in range(6)] == [
+        RefusalReason.CODE
+    ] * 5 + [RefusalReason.SLOW_DOWN]
 
 
 def test_the_key_of_a_new_kit_is_taken_up_by_who_has_it_only(chain: Chain) -> None:
@@ -469,18 +469,18 @@ def test_the_key_of_a_new_kit_is_taken_up_by_who_has_it_only(chain: Chain) -> No
     guard = Authorizer(chain)
     first = key_in(old)
     second = key_in(Kit.read(chain.write_kit("oslo-7", with_key=True)))
-    assert guard.refusal("192.0.2.1", signed(first, first)) is Reason.UNKNOWN_KEY, (
+    assert guard.refusal("192.0.2.1", signed(first, first)) is RefusalReason.UNKNOWN_KEY, (
         "that kit was never used"
     )
     assert guard.refusal("192.0.2.1", signed(second, second)) is None
     chain.write_kit("oslo-7", with_key=True)
     third = key_in(Kit.read(chain.kit_path("oslo-7")))
-    assert guard.refusal("192.0.2.1", signed(first, third)) is Reason.UNKNOWN_KEY, (
+    assert guard.refusal("192.0.2.1", signed(first, third)) is RefusalReason.UNKNOWN_KEY, (
         "named, but not had"
     )
     assert guard.refusal("192.0.2.1", signed(second, second)) is None, "the old key goes on"
     assert guard.refusal("192.0.2.1", signed(third, third)) is None
-    assert guard.refusal("192.0.2.1", signed(second, second)) is Reason.UNKNOWN_KEY
+    assert guard.refusal("192.0.2.1", signed(second, second)) is RefusalReason.UNKNOWN_KEY
 
 
 def key_in(kit: Kit) -> ec.EllipticCurvePrivateKey:
@@ -498,8 +498,8 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Authorizer:
 )
 @settings(max_examples=100, deadline=None)
 def test_no_body_harms_the_door(guard: Authorizer, body: bytes) -> None:
-    assert guard.enrol("192.0.2.1", body) in (Reason.MALFORMED, Reason.SLOW_DOWN)
-    assert guard.refusal_of_kit("192.0.2.2", body) in (Reason.CODE, Reason.SLOW_DOWN)
+    assert guard.enrol("192.0.2.1", body) in (RefusalReason.MALFORMED, RefusalReason.SLOW_DOWN)
+    assert guard.refusal_of_kit("192.0.2.2", body) in (RefusalReason.CODE, RefusalReason.SLOW_DOWN)
 
 
 def test_the_log_of_refusals_is_no_flood(capsys: pytest.CaptureFixture[str]) -> None:

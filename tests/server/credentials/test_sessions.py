@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedshelf.common.protocol.enrolment import Reason, process_words
+from fedshelf.common.protocol.enrolment import RefusalReason, process_header
 from fedshelf.server.credentials.sessions import MISSED, SLACK, Sessions, read_sessions
 
 FIRST = "a" * 32
@@ -36,17 +36,17 @@ def sessions(tmp_path: Path, clock: Clock) -> Sessions:
     return Sessions(tmp_path / "sessions.json", clock)
 
 
-def heard(sessions: Sessions, process: str, key: str = "key") -> Reason | None:
-    return sessions.refusal("oslo-7", key, process_words(process, BEAT), "192.0.2.1")
+def heard(sessions: Sessions, process: str, key: str = "key") -> RefusalReason | None:
+    return sessions.refusal("oslo-7", key, process_header(process, BEAT), "192.0.2.1")
 
 
 def alternate(
     sessions: Sessions, clock: Clock, processes: Sequence[str], seconds: float
-) -> list[list[Reason | None]]:
+) -> list[list[RefusalReason | None]]:
     """Return the answers that each of the processes gets at its beats, for a while; the first one
     speaks already.
     """
-    told: list[list[Reason | None]] = [[] for _ in processes]
+    told: list[list[RefusalReason | None]] = [[] for _ in processes]
     for _ in range(int(seconds // BEAT)):
         clock.time += BEAT
         for process, reasons in zip(processes, told, strict=True):
@@ -60,7 +60,7 @@ def test_of_two_that_both_go_on_the_later_one_is_refused(
     assert heard(sessions, FIRST) is None
     first, copy = alternate(sessions, clock, [FIRST, COPY], 60)
     assert first == [None] * 12
-    assert copy == [Reason.MAYBE_IN_USE] * 3 + [Reason.IN_USE] * 9, (
+    assert copy == [RefusalReason.MAYBE_IN_USE] * 3 + [RefusalReason.IN_USE] * 9, (
         "the first is still heard 15 s after the copy came"
     )
     kept = read_sessions(tmp_path / "sessions.json")["oslo-7"]
@@ -73,7 +73,7 @@ def test_three_copies_do_not_hide_each_other(sessions: Sessions, clock: Clock) -
     assert heard(sessions, FIRST) is None
     first, *others = alternate(sessions, clock, [FIRST, COPY, THIRD], 60)
     assert set(first) == {None}
-    assert [told[-1] for told in others] == [Reason.IN_USE] * 2
+    assert [told[-1] for told in others] == [RefusalReason.IN_USE] * 2
 
 
 def test_a_store_that_was_killed_is_back_once_the_silence_is_over(
@@ -81,12 +81,14 @@ def test_a_store_that_was_killed_is_back_once_the_silence_is_over(
 ) -> None:
     assert heard(sessions, FIRST) is None
     clock.time += 1
-    assert heard(sessions, COPY) is Reason.MAYBE_IN_USE
+    assert heard(sessions, COPY) is RefusalReason.MAYBE_IN_USE
     clock.time += SILENCE - 1
-    assert heard(sessions, COPY) is Reason.MAYBE_IN_USE
+    assert heard(sessions, COPY) is RefusalReason.MAYBE_IN_USE
     clock.time += 0.1
     assert heard(sessions, COPY) is None
-    assert heard(sessions, FIRST) is Reason.MAYBE_IN_USE, "a late packet of it changes nothing"
+    assert heard(sessions, FIRST) is RefusalReason.MAYBE_IN_USE, (
+        "a late packet of it changes nothing"
+    )
     assert heard(sessions, COPY) is None
 
 
@@ -94,9 +96,11 @@ def test_a_store_that_took_leave_or_has_a_new_key_is_waited_for_by_nobody(
     sessions: Sessions,
 ) -> None:
     assert heard(sessions, FIRST) is None
-    sessions.left("oslo-7", process_words(COPY, BEAT))
-    assert heard(sessions, COPY) is Reason.MAYBE_IN_USE, "only the one that speaks can take leave"
-    sessions.left("oslo-7", process_words(FIRST, BEAT))
+    sessions.left("oslo-7", process_header(COPY, BEAT))
+    assert heard(sessions, COPY) is RefusalReason.MAYBE_IN_USE, (
+        "only the one that speaks can take leave"
+    )
+    sessions.left("oslo-7", process_header(FIRST, BEAT))
     assert heard(sessions, COPY) is None
     assert heard(sessions, THIRD, key="a new kit's") is None
 
@@ -111,7 +115,7 @@ def test_a_cut_link_costs_a_store_its_place_only_if_another_comes(
     assert heard(sessions, COPY) is None
     copy, first = alternate(sessions, clock, [COPY, FIRST], 60)
     assert set(copy) == {None}
-    assert first[-1] is Reason.IN_USE
+    assert first[-1] is RefusalReason.IN_USE
 
 
 def test_a_process_whose_request_is_held_back_is_heard_all_the_time(
@@ -123,7 +127,7 @@ def test_a_process_whose_request_is_held_back_is_heard_all_the_time(
         clock.time += BEAT
         sessions.heard("oslo-7")
         answers.append(heard(sessions, COPY))
-    assert answers == [Reason.MAYBE_IN_USE] * 3 + [Reason.IN_USE]
+    assert answers == [RefusalReason.MAYBE_IN_USE] * 3 + [RefusalReason.IN_USE]
 
 
 def test_a_server_that_starts_again_knows_who_came_first(
@@ -132,7 +136,7 @@ def test_a_server_that_starts_again_knows_who_came_first(
     assert heard(sessions, FIRST) is None
     clock.time += 2
     again = Sessions(tmp_path / "sessions.json", clock)
-    assert heard(again, COPY) is Reason.MAYBE_IN_USE
+    assert heard(again, COPY) is RefusalReason.MAYBE_IN_USE
     assert heard(again, FIRST) is None
     third = Sessions(tmp_path / "sessions.json", clock)
     clock.time += SILENCE + 0.1

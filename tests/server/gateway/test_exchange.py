@@ -38,7 +38,7 @@ from fedshelf.client.connection.framing import (
     put_together,
     take_apart,
 )
-from fedshelf.common.protocol.enrolment import HELD_HEADER, PROCESS_HEADER, process_words
+from fedshelf.common.protocol.enrolment import HELD_HEADER, PROCESS_HEADER, process_header
 from fedshelf.server.gateway.exchange import HOLD_SECONDS
 from fedshelf.server.grid.mailbox import GONE, Mailbox
 from fedshelf.server.grid.reply_puller import UNREADABLE
@@ -150,7 +150,7 @@ class Store:
     def __init__(self, door: Door, node_id: int) -> None:
         self.node = Node(node_id=node_id)
         headers = {"content-type": "application/protobuf", "flwr-public-key": f"key-{node_id}"}
-        headers[PROCESS_HEADER] = process_words(f"{node_id:032x}", 5.0)
+        headers[PROCESS_HEADER] = process_header(f"{node_id:032x}", 5.0)
         self._client = httpx.Client(
             base_url=f"http://127.0.0.1:{door.port}/v1/fleet/", headers=headers, timeout=60
         )

@@ -18,9 +18,9 @@ from fedshelf.client.process.worker_process import WorkerProcess
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.config import resolve
 from fedshelf.common.errors import StoresError
-from fedshelf.common.protocol.failures import LONGEST_REST
+from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS
 from fedshelf.common.protocol.messages import EvaluateOrder, Failure, StoreInfo, Update
-from fedshelf.common.protocol.probe import PROBE, presence, probed
+from fedshelf.common.protocol.probe import PROBE_MESSAGE_TYPE, make_presence, probed_message_id
 from fedshelf.common.protocol.serialization import Query, decode_result, encode_order
 from fedshelf.server.grid import dispatch, outbox
 from fedshelf.server.grid.runtime import GridRuntime, Surroundings
@@ -47,9 +47,10 @@ class LossyGrid(LocalGrid):
 
     def _work(self, identity: str, message: Message) -> None:
         kind = message.metadata.message_type
-        if kind == PROBE:
+        if kind == PROBE_MESSAGE_TYPE:
             self.replies[identity] = Message(
-                presence(has=probed(message.content) in self.reached), reply_to=message
+                make_presence(has=probed_message_id(message.content) in self.reached),
+                reply_to=message,
             )
         elif kind == MessageType.TRAIN and self.lose:
             self.lose -= 1
@@ -206,7 +207,8 @@ def test_a_store_that_will_never_take_part_is_not_waited_for(
     lossy: LossyGrid, runtime: GridRuntime, tmp_path: Path
 ) -> None:
     unwilling = Doubler(
-        "north", fails(StoreError("policy", "Not this model.", "models", rest=LONGEST_REST))
+        "north",
+        fails(StoreError("policy", "Not this model.", "models", rest=MAX_RETRY_AFTER_SECONDS)),
     )
     put(lossy, 10, unwilling, tmp_path)
     wait_for(runtime.stores)

@@ -18,7 +18,7 @@ from fedshelf.client.policy.policy import Policy
 from fedshelf.client.process.handler import answer
 from fedshelf.client.worker.delivered_models import KeptModels
 from fedshelf.client.worker.frozen_cache import FrozenCache
-from fedshelf.common.protocol.failures import LONGEST_REST, failure
+from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS, make_failure
 from fedshelf.common.protocol.serialization import encode_result
 from fedshelf.server.grid import model_distribution, outbox
 from fedshelf.server.grid.model_deliveries import wait_or_stop
@@ -150,7 +150,7 @@ def test_a_store_that_cannot_keep_it_is_asked_again_later(
     """At the end of a run nobody waits for it; `flower-server deliver` does."""
     monkeypatch.setattr(model_distribution, "OFFER_RETRY_SECONDS", 0.05)
     app = ClientApp()
-    first = [failure("north", "disk-full")]
+    first = [make_failure("north", "disk-full")]
 
     @app.query()
     def handle(message: Message, context: Context) -> Message:
@@ -215,9 +215,9 @@ def test_a_refusal_that_ends_by_itself_is_none(grid: LossyGrid, runtime: GridRun
 
     @app.query()
     def handle(message: Message, _: Context) -> Message:
-        rest = LONGEST_REST - 1
+        rest = MAX_RETRY_AFTER_SECONDS - 1
         return Message(
-            encode_result(failure("north", "policy", "megabytes-down-per-day", rest)),
+            encode_result(make_failure("north", "policy", "megabytes-down-per-day", rest)),
             reply_to=message,
         )
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from fedshelf.common.config import resolve
 from fedshelf.common.errors import DataError
-from fedshelf.common.images.decoding.content_digests import digest_of
+from fedshelf.common.images.decoding.content_digests import content_digest
 from fedshelf.simulations.federation.federation import Federation, build, store_names
 from fedshelf.simulations.federation.tables import partition_table
 from fedshelf.simulations.partitions.matching_split import follow
@@ -214,7 +214,9 @@ def test_the_split_of_an_earlier_version_is_kept_where_it_is_asked_for(tmp_path)
     }
     assert {name: len(data.test) for name, data in now.stores.items()} == {"paris": 4, "rome": 4}
     for name, data in earlier.stores.items():
-        digests = [digest_of(path.read_bytes()) for path in sorted((stores / name).rglob("*.png"))]
+        digests = [
+            content_digest(path.read_bytes()) for path in sorted((stores / name).rglob("*.png"))
+        ]
         places = [int.from_bytes(digest[:8]) / 2**64 for digest in digests]
         held = [row for row, place in enumerate(places) if place < 0.1]
         assert data.validation.rows.tolist() == held

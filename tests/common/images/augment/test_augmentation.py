@@ -5,8 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedshelf.common.config import DataConfig
-from fedshelf.common.images.augment import Batches, augment, normalise, transform, width
-from fedshelf.common.images.augment.draws import BASIC, FURTHER
+from fedshelf.common.images.augment import (
+    BatchBounds,
+    augment,
+    draws_per_image,
+    normalise,
+    transform,
+)
+from fedshelf.common.images.augment.draws import BASIC_DRAWS, FURTHER_DRAWS
 from fedshelf.common.seeding import rng
 from tests.helpers.drawn import augmented, drawn, noise, ramp, stream
 
@@ -151,8 +157,8 @@ def test_an_image_s_draw_does_not_depend_on_the_options() -> None:
     assert torch.equal(bright.sum(dim=(1, 2, 3)), both.sum(dim=(1, 2, 3)))
     plain = stream(DataConfig()).take(4)
     more = stream(DataConfig(erasing=0.1)).take(4)
-    assert (plain.shape, more.shape) == ((4, BASIC), (4, BASIC + FURTHER))
-    assert np.array_equal(plain, more[:, :BASIC])
+    assert (plain.shape, more.shape) == ((4, BASIC_DRAWS), (4, BASIC_DRAWS + FURTHER_DRAWS))
+    assert np.array_equal(plain, more[:, :BASIC_DRAWS])
     assert np.array_equal(more, stream(ALL).take(4))
 
 
@@ -163,7 +169,7 @@ def test_batches_draw_what_all_of_them_draw_at_once(config: DataConfig, batches:
     one_by_one = stream(config)
     at_once = stream(config).take(sum(batches))
     assert np.array_equal(np.concatenate([one_by_one.take(images) for images in batches]), at_once)
-    assert at_once.shape[1] == width(config)
+    assert at_once.shape[1] == draws_per_image(config)
 
 
 @settings(max_examples=30, deadline=None)
@@ -173,8 +179,10 @@ def test_values_stay_in_range_and_the_shape_stays(
 ) -> None:
     pixels = noise(images, side, channels, seed)
     before = pixels.clone()
-    numbers = torch.from_numpy(np.random.default_rng(seed).random((images, BASIC + FURTHER)))
-    changed, blend = augment(pixels, torch.arange(images), ALL, numbers, Batches(0, images))
+    numbers = torch.from_numpy(
+        np.random.default_rng(seed).random((images, BASIC_DRAWS + FURTHER_DRAWS))
+    )
+    changed, blend = augment(pixels, torch.arange(images), ALL, numbers, BatchBounds(0, images))
     assert changed.shape == pixels.shape
     assert torch.equal(pixels, before)
     assert 0 <= float(changed.min()) <= float(changed.max()) <= 255

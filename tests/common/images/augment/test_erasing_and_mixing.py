@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedshelf.common.config import DataConfig
-from fedshelf.common.images.augment import Batches, augment, transform
+from fedshelf.common.images.augment import BatchBounds, augment, transform
 from fedshelf.common.images.augment.erasing import GREY
 from tests.helpers.drawn import augmented, drawn, noise, ramp
 
@@ -48,7 +48,7 @@ def mixed(config: DataConfig, images: int = 3, **fixed: float):
     """Images 0, 10, 20, ... all over."""
     pixels = (10 * torch.arange(images)).to(torch.uint8)[:, None, None, None].expand(-1, 4, 4, 1)
     numbers = drawn(images, **fixed)
-    return augment(pixels, torch.arange(images), config, numbers, Batches(0, images))
+    return augment(pixels, torch.arange(images), config, numbers, BatchBounds(0, images))
 
 
 def test_mixup_by_hand() -> None:
@@ -113,7 +113,7 @@ def test_partners_are_others_of_the_same_batch(sizes: list[int], seed: int) -> N
     first = (6 * torch.arange(len(sizes))).repeat_interleave(6)
     pixels = noise(6 * len(sizes), 2)
     places = torch.arange(6 * len(sizes))
-    batches = Batches(first, torch.tensor(sizes).repeat_interleave(6))
+    batches = BatchBounds(first, torch.tensor(sizes).repeat_interleave(6))
     _, blend = augment(pixels, places, MIXUP, numbers, batches)
     for batch, size in enumerate(sizes):
         own = slice(6 * batch, 6 * batch + size)
@@ -121,7 +121,7 @@ def test_partners_are_others_of_the_same_batch(sizes: list[int], seed: int) -> N
         others = blend.others[own] - 6 * batch
         assert ((others >= 0) & (others < size)).all()
         assert (others != torch.arange(size)).all() or size == 1
-        alone = augment(pixels[own], places[own], MIXUP, numbers[own], Batches(0, size))[1]
+        alone = augment(pixels[own], places[own], MIXUP, numbers[own], BatchBounds(0, size))[1]
         assert alone is not None
         assert torch.equal(alone.others, blend.others[own])
         assert torch.equal(alone.shares, blend.shares[own])
@@ -138,7 +138,7 @@ def test_each_image_has_its_own_share(option: str) -> None:
 def test_every_other_image_is_as_likely_a_partner() -> None:
     numbers = drawn(5).repeat(400, 1)
     numbers[:, 17] = (torch.arange(2000) // 5 + 0.5) / 400
-    batches = Batches(5 * (torch.arange(2000) // 5), torch.full((2000,), 5))
+    batches = BatchBounds(5 * (torch.arange(2000) // 5), torch.full((2000,), 5))
     _, blend = augment(noise(2000, 1), torch.arange(2000) % 5, MIXUP, numbers, batches)
     assert blend is not None
     assert blend.others[::5].bincount().tolist() == [0, 100, 100, 100, 100]

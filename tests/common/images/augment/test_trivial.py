@@ -17,7 +17,7 @@ ON = DataConfig(flip=False, trivial_augment=True)
 
 def changed(pixels: Tensor, name: str, level: int, sign: float = 0.9) -> Tensor:
     """`pixels` after one operation at a level from 0 to 30; a sign above one half is positive."""
-    place = (trivial.NAMES.index(name) + 0.5) / len(trivial.NAMES)
+    place = (trivial.OPERATION_NAMES.index(name) + 0.5) / len(trivial.OPERATION_NAMES)
     return transform(
         pixels, ON, drawn(len(pixels), operation=place, level=(level + 0.5) / 31, sign=sign)
     )
@@ -110,7 +110,7 @@ def test_a_move_of_no_strength_changes_nothing() -> None:
 def test_each_operation_is_as_likely() -> None:
     numbers = drawn(1400)
     numbers[:, 9] = (torch.arange(1400) + 0.5) / 1400
-    operations = (numbers[:, 9] * len(trivial.NAMES)).floor().long()
+    operations = (numbers[:, 9] * len(trivial.OPERATION_NAMES)).floor().long()
     assert operations.bincount().tolist() == [100] * 14
     numbers[:, 10] = 0.999
     pixels = (smooth(1, 32) // 2 + 30).repeat(1400, 1, 1, 1)
@@ -124,7 +124,7 @@ def test_grouped_images_and_all_at_once_are_the_same(
 ) -> None:
     pixels = noise(64, 8, channels)
     grouped, _ = augmented(pixels, ON)
-    monkeypatch.setattr(trivial, "form_for", lambda _: trivial.everywhere)
+    monkeypatch.setattr(trivial, "variant_for", lambda _: trivial.apply_to_all)
     together, _ = augmented(pixels, ON)
     assert grouped.dtype == together.dtype == torch.uint8
     assert torch.equal(grouped, together)

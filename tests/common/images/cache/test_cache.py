@@ -13,8 +13,8 @@ import torch
 
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding import content_digests
-from fedshelf.common.images.decoding.parallel import cores
-from fedshelf.common.images.folder.photo_folder import Folder, open_folder
+from fedshelf.common.images.decoding.parallel import usable_cores
+from fedshelf.common.images.folder.photo_folder import PhotoFolder, open_folder
 from tests.helpers.photo_files import encoded, noise, save, store
 
 BUILD = """
@@ -39,7 +39,9 @@ class Decoded:
     def __init__(self) -> None:
         self.count = 0
 
-    def open(self, root: Path, image_size: int = 16, denoise: int = 0, channels: int = 3) -> Folder:
+    def open(
+        self, root: Path, image_size: int = 16, denoise: int = 0, channels: int = 3
+    ) -> PhotoFolder:
         self.count = 0
         return open_folder(
             root, image_size=image_size, channels=channels, denoise=denoise, progress=self._progress
@@ -50,7 +52,7 @@ class Decoded:
         assert done == self.count <= total
 
 
-def pixels(folder: Folder) -> torch.Tensor:
+def pixels(folder: PhotoFolder) -> torch.Tensor:
     return folder.splits["train"].pixels
 
 
@@ -154,21 +156,21 @@ def test_a_photo_changed_in_place_is_never_stale(tmp_path: Path) -> None:
 def test_settled_files_are_not_read_again_and_fresh_ones_are(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", noise(1))
     now = path.stat().st_ctime_ns
-    first = content_digests.read([path], {}, now + 1)
+    first = content_digests.hash_files([path], {}, now + 1)
     # it has only just changed, it could change again within a tick of the clock
     assert first.known == {}
-    settled = content_digests.read([path], {}, now + content_digests.SETTLED_NS + 1)
-    assert settled.digests == first.digests == (content_digests.digest_of(path.read_bytes()),)
+    settled = content_digests.hash_files([path], {}, now + content_digests.SETTLED_NS + 1)
+    assert settled.digests == first.digests == (content_digests.content_digest(path.read_bytes()),)
     assert content_digests.is_unchanged(path, settled.known)
     assert not content_digests.is_unchanged(path, first.known)
     fingerprint, _ = settled.known[str(path)]
     believed = {str(path): (fingerprint, "00" * content_digests.DIGEST_BYTES)}
-    assert content_digests.read([path], believed, now).digests == (
+    assert content_digests.hash_files([path], believed, now).digests == (
         bytes(content_digests.DIGEST_BYTES),
     )
     os.utime(path)
     assert not content_digests.is_unchanged(path, settled.known)
-    assert content_digests.read([path], believed, now).digests == first.digests
+    assert content_digests.hash_files([path], believed, now).digests == first.digests
 
 
 def test_two_processes_may_build_at_once(tmp_path: Path, cache_folder: Path) -> None:
@@ -283,7 +285,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(
 def test_a_photo_that_changes_while_its_folder_is_read_is_an_error(
     tmp_path: Path, cache_folder: Path
 ) -> None:
-    count = 8 * cores()  # more than are decoded ahead
+    count = 8 * usable_cores()  # more than are decoded ahead
     last = store(tmp_path / "store", {"a": count}) / "a" / f"{count - 1:03}.png"
     with pytest.raises(
         DataError, match=rf"{last.name} changed while its folder was being read; try again"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
-from fedshelf.common.images.decoding.formats import formats_of
+from fedshelf.common.images.decoding.formats import possible_formats
 from tests.helpers import heic
 from tests.helpers.photo_files import encoded, noise, save
 
@@ -59,7 +59,7 @@ def test_avif_is_read_and_turned_once(orientation: int) -> None:
     ids=["heic", "generic brand", "avif", "film"],
 )
 def test_a_container_tells_what_is_inside(data: bytes, formats: tuple[str, ...]) -> None:
-    assert formats_of(data) == formats
+    assert possible_formats(data) == formats
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,13 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
-from fedshelf.common.images.decoding.limits import LOCAL, SERVICE, Limits, memory_needed, room
+from fedshelf.common.images.decoding.limits import (
+    LOCAL_LIMITS,
+    SERVICE_LIMITS,
+    Limits,
+    memory_needed,
+    reserve_memory,
+)
 from fedshelf.common.images.folder.photo_folder import open_folder
 from tests.helpers.photo_files import encoded, noise, save
 
@@ -51,16 +57,16 @@ def reason(data: bytes, limits: Limits) -> str:
 @pytest.mark.parametrize(
     ("data", "limits", "expected"),
     [
-        (png(5001, 5000, 2), SERVICE, "too large: 5001 x 5000 pixels"),
-        (png(4001, 3000), SERVICE, "too large: 4001 x 3000 pixels"),
-        (webp(4001, 3000), SERVICE, "too large: 4001 x 3000 pixels"),
-        (webp(9500, 9500), LOCAL, "too large: 9500 x 9500 pixels"),
-        (png(9500, 9500), LOCAL, "too large: 9500 x 9500 pixels"),
-        (webp(16383, 16383), LOCAL, "too large: a decompression bomb"),
-        (png(2**31 - 1, 2**31 - 1), SERVICE, "too large: a decompression bomb"),
+        (png(5001, 5000, 2), SERVICE_LIMITS, "too large: 5001 x 5000 pixels"),
+        (png(4001, 3000), SERVICE_LIMITS, "too large: 4001 x 3000 pixels"),
+        (webp(4001, 3000), SERVICE_LIMITS, "too large: 4001 x 3000 pixels"),
+        (webp(9500, 9500), LOCAL_LIMITS, "too large: 9500 x 9500 pixels"),
+        (png(9500, 9500), LOCAL_LIMITS, "too large: 9500 x 9500 pixels"),
+        (webp(16383, 16383), LOCAL_LIMITS, "too large: a decompression bomb"),
+        (png(2**31 - 1, 2**31 - 1), SERVICE_LIMITS, "too large: a decompression bomb"),
         # Within the limits: that no pixel follows shows only when they are decoded.
-        (png(5000, 5000, 2), SERVICE, "truncated"),
-        (png(4000, 3000), SERVICE, "truncated"),
+        (png(5000, 5000, 2), SERVICE_LIMITS, "truncated"),
+        (png(4000, 3000), SERVICE_LIMITS, "truncated"),
     ],
 )
 def test_a_photo_beyond_its_limit_is_left_out(data: bytes, limits: Limits, expected: str) -> None:
@@ -68,20 +74,20 @@ def test_a_photo_beyond_its_limit_is_left_out(data: bytes, limits: Limits, expec
 
 
 def test_a_photo_within_its_limit_is_decoded() -> None:
-    assert decode(webp(2000, 1500), FORM, SERVICE)[0, 0].tolist() == [9, 90, 200]
+    assert decode(webp(2000, 1500), FORM, SERVICE_LIMITS)[0, 0].tolist() == [9, 90, 200]
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "BMP", "AVIF"])
 def test_each_format_has_the_limit(kind: str) -> None:
     content = encoded(noise(1, 90, 70), kind)
-    assert reason(content, Limits(6299, 6299, LOCAL.memory)) == "too large: 90 x 70 pixels"
-    assert decode(content, FORM, Limits(6300, 6300, LOCAL.memory)).shape == FORM.shape
+    assert reason(content, Limits(6299, 6299, LOCAL_LIMITS.memory)) == "too large: 90 x 70 pixels"
+    assert decode(content, FORM, Limits(6300, 6300, LOCAL_LIMITS.memory)).shape == FORM.shape
 
 
 def test_text_that_swells_is_not_read() -> None:
     told = PngImagePlugin.PngInfo()
     told.add_text("a", "x" * 50_000_000, zip=True)
-    assert reason(encoded(noise(1), "PNG", pnginfo=told), SERVICE) == "broken"
+    assert reason(encoded(noise(1), "PNG", pnginfo=told), SERVICE_LIMITS) == "broken"
 
 
 PEAK = """
@@ -143,9 +149,9 @@ def test_a_person_s_folder_has_the_local_limits(tmp_path: Path) -> None:
 
 def test_the_largest_photo_has_room() -> None:
     """Alone for a person's own; two of them for a service."""
-    assert memory_needed(LOCAL.costly_pixels, is_webp=True) <= LOCAL.memory
-    assert 2 * memory_needed(SERVICE.pixels, is_webp=False) <= SERVICE.memory
-    assert 2 * memory_needed(SERVICE.costly_pixels, is_webp=True) <= SERVICE.memory
+    assert memory_needed(LOCAL_LIMITS.costly_pixels, is_webp=True) <= LOCAL_LIMITS.memory
+    assert 2 * memory_needed(SERVICE_LIMITS.pixels, is_webp=False) <= SERVICE_LIMITS.memory
+    assert 2 * memory_needed(SERVICE_LIMITS.costly_pixels, is_webp=True) <= SERVICE_LIMITS.memory
 
 
 @pytest.mark.parametrize(
@@ -156,7 +162,7 @@ def test_the_largest_photo_has_room() -> None:
 def test_a_decode_waits_for_the_one_before(limits: Limits) -> None:
     """The second may begin only when the first has ended, whatever each needs."""
     order = []
-    with room(limits, 20):
+    with reserve_memory(limits, 20):
         second = threading.Thread(target=lambda: _enter(limits, order))
         second.start()
         second.join(0.1)  # time to begin too early, if it could
@@ -166,7 +172,7 @@ def test_a_decode_waits_for_the_one_before(limits: Limits) -> None:
 
 
 def _enter(limits: Limits, order: list[str]) -> None:
-    with room(limits, 5):
+    with reserve_memory(limits, 5):
         order.append("second begins")
 
 

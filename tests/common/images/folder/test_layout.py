@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fedshelf.common.errors import DataError
-from fedshelf.common.images.folder.photo_folder import Arrangement, Folder, open_folder
+from fedshelf.common.images.folder.photo_folder import FolderOptions, PhotoFolder, open_folder
 from fedshelf.common.images.folder.scan import scan
 from tests.helpers.photo_files import noise, save, store
 
@@ -20,8 +20,8 @@ def flat(folder: Path, photos: int) -> None:
         save(folder / f"{number}.png", noise(900 + number))
 
 
-def opened(path: Path, *classes: str) -> Folder:
-    return open_folder(path, image_size=8, channels=3, arrangement=Arrangement(classes=classes))
+def opened(path: Path, *classes: str) -> PhotoFolder:
+    return open_folder(path, image_size=8, channels=3, arrangement=FolderOptions(classes=classes))
 
 
 def refusal(path: Path) -> str:

@@ -6,31 +6,31 @@ import pytest
 import torch
 
 from fedshelf.common.errors import DataError
-from fedshelf.common.images.folder.photo_folder import Folder, open_folder, relabel
+from fedshelf.common.images.folder.photo_folder import PhotoFolder, open_folder, relabel
 from tests.helpers.photo_files import encoded, noise, save, store
 
 
-def opened(path: Path) -> Folder:
+def opened(path: Path) -> PhotoFolder:
     return open_folder(path, image_size=8, channels=3)
 
 
-def sizes(folder: Folder) -> dict[str, int]:
+def sizes(folder: PhotoFolder) -> dict[str, int]:
     return {split: len(images) for split, images in folder.splits.items()}
 
 
-def total(folder: Folder) -> int:
+def total(folder: PhotoFolder) -> int:
     return sum(sizes(folder).values())
 
 
-def all_labels(folder: Folder) -> list[int]:
+def all_labels(folder: PhotoFolder) -> list[int]:
     return next(iter(folder.splits.values())).labels.tolist()
 
 
-def all_pixels(folder: Folder) -> torch.Tensor:
+def all_pixels(folder: PhotoFolder) -> torch.Tensor:
     return next(iter(folder.splits.values())).pixels
 
 
-def contents(folder: Folder) -> dict[str, set[bytes]]:
+def contents(folder: PhotoFolder) -> dict[str, set[bytes]]:
     """The pictures of each split."""
     return {
         split: {image.numpy().tobytes() for image in s.pixels[s.rows]}

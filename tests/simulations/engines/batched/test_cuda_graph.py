@@ -89,7 +89,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[GraphModule]:
     monkeypatch.setattr(StepGraph, "record", record)
     monkeypatch.setattr(training, "REPEATS", 1)
     monkeypatch.setattr(layers, "form_for", lambda *_: columns)  # as on CUDA
-    monkeypatch.setattr(trivial, "form_for", lambda _: trivial.everywhere)
+    monkeypatch.setattr(trivial, "variant_for", lambda _: trivial.apply_to_all)
     monkeypatch.setattr(
         "fedshelf.common.strategies.STRATEGIES",
         {**strategies.STRATEGIES, "remembering": Remembering},

@@ -13,7 +13,7 @@ from torch.nn import functional
 from fedshelf.common import models
 from fedshelf.common.config import ModelConfig, TrainConfig
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.images.augment import Blend, Stream
+from fedshelf.common.images.augment import Blend, DrawStream
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.seeding import rng
 from fedshelf.common.training.fit import Network
@@ -183,7 +183,7 @@ def test_a_schedule_has_every_batch_of_every_store(
     schedule = plan(config, 2, stores, keep_pairs)
     for place, (name, rows) in enumerate(stores):
         order = rng(5, "order", 2, name)
-        draws = Stream(config.data, 5, 2, name)
+        draws = DrawStream(config.data, 5, 2, name)
         expected = [
             rows[part]
             for _ in range(epochs)
