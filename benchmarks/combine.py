@@ -34,7 +34,7 @@ def ours(rule: str, arrays: Arrays) -> Combine:
     updates = [
         Update(f"store-{i}", 1, vector, IMAGES + i, 0.0, 0.0) for i, vector in enumerate(vectors)
     ]
-    return lambda: strategy.aggregate(vectors[0], updates, {}, len(vectors[0]))
+    return lambda: strategy.update_global_model(vectors[0], updates, {}, len(vectors[0]))
 
 
 def flower(rule: str, arrays: Arrays) -> Combine:

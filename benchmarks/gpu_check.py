@@ -217,7 +217,7 @@ def robust_means(bench: Bench) -> Iterator[tuple[str, bool, str]]:
             ]
             synchronise(device)
             began = time.perf_counter()
-            combined = strategy.combine(updates)
+            combined = strategy.aggregate_updates(updates)
             synchronise(device)
             seconds.append(time.perf_counter() - began)
             found.append(combined.cpu())
@@ -350,7 +350,7 @@ def orders(start: InitialState) -> list[TrainOrder]:
     """Two rounds from the same model; strategies begin with nothing to send along but zeros."""
     config: RunConfig = start.plan.config
     strategy = strategies.build(config.strategy, start.layout)
-    extras = strategy.extras(strategy.initial(start.params, start.layout.trainable))
+    extras = strategy.extras(strategy.init_server_state(start.params, start.layout.trainable))
     return [TrainOrder(start.plan, number, start.params, extras, number - 1) for number in (1, 2)]
 
 

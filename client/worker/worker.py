@@ -72,7 +72,7 @@ class Trainer:
         )
         network = self.network(order.plan)
         strategy = strategies.build(config.strategy, network.layout)
-        places = personalization.spans(network.layout, strategy.personal())
+        places = personalization.spans(network.layout, strategy.personal_tensors())
         start = personalization.own_model(order.params, state, places)
         task = LocalTrainingTask(config, strategy, store, order.round, start, order.extras, state)
         room = network.at_once
@@ -107,7 +107,8 @@ class Trainer:
         """
         network = self.network(order.plan)
         places = personalization.spans(
-            network.layout, strategies.build(order.plan.config.strategy, network.layout).personal()
+            network.layout,
+            strategies.build(order.plan.config.strategy, network.layout).personal_tensors(),
         )
         groups = [{store: images} for store, images in sets.items()] if places else [sets]
         found: list[Pair] = []

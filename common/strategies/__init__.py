@@ -87,7 +87,7 @@ def _check_use(config: StrategyConfig, key: str, chosen: type[Strategy]) -> None
 
 def check(config: RunConfig) -> None:
     """Raise ConfigError if the strategy cannot be built, or does not go with the local training."""
-    if reason := build(config.strategy).unfit(config):
+    if reason := build(config.strategy).incompatible_with(config):
         raise ConfigError(
             f"Setting strategy.name got {config.strategy.name!r}, which {reason}; change one of"
             " them."
@@ -98,7 +98,7 @@ def check_compression(config: RunConfig) -> None:
     """Raise ConfigError if the compression cannot be built, or does not go with the strategy."""
     codec = compression.build(config.messages)
     strategy = STRATEGIES.get(config.strategy.name)
-    if codec is not None and codec.sparse and strategy is not None and strategy.by_rank:
+    if codec is not None and codec.sparse and strategy is not None and strategy.order_statistic:
         raise ConfigError(
             f"Setting messages.compression got {config.messages.compression!r} with strategy"
             f" {config.strategy.name}, which takes the middle of the stores' values: where most of"

@@ -140,7 +140,7 @@ def _personal(saved: SavedPlan, number: int, latest: TrainingState) -> list[str]
     and of the last round only.
     """
     network = Network(saved.plan.spec, torch.device("cpu"))
-    names = list(strategies.build(saved.plan.config.strategy, network.layout).personal())
+    names = list(strategies.build(saved.plan.config.strategy, network.layout).personal_tensors())
     best = latest.best.round if latest.best else latest.round
     if names and number not in (best, latest.round):
         raise RunError(

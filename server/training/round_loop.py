@@ -76,7 +76,7 @@ class RoundLoop:
         self.runtime = runtime
         self.strategy = strategies.build(plan.config.strategy, layout)
         # if stores have layers of their own, only they can judge a model
-        self.personal = self.strategy.personal()
+        self.personal = self.strategy.personal_tensors()
         self._layout = layout
         self._watcher = watcher
         self._stop = stop
@@ -103,7 +103,9 @@ class RoundLoop:
 
         params: float32 [P]
         """
-        return TrainingState(0, params, self.strategy.initial(params, self._layout.trainable))
+        return TrainingState(
+            0, params, self.strategy.init_server_state(params, self._layout.trainable)
+        )
 
     def play(self, state: TrainingState) -> tuple[TrainingState, Record]:
         """Play one round: sample, train, screen, aggregate, look for suspects, evaluate.
@@ -163,7 +165,7 @@ class RoundLoop:
     ) -> NextModel:
         """Return the model of a round's updates: aggregate, look for suspects, evaluate."""
         with clock("aggregate"):
-            params, memory = self.strategy.aggregate(
+            params, memory = self.strategy.update_global_model(
                 state.params,
                 trained.updates,
                 state.strategy,
@@ -324,9 +326,9 @@ class RoundLoop:
         screen = Screening(
             order,
             asked,
-            self.strategy.expected(self._layout.trainable),
+            self.strategy.expected_extras(self._layout.trainable),
             self._gate.held,
-            lambda update: self.strategy.fault(update, lr, self.config.train),
+            lambda update: self.strategy.validate_update(update, lr, self.config.train),
             norms,
             most_images(self.config, present),
         )

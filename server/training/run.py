@@ -318,7 +318,9 @@ class Training:
             ],
             "parameters": len(state.params),
             "personal": list(
-                strategies.build(self.start.plan.config.strategy, self.start.layout).personal()
+                strategies.build(
+                    self.start.plan.config.strategy, self.start.layout
+                ).personal_tensors()
             ),
             "model": json.loads(self.start.plan.spec.to_json()),
             "ended": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -58,7 +58,7 @@ def divide(
     if not is_chosen(config) or has_validation(config, stores):
         return ServerImages(images)
     # else only stores can judge the model
-    is_whole = not strategies.build(config.strategy, start.layout).personal()
+    is_whole = not strategies.build(config.strategy, start.layout).personal_tensors()
     divided = split(images) if images is not None and is_whole else ServerImages(images)
     if divided.validation is None:
         raise ConfigError(nothing_to_choose_on(config))

@@ -148,7 +148,7 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Initi
         spec = replace(spec, mean=saved.spec.mean, std=saved.spec.std)
     network = Network(spec, torch.device("cpu"), weights=config.model.weights, seed=config.run.seed)
     origin = take_over(network, saved) if saved else None
-    _check_personal(config, strategies.build(config.strategy, network.layout).personal())
+    _check_personal(config, strategies.build(config.strategy, network.layout).personal_tensors())
     plan = Plan("", config, spec, network.frozen())
     return InitialState(plan, network.vector.detach().clone(), network.layout, origin)
 

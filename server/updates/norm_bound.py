@@ -11,7 +11,7 @@ from typing import Any
 
 from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.config.schedules import learning_rate
-from fedshelf.common.strategies.shared.base import reach
+from fedshelf.common.strategies.shared.base import normalized_steps
 
 # updates: with fewer, one store's norm has too much weight in the median ...
 MIN_UPDATES_FOR_MEDIAN = 4
@@ -146,7 +146,9 @@ class NormBound:
         """
         train = self.config.train
         steps = -(-images // train.batch) * train.passes
-        carried = reach(steps, self.lr, train.momentum if train.optimizer == "sgd" else 0.0)
+        carried = normalized_steps(
+            steps, self.lr, train.momentum if train.optimizer == "sgd" else 0.0
+        )
         return OF_ORDER * (self.start + max(carried, least) * sqrt(self.size))
 
     def _beside_others(

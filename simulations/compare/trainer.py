@@ -198,7 +198,9 @@ class ArmTrainer:
         plan = Plan("", part.config, network.spec)
         own = dict[str, Answers]()
         validated = dict[str, Answers]()
-        keeps_parts = bool(strategies.build(part.config.strategy, network.layout).personal())
+        keeps_parts = bool(
+            strategies.build(part.config.strategy, network.layout).personal_tensors()
+        )
         for name in names:
             store = self._parts[0].federation.stores[name]
             if keeps_parts:
@@ -216,7 +218,7 @@ class ArmTrainer:
         parts.
         """
         places = personalization.spans(
-            layout, strategies.build(part.config.strategy, layout).personal()
+            layout, strategies.build(part.config.strategy, layout).personal_tensors()
         )
         if not places:
             return params

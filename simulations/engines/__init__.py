@@ -97,6 +97,6 @@ def _may_batch(start: InitialState) -> bool:
     it.
     """
     config = start.plan.config
-    if config.train.seconds or strategies.build(config.strategy, start.layout).personal():
+    if config.train.seconds or strategies.build(config.strategy, start.layout).personal_tensors():
         return False
     return config.data.partition == "folder" or config.cohort.fraction * config.data.stores >= 1.5

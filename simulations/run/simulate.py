@@ -109,7 +109,7 @@ def _check_judges(start: InitialState, stores: federation.Federation) -> None:
     """
     config = start.plan.config
     infos = stores.infos()
-    if strategies.build(config.strategy, start.layout).personal() and not any(
+    if strategies.build(config.strategy, start.layout).personal_tensors() and not any(
         i.validation for i in infos.values()
     ):
         raise ConfigError(

@@ -172,7 +172,7 @@ def test_a_run_ends_as_the_reference_does(
     if isinstance(found, str):
         assert (
             runtime,
-            bool(strategies.build(config.strategy, start(config).layout).personal()),
+            bool(strategies.build(config.strategy, start(config).layout).personal_tensors()),
         ) == ("batched", True)
         assert is_one_sentence_with(f"Strategy {strategy} keeps parts of the model", found)
         return

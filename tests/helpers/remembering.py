@@ -11,13 +11,13 @@ from fedshelf.common.strategies import LocalTrainingSummary, Strategy
 
 
 class Remembering(Strategy):
-    def begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
+    def on_train_begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
         return {"last": state.get("last", torch.zeros_like(start))}
 
-    def correct(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
+    def correct_gradient(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
         gradient.sub_(local["last"], alpha=0.1)
 
-    def end(
+    def on_train_end(
         self, run: LocalTrainingSummary, local: Tensors, state: Tensors
     ) -> tuple[Tensors, Tensors]:
         return {"norm": (run.end - run.start).norm().reshape(1)}, {"last": run.end - run.start}

@@ -177,7 +177,9 @@ class At:
     def extras(self) -> Tensors:
         """Return the tensors that the strategy sends along in round 1."""
         strategy = strategies.build(self.begun.plan.config.strategy, self.begun.layout)
-        return strategy.extras(strategy.initial(self.begun.params, self.begun.layout.trainable))
+        return strategy.extras(
+            strategy.init_server_state(self.begun.params, self.begun.layout.trainable)
+        )
 
     def order(self, number: int, **parts: Any) -> TrainOrder:
         return TrainOrder(self.begun.plan, number, self.begun.params, self.extras(), **parts)

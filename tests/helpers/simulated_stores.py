@@ -123,7 +123,7 @@ class Remembering(strategies.Strategy):
 
     uses = frozenset({"weighting"})
 
-    def begin(self, start: Tensor, extras, state) -> dict[str, Tensor]:
+    def on_train_begin(self, start: Tensor, extras, state) -> dict[str, Tensor]:
         pull = state.get("weight", torch.zeros((), device=start.device))
         return {
             "shift": extras["drift"] - state.get("own", torch.zeros_like(start)),
@@ -131,10 +131,10 @@ class Remembering(strategies.Strategy):
             "start": start.clone(),
         }
 
-    def correct(self, gradient: Tensor, weights: Tensor, local) -> None:
+    def correct_gradient(self, gradient: Tensor, weights: Tensor, local) -> None:
         gradient.add_(local["shift"]).add_(local["pull"] * (weights - local["start"]))
 
-    def end(self, run, local, state):
+    def on_train_end(self, run, local, state):
         own = (run.start - run.end) / (run.steps * run.lr)
         return {"change": own - local["shift"]}, {
             "own": own,

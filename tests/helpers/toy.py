@@ -21,15 +21,15 @@ def told(
     """The updates with what the strategy's own client half adds, as after three steps at a rate of
     0.1.
     """
-    sent = strategy.extras(strategy.initial(start, trainable))
+    sent = strategy.extras(strategy.init_server_state(start, trainable))
     steps = 3
     found = []
     for update in cohort:
-        local = strategy.begin(start[:trainable], sent, {})
+        local = strategy.on_train_begin(start[:trainable], sent, {})
         run = LocalTrainingSummary(
             start[:trainable], update.params[:trainable], steps, 0.1, update.num_examples
         )
-        found.append(replace(update, extras=strategy.end(run, local, {})[0]))
+        found.append(replace(update, extras=strategy.on_train_end(run, local, {})[0]))
     return found
 
 
@@ -54,7 +54,7 @@ class Toy:
         self._train = train
         self._steps = steps
         self.params = torch.zeros_like(next(iter(targets.values())))
-        self.memory: Tensors = strategy.initial(self.params, len(self.params))
+        self.memory: Tensors = strategy.init_server_state(self.params, len(self.params))
         self.states: dict[str, Tensors] = {store: {} for store in targets}
         self.present = {
             store: StoreInfo(store, {"shoe": count}, 0, 0) for store, count in images.items()
@@ -66,7 +66,7 @@ class Toy:
         updates = [self._trained(store, sent) for store in cohort or list(self._targets)]
         half = self.strategy
         size = len(self.params)
-        self.params, self.memory = half.aggregate(
+        self.params, self.memory = half.update_global_model(
             self.params, updates, self.memory, size, self.present
         )
         return updates
@@ -74,14 +74,14 @@ class Toy:
     def _trained(self, store: str, sent: Tensors) -> Update:
         weights = self.params.clone()
         optimizer = SGD(self._train)
-        local = self.strategy.begin(self.params, sent, self.states[store])
+        local = self.strategy.on_train_begin(self.params, sent, self.states[store])
         for _ in range(self._steps[store]):
             gradient = weights - self._targets[store]
-            self.strategy.correct(gradient, weights, local)
+            self.strategy.correct_gradient(gradient, weights, local)
             optimizer.step(weights, gradient, self._train.lr)
         images = self.present[store].num_examples
         run = LocalTrainingSummary(
             self.params, weights, self._steps[store], self._train.lr, images, self._train.momentum
         )
-        extras, self.states[store] = self.strategy.end(run, local, self.states[store])
+        extras, self.states[store] = self.strategy.on_train_end(run, local, self.states[store])
         return Update(store, 1, weights, images, 0.0, 0.0, extras)

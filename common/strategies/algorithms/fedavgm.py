@@ -20,11 +20,11 @@ class FedAvgM(Strategy):
 
     uses: ClassVar = frozenset({"weighting", "absent_classes", "server_lr", "server_momentum"})
 
-    def initial(self, params: Tensor, trainable: int) -> Tensors:
+    def init_server_state(self, params: Tensor, trainable: int) -> Tensors:
         """Return a velocity of zero, [T]."""
         return {"velocity": params.new_zeros(trainable)}
 
-    def advance(
+    def server_step(
         self, params: Tensor, combined: Tensor, state: Tensors, trainable: int
     ) -> tuple[Tensor, Tensors]:
         """Take one momentum step of the trainable part; buffers are taken from the mean."""

@@ -23,7 +23,7 @@ class FedBN(Strategy):
     one_model: ClassVar = False
     uses: ClassVar = frozenset({"weighting", "absent_classes"})
 
-    def personal(self) -> tuple[str, ...]:
+    def personal_tensors(self) -> tuple[str, ...]:
         """Return all tensors of normalisation layers. Raises ConfigError if there are none."""
         if self.layout is None:
             return ()

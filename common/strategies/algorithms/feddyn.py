@@ -38,26 +38,26 @@ class FedDyn(Strategy):
 
     uses: ClassVar = frozenset({"weighting", "absent_classes", "alpha"})
 
-    def begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
+    def on_train_begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
         """Return -l_i - alpha x [T]; a new store has l_i = 0."""
         offset = start * -self.config.alpha
         return {"offset": offset - state["linear"] if "linear" in state else offset}
 
-    def correct(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
+    def correct_gradient(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
         """Add alpha w + (-l_i - alpha x) to the gradient, in place."""
         gradient.add_(weights, alpha=self.config.alpha).add_(local["offset"])
 
-    def end(
+    def on_train_end(
         self, run: LocalTrainingSummary, local: Tensors, state: Tensors
     ) -> tuple[Tensors, Tensors]:
         """Return the new state l_i - alpha (y_i - x) = -(-l_i - alpha x) - alpha y_i, [T]."""
         return {}, {"linear": torch.add(-local["offset"], run.end, alpha=-self.config.alpha)}
 
-    def initial(self, params: Tensor, trainable: int) -> Tensors:
+    def init_server_state(self, params: Tensor, trainable: int) -> Tensors:
         """Return h = 0, [T]."""
         return {"linear": params.new_zeros(trainable)}
 
-    def aggregate(
+    def update_global_model(
         self,
         params: Tensor,
         updates: Sequence[Update],
@@ -66,12 +66,12 @@ class FedDyn(Strategy):
         present: Mapping[str, StoreInfo] | None = None,
     ) -> tuple[Tensor, Tensors]:
         """Return x and h of the next round; buffers are taken from the mean."""
-        total = self.total(updates, present)
+        total = self.total_weight(updates, present)
         start = params[:trainable]
         linear = state["linear"].clone()
         for update in updates:
             share = self.weight(update) / total
             linear.sub_(update.params[:trainable] - start, alpha=self.config.alpha * share)
-        mean = self.combine(updates)
+        mean = self.aggregate_updates(updates)
         mean[:trainable].sub_(linear, alpha=1 / self.config.alpha)
         return mean, {"linear": linear}

@@ -20,7 +20,7 @@ from torch import Tensor
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.strategies.shared.base import Vectors
-from fedshelf.common.strategies.shared.normalized_steps import REACH, NormalizedSteps
+from fedshelf.common.strategies.shared.normalized_steps import NORMALIZED_STEPS, NormalizedSteps
 
 
 class FedNova(NormalizedSteps):
@@ -28,7 +28,7 @@ class FedNova(NormalizedSteps):
 
     uses: ClassVar = frozenset({"weighting", "absent_classes"})
 
-    def aggregate(
+    def update_global_model(
         self,
         params: Tensor,
         updates: Sequence[Update],
@@ -37,11 +37,11 @@ class FedNova(NormalizedSteps):
         present: Mapping[str, StoreInfo] | None = None,
     ) -> tuple[Tensor, Tensors]:
         """Return x of the next round, and the state; buffers are taken from the mean."""
-        reaches = [float(update.extras[REACH]) for update in updates]
+        reaches = [float(update.extras[NORMALIZED_STEPS]) for update in updates]
         parts = [
             self.weight(update) * reach for update, reach in zip(updates, reaches, strict=True)
         ]
-        effective = sum(parts) / self.total(updates)
+        effective = sum(parts) / self.total_weight(updates)
         same = _Scaled(updates, params[:trainable], [effective / reach for reach in reaches])
         return self.mean(updates, range(len(updates)), same), state
 

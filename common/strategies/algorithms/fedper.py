@@ -23,7 +23,7 @@ class FedPer(Strategy):
     one_model: ClassVar = False
     uses: ClassVar = frozenset({"weighting", "absent_classes", "personal"})
 
-    def personal(self) -> tuple[str, ...]:
+    def personal_tensors(self) -> tuple[str, ...]:
         """Return all tensors of the named layers.
 
         Raises ConfigError if no layer has a given name, or if nothing is left to share.

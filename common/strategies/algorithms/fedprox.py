@@ -20,10 +20,10 @@ class FedProx(Strategy):
 
     uses: ClassVar = frozenset({"weighting", "absent_classes", "mu"})
 
-    def begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
+    def on_train_begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
         """Return a copy of the global model's weights w_t, [T]."""
         return {"anchor": start.clone()}
 
-    def correct(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
+    def correct_gradient(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
         """Add mu (w - w_t) to the gradient, in place."""
         gradient.add_(weights, alpha=self.config.mu).sub_(local["anchor"], alpha=self.config.mu)

@@ -25,7 +25,7 @@ class Krum(Strategy):
 
     uses: ClassVar = frozenset({"malicious"})
 
-    def combine(self, updates: Sequence[Update]) -> Tensor:
+    def aggregate_updates(self, updates: Sequence[Update]) -> Tensor:
         """Return a copy of the best update's vector [P]; a copy, because engines reuse the vector's
         memory.
         """

@@ -20,9 +20,9 @@ class Median(Strategy):
     stores.
     """
 
-    by_rank: ClassVar = True
+    order_statistic: ClassVar = True
 
-    def combine(self, updates: Sequence[Update]) -> Tensor:
+    def aggregate_updates(self, updates: Sequence[Update]) -> Tensor:
         """Return the median [P] of each coordinate; the stores' sizes do not count."""
         return by_blocks(Vectors(updates), _median)
 

@@ -20,7 +20,7 @@ class MultiKrum(Krum):
 
     uses: ClassVar = frozenset({"weighting", "malicious", "keep"})
 
-    def combine(self, updates: Sequence[Update]) -> Tensor:
+    def aggregate_updates(self, updates: Sequence[Update]) -> Tensor:
         """Return the mean [P] of the chosen updates, added in store order."""
         return self.mean(updates, self._chosen(updates))
 

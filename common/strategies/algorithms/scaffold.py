@@ -39,7 +39,7 @@ from fedshelf.common.config import RunConfig
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.strategies.shared.base import LocalTrainingSummary
-from fedshelf.common.strategies.shared.normalized_steps import REACH, NormalizedSteps
+from fedshelf.common.strategies.shared.normalized_steps import NORMALIZED_STEPS, NormalizedSteps
 
 
 class Scaffold(NormalizedSteps):
@@ -47,9 +47,9 @@ class Scaffold(NormalizedSteps):
 
     uses: ClassVar = frozenset({"weighting", "absent_classes", "server_lr"})
 
-    def unfit(self, config: RunConfig) -> str | None:
-        """Return why SCAFFOLD does not fit a run: it needs one learning rate for all weights, and a
-        usable reach.
+    def incompatible_with(self, config: RunConfig) -> str | None:
+        """Return why SCAFFOLD does not fit a run: it needs one learning rate for all weights, and
+        normalised steps that can be counted.
 
         The change of a store divided by K eta is its mean gradient only if all weights have the
         same eta.
@@ -59,9 +59,9 @@ class Scaffold(NormalizedSteps):
                 "has one learning rate for all weights, and train.backbone_lr is"
                 f" {config.train.backbone_lr:g}"
             )
-        return super().unfit(config)
+        return super().incompatible_with(config)
 
-    def begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
+    def on_train_begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
         """Return c - c_i [T]; a new store has c_i = 0."""
         shift = (
             extras["control"] - state["control"]
@@ -70,20 +70,20 @@ class Scaffold(NormalizedSteps):
         )
         return {"shift": shift}
 
-    def correct(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
+    def correct_gradient(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
         """Add c - c_i to the gradient, in place."""
         gradient.add_(local["shift"])
 
-    def end(
+    def on_train_end(
         self, run: LocalTrainingSummary, local: Tensors, state: Tensors
     ) -> tuple[Tensors, Tensors]:
         """Return K eta for the server, and the new state c_i+ = (x - y) / (K eta) - (c - c_i),
         [T].
         """
-        extras, _ = super().end(run, local, state)
-        return extras, {"control": (run.start - run.end) / run.reach - local["shift"]}
+        extras, _ = super().on_train_end(run, local, state)
+        return extras, {"control": (run.start - run.end) / run.normalized_steps - local["shift"]}
 
-    def initial(self, params: Tensor, trainable: int) -> Tensors:
+    def init_server_state(self, params: Tensor, trainable: int) -> Tensors:
         """Return c = 0, [T]."""
         return {"control": params.new_zeros(trainable)}
 
@@ -91,7 +91,7 @@ class Scaffold(NormalizedSteps):
         """Return c, [T]."""
         return {"control": state["control"]}
 
-    def aggregate(
+    def update_global_model(
         self,
         params: Tensor,
         updates: Sequence[Update],
@@ -100,15 +100,16 @@ class Scaffold(NormalizedSteps):
         present: Mapping[str, StoreInfo] | None = None,
     ) -> tuple[Tensor, Tensors]:
         """Return x and c of the next round; buffers are taken from the mean."""
-        total = self.total(updates, present)
+        total = self.total_weight(updates, present)
         control = state["control"].clone()
         start = params[:trainable]
         for update in updates:
             share = self.weight(update) / total
             control.sub_(state["control"], alpha=share)
             control.add_(
-                start - update.params[:trainable], alpha=share / float(update.extras[REACH])
+                start - update.params[:trainable],
+                alpha=share / float(update.extras[NORMALIZED_STEPS]),
             )
-        mean = self.combine(updates)
+        mean = self.aggregate_updates(updates)
         moved = start + (self.config.server_lr or 1.0) * (mean[:trainable] - start)
         return torch.cat([moved, mean[trainable:]]), {"control": control}

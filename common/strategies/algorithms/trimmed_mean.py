@@ -20,9 +20,9 @@ class TrimmedMean(Strategy):
     """The mean of each coordinate without the floor(`trim` K) smallest and largest of K values."""
 
     uses: ClassVar = frozenset({"trim"})
-    by_rank: ClassVar = True
+    order_statistic: ClassVar = True
 
-    def combine(self, updates: Sequence[Update]) -> Tensor:
+    def aggregate_updates(self, updates: Sequence[Update]) -> Tensor:
         """Return the trimmed mean [P] of each coordinate; the stores' sizes do not count."""
         cut = self._cut(len(updates))
 

@@ -19,7 +19,7 @@ ROUNDED = 1e-6  # if 1 - momentum is smaller, it has lost too many digits to be 
 
 @dataclass(frozen=True)
 class LocalTrainingSummary:
-    """The facts of one local training, passed to `Strategy.end`.
+    """The facts of one local training, passed to `Strategy.on_train_end`.
 
     start, end:   float32 [T], the trainable part of the vector before and after
     steps:        optimizer steps taken
@@ -36,18 +36,16 @@ class LocalTrainingSummary:
     momentum: float = 0.0
 
     @property
-    def reach(self) -> float:
-        """The reach of this training: the function `reach` of its steps, learning rate and
-        momentum.
-        """
-        return reach(self.steps, self.lr, self.momentum)
+    def normalized_steps(self) -> float:
+        """The learning rate times the normalised number of steps (see `normalized_steps`)."""
+        return normalized_steps(self.steps, self.lr, self.momentum)
 
 
-def reach(steps: int, lr: float, momentum: float) -> float:
-    """Return the distance that SGD carries a weight if every gradient is -1.
+def normalized_steps(steps: int, lr: float, momentum: float) -> float:
+    """Return lr |a|_1 of local SGD with momentum (Wang et al. 2020, FedNova).
 
-    It is lr sum_k (1 - momentum^k) / (1 - momentum), k = 1 .. steps; without momentum, steps * lr.
-    (Wang et al. 2020, FedNova: lr |a|_1 of local SGD with momentum.)
+    It is lr sum_k (1 - momentum^k) / (1 - momentum), k = 1 .. steps; without momentum, lr * steps.
+    A weight moves by this distance if every gradient is -1.
     """
     if 1 - momentum < ROUNDED:
         return lr * _carried(steps, momentum)
@@ -96,20 +94,20 @@ class Strategy:
 
     uses: ClassVar[frozenset[str]] = frozenset()  # fields of StrategyConfig that change the outcome
     # takes a value from the middle of the stores' values, for each coordinate
-    by_rank: ClassVar[bool] = False
+    order_statistic: ClassVar[bool] = False
     one_model: ClassVar[bool] = True  # all stores get the same model; False: each store has its own
 
     def __init__(self, config: StrategyConfig, layout: Layout | None = None) -> None:
         self.config = config
         self.layout = layout
 
-    def unfit(self, config: RunConfig) -> str | None:
+    def incompatible_with(self, config: RunConfig) -> str | None:
         """Return why the algorithm's equations do not hold for such a run, as half a sentence;
         None: they hold.
         """
         return None
 
-    def personal(self) -> tuple[str, ...]:
+    def personal_tensors(self) -> tuple[str, ...]:
         """Return the names of the tensors that are each store's own and never travel.
 
         `common.strategies.shared.personalization` keeps them at the stores.
@@ -120,22 +118,22 @@ class Strategy:
 
     # --- client half ------------------------------------------------------------------------------
 
-    def begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
+    def on_train_begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
         """Return the tensors that stay constant during one local training from `start` [T];
-        `correct` gets them.
+        `correct_gradient` gets them.
         """
         return {}
 
-    def correct(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
+    def correct_gradient(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
         """Change the `gradient` [T] of the local loss at `weights` [T] in place, before each step.
 
         The gradient already has its L1 term and is clipped; weight decay follows. So a term that is
         added here is never clipped. Stores that step together come as rows: then both tensors are
-        [S, T], and a tensor from `begin` is the same for all stores or has a leading S too ([S, 1]
-        for a single number). So write operations that broadcast, and read no values.
+        [S, T], and a tensor from `on_train_begin` is the same for all stores or has a leading S
+        too ([S, 1] for a single number). So write operations that broadcast, and read no values.
         """
 
-    def end(
+    def on_train_end(
         self, run: LocalTrainingSummary, local: Tensors, state: Tensors
     ) -> tuple[Tensors, Tensors]:
         """Return the tensors that travel to the server beside the weights, and the store's new
@@ -145,7 +143,7 @@ class Strategy:
 
     # --- server half ------------------------------------------------------------------------------
 
-    def initial(self, params: Tensor, trainable: int) -> Tensors:
+    def init_server_state(self, params: Tensor, trainable: int) -> Tensors:
         """Return the server's state before round 1, given the global model [P] and T."""
         return {}
 
@@ -153,22 +151,22 @@ class Strategy:
         """Return the tensors that the server sends to the cohort beside the global model."""
         return {}
 
-    def expected(self, trainable: int) -> Mapping[str, tuple[int, ...]]:
-        """Return the names and shapes of the float32 tensors that `end` sends along.
+    def expected_extras(self, trainable: int) -> Mapping[str, tuple[int, ...]]:
+        """Return the names and shapes of the float32 tensors that `on_train_end` sends along.
 
         An update with other tensors is dropped.
         """
         return {}
 
-    def fault(self, update: Update, lr: float, train: TrainConfig) -> str | None:
+    def validate_update(self, update: Update, lr: float, train: TrainConfig) -> str | None:
         """Return what is impossible in the tensors that a store sent along, after training at `lr`;
         None: nothing.
 
-        Their shapes have been checked before (see `expected`).
+        Their shapes have been checked before (see `expected_extras`).
         """
         return None
 
-    def aggregate(
+    def update_global_model(
         self,
         params: Tensor,
         updates: Sequence[Update],
@@ -183,9 +181,9 @@ class Strategy:
             `blocks` of all
         present: all stores that could have been asked; None: the cohort
         """
-        return self.advance(params, self.combine(updates), state, trainable)
+        return self.server_step(params, self.aggregate_updates(updates), state, trainable)
 
-    def combine(self, updates: Sequence[Update]) -> Tensor:
+    def aggregate_updates(self, updates: Sequence[Update]) -> Tensor:
         """Return one vector [P] from the updates' vectors: their mean, weighted by images or
         uniformly.
         """
@@ -235,8 +233,8 @@ class Strategy:
         return trained.num_examples if self.config.weighting == "images" else 1
 
     def weights(self, updates: Sequence[Update]) -> list[float]:
-        """Return the weight of each update in `combine`: none is negative, and at least one is
-        above 0.
+        """Return the weight of each update in `aggregate_updates`: none is negative, and at least
+        one is above 0.
         """
         return [self.weight(update) for update in updates]
 
@@ -256,7 +254,7 @@ class Strategy:
         """
         return None
 
-    def total(
+    def total_weight(
         self, updates: Sequence[Update], present: Mapping[str, StoreInfo] | None = None
     ) -> float:
         """Return the sum of the weights of all stores `present`.
@@ -268,7 +266,7 @@ class Strategy:
             (weights | {name: self.weight(info) for name, info in (present or {}).items()}).values()
         )
 
-    def advance(
+    def server_step(
         self, params: Tensor, combined: Tensor, state: Tensors, trainable: int
     ) -> tuple[Tensor, Tensors]:
         """Return the next global model [P] and server state, from the present model and the

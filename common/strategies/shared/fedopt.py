@@ -29,7 +29,7 @@ class FedOpt(Strategy, ABC):
         {"weighting", "absent_classes", "server_lr", "beta1", "beta2", "tau"}
     )
 
-    def initial(self, params: Tensor, trainable: int) -> Tensors:
+    def init_server_state(self, params: Tensor, trainable: int) -> Tensors:
         """Return both moments at zero, and no steps taken."""
         zeros = params.new_zeros(trainable)
         return {
@@ -38,7 +38,7 @@ class FedOpt(Strategy, ABC):
             "steps": torch.zeros((), dtype=torch.int64),
         }
 
-    def advance(
+    def server_step(
         self, params: Tensor, combined: Tensor, state: Tensors, trainable: int
     ) -> tuple[Tensor, Tensors]:
         """Take one step along the first moment, scaled by the second."""

@@ -9,22 +9,24 @@ from fedshelf.common.config import RunConfig, TrainConfig
 from fedshelf.common.config.schedules import standstill
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import Update
-from fedshelf.common.strategies.shared.base import LocalTrainingSummary, Strategy, reach
+from fedshelf.common.strategies.shared.base import LocalTrainingSummary, Strategy, normalized_steps
 
-REACH = "reach"
+# name of the tensor in an update, as it travels
+NORMALIZED_STEPS = "reach"
 # relative rounding error of a float32 that travelled; far below one step of ten thousand
 ROUNDING = 1e-4
 
 
 class NormalizedSteps(Strategy):
-    """The base of strategies whose updates bring their `LocalTrainingSummary.reach`, float32 [1].
+    """The base of strategies whose updates bring their normalised steps, float32 [1].
 
     The server divides by it, so it checks it first.
     """
 
-    def unfit(self, config: RunConfig) -> str | None:
-        """Return why a run has no usable reach: it is undefined for other optimizers, and 0 for
-        steps of length 0.
+    def incompatible_with(self, config: RunConfig) -> str | None:
+        """Return why a run has no usable number of normalised steps.
+
+        It is undefined for other optimizers than SGD, and 0 at a learning rate of 0.
         """
         if config.train.optimizer != "sgd":
             return f"counts steps of sgd, and train.optimizer is {config.train.optimizer}"
@@ -36,27 +38,26 @@ class NormalizedSteps(Strategy):
             return f"divides by the length of a store's steps, and {rate}"
         return None
 
-    def end(
+    def on_train_end(
         self, run: LocalTrainingSummary, local: Tensors, state: Tensors
     ) -> tuple[Tensors, Tensors]:
-        """Return the reach, and the state unchanged."""
-        return {REACH: torch.tensor([run.reach])}, state
+        """Return the normalised steps, and the state unchanged."""
+        return {NORMALIZED_STEPS: torch.tensor([run.normalized_steps])}, state
 
-    def expected(self, trainable: int) -> Mapping[str, tuple[int, ...]]:
-        """Return the shape of the reach: one number."""
-        return {REACH: (1,)}
+    def expected_extras(self, trainable: int) -> Mapping[str, tuple[int, ...]]:
+        """Return the shape of the normalised steps: one number."""
+        return {NORMALIZED_STEPS: (1,)}
 
-    def fault(self, update: Update, lr: float, train: TrainConfig) -> str | None:
-        """Return a complaint about a reach that no local training on so many images has; None if it
-        is possible.
+    def validate_update(self, update: Update, lr: float, train: TrainConfig) -> str | None:
+        """Return an error if no local training on so many images takes so many normalised steps.
 
-        A store that claims too small a reach would move the model too far.
+        A store that claims too few would move the model too far.
         """
         images = update.num_examples
-        claimed = float(update.extras[REACH])
+        claimed = float(update.extras[NORMALIZED_STEPS])
         least = 1 if train.seconds else max(1, images // train.batch) * train.passes
         most = math.ceil(images / train.batch) * train.passes
-        low, high = (reach(steps, lr, train.momentum) for steps in (least, most))
+        low, high = (normalized_steps(steps, lr, train.momentum) for steps in (least, most))
         if low * (1 - ROUNDING) <= claimed <= high * (1 + ROUNDING):
             return None
         return f"claims a reach of {claimed:g}, where its images allow {low:g} to {high:g}"

@@ -10,11 +10,11 @@ from fedshelf.common.strategies import LocalTrainingSummary, Strategy
 
 
 class StackedClientHooks:
-    """The result of `begin` for each store of a group, and the hooks that need it.
+    """The result of `on_train_begin` for each store of a group, and the hooks that need it.
 
-    If no store has any state, `begin` gives the same for all and is called once. Otherwise each
-    tensor that it gives becomes [S, ...]. Tensors stay at one place in memory from round to round,
-    for steps that were recorded.
+    If no store has any state, `on_train_begin` gives the same for all and is called once. Otherwise
+    each tensor that it gives becomes [S, ...]. Tensors stay at one place in memory from round to
+    round, for steps that were recorded.
 
     room: most stores of a group
     """
@@ -26,14 +26,14 @@ class StackedClientHooks:
         self._shapes: dict[str, torch.Size] = {}  # of one store's tensors
         self._own = False  # whether each store has its own
 
-    def begin(self, start: Tensor, extras: Tensors, states: Sequence[Tensors]) -> bool:
+    def on_train_begin(self, start: Tensor, extras: Tensors, states: Sequence[Tensors]) -> bool:
         """Begin local trainings from `start` [T]; return whether all tensors are where they were in
         the last one.
         """
         self._own = any(states)
         if not self._own:
-            return self._keep(self._strategy.begin(start, extras, {}))
-        each = [self._strategy.begin(start, extras, state) for state in states]
+            return self._keep(self._strategy.on_train_begin(start, extras, {}))
+        each = [self._strategy.on_train_begin(start, extras, state) for state in states]
         self._shapes = {name: tensor.shape for name, tensor in each[0].items()}
         stacked = {}
         # a single number per store becomes [S, 1], to go with [S, T]
@@ -43,24 +43,26 @@ class StackedClientHooks:
             stacked[name][: len(each)] = rows
         return self._keep(stacked)
 
-    def correct(self, gradient: Tensor, weights: Tensor) -> None:
-        """Apply the hook `correct` to the first S stores: [S, T] each."""
+    def correct_gradient(self, gradient: Tensor, weights: Tensor) -> None:
+        """Apply the hook `correct_gradient` to the first S stores: [S, T] each."""
         stores = slice(len(gradient))
         own = (
             {name: tensor[stores] for name, tensor in self._local.items()}
             if self._own
             else self._local
         )
-        self._strategy.correct(gradient, weights, own)
+        self._strategy.correct_gradient(gradient, weights, own)
 
-    def end(self, place: int, run: LocalTrainingSummary, state: Tensors) -> tuple[Tensors, Tensors]:
-        """Apply the hook `end` to the store at `place` of the group."""
+    def on_train_end(
+        self, place: int, run: LocalTrainingSummary, state: Tensors
+    ) -> tuple[Tensors, Tensors]:
+        """Apply the hook `on_train_end` to the store at `place` of the group."""
         local: Tensors = self._local
         if self._own:
             local = {
                 name: tensor[place].view(self._shapes[name]) for name, tensor in self._local.items()
             }
-        return self._strategy.end(run, local, state)
+        return self._strategy.on_train_end(run, local, state)
 
     def _keep(self, local: Mapping[str, Tensor]) -> bool:
         def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:

@@ -192,7 +192,7 @@ class DeviceWorker:
             run = LocalTrainingSummary(
                 work.start, end, schedule.steps[place], lr, size, config.train.momentum
             )
-            extra, state = training.halves.end(place, run, states[place])
+            extra, state = training.halves.on_train_end(place, run, states[place])
             update = Update(
                 name,
                 order.round,

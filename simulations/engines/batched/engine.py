@@ -165,7 +165,7 @@ def _check(start: InitialState) -> None:
             f"Setting train.seconds got {config.train.seconds:g} with the engine batched, whose"
             f" stores take their steps together, so that none is slower than others; {advice}"
         )
-    if strategies.build(config.strategy, start.layout).personal():
+    if strategies.build(config.strategy, start.layout).personal_tensors():
         raise ConfigError(
             f"Strategy {config.strategy.name} keeps parts of the model at the stores, and the"
             f" engine batched begins all stores with the same model; {advice}"

@@ -85,7 +85,7 @@ class StackedTraining:
         """
         stores = len(group.names)
         config = self._config
-        if not self.halves.begin(start, extras, group.states):
+        if not self.halves.on_train_begin(start, extras, group.states):
             self._graphs.clear()  # they read the earlier tensors
             self._seen.clear()
         self._lr = learning_rate(config.train, round, config.run.rounds)
@@ -146,7 +146,7 @@ class StackedTraining:
             )
         gradient = self.network.gradient(losses.sum())
         regularise(gradient, weights, self._config.train)
-        self.halves.correct(gradient, weights)
+        self.halves.correct_gradient(gradient, weights)
         self._optimizer.step(weights, gradient, self._lr if self._pool is None else self._lr_there)
         self._loss_sums[:stores].addcmul_(losses.detach(), inputs.counts)
 

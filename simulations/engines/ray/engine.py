@@ -61,7 +61,9 @@ class RayEngine(FederationRuntime):
         config = start.plan.config.run
         super().__init__(federation, start.plan)
         self._states = StateStore(states)
-        self._personal = bool(strategies.build(start.plan.config.strategy, start.layout).personal())
+        self._personal = bool(
+            strategies.build(start.plan.config.strategy, start.layout).personal_tensors()
+        )
         self._placed: dict[tuple[int, int], tuple[Images, tuple[Any, Any]]] = {}
         share = config.gpus_per_worker or float(config.device.startswith("cuda"))
         frozen = None if start.plan.frozen is None else start.plan.frozen.numpy()

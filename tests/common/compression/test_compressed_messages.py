@@ -162,7 +162,9 @@ def test_every_strategy_works_with_it_or_says_why_not(name: str, strategy: str) 
         for i in range(1, 6)
     ]
     cohort = told(algorithm, begin, cohort, 290)
-    params, _ = algorithm.aggregate(begin, cohort, algorithm.initial(begin, 290), 290)
+    params, _ = algorithm.update_global_model(
+        begin, cohort, algorithm.init_server_state(begin, 290), 290
+    )
     assert torch.isfinite(params).all()
     assert not torch.equal(params, begin)
 

@@ -87,13 +87,13 @@ def test_equals_flower(name: str) -> None:
     settings, theirs = PAIRS[name]
     ours = strategies.build(StrategyConfig(name=name, **settings))
     params = torch.linspace(-1, 1, SIZE)
-    state = ours.initial(params, SIZE)
+    state = ours.init_server_state(params, SIZE)
     for round in range(1, ROUNDS + 1):
         theirs.configure_train(
             round, ArrayRecord({"w": Array(params.numpy())}), ConfigRecord(), NoGrid()
         )
         updates = cohort_updates(round, params)
         expected, _ = theirs.aggregate_train(round, [reply(update) for update in updates])
-        params, state = ours.aggregate(params, updates, state, SIZE)
+        params, state = ours.update_global_model(params, updates, state, SIZE)
         np.testing.assert_allclose(params.numpy(), expected["w"].numpy(), rtol=2e-5, atol=2e-6)
         params = torch.from_numpy(expected["w"].numpy().astype(np.float32))

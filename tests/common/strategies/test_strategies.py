@@ -36,7 +36,9 @@ def step(
     start = torch.tensor(params)
     size = len(params) if trainable is None else trainable
     cohort = told(strategy, start, cohort, size)
-    return strategy.aggregate(start, cohort, strategy.initial(start, size), size)[0].tolist()
+    return strategy.update_global_model(
+        start, cohort, strategy.init_server_state(start, size), size
+    )[0].tolist()
 
 
 def test_fedavg_weighs_by_images() -> None:
@@ -51,9 +53,9 @@ def test_fedavg_uniform_ignores_images() -> None:
 def test_fedprox_gradient_is_that_of_its_objective() -> None:
     # F(w) + mu/2 |w - w0|^2 with mu = 0.5, w0 = (1, 2), at w = (3, 1): g + 0.5 * (2, -1)
     strategy = strategies.build(StrategyConfig(name="fedprox", mu=0.5))
-    local = strategy.begin(torch.tensor([1.0, 2.0]), {}, {})
+    local = strategy.on_train_begin(torch.tensor([1.0, 2.0]), {}, {})
     gradient = torch.tensor([10.0, 20.0])
-    strategy.correct(gradient, torch.tensor([3.0, 1.0]), local)
+    strategy.correct_gradient(gradient, torch.tensor([3.0, 1.0]), local)
     assert gradient.tolist() == [11.0, 19.5]
 
 
@@ -64,17 +66,19 @@ def test_fedprox_gradient_equals_autograd() -> None:
     (expected,) = torch.autograd.grad(loss, weights)
     gradient = 3 * weights.detach().square()
     strategy = strategies.build(StrategyConfig(name="fedprox", mu=0.3))
-    strategy.correct(gradient, weights.detach(), strategy.begin(anchor, {}, {}))
+    strategy.correct_gradient(gradient, weights.detach(), strategy.on_train_begin(anchor, {}, {}))
     torch.testing.assert_close(gradient, expected)
 
 
 def test_fedavgm_remembers_its_velocity() -> None:
     strategy = strategies.build(StrategyConfig(name="fedavgm", server_momentum=0.5))
     params = torch.tensor([10.0])
-    state = strategy.initial(torch.tensor([10.0]), 1)
-    params, state = strategy.aggregate(params, updates((1, [8.0])), state, 1)  # v = 2, w = 8
+    state = strategy.init_server_state(torch.tensor([10.0]), 1)
+    params, state = strategy.update_global_model(
+        params, updates((1, [8.0])), state, 1
+    )  # v = 2, w = 8
     # v = 0.5 * 2 + 1 = 2, w = 6
-    params, state = strategy.aggregate(params, updates((1, [7.0])), state, 1)
+    params, state = strategy.update_global_model(params, updates((1, [7.0])), state, 1)
     assert params.tolist() == [6.0]
     assert state["velocity"].tolist() == [2.0]
 
@@ -131,9 +135,9 @@ class TestEveryStrategy:
     def test_state_is_named_tensors_and_keeps_its_shape(self, name: str) -> None:
         strategy = strategies.build(StrategyConfig(name=name))
         start = torch.zeros(2)
-        state = strategy.initial(start, 2)
+        state = strategy.init_server_state(start, 2)
         cohort = told(strategy, start, updates((1, [1.0, 2.0]), (1, [0.0, 1.0])), 2)
-        _, after = strategy.aggregate(start, cohort, state, 2)
+        _, after = strategy.update_global_model(start, cohort, state, 2)
         assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in after.items()}
 
     def test_uses_only_settings_that_exist(self, name: str) -> None:
@@ -168,25 +172,25 @@ class Stateful(Strategy):
 
     uses: ClassVar = frozenset({"weighting"})
 
-    def initial(self, params: Tensor, trainable: int) -> dict[str, Tensor]:
+    def init_server_state(self, params: Tensor, trainable: int) -> dict[str, Tensor]:
         return {"drift": torch.zeros(trainable)}
 
     def extras(self, state):
         return {"drift": state["drift"]}
 
-    def begin(self, start, extras, state):
+    def on_train_begin(self, start, extras, state):
         return {"shift": extras["drift"] - state.get("own", torch.zeros_like(start))}
 
-    def correct(self, gradient, weights, local) -> None:
+    def correct_gradient(self, gradient, weights, local) -> None:
         gradient.add_(local["shift"])
 
-    def end(self, run: LocalTrainingSummary, local, state):
+    def on_train_end(self, run: LocalTrainingSummary, local, state):
         own = (run.start - run.end) / (run.steps * run.lr)
         return {"change": own - state.get("own", torch.zeros_like(own))}, {"own": own}
 
-    def aggregate(self, params, updates, state, trainable, present=None):
+    def update_global_model(self, params, updates, state, trainable, present=None):
         drift = state["drift"] + torch.stack([u.extras["change"] for u in updates]).mean(dim=0)
-        return self.combine(updates), {"drift": drift}
+        return self.aggregate_updates(updates), {"drift": drift}
 
 
 def test_squared_distances_by_hand() -> None:
@@ -214,7 +218,9 @@ def test_the_next_model_is_in_memory_of_its_own(name: str) -> None:
         updates((1, [1.0, 2.0]), (1, [1.5, 2.5]), (1, [1.0, 2.0]), (1, [1.0, 3.0])),
         2,
     )
-    params, memory = strategy.aggregate(start, cohort, strategy.initial(start, 2), 2)
+    params, memory = strategy.update_global_model(
+        start, cohort, strategy.init_server_state(start, 2), 2
+    )
     before = params.tolist(), {key: tensor.tolist() for key, tensor in memory.items()}
     for update in cohort:
         update.params.fill_(-7)

@@ -11,7 +11,7 @@ from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.types import Images
-from fedshelf.common.strategies.shared.base import reach
+from fedshelf.common.strategies.shared.base import normalized_steps
 from fedshelf.common.training.fit import LocalTrainingResult, LocalTrainingTask, Network, fit
 from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.simulations import engines
@@ -102,7 +102,7 @@ def test_a_store_that_ended_early_tells_its_reach(tmp_path: Path) -> None:
     config = config_of(MOMENT, strategy__name="fednova")
     begun = start(config)
     updates = trained(SequentialEngine(dealt, begun, tmp_path), order(begun), list(dealt.stores))
-    expected = reach(1, config.train.lr, config.train.momentum)
+    expected = normalized_steps(1, config.train.lr, config.train.momentum)
     assert [update.extras["reach"].item() for update in updates.values()] == pytest.approx(
         [expected, expected]
     )

@@ -54,8 +54,10 @@ def test_every_strategy_makes_the_same_of_updates_on_disk(
     updates = told(strategy, start, random_updates(count, size, seed), size)
     found = []
     for holder in (InMemoryBuffer(), DiskBuffer(tmp_path_factory.mktemp("run") / "updates")):
-        memory = strategy.initial(start, size)
-        params, memory = strategy.aggregate(start, held(holder, updates).updates(), memory, size)
+        memory = strategy.init_server_state(start, size)
+        params, memory = strategy.update_global_model(
+            start, held(holder, updates).updates(), memory, size
+        )
         found.append((params, memory))
     assert torch.equal(found[0][0], found[1][0])
     assert all(torch.equal(found[0][1][key], found[1][1][key]) for key in found[0][1])
@@ -140,7 +142,7 @@ def test_many_updates_take_the_memory_of_a_few(tmp_path: Path, name: str) -> Non
         update = Update(f"s{number:02}", 1, torch.full((size,), float(number)), 1, 0.0, 0.0)
         spool.put(told(strategy, start, [update], size)[0])
     updates = Watched(spool.updates())
-    memory = strategy.initial(start, size)
+    memory = strategy.init_server_state(start, size)
     before = resident()
-    strategy.aggregate(start, updates, memory, size)
+    strategy.update_global_model(start, updates, memory, size)
     assert updates.peak - before < stores * 4 * size / 3

@@ -122,7 +122,7 @@ def used(name: str, *values: list[float], **settings: object) -> list[float]:
     found = contributions(
         torch.zeros(size), size, cohort, strategy.weights(cohort), strategy.rank_shares
     )
-    step = strategy.combine(cohort)
+    step = strategy.aggregate_updates(cohort)
     assert sum(found) == pytest.approx(float(step @ step))
     return found
 

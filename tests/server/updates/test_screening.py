@@ -125,7 +125,7 @@ def test_poison_is_dropped_and_named_and_the_rest_is_as_if_it_had_not_come(
     half = strategies.build(StrategyConfig(name=strategy))
     start = vector(1.0, 1.0)
     assert torch.equal(
-        *(half.aggregate(start, each.updates, {}, 2)[0] for each in (found, without))
+        *(half.update_global_model(start, each.updates, {}, 2)[0] for each in (found, without))
     )
 
 
@@ -288,11 +288,11 @@ def test_what_is_said_of_confidence_is_of_the_same_images_and_hits_or_nothing() 
 def test_what_a_strategy_expects_is_what_its_stores_send(name: str) -> None:
     strategy = strategies.build(StrategyConfig(name=name))
     start = torch.ones(5)
-    sent = strategy.extras(strategy.initial(start, 4))
-    local = strategy.begin(start[:4], sent, {})
+    sent = strategy.extras(strategy.init_server_state(start, 4))
+    local = strategy.on_train_begin(start[:4], sent, {})
     run = strategies.LocalTrainingSummary(start[:4], start[:4] + 1, 3, 0.1, 10)
-    extras, _ = strategy.end(run, local, {})
+    extras, _ = strategy.on_train_end(run, local, {})
     assert {key: tuple(tensor.shape) for key, tensor in extras.items()} == dict(
-        strategy.expected(4)
+        strategy.expected_extras(4)
     )
     assert all(tensor.dtype == torch.float32 for tensor in extras.values())

@@ -31,7 +31,9 @@ def test_the_gradient_is_that_of_its_objective() -> None:
     (expected,) = torch.autograd.grad(loss, weights)
     gradient = 3 * weights.detach().square()
     half = feddyn(alpha=0.3)
-    half.correct(gradient, weights.detach(), half.begin(start, {}, {"linear": linear}))
+    half.correct_gradient(
+        gradient, weights.detach(), half.on_train_begin(start, {}, {"linear": linear})
+    )
     torch.testing.assert_close(gradient, expected)
 
 
@@ -45,12 +47,14 @@ def test_a_round_by_hand() -> None:
     kept = []
     for store, end, state in (("a", 4.0, {}), ("b", 1.0, {"linear": torch.tensor([3.0])})):
         run = strategies.LocalTrainingSummary(start, torch.tensor([end]), 5, 0.1, 9)
-        extras, after = half.end(run, half.begin(start, {}, state), state)
+        extras, after = half.on_train_end(run, half.on_train_begin(start, {}, state), state)
         updates.append(Update(store, 1, torch.tensor([end]), 9, 0.0, 0.0, extras))
         kept.append(after["linear"].item())
     assert kept == [-1.0, 3.5]  # 0 - 0.5 * 2, 3 + 0.5 * 1
     everyone = {name: StoreInfo(name, {"shoe": 9}, 0, 0) for name in "abcd"}
-    params, memory = half.aggregate(start, updates, {"linear": torch.tensor([1.0])}, 1, everyone)
+    params, memory = half.update_global_model(
+        start, updates, {"linear": torch.tensor([1.0])}, 1, everyone
+    )
     assert memory["linear"].tolist() == [0.875]  # 1 - 0.5 * (2 - 1) / 4
     assert params.tolist() == [0.75]  # 2.5 - 0.875 / 0.5
 

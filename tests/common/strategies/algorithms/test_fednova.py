@@ -10,7 +10,7 @@ import torch
 from fedshelf.common import strategies
 from fedshelf.common.config import StrategyConfig, TrainConfig
 from fedshelf.common.protocol.messages import Failure, TrainOrder, Update
-from fedshelf.common.strategies.shared.base import reach
+from fedshelf.common.strategies.shared.base import normalized_steps
 from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.simulations.engines.sequential import SequentialEngine
 from tests.helpers.by_hand import Notes
@@ -29,7 +29,7 @@ def aggregated(
 ) -> list[float]:
     half = strategies.build(StrategyConfig(name="fednova", **settings))
     params = torch.tensor(start)
-    return half.aggregate(params, updates, {}, trainable or len(start))[0].tolist()
+    return half.update_global_model(params, updates, {}, trainable or len(start))[0].tolist()
 
 
 def test_a_round_by_hand() -> None:
@@ -61,7 +61,7 @@ def test_momentum_counts_as_the_papers_code_has_it() -> None:
     """(tau - rho (1 - rho^tau) / (1 - rho)) / (1 - rho), by hand for tau = 2, rho = 0.5: (1) + (1 +
     0.5) = 2.5.
     """
-    assert reach(2, 1.0, 0.5) == pytest.approx(2.5)
+    assert normalized_steps(2, 1.0, 0.5) == pytest.approx(2.5)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])

@@ -9,7 +9,7 @@ from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig, StrategyConfig, TrainConfig, resolve
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.protocol.messages import StoreInfo, Update
-from fedshelf.common.strategies.shared.base import reach
+from fedshelf.common.strategies.shared.base import normalized_steps
 from fedshelf.common.training.fit import LocalTrainingTask, Network, fit
 from tests.helpers.simulated_stores import CPU, photos, settings, start
 from tests.helpers.toy import SGD_WITHOUT_MOMENTUM, Toy
@@ -42,11 +42,11 @@ def toy(
 
 def test_the_correction_by_hand() -> None:
     # g - c_i + c = 10 - 3 + 1
-    local = scaffold().begin(
+    local = scaffold().on_train_begin(
         torch.zeros(1), {"control": torch.tensor([1.0])}, {"control": torch.tensor([3.0])}
     )
     gradient = torch.tensor([10.0])
-    scaffold().correct(gradient, torch.zeros(1), local)
+    scaffold().correct_gradient(gradient, torch.zeros(1), local)
     assert gradient.tolist() == [8.0]
 
 
@@ -63,13 +63,13 @@ def test_a_round_by_hand() -> None:
         run = strategies.LocalTrainingSummary(
             start, torch.tensor([end]), steps=2, lr=0.25, num_examples=9
         )
-        extras, kept = half.end(run, half.begin(start, control, state), state)
+        extras, kept = half.on_train_end(run, half.on_train_begin(start, control, state), state)
         updates.append(Update(store, 1, torch.tensor([end]), 9, 0.0, 0.0, extras))
         states.append(kept["control"].item())
     # c_i+ = c_i - c + (x - y) / (K eta):  0 - 0.5 + 1 / 0.5 = 1.5,  3 - 0.5 - 2 / 0.5 = -1.5
     assert states == [1.5, -1.5]
     everyone = {name: StoreInfo(name, {"shoe": 9}, 0, 0) for name in "abcd"}
-    params, memory = half.aggregate(start, updates, control, 1, everyone)
+    params, memory = half.update_global_model(start, updates, control, 1, everyone)
     assert params.tolist() == [2.5]  # the mean of 1 and 4
     assert memory["control"].tolist() == [-0.25]  # 0.5 + ((1.5 - 0) + (-1.5 - 3)) / 4
 
@@ -149,8 +149,8 @@ def test_a_control_is_the_mean_gradient_that_moved_the_store() -> None:
     run = strategies.LocalTrainingSummary(
         torch.zeros(1), torch.tensor([weights]), 3, 0.1, 9, momentum
     )
-    local = scaffold().begin(torch.zeros(1), {"control": torch.zeros(1)}, {})
-    assert scaffold().end(run, local, {})[1]["control"].item() == pytest.approx(mean)
+    local = scaffold().on_train_begin(torch.zeros(1), {"control": torch.zeros(1)}, {})
+    assert scaffold().on_train_end(run, local, {})[1]["control"].item() == pytest.approx(mean)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_reach_is_how_far_gradients_of_one_carry(steps: int, momentum: float) ->
     for _ in range(steps):
         velocity = momentum * velocity + 1
         weights += 0.1 * velocity
-    assert reach(steps, 0.1, momentum) == pytest.approx(weights)
+    assert normalized_steps(steps, 0.1, momentum) == pytest.approx(weights)
 
 
 @pytest.mark.parametrize("name", ["scaffold", "fednova"])
@@ -185,7 +185,7 @@ class TestReach:
         found = {}
         for claim in (9.0, 10.0, 8.4, 10.6, 0.0, -9.0, float("nan"), float("inf")):
             update = Update("a", 1, torch.zeros(1), 95, 0.0, 0.0, {"reach": torch.tensor([claim])})
-            found[claim] = half.fault(update, 0.5, config.train)
+            found[claim] = half.validate_update(update, 0.5, config.train)
         assert [claim for claim, fault in found.items() if fault is None] == [9.0, 10.0]
         assert found[8.4] == "claims a reach of 8.4, where its images allow 9 to 10"
 

@@ -207,9 +207,9 @@ def test_a_row_is_averaged_over_the_stores_that_have_its_class() -> None:
         trained("s1", [6.0, 5.0, 7.0, 6.0, 3.0], [30, 10]),
     ]
     strategy = strategies.build(StrategyConfig(absent_classes="mask"), HEAD)
-    assert strategy.combine(cohort).tolist() == [5.0, 4.0, 7.0, 5.0, 3.0]
+    assert strategy.aggregate_updates(cohort).tolist() == [5.0, 4.0, 7.0, 5.0, 3.0]
     alike = strategies.build(StrategyConfig(absent_classes="mask", weighting="uniform"), HEAD)
-    assert alike.combine(cohort).tolist() == [3.5, 3.0, 7.0, 4.0, 3.0]
+    assert alike.aggregate_updates(cohort).tolist() == [3.5, 3.0, 7.0, 4.0, 3.0]
 
 
 def test_a_row_that_nobody_has_stays() -> None:
@@ -219,7 +219,7 @@ def test_a_row_that_nobody_has_stays() -> None:
         trained("s0", [1.0, 1.5, 9.0, 2.0, 9.0], [10, 0]),
         trained("s1", [1.0, 1.5, 8.0, 2.0, 7.0], [30, 0]),
     ]
-    after, _ = strategy.aggregate(start, cohort, strategy.initial(start, 5), 5)
+    after, _ = strategy.update_global_model(start, cohort, strategy.init_server_state(start, 5), 5)
     kept = keep_rows(start, after, [update.by_class for update in cohort], HEAD)
     assert kept.tolist() == [1.0, 1.5, 2.0, 2.0, 4.0]
     assert start.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
@@ -239,8 +239,8 @@ def test_where_all_have_all_classes_in_the_same_proportion_it_is_the_plain_mean(
         for place, (row, size) in enumerate(zip(values.tolist(), sizes, strict=True))
     ]
     config = StrategyConfig(absent_classes="mask", weighting="uniform" if uniform else "images")
-    plain = strategies.build(config).combine(cohort)  # without a layout, no row is known
-    torch.testing.assert_close(strategies.build(config, HEAD).combine(cohort), plain)
+    plain = strategies.build(config).aggregate_updates(cohort)  # without a layout, no row is known
+    torch.testing.assert_close(strategies.build(config, HEAD).aggregate_updates(cohort), plain)
 
 
 def test_without_the_numbers_of_all_stores_rows_are_as_all_else() -> None:
@@ -279,7 +279,7 @@ def test_an_update_that_waits_on_disk_keeps_its_numbers(tmp_path) -> None:
     spool.put(trained("s0", [1.0, 1.0, 9.0, 2.0, 9.0], [10, 0]))
     spool.put(trained("s1", [6.0, 5.0, 7.0, 6.0, 3.0], [30, 10]))
     strategy = strategies.build(StrategyConfig(absent_classes="mask"), HEAD)
-    assert strategy.combine(spool.updates()).tolist() == [5.0, 4.0, 7.0, 5.0, 3.0]
+    assert strategy.aggregate_updates(spool.updates()).tolist() == [5.0, 4.0, 7.0, 5.0, 3.0]
 
 
 @pytest.mark.parametrize("name", ["median", "trimmed-mean", "krum", "multi-krum"])
@@ -336,7 +336,9 @@ def test_a_servers_momentum_keeps_nothing_that_all_rows_have_in_common(name: str
         trained("s0", [0.0, 1.0, 0.0, 1.0, 0.0], [10, 0]),
         trained("s1", [0.0, 0.0, 1.0, 0.0, 1.0], [0, 10]),
     ]
-    after, memory = strategy.aggregate(start, cohort, strategy.initial(start, 5), 5)
+    after, memory = strategy.update_global_model(
+        start, cohort, strategy.init_server_state(start, 5), 5
+    )
     assert after[1:].abs().max() > 0.05
     assert strategy.centred(after)[1:].tolist() == pytest.approx([0, 0, 0, 0])
     assert memory["velocity" if name == "fedavgm" else "first"].tolist() == pytest.approx(
@@ -350,4 +352,10 @@ def test_scaffold_corrects_the_head_whether_shares_count_or_not() -> None:
     store = {"control": torch.arange(5.0)}
     for mode in ("full", "mask", "weigh"):
         half = strategies.build(StrategyConfig(name="scaffold", absent_classes=mode), HEAD)
-        assert half.begin(torch.zeros(5), server, store)["shift"].tolist() == [2, 1, 0, -1, -2]
+        assert half.on_train_begin(torch.zeros(5), server, store)["shift"].tolist() == [
+            2,
+            1,
+            0,
+            -1,
+            -2,
+        ]

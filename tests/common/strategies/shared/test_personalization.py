@@ -33,7 +33,7 @@ def layout_of(model: str) -> Layout:
 
 
 def named(name: str, layout: Layout, *layers: str) -> tuple[str, ...]:
-    return strategies.build(StrategyConfig(name=name, personal=layers), layout).personal()
+    return strategies.build(StrategyConfig(name=name, personal=layers), layout).personal_tensors()
 
 
 # --- which parts ----------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def test_what_stays_neither_leaves_nor_is_lost(name: str, compression: str, tmp_
     begun = start(config)
     states = StateStore(tmp_path)
     engine = SequentialEngine(two_tongues(), begun, tmp_path)
-    places = spans(begun.layout, strategies.build(config.strategy, begun.layout).personal())
+    places = spans(begun.layout, strategies.build(config.strategy, begun.layout).personal_tensors())
     update = trained(engine, order(begun, 1), ["store-0"])["store-0"]
     kept = states.load("run", "store-0", 2)
     first = own_model(begun.params, kept, places)
