@@ -32,7 +32,7 @@ from fedshelf.simulations.engines.sequential import workers_of
 from fedshelf.simulations.federation import federation, fingerprint
 from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.federation.tables import partition_table
-from fedshelf.simulations.partitions import parse
+from fedshelf.simulations.partitions import parse_partition
 from fedshelf.simulations.run.simulate import NO_COMPILER
 
 COMPARE_FILE = "compare.json"
@@ -101,7 +101,7 @@ def _all_seeds(comparison: _Comparison) -> bool:
     """Train and judge seed after seed, reporting those that are done; return whether all are."""
     done: list[SeedOutcome] = []
     told: Mapping[str, object] = {}
-    is_dealt = parse(comparison.config.data.partition) is not None
+    is_dealt = parse_partition(comparison.config.data.partition) is not None
     for seed in comparison.options.seeds:
         found = _one_seed(comparison, seed, [f"seed {outcome.seed}" for outcome in done])
         if found is None:

@@ -13,7 +13,7 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.seeding import rng
 from fedshelf.simulations.federation.federation import Federation
-from fedshelf.simulations.partitions.matching_split import follow
+from fedshelf.simulations.partitions.matching_split import assign_alike
 
 OWN_TEST = "each store's own test images"
 DEALT = (
@@ -97,7 +97,7 @@ def _dealt(stores: Mapping[str, StoreData], test: Images, seed: int) -> dict[str
     """
     trained = [data.train.targets().numpy() for data in stores.values()]
     parts = np.split(np.arange(sum(map(len, trained))), np.cumsum([*map(len, trained)])[:-1])
-    rows = follow(
+    rows = assign_alike(
         parts, np.concatenate(trained), test.targets().numpy(), rng(seed, "compare", "test")
     )
     return {

@@ -16,8 +16,8 @@ from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.seeding import rng
 from fedshelf.common.training.predict import load, log_probabilities
 from fedshelf.simulations import datasets
-from fedshelf.simulations.federation.pooled import pooled
-from fedshelf.simulations.partitions import parse
+from fedshelf.simulations.federation.partitioned import pool_images
+from fedshelf.simulations.partitions import parse_partition
 from fedshelf.simulations.partitions.folder import open_stores
 
 OWN_VALIDATION = "the data set's validation images"
@@ -106,11 +106,11 @@ def _open(data: DataConfig, form: PixelFormat, seed: int) -> Splits:
     """Return the images of a data set, or of a folder of stores (all of them together)."""
     fit: Images | None
     test: Images | None
-    if parse(data.partition) is None:
+    if parse_partition(data.partition) is None:
         found = open_stores(Path(data.dataset), form, data)
         stores = list(found.stores.values())
-        fit = pooled([store.validation for store in stores])
-        test = pooled([store.test for store in stores]) if found.test is None else found.test
+        fit = pool_images([store.validation for store in stores])
+        test = pool_images([store.test for store in stores]) if found.test is None else found.test
     else:
         dataset = datasets.load(data, form)
         fit = dataset.validation

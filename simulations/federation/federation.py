@@ -18,9 +18,9 @@ from fedshelf.common.seeding import rng
 from fedshelf.common.training.rotation_task import assign
 from fedshelf.simulations.datasets import Dataset, load
 from fedshelf.simulations.federation.partitioned import PartitionedImages, PartitionedStores
-from fedshelf.simulations.partitions import parse, partition
+from fedshelf.simulations.partitions import parse_partition, partition
 from fedshelf.simulations.partitions.folder import open_stores
-from fedshelf.simulations.partitions.matching_split import follow
+from fedshelf.simulations.partitions.matching_split import assign_alike
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def _build(config: RunConfig, form: PixelFormat) -> Federation:
     """Build the federation as `build` does, without its checks."""
     turns = config.train.objective == "turns"
     data = config.data.model_copy(update={"classes": ()}) if turns else config.data
-    if parse(config.data.partition) is None:
+    if parse_partition(config.data.partition) is None:
         path = Path(config.data.dataset)
         if not path.is_dir() and not is_table(path):
             raise DataError(
@@ -90,7 +90,7 @@ def _build(config: RunConfig, form: PixelFormat) -> Federation:
         told = _with_untrained(found.left_out, found.classes, table)
         return Federation(found.classes, found.stores, found.test, table, told)
     dataset = load(data, form)
-    stores = _deal(dataset, data, config.run.seed)
+    stores = _partition_dataset(dataset, data, config.run.seed)
     test = dataset.test
     classes = dataset.classes
     if turns:
@@ -117,7 +117,7 @@ def store_names(count: int) -> list[str]:
     return [f"store-{number:0{width}}" for number in range(count)]
 
 
-def _deal(dataset: Dataset, data: DataConfig, seed: int) -> PartitionedStores:
+def _partition_dataset(dataset: Dataset, data: DataConfig, seed: int) -> PartitionedStores:
     """Return the stores of a partition by label or size."""
     names = store_names(data.stores)
     labels = dataset.train.targets().numpy()
@@ -125,7 +125,9 @@ def _deal(dataset: Dataset, data: DataConfig, seed: int) -> PartitionedStores:
     train = PartitionedImages.of(dataset.train, parts)
     if dataset.validation is None:
         return PartitionedStores(names, *train.hold_out(data.holdout, seed, names))
-    rows = follow(parts, labels, dataset.validation.targets().numpy(), rng(seed, "validation"))
+    rows = assign_alike(
+        parts, labels, dataset.validation.targets().numpy(), rng(seed, "validation")
+    )
     return PartitionedStores(names, train, PartitionedImages.of(dataset.validation, rows))
 
 

@@ -115,3 +115,23 @@ class PartitionedStores(Mapping[str, StoreData]):
     def table(self, classes: int) -> dict[str, list[int]]:
         """Count the training images of each class, by store name."""
         return dict(zip(self._numbers, self._train.table(classes), strict=True))
+
+
+def pool_images(sets: Sequence[Images]) -> Images:
+    """Return the images of several sets as one.
+
+    Sets of one array share it; others are copied into a new one.
+
+    Args:
+        sets: at least one.
+
+    Returns:
+        All images, set after set.
+    """
+    first = sets[0]
+    if all(images.pixels.data_ptr() == first.pixels.data_ptr() for images in sets):
+        return Images(first.pixels, first.labels, torch.cat([images.rows for images in sets]))
+    return Images.whole(
+        torch.cat([images.pixels.index_select(0, images.rows) for images in sets]),
+        torch.cat([images.targets() for images in sets]),
+    )

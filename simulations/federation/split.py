@@ -39,7 +39,7 @@ from fedshelf.common.system.files import sync_directory, write_json, write_text
 from fedshelf.simulations import datasets
 from fedshelf.simulations.federation.federation import store_names
 from fedshelf.simulations.federation.folder_names import folder_names
-from fedshelf.simulations.partitions import parse, partition
+from fedshelf.simulations.partitions import parse_partition, partition
 from fedshelf.simulations.partitions.folder import TEST
 
 Counts = dict[str, dict[str, int]]
@@ -91,7 +91,7 @@ def split(data: DataConfig, out: Path, *, seed: int, test: bool, labelled: float
     written, or the data set cannot be read or has no test images; ConfigError for an impossible
     partition.
     """
-    if parse(data.partition) is None:
+    if parse_partition(data.partition) is None:
         raise ConfigError(
             "Partition folder is already written out; choose another, for example dirichlet:0.5."
         )
@@ -113,7 +113,7 @@ def split(data: DataConfig, out: Path, *, seed: int, test: bool, labelled: float
     parts = partition(data.partition, labels, data.stores, minimum=data.min_images, seed=seed)
     names = store_names(data.stores)
     folders = {
-        name: _forget([dealt[row] for row in part], labelled, rng(seed, "labelled", name))
+        name: _drop_labels([dealt[row] for row in part], labelled, rng(seed, "labelled", name))
         for name, part in zip(names, parts, strict=True)
     } | ({TEST: tested} if test else {})
     counts = {
@@ -130,7 +130,7 @@ def split(data: DataConfig, out: Path, *, seed: int, test: bool, labelled: float
     return Written(counts, left_out)
 
 
-def _forget(items: list[Item], labelled: float, generator: np.random.Generator) -> list[Item]:
+def _drop_labels(items: list[Item], labelled: float, generator: np.random.Generator) -> list[Item]:
     """Return the items; only the share `labelled` keeps its class, the others are for the folder
     `unlabelled`.
     """

@@ -1,8 +1,8 @@
 """Partitions: published ways to split a data set over stores, in a registry, chosen by a short
 text.
 
-A partition is one file with a function `deal(task, ...)` that returns the store of each image, and
-one line in `FAMILIES`.
+A partition is one file with a function `assign(task, ...)` that returns the store of each image,
+and one line in `FAMILIES`.
 """
 
 import math
@@ -18,7 +18,7 @@ from fedshelf.common.suggest import did_you_mean
 from fedshelf.simulations.partitions import dirichlet, iid, labels, quantity, shards
 from fedshelf.simulations.partitions.types import Labels, Owners, PartitionTask, Rows
 
-__all__ = ["FAMILIES", "FOLDER_PARTITION", "parse", "partition"]
+__all__ = ["FAMILIES", "FOLDER_PARTITION", "parse_partition", "partition"]
 
 FOLDER_PARTITION = "folder"
 """The partition that exists already: each sub-folder of the data set is a store."""
@@ -28,10 +28,12 @@ FOLDER_PARTITION = "folder"
 class Family:
     """A way to split.
 
-    deal: takes the task and the parameter, if there is one
+    assign:    takes the task and the parameter, if there is one
+    parameter: its name; "" if there is none
+    example:   a value of the parameter, of its type
     """
 
-    deal: Callable[..., Owners]
+    assign: Callable[..., Owners]
     parameter: str = ""
     example: float | int = 0
 
@@ -41,20 +43,30 @@ class Family:
 
 
 FAMILIES = {
-    "iid": Family(iid.deal),
-    "dirichlet": Family(dirichlet.deal, "alpha", 0.5),
-    "shards": Family(shards.deal, "k", 2),
-    "labels": Family(labels.deal, "k", 2),
-    "quantity": Family(quantity.deal, "alpha", 0.5),
+    "iid": Family(iid.assign),
+    "dirichlet": Family(dirichlet.assign, "alpha", 0.5),
+    "shards": Family(shards.assign, "k", 2),
+    "labels": Family(labels.assign, "k", 2),
+    "quantity": Family(quantity.assign, "alpha", 0.5),
 }
 
 
-def parse(spec: str) -> Callable[[PartitionTask], Owners] | None:
-    """Return the function that `spec` ("dirichlet:0.5") names, or None for "folder", where the
-    folders decide.
+def parse_partition(spec: str) -> Callable[[PartitionTask], Owners] | None:
+    """Parse the text that names a partition.
 
-    Raises ConfigError for an unknown name or a parameter that is missing, superfluous or out of
-    range.
+    Args:
+        spec: a name, with a parameter if it takes one: "iid", "dirichlet:0.5", "folder".
+
+    Returns:
+        The function that assigns images to stores; None for "folder", where the folders decide.
+
+    Raises:
+        ConfigError: unknown name, or a parameter that is missing, superfluous or out of range.
+
+    >>> parse_partition("shards:2").keywords
+    {'k': 2}
+    >>> parse_partition("folder") is None
+    True
     """
     name, _, text = spec.partition(":")
     if spec == FOLDER_PARTITION:
@@ -69,24 +81,38 @@ def parse(spec: str) -> Callable[[PartitionTask], Owners] | None:
     if not family.parameter:
         if text:
             raise ConfigError(f"Partition {spec!r} takes no parameter; write {name}.")
-        return family.deal
-    return partial(family.deal, **{family.parameter: _number(spec, text, family)})
+        return family.assign
+    return partial(family.assign, **{family.parameter: _parse_parameter(spec, text, family)})
 
 
 def partition(spec: str, labels: Labels, stores: int, *, minimum: int = 1, seed: int) -> list[Rows]:
-    """Split images by their labels (int64 [N]); return for each store its ascending rows (int64).
+    """Split images over stores; the same arguments give the same split.
 
-    Every row goes to exactly one store; the same arguments give the same split. Raises ConfigError
-    for a bad `spec`, or if a store would get fewer than `minimum` images.
+    Args:
+        spec: the partition, as `parse_partition` takes it; not "folder".
+        labels: class of each image, int64 [N].
+        stores: number of stores.
+        minimum: images, the least that a store may get.
+        seed: the run's seed.
+
+    Returns:
+        Of each store, the ascending positions of its images, int64. Every image goes to one store.
+
+    Raises:
+        ConfigError: unusable `spec`, or a store would get fewer than `minimum` images.
+
+    >>> parts = partition("iid", np.array([0, 0, 1, 1, 1]), 2, seed=7)
+    >>> sorted(len(rows) for rows in parts)
+    [2, 3]
     """
-    deal = parse(spec)
-    assert deal is not None, "the folder partition is made by opening the folders"
+    assign = parse_partition(spec)
+    assert assign is not None, "the folder partition is made by opening the folders"
     if len(labels) < stores * minimum:
         raise ConfigError(
             f"{len(labels)} training images cannot give {stores} stores at least {minimum} each; "
             "lower data.stores or data.min_images."
         )
-    owners = deal(PartitionTask(labels, stores, minimum, rng(seed, "partition")))
+    owners = assign(PartitionTask(labels, stores, minimum, rng(seed, "partition")))
     sizes = np.bincount(owners, minlength=stores)
     if sizes.min() < minimum:
         raise ConfigError(
@@ -96,7 +122,7 @@ def partition(spec: str, labels: Labels, stores: int, *, minimum: int = 1, seed:
     return np.split(np.argsort(owners, kind="stable"), np.cumsum(sizes)[:-1])
 
 
-def _number(spec: str, text: str, family: Family) -> float | int:
+def _parse_parameter(spec: str, text: str, family: Family) -> float | int:
     kind = type(family.example)
     try:
         value = kind(text)

@@ -2,7 +2,7 @@
 
 NIID-Bench (Li et al. 2022, arXiv:2102.02079, "quantity-based label imbalance", #C=k): store i
 holds class i modulo the number of classes and k - 1 others at random; the images of a class are
-dealt in equal parts to the stores that hold it. With fewer stores than classes, the classes that
+given in equal parts to the stores that hold it. With fewer stores than classes, the classes that
 no store starts with are among the others first, so that no image is left over.
 """
 
@@ -13,11 +13,24 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.simulations.partitions.types import Owners, PartitionTask
 
 
-def deal(task: PartitionTask, k: int) -> Owners:
-    """Return the store of each image: int64 [N]; every store has images of exactly `k` classes.
+def assign(task: PartitionTask, k: int) -> Owners:
+    """Assign images so that every store has images of exactly `k` classes.
 
-    Raises ConfigError if there are fewer than `k` classes, if `k` classes a store cannot hold all
-    classes, or if a class has fewer images than stores that hold it.
+    Args:
+        task: the images and the stores.
+        k: classes of each store, at least 1.
+
+    Returns:
+        The position of each image's store, int64 [N].
+
+    Raises:
+        ConfigError: there are fewer than `k` classes, `k` classes a store cannot hold all classes,
+            or a class has fewer images than stores that hold it.
+
+    >>> labels = np.repeat([0, 1, 2, 3], 10)
+    >>> owners = assign(PartitionTask(labels, 4, 1, np.random.default_rng(0)), k=2)
+    >>> [len(np.unique(labels[owners == store])) for store in range(4)]
+    [2, 2, 2, 2]
     """
     classes = np.unique(task.labels)
     if k > len(classes):
@@ -30,10 +43,10 @@ def deal(task: PartitionTask, k: int) -> Owners:
             f" {len(classes)} classes; use more stores or a larger K."
         )
     owners = np.empty(len(task.labels), np.int64)
-    holds = _assortments(task, k, len(classes))
-    for column, label in enumerate(classes):
+    holds_class = _draw_classes(task, k, len(classes))
+    for class_index, label in enumerate(classes):
         images = task.random.permutation(np.flatnonzero(task.labels == label))
-        holders = np.flatnonzero(holds[:, column])
+        holders = np.flatnonzero(holds_class[:, class_index])
         if len(images) < len(holders):
             raise ConfigError(
                 f"Partition labels:{k} gives class {label} to {len(holders)} stores, but it has"
@@ -43,16 +56,18 @@ def deal(task: PartitionTask, k: int) -> Owners:
     return owners
 
 
-def _assortments(task: PartitionTask, k: int, classes: int) -> NDArray[np.bool_]:
-    """Return which store holds which class: bool [stores, classes], `k` true values a row, no
-    column without one.
+def _draw_classes(task: PartitionTask, k: int, num_classes: int) -> NDArray[np.bool_]:
+    """Draw the classes of each store: bool [stores, classes], `k` true values a row, no column
+    without one.
     """
     stores = np.arange(task.stores)
-    urgency = task.random.random((task.stores, classes))
-    if task.stores < classes:
-        waiting = np.arange(task.stores, classes)
-        urgency[(waiting - task.stores) // (k - 1), waiting] = 2
-    urgency[stores, stores % classes] = 3
-    holds = np.zeros_like(urgency, dtype=bool)
-    np.put_along_axis(holds, np.argsort(-urgency, axis=1)[:, :k], True, axis=1)
-    return holds
+    # each store takes the k classes of highest priority: its own, those that nobody starts with,
+    # then any at random
+    priority = task.random.random((task.stores, num_classes))
+    if task.stores < num_classes:
+        without_store = np.arange(task.stores, num_classes)
+        priority[(without_store - task.stores) // (k - 1), without_store] = 2
+    priority[stores, stores % num_classes] = 3
+    holds_class = np.zeros_like(priority, dtype=bool)
+    np.put_along_axis(holds_class, np.argsort(-priority, axis=1)[:, :k], True, axis=1)
+    return holds_class

@@ -1,4 +1,4 @@
-"""The task of a partition and the types of its answer."""
+"""The task of a partition and the types of its result."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 Labels = NDArray[np.int64]
+"""The class of each image, as an index: [N]."""
+
 Owners = NDArray[np.int64]
+"""The store of each image, as a position from 0 to stores - 1: [N]."""
+
 Rows = NDArray[np.int64]
+"""The images of one store, as ascending positions from 0 to N - 1."""
 
 
 @dataclass(frozen=True)
 class PartitionTask:
-    """Images to be dealt to stores.
+    """Images to be assigned to stores.
 
     labels:  int64 [N], the class of each image
-    stores:  number of stores; an answer holds numbers 0..stores-1
+    stores:  number of stores; each `Owners` holds positions 0..stores-1
     minimum: images, the least a store should get
     random:  the generator to draw from
     """

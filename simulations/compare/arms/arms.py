@@ -17,7 +17,7 @@ from fedshelf.common.images.types import StoreData
 from fedshelf.common.model_files import WEIGHTS_FILE
 from fedshelf.server.training.client_sampling import round_half_up
 from fedshelf.simulations.federation.federation import Federation
-from fedshelf.simulations.federation.pooled import pooled
+from fedshelf.simulations.federation.partitioned import pool_images
 
 ALONE = "alone"
 FEDERATED = "federated"
@@ -206,9 +206,9 @@ def _everyone(federation: Federation) -> Federation:
     """Return one store that holds the images of all stores."""
     held = list(federation.stores.values())
     store = StoreData(
-        pooled([data.train for data in held]),
-        pooled([data.validation for data in held]),
-        pooled([data.test for data in held]),
+        pool_images([data.train for data in held]),
+        pool_images([data.validation for data in held]),
+        pool_images([data.test for data in held]),
     )
     table = [sum(counts) for counts in zip(*federation.table.values(), strict=True)]
     return replace(federation, stores={EVERYONE: store}, table={EVERYONE: table})

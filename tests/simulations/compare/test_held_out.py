@@ -15,7 +15,7 @@ from fedshelf.simulations.compare import held_out
 from fedshelf.simulations.compare.arms.arms import POOLED, Options, lone_rounds, plan
 from fedshelf.simulations.compare.held_out import hold_out
 from fedshelf.simulations.federation.federation import Federation
-from fedshelf.simulations.federation.pooled import pooled
+from fedshelf.simulations.federation.partitioned import pool_images
 from tests.helpers.simulated_stores import federation, photos, settings
 
 NONE = torch.empty(0, dtype=torch.int64)
@@ -104,8 +104,8 @@ def test_nothing_held_out_is_an_error_that_says_what_to_do() -> None:
 def test_pooled_sets_hold_the_same_images_whether_they_share_an_array_or_not() -> None:
     whole = photos(20, 8)
     halves = [whole.select(torch.arange(12)), whole.select(torch.arange(12, 20))]
-    assert pooled(halves).pixels is whole.pixels
-    apart = pooled([halves[0], photos(7, 8, seed=3).select(torch.tensor([5, 2]))])
+    assert pool_images(halves).pixels is whole.pixels
+    apart = pool_images([halves[0], photos(7, 8, seed=3).select(torch.tensor([5, 2]))])
     assert apart.targets().tolist() == [*whole.targets()[:12].tolist(), 2, 2]
     assert len(apart.pixels) == 14
 

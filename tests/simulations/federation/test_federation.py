@@ -15,7 +15,7 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.content_digests import content_digest
 from fedshelf.simulations.federation.federation import Federation, build, store_names
 from fedshelf.simulations.federation.tables import partition_table
-from fedshelf.simulations.partitions.matching_split import follow
+from fedshelf.simulations.partitions.matching_split import assign_alike
 
 
 def federation(size: int = 32, **data) -> Federation:
@@ -108,7 +108,7 @@ def test_follow_deals_every_image_in_the_proportions_of_the_first_split():
     # class 0: 6 to 2; class 1: 1 to 3
     parts = [np.array([0, 1, 2, 3, 4, 5, 8]), np.array([6, 7, 9, 10, 11])]
     others = np.repeat([0, 1, 2], [8, 4, 1])
-    rows = follow(parts, labels, others, np.random.default_rng(0))
+    rows = assign_alike(parts, labels, others, np.random.default_rng(0))
     assert sorted(np.concatenate(rows)) == list(range(13))
     assert [np.bincount(others[part], minlength=3)[:2].tolist() for part in rows] == [
         [6, 1],

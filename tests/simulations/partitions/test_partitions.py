@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fedshelf.common.errors import ConfigError
-from fedshelf.simulations.partitions import FAMILIES, FOLDER_PARTITION, parse, partition
+from fedshelf.simulations.partitions import FAMILIES, FOLDER_PARTITION, parse_partition, partition
 
 SPECS = [
     f"{name}:{family.example}" if family.parameter else name for name, family in FAMILIES.items()
@@ -130,7 +130,7 @@ def test_ten_thousand_stores(spec):
 )
 def test_a_bad_spec_is_one_clear_sentence(spec, sentence):
     with pytest.raises(ConfigError) as raised:
-        parse(spec)
+        parse_partition(spec)
     assert sentence in str(raised.value)
 
 
@@ -151,4 +151,4 @@ def test_a_split_that_cannot_be_is_refused(spec, stores, minimum, sentence):
 
 
 def test_folder_leaves_the_split_to_the_folders():
-    assert parse(FOLDER_PARTITION) is None
+    assert parse_partition(FOLDER_PARTITION) is None

@@ -1,0 +1,25 @@
+"""The examples in docstrings run as they stand, and give what they say."""
+
+import doctest
+from importlib import import_module
+
+import pytest
+
+MODULES = [
+    "fedshelf.simulations.engines.job_assignment",
+    "fedshelf.simulations.partitions",
+    "fedshelf.simulations.partitions.dirichlet",
+    "fedshelf.simulations.partitions.dirichlet_draws",
+    "fedshelf.simulations.partitions.iid",
+    "fedshelf.simulations.partitions.labels",
+    "fedshelf.simulations.partitions.matching_split",
+    "fedshelf.simulations.partitions.quantity",
+    "fedshelf.simulations.partitions.shards",
+]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_give_what_they_say(module: str) -> None:
+    result = doctest.testmod(import_module(module))
+    assert result.attempted > 0, f"{module} has no example"
+    assert result.failed == 0
