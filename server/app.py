@@ -25,9 +25,9 @@ from fedshelf.common.models.spec import STORE_CHANNELS
 from fedshelf.common.protocol.messages import Plan, StoreInfo
 from fedshelf.server.grid import class_table
 from fedshelf.server.grid.model_deliveries import WAIT, ModelDeliveries, deliver_only, wait_or_stop
-from fedshelf.server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.server.grid.runtime import GridRuntime
 from fedshelf.server.ipc.events import EventWriter
-from fedshelf.server.ipc.run_mailbox import RunMailbox
+from fedshelf.server.ipc.run_mailbox import NO_FILES, RunFiles, RunMailbox
 from fedshelf.server.results.observer import RunObserver
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.results.run_status import RunActivity, RunStatus
@@ -45,57 +45,54 @@ LAUNCHER_POLL_SECONDS = 1.0  # seconds between two checks that the launcher is a
 app = ServerApp()
 
 
-class DeskStop(StopRequest):
+class MailboxStop(StopRequest):
     """A stop request that also checks the run mailbox."""
 
-    def __init__(self, watcher: RunObserver, desk: RunMailbox) -> None:
-        super().__init__(watcher)
-        self._desk = desk
+    def __init__(self, observer: RunObserver, mailbox: RunMailbox) -> None:
+        super().__init__(observer)
+        self._mailbox = mailbox
 
     def __call__(self) -> bool:
         """Return whether a signal or the run mailbox asks for an end."""
-        return super().__call__() or self._desk.is_stop_asked()
+        return super().__call__() or self._mailbox.is_stop_asked()
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Train the run that `flower-server` has prepared in the directory `run.out`."""
     out = Path(str(context.run_config["run.out"]))
-    desk = RunMailbox(out)
-    threading.Thread(target=_end_with_launcher, args=(desk,), daemon=True).start()
-    with desk.at_work():
-        watcher = EventWriter(desk.events)
-        watcher.doing(RunActivity(RunStatus.STARTING))
+    mailbox = RunMailbox(out)
+    threading.Thread(target=_end_with_launcher, args=(mailbox,), daemon=True).start()
+    with mailbox.at_work():
+        observer = EventWriter(mailbox.events)
+        observer.doing(RunActivity(RunStatus.STARTING))
         config = RunDirectory.stored(out, {})
         with closing(RunDirectory.open(out, config)) as directory:
-            stop = DeskStop(watcher, desk)
+            stop = MailboxStop(observer, mailbox)
             if context.run_config.get(TASK) == "deliver":
                 until = wait_or_stop(stop, float(str(context.run_config[WAIT])))
-                desk.finish(deliver_only(grid, config, directory, desk, watcher, until))
+                mailbox.finish(deliver_only(grid, config, directory, mailbox, observer, until))
                 return
             training = GridTraining(
                 config,
                 directory,
-                watcher,
+                observer,
                 folder_images,
-                desk.began,
+                mailbox.began,
                 config.cohort.min_stores,
-                board=desk.board,
-                answered=desk.answered,
-                carried=desk.directory,
-                tell_classes=desk.tell_classes,
-                enrolled=desk.enrolled if desk.are_enrolled() else None,
-                requests=desk,
+                tell_classes=mailbox.tell_classes,
+                files=mailbox.files(),
+                requests=mailbox,
             )
-            desk.finish(training.run(grid, stop))
+            mailbox.finish(training.run(grid, stop))
 
 
-def _end_with_launcher(desk: RunMailbox) -> None:
+def _end_with_launcher(mailbox: RunMailbox) -> None:
     """End the process once the launcher is gone.
 
     Without the launcher there is no SuperLink, and Flower's grid would try to reach it for ever.
     """
-    while desk.is_launcher_at_work():
+    while mailbox.is_launcher_at_work():
         time.sleep(LAUNCHER_POLL_SECONDS)
     # this may come at any moment, like any other kill: checkpoints are never half-written
     os._exit(1)
@@ -109,10 +106,7 @@ class GridTraining:
     began: Unix time (s) at which the start-up began
     expected: number of stores to wait for before round 1
     channels: of the stores' images
-    board: the store status file
-    answered: the file in which the gateway records finished uploads
-    carried: the directory through which the gateway carries messages; None: Flower's SuperLink does
-    enrolled: returns the names of enrolled stores by node id; None: each store names itself
+    files: the files through which the runtime talks to the gateway and to viewers
     tell_classes: publishes the classes for stores that ask
     requests: the run mailbox, where a person may ask for a delivery between two rounds; None:
         stores keep no models
@@ -120,15 +114,12 @@ class GridTraining:
 
     config: RunConfig
     directory: RunDirectory
-    watcher: RunObserver
+    observer: RunObserver
     images_for: Callable[[Plan], Images | None]
     began: float
     expected: int
     channels: int = STORE_CHANNELS
-    board: Path | None = None
-    answered: Path | None = None
-    carried: Path | None = None
-    enrolled: Callable[[], Mapping[int, str]] | None = None
+    files: RunFiles = NO_FILES
     tell_classes: Callable[[Sequence[str], RunConfig], None] | None = None
     requests: RunMailbox | None = None
 
@@ -140,19 +131,16 @@ class GridTraining:
         """
         config = setup.settle(self.config, None, self.channels)
         run_id = self.directory.run_id()
-        surroundings = Surroundings(
-            self.watcher.note, self.board, self.answered, self.carried, self.enrolled, stop=stop
-        )
-        runtime = GridRuntime(grid, config, run_id, surroundings)
+        runtime = GridRuntime(grid, config, run_id, self.observer.note, self.files, stop=stop)
         present = self._assembled(runtime, stop)
-        self.watcher.note(f"Stores: {', '.join(sorted(present))}.")
+        self.observer.note(f"Stores: {', '.join(sorted(present))}.")
         agreement = setup.agree_on_classes(config, present)
         class_confirmation.check(agreement.unconfirmed, self.directory.path)
         classes = agreement.classes
         names = display_names.read_from_run(self.directory.path)
         unknown = display_names.check_classes(names, classes)
         for line in filter(None, (*class_table.lines(config, classes, present, names), unknown)):
-            self.watcher.note(line)
+            self.observer.note(line)
         runtime.agree(classes)
         if self.tell_classes:
             self.tell_classes(classes, config)
@@ -165,7 +153,7 @@ class GridTraining:
         self.directory.settle(start.plan.config)  # a resumed run has these classes
         images = divide(start, present, self.images_for(start.plan))
         if images.told:
-            self.watcher.note(images.told)
+            self.observer.note(images.told)
         judge = judge_of(start.plan, images.test)
         validation = judge_of(start.plan, images.validation)
         updates = DiskBuffer(self.directory.path / "flower" / "updates")
@@ -174,10 +162,10 @@ class GridTraining:
         deliveries = None
         if self.requests:
             deliveries = ModelDeliveries(
-                start.plan.config, self.directory, runtime, self.watcher, stop, self.requests
+                start.plan.config, self.directory, runtime, self.observer, stop, self.requests
             )
         training = Training(
-            start, runtime, judge, self.watcher, self.directory, startup, gate, between=deliveries
+            start, runtime, judge, self.observer, self.directory, startup, gate, between=deliveries
         )
         summary = training.run(stop)
         runtime.tell(f"The training is over: {summary['status']} after {summary['rounds']} rounds.")
@@ -191,7 +179,7 @@ class GridTraining:
         done = RunDirectory.rounds_done(self.directory.path)
         try:
             return client_sampling.assemble(
-                runtime, done + 1, self.expected, self.config.cohort.wait, self.watcher, stop
+                runtime, done + 1, self.expected, self.config.cohort.wait, self.observer, stop
             )
         except StoppedError as error:
             kept = f"the {done} rounds done before are kept" if done else "nothing was trained"

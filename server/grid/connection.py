@@ -37,9 +37,9 @@ from fedshelf.server.ipc.withdrawals import Withdrawals
 # bytes of answers pulled together: many small ones, or one large one
 MAX_REPLY_BYTES_AT_ONCE = 64 * 2**20
 # seconds between two requests for the SuperLink's list of nodes, if the gateway sees no change
-LISTED_EVERY = 30.0
+NODE_LIST_INTERVAL_SECONDS = 30.0
 # characters of the reason why a message cannot be read; it goes into the history
-_LONGEST_REASON = 300
+_MAX_REASON_CHARACTERS = 300
 # flwr.common.constant.ErrorCode, which is private
 # the SuperLink does not have the message or its answer, or has it no longer
 LOST_ERROR_CODES = frozenset({3, 4})
@@ -60,21 +60,25 @@ class GridConnection:
     """
 
     def __init__(
-        self, grid: Grid, ttl: float, told_in: Path | None = None, carried: Path | None = None
+        self,
+        grid: Grid,
+        ttl: float,
+        upload_log: Path | None = None,
+        message_directory: Path | None = None,
     ) -> None:
         self._grid = grid
         self.ttl = ttl
-        self._pulls = ReplyPuller(grid)
-        self._answered = UploadLogReader(told_in)
-        self.is_told = told_in is not None
-        self._traffic = TrafficReader(told_in and told_in.with_name(TRAFFIC))
-        self._withdrawals = Withdrawals(told_in and told_in.with_name(WITHDRAWN))
-        self._mailbox = Mailbox(carried) if carried else None
-        self._presence = PresenceReader(carried / PRESENCE) if carried else None
+        self._reply_puller = ReplyPuller(grid)
+        self._uploads = UploadLogReader(upload_log)
+        self.has_upload_log = upload_log is not None
+        self._traffic = TrafficReader(upload_log and upload_log.with_name(TRAFFIC))
+        self._withdrawals = Withdrawals(upload_log and upload_log.with_name(WITHDRAWN))
+        self._mailbox = Mailbox(message_directory) if message_directory else None
+        self._presence = PresenceReader(message_directory / PRESENCE) if message_directory else None
         self._online = set[int]()
-        self._asked = float("-inf")
+        self._listed_at = float("-inf")
         self._known: set[int] = set()
-        self._here: set[int] = set()
+        self._connected: set[int] = set()
 
     def nodes(self) -> set[int]:
         """Return the connected nodes.
@@ -82,14 +86,14 @@ class GridConnection:
         These are the nodes whose heartbeats arrive, and known ones that are sending an answer just
         now.
         """
-        online = self._listed()
+        online = self._nodes_with_heartbeat()
         self._known |= online
-        self._here = online | {
+        self._connected = online | {
             node for node, flow in self.flows().items() if flow.way == "up" and node in self._known
         }
-        return set(self._here)
+        return set(self._connected)
 
-    def _listed(self) -> set[int]:
+    def _nodes_with_heartbeat(self) -> set[int]:
         """Return the nodes whose heartbeats arrive.
 
         The SuperLink's list costs it more the more nodes there are. As long as the gateway sees no
@@ -97,9 +101,12 @@ class GridConnection:
         """
         if self._presence is None:
             return set(self._grid.get_node_ids())
-        if self._presence.has_changed() or time.monotonic() - self._asked > LISTED_EVERY:
+        if (
+            self._presence.has_changed()
+            or time.monotonic() - self._listed_at > NODE_LIST_INTERVAL_SECONDS
+        ):
             self._online = set(self._grid.get_node_ids())
-            self._asked = time.monotonic()
+            self._listed_at = time.monotonic()
         return self._presence.of(self._online)
 
     def flows(self) -> Mapping[int, Flow]:
@@ -156,13 +163,13 @@ class GridConnection:
         """Return the messages whose answers are complete since the last call, or are being
         pulled.
         """
-        return self._answered.complete(message_ids) | self._pulls.underway().intersection(
+        return self._uploads.complete(message_ids) | self._reply_puller.underway().intersection(
             message_ids
         )
 
     def begun(self, message_ids: Collection[str]) -> set[str]:
         """Return the messages whose answers are on their way, but not complete."""
-        return self._answered.begun(message_ids)
+        return self._uploads.begun(message_ids)
 
     def pull(self, message_ids: Iterable[str], size: int = 0) -> Iterator[Message]:
         """Yield the available answers, of about `size` bytes each; never many large ones in memory
@@ -172,12 +179,14 @@ class GridConnection:
         begun = self.begun(asked)
         if self._mailbox is None:
             whole = [each for each in asked if each not in begun]
-            yield from self._pulls.pull(whole, max(MAX_REPLY_BYTES_AT_ONCE // max(size, 2**20), 1))
+            yield from self._reply_puller.pull(
+                whole, max(MAX_REPLY_BYTES_AT_ONCE // max(size, 2**20), 1)
+            )
             return
         for order in asked:
             answer = self._mailbox.take(order)
             if answer is None and order not in begun:
-                answer = self._mailbox.lost(order, self._here)
+                answer = self._mailbox.lost(order, self._connected)
             if answer is not None:
                 yield answer
 
@@ -197,13 +206,13 @@ def read(reply: Message, store: str, order: TrainOrder | EvaluateOrder | None = 
         name = result.name if isinstance(result, StoreInfo) else result.store
         check_store_name(name)
     except FedshelfError as error:
-        return Failure(store, "invalid", str(error)[:_LONGEST_REASON])
+        return Failure(store, "invalid", str(error)[:_MAX_REASON_CHARACTERS])
     if store and name != store:
         return Failure(store, "invalid", f"answered as {name!r}")
     return result
 
 
-def says_no(reply: Message) -> bool:
+def is_denied(reply: Message) -> bool:
     """Return whether the answer to a probe is that the message is not there.
 
     It is False if the node could not tell.
@@ -214,4 +223,4 @@ def says_no(reply: Message) -> bool:
         return False
 
 
-__all__: Sequence[str] = ("GONE", "LOST_ERROR_CODES", "GridConnection", "read", "says_no")
+__all__: Sequence[str] = ("GONE", "LOST_ERROR_CODES", "GridConnection", "is_denied", "read")

@@ -52,14 +52,14 @@ class ModelDeliveries:
         config: RunConfig,
         directory: RunDirectory,
         runtime: GridRuntime,
-        watcher: RunObserver,
+        observer: RunObserver,
         stop: Callable[[], bool],
         requests: RunMailbox,
     ) -> None:
         self._config = config
         self._directory = directory
         self._runtime = runtime
-        self._watcher = watcher
+        self._observer = observer
         self._stop = stop
         self._requests = requests
         self._given = GivenModels(directory)
@@ -84,7 +84,7 @@ class ModelDeliveries:
         """
         folder = self._directory.path / "flower" / "model"
         which = "best" if is_best_delivered(self._config, state) else "last"
-        self._watcher.doing(RunActivity(RunStatus.DELIVERING, state.round))
+        self._observer.doing(RunActivity(RunStatus.DELIVERING, state.round))
         try:
             shutil.rmtree(folder, ignore_errors=True)
             model = export_round(self._directory.path, which, folder)
@@ -93,17 +93,17 @@ class ModelDeliveries:
                 if self._requests.begin_asked_delivery()
                 else _in_place(self._spoilt or {})
             )
-            self._watcher.note(
+            self._observer.note(
                 f"The model of round {model.round}, {model.because}, goes to the stores, {why}."
             )
             self._give(folder, model.round)
             self._requests.end_asked_delivery()
         except (OSError, httpx.HTTPError) as error:  # HTTPError: the SuperLink restarts
-            self._watcher.note(
+            self._observer.note(
                 f"The model could not be given to the stores, and is after the next round: {error}"
             )
         except FedshelfError as error:
-            self._watcher.note(f"The model could not be given to the stores: {error}")
+            self._observer.note(f"The model could not be given to the stores: {error}")
             self._requests.end_asked_delivery()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -118,8 +118,8 @@ class ModelDeliveries:
         """
         if summary["status"] != "finished":
             return dict(summary)
-        self._watcher.doing(RunActivity(RunStatus.DELIVERING))
-        self._watcher.note("The model goes to the stores that are here.")
+        self._observer.doing(RunActivity(RunStatus.DELIVERING))
+        self._observer.note("The model goes to the stores that are here.")
         distributed = self._give(self._directory.path, summary["delivered_round"])
         told = {**summary, IN_SUMMARY: distributed.in_summary()}
         self._directory.write("summary.json", told)
@@ -130,7 +130,7 @@ class ModelDeliveries:
         order = _calling_back(model_order(self._directory.path, self._config, folder), self._given)
         self._tried |= (self._spoilt or {}).keys()
         distributed = self._runtime.deliver(order, self._stop)
-        self._spoilt = _noted(distributed, self._given, round, self._watcher)
+        self._spoilt = _noted(distributed, self._given, round, self._observer)
         return distributed
 
 
@@ -138,8 +138,8 @@ def deliver_only(
     grid: Grid,
     config: RunConfig,
     directory: RunDirectory,
-    desk: RunMailbox,
-    watcher: RunObserver,
+    mailbox: RunMailbox,
+    observer: RunObserver,
     until: Callable[[], bool],
 ) -> dict[str, Any]:
     """Give a run's model to its stores as they connect, until all have it or `until` returns True.
@@ -152,28 +152,28 @@ def deliver_only(
     """
     given = GivenModels(directory)
     order = _calling_back(model_order(directory.path, config, directory.path), given)
-    names = desk.enrolled if desk.are_enrolled() else None
+    names = mailbox.enrolled if mailbox.are_enrolled() else None
     took_part = frozenset(read_json(directory.path / "partition.json").get("stores", {}))
 
     def awaited() -> Collection[str] | None:
         if names is None:
             return took_part
-        return set(names().values()) if desk.are_all_registered() else None
+        return set(names().values()) if mailbox.are_all_registered() else None
 
     before = delivered_before(directory, order)
-    board = StoreStatusFile.of_earlier_run(desk.board)
-    link = GridConnection(grid, OFFER_LIFETIME_SECONDS, desk.answered, desk.directory)
-    distribution = ModelDistribution(order, link, names, watcher.note, before, board)
+    store_status = StoreStatusFile.of_earlier_run(mailbox.store_status)
+    link = GridConnection(grid, OFFER_LIFETIME_SECONDS, mailbox.upload_log, mailbox.directory)
+    distribution = ModelDistribution(order, link, names, observer.note, before, store_status)
     distributed = distribution.give(until, awaited)
-    board.flush(at_once=True)
+    store_status.flush(at_once=True)
     _noted(
         distributed,
         given,
         read_json(directory.path / "summary.json").get("delivered_round", 0),
-        watcher,
+        observer,
     )
     _write(directory, distributed)
-    desk.end_asked_delivery()
+    mailbox.end_asked_delivery()
     return distributed.in_summary()
 
 
@@ -192,15 +192,15 @@ def _calling_back(order: DeliverOrder, given: GivenModels) -> DeliverOrder:
 
 
 def _noted(
-    distributed: Distributed, given: GivenModels, round: int, watcher: RunObserver
+    distributed: Distributed, given: GivenModels, round: int, observer: RunObserver
 ) -> Mapping[str, int]:
     """Record and tell which stores have the model; return {store: round} of recalled models still
     in use.
     """
-    watcher.note(distributed.told())
+    observer.note(distributed.told())
     given.note(distributed.sha256, round, distributed.delivered)
     if spoilt := still_there(given.taken_back()):
-        watcher.note(spoilt_words(spoilt))
+        observer.note(spoilt_words(spoilt))
     return spoilt
 
 

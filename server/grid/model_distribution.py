@@ -94,31 +94,31 @@ class ModelDistribution:
         names itself
     note: takes lines for the person who watches the server
     before: stores that have the model already
-    board: the store status file, if no other part of the app writes it; None: it is not written
+    store_status: the store status file, if no other part of the app writes it; None: it is not written
     """
 
     def __init__(
         self,
         order: DeliverOrder,
-        link: GridConnection,
+        connection: GridConnection,
         names: Callable[[], Mapping[int, str]] | None,
         note: Callable[[str], None],
         before: Collection[str] = (),
-        board: StoreStatusFile | None = None,
+        store_status: StoreStatusFile | None = None,
     ) -> None:
         self._order = order
-        self._link = link
+        self._connection = connection
         self._names = names
         self._note = note
         self._content = encode_order(order)
         self._offer = encode_order(replace(order, content=None))
         self._nodes: dict[int, _Known] = {}
         # a message's `about`: True for an offer, without the model's bytes
-        self._out = Outbox[bool](link)
+        self._outbox = Outbox[bool](connection)
         self._online: frozenset[int] = frozenset()
-        self._looked = float("-inf")
+        self._refreshed = float("-inf")
         self._delivered: set[str] = set(before)
-        self._board = board or StoreStatusFile(None)
+        self._store_status = store_status or StoreStatusFile(None)
 
     def give(
         self, until: Callable[[], bool], awaited: Callable[[], Collection[str] | None] | None = None
@@ -129,16 +129,16 @@ class ModelDistribution:
                  are not known yet; None: the connected stores are waited for
         """
         while True:
-            self._look()
+            self._offer_to_new()
             if self._is_done(awaited) or until():
-                return self._distributed((awaited() if awaited else None) or ())
-            self._out.look_after()
-            for store in self._news():
+                return self._outcome((awaited() if awaited else None) or ())
+            self._outbox.probe_silent()
+            for store in self._read_receipts():
                 if len(self._nodes) <= MAX_STORES_IN_LINE:
                     self._note(f"{store} has the model of run {self._order.run}.")
-            for lost in self._out.take_missing():
+            for lost in self._outbox.take_missing():
                 self._send(lost.node_id, is_offer=lost.about)
-            if self._out.waiting:
+            if self._outbox.waiting:
                 time.sleep(REPLIES_POLL_SECONDS)
             elif not self._is_done(awaited):
                 time.sleep(PRESENCE_CHECK_SECONDS / 2)
@@ -150,7 +150,7 @@ class ModelDistribution:
         stores = awaited()
         return stores is not None and set(stores) <= self._delivered | refused
 
-    def _distributed(self, awaited: Collection[str]) -> Distributed:
+    def _outcome(self, awaited: Collection[str]) -> Distributed:
         """Return the outcome; enrolled or `awaited` stores that were not connected are missing."""
         enrolled = set(self._names().values()) if self._names else set[str]()
         known = {node.store: node for node in self._nodes.values() if node.store}
@@ -169,40 +169,44 @@ class ModelDistribution:
         }
         return Distributed(self._order.sha256, frozenset(self._delivered), refused, missing)
 
-    def _look(self) -> None:
+    def _offer_to_new(self) -> None:
         """Offer the model to connected nodes that have not been asked."""
         now = time.monotonic()
-        if now - self._looked < PRESENCE_CHECK_SECONDS:
+        if now - self._refreshed < PRESENCE_CHECK_SECONDS:
             return
-        self._looked = now
+        self._refreshed = now
         names = self._names() if self._names else None
-        online = self._link.nodes()
+        online = self._connection.nodes()
         before = self._online
         self._online = frozenset(online if names is None else online & names.keys())
         for node_id in before - self._online:
-            self._shown(self._nodes[node_id], "away", AWAY)
-        self._out.drop(
-            [each for each, sent in self._out.waiting.items() if sent.node_id not in self._online]
+            self._show(self._nodes[node_id], "away", AWAY)
+        self._outbox.drop(
+            [
+                each
+                for each, sent in self._outbox.waiting.items()
+                if sent.node_id not in self._online
+            ]
         )
-        busy = {sent.node_id for sent in self._out.waiting.values()}
+        busy = {sent.node_id for sent in self._outbox.waiting.values()}
         for node_id in sorted(self._online):
             node = self._nodes.setdefault(node_id, _Known())
             node.store = names[node_id] if names is not None else node.store
-            self._shown(node, "ready")
+            self._show(node, "ready")
             if node_id not in busy and now >= node.offer_at:
                 self._send(node_id, is_offer=self._order.size > MAX_UNOFFERED_BYTES)
 
-    def _shown(self, node: _Known, state: State, why: str = "") -> None:
+    def _show(self, node: _Known, state: State, why: str = "") -> None:
         if node.store:
-            self._board.put(node.store, state, why)
+            self._store_status.put(node.store, state, why)
 
     def _send(self, node_id: int, *, is_offer: bool) -> None:
         content = self._offer if is_offer else self._content
-        self._out.send(content, MessageType.QUERY, {node_id: is_offer}, self._link.ttl)
+        self._outbox.send(content, MessageType.QUERY, {node_id: is_offer}, self._connection.ttl)
 
-    def _news(self) -> Iterator[str]:
+    def _read_receipts(self) -> Iterator[str]:
         """Take the stores' answers, and yield the names of those that have the model now."""
-        for sent, reply in self._out.pull():
+        for sent, reply in self._outbox.pull():
             node = self._nodes[sent.node_id]
             match result := read(reply, node.store):
                 case ModelReceipt(sha256=self._order.sha256, is_kept=True):
@@ -215,14 +219,14 @@ class ModelDistribution:
                     node.store = result.store
                     self._send(sent.node_id, is_offer=False)
                 case Failure():
-                    self._failed(node, result)
+                    self._record_failure(node, result)
                 case _:
-                    self._failed(
+                    self._record_failure(
                         node,
                         Failure(node.store, "invalid", "answered something else than was asked"),
                     )
 
-    def _failed(self, node: _Known, failure: Failure) -> None:
+    def _record_failure(self, node: _Known, failure: Failure) -> None:
         """Record why a store does not have the model; it is offered again later unless the store
         refused for good.
         """

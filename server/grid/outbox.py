@@ -12,13 +12,13 @@ from typing import Generic, TypeVar
 
 from flwr.app import Message, RecordDict
 
-from fedshelf.server.grid.connection import LOST_ERROR_CODES, GridConnection, says_no
+from fedshelf.server.grid.connection import LOST_ERROR_CODES, GridConnection, is_denied
 
 # Seconds without an answer until a store is asked whether it has a message. Later probes follow
 # after a tenth of the time waited so far; if the last probe is not answered either, after as long
 # again as that time.
-DOUBT = 5.0
-SLOWEST_DOUBT = 60.0  # most seconds between two such probes
+PROBE_AFTER_SECONDS = 5.0
+MAX_PROBE_INTERVAL_SECONDS = 60.0  # most seconds between two such probes
 
 About = TypeVar("About")
 
@@ -28,7 +28,7 @@ class Sent(Generic[About]):
     """A message at a node. Times are values of time.monotonic().
 
     about:      the sender's note on it, such as the store behind the node
-    doubt_at:   time to ask the node whether it has the message
+    probe_at:   time to ask the node whether it has the message
     probe:      id of that question
     is_missing: the node does not have the message
     """
@@ -36,7 +36,7 @@ class Sent(Generic[About]):
     about: About
     node_id: int
     sent: float
-    doubt_at: float
+    probe_at: float
     probe: str | None = None
     is_missing: bool = False
 
@@ -47,8 +47,8 @@ class Outbox(Generic[About]):
     Its attribute `waiting` has the unanswered ones, by the messages' ids.
     """
 
-    def __init__(self, link: GridConnection) -> None:
-        self._link = link
+    def __init__(self, connection: GridConnection) -> None:
+        self._connection = connection
         self.waiting: dict[str, Sent[About]] = {}
 
     def send(
@@ -62,12 +62,12 @@ class Outbox(Generic[About]):
         """
         now = time.monotonic()
         gone = list[About]()
-        identities = self._link.send(content, kind, dict.fromkeys(nodes, ttl))
+        identities = self._connection.send(content, kind, dict.fromkeys(nodes, ttl))
         for (node_id, about), identity in zip(nodes.items(), identities, strict=True):
             if identity is None:
                 gone.append(about)
             else:
-                self.waiting[identity] = Sent(about, node_id, now, now + DOUBT)
+                self.waiting[identity] = Sent(about, node_id, now, now + PROBE_AFTER_SECONDS)
         return gone
 
     def pull(
@@ -80,28 +80,30 @@ class Outbox(Generic[About]):
 
         asked: ids of the messages; None: all
         """
-        for reply in self._link.pull(self.waiting if asked is None else asked, size):
+        for reply in self._connection.pull(self.waiting if asked is None else asked, size):
             # the sender's id is the link's if a node died
             identity = reply.metadata.reply_to_message_id
             is_lost = reply.has_error() and reply.error.code in LOST_ERROR_CODES
             if not is_lost and (sent := self.waiting.pop(identity, None)) is not None:
                 yield sent, reply
 
-    def look_after(self) -> None:
+    def probe_silent(self) -> None:
         """Take the answers to probes, and probe nodes that have not answered for long."""
         now = time.monotonic()
         probes = {sent.probe: sent for sent in self.waiting.values() if sent.probe}
-        for reply in self._link.pull(probes):
+        for reply in self._connection.pull(probes):
             sent = probes[reply.metadata.reply_to_message_id]
             sent.probe = None
-            sent.is_missing = says_no(reply)
+            sent.is_missing = is_denied(reply)
         for identity, sent in self.waiting.items():
-            if not sent.is_missing and now >= sent.doubt_at:
+            if not sent.is_missing and now >= sent.probe_at:
                 # Flower's own SuperNode handles one message at a time: more probes would only keep
                 # it from its order.
                 share = 0.1 if sent.probe is None else 1.0
-                sent.probe = self._link.probe(sent.node_id, identity)
-                sent.doubt_at = now + min(max(share * (now - sent.sent), DOUBT), SLOWEST_DOUBT)
+                sent.probe = self._connection.probe(sent.node_id, identity)
+                sent.probe_at = now + min(
+                    max(share * (now - sent.sent), PROBE_AFTER_SECONDS), MAX_PROBE_INTERVAL_SECONDS
+                )
 
     def has_missing(self) -> bool:
         """Return whether there are messages to send again."""
@@ -121,6 +123,6 @@ class Outbox(Generic[About]):
     def drop(self, identities: Iterable[str]) -> None:
         """Stop waiting for these answers; stores that ask before they send more are told so."""
         dropped = list(identities)
-        self._link.withdraw(dropped)
+        self._connection.withdraw(dropped)
         for identity in dropped:
             del self.waiting[identity]

@@ -6,8 +6,7 @@ a store or of the network becomes a Failure; nothing here raises because of a st
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -31,7 +30,8 @@ from fedshelf.server.grid.connection import GridConnection
 from fedshelf.server.grid.dispatch import MIN_REPLIES_POLL_SECONDS, OrderDispatch
 from fedshelf.server.grid.model_distribution import Distributed, ModelDistribution
 from fedshelf.server.grid.phase_overlap import seconds_ahead, spans_of_stores
-from fedshelf.server.grid.store_registry import GHOST, StoreRegistry
+from fedshelf.server.grid.store_registry import RECONNECT_GRACE_SECONDS, StoreRegistry
+from fedshelf.server.ipc.run_mailbox import NO_FILES, RunFiles
 from fedshelf.server.ipc.store_status import StoreStatusFile
 from fedshelf.server.patience import Patience
 
@@ -41,62 +41,47 @@ PRESENCE_FRESH_SECONDS = 0.5
 Answer = TypeVar("Answer", Update, Evaluation)
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """The environment of a runtime over a grid.
-
-    note: takes lines for the person who watches the server
-    board: the store status file; None: it is not written
-    answered: the file in which the gateway records finished uploads; None: there is no gateway
-    carried: the directory through which the gateway carries messages; None: Flower's SuperLink does
-    enrolled: returns the names of enrolled stores by node id, called at every check; None: each
-        store names itself
-    ghost: grace period (s): a second node with a known store name may be the old store reconnecting
-    stop: returns whether the run has been asked to end
-    """
-
-    note: Callable[[str], None]
-    board: Path | None = None
-    answered: Path | None = None
-    carried: Path | None = None
-    enrolled: Callable[[], Mapping[int, str]] | None = None
-    ghost: float = GHOST
-    stop: Callable[[], bool] = lambda: False
-
-
 class GridRuntime:
     """A `server.runtime.Runtime` over `grid`.
 
     config: for the question to the stores, and for the time limit of answers (`cohort.timeout`)
+    note: takes lines for the person who watches the server
+    files: the files through which it talks to the gateway and to viewers
+    reconnect_grace: seconds in which a second node with a known store name is treated as the old
+        store reconnecting
+    stop: returns whether the run has been asked to end
     """
 
     def __init__(
-        self, grid: Grid, config: RunConfig, run_id: str, surroundings: Surroundings
+        self,
+        grid: Grid,
+        config: RunConfig,
+        run_id: str,
+        note: Callable[[str], None],
+        files: RunFiles = NO_FILES,
+        *,
+        reconnect_grace: float = RECONNECT_GRACE_SECONDS,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._timeout = config.cohort.timeout
-        self._link = GridConnection(
-            grid, max(self._timeout, 1.0), surroundings.answered, surroundings.carried
+        self._connection = GridConnection(
+            grid, max(self._timeout, 1.0), files.upload_log, files.message_directory
         )
-        self._board = StoreStatusFile(surroundings.board)
-        self._stop = surroundings.stop
-        self._enrolled = surroundings.enrolled
-        self._note = surroundings.note
+        self._store_status = StoreStatusFile(files.store_status)
+        self._stop = stop
+        self._enrolled = files.enrolled
+        self._note = note
         query = Query(run_id, for_stores(config))
-        self._roster = StoreRegistry(
-            self._link,
-            query,
-            surroundings.note,
-            self._board,
-            surroundings.enrolled,
-            surroundings.ghost,
+        self._registry = StoreRegistry(
+            self._connection, query, note, self._store_status, files.enrolled, reconnect_grace
         )
         self._classes: tuple[str, ...] = ()
         self._is_merging = config.data.merge_spellings
-        self._expected: OrderDispatch | None = None
-        self._expected_of: Sequence[str] = ()
+        self._prefetched: OrderDispatch | None = None
+        self._prefetched_stores: Sequence[str] = ()
         # store -> time of its answer to the present evaluation
-        self._judging: dict[str, float | None] = {}
-        self._trained: dict[str, float] = {}  # seconds of each store's last training
+        self._evaluated_at: dict[str, float | None] = {}
+        self._training_seconds: dict[str, float] = {}  # seconds of each store's last training
         # the plan of the last order, and the part of it that stores see
         self._plans: tuple[Plan, Plan] | None = None
 
@@ -105,9 +90,9 @@ class GridRuntime:
 
         A new one appears once it has described its data.
         """
-        self._roster.look(PRESENCE_FRESH_SECONDS)
+        self._registry.refresh(PRESENCE_FRESH_SECONDS)
         return {
-            name: recounted(info, self._classes) for name, info in self._roster.present().items()
+            name: recounted(info, self._classes) for name, info in self._registry.present().items()
         }
 
     def agree(self, classes: Sequence[str]) -> None:
@@ -120,30 +105,32 @@ class GridRuntime:
         """Return the seconds until all stores that asked for a rest may be asked again; 0: none
         did.
         """
-        return self._roster.retry_after()
+        return self._registry.retry_after()
 
     def held_back(self) -> Mapping[str, str]:
         """Return {store: reason in plain words} for connected stores that may not be asked now."""
-        return self._roster.held_back()
+        return self._registry.held_back()
 
     def exclude(self, store: str, why: str) -> None:
         """Send a store no more orders in this run, and tell it the reason."""
-        self._roster.exclude(store, why)
+        self._registry.exclude(store, why)
 
     def prefetch_training(self, order: TrainOrder, stores: Sequence[str]) -> Callable[[], float]:
         """Send the order with the next evaluation: a store that has judged the new model goes on to
         train it.
         """
-        errand = self._errand(order, 2 * self._timeout)
+        dispatch = self._dispatch(order, 2 * self._timeout)
         began = time.perf_counter()
-        self._expected = errand
-        self._expected_of = stores
+        self._prefetched = dispatch
+        self._prefetched_stores = stores
 
         def seconds() -> float:
             now = time.perf_counter()
-            training = stores if errand.is_posted else ()
+            training = stores if dispatch.is_posted else ()
             return seconds_ahead(
-                began, now, spans_of_stores(began, now, self._judging, training, self._trained)
+                began,
+                now,
+                spans_of_stores(began, now, self._evaluated_at, training, self._training_seconds),
             )
 
         return seconds
@@ -154,14 +141,14 @@ class GridRuntime:
 
         Raises StoppedError if the run is asked to end and a store goes on for long.
         """
-        errand = self._expected
-        self._expected = None
-        if errand and errand.is_posted and _is_same(errand.order, order):
-            errand.limit_to(stores)
+        dispatch = self._prefetched
+        self._prefetched = None
+        if dispatch and dispatch.is_posted and _is_same(dispatch.order, order):
+            dispatch.restrict_to(stores)
         else:
-            errand = self._errand(order, max(self._timeout, 1.0))
-            errand.post(stores)
-        return self._training_timed(self._results(errand, Update, patience.ROUND))
+            dispatch = self._dispatch(order, max(self._timeout, 1.0))
+            dispatch.post(stores)
+        return self._record_training(self._results(dispatch, Update, patience.ROUND))
 
     def evaluate(
         self, order: EvaluateOrder, stores: Sequence[str]
@@ -169,12 +156,12 @@ class GridRuntime:
         """Yield one answer per store as they arrive, and a Failure for each without one in
         `cohort.timeout` seconds.
         """
-        errand = self._errand(order, max(self._timeout, 1.0))
-        errand.post(stores)
-        if self._expected and not self._expected.is_posted:
-            self._expected.post(self._expected_of)
-        self._judging = dict.fromkeys(stores)
-        return self._judging_timed(self._results(errand, Evaluation, patience.JUDGING))
+        dispatch = self._dispatch(order, max(self._timeout, 1.0))
+        dispatch.post(stores)
+        if self._prefetched and not self._prefetched.is_posted:
+            self._prefetched.post(self._prefetched_stores)
+        self._evaluated_at = dict.fromkeys(stores)
+        return self._record_evaluations(self._results(dispatch, Evaluation, patience.JUDGING))
 
     def deliver(self, order: DeliverOrder, stop: Callable[[], bool]) -> Distributed:
         """Give a model to all connected stores, whether they take part or not.
@@ -182,37 +169,37 @@ class GridRuntime:
         It waits at most `cohort.timeout` seconds, or until `stop` returns True.
         """
         deadline = time.monotonic() + self._timeout
-        distribution = ModelDistribution(order, self._link, self._enrolled, self._note)
+        distribution = ModelDistribution(order, self._connection, self._enrolled, self._note)
         return distribution.give(lambda: stop() or time.monotonic() > deadline)
 
     def tell(self, text: str, wait: float = 5.0) -> None:
         """Show `text` to the people who run the stores; wait at most `wait` seconds until the
         stores have it.
         """
-        sent = {self._link.ask(node_id, Notice(text)) for node_id in self._roster.everyone()} - {
-            None
-        }
+        sent = {
+            self._connection.ask(node_id, Notice(text)) for node_id in self._registry.node_ids()
+        } - {None}
         deadline = time.monotonic() + wait
         while sent and time.monotonic() < deadline:
             time.sleep(MIN_REPLIES_POLL_SECONDS)
-            for reply in self._link.pull([identity for identity in sent if identity]):
+            for reply in self._connection.pull([identity for identity in sent if identity]):
                 sent.discard(reply.metadata.reply_to_message_id)
-        self._board.flush(at_once=True)
+        self._store_status.flush(at_once=True)
 
-    def _training_timed(self, answers: Iterable[Update | Failure]) -> Iterator[Update | Failure]:
+    def _record_training(self, answers: Iterable[Update | Failure]) -> Iterator[Update | Failure]:
         """Pass answers on; record how long each store trained, and on how many images."""
         for answer in answers:
             if isinstance(answer, Update):
-                self._trained[answer.store] = answer.seconds
-                self._roster.compare(answer.store, answer.num_examples)
+                self._training_seconds[answer.store] = answer.seconds
+                self._registry.check_images(answer.store, answer.num_examples)
             yield answer
 
-    def _judging_timed(
+    def _record_evaluations(
         self, answers: Iterable[Evaluation | Failure]
     ) -> Iterator[Evaluation | Failure]:
         """Pass answers on, and record when each store was done with judging."""
         for answer in answers:
-            self._judging[answer.store] = time.perf_counter()
+            self._evaluated_at[answer.store] = time.perf_counter()
             yield answer
 
     def _for_stores(self, plan: Plan) -> Plan:
@@ -221,14 +208,16 @@ class GridRuntime:
             self._plans = plan, replace(plan, config=for_stores(plan.config))
         return self._plans[1]
 
-    def _errand(self, order: TrainOrder | EvaluateOrder, ttl: float) -> OrderDispatch:
+    def _dispatch(self, order: TrainOrder | EvaluateOrder, ttl: float) -> OrderDispatch:
         plan = self._for_stores(order.plan)
-        return OrderDispatch(replace(order, plan=plan), self._link, self._roster, self._board, ttl)
+        return OrderDispatch(
+            replace(order, plan=plan), self._connection, self._registry, self._store_status, ttl
+        )
 
     def _results(
-        self, errand: OrderDispatch, kind: type[Answer], after_stop: float
+        self, dispatch: OrderDispatch, kind: type[Answer], after_stop: float
     ) -> Iterator[Answer | Failure]:
-        for result in errand.answers(Patience(self._timeout, self._stop, after_stop)):
+        for result in dispatch.answers(Patience(self._timeout, self._stop, after_stop)):
             if isinstance(result, kind | Failure):
                 yield result
             else:

@@ -13,11 +13,13 @@ from fedshelf.common.protocol.serialization import Notice, Query
 from fedshelf.server.grid.connection import GridConnection, read
 from fedshelf.server.ipc.store_status import StoreStatusFile
 
-GHOST = 30.0  # seconds: a killed store's old registration is gone by then (two heartbeats of 10 s)
+RECONNECT_GRACE_SECONDS = (
+    30.0  # seconds: a killed store's old registration is gone by then (two heartbeats of 10 s)
+)
 # seconds until a store is asked again for its data; the question may be lost
 QUERY_TIMEOUT_SECONDS = 10.0
 # queries to a store that may still be answered: one that is silent for weeks is asked every 10 s
-MOST_QUERIES = 12
+MAX_UNANSWERED_QUERIES = 12
 STORE_RETRY_SECONDS = 60.0  # seconds until a store that cannot take part is asked once more
 
 
@@ -34,7 +36,7 @@ class _Node:
     """
 
     seen: float
-    queries: deque[str] = field(default_factory=lambda: deque(maxlen=MOST_QUERIES))
+    queries: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_UNANSWERED_QUERIES))
     ask_at: float = 0.0
     info: StoreInfo | None = None
     is_outdated: bool = False
@@ -47,56 +49,56 @@ class StoreRegistry:
 
     enrolled: returns the names of enrolled stores by node id, called at every check; None: each
         store names itself
-    ghost: grace period (s): a second node with a known store name is treated as the old store
-        reconnecting; after it, it is refused as a duplicate
+    reconnect_grace: seconds in which a second node with a known store name is treated as the old
+        store reconnecting; after that, it is refused as a duplicate
     """
 
     def __init__(
         self,
-        link: GridConnection,
+        connection: GridConnection,
         query: Query,
         note: Callable[[str], None],
-        board: StoreStatusFile,
+        store_status: StoreStatusFile,
         enrolled: Callable[[], Mapping[int, str]] | None = None,
-        ghost: float = GHOST,
+        reconnect_grace: float = RECONNECT_GRACE_SECONDS,
     ) -> None:
-        self._link = link
+        self._connection = connection
         self._query = query
         self._note = note
-        self._board = board
+        self._store_status = store_status
         self._enrolled = enrolled
-        self._ghost = ghost
+        self._reconnect_grace = reconnect_grace
         self._nodes: dict[int, _Node] = {}
         self._resting: dict[str, float] = {}
-        self._rests: dict[str, str] = {}  # store -> reason of its present or last rest
+        self._rest_reasons: dict[str, str] = {}  # store -> reason of its present or last rest
         self._coming_back: dict[str, float] = {}
         self._excluded: set[str] = set()
-        self._told: set[str] = set()
-        self._looked = float("-inf")
+        self._noted: set[str] = set()
+        self._refreshed = float("-inf")
 
-    def look(self, fresh: float = 0.0) -> None:
+    def refresh(self, fresh: float = 0.0) -> None:
         """Update the registry: nodes that came, that left, and new answers.
 
         It does nothing if the last update is at most `fresh` seconds old.
         """
-        if time.monotonic() - self._looked < fresh:
+        if time.monotonic() - self._refreshed < fresh:
             return
-        self._looked = time.monotonic()
-        online = self._link.nodes()
+        self._refreshed = time.monotonic()
+        online = self._connection.nodes()
         names = self._enrolled() if self._enrolled else None
         known = online if names is None else online & names.keys()
         for node_id in self._nodes.keys() - known:
-            self._goes(self._nodes.pop(node_id))
+            self._mark_gone(self._nodes.pop(node_id))
         for node_id in sorted(known):
             node = self._nodes.setdefault(node_id, _Node(time.monotonic()))
             is_known = node.info is not None and not node.is_outdated
             if not is_known and not node.refused and time.monotonic() >= node.ask_at:
-                if (identity := self._link.ask(node_id, self._query)) is not None:
+                if (identity := self._connection.ask(node_id, self._query)) is not None:
                     node.queries.append(identity)
                 node.ask_at = time.monotonic() + QUERY_TIMEOUT_SECONDS
-        self._hear(names)
-        self._settle_names()
-        self._board.flush()
+        self._read_replies(names)
+        self._refuse_duplicates()
+        self._store_status.flush()
 
     def present(self) -> dict[str, StoreInfo]:
         """Return the stores that may be asked, by name."""
@@ -114,7 +116,7 @@ class StoreRegistry:
         """
         return {node.info.name: node_id for node_id, node in self._accepted().items() if node.info}
 
-    def compare(self, store: str, num_examples: int) -> None:
+    def check_images(self, store: str, num_examples: int) -> None:
         """Mark a store to be asked again for its data, if it trained on another number of images
         than it told.
         """
@@ -123,7 +125,7 @@ class StoreRegistry:
                 node.is_outdated = True
                 node.ask_at = 0.0
 
-    def everyone(self) -> list[int]:
+    def node_ids(self) -> list[int]:
         """Return all known nodes."""
         return list(self._nodes)
 
@@ -133,9 +135,9 @@ class StoreRegistry:
         if failure.rest < MAX_RETRY_AFTER_SECONDS:
             self._coming_back[failure.store] = self._resting[failure.store]
         until = time.strftime("%H:%M", time.localtime(time.time() + failure.rest))
-        self._rests[failure.store] = f"{failure.reason}, until {until}"
-        self._board.put(failure.store, "resting", self._rests[failure.store])
-        self._say(f"{failure.store} is left alone until {until}: {failure.reason}.")
+        self._rest_reasons[failure.store] = f"{failure.reason}, until {until}"
+        self._store_status.put(failure.store, "resting", self._rest_reasons[failure.store])
+        self._note_once(f"{failure.store} is left alone until {until}: {failure.reason}.")
 
     def retry_after(self) -> float:
         """Return the seconds until all resting stores may be asked again; 0: none rests.
@@ -153,7 +155,7 @@ class StoreRegistry:
             if node.info and name in self._excluded:
                 found[name] = "it is set aside"
             elif node.info and self._resting.get(name, now) > now:
-                found[name] = self._rests[name]
+                found[name] = self._rest_reasons[name]
             elif node.failure and name:
                 found[name] = node.failure.reason
         return found
@@ -162,17 +164,17 @@ class StoreRegistry:
         """Send a store no more orders in this run, and tell it so."""
         node_id = self.node(store)
         self._excluded.add(store)
-        self._board.put(store, "set-aside", why)
+        self._store_status.put(store, "set-aside", why)
         if node_id is not None:
-            self._link.ask(
+            self._connection.ask(
                 node_id, Notice(f"The server leaves this store out of the rest of the run: {why}")
             )
 
     # ------------------------------------------------------------------ answers of nodes
 
-    def _hear(self, names: Mapping[int, str] | None) -> None:
+    def _read_replies(self, names: Mapping[int, str] | None) -> None:
         asked = {query: node_id for node_id, node in self._nodes.items() for query in node.queries}
-        for reply in self._link.pull(list(asked)):
+        for reply in self._connection.pull(list(asked)):
             query = reply.metadata.reply_to_message_id
             node_id = asked[query]
             node = self._nodes[node_id]
@@ -190,48 +192,48 @@ class StoreRegistry:
                     node.info = info
                     node.is_outdated = False
                     node.failure = None
-                    self._board.put(
+                    self._store_status.put(
                         info.name, "ready", images=info.num_examples, version=info.version
                     )
                 case Failure() as failure:
-                    self._cannot(node, failure)
+                    self._mark_unavailable(node, failure)
                 case _:
                     self._refuse(node, "A store answered something else than what it holds.")
 
-    def _cannot(self, node: _Node, failure: Failure) -> None:
+    def _mark_unavailable(self, node: _Node, failure: Failure) -> None:
         """Record that a store cannot take part now; it is asked again later."""
         node.ask_at = time.monotonic() + max(failure.rest, STORE_RETRY_SECONDS)
         node.failure = failure
         if failure.store:
-            self._board.put(failure.store, "refused", failure.reason)
-        self._say(f"{failure.store or 'A store'} cannot take part: {failure.reason}.")
+            self._store_status.put(failure.store, "refused", failure.reason)
+        self._note_once(f"{failure.store or 'A store'} cannot take part: {failure.reason}.")
 
-    def _goes(self, node: _Node) -> None:
+    def _mark_gone(self, node: _Node) -> None:
         if node.info and not node.refused and node.info.name not in self._excluded:
-            self._board.put(node.info.name, "away", "not connected")
+            self._store_status.put(node.info.name, "away", "not connected")
 
-    def _settle_names(self) -> None:
+    def _refuse_duplicates(self) -> None:
         """Refuse the later of two nodes with the same name, once the grace period is over."""
         holders = {node.info.name: node for node in self._accepted().values() if node.info}
         for node_id, node in self._nodes.items():
             if node.info is None or node.refused or holders.get(node.info.name) in (node, None):
                 continue
-            if time.monotonic() - node.seen > self._ghost:
+            if time.monotonic() - node.seen > self._reconnect_grace:
                 name = node.info.name
                 self._refuse(node, f"A second store named {name!r} is refused.")
-                self._link.ask(
+                self._connection.ask(
                     node_id,
                     Notice(f"Another store has joined as {name!r}; join again under another name."),
                 )
 
     def _refuse(self, node: _Node, why: str) -> None:
         node.refused = True
-        self._say(why)
+        self._note_once(why)
 
-    def _say(self, text: str) -> None:
+    def _note_once(self, text: str) -> None:
         """Note a text, once only."""
-        if text not in self._told:
-            self._told.add(text)
+        if text not in self._noted:
+            self._noted.add(text)
             self._note(text)
 
     def _accepted(self) -> dict[int, _Node]:

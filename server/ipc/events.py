@@ -1,7 +1,7 @@
 """Events of the server's app for the launcher that a person watches, through a file.
 
 The app runs in a process of Flower's, whose output Flower keeps; so it appends one JSON line per
-event, and the launcher replays the lines to its own watcher.
+event, and the launcher replays the lines to its own observer.
 """
 
 import json
@@ -53,20 +53,20 @@ class EventReader:
     for the next.
     """
 
-    def __init__(self, path: Path, watcher: "RunObserver") -> None:
-        self._watcher, self._tail = watcher, JsonlTail(path, self._tell, lambda: None)
+    def __init__(self, path: Path, observer: "RunObserver") -> None:
+        self._observer, self._tail = observer, JsonlTail(path, self._tell, lambda: None)
 
     def play(self) -> None:
-        """Replay all new events to the watcher. Do nothing while there is no file."""
+        """Replay all new events to the observer. Do nothing while there is no file."""
         self._tail.look()
 
     def _tell(self, event: dict[str, Any]) -> None:
         match event:
             case {"row": record}:
-                self._watcher.row(record)
+                self._observer.row(record)
             case {"note": text}:
-                self._watcher.note(text)
+                self._observer.note(text)
             case {"doing": dict(told)} if doing := RunActivity.of_event(told):
-                self._watcher.doing(doing)
+                self._observer.doing(doing)
             case {"training": [round, done, sampled]}:
-                self._watcher.training(round, done, sampled)
+                self._observer.training(round, done, sampled)

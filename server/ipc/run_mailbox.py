@@ -3,7 +3,7 @@ communicate.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,29 @@ LAUNCHER_LOCK_TIMEOUT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
+class RunFiles:
+    """The files through which a runtime over Flower's grid talks to the gateway and to viewers.
+
+    Each is None if it is not used, as in Flower's own simulation.
+
+    store_status: the app's record of each store's state, see `server.ipc.store_status`
+    upload_log: the gateway's record of finished uploads; None: there is no gateway
+    message_directory: the folder through which the gateway carries messages; None: Flower's
+        SuperLink carries them
+    enrolled: returns the names of the enrolled stores by node id, read anew at every call; None:
+        each store names itself
+    """
+
+    store_status: Path | None = None
+    upload_log: Path | None = None
+    message_directory: Path | None = None
+    enrolled: Callable[[], Mapping[int, str]] | None = None
+
+
+NO_FILES = RunFiles()
+
+
+@dataclass(frozen=True)
 class RunOutcome:
     """The outcome of an app's work: a run's summary, or an error's sentence and exit code."""
 
@@ -48,8 +71,8 @@ class RunMailbox:
     """The mailbox of the run in `run_directory`.
 
     events: the app's events, see `server.ipc.events`
-    board: the app's record of each store's state, see `server.ipc.store_status`
-    answered: the gateway's record of finished uploads, see `server.ipc.upload_log`
+    store_status: the app's record of each store's state, see `server.ipc.store_status`
+    upload_log: the gateway's record of finished uploads, see `server.ipc.upload_log`
     processes: the launcher's processes and ports, while they run, see
         `server.launcher.flower_server`
     began: Unix time (s) at which the launcher's command started
@@ -58,8 +81,8 @@ class RunMailbox:
     def __init__(self, run_directory: Path) -> None:
         self.directory = run_directory / "flower"
         self.events = self.directory / "events.jsonl"
-        self.board = self.directory / "stores.json"
-        self.answered = self.directory / ANSWERED
+        self.store_status = self.directory / "stores.json"
+        self.upload_log = self.directory / ANSWERED
         self.processes = self.directory / PROCESSES
         self._nodes = self.directory / "nodes.json"
         self._outcome = self.directory / "outcome.json"
@@ -96,13 +119,18 @@ class RunMailbox:
                 *told,
                 self._outcome,
                 self._stop,
-                *([] if only_delivers else [self.board, self._delivering]),
+                *([] if only_delivers else [self.store_status, self._delivering]),
             ):
                 path.unlink(missing_ok=True)
             if only_delivers:
                 self._delivering.touch()
             write_json(self._began, began)
             yield
+
+    def files(self) -> RunFiles:
+        """Return the files that the app's runtime uses."""
+        names = self.enrolled if self.are_enrolled() else None
+        return RunFiles(self.store_status, self.upload_log, self.directory, names)
 
     @property
     def began(self) -> float:

@@ -30,17 +30,17 @@ class StoreStatusFile:
 
         Connected stores become "away" since the file was last written.
         """
-        board = cls(path)
+        store_status = cls(path)
         known = read_json(path)
         gone = (
             {"state": "away", "why": "not connected", "since": path.stat().st_mtime}
             if known
             else {}
         )
-        board._stores = {
+        store_status._stores = {
             store: told | gone if told["state"] in _HERE else told for store, told in known.items()
         }
-        return board
+        return store_status
 
     def put(self, store: str, state: State, why: str = "", **facts: int | str) -> None:
         """Set the state of a store.

@@ -78,7 +78,7 @@ def listing(credentials: Path) -> Listing:
     run = last_run(credentials)
     state = RunReader(run).look() if run else None
     known = {store.name: store for store in state.stores} if state else {}
-    told = read_json(RunMailbox(run).board) if run else {}
+    told = read_json(RunMailbox(run).store_status) if run else {}
     over = touched(run) if run and state and not state.is_at_work else None
     sessions = read_sessions(chain.sessions)
     rows = tuple(

@@ -23,12 +23,12 @@ def assemble(
     round: int,
     quorum: int,
     wait: float,
-    watcher: RunObserver,
+    observer: RunObserver,
     stop: Callable[[], bool],
 ) -> Mapping[str, StoreInfo]:
     """Wait until `quorum` stores are present for `round`, and return all stores that are present.
 
-    While it waits, the watcher is told what the run waits for.
+    While it waits, the observer is told what the run waits for.
 
     Raises StoppedError if `stop` returns True before the quorum is reached. Raises StoresError
     after `wait` seconds without a quorum. Time in which a store rests does not count: some stores
@@ -56,10 +56,10 @@ def assemble(
             runtime.held_back(),
         )
         if told is None or _differs(now, told):
-            watcher.doing(told := now)
+            observer.doing(told := now)
         if len(present) != noted:
             noted = len(present)
-            watcher.note(f"Waiting for stores: {noted} of {quorum} joined ({_names(present)}).")
+            observer.note(f"Waiting for stores: {noted} of {quorum} joined ({_names(present)}).")
         time.sleep(POLL_SECONDS)
     return present
 

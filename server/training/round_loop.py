@@ -67,7 +67,7 @@ class RoundLoop:
         layout: Layout,
         runtime: Runtime,
         judge: UpdateEvaluator | None,
-        watcher: RunObserver,
+        observer: RunObserver,
         stop: Callable[[], bool],
         gate: Gate | None = None,
     ) -> None:
@@ -78,16 +78,16 @@ class RoundLoop:
         # if stores have layers of their own, only they can judge a model
         self.personal = self.strategy.personal_tensors()
         self._layout = layout
-        self._watcher = watcher
+        self._observer = observer
         self._stop = stop
         self._gate = gate or Gate()
         self.earlier: Callable[[int], TrainingState | None] = lambda _: None
-        self._image_cap = ImageCap(plan.config, watcher.note)
+        self._image_cap = ImageCap(plan.config, observer.note)
         shown = None if self.personal else judge
         self._evaluator = RoundEvaluator(
             plan, runtime, shown, self._gate.validation, self._image_cap
         )
-        self._guarantee = Guarantee(self.strategy, watcher.note)
+        self._guarantee = Guarantee(self.strategy, observer.note)
         # returns the seconds of an evaluation that were training
         self._ahead: Callable[[], float] | None = None
         self._begun_ahead = 0.0  # seconds of the last round's evaluation that were training
@@ -95,8 +95,8 @@ class RoundLoop:
         detector = (
             AnomalyDetector(plan, sample, layout) if anomaly_detection.is_on(self.config) else None
         )
-        self._reputation = Reputation(self.config.screening, detector, runtime, watcher.note)
-        self._rollback = Rollback(plan, self._gate.held, self._reputation, watcher.note)
+        self._reputation = Reputation(self.config.screening, detector, runtime, observer.note)
+        self._rollback = Rollback(plan, self._gate.held, self._reputation, observer.note)
 
     def begin(self, params: Tensor) -> TrainingState:
         """Return the state before round 1.
@@ -141,7 +141,7 @@ class RoundLoop:
                 trained = self._train(state, number, norms)
                 trained = self._reputation.clipped(standing, trained, self._gate.held)
                 shortfall = self._guarantee.look(number, len(trained.updates))
-            self._watcher.doing(RunActivity(RunStatus.JUDGING, number))
+            self._observer.doing(RunActivity(RunStatus.JUDGING, number))
             state = state.to(trained.updates[0].params.device)
             make = partial(self._made, state, standing, clock)
             made = self._rollback.checked(state, make(trained), make)
@@ -267,7 +267,7 @@ class RoundLoop:
     def _train(self, state: TrainingState, number: int, norms: UsualNorms) -> RoundOutcome:
         order = self._order(state)
         if number == standstill(self.config):
-            self._watcher.note(
+            self._observer.note(
                 f"Round {number}: the learning rate is 0 from here on, so no store changes a"
                 " weight."
             )
@@ -278,7 +278,7 @@ class RoundLoop:
         for attempt in count():
             wait = self.config.cohort.wait
             present = client_sampling.assemble(
-                self.runtime, number, quorum, wait, self._watcher, self._stop
+                self.runtime, number, quorum, wait, self._observer, self._stop
             )
             sampled = self._cohort(
                 present, number, attempt + MAX_COHORTS_PER_ROUND * self._rollback.is_redrawn(number)
@@ -290,7 +290,7 @@ class RoundLoop:
             if len(trained.updates) >= quorum:
                 return trained
             failed = trained.failed
-            self._watcher.note(
+            self._observer.note(
                 f"Round {number}: {len(trained.updates)} of {quorum} updates needed;"
                 f" {format_failures(failed)}."
             )
@@ -332,24 +332,24 @@ class RoundLoop:
             norms,
             most_images(self.config, present),
         )
-        self._watcher.doing(RunActivity(RunStatus.TRAINING, order.round, tuple(asked)))
+        self._observer.doing(RunActivity(RunStatus.TRAINING, order.round, tuple(asked)))
         for answer in self._counted(
             order.round, len(asked), self.runtime.train(order, list(asked))
         ):
             screen.take(answer)
         screened = screen.result()
         for sentence in screened.ignored:
-            self._watcher.note(f"Round {order.round}: {sentence}")
+            self._observer.note(f"Round {order.round}: {sentence}")
         counted = self._image_cap.applied(present, asked)
         return RoundOutcome(
             order, asked, screened.updates, screened.failed, counted, screened.norms
         )
 
     def _counted(self, number: int, sampled: int, answers: Iterable[Answer]) -> Iterator[Answer]:
-        """Pass answers on, and tell the watcher how many there are."""
-        self._watcher.training(number, 0, sampled)
+        """Pass answers on, and tell the observer how many there are."""
+        self._observer.training(number, 0, sampled)
         for done, answer in enumerate(answers, start=1):
-            self._watcher.training(number, min(done, sampled), sampled)
+            self._observer.training(number, min(done, sampled), sampled)
             yield answer
 
     def _is_evaluated(self, number: int) -> bool:

@@ -36,9 +36,9 @@ from fedshelf.server.updates.standing import Standing
 class StopRequest:
     """A request to end the run: by SIGINT or SIGTERM, or by `request`."""
 
-    def __init__(self, watcher: RunObserver) -> None:
+    def __init__(self, observer: RunObserver) -> None:
         self._asked = False
-        self._watcher = watcher
+        self._observer = observer
 
     def __call__(self) -> bool:
         """Return whether the run has been asked to end."""
@@ -67,7 +67,7 @@ class StopRequest:
         if self._asked:
             raise KeyboardInterrupt
         self.request()
-        self._watcher.note(
+        self._observer.note(
             "Stopping after this round; once more to stop at once (saved up to the last round)."
         )
 
@@ -97,7 +97,7 @@ class Training:
     start: InitialState
     runtime: Runtime
     judge: UpdateEvaluator | None
-    watcher: RunObserver
+    observer: RunObserver
     directory: RunDirectory
     startup_seconds: float
     gate: Gate = field(default_factory=Gate)
@@ -118,7 +118,7 @@ class Training:
             self.start.layout,
             self.runtime,
             self.judge,
-            self.watcher,
+            self.observer,
             stop,
             self.gate,
         )
@@ -140,13 +140,13 @@ class Training:
                 try:
                     state, record = rounds.play(state)
                 except StoppedError as error:
-                    self.watcher.note(
+                    self.observer.note(
                         f"Round {state.round + 1} is left to the next start ({error})."
                     )
                     break
                 record = {**record, **(remark if state.round == first else {})}
                 state = self._keep(replace(state, record=record), checkpoints, done)
-                self.watcher.row(record)
+                self.observer.row(record)
                 events.add(record)
                 if self.between is not None and self.between.is_due(state):
                     state = self._commit(state, checkpoints)
@@ -162,7 +162,7 @@ class Training:
         except KeyboardInterrupt:
             state = self._commit(state, checkpoints)
             self._write_unfinished(state, "stopped", "stopped at once")
-            self.watcher.note(
+            self.observer.note(
                 f"Stopped at once; what was saved goes on with --resume in {self.directory.path}."
             )
             raise
@@ -205,26 +205,26 @@ class Training:
         """
         recorded = self.directory.mend_history(state.record)
         for record in recorded:
-            self.watcher.row(record)
+            self.observer.row(record)
         for record in recorded[-1:]:
             # a kill may have come between history and curves; the log drops a repetition
             events.add(record)
         return recorded
 
     def _remark(self, recorded: list[Record]) -> dict[str, Any]:
-        """Return the remark for the first coming round's history line; tell the watcher of new
+        """Return the remark for the first coming round's history line; tell the observer of new
         settings.
         """
         settings = operator_settings.remark(recorded, self.start.plan.config)
         if told := operator_settings.told(settings):
-            self.watcher.note(told)
+            self.observer.note(told)
         return {**self.remark, **settings}
 
     def _finish(
         self, rounds: RoundLoop, checkpoints: Checkpoints, state: TrainingState
     ) -> dict[str, Any]:
         """Judge and write the model that is delivered, and the run's outcome."""
-        self.watcher.doing(RunActivity(RunStatus.FINISHING))
+        self.observer.doing(RunActivity(RunStatus.FINISHING))
         delivery = deliver(self.start.plan.config, state, checkpoints)
         delivered = delivery.state
         verdict = reach(rounds, delivered)
@@ -270,7 +270,7 @@ class Training:
             write_pictures(self.directory.path)
             write_report(self.directory.path)
         except Exception as error:
-            self.watcher.note(
+            self.observer.note(
                 f"The report could not be written ({error}); the model is not affected."
             )
 

@@ -32,8 +32,8 @@ from fedshelf.common.config import resolve
 from fedshelf.common.system.files import write_json
 from fedshelf.common.protocol.messages import TrainOrder
 from fedshelf.server.training import setup
-from fedshelf.server.ipc.run_mailbox import RunMailbox
-from fedshelf.server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.server.ipc.run_mailbox import RunFiles, RunMailbox
+from fedshelf.server.grid.runtime import GridRuntime
 
 app = ServerApp()
 
@@ -50,8 +50,8 @@ def main(grid, context):
     settings = {"data.image_size": 32, "train.epochs": 1, "train.batch_size": 16}
     settings["model.name"] = "niid-cnn"
     config = resolve({"data.dataset": "stores", "cohort.timeout": 3600.0}, settings)
-    surroundings = Surroundings(print, enrolled=RunMailbox(place).enrolled)
-    runtime = GridRuntime(grid, config, "run", surroundings)
+    files = RunFiles(enrolled=RunMailbox(place).enrolled)
+    runtime = GridRuntime(grid, config, "run", print, files)
     wait_for(lambda: set(runtime.stores()) == set(stores))
     start = setup.prepare(config, ("boot", "hat", "shirt"), 3).identified("run")
     asked = sorted(runtime.stores())

@@ -29,7 +29,7 @@ from fedshelf.common.protocol.messages import (
     Update,
 )
 from fedshelf.server.grid import dispatch
-from fedshelf.server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.server.grid.runtime import GridRuntime
 from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
@@ -149,7 +149,7 @@ def _opened_grid(dealt: Federation, config: RunConfig, states: Path) -> Opened:
         )
         grid.apps[10 + number] = app
     runtime = GridRuntime(
-        grid, begun.plan.config, begun.plan.run_id, Surroundings(lambda _: None, ghost=0.0)
+        grid, begun.plan.config, begun.plan.run_id, lambda _: None, reconnect_grace=0.0
     )
     wait_for(lambda: len(runtime.stores()) == len(dealt.stores))
     test = dealt.test

@@ -38,7 +38,7 @@ from fedshelf.server.gateway.push_inspection import (
     PushInspector,
 )
 from fedshelf.server.grid import dispatch, outbox, reply_puller
-from fedshelf.server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.server.grid.runtime import GridRuntime
 from tests.helpers.damage import altered, as_json, examples, spoiled
 from tests.helpers.deployed import LocalGrid, wait_for
 from tests.server.grid.test_runtime import CONFIG, Doubler, order
@@ -197,7 +197,7 @@ def of_nothing(reply: Message) -> Message:
 @pytest.fixture
 def together(monkeypatch: pytest.MonkeyPatch) -> Callable[[LocalGrid], GridRuntime]:
     """Stores bad, good and fair on a grid, for a server that soon asks after what is missing."""
-    monkeypatch.setattr(outbox, "DOUBT", 0.2)
+    monkeypatch.setattr(outbox, "PROBE_AFTER_SECONDS", 0.2)
     monkeypatch.setattr(dispatch, "PRESENCE_CHECK_SECONDS", 0.1)
 
     def together(grid: LocalGrid) -> GridRuntime:
@@ -206,7 +206,7 @@ def together(monkeypatch: pytest.MonkeyPatch) -> Callable[[LocalGrid], GridRunti
         }
         for node, worker in workers.items():
             grid.apps[node] = make_app(lambda _, worker=worker: worker)
-        runtime = GridRuntime(grid, CONFIG, "run", Surroundings(lambda _: None, ghost=0.0))
+        runtime = GridRuntime(grid, CONFIG, "run", lambda _: None, reconnect_grace=0.0)
         wait_for(lambda: len(runtime.stores()) == 3)
         return runtime
 
@@ -283,7 +283,7 @@ def test_a_name_is_no_path(store: str) -> None:
     grid = LocalGrid()
     grid.apps[10] = make_app(lambda _: Doubler(store))
     notes: list[str] = []
-    runtime = GridRuntime(grid, CONFIG, "run", Surroundings(notes.append, ghost=0.0))
+    runtime = GridRuntime(grid, CONFIG, "run", notes.append, reconnect_grace=0.0)
     wait_for(lambda: not runtime.stores() and bool(notes))
     assert "cannot be used" in notes[0]
     assert notes[0].isprintable()

@@ -12,7 +12,7 @@ from fedshelf.common.config import resolve
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Plan, TrainOrder, Update
-from fedshelf.server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.server.grid.runtime import GridRuntime
 from fedshelf.server.training.round_loop import RoundLoop
 from tests.helpers.by_hand import Notes
 from tests.helpers.deployed import LocalGrid, wait_for
@@ -36,7 +36,7 @@ def test_an_update_of_1e30_in_round_1_is_refused_and_named(tmp_path: Path) -> No
             lambda _, worker=worker: worker, FrozenCache(tmp_path / str(node))
         )
     config = resolve({"data.dataset": "stores", "cohort.min_stores": 2, "run.rounds": 3})
-    runtime = GridRuntime(grid, config, "run", Surroundings(notes.note))
+    runtime = GridRuntime(grid, config, "run", notes.note)
     rounds = RoundLoop(Plan("run", config, SPEC), LAYOUT, runtime, None, notes, lambda: False)
     wait_for(lambda: len(runtime.stores()) == 3)
     state, record = rounds.play(rounds.begin(torch.ones(4)))

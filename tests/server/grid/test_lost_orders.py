@@ -23,9 +23,9 @@ from fedshelf.common.protocol.messages import EvaluateOrder, Failure, StoreInfo,
 from fedshelf.common.protocol.probe import PROBE_MESSAGE_TYPE, make_presence, probed_message_id
 from fedshelf.common.protocol.serialization import Query, decode_result, encode_order
 from fedshelf.server.grid import dispatch, outbox
-from fedshelf.server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.server.grid.runtime import GridRuntime
 from fedshelf.server.ipc import traffic
-from fedshelf.server.ipc.run_mailbox import TRAFFIC
+from fedshelf.server.ipc.run_mailbox import TRAFFIC, RunFiles
 from fedshelf.server.ipc.store_status import StoreStatusFile
 from fedshelf.server.training import client_sampling
 from tests.helpers.by_hand import Notes
@@ -64,7 +64,7 @@ class LossyGrid(LocalGrid):
 
 @pytest.fixture
 def lossy(monkeypatch: pytest.MonkeyPatch) -> LossyGrid:
-    for module, pause in ((outbox, "DOUBT"), (dispatch, "PRESENCE_CHECK_SECONDS")):
+    for module, pause in ((outbox, "PROBE_AFTER_SECONDS"), (dispatch, "PRESENCE_CHECK_SECONDS")):
         monkeypatch.setattr(module, pause, 0.05)
     return LossyGrid()
 
@@ -76,7 +76,7 @@ def notes() -> list[str]:
 
 @pytest.fixture
 def runtime(lossy: LossyGrid, notes: list[str]) -> GridRuntime:
-    return GridRuntime(lossy, CONFIG, "run", Surroundings(notes.append, ghost=0.0))
+    return GridRuntime(lossy, CONFIG, "run", notes.append, reconnect_grace=0.0)
 
 
 def put(grid: LossyGrid, node: int, worker: Doubler, place: Path) -> None:
@@ -105,8 +105,14 @@ def test_an_answer_of_which_no_door_told_is_found_before_the_order_is_sent_again
     """The store has answered, so it says that it has nothing to do."""
     monkeypatch.setattr(dispatch, "TOLD_POLL", 1000.0)
     lossy.forgets = True
-    surroundings = Surroundings(lambda _: None, answered=tmp_path / "answered.jsonl", ghost=0.0)
-    runtime = GridRuntime(lossy, CONFIG, "run", surroundings)
+    runtime = GridRuntime(
+        lossy,
+        CONFIG,
+        "run",
+        lambda _: None,
+        RunFiles(upload_log=tmp_path / "answered.jsonl"),
+        reconnect_grace=0.0,
+    )
     put(lossy, 10, Doubler("north"), tmp_path)
     wait_for(runtime.stores)
     answers = iter(runtime.train(order(), ["north"]))
@@ -124,18 +130,22 @@ def test_how_far_a_long_answer_is_shows_beside_its_store(
     monkeypatch.setattr(traffic, "ALIVE", 1e9)
     board = tmp_path / "stores.json"
     now = time.time()
-    surroundings = Surroundings(
-        lambda _: None, board=board, answered=tmp_path / "answered.jsonl", ghost=0.0
+    runtime = GridRuntime(
+        lossy,
+        CONFIG,
+        "run",
+        lambda _: None,
+        RunFiles(store_status=board, upload_log=tmp_path / "answered.jsonl"),
+        reconnect_grace=0.0,
     )
-    runtime = GridRuntime(lossy, CONFIG, "run", surroundings)
     put(lossy, 10, Doubler("north"), tmp_path)
     wait_for(runtime.stores)
     (tmp_path / TRAFFIC).write_text(
         json.dumps({10: {"way": "up", "bytes": 3, "since": now - 10, "last": now}})
     )
     lossy.lose = 1
-    monkeypatch.setattr(outbox, "DOUBT", 1e9)
-    under_way = runtime._errand(order(), 60.0)
+    monkeypatch.setattr(outbox, "PROBE_AFTER_SECONDS", 1e9)
+    under_way = runtime._dispatch(order(), 60.0)
     under_way.post(["north"])
 
     def shown() -> str:
@@ -232,9 +242,7 @@ def test_only_enrolled_stores_count_and_only_under_their_own_names(
     lossy: LossyGrid, tmp_path: Path
 ) -> None:
     enrolled = {10: "north", 11: "south"}
-    runtime = GridRuntime(
-        lossy, CONFIG, "run", Surroundings(lambda _: None, enrolled=lambda: enrolled)
-    )
+    runtime = GridRuntime(lossy, CONFIG, "run", lambda _: None, RunFiles(enrolled=lambda: enrolled))
     put(lossy, 10, Doubler("north"), tmp_path)
     put(lossy, 11, Doubler("north"), tmp_path)  # another store's name
     put(lossy, 12, Doubler("west"), tmp_path)  # nobody has let it in

@@ -23,7 +23,7 @@ from fedshelf.common.errors import RunError
 from fedshelf.common.protocol.serialization import encode_order
 from fedshelf.server.grid import model_distribution, outbox
 from fedshelf.server.grid.model_deliveries import ModelDeliveries, deliver_only
-from fedshelf.server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.server.grid.runtime import GridRuntime
 from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.monitor import terminal
 from fedshelf.server.monitor.reader import RunReader
@@ -77,7 +77,7 @@ class Federation:
     def deliveries(self) -> ModelDeliveries:
         """Those of a server's process that has just started."""
         runtime = GridRuntime(
-            self.grid, self.config, "a" * 32, Surroundings(self.notes.note, ghost=0.0)
+            self.grid, self.config, "a" * 32, self.notes.note, reconnect_grace=0.0
         )
         wait_for(lambda: len(runtime.stores()) == len(self.grid.apps))
         return ModelDeliveries(
@@ -101,7 +101,7 @@ def federation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Federation:
     monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "state"))
     for pause in ("PRESENCE_CHECK_SECONDS", "REPLIES_POLL_SECONDS"):
         monkeypatch.setattr(model_distribution, pause, 0.05)
-    monkeypatch.setattr(outbox, "DOUBT", 0.05)
+    monkeypatch.setattr(outbox, "PROBE_AFTER_SECONDS", 0.05)
     monkeypatch.setattr(
         "fedshelf.server.grid.runtime.PRESENCE_FRESH_SECONDS", 0.0
     )  # who has gone is seen at the next look

@@ -23,7 +23,8 @@ from fedshelf.common.protocol.serialization import encode_result
 from fedshelf.server.grid import model_distribution, outbox
 from fedshelf.server.grid.model_deliveries import wait_or_stop
 from fedshelf.server.grid.model_distribution import Distributed
-from fedshelf.server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.server.grid.runtime import GridRuntime
+from fedshelf.server.ipc.run_mailbox import RunFiles
 from tests.client.worker.test_delivered_models import order_of
 from tests.helpers.deployed import Command, draw_photos, free_port, history, summary
 from tests.helpers.deployment_fixtures import Starter
@@ -42,7 +43,7 @@ def never() -> bool:
 def grid(monkeypatch: pytest.MonkeyPatch) -> LossyGrid:
     for pause in ("PRESENCE_CHECK_SECONDS", "REPLIES_POLL_SECONDS"):
         monkeypatch.setattr(model_distribution, pause, 0.05)
-    monkeypatch.setattr(outbox, "DOUBT", 0.05)
+    monkeypatch.setattr(outbox, "PROBE_AFTER_SECONDS", 0.05)
     monkeypatch.setattr(model_distribution, "MAX_UNOFFERED_BYTES", 0)
     return LossyGrid()
 
@@ -54,7 +55,7 @@ def notes() -> list[str]:
 
 @pytest.fixture
 def runtime(grid: LossyGrid, notes: list[str]) -> GridRuntime:
-    return GridRuntime(grid, CONFIG, "run", Surroundings(notes.append, enrolled=lambda: NAMES))
+    return GridRuntime(grid, CONFIG, "run", notes.append, RunFiles(enrolled=lambda: NAMES))
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def put(grid: LossyGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
 @pytest.fixture
 def no_doubt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is sent twice, however busy the machine is."""
-    monkeypatch.setattr(outbox, "DOUBT", 1e9)
+    monkeypatch.setattr(outbox, "PROBE_AFTER_SECONDS", 1e9)
 
 
 @pytest.mark.usefixtures("no_doubt")

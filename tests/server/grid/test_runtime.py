@@ -30,7 +30,8 @@ from fedshelf.common.protocol.messages import (
 )
 from fedshelf.common.protocol.serialization import Notice, decode_order
 from fedshelf.server.grid import dispatch
-from fedshelf.server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.server.grid.runtime import GridRuntime
+from fedshelf.server.ipc.run_mailbox import RunFiles
 from tests.helpers.deployed import LocalGrid, wait_for
 
 SPEC = ModelSpec("cnn", ("boot", "hat"), 32, 3, (0.5,) * 3, (0.2,) * 3)
@@ -75,7 +76,7 @@ def notes() -> list[str]:
 
 @pytest.fixture
 def runtime(grid: LocalGrid, notes: list[str]) -> GridRuntime:
-    return GridRuntime(grid, CONFIG, "run", Surroundings(notes.append, ghost=0.0))
+    return GridRuntime(grid, CONFIG, "run", notes.append, reconnect_grace=0.0)
 
 
 def gathered(runtime: GridRuntime, *names: str) -> None:
@@ -162,7 +163,7 @@ def test_a_store_that_is_too_late_has_failed_and_is_not_heard_any_more(
         go_on.wait(30)
         return Update("north", order.round, order.params, 1, 0.0, 0.0)
 
-    runtime = GridRuntime(grid, resolve({"cohort.timeout": 0.3}), "run", Surroundings(notes.append))
+    runtime = GridRuntime(grid, resolve({"cohort.timeout": 0.3}), "run", notes.append)
     add(Doubler("north", slow))
     add(Doubler("south"))
     gathered(runtime, "north", "south")
@@ -266,7 +267,7 @@ def test_a_store_that_comes_back_takes_the_place_of_its_ghost(
     monkeypatch.setattr(
         "fedshelf.server.grid.runtime.PRESENCE_FRESH_SECONDS", 0.0
     )  # a look that is not new would still see the ghost
-    runtime = GridRuntime(grid, CONFIG, "run", Surroundings(notes.append))
+    runtime = GridRuntime(grid, CONFIG, "run", notes.append)
     add(Doubler("north", fails(ZeroDivisionError())))
     gathered(runtime, "north")
     add(Doubler("north"))
@@ -323,7 +324,7 @@ def test_the_servers_own_files_stay_unnamed(grid: LocalGrid, add: Callable[..., 
         "model.weights": "/srv/w.safetensors",
     }
     config = resolve(secret, {"train.lr": 0.5})
-    runtime = GridRuntime(grid, config, "run", Surroundings(lambda _: None, ghost=0.0))
+    runtime = GridRuntime(grid, config, "run", lambda _: None, reconnect_grace=0.0)
     add(Doubler("north"))
     gathered(runtime, "north")
     assert [
@@ -350,8 +351,14 @@ def told(grid: LocalGrid, add: Callable[..., None], tmp_path: Path) -> Callable[
     """
 
     def told() -> GridRuntime:
-        surroundings = Surroundings(lambda _: None, answered=tmp_path / "answered.jsonl", ghost=0.0)
-        runtime = GridRuntime(grid, CONFIG, "run", surroundings)
+        runtime = GridRuntime(
+            grid,
+            CONFIG,
+            "run",
+            lambda _: None,
+            RunFiles(upload_log=tmp_path / "answered.jsonl"),
+            reconnect_grace=0.0,
+        )
         add(Doubler("north"))
         add(Doubler("south"))
         gathered(runtime, "north", "south")

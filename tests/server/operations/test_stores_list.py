@@ -92,9 +92,9 @@ def test_a_delivery_after_the_run_forgets_nobody(
     os.utime(run.flower / "stores.json", (BEGAN + 900, BEGAN + 900))
     desk = RunMailbox(run.path)
     with desk.open(BEGAN + 5000, only_delivers=True):
-        board = StoreStatusFile.of_earlier_run(desk.board)
-        board.put("oslo", "ready")
-        board.flush(at_once=True)
+        store_status = StoreStatusFile.of_earlier_run(desk.store_status)
+        store_status.put("oslo", "ready")
+        store_status.flush(at_once=True)
         lyon, oslo, _ = listing(chain.directory).stores
     assert (lyon.last_seen, lyon.version) == (BEGAN + 900, "0.2.0")
     assert oslo.last_seen

@@ -68,8 +68,8 @@ def test_rounds_after_the_last_checkpoint_are_played_again(tmp_path: Path) -> No
     assert earlier.round < 49
     failing.directory.close()
     resumed = training(tmp_path, Fragile({"a": 4.0}))
-    assert isinstance(resumed.watcher, Notes)
+    assert isinstance(resumed.observer, Notes)
     with pytest.raises(StoresError, match="saved up to round 49"):
         resumed.run(StopRequest(Notes()))
-    assert [row["round"] for row in resumed.watcher.rows] == list(range(1, 50))
+    assert [row["round"] for row in resumed.observer.rows] == list(range(1, 50))
     assert [record["round"] for record in resumed.directory.history()] == list(range(1, 50))

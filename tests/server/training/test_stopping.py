@@ -13,7 +13,7 @@ from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.errors import StoppedError
 from fedshelf.common.protocol.messages import EvaluateOrder, Failure, StoreInfo, TrainOrder, Update
 from fedshelf.server import patience
-from fedshelf.server.grid.runtime import GridRuntime, Surroundings
+from fedshelf.server.grid.runtime import GridRuntime
 from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.training.run import StopRequest
 from tests.helpers.by_hand import ONE, Notes, Targets, plan_of, vector
@@ -41,7 +41,7 @@ def test_a_store_that_goes_on_for_long_is_not_waited_for(
 
     grid.apps[10] = make_app(lambda _: Slow("north", slow), FrozenCache(tmp_path))
     runtime = GridRuntime(
-        grid, CONFIG, "run", Surroundings(lambda _: None, ghost=0.0, stop=is_stopped.is_set)
+        grid, CONFIG, "run", lambda _: None, reconnect_grace=0.0, stop=is_stopped.is_set
     )
     wait_for(runtime.stores)
     with pytest.raises(
