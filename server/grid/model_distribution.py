@@ -94,7 +94,8 @@ class ModelDistribution:
         names itself
     note: takes lines for the person who watches the server
     before: stores that have the model already
-    store_status: the store status file, if no other part of the app writes it; None: it is not written
+    store_status: the store status file, if no other part of the app writes it; None: it is not
+        written
     """
 
     def __init__(

@@ -103,7 +103,7 @@ def test_an_answer_of_which_no_door_told_is_found_before_the_order_is_sent_again
     lossy: LossyGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The store has answered, so it says that it has nothing to do."""
-    monkeypatch.setattr(dispatch, "TOLD_POLL", 1000.0)
+    monkeypatch.setattr(dispatch, "MIN_POLL_ALL_SECONDS", 1000.0)
     lossy.forgets = True
     runtime = GridRuntime(
         lossy,
@@ -149,7 +149,7 @@ def test_how_far_a_long_answer_is_shows_beside_its_store(
     under_way.post(["north"])
 
     def shown() -> str:
-        under_way._look_after()
+        under_way._check_in_flight()
         return str(json.loads(board.read_text())["north"]["why"])
 
     assert wait_for(shown) == "sending its answer: 0 of 0 MB, 3e-07 MB/s, 17 s left"
@@ -158,7 +158,7 @@ def test_how_far_a_long_answer_is_shows_beside_its_store(
 def test_an_order_that_is_lost_for_ever_ends(
     lossy: LossyGrid, runtime: GridRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "MOST_SENDINGS", 3)
+    monkeypatch.setattr(dispatch, "MAX_RESENDS", 3)
     put(lossy, 10, Doubler("north"), tmp_path)
     wait_for(runtime.stores)
     lossy.lose = 99

@@ -166,7 +166,7 @@ def test_a_store_that_cannot_keep_it_is_asked_again_later(
         ("south", "west", "gone"), "not connected"
     ) | {"north": "its disk is full"}
     distributing = model_distribution.ModelDistribution(
-        ORDER, runtime._link, lambda: {10: "north"}, lambda _: None
+        ORDER, runtime._connection, lambda: {10: "north"}, lambda _: None
     )
     assert distributing.give(never, lambda: {"north"}).delivered == {"north"}
 
@@ -186,7 +186,7 @@ def test_who_is_awaited_may_come_later_have_it_already_or_never_come(
 
     named = {10: "north", 13: "gone"}
     distributing = model_distribution.ModelDistribution(
-        ORDER, runtime._link, lambda: named, lambda _: None, ["gone"]
+        ORDER, runtime._connection, lambda: named, lambda _: None, ["gone"]
     )
     assert distributing.give(until, lambda: set(named.values())) == Distributed(
         ORDER.sha256, frozenset({"north", "gone"}), {}, {}
@@ -198,13 +198,13 @@ def test_who_is_awaited_may_come_later_have_it_already_or_never_come(
         return named.values() if len(asked) > 2 else None
 
     registering = model_distribution.ModelDistribution(
-        ORDER, runtime._link, lambda: named, lambda _: None, named.values()
+        ORDER, runtime._connection, lambda: named, lambda _: None, named.values()
     )
     assert registering.give(never, awaited).missing == {}
     assert len(asked) > 2, "ended before it was known who is awaited"
     del named[10]
     for_nothing = model_distribution.ModelDistribution(
-        ORDER, runtime._link, lambda: named, lambda _: None
+        ORDER, runtime._connection, lambda: named, lambda _: None
     )
     assert for_nothing.give(wait_or_stop(never, 0.01), lambda: ["gone"]).missing == {
         "gone": "not connected"

@@ -373,7 +373,7 @@ def test_only_answers_are_asked_for_of_which_the_door_tells(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dispatch, "TOLD_POLL", 1000.0)
+    monkeypatch.setattr(dispatch, "MIN_POLL_ALL_SECONDS", 1000.0)
     answers = iter(told().train(order(), ["north", "south"]))
     north, south = (message.metadata.message_id for message in grid.sent[-2:])
     wait_for(lambda: {north, south} <= grid.replies.keys())
@@ -389,7 +389,7 @@ def test_only_answers_are_asked_for_of_which_the_door_tells(
 def test_an_answer_of_which_nobody_told_is_found_in_the_end(
     told: Callable[..., GridRuntime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "TOLD_POLL", 0.1)
+    monkeypatch.setattr(dispatch, "MIN_POLL_ALL_SECONDS", 0.1)
     assert {each.store for each in told().train(order(), ["north", "south"])} == {"north", "south"}
 
 
@@ -399,7 +399,11 @@ def test_a_store_that_dies_in_the_middle_of_its_answer_is_given_up_and_harms_no_
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, seconds in {"TOLD_POLL": 0.05, "PRESENCE_CHECK_SECONDS": 0.05, "GRACE": 0.5}.items():
+    for name, seconds in {
+        "MIN_POLL_ALL_SECONDS": 0.05,
+        "PRESENCE_CHECK_SECONDS": 0.05,
+        "MIN_UPLOAD_GRACE_SECONDS": 0.5,
+    }.items():
         monkeypatch.setattr(dispatch, name, seconds)
     answers = iter(told().train(order(), ["north", "south"]))
     node = grid.sent[-1].metadata.dst_node_id
