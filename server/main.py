@@ -158,11 +158,11 @@ def start(
 
     address, chain = entrance(credentials, host, port, insecure=insecure)
     from fedshelf.common.classes import display_names
-    from fedshelf.server.launcher.launcher import LaunchRequest, conduct
+    from fedshelf.server.launcher.launcher import LaunchRequest, launch
 
     names = display_names.read(class_names) if class_names else None
     raise typer.Exit(
-        conduct(
+        launch(
             LaunchRequest(
                 settings, address, chain, resume, STARTED_AT, log == "json", live_port, names
             )

@@ -9,7 +9,7 @@ from fedshelf.common.errors import NetworkError
 from fedshelf.server.addresses import LOOPBACK, Address, check_free
 from fedshelf.server.check.finding import CheckFinding
 from fedshelf.server.check.subject import CheckSubject
-from fedshelf.server.launcher.page_port import FIRST
+from fedshelf.server.launcher.page_port import FIRST_PAGE_PORT
 from fedshelf.server.launcher.running_launchers import user_name
 
 _LISTENING = "0A"  # the state of a socket in /proc/net/tcp
@@ -21,7 +21,7 @@ def ports(subject: CheckSubject) -> Iterator[CheckFinding]:
         yield CheckFinding("fail", "port", trouble)
     else:
         yield CheckFinding("ok", "port", f"{subject.address} is free for the stores.")
-    page = Address(LOOPBACK, FIRST if subject.live_port is None else subject.live_port)
+    page = Address(LOOPBACK, FIRST_PAGE_PORT if subject.live_port is None else subject.live_port)
     if not page.port:
         return
     if not (trouble := _trouble(page)):

@@ -1,8 +1,9 @@
-"""A script that becomes another program, which gets SIGTERM when its parent dies (on Linux only).
+"""A program that becomes another program, which gets SIGTERM when its parent dies (on Linux only).
 
-    python -I -S mortal.py PARENT_PID COMMAND ...
+    python -I -S die_with_parent.py PARENT_PID COMMAND ...
 
-It runs as a script, so that only the standard library is loaded.
+It is a file of its own because it runs as a script: so only the standard library is loaded, and a
+child starts within milliseconds.
 """
 
 import ctypes

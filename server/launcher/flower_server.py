@@ -1,5 +1,4 @@
-"""Flower's server side as child processes: SuperLink, SuperExec, gateway, and the run submitted to
-them.
+"""Flower's server side as child processes: SuperLink, SuperExec, gateway, and the submitted run.
 
 Only command lines are used, no private name of flwr. All of Flower's files are below
 `<run>/flower/`.
@@ -25,12 +24,17 @@ from fedshelf.server.addresses import LOOPBACK, Address, check_free, free_port
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.registrar import begin_registrations
 from fedshelf.server.ipc.run_mailbox import ANSWERED, PROCESSES
-from fedshelf.server.launcher.child_processes import Children, end_leftovers, installed
+from fedshelf.server.launcher.child_processes import (
+    ChildProcesses,
+    installed_command,
+    kill_leftovers,
+)
 
-# for a port to become free, and for the gateway to say whether the SuperLink is well
-START_TIMEOUT_SECONDS = 5.0
-STARTUP = 90.0  # seconds for the SuperLink to answer, and for a submission to be accepted
-CONNECTION = "fedshelf"  # our name for the SuperLink in Flower's own configuration file
+PORT_RELEASE_TIMEOUT_SECONDS = 5.0  # for a killed process to release its port
+GATEWAY_HEALTH_TIMEOUT_SECONDS = 5.0  # for the gateway to say whether the SuperLink is well
+# for the SuperLink to answer, and for a submission to be accepted
+STARTUP_TIMEOUT_SECONDS = 90.0
+CONNECTION_NAME = "fedshelf"  # our name for the SuperLink in Flower's own configuration file
 
 # Set before Python starts, for every child, beside the settings that keep Flower quiet.
 _ENVIRONMENT = ENVIRONMENT | {
@@ -41,12 +45,15 @@ _ENVIRONMENT = ENVIRONMENT | {
 
 
 class FlowerServer:
-    """SuperLink, SuperExec and gateway of one run, with their state in `directory` (made if need
-    be).
+    """SuperLink, SuperExec and gateway of one run.
 
-    With a `chain` all connections are encrypted, and only its enrolled stores are admitted;
-    without, it is plain HTTP for anybody who reaches `address`. A context manager: all processes
-    are gone afterwards, also after an error.
+    A context manager: all processes are gone afterwards, also after an error.
+
+    Args:
+        directory: folder of their files, made if need be
+        address:   where stores reach the gateway
+        chain:     with a chain all connections are encrypted, and only its enrolled stores are
+            admitted; None: plain HTTP for anybody who reaches the address
     """
 
     def __init__(self, directory: Path, address: Address, chain: Chain | None) -> None:
@@ -65,24 +72,23 @@ class FlowerServer:
         self._environment = {
             key: value for key, value in environment.items() if key != "FLWR_DATABASE"
         }
-        self.children = Children(self._directory, self._environment)
+        self.children = ChildProcesses(self._directory, self._environment)
         self.superlink_port = 0
         self._page_port = 0
 
     def __enter__(self) -> "FlowerServer":
         self._clear_leftovers()
-        # a killed process may take a moment to release it
-        check_free(self.address, START_TIMEOUT_SECONDS)
+        check_free(self.address, PORT_RELEASE_TIMEOUT_SECONDS)
         self.superlink_port = free_port()
         secret = self._directory / "superexec.secret"
         home = self._directory / "home"
         home.mkdir(mode=0o700, exist_ok=True)
         write_private(secret, secrets.token_urlsafe(48))
-        connection = {"address": f"{LOOPBACK}:{self.superlink_port}", **self._trust()}
-        settings = {"superlink": {"default": CONNECTION, CONNECTION: connection}}
+        connection = {"address": f"{LOOPBACK}:{self.superlink_port}", **self._trust_settings()}
+        settings = {"superlink": {"default": CONNECTION_NAME, CONNECTION_NAME: connection}}
         write_text(home / "config.toml", tomli_w.dumps(settings))
         try:
-            self._begin(secret)
+            self._start_processes(secret)
             self._await_health(secret)
         except BaseException:
             self.children.stop()
@@ -91,58 +97,73 @@ class FlowerServer:
 
     def __exit__(self, *_: object) -> None:
         self.children.stop()
-        self._record.unlink(missing_ok=True)
+        self._processes_file.unlink(missing_ok=True)
 
     def submit(self, run_directory: Path, **task: str | float) -> None:
-        """Start the server's app for the run in `run_directory`.
+        """Start the server's app for a run.
 
-        Raises RunError with Flower's words.
+        Args:
+            run_directory: the run
+            **task:        further entries of the app's config section `run`; none: the app trains
 
-        task: further entries of the app's config `run`; none: it trains
+        Raises:
+            RunError: Flower did not accept the run; with Flower's words.
         """
         bundle = self._write_bundle(run_directory, task)
-        command = [installed("flwr"), "run", str(bundle), CONNECTION, "--format", "json"]
+        command = [
+            installed_command("flwr"),
+            "run",
+            str(bundle),
+            CONNECTION_NAME,
+            "--format",
+            "json",
+        ]
         try:
-            done = subprocess.run(
+            completed = subprocess.run(
                 command,
                 env=self._environment,
                 cwd=bundle,
                 capture_output=True,
                 text=True,
-                timeout=STARTUP,
+                timeout=STARTUP_TIMEOUT_SECONDS,
                 check=False,
             )
         except subprocess.TimeoutExpired:
             raise RunError(
-                f"Flower did not accept the run within {STARTUP:g} s; see {self._directory}."
+                f"Flower did not accept the run within {STARTUP_TIMEOUT_SECONDS:g} s; see"
+                f" {self._directory}."
             ) from None
-        answer = _last_json(done.stdout)
-        if not answer.get("success"):
-            words = answer.get("error-message") or (done.stdout + done.stderr).strip()[-500:]
-            raise RunError(f"Flower did not accept the run: {words}")
+        response = _last_json(completed.stdout)
+        if not response.get("success"):
+            message = (
+                response.get("error-message")
+                or (completed.stdout + completed.stderr).strip()[-500:]
+            )
+            raise RunError(f"Flower did not accept the run: {message}")
 
-    def show(self, port: int) -> None:
-        """Serve the live page of the run on that port of this machine."""
-        live = [
+    def serve_page(self, port: int) -> None:
+        """Serve the live page of the run on a port of this machine."""
+        command = [
             sys.executable,
             "-m",
             "fedshelf.server.monitor",
             str(self._directory.parent),
             str(port),
         ]
-        self.children.spawn("live-page", live)
+        self.children.spawn("live-page", command)
         self._page_port = port
-        self._remember()
+        self._save_processes()
 
-    def revive(self) -> list[str]:
-        """Restart the processes that have died (the SuperLink's database outlives it); return their
-        names.
+    def restart_dead(self) -> list[str]:
+        """Restart the processes that have died; return their names.
+
+        The SuperLink's database outlives it.
         """
-        if revived := self.children.revive():
-            self._remember()
+        if revived := self.children.restart_dead():
+            self._save_processes()
         return revived
 
-    def _trust(self) -> dict[str, str | bool]:
+    def _trust_settings(self) -> dict[str, str | bool]:
         """Return the settings by which Flower's command line trusts the SuperLink."""
         return (
             {"root-certificates": str(self._chain.directory / "ca.crt")}
@@ -150,21 +171,21 @@ class FlowerServer:
             else {"insecure": True}
         )
 
-    def _begin(self, secret: Path) -> None:
+    def _start_processes(self, secret: Path) -> None:
         """Start all processes, with an empty database."""
         # orders of an earlier start, which nobody waits for
         for stale in self._directory.glob("state.db*"):
             stale.unlink()
         begin_registrations(self._directory, has_chain=self._chain is not None)
-        self._spawn(secret)
-        self._remember()
+        self._spawn_processes(secret)
+        self._save_processes()
 
-    def _spawn(self, secret: Path) -> None:
+    def _spawn_processes(self, secret: Path) -> None:
         link = f"{LOOPBACK}:{self.superlink_port}"
-        guard = ["--superexec-auth-secret-file", str(secret)]
+        secret_flag = ["--superexec-auth-secret-file", str(secret)]
         superlink = [
-            installed("flower-superlink"),
-            *guard,
+            installed_command("flower-superlink"),
+            *secret_flag,
             "--host",
             LOOPBACK,
             "--port",
@@ -172,8 +193,13 @@ class FlowerServer:
         ]
         superlink += ["--database", str(self._directory / "state.db"), "--isolation", "process"]
         superlink += ["--disable-runtime-dependency-installation"]
-        superexec = [installed("flower-superexec"), *guard, "--runtime-api-address", link]
-        door = [
+        superexec = [
+            installed_command("flower-superexec"),
+            *secret_flag,
+            "--runtime-api-address",
+            link,
+        ]
+        gateway = [
             sys.executable,
             "-m",
             "fedshelf.server.gateway.proxy",
@@ -189,43 +215,44 @@ class FlowerServer:
                 "--enable-supernode-auth",
             ]
             superexec += ["--root-certificates", f"{credentials}/ca.crt"]
-            door.append(credentials)
+            gateway.append(credentials)
         else:
             superlink.append("--insecure")
             superexec.append("--insecure")
         self.children.spawn("superlink", superlink)
-        self.children.spawn("door", door)
+        self.children.spawn("door", gateway)
         self.children.spawn("superexec", superexec)
         if self._chain:
-            clerk = [
+            registrar = [
                 sys.executable,
                 "-m",
                 "fedshelf.server.credentials.registrar",
                 credentials,
                 str(self._directory),
-                CONNECTION,
+                CONNECTION_NAME,
             ]
-            self.children.spawn("clerk", clerk)
+            self.children.spawn("clerk", registrar)
 
     def _await_health(self, secret: Path) -> None:
         """Wait until the SuperLink answers through the gateway. Raises NetworkError."""
-        until = time.monotonic() + STARTUP
+        deadline = time.monotonic() + STARTUP_TIMEOUT_SECONDS
         while not self.is_healthy():
-            ended = {name: self.children.exited(name) for name in ("superlink", "door")}
-            if (ended["superlink"] or 0) < 0:  # killed: half a database is worse than none
+            statuses = {name: self.children.exit_status(name) for name in ("superlink", "door")}
+            if (statuses["superlink"] or 0) < 0:  # killed: half a database is worse than none
                 self.children.stop()
-                self._begin(secret)
-            elif (ended["door"] or 0) < 0:  # killed: it is restarted, as it would be later
-                self.revive()
-            for name, status in ended.items():
+                self._start_processes(secret)
+            elif (statuses["door"] or 0) < 0:  # killed: it is restarted, as it would be later
+                self.restart_dead()
+            for name, status in statuses.items():
                 if status is not None and status >= 0:
                     raise NetworkError(
                         f"Flower's {name} ended with status {status}; see"
-                        f" {self.children.log(name)}."
+                        f" {self.children.log_file(name)}."
                     )
-            if time.monotonic() > until:
+            if time.monotonic() > deadline:
                 raise NetworkError(
-                    f"Flower's SuperLink did not start within {STARTUP:g} s; see {self._directory}."
+                    f"Flower's SuperLink did not start within {STARTUP_TIMEOUT_SECONDS:g} s; see"
+                    f" {self._directory}."
                 )
             time.sleep(0.1)
 
@@ -239,15 +266,13 @@ class FlowerServer:
         url = f"http{'s' if tls else ''}://{host}/health"
         try:
             return httpx.get(
-                url, verify=tls or False, timeout=START_TIMEOUT_SECONDS, trust_env=False
+                url, verify=tls or False, timeout=GATEWAY_HEALTH_TIMEOUT_SECONDS, trust_env=False
             ).is_success
         except httpx.HTTPError:
             return False
 
     def _write_bundle(self, run_directory: Path, task: Mapping[str, str | float]) -> Path:
-        """Write the bundle that `flwr run` ships: a pyproject.toml that names installed code, and
-        nothing else.
-        """
+        """Write the bundle that `flwr run` ships: a pyproject.toml that names installed code."""
         bundle = self._directory / "app"
         components = {
             "serverapp": "fedshelf.server.app:app",
@@ -266,22 +291,25 @@ class FlowerServer:
         return bundle
 
     @property
-    def _record(self) -> Path:
+    def _processes_file(self) -> Path:
         return self._directory / PROCESSES
 
-    def _remember(self) -> None:
-        """Save the process groups, for a next start after this process was killed, and our
-        addresses.
-
-        page: the port of the live page; 0: none
-        """
-        where = {"port": self.superlink_port, "address": str(self.address), "page": self._page_port}
-        write_json(self._record, {"groups": list(self.children.groups().values()), **where})
+    def _save_processes(self) -> None:
+        """Save our addresses and process groups, for the next start if this process is killed."""
+        addresses = {
+            "port": self.superlink_port,
+            "address": str(self.address),
+            "page": self._page_port,
+        }
+        write_json(
+            self._processes_file,
+            {"groups": list(self.children.process_groups().values()), **addresses},
+        )
 
     def _clear_leftovers(self) -> None:
-        if self._record.exists():
-            record = json.loads(self._record.read_text(encoding="utf-8"))
-            end_leftovers(
+        if self._processes_file.exists():
+            record = json.loads(self._processes_file.read_text(encoding="utf-8"))
+            kill_leftovers(
                 record["groups"],
                 [
                     str(self._directory),
@@ -290,29 +318,27 @@ class FlowerServer:
                     "fedshelf.server.monitor",
                 ],
             )
-            self._record.unlink()
+            self._processes_file.unlink()
 
 
 def join_command(address: Address, chain: Chain | None) -> str:
-    """Return the command that a store has to run, without its folder and name."""
+    """Return the command with which a store joins; its name and folder are placeholders."""
     if chain:
         return "flower-client join --kit NAME.kit --data FOLDER"
     return f"flower-client join --server {address} --data FOLDER --name NAME --insecure"
 
 
 def _without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings that keep Flower's processes, which honour proxies, from calling each
-    other through one.
-    """
+    """Return the settings that keep Flower's processes from calling each other through a proxy."""
     exceptions = environment.get("no_proxy") or environment.get("NO_PROXY")
-    told = ",".join(filter(None, [exceptions, LOOPBACK, "localhost"]))
-    return {"no_proxy": told, "NO_PROXY": told}
+    no_proxy = ",".join(filter(None, [exceptions, LOOPBACK, "localhost"]))
+    return {"no_proxy": no_proxy, "NO_PROXY": no_proxy}
 
 
 def _last_json(output: str) -> Mapping[str, object]:
     """Return the JSON object in a command's output; empty if there is none."""
     try:
-        found = json.loads(output[output.index("{") :])
+        value = json.loads(output[output.index("{") :])
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}

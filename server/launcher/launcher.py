@@ -1,5 +1,8 @@
-"""The launcher of one deployed training: it starts Flower, reports, and judges the outcome in the
-run directory.
+"""The launcher of one deployed training: starts Flower, reports, and judges the outcome.
+
+launch -> _resolve_run -> check_early -> _train -> FlowerServer        (starts the processes)
+                                                -> RunSupervisor       (keeps them running)
+                                                -> _exit_code          (by the run's files)
 """
 
 import json
@@ -12,27 +15,32 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from fedshelf.common import models
 from fedshelf.common.classes import display_names
 from fedshelf.common.classes.display_names import ProductNames
-from fedshelf.common.config import STORES_OWN, RunConfig, resolve
+from fedshelf.common.config import STORES_OWN, RunConfig, StrategyConfig, resolve
 from fedshelf.common.errors import RunError
 from fedshelf.common.model_files import WEIGHTS_FILE
+from fedshelf.common.models.spec import STORE_CHANNELS
 from fedshelf.server.addresses import Address, check_free
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.last_run import at_work
 from fedshelf.server.ipc.events import EventReader
 from fedshelf.server.ipc.run_mailbox import RunMailbox, RunOutcome
-from fedshelf.server.launcher.early_check import check_early
-from fedshelf.server.launcher.flower_server import STARTUP, FlowerServer, join_command
+from fedshelf.server.launcher.flower_server import (
+    STARTUP_TIMEOUT_SECONDS,
+    FlowerServer,
+    join_command,
+)
 from fedshelf.server.launcher.output import RunOutput
 from fedshelf.server.launcher.page_port import page_port
 from fedshelf.server.patience import ROUND
 from fedshelf.server.results.run_directory import EMPTY, RunDirectory, free_name
 
-APP_STARTUP = 90.0  # seconds for the submitted app to begin its work
+APP_STARTUP_TIMEOUT_SECONDS = 90.0  # for the submitted app to begin its work
 MAX_APP_DEATHS_PER_ROUND = 4  # deaths of the app within one round before the run is given up
 SUPERVISION_POLL_SECONDS = 0.2  # between two checks of the app and the processes
-STOPPING = (
+STOPPING_MESSAGE = (
     f"Stopping after this round, or in {ROUND:g} s without it; once more to stop at once (saved up"
     " to the last round)."
 )
@@ -43,79 +51,86 @@ STOPPED_EXIT_CODE = 130  # exit code of a run that a person stopped
 class LaunchRequest:
     """The request of the command line.
 
-    settings: flat settings, merged in the order of their precedence
-    address:  where to listen for stores
-    chain:    whose stores may join; None is plain HTTP on this machine
-    began:    Unix time (s) at which the process started
-    as_json:  whether to print JSON lines instead of a table
-    live_port: port for the live page; None: see `server.launcher.page_port`; 0: no page
-    names:    product names of the classes; None: those of the resumed run, else the folders' names
+    Attributes:
+        settings:      flat settings, merged in the order of their precedence
+        address:       where to listen for stores
+        chain:         whose stores may join; None: plain HTTP on this machine
+        resume:        True to go on with a run only, and never begin one
+        started_at:    Unix time (s) at which the process started
+        as_json:       True to print JSON lines instead of a table
+        live_port:     port of the live page; None: see `server.launcher.page_port`; 0: no page
+        product_names: names of the classes; None: those of the resumed run, else the folders' names
     """
 
     settings: dict[str, Any]
     address: Address
     chain: Chain | None
     resume: bool
-    began: float
+    started_at: float
     as_json: bool
     live_port: int | None
-    names: ProductNames | None = None
+    product_names: ProductNames | None = None
 
 
-def conduct(request: LaunchRequest) -> int:
-    """Train with real stores; return the exit code: 0 only if the model was trained to the end.
+def launch(request: LaunchRequest) -> int:
+    """Train with real stores.
 
-    Raises FedshelfError if the run cannot start or go on, KeyboardInterrupt if a person insists on
-    its end.
+    Returns:
+        The exit code: 0 only if the model was trained to the end.
+
+    Raises:
+        FedshelfError: the run cannot start or go on.
+        KeyboardInterrupt: a person insists on its end.
     """
-    path, config = _place(request)
-    if request.names and config.data.classes:
-        display_names.check_classes(request.names, config.data.classes)
-    if (told := _finished(path, config)) is not None:
-        print(told)
-        if request.names:
-            _rename(path, request.names)
+    path, config = _resolve_run(request)
+    if request.product_names and config.data.classes:
+        display_names.check_classes(request.product_names, config.data.classes)
+    if (finished_message := _finished_message(path, config)) is not None:
+        print(finished_message)
+        if request.product_names:
+            _rename_classes(path, request.product_names)
         return 0
     # else a killed launcher's leftovers may occupy it, and are removed
     if not RunDirectory.is_run(path):
         check_free(request.address)
     check_early(config)
     with at_work(request.chain.directory, path) if request.chain else nullcontext():
-        return _serve(request, path, config)
+        return _train(request, path, config)
 
 
-def _serve(request: LaunchRequest, path: Path, config: RunConfig) -> int:
+def _train(request: LaunchRequest, path: Path, config: RunConfig) -> int:
     """Train in `path`, which this process has locked; return the exit code.
 
-    Raises what `conduct` raises.
+    Raises what `launch` raises.
     """
-    desk = RunMailbox(path)
+    mailbox = RunMailbox(path)
     with closing(RunDirectory.open(path, config, request.settings)):
-        display_names.choose_for_run(path, request.names)
+        display_names.choose_for_run(path, request.product_names)
     with (
-        desk.open(request.began),
-        FlowerServer(desk.directory, request.address, request.chain) as flower,
+        mailbox.open(request.started_at),
+        FlowerServer(mailbox.directory, request.address, request.chain) as flower,
         RunOutput(
-            config.run.rounds, desk.directory / "launcher.jsonl", as_json=request.as_json
-        ) as show,
-        stop_on_signals(desk, show, STOPPING),
+            config.run.rounds, mailbox.directory / "launcher.jsonl", as_json=request.as_json
+        ) as output,
+        stop_on_signals(mailbox, output, STOPPING_MESSAGE),
     ):
-        desk.tell_classes(config.data.classes, config)  # a store can ask before the app has started
-        if (done := RunDirectory.rounds_done(path)) or request.resume:
-            show.say(
-                f"Going on with the run in {path}, of which {done} of {config.run.rounds} rounds"
-                " are done."
+        # a store can ask before the app has started
+        mailbox.tell_classes(config.data.classes, config)
+        if (rounds_done := RunDirectory.rounds_done(path)) or request.resume:
+            output.say(
+                f"Going on with the run in {path}, of which {rounds_done} of {config.run.rounds}"
+                " rounds are done."
             )
-        show.say("The server is up. Each store joins with:")
-        show.say(join_command(request.address, request.chain))
+        output.say("The server is up. Each store joins with:")
+        output.say(join_command(request.address, request.chain))
         if request.live_port != 0:
             page = page_port(path, request.live_port)
-            flower.show(page.port)
-            show.say(page.told())
-        outcome = RunSupervisor(path, desk, flower, show).see_through()
+            flower.serve_page(page.port)
+            output.say(page.message())
+        outcome = RunSupervisor(path, mailbox, flower, output).supervise()
         if outcome.summary is None:
             raise RunFailedError(outcome.error, outcome.exit_code)
-    show.closing(outcome.summary, path)
+    output.closing(outcome.summary, path)
     return _exit_code(path, outcome.summary)
 
 
@@ -128,152 +143,189 @@ class RunFailedError(RunError):
 
 
 class RunSupervisor:
-    """Supervisor of a submitted run: restarts processes that die, relays messages, waits for the
-    outcome.
+    """Supervisor of a submitted run: restarts processes that die, and passes on the app's messages.
 
-    task: the app's task if it is not to train, see `FlowerServer.submit`
+    Args:
+        path:    run directory
+        mailbox: files through which launcher and app talk
+        flower:  the running processes
+        output:  shows messages to a person or a program
+        task:    the app's task if it is not to train, see `FlowerServer.submit`
     """
 
     def __init__(
         self,
         path: Path,
-        desk: RunMailbox,
+        mailbox: RunMailbox,
         flower: FlowerServer,
-        show: RunOutput,
+        output: RunOutput,
         task: Mapping[str, str | float] = EMPTY,
     ) -> None:
         self._path = path
-        self._desk = desk
+        self._mailbox = mailbox
         self._flower = flower
-        self._show = show
+        self._output = output
         self._task = task
-        self._relay = EventReader(desk.events, show)
-        self._trouble = ""
+        self._event_reader = EventReader(mailbox.events, output)
+        self._submit_error = ""
 
-    def see_through(self) -> RunOutcome:
-        """Return the outcome of the run.
+    def supervise(self) -> RunOutcome:
+        """Submit the run, and wait for its outcome.
 
-        Raises RunError if the app dies, or does not start, again and again.
+        Raises:
+            RunError: the app dies, or does not start, again and again.
         """
         deaths = 0
-        done = RunDirectory.rounds_done(self._path)
+        rounds_done = RunDirectory.rounds_done(self._path)
         while True:
-            if self._begins():
-                self._until(self._has_ended)
-            self._relay.play()
-            if (outcome := self._desk.outcome()) is not None:
+            if self._submit():
+                self._wait_for(self._has_ended)
+            self._event_reader.play()
+            if (outcome := self._mailbox.outcome()) is not None:
                 return outcome
-            before = done
-            done = RunDirectory.rounds_done(self._path)
-            deaths = 1 if done > before else deaths + 1
+            rounds_before = rounds_done
+            rounds_done = RunDirectory.rounds_done(self._path)
+            deaths = 1 if rounds_done > rounds_before else deaths + 1
             if deaths == MAX_APP_DEATHS_PER_ROUND:
-                log = self._flower.children.log("superexec")
+                log_file = self._flower.children.log_file("superexec")
                 raise RunError(
                     f"The server's app died {MAX_APP_DEATHS_PER_ROUND} times in one round; "
-                    f"{self._trouble or f'see {log}.'}"
+                    f"{self._submit_error or f'see {log_file}.'}"
                 )
-            self._show.say(
+            self._output.say(
                 "The server's app died; it starts again from the last round that was saved."
             )
 
-    def _begins(self) -> bool:
-        """Submit the run; return whether its app began to work: processes that take part in that
-        may die, too.
+    def _submit(self) -> bool:
+        """Submit the run; return whether its app began to work.
+
+        Processes that take part in the submission may die, too.
         """
         try:
             self._flower.submit(self._path, **self._task)
         except RunError as error:
-            self._trouble = str(error)
-            self._until(self._flower.is_healthy, STARTUP)
+            self._submit_error = str(error)
+            self._wait_for(self._flower.is_healthy, STARTUP_TIMEOUT_SECONDS)
             return False
-        self._trouble = ""
-        return self._until(self._has_begun, APP_STARTUP)
+        self._submit_error = ""
+        return self._wait_for(self._has_begun, APP_STARTUP_TIMEOUT_SECONDS)
 
-    def _until(self, condition: Callable[[], bool], seconds: float = float("inf")) -> bool:
-        """Keep the processes running until `condition` holds, or for `seconds`; return whether it
-        holds.
+    def _wait_for(self, condition: Callable[[], bool], seconds: float = float("inf")) -> bool:
+        """Keep the processes running until a condition holds.
+
+        Args:
+            condition: function that is called again and again
+            seconds:   longest wait
+
+        Returns:
+            True if the condition holds, False after the longest wait.
         """
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
                 return False
-            self._relay.play()
-            for name in self._flower.revive():
-                self._show.say(f"The server's {name} ended and was started again.")
+            self._event_reader.play()
+            for name in self._flower.restart_dead():
+                self._output.say(f"The server's {name} ended and was started again.")
             time.sleep(SUPERVISION_POLL_SECONDS)
         return True
 
     def _has_begun(self) -> bool:
-        return self._desk.is_app_at_work() or self._desk.outcome() is not None
+        return self._mailbox.is_app_at_work() or self._mailbox.outcome() is not None
 
     def _has_ended(self) -> bool:
-        return not self._desk.is_app_at_work()
+        return not self._mailbox.is_app_at_work()
 
 
-def _place(request: LaunchRequest) -> tuple[Path, RunConfig]:
-    """Return the run's directory and configuration: a new run, or the one to resume."""
+def _resolve_run(request: LaunchRequest) -> tuple[Path, RunConfig]:
+    """Return the run's directory and configuration: of a new run, or of the one to resume."""
     settings = request.settings
     if settings.get("model.resume_from"):
         from fedshelf.server.training.resume_model import adopt  # loads torch
 
         settings = adopt(settings)
-    settings = _absolute(settings)
+    settings = _with_absolute_weights(settings)
     config = resolve({"data.dataset": STORES_OWN}, settings)
     name = config.run.name or f"stores-{config.model.name}-{config.strategy.name}"
-    asked = Path(config.run.out or f"runs/{name}")
-    if request.resume or (config.run.out and RunDirectory.is_run(asked)):
-        return asked, RunDirectory.stored(asked, settings)
+    requested = Path(config.run.out or f"runs/{name}")
+    if request.resume or (config.run.out and RunDirectory.is_run(requested)):
+        return requested, RunDirectory.stored(requested, settings)
     path = Path(config.run.out) if config.run.out else free_name(Path("runs") / name)
     RunDirectory.check_new(path)
     return path, resolve({"data.dataset": STORES_OWN}, settings, {"run.out": str(path)})
 
 
-def _absolute(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings with an absolute path of initial weights: the app works in another
-    directory.
+def check_early(config: RunConfig) -> None:
+    """Check that model and strategy can be built, before anything is started.
+
+    PyTorch, which costs seconds and 500 MB, is loaded only for checks that need it: of
+    torchvision's networks, weights from a file, and a chosen strategy.
+
+    Raises:
+        ConfigError: the settings of model or strategy do not fit.
+        DataError: the file of weights cannot be read.
+    """
+    models.specify(
+        config.model,
+        (),
+        image_size=config.data.image_size,
+        native_size=None,
+        channels=STORE_CHANNELS,
+    )
+    models.check_weights(config.model)
+    if config.strategy != StrategyConfig():
+        from fedshelf.common import strategies
+
+        strategies.build(config.strategy)
+
+
+def _with_absolute_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with an absolute path of initial weights.
+
+    The app works in another directory.
     """
     weights = settings.get("model.weights", "")
-    found = (
+    absolute = (
         {"model.weights": str(Path(weights).resolve())}
         if str(weights).endswith(".safetensors")
         else {}
     )
-    return {**settings, **found}
+    return {**settings, **absolute}
 
 
-def _finished(path: Path, config: RunConfig) -> str | None:
-    """Return a sentence about a run that is finished and is not asked for more; else None."""
-    summary = path / "summary.json"
-    if not (RunDirectory.is_run(path) and summary.exists() and (path / WEIGHTS_FILE).exists()):
+def _finished_message(path: Path, config: RunConfig) -> str | None:
+    """Return a sentence about a run that is finished and has nothing more to do; else None."""
+    summary_file = path / "summary.json"
+    if not (RunDirectory.is_run(path) and summary_file.exists() and (path / WEIGHTS_FILE).exists()):
         return None
-    told = json.loads(summary.read_text(encoding="utf-8"))
-    before = RunDirectory.stored(path, {})
+    summary = json.loads(summary_file.read_text(encoding="utf-8"))
+    stored_config = RunDirectory.stored(path, {})
     wants_more = (
-        config.run.rounds > before.run.rounds
-        or config.evaluation.patience != before.evaluation.patience
+        config.run.rounds > stored_config.run.rounds
+        or config.evaluation.patience != stored_config.evaluation.patience
     )
-    wants_more |= config.run.deliver != before.run.deliver
-    if told["status"] != "finished" or wants_more:
+    wants_more |= config.run.deliver != stored_config.run.deliver
+    if summary["status"] != "finished" or wants_more:
         return None
-    ended = (
-        f"The run in {path} is finished after {told['rounds']} rounds: {path / 'model.safetensors'}"
-        " is its model."
+    message = (
+        f"The run in {path} is finished after {summary['rounds']} rounds:"
+        f" {path / 'model.safetensors'} is its model."
     )
-    if "delivery" not in told:
+    if "delivery" not in summary:
         return (
-            f"{ended} `flower-server deliver {path}` gives it to the stores, to which nobody has"
+            f"{message} `flower-server deliver {path}` gives it to the stores, to which nobody has"
             " given it yet."
         )
-    missing = told["delivery"].get("missing")
+    missing = summary["delivery"].get("missing")
     hint = (
         f" `flower-server deliver {path}` gives it to those that lack it: {', '.join(missing)}."
         if missing
         else ""
     )
-    return ended + hint
+    return message + hint
 
 
-def _rename(path: Path, names: ProductNames) -> None:
+def _rename_classes(path: Path, names: ProductNames) -> None:
     """Rename the classes of a finished run as asked, and say so if that changes them."""
     from fedshelf.server.report.rename_classes import rename  # loads torch
 
@@ -282,32 +334,38 @@ def _rename(path: Path, names: ProductNames) -> None:
 
 
 @contextmanager
-def stop_on_signals(desk: RunMailbox, show: RunOutput, told: str) -> Iterator[None]:
-    """Ask the app to end on the first signal, and print `told`; end everything at once on the
-    second.
+def stop_on_signals(mailbox: RunMailbox, output: RunOutput, message: str) -> Iterator[None]:
+    """Ask the app to end on the first SIGINT or SIGTERM; end everything at once on the second.
+
+    Args:
+        mailbox: files through which launcher and app talk
+        output:  shows the message
+        message: printed on the first signal
     """
 
-    def signalled(_number: int, _frame: FrameType | None) -> None:
-        if desk.is_stop_asked():
+    def handle_signal(_number: int, _frame: FrameType | None) -> None:
+        if mailbox.is_stop_asked():
             raise KeyboardInterrupt
-        desk.ask_to_stop()
-        show.say(told)
+        mailbox.ask_to_stop()
+        output.say(message)
 
-    previous = {
-        number: signal.signal(number, signalled) for number in (signal.SIGINT, signal.SIGTERM)
+    previous_handlers = {
+        signal_number: signal.signal(signal_number, handle_signal)
+        for signal_number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
         yield
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for signal_number, handler in previous_handlers.items():
+            signal.signal(signal_number, handler)
 
 
 def _exit_code(path: Path, summary: Mapping[str, Any]) -> int:
-    """Return the exit code by the run's files, not by Flower's status: 0 for a model of a run that
-    went to its end.
+    """Return the exit code: 0 for a model of a run that went to its end.
+
+    The run's files decide, not Flower's status.
     """
     if summary["status"] == "stopped":
         return STOPPED_EXIT_CODE
-    trained = summary["rounds"] > 0 and summary["stores"] > 0 and (path / WEIGHTS_FILE).is_file()
-    return 0 if summary["status"] == "finished" and trained else RunError.exit_code
+    has_model = summary["rounds"] > 0 and summary["stores"] > 0 and (path / WEIGHTS_FILE).is_file()
+    return 0 if summary["status"] == "finished" and has_model else RunError.exit_code

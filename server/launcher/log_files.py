@@ -5,16 +5,17 @@ import os
 from io import BufferedReader
 from pathlib import Path
 
-PART = 64 * 1024  # bytes read from a process at a time
+READ_BYTES = 64 * 1024  # bytes read from a process at a time
 
 
 class LogFile:
     """The file at `path`, for this user only, to which output is appended.
 
-    Raises OSError if it cannot be opened.
+    It may be moved away (a new one is begun), or copied and truncated, at any time. Nothing is lost
+    but output that is written between the copy and the truncation.
 
-    It may be moved away (a new one is begun), or copied and truncated, at any time. Nothing is
-    lost but output that is written between the copy and the truncation.
+    Raises:
+        OSError: the file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -22,7 +23,11 @@ class LogFile:
         self._descriptor = self._open()
 
     def write(self, output: bytes) -> None:
-        """Append output. Raises OSError, as on a full disk: then part of it may be missing."""
+        """Append output.
+
+        Raises:
+            OSError: as on a full disk; then part of the output may be missing.
+        """
         if not self._is_current():
             self.close()
             self._descriptor = self._open()
@@ -49,10 +54,15 @@ class LogFile:
 
 
 def copy_output(pipe: BufferedReader, log: LogFile) -> None:
-    """Append the output from `pipe` to `log`, until its end; output that a full disk does not take
-    is dropped.
+    """Append the output of a process to its log, until the output ends.
+
+    Output that a full disk does not take is dropped.
+
+    Args:
+        pipe: output of the process
+        log:  the log file
     """
     with pipe, contextlib.closing(log):
-        while output := pipe.read1(PART):
+        while output := pipe.read1(READ_BYTES):
             with contextlib.suppress(OSError):  # a full disk must not block the writer
                 log.write(output)

@@ -12,101 +12,118 @@ from pathlib import Path
 
 from fedshelf.server.ipc.run_mailbox import LAUNCHER_LOCK
 
-_PROC = Path("/proc")
+_PROCESSES = Path("/proc")
 _COMMAND = "flower-server"
-_LAUNCHING = frozenset({"start", "try", "deliver"})  # the sub-commands that hold a run
+_LAUNCHER_COMMANDS = frozenset({"start", "try", "deliver"})  # the sub-commands that hold a run
 
 
 @dataclass(frozen=True)
 class Launcher:
     """A living launcher.
 
-    user:  owner of the process
-    run:   its run directory; None if it is not visible from here: another user's, or a container's
-    since: Unix time (s) at which the process started
+    Attributes:
+        pid:        process id
+        user:       owner of the process
+        run:        its run directory; None if it is not visible from here: another user's, or a
+            container's
+        started_at: Unix time (s) at which the process started
     """
 
     pid: int
     user: str
     run: Path | None
-    since: float
+    started_at: float
 
 
-def living() -> list[Launcher]:
-    """Return all launchers of this machine that this user can see, by process number."""
-    found = []
-    for folder in sorted(_PROC.glob("[0-9]*"), key=lambda folder: int(folder.name)):
+def all_launchers() -> list[Launcher]:
+    """Return all launchers of this machine that this user can see, by process id."""
+    launchers = []
+    for folder in sorted(_PROCESSES.glob("[0-9]*"), key=lambda folder: int(folder.name)):
         try:
-            found += _launcher(folder)
+            launchers += _launcher(folder)
         except (FileNotFoundError, ProcessLookupError):  # it has just ended
             continue
-    return found
+    return launchers
 
 
 def launcher_of(run: Path) -> Launcher | None:
-    """Return the launcher that works in `run`, or None if there is none, or it is not visible from
-    here.
+    """Return the launcher that works in a run directory.
+
+    Returns:
+        The launcher; None if there is none, or it is not visible from here.
     """
     return next(
-        (each for each in living() if each.run and each.run.exists() and each.run.samefile(run)),
+        (
+            launcher
+            for launcher in all_launchers()
+            if launcher.run and launcher.run.exists() and launcher.run.samefile(run)
+        ),
         None,
     )
 
 
 def owner(path: Path) -> str:
-    """Return the name, or else the number, of the user who owns `path`. Raises OSError."""
+    """Return the name of the user who owns a path, or the number if the user has no name.
+
+    Raises:
+        OSError: the path cannot be looked at.
+    """
     return user_name(path.stat().st_uid)
 
 
 def _launcher(process: Path) -> list[Launcher]:
-    """Return the launcher that this process is, if it is one.
+    """Return a list of the launchers that this process is: usually one or none.
 
-    Raises FileNotFoundError, ProcessLookupError.
+    Raises:
+        FileNotFoundError: the process has ended meanwhile.
+        ProcessLookupError: the same.
     """
     arguments = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
-    names = [Path(each).name for each in arguments[:2]]  # the interpreter may come first
+    names = [Path(argument).name for argument in arguments[:2]]  # the interpreter may come first
     if _COMMAND not in names:
         return []
-    told = process.stat()
+    process_status = process.stat()
     pid = int(process.name)
-    user = user_name(told.st_uid)
-    since = told.st_ctime
+    user = user_name(process_status.st_uid)
+    started_at = process_status.st_ctime
     try:
         runs = list(_held_runs(process))
     except PermissionError:
-        is_launching = arguments[names.index(_COMMAND) + 1] in _LAUNCHING
-        return [Launcher(pid, user, None, since)] if is_launching else []
-    return [Launcher(pid, user, run, since) for run in runs]
+        is_launching = arguments[names.index(_COMMAND) + 1] in _LAUNCHER_COMMANDS
+        return [Launcher(pid, user, None, started_at)] if is_launching else []
+    return [Launcher(pid, user, run, started_at) for run in runs]
 
 
 def _held_runs(process: Path) -> Iterator[Path | None]:
-    """Yield the run directory whose launcher's lock the process holds, or None for one that is not
-    visible from here.
+    """Yield the run directories whose launcher's lock the process holds; None for an invisible one.
 
-    Raises PermissionError for another user's process.
+    Raises:
+        PermissionError: the process is another user's.
     """
     for link in (process / "fd").iterdir():
         try:
-            held = link.readlink()
-            if held.parts[-2:] == ("flower", LAUNCHER_LOCK) and _is_locked(
+            lock_path = link.readlink()
+            if lock_path.parts[-2:] == ("flower", LAUNCHER_LOCK) and _is_locked(
                 process / "fdinfo" / link.name
             ):
-                yield held.parents[1] if held.exists() and held.samefile(link) else None
+                yield (
+                    lock_path.parents[1]
+                    if lock_path.exists() and lock_path.samefile(link)
+                    else None
+                )
         except FileNotFoundError:  # closed meanwhile
             continue
 
 
-def _is_locked(info: Path) -> bool:
-    """Return whether this descriptor holds a lock for writing; a mere reader holds one for
-    reading.
-    """
-    lines = info.read_text(encoding="utf-8").splitlines()
+def _is_locked(descriptor_info: Path) -> bool:
+    """Return whether this descriptor holds a lock for writing; a reader holds one for reading."""
+    lines = descriptor_info.read_text(encoding="utf-8").splitlines()
     return any(line.startswith("lock:") and " WRITE " in line for line in lines)
 
 
-def user_name(number: int) -> str:
-    """Return the name of the user with this number, or the number if nobody has it."""
+def user_name(user_id: int) -> str:
+    """Return the name of the user with this id, or the id as text if nobody has it."""
     try:
-        return pwd.getpwuid(number).pw_name
+        return pwd.getpwuid(user_id).pw_name
     except KeyError:
-        return str(number)
+        return str(user_id)

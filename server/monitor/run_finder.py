@@ -62,7 +62,7 @@ def _named(run: Path, runs: Path) -> Path:
         return run
     if len(run.parts) == 1 and _is_run(runs / run):
         return runs / run
-    at_work = [launcher.run for launcher in running_launchers.living() if launcher.run]
+    at_work = [launcher.run for launcher in running_launchers.all_launchers() if launcher.run]
     meant = [path for path in at_work if path.name == str(run)]
     if len(meant) > 1:
         raise RunError(

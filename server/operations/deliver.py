@@ -74,7 +74,7 @@ def deliver(run: Path, address: Address, chain: Chain | None, wait: float, began
         show.say(join_command(address, chain))
         outcome = RunSupervisor(
             run, desk, flower, show, {"task": "deliver", "wait": wait}
-        ).see_through()
+        ).supervise()
         if outcome.summary is None:
             raise RunFailedError(outcome.error, outcome.exit_code)
     if not (missing := outcome.summary["missing"]):

@@ -49,7 +49,7 @@ def rows() -> list[ServerRow]:
     """Return the runs in which a server is at work, then the latest of those below `runs/` in which
     none is.
     """
-    working = running_launchers.living()
+    working = running_launchers.all_launchers()
     held = [launcher.run for launcher in working if launcher.run]
     ended = [
         run for run in below() if not any(run.samefile(path) for path in held if path.exists())
@@ -77,7 +77,7 @@ def as_json(found: Sequence[ServerRow]) -> str:
 
 def _working(launcher: Launcher) -> ServerRow:
     if launcher.run is None:
-        return ServerRow("", "", launcher.pid, launcher.user, launcher.since, 0, 0, "", 0)
+        return ServerRow("", "", launcher.pid, launcher.user, launcher.started_at, 0, 0, "", 0)
     state = RunReader(launcher.run).look()
     where = read_json(RunMailbox(launcher.run).processes)
     return ServerRow(
@@ -85,7 +85,7 @@ def _working(launcher: Launcher) -> ServerRow:
         state.status,
         launcher.pid,
         launcher.user,
-        launcher.since,
+        launcher.started_at,
         state.round,
         state.rounds,
         str(where.get("address", "")),

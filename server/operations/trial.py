@@ -22,8 +22,12 @@ from fedshelf.common.images.listing.split_names import split_named
 from fedshelf.common.names import check_store_name
 from fedshelf.server.addresses import LOOPBACK, Address, free_port
 from fedshelf.server.credentials.chain import Chain
-from fedshelf.server.launcher.child_processes import Children, installed, mortal
-from fedshelf.server.launcher.launcher import LaunchRequest, conduct
+from fedshelf.server.launcher.child_processes import (
+    ChildProcesses,
+    die_with_parent,
+    installed_command,
+)
+from fedshelf.server.launcher.launcher import LaunchRequest, launch
 from fedshelf.server.results.run_directory import RunDirectory, free_name
 
 DEFAULT_STORES = 3
@@ -88,7 +92,7 @@ def run_trial(trial: Trial) -> int:
         with _joined(photos, chain, folder) as watch:
             try:
                 settings = _settings(trial, photos, out)
-                code = conduct(
+                code = launch(
                     LaunchRequest(settings, address, chain, False, trial.began, False, None)
                 )
             except (KeyboardInterrupt, FedshelfError):
@@ -154,7 +158,7 @@ def _deal(photos: Path | None, stores: int, out: Path) -> None:
     """
     dataset = str(photos.resolve()) if photos else "shelf"
     command = [
-        installed("flower-simulation"),
+        installed_command("flower-simulation"),
         "split",
         "--dataset",
         dataset,
@@ -166,7 +170,7 @@ def _deal(photos: Path | None, stores: int, out: Path) -> None:
         f"Dealing the photos of {photos or 'the embedded data set'} to {stores} stores.", flush=True
     )
     done = subprocess.run(
-        mortal(command), env=_environment(), capture_output=True, text=True, check=False
+        die_with_parent(command), env=_environment(), capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise DataError(
@@ -182,12 +186,20 @@ def _joined(photos: TrialPhotos, chain: Chain, folder: Path) -> Iterator["StoreW
     """
     threads = max(1, (os.cpu_count() or 1) // len(photos.stores))
     own = {"FEDSHELF_HOME": str(folder / "homes"), "FEDSHELF_CACHE": str(folder / "cache")}
-    children = Children(folder, {**_environment(), **own, "OMP_NUM_THREADS": str(threads)})
+    children = ChildProcesses(folder, {**_environment(), **own, "OMP_NUM_THREADS": str(threads)})
     try:
         for name, path in photos.stores.items():
             kit = chain.write_kit(name)
             children.spawn(
-                name, [installed("flower-client"), "join", "--kit", str(kit), "--data", str(path)]
+                name,
+                [
+                    installed_command("flower-client"),
+                    "join",
+                    "--kit",
+                    str(kit),
+                    "--data",
+                    str(path),
+                ],
             )
         with StoreWatch(children, list(photos.stores)) as watch:
             yield watch
@@ -202,7 +214,7 @@ class StoreWatch:
     ended: the store's exit code by its name; empty as long as all run
     """
 
-    def __init__(self, children: Children, names: list[str]) -> None:
+    def __init__(self, children: ChildProcesses, names: list[str]) -> None:
         self.ended: dict[str, int] = {}
         self._children = children
         self._names = names
@@ -224,7 +236,7 @@ class StoreWatch:
     def _look(self) -> None:
         while not self._is_over.wait(_LOOK):
             for name in self._names:
-                if (code := self._children.exited(name)) is not None:
+                if (code := self._children.exit_status(name)) is not None:
                     self.ended[name] = code
                     os.kill(os.getpid(), signal.SIGINT)
                     return

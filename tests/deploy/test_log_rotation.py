@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fedshelf.server.launcher.child_processes import Children
+from fedshelf.server.launcher.child_processes import ChildProcesses
 from tests.helpers.deployed import wait_for
 
 CHATTY = """
@@ -27,7 +27,7 @@ CONFIGURATION = Path(__file__).parents[2] / "deploy" / "fedshelf.logrotate"
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[Path]:
     """The log of a process that counts, line by line, until the test is over."""
-    children = Children(tmp_path, {})
+    children = ChildProcesses(tmp_path, {})
     children.spawn("chatty", [sys.executable, "-c", CHATTY])
     log = tmp_path / "chatty.log"
     wait_for(lambda: len(numbers(log)) > 20)

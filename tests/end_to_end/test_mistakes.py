@@ -166,7 +166,7 @@ def test_who_trains_nothing_loads_no_pytorch(photos: Path) -> None:
 import sys
 from pathlib import Path
 from fedshelf.common.config import resolve
-from fedshelf.server.launcher.early_check import check_early
+from fedshelf.server.launcher.launcher import check_early
 check_early(resolve({"model.name": "niid-cnn"}))
 import fedshelf.client.identity.enrolment, fedshelf.client.session.join
 import fedshelf.server.training.class_confirmation, fedshelf.server.launcher.launcher

@@ -351,14 +351,14 @@ def test_a_clerk_that_dies_before_it_notes_the_answer_finds_out(
     assert oslo
     before = nodes(place)
     registrations = place / "flower" / "registrations.json"
-    clerk = flower.children.groups()["clerk"]
+    clerk = flower.children.process_groups()["clerk"]
     os.kill(clerk, signal.SIGKILL)
     os.waitid(os.P_PID, clerk, os.WEXITED | os.WNOWAIT)
     noted = json.loads(registrations.read_text())
     number = next(number for number, node in noted["nodes"].items() if node["store"] == "oslo-7")
     noted["pending"] = [noted["nodes"].pop(number)]
     registrations.write_text(json.dumps(noted))
-    assert flower.revive() == ["clerk"]
+    assert flower.restart_dead() == ["clerk"]
     wait_for(lambda: json.loads(registrations.read_text())["pending"] == [])
     wait_for(lambda: nodes(place) == before)
 
@@ -425,8 +425,8 @@ def test_stores_are_let_in_again_after_the_server_was_started_afresh(
         with FleetConnection(kiel, Quiet(), patience=float("inf")) as again:
             assert again.node_id != line.node_id
             assert nodes(tmp_path) == {str(again.node_id): "kiel"}
-            os.kill(superlink := flower.children.groups()["superlink"], signal.SIGKILL)
+            os.kill(superlink := flower.children.process_groups()["superlink"], signal.SIGKILL)
             os.waitid(os.P_PID, superlink, os.WEXITED | os.WNOWAIT)
-            assert flower.revive() == ["superlink"]
+            assert flower.restart_dead() == ["superlink"]
             assert list(again.receive() or []) == []
             assert nodes(tmp_path) == {str(again.node_id): "kiel"}

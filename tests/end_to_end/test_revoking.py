@@ -13,7 +13,7 @@ from fedshelf.client.identity.enrolment import credentials_for
 from fedshelf.common.protocol.kit import Kit
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.server.credentials.chain import Chain
-from fedshelf.server.launcher.flower_server import CONNECTION
+from fedshelf.server.launcher.flower_server import CONNECTION_NAME
 from tests.helpers.deployed import SCRIPTS, wait_for
 from tests.helpers.deployment_fixtures import Starter
 from tests.helpers.provisioned import running, say_what_is_here
@@ -82,7 +82,7 @@ def submit(place: Path) -> None:
     }
     environment |= {"PATH": os.pathsep.join([str(SCRIPTS), os.environ["PATH"]])}
     subprocess.run(
-        [SCRIPTS / "flwr", "run", bundle, CONNECTION], env=environment, check=True, timeout=120
+        [SCRIPTS / "flwr", "run", bundle, CONNECTION_NAME], env=environment, check=True, timeout=120
     )
 
 

@@ -99,9 +99,9 @@ def test_killed_it_leaves_no_process(command: Starter, tmp_path: Path) -> None:
 WATCHED = """
 import signal, sys
 from pathlib import Path
-from fedshelf.server.launcher.child_processes import Children
+from fedshelf.server.launcher.child_processes import ChildProcesses
 from fedshelf.server.operations.trial import StoreWatch
-children = Children(Path(sys.argv[1]), {})
+children = ChildProcesses(Path(sys.argv[1]), {})
 children.spawn("lyon", [sys.executable, "-c", "raise SystemExit(3)"])
 try:
     with StoreWatch(children, ["lyon"]) as watch:

@@ -9,20 +9,20 @@ import pytest
 
 from fedshelf.common.errors import RunError
 from fedshelf.server.ipc.run_mailbox import RunMailbox
-from fedshelf.server.launcher.child_processes import Children, end_leftovers
+from fedshelf.server.launcher.child_processes import ChildProcesses, kill_leftovers
 from tests.helpers.deployed import wait_for
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
 @pytest.fixture
-def children(tmp_path: Path) -> Iterator[Children]:
-    children = Children(tmp_path, {})
+def children(tmp_path: Path) -> Iterator[ChildProcesses]:
+    children = ChildProcesses(tmp_path, {})
     yield children
     children.stop()
 
 
-def test_what_a_child_started_ends_with_it(children: Children, tmp_path: Path) -> None:
+def test_what_a_child_started_ends_with_it(children: ChildProcesses, tmp_path: Path) -> None:
     program = (
         f"import subprocess, time; print(subprocess.Popen({SLEEP!r}).pid, flush=True);"
         " time.sleep(600)"
@@ -35,7 +35,7 @@ def test_what_a_child_started_ends_with_it(children: Children, tmp_path: Path) -
 
 
 def test_a_child_that_ignores_the_request_to_end_is_killed(
-    children: Children, tmp_path: Path
+    children: ChildProcesses, tmp_path: Path
 ) -> None:
     ignore = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('on',"
@@ -43,8 +43,8 @@ def test_a_child_that_ignores_the_request_to_end_is_killed(
     )
     children.spawn("stubborn", [sys.executable, "-c", ignore])
     wait_for((tmp_path / "stubborn.log").read_text)
-    children.stop(patience=0.2)
-    assert children.groups() == {}
+    children.stop(timeout=0.2)
+    assert children.process_groups() == {}
 
 
 def test_only_processes_that_bear_our_mark_are_ended(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_only_processes_that_bear_our_mark_are_ended(tmp_path: Path) -> None:
         for mark in (str(tmp_path), "somebody-else")
     )
     try:
-        assert end_leftovers([ours.pid, other.pid], [str(tmp_path)]) == 1
+        assert kill_leftovers([ours.pid, other.pid], [str(tmp_path)]) == 1
         assert ours.wait(10) == -9
         assert other.poll() is None
     finally:

@@ -87,8 +87,8 @@ def test_a_port_in_use_is_one_clear_sentence(flower: FlowerServer, tmp_path: Pat
 
 
 def test_a_child_that_dies_is_back_at_once(flower: FlowerServer) -> None:
-    group = flower.children.groups()["door"]
+    group = flower.children.process_groups()["door"]
     os.kill(group, 9)
     os.waitid(os.P_PID, group, os.WEXITED | os.WNOWAIT)
-    assert flower.revive() == ["door"]
-    assert flower.children.groups()["door"] != group
+    assert flower.restart_dead() == ["door"]
+    assert flower.children.process_groups()["door"] != group

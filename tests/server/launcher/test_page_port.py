@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fedshelf.common.errors import NetworkError
-from fedshelf.server.launcher.page_port import FIRST, MAX_REMEMBERED_RUNS, page_port
+from fedshelf.server.launcher.page_port import FIRST_PAGE_PORT, MAX_REMEMBERED_RUNS, page_port
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def test_two_runs_have_ports_of_their_own_whichever_starts_first_again(tmp_path:
     lyon = run(tmp_path / "lyon")
     first = page_port(oslo, None).port
     second = page_port(lyon, None).port
-    assert first >= FIRST
+    assert first >= FIRST_PAGE_PORT
     assert second != first
     for _ in range(2):
         assert page_port(lyon, None).port == second
@@ -54,7 +54,7 @@ def test_the_port_of_a_finished_run_is_free_for_another_and_that_of_a_stopped_on
     # the first's, unless a program of somebody else's uses that just now
     third = page_port(run(tmp_path / "c"), None)
     assert third.port != second
-    assert third.port < FIRST + 20
+    assert third.port < FIRST_PAGE_PORT + 20
     assert page_port(tmp_path / "a", None).port != third.port
 
 
@@ -84,19 +84,21 @@ def test_a_port_that_another_program_uses_for_now_stays_the_runs(tmp_path: Path)
     with socket.create_server(("127.0.0.1", port)):
         again = page_port(tmp_path / "a", None)
         assert (again.port, again.is_free) == (port, False)
-        assert f"has the port {port}, which another program uses now" in again.told()
-    assert page_port(tmp_path / "a", None).told() == f"The run as a page: http://127.0.0.1:{port}/"
+        assert f"has the port {port}, which another program uses now" in again.message()
+    assert (
+        page_port(tmp_path / "a", None).message() == f"The run as a page: http://127.0.0.1:{port}/"
+    )
 
 
 def test_no_run_fails_for_want_of_its_ports_memory(tmp_path: Path, state: Path) -> None:
     state.write_text("in the way")
     page = page_port(run(tmp_path / "a"), None)
-    assert page.port >= FIRST
-    assert f"may have another port: {state}: " in page.told()
+    assert page.port >= FIRST_PAGE_PORT
+    assert f"may have another port: {state}: " in page.message()
     state.unlink()
     state.mkdir()
     (state / "page-ports.json").write_text("{damaged")
-    assert page_port(run(tmp_path / "a"), None).port >= FIRST
+    assert page_port(run(tmp_path / "a"), None).port >= FIRST_PAGE_PORT
 
 
 def test_runs_that_are_gone_are_forgotten_in_the_end(tmp_path: Path, state: Path) -> None:
