@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := fedshelf
 
-.PHONY: setup demo test slow check
+.PHONY: setup demo test slow check settings
 
 setup: $(VENV)/.ready
 
@@ -33,3 +33,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The schema, Flower's defaults in pyproject.toml and docs/settings.md, from the settings that strategies declare.
+settings: setup
+	$(BIN)/python .ci/generate_settings.py

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -42,12 +43,36 @@ def test_a_strategy_a_model_a_data_set_and_a_partition_are_each_a_file_and_a_lin
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for folder in FOLDERS:
         shutil.copytree(ROOT / folder, tmp_path / folder, symlinks=True)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
+    (tmp_path / "docs").mkdir()
     steps = STEP.findall(text)
     assert len(steps) == 8
     for file, registry, code in steps:
         path = tmp_path / file
         assert path.exists() == bool(registry), file
         path.write_text(added(path.read_text(), registry, code.splitlines()) if registry else code)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(tmp_path),
+        "FEDSHELF_CACHE": str(tmp_path / "cache"),
+    }
+    written = subprocess.run(
+        [sys.executable, "-P", ".ci/generate_settings.py"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert written.returncode == 0, written.stderr
+    added_to = {
+        "common/config/strategy_settings.py": "    damping: Fraction = Field(",
+        "pyproject.toml": "strategy.damping = 0.1",
+        "docs/settings.md": "| `strategy.damping` | `0.1` | damped: share of the way to the mean",
+    }
+    for file, line in added_to.items():
+        assert line in (tmp_path / file).read_text(encoding="utf-8"), file
     (command,) = re.findall(r"^flower-simulation .*", text, re.MULTILINE)
     program = (
         "import sys; sys.argv[0] = 'flower-simulation'; from fedshelf.simulations.main import main;"
@@ -56,7 +81,7 @@ def test_a_strategy_a_model_a_data_set_and_a_partition_are_each_a_file_and_a_lin
     done = subprocess.run(
         [sys.executable, "-P", "-c", program, *shlex.split(command)[1:]],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path), "FEDSHELF_CACHE": str(tmp_path / "cache")},
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
@@ -64,3 +89,5 @@ def test_a_strategy_a_model_a_data_set_and_a_partition_are_each_a_file_and_a_lin
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "runs" / "mine" / "summary.json").read_text())
     assert summary["test"]["accuracy"] == 1.0  # dark and light are told apart by any linear layer
+    config = tomllib.loads((tmp_path / "runs" / "mine" / "config.toml").read_text())
+    assert config["strategy"]["damping"] == 0.2

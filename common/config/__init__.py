@@ -7,7 +7,7 @@ from fedshelf.common.config.federation import (
     MessagesConfig,
     ScreeningConfig,
 )
-from fedshelf.common.config.model_train_strategy import ModelConfig, StrategyConfig, TrainConfig
+from fedshelf.common.config.model_train_strategy import ModelConfig, TrainConfig
 from fedshelf.common.config.schema import STORES_OWN, RunConfig, RunSection
 from fedshelf.common.config.sources import (
     flatten,
@@ -20,6 +20,7 @@ from fedshelf.common.config.sources import (
     to_flower,
     to_toml,
 )
+from fedshelf.common.config.strategy_settings import StrategyConfig
 
 __all__ = [
     "STORES_OWN",

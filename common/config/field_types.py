@@ -38,6 +38,14 @@ class Section(BaseModel):
         return value
 
 
+class StrategySettings(Section):
+    """Base of the settings that one algorithm has for itself; its file declares them.
+
+    Each becomes a field of `StrategyConfig` (a key strategy.NAME), by `make settings`. If two
+    algorithms have a setting of one name, they inherit it from one class: it means the same.
+    """
+
+
 def _named(value: Any) -> Any:
     """Return a whole number as text, as it is a name; all other values unchanged."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value

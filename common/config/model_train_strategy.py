@@ -1,4 +1,4 @@
-"""Settings of the network, its local training, and the federated algorithm."""
+"""Settings of the network, its local training, and what federated algorithms share."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -142,9 +142,10 @@ class TrainConfig(Section):
         return self.batch_size or 32
 
 
-class StrategyConfig(Section):
-    """The federated algorithm and its settings; a setting that the chosen one does not use is an
-    error.
+class CommonStrategyConfig(Section):
+    """The federated algorithm, and the settings that all algorithms share.
+
+    A setting that the chosen algorithm does not use is an error.
     """
 
     name: str = Field("fedavg", description="federated algorithm")
@@ -175,57 +176,6 @@ class StrategyConfig(Section):
     )
     average_rounds: Count = Field(
         5, description="average swa: rounds at the end of the run whose models are averaged"
-    )
-    mu: NonNegative = Field(
-        0.01, description="fedprox: strength of the pull towards the global model"
-    )
-    personal: tuple[str, ...] = Field(
-        (),
-        description="fedper: layers that stay at the store, with all inside them; empty: the head",
-    )
-    alpha: Positive = Field(
-        0.01, description="feddyn: strength of the pull towards the global model"
-    )
-    server_lr: NonNegative = Field(
-        0.0,
-        description=(
-            "scaffold, fedavgm, fedadam, fedyogi, fedadagrad: learning rate of the server; 0: 1 for"
-            " scaffold and fedavgm, else 0.1"
-        ),
-    )
-    server_momentum: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.9, description="fedavgm: momentum of the server"
-    )
-    beta1: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.9, description="fedadam, fedyogi: decay of the first moment"
-    )
-    beta2: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.99, description="fedadam, fedyogi: decay of the second moment"
-    )
-    tau: Positive = Field(
-        1e-3,
-        description=(
-            "fedadam, fedyogi, fedadagrad: degree of adaptivity (added to the root of the second"
-            " moment)"
-        ),
-    )
-    trim: Annotated[float, Field(ge=0, lt=0.5)] = Field(
-        0.2,
-        description=(
-            "trimmed-mean: share of the values cut off at each end; below 1 / updates, which is"
-            " said, none is"
-        ),
-    )
-    malicious: Annotated[int, Field(ge=0)] = Field(
-        0,
-        description=(
-            "krum, multi-krum: stores assumed malicious, for which a round needs twice as many"
-            " updates and three more; with fewer the round says so, and a simulation that can never"
-            " have them is refused"
-        ),
-    )
-    keep: Annotated[int, Field(ge=0)] = Field(
-        0, description="multi-krum: updates averaged; 0: all but the malicious"
     )
 
     @property

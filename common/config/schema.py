@@ -15,7 +15,8 @@ from fedshelf.common.config.federation import (
     ScreeningConfig,
 )
 from fedshelf.common.config.field_types import Count, Fraction, Section
-from fedshelf.common.config.model_train_strategy import ModelConfig, StrategyConfig, TrainConfig
+from fedshelf.common.config.model_train_strategy import ModelConfig, TrainConfig
+from fedshelf.common.config.strategy_settings import StrategyConfig
 
 STORES_OWN = "stores"  # the data set of a deployment: the stores' own images, which no server opens
 

@@ -1,6 +1,7 @@
 """The federated algorithms by name.
 
-To add one, write a file in `algorithms` and a line in STRATEGIES.
+To add one, write a file in `algorithms` and a line in STRATEGIES; if it has settings of its own,
+`make settings` puts them into the schema.
 """
 
 from collections.abc import Mapping
@@ -27,14 +28,15 @@ from fedshelf.common.strategies.algorithms.trimmed_mean import TrimmedMean
 from fedshelf.common.strategies.shared.base import LocalTrainingSummary, Strategy
 from fedshelf.common.suggest import did_you_mean
 
+# In this order their settings stand in all files.
 STRATEGIES: Mapping[str, type[Strategy]] = {
     "fedavg": FedAvg,
     "fedprox": FedProx,
+    "fedper": FedPer,
+    "feddyn": FedDyn,
     "scaffold": Scaffold,
     "fednova": FedNova,
-    "feddyn": FedDyn,
     "fedbn": FedBN,
-    "fedper": FedPer,
     "fedavgm": FedAvgM,
     "fedadam": FedAdam,
     "fedyogi": FedYogi,
@@ -80,8 +82,8 @@ def _check_use(config: StrategyConfig, key: str, chosen: type[Strategy]) -> None
             raise ConfigError(
                 f"{got} strategy.average is {config.average}; it is for {AVERAGES[key]}."
             )
-    elif key not in chosen.uses:
-        users = [name for name, strategy in STRATEGIES.items() if key in strategy.uses]
+    elif key not in chosen.settings_used():
+        users = [name for name, strategy in STRATEGIES.items() if key in strategy.settings_used()]
         raise ConfigError(f"{got} {config.name} does not use it; it is for {', '.join(users)}.")
 
 

@@ -3,8 +3,6 @@
 m = d;   v <- v + d^2
 """
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from fedshelf.common.strategies.shared.fedopt import FedOpt
@@ -12,8 +10,6 @@ from fedshelf.common.strategies.shared.fedopt import FedOpt
 
 class FedAdagrad(FedOpt):
     """Adagrad at the server."""
-
-    uses: ClassVar = frozenset({"weighting", "absent_classes", "server_lr", "tau"})
 
     def first(self, moment: Tensor, delta: Tensor) -> Tensor:
         """Return the difference d itself, [T]."""

@@ -5,19 +5,19 @@ v <- beta2 v + (1 - beta2) d^2;   eta_t = eta sqrt(1 - beta2^(t+1)) / (1 - beta1
 
 from torch import Tensor
 
-from fedshelf.common.strategies.shared.fedopt import FedOpt
+from fedshelf.common.strategies.shared.fedopt import DecayingMoments
 
 
-class FedAdam(FedOpt):
+class FedAdam(DecayingMoments):
     """Adam at the server."""
 
     def second(self, moment: Tensor, delta: Tensor) -> Tensor:
         """Return beta2 v + (1 - beta2) d^2, [T]."""
-        return self.config.beta2 * moment + (1 - self.config.beta2) * delta.square()
+        return self.settings.beta2 * moment + (1 - self.settings.beta2) * delta.square()
 
     def rate(self, steps: int) -> float:
         """Return eta_t, with the exponents that Flower uses."""
-        beta1 = self.config.beta1
-        beta2 = self.config.beta2
+        beta1 = self.settings.beta1
+        beta2 = self.settings.beta2
         exponent = steps + 1
         return float(super().rate(steps) * (1 - beta2**exponent) ** 0.5 / (1 - beta1**exponent))

@@ -24,11 +24,19 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from fedshelf.common.config.field_types import Positive, StrategySettings
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.strategies.shared.base import LocalTrainingSummary, Strategy
+
+
+class FedDynSettings(StrategySettings):
+    """The setting of FedDyn."""
+
+    alpha: Positive = Field(0.01, description="strength of the pull towards the global model")
 
 
 class FedDyn(Strategy):
@@ -36,22 +44,23 @@ class FedDyn(Strategy):
     place.
     """
 
-    uses: ClassVar = frozenset({"weighting", "absent_classes", "alpha"})
+    uses: ClassVar = frozenset({"weighting", "absent_classes"})
+    settings: FedDynSettings
 
     def on_train_begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
         """Return -l_i - alpha x [T]; a new store has l_i = 0."""
-        offset = start * -self.config.alpha
+        offset = start * -self.settings.alpha
         return {"offset": offset - state["linear"] if "linear" in state else offset}
 
     def correct_gradient(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
         """Add alpha w + (-l_i - alpha x) to the gradient, in place."""
-        gradient.add_(weights, alpha=self.config.alpha).add_(local["offset"])
+        gradient.add_(weights, alpha=self.settings.alpha).add_(local["offset"])
 
     def on_train_end(
         self, run: LocalTrainingSummary, local: Tensors, state: Tensors
     ) -> tuple[Tensors, Tensors]:
         """Return the new state l_i - alpha (y_i - x) = -(-l_i - alpha x) - alpha y_i, [T]."""
-        return {}, {"linear": torch.add(-local["offset"], run.end, alpha=-self.config.alpha)}
+        return {}, {"linear": torch.add(-local["offset"], run.end, alpha=-self.settings.alpha)}
 
     def init_server_state(self, params: Tensor, trainable: int) -> Tensors:
         """Return h = 0, [T]."""
@@ -71,7 +80,7 @@ class FedDyn(Strategy):
         linear = state["linear"].clone()
         for update in updates:
             share = self.weight(update) / total
-            linear.sub_(update.params[:trainable] - start, alpha=self.config.alpha * share)
+            linear.sub_(update.params[:trainable] - start, alpha=self.settings.alpha * share)
         mean = self.aggregate_updates(updates)
-        mean[:trainable].sub_(linear, alpha=1 / self.config.alpha)
+        mean[:trainable].sub_(linear, alpha=1 / self.settings.alpha)
         return mean, {"linear": linear}

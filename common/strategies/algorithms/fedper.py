@@ -13,15 +13,27 @@ store decides for itself.
 
 from typing import ClassVar
 
+from pydantic import Field
+
+from fedshelf.common.config.field_types import StrategySettings
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.strategies.shared.base import Strategy
+
+
+class FedPerSettings(StrategySettings):
+    """The setting of FedPer."""
+
+    personal: tuple[str, ...] = Field(
+        (), description="layers that stay at the store, with all inside them; empty: the head"
+    )
 
 
 class FedPer(Strategy):
     """FedAvg with named layers that are each store's own."""
 
     one_model: ClassVar = False
-    uses: ClassVar = frozenset({"weighting", "absent_classes", "personal"})
+    uses: ClassVar = frozenset({"weighting", "absent_classes"})
+    settings: FedPerSettings
 
     def personal_tensors(self) -> tuple[str, ...]:
         """Return all tensors of the named layers.
@@ -30,7 +42,7 @@ class FedPer(Strategy):
         """
         if (layout := self.layout) is None:
             return ()
-        given = self.config.personal or (layout.head,)
+        given = self.settings.personal or (layout.head,)
         for layer in given:
             if not any(_belongs(name, layer) for name in layout.names):
                 known = dict.fromkeys(name.rpartition(".")[0] for name in layout.names)

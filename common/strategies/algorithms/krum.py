@@ -10,20 +10,35 @@ have the lowest score.
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from fedshelf.common.config.field_types import StrategySettings
 from fedshelf.common.parameters.aggregation import VectorSequence, blocks
 from fedshelf.common.protocol.messages import Update
 from fedshelf.common.strategies.shared.base import Strategy, Vectors
 
 
+class KrumSettings(StrategySettings):
+    """The setting of Krum."""
+
+    malicious: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description=(
+            "stores assumed malicious, for which a round needs twice as many updates and three"
+            " more; with fewer the round says so, and a simulation that can never have them is"
+            " refused"
+        ),
+    )
+
+
 class Krum(Strategy):
     """The one update that lies closest to its neighbours; f is `malicious`."""
 
-    uses: ClassVar = frozenset({"malicious"})
+    settings: KrumSettings
 
     def aggregate_updates(self, updates: Sequence[Update]) -> Tensor:
         """Return a copy of the best update's vector [P]; a copy, because engines reuse the vector's
@@ -38,7 +53,7 @@ class Krum(Strategy):
 
     def shortfall(self, updates: int) -> str | None:
         """Return a reason if there are fewer than 2 f + 3 updates."""
-        malicious = self.config.malicious
+        malicious = self.settings.malicious
         if updates > 2 * malicious + 2:
             return None
         name = self.config.name
@@ -53,7 +68,7 @@ class Krum(Strategy):
     def ranking(self, updates: Sequence[Update]) -> list[int]:
         """Return the positions of the updates, best score first; ties go to the first store."""
         distances = squared_distances(Vectors(updates))
-        neighbours = min(max(1, len(updates) - self.config.malicious - 2), len(updates) - 1)
+        neighbours = min(max(1, len(updates) - self.settings.malicious - 2), len(updates) - 1)
         # column 0 is the distance to itself, zero
         nearest = distances.sort(dim=1).values[:, 1 : 1 + neighbours]
         return nearest.sum(dim=1).argsort(stable=True).tolist()

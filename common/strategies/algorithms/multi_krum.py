@@ -5,12 +5,21 @@ Gradient Descent. NeurIPS 2017, Section 4 (see `krum` for the score).
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from pydantic import Field
 from torch import Tensor
 
 from fedshelf.common.protocol.messages import Update
-from fedshelf.common.strategies.algorithms.krum import Krum
+from fedshelf.common.strategies.algorithms.krum import Krum, KrumSettings
+
+
+class MultiKrumSettings(KrumSettings):
+    """The settings of Multi-Krum."""
+
+    keep: Annotated[int, Field(ge=0)] = Field(
+        0, description="updates averaged; 0: all but the malicious"
+    )
 
 
 class MultiKrum(Krum):
@@ -18,7 +27,8 @@ class MultiKrum(Krum):
     FedAvg.
     """
 
-    uses: ClassVar = frozenset({"weighting", "malicious", "keep"})
+    uses: ClassVar = frozenset({"weighting"})
+    settings: MultiKrumSettings
 
     def aggregate_updates(self, updates: Sequence[Update]) -> Tensor:
         """Return the mean [P] of the chosen updates, added in store order."""
@@ -35,8 +45,8 @@ class MultiKrum(Krum):
         """Return Krum's reason, or that more than n - f updates are kept, so that one at least may
         be malicious.
         """
-        keep = self.config.keep
-        malicious = self.config.malicious
+        keep = self.settings.keep
+        malicious = self.settings.malicious
         if malicious and keep > updates - malicious:
             return (
                 f"multi-krum with {updates} updates averages {keep} of them, where"
@@ -46,5 +56,5 @@ class MultiKrum(Krum):
 
     def _chosen(self, updates: Sequence[Update]) -> list[int]:
         """Return the places of the chosen updates, in store order."""
-        keep = self.config.keep or max(1, len(updates) - self.config.malicious)
+        keep = self.settings.keep or max(1, len(updates) - self.settings.malicious)
         return sorted(self.ranking(updates)[:keep])

@@ -40,12 +40,14 @@ from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.strategies.shared.base import LocalTrainingSummary
 from fedshelf.common.strategies.shared.normalized_steps import NORMALIZED_STEPS, NormalizedSteps
+from fedshelf.common.strategies.shared.server_rate import ServerRateSettings
 
 
 class Scaffold(NormalizedSteps):
     """Local training without the drift to a store's own optimum; eta_g is `server_lr` (0: 1)."""
 
-    uses: ClassVar = frozenset({"weighting", "absent_classes", "server_lr"})
+    uses: ClassVar = frozenset({"weighting", "absent_classes"})
+    settings: ServerRateSettings
 
     def incompatible_with(self, config: RunConfig) -> str | None:
         """Return why SCAFFOLD does not fit a run: it needs one learning rate for all weights, and
@@ -111,5 +113,5 @@ class Scaffold(NormalizedSteps):
                 alpha=share / float(update.extras[NORMALIZED_STEPS]),
             )
         mean = self.aggregate_updates(updates)
-        moved = start + (self.config.server_lr or 1.0) * (mean[:trainable] - start)
+        moved = start + (self.settings.server_lr or 1.0) * (mean[:trainable] - start)
         return torch.cat([moved, mean[trainable:]]), {"control": control}

@@ -6,21 +6,34 @@ Rates. ICML 2018, Definition 2.
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from pydantic import Field
 from torch import Tensor
 
+from fedshelf.common.config.field_types import StrategySettings
 from fedshelf.common.parameters.aggregation import by_blocks, sort_rows
 from fedshelf.common.protocol.messages import Update
 from fedshelf.common.strategies.shared.base import Strategy, Vectors
 from fedshelf.common.strategies.shared.order_statistics import rank_shares
 
 
+class TrimmedMeanSettings(StrategySettings):
+    """The setting of the trimmed mean."""
+
+    trim: Annotated[float, Field(ge=0, lt=0.5)] = Field(
+        0.2,
+        description=(
+            "share of the values cut off at each end; below 1 / updates, which is said, none is"
+        ),
+    )
+
+
 class TrimmedMean(Strategy):
     """The mean of each coordinate without the floor(`trim` K) smallest and largest of K values."""
 
-    uses: ClassVar = frozenset({"trim"})
     order_statistic: ClassVar = True
+    settings: TrimmedMeanSettings
 
     def aggregate_updates(self, updates: Sequence[Update]) -> Tensor:
         """Return the trimmed mean [P] of each coordinate; the stores' sizes do not count."""
@@ -41,9 +54,9 @@ class TrimmedMean(Strategy):
         """Return a reason if no value is cut off, although `trim` is above 0; with `trim` 0 nothing
         is promised.
         """
-        if not self.config.trim or self._cut(updates):
+        if not self.settings.trim or self._cut(updates):
             return None
-        trim = self.config.trim
+        trim = self.settings.trim
         return (
             f"trimmed-mean with {updates} updates cuts none off; strategy.trim={trim:g} needs"
             f" {math.ceil(1 / trim)}"
@@ -51,4 +64,4 @@ class TrimmedMean(Strategy):
 
     def _cut(self, updates: int) -> int:
         """Return the number of values cut off at each end."""
-        return int(self.config.trim * updates)
+        return int(self.settings.trim * updates)

@@ -4,11 +4,12 @@ that combines.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_type_hints
 
 from torch import Tensor
 
 from fedshelf.common.config import RunConfig, StrategyConfig, TrainConfig
+from fedshelf.common.config.field_types import StrategySettings
 from fedshelf.common.parameters.aggregation import RowShares, VectorSequence, weighted_mean
 from fedshelf.common.parameters.layout import Layout, Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
@@ -92,7 +93,10 @@ class Strategy:
     survive a restart.
     """
 
-    uses: ClassVar[frozenset[str]] = frozenset()  # fields of StrategyConfig that change the outcome
+    # settings of all strategies that change the outcome of this one
+    uses: ClassVar[frozenset[str]] = frozenset()
+    # settings of its own: a subclass names its class of settings here
+    settings: StrategySettings
     # takes a value from the middle of the stores' values, for each coordinate
     order_statistic: ClassVar[bool] = False
     one_model: ClassVar[bool] = True  # all stores get the same model; False: each store has its own
@@ -100,6 +104,19 @@ class Strategy:
     def __init__(self, config: StrategyConfig, layout: Layout | None = None) -> None:
         self.config = config
         self.layout = layout
+        own = self.settings_class()
+        self.settings = own(**{key: getattr(config, key) for key in own.model_fields})
+
+    @classmethod
+    def settings_class(cls) -> type[StrategySettings]:
+        """Return the class of the strategy's own settings: the type of its `settings`."""
+        found: type[StrategySettings] = get_type_hints(cls)["settings"]
+        return found
+
+    @classmethod
+    def settings_used(cls) -> frozenset[str]:
+        """Return the names of all settings that change the outcome: shared ones and its own."""
+        return cls.uses | cls.settings_class().model_fields.keys()
 
     def incompatible_with(self, config: RunConfig) -> str | None:
         """Return why the algorithm's equations do not hold for such a run, as half a sentence;

@@ -11,13 +11,37 @@ centred after each round, too.
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from fedshelf.common.config.field_types import Positive, StrategySettings
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.strategies.shared.base import Strategy
+from fedshelf.common.strategies.shared.server_rate import ServerRateSettings
+
+
+class FedOptSettings(ServerRateSettings):
+    """The settings that all adaptive server optimizers have."""
+
+    tau: Positive = Field(
+        1e-3, description="degree of adaptivity (added to the root of the second moment)"
+    )
+
+
+class MomentSettings(StrategySettings):
+    """The decays of the two moments."""
+
+    beta1: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="decay of the first moment")
+    beta2: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.99, description="decay of the second moment"
+    )
+
+
+class DecayingMomentsSettings(FedOptSettings, MomentSettings):
+    """The settings of optimizers whose moments decay."""
 
 
 class FedOpt(Strategy, ABC):
@@ -25,9 +49,8 @@ class FedOpt(Strategy, ABC):
     (0: 0.1).
     """
 
-    uses: ClassVar = frozenset(
-        {"weighting", "absent_classes", "server_lr", "beta1", "beta2", "tau"}
-    )
+    uses: ClassVar = frozenset({"weighting", "absent_classes"})
+    settings: FedOptSettings
 
     def init_server_state(self, params: Tensor, trainable: int) -> Tensors:
         """Return both moments at zero, and no steps taken."""
@@ -47,7 +70,7 @@ class FedOpt(Strategy, ABC):
         first = self.first(state["first"], delta)
         second = self.second(state["second"], delta)
         moved = params[:trainable] + self.rate(int(steps)) * first / (
-            second.sqrt() + self.config.tau
+            second.sqrt() + self.settings.tau
         )
         return torch.cat([moved, combined[trainable:]]), {
             "first": self.centred(first),
@@ -55,9 +78,9 @@ class FedOpt(Strategy, ABC):
             "steps": steps,
         }
 
+    @abstractmethod
     def first(self, moment: Tensor, delta: Tensor) -> Tensor:
-        """Return the new first moment [T]: beta1 m + (1 - beta1) d."""
-        return self.config.beta1 * moment + (1 - self.config.beta1) * delta
+        """Return the new first moment [T], by the algorithm's own rule."""
 
     @abstractmethod
     def second(self, moment: Tensor, delta: Tensor) -> Tensor:
@@ -65,4 +88,14 @@ class FedOpt(Strategy, ABC):
 
     def rate(self, steps: int) -> float:
         """Return the server's learning rate at its `steps`-th step (from 1)."""
-        return self.config.server_lr or 0.1
+        return self.settings.server_lr or 0.1
+
+
+class DecayingMoments(FedOpt):
+    """An adaptive step whose first moment decays."""
+
+    settings: DecayingMomentsSettings
+
+    def first(self, moment: Tensor, delta: Tensor) -> Tensor:
+        """Return the new first moment [T]: beta1 m + (1 - beta1) d."""
+        return self.settings.beta1 * moment + (1 - self.settings.beta1) * delta

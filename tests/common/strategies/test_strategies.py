@@ -141,7 +141,8 @@ class TestEveryStrategy:
         assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in after.items()}
 
     def test_uses_only_settings_that_exist(self, name: str) -> None:
-        assert strategies.STRATEGIES[name].uses <= set(StrategyConfig.model_fields) - {"name"}
+        used = strategies.STRATEGIES[name].settings_used()
+        assert used <= set(StrategyConfig.model_fields) - {"name"}
 
 
 @given(

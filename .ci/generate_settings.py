@@ -1,0 +1,167 @@
+"""Write all that follows from the declared settings: `make settings`. With --check, only compare.
+
+common/strategies/...  --->  common/config/strategy_settings.py    the strategies' own settings,
+      (declared there)                                             readable without PyTorch
+common/config/...      --->  pyproject.toml                        what Flower may override
+                       --->  docs/settings.md                      for people
+"""
+
+import ast
+import inspect
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tomli_w
+
+from fedshelf.common.config import RunConfig, field_types, to_flower
+from fedshelf.common.config.field_types import Section, StrategySettings
+from fedshelf.common.config.model_train_strategy import CommonStrategyConfig
+from fedshelf.common.strategies import STRATEGIES
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = ROOT / "common/config/strategy_settings.py"
+PYPROJECT = ROOT / "pyproject.toml"
+TABLE = ROOT / "docs/settings.md"
+TABLE_OF_FLOWER = "[tool.flwr.app.config]\n"
+TEXT_COLUMNS = 82  # of a description's line in the schema, between its quotes
+
+SOURCE = '''"""The settings of all strategies, readable without PyTorch, which strategies load.
+
+Written by `make settings` from their declarations in `common/strategies`: change them there.
+"""
+
+from typing import {typing}
+
+from pydantic import Field
+
+from fedshelf.common.config.field_types import {ours}
+from fedshelf.common.config.model_train_strategy import CommonStrategyConfig
+
+
+class StrategyConfig(CommonStrategyConfig):
+    """The federated algorithm and its settings."""
+
+{fields}
+'''
+
+
+class Declared(NamedTuple):
+    """One setting of a strategy, as its file declares it."""
+
+    owner: type[StrategySettings]
+    type: str
+    default: str
+    description: str
+
+
+def declarations(owner: type[StrategySettings]) -> Iterator[tuple[str, Declared]]:
+    """Yield the settings that a class declares itself, in the order of its source."""
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+    assert isinstance(definition, ast.ClassDef)
+    for node in definition.body:
+        if not isinstance(node, ast.AnnAssign):
+            continue
+        name = ast.unparse(node.target)
+        field = owner.model_fields[name]
+        assert isinstance(node.value, ast.Call), f"{owner.__name__}.{name} has no Field(...)"
+        known = {"Annotated", "Literal", "Field", *vars(field_types)} | vars(__builtins__).keys()
+        used = {part.id for part in ast.walk(node.annotation) if isinstance(part, ast.Name)}
+        if strange := used - known:
+            sys.exit(f"{owner.__name__}.{name} has a type of {strange}; take one of field_types.")
+        default = ast.unparse(node.value.args[0])
+        yield name, Declared(owner, ast.unparse(node.annotation), default, field.description or "")
+
+
+def strategy_settings() -> dict[str, tuple[Declared, list[str]]]:
+    """Return each setting of the strategies with the names of those that have it."""
+    found: dict[str, tuple[Declared, list[str]]] = {}
+    for strategy, algorithm in STRATEGIES.items():
+        owners = [o for o in reversed(algorithm.settings_class().__mro__) if issubclass(o, Section)]
+        for owner in owners:
+            for name, declared in declarations(owner):
+                if name in CommonStrategyConfig.model_fields:
+                    sys.exit(f"{owner.__name__}.{name} is a setting of all strategies already.")
+                first, users = found.setdefault(name, (declared, []))
+                if first.owner is not owner:
+                    sys.exit(
+                        f"{owner.__name__} and {first.owner.__name__} both declare {name}; let both"
+                        " inherit it from one class, as it has one meaning."
+                    )
+                users.append(strategy)
+    return found
+
+
+def schema() -> str:
+    """Return the source of `StrategyConfig`."""
+    fields = []
+    for name, (declared, users) in strategy_settings().items():
+        about = f"{', '.join(users)}: {declared.description}"
+        lines = textwrap.wrap(about, TEXT_COLUMNS, break_on_hyphens=False, break_long_words=False)
+        pieces = [lines[0], *(f" {line}" for line in lines[1:])]
+        text = "\n".join('"' + piece.replace('"', '\\"') + '"' for piece in pieces)
+        text = f"({text})" if len(pieces) > 1 else text
+        fields.append(
+            f"    {name}: {declared.type} = Field({declared.default}, description={text})"
+        )
+    source = "\n".join(fields)
+    tree = ast.parse(f"class _:\n{source}")
+    words = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    typing = ", ".join(sorted(words & {"Annotated", "Literal"}))
+    ours = ", ".join(sorted(words & vars(field_types).keys() - {"Annotated", "Literal", "Field"}))
+    unformatted = SOURCE.format(typing=typing, ours=ours, fields=source)
+    format_it = [sys.executable, "-m", "ruff", "format", "--line-length", "100", "-"]
+    done = subprocess.run(format_it, input=unformatted, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def pyproject() -> str:
+    """Return `pyproject.toml` with all settings and their defaults in Flower's table."""
+    text = PYPROJECT.read_text(encoding="utf-8")
+    before, opening, after = text.partition(TABLE_OF_FLOWER)
+    rest = after[after.index("\n[") :]
+    lines = [
+        f"{key} = {tomli_w.dumps({'value': value}).removeprefix('value = ')}"
+        for key, value in to_flower(RunConfig()).items()
+    ]
+    return before + opening + "".join(lines) + rest
+
+
+def documentation() -> str:
+    """Return the page with a table of all settings."""
+    parts = [
+        "# All settings\n\nWritten by `make settings`. `flower-simulation settings` lists the same."
+        " Each is given with `--set KEY=VALUE`\nor in the TOML file of `--config`.\n"
+    ]
+    for section, found in RunConfig.model_fields.items():
+        values: Section = found.default
+        parts.append(f"\n## {section}\n\n| setting | default | meaning |\n|---|---|---|\n")
+        for name, field in type(values).model_fields.items():
+            meaning = (field.description or "").replace("|", "\\|")
+            parts.append(f"| `{section}.{name}` | {_shown(field.default)} | {meaning} |\n")
+    return "".join(parts)
+
+
+def _shown(value: Any) -> str:
+    if value in ("", ()):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def write(path: Path, text: str) -> bool:
+    """Write a file, or with --check only compare; return whether it was as it should be."""
+    is_same = path.exists() and path.read_text(encoding="utf-8") == text
+    if not is_same and "--check" in sys.argv:
+        sys.exit(f"{path.relative_to(ROOT)} is not what the settings declare; run make settings.")
+    if not is_same:
+        path.write_text(text, encoding="utf-8")
+    return is_same
+
+
+if not write(SCHEMA, schema()):  # what follows must read the new one
+    sys.exit(subprocess.run([sys.executable, __file__], check=False).returncode)
+write(PYPROJECT, pyproject())
+write(TABLE, documentation())
