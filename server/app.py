@@ -145,7 +145,9 @@ class GridTraining:
         if self.tell_classes:
             self.tell_classes(classes, config)
         told = {
-            name: info.counts for name, info in sorted(runtime.stores().items()) if not info.untold
+            name: info.counts
+            for name, info in sorted(runtime.stores().items())
+            if not info.undisclosed_images
         }
         table = {name: [counts.get(label, 0) for label in classes] for name, counts in told.items()}
         self.directory.write("partition.json", {"classes": list(classes), "stores": table})
@@ -201,12 +203,14 @@ def folder_images(agreed: Plan) -> Images | None:
         image_size=spec.image_size,
         channels=spec.channels,
         denoise=denoise,
-        arrangement=FolderOptions(classes=() if spec.tells_turns else spec.classes),
+        options=FolderOptions(classes=() if spec.tells_turns else spec.classes),
     )
     merge = agreed.config.data.merge_spellings
     test = relabel(
         to_turns(opened) if spec.tells_turns else opened, spec.classes, merge=merge
     ).splits["test"]
-    if "test" not in opened.given:  # a folder of test photos only: all of them are for testing
+    if (
+        "test" not in opened.given_splits
+    ):  # a folder of test photos only: all of them are for testing
         test = Images.whole(test.pixels, test.labels)
     return test

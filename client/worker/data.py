@@ -62,7 +62,7 @@ class FolderSource:
         self._rules = rules
         self._on_change = on_change
         self._watch = Watch(path)
-        self._seen = self._watch.look()
+        self._seen = self._watch.snapshot()
         # the sentence to tell if photos that were there cannot be read; else empty
         self._unreachable = ""
         self._opened: tuple[str, StoreData] | None = None  # a run's identity, and its images
@@ -76,8 +76,8 @@ class FolderSource:
         look searches for them again.
         """
         before = self._seen
-        now = self._watch.look()
-        if before.still_holds(now) and not self._unreachable:
+        now = self._watch.snapshot()
+        if before.is_current(now) and not self._unreachable:
             return False
         self._opened = None
         is_emptied = now.is_emptied(before, self._path)
@@ -175,7 +175,7 @@ class FolderSource:
                 channels=STORE_CHANNELS,
                 denoise=denoise,
                 unlabelled=turns,
-                arrangement=FolderOptions(config.data.split, classes),
+                options=FolderOptions(config.data.split, classes),
             )
         except UnreachableError as error:
             raise StoreError("data", str(error), "photos-unreachable") from error

@@ -25,14 +25,14 @@ class Failure:
     reason: plain words for the reader; a store sends none, `make_failure` makes them from code and
         detail
     detail: an identifier that tells more: a rule of the store's policy, the class of an exception
-    rest: seconds for which it is of no use to ask the store again
+    retry_after: seconds for which it is of no use to ask the store again
     """
 
     store: str
     code: FailureCode
     reason: str
     detail: str = ""
-    rest: int = 0
+    retry_after: int = 0
 
 
 _WORDS: dict[FailureCode, str] = {
@@ -51,13 +51,13 @@ _WORDS: dict[FailureCode, str] = {
 }
 
 
-def make_failure(store: str, code: FailureCode, detail: str = "", rest: int = 0) -> Failure:
+def make_failure(store: str, code: FailureCode, detail: str = "", retry_after: int = 0) -> Failure:
     """Return a failure of `store` in the words for its code, with the detail behind them in
     brackets.
     """
     assert not detail or DETAIL_PATTERN.fullmatch(detail), detail
     reason = f"{_WORDS[code]} ({detail})" if detail else _WORDS[code]
-    return Failure(store, code, reason, detail, rest)
+    return Failure(store, code, reason, detail, retry_after)
 
 
 def format_failures(failed: Mapping[str, Failure]) -> str:

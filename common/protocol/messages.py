@@ -68,34 +68,35 @@ OrderT = TypeVar("OrderT", TrainOrder, EvaluateOrder)
 
 @dataclass(frozen=True)
 class DetachedOrder(Generic[OrderT]):
-    """An order on its way inside one machine, without the fields that reach the receiver apart from
-    it.
+    """An order on its way inside one machine, without the fields that reach the receiver apart.
 
     Large fields lie in shared memory, and a resident process has the plan. All other fields travel
     here. The code lists none of them by name: taking an order apart by hand, and making another
     one, is how a field gets lost.
 
-    kind: the class of the order
-    others: the fields that travel here
-    apart: the names of the fields that do not
+    order_type: the class of the order
+    fields_here: field name -> value, of the fields that travel here
+    detached: the names of the fields that do not
     """
 
-    kind: type[OrderT]
-    others: Mapping[str, Any]
-    apart: frozenset[str]
+    order_type: type[OrderT]
+    fields_here: Mapping[str, Any]
+    detached: frozenset[str]
 
     @classmethod
-    def of(cls, order: OrderT, *apart: str) -> "DetachedOrder[OrderT]":
-        """Return an order without its fields `apart`."""
-        held = {each.name: getattr(order, each.name) for each in fields(order)}
-        for name in apart:
-            del held[name]
-        return cls(type(order), held, frozenset(apart))
+    def detach(cls, order: OrderT, *names: str) -> "DetachedOrder[OrderT]":
+        """Return `order` without its fields `names`."""
+        fields_here = {field.name: getattr(order, field.name) for field in fields(order)}
+        for name in names:
+            del fields_here[name]
+        return cls(type(order), fields_here, frozenset(names))
 
-    def attach(self, **apart: Any) -> OrderT:
-        """Return the order again, with exactly the fields that it was detached from."""
-        assert apart.keys() == self.apart, f"got {sorted(apart)}, expected {sorted(self.apart)}"
-        return self.kind(**self.others, **apart)
+    def attach(self, **detached: Any) -> OrderT:
+        """Return the order again, given exactly the fields that it was detached from."""
+        assert detached.keys() == self.detached, (
+            f"got {sorted(detached)}, expected {sorted(self.detached)}"
+        )
+        return self.order_type(**self.fields_here, **detached)
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,8 @@ class Update:
         arrival
     packed_bytes: their size; 0: not compressed
     steps: optimizer steps taken
-    by_class: float64 [C], images of each class that this update represents, filled in by the server
-        on arrival; None if they are not needed
+    images_by_class: float64 [C], images of each class that this update represents, filled in by
+        the server on arrival; None if they are not needed
     """
 
     store: str
@@ -125,16 +126,16 @@ class Update:
     packed: Mapping[str, Tensor] | None = None
     packed_bytes: int = 0
     steps: int = 0
-    by_class: Tensor | None = None
+    images_by_class: Tensor | None = None
 
-    def piece(self, begin: int, end: int) -> Tensor:
+    def params_slice(self, begin: int, end: int) -> Tensor:
         """Return the coordinates [begin, end) of `params`; if they lie on disk, only these are
         read.
         """
         return self.params[begin:end]
 
     @property
-    def bytes(self) -> int:
+    def wire_bytes(self) -> int:
         """The size of its tensors on the wire."""
         return (self.packed_bytes or self.params.nbytes) + sum(
             tensor.nbytes for tensor in self.extras.values()
@@ -162,7 +163,7 @@ class StoreInfo:
 
     counts: training images per class name of the store's own folders
     validation, test: images held out
-    untold: training images whose class the store keeps to itself
+    undisclosed_images: training images whose class the store keeps to itself
     version: version of Fedshelf at the store; empty: unknown. It does not count when two are
         compared.
     """
@@ -171,13 +172,13 @@ class StoreInfo:
     counts: Mapping[str, int]
     validation: int
     test: int
-    untold: int = 0
+    undisclosed_images: int = 0
     version: str = field(default="", compare=False)
 
     @property
     def num_examples(self) -> int:
         """The number of training images."""
-        return sum(self.counts.values()) + self.untold
+        return sum(self.counts.values()) + self.undisclosed_images
 
 
 __all__ = [

@@ -192,7 +192,7 @@ def encode_result(result: Result) -> RecordDict:
                 "store": result.store,
                 "code": result.code,
                 "detail": result.detail,
-                "rest": result.rest,
+                "rest": result.retry_after,
             }
             return _pack("failure", header)
         case FrozenWeightsMissing():
@@ -201,7 +201,7 @@ def encode_result(result: Result) -> RecordDict:
             return _pack("receipt", dict(encode_receipt(result)))
         case StoreInfo():
             header = {"store": result.name, "validation": result.validation, "test": result.test}
-            header |= {"untold": result.untold, "version": result.version}
+            header |= {"untold": result.undisclosed_images, "version": result.version}
             header |= {"classes": list(result.counts), "counts": list(result.counts.values())}
             return _pack("info", header)
 

@@ -29,7 +29,7 @@ def test_photos(subject: CheckSubject) -> Iterator[CheckFinding]:
         image_size=config.data.image_size,
         channels=STORE_CHANNELS,
         denoise=config.data.denoise,
-        arrangement=FolderOptions(classes=config.data.classes),
+        options=FolderOptions(classes=config.data.classes),
     )
     count = sum(len(images) for images in folder.splits.values())
     told = (

@@ -66,7 +66,7 @@ def lines(
         for name, counts in told.items()
         if set(counts) - set(classes)
     ]
-    everything_told = not any(info.untold for info in stores.values())
+    everything_told = not any(info.undisclosed_images for info in stores.values())
     lacking = [label for label in classes if not any(counts.get(label) for counts in told.values())]
     if lacking and everything_told:
         found.append(

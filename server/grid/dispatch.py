@@ -198,7 +198,7 @@ class OrderDispatch:
                 self.post([store], attach_frozen=True)
                 return
             result = Failure(store, "invalid", "asks again and again for frozen parameters")
-        if isinstance(result, Failure) and result.rest:
+        if isinstance(result, Failure) and result.retry_after:
             self._registry.defer(result)
         else:
             self._store_status.put(store, "ready")

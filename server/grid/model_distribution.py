@@ -234,8 +234,10 @@ class ModelDistribution:
         node.store = node.store or failure.store
         node.settled = True
         node.why = failure.reason
-        node.is_refused = failure.code == "policy" and failure.rest >= MAX_RETRY_AFTER_SECONDS
-        wait = float("inf") if node.is_refused else max(failure.rest, OFFER_RETRY_SECONDS)
+        node.is_refused = (
+            failure.code == "policy" and failure.retry_after >= MAX_RETRY_AFTER_SECONDS
+        )
+        wait = float("inf") if node.is_refused else max(failure.retry_after, OFFER_RETRY_SECONDS)
         node.offer_at = time.monotonic() + wait
         self._note(
             f"{node.store or 'A store'} does not have the model of run {self._order.run}:"

@@ -131,10 +131,10 @@ class StoreRegistry:
 
     def defer(self, failure: Failure) -> None:
         """Leave a store alone for as long as it asked."""
-        self._resting[failure.store] = time.monotonic() + failure.rest
-        if failure.rest < MAX_RETRY_AFTER_SECONDS:
+        self._resting[failure.store] = time.monotonic() + failure.retry_after
+        if failure.retry_after < MAX_RETRY_AFTER_SECONDS:
             self._coming_back[failure.store] = self._resting[failure.store]
-        until = time.strftime("%H:%M", time.localtime(time.time() + failure.rest))
+        until = time.strftime("%H:%M", time.localtime(time.time() + failure.retry_after))
         self._rest_reasons[failure.store] = f"{failure.reason}, until {until}"
         self._store_status.put(failure.store, "resting", self._rest_reasons[failure.store])
         self._note_once(f"{failure.store} is left alone until {until}: {failure.reason}.")
@@ -202,7 +202,7 @@ class StoreRegistry:
 
     def _mark_unavailable(self, node: _Node, failure: Failure) -> None:
         """Record that a store cannot take part now; it is asked again later."""
-        node.ask_at = time.monotonic() + max(failure.rest, STORE_RETRY_SECONDS)
+        node.ask_at = time.monotonic() + max(failure.retry_after, STORE_RETRY_SECONDS)
         node.failure = failure
         if failure.store:
             self._store_status.put(failure.store, "refused", failure.reason)

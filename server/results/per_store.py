@@ -143,7 +143,7 @@ def expected_by_mix(
         name: _expected(classes, test, info)
         for name, info in sorted(stores.items())
         # a store that keeps its mix private has no expectation
-        if info.num_examples and not info.untold
+        if info.num_examples and not info.undisclosed_images
     }
 
 

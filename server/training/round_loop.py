@@ -173,7 +173,7 @@ class RoundLoop:
                 trained.present,
             )
             params = keep_rows(
-                state.params, params, [u.by_class for u in trained.updates], self._layout
+                state.params, params, [u.images_by_class for u in trained.updates], self._layout
             )
             params = withhold(
                 self.strategy.centred(params), state.params, spans(self._layout, self.personal)
@@ -295,7 +295,7 @@ class RoundLoop:
                 f" {format_failures(failed)}."
             )
             refusals += any(
-                failure.code not in ABSENCE_CODES and not failure.rest
+                failure.code not in ABSENCE_CODES and not failure.retry_after
                 for failure in failed.values()
             )
             if self._stop():

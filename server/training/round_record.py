@@ -45,7 +45,7 @@ def totals(trained: RoundOutcome, config: RunConfig, seconds: Mapping[str, float
     order = trained.order
     down = order.params.numel() + sum(tensor.numel() for tensor in order.extras.values())
     images = sum(_images(u, config.train) for u in trained.updates)
-    up = sum(u.bytes for u in trained.updates)
+    up = sum(u.wire_bytes for u in trained.updates)
     return Totals(images, down * len(trained.asked) * BYTES_PER_FLOAT, up, dict(seconds))
 
 

@@ -141,7 +141,7 @@ class AnomalyDetector:
         head = self._layout.rows()[0]
         start = trained.order.params[head].cpu()
         for update, own in zip(trained.updates, counts, strict=True):
-            change = update.piece(head.start, head.stop).cpu() - start
+            change = update.params_slice(head.start, head.stop).cpu() - start
             seen = looks.likeness(change.view(len(own), -1).double().numpy(), own)
             if seen:
                 after[update.store] = LabelEvidence.of(evidence.get(update.store)).after(seen)
@@ -162,7 +162,7 @@ class AnomalyDetector:
             return {}
         start = torch.cat([order.params[span] for span in spans]).cpu()
         changes = [
-            torch.cat([update.piece(s.start, s.stop) for s in spans]).cpu().double() - start
+            torch.cat([update.params_slice(s.start, s.stop) for s in spans]).cpu().double() - start
             for update in updates
         ]
         gradients = {}

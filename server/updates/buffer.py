@@ -139,7 +139,7 @@ class _OnDisk(Update):
 
     file: _VectorFile | None = None
 
-    def piece(self, begin: int, end: int) -> Tensor:
+    def params_slice(self, begin: int, end: int) -> Tensor:
         assert self.file is not None
         return self.file.piece(begin, end)
 

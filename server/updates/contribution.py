@@ -49,7 +49,7 @@ def contributions(
     found = torch.zeros_like(shares)
     for begin in range(0, trainable, stride):
         end = min(begin + BLOCK, trainable)
-        values = torch.stack([update.piece(begin, end) for update in updates])
+        values = torch.stack([update.params_slice(begin, end) for update in updates])
         changes = values - start[begin:end].to(shares.device)
         own = rank_shares(values)
         parts = changes * (shares[:, None] if own is None else own)

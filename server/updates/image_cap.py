@@ -42,7 +42,7 @@ def capped(info: StoreInfo, most: int | None) -> StoreInfo:
     if most is None or images <= most:
         return info
     counts = {label: count * most // images for label, count in info.counts.items()}
-    return replace(info, counts=counts, untold=most - sum(counts.values()))
+    return replace(info, counts=counts, undisclosed_images=most - sum(counts.values()))
 
 
 def told(claimed: int, counted: int, kind: str = "training") -> str:

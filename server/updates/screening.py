@@ -152,7 +152,7 @@ class Screening:
             return update
         classes = self.order.plan.spec.classes
         info = self.asked[update.store]
-        return replace(update, by_class=images_by_class(info, classes, update.num_examples))
+        return replace(update, images_by_class=images_by_class(info, classes, update.num_examples))
 
     def _sign(self, update: Update) -> Tensor:
         """Return [norm of the change by training, norms of the extras, loss], without a wait for

@@ -33,16 +33,18 @@ def _load(path: Path, config: DataConfig, form: PixelFormat) -> Dataset:
         image_size=form.image_size,
         channels=form.channels,
         denoise=form.denoise,
-        arrangement=FolderOptions(config.split, config.classes),
+        options=FolderOptions(config.split, config.classes),
     )
     splits: dict[str, Images] = dict(folder.splits.items())
-    if not len(splits["train"]) and folder.given:
+    if not len(splits["train"]) and folder.given_splits:
         raise DataError(
-            f"{path} has images of the {format_list(sorted(folder.given))} split only; expected"
-            " some to train on: call their folder (or split) train, or give the folders of classes"
-            " themselves."
+            f"{path} has images of the {format_list(sorted(folder.given_splits))} split only;"
+            " expected some to train on: call their folder (or split) train, or give the folders"
+            " of classes themselves."
         )
-    is_worth_a_word = folder.left_out or folder.unopened or folder.untrained() or folder.notes
+    is_worth_a_word = (
+        folder.left_out or folder.unopened_photos or folder.untrained_classes() or folder.notes
+    )
     return assemble(path.name, folder.classes, splits, folder.summary() if is_worth_a_word else "")
 
 

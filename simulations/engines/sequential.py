@@ -135,7 +135,7 @@ class SequentialEngine(FederationRuntime):
         """Evaluate stores; many small ones make one job."""
         self._judged.copy_(order.params)
         sizes = self._num_held_out(stores, order.split)
-        detached = DetachedOrder.of(order, *HERE)
+        detached = DetachedOrder.detach(order, *HERE)
         jobs = [EvaluateJob(part, detached) for part in parcels(stores, sizes, IMAGES_PER_JUDGING)]
         for answer in self._run_first(jobs):
             assert isinstance(answer, list)
@@ -145,7 +145,7 @@ class SequentialEngine(FederationRuntime):
         """Count results on the federation's test set, summed in the order of its images."""
         assert self._federation.test is not None
         self._judged.copy_(params)
-        order = DetachedOrder.of(
+        order = DetachedOrder.detach(
             EvaluateOrder(self._plan, 0, params, "test", tuple(temperatures)), *HERE
         )
         jobs = [
@@ -164,7 +164,7 @@ class SequentialEngine(FederationRuntime):
 
     def _train_jobs(self, order: TrainOrder, stores: Sequence[str]) -> list[Job]:
         slots = {store: slot for slot, store in enumerate(stores)}
-        detached = DetachedOrder.of(order, *HERE)
+        detached = DetachedOrder.detach(order, *HERE)
         return [TrainJob(store, slots[store], detached) for store in self._largest_first(stores)]
 
     def _begun(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Answer] | None:

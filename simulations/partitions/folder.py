@@ -75,7 +75,7 @@ def open_stores(
     left_out = "\n".join(
         f"{name}: {folder.summary()}"
         for name, folder in told.items()
-        if folder.left_out or folder.unopened
+        if folder.left_out or folder.unopened_photos
     )
     return StoreFolders(stores, classes, images, left_out)
 
@@ -176,7 +176,7 @@ def _open(
         channels=form.channels,
         denoise=form.denoise,
         unlabelled=turns,
-        arrangement=FolderOptions(data.split, () if turns else data.classes, store),
+        options=FolderOptions(data.split, () if turns else data.classes, store),
     )
     return to_turns(folder) if turns else folder
 

@@ -413,7 +413,7 @@ def test_every_field_of_an_order_arrives(kind: type) -> None:
     for each in fields(kind):
         assert each.default is MISSING or getattr(order, each.name) != each.default
     assert same(
-        DetachedOrder.of(order, "plan", "params").attach(plan=order.plan, params=order.params),
+        DetachedOrder.detach(order, "plan", "params").attach(plan=order.plan, params=order.params),
         order,
     )
     assert same(decode_order(encode_order(order), FrozenCache(Path("unused"))), order)

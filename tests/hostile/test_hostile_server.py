@@ -184,7 +184,7 @@ def test_class_names_do_not_leave_against_the_policy(home: Path) -> None:
         if isinstance(order, Query):
             info = decode_result(record)
             assert isinstance(info, StoreInfo)
-            assert (info.counts, info.untold > 0) == ({}, True)
+            assert (info.counts, info.undisclosed_images > 0) == ({}, True)
 
 
 def test_frozen_parameters_do_not_fill_the_disk(tmp_path: Path) -> None:

@@ -107,8 +107,8 @@ def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL_LIMITS) -> NDA
     with _errors_as_reasons(data), open_photo(data) as image:
         is_webp = image.format == "WEBP"
         is_costly = is_webp or image.has_transparency_data
-        if objection := limits.objection(image.width, image.height, is_costly=is_costly):
-            raise NotUsableError(objection)
+        if reason := limits.rejection_reason(image.width, image.height, is_costly=is_costly):
+            raise NotUsableError(reason)
         # Decoders of JPEG skip data that the small size does not need, but progressive JPEGs keep
         # all coefficients.
         full = image.width * image.height

@@ -13,46 +13,50 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
-# per pixel
-_BYTES = 12
-_WEBP_BYTES = 17
+# most memory that decoding takes
+_BYTES_PER_PIXEL = 12
+_WEBP_BYTES_PER_PIXEL = 17
 
 
 @dataclass(frozen=True)
 class Limits:
     """Limits for decoding photos.
 
-    pixels: most pixels of a photo
-    costly_pixels: most pixels of a photo with transparency or in WebP
-    memory: bytes that all decodes under these limits take together, beside the files themselves; a
-        photo that needs more is decoded alone
-    at_once: decodes at a time; None: as many as the memory allows
+    max_pixels: pixels of a photo
+    max_costly_pixels: pixels of a photo with transparency or in WebP
+    memory_bytes: memory that all decodes under these limits take together, beside the files
+        themselves; a photo that needs more is decoded alone
+    max_decodes: decodes at a time; None: as many as the memory allows
     """
 
-    pixels: int
-    costly_pixels: int
-    memory: int
-    at_once: int | None = None
+    max_pixels: int
+    max_costly_pixels: int
+    memory_bytes: int
+    max_decodes: int | None = None
 
-    def objection(self, width: int, height: int, *, is_costly: bool) -> str:
+    def rejection_reason(self, width: int, height: int, *, is_costly: bool) -> str:
         """Return why a photo of this size is not decoded; empty if it is."""
-        most = self.costly_pixels if is_costly else self.pixels
-        return f"too large: {width} x {height} pixels" if width * height > most else ""
+        max_pixels = self.max_costly_pixels if is_costly else self.max_pixels
+        return f"too large: {width} x {height} pixels" if width * height > max_pixels else ""
 
 
-# pixels; Pillow's own limit against decompression bombs: a quarter of a GiB of RGB
-_PILLOWS = 89_478_485
+# Pillow's own limit against decompression bombs: a quarter of a GiB of RGB
+_PILLOW_MAX_PIXELS = 89_478_485
 
-LOCAL_LIMITS = Limits(pixels=_PILLOWS, costly_pixels=_PILLOWS, memory=2**31)
+LOCAL_LIMITS = Limits(
+    max_pixels=_PILLOW_MAX_PIXELS, max_costly_pixels=_PILLOW_MAX_PIXELS, memory_bytes=2**31
+)
 """For a person's own photos: all that cameras write, in 2 GiB at most."""
 
-SERVICE_LIMITS = Limits(pixels=25_000_000, costly_pixels=12_000_000, memory=600_000_000, at_once=2)
+SERVICE_LIMITS = Limits(
+    max_pixels=25_000_000, max_costly_pixels=12_000_000, memory_bytes=600_000_000, max_decodes=2
+)
 """For photos of strangers, some of whom try to crash the machine."""
 
 
 def memory_needed(pixels: int, *, is_webp: bool) -> int:
     """Return the most bytes that decoding so many pixels takes."""
-    return pixels * (_WEBP_BYTES if is_webp else _BYTES)
+    return pixels * (_WEBP_BYTES_PER_PIXEL if is_webp else _BYTES_PER_PIXEL)
 
 
 @contextmanager
@@ -87,9 +91,9 @@ class _Ledger:
     def _has_room(self, needed: int) -> bool:
         if not self._decodes:
             return True
-        at_once = self._limits.at_once
-        return self._memory + needed <= self._limits.memory and (
-            at_once is None or self._decodes < at_once
+        max_decodes = self._limits.max_decodes
+        return self._memory + needed <= self._limits.memory_bytes and (
+            max_decodes is None or self._decodes < max_decodes
         )
 
 

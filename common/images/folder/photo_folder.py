@@ -32,8 +32,8 @@ class PhotoFolder:
         unless the folder's own sub-folders separate them)
     unlabelled: photos without a class, as `splits`; their label, -1, means nothing. Empty unless
         asked for
-    unopened: number of photos without a class, if they were not asked for
-    given: the splits that the folder's own sub-folders name
+    unopened_photos: number of photos without a class, if they were not asked for
+    given_splits: the splits that the folder's own sub-folders name
     notes: sentences about how a CSV file was read
     """
 
@@ -42,11 +42,11 @@ class PhotoFolder:
     left_out: tuple[tuple[str, str], ...]
     duplicates: int
     unlabelled: Mapping[Split, Images]
-    unopened: int
-    given: frozenset[Split] = frozenset()
+    unopened_photos: int
+    given_splits: frozenset[Split] = frozenset()
     notes: tuple[str, ...] = ()
 
-    def untrained(self) -> tuple[str, ...]:
+    def untrained_classes(self) -> tuple[str, ...]:
         """Return the classes that have images held out, and none to train on under any spelling.
 
         Several spellings of one class are merged or refused later.
@@ -77,9 +77,9 @@ class PhotoFolder:
                 f"; {self.duplicates} of them {'a copy' if self.duplicates == 1 else 'copies'} of"
                 " another"
             )
-        if self.unopened:
-            text += f"; {format_count(self.unopened, 'photo')} without a class not used"
-        if untrained := self.untrained():
+        if self.unopened_photos:
+            text += f"; {format_count(self.unopened_photos, 'photo')} without a class not used"
+        if untrained := self.untrained_classes():
             text += f"; nothing to train on, only images held out, of {', '.join(untrained)}"
         if self.left_out:
             text += f"; left out {format_left_out(self.left_out)}"
@@ -110,7 +110,7 @@ def open_folder(
     channels: int,
     denoise: int = 0,
     unlabelled: bool = False,
-    arrangement: FolderOptions = DEFAULT_OPTIONS,
+    options: FolderOptions = DEFAULT_OPTIONS,
     progress: Progress | None = None,
 ) -> PhotoFolder:
     """Open a folder of photos, or a CSV file of image,label: see `scan` for the layouts, `cache`
@@ -126,11 +126,11 @@ def open_folder(
 
     Raises DataError if nothing is usable, the layout is wrong or the cache cannot be written.
     """
-    found = scan(path, arrangement.classes)
+    found = scan(path, options.classes)
     root = path
-    if arrangement.store is not None:
-        found = found.of_store(arrangement.store)
-        root = path / arrangement.store
+    if options.store is not None:
+        found = found.of_store(options.store)
+        root = path / options.store
     form = PixelFormat(image_size, channels, denoise)
     photos = [*found.photos, *(found.unlabelled if unlabelled else ())]
     decoded = open_pixels(root, [photo.path for photo in photos], form, progress)
@@ -144,15 +144,15 @@ def open_folder(
     whole = Images.whole(
         torch.from_numpy(decoded.pixels), torch.tensor([numbers[photo.label] for photo in usable])
     )
-    placed = list(zip(usable, assign_splits(usable, digests, arrangement.rule), strict=True))
+    placed = list(zip(usable, assign_splits(usable, digests, options.rule), strict=True))
     return PhotoFolder(
         classes=names,
         splits=_parts(whole, [split if photo.label else None for photo, split in placed]),
         left_out=tuple(sorted(left_out)),
         duplicates=len(digests) - len(set(digests)),
         unlabelled=_parts(whole, [None if photo.label else split for photo, split in placed]),
-        unopened=0 if unlabelled else len(found.unlabelled),
-        given=frozenset(photo.split for photo in usable if photo.split),
+        unopened_photos=0 if unlabelled else len(found.unlabelled),
+        given_splits=frozenset(photo.split for photo in usable if photo.split),
         notes=found.notes,
     )
 

@@ -56,7 +56,7 @@ class Snapshot:
         """Return the files that are there."""
         return [Path(path) for path, known in self.files.items() if len(known) > 1]
 
-    def still_holds(self, now: "Snapshot") -> bool:
+    def is_current(self, now: "Snapshot") -> bool:
         """Return whether photos that were opened after this look are those of the look `now`."""
         return self.is_settled and self.files == now.files
 
@@ -91,7 +91,7 @@ class Watch:
         self._root = root
         self._table: tuple[Fingerprint, list[Path]] | None = None
 
-    def look(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
         """Return the files of this moment.
 
         Never raises: opening the photos reports a file that cannot be read.

@@ -81,7 +81,7 @@ class Vectors(VectorSequence):
 
     def piece(self, number: int, begin: int, end: int) -> Tensor:
         """Return the coordinates [begin, end) of one vector; fewer at its end."""
-        return self._updates[self._places[number]].piece(begin, end)
+        return self._updates[self._places[number]].params_slice(begin, end)
 
 
 class Strategy:
@@ -218,7 +218,7 @@ class Strategy:
 
         vectors: the vectors [P] to average in place of the updates' own, one for each place
         """
-        rows = self._rows([updates[place].by_class for place in places])
+        rows = self._rows([updates[place].images_by_class for place in places])
         weights = [self.weight(updates[place]) for place in places]
         return weighted_mean(vectors or Vectors(updates, places), weights, rows)
 

@@ -76,10 +76,10 @@ def images_by_class(info: StoreInfo, classes: Sequence[str], num_examples: int) 
     """
     told = {_normal(name): count for name, count in info.counts.items()}
     counts = torch.tensor([told.get(_normal(name), 0) for name in classes], dtype=torch.float64)
-    if info.untold:
+    if info.undisclosed_images:
         named = torch.tensor([told.get(_normal(name)) == 0 for name in classes])
         over = named if named.any() else counts == 0
-        counts[over] += info.untold / max(1, int(over.sum()))
+        counts[over] += info.undisclosed_images / max(1, int(over.sum()))
     return counts * (num_examples / counts.sum().clamp(min=1))
 
 

@@ -77,7 +77,7 @@ class RayEngine(FederationRuntime):
         Raises RunError.
         """
         largest_first = self._largest_first(stores)
-        detached = DetachedOrder.of(order, "plan", "params", "extras")
+        detached = DetachedOrder.detach(order, "plan", "params", "extras")
 
         def prepare(number: int) -> RayTrainJob:
             store = largest_first[number]
@@ -103,7 +103,7 @@ class RayEngine(FederationRuntime):
                 IMAGES_PER_JUDGING,
             )
         )
-        detached = DetachedOrder.of(order, "plan", "params")
+        detached = DetachedOrder.detach(order, "plan", "params")
 
         def prepare(number: int) -> RayEvaluateJob:
             held_out = [self._held_out(store, order.split) for store in parts[number]]
@@ -126,7 +126,7 @@ class RayEngine(FederationRuntime):
         assert test is not None
         parts = torch.arange(len(test)).split(IMAGES_PER_JUDGING)
         order = EvaluateOrder(self._plan, 0, params, "test", tuple(temperatures))
-        detached = DetachedOrder.of(order, "plan", "params")
+        detached = DetachedOrder.detach(order, "plan", "params")
 
         def prepare(number: int) -> RayEvaluateJob:
             return RayEvaluateJob(

@@ -56,7 +56,7 @@ def test_the_server_rebuilds_what_the_store_meant(
     arrived = decode_result(encode_result(sent), ordered(name, begin))
     assert isinstance(arrived, Update)
     assert torch.equal(arrived.params, sent.params)
-    assert (arrived.packed, arrived.bytes) == (None, sent.bytes)
+    assert (arrived.packed, arrived.wire_bytes) == (None, sent.wire_bytes)
 
 
 @pytest.mark.parametrize("asked", ["none", *CODECS])

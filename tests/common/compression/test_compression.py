@@ -84,9 +84,9 @@ def test_bytes_are_as_the_documentation_says(name: str, each: float) -> None:
     sent, _ = compress(
         update(noise(size + buffers)), torch.zeros(size + buffers), size, None, codec(name)
     )
-    assert sent.bytes == pytest.approx(each * size + 4 * buffers, rel=0.001)
+    assert sent.wire_bytes == pytest.approx(each * size + 4 * buffers, rel=0.001)
     assert sent.packed is not None
-    assert sent.bytes == sum(tensor.nbytes for tensor in sent.packed.values())
+    assert sent.wire_bytes == sum(tensor.nbytes for tensor in sent.packed.values())
 
 
 # --- what holds for every codec -------------------------------------------------------------------
@@ -156,7 +156,7 @@ def test_without_compression_nothing_changes() -> None:
     whole = update(noise(9))
     sent, kept = compress(whole, torch.zeros(9), 9, None, None)
     assert sent is whole
-    assert (kept, sent.bytes) == ({}, 36)
+    assert (kept, sent.wire_bytes) == ({}, 36)
 
 
 # --- at a store, over rounds ----------------------------------------------------------------------
@@ -205,8 +205,8 @@ def test_stores_that_train_together_compress_as_alone(tmp_path: Path) -> None:
     stores = federation([9, 7, 5]).stores
     alone = {name: trainer.train(order(begun), name, data.train) for name, data in stores.items()}
     assert same(found, alone)
-    assert {name: one.bytes for name, one in found.items()} == {
-        name: one.bytes for name, one in alone.items()
+    assert {name: one.wire_bytes for name, one in found.items()} == {
+        name: one.wire_bytes for name, one in alone.items()
     }
     for name in alone:
         kept = [

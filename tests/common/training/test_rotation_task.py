@@ -89,7 +89,7 @@ class TestUnlabelled:
         assert sizes(folder) == 40
         assert folder.left_out == ()
         assert sum(map(len, folder.unlabelled.values())) == 0
-        assert folder.unopened == 50
+        assert folder.unopened_photos == 50
         assert "50 photos without a class not used" in folder.summary()
 
     def test_asked_for_they_lie_beside_the_classes(self, root: Path) -> None:

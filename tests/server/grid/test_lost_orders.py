@@ -198,7 +198,7 @@ def test_a_store_that_rests_is_not_asked_until_it_has_rested(
         for answer in runtime.train(order(), ["north", "south"])
         if isinstance(answer, Failure)
     ]
-    assert {answer.store: (answer.code, answer.rest) for answer in answers} == {
+    assert {answer.store: (answer.code, answer.retry_after) for answer in answers} == {
         "north": ("policy", 3600),
         "south": ("policy", 1),
     }

@@ -60,8 +60,8 @@ def test_a_simulation_has_none_unless_asked_for_and_a_giant_store_raises_it() ->
 
 
 def test_what_counts_keeps_its_mix_of_classes() -> None:
-    info = StoreInfo("a", {"hat": 600, "shoe": 300}, 5, 6, untold=100)
-    assert capped(info, 100) == StoreInfo("a", {"hat": 60, "shoe": 30}, 5, 6, untold=10)
+    info = StoreInfo("a", {"hat": 600, "shoe": 300}, 5, 6, undisclosed_images=100)
+    assert capped(info, 100) == StoreInfo("a", {"hat": 60, "shoe": 30}, 5, 6, undisclosed_images=10)
     assert capped(info, 99).num_examples == 99
     assert capped(info, 1000) == capped(info, None) == info
 
@@ -119,7 +119,7 @@ def test_rows_of_the_head_are_averaged_by_images_that_count() -> None:
     screen = Screening(order, asked, {}, held, most_images=most_images(order.plan.config, asked))
     for name, info in asked.items():
         screen.take(Update(name, 1, torch.ones(1), info.num_examples, 1.0, 0.1))
-    by_class = {update.store: update.by_class for update in screen.result().updates}
+    by_class = {update.store: update.images_by_class for update in screen.result().updates}
     assert by_class["a"] is not None
     assert by_class["evil"] is not None
     assert by_class["a"].tolist() == [6.0, 4.0]

@@ -52,7 +52,9 @@ def screened(
     **config: object,
 ) -> Screened:
     order = TrainOrder(plan_of(**config), 3, vector(1.0, 1.0) if start is None else start)
-    infos = {name: StoreInfo(name, {"a": 60, "b": 20}, 0, 0, untold=20) for name in asked}
+    infos = {
+        name: StoreInfo(name, {"a": 60, "b": 20}, 0, 0, undisclosed_images=20) for name in asked
+    }
     screen = Screening(order, infos, extras or {}, held or InMemoryBuffer())
     for answer in answers:
         screen.take(answer)

@@ -20,7 +20,7 @@ from tests.helpers.photo_files import encoded, noise, save, store
 BUILD = """
 import sys
 from pathlib import Path
-from fedshelf.common.images.decoding.parallel import cores
+from fedshelf.common.images.decoding.parallel import usable_cores
 from fedshelf.common.images.folder.photo_folder import open_folder
 
 def report(done, total):

@@ -80,8 +80,11 @@ def test_a_photo_within_its_limit_is_decoded() -> None:
 @pytest.mark.parametrize("kind", ["TIFF", "GIF", "BMP", "AVIF"])
 def test_each_format_has_the_limit(kind: str) -> None:
     content = encoded(noise(1, 90, 70), kind)
-    assert reason(content, Limits(6299, 6299, LOCAL_LIMITS.memory)) == "too large: 90 x 70 pixels"
-    assert decode(content, FORM, Limits(6300, 6300, LOCAL_LIMITS.memory)).shape == FORM.shape
+    assert (
+        reason(content, Limits(6299, 6299, LOCAL_LIMITS.memory_bytes))
+        == "too large: 90 x 70 pixels"
+    )
+    assert decode(content, FORM, Limits(6300, 6300, LOCAL_LIMITS.memory_bytes)).shape == FORM.shape
 
 
 def test_text_that_swells_is_not_read() -> None:
@@ -94,7 +97,7 @@ PEAK = """
 import sys, threading
 from pathlib import Path
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
-from fedshelf.common.images.decoding.limits import LOCAL, SERVICE, Limits
+from fedshelf.common.images.decoding.limits import LOCAL_LIMITS, SERVICE_LIMITS, Limits
 def status(field):
     lines = open("/proc/self/status")
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) // 1024
@@ -118,13 +121,13 @@ print(status("VmHWM") - before)
 @pytest.mark.parametrize(
     ("data", "limits", "threads", "most"),
     [
-        pytest.param(webp(16383, 10900), "LOCAL", 2, 60, id="refused"),
-        pytest.param(webp(16383, 16383), "SERVICE", 2, 60, id="bomb"),
+        pytest.param(webp(16383, 10900), "LOCAL_LIMITS", 2, 60, id="refused"),
+        pytest.param(webp(16383, 16383), "SERVICE_LIMITS", 2, 60, id="bomb"),
         # 11.56 megapixels take 16 bytes each, 185 MB; four at once 740.
-        pytest.param(webp(3400, 3400), "SERVICE", 4, 480, id="two-at-once"),
+        pytest.param(webp(3400, 3400), "SERVICE_LIMITS", 4, 480, id="two-at-once"),
         pytest.param(
             webp(3400, 3400),
-            "Limits(LOCAL.pixels, LOCAL.pixels, 300_000_000)",
+            "Limits(LOCAL_LIMITS.max_pixels, LOCAL_LIMITS.max_pixels, 300_000_000)",
             4,
             290,
             id="as-memory-allows",
@@ -149,14 +152,19 @@ def test_a_person_s_folder_has_the_local_limits(tmp_path: Path) -> None:
 
 def test_the_largest_photo_has_room() -> None:
     """Alone for a person's own; two of them for a service."""
-    assert memory_needed(LOCAL_LIMITS.costly_pixels, is_webp=True) <= LOCAL_LIMITS.memory
-    assert 2 * memory_needed(SERVICE_LIMITS.pixels, is_webp=False) <= SERVICE_LIMITS.memory
-    assert 2 * memory_needed(SERVICE_LIMITS.costly_pixels, is_webp=True) <= SERVICE_LIMITS.memory
+    assert memory_needed(LOCAL_LIMITS.max_costly_pixels, is_webp=True) <= LOCAL_LIMITS.memory_bytes
+    assert (
+        2 * memory_needed(SERVICE_LIMITS.max_pixels, is_webp=False) <= SERVICE_LIMITS.memory_bytes
+    )
+    assert (
+        2 * memory_needed(SERVICE_LIMITS.max_costly_pixels, is_webp=True)
+        <= SERVICE_LIMITS.memory_bytes
+    )
 
 
 @pytest.mark.parametrize(
     "limits",
-    [Limits(1, 1, memory=100, at_once=1), Limits(1, 1, memory=10)],
+    [Limits(1, 1, memory_bytes=100, max_decodes=1), Limits(1, 1, memory_bytes=10)],
     ids=["count", "memory"],
 )
 def test_a_decode_waits_for_the_one_before(limits: Limits) -> None:
@@ -181,6 +189,6 @@ def test_a_stream_of_truncated_photos_gives_its_room_back() -> None:
     noise(1, 300, 300).save(stream, "PNG")
     for _ in range(3):
         assert (
-            reason(stream.getvalue()[:2000], Limits(10**6, 10**6, memory=1, at_once=1))
+            reason(stream.getvalue()[:2000], Limits(10**6, 10**6, memory_bytes=1, max_decodes=1))
             == "truncated"
         )

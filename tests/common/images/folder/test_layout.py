@@ -21,7 +21,7 @@ def flat(folder: Path, photos: int) -> None:
 
 
 def opened(path: Path, *classes: str) -> PhotoFolder:
-    return open_folder(path, image_size=8, channels=3, arrangement=FolderOptions(classes=classes))
+    return open_folder(path, image_size=8, channels=3, options=FolderOptions(classes=classes))
 
 
 def refusal(path: Path) -> str:

@@ -141,8 +141,8 @@ def test_given_splits_are_kept(tmp_path: Path, train: str, validation: str, test
     assert folder.classes == ("a", "b", "c")
     assert folder.splits["test"].targets().tolist() == [1, 2]
     assert dict(folder.left_out) == {"LICENSE": "not in train, validation or test"}
-    assert folder.given == {"train", "validation", "test"}
-    assert folder.untrained() == ("c",)
+    assert folder.given_splits == {"train", "validation", "test"}
+    assert folder.untrained_classes() == ("c",)
     assert (
         "; nothing to train on, only images held out, of c; left out 1: LICENSE" in folder.summary()
     )

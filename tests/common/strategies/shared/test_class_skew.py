@@ -40,7 +40,9 @@ HEAD = Layout(
 
 def trained(name: str, values: list[float], by_class: list[float]) -> Update:
     images = torch.tensor(by_class, dtype=torch.float64)
-    return Update(name, 1, torch.tensor(values), int(images.sum()), 0.0, 0.0, by_class=images)
+    return Update(
+        name, 1, torch.tensor(values), int(images.sum()), 0.0, 0.0, images_by_class=images
+    )
 
 
 def test_what_is_added_to_scores_counts_in_every_loss() -> None:
@@ -220,7 +222,7 @@ def test_a_row_that_nobody_has_stays() -> None:
         trained("s1", [1.0, 1.5, 8.0, 2.0, 7.0], [30, 0]),
     ]
     after, _ = strategy.update_global_model(start, cohort, strategy.init_server_state(start, 5), 5)
-    kept = keep_rows(start, after, [update.by_class for update in cohort], HEAD)
+    kept = keep_rows(start, after, [update.images_by_class for update in cohort], HEAD)
     assert kept.tolist() == [1.0, 1.5, 2.0, 2.0, 4.0]
     assert start.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
 
@@ -257,10 +259,10 @@ def test_without_the_numbers_of_all_stores_rows_are_as_all_else() -> None:
         # rows weigh no more than the update
         (StoreInfo("s", {"a": 30, "b": 10}, 0, 0), 20, [15, 5, 0]),
         # names, and no numbers
-        (StoreInfo("s", {"a": 0, "b": 0}, 0, 0, untold=40), 40, [20, 20, 0]),
-        (StoreInfo("s", {}, 0, 0, untold=30), 30, [10, 10, 10]),  # nothing
-        (StoreInfo("s", {"a": 30}, 0, 0, untold=10), 40, [30, 5, 5]),
-        (StoreInfo("s", {"a": 5, "b": 5, "c": 5}, 0, 0, untold=1), 15, [5, 5, 5]),
+        (StoreInfo("s", {"a": 0, "b": 0}, 0, 0, undisclosed_images=40), 40, [20, 20, 0]),
+        (StoreInfo("s", {}, 0, 0, undisclosed_images=30), 30, [10, 10, 10]),  # nothing
+        (StoreInfo("s", {"a": 30}, 0, 0, undisclosed_images=10), 40, [30, 5, 5]),
+        (StoreInfo("s", {"a": 5, "b": 5, "c": 5}, 0, 0, undisclosed_images=1), 15, [5, 5, 5]),
         (StoreInfo("s", {"elsewhere": 5}, 0, 0), 5, [0, 0, 0]),
     ],
 )
