@@ -91,7 +91,7 @@ def respond(line: FleetConnection, head: MessageHeader, worker: Idler, frozen: F
             if head.type == PROBE_MESSAGE_TYPE
             else answer(worker, message.content, frozen)
         )
-        line.send(line.pack(message, content, 0.0))
+        line.send(line.build_reply(message, content, 0.0))
 
 
 def main() -> None:

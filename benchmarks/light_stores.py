@@ -41,13 +41,13 @@ from flwr.proto.node_pb2 import Node
 from flwr.proto.run_pb2 import GetRunRequest, GetRunResponse
 
 from benchmarks.light_line import Connection, RefusedError, Report
-from fedshelf.client.connection.fleet import HEARTBEAT_SECONDS, UPLOAD_WAIT
+from fedshelf.client.connection.fleet import HEARTBEAT_SECONDS, UPLOAD_POLL_SECONDS
 from fedshelf.client.connection.framing import (
     MessageHeader,
-    answer_to,
-    heads,
-    put_together,
-    take_apart,
+    assemble,
+    make_reply,
+    read_headers,
+    split,
 )
 from fedshelf.client.session.poll_loop import (
     FAIR,
@@ -122,7 +122,7 @@ class LightStore:
                 fleet.PullMessagesResponse,
             )
             took = time.monotonic() - began
-            if not (found := heads(reply)):
+            if not (found := read_headers(reply)):
                 self._report.idle.append(took)
                 if self._line.is_held:
                     self._beaten = time.monotonic()
@@ -150,7 +150,7 @@ class LightStore:
             node=self._node, run_id=head.run_id, message_object_id=head.message_id
         )
         await self._line.call("confirm-message-received", confirm, ConfirmMessageReceivedResponse)
-        message = put_together(head, objects)
+        message = assemble(head, objects)
         if head.type != PROBE_MESSAGE_TYPE:
             await self._look_at_bundle(head.run_id)
         content = (
@@ -158,8 +158,10 @@ class LightStore:
             if head.type == PROBE_MESSAGE_TYPE
             else answer(self._name, message)
         )
-        parcel = take_apart(answer_to(message, content), self._node, 0.0)
-        accepted = await self._line.call("push-messages", parcel.head, fleet.PushMessagesResponse)
+        parcel = split(make_reply(message, content), self._node, 0.0)
+        accepted = await self._line.call(
+            "push-messages", parcel.announcement, fleet.PushMessagesResponse
+        )
         for piece in accepted.objects_to_push:
             part = PushObjectRequest(
                 node=self._node, run_id=head.run_id, object_id=piece,
@@ -175,7 +177,7 @@ class LightStore:
                 raise WithdrawnError
             if reply.object_available:
                 return bytes(reply.object_content)
-            await asyncio.sleep(UPLOAD_WAIT)
+            await asyncio.sleep(UPLOAD_POLL_SECONDS)
 
     async def _look_at_bundle(self, run_id: int) -> None:
         """Fetch what the server ships with a run, once, as a real store does."""

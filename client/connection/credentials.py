@@ -46,12 +46,12 @@ class Credentials:
 
         return self.addresses or KnownAddresses((self.server,), self.root_certificates)
 
-    def note_node(self, number: int) -> None:
+    def save_node_id(self, node_id: int) -> None:
         """Store the Flower node id that the server assigned. Raises OSError."""
         if self.node_file:
-            write_text(self.node_file, str(number))
+            write_text(self.node_file, str(node_id))
 
-    def noted_node(self) -> int:
+    def saved_node_id(self) -> int:
         """Return the last Flower node id; 0 if it is unknown."""
         with suppress(OSError, ValueError):
             return int(self.node_file.read_text(encoding="utf-8")) if self.node_file else 0

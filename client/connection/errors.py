@@ -17,7 +17,7 @@ NO_CONNECTION = "no connection"
 STARTING = "it is starting"
 NOT_FEDSHELF = "what answers there does not speak as a Fedshelf server does"
 # answers of the gateway and the SuperLink while the SuperLink starts or is down
-_AWAY = {500, 502, 503, 504}
+_SERVER_AWAY_STATUSES = {500, 502, 503, 504}
 
 _SENTENCES = {
     RefusalReason.REVOKED: (
@@ -51,9 +51,9 @@ def obstacle(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
         return _no_connection(error)
     match reason := _reason(error.response):
         case RefusalReason.CLOCK:
-            told = told_error(clock_error(error.response))
+            offset = format_clock_error(clock_error(error.response))
             return (
-                f"this machine's clock is {told}; switch on time synchronisation, or set it right"
+                f"this machine's clock is {offset}; switch on time synchronisation, or set it right"
             )
         case RefusalReason.MAYBE_IN_USE:
             return (
@@ -63,7 +63,7 @@ def obstacle(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
         case RefusalReason.SLOW_DOWN:
             return "too many wrong codes came from this address; it takes new ones after a minute"
         case None:
-            return STARTING if error.response.status_code in _AWAY else ""
+            return STARTING if error.response.status_code in _SERVER_AWAY_STATUSES else ""
         case _:
             raise RefusedError(
                 f"The server does not let this store in: {_SENTENCES[reason]}"
@@ -100,8 +100,8 @@ def _no_connection(error: httpx.TransportError) -> str:
 
 
 def _reason(response: httpx.Response) -> RefusalReason | None:
-    told = response.headers.get(REASON_HEADER, "")
-    return RefusalReason(told) if told in list(RefusalReason) else None
+    value = response.headers.get(REASON_HEADER, "")
+    return RefusalReason(value) if value in list(RefusalReason) else None
 
 
 def clock_error(response: httpx.Response) -> timedelta:
@@ -114,13 +114,13 @@ def clock_error(response: httpx.Response) -> timedelta:
         return timedelta(0)
 
 
-def told_error(error: timedelta) -> str:
+def format_clock_error(error: timedelta) -> str:
     """Return a clock's error in words."""
     seconds = error.total_seconds()
     return f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'} the server's"
 
 
-def passing_obstacle(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
+def obstacle_or_raise(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
     """Return the temporary reason why the server does not answer.
 
     Raises UnknownStoreError, RunOverError, RefusedError or `error` itself if trying again is of no

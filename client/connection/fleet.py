@@ -32,38 +32,38 @@ from flwr.proto.run_pb2 import GetRunRequest
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
 from fedshelf.client.connection.credentials import Credentials, new_key
-from fedshelf.client.connection.errors import NO_CONNECTION, NOT_FEDSHELF, passing_obstacle
+from fedshelf.client.connection.errors import NO_CONNECTION, NOT_FEDSHELF, obstacle_or_raise
 from fedshelf.client.connection.events import ConnectionObserver, RunOverError, UnknownStoreError
 from fedshelf.client.connection.framing import (
     MessageHeader,
     OutgoingMessage,
-    answer_to,
-    heads,
-    put_together,
-    take_apart,
+    assemble,
+    make_reply,
+    read_headers,
+    split,
 )
 from fedshelf.client.connection.http import connect
 from fedshelf.client.connection.polling import PollInterval
-from fedshelf.client.connection.response_limits import Take, uncounted
+from fedshelf.client.connection.response_limits import CountBytes, accept_any_size
 from fedshelf.client.connection.signing import Signer
-from fedshelf.client.connection.uploads import LARGE_PIECE, Uploader
+from fedshelf.client.connection.uploads import LARGE_PIECE_BYTES, Uploader
 from fedshelf.common.errors import MessageError, NetworkError
 from fedshelf.common.protocol.transfer_progress import TransferProgress
 
 # seconds, the least that a SuperLink accepts; it gives a node up after two such intervals
 HEARTBEAT_SECONDS = 10.0
 # seconds between two attempts at a server that does not answer
-FIRST_RETRY = 0.1
-LONGEST_RETRY = 5.0
-TRANSFERS = 4  # pieces of a message in transfer at the same time
+FIRST_RETRY_SECONDS = 0.1
+MAX_RETRY_SECONDS = 5.0
+MAX_PARALLEL_TRANSFERS = 4  # pieces of a message in transfer at the same time
 MAX_MESSAGE_PIECES = 1024  # per message: 5 GiB, and memory for no more
 # seconds between two requests for a part of a message that the server's app still uploads
-UPLOAD_WAIT = 0.05
+UPLOAD_POLL_SECONDS = 0.05
 # seconds without any part of it, after which its app counts as dead; a living app sends it again
-STALLED = 10.0
+STALLED_SECONDS = 10.0
 # seconds between two attempts while the store is not registered yet, or still counts as present
-ACTIVATION_WAIT = 0.5
-LEAVE_WAIT = 5.0  # seconds to deregister from a silent server
+ACTIVATION_RETRY_SECONDS = 0.5
+DEACTIVATION_TIMEOUT_SECONDS = 5.0  # seconds to deregister from a silent server
 
 LOG = logging.getLogger("fedshelf.store")
 Request = TypeVar("Request")
@@ -85,9 +85,9 @@ class FleetConnection:
     def __init__(
         self,
         credentials: Credentials,
-        narrator: ConnectionObserver,
-        patience: float,
-        take: Take = uncounted,
+        observer: ConnectionObserver,
+        deadline: float,
+        count_bytes: CountBytes = accept_any_size,
     ) -> None:
         private_key = credentials.private_key or new_key()
         self._public_key = public_key_to_bytes(private_key.public_key())
@@ -95,18 +95,18 @@ class FleetConnection:
         self._credentials = credentials
         self._polls = PollInterval()
         self._client = connect(
-            credentials, Signer(private_key), self._polls, HEARTBEAT_SECONDS / 2, take
+            credentials, Signer(private_key), self._polls, HEARTBEAT_SECONDS / 2, count_bytes
         )
         self._server = " or ".join(credentials.known_addresses.all)
-        self._narrator = narrator
-        self._patience = patience
+        self._observer = observer
+        self._deadline = deadline
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._is_away = False
         self._node = Node()
-        self._transfers = ThreadPoolExecutor(TRANSFERS, "transfer")
-        self._kept: dict[str, bytes] = {}
-        self._came = 0.0  # time.monotonic() at which the last piece of a message came
+        self._transfers = ThreadPoolExecutor(MAX_PARALLEL_TRANSFERS, "transfer")
+        self._cached_pieces: dict[str, bytes] = {}
+        self._last_piece_at = 0.0  # time.monotonic() at which the last piece of a message came
         self._uploader = Uploader(self._call, self._client, self._transfers)
 
     @property
@@ -133,9 +133,9 @@ class FleetConnection:
                 f"{self._server} answers, but not as a Fedshelf server does (HTTP {status}); check"
                 " the address."
             ) from error
-        self._patience = float("inf")
-        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
-        self._narrator.joined()
+        self._deadline = float("inf")
+        threading.Thread(target=self._heartbeat_loop, name="heartbeat", daemon=True).start()
+        self._observer.joined()
         return self
 
     def __exit__(
@@ -146,12 +146,12 @@ class FleetConnection:
     ) -> None:
         self._closed.set()
         self._transfers.shutdown(wait=False, cancel_futures=True)
-        leaving = threading.Thread(target=self._take_leave, daemon=True)
+        leaving = threading.Thread(target=self._deactivate, daemon=True)
         leaving.start()
-        leaving.join(LEAVE_WAIT)
+        leaving.join(DEACTIVATION_TIMEOUT_SECONDS)
         self._client.close()
 
-    def _take_leave(self) -> None:
+    def _deactivate(self) -> None:
         """Deregister in one attempt: a server that cannot be reached drops the node by itself."""
         with suppress(httpx.HTTPError, ValueError, RuntimeError):
             self._client.DeactivateNode(fleet.DeactivateNodeRequest(node_id=self.node_id))
@@ -177,82 +177,89 @@ class FleetConnection:
         while True:
             try:
                 node_id = int(self._call(self._client.ActivateNode, request).node_id)
-                self._credentials.note_node(node_id)
+                self._credentials.save_node_id(node_id)
                 return node_id
             except httpx.HTTPStatusError as error:
                 if (
                     error.response.status_code != httpx.codes.PRECONDITION_FAILED
-                    or time.monotonic() > self._patience
+                    or time.monotonic() > self._deadline
                 ):
                     raise
             # deregister a process of this store that was killed
             with suppress(ValueError, httpx.HTTPError):
                 self._client.DeactivateNode(
-                    fleet.DeactivateNodeRequest(node_id=self._credentials.noted_node())
+                    fleet.DeactivateNodeRequest(node_id=self._credentials.saved_node_id())
                 )
-            time.sleep(ACTIVATION_WAIT)
+            time.sleep(ACTIVATION_RETRY_SECONDS)
 
     def receive(self) -> list[MessageHeader]:
         """Return the messages that have come for this node; the server hands each out once."""
-        return heads(
+        return read_headers(
             self._call(self._client.PullMessages, fleet.PullMessagesRequest(node=self._node))
         )
 
-    def fetch(self, head: MessageHeader) -> tuple[Message, int]:
+    def fetch(self, incoming: MessageHeader) -> tuple[Message, int]:
         """Return the message with all its pieces, and their bytes.
 
         Raises MessageError if they make no message.
         """
-        if len(head.pieces) > MAX_MESSAGE_PIECES:
+        if len(incoming.pieces) > MAX_MESSAGE_PIECES:
             raise MessageError(
-                f"A message of {len(head.pieces)} pieces came; expected at most"
+                f"A message of {len(incoming.pieces)} pieces came; expected at most"
                 f" {MAX_MESSAGE_PIECES}."
             )
-        missing = [piece for piece in head.pieces if piece not in self._kept]
-        self._came = time.monotonic()
+        missing = [piece for piece in incoming.pieces if piece not in self._cached_pieces]
+        self._last_piece_at = time.monotonic()
         transfer = TransferProgress("Receiving a message", 0, LOG.info)
         pulled = self._transfers.map(
-            lambda piece: self._pull(head.run_id, piece, transfer), missing
+            lambda piece: self._pull_piece(incoming.run_id, piece, transfer), missing
         )
-        objects = self._kept | dict(zip(missing, pulled, strict=True))
+        objects = self._cached_pieces | dict(zip(missing, pulled, strict=True))
         confirm = ConfirmMessageReceivedRequest(
-            node=self._node, run_id=head.run_id, message_object_id=head.message_id
+            node=self._node, run_id=incoming.run_id, message_object_id=incoming.message_id
         )
         self._call(self._client.ConfirmMessageReceived, confirm)
-        objects = {piece: objects[piece] for piece in head.pieces}
+        objects = {piece: objects[piece] for piece in incoming.pieces}
         if large := {
-            piece: content for piece, content in objects.items() if len(content) >= LARGE_PIECE
+            piece: content
+            for piece, content in objects.items()
+            if len(content) >= LARGE_PIECE_BYTES
         }:
-            self._kept = large
-        return put_together(head, objects), sum(map(len, objects.values()))
+            self._cached_pieces = large
+        return assemble(incoming, objects), sum(map(len, objects.values()))
 
-    def still_to_come(self, head: MessageHeader) -> int:
+    def missing_bytes(self, incoming: MessageHeader) -> int:
         """Return the announced bytes of a message that are still at the server."""
         return max(
-            head.size - sum(len(self._kept[piece]) for piece in head.pieces if piece in self._kept),
+            incoming.size
+            - sum(
+                len(self._cached_pieces[piece])
+                for piece in incoming.pieces
+                if piece in self._cached_pieces
+            ),
             0,
         )
 
-    def bundle(self, run_id: int) -> bytes:
+    def fetch_app_bundle(self, run_id: int) -> bytes:
         """Return the bundle that the server ships with a run."""
         run = self._call(self._client.GetRun, GetRunRequest(node=self._node, run_id=run_id)).run
         request = GetFabRequest(node=self._node, hash_str=run.fab_hash, run_id=run_id)
         return bytes(self._call(self._client.GetFab, request).fab.content)
 
-    def pack(self, message: Message, content: RecordDict, seconds: float) -> OutgoingMessage:
+    def build_reply(self, message: Message, content: RecordDict, seconds: float) -> OutgoingMessage:
         """Return the answer to a message, ready to be sent; `seconds` is the time that the work
         took.
         """
-        return take_apart(answer_to(message, content), self._node, seconds)
+        return split(make_reply(message, content), self._node, seconds)
 
-    def send(self, parcel: OutgoingMessage, is_wanted: Callable[[], bool] = lambda: True) -> None:
+    def send(self, outgoing: OutgoingMessage, is_wanted: Callable[[], bool] = lambda: True) -> None:
         """Send an answer, see `client.connection.uploads`.
 
         Raises RunOverError, too, if nobody waits for it.
         """
-        self._uploader.send(self._node, parcel, is_wanted)
+        self._uploader.send(self._node, outgoing, is_wanted)
 
-    def _pull(self, run_id: int, object_id: str, transfer: TransferProgress) -> bytes:
+    def _pull_piece(self, run_id: int, object_id: str, transfer: TransferProgress) -> bytes:
         """Return one piece of a message; wait while the other side uploads.
 
         Raises MessageError if that has stopped.
@@ -263,20 +270,20 @@ class FleetConnection:
             if not reply.object_found:
                 raise RunOverError
             if reply.object_available:
-                self._came = time.monotonic()
+                self._last_piece_at = time.monotonic()
                 transfer.add(len(reply.object_content))
                 return bytes(reply.object_content)
-            if time.monotonic() - self._came > STALLED:
+            if time.monotonic() - self._last_piece_at > STALLED_SECONDS:
                 raise MessageError("The server announced a message and stopped sending it.")
-            time.sleep(UPLOAD_WAIT)
+            time.sleep(UPLOAD_POLL_SECONDS)
 
-    def _beat(self) -> None:
+    def _heartbeat_loop(self) -> None:
         """Send heartbeats for as long as the connection is open, also while the main thread
         trains.
         """
         request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT_SECONDS)
         while not self._closed.wait(HEARTBEAT_SECONDS / 2):
-            if self._polls.are_signs_of_life(HEARTBEAT_SECONDS / 2):
+            if self._polls.proves_liveness(HEARTBEAT_SECONDS / 2):
                 continue
             try:
                 self._client.SendNodeHeartbeat(request)
@@ -285,37 +292,37 @@ class FleetConnection:
 
     def _call(self, method: Callable[[Request], Reply], request: Request) -> Reply:
         """Call the server again and again until it answers; raise as the class says."""
-        pause = FIRST_RETRY
+        retry_seconds = FIRST_RETRY_SECONDS
         while not self._closed.is_set():
             try:
                 reply = method(request)
             except (httpx.TransportError, httpx.HTTPStatusError) as error:
-                reason = passing_obstacle(error)
+                reason = obstacle_or_raise(error)
             except (ValueError, httpx.RequestError):  # not protobuf, or at odds with its headers
                 reason = NOT_FEDSHELF
             except RuntimeError:  # httpx: another thread closed the client
                 break
             else:
-                self._tell(None)
+                self._report_state(None)
                 return reply
-            self._tell(reason)
-            if time.monotonic() > self._patience:
+            self._report_state(reason)
+            if time.monotonic() > self._deadline:
                 hint = (
                     " Is it running, and is the address right?" if reason == NO_CONNECTION else ""
                 )
                 raise NetworkError(f"No server at {self._server}: {reason}.{hint}")
-            self._closed.wait(min(pause, max(self._patience - time.monotonic(), 0.0)))
-            pause = min(2 * pause, LONGEST_RETRY)
+            self._closed.wait(min(retry_seconds, max(self._deadline - time.monotonic(), 0.0)))
+            retry_seconds = min(2 * retry_seconds, MAX_RETRY_SECONDS)
         raise UnknownStoreError
 
-    def _tell(self, obstacle: str | None) -> None:
+    def _report_state(self, obstacle: str | None) -> None:
         """Tell the observer that the server is away, or back; once, however many threads notice."""
         with self._lock:
             if self._is_away == (obstacle is not None):
                 return
             self._is_away = obstacle is not None
-            self._uploader.returns += obstacle is None
+            self._uploader.reconnections += obstacle is None
         if obstacle is None:
-            self._narrator.found()
+            self._observer.found()
         else:
-            self._narrator.lost(obstacle)
+            self._observer.lost(obstacle)

@@ -48,11 +48,11 @@ class MessageHeader:
     envelope: Message | None = None
 
 
-def heads(reply: fleet.PullMessagesResponse) -> list[MessageHeader]:
+def read_headers(reply: fleet.PullMessagesResponse) -> list[MessageHeader]:
     """Return the heads of the messages that a server handed out. Raises MessageError."""
     try:
         return [
-            _head(*pair)
+            _read_header(*pair)
             for pair in zip(reply.messages_list, reply.message_object_trees, strict=True)
         ]
     except Exception as error:  # whatever a server sends, as below
@@ -61,7 +61,7 @@ def heads(reply: fleet.PullMessagesResponse) -> list[MessageHeader]:
         ) from error
 
 
-def _head(proto: ProtoMessage, tree: ObjectTree) -> MessageHeader:
+def _read_header(proto: ProtoMessage, tree: ObjectTree) -> MessageHeader:
     envelope = message_from_proto(proto)
     metadata = envelope.metadata
     metadata.__dict__["_message_id"] = tree.object_id
@@ -80,10 +80,10 @@ def _head(proto: ProtoMessage, tree: ObjectTree) -> MessageHeader:
     )
 
 
-def put_together(head: MessageHeader, objects: Mapping[str, bytes]) -> Message:
+def assemble(header: MessageHeader, objects: Mapping[str, bytes]) -> Message:
     """Return the message made of these pieces. Raises MessageError if they make none."""
     try:
-        message = inflate_object_from_contents(head.message_id, dict(objects))
+        message = inflate_object_from_contents(header.message_id, dict(objects))
     # whatever a server sends: flwr raises ValueError, KeyError, protobuf's errors, ...
     except Exception as error:
         raise MessageError(
@@ -91,11 +91,11 @@ def put_together(head: MessageHeader, objects: Mapping[str, bytes]) -> Message:
         ) from error
     if not isinstance(message, Message) or not message.has_content():
         raise MessageError("The server sent something that is no message.")
-    message.metadata.__dict__["_message_id"] = head.message_id
+    message.metadata.__dict__["_message_id"] = header.message_id
     return message
 
 
-def answer_to(message: Message, content: RecordDict) -> Message:
+def make_reply(message: Message, content: RecordDict) -> Message:
     """Return the reply, dated by the server's clock: by a wrong local clock it would be too late,
     or in the future.
     """
@@ -113,7 +113,7 @@ class OutgoingMessage:
     content_id: SHA-256 of its records
     """
 
-    head: fleet.PushMessagesRequest
+    announcement: fleet.PushMessagesRequest
     objects: Mapping[str, bytes]
     content_id: str
 
@@ -123,17 +123,17 @@ class OutgoingMessage:
         return sum(map(len, self.objects.values()))
 
 
-def take_apart(reply: Message, node: Node, seconds: float) -> OutgoingMessage:
+def split(reply: Message, node: Node, seconds: float) -> OutgoingMessage:
     """Split the reply of `node` into pieces; `seconds` is the time that the work took."""
     with no_object_id_recompute():
         reply.metadata.__dict__["_message_id"] = reply.object_id
         objects = get_all_nested_objects(reply)
         tree = get_object_tree(reply)
-        head = fleet.PushMessagesRequest(
+        announcement = fleet.PushMessagesRequest(
             node=node,
             messages_list=[message_to_proto(remove_content_from_message(reply))],
             message_object_trees=[tree],
             clientapp_runtime_list=[seconds],
         )
         contents = {identity: piece.deflate() for identity, piece in objects.items()}
-        return OutgoingMessage(head, contents, tree.children[0].object_id)
+        return OutgoingMessage(announcement, contents, tree.children[0].object_id)

@@ -5,7 +5,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from fedshelf.client.connection.credentials import Credentials
 from fedshelf.client.connection.polling import PollInterval
-from fedshelf.client.connection.response_limits import Take, bound
+from fedshelf.client.connection.response_limits import CountBytes, limit_responses
 from fedshelf.client.connection.server_move import AddressReader
 from fedshelf.client.connection.signing import Signer
 from fedshelf.client.connection.transport import http_client
@@ -16,7 +16,11 @@ TIMEOUT_SECONDS = 30.0
 
 
 def connect(
-    credentials: Credentials, signer: Signer, polls: PollInterval, silence: float, take: Take
+    credentials: Credentials,
+    signer: Signer,
+    polls: PollInterval,
+    silence: float,
+    count_bytes: CountBytes,
 ) -> FleetHttpClient:
     """Return a client of the Fleet API for the credentials' server; nothing is sent yet.
 
@@ -39,6 +43,6 @@ def connect(
     )
     client._client.close()
     client._client = http_client(known, TIMEOUT_SECONDS)
-    bound(client._client, take)
+    limit_responses(client._client, count_bytes)
     client._client.headers[PROCESS_HEADER] = process_header(credentials.process, silence)
     return client

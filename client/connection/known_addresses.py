@@ -36,8 +36,8 @@ class KnownAddresses:
         self.authority = authority
         self._file = file
         self.checks_names = checks_names
-        self._list = self._kept()
-        self.answered = self.all[0]
+        self._list = self._read_file()
+        self.last_answering = self.all[0]
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -49,25 +49,25 @@ class KnownAddresses:
         """The URL scheme of the server's addresses: http or https."""
         return "http" if self.authority is None else "https"
 
-    def take_up(self, header: str) -> None:
+    def keep_signed_list(self, header: str) -> None:
         """Keep a list that the server sent, if the chain's authority has signed it and it is a
         newer one.
         """
         if self._file is None or self.authority is None:
             return
         try:
-            told = AddressList.read(header, self.authority.decode())
+            received = AddressList.read(header, self.authority.decode())
         except ValueError:
             LOG.warning(
                 "The server told addresses that its chain has not signed; they are not used."
             )
             return
-        if self._list is not None and told.number <= self._list.number:
+        if self._list is not None and received.number <= self._list.number:
             return
-        self._list = told
+        self._list = received
         LOG.warning(
             "The chain's server moves: from now on this store looks for it at %s.",
-            ", ".join(told.addresses),
+            ", ".join(received.addresses),
         )
         try:
             write_text(self._file, header)
@@ -79,7 +79,7 @@ class KnownAddresses:
                 error.strerror,
             )
 
-    def _kept(self) -> AddressList | None:
+    def _read_file(self) -> AddressList | None:
         if self._file is None or self.authority is None or not self._file.exists():
             return None
         try:

@@ -14,7 +14,7 @@ class PollInterval:
     """An interceptor of Flower's HTTP client that watches the requests for messages."""
 
     def __init__(self) -> None:
-        self._held_for = 0.0
+        self._hold_seconds = 0.0
         self._is_under_way = False
         self._began = 0.0
         self._ended = float("-inf")
@@ -24,7 +24,7 @@ class PollInterval:
         """True if the server holds these requests until there is a message, as its last answer
         said.
         """
-        return self._held_for > 0
+        return self._hold_seconds > 0
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
         """Send the request, and note the time and kind of its answer."""
@@ -37,10 +37,10 @@ class PollInterval:
         finally:
             self._is_under_way = False
             self._ended = time.monotonic()
-        self._held_for = _seconds(response.headers.get(HELD_HEADER, "0"))
+        self._hold_seconds = _parse_seconds(response.headers.get(HELD_HEADER, "0"))
         return response
 
-    def are_signs_of_life(self, seconds: float) -> bool:
+    def proves_liveness(self, seconds: float) -> bool:
         """Return whether the server holds a request now, or has answered one within `seconds`.
 
         The server then needs no other sign of life. A request that it should have answered before
@@ -48,12 +48,12 @@ class PollInterval:
         """
         now = time.monotonic()
         if self._is_under_way:
-            return self.is_held and now - self._began < self._held_for + seconds
+            return self.is_held and now - self._began < self._hold_seconds + seconds
         return self.is_held and now - self._ended < seconds
 
 
-def _seconds(told: str) -> float:
+def _parse_seconds(value: str) -> float:
     try:
-        return float(told)
+        return float(value)
     except ValueError:
         return 0.0

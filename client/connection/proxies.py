@@ -21,19 +21,19 @@ def proxy_for(endpoint: Endpoint, scheme: str) -> httpx.URL | None:
     cannot be used.
     """
     settings = getproxies()
-    told = settings.get(scheme) or settings.get("all")
-    if not told or endpoint.is_on_this_machine or _is_exempt(endpoint, settings.get("no", "")):
+    value = settings.get(scheme) or settings.get("all")
+    if not value or endpoint.is_on_this_machine or _is_exempt(endpoint, settings.get("no", "")):
         return None
     try:
-        proxy = httpx.URL(told if "://" in told else f"http://{told}")
+        proxy = httpx.URL(value if "://" in value else f"http://{value}")
     except httpx.InvalidURL:
         proxy = httpx.URL("")
     if proxy.scheme not in SCHEMES or not proxy.host:
         raise ConfigError(
             f"The proxy that this machine's settings name for {endpoint} cannot be used (it begins"
-            f" {told.partition('//')[0][:20]!r}); expected http://HOST:PORT, https://, socks5:// or"
-            f" socks5h:// in {scheme.upper()}_PROXY or ALL_PROXY. For no proxy, add {endpoint.host}"
-            " to NO_PROXY."
+            f" {value.partition('//')[0][:20]!r}); expected http://HOST:PORT, https://, socks5://"
+            f" or socks5h:// in {scheme.upper()}_PROXY or ALL_PROXY. For no proxy, add"
+            f" {endpoint.host} to NO_PROXY."
         )
     return proxy
 
@@ -42,17 +42,17 @@ def _is_exempt(endpoint: Endpoint, exceptions: str) -> bool:
     if proxy_bypass(str(endpoint)) or proxy_bypass(endpoint.host):
         return True
     with suppress(ValueError):
-        number = ipaddress.ip_address(endpoint.host)
-        return any(number in network for network in _networks(exceptions))
+        address = ipaddress.ip_address(endpoint.host)
+        return any(address in network for network in _networks(exceptions))
     return False
 
 
 def _networks(exceptions: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-    found = []
-    for each in exceptions.split(","):
+    networks = []
+    for entry in exceptions.split(","):
         with suppress(ValueError):
-            found.append(ipaddress.ip_network(each.strip().strip("[]"), strict=False))
-    return found
+            networks.append(ipaddress.ip_network(entry.strip().strip("[]"), strict=False))
+    return networks
 
 
 class ProxyFault(httpx.ProxyError):
@@ -61,7 +61,7 @@ class ProxyFault(httpx.ProxyError):
     """
 
 
-def fault_of(proxy: httpx.URL, error: Exception) -> ProxyFault:
+def proxy_fault(proxy: httpx.URL, error: Exception) -> ProxyFault:
     """Return the error of a proxy through which no connection was made."""
     name = f"{proxy.scheme}://{proxy.host}" + (f":{proxy.port}" if proxy.port else "")
     match error:

@@ -4,19 +4,22 @@ from collections.abc import Callable
 
 import httpx
 
-LARGEST_ANSWER = 8 * 2**20  # bytes; a piece of a message has at most 5 MiB
-_CONTENT = ("/pull-object", "/get-fab")  # Fleet API: requests whose answers are pieces of messages
+MAX_RESPONSE_BYTES = 8 * 2**20  # bytes; a piece of a message has at most 5 MiB
+_PIECE_PATHS = (
+    "/pull-object",
+    "/get-fab",
+)  # Fleet API: requests whose answers are pieces of messages
 
 
-Take = Callable[[int], None]
+CountBytes = Callable[[int], None]
 """Is told the bytes of a piece of a message that is about to come in, and may raise."""
 
 
-def uncounted(_: int) -> None:
+def accept_any_size(_: int) -> None:
     """Accept a piece of any size."""
 
 
-def bound(client: httpx.Client, take: Take = uncounted) -> None:
+def limit_responses(client: httpx.Client, count_bytes: CountBytes = accept_any_size) -> None:
     """Forbid `client` to follow redirects, or to read an answer that is too large or has no length.
 
     take: called with the size of each piece of a message before it is read; reading ends with what
@@ -25,8 +28,8 @@ def bound(client: httpx.Client, take: Take = uncounted) -> None:
 
     def check(response: httpx.Response) -> None:
         size = _size(response)
-        if response.request.url.path.endswith(_CONTENT):
-            take(size)
+        if response.request.url.path.endswith(_PIECE_PATHS):
+            count_bytes(size)
 
     # a redirect would send a store's requests, with updates, to any address
     client.follow_redirects = False
@@ -41,7 +44,11 @@ def _size(response: httpx.Response) -> int:
     size = response.headers.get(
         "content-length", "0" if response.status_code == httpx.codes.NO_CONTENT else ""
     )
-    if not size.isdecimal() or int(size) > LARGEST_ANSWER or "content-encoding" in response.headers:
+    if (
+        not size.isdecimal()
+        or int(size) > MAX_RESPONSE_BYTES
+        or "content-encoding" in response.headers
+    ):
         raise httpx.RemoteProtocolError(
             "an answer without a length, or too large a one", request=response.request
         )

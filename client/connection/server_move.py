@@ -12,13 +12,13 @@ class AddressReader:
 
     def __init__(self, known: KnownAddresses) -> None:
         self._known = known
-        self._seen = ""
+        self._last_header = ""
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
         """Send the request, and keep the list of addresses that comes with the answer."""
         response = call_next(context)
-        told = response.headers.get(ADDRESSES_HEADER, "")
-        if told and told != self._seen:
-            self._seen = told
-            self._known.take_up(told)
+        address_list = response.headers.get(ADDRESSES_HEADER, "")
+        if address_list and address_list != self._last_header:
+            self._last_header = address_list
+            self._known.keep_signed_list(address_list)
         return response

@@ -11,14 +11,14 @@ from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIG
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 
-from fedshelf.client.connection.errors import clock_error, told_error
+from fedshelf.client.connection.errors import clock_error, format_clock_error
 from fedshelf.common.protocol.enrolment import REASON_HEADER, RefusalReason
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 # largest difference (s) of two clocks; the server accepts signatures from up to 5 s in its future
-WRONG_CLOCK = 2.0
+CLOCK_TOLERANCE_SECONDS = 2.0
 
 LOG = logging.getLogger("fedshelf.store")
 
@@ -33,7 +33,7 @@ class Signer:
     def __init__(self, private_key: "EllipticCurvePrivateKey") -> None:
         self._private_key = private_key
         self._public_key = b64encode(public_key_to_bytes(private_key.public_key())).decode("ascii")
-        self._error = timedelta(0)
+        self._clock_error = timedelta(0)
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
         """Send the request signed; once more if the server says that the clock is wrong, and sends
@@ -46,17 +46,17 @@ class Signer:
         if response.headers.get(REASON_HEADER) != RefusalReason.CLOCK:
             return response
         error = clock_error(response)
-        if abs((error - self._error).total_seconds()) < WRONG_CLOCK:
+        if abs((error - self._clock_error).total_seconds()) < CLOCK_TOLERANCE_SECONDS:
             return response
-        self._error = error
+        self._clock_error = error
         LOG.warning(
             "This machine's clock is %s; set it right. Fedshelf uses the server's.",
-            told_error(error),
+            format_clock_error(error),
         )
         return self._send(context, call_next)
 
     def _send(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
-        timestamp = (datetime.now(UTC) - self._error).isoformat()
+        timestamp = (datetime.now(UTC) - self._clock_error).isoformat()
         signature = b64encode(sign_message(self._private_key, timestamp.encode("ascii"))).decode(
             "ascii"
         )

@@ -11,13 +11,13 @@ import httpx
 from socksio import SOCKSError
 
 from fedshelf.client.connection.known_addresses import KnownAddresses
-from fedshelf.client.connection.proxies import fault_of, proxy_for
-from fedshelf.client.connection.response_limits import bound
+from fedshelf.client.connection.proxies import proxy_fault, proxy_for
+from fedshelf.client.connection.response_limits import limit_responses
 from fedshelf.client.connection.socks import socks_transport
 from fedshelf.common.protocol.endpoint import Endpoint
 
-UNSENT = 128 * 1024  # bytes that the operating system may buffer of a request
-CONNECT = 10.0  # seconds to connect, if the server has other addresses
+MAX_UNSENT_BYTES = 128 * 1024  # bytes that the operating system may buffer of a request
+CONNECT_TIMEOUT_SECONDS = 10.0  # seconds to connect, if the server has other addresses
 
 
 def http_client(addresses: KnownAddresses, timeout: float) -> httpx.Client:
@@ -27,7 +27,7 @@ def http_client(addresses: KnownAddresses, timeout: float) -> httpx.Client:
     timeout: seconds to connect (less where there are other addresses), and for each piece of an
         answer
     """
-    connect = min(timeout, CONNECT) if len(addresses.all) > 1 else timeout
+    connect = min(timeout, CONNECT_TIMEOUT_SECONDS) if len(addresses.all) > 1 else timeout
     client = httpx.Client(
         base_url=f"{addresses.scheme}://{addresses.all[0]}",
         transport=ServerTransport(addresses),
@@ -36,7 +36,7 @@ def http_client(addresses: KnownAddresses, timeout: float) -> httpx.Client:
     )
     for name in list(client.headers):
         del client.headers[name]  # a server gets no more headers than it needs
-    bound(client)
+    limit_responses(client)
     return client
 
 
@@ -51,36 +51,36 @@ class ServerTransport(httpx.BaseTransport):
     def __init__(self, addresses: KnownAddresses) -> None:
         self._addresses = addresses
         self._current = addresses.all[0]
-        self._ways: dict[str, tuple[httpx.HTTPTransport, httpx.URL | None]] = {}
+        self._transports: dict[str, tuple[httpx.HTTPTransport, httpx.URL | None]] = {}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Return the server's answer.
 
         Raises httpx.TransportError: that of the first address if none is reached.
         """
-        faults = []
-        for address in self._in_turn():
+        errors = []
+        for address in self._addresses_in_order():
             try:
-                response = self._carry(request, address)
+                response = self._send_to(request, address)
             # nothing was sent
-            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as fault:
-                faults.append(fault)
+            except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
+                errors.append(error)
             else:
-                self._current = self._addresses.answered = address
+                self._current = self._addresses.last_answering = address
                 return response
         try:
-            raise faults[0]
+            raise errors[0]
         finally:
             # breaks a reference cycle that would keep half-open connections until garbage
             # collection
-            del faults
+            del errors
 
     def close(self) -> None:
         """Close all connections."""
-        for way, _ in self._ways.values():
-            way.close()
+        for transport, _ in self._transports.values():
+            transport.close()
 
-    def _in_turn(self) -> Iterator[str]:
+    def _addresses_in_order(self) -> Iterator[str]:
         """Yield all addresses once, starting with the current one; addresses learnt meanwhile come
         first.
         """
@@ -88,7 +88,7 @@ class ServerTransport(httpx.BaseTransport):
         start = known.index(self._current) if self._current in known else 0
         return iter(known[start:] + known[:start])
 
-    def _carry(self, request: httpx.Request, address: str) -> httpx.Response:
+    def _send_to(self, request: httpx.Request, address: str) -> httpx.Response:
         endpoint = Endpoint.parse(address)
         url = request.url.copy_with(host=endpoint.host, port=endpoint.port)
         headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"host"]
@@ -100,33 +100,36 @@ class ServerTransport(httpx.BaseTransport):
             stream=request.stream,
             extensions=request.extensions,
         )
-        way, proxy = self._way(address, endpoint)
+        transport, proxy = self._transport_and_proxy(address, endpoint)
         if proxy is None:
-            return way.handle_request(sent)
+            return transport.handle_request(sent)
         try:
-            return way.handle_request(sent)
+            return transport.handle_request(sent)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             if any(isinstance(cause, ssl.SSLError) for cause in causes(error)):
                 raise  # the proxy reached a server
-            raise fault_of(proxy, error) from error
+            raise proxy_fault(proxy, error) from error
         # of httpcore, if a SOCKS proxy answers nonsense
         except (AssertionError, SOCKSError) as error:
-            raise fault_of(proxy, error) from error
+            raise proxy_fault(proxy, error) from error
 
-    def _way(
+    def _transport_and_proxy(
         self, address: str, endpoint: Endpoint
     ) -> tuple[httpx.HTTPTransport, httpx.URL | None]:
-        if address not in self._ways:
+        if address not in self._transports:
             proxy = proxy_for(endpoint, self._addresses.scheme)
-            via = httpx.Proxy(proxy) if proxy else None
-            if via and via.url.scheme.startswith("socks"):
-                transport = socks_transport(via, self._tls)
+            proxy_settings = httpx.Proxy(proxy) if proxy else None
+            if proxy_settings and proxy_settings.url.scheme.startswith("socks"):
+                transport = socks_transport(proxy_settings, self._tls)
             else:
                 transport = httpx.HTTPTransport(
-                    verify=self._tls, proxy=via, socket_options=_options(), trust_env=False
+                    verify=self._tls,
+                    proxy=proxy_settings,
+                    socket_options=_socket_options(),
+                    trust_env=False,
                 )
-            self._ways[address] = transport, proxy
-        return self._ways[address]
+            self._transports[address] = transport, proxy
+        return self._transports[address]
 
     @cached_property
     def _tls(self) -> ssl.SSLContext | bool:
@@ -139,10 +142,10 @@ class ServerTransport(httpx.BaseTransport):
         return context
 
 
-def _options() -> list[tuple[int, int, int]]:
+def _socket_options() -> list[tuple[int, int, int]]:
     if not hasattr(socket, "TCP_NOTSENT_LOWAT"):
         return []
-    return [(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)]
+    return [(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)]
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

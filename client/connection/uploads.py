@@ -28,10 +28,10 @@ from fedshelf.common.protocol.enrolment import WANTED_PATH
 from fedshelf.common.protocol.transfer_progress import TransferProgress
 
 # bytes; such pieces go one after another, and are kept in case the next message has them, too
-LARGE_PIECE = 2**20
+LARGE_PIECE_BYTES = 2**20
 # seconds of sending after which to ask whether the answer is still wanted
 STILL_WANTED_AFTER_SECONDS = 5.0
-SENDINGS = 20  # times that an answer is sent of which the server says that it lacks pieces
+MAX_SENDS = 20  # times that an answer is sent of which the server says that it lacks pieces
 
 LOG = logging.getLogger("fedshelf.store")
 Request = TypeVar("Request")
@@ -57,19 +57,19 @@ class _Sending:
     """
 
     node: Node
-    parcel: OutgoingMessage
+    outgoing: OutgoingMessage
     is_wanted: Callable[[], bool]
-    returns: int
-    asked: float = field(default_factory=time.monotonic)
+    reconnections: int
+    asked_at: float = field(default_factory=time.monotonic)
     is_over: bool = False
 
     @property
     def run_id(self) -> int:
-        return int(self.parcel.head.messages_list[0].metadata.run_id)
+        return int(self.outgoing.announcement.messages_list[0].metadata.run_id)
 
     @property
     def order_id(self) -> str:
-        return str(self.parcel.head.messages_list[0].metadata.reply_to_message_id)
+        return str(self.outgoing.announcement.messages_list[0].metadata.reply_to_message_id)
 
 
 class Uploader:
@@ -82,11 +82,11 @@ class Uploader:
         self._call = call
         self._client = client
         self._pool = pool
-        self.returns = 0
+        self.reconnections = 0
         # large pieces go one after another: each gets all of a slow link
-        self._large = threading.Lock()
+        self._large_piece_lock = threading.Lock()
 
-    def send(self, node: Node, parcel: OutgoingMessage, is_wanted: Callable[[], bool]) -> None:
+    def send(self, node: Node, outgoing: OutgoingMessage, is_wanted: Callable[[], bool]) -> None:
         """Send an answer; return when the server has all of it, or still lacks pieces after all
         attempts.
 
@@ -94,9 +94,9 @@ class Uploader:
 
         Raises RunOverError if nobody waits for it any more, and what `call` raises.
         """
-        sending = _Sending(node, parcel, is_wanted, self.returns)
-        for _ in range(SENDINGS):
-            if self._sent(sending):
+        sending = _Sending(node, outgoing, is_wanted, self.reconnections)
+        for _ in range(MAX_SENDS):
+            if self._send_once(sending):
                 # else the link was cut for minutes, and the server has dropped the pieces that it
                 # had
                 return
@@ -104,31 +104,33 @@ class Uploader:
                 "The server gave up waiting for the rest of the answer; sending what it lacks."
             )
 
-    def _sent(self, sending: _Sending) -> bool:
+    def _send_once(self, sending: _Sending) -> bool:
         """Push a reply and the objects that the server lacks; return whether it accepted them
         all.
         """
-        parcel = sending.parcel
-        accepted = self._call(self._client.PushMessages, parcel.head)
-        lacking = [piece for piece in accepted.objects_to_push if piece in parcel.objects]
+        outgoing = sending.outgoing
+        accepted = self._call(self._client.PushMessages, outgoing.announcement)
+        missing = [piece for piece in accepted.objects_to_push if piece in outgoing.objects]
         transfer = TransferProgress(
-            "Sending the answer", sum(len(parcel.objects[piece]) for piece in lacking), LOG.info
+            "Sending the answer", sum(len(outgoing.objects[piece]) for piece in missing), LOG.info
         )
         session = accepted.session_id
         return all(
             list(
-                self._pool.map(lambda piece: self._push(sending, piece, session, transfer), lacking)
+                self._pool.map(
+                    lambda piece: self._push_piece(sending, piece, session, transfer), missing
+                )
             )
         )
 
-    def _push(
+    def _push_piece(
         self, sending: _Sending, object_id: str, session: str, transfer: TransferProgress
     ) -> bool:
         """Send one piece of a reply; return whether the server accepted it.
 
         Raises RunOverError if it is not wanted.
         """
-        content = sending.parcel.objects[object_id]
+        content = sending.outgoing.objects[object_id]
         part = PushObjectRequest(
             node=sending.node,
             run_id=sending.run_id,
@@ -136,7 +138,7 @@ class Uploader:
             object_content=content,
             session_id=session,
         )
-        with self._large if len(content) >= LARGE_PIECE else nullcontext():
+        with self._large_piece_lock if len(content) >= LARGE_PIECE_BYTES else nullcontext():
             self._check_wanted(sending)
             stored = bool(self._call(self._client.PushObject, part).stored)
         transfer.add(len(content))
@@ -151,26 +153,29 @@ class Uploader:
         if not sending.is_wanted():
             sending.is_over = True
         elif not sending.is_over and (
-            sending.returns != self.returns or now - sending.asked > STILL_WANTED_AFTER_SECONDS
+            sending.reconnections != self.reconnections
+            or now - sending.asked_at > STILL_WANTED_AFTER_SECONDS
         ):
-            sending.returns = self.returns
-            sending.asked = now
-            sending.is_over = not self._is_waited_for(sending)
+            sending.reconnections = self.reconnections
+            sending.asked_at = now
+            sending.is_over = not self._server_still_waits(sending)
         if sending.is_over:
             raise RunOverError
 
-    def _is_waited_for(self, sending: _Sending) -> bool:
+    def _server_still_waits(self, sending: _Sending) -> bool:
         """Ask the server's gateway; one that does not know the question waits for every answer."""
         question = ConfirmMessageReceivedRequest(
             node=sending.node, run_id=sending.run_id, message_object_id=sending.order_id
         )
         try:
-            self._call(self._ask, question)
+            self._call(self._ask_if_wanted, question)
         except httpx.HTTPStatusError as error:
             return error.response.status_code != httpx.codes.GONE
         return True
 
-    def _ask(self, question: ConfirmMessageReceivedRequest) -> ConfirmMessageReceivedResponse:
+    def _ask_if_wanted(
+        self, question: ConfirmMessageReceivedRequest
+    ) -> ConfirmMessageReceivedResponse:
         return self._client._unary_unary(
             path=WANTED_PATH,
             rpc_method="",

@@ -55,7 +55,7 @@ class ConsoleConnectionObserver:
 
     def joined(self) -> None:
         """Print and record that the server knows this store."""
-        self._books.joined(self._addresses.answered)
+        self._books.joined(self._addresses.last_answering)
         say("Joined again." if self._has_joined else "Joined; waiting for work. Ctrl-C leaves.")
         self._has_joined = True
 

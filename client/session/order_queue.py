@@ -88,7 +88,7 @@ class OrderQueue:
             return
         self._books.received(head, message.content, size)
         answer = make_presence(has=probed_message_id(message.content) in self._held)
-        parcel = line.pack(message, answer, 0.0)
+        parcel = line.build_reply(message, answer, 0.0)
         self._books.sending(answer, parcel, message.content)
         line.send(parcel)
 
@@ -130,7 +130,9 @@ class OrderQueue:
                 error.strerror,
             )
             assert job.head.envelope is not None
-            parcel = job.line.pack(job.head.envelope, self._workshop.decline("disk-full"), 0.0)
+            parcel = job.line.build_reply(
+                job.head.envelope, self._workshop.decline("disk-full"), 0.0
+            )
         job.line.send(parcel, lambda: not self._is_stale(job))
 
     def _answered(self, job: _Job) -> OutgoingMessage:
@@ -161,7 +163,7 @@ class OrderQueue:
         message that is larger than announced, no more than there is room for.
         """
         try:
-            self.traffic.check("down", line.still_to_come(head))
+            self.traffic.check("down", line.missing_bytes(head))
             return line.fetch(head)
         finally:
             self.traffic.settle()
@@ -174,7 +176,7 @@ class OrderQueue:
         assert job.head.envelope is not None
         self._books.not_fetched(job.head, refusal.detail)
         answer = self._workshop.decline(refusal.code, refusal.detail, refusal.rest)
-        parcel = job.line.pack(job.head.envelope, answer, 0.0)
+        parcel = job.line.build_reply(job.head.envelope, answer, 0.0)
         self._books.sending(answer, parcel, RecordDict())
         return parcel
 
@@ -190,7 +192,7 @@ class OrderQueue:
         try:
             self.traffic.check("up", self._sizes.get(kind, 0))
             answer = self._answer(job, message.content)
-            parcel = job.line.pack(message, answer, time.monotonic() - began)
+            parcel = job.line.build_reply(message, answer, time.monotonic() - began)
             self._sizes[kind] = max(self._sizes.get(kind, 0), parcel.size)
             if (
                 header_fields(answer).get("kind") != "failure"
@@ -200,7 +202,7 @@ class OrderQueue:
             LOG.info("%s", refusal)
             self._books.refused(message.content, refusal.detail)
             answer = self._workshop.decline(refusal.code, refusal.detail, refusal.rest)
-            parcel = job.line.pack(message, answer, time.monotonic() - began)
+            parcel = job.line.build_reply(message, answer, time.monotonic() - began)
         return answer, parcel
 
     def _answer(self, job: _Job, order: RecordDict) -> RecordDict:
@@ -227,7 +229,7 @@ class OrderQueue:
         """
         run_id = job.head.run_id
         if run_id not in self._bundles:
-            bundle = job.line.bundle(run_id)
+            bundle = job.line.fetch_app_bundle(run_id)
             try:
                 check_bundle(bundle)
                 self._bundles[run_id] = ""

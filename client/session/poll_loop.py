@@ -10,7 +10,7 @@ from flwr.app import MessageType
 
 from fedshelf.client.connection.credentials import Credentials
 from fedshelf.client.connection.events import ConnectionObserver, RunOverError, UnknownStoreError
-from fedshelf.client.connection.fleet import LONGEST_RETRY, FleetConnection
+from fedshelf.client.connection.fleet import MAX_RETRY_SECONDS, FleetConnection
 from fedshelf.client.session.order_queue import OrderQueue
 from fedshelf.common.errors import MessageError, NetworkError, RefusedError
 from fedshelf.common.protocol.probe import PROBE_MESSAGE_TYPE
@@ -29,7 +29,7 @@ LOG = logging.getLogger("fedshelf.store")
 
 
 def serve(
-    credentials: Credentials, orders: OrderQueue, narrator: ConnectionObserver, wait: float
+    credentials: Credentials, orders: OrderQueue, observer: ConnectionObserver, wait: float
 ) -> None:
     """Serve the server that the credentials are for, until KeyboardInterrupt.
 
@@ -37,26 +37,26 @@ def serve(
     KeyboardInterrupt it deregisters and raises it. Raises NetworkError if no Fedshelf server
     answers within the first `wait` seconds, RefusedError as soon as one does not admit this store.
     """
-    patience = time.monotonic() + wait
+    deadline = time.monotonic() + wait
     while True:
         try:
-            with FleetConnection(credentials, narrator, patience, orders.traffic.take) as line:
-                patience = float("inf")
+            with FleetConnection(credentials, observer, deadline, orders.traffic.take) as line:
+                deadline = float("inf")
                 _listen(line, orders)
         except UnknownStoreError:
-            narrator.lost("it was started afresh")
+            observer.lost("it was started afresh")
         except RefusedError:
             raise
         except OSError as error:  # nothing is done that cannot be recorded
             LOG.error(
                 "The audit log cannot be written (%s); trying again until it can.", error.strerror
             )
-            time.sleep(LONGEST_RETRY)
+            time.sleep(MAX_RETRY_SECONDS)
         except NetworkError as error:
-            if patience < float("inf"):
+            if deadline < float("inf"):
                 raise
-            narrator.lost(str(error))
-            time.sleep(LONGEST_RETRY)
+            observer.lost(str(error))
+            time.sleep(MAX_RETRY_SECONDS)
 
 
 def _listen(line: FleetConnection, orders: OrderQueue) -> None:

@@ -61,7 +61,7 @@ def say_what_is_here(credentials: Credentials, info: StoreInfo) -> None:
             for head in line.receive():
                 message, _ = line.fetch(head)
                 if head.type == MessageType.QUERY:
-                    line.send(line.pack(message, encode_result(info), 0.0))
+                    line.send(line.build_reply(message, encode_result(info), 0.0))
             time.sleep(0.1)
 
 

@@ -64,18 +64,18 @@ class Spite:
     def _answer(self, line: FleetConnection, head: MessageHeader) -> None:
         message, _ = line.fetch(head)
         if head.type == PROBE_MESSAGE_TYPE:
-            line.send(line.pack(message, make_presence(has=False), 0.0))
+            line.send(line.build_reply(message, make_presence(has=False), 0.0))
         elif header_fields(message.content)["kind"] in ("query", "notice"):
             info = StoreInfo("spite", {"boot": 10**6, "hat": 10**6}, 0, 0)
-            line.send(line.pack(message, encode_result(info), 0.0))
+            line.send(line.build_reply(message, encode_result(info), 0.0))
         else:
             self.orders += 1
-            parcel = line.pack(
+            parcel = line.build_reply(
                 message, encode_result(Update("spite", 1, torch.ones(9), 9, 0.5, 0.1)), 0.0
             )
-            self._forge(line, parcel.head)
+            self._forge(line, parcel.announcement)
             self._read(line, head)
-            root = parcel.head.message_object_trees[0]
+            root = parcel.announcement.message_object_trees[0]
             del root.children[:]
             line.send(parcel)
 

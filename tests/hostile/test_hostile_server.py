@@ -17,7 +17,7 @@ from flwr.proto.fleet_pb2 import PushMessagesRequest
 
 from fedshelf.client.audit.verify import entries
 from fedshelf.client.connection.framing import MessageHeader, OutgoingMessage
-from fedshelf.client.connection.response_limits import LARGEST_ANSWER, bound
+from fedshelf.client.connection.response_limits import MAX_RESPONSE_BYTES, limit_responses
 from fedshelf.client.failures import StoreError
 from fedshelf.client.policy.budgets import Usage
 from fedshelf.client.policy.enforcement import PolicyEnforcer, PolicyWorker
@@ -269,7 +269,10 @@ class Answers:
                 if self.path == "/zipped":
                     self.send_header("content-encoding", "gzip")
                 if self.path != "/endless":
-                    sizes = {"/large": LARGEST_ANSWER + 1, "/v1/fleet/pull-object": LARGEST_ANSWER}
+                    sizes = {
+                        "/large": MAX_RESPONSE_BYTES + 1,
+                        "/v1/fleet/pull-object": MAX_RESPONSE_BYTES,
+                    }
                     self.send_header("content-length", str(sizes.get(self.path, 0)))
                 self.end_headers()
 
@@ -291,7 +294,7 @@ def test_answers_are_bounded_and_lead_nowhere_else(server: Answers) -> None:
     with httpx.Client(
         base_url=f"http://127.0.0.1:{server.server.server_port}", follow_redirects=True
     ) as client:
-        bound(client)
+        limit_responses(client)
         assert client.post("/fine").status_code == 200
         assert client.post("/away").status_code == 307
         for path in ("/large", "/zipped", "/endless"):
@@ -308,11 +311,11 @@ def test_a_piece_for_which_there_is_no_room_is_not_read(server: Answers) -> None
         raise StoreError("policy", "No room.", "megabytes-down-per-day")
 
     with httpx.Client(base_url=f"http://127.0.0.1:{server.server.server_port}") as client:
-        bound(client, take)
+        limit_responses(client, take)
         assert client.post("/fine").status_code == 200
         with pytest.raises(StoreError):  # none of these bytes ever comes: whoever reads them waits
             client.post("/v1/fleet/pull-object")
-    assert taken == [LARGEST_ANSWER]
+    assert taken == [MAX_RESPONSE_BYTES]
 
 
 def test_an_order_without_its_frozen_parameters_names_them_only(home: Path) -> None:

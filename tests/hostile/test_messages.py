@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from fedshelf.client.connection.framing import MessageHeader, heads, put_together, take_apart
+from fedshelf.client.connection.framing import MessageHeader, assemble, read_headers, split
 from fedshelf.common import compression
 from fedshelf.common.compression.packed import rebuild
 from fedshelf.common.config import resolve
@@ -228,8 +228,8 @@ def parcel() -> tuple[MessageHeader, dict[str, bytes]]:
     message.metadata.__dict__["_message_id"] = message.object_id
     from flwr.proto.node_pb2 import Node
 
-    made = take_apart(message, Node(node_id=5), 0.0)
-    root = made.head.message_object_trees[0].object_id
+    made = split(message, Node(node_id=5), 0.0)
+    root = made.announcement.message_object_trees[0].object_id
     return MessageHeader(root, made.content_id, "train", 1, 9.0, tuple(made.objects)), dict(
         made.objects
     )
@@ -245,7 +245,7 @@ def test_pieces_make_a_message_or_are_refused(
     bad = data.draw(spoiled(objects[which]))
     claimed = data.draw(st.sampled_from(sorted(objects)))
     changed = {**objects, claimed: bad, get_object_id(bad): bad}
-    error = decodes(lambda: put_together(head, changed))
+    error = decodes(lambda: assemble(head, changed))
     assert isinstance(error, Message | MessageError)
 
 
@@ -262,5 +262,5 @@ def test_heads_are_read_or_refused(body: bytes) -> None:
 
     reply = decodes(lambda: PullMessagesResponse.FromString(body), DecodeError)
     if isinstance(reply, PullMessagesResponse):
-        error = decodes(lambda: heads(reply))
+        error = decodes(lambda: read_headers(reply))
         assert isinstance(error, list | MessageError)

@@ -83,18 +83,18 @@ def test_a_store_takes_up_a_move_that_its_chain_has_signed(tmp_path: Path) -> No
         "shop.example",
     }, "old and new address answer for a while"
     first = moved.address_list.read_text()
-    known.take_up(first)
+    known.keep_signed_list(first)
     assert known.all == ("new.example:9443", "192.0.2.7:9092", "shop.example:9092")
     assert addresses_of(kit).all == known.all, "also after a restart"
     assert Kit.read(moved.write_kit("lyon-2")).addresses == ("new.example:9443", "192.0.2.7:9092")
     commands.move(chain.directory, "third.example:9092")
-    known.take_up(moved.address_list.read_text())
-    known.take_up(first)  # an old one again
+    known.keep_signed_list(moved.address_list.read_text())
+    known.keep_signed_list(first)  # an old one again
     assert known.all == ("third.example:9092", "shop.example:9092")
     commands.move(chain.directory, "fourth.example:9092")
     kept = file.rename(tmp_path / "kept")
     file.mkdir()
-    known.take_up(moved.address_list.read_text())
+    known.keep_signed_list(moved.address_list.read_text())
     assert known.all == (
         "fourth.example:9092",
         "shop.example:9092",
@@ -126,7 +126,7 @@ def test_lists_that_the_chain_has_not_signed_are_not_taken_up(tmp_path: Path) ->
         "x" * 9000,
     ):
         known = addresses_of(kit)
-        known.take_up(told)
+        known.keep_signed_list(told)
         assert known.all == kit.addresses
     assert not (tmp_path / "state" / "stores" / "oslo-7" / "addresses").exists()
 
@@ -142,7 +142,7 @@ def test_addresses_are_tried_in_turn_and_the_one_that_answers_is_kept(tmp_path: 
         known = KnownAddresses((dead, stranger.address, server.address), authority.pem)
         with http_client(known, 10) as client:
             assert client.get("/health").text == "ok"
-        assert (known.answered, known.all[0]) == (server.address, dead)
+        assert (known.last_answering, known.all[0]) == (server.address, dead)
         assert stranger.heard == []
         assert f"host: {server.address}" in server.heard[0].decode().lower()
     with http_client(known, 10) as client, pytest.raises(httpx.ConnectError, match="refused"):

@@ -149,7 +149,9 @@ def _called(known: KnownAddresses, proof: Proof | None) -> ServerProbe:
         if proof and answer.status_code == httpx.codes.OK:
             found = _classes(client, proof(timedelta(seconds=skew or 0.0)))
     classes, merges = (found.classes, found.merge_spellings) if found else (None, False)
-    return ServerProbe(known.answered, "", "", ends, answer.status_code, skew, classes, merges)
+    return ServerProbe(
+        known.last_answering, "", "", ends, answer.status_code, skew, classes, merges
+    )
 
 
 def _classes(client: httpx.Client, proof: bytes) -> _ProbeAnswers | None:

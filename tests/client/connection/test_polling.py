@@ -49,14 +49,14 @@ def test_a_poll_is_a_sign_of_life_while_it_is_held_and_for_a_while_after(clock: 
     def wait() -> None:
         for passed in (0.0, 29.0, 31.0):
             clock.now = 100.0 + passed
-            found[passed] = polls.are_signs_of_life(5.0)
+            found[passed] = polls.proves_liveness(5.0)
 
     poll(polls, "25", wait)
     assert found == {0.0: True, 29.0: True, 31.0: False}, "after 30 s its link is broken"
     clock.now = 131.0 + 4.0
-    assert polls.are_signs_of_life(5.0)
+    assert polls.proves_liveness(5.0)
     clock.now = 131.0 + 6.0
-    assert not polls.are_signs_of_life(5.0)
+    assert not polls.proves_liveness(5.0)
 
 
 @pytest.mark.parametrize(
@@ -68,4 +68,4 @@ def test_the_server_says_whether_it_holds_polls(told: str | None, is_held: bool)
     polls = PollInterval()
     poll(polls, told)
     assert polls.is_held == is_held
-    assert polls.are_signs_of_life(5.0) == is_held
+    assert polls.proves_liveness(5.0) == is_held

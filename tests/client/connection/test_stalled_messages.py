@@ -91,7 +91,7 @@ def uploading(request: pytest.FixtureRequest) -> Iterator[Uploading]:
 def test_a_message_is_waited_for_as_long_as_pieces_come(
     uploading: Uploading, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_fleet, "STALLED", 3)
+    monkeypatch.setattr(client_fleet, "STALLED_SECONDS", 3)
     address = f"127.0.0.1:{uploading.server.server_port}"
     with (
         FleetConnection(Credentials(address), Quiet(), patience=time.monotonic() + 100) as line,

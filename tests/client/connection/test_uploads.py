@@ -21,7 +21,7 @@ from fedshelf.client.connection.credentials import Credentials
 from fedshelf.client.connection.events import RunOverError
 from fedshelf.client.connection.fleet import FleetConnection
 from fedshelf.client.connection.framing import OutgoingMessage
-from fedshelf.client.connection.uploads import LARGE_PIECE
+from fedshelf.client.connection.uploads import LARGE_PIECE_BYTES
 from fedshelf.common.protocol.transfer_progress import (
     LINE_INTERVAL_SECONDS,
     TransferProgress,
@@ -30,7 +30,7 @@ from fedshelf.common.protocol.transfer_progress import (
 from tests.hostile.test_hostile_run import Quiet
 
 ORDER = "0" * 64
-PIECES = {str(number): bytes(LARGE_PIECE) for number in range(4)}
+PIECES = {str(number): bytes(LARGE_PIECE_BYTES) for number in range(4)}
 HEAD = fleet.PushMessagesRequest(
     messages_list=[Message(metadata=Metadata(run_id=5, reply_to_message_id=ORDER))]
 )

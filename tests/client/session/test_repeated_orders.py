@@ -12,7 +12,7 @@ import torch
 from flwr.app import Message, MessageType, RecordDict
 from flwr.proto.node_pb2 import Node
 
-from fedshelf.client.connection.framing import MessageHeader, OutgoingMessage, answer_to, take_apart
+from fedshelf.client.connection.framing import MessageHeader, OutgoingMessage, make_reply, split
 from fedshelf.client.identity.home import store_home
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.process.settings import Settings
@@ -43,10 +43,10 @@ class Wire:
         self._number += 1
         return MessageHeader(str(self._number), "the order", MessageType.TRAIN, 1, 600.0, ())
 
-    def still_to_come(self, _: MessageHeader) -> int:
+    def missing_bytes(self, _: MessageHeader) -> int:
         return 0
 
-    def bundle(self, _: int) -> bytes:
+    def fetch_app_bundle(self, _: int) -> bytes:
         return packed()
 
     def fetch(self, head: MessageHeader) -> tuple[Message, int]:
@@ -54,9 +54,9 @@ class Wire:
         message.metadata.__dict__["_message_id"] = head.message_id
         return message, 100
 
-    def pack(self, message: Message, content: RecordDict, seconds: float) -> OutgoingMessage:
+    def build_reply(self, message: Message, content: RecordDict, seconds: float) -> OutgoingMessage:
         self._answer = content
-        return take_apart(answer_to(message, content), Node(node_id=2), seconds)
+        return split(make_reply(message, content), Node(node_id=2), seconds)
 
     def send(self, parcel: OutgoingMessage, is_wanted: Callable[[], bool] = lambda: True) -> None:
         assert parcel.size

@@ -33,10 +33,10 @@ from google.protobuf.message import Message as ProtoMessage
 from fedshelf.client.connection.framing import (
     MessageHeader,
     OutgoingMessage,
-    answer_to,
-    heads,
-    put_together,
-    take_apart,
+    assemble,
+    make_reply,
+    read_headers,
+    split,
 )
 from fedshelf.common.protocol.enrolment import HELD_HEADER, PROCESS_HEADER, process_header
 from fedshelf.server.gateway.exchange import HOLD_SECONDS
@@ -167,23 +167,23 @@ class Store:
     def poll(self) -> list[MessageHeader]:
         response = self.post("pull-messages", fleet.PullMessagesRequest(node=self.node))
         assert float(response.headers[HELD_HEADER]) == HOLD_SECONDS
-        return heads(fleet.PullMessagesResponse.FromString(response.content))
+        return read_headers(fleet.PullMessagesResponse.FromString(response.content))
 
     def fetch(self, head: MessageHeader) -> Message:
         pieces = {each: self.part(each, head.run_id).object_content for each in head.pieces}
         confirm = ConfirmMessageReceivedRequest(node=self.node, message_object_id=head.message_id)
         self.ask("confirm-message-received", confirm, ConfirmMessageReceivedResponse)
-        return put_together(head, pieces)
+        return assemble(head, pieces)
 
     def part(self, piece: str, run_id: int) -> PullObjectResponse:
         request = PullObjectRequest(node=self.node, run_id=run_id, object_id=piece)
         return self.ask("pull-object", request, PullObjectResponse)
 
     def pack(self, message: Message, text: str) -> OutgoingMessage:
-        return take_apart(answer_to(message, record(text)), self.node, 0.0)
+        return split(make_reply(message, record(text)), self.node, 0.0)
 
     def announce(self, parcel: OutgoingMessage) -> fleet.PushMessagesResponse:
-        return self.ask("push-messages", parcel.head, fleet.PushMessagesResponse)
+        return self.ask("push-messages", parcel.announcement, fleet.PushMessagesResponse)
 
     def push(self, session: str, piece: str, content: bytes) -> bool:
         request = PushObjectRequest(
@@ -268,7 +268,7 @@ def test_an_order_is_handed_out_once_and_to_its_node_alone(
         # the SuperLink's, who was asked
         assert roma.post("pull-object", request).status_code == 404
     parcel = roma.pack(oslo.fetch(head), "I am Oslo")
-    assert roma.post("push-messages", parcel.head).status_code in (404, 422)
+    assert roma.post("push-messages", parcel.announcement).status_code in (404, 422)
     claimed = PullObjectRequest(node=oslo.node, object_id=head.message_id)
     # plain HTTP trusts what the SuperLink has said of it
     assert roma.post("pull-object", claimed).status_code == 200
@@ -377,7 +377,8 @@ def test_an_app_that_begins_anew_leaves_nothing_of_the_one_before(
     (order,) = Mailbox(tmp_path).send(record("new"), "train", {OSLO: 60.0})
     (found,) = wait_for(oslo.poll)
     assert found.message_id == order
-    assert oslo.post("push-messages", parcel.head).status_code == 404  # the SuperLink's word on it
+    # the SuperLink's word on it
+    assert oslo.post("push-messages", parcel.announcement).status_code == 404
     assert superlink.seen[-1] == "push-messages"
 
 
