@@ -15,7 +15,7 @@ from fedshelf.client.connection.credentials import Credentials
 from fedshelf.client.connection.events import RunOverError, UnknownStoreError
 from fedshelf.client.connection.fleet import FleetConnection
 from fedshelf.client.connection.framing import MessageHeader
-from fedshelf.client.process.handler import answer
+from fedshelf.client.process.handler import handle_order
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.config import RunConfig
 from fedshelf.common.metrics.counts import Counts
@@ -59,11 +59,11 @@ class Idler:
 class Silent:
     """Tells nothing of what happens on the line."""
 
-    def joined(self) -> None: ...
+    def on_joined(self) -> None: ...
 
-    def lost(self, reason: str) -> None: ...
+    def on_lost(self, reason: str) -> None: ...
 
-    def found(self) -> None: ...
+    def on_restored(self) -> None: ...
 
 
 def serve(server: str, worker: Idler) -> None:
@@ -89,7 +89,7 @@ def respond(line: FleetConnection, head: MessageHeader, worker: Idler, frozen: F
         content = (
             make_presence(has=False)
             if head.type == PROBE_MESSAGE_TYPE
-            else answer(worker, message.content, frozen)
+            else handle_order(worker, message.content, frozen)
         )
         line.send(line.build_reply(message, content, 0.0))
 

@@ -50,11 +50,11 @@ from fedshelf.client.connection.framing import (
     split,
 )
 from fedshelf.client.session.poll_loop import (
-    FAIR,
-    LONGEST_TURN,
     MAX_POLL_SECONDS,
+    MAX_SERVER_TURN_SECONDS,
     MIN_POLL_SECONDS,
-    SOON,
+    POLL_TIME_FACTOR,
+    SERVER_TURN_SHARE,
 )
 from fedshelf.common.protocol.kit import Kit
 from fedshelf.common.protocol.probe import HEADER_RECORD, PROBE_MESSAGE_TYPE, make_presence
@@ -128,7 +128,11 @@ class LightStore:
                     self._beaten = time.monotonic()
                     continue
                 pause = min(
-                    max(0.1 * (time.monotonic() - self._done), MIN_POLL_SECONDS, FAIR * took),
+                    max(
+                        0.1 * (time.monotonic() - self._done),
+                        MIN_POLL_SECONDS,
+                        POLL_TIME_FACTOR * took,
+                    ),
                     MAX_POLL_SECONDS,
                 )
                 await asyncio.sleep(pause)
@@ -142,7 +146,7 @@ class LightStore:
                 continue
             if head.type == MessageType.TRAIN:
                 self._done = time.monotonic()
-                await asyncio.sleep(min(SOON * self._turn, LONGEST_TURN))
+                await asyncio.sleep(min(SERVER_TURN_SHARE * self._turn, MAX_SERVER_TURN_SECONDS))
 
     async def _answer(self, head: MessageHeader) -> None:
         objects = {piece: await self._pull(head.run_id, piece) for piece in head.pieces}

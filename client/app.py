@@ -13,9 +13,11 @@ def _configured_worker(context: Context) -> Worker:
     `device`).
     """
     from fedshelf.client.policy.enforcement import PolicyWorker  # these load torch and torchvision
-    from fedshelf.client.process.factory import guard_of, worker_of
+    from fedshelf.client.process.factory import policy_enforcer, store_worker
 
-    return PolicyWorker(worker_of(context.node_config), guard_of(str(context.node_config["store"])))
+    return PolicyWorker(
+        store_worker(context.node_config), policy_enforcer(str(context.node_config["store"]))
+    )
 
 
 app = make_app(_configured_worker)

@@ -78,12 +78,12 @@ def join(
 
 
 def _join_with_kit(path: Path, data: Path, device: str, wait: float, server: str) -> None:
-    from fedshelf.client.identity.enrolment import SingleInstanceLock, credentials_for
+    from fedshelf.client.identity.enrolment import SingleInstanceLock, load_or_enrol
     from fedshelf.common.protocol.kit import Kit
 
     kit = Kit.read(path)
     with SingleInstanceLock(kit.store):
-        _survey_and_join(credentials_for(kit, wait, server), kit.store, data, device, wait)
+        _survey_and_join(load_or_enrol(kit, wait, server), kit.store, data, device, wait)
 
 
 def _survey_and_join(

@@ -16,7 +16,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from rich.console import Console
 
-from fedshelf.client.process.factory import worker_of
+from fedshelf.client.process.factory import store_worker
 from fedshelf.client.process.handler import make_app
 from fedshelf.client.worker.protocol import Worker
 from fedshelf.client.worker.state_store import StateStore
@@ -153,7 +153,7 @@ def _worker(context: Context) -> Worker:
     partition's number.
     """
     if "data" in context.node_config:
-        return worker_of(context.node_config)
+        return store_worker(context.node_config)
     return PartitionWorker(int(context.node_config["partition-id"]))
 
 

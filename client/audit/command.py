@@ -9,7 +9,7 @@ from fedshelf.client.audit.seal import fingerprint, public_text
 from fedshelf.client.audit.show import show
 from fedshelf.client.audit.verify import verify
 from fedshelf.client.identity.enrolment import load_key
-from fedshelf.client.identity.home import KEY
+from fedshelf.client.identity.home import KEY_FILE
 from fedshelf.common.errors import ConfigError, RunError
 
 
@@ -64,7 +64,7 @@ def check(path: Path) -> None:
 
 def _own_key(path: Path) -> str:
     """Return the public key of the store in whose home the log lies; empty if there is none."""
-    key = path.with_name(KEY)
+    key = path.with_name(KEY_FILE)
     return public_text(load_key(key)) if key.exists() else ""
 
 

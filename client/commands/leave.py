@@ -6,14 +6,14 @@ from pathlib import Path
 from fedshelf.client.audit import AUDIT_FILE, AuditLog, AuditNote
 from fedshelf.client.health import FACTS, PAGE
 from fedshelf.client.identity.enrolment import SingleInstanceLock, load_key
-from fedshelf.client.identity.home import KEY, MODELS
+from fedshelf.client.identity.home import KEY_FILE, MODELS_FOLDER
 from fedshelf.client.policy.policy import POLICY_FILE
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.cache.location import forget_all
 from fedshelf.common.wording import format_list
 
 # Kept in a store's home beside the audit log: the person's policy and the delivered models.
-STAYS = (POLICY_FILE, MODELS)
+STAYS = (POLICY_FILE, MODELS_FOLDER)
 
 
 def forget(home: Path) -> str:
@@ -62,7 +62,7 @@ def leave(home: Path, *, is_confirmed: bool, has_log: bool) -> str:
 
 def _at_rest(home: Path) -> AuditLog:
     """Return the store's audit log, which a running store holds for itself. Raises RunError."""
-    key = home / KEY
+    key = home / KEY_FILE
     return AuditLog(home / AUDIT_FILE, key=load_key(key) if key.exists() else None)
 
 

@@ -17,7 +17,7 @@ from fedshelf.client.audit import AUDIT_FILE, AuditEntry
 from fedshelf.client.audit.entry import decode
 from fedshelf.client.audit.files import full_files
 from fedshelf.client.identity.enrolment import membership
-from fedshelf.client.identity.home import MODELS
+from fedshelf.client.identity.home import MODELS_FOLDER
 from fedshelf.client.policy.budgets import USAGE_FILE, Usage
 from fedshelf.client.policy.policy import policy_of
 from fedshelf.client.policy.schedule import seconds_until, seconds_until_midnight
@@ -61,7 +61,7 @@ def status_of(home: Path) -> dict[str, Any]:
         "today": asdict(Usage(home / USAGE_FILE).today()),
         "budgets": _budgets(home),
         "work_may_begin_in_seconds": round(seconds_until(policy_of(home).windows, time.time())),
-        "models": _models(home / MODELS),
+        "models": _models(home / MODELS_FOLDER),
     }
 
 

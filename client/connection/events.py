@@ -6,15 +6,15 @@ from typing import Protocol
 class ConnectionObserver(Protocol):
     """Observer of a connection."""
 
-    def joined(self) -> None:
+    def on_joined(self) -> None:
         """Note that the server knows this store and may send orders."""
 
-    def lost(self, reason: str) -> None:
+    def on_lost(self, reason: str) -> None:
         """Note that the server stopped answering, or does not answer yet; the connection keeps
         trying.
         """
 
-    def found(self) -> None:
+    def on_restored(self) -> None:
         """Note that the server answers again."""
 
 

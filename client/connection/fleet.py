@@ -135,7 +135,7 @@ class FleetConnection:
             ) from error
         self._deadline = float("inf")
         threading.Thread(target=self._heartbeat_loop, name="heartbeat", daemon=True).start()
-        self._observer.joined()
+        self._observer.on_joined()
         return self
 
     def __exit__(
@@ -323,6 +323,6 @@ class FleetConnection:
             self._is_away = obstacle is not None
             self._uploader.reconnections += obstacle is None
         if obstacle is None:
-            self._observer.found()
+            self._observer.on_restored()
         else:
-            self._observer.lost(obstacle)
+            self._observer.on_lost(obstacle)

@@ -17,7 +17,7 @@ from fedshelf.client.connection.credentials import Credentials, new_key
 from fedshelf.client.connection.errors import NO_CONNECTION, obstacle
 from fedshelf.client.connection.known_addresses import KnownAddresses
 from fedshelf.client.connection.transport import http_client
-from fedshelf.client.identity.home import KEY, store_home
+from fedshelf.client.identity.home import KEY_FILE, store_home
 from fedshelf.common.errors import ConfigError, NetworkError
 from fedshelf.common.protocol.enrolment import ENROL_PATH, enrolment_statement
 from fedshelf.common.protocol.kit import Kit
@@ -47,7 +47,7 @@ class Membership(BaseModel):
     since: datetime
 
 
-def credentials_for(kit: Kit, wait: float, server: str = "") -> Credentials:
+def load_or_enrol(kit: Kit, wait: float, server: str = "") -> Credentials:
     """Return the store's credentials; for a kit that is new here, make or take its key and enrol
     it.
 
@@ -65,10 +65,10 @@ def credentials_for(kit: Kit, wait: float, server: str = "") -> Credentials:
             f" ({member.server}), and this kit is of the chain {kit.chain} ({kit.server}). Use the"
             f" right kit; to change chains, move {home} away first."
         )
-    key_file = home / KEY
+    key_file = home / KEY_FILE
     known = addresses_of(kit, server)
     if member is None or member.invitation != kit.invitation or not key_file.exists():
-        _take_up(kit, home, key_file, known, wait)
+        _adopt_kit(kit, home, key_file, known, wait)
     return Credentials(known.all[0], known.authority, load_key(key_file), home / "node", known)
 
 
@@ -134,26 +134,26 @@ class SingleInstanceLock:
         self._lock.release()
 
 
-def _take_up(kit: Kit, home: Path, key_file: Path, known: KnownAddresses, wait: float) -> None:
+def _adopt_kit(kit: Kit, home: Path, key_file: Path, known: KnownAddresses, wait: float) -> None:
     """Make the key of the kit, or the key that the kit enrols, this store's.
 
     Safe to repeat after an interruption.
     """
     # kept until all is done: after a lost answer it is enrolled again
-    fresh = home / f"key-{kit.invitation}.pem"
+    pending_key_file = home / f"key-{kit.invitation}.pem"
     if kit.private_key is not None:
-        write_private(fresh, kit.private_key)
-    elif not fresh.exists():
-        write_private(fresh, _key_text(new_key()))
-    key = load_key(fresh)
+        write_private(pending_key_file, kit.private_key)
+    elif not pending_key_file.exists():
+        write_private(pending_key_file, _key_text(new_key()))
+    key = load_key(pending_key_file)
     if kit.code is not None:
         print(f"Enrolling store {kit.store} with {known.all[0]}.", flush=True)
         _enrol(kit, kit.code, key, known, time.monotonic() + wait)
-    write_private(key_file, fresh.read_text(encoding="utf-8"))
-    about = kit.model_dump(include={"chain", "server", "authority", "store"})
-    member = Membership(**about, invitation=kit.invitation, since=datetime.now(UTC))
+    write_private(key_file, pending_key_file.read_text(encoding="utf-8"))
+    kit_fields = kit.model_dump(include={"chain", "server", "authority", "store"})
+    member = Membership(**kit_fields, invitation=kit.invitation, since=datetime.now(UTC))
     write_text(home / "store.json", member.model_dump_json(indent=2) + "\n")
-    fresh.unlink()
+    pending_key_file.unlink()
     print(
         f"Store {kit.store} has its own key now, in {home}; it never leaves this machine.",
         flush=True,
@@ -161,33 +161,33 @@ def _take_up(kit: Kit, home: Path, key_file: Path, known: KnownAddresses, wait: 
 
 
 def _enrol(
-    kit: Kit, code: str, key: "EllipticCurvePrivateKey", known: KnownAddresses, until: float
+    kit: Kit, code: str, key: "EllipticCurvePrivateKey", known: KnownAddresses, deadline: float
 ) -> None:
     """Send the public key, with the code and a signature, until the server answers or `until`
     (time.monotonic()).
     """
     body = enrolment_request(kit, code, key)
-    told = NO_CONNECTION
+    last_reason = NO_CONNECTION
     with http_client(known, ENROL_TIMEOUT_SECONDS) as client:
         while True:
             try:
                 client.post(ENROL_PATH, json=body).raise_for_status()
                 return
             except (httpx.TransportError, httpx.HTTPStatusError) as error:
-                reason = obstacle(error) or _no_fedshelf(error)
-            if time.monotonic() > until:
+                reason = obstacle(error) or _describe_foreign_server(error)
+            if time.monotonic() > deadline:
                 hint = (
                     " Is it running, and does the address lead there?"
                     if reason == NO_CONNECTION
                     else ""
                 )
-                places = " or ".join(known.all)
+                addresses = " or ".join(known.all)
                 raise NetworkError(
-                    f"Store {kit.store} could not enrol with {places}: {reason}.{hint}"
+                    f"Store {kit.store} could not enrol with {addresses}: {reason}.{hint}"
                 )
-            if reason != told:
+            if reason != last_reason:
                 print(f"Not enrolled yet: {reason}. Trying again; Ctrl-C ends.", flush=True)
-                told = reason
+                last_reason = reason
             time.sleep(ENROL_RETRY_SECONDS)
 
 
@@ -203,7 +203,7 @@ def enrolment_request(kit: Kit, code: str, key: "EllipticCurvePrivateKey") -> di
     return {"store": kit.store, "code": code, "public_key": public_key, "signature": signature}
 
 
-def _no_fedshelf(error: httpx.HTTPError) -> str:
+def _describe_foreign_server(error: httpx.HTTPError) -> str:
     status = getattr(getattr(error, "response", None), "status_code", 0)
     return f"what answers there is not a Fedshelf server that takes kits (HTTP {status})"
 

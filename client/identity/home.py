@@ -8,9 +8,9 @@ from fedshelf.common.suggest import did_you_mean
 from fedshelf.common.system.files import private_directory, state_directory
 
 # In a store's home:
-KEY = "key.pem"  # its private key
-STATES = "states"  # state that strategies keep between rounds
-MODELS = "models"  # models that runs delivered, a folder each
+KEY_FILE = "key.pem"  # its private key
+STATES_FOLDER = "states"  # state that strategies keep between rounds
+MODELS_FOLDER = "models"  # models that runs delivered, a folder each
 
 
 def store_home(name: str) -> Path:

@@ -9,14 +9,14 @@ from multiprocessing.connection import Connection, wait
 from flwr.app import RecordDict
 
 from fedshelf.client.health.run_checks import quick
-from fedshelf.client.identity.home import MODELS, store_home
+from fedshelf.client.identity.home import MODELS_FOLDER, store_home
 from fedshelf.client.policy.enforcement import PolicyWorker
 from fedshelf.client.policy.policy import POLICY_FILE, policy_of
-from fedshelf.client.process.console import log_in_plain_words, say
-from fedshelf.client.process.factory import guard_of, worker_of
-from fedshelf.client.process.handler import answer
+from fedshelf.client.process.console import configure_logging, say
+from fedshelf.client.process.factory import policy_enforcer, store_worker
+from fedshelf.client.process.handler import handle_order
 from fedshelf.client.process.settings import Settings
-from fedshelf.client.process.worker_process import Done
+from fedshelf.client.process.worker_process import WorkerReply
 from fedshelf.client.worker.delivered_models import KeptModels
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.client.worker.worker import StoreWorker
@@ -32,29 +32,29 @@ from fedshelf.common.protocol.messages import (
 )
 from fedshelf.common.protocol.serialization import encode_result
 
-MOST_TOLD = 5  # findings
+MAX_PRINTED_FINDINGS = 5  # findings
 # seconds without an order after which deleted photos are dropped from memory and the pixel cache
-IDLE_LOOK = 3600.0
+IDLE_CHECK_SECONDS = 3600.0
 
 
-def tell_what_is_wrong(settings: Settings) -> None:
+def print_quick_findings(settings: Settings) -> None:
     """Print the warnings and problems that `flower-client check` finds at once.
 
     They do not stop the store: it fails by itself if it cannot work.
     """
     policy = store_home(settings.store) / POLICY_FILE
     findings = [
-        each
-        for each in quick(settings.data, policy if policy.exists() else None)
-        if each.severity != "note"
+        finding
+        for finding in quick(settings.data, policy if policy.exists() else None)
+        if finding.severity != "note"
     ]
-    for finding in findings[:MOST_TOLD]:
+    for finding in findings[:MAX_PRINTED_FINDINGS]:
         say(f"{finding.severity.capitalize()}: {finding.what} {finding.advice}")
     if findings:
         say("`flower-client check` looks closer, and writes a page about it.")
 
 
-def work(pipe: Connection, settings: Settings) -> None:
+def run_worker(pipe: Connection, settings: Settings) -> None:
     """Send None through the pipe if all is well, else the FedshelfError in the way; then answer
     orders for ever.
     """
@@ -62,38 +62,42 @@ def work(pipe: Connection, settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    log_in_plain_words()
+    configure_logging()
     node = {"store": settings.store, "data": str(settings.data), "device": settings.device}
     changes: list[str] = []
 
-    def tell(change: str) -> None:
+    def report_change(change: str) -> None:
         say(change)
         changes.append(change)
 
     try:
-        store, guard = worker_of(node, tell), guard_of(settings.store)
-        worker = PolicyWorker(LoggingWorker(store), guard)
+        store, enforcer = store_worker(node, report_change), policy_enforcer(settings.store)
+        worker = PolicyWorker(LoggingWorker(store), enforcer)
         home = store_home(settings.store)
-        room = policy_of(home).megabytes_of_models * 1e6
-        models = KeptModels(settings.store, home / MODELS, room, guard.admit_model, say)
-        kept = FrozenCache()
+        max_model_bytes = policy_of(home).megabytes_of_models * 1e6
+        models = KeptModels(
+            settings.store, home / MODELS_FOLDER, max_model_bytes, enforcer.admit_model, say
+        )
+        frozen = FrozenCache()
     except FedshelfError as error:
         pipe.send(error)
         return
     pipe.send(None)
     while True:
-        while not pipe.poll(IDLE_LOOK):
+        while not pipe.poll(IDLE_CHECK_SECONDS):
             store.look()
         match pipe.recv():
             case RecordDict() as order:
-                answered = answer(worker, order, kept, models)
-                pipe.send(Done(answered, tuple(changes)))
+                reply = handle_order(worker, order, frozen, models)
+                pipe.send(WorkerReply(reply, tuple(changes)))
                 changes.clear()
             case (code, detail, rest):
-                pipe.send(Done(encode_result(make_failure(settings.store, code, detail, rest))))
+                pipe.send(
+                    WorkerReply(encode_result(make_failure(settings.store, code, detail, rest)))
+                )
             case None:
                 store.look()
-                pipe.send(Done(None, tuple(changes)))
+                pipe.send(WorkerReply(None, tuple(changes)))
                 changes.clear()
 
 

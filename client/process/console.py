@@ -6,25 +6,27 @@ from typing import Any
 
 from fedshelf.common.text import MAX_CHARACTERS, sanitize
 
-TIME = "%Y-%m-%d %H:%M:%S"  # local time before each line, with the date: a log is read days later
+TIME_FORMAT = (
+    "%Y-%m-%d %H:%M:%S"  # local time before each line, with the date: a log is read days later
+)
 
 
 def say(text: str) -> None:
     """Print one line, with the local time before it."""
-    print(f"{datetime.now():{TIME}} {text}", flush=True)
+    print(f"{datetime.now():{TIME_FORMAT}} {text}", flush=True)
 
 
-def log_in_plain_words() -> None:
+def configure_logging() -> None:
     """Format our own log lines like all others; keep those of libraries quiet."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Plain("%(asctime)s %(message)s", TIME))
+    handler.setFormatter(_PlainTextFormatter("%(asctime)s %(message)s", TIME_FORMAT))
     log = logging.getLogger("fedshelf")
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
 
 
-class _Plain(logging.Formatter):
+class _PlainTextFormatter(logging.Formatter):
     """A formatter that keeps a server's text from steering the terminal or imitating a line of
     ours.
     """

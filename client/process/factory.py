@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
-from fedshelf.client.identity.home import STATES, store_home
+from fedshelf.client.identity.home import STATES_FOLDER, store_home
 from fedshelf.client.policy.budgets import USAGE_FILE, Usage
 from fedshelf.client.policy.command import check_names
 from fedshelf.client.policy.enforcement import PolicyEnforcer
@@ -22,7 +22,7 @@ from fedshelf.common.wording import format_list
 LOG = logging.getLogger("fedshelf.store")
 
 
-def worker_of(
+def store_worker(
     node_config: Mapping[str, object], on_change: Callable[[str], None] = LOG.info
 ) -> StoreWorker:
     """Return the worker of the store in a node's configuration: `store`, `data` and optionally
@@ -42,7 +42,7 @@ def worker_of(
 
 
 @cache
-def guard_of(store: str) -> PolicyEnforcer:
+def policy_enforcer(store: str) -> PolicyEnforcer:
     """Return the enforcer of a store's policy. Raises ConfigError for a policy that cannot be
     read.
     """
@@ -55,10 +55,10 @@ def guard_of(store: str) -> PolicyEnforcer:
 @cache
 def _worker(name: str, data: str, device: str, on_change: Callable[[str], None]) -> StoreWorker:
     home = store_home(name)
-    chosen = pick_device(device)
+    torch_device = pick_device(device)
     policy = policy_of(home)
-    limit_gpu_memory(chosen, policy.gpu_memory_share)
+    limit_gpu_memory(torch_device, policy.gpu_memory_share)
     source = FolderSource(name, Path(data), policy, on_change)
-    trainer = Trainer(chosen, StateStore(home / STATES))
+    trainer = Trainer(torch_device, StateStore(home / STATES_FOLDER))
     source.forget_deleted()
     return StoreWorker(name, source, trainer, Adjustments(home / ADJUSTMENTS_FOLDER))

@@ -33,7 +33,7 @@ from fedshelf.common.text import sanitize
 LOG = logging.getLogger("fedshelf.store")
 
 
-def answer(
+def handle_order(
     worker: Worker, content: RecordDict, frozen: FrozenStore, models: ModelKeeper | None = None
 ) -> RecordDict:
     """Carry out the order in `content`. Never raises: a failure is an answer, too.
@@ -60,8 +60,8 @@ def answer(
         result = FrozenWeightsMissing(worker.name, missing.sha256)
     except Exception as error:
         result = failure_of(worker.name, error)
-        unexpected = result.code == "error"
-        LOG.error("Could not do as asked: %s", error, exc_info=error if unexpected else None)
+        is_unexpected = result.code == "error"
+        LOG.error("Could not do as asked: %s", error, exc_info=error if is_unexpected else None)
     return encode_result(result)
 
 
@@ -73,18 +73,20 @@ def make_app(
     `worker_for` is called for every message and should return the same worker for the same node,
     so that model and images stay in memory.
     """
-    kept = frozen or FrozenCache()
+    frozen_store = frozen or FrozenCache()
     app = ClientApp()
 
     def handle(message: Message, context: Context) -> Message:
-        return Message(answer(worker_for(context), message.content, kept), reply_to=message)
+        return Message(
+            handle_order(worker_for(context), message.content, frozen_store), reply_to=message
+        )
 
-    def tell(message: Message, _: Context) -> Message:
+    def answer_probe(message: Message, _: Context) -> Message:
         # it takes one message after another, and loses none
         return Message(make_presence(has=True), reply_to=message)
 
     app.query()(handle)
-    app.query("probe")(tell)
+    app.query("probe")(answer_probe)
     app.train()(handle)
     app.evaluate()(handle)
     return app

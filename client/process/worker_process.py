@@ -30,16 +30,16 @@ MAX_PROCESSES_PER_ORDER = 2  # processes that may die while doing one order befo
 
 LOG = logging.getLogger("fedshelf.store")
 
-STARTS = 5  # processes that may be killed at their start before the store gives up
+MAX_STARTS = 5  # processes that may be killed at their start before the store gives up
 
-_KILLED = FedshelfError(
-    f"The store's worker process was killed at its start, {STARTS} times; often that is for want of"
-    " memory."
+_KILLED_AT_START = FedshelfError(
+    f"The store's worker process was killed at its start, {MAX_STARTS} times; often that is for"
+    " want of memory."
 )
 
 
 @dataclass(frozen=True)
-class Done:
+class WorkerReply:
     """A reply of the process; `answer` is None if it was only to look at the photos.
 
     changes: to the store's photos since the last reply, in sentences
@@ -65,18 +65,18 @@ class WorkerProcess:
         self._settings = settings
         self._lock = threading.Lock()
         self._is_open = True
-        self._changes = 0
+        self._photos_version = 0
         self._process: BaseProcess
         self._pipe: Connection
-        fault: FedshelfError | None = _KILLED
-        for _ in range(STARTS):
-            if fault is _KILLED:
-                self._start(_begin)
-                fault = self._first_word()
+        fault: FedshelfError | None = _KILLED_AT_START
+        for _ in range(MAX_STARTS):
+            if fault is _KILLED_AT_START:
+                self._start(_check_then_work)
+                fault = self._receive_start_fault()
         if fault is not None:
             raise fault
 
-    def _first_word(self) -> FedshelfError | None:
+    def _receive_start_fault(self) -> FedshelfError | None:
         """Return the error that prevents the worker's work, or None.
 
         It is `_KILLED` if the process was killed before it could report.
@@ -87,44 +87,44 @@ class WorkerProcess:
         except (EOFError, OSError):
             self._process.join()
             if (self._process.exitcode or 0) < 0:
-                return _KILLED
+                return _KILLED_AT_START
             return FedshelfError(
                 "The store's worker process died at its start; what it printed says why."
             )
 
     @property
-    def photos(self) -> int:
+    def photos_version(self) -> int:
         """A counter that changes as soon as the photos have changed, or may have."""
-        return self._changes
+        return self._photos_version
 
-    def look(self) -> None:
+    def check_photos(self) -> None:
         """Check whether the photos have changed. Raises EOFError once closed."""
-        while (done := self._ask(None)) is None:
+        while (reply := self._exchange(None)) is None:
             self._restart()
-        self._heard(done)
+        self._report_changes(reply)
 
-    def do(self, order: RecordDict) -> RecordDict:
+    def carry_out(self, order: RecordDict) -> RecordDict:
         """Return the answer to an order, even if processes die. Raises EOFError once closed."""
         for attempt in range(MAX_PROCESSES_PER_ORDER):
-            if (done := self._ask(order)) is not None:
-                self._heard(done)
-                assert done.answer is not None
-                return done.answer
-            again = (
+            if (reply := self._exchange(order)) is not None:
+                self._report_changes(reply)
+                assert reply.answer is not None
+                return reply.answer
+            next_step = (
                 "starting another one and trying again"
                 if attempt + 1 < MAX_PROCESSES_PER_ORDER
                 else "giving up this order"
             )
-            LOG.error("The worker process died (%s); %s.", self._how(), again)
+            LOG.error("The worker process died (%s); %s.", self._cause_of_death(), next_step)
             self._restart()
         return self.decline("crashed")
 
     def decline(self, code: "FailureCode", detail: str = "", rest: int = 0) -> RecordDict:
         """Return the answer that an order cannot be carried out. Raises EOFError once closed."""
-        while (done := self._ask((code, detail, rest))) is None:
+        while (reply := self._exchange((code, detail, rest))) is None:
             self._restart()
-        assert done.answer is not None
-        return done.answer
+        assert reply.answer is not None
+        return reply.answer
 
     def close(self) -> None:
         """Terminate the process, even during an order."""
@@ -133,20 +133,22 @@ class WorkerProcess:
             self._process.terminate()
             self._process.join()
 
-    def _heard(self, done: Done) -> None:
-        self._changes += len(done.changes)
-        for change in done.changes:
+    def _report_changes(self, reply: WorkerReply) -> None:
+        self._photos_version += len(reply.changes)
+        for change in reply.changes:
             self._on_change(change)
 
-    def _ask(self, job: "RecordDict | tuple[FailureCode, str, int] | None") -> Done | None:
+    def _exchange(
+        self, job: "RecordDict | tuple[FailureCode, str, int] | None"
+    ) -> WorkerReply | None:
         """Return the reply of the process, or None if it dies."""
         with contextlib.suppress(EOFError, OSError):
             self._pipe.send(job)
-            done: Done = self._pipe.recv()
-            return done
+            reply: WorkerReply = self._pipe.recv()
+            return reply
         return None
 
-    def _how(self) -> str:
+    def _cause_of_death(self) -> str:
         self._process.join()
         code = self._process.exitcode
         return "killed, often for want of memory" if code == -9 else f"exit code {code}"
@@ -156,13 +158,13 @@ class WorkerProcess:
 
         The photos then count as changed.
         """
-        self._changes += 1
+        self._photos_version += 1
         while True:
             with self._lock, contextlib.suppress(OSError):
                 if not self._is_open:
                     raise EOFError
                 self._process.join()
-                self._start(_go_on)
+                self._start(_work)
             try:
                 fault = self._pipe.recv()
             except (EOFError, OSError):
@@ -185,14 +187,16 @@ class WorkerProcess:
         self._pipe = ours
 
 
-def _begin(pipe: Connection, settings: Settings) -> None:
-    from fedshelf.client.process.child_main import tell_what_is_wrong
+def _check_then_work(pipe: Connection, settings: Settings) -> None:
+    from fedshelf.client.process.child_main import print_quick_findings
 
-    tell_what_is_wrong(settings)
-    _go_on(pipe, settings)
+    print_quick_findings(settings)
+    _work(pipe, settings)
 
 
-def _go_on(pipe: Connection, settings: Settings) -> None:
-    from fedshelf.client.process.child_main import work  # loads torch, in the new process only
+def _work(pipe: Connection, settings: Settings) -> None:
+    from fedshelf.client.process.child_main import (
+        run_worker,  # loads torch, in the new process only
+    )
 
-    work(pipe, settings)
+    run_worker(pipe, settings)

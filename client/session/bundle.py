@@ -18,12 +18,12 @@ CLIENT_APP = "fedshelf.client.app:app"
 # limit of the bundle and of each file in it; ours has less than one thousand
 MAX_BUNDLE_BYTES = 16 * 1024
 
-_PROJECT = "pyproject.toml"
-_MANIFEST = ".info/CONTENT"
+_PROJECT_FILE = "pyproject.toml"
+_MANIFEST_FILE = ".info/CONTENT"
 # first bytes of a zip archive, and the first of its last 22 bytes
-_FIRST = b"PK\x03\x04"
-_LAST = b"PK\x05\x06"
-_ALLOWED = {  # tables that name no code to install or to run
+_ZIP_START = b"PK\x03\x04"
+_ZIP_END = b"PK\x05\x06"
+_ALLOWED_KEYS = {  # tables that name no code to install or to run
     (): {"project", "tool"},
     ("project",): {"name", "version", "description", "license"},
     ("tool",): {"flwr"},
@@ -39,39 +39,39 @@ def check_bundle(content: bytes) -> None:
     """
     if len(content) > MAX_BUNDLE_BYTES:
         _refuse(f"it has {len(content)} bytes; expected at most {MAX_BUNDLE_BYTES}")
-    project = _opened(content)
+    project = _read_project_file(content)
     try:
         document = tomllib.loads(project.decode())
     except (ValueError, RecursionError):
-        _refuse(f"its {_PROJECT} is not TOML")
-    for path, allowed in _ALLOWED.items():
+        _refuse(f"its {_PROJECT_FILE} is not TOML")
+    for path, allowed in _ALLOWED_KEYS.items():
         if unknown := sorted(set(_table(document, path)) - allowed):
             _refuse(
-                f"its {_PROJECT} has {'.'.join([*path, unknown[0]])[:100]!r}, which Fedshelf's"
+                f"its {_PROJECT_FILE} has {'.'.join([*path, unknown[0]])[:100]!r}, which Fedshelf's"
                 " has not"
             )
-    asked = _table(document, ("tool", "flwr", "app", "components")).get("clientapp")
-    if asked != CLIENT_APP:
-        _refuse(f"it asks for the client app {str(asked)[:100]!r}; expected {CLIENT_APP!r}")
+    client_app = _table(document, ("tool", "flwr", "app", "components")).get("clientapp")
+    if client_app != CLIENT_APP:
+        _refuse(f"it asks for the client app {str(client_app)[:100]!r}; expected {CLIENT_APP!r}")
 
 
-def _opened(content: bytes) -> bytes:
+def _read_project_file(content: bytes) -> bytes:
     """Return the project file of an archive that holds this file, Flower's list of files, and
     nothing else.
     """
     # Python would run an archive with code in front
-    if not content.startswith(_FIRST) or content[-22:-18] != _LAST:
+    if not content.startswith(_ZIP_START) or content[-22:-18] != _ZIP_END:
         _refuse("it is not a zip archive from its first byte to its last")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = [entry.filename for entry in archive.infolist()]
-            if sorted(names) != sorted((_PROJECT, _MANIFEST)):
+            if sorted(names) != sorted((_PROJECT_FILE, _MANIFEST_FILE)):
                 _refuse(
-                    f"it holds {', '.join(map(repr, names[:5]))[:200]}; expected {_PROJECT} and"
-                    f" {_MANIFEST} only"
+                    f"it holds {', '.join(map(repr, names[:5]))[:200]}; expected {_PROJECT_FILE}"
+                    f" and {_MANIFEST_FILE} only"
                 )
-            project = _read(archive, _PROJECT)
-            manifest = _read(archive, _MANIFEST)
+            project = _read_member(archive, _PROJECT_FILE)
+            manifest = _read_member(archive, _MANIFEST_FILE)
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -82,12 +82,15 @@ def _opened(content: bytes) -> bytes:
         OSError,
     ):
         _refuse("it is not a readable zip archive")
-    if manifest != f"{_PROJECT},{hashlib.sha256(project).hexdigest()},{8 * len(project)}".encode():
-        _refuse(f"its {_MANIFEST} does not describe its {_PROJECT}")
+    if (
+        manifest
+        != f"{_PROJECT_FILE},{hashlib.sha256(project).hexdigest()},{8 * len(project)}".encode()
+    ):
+        _refuse(f"its {_MANIFEST_FILE} does not describe its {_PROJECT_FILE}")
     return project
 
 
-def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     """Return a file's content; unpack no more than the allowed size."""
     with archive.open(name) as file:
         content = file.read(MAX_BUNDLE_BYTES + 1)
@@ -102,7 +105,7 @@ def _table(document: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
     for key in path:
         inner = table.get(key, {})
         if not isinstance(inner, dict):
-            _refuse(f"its {_PROJECT} has no table {'.'.join(path)!r}")
+            _refuse(f"its {_PROJECT_FILE} has no table {'.'.join(path)!r}")
         table = inner
     return table
 

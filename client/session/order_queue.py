@@ -23,16 +23,16 @@ from fedshelf.client.session.recorder import SessionRecorder
 from fedshelf.common.errors import FedshelfError, MessageError, RefusedError
 from fedshelf.common.protocol.probe import header_fields, make_presence, probed_message_id
 
-KEPT_ANSWERS = 2  # the latest update and the latest evaluation
+MAX_CACHED_ANSWERS = 2  # the latest update and the latest evaluation
 
 LOG = logging.getLogger("fedshelf.store")
 
 
 @dataclass(frozen=True)
 class _Job:
-    line: FleetConnection
-    head: MessageHeader
-    came: float
+    connection: FleetConnection
+    incoming: MessageHeader
+    received_at: float
 
 
 class OrderQueue:
@@ -43,68 +43,68 @@ class OrderQueue:
     changed, the answer is of photos that may not be used any more, and is forgotten.
     """
 
-    def __init__(self, workshop: WorkerProcess, books: SessionRecorder) -> None:
-        self._workshop = workshop
-        self._books = books
+    def __init__(self, worker: WorkerProcess, recorder: SessionRecorder) -> None:
+        self._worker = worker
+        self._recorder = recorder
         self._queue: SimpleQueue[_Job] = SimpleQueue()
-        self._held: dict[str, MessageHeader] = {}
-        self._change = threading.Condition()
+        self._pending: dict[str, MessageHeader] = {}
+        self._pending_changed = threading.Condition()
         self._answers: OrderedDict[str, RecordDict] = OrderedDict()
         # value of `WorkerProcess.photos` for which the kept answers were made
-        self._answered_for = 0
-        self._bundles: dict[int, str] = {}
+        self._photos_version = 0
+        self._bundle_faults: dict[int, str] = {}
         # largest answer in bytes, by run and kind of order
-        self._sizes: dict[tuple[int, str], int] = {}
-        threading.Thread(target=self._work, name="orders", daemon=True).start()
+        self._largest_answer_bytes: dict[tuple[int, str], int] = {}
+        threading.Thread(target=self._run_orders, name="orders", daemon=True).start()
 
     @property
     def traffic(self) -> TrafficBudget:
         """The store's budgets of bytes."""
-        return self._books.traffic
+        return self._recorder.traffic
 
     @property
     def is_busy(self) -> bool:
         """True if an order is being worked on, or waits."""
-        return bool(self._held)
+        return bool(self._pending)
 
-    def finish(self, seconds: float) -> None:
+    def wait_until_idle(self, seconds: float) -> None:
         """Wait until the queue is empty or `seconds` have passed."""
-        with self._change:
-            self._change.wait_for(lambda: not self._held, seconds)
+        with self._pending_changed:
+            self._pending_changed.wait_for(lambda: not self._pending, seconds)
 
-    def take(self, line: FleetConnection, head: MessageHeader) -> None:
+    def append(self, connection: FleetConnection, incoming: MessageHeader) -> None:
         """Append an order that has come on `line`."""
-        with self._change:
-            self._held[head.message_id] = head
-        self._queue.put(_Job(line, head, time.monotonic()))
+        with self._pending_changed:
+            self._pending[incoming.message_id] = incoming
+        self._queue.put(_Job(connection, incoming, time.monotonic()))
 
-    def tell(self, line: FleetConnection, head: MessageHeader) -> None:
+    def answer_probe(self, connection: FleetConnection, incoming: MessageHeader) -> None:
         """Answer a probe at once: whether the order that it asks about is here."""
         try:
-            message, size = self._fetched(line, head)
+            message, size = self._fetch(connection, incoming)
         # an order may occupy the only worker: this probe stays unanswered
         except StoreError as refusal:
-            self._books.not_fetched(head, refusal.detail)
+            self._recorder.record_unfetched(incoming, refusal.detail)
             return
-        self._books.received(head, message.content, size)
-        answer = make_presence(has=probed_message_id(message.content) in self._held)
-        parcel = line.build_reply(message, answer, 0.0)
-        self._books.sending(answer, parcel, message.content)
-        line.send(parcel)
+        self._recorder.record_received(incoming, message.content, size)
+        answer = make_presence(has=probed_message_id(message.content) in self._pending)
+        outgoing = connection.build_reply(message, answer, 0.0)
+        self._recorder.record_sending(answer, outgoing, message.content)
+        connection.send(outgoing)
 
-    def _work(self) -> None:
+    def _run_orders(self) -> None:
         while True:
             job = self._queue.get()
             try:
                 if not self._is_stale(job):
-                    self._do(job)
+                    self._process(job)
             except EOFError:  # the worker process was closed: the store leaves
                 return
             except (RunOverError, UnknownStoreError, RefusedError):
                 LOG.info("The server no longer waits for this answer.")
             except MessageError as error:
                 LOG.error("%s It is left out.", error)
-                self._note_unreadable(job.head, error)
+                self._record_unreadable(job.incoming, error)
             except FedshelfError as error:  # such as damaged records of what was spent
                 LOG.error("%s An order is left out.", error)
             except httpx.HTTPStatusError as error:
@@ -116,71 +116,71 @@ class OrderQueue:
             except Exception:
                 LOG.exception("An order could not be answered; it is left out.")
             finally:
-                with self._change:
-                    self._held.pop(job.head.message_id, None)
-                    self._change.notify_all()
+                with self._pending_changed:
+                    self._pending.pop(job.incoming.message_id, None)
+                    self._pending_changed.notify_all()
 
-    def _do(self, job: _Job) -> None:
+    def _process(self, job: _Job) -> None:
         try:
-            parcel = self._answered(job)
+            outgoing = self._build_answer(job)
         # this failure may be sent unrecorded, else the server would ask for ever
         except OSError as error:
             LOG.error(
                 "The audit log cannot be written (%s): nothing is done or sent until it can.",
                 error.strerror,
             )
-            assert job.head.envelope is not None
-            parcel = job.line.build_reply(
-                job.head.envelope, self._workshop.decline("disk-full"), 0.0
+            assert job.incoming.envelope is not None
+            outgoing = job.connection.build_reply(
+                job.incoming.envelope, self._worker.decline("disk-full"), 0.0
             )
-        job.line.send(parcel, lambda: not self._is_stale(job))
+        job.connection.send(outgoing, lambda: not self._is_stale(job))
 
-    def _answered(self, job: _Job) -> OutgoingMessage:
+    def _build_answer(self, job: _Job) -> OutgoingMessage:
         """Return the answer to an order, recorded and ready to be sent.
 
         Raises OSError if it cannot be recorded.
         """
         try:
-            message, size = self._fetched(job.line, job.head)
+            message, size = self._fetch(job.connection, job.incoming)
         except StoreError as refusal:
-            return self._refused(job, refusal)
+            return self._decline_unfetched(job, refusal)
         began = time.monotonic()
-        self._books.received(job.head, message.content, size)
-        answer, parcel = self._within_budget(job, message, began)
-        self._books.sending(answer, parcel, message.content)
-        return parcel
+        self._recorder.record_received(job.incoming, message.content, size)
+        answer, outgoing = self._answer_within_budget(job, message, began)
+        self._recorder.record_sending(answer, outgoing, message.content)
+        return outgoing
 
-    def _note_unreadable(self, head: MessageHeader, error: MessageError) -> None:
+    def _record_unreadable(self, incoming: MessageHeader, error: MessageError) -> None:
         try:
-            self._books.unreadable(head, str(error))
+            self._recorder.record_unreadable(incoming, str(error))
         except OSError as full:  # nothing was done with it, and the thread goes on
             LOG.error("The audit log cannot be written (%s).", full.strerror)
 
-    def _fetched(self, line: FleetConnection, head: MessageHeader) -> tuple[Message, int]:
+    def _fetch(self, connection: FleetConnection, incoming: MessageHeader) -> tuple[Message, int]:
         """Return the message and its bytes.
 
         Raises StoreError if today's budget has no room for it: nothing is then fetched or, of a
         message that is larger than announced, no more than there is room for.
         """
         try:
-            self.traffic.check("down", line.missing_bytes(head))
-            return line.fetch(head)
+            self.traffic.check("down", connection.missing_bytes(incoming))
+            return connection.fetch(incoming)
         finally:
             self.traffic.settle()
 
-    def _refused(self, job: _Job, refusal: StoreError) -> OutgoingMessage:
+    def _decline_unfetched(self, job: _Job, refusal: StoreError) -> OutgoingMessage:
         """Decline a message that stays at the server, unconfirmed, as the server's app may still be
         uploading it.
         """
         LOG.info("%s Nothing is fetched.", refusal)
-        assert job.head.envelope is not None
-        self._books.not_fetched(job.head, refusal.detail)
-        answer = self._workshop.decline(refusal.code, refusal.detail, refusal.rest)
-        parcel = job.line.build_reply(job.head.envelope, answer, 0.0)
-        self._books.sending(answer, parcel, RecordDict())
-        return parcel
+        assert job.incoming.envelope is not None
+        self._recorder.record_unfetched(job.incoming, refusal.detail)
+        answer = self._worker.decline(refusal.code, refusal.detail, refusal.rest)
+        outgoing = job.connection.build_reply(job.incoming.envelope, answer, 0.0)
+        self._recorder.record_sending(answer, outgoing, RecordDict())
+        return outgoing
 
-    def _within_budget(
+    def _answer_within_budget(
         self, job: _Job, message: Message, began: float
     ) -> tuple[RecordDict, OutgoingMessage]:
         """Return the answer, or a refusal if it is too large to be sent today.
@@ -188,77 +188,83 @@ class OrderQueue:
         After such a refusal, the next order of this kind and run is refused before any work is
         done for it.
         """
-        kind = job.head.run_id, job.head.type
+        kind = job.incoming.run_id, job.incoming.type
         try:
-            self.traffic.check("up", self._sizes.get(kind, 0))
-            answer = self._answer(job, message.content)
-            parcel = job.line.build_reply(message, answer, time.monotonic() - began)
-            self._sizes[kind] = max(self._sizes.get(kind, 0), parcel.size)
+            self.traffic.check("up", self._largest_answer_bytes.get(kind, 0))
+            answer = self._carry_out(job, message.content)
+            outgoing = job.connection.build_reply(message, answer, time.monotonic() - began)
+            self._largest_answer_bytes[kind] = max(
+                self._largest_answer_bytes.get(kind, 0), outgoing.size
+            )
             if (
                 header_fields(answer).get("kind") != "failure"
             ):  # the reason for a failure may always leave
-                self.traffic.check("up", parcel.size)
+                self.traffic.check("up", outgoing.size)
         except StoreError as refusal:
             LOG.info("%s", refusal)
-            self._books.refused(message.content, refusal.detail)
-            answer = self._workshop.decline(refusal.code, refusal.detail, refusal.rest)
-            parcel = job.line.build_reply(message, answer, time.monotonic() - began)
-        return answer, parcel
+            self._recorder.record_refusal(message.content, refusal.detail)
+            answer = self._worker.decline(refusal.code, refusal.detail, refusal.rest)
+            outgoing = job.connection.build_reply(message, answer, time.monotonic() - began)
+        return answer, outgoing
 
-    def _answer(self, job: _Job, order: RecordDict) -> RecordDict:
+    def _carry_out(self, job: _Job, order: RecordDict) -> RecordDict:
         """Return the kept answer if the same order was answered before; refuse the order if its run
         brings code.
         """
-        if job.head.content_id in self._answers:
-            self._workshop.look()
-            self._forget_outdated()
-            if (known := self._answers.get(job.head.content_id)) is not None:
+        if job.incoming.content_id in self._answers:
+            self._worker.check_photos()
+            self._drop_outdated_answers()
+            if (known := self._answers.get(job.incoming.content_id)) is not None:
                 return known
-        if fault := self._fault_of_bundle(job):
-            self._books.refused(order, fault)
-            return self._workshop.decline("policy", "bundle")
-        answer = self._workshop.do(order)
+        if fault := self._bundle_fault(job):
+            self._recorder.record_refusal(order, fault)
+            return self._worker.decline("policy", "bundle")
+        answer = self._worker.carry_out(order)
         if (told := header_fields(answer)).get("code") == "policy":
-            self._books.refused(order, str(told.get("detail", "")))
-        self._keep(job.head, answer)
+            self._recorder.record_refusal(order, str(told.get("detail", "")))
+        self._cache_answer(job.incoming, answer)
         return answer
 
-    def _fault_of_bundle(self, job: _Job) -> str:
+    def _bundle_fault(self, job: _Job) -> str:
         """Return the fault of the bundle that the server ships with this run, checked once; empty
         if there is none.
         """
-        run_id = job.head.run_id
-        if run_id not in self._bundles:
-            bundle = job.line.fetch_app_bundle(run_id)
+        run_id = job.incoming.run_id
+        if run_id not in self._bundle_faults:
+            bundle = job.connection.fetch_app_bundle(run_id)
             try:
                 check_bundle(bundle)
-                self._bundles[run_id] = ""
+                self._bundle_faults[run_id] = ""
             except StoreError as error:
                 LOG.error("%s", error)
-                self._bundles[run_id] = str(error)
-        return self._bundles[run_id]
+                self._bundle_faults[run_id] = str(error)
+        return self._bundle_faults[run_id]
 
-    def _forget_outdated(self) -> None:
+    def _drop_outdated_answers(self) -> None:
         """Forget answers if the photos have changed since the last one."""
-        if self._answered_for != self._workshop.photos:
+        if self._photos_version != self._worker.photos_version:
             self._answers.clear()
 
-    def _keep(self, head: MessageHeader, answer: RecordDict) -> None:
+    def _cache_answer(self, incoming: MessageHeader, answer: RecordDict) -> None:
         """Keep an answer that took work: an update or an evaluation."""
-        self._forget_outdated()
+        self._drop_outdated_answers()
         if header_fields(answer).get("kind") in ("update", "evaluation"):
-            self._answers[head.content_id] = answer
-            self._answered_for = self._workshop.photos
-            while len(self._answers) > KEPT_ANSWERS:
+            self._answers[incoming.content_id] = answer
+            self._photos_version = self._worker.photos_version
+            while len(self._answers) > MAX_CACHED_ANSWERS:
                 self._answers.popitem(last=False)
 
     def _is_stale(self, job: _Job) -> bool:
         """Return whether nobody waits for an answer any more: time is up, or the server went on to
         another round.
         """
-        if time.monotonic() - job.came > job.head.ttl:
+        if time.monotonic() - job.received_at > job.incoming.ttl:
             return True
-        if job.head.type != MessageType.TRAIN:
+        if job.incoming.type != MessageType.TRAIN:
             return False
-        rivals = [head for head in list(self._held.values()) if head.type == MessageType.TRAIN]
-        return rivals[-1].message_id != job.head.message_id
+        rivals = [
+            incoming
+            for incoming in list(self._pending.values())
+            if incoming.type == MessageType.TRAIN
+        ]
+        return rivals[-1].message_id != job.incoming.message_id

@@ -18,12 +18,14 @@ from fedshelf.common.protocol.probe import PROBE_MESSAGE_TYPE
 # seconds between two polls: a tenth of the time since the last order was done ...
 MIN_POLL_SECONDS = 0.1
 MAX_POLL_SECONDS = 2.0
-WHILE_BUSY = 1.0  # ... but only a probe can come while an order is worked on
-SOON = 0.75  # share of the server's time for the last order, from an answer until the next poll ...
-LONGEST_TURN = 1.0  # ... and at most this many seconds
+BUSY_WAIT_SECONDS = 1.0  # ... but only a probe can come while an order is worked on
+SERVER_TURN_SHARE = (
+    0.75  # share of the server's time for the last order, from an answer until the next poll ...
+)
+MAX_SERVER_TURN_SECONDS = 1.0  # ... and at most this many seconds
 # times the duration of a poll: a server with many stores answers slowly, and is then polled less
 # often
-FAIR = 5
+POLL_TIME_FACTOR = 5
 
 LOG = logging.getLogger("fedshelf.store")
 
@@ -40,11 +42,13 @@ def serve(
     deadline = time.monotonic() + wait
     while True:
         try:
-            with FleetConnection(credentials, observer, deadline, orders.traffic.take) as line:
+            with FleetConnection(
+                credentials, observer, deadline, orders.traffic.take
+            ) as connection:
                 deadline = float("inf")
-                _listen(line, orders)
+                _poll_forever(connection, orders)
         except UnknownStoreError:
-            observer.lost("it was started afresh")
+            observer.on_lost("it was started afresh")
         except RefusedError:
             raise
         except OSError as error:  # nothing is done that cannot be recorded
@@ -55,51 +59,55 @@ def serve(
         except NetworkError as error:
             if deadline < float("inf"):
                 raise
-            observer.lost(str(error))
+            observer.on_lost(str(error))
             time.sleep(MAX_RETRY_SECONDS)
 
 
-def _listen(line: FleetConnection, orders: OrderQueue) -> None:
+def _poll_forever(connection: FleetConnection, orders: OrderQueue) -> None:
     # when the last order was done; seconds that the server then took for another
-    done = time.monotonic()
-    turn = 0.0
+    last_order_done = time.monotonic()
+    server_turn_seconds = 0.0
     while True:
-        began = time.monotonic()
+        poll_began = time.monotonic()
         is_busy = orders.is_busy
-        kinds = _take(line, orders)
-        took = time.monotonic() - began
+        kinds = _poll_once(connection, orders)
+        poll_seconds = time.monotonic() - poll_began
         if kinds and not is_busy:
-            turn = began - done
+            server_turn_seconds = poll_began - last_order_done
         if kinds and kinds[-1] != MessageType.TRAIN:
             # the server hands out one at a time: after an evaluation the next training may wait
             continue
-        if line.is_held:
-            time.sleep(0.0 if kinds else max(MIN_POLL_SECONDS - took, 0.0))
+        if connection.is_held:
+            time.sleep(0.0 if kinds else max(MIN_POLL_SECONDS - poll_seconds, 0.0))
             continue
         if orders.is_busy:
-            orders.finish(WHILE_BUSY)
+            orders.wait_until_idle(BUSY_WAIT_SECONDS)
             if not orders.is_busy:
-                done = time.monotonic()
-                time.sleep(min(SOON * turn, LONGEST_TURN))
+                last_order_done = time.monotonic()
+                time.sleep(min(SERVER_TURN_SHARE * server_turn_seconds, MAX_SERVER_TURN_SECONDS))
         else:
             time.sleep(
                 min(
-                    max(0.1 * (time.monotonic() - done), MIN_POLL_SECONDS, FAIR * took),
+                    max(
+                        0.1 * (time.monotonic() - last_order_done),
+                        MIN_POLL_SECONDS,
+                        POLL_TIME_FACTOR * poll_seconds,
+                    ),
                     MAX_POLL_SECONDS,
                 )
             )
 
 
-def _take(line: FleetConnection, orders: OrderQueue) -> list[str]:
+def _poll_once(connection: FleetConnection, orders: OrderQueue) -> list[str]:
     """Poll once for messages, and queue or answer those that came; return their types."""
     kinds = []
     try:
-        for head in line.receive():
-            kinds.append(head.type)
-            if head.type == PROBE_MESSAGE_TYPE:
-                orders.tell(line, head)
+        for incoming in connection.receive():
+            kinds.append(incoming.type)
+            if incoming.type == PROBE_MESSAGE_TYPE:
+                orders.answer_probe(connection, incoming)
             else:
-                orders.take(line, head)
+                orders.append(connection, incoming)
     except RunOverError:
         pass
     except MessageError as error:

@@ -32,11 +32,11 @@ _REASONS = {
     "deliver": "the model that a run delivers, or the offer of one",
     "receipt": "whether that model is kept here or has to be sent",
 }
-_CALLING_BACK = (
+_RECALL_REASON = (
     "the model that a run delivers, or the offer of one; takes back one that the run gave before"
 )
 # a notice is answered with an info that counts nothing
-_TO_A_NOTICE = "that the words have arrived"
+_NOTICE_ANSWER_REASON = "that the words have arrived"
 
 
 class SessionRecorder:
@@ -66,19 +66,19 @@ class SessionRecorder:
     ) -> None:
         self._log.close()
 
-    def joined(self, server: str) -> None:
+    def record_joined(self, server: str) -> None:
         """Record that the connection to the server is open."""
         self._log.record(AuditNote("joined", why=server))
 
-    def left(self) -> None:
+    def record_left(self) -> None:
         """Record that the connection is closed."""
         self._log.record(AuditNote("left"))
 
-    def photos_changed(self, how: str) -> None:
+    def record_photo_change(self, sentence: str) -> None:
         """Record that the photos are not those of the last order. Raises OSError."""
-        self._log.record(AuditNote("photos", why=how))
+        self._log.record(AuditNote("photos", why=sentence))
 
-    def received(self, head: MessageHeader, content: RecordDict, size: int) -> None:
+    def record_received(self, incoming: MessageHeader, content: RecordDict, size: int) -> None:
         """Record that a message of `size` bytes has come. Raises OSError if that cannot be
         written.
         """
@@ -86,53 +86,65 @@ class SessionRecorder:
             "received",
             content,
             size,
-            head.content_id,
-            _CALLING_BACK if recalls_models(content) else "",
+            incoming.content_id,
+            _RECALL_REASON if recalls_models(content) else "",
         )
 
-    def unreadable(self, head: MessageHeader, why: str) -> None:
+    def record_unreadable(self, incoming: MessageHeader, why: str) -> None:
         """Record that something has come that is no message. Raises OSError."""
-        self._log.record(AuditNote("received", "unreadable", sha256=head.content_id, why=why))
+        self._log.record(AuditNote("received", "unreadable", sha256=incoming.content_id, why=why))
 
-    def refused(self, order: RecordDict, why: str) -> None:
+    def record_refusal(self, order: RecordDict, why: str) -> None:
         """Record that an order will not be carried out. Raises OSError."""
-        told = header_fields(order)
+        fields = header_fields(order)
         self._log.record(
-            AuditNote("refused", str(told.get("kind", "")), _run(told), _round(told), why=why)
+            AuditNote(
+                "refused",
+                str(fields.get("kind", "")),
+                _run_id(fields),
+                _round_number(fields),
+                why=why,
+            )
         )
 
-    def not_fetched(self, head: MessageHeader, why: str) -> None:
+    def record_unfetched(self, incoming: MessageHeader, why: str) -> None:
         """Record that a message was announced, but stays at the server. Raises OSError."""
         self._log.record(
-            AuditNote("refused", head.type, size=head.size, sha256=head.content_id, why=why)
+            AuditNote(
+                "refused", incoming.type, size=incoming.size, sha256=incoming.content_id, why=why
+            )
         )
 
-    def sending(self, content: RecordDict, parcel: OutgoingMessage, order: RecordDict) -> None:
+    def record_sending(
+        self, content: RecordDict, outgoing: OutgoingMessage, order: RecordDict
+    ) -> None:
         """Record that an answer to `order` is about to leave.
 
         Raises OSError: then it must not be sent.
         """
-        why = _TO_A_NOTICE if header_fields(order).get("kind") == "notice" else ""
-        self._write("sent", content, parcel.size, parcel.content_id, why)
-        self.traffic.sent(parcel.size)
+        why = _NOTICE_ANSWER_REASON if header_fields(order).get("kind") == "notice" else ""
+        self._write("sent", content, outgoing.size, outgoing.content_id, why)
+        self.traffic.sent(outgoing.size)
 
     def _write(
         self, event: Event, content: RecordDict, size: int, sha256: str, why: str = ""
     ) -> None:
-        told = header_fields(content)
-        kind = str(told.get("kind", ""))
+        fields = header_fields(content)
+        kind = str(fields.get("kind", ""))
         why = (
             why
             or _REASONS.get(kind, "")
-            or " ".join(str(told[key]) for key in ("code", "detail") if told.get(key))
+            or " ".join(str(fields[key]) for key in ("code", "detail") if fields.get(key))
         )
-        self._log.record(AuditNote(event, kind, _run(told), _round(told), size, sha256, why))
+        self._log.record(
+            AuditNote(event, kind, _run_id(fields), _round_number(fields), size, sha256, why)
+        )
 
 
-def _run(told: dict[str, str | int]) -> str:
-    return str(told.get("run_id", ""))
+def _run_id(fields: dict[str, str | int]) -> str:
+    return str(fields.get("run_id", ""))
 
 
-def _round(told: dict[str, str | int]) -> int:
-    number = told.get("round", 0)
-    return number if isinstance(number, int) else 0
+def _round_number(fields: dict[str, str | int]) -> int:
+    round_number = fields.get("round", 0)
+    return round_number if isinstance(round_number, int) else 0

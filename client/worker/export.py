@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from fedshelf.client.identity.home import STATES, known_home
+from fedshelf.client.identity.home import STATES_FOLDER, known_home
 from fedshelf.client.worker.adjustments import ADJUSTMENTS_FOLDER, Adjustments
 from fedshelf.client.worker.state_store import KEPT_RUNS, StateStore
 from fedshelf.common import models
@@ -114,7 +114,7 @@ def _owned(shared: SavedModel, provenance: Mapping[str, Any], name: str) -> Owne
                 f" {KEPT_RUNS} others since."
             )
         return Owned({}, added)
-    kept = StateStore(home / STATES).load(run_id, name, provenance["round"] + 1)
+    kept = StateStore(home / STATES_FOLDER).load(run_id, name, provenance["round"] + 1)
     own = personalization.own_tensors(kept, {each: shared.tensors[each] for each in names})
     if not own:
         raise ConfigError(

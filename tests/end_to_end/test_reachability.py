@@ -22,7 +22,7 @@ from fedshelf.client.connection.credentials import Credentials, new_key
 from fedshelf.client.connection.events import UnknownStoreError
 from fedshelf.client.connection.fleet import FleetConnection
 from fedshelf.client.connection.signing import Signer
-from fedshelf.client.identity.enrolment import credentials_for, enrolment_request
+from fedshelf.client.identity.enrolment import enrolment_request, load_or_enrol
 from fedshelf.client.identity.home import store_home
 from fedshelf.common.errors import RefusedError
 from fedshelf.common.protocol.endpoint import Endpoint
@@ -80,7 +80,7 @@ def flower(started: tuple[Chain, FlowerServer]) -> FlowerServer:
 @pytest.fixture(scope="module")
 def oslo(chain: Chain, place: Path) -> Credentials:
     """A store that is enrolled and registered."""
-    credentials = credentials_for(Kit.read(chain.kit_path("oslo-7")), wait=30)
+    credentials = load_or_enrol(Kit.read(chain.kit_path("oslo-7")), wait=30)
     wait_for(lambda: "oslo-7" in nodes(place).values())
     return credentials
 
@@ -173,7 +173,7 @@ def test_a_key_that_nobody_enrolled_is_refused_for_good(oslo: Credentials, place
     stranger = Credentials(oslo.server, oslo.root_certificates, new_key())
     with (
         pytest.raises(RefusedError, match="does not know this store's key"),
-        FleetConnection(stranger, Quiet(), patience=0),
+        FleetConnection(stranger, Quiet(), deadline=0),
     ):
         pass
     wait_for(
@@ -194,7 +194,7 @@ def test_a_wrong_clock_is_named(oslo: Credentials, place: Path) -> None:
 
 @pytest.mark.parametrize("ahead", [3600.0, -3600.0, 30.0])
 def test_a_store_with_a_wrong_clock_joins_by_the_servers(oslo: Credentials, ahead: float) -> None:
-    line = FleetConnection(oslo, Quiet(), patience=time.monotonic() + 8)
+    line = FleetConnection(oslo, Quiet(), deadline=time.monotonic() + 8)
     (signer,) = [each for each in line._client._interceptors if isinstance(each, Signer)]
     # so it takes a clock that is right for one that is `ahead`
     signer._error = timedelta(seconds=-ahead)
@@ -215,7 +215,7 @@ def test_a_store_whose_answer_got_lost_enrols_again_with_the_same_key(
             client.post(ENROL_PATH, json=enrolment_request(kit, str(kit.code), key)).status_code
             == 204
         )
-    again = credentials_for(kit, wait=30)
+    again = load_or_enrol(kit, wait=30)
     assert again.private_key
     assert again.private_key.private_numbers() == key.private_numbers()
     assert {path.name for path in home.iterdir()} == {"key.pem", "store.json"}
@@ -239,7 +239,7 @@ def test_a_kit_of_another_chain_reaches_nobody(oslo: Credentials, place: Path) -
     elsewhere = Authority.new("another chain").text.encode()
     with (
         pytest.raises(Exception, match="its certificate is not from the chain that made this kit"),
-        FleetConnection(Credentials(oslo.server, elsewhere, oslo.private_key), Quiet(), patience=0),
+        FleetConnection(Credentials(oslo.server, elsewhere, oslo.private_key), Quiet(), deadline=0),
     ):
         pass
     wait_for(lambda: "127.0.0.1: it does not trust this server's certificate" in door_log(place))
@@ -248,9 +248,9 @@ def test_a_kit_of_another_chain_reaches_nobody(oslo: Credentials, place: Path) -
 def test_a_revoked_store_is_out_at_once_and_the_others_are_not(
     chain: Chain, oslo: Credentials, place: Path
 ) -> None:
-    lyon = credentials_for(Kit.read(chain.kit_path("lyon-2")), wait=30)
-    with FleetConnection(oslo, Quiet(), patience=float("inf")) as line:
-        with FleetConnection(lyon, Quiet(), patience=float("inf")) as other:
+    lyon = load_or_enrol(Kit.read(chain.kit_path("lyon-2")), wait=30)
+    with FleetConnection(oslo, Quiet(), deadline=float("inf")) as line:
+        with FleetConnection(lyon, Quiet(), deadline=float("inf")) as other:
             wait_for(lambda: set(nodes(place).values()) >= {"oslo-7", "lyon-2"})
             assert list(other.receive() or []) == []
             chain.stores.revoke("lyon-2")
@@ -268,24 +268,22 @@ def test_a_revoked_store_is_out_at_once_and_the_others_are_not(
         RefusedError,
         match="The server does not let this store in: the chain has revoked this store",
     ):
-        FleetConnection(lyon, Quiet(), patience=0).__enter__()
+        FleetConnection(lyon, Quiet(), deadline=0).__enter__()
 
 
 def test_a_new_kit_replaces_the_key_when_it_is_used(chain: Chain, place: Path) -> None:
-    first = credentials_for(Kit.read(chain.kit_path("süd 2")), wait=30)
+    first = load_or_enrol(Kit.read(chain.kit_path("süd 2")), wait=30)
     chain.write_kit("süd 2")
-    with FleetConnection(first, Quiet(), patience=float("inf")):
+    with FleetConnection(first, Quiet(), deadline=float("inf")):
         pass
-    second = credentials_for(Kit.read(chain.kit_path("süd 2")), wait=30)
-    with FleetConnection(second, Quiet(), patience=float("inf")) as line:
+    second = load_or_enrol(Kit.read(chain.kit_path("süd 2")), wait=30)
+    with FleetConnection(second, Quiet(), deadline=float("inf")) as line:
         wait_for(lambda: nodes(place).get(str(line.node_id)) == "süd 2")
     with pytest.raises(RefusedError, match="does not know this store's key"):
-        FleetConnection(first, Quiet(), patience=0).__enter__()
+        FleetConnection(first, Quiet(), deadline=0).__enter__()
     kit = Kit.read(chain.write_kit("süd 2", with_key=True))
-    with FleetConnection(second, Quiet(), patience=float("inf")) as line:
-        with FleetConnection(
-            credentials_for(kit, wait=30), Quiet(), patience=float("inf")
-        ) as newest:
+    with FleetConnection(second, Quiet(), deadline=float("inf")) as line:
+        with FleetConnection(load_or_enrol(kit, wait=30), Quiet(), deadline=float("inf")) as newest:
             wait_for(lambda: nodes(place).get(str(newest.node_id)) == "süd 2")
         with pytest.raises(RefusedError, match="does not know this store's key"):
             line.receive()
@@ -337,10 +335,10 @@ def test_a_person_is_told_when_the_home_is_a_copy_and_when_the_store_is_revoked(
 
 
 def test_a_store_that_was_killed_is_back_before_the_server_misses_it(oslo: Credentials) -> None:
-    killed = FleetConnection(oslo, Quiet(), patience=float("inf"))
+    killed = FleetConnection(oslo, Quiet(), deadline=float("inf"))
     killed.__enter__()
     # the server would miss it after 20 s
-    with FleetConnection(oslo, Quiet(), patience=time.monotonic() + 8) as line:
+    with FleetConnection(oslo, Quiet(), deadline=time.monotonic() + 8) as line:
         assert line.node_id == killed.node_id
     killed.__exit__(None, None, None)
 
@@ -368,15 +366,15 @@ def test_a_store_hears_from_the_door_where_the_server_moves(
 ) -> None:
     before = oslo.known_addresses.all
     there = (Endpoint("127.0.0.1", chain.port), Endpoint("new.example", 9443))
-    with FleetConnection(oslo, Quiet(), patience=float("inf")) as line:
+    with FleetConnection(oslo, Quiet(), deadline=float("inf")) as line:
         assert oslo.known_addresses.all == before
         chain.move(there)
         # with the next heartbeat
         wait_for(lambda: oslo.known_addresses.all == (*map(str, there), *before))
         assert list(line.receive() or []) == []
-    again = credentials_for(Kit.read(chain.kit_path("oslo-7")), wait=0)
+    again = load_or_enrol(Kit.read(chain.kit_path("oslo-7")), wait=0)
     assert again.server == f"127.0.0.1:{chain.port}"
-    with FleetConnection(again, Quiet(), patience=float("inf")) as line:
+    with FleetConnection(again, Quiet(), deadline=float("inf")) as line:
         assert list(line.receive() or []) == []
 
 
@@ -416,13 +414,13 @@ def test_stores_are_let_in_again_after_the_server_was_started_afresh(
 ) -> None:
     assert place, "the state of this test's stores is kept there"
     with running(tmp_path, "kiel") as (chain, flower):
-        kiel = credentials_for(Kit.read(chain.kit_path("kiel")), wait=30)
-        line = FleetConnection(kiel, Quiet(), patience=float("inf"))
+        kiel = load_or_enrol(Kit.read(chain.kit_path("kiel")), wait=30)
+        line = FleetConnection(kiel, Quiet(), deadline=float("inf"))
         line.__enter__()
     with FlowerServer(tmp_path / "flower", flower.address, chain) as flower:
         with pytest.raises(UnknownStoreError):
             line.receive()
-        with FleetConnection(kiel, Quiet(), patience=float("inf")) as again:
+        with FleetConnection(kiel, Quiet(), deadline=float("inf")) as again:
             assert again.node_id != line.node_id
             assert nodes(tmp_path) == {str(again.node_id): "kiel"}
             os.kill(superlink := flower.children.process_groups()["superlink"], signal.SIGKILL)

@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 import tomli_w
 
-from fedshelf.client.identity.enrolment import credentials_for
+from fedshelf.client.identity.enrolment import load_or_enrol
 from fedshelf.common.protocol.kit import Kit
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.server.credentials.chain import Chain
@@ -108,7 +108,7 @@ def test_orders_to_stores_revoked_since_the_look_are_known_at_once_to_be_in_vain
     monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "others"))
     with running(tmp_path, *STORES) as (chain, _):
         for name in ("mitte", "ost"):
-            credentials = credentials_for(Kit.read(chain.kit_path(name)), wait=30)
+            credentials = load_or_enrol(Kit.read(chain.kit_path(name)), wait=30)
             info = StoreInfo(name, {"boot": 24, "hat": 24}, 0, 0)
             Thread(target=say_what_is_here, args=(credentials, info), daemon=True).start()
         command(

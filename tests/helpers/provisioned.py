@@ -42,11 +42,11 @@ def running(place: Path, *stores: str) -> Iterator[tuple[Chain, FlowerServer]]:
 class Quiet:
     """A narrator that is heard by nobody."""
 
-    def joined(self) -> None: ...
+    def on_joined(self) -> None: ...
 
-    def lost(self, reason: str) -> None: ...
+    def on_lost(self, reason: str) -> None: ...
 
-    def found(self) -> None: ...
+    def on_restored(self) -> None: ...
 
 
 def say_what_is_here(credentials: Credentials, info: StoreInfo) -> None:
@@ -55,7 +55,7 @@ def say_what_is_here(credentials: Credentials, info: StoreInfo) -> None:
     """
     with (
         suppress(RefusedError, UnknownStoreError),
-        FleetConnection(credentials, Quiet(), patience=time.monotonic() + PATIENCE) as line,
+        FleetConnection(credentials, Quiet(), deadline=time.monotonic() + PATIENCE) as line,
     ):
         while True:
             for head in line.receive():

@@ -31,7 +31,7 @@ class Joining(Quiet):
     def __init__(self) -> None:
         self.has_joined = Event()
 
-    def joined(self) -> None:
+    def on_joined(self) -> None:
         self.has_joined.set()
 
 
@@ -53,7 +53,7 @@ class Spite:
     def _work(self) -> None:
         try:
             with FleetConnection(
-                Credentials(f"127.0.0.1:{self.port}"), self.narrator, patience=float("inf")
+                Credentials(f"127.0.0.1:{self.port}"), self.narrator, deadline=float("inf")
             ) as line:
                 while not self.over.wait(0.1):
                     for head in line.receive():

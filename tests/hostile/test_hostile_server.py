@@ -22,8 +22,8 @@ from fedshelf.client.failures import StoreError
 from fedshelf.client.policy.budgets import Usage
 from fedshelf.client.policy.enforcement import PolicyEnforcer, PolicyWorker
 from fedshelf.client.policy.policy import Policy
-from fedshelf.client.process.console import log_in_plain_words
-from fedshelf.client.process.handler import answer
+from fedshelf.client.process.console import configure_logging
+from fedshelf.client.process.handler import handle_order
 from fedshelf.client.session.recorder import SessionRecorder
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.frozen_cache import MAX_FROZEN_VECTORS, FrozenCache
@@ -86,7 +86,7 @@ def params() -> torch.Tensor:
 
 
 def told(home: Path, content: RecordDict, policy: Policy | None = None) -> RecordDict:
-    return answer(worker_in(home, policy), content, FrozenCache(home / "cache" / "frozen"))
+    return handle_order(worker_in(home, policy), content, FrozenCache(home / "cache" / "frozen"))
 
 
 def files(place: Path) -> set[Path]:
@@ -219,7 +219,7 @@ def test_words_from_a_server_steer_no_terminal(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log = logging.getLogger("fedshelf")
-    log_in_plain_words()
+    configure_logging()
     try:
         told(home, encode_order(Notice("\x1b]0;owned\x07\x1b[2Jhello\nLeft.\r\u202e" + "x" * 9999)))
         told(home, RecordDict({"\x1b[31m": ConfigRecord({}), "header": ArrayRecord({})}))
@@ -234,9 +234,9 @@ def test_words_from_a_server_steer_no_terminal(
 
 def test_an_odd_round_ends_no_store(tmp_path: Path) -> None:
     head = MessageHeader("a" * 64, "b" * 64, "train", 1, 9.0, ())
-    with SessionRecorder(tmp_path, Policy()) as books:
+    with SessionRecorder(tmp_path, Policy()) as recorder:
         for number in ("three", 2**62, True):
-            books.received(
+            recorder.record_received(
                 head, RecordDict({"header": ConfigRecord({"kind": "\x1b[2J", "round": number})}), 7
             )
 
@@ -244,9 +244,9 @@ def test_an_odd_round_ends_no_store(tmp_path: Path) -> None:
 def test_the_answer_to_words_is_not_taken_down_as_a_count_of_images(tmp_path: Path) -> None:
     answer = encode_result(StoreInfo("oslo", {}, 0, 0))
     parcel = OutgoingMessage(PushMessagesRequest(), {}, "c" * 64)
-    with SessionRecorder(tmp_path, Policy()) as books:
-        books.sending(answer, parcel, encode_order(Notice("Closed on Monday.")))
-        books.sending(answer, parcel, encode_order(Query("run", resolve({}))))
+    with SessionRecorder(tmp_path, Policy()) as recorder:
+        recorder.record_sending(answer, parcel, encode_order(Notice("Closed on Monday.")))
+        recorder.record_sending(answer, parcel, encode_order(Query("run", resolve({}))))
     assert [entry.why for entry in entries(tmp_path / "audit.jsonl")][1:] == [
         "that the words have arrived", "how many images are here",
     ]  # fmt: skip

@@ -17,7 +17,7 @@ from fedshelf.client.connection.known_addresses import KnownAddresses
 from fedshelf.client.connection.proxies import ProxyFault, proxy_for
 from fedshelf.client.connection.transport import http_client
 from fedshelf.client.health.evidence.server_probe import call
-from fedshelf.client.identity.enrolment import credentials_for
+from fedshelf.client.identity.enrolment import load_or_enrol
 from fedshelf.common.errors import ConfigError, NetworkError
 from fedshelf.common.protocol.endpoint import Endpoint
 from fedshelf.common.protocol.kit import Kit, chain_id
@@ -100,9 +100,9 @@ def test_a_proxy_that_refuses_or_is_dead_is_named_and_not_the_server(
             assert line.trouble == "proxy"
             assert line.why.startswith(f"the proxy {name} ")
             for joining in (
-                lambda: credentials_for(kit, wait=0),
+                lambda: load_or_enrol(kit, wait=0),
                 lambda: FleetConnection(
-                    Credentials(SHOP, pem, new_key()), Nobody(), patience=0
+                    Credentials(SHOP, pem, new_key()), Nobody(), deadline=0
                 ).__enter__(),
             ):
                 with pytest.raises(NetworkError, match=f"the proxy {name} {words}") as caught:
@@ -137,11 +137,11 @@ def test_a_socks_proxy_that_takes_connections_and_says_nothing_is_named(
 class Nobody:
     """A narrator that is heard by nobody."""
 
-    def joined(self) -> None: ...
+    def on_joined(self) -> None: ...
 
-    def lost(self, reason: str) -> None: ...
+    def on_lost(self, reason: str) -> None: ...
 
-    def found(self) -> None: ...
+    def on_restored(self) -> None: ...
 
 
 @pytest.mark.parametrize(

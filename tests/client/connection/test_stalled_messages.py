@@ -94,7 +94,7 @@ def test_a_message_is_waited_for_as_long_as_pieces_come(
     monkeypatch.setattr(client_fleet, "STALLED_SECONDS", 3)
     address = f"127.0.0.1:{uploading.server.server_port}"
     with (
-        FleetConnection(Credentials(address), Quiet(), patience=time.monotonic() + 100) as line,
+        FleetConnection(Credentials(address), Quiet(), deadline=time.monotonic() + 100) as line,
         pytest.raises(MessageError, match=words),
     ):
         line.fetch(HEAD)

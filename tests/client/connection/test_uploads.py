@@ -99,7 +99,7 @@ def receiving(request: pytest.FixtureRequest) -> Iterator[Receiving]:
 
 def line_to(receiving: Receiving) -> FleetConnection:
     address = f"127.0.0.1:{receiving.server.server_port}"
-    return FleetConnection(Credentials(address), Quiet(), patience=time.monotonic() + 60)
+    return FleetConnection(Credentials(address), Quiet(), deadline=time.monotonic() + 60)
 
 
 @pytest.mark.parametrize("receiving", [(1, 410)], indirect=True)

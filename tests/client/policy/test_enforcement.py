@@ -15,7 +15,7 @@ from fedshelf.client.failures import StoreError, failure_of
 from fedshelf.client.policy.budgets import Spent, Usage
 from fedshelf.client.policy.enforcement import PolicyEnforcer, PolicyWorker
 from fedshelf.client.policy.policy import Policy
-from fedshelf.client.process.handler import answer
+from fedshelf.client.process.handler import handle_order
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.metrics.calibration import Reliability
@@ -384,5 +384,7 @@ def test_a_refusal_travels_as_a_code_a_key_and_a_time(tmp_path: Path) -> None:
         Policy(hours=("22:00-06:00",)), Usage(tmp_path / "usage.json", lambda: NOON), lambda: NOON
     )
     worker = PolicyWorker(Counting(), guard)
-    told = decode_result(answer(worker, encode_order(order()), FrozenCache(tmp_path / "frozen")))
+    told = decode_result(
+        handle_order(worker, encode_order(order()), FrozenCache(tmp_path / "frozen"))
+    )
     assert told == make_failure("oslo", "policy", "hours", 10 * 3600)

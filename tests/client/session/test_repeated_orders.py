@@ -78,16 +78,18 @@ def asked(photos: Path) -> Iterator[Callable[[], Update]]:
     order = TrainOrder(PLAN, 1, Network(SPEC, CPU, seed=1).vector.detach().clone())
     wire = Wire(order)
     with (
-        SessionRecorder(store_home("oslo"), Policy()) as books,
-        closing(WorkerProcess(Settings("oslo", photos, "cpu"), books.photos_changed)) as workshop,
+        SessionRecorder(store_home("oslo"), Policy()) as recorder,
+        closing(
+            WorkerProcess(Settings("oslo", photos, "cpu"), recorder.record_photo_change)
+        ) as worker,
     ):
-        orders = OrderQueue(workshop, books)
+        orders = OrderQueue(worker, recorder)
 
         def ask() -> Update:
-            orders.take(wire, wire.head())  # type: ignore[arg-type]
+            orders.append(wire, wire.head())  # type: ignore[arg-type]
             update = decode_result(wire.answers.get(timeout=120), order)
             assert isinstance(update, Update), update
-            orders.finish(120)
+            orders.wait_until_idle(120)
             return update
 
         yield ask

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from fedshelf.client.connection.credentials import new_key
 from fedshelf.client.health.evidence.server_probe import proof_of
-from fedshelf.client.identity.enrolment import credentials_for, membership
+from fedshelf.client.identity.enrolment import load_or_enrol, membership
 from fedshelf.client.identity.home import store_home
 from fedshelf.client.main import app as client
 from fedshelf.common.errors import ConfigError
@@ -168,7 +168,7 @@ def test_a_certificate_is_renewed_before_its_end_and_keeps_its_key(chain: Chain)
 
 def test_kits_and_keys_that_others_can_read_are_refused(chain: Chain) -> None:
     path = chain.write_kit("oslo-7", with_key=True)
-    credentials_for(Kit.read(path), wait=0)
+    load_or_enrol(Kit.read(path), wait=0)
     path.chmod(0o644)
     with pytest.raises(
         ConfigError, match=rf"mode 644, expected 600\); keep it to yourself: chmod 600 {path}"
@@ -177,7 +177,7 @@ def test_kits_and_keys_that_others_can_read_are_refused(chain: Chain) -> None:
     path.chmod(0o600)
     (store_home("oslo-7") / "key.pem").chmod(0o640)
     with pytest.raises(ConfigError, match="mode 640, expected 600"):
-        credentials_for(Kit.read(path), wait=0)
+        load_or_enrol(Kit.read(path), wait=0)
     chain.directory.chmod(0o755)
     with pytest.raises(ConfigError, match="mode 755, expected 700"):
         Chain.load(chain.directory)
@@ -234,20 +234,20 @@ def a_kit(place: Path) -> bytes:
 
 
 def test_a_store_keeps_to_its_chain(chain: Chain, tmp_path: Path) -> None:
-    credentials_for(Kit.read(chain.write_kit("oslo-7", with_key=True)), wait=0)
+    load_or_enrol(Kit.read(chain.write_kit("oslo-7", with_key=True)), wait=0)
     other = Chain.make(tmp_path / "other" / "server", "other.example", 1)
     before = contents(store_home("oslo-7"))
     with pytest.raises(
         ConfigError, match=rf"belongs to the chain {chain.name} .*, and this kit is of the chain"
     ):
-        credentials_for(Kit.read(other.write_kit("oslo-7", with_key=True)), wait=0)
+        load_or_enrol(Kit.read(other.write_kit("oslo-7", with_key=True)), wait=0)
     assert contents(store_home("oslo-7")) == before
 
 
 def test_a_kit_with_a_key_needs_no_enrolment_and_a_new_one_replaces_it(chain: Chain) -> None:
-    first = credentials_for(Kit.read(chain.write_kit("oslo-7", with_key=True)), wait=0)
-    again = credentials_for(Kit.read(chain.kit_path("oslo-7")), wait=0)
-    second = credentials_for(Kit.read(chain.write_kit("oslo-7", with_key=True)), wait=0)
+    first = load_or_enrol(Kit.read(chain.write_kit("oslo-7", with_key=True)), wait=0)
+    again = load_or_enrol(Kit.read(chain.kit_path("oslo-7")), wait=0)
+    second = load_or_enrol(Kit.read(chain.write_kit("oslo-7", with_key=True)), wait=0)
     numbers = [
         each.private_key.private_numbers() for each in (first, again, second) if each.private_key
     ]

@@ -268,31 +268,31 @@ class Deadly(WorkerProcess):
 
     deaths = 0
 
-    def _ask(self, job: Any) -> RecordDict | None:
+    def _exchange(self, job: Any) -> RecordDict | None:
         if isinstance(job, RecordDict) and self.deaths:
             self.deaths -= 1
             self._process.kill()
             self._process.join()
-        return super()._ask(job)
+        return super()._exchange(job)
 
 
 @pytest.fixture
-def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deadly]:
+def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deadly]:
     monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "home"))
     photos = draw_photos(tmp_path / "photos", ["boot", "hat"], per_class=4)
-    with closing(Deadly(Settings("north", photos, "cpu"), lambda _: None)) as workshop:
-        yield workshop
+    with closing(Deadly(Settings("north", photos, "cpu"), lambda _: None)) as worker:
+        yield worker
 
 
-def test_a_worker_process_that_dies_is_replaced(workshop: Deadly) -> None:
+def test_a_worker_process_that_dies_is_replaced(worker: Deadly) -> None:
     """Twice of one order is once too often; the next order is done again."""
     question = encode_order(Query("run", resolve({"data.image_size": 32})))
-    before = decode_result(workshop.do(question))
+    before = decode_result(worker.carry_out(question))
     assert isinstance(before, StoreInfo)
-    workshop.deaths = 1
-    assert decode_result(workshop.do(question)) == before
-    workshop.deaths = 2
-    failed = decode_result(workshop.do(question))
+    worker.deaths = 1
+    assert decode_result(worker.carry_out(question)) == before
+    worker.deaths = 2
+    failed = decode_result(worker.carry_out(question))
     assert isinstance(failed, Failure)
     assert failed.code == "crashed"
-    assert decode_result(workshop.do(question)) == before
+    assert decode_result(worker.carry_out(question)) == before

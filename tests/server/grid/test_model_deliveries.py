@@ -15,7 +15,7 @@ from rich.console import Console
 
 from fedshelf.client.connection.framing import MessageHeader
 from fedshelf.client.policy.policy import Policy
-from fedshelf.client.process.handler import answer
+from fedshelf.client.process.handler import handle_order
 from fedshelf.client.session.recorder import SessionRecorder
 from fedshelf.client.worker.delivered_models import KeptModels
 from fedshelf.client.worker.frozen_cache import FrozenCache
@@ -70,7 +70,9 @@ class Federation:
 
         @app.query()
         def handle(message: Message, _: Context) -> Message:
-            return Message(answer(Doubler(name), message.content, frozen, models), reply_to=message)
+            return Message(
+                handle_order(Doubler(name), message.content, frozen, models), reply_to=message
+            )
 
         self.grid.apps[node] = app
 
@@ -200,8 +202,8 @@ def test_the_audit_log_says_that_a_model_takes_one_back(
     tmp_path: Path, recalled: tuple[str, ...]
 ) -> None:
     content = encode_order(replace(order_of(), recalled=recalled))
-    with SessionRecorder(tmp_path, Policy()) as books:
-        books.received(MessageHeader("1", "c" * 64, "query", 1, 60.0, ()), content, 10)
+    with SessionRecorder(tmp_path, Policy()) as recorder:
+        recorder.record_received(MessageHeader("1", "c" * 64, "query", 1, 60.0, ()), content, 10)
     last = json.loads((tmp_path / "audit.jsonl").read_text().splitlines()[-1])
     assert (last["kind"], "takes back one that the run gave before" in last["why"]) == (
         "deliver",

@@ -15,7 +15,7 @@ from flwr.clientapp import ClientApp
 from fedshelf.client.policy.budgets import Usage
 from fedshelf.client.policy.enforcement import PolicyEnforcer
 from fedshelf.client.policy.policy import Policy
-from fedshelf.client.process.handler import answer
+from fedshelf.client.process.handler import handle_order
 from fedshelf.client.worker.delivered_models import KeptModels
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS, make_failure
@@ -74,7 +74,8 @@ def put(grid: LossyGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
         @app.query()
         def handle(message: Message, _: Context) -> Message:
             return Message(
-                answer(Doubler(NAMES[node]), message.content, frozen, models), reply_to=message
+                handle_order(Doubler(NAMES[node]), message.content, frozen, models),
+                reply_to=message,
             )
 
         grid.apps[node] = app
