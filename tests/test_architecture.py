@@ -66,12 +66,17 @@ FLOORS = {
         ["text.py"],
     ],
 }
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 SOURCES = [path for package in ALLOWED for path in sorted((ROOT / package).rglob("*.py"))]
 
 
 @cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def is_test(path: Path) -> bool:
+    return path.name.startswith("test_")
 
 
 def named(path: Path) -> str:
@@ -147,13 +152,32 @@ def test_a_folder_can_be_overlooked() -> None:
 
 def test_everything_of_ours_is_imported_as_fedshelf() -> None:
     """`common` and `server` are names that anybody's folder may have."""
-    everywhere = [*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+    everywhere = [*SOURCES, *TESTS, *(ROOT / "benchmarks").rglob("*.py")]
     bare = {
         named(path): sorted(wrong)
         for path in everywhere
         if (wrong := {n for n in imported(path) if n.split(".")[0] in ALLOWED})
     }
     assert bare == {}
+
+
+def test_a_test_imports_from_no_other_test_and_no_conftest() -> None:
+    """Whatever several tests need lies in `tests/helpers`."""
+    wrong = {
+        named(path): name
+        for path in TESTS
+        for name in imported(path)
+        if name.startswith("tests.") and not name.startswith("tests.helpers.")
+    }
+    assert wrong == {}
+    assert [named(path) for path in TESTS if path.parent.name == "helpers" and is_test(path)] == []
+
+
+def test_tests_lie_as_the_files_that_they_test() -> None:
+    alone = {"contracts", "end_to_end", "helpers", "hostile"}
+    folders = {path.parent.relative_to(ROOT / "tests") for path in TESTS} - {Path()}
+    elsewhere = {str(folder) for folder in folders if not (ROOT / folder).is_dir()}
+    assert elsewhere == alone
 
 
 def test_a_file_can_be_read_at_once() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.data import synthesize
+from tests.helpers.flower_home import end_processes_of
 
 ROOT = Path(__file__).parents[1]
 LEFT = {  # what the commands of a section leave behind, by its heading
@@ -28,16 +29,6 @@ def sections() -> dict[str, list[str]]:
         lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
         found[section.partition("\n")[0]] = [line for line in lines if not line.startswith("make")]
     return {heading: commands for heading, commands in found.items() if commands}
-
-
-def end_processes_of(home: Path) -> None:
-    """End what works in this FLWR_HOME: `flwr run` leaves a SuperLink running."""
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if f"FLWR_HOME={home}".encode() in (process / "environ").read_bytes().split(b"\0"):
-                os.kill(int(process.name), signal.SIGTERM)
-        except OSError:
-            continue  # gone already, or not ours
 
 
 def test_all_sections_with_commands_are_known() -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from benchmarks import data, deployment, sides
 from benchmarks.deployment import Mark
 from benchmarks.wire import Wire
-from tests.benchmarks.test_simulators import play
+from tests.helpers.benchmark_command import play
 
 
 def test_a_round_is_the_median_of_those_between_the_first_and_the_last() -> None:

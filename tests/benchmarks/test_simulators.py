@@ -1,12 +1,6 @@
 """The comparison of simulators: its arithmetic, and that all do the same work."""
 
-import io
 import json
-import os
-import signal
-import sys
-from contextlib import redirect_stderr, redirect_stdout
-from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,22 +14,7 @@ from benchmarks.rivals import networks
 from benchmarks.work import WORKS
 from fedshelf.common import models
 from fedshelf.common.config import ModelConfig, resolve
-
-
-def play(module: str, *arguments: str) -> tuple[str, str]:
-    """`python -m benchmarks.MODULE ARGUMENTS` in this process; what it prints, and what it says on
-    standard error.
-    """
-    out = io.StringIO()
-    err = io.StringIO()
-    handler = signal.getsignal(signal.SIGTERM)
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", [module, *arguments])
-        # which the benchmarks of synthetic images change
-        patch.setattr(os, "environ", dict(os.environ))
-        import_module(f"benchmarks.{module}").main()
-    signal.signal(signal.SIGTERM, handler)
-    return out.getvalue(), err.getvalue()
+from tests.helpers.benchmark_command import play
 
 
 def test_a_sample_is_the_median_speed_after_the_first_round() -> None:

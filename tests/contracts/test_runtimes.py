@@ -25,7 +25,7 @@ from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import DetachedOrder, EvaluateOrder, TrainOrder, Update
 from fedshelf.common.protocol.serialization import decode_order, encode_order
 from fedshelf.simulations.federation.federation import Federation
-from tests.common.protocol.test_serialization import same
+from tests.helpers.equality import same
 from tests.helpers.ray_nodes import ray_cluster
 from tests.helpers.runtimes import (
     EMPTY,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.test_resume import kill_when, lines
+from tests.helpers.killing import kill_when, lines
 from tests.helpers.simulation_command import SMALL, history, run, start, summary
 
 TOP = ["--set", "messages.compression=top-k", "--set", "messages.keep=0.05"]

@@ -68,7 +68,7 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
         "RAY_ADDRESS": "local",  # never a cluster that someone else runs on this machine
         "NO_COLOR": "1",
     }
-    from tests.test_readme import end_processes_of
+    from tests.helpers.flower_home import end_processes_of
 
     end_processes_of(home)
 

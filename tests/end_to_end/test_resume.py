@@ -4,12 +4,12 @@ import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.helpers.killing import kill_when, lines
 from tests.helpers.simulation_command import SMALL, history, run, start, summary
 
 ROUNDS = 5
@@ -33,20 +33,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict:
     done = run(*ASKED, "--out", out)
     assert done.returncode == 0, done.stderr
     return summary(out)
-
-
-def kill_when(process: subprocess.Popen, ready) -> None:
-    """SIGKILL the process and its workers as soon as `ready` says so, or let it finish."""
-    while process.poll() is None and not ready():
-        time.sleep(0.001)
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-
-
-def lines(out: Path) -> int:
-    path = out / "history.jsonl"
-    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 @pytest.mark.parametrize("moment", ["round", "checkpoint", "history"])

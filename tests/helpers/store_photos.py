@@ -3,6 +3,9 @@ something.
 """
 
 import io
+import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +88,39 @@ def counts(**classes: int) -> Evidence:
 
 def of(*photos: Seen) -> Evidence:
     return Evidence(PhotoEvidence(usable=photos), MACHINE)
+
+
+def bomb(width: int = 60_000, height: int = 60_000) -> bytes:
+    """A PNG of a hundred bytes that says it is 3.6 thousand million pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + head
+        + chunk(b"IDAT", zlib.compress(b"\0" * 99))
+        + chunk(b"IEND", b"")
+    )
+
+
+def odd_folder(root: Path) -> Path:
+    folder(root, {"hat": 3, "boot": 3})
+    hat = root / "hat"
+    (hat / "zero.jpg").touch()
+    (hat / "half.jpg").write_bytes(encoded(thing(9, 300), "JPEG")[:2000])
+    (hat / "bomb.png").write_bytes(bomb())
+    (hat / "text.jpg").write_text("not a photo")
+    (hat / "gone.jpg").symlink_to(root / "nowhere.jpg")
+    (hat / "loop").symlink_to(root / "hat")
+    (hat / "self.jpg").symlink_to(hat / "self.jpg")
+    os.mkfifo(hat / "pipe.jpg")
+    save(hat / "<script>alert(1)</script>.png".replace("/", "\N{FRACTION SLASH}"), thing(20))
+    save(hat / "new\nline \N{RIGHT-TO-LEFT OVERRIDE}.png", thing(21))
+    (hat / "grün \N{T-SHIRT}").write_bytes(encoded(thing(22)))
+    (Path(os.fsdecode(os.fsencode(hat) + b"/\xff\xfe.png"))).write_bytes(encoded(thing(23)))
+    (root / "LICENSE").write_text("do as you like")
+    return root

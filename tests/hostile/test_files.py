@@ -45,8 +45,8 @@ from fedshelf.server.monitor.prometheus import exposition
 from fedshelf.server.monitor.reader import RunReader
 from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
 from fedshelf.server.results.run_directory import RunDirectory
-from tests.client.session.test_bundle import packed
 from tests.helpers import heic
+from tests.helpers.bundles import packed
 from tests.helpers.by_hand import order_of
 from tests.helpers.damage import DEEP, NESTED, altered, as_json, decodes, examples, spoiled
 from tests.helpers.live_runs import LiveRun

@@ -41,7 +41,7 @@ from fedshelf.server.grid import dispatch, outbox, reply_puller
 from fedshelf.server.grid.runtime import GridRuntime
 from tests.helpers.damage import altered, as_json, examples, spoiled
 from tests.helpers.deployed import LocalGrid, wait_for
-from tests.server.grid.test_runtime import CONFIG, Doubler, order
+from tests.helpers.grid_stores import CONFIG, Doubler, order
 
 # nodes
 OWN = 7

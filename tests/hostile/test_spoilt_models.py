@@ -16,7 +16,7 @@ from fedshelf.server.grid.runtime import GridRuntime
 from fedshelf.server.training.round_loop import RoundLoop
 from tests.helpers.by_hand import Notes
 from tests.helpers.deployed import LocalGrid, wait_for
-from tests.server.grid.test_runtime import Doubler
+from tests.helpers.grid_stores import Doubler
 
 SPEC = ModelSpec("cnn", ("boot", "hat"), 32, 3, (0.5,) * 3, (0.25,) * 3)
 LAYOUT = Layout(("w",), (torch.Size([4]),), 4, 4)

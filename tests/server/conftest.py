@@ -3,9 +3,9 @@
 import pytest
 
 from tests.helpers.by_hand import Notes
-from tests.helpers.deployment_fixtures import command, environment, grid
+from tests.helpers.deployment_fixtures import grid
 
-__all__ = ["command", "environment", "grid"]
+__all__ = ["grid"]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from fedshelf.client.connection.credentials import new_key
 from fedshelf.client.identity.enrolment import Membership
 from fedshelf.client.policy.budgets import Spent, Usage
 from fedshelf.common.system.files import write_private
-from tests.client.policy.test_policy_and_audit_commands import refused, run
+from tests.helpers.client_command import refused, run
 
 KEPT = {"audit.jsonl", "audit.head", ".audit.jsonl.lock", "policy.toml", "models"}
 

@@ -21,7 +21,7 @@ from fedshelf.client.connection.credentials import Credentials
 from fedshelf.client.connection.fleet import FleetConnection
 from fedshelf.client.connection.framing import MessageHeader
 from fedshelf.common.errors import MessageError
-from tests.hostile.test_hostile_run import Quiet
+from tests.helpers.provisioned import Quiet
 
 HEAD = MessageHeader("a" * 64, "b" * 64, "train", 1, 60.0, tuple("12345678"))
 

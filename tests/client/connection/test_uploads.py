@@ -27,7 +27,7 @@ from fedshelf.common.protocol.transfer_progress import (
     TransferProgress,
     format_progress,
 )
-from tests.hostile.test_hostile_run import Quiet
+from tests.helpers.provisioned import Quiet
 
 ORDER = "0" * 64
 PIECES = {str(number): bytes(LARGE_PIECE_BYTES) for number in range(4)}

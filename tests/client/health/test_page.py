@@ -12,8 +12,7 @@ from fedshelf.client.health.checks import CHECKS
 from fedshelf.client.health.evidence.finding import Exhibit, Finding
 from fedshelf.client.health.page import write_page
 from fedshelf.client.health.run_checks import Report, Subject, examine
-from tests.client.health.evidence.test_photos import odd_folder
-from tests.helpers.store_photos import counts, folder, save, thing
+from tests.helpers.store_photos import counts, folder, odd_folder, save, thing
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -12,7 +12,7 @@ from fedshelf.common.config import resolve
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.messages import Plan, TrainOrder
 from fedshelf.common.training.fit import Network
-from tests.client.policy.test_rare_classes import folder, worker
+from tests.helpers.policy_store import folder, worker
 
 MASKED = {"data.image_size": 32, "strategy.absent_classes": "mask", "train.batch_size": 4}
 SPEC = ModelSpec("niid-cnn", ("boot", "cap", "hat"), 32, 3, (0.5,) * 3, (0.5,) * 3)

@@ -1,32 +1,18 @@
 """`flower-client policy` and `flower-client audit`, as a person uses them."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from fedshelf.client.audit import AuditLog, AuditNote
-from fedshelf.client.main import app
 from fedshelf.client.policy.command import check_names
 from fedshelf.client.policy.policy import Policy
 from fedshelf.common.errors import ConfigError
 from fedshelf.server.credentials.chain import Chain
-from tests.helpers.commands import call
+from tests.helpers.client_command import refused, run
 
 HASH = "ab" * 32
-
-
-def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return call(app, *arguments, FEDSHELF_HOME=home, COLUMNS="160", NO_COLOR="1")
-
-
-def refused(home: Path, code: int, *arguments: str) -> str:
-    done = run(home, *arguments)
-    assert done.returncode == code
-    assert done.stderr.startswith("Error: ")
-    assert done.stderr.count("\n") == 1
-    return done.stderr
 
 
 @pytest.fixture

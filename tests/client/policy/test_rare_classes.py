@@ -8,44 +8,22 @@ import pytest
 import torch
 
 from fedshelf.client.failures import StoreError
-from fedshelf.client.policy.budgets import Usage
-from fedshelf.client.policy.enforcement import PolicyEnforcer, PolicyWorker
+from fedshelf.client.policy.enforcement import PolicyWorker
 from fedshelf.client.policy.policy import Policy
-from fedshelf.client.worker.data import FolderSource
-from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import StoreWorker, Trainer
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.messages import EvaluateOrder, Plan, StoreInfo, TrainOrder
 from fedshelf.common.training.fit import Network
-from tests.helpers.deployed import draw_photos
+from tests.helpers.policy_store import folder, worker
 
 CONFIG = resolve(
     {"data.image_size": 32, "model.name": "niid-cnn", "train.lr": 0.02, "train.batch_size": 4}
 )
-SPLITS = {"train": 12, "validation": 6, "test": 6}  # photos per common class
 
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path / "cache"))
-
-
-def folder(place: Path, rare: int, rare_class: str = "cap") -> Path:
-    """Photos of boots and hats, and `rare` ones of another class in each split."""
-    for seed, (split, common) in enumerate(SPLITS.items()):
-        draw_photos(place / split, ["boot", "hat"], common, seed)
-        if rare:
-            draw_photos(place / split, [rare_class], rare, seed + 10)
-    return place
-
-
-def worker(data: Path, home: Path, policy: Policy) -> PolicyWorker:
-    trainer = Trainer(torch.device("cpu"), StateStore(home / "states"))
-    return PolicyWorker(
-        StoreWorker("oslo", FolderSource("oslo", data, policy), trainer),
-        PolicyEnforcer(policy, Usage(home / "usage.json")),
-    )
 
 
 def answers(

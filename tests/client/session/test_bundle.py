@@ -1,11 +1,8 @@
 """What a server may ship with a run: no code."""
 
-import hashlib
-import io
 import os
 import subprocess
 import sys
-import zipfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,39 +13,7 @@ from hypothesis import strategies as st
 
 from fedshelf.client.failures import StoreError, failure_of
 from fedshelf.client.session.bundle import CLIENT_APP, MAX_BUNDLE_BYTES, check_bundle
-
-PROJECT = {
-    "project": {"name": "fedshelf-run", "version": "1.0.0", "license": "Apache-2.0"},
-    "tool": {
-        "flwr": {
-            "app": {
-                "publisher": "fedshelf",
-                "components": {"serverapp": "fedshelf.server.app:app", "clientapp": CLIENT_APP},
-                "config": {"run": {"out": "/runs/first"}},
-            }
-        }
-    },
-}
-
-
-def packed(
-    project: bytes | dict[str, object] = PROJECT, manifest: bytes | None = None, **others: bytes
-) -> bytes:
-    """A bundle as Flower makes them, with other files if need be."""
-    text = project if isinstance(project, bytes) else tomli_w.dumps(project).encode()
-    lines = [
-        f"{name},{hashlib.sha256(content).hexdigest()},{8 * len(content)}"
-        for name, content in {"pyproject.toml": text, **others}.items()
-    ]
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("pyproject.toml", text)
-        for name, content in others.items():
-            archive.writestr(name, content)
-        archive.writestr(
-            ".info/CONTENT", "\n".join(lines).encode() if manifest is None else manifest
-        )
-    return stream.getvalue()
+from tests.helpers.bundles import PROJECT, packed
 
 
 def changed(path: str, value: object) -> dict[str, object]:

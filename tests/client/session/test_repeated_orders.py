@@ -22,9 +22,9 @@ from fedshelf.client.session.recorder import SessionRecorder
 from fedshelf.common.protocol.messages import TrainOrder, Update
 from fedshelf.common.protocol.serialization import decode_result, encode_order
 from fedshelf.common.training.fit import Network
-from tests.client.session.test_bundle import packed
-from tests.client.worker.test_changed_photos import CPU, PLAN, SPEC
+from tests.helpers.bundles import packed
 from tests.helpers.deployed import LocalGrid, draw_photos
+from tests.helpers.small_plan import CPU, PLAN, SPEC
 
 
 class Wire:

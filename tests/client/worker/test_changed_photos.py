@@ -16,22 +16,16 @@ from fedshelf.client.policy.policy import Policy
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import StoreWorker, Trainer
-from fedshelf.common.config import resolve
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.forget import UNREACHABLE_SECONDS
 from fedshelf.common.images.cache.location import forget_all
 from fedshelf.common.images.cache.pixel_file import read_digests
 from fedshelf.common.images.decoding.content_digests import SETTLED_NS
 from fedshelf.common.images.folder.photo_folder import open_folder
-from fedshelf.common.models.spec import ModelSpec
-from fedshelf.common.protocol.messages import EvaluateOrder, Plan, TrainOrder
+from fedshelf.common.protocol.messages import EvaluateOrder, TrainOrder
 from fedshelf.common.training.fit import Network
 from tests.helpers.deployed import draw_photos, wait_for
-
-CONFIG = resolve({"data.image_size": 16, "model.name": "niid-cnn", "train.batch_size": 8})
-SPEC = ModelSpec("niid-cnn", ("boot", "hat"), 16, 3, (0.5,) * 3, (0.25,) * 3)
-PLAN = Plan("run", CONFIG, SPEC)
-CPU = torch.device("cpu")
+from tests.helpers.small_plan import CPU, PLAN, SPEC
 
 
 class Store:

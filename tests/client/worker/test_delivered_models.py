@@ -2,8 +2,6 @@
 bounded size.
 """
 
-import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import save
 
 from fedshelf.client.failures import StoreError, failure_of
 from fedshelf.client.policy.budgets import Spent, Usage
@@ -21,7 +17,6 @@ from fedshelf.client.policy.policy import Policy
 from fedshelf.client.worker.delivered_models import KeptModels
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.errors import MessageError
-from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.names import is_run_name, run_name
 from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS
 from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
@@ -33,26 +28,10 @@ from fedshelf.common.protocol.serialization import (
     encode_order,
     encode_result,
 )
+from tests.helpers.delivered_models import order_of
 
-SPEC = ModelSpec("niid-cnn", ("boot", "hat"), 32, 3, (0.5,) * 3, (0.5,) * 3)
 ROOM = 3.5e6  # bytes, enough for three models, which count for a megabyte each
 NOTHING = FrozenCache(Path("unused"))
-
-
-def order_of(
-    run: str = "shops", run_id: str = "a" * 32, value: float = 1.0, **changes: Any
-) -> DeliverOrder:
-    """A small file that says it is a model, and its description; `changes` are of the
-    description.
-    """
-    content = save({"head": torch.full((3,), value)}, metadata={"spec": SPEC.to_json()})
-    sha256 = hashlib.sha256(content).hexdigest()
-    told = json.loads(SPEC.to_json()) | {
-        "sha256": sha256,
-        "provenance": {"run_id": run_id, "round": 1, "personal": []},
-    }
-    description = json.dumps(told | changes).encode()
-    return DeliverOrder(run_id, run, "niid-cnn", description, sha256, len(content), content)
 
 
 def offer(order: DeliverOrder) -> DeliverOrder:

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from fedshelf.common.models import saved
 from fedshelf.common.training.predict import load
-from tests.client.policy.test_policy_and_audit_commands import refused
-from tests.client.policy.test_policy_and_audit_commands import run as client
+from tests.helpers.client_command import refused
+from tests.helpers.client_command import run as client
 from tests.helpers.simulation_command import SMALL, run, summary
 
 

@@ -23,9 +23,9 @@ from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.messages import Plan, TrainOrder
 from fedshelf.common.training.fit import Network
 from fedshelf.common.training.predict import load
-from tests.client.policy.test_policy_and_audit_commands import refused
-from tests.client.policy.test_policy_and_audit_commands import run as client
-from tests.client.policy.test_rare_classes import folder
+from tests.helpers.client_command import refused
+from tests.helpers.client_command import run as client
+from tests.helpers.policy_store import folder
 from tests.helpers.simulation_command import SMALL, run, summary
 
 SHARES = torch.linspace(-3, -1, 10)

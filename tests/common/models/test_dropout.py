@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fedshelf.common import models
 from fedshelf.common.models.dropout import Dropout, address, layers, replace_dropout
-from tests.common.models.test_models import described
+from tests.helpers.model_specs import described
 
 CPU = torch.device("cpu")
 

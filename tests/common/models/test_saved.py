@@ -12,7 +12,7 @@ from fedshelf.common.images.types import Images
 from fedshelf.common.models.saved import read
 from fedshelf.common.training.fit import Network
 from fedshelf.common.training.predict import load, log_probabilities
-from tests.common.models.test_models import described
+from tests.helpers.model_specs import described
 
 CPU = torch.device("cpu")
 

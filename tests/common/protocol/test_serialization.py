@@ -44,6 +44,7 @@ from fedshelf.common.protocol.serialization import (
     encode_result,
     frozen_sha256,
 )
+from tests.helpers.equality import same
 
 SPEC = ModelSpec("cnn", ("boot", "Hüte"), 32, 3, (0.5, 0.4, 0.3), (0.2, 0.2, 0.2), dropout=0.1)
 CONFIG = resolve({"train.lr": 0.125, "data.classes": "boot,Hüte"})
@@ -66,27 +67,6 @@ names = st.text(min_size=1, max_size=8).filter(
 extras = st.dictionaries(names, vectors(least=0), max_size=3)
 counts = st.integers(0, 2**40)
 rounds = st.integers(0, 10**6)
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equality that looks into tensors and arrays, bit for bit, and counts nan as itself."""
-    if isinstance(one, Tensor):
-        return (
-            one.dtype == other.dtype
-            and one.shape == other.shape
-            and one.numpy().tobytes() == other.numpy().tobytes()
-        )
-    if isinstance(one, np.ndarray):
-        return one.dtype == other.dtype and np.array_equal(one, other)
-    if isinstance(one, float):
-        return one == other or (math.isnan(one) and math.isnan(other))
-    if isinstance(one, dict):
-        return list(one) == list(other) and all(same(one[key], other[key]) for key in one)
-    if hasattr(one, "__dataclass_fields__"):
-        return type(one) is type(other) and all(
-            same(getattr(one, f), getattr(other, f)) for f in one.__dataclass_fields__
-        )
-    return bool(one == other)
 
 
 @given(rounds, vectors(), extras)

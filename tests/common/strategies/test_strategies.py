@@ -1,19 +1,15 @@
 """Numbers that a reader can check by hand, and what holds for every registered strategy."""
 
-from typing import ClassVar
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as draw
-from torch import Tensor
 
 from fedshelf.common import strategies
 from fedshelf.common.config import StrategyConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.parameters.aggregation import BLOCK, VectorSequence
 from fedshelf.common.protocol.messages import Update
-from fedshelf.common.strategies import LocalTrainingSummary, Strategy
 from fedshelf.common.strategies.algorithms.krum import squared_distances
 from tests.helpers.toy import told
 
@@ -166,32 +162,6 @@ def test_a_setting_that_would_be_ignored_is_an_error() -> None:
         ConfigError, match=r"strategy\.mu got 0\.5, but fedavg does not use it; it is for fedprox"
     ):
         strategies.build(StrategyConfig(name="fedavg", mu=0.5))
-
-
-class Stateful(Strategy):
-    """It sends more than parameters, and stores keep state."""
-
-    uses: ClassVar = frozenset({"weighting"})
-
-    def init_server_state(self, params: Tensor, trainable: int) -> dict[str, Tensor]:
-        return {"drift": torch.zeros(trainable)}
-
-    def extras(self, state):
-        return {"drift": state["drift"]}
-
-    def on_train_begin(self, start, extras, state):
-        return {"shift": extras["drift"] - state.get("own", torch.zeros_like(start))}
-
-    def correct_gradient(self, gradient, weights, local) -> None:
-        gradient.add_(local["shift"])
-
-    def on_train_end(self, run: LocalTrainingSummary, local, state):
-        own = (run.start - run.end) / (run.steps * run.lr)
-        return {"change": own - state.get("own", torch.zeros_like(own))}, {"own": own}
-
-    def update_global_model(self, params, updates, state, trainable, present=None):
-        drift = state["drift"] + torch.stack([u.extras["change"] for u in updates]).mean(dim=0)
-        return self.aggregate_updates(updates), {"drift": drift}
 
 
 def test_squared_distances_by_hand() -> None:

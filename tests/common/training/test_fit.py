@@ -224,7 +224,7 @@ def test_a_frozen_backbone_stays_and_does_not_travel() -> None:
 
 
 def test_a_strategy_with_state_and_extras_passes_through(network: Network) -> None:
-    from tests.common.strategies.test_strategies import Stateful
+    from tests.helpers.stateful_strategy import Stateful
 
     config = config_of(train__momentum=0, train__lr=0.01)
     start = network.vector.clone()

@@ -6,7 +6,7 @@ import pytest
 
 from fedshelf.client.policy.policy import Policy
 from fedshelf.common.errors import DataError
-from tests.server.grid.test_new_products import SETTINGS, store, trained
+from tests.helpers.grid_training import SETTINGS, store, trained
 
 SMALL = SETTINGS | {
     "model.name": "niid-cnn",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from flwr.app import Message, MessageType, RecordDict
+from flwr.app import MessageType, RecordDict
 
 from fedshelf.client.failures import StoreError
 from fedshelf.client.process.handler import make_app
@@ -20,7 +20,6 @@ from fedshelf.common.config import resolve
 from fedshelf.common.errors import StoresError
 from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS
 from fedshelf.common.protocol.messages import EvaluateOrder, Failure, StoreInfo, Update
-from fedshelf.common.protocol.probe import PROBE_MESSAGE_TYPE, make_presence, probed_message_id
 from fedshelf.common.protocol.serialization import Query, decode_result, encode_order
 from fedshelf.server.grid import dispatch, outbox
 from fedshelf.server.grid.runtime import GridRuntime
@@ -29,37 +28,8 @@ from fedshelf.server.ipc.run_mailbox import TRAFFIC, RunFiles
 from fedshelf.server.ipc.store_status import StoreStatusFile
 from fedshelf.server.training import client_sampling
 from tests.helpers.by_hand import Notes
-from tests.helpers.deployed import LocalGrid, draw_photos, wait_for
-from tests.server.grid.test_runtime import CONFIG, PLAN, Doubler, fails, order
-
-
-class LossyGrid(LocalGrid):
-    """A grid that loses as many orders to train as `lose` says, and questions as `lose_queries`
-    does. Its stores know what has reached them, or forget it.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lose = 0
-        self.lose_queries = 0
-        self.forgets = False
-        self.reached = set[str]()
-
-    def _work(self, identity: str, message: Message) -> None:
-        kind = message.metadata.message_type
-        if kind == PROBE_MESSAGE_TYPE:
-            self.replies[identity] = Message(
-                make_presence(has=probed_message_id(message.content) in self.reached),
-                reply_to=message,
-            )
-        elif kind == MessageType.TRAIN and self.lose:
-            self.lose -= 1
-        elif kind == MessageType.QUERY and self.lose_queries:
-            self.lose_queries -= 1
-        else:
-            if not self.forgets:
-                self.reached.add(identity)
-            super()._work(identity, message)
+from tests.helpers.deployed import draw_photos, wait_for
+from tests.helpers.grid_stores import CONFIG, PLAN, Doubler, LossyGrid, fails, order
 
 
 @pytest.fixture

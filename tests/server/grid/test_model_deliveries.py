@@ -32,12 +32,11 @@ from fedshelf.server.results.given_models import GIVEN_FILE, spoilt_at
 from fedshelf.server.results.jsonl_tail import read_json
 from fedshelf.server.results.past_rounds import export_round
 from fedshelf.server.results.run_directory import RunDirectory
-from tests.client.worker.test_delivered_models import order_of
 from tests.helpers.by_hand import Notes
+from tests.helpers.delivered_models import order_of
 from tests.helpers.deployed import wait_for
-from tests.server.grid.test_lost_orders import LossyGrid
-from tests.server.grid.test_runtime import Doubler
-from tests.server.results.test_past_rounds import filling, run_of, start_of
+from tests.helpers.grid_stores import Doubler, LossyGrid
+from tests.helpers.past_run import filling, run_of, start_of
 
 RECORD = {"round": 2, "stores": {}, "failed": {}, "seconds": {}, "bytes": {}, "train": {}}
 

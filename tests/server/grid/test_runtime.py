@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -17,8 +16,6 @@ from fedshelf.client.process.handler import make_app
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.errors import DataError
-from fedshelf.common.metrics.counts import Counts
-from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
@@ -33,29 +30,7 @@ from fedshelf.server.grid import dispatch
 from fedshelf.server.grid.runtime import GridRuntime
 from fedshelf.server.ipc.run_mailbox import RunFiles
 from tests.helpers.deployed import LocalGrid, wait_for
-
-SPEC = ModelSpec("cnn", ("boot", "hat"), 32, 3, (0.5,) * 3, (0.2,) * 3)
-CONFIG = resolve({"cohort.timeout": 30.0})
-PLAN = Plan("run", CONFIG, SPEC)
-
-
-class Doubler:
-    """A store whose training doubles the parameters, or does what `train` says."""
-
-    def __init__(self, name: str, train: Callable[[TrainOrder], Update] | None = None) -> None:
-        self.name = name
-        self._train = train
-
-    def info(self, config: RunConfig) -> StoreInfo:
-        return StoreInfo(self.name, {"boot": 3, "hat": 4}, 2, 1)
-
-    def train(self, order: TrainOrder) -> Update:
-        if self._train:
-            return self._train(order)
-        return Update(self.name, order.round, 2 * order.params, 7, 0.5, 0.0)
-
-    def evaluate(self, order: EvaluateOrder) -> Evaluation:
-        return Evaluation(self.name, order.round, Counts(np.eye(2, dtype=np.int64), 0.5))
+from tests.helpers.grid_stores import CONFIG, PLAN, SPEC, Doubler, fails, order
 
 
 @pytest.fixture
@@ -81,17 +56,6 @@ def runtime(grid: LocalGrid, notes: list[str]) -> GridRuntime:
 
 def gathered(runtime: GridRuntime, *names: str) -> None:
     wait_for(lambda: set(runtime.stores()) == set(names))
-
-
-def order(number: int = 1, plan: Plan = PLAN) -> TrainOrder:
-    return TrainOrder(plan, number, torch.tensor([1.0, 2.0]))
-
-
-def fails(error: Exception) -> Callable[[TrainOrder], Update]:
-    def train(_: TrainOrder) -> Update:
-        raise error
-
-    return train
 
 
 def test_stores_are_known_by_what_they_say(runtime: GridRuntime, add: Callable[..., None]) -> None:

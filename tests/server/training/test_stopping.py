@@ -18,7 +18,7 @@ from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.training.run import StopRequest
 from tests.helpers.by_hand import ONE, Notes, Targets, plan_of, vector
 from tests.helpers.deployed import LocalGrid, wait_for
-from tests.server.grid.test_runtime import CONFIG, PLAN, Doubler, order
+from tests.helpers.grid_stores import CONFIG, PLAN, Doubler, order
 
 
 def test_a_store_that_goes_on_for_long_is_not_waited_for(

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from fedshelf.simulations.compare.page import render
-from tests.simulations.compare.wording.test_findings import verdict
+from tests.helpers.comparison_results import verdict
 
 SETTINGS: dict[str, Any] = {
     "data": {"dataset": "photos", "partition": "folder"}, "model": {"name": "cnn"},

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from tests.simulations.datasets.test_datasets import load, refusal
+from tests.helpers.dataset_loading import load, refusal
 
 
 def test_cifar10_is_read_from_its_binary_version(tmp_path, monkeypatch):

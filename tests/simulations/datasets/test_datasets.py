@@ -22,6 +22,7 @@ from fedshelf.common.seeding import rng
 from fedshelf.simulations import datasets
 from fedshelf.simulations.datasets import drawing, shelf
 from fedshelf.simulations.datasets.products import PRODUCTS
+from tests.helpers.dataset_loading import load, refusal
 from tests.helpers.photo_files import store
 
 COLOURS = {"red": (200, 30, 40), "green": (20, 180, 60), "blue": (10, 60, 220)}
@@ -55,18 +56,6 @@ def write_parquet(
         }
     )
     pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(features)}), path)
-
-
-def load(path: Path | str, form: PixelFormat | None = None, **data) -> datasets.Dataset:
-    config = DataConfig(dataset=str(path), **data)
-    return datasets.load(config, form or PixelFormat(datasets.find(config).native_size or 8))
-
-
-def refusal(path: Path | str, **data) -> str:
-    with pytest.raises(DataError) as raised:
-        load(path, **data)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
 
 
 # shelf

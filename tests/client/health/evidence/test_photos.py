@@ -1,7 +1,4 @@
-import os
-import struct
 import time
-import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -14,43 +11,7 @@ from fedshelf.client.process.folder_summary import survey
 from fedshelf.common.images.decoding.content_digests import SETTLED_NS
 from fedshelf.common.images.folder.photo_folder import open_folder
 from tests.helpers.deployed import wait_for
-from tests.helpers.store_photos import encoded, folder, save, thing
-
-
-def bomb(width: int = 60_000, height: int = 60_000) -> bytes:
-    """A PNG of a hundred bytes that says it is 3.6 thousand million pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
-
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + head
-        + chunk(b"IDAT", zlib.compress(b"\0" * 99))
-        + chunk(b"IEND", b"")
-    )
-
-
-def odd_folder(root: Path) -> Path:
-    folder(root, {"hat": 3, "boot": 3})
-    hat = root / "hat"
-    (hat / "zero.jpg").touch()
-    (hat / "half.jpg").write_bytes(encoded(thing(9, 300), "JPEG")[:2000])
-    (hat / "bomb.png").write_bytes(bomb())
-    (hat / "text.jpg").write_text("not a photo")
-    (hat / "gone.jpg").symlink_to(root / "nowhere.jpg")
-    (hat / "loop").symlink_to(root / "hat")
-    (hat / "self.jpg").symlink_to(hat / "self.jpg")
-    os.mkfifo(hat / "pipe.jpg")
-    save(hat / "<script>alert(1)</script>.png".replace("/", "\N{FRACTION SLASH}"), thing(20))
-    save(hat / "new\nline \N{RIGHT-TO-LEFT OVERRIDE}.png", thing(21))
-    (hat / "grün \N{T-SHIRT}").write_bytes(encoded(thing(22)))
-    (Path(os.fsdecode(os.fsencode(hat) + b"/\xff\xfe.png"))).write_bytes(encoded(thing(23)))
-    (root / "LICENSE").write_text("do as you like")
-    return root
+from tests.helpers.store_photos import folder, odd_folder, save, thing
 
 
 def test_odd_files_are_named_and_the_rest_is_used(tmp_path: Path) -> None:
