@@ -156,7 +156,11 @@ class PolicyEnforcer:
         wrong = int(untold.sum()) - right
         reliability = counts.reliability if self._policy.metrics == "confusion" else None
         return Counts(
-            told, counts.loss_sum, counts.right + right, counts.wrong + wrong, reliability
+            told,
+            counts.loss_sum,
+            counts.undisclosed_correct + right,
+            counts.undisclosed_wrong + wrong,
+            reliability,
         )
 
     def _check_run(self, model: str, classes: Sequence[str], config: RunConfig) -> None:

@@ -1,1 +1,1 @@
-"""Metrics that merge: counts of right and wrong answers, calibration, intervals."""
+"""Metrics that merge: counts of correct and wrong predictions, calibration, proportions."""

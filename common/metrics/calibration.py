@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedshelf.common.metrics.apportion import apportioned
+from fedshelf.common.metrics.proportions import apportion
 
 BINS = 15  # bins of equal width, as in Table 1 of the paper
 # 1/4 to 54 in quarter octaves; a parabola through three of them is within 1% of the result of a
@@ -23,7 +23,7 @@ GRID: tuple[float, ...] = tuple(2.0 ** (step / 4) for step in range(-8, 24))
 COOLEST = 1 / 64
 HOTTEST = 64.0
 MAX_TEMPERATURES = 32
-# for a fit: with 20 images, all right by chance, any model looks too unsure
+# for a fit: with 20 images, all correct by chance, any model looks too unsure
 MIN_CALIBRATION_IMAGES = 50
 PRIOR = math.log(2)  # standard deviation of the prior of log T: most models need 1/2 to 2
 _QUANTILE = 1.96  # quantile of the normal distribution for 95%
@@ -31,58 +31,66 @@ _QUANTILE = 1.96  # quantile of the normal distribution for 95%
 
 @dataclass(frozen=True)
 class Reliability:
-    """Counts of a model's confidence and right answers at K temperatures; a commutative monoid
-    under `+`.
+    """Counts of a model's confidence at K temperatures; a commutative monoid under `+`.
 
     Bin b of BINS holds the images whose confidence is in (b / BINS, (b + 1) / BINS].
 
-    temperatures: K of them
-    nll: float64 [K], sum over images of the negative log-likelihood of the true class
-    images: int64 [K, BINS]
-    right: int64 [K, BINS], images classified rightly
-    sure: float64 [K, BINS], sum of their confidences
+    Attributes:
+        temperatures: K divisors of the scores
+        nll: float64 [K], sum over images of the negative log-likelihood of the true class
+        images: int64 [K, BINS], images by confidence
+        correct: int64 [K, BINS], images whose class is predicted correctly
+        confidence_sum: float64 [K, BINS], sum of the confidences of `images`
     """
 
     temperatures: tuple[float, ...]
     nll: NDArray[np.float64]
     images: NDArray[np.int64]
-    right: NDArray[np.int64]
-    sure: NDArray[np.float64]
+    correct: NDArray[np.int64]
+    confidence_sum: NDArray[np.float64]
 
     @classmethod
-    def of(
+    def from_predictions(
         cls,
         temperatures: Sequence[float],
         nll: NDArray[np.float32],
-        sure: NDArray[np.float32],
-        is_right: NDArray[np.bool_],
+        confidences: NDArray[np.float32],
+        is_correct: NDArray[np.bool_],
     ) -> "Reliability":
         """Return the counts of N images.
 
-        nll, sure: float32 [K, N], each image's negative log-likelihood and confidence at each
-            temperature
-        is_right: bool [N]
+        Args:
+            temperatures: K divisors of the scores
+            nll: float32 [K, N], each image's negative log-likelihood at each temperature
+            confidences: float32 [K, N], the largest probability of each image, 0 to 1
+            is_correct: bool [N], whether the predicted class is the true one
         """
         shape = (len(temperatures), BINS)
         bins = np.clip(
-            np.ceil(np.nan_to_num(sure.astype(np.float64)) * BINS).astype(np.int64) - 1, 0, BINS - 1
+            np.ceil(np.nan_to_num(confidences.astype(np.float64)) * BINS).astype(np.int64) - 1,
+            0,
+            BINS - 1,
         )
         cells = (bins + BINS * np.arange(len(temperatures))[:, None]).ravel()
         size = shape[0] * BINS
-        hits = cells.reshape(sure.shape)[:, is_right].ravel()
+        hits = cells.reshape(confidences.shape)[:, is_correct].ravel()
         return cls(
             tuple(temperatures),
             nll.sum(axis=1, dtype=np.float64),
             np.bincount(cells, minlength=size).reshape(shape),
             np.bincount(hits, minlength=size).reshape(shape),
-            # also of none
-            np.bincount(cells, weights=sure.ravel(), minlength=size)
+            # without images, bincount returns integers
+            np.bincount(cells, weights=confidences.ravel(), minlength=size)
             .reshape(shape)
             .astype(np.float64),
         )
 
     def __add__(self, other: "Reliability") -> "Reliability":
-        """Add counts of other images. Raises ValueError for counts at other temperatures."""
+        """Add counts of other images.
+
+        Raises:
+            ValueError: the counts are at other temperatures.
+        """
         if self.temperatures != other.temperatures:
             raise ValueError(
                 f"Counts at {len(self.temperatures)} temperatures and at {len(other.temperatures)}"
@@ -92,20 +100,24 @@ class Reliability:
             self.temperatures,
             self.nll + other.nll,
             self.images + other.images,
-            self.right + other.right,
-            self.sure + other.sure,
+            self.correct + other.correct,
+            self.confidence_sum + other.confidence_sum,
         )
 
     def at_most(self, images: int) -> "Reliability":
         """Return counts of at most `images` images in the same proportions, with the same means."""
-        if (counted := self.num_examples) <= images:
+        if (num_examples := self.num_examples) <= images:
             return self
-        split = np.concatenate([self.right, self.images - self.right], axis=1)
-        parts = np.stack([apportioned(row, images) for row in split])
-        right = parts[:, :BINS]
-        share = images / counted
+        split = np.concatenate([self.correct, self.images - self.correct], axis=1)
+        parts = np.stack([apportion(row, images) for row in split])
+        correct = parts[:, :BINS]
+        share = images / num_examples
         return Reliability(
-            self.temperatures, self.nll * share, right + parts[:, BINS:], right, self.sure * share
+            self.temperatures,
+            self.nll * share,
+            correct + parts[:, BINS:],
+            correct,
+            self.confidence_sum * share,
         )
 
     @property
@@ -113,21 +125,24 @@ class Reliability:
         """The number of images counted."""
         return int(self.images[0].sum()) if len(self.images) else 0
 
-    def ece(self, place: int) -> float:
-        """Return the expected calibration error at temperature `place` (Equation 3): sum_b |right_b
-        - sure_b| / N.
+    def ece(self, index: int) -> float:
+        """Return the expected calibration error (Equation 3) at the temperature of this index.
 
-        It is the mean difference of confidence and accuracy; nan without images.
+        It is sum_b |correct_b - confidence_sum_b| / N, the mean difference of confidence and
+        accuracy; nan without images.
         """
-        return self._mean(np.abs(self.right[place] - self.sure[place]).sum())
+        return self._mean(np.abs(self.correct[index] - self.confidence_sum[index]).sum())
 
-    def confidence(self, place: int) -> float:
-        """Return the mean confidence at temperature `place`; nan without images."""
-        return self._mean(self.sure[place].sum())
+    def confidence(self, index: int) -> float:
+        """Return the mean confidence at the temperature of this index; nan without images."""
+        return self._mean(self.confidence_sum[index].sum())
 
-    def loss(self, place: int) -> float:
-        """Return the mean negative log-likelihood at temperature `place`; nan without images."""
-        return self._mean(self.nll[place])
+    def loss(self, index: int) -> float:
+        """Return the mean negative log-likelihood at the temperature of this index.
+
+        It is nan without images.
+        """
+        return self._mean(self.nll[index])
 
     def _mean(self, total: float) -> float:
         return float(total) / self.num_examples if self.num_examples else math.nan
@@ -135,16 +150,21 @@ class Reliability:
 
 @dataclass(frozen=True)
 class FittedTemperature:
-    """A temperature, and the interval that holds the right one with a probability of 95%."""
+    """A temperature and its 95% interval.
+
+    Attributes:
+        temperature: the likeliest divisor of the scores
+        low: lower end of the interval that holds the best temperature with a probability of 95%
+        high: its upper end
+    """
 
     temperature: float
     low: float
     high: float
 
 
-def fit(counted: Reliability) -> FittedTemperature | None:
-    """Return the likeliest temperature after images counted over GRID, with a normal prior on its
-    logarithm.
+def fit_temperature(counts: Reliability) -> FittedTemperature | None:
+    """Return the likeliest temperature, with a normal prior on its logarithm.
 
         argmin_T sum_i -log softmax(z_i / T)_y_i + (log T / PRIOR)^2 / 2
 
@@ -153,23 +173,31 @@ def fit(counted: Reliability) -> FittedTemperature | None:
     neighbours, and the interval follows from its curvature (Laplace's approximation: 1.96 /
     sqrt(second derivative) on either side).
 
-    None for fewer than MIN_CALIBRATION_IMAGES images, for a likelihood that is not finite, and if
-    the best is an end of the grid, as there are no counts beyond it.
+    Args:
+        counts: counts at the temperatures of GRID
+
+    Returns:
+        None for fewer than MIN_CALIBRATION_IMAGES images, for a likelihood that is not finite, and
+        if the best temperature is an end of the grid, as there are no counts beyond it.
     """
-    assert counted.temperatures == GRID
-    if counted.num_examples < MIN_CALIBRATION_IMAGES or not np.isfinite(counted.nll).all():
+    assert counts.temperatures == GRID
+    if counts.num_examples < MIN_CALIBRATION_IMAGES or not np.isfinite(counts.nll).all():
         return None
     logarithms = np.log(GRID)
-    costs = counted.nll + (logarithms / PRIOR) ** 2 / 2
+    costs = counts.nll + (logarithms / PRIOR) ** 2 / 2
     best = int(costs.argmin())
     if best in (0, len(GRID) - 1):
         return None
     before, lowest, after = costs[best - 1 : best + 2].tolist()
-    bend = before - 2 * lowest + after
+    curvature = before - 2 * lowest + after
     step = math.log(GRID[1] / GRID[0])
-    if bend <= 0:
+    if curvature <= 0:
         return None
-    # within half a step of the lowest
-    found = float(logarithms[best]) + step * (before - after) / (2 * bend)
-    reach = _QUANTILE * step / math.sqrt(bend)
-    return FittedTemperature(math.exp(found), math.exp(found - reach), math.exp(found + reach))
+    # within half a step of the grid's best
+    log_temperature = float(logarithms[best]) + step * (before - after) / (2 * curvature)
+    half_width = _QUANTILE * step / math.sqrt(curvature)
+    return FittedTemperature(
+        math.exp(log_temperature),
+        math.exp(log_temperature - half_width),
+        math.exp(log_temperature + half_width),
+    )

@@ -10,35 +10,39 @@ MAX_CONFUSIONS = 10
 
 
 def most_confused(
-    classes: Sequence[str], confusion: ArrayLike, most: int = MAX_CONFUSIONS
+    classes: Sequence[str], confusion: ArrayLike, max_pairs: int = MAX_CONFUSIONS
 ) -> list[dict[str, Any]]:
-    """Return the pairs of classes with the most mistakes between them, most first; pairs without
-    any are left out.
+    """Return the pairs of classes with the most mistakes between them, most mistakes first.
 
-    confusion: counts [C, C], row = true class
+    Args:
+        classes: names of the C classes
+        confusion: counts [C, C], row = true class, column = predicted class
+        max_pairs: largest number of pairs to return; pairs without a mistake are left out
 
-    Each pair is {"images": mistakes both ways, "ways": [{"class", "taken_for", "images", "of",
-    "share"}, the other way round]}, the way with more mistakes first.
+    Returns:
+        For each pair {"images": mistakes both ways, "ways": [{"class", "taken_for", "images", "of",
+        "share"}, the other way round]}, the way with more mistakes first.
     """
     counts = np.asarray(confusion, dtype=np.int64).reshape(len(classes), len(classes))
     between = np.triu(counts + counts.T, 1)
     ranked = sorted(zip(*np.nonzero(between), strict=True), key=lambda pair: (-between[pair], pair))
-    found = []
-    for one, other in ranked[:most]:
-        ways = [_way(classes, counts, one, other), _way(classes, counts, other, one)]
+    pairs = []
+    for first, second in ranked[:max_pairs]:
+        ways = [_way(classes, counts, first, second), _way(classes, counts, second, first)]
         ways.sort(key=lambda way: -way["images"])
-        found.append({"images": int(between[one, other]), "ways": ways})
-    return found
+        pairs.append({"images": int(between[first, second]), "ways": ways})
+    return pairs
 
 
 def _way(classes: Sequence[str], counts: np.ndarray, truth: int, guess: int) -> dict[str, Any]:
+    """Return the mistakes of one way: images of class `truth` that were predicted as `guess`."""
     images = int(counts[truth, guess])
-    of = int(counts[truth].sum())
-    share = images / of if of else 0.0
+    images_of_class = int(counts[truth].sum())
+    share = images / images_of_class if images_of_class else 0.0
     return {
         "class": classes[truth],
         "taken_for": classes[guess],
         "images": images,
-        "of": of,
+        "of": images_of_class,
         "share": share,
     }

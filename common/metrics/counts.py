@@ -7,26 +7,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedshelf.common.metrics.apportion import apportioned
 from fedshelf.common.metrics.calibration import Reliability
+from fedshelf.common.metrics.proportions import apportion
 
 
 @dataclass(frozen=True)
 class Counts:
     """The counts of an evaluation; a commutative monoid under `+`.
 
-    confusion: int64 [C, C], row = true class, column = predicted class
-    loss_sum: sum over images of the loss
-    right, wrong: images classified rightly and wrongly whose classes a store keeps to itself: they
-        count for accuracy and loss, not per class
-    reliability: counts of the model's confidence; None if not asked for, or if the store may not
-        send them
+    Attributes:
+        confusion: int64 [C, C], row = true class, column = predicted class
+        loss_sum: sum over images of the loss
+        undisclosed_correct: images predicted correctly whose classes a store keeps to itself: they
+            count for accuracy and loss, not per class
+        undisclosed_wrong: the same for images predicted wrongly
+        reliability: counts of the model's confidence; None if not asked for, or if the store may
+            not send them
+
+    >>> oslo = Counts(np.array([[3, 1], [0, 0]]), loss_sum=2.0)
+    >>> rome = Counts(np.array([[0, 0], [2, 2]]), loss_sum=6.0)
+    >>> both = oslo + rome
+    >>> both.num_examples, both.accuracy, both.loss
+    (8, 0.625, 1.0)
+    >>> both.recall.tolist()
+    [0.75, 0.5]
     """
 
     confusion: NDArray[np.int64]
     loss_sum: float
-    right: int = 0
-    wrong: int = 0
+    undisclosed_correct: int = 0
+    undisclosed_wrong: int = 0
     reliability: Reliability | None = None
 
     @classmethod
@@ -35,30 +45,39 @@ class Counts:
         return cls(np.zeros((num_classes, num_classes), dtype=np.int64), 0.0)
 
     def __add__(self, other: "Counts") -> "Counts":
-        untold = (self.right + other.right, self.wrong + other.wrong)
-        told = [each for each in (self.reliability, other.reliability) if each is not None]
-        reliability = reduce(Reliability.__add__, told) if told else None
+        known = [counts for counts in (self.reliability, other.reliability) if counts is not None]
         return Counts(
-            self.confusion + other.confusion, self.loss_sum + other.loss_sum, *untold, reliability
+            self.confusion + other.confusion,
+            self.loss_sum + other.loss_sum,
+            self.undisclosed_correct + other.undisclosed_correct,
+            self.undisclosed_wrong + other.undisclosed_wrong,
+            reduce(Reliability.__add__, known) if known else None,
         )
 
     def at_most(self, images: int) -> "Counts":
-        """Return counts of at most `images` images in the same proportions, with the same mean
-        loss.
+        """Return counts of at most `images` images, in the same proportions.
+
+        The mean loss stays the same.
         """
-        if (counted := self.num_examples) <= images:
+        if (num_examples := self.num_examples) <= images:
             return self
-        cells = apportioned(np.append(self.confusion, (self.right, self.wrong)), images)
+        cells = apportion(
+            np.append(self.confusion, (self.undisclosed_correct, self.undisclosed_wrong)), images
+        )
         reliability = self.reliability.at_most(images) if self.reliability else None
         confusion = cells[:-2].reshape(self.confusion.shape)
         return Counts(
-            confusion, self.loss_sum * images / counted, int(cells[-2]), int(cells[-1]), reliability
+            confusion,
+            self.loss_sum * images / num_examples,
+            int(cells[-2]),
+            int(cells[-1]),
+            reliability,
         )
 
     @property
     def num_examples(self) -> int:
         """The number of images counted."""
-        return int(self.confusion.sum()) + self.right + self.wrong
+        return int(self.confusion.sum()) + self.undisclosed_correct + self.undisclosed_wrong
 
     @property
     def loss(self) -> float:
@@ -67,35 +86,38 @@ class Counts:
 
     @property
     def accuracy(self) -> float:
-        """The share of images classified rightly; nan without images."""
-        right = int(np.trace(self.confusion)) + self.right
-        return right / self.num_examples if self.num_examples else float("nan")
+        """The share of images predicted correctly; nan without images."""
+        correct = int(np.trace(self.confusion)) + self.undisclosed_correct
+        return correct / self.num_examples if self.num_examples else float("nan")
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """The recall of each class, float64 [C]: right among the images of the class; 0 for a class
-        without images.
+        """The recall of each class, float64 [C]: share of its images that are predicted correctly.
+
+        It is 0 for a class without images.
         """
         return _ratio(np.diag(self.confusion), self.confusion.sum(axis=1))
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """The precision of each class, float64 [C]: right among the images predicted as the class;
-        0 without any.
+        """The precision of each class, float64 [C]: share of its predictions that are correct.
+
+        It is 0 for a class that is never predicted.
         """
         return _ratio(np.diag(self.confusion), self.confusion.sum(axis=0))
 
     @property
     def f1(self) -> NDArray[np.float64]:
-        """The F1 of each class, float64 [C]: harmonic mean of precision and recall, 2 TP / (true +
-        predicted).
+        """The F1 of each class, float64 [C]: harmonic mean of precision and recall.
+
+        It is 2 TP / (true + predicted).
         """
         return _ratio(
             2 * np.diag(self.confusion), self.confusion.sum(axis=0) + self.confusion.sum(axis=1)
         )
 
     @property
-    def judged(self) -> NDArray[np.bool_]:
+    def classes_with_images(self) -> NDArray[np.bool_]:
         """A mask of the classes with images, bool [C]; macro means run over these.
 
         Recall is not defined for the others, even if the model predicted them: a store's own images
@@ -142,12 +164,19 @@ class Counts:
 
     def _macro(self, values: NDArray[np.float64]) -> float:
         """Return the mean of `values` [C] over the classes with images."""
-        return float(values[self.judged].mean()) if self.judged.any() else float("nan")
+        return (
+            float(values[self.classes_with_images].mean())
+            if self.classes_with_images.any()
+            else float("nan")
+        )
 
 
 def merge(counts: list[Counts], num_classes: int) -> Counts:
-    """Sum counts in the order given (integers commute exactly; the loss sum is reduced in this
-    order).
+    """Sum counts in the order given: integers commute exactly, sums of losses do not.
+
+    Args:
+        counts: counts over the same classes
+        num_classes: C, which decides the shape of the sum of no counts
     """
     return reduce(Counts.__add__, counts, Counts.zero(num_classes))
 

@@ -156,3 +156,20 @@ def sort_rows(block: Tensor) -> None:
             gap = gap // 2
             offset = step
         step //= 2
+
+
+def rank_shares(block: Tensor, start: int, stop: int) -> Tensor:
+    """Return each value's share in the mean of the ranks [start, stop) of its column.
+
+    Of equal values, the first has the lowest rank.
+
+    Args:
+        block: [n, b], n vectors' values of b coordinates
+        start: first rank that counts, from 0
+        stop: rank after the last one that counts
+
+    Returns:
+        [n, b]; each column sums to 1.
+    """
+    chosen = block.argsort(dim=0, stable=True)[start:stop]
+    return torch.zeros_like(block).scatter_(0, chosen, 1 / (stop - start))

@@ -39,7 +39,7 @@ class Layout:
     ends_in_head: bool = True
 
     @classmethod
-    def of(cls, module: nn.Module) -> "Layout":
+    def from_module(cls, module: nn.Module) -> "Layout":
         """Return the layout of the tensors of `module` that travel.
 
         These are all but frozen parameters and the buffers of frozen layers.
@@ -58,25 +58,25 @@ class Layout:
             ends_in_head=ends_in_head(module),
         )
 
-    def span(self, name: str) -> slice:
+    def slice_of(self, name: str) -> slice:
         """Return the place of the tensor `name` in the vector."""
         place = self.names.index(name)
         begin = sum(shape.numel() for shape in self.shapes[:place])
         return slice(begin, begin + self.shapes[place].numel())
 
-    def rows(self) -> tuple[slice, ...]:
+    def head_slices(self) -> tuple[slice, ...]:
         """Return the places of the head's weight and bias; each consists of a row (or a number) for
         each class.
         """
         names = (f"{self.head}.weight", f"{self.head}.bias")
-        return tuple(self.span(name) for name in names if name in self.names)
+        return tuple(self.slice_of(name) for name in names if name in self.names)
 
     @property
     def classes(self) -> int:
         """The number of rows of the head."""
         return self.shapes[self.names.index(f"{self.head}.weight")][0]
 
-    def views(self, vector: Tensor) -> dict[str, Tensor]:
+    def split_views(self, vector: Tensor) -> dict[str, Tensor]:
         """Return, by name, views of `vector` (float32 [P]) in each tensor's own shape."""
         assert vector.shape == (self.size,), (vector.shape, self.size)
         pieces = vector.split([shape.numel() for shape in self.shapes])
@@ -92,7 +92,7 @@ def bind(module: nn.Module, layout: Layout) -> Tensor:
     """
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     vector = torch.cat([state[name].detach().reshape(-1).float() for name in layout.names])
-    for name, view in layout.views(vector).items():
+    for name, view in layout.split_views(vector).items():
         owner = module.get_submodule(_layer(name))
         leaf = name.rpartition(".")[2]
         if leaf in owner._parameters:

@@ -45,8 +45,8 @@ def encode_reliability(reliability: Reliability | None) -> dict[str, Tensor]:
         return {}
     counts = {
         "bin_images": reliability.images,
-        "bin_right": reliability.right,
-        "bin_sure": reliability.sure,
+        "bin_right": reliability.correct,
+        "bin_sure": reliability.confidence_sum,
     }
     arrays = {"nll": reliability.nll} | counts
     return encode_temperatures(reliability.temperatures) | {

@@ -35,8 +35,8 @@ def decode_evaluation(store: str, reader: RecordReader) -> Evaluation:
 def _told(counts: Counts, prefix: str) -> tuple[dict[str, Value], dict[str, Tensor]]:
     fields: dict[str, Value] = {
         "loss_sum": float(counts.loss_sum),
-        "right": int(counts.right),
-        "wrong": int(counts.wrong),
+        "right": int(counts.undisclosed_correct),
+        "wrong": int(counts.undisclosed_wrong),
     }
     tensors = {
         "confusion": torch.from_numpy(counts.confusion)

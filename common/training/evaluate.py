@@ -193,5 +193,7 @@ def _counts(
         return Counts(confusion, loss_sum)
     is_right = cells // classes == cells % classes
     return Counts(
-        confusion, loss_sum, reliability=Reliability.of(temperatures, nll, sure, is_right)
+        confusion,
+        loss_sum,
+        reliability=Reliability.from_predictions(temperatures, nll, sure, is_right),
     )

@@ -45,7 +45,7 @@ class Network:
         self.device = device
         compute_exactly(device)
         self.module = models.build(spec, weights=weights, seed=seed).to(device)
-        self.layout = Layout.of(self.module)
+        self.layout = Layout.from_module(self.module)
         self.vector = bind(self.module, self.layout)
         self.weights = self.vector[: self.layout.trainable]
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]

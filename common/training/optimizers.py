@@ -148,7 +148,7 @@ def shares(config: TrainConfig, layout: Layout, device: torch.device) -> Tensor 
     share = torch.full((layout.trainable,), config.backbone_lr, device=device)
     for name in layout.names:
         if name.startswith(f"{layout.head}."):
-            share[layout.span(name)] = 1
+            share[layout.slice_of(name)] = 1
     return share
 
 

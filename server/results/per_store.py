@@ -150,7 +150,7 @@ def expected_by_mix(
 def _expected(classes: tuple[str, ...], test: Counts, info: StoreInfo) -> dict[str, Any]:
     """Return the row of one store."""
     held = np.array([info.counts.get(label, 0) for label in classes], dtype=np.float64)
-    own = (held > 0) & test.judged
+    own = (held > 0) & test.classes_with_images
     images = held[own]
     rates = test.confusion[own] / test.confusion[own].sum(axis=1, keepdims=True)
     recall = rates[:, own].diagonal()

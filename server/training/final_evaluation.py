@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from fedshelf.common.metrics.calibration import BINS, GRID, Reliability, fit
+from fedshelf.common.metrics.calibration import BINS, GRID, Reliability, fit_temperature
 from fedshelf.common.metrics.confusions import most_confused
 from fedshelf.common.metrics.counts import Counts
-from fedshelf.common.metrics.intervals import wilson
+from fedshelf.common.metrics.proportions import wilson_interval
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.server.report.run_data import EVALUATION as FILE
 from fedshelf.server.results import per_store
@@ -126,7 +126,7 @@ class FinalEvaluation:
         reliability = self.reliability
         if reliability is None or not reliability.num_examples:
             return None
-        fitted = fit(fitted_on) if fitted_on else None
+        fitted = fit_temperature(fitted_on) if fitted_on else None
         found = {
             "temperature": self.temperature,
             "interval": [fitted.low, fitted.high] if fitted else None,
@@ -205,7 +205,10 @@ class FinalEvaluation:
         reliability = counts.reliability
         sure = _sureness(reliability, reliability.temperatures.index(1.0)) if reliability else None
         has_room = stores * len(self.classes) ** 2 <= MOST_CELLS
-        further = {"untold": {"right": counts.right, "wrong": counts.wrong}, "sure": sure}
+        further = {
+            "untold": {"right": counts.undisclosed_correct, "wrong": counts.undisclosed_wrong},
+            "sure": sure,
+        }
         return self._told(counts, with_matrix=has_room) | further
 
     def _baseline(self, counts: Counts) -> dict[str, Any] | None:
@@ -228,7 +231,9 @@ class FinalEvaluation:
 
 def _interval(counts: Counts) -> list[float] | None:
     """Return the 95% interval of the accuracy; None without images."""
-    return list(wilson(counts.accuracy, counts.num_examples)) if counts.num_examples else None
+    return (
+        list(wilson_interval(counts.accuracy, counts.num_examples)) if counts.num_examples else None
+    )
 
 
 def reach(rounds: RoundLoop, state: TrainingState) -> FinalEvaluation:
@@ -253,7 +258,9 @@ def reach(rounds: RoundLoop, state: TrainingState) -> FinalEvaluation:
 
 
 def _temperature(counts: Counts | None) -> float | None:
-    fitted = fit(counts.reliability) if counts is not None and counts.reliability else None
+    fitted = (
+        fit_temperature(counts.reliability) if counts is not None and counts.reliability else None
+    )
     return fitted.temperature if fitted else None
 
 
@@ -277,7 +284,7 @@ def _sureness(reliability: Reliability, place: int) -> dict[str, Any]:
 
     place: index of the temperature
     """
-    right = int(reliability.right[place].sum())
+    right = int(reliability.correct[place].sum())
     return {
         "ece": reliability.ece(place),
         "confidence": reliability.confidence(place),
@@ -291,7 +298,10 @@ def _bins(reliability: Reliability, place: int) -> list[dict[str, Any]]:
     confidence.
     """
     rows = zip(
-        reliability.images[place], reliability.right[place], reliability.sure[place], strict=True
+        reliability.images[place],
+        reliability.correct[place],
+        reliability.confidence_sum[place],
+        strict=True,
     )
     return [
         {

@@ -133,7 +133,7 @@ def take_over(network: Network, saved: SavedModel) -> Origin:
     if (bias := f"{layout.head}.bias") not in layout.names:
         return Origin(saved, None)
     params = network.vector.detach().clone()
-    params[layout.span(bias)] = without_new(params[layout.span(bias)], saved, classes)
+    params[layout.slice_of(bias)] = without_new(params[layout.slice_of(bias)], saved, classes)
     return Origin(saved, params)
 
 

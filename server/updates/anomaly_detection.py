@@ -138,7 +138,7 @@ class AnomalyDetector:
         )
         if looks is None:
             return after
-        head = self._layout.rows()[0]
+        head = self._layout.head_slices()[0]
         start = trained.order.params[head].cpu()
         for update, own in zip(trained.updates, counts, strict=True):
             change = update.params_slice(head.start, head.stop).cpu() - start

@@ -51,7 +51,7 @@ def spans(layout: Layout, vectors: int) -> list[slice]:
     """Return the coordinates that a round looks at: all that train below the head, of long vectors
     every k-th block.
     """
-    heads = sorted((span.start, span.stop) for span in layout.rows())
+    heads = sorted((span.start, span.stop) for span in layout.head_slices())
     starts = [0, *(stop for _, stop in heads)]
     stops = [*(start for start, _ in heads), layout.trainable]
     blocks = [

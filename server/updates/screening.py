@@ -273,14 +273,15 @@ def _is_sound(counts: Counts, asked: tuple[float, ...]) -> bool:
     """
     if (told := counts.reliability) is None:
         return True
-    right = int(counts.confusion.trace()) + counts.right
+    right = int(counts.confusion.trace()) + counts.undisclosed_correct
     least = 1 / counts.confusion.shape[0] - REPORT_TOLERANCE
     return bool(
         told.temperatures == asked
         and (told.images.sum(axis=1) == counts.num_examples).all()
-        and (told.right.sum(axis=1) == right).all()
+        and (told.correct.sum(axis=1) == right).all()
         and (
-            (told.sure >= least * told.images) & (told.sure <= (1 + REPORT_TOLERANCE) * told.images)
+            (told.confidence_sum >= least * told.images)
+            & (told.confidence_sum <= (1 + REPORT_TOLERANCE) * told.images)
         ).all()
         and ((told.nll >= 0) & (told.nll <= MAX_REPORTED * counts.num_examples)).all()
     )

@@ -137,7 +137,9 @@ def counted(matrix: list[list[int]], seed: int, temperatures: tuple[float, ...])
         ** np.array(temperatures)[:, None]
     )
     nll = np.where(is_right, -np.log(sure), -np.log((1 - sure) / 3))
-    told = Reliability.of(temperatures, nll.astype(np.float32), sure.astype(np.float32), is_right)
+    told = Reliability.from_predictions(
+        temperatures, nll.astype(np.float32), sure.astype(np.float32), is_right
+    )
     return replace(counts, reliability=told)
 
 

@@ -68,7 +68,7 @@ PACKED = error_feedback.compress(
     None,
     compression.build(CONFIG.messages),
 )[0]
-SURE = Reliability.of(
+SURE = Reliability.from_predictions(
     (1.0,), torch.ones(1, 2).numpy(), torch.full((1, 2), 0.6).numpy(), torch.ones(2).bool().numpy()
 )
 SURELY = Counts(torch.eye(2, dtype=torch.int64).numpy(), 0.5, reliability=SURE)

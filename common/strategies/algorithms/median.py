@@ -9,10 +9,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from fedshelf.common.parameters.aggregation import by_blocks, sort_rows
+from fedshelf.common.parameters.aggregation import by_blocks, rank_shares, sort_rows
 from fedshelf.common.protocol.messages import Update
 from fedshelf.common.strategies.shared.base import Strategy, Vectors
-from fedshelf.common.strategies.shared.order_statistics import rank_shares
 
 
 class Median(Strategy):

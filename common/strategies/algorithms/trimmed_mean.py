@@ -12,10 +12,9 @@ from pydantic import Field
 from torch import Tensor
 
 from fedshelf.common.config.field_types import StrategySettings
-from fedshelf.common.parameters.aggregation import by_blocks, sort_rows
+from fedshelf.common.parameters.aggregation import by_blocks, rank_shares, sort_rows
 from fedshelf.common.protocol.messages import Update
 from fedshelf.common.strategies.shared.base import Strategy, Vectors
-from fedshelf.common.strategies.shared.order_statistics import rank_shares
 
 
 class TrimmedMeanSettings(StrategySettings):

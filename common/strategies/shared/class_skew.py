@@ -98,7 +98,7 @@ def row_shares(
     if (images := _stacked(by_class)) is None:
         return None
     weights = (images > 0).double() if uniform else images
-    return RowShares(layout.rows(), weights / weights.sum(dim=0).clamp(min=1e-300))
+    return RowShares(layout.head_slices(), weights / weights.sum(dim=0).clamp(min=1e-300))
 
 
 def keep_rows(
@@ -117,7 +117,7 @@ def keep_rows(
         return after
     unsold = (images == 0).all(dim=0).to(after.device)
     after = after.clone()
-    for span in layout.rows():
+    for span in layout.head_slices():
         rows = after[span].view(len(unsold), -1)
         rows[unsold] = before[span].view(len(unsold), -1)[unsold].to(after.device)
     return after
@@ -136,7 +136,7 @@ def centred(vector: Tensor, layout: Layout) -> Tensor:
     if not layout.ends_in_head:
         return vector
     vector = vector.clone()
-    for span in layout.rows():
+    for span in layout.head_slices():
         rows = vector[span].view(layout.classes, -1)
         rows.sub_(rows.mean(dim=0))
     return vector

@@ -18,7 +18,7 @@ _OWN = "personal.own"  # key of a store's own values in the state that it keeps 
 
 def spans(layout: Layout, names: Iterable[str]) -> tuple[slice, ...]:
     """Return the places of the named tensors in the vector."""
-    return tuple(layout.span(name) for name in names)
+    return tuple(layout.slice_of(name) for name in names)
 
 
 def own_model(sent: Tensor, kept: Tensors, places: tuple[slice, ...]) -> Tensor:

@@ -26,7 +26,7 @@ def fault_of(spec: ModelSpec) -> str | None:
     """
     with torch.device("meta"):  # shapes alone
         module = models.build(spec)
-    return fault(module, Layout.of(module))
+    return fault(module, Layout.from_module(module))
 
 
 def fault(module: nn.Module, layout: Layout) -> str | None:

@@ -199,7 +199,7 @@ def test_work_is_counted_also_when_it_fails_and_refused_work_is_not_done(tmp_pat
         worker.train(asked)
     told = worker.evaluate(EvaluateOrder(asked.plan, 1, asked.params))
     assert not told.counts.confusion.any()
-    assert (told.counts.right, told.counts.wrong) == (2, 1)
+    assert (told.counts.undisclosed_correct, told.counts.undisclosed_wrong) == (2, 1)
     assert worker.info(asked.plan.config).counts == {"boot": 0, "hat": 0}
     assert counting.worked == 2
     assert (usage.today().trainings, usage.today().judgements) == (2, 1)
@@ -243,7 +243,7 @@ def test_masking_keeps_what_is_summed_and_tells_no_small_class(
 
 
 def test_how_sure_the_model_was_leaves_with_counts_per_class_only() -> None:
-    told = Reliability.of(
+    told = Reliability.from_predictions(
         (1.0,), np.ones((1, 4), np.float32), np.ones((1, 4), np.float32), np.ones(4, bool)
     )
     whole = Evaluation("oslo", 1, Counts(2 * np.eye(2, dtype=np.int64), 1.5, reliability=told))
@@ -268,7 +268,7 @@ def test_adjusted_counts_are_masked_as_the_raw_ones() -> None:
     told = guard.evaluation(Evaluation("oslo", 1, whole, replace(whole, loss_sum=0.5))).adjusted
     assert told is not None
     assert not told.confusion.any()
-    assert (told.right, told.wrong, told.loss_sum) == (5, 1, 0.5)
+    assert (told.undisclosed_correct, told.undisclosed_wrong, told.loss_sum) == (5, 1, 0.5)
 
 
 @given(confusions, st.integers(1, 6))
@@ -283,7 +283,7 @@ def test_masked_counts_say_of_small_classes_their_sums_alone(
     small = confusion.sum(axis=1) < least
     hits = int(np.diag(confusion)[small].sum())
     others = int(confusion[small].sum()) - hits
-    assert (told.right, told.wrong) == (hits, others)
+    assert (told.undisclosed_correct, told.undisclosed_wrong) == (hits, others)
     np.testing.assert_array_equal(told.confusion[~small], confusion[~small])
 
 

@@ -43,7 +43,12 @@ def answers(
     ]
     for split in ("validation", "test"):
         counts = worker.evaluate(EvaluateOrder(plan, 1, start, split)).counts
-        found += [counts.confusion.tolist(), counts.loss_sum, counts.right, counts.wrong]
+        found += [
+            counts.confusion.tolist(),
+            counts.loss_sum,
+            counts.undisclosed_correct,
+            counts.undisclosed_wrong,
+        ]
     return found
 
 

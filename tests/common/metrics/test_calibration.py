@@ -16,7 +16,7 @@ from fedshelf.common.metrics.calibration import (
     MIN_CALIBRATION_IMAGES,
     PRIOR,
     Reliability,
-    fit,
+    fit_temperature,
 )
 
 
@@ -31,7 +31,7 @@ def counted(
         [functional.nll_loss(each, targets, reduction="none") for each in likelihoods]
     )
     sure = torch.stack([each.exp().amax(dim=1) for each in likelihoods])
-    return Reliability.of(
+    return Reliability.from_predictions(
         temperatures, nll.numpy(), sure.numpy(), (logits.argmax(dim=1) == targets).numpy()
     )
 
@@ -53,7 +53,7 @@ def test_numbers_by_hand() -> None:
     one.
     """
     sure = np.array([[0.9, 0.9, 0.5, 1.0]], dtype=np.float32)
-    found = Reliability.of(
+    found = Reliability.from_predictions(
         (1.0,), np.array([[0.1, 2.0, 0.7, 0.0]], np.float32), sure, np.array([1, 0, 1, 1], bool)
     )
     assert found.num_examples == 4
@@ -62,7 +62,7 @@ def test_numbers_by_hand() -> None:
         7: 1,
         14: 1,
     }
-    assert found.right[0, [13, 7, 14]].tolist() == [1, 1, 1]
+    assert found.correct[0, [13, 7, 14]].tolist() == [1, 1, 1]
     # the bins' gaps: |1 - 1.8|, |1 - 0.5|, |1 - 1|
     assert found.ece(0) == pytest.approx((0.8 + 0.5 + 0.0) / 4)
     assert found.confidence(0) == pytest.approx(3.3 / 4)
@@ -71,7 +71,9 @@ def test_numbers_by_hand() -> None:
 
 def test_an_edge_belongs_to_the_bin_below_it() -> None:
     sure = np.array([[1 / BINS, 5 / BINS, 1.0]], dtype=np.float64)
-    found = Reliability.of((1.0,), np.zeros((1, 3), np.float32), sure, np.ones(3, bool))
+    found = Reliability.from_predictions(
+        (1.0,), np.zeros((1, 3), np.float32), sure, np.ones(3, bool)
+    )
     assert found.images[0].nonzero()[0].tolist() == [0, 4, BINS - 1]
 
 
@@ -99,8 +101,8 @@ def test_counting_in_parts_equals_counting_at_once(sizes: list[int], seed: int) 
     ]
     merged = sum(parts[1:], parts[0])
     np.testing.assert_array_equal(merged.images, whole.images)
-    np.testing.assert_array_equal(merged.right, whole.right)
-    np.testing.assert_allclose(merged.sure, whole.sure)
+    np.testing.assert_array_equal(merged.correct, whole.correct)
+    np.testing.assert_allclose(merged.confidence_sum, whole.confidence_sum)
     np.testing.assert_allclose(merged.nll, whole.nll)
     assert merged.num_examples == sum(sizes)
 
@@ -112,7 +114,7 @@ def test_counts_at_other_temperatures_do_not_add() -> None:
 
 
 def temperature_of(logits: torch.Tensor, targets: torch.Tensor) -> float | None:
-    fitted = fit(counted(logits, targets, GRID))
+    fitted = fit_temperature(counted(logits, targets, GRID))
     return fitted.temperature if fitted else None
 
 
@@ -135,7 +137,7 @@ def test_the_temperature_is_that_of_a_fine_search(sharpness: float, images: int)
 def test_the_interval_holds_the_right_temperature_about_as_often_as_it_says() -> None:
     held = 0
     for seed in range(100):
-        fitted = fit(counted(*scores(200, 6, seed, sharpness=1.5), GRID))
+        fitted = fit_temperature(counted(*scores(200, 6, seed, sharpness=1.5), GRID))
         assert fitted is not None
         assert fitted.low < fitted.temperature < fitted.high
         held += fitted.low <= 1.5 <= fitted.high
@@ -148,7 +150,7 @@ def test_few_images_fit_no_temperature(images: int) -> None:
     once.
     """
     logits = 8 * torch.eye(4)[torch.arange(images) % 4]
-    assert fit(counted(logits, torch.arange(images) % 4, GRID)) is None
+    assert fit_temperature(counted(logits, torch.arange(images) % 4, GRID)) is None
 
 
 def test_the_prior_holds_few_easy_images_near_one() -> None:
@@ -183,10 +185,12 @@ def test_an_end_of_the_grid_is_no_answer() -> None:
 
 
 def test_nothing_and_what_is_not_finite_have_no_temperature() -> None:
-    assert fit(counted(torch.empty(0, 3), torch.empty(0, dtype=torch.int64), GRID)) is None
+    assert (
+        fit_temperature(counted(torch.empty(0, 3), torch.empty(0, dtype=torch.int64), GRID)) is None
+    )
     logits, targets = scores(60, 3)
     logits[3] = float("nan")
     diverged = counted(logits, targets, GRID)
-    assert fit(diverged) is None
+    assert fit_temperature(diverged) is None
     assert diverged.num_examples == 60
     assert math.isnan(counted(logits[:0], targets[:0], (1.0,)).ece(0))

@@ -31,10 +31,10 @@ def test_a_class_without_images_that_others_are_taken_for() -> None:
 
 @given(arrays.arrays(np.int64, (5, 5), elements=draw.integers(0, 9)))
 def test_all_pairs_together_are_all_mistakes(confusion: np.ndarray) -> None:
-    found = most_confused("abcde", confusion, most=100)
+    found = most_confused("abcde", confusion, max_pairs=100)
     assert sum(pair["images"] for pair in found) == confusion.sum() - confusion.trace()
     assert [pair["images"] for pair in found] == sorted(
         (pair["images"] for pair in found), reverse=True
     )
-    assert most_confused("abcde", confusion, most=2) == found[:2]
+    assert most_confused("abcde", confusion, max_pairs=2) == found[:2]
     assert all(pair["images"] == sum(way["images"] for way in pair["ways"]) > 0 for pair in found)

@@ -25,7 +25,7 @@ def small() -> nn.Sequential:
 
 
 def test_layout_puts_trainable_first_and_leaves_integers_out() -> None:
-    layout = Layout.of(small())
+    layout = Layout.from_module(small())
     assert layout.names == (
         "0.weight",
         "0.bias",
@@ -42,20 +42,22 @@ def test_layout_puts_trainable_first_and_leaves_integers_out() -> None:
 def test_binding_changes_nothing_and_then_shares_memory() -> None:
     plain = small()
     bound = small()
-    vector = bind(bound, Layout.of(bound))
+    vector = bind(bound, Layout.from_module(bound))
     x = torch.randn(5, 1, 1, 1)
     torch.testing.assert_close(bound(x), plain(x), rtol=0, atol=0)
     vector.zero_()
     assert float(bound[3].weight.abs().sum()) == 0
     bound[1].train()(torch.full((4, 2, 1, 1), 3.0))
-    assert Layout.of(bound).views(vector)["1.running_mean"].tolist() == pytest.approx([0.3, 0.3])
+    assert Layout.from_module(bound).split_views(vector)[
+        "1.running_mean"
+    ].tolist() == pytest.approx([0.3, 0.3])
 
 
 def test_frozen_layers_do_not_travel_and_come_back() -> None:
     model = small()
     for layer in (model[0], model[1]):
         layer.requires_grad_(requires_grad=False)
-    layout = Layout.of(model)
+    layout = Layout.from_module(model)
     assert layout.names == ("3.weight", "3.bias")
     frozen = frozen_vector(model, layout)
     assert frozen is not None
@@ -69,7 +71,7 @@ def test_frozen_layers_do_not_travel_and_come_back() -> None:
 
 def test_nothing_frozen_is_none() -> None:
     model = small()
-    assert frozen_vector(model, Layout.of(model)) is None
+    assert frozen_vector(model, Layout.from_module(model)) is None
 
 
 def test_weighted_mean_by_hand() -> None:

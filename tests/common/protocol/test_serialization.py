@@ -99,7 +99,7 @@ def test_temperatures_that_make_no_sense_are_refused(temperatures: tuple[float, 
 def sureness() -> Reliability:
     """Of three images at two temperatures; two of them right."""
     sure = np.array([[0.9, 0.8, 0.6], [0.7, 0.6, 0.55]], np.float32)
-    return Reliability.of(
+    return Reliability.from_predictions(
         (1.0, 2.0), np.ones((2, 3), np.float32), sure, np.array([True, True, False])
     )
 
@@ -108,10 +108,10 @@ def sureness() -> Reliability:
     ("field", "value"),
     [
         ("images", np.ones((2, 3), np.int64)),
-        ("right", -np.ones((2, BINS), np.int64)),
-        ("right", np.full((2, BINS), 4)),
+        ("correct", -np.ones((2, BINS), np.int64)),
+        ("correct", np.full((2, BINS), 4)),
         ("nll", np.ones(3)),
-        ("sure", np.ones((2, BINS), np.float32)),
+        ("confidence_sum", np.ones((2, BINS), np.float32)),
         ("temperatures", (1.0,)),
     ],
 )

@@ -38,7 +38,7 @@ def level() -> Network:
     them.
     """
     network = Network(SPEC, torch.device("cpu"), seed=1)
-    for rows in network.layout.rows():
+    for rows in network.layout.head_slices():
         network.vector[rows] = 0
     return network
 

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 from fedshelf.common.metrics.calibration import GRID, Reliability
 from fedshelf.common.metrics.counts import Counts
-from fedshelf.common.metrics.intervals import wilson
+from fedshelf.common.metrics.proportions import wilson_interval
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.results.scores import Scores
@@ -29,7 +29,8 @@ def sure(counts: Counts, temperatures: tuple[float, ...], confidence: float) -> 
     is_right = np.arange(images) < round(counts.accuracy * images)
     values = np.full((len(temperatures), images), confidence, np.float32)
     return replace(
-        counts, reliability=Reliability.of(temperatures, -np.log(values), values, is_right)
+        counts,
+        reliability=Reliability.from_predictions(temperatures, -np.log(values), values, is_right),
     )
 
 
@@ -45,7 +46,7 @@ def told(path: Path, verdict: FinalEvaluation) -> tuple[dict[str, Any], dict[str
 OPEN = Counts(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]]), 3.0)
 NOTHING = Scores(None, {})
 # a store that tells accuracy and loss only
-CLOSED = Counts(np.zeros((3, 3), dtype=np.int64), 4.0, right=1, wrong=3)
+CLOSED = Counts(np.zeros((3, 3), dtype=np.int64), 4.0, undisclosed_correct=1, undisclosed_wrong=3)
 
 
 def test_stores_add_up_to_the_model_and_those_that_tell_little_count_for_what_they_tell(
@@ -61,7 +62,7 @@ def test_stores_add_up_to_the_model_and_those_that_tell_little_count_for_what_th
         np.sum([store["confusion"] for store in file["stores"].values()], axis=0).tolist()
         == test["confusion"]
     )
-    assert test["interval"] == pytest.approx(wilson(11 / 16, 16))
+    assert test["interval"] == pytest.approx(wilson_interval(11 / 16, 16))
     # of those whose classes are told
     assert test["baseline"] == {"class": "boot", "accuracy": 8 / 12}
     assert file["together"]["confusion"] == test["confusion"]

@@ -43,13 +43,13 @@ def test_old_classes_have_the_scores_that_they_had(name: str, size: int, tmp_pat
     torch.testing.assert_close(
         network.logits(pixels)[:, PLACES], before.logits(pixels), rtol=1e-6, atol=1e-6
     )
-    for span in network.layout.rows():
+    for span in network.layout.head_slices():
         rows, old_rows = (vector[span].view(len(NEW), -1) for vector in (network.vector, drawn))
         is_new = [name not in OLD for name in NEW]
         assert torch.equal(rows[is_new], old_rows[is_new])  # as drawn from the seed
-        own = before.vector[before.layout.rows()[network.layout.rows().index(span)]].view(
-            len(OLD), -1
-        )
+        own = before.vector[
+            before.layout.head_slices()[network.layout.head_slices().index(span)]
+        ].view(len(OLD), -1)
         assert torch.equal(rows[PLACES], own)
 
 

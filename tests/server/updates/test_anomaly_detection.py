@@ -353,7 +353,7 @@ def test_the_gradient_of_a_class_under_a_label_is_that_of_its_images_loss() -> N
 
 def loss_of(sample: Sample, start: InitialState, params: Tensor) -> float:
     """Mean loss of the images of class 2 as if they had label 3."""
-    head = start.layout.views(params)
+    head = start.layout.split_views(params)
     weight, bias = (head[f"{start.layout.head}.{name}"] for name in ("weight", "bias"))
     scores = torch.from_numpy(sample(params)[sample.targets == 2]) @ weight.T.double() + bias
     return float((scores.logsumexp(dim=1) - scores[:, 3]).mean())
@@ -364,7 +364,7 @@ def test_the_head_makes_the_models_scores_of_the_features() -> None:
     assert stores.test is not None
     whole = ServerEvaluator(start.plan, stores.test.select(torch.arange(100)), CPU)
     sample = whole.sample(100, 0)
-    head = start.layout.views(start.params)
+    head = start.layout.split_views(start.params)
     weight, bias = (head[f"{start.layout.head}.{name}"] for name in ("weight", "bias"))
     scores = torch.from_numpy(sample(start.params)).float() @ weight.T + bias
     confusion = np.zeros((10, 10), dtype=int)
@@ -376,5 +376,5 @@ def test_features_before_a_head_that_is_a_convolution_are_means_over_places() ->
     start, stores = begun("iid", 1, "squeezenet1_1")
     assert stores.test is not None
     sample = ServerEvaluator(start.plan, stores.test, CPU).sample(20, 0)
-    head = start.layout.views(start.params)[f"{start.layout.head}.weight"]
+    head = start.layout.split_views(start.params)[f"{start.layout.head}.weight"]
     assert sample(start.params).shape == (20, head[0].numel()) == (20, 512)

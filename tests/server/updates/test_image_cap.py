@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedshelf.common.metrics.apportion import apportioned
 from fedshelf.common.metrics.calibration import Reliability
 from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.metrics.proportions import apportion
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
@@ -195,7 +195,7 @@ def test_one_store_does_not_choose_the_best_round_for_all_others(notes: Notes) -
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=8).filter(any), st.data())
 def test_a_smaller_count_keeps_shares(counts: list[int], data: st.DataObject) -> None:
     total = data.draw(st.integers(1, sum(counts)))
-    found = apportioned(np.array(counts), total)
+    found = apportion(np.array(counts), total)
     assert found.sum() == total
     assert (np.abs(found - np.array(counts) * (total / sum(counts))) < 1).all()
 
@@ -203,8 +203,8 @@ def test_a_smaller_count_keeps_shares(counts: list[int], data: st.DataObject) ->
 def test_how_sure_a_model_was_is_capped_with_its_means() -> None:
     sure = np.full((2, 40), 0.8, np.float32)
     right = np.arange(40) < 30
-    whole = Reliability.of((1.0, 2.0), np.full((2, 40), 0.5, np.float32), sure, right)
+    whole = Reliability.from_predictions((1.0, 2.0), np.full((2, 40), 0.5, np.float32), sure, right)
     less = Counts(np.array([[30, 10], [0, 0]]), 20.0, reliability=whole).at_most(8).reliability
     assert less is not None
-    assert (less.num_examples, less.right.sum(axis=1).tolist()) == (8, [6, 6])
+    assert (less.num_examples, less.correct.sum(axis=1).tolist()) == (8, [6, 6])
     assert (less.nll.tolist(), less.ece(0)) == ([4.0, 4.0], pytest.approx(whole.ece(0)))

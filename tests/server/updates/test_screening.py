@@ -249,7 +249,7 @@ def test_adjusted_counts_are_of_the_same_images_or_the_evaluation_is_left_out() 
         "negative": Counts(np.array([[11, -1], [0, 0]]), 1.0),
         "no loss": replace(adjusted, loss_sum=NAN),
         "a loss below 0": replace(adjusted, loss_sum=-1.0),
-        "told and untold": Counts(np.array([[4, 1], [0, 0]]), 1.0, right=5),
+        "told and untold": Counts(np.array([[4, 1], [0, 0]]), 1.0, undisclosed_correct=5),
         # ten images of two classes, each at most log(2 / 0.03) = 4.2 worse than the raw loss of 1
         # in all
         "as bad as can be": replace(adjusted, loss_sum=1 + 41.9),
@@ -266,7 +266,7 @@ def test_adjusted_counts_are_of_the_same_images_or_the_evaluation_is_left_out() 
 def test_what_is_said_of_confidence_is_of_the_same_images_and_hits_or_nothing() -> None:
     order = EvaluateOrder(plan_of(), 3, vector(1.0), "test", (1.0,))
     hits = np.array([True] * 5 + [False] * 5)
-    told = Reliability.of(
+    told = Reliability.from_predictions(
         (1.0,), np.ones((1, 10), np.float32), np.full((1, 10), 0.7, np.float32), hits
     )
     cases = {
@@ -274,9 +274,9 @@ def test_what_is_said_of_confidence_is_of_the_same_images_and_hits_or_nothing() 
         "silent": None,
         "other temperature": replace(told, temperatures=(2.0,)),
         "other images": told + told,
-        "other hits": replace(told, right=told.right * 0),
-        "surer than sure": replace(told, sure=told.sure * 2),
-        "less sure than chance": replace(told, sure=told.sure * 0.5),
+        "other hits": replace(told, correct=told.correct * 0),
+        "surer than sure": replace(told, confidence_sum=told.confidence_sum * 2),
+        "less sure than chance": replace(told, confidence_sum=told.confidence_sum * 0.5),
         "not a number": replace(told, nll=told.nll * NAN),
     }
     answers = [

@@ -93,7 +93,7 @@ def test_a_round_by_hand(strategy: str, engine: str, tmp_path: Path) -> None:
     expected = (
         one * updates["store-0"].num_examples + other * updates["store-1"].num_examples
     ) / sum(update.num_examples for update in updates.values())
-    for span in begun.layout.rows():
+    for span in begun.layout.head_slices():
         rows, first, second, before = (
             vector[span].view(3, -1) for vector in (expected, one, other, begun.params)
         )
@@ -107,7 +107,7 @@ def test_a_round_by_hand(strategy: str, engine: str, tmp_path: Path) -> None:
         network.load(params)
         sure[name] = network.logits(pixels).softmax(dim=1)
     torch.testing.assert_close(sure["found"], sure["expected"], atol=1e-4, rtol=1e-4)
-    for span in begun.layout.rows():
+    for span in begun.layout.head_slices():
         assert state.params[span].view(3, -1).mean(dim=0).abs().max() < 1e-6
         assert expected[span].view(3, -1).mean(dim=0).abs().max() > 1e-3
 
@@ -127,7 +127,7 @@ def test_rows_have_nothing_in_common_after_any_round(
         train__epochs=1,
     )
     state, begun = played(federation(), config, tmp_path, "sequential", rounds=2)
-    for span in begun.layout.rows():
+    for span in begun.layout.head_slices():
         assert state.params[span].view(3, -1).mean(dim=0).abs().max() < 1e-6
 
 
@@ -139,7 +139,7 @@ def test_heads_of_the_stores_own_stay_there(tmp_path: Path) -> None:
         run__workers=1,
     )
     state, begun = played(federation(), config, tmp_path, "sequential", rounds=1)
-    for span in begun.layout.rows():
+    for span in begun.layout.head_slices():
         assert torch.equal(state.params[span], begun.params[span])
 
 

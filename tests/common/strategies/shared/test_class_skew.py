@@ -195,7 +195,8 @@ def test_rows_of_absent_classes_move_less(mode: str) -> None:
         )
         end = fit(network, of_labels(0, 1, 3, 0, 1), task).params
         moved[told] = [
-            float((end[span] - start[span]).view(4, -1)[2].norm()) for span in network.layout.rows()
+            float((end[span] - start[span]).view(4, -1)[2].norm())
+            for span in network.layout.head_slices()
         ]
     assert all(
         0 < little < 0.2 * much for little, much in zip(moved[mode], moved["full"], strict=True)

@@ -244,5 +244,6 @@ def test_a_run_says_what_its_model_lacks(tmp_path: Path) -> None:
         resolve({"model.name": "niid-cnn", "data.image_size": 32}), tuple("abcdefghij"), 3
     )
     assert torch.equal(
-        load_file(out / "model.safetensors")["11.bias"], begun.layout.views(begun.params)["11.bias"]
+        load_file(out / "model.safetensors")["11.bias"],
+        begun.layout.split_views(begun.params)["11.bias"],
     )
