@@ -6,6 +6,7 @@ from importlib import import_module
 import pytest
 
 MODULES = [
+    "fedshelf.common.metrics.counts",
     "fedshelf.simulations.engines.job_assignment",
     "fedshelf.simulations.partitions",
     "fedshelf.simulations.partitions.dirichlet",
