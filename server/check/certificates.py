@@ -14,7 +14,7 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.system.files import check_private
 from fedshelf.server.check.finding import CheckFinding
 from fedshelf.server.check.subject import CheckSubject
-from fedshelf.server.credentials.authority import AUTHORITY_SOON, load_key
+from fedshelf.server.credentials.authority import AUTHORITY_WARNING_TIME, load_key
 from fedshelf.server.credentials.stores import EnrolmentState
 
 
@@ -122,7 +122,7 @@ def _authority(authority: x509.Certificate) -> CheckFinding:
             " machine's clock is behind."
         )
         return CheckFinding("fail", "authority", told)
-    if end - now < AUTHORITY_SOON:
+    if end - now < AUTHORITY_WARNING_TIME:
         told = (
             f"The authority ends on {end:%Y-%m-%d}: make a new chain before that, and give every"
             " store its new kit."

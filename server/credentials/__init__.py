@@ -1,3 +1,5 @@
-"""Credentials of a chain: its certificate authority, its stores and their keys, and the kits that
-it hands out.
+"""Credentials of a chain: its certificate authority, its stores with their keys, and their kits.
+
+DIR/server/   authority, server's certificate, stores.json    (Chain; on the server only)
+DIR/kits/     one kit for each store: what a store needs to join
 """

@@ -12,12 +12,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fedshelf.common.system.files import write_private, write_text
 
-AUTHORITY_LIFE = timedelta(days=3650)  # stores trust the authority in their kit for as long
-AUTHORITY_SOON = timedelta(days=180)  # time left from which people are told of its end
-SERVER_LIFE = timedelta(days=90)
-RENEWAL = timedelta(days=30)  # a server's certificate is renewed when less than this is left
-_EARLIER = timedelta(days=1)  # certificates are valid from a day ago: clocks differ
-THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+AUTHORITY_LIFETIME = timedelta(days=3650)  # stores trust the authority in their kit for as long
+AUTHORITY_WARNING_TIME = timedelta(days=180)  # time left from which people are told of its end
+SERVER_LIFETIME = timedelta(days=90)
+RENEWAL_TIME = timedelta(days=30)  # a server's certificate is renewed when less than this is left
+_CLOCK_TOLERANCE = timedelta(days=1)  # certificates are valid from a day ago: clocks differ
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 class Authority:
@@ -29,12 +29,16 @@ class Authority:
 
     @classmethod
     def new(cls, name: str) -> "Authority":
-        """Make a new authority called `name`."""
+        """Make a new authority.
+
+        Args:
+            name: its common name, cut to 64 characters
+        """
         key = ec.generate_private_key(ec.SECP384R1())
         now = datetime.now(UTC)
-        whole = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+        name_attributes = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
         certificate = (
-            _builder(whole, whole, key.public_key(), now + AUTHORITY_LIFE)
+            _builder(name_attributes, name_attributes, key.public_key(), now + AUTHORITY_LIFETIME)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(signs_certificates=True), critical=True)
             .sign(key, hashes.SHA384())
@@ -43,12 +47,17 @@ class Authority:
 
     @classmethod
     def load(cls, directory: Path) -> "Authority":
-        """Load the authority in `directory`. Raises OSError, ValueError."""
+        """Load the authority in a directory.
+
+        Raises:
+            OSError: its files cannot be read.
+            ValueError: they hold no certificate or key.
+        """
         key = load_key((directory / "ca.key").read_text(encoding="utf-8"))
         return cls(x509.load_pem_x509_certificate((directory / "ca.crt").read_bytes()), key)
 
     def save(self, directory: Path) -> None:
-        """Write `ca.crt` and `ca.key`."""
+        """Write `ca.crt` and `ca.key` into a directory."""
         write_private(directory / "ca.key", key_text(self._key))
         write_text(directory / "ca.crt", self.text)
 
@@ -58,19 +67,23 @@ class Authority:
         return certificate_text(self.certificate)
 
     def issue(
-        self, hosts: tuple[str, ...], key: ec.EllipticCurvePrivateKey, life: timedelta
+        self, hosts: tuple[str, ...], key: ec.EllipticCurvePrivateKey, lifetime: timedelta
     ) -> x509.Certificate:
-        """Issue a server's certificate for `hosts` (names or IP addresses) and for this machine,
-        for at most `life`.
+        """Issue a certificate for a server.
+
+        Args:
+            hosts:    host names and IP addresses of the server; this machine's own are added
+            key:      the server's key
+            lifetime: how long it is valid; never longer than the authority's own certificate
         """
-        until = min(datetime.now(UTC) + life, self.certificate.not_valid_after_utc)
-        whole = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:64])])
+        until = min(datetime.now(UTC) + lifetime, self.certificate.not_valid_after_utc)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:64])])
         return (
-            _builder(whole, self.certificate.subject, key.public_key(), until)
+            _builder(subject, self.certificate.subject, key.public_key(), until)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(_names((*hosts, *THIS_MACHINE)), critical=False)
+            .add_extension(_subject_names((*hosts, *LOCAL_HOSTS)), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
                 critical=False,
@@ -84,28 +97,40 @@ class Authority:
 
 
 def renew_if_due(directory: Path, hosts: tuple[str, ...]) -> bool:
-    """Renew `server.crt` in `directory` if it is missing, near its end, or not for all `hosts`;
-    return whether it was.
+    """Renew the server's certificate if it is missing, near its end, or not for all hosts.
 
     `server.key` stays the same (and is made if it is missing): certificate and key never mismatch.
+
+    Args:
+        directory: credentials, which hold `server.crt`
+        hosts:     host names and IP addresses that the certificate has to name
+
+    Returns:
+        True if it was renewed.
     """
     certificate = directory / "server.crt"
     key_file = directory / "server.key"
     if key_file.exists() and certificate.exists():
-        served = x509.load_pem_x509_certificate(certificate.read_bytes())
-        if served.not_valid_after_utc - datetime.now(UTC) > RENEWAL and _is_for(served, hosts):
+        current = x509.load_pem_x509_certificate(certificate.read_bytes())
+        if current.not_valid_after_utc - datetime.now(UTC) > RENEWAL_TIME and _is_for(
+            current, hosts
+        ):
             return False
     if not key_file.exists():
         write_private(key_file, key_text(ec.generate_private_key(ec.SECP384R1())))
     key = load_key(key_file.read_text(encoding="utf-8"))
     write_text(
-        certificate, certificate_text(Authority.load(directory).issue(hosts, key, SERVER_LIFE))
+        certificate, certificate_text(Authority.load(directory).issue(hosts, key, SERVER_LIFETIME))
     )
     return True
 
 
 def load_key(text: str) -> ec.EllipticCurvePrivateKey:
-    """Return the private key in a PEM text. Raises ValueError."""
+    """Return the private key in a PEM text.
+
+    Raises:
+        ValueError: the text holds no key on an elliptic curve.
+    """
     key = serialization.load_pem_private_key(text.encode(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise ValueError("not a key on an elliptic curve")
@@ -114,9 +139,9 @@ def load_key(text: str) -> ec.EllipticCurvePrivateKey:
 
 def key_text(key: ec.EllipticCurvePrivateKey) -> str:
     """Return a private key as PEM."""
-    form = serialization.PrivateFormat.PKCS8
+    private_format = serialization.PrivateFormat.PKCS8
     return key.private_bytes(
-        serialization.Encoding.PEM, form, serialization.NoEncryption()
+        serialization.Encoding.PEM, private_format, serialization.NoEncryption()
     ).decode()
 
 
@@ -134,7 +159,7 @@ def _builder(
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime.now(UTC) - _EARLIER)
+        .not_valid_before(datetime.now(UTC) - _CLOCK_TOLERANCE)
         .not_valid_after(until)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
@@ -155,11 +180,13 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _is_for(certificate: x509.Certificate, hosts: Sequence[str]) -> bool:
-    named = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return set(_names(hosts)) <= set(named)
+    certificate_names = certificate.extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    ).value
+    return set(_subject_names(hosts)) <= set(certificate_names)
 
 
-def _names(hosts: Sequence[str]) -> x509.SubjectAlternativeName:
+def _subject_names(hosts: Sequence[str]) -> x509.SubjectAlternativeName:
     names: list[x509.GeneralName] = []
     for host in dict.fromkeys(hosts):
         try:

@@ -26,42 +26,49 @@ from fedshelf.common.system.files import (
     write_text,
 )
 from fedshelf.server.credentials.authority import (
-    AUTHORITY_LIFE,
+    AUTHORITY_LIFETIME,
     Authority,
     certificate_text,
     key_text,
     renew_if_due,
 )
-from fedshelf.server.credentials.stores import CODE_LIFE, StoreRegister, new_code, now
+from fedshelf.server.credentials.stores import CODE_LIFETIME, StoreRegister, new_code, now
 
 # of damaged files
-_DAMAGE = (ValueError, KeyError, TypeError, OverflowError, RecursionError, FileNotFoundError)
-_PRIVATE = ("ca.key", "server.key", "stores.json")
+_DAMAGE_ERRORS = (ValueError, KeyError, TypeError, OverflowError, RecursionError, FileNotFoundError)
+_PRIVATE_FILES = ("ca.key", "server.key", "stores.json")
 
 
 @dataclass(frozen=True)
 class Chain:
-    """The credentials in `directory` (`DIR/server`): authority, server's certificate, and stores.
+    """The credentials of a chain: its authority, the server's certificate, and its stores.
 
-    endpoints: addresses of the server for stores, the preferred one first
-    former:    hosts before the server moved; its certificate stays valid for them
-    moves:     number of moves
+    Attributes:
+        directory:    where they lie (`DIR/server`)
+        endpoints:    addresses of the server for stores, the preferred one first
+        former_hosts: hosts before the server moved; its certificate stays valid for them
+        move_count:   number of moves
     """
 
     directory: Path
     endpoints: tuple[Endpoint, ...]
-    former: tuple[str, ...] = ()
-    moves: int = 0
+    former_hosts: tuple[str, ...] = ()
+    move_count: int = 0
 
     @classmethod
     def make(cls, directory: Path, hosts: str, port: int) -> "Chain":
-        """Make a new chain in `directory`, which appears whole or not at all.
+        """Make a new chain in a directory, which appears whole or not at all.
 
-        Raises ConfigError, OSError.
+        Args:
+            directory: the new directory
+            hosts:     host names and IP addresses of its server, comma-separated
+            port:      port of its server
 
-        hosts: host names and IP addresses of its server, comma-separated
+        Raises:
+            ConfigError: a host is no host name.
+            OSError: the directory cannot be written.
         """
-        endpoints = endpoints_of(hosts, port)
+        endpoints = endpoints_on_port(hosts, port)
         directory.parent.mkdir(parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".server."))  # mode 0700
         try:
@@ -78,25 +85,26 @@ class Chain:
 
     @classmethod
     def load(cls, directory: Path) -> "Chain":
-        """Load the chain in `directory`.
+        """Load the chain in a directory.
 
-        Raises ConfigError if it is missing, damaged, or others can read its keys.
+        Raises:
+            ConfigError: the chain is missing or damaged, or other users can read its keys.
         """
         if not (directory / "server.json").is_file():
             raise ConfigError(
                 f"{directory} holds no credentials; expected DIR/server of `flower-server provision"
                 " --out DIR`."
             )
-        for path in (directory, *(directory / name for name in _PRIVATE)):
+        for path in (directory, *(directory / name for name in _PRIVATE_FILES)):
             if path.exists():
                 check_private(path)
         try:
-            told = json.loads((directory / "server.json").read_bytes())
+            content = json.loads((directory / "server.json").read_bytes())
             x509.load_pem_x509_certificate(
                 (directory / "ca.crt").read_text(encoding="utf-8").encode()
             )
-            chain = cls._of(directory, told)
-        except (ConfigError, *_DAMAGE) as error:
+            chain = cls._from_json(directory, content)
+        except (ConfigError, *_DAMAGE_ERRORS) as error:
             raise ConfigError(
                 f"The credentials in {directory} are damaged ({error}); restore them."
             ) from None
@@ -104,23 +112,23 @@ class Chain:
         return chain
 
     @classmethod
-    def _of(cls, directory: Path, told: Mapping[str, Any]) -> "Chain":
+    def _from_json(cls, directory: Path, content: Mapping[str, Any]) -> "Chain":
         """Build the chain from the content of `server.json`.
 
         Raises ConfigError, KeyError, TypeError, ValueError.
         """
-        if told["format"] == 1:  # of a version in which a server could not move
-            return cls(directory, (Endpoint(str(told["host"]), int(told["port"])),))
-        endpoints = tuple(Endpoint.parse(str(each)) for each in told["addresses"])
-        return cls(directory, endpoints, tuple(map(str, told["former"])), int(told["moves"]))
+        if content["format"] == 1:  # of a version in which a server could not move
+            return cls(directory, (Endpoint(str(content["host"]), int(content["port"])),))
+        endpoints = tuple(Endpoint.parse(str(address)) for address in content["addresses"])
+        return cls(directory, endpoints, tuple(map(str, content["former"])), int(content["moves"]))
 
     def _save(self) -> None:
-        told = {
+        content = {
             "addresses": list(map(str, self.endpoints)),
-            "former": list(self.former),
-            "moves": self.moves,
+            "former": list(self.former_hosts),
+            "moves": self.move_count,
         }
-        write_json(self.directory / "server.json", {"format": 2, **told})
+        write_json(self.directory / "server.json", {"format": 2, **content})
 
     @property
     def port(self) -> int:
@@ -130,19 +138,29 @@ class Chain:
     @property
     def hosts(self) -> tuple[str, ...]:
         """All hosts that the server's certificate is for."""
-        return tuple(dict.fromkeys([*(each.host for each in self.endpoints), *self.former]))
+        return tuple(
+            dict.fromkeys([*(endpoint.host for endpoint in self.endpoints), *self.former_hosts])
+        )
 
     def move(self, endpoints: tuple[Endpoint, ...]) -> "Chain":
-        """Move the server to `endpoints`: stores find it there from now on. Return the moved chain.
+        """Move the server to other endpoints; stores find it there from now on.
 
         The certificate is written first, so that no store is sent to an address where the server
         cannot prove its identity, and the chain's own file last: an interrupted move can be
-        repeated. Raises OSError.
+        repeated.
+
+        Returns:
+            The moved chain.
+
+        Raises:
+            OSError: a file cannot be written.
         """
-        moved = replace(self, endpoints=endpoints, former=self.hosts, moves=self.moves + 1)
+        moved = replace(
+            self, endpoints=endpoints, former_hosts=self.hosts, move_count=self.move_count + 1
+        )
         renew_if_due(self.directory, moved.hosts)
         unsigned = AddressList(
-            chain=self.name, number=moved.moves, addresses=tuple(map(str, endpoints))
+            chain=self.name, number=moved.move_count, addresses=tuple(map(str, endpoints))
         )
         signature = base64.b64encode(
             Authority.load(self.directory).sign(unsigned.statement)
@@ -153,9 +171,7 @@ class Chain:
 
     @property
     def address_list(self) -> Path:
-        """The file with the signed list of addresses, as it is sent to stores; it does not exist
-        before a move.
-        """
+        """The file with the signed list of addresses for stores; missing before the first move."""
         return self.directory / "addresses"
 
     @property
@@ -185,14 +201,19 @@ class Chain:
         return context
 
     def link_flags(self, directory: Path) -> list[str]:
-        """Make a certificate for the SuperLink on this machine, in `directory`; return the
-        SuperLink's flags to use it.
+        """Make a certificate for the SuperLink on this machine.
 
-        Made at each start, it lives as long as the authority: a SuperLink reads it only once.
+        It is made at each start and lives as long as the authority: a SuperLink reads it only once.
+
+        Args:
+            directory: folder for the certificate and its key
+
+        Returns:
+            The SuperLink's flags to use it.
         """
         directory.mkdir(mode=0o700, exist_ok=True)
         key = ec.generate_private_key(ec.SECP384R1())
-        certificate = Authority.load(self.directory).issue(("localhost",), key, AUTHORITY_LIFE)
+        certificate = Authority.load(self.directory).issue(("localhost",), key, AUTHORITY_LIFETIME)
         write_private(directory / "link.key", key_text(key))
         write_text(directory / "link.crt", certificate_text(certificate))
         return [
@@ -204,30 +225,38 @@ class Chain:
     def write_kit(self, store: str, *, with_key: bool = False, ends_old_key: bool = False) -> Path:
         """Write a new kit into `DIR/kits`; from now on it is the only valid kit of this store.
 
-        Raises OSError.
+        Args:
+            store:        name of the store
+            with_key:     True to put a private key into the kit, False for a code to enrol with
+            ends_old_key: True to end the store's present key at once; False: it works until this
+                kit is
+                first used
 
-        The key that the store has now works until this kit is first used; with `ends_old_key` no
-        longer.
+        Returns:
+            The path of the kit.
+
+        Raises:
+            OSError: the kit cannot be written.
         """
         path = self.kit_path(store)
         path.parent.mkdir(mode=0o700, exist_ok=True)
         first, *others = map(str, self.endpoints)
-        about: dict[str, Any] = {
+        content: dict[str, Any] = {
             "chain": self.name,
             "server": first,
             "authority": self.authority,
             "store": store,
         }
         if others:
-            about["others"] = others
+            content["others"] = others
         if with_key:
             key = ec.generate_private_key(ec.SECP384R1())
-            Kit.model_validate({**about, "private_key": key_text(key)}).write(path)
-            self.stores.admit(store, public_text(key.public_key()), ends_old_key=ends_old_key)
+            Kit.model_validate({**content, "private_key": key_text(key)}).write(path)
+            self.stores.admit(store, public_key_text(key.public_key()), ends_old_key=ends_old_key)
         else:
             code = new_code()
-            until = now() + CODE_LIFE
-            Kit.model_validate({**about, "code": code, "until": until}).write(path)
+            until = now() + CODE_LIFETIME
+            Kit.model_validate({**content, "code": code, "until": until}).write(path)
             # last: each known store has a kit
             self.stores.invite(store, code, until, ends_old_key=ends_old_key)
         return path
@@ -237,17 +266,22 @@ class Chain:
         return self.directory.parent / "kits" / f"{store}.kit"
 
 
-def public_text(key: ec.EllipticCurvePublicKey) -> str:
+def public_key_text(key: ec.EllipticCurvePublicKey) -> str:
     """Return a public key in OpenSSH's text form, which Flower's registration takes."""
     return key.public_bytes(
         serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     ).decode()
 
 
-def endpoints_of(hosts: str, port: int) -> tuple[Endpoint, ...]:
-    """Return the endpoints of a server with these hosts, comma-separated, on one port.
+def endpoints_on_port(hosts: str, port: int) -> tuple[Endpoint, ...]:
+    """Return the endpoints of a server with several hosts on one port.
 
-    Raises ConfigError.
+    Args:
+        hosts: host names and IP addresses, comma-separated
+        port:  the port
+
+    Raises:
+        ConfigError: a host is no host name, or there are too many.
     """
     names = [host.strip() for host in hosts.split(",")]
     for name in names:
@@ -256,15 +290,19 @@ def endpoints_of(hosts: str, port: int) -> tuple[Endpoint, ...]:
     return tuple(Endpoint(name, port) for name in dict.fromkeys(names))
 
 
-def endpoints_told(addresses: str) -> tuple[Endpoint, ...]:
-    """Return the endpoints in a list of HOST:PORT, comma-separated. Raises ConfigError."""
-    found = [Endpoint.parse(address.strip(), "--to") for address in addresses.split(",")]
-    _check_count(found, "--to")
-    return tuple(dict.fromkeys(found))
+def parse_endpoints(addresses: str) -> tuple[Endpoint, ...]:
+    """Return the endpoints in a list of HOST:PORT, comma-separated.
+
+    Raises:
+        ConfigError: one is no HOST:PORT, or there are too many.
+    """
+    endpoints = [Endpoint.parse(address.strip(), "--to") for address in addresses.split(",")]
+    _check_count(endpoints, "--to")
+    return tuple(dict.fromkeys(endpoints))
 
 
-def _check_count(told: Sequence[object], flag: str) -> None:
-    if len(told) > MAX_ADDRESSES:
+def _check_count(addresses: Sequence[object], flag: str) -> None:
+    if len(addresses) > MAX_ADDRESSES:
         raise ConfigError(
-            f"{flag} got {len(told)} addresses; a store tries at most {MAX_ADDRESSES}."
+            f"{flag} got {len(addresses)} addresses; a store tries at most {MAX_ADDRESSES}."
         )

@@ -1,4 +1,4 @@
-"""The commands `flower-server provision` and `flower-server stores`."""
+"""The commands `flower-server provision`, `flower-server move` and `flower-server stores`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.names import check_store_name
 from fedshelf.common.protocol.endpoint import Endpoint
-from fedshelf.server.credentials.chain import Chain, endpoints_of, endpoints_told
+from fedshelf.server.credentials.chain import Chain, endpoints_on_port, parse_endpoints
 from fedshelf.server.credentials.stores import EnrolmentState
 
-PORT = 9092  # default port for stores
+DEFAULT_PORT = 9092  # default port for stores
 _OLD_KEY_WORKS = "The key that the store has now works until this kit is first used."
 _OLD_KEY_ENDED = "The key that the store had does not work any more."
 
@@ -17,21 +17,30 @@ _OLD_KEY_ENDED = "The key that the store had does not work any more."
 def provision(
     out: Path, host: str | None, port: int | None, stores: str, *, keys_in_kits: bool
 ) -> None:
-    """Make or load the chain in `out`, and make a kit for each of `stores` (comma-separated) that
-    has none yet.
+    """Make or load a chain, and make a kit for each named store that has none yet.
 
-    Raises ConfigError and OSError.
+    Args:
+        out:          the chain's folder
+        host:         hosts of a new chain's server, comma-separated
+        port:         its port; None: the default
+        stores:       names of the stores, comma-separated
+        keys_in_kits: True to put private keys into the kits
+
+    Raises:
+        ConfigError: a name, host or port does not fit.
+        OSError: a file cannot be written.
     """
     names = [check_store_name(name.strip()) for name in stores.split(",")]
-    chain = _chain(out, host, port)
+    chain = _load_or_make_chain(out, host, port)
     known = chain.stores.stores()
-    fresh = [name for name in dict.fromkeys(names) if name not in known]
-    _check_distinct([*known, *fresh])
-    for name in fresh:
+    new_names = [name for name in dict.fromkeys(names) if name not in known]
+    _check_distinct([*known, *new_names])
+    for name in new_names:
         print(f"Kit of {name}: {chain.write_kit(name, with_key=keys_in_kits)}")
-    if kept := [name for name in names if name in known]:
+    if known_names := [name for name in names if name in known]:
         print(
-            f"Left as they are: {', '.join(kept)}. A new kit for one of them: flower-server stores"
+            f"Left as they are: {', '.join(known_names)}. A new kit for one of them: flower-server"
+            " stores"
             " renew."
         )
     print(f"Start the server with:  flower-server start --credentials {chain.directory} ...")
@@ -41,7 +50,7 @@ def provision(
     )
 
 
-def _chain(out: Path, host: str | None, port: int | None) -> Chain:
+def _load_or_make_chain(out: Path, host: str | None, port: int | None) -> Chain:
     directory = out / "server"
     if not directory.exists():
         if host is None:
@@ -49,13 +58,14 @@ def _chain(out: Path, host: str | None, port: int | None) -> Chain:
                 "A new chain needs --host, the names or numbers by which stores reach the server,"
                 " comma-separated."
             )
-        return Chain.make(directory, host, port or PORT)
+        return Chain.make(directory, host, port or DEFAULT_PORT)
     chain = Chain.load(directory)
-    asked = endpoints_of(host, port or chain.port) if host else chain.endpoints
-    if asked != chain.endpoints or (port or chain.port) != chain.port:
-        got = _listed(asked) if host else f"--port {port}"
+    requested = endpoints_on_port(host, port or chain.port) if host else chain.endpoints
+    if requested != chain.endpoints or (port or chain.port) != chain.port:
+        got = _format_endpoints(requested) if host else f"--port {port}"
         raise ConfigError(
-            f"{out} is of the server {_listed(chain.endpoints)}, which its kits name; got {got}."
+            f"{out} is of the server {_format_endpoints(chain.endpoints)}, which its kits name;"
+            f" got {got}."
             " Leave --host and --port out to add stores. If the server moves: flower-server move."
             " Another chain needs another --out."
         )
@@ -63,21 +73,28 @@ def _chain(out: Path, host: str | None, port: int | None) -> Chain:
 
 
 def move(credentials: Path, to: str) -> None:
-    """Move a chain's server to other addresses (HOST:PORT, comma-separated), for its stores.
+    """Move a chain's server to other addresses for its stores.
 
-    Raises ConfigError.
+    Args:
+        credentials: the chain's credentials directory
+        to:          HOST:PORT, comma-separated, the preferred one first
+
+    Raises:
+        ConfigError: the addresses do not fit, or are the present ones.
     """
     chain = Chain.load(credentials)
-    endpoints = endpoints_told(to)
+    endpoints = parse_endpoints(to)
     if endpoints == chain.endpoints:
         raise ConfigError(
-            f"The chain's server is at {_listed(chain.endpoints)} already; --to got the same."
+            f"The chain's server is at {_format_endpoints(chain.endpoints)} already; --to got the"
+            " same."
         )
     moved = chain.move(endpoints)
-    print(f"Stores find the server at {_listed(moved.endpoints)} from now on.")
+    print(f"Stores find the server at {_format_endpoints(moved.endpoints)} from now on.")
     print(
         "Each store learns of it from the running server, within seconds of its being connected:"
-        f" keep {_listed(chain.endpoints)} answering until all have been there. A store that was"
+        f" keep {_format_endpoints(chain.endpoints)} answering until all have been there. A store"
+        " that was"
         f" not joins with --server {moved.endpoints[0]} beside its kit. New kits name the new"
         " addresses."
     )
@@ -88,12 +105,12 @@ def move(credentials: Path, to: str) -> None:
         )
 
 
-def _listed(endpoints: Sequence[Endpoint]) -> str:
+def _format_endpoints(endpoints: Sequence[Endpoint]) -> str:
     return ", ".join(map(str, endpoints))
 
 
 def _check_distinct(names: Sequence[str]) -> None:
-    """Check that no two names are the same file on some systems; raise ConfigError if two are."""
+    """Check that no two names are one file name on some systems; raise ConfigError if two are."""
     seen: dict[str, str] = {}
     for name in names:
         if (other := seen.setdefault(name.casefold(), name)) != name:
@@ -103,7 +120,11 @@ def _check_distinct(names: Sequence[str]) -> None:
 
 
 def revoke(credentials: Path, names: Sequence[str]) -> None:
-    """Revoke stores. Raises ConfigError, before any is revoked."""
+    """Revoke stores.
+
+    Raises:
+        ConfigError: the chain lacks one of them; then none is revoked.
+    """
     registry = Chain.load(credentials).stores
     for name in names:
         registry.check_known(name)
@@ -115,28 +136,38 @@ def revoke(credentials: Path, names: Sequence[str]) -> None:
 def renew(
     credentials: Path, names: Sequence[str], *, keys_in_kits: bool, ends_old_key: bool
 ) -> None:
-    """Write a new kit for each of these stores. Raises ConfigError, before any is written.
+    """Write a new kit for each of these stores.
 
-    The key that a store has now works until the new kit is first used; with `ends_old_key` no
-    longer.
+    Args:
+        credentials:  the chain's credentials directory
+        names:        names of the stores
+        keys_in_kits: True to put private keys into the kits
+        ends_old_key: True to end present keys at once; False: they work until the kit is first used
+
+    Raises:
+        ConfigError: the chain lacks one of the stores; then no kit is written.
     """
     chain = Chain.load(credentials)
     for name in names:
         chain.stores.check_known(name)
-    before = chain.stores.stores()
+    stores_before = chain.stores.stores()
     for name in names:
         path = chain.write_kit(name, with_key=keys_in_kits, ends_old_key=ends_old_key)
-        words = f"New kit of {name}: {path}."
-        if before[name].state is EnrolmentState.ENROLLED:
-            words += f" {_OLD_KEY_ENDED if ends_old_key else _OLD_KEY_WORKS}"
-        print(words)
+        message = f"New kit of {name}: {path}."
+        if stores_before[name].state is EnrolmentState.ENROLLED:
+            message += f" {_OLD_KEY_ENDED if ends_old_key else _OLD_KEY_WORKS}"
+        print(message)
 
 
 def delete(credentials: Path, names: Sequence[str]) -> None:
-    """Delete stores that never joined, or are revoked, with their kits. Raises ConfigError."""
+    """Delete stores that never joined, or that are revoked, with their kits.
+
+    Raises:
+        ConfigError: the chain lacks one of them, or one has joined; then none is deleted.
+    """
     chain = Chain.load(credentials)
-    named = dict.fromkeys(names)
-    chain.stores.delete(named)
-    for name in named:
+    unique_names = dict.fromkeys(names)
+    chain.stores.delete(unique_names)
+    for name in unique_names:
         chain.kit_path(name).unlink(missing_ok=True)
         print(f"{name} is deleted; its kit is worth nothing.")

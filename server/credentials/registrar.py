@@ -1,5 +1,8 @@
 """The registrar: keeps Flower's SuperLink in step with the chain.
 
+    stores.json --> Registrar -- flwr supernode register / unregister --> SuperLink
+                       `-------- nodes.json, revoked.json --------------> app, live page
+
 It registers the keys of enrolled stores and unregisters those of revoked ones, as a process of its
 own beside the SuperLink, which knows no store when a run starts. It also renews the server's
 certificate. Flower's command for a registration takes seconds to start; so its entry point is
@@ -32,16 +35,16 @@ from fedshelf.server.credentials.stores import EnrolmentState, StoreEntry
 from fedshelf.server.ipc.file_watcher import WatchedFile
 from fedshelf.server.ipc.run_mailbox import REGISTERED, REGISTRATIONS
 
-STORES_POLL_SECONDS = 0.2  # seconds between two checks of the chain's stores
-# seconds between two writings of the list of nodes, while many are registered
+STORES_POLL_SECONDS = 0.2
+# between two writings of the list of nodes, while many are registered
 REGISTRATIONS_SAVE_SECONDS = 0.5
-# seconds until the SuperLink is asked again after it has not answered
+# until the SuperLink is asked again after it has not answered
 SUPERLINK_RETRY_SECONDS = 1.0
-REVOKED = "revoked.json"  # in Flower's directory: stores that were revoked, and when
-HOUR = 3600.0  # seconds between two checks of the certificate
+REVOKED_FILE = "revoked.json"  # in Flower's directory: stores that were revoked, and when
+CERTIFICATE_CHECK_SECONDS = 3600.0
 
 
-class Node(BaseModel):
+class RegisteredNode(BaseModel):
     """A registered store, by its public key."""
 
     store: str
@@ -49,57 +52,67 @@ class Node(BaseModel):
 
 
 class Registrations(BaseModel):
-    """The state of the SuperLink's registrations: nodes by node id.
+    """The state of the SuperLink's registrations, as it is kept in a file.
 
-    pending: nodes that are being registered, in this order
+    Attributes:
+        nodes:   registered stores by node id
+        pending: stores that are being registered, in this order
     """
 
-    nodes: dict[str, Node] = {}
-    pending: list[Node] = []
+    nodes: dict[str, RegisteredNode] = {}
+    pending: list[RegisteredNode] = []
 
 
 class Registrar:
-    """Registers stores with the SuperLink behind `connection`; `directory`/nodes.json lists the
-    nodes.
+    """Registers stores with the SuperLink; `nodes.json` lists the nodes.
+
+    Args:
+        chain:      the chain of the stores
+        directory:  folder of Flower's files in the run directory
+        connection: name of the SuperLink in Flower's configuration file
     """
 
     def __init__(self, chain: Chain, directory: Path, connection: str) -> None:
         self._chain = chain
         self._directory = directory
         self._connection = connection
-        self._path = directory / REGISTRATIONS
+        self._registrations_file = directory / REGISTRATIONS
         self._revoked = dict[str, float]()
-        self._known = (
-            Registrations.model_validate_json(self._path.read_bytes())
-            if self._path.exists()
+        self._registrations = (
+            Registrations.model_validate_json(self._registrations_file.read_bytes())
+            if self._registrations_file.exists()
             else Registrations()
         )
 
     def reconcile(self) -> None:
         """Bring the SuperLink in step with the chain.
 
-        Raises FlowerError if it does not answer as it should.
+        Raises:
+            FlowerError: it does not answer as it should.
         """
         entries = self._chain.stores.stores()
-        self._tell_revoked(entries)
-        registered = self._directory / REGISTERED
-        registered.unlink(missing_ok=True)
+        self._write_revoked(entries)
+        marker = self._directory / REGISTERED
+        marker.unlink(missing_ok=True)
         wanted = {
             name: entry.key
             for name, entry in entries.items()
             if entry.state is EnrolmentState.ENROLLED and entry.key
         }
         self._settle_pending()
-        for number, node in list(self._known.nodes.items()):
+        for node_id, node in list(self._registrations.nodes.items()):
             if wanted.get(node.store) != node.key:
-                self._unregister(number)
-        there = {node.store for node in self._known.nodes.values()}
+                self._unregister(node_id)
+        known_stores = {node.store for node in self._registrations.nodes.values()}
         self._register(
-            [Node(store=name, key=wanted[name]) for name in sorted(wanted.keys() - there)]
+            [
+                RegisteredNode(store=name, key=wanted[name])
+                for name in sorted(wanted.keys() - known_stores)
+            ]
         )
-        registered.touch()
+        marker.touch()
 
-    def _tell_revoked(self, entries: Mapping[str, StoreEntry]) -> None:
+    def _write_revoked(self, entries: Mapping[str, StoreEntry]) -> None:
         """Write the list of revoked stores for those who watch the run, with Unix times (s)."""
         revoked = {
             name: entry.since.timestamp()
@@ -107,34 +120,37 @@ class Registrar:
             if entry.state is EnrolmentState.REVOKED
         }
         if revoked != self._revoked:
-            write_json(self._directory / REVOKED, revoked)
+            write_json(self._directory / REVOKED_FILE, revoked)
             self._revoked = revoked
 
-    def _register(self, nodes: Sequence[Node]) -> None:
-        """Register stores one after the other; write their node ids now and then, and at the
-        end.
-        """
+    def _register(self, nodes: Sequence[RegisteredNode]) -> None:
+        """Register stores one after the other; write their node ids now and then and at the end."""
         if not nodes:
             return
-        self._known.pending = list(nodes)
+        self._registrations.pending = list(nodes)
         self._save()
-        saved = time.monotonic()
+        saved_at = time.monotonic()
         for node in nodes:
             with tempfile.NamedTemporaryFile("w", suffix=".pub", encoding="utf-8") as file:
                 file.write(node.key + "\n")
                 file.flush()
-                answer = self._flwr("register", file.name, self._connection, "--name", node.store)
-            self._known.nodes[str(answer["node-id"])] = node
-            self._known.pending.remove(node)
+                response = self._run_flwr(
+                    "register", file.name, self._connection, "--name", node.store
+                )
+            self._registrations.nodes[str(response["node-id"])] = node
+            self._registrations.pending.remove(node)
             print(f"{node.store} is registered.", flush=True)
-            if time.monotonic() - saved > REGISTRATIONS_SAVE_SECONDS or not self._known.pending:
+            if (
+                time.monotonic() - saved_at > REGISTRATIONS_SAVE_SECONDS
+                or not self._registrations.pending
+            ):
                 self._save()
-                saved = time.monotonic()
+                saved_at = time.monotonic()
 
-    def _unregister(self, number: str) -> None:
-        node = self._known.nodes.pop(number)
+    def _unregister(self, node_id: str) -> None:
+        node = self._registrations.nodes.pop(node_id)
         self._write_nodes()  # first: a node of a revoked key must not be taken for the store
-        self._flwr("unregister", number, self._connection)
+        self._run_flwr("unregister", node_id, self._connection)
         self._save()
         print(f"{node.store} is not registered any more.", flush=True)
 
@@ -144,42 +160,44 @@ class Registrar:
         A registrar may have died between a registration and its note: the SuperLink lists nodes by
         their age.
         """
-        if not self._known.pending:
+        if not self._registrations.pending:
             return
         rows = [
             row
-            for row in self._flwr("ls", self._connection)["nodes"]
+            for row in self._run_flwr("ls", self._connection)["nodes"]
             if row["status"] != "unregistered"
         ]
-        numbers = [row["node-id"] for row in rows if row["node-id"] not in self._known.nodes]
-        self._known.nodes |= dict(zip(numbers, self._known.pending, strict=False))
-        self._known.pending = []
+        node_ids = [
+            row["node-id"] for row in rows if row["node-id"] not in self._registrations.nodes
+        ]
+        self._registrations.nodes |= dict(zip(node_ids, self._registrations.pending, strict=False))
+        self._registrations.pending = []
         self._save()
 
     def _save(self) -> None:
-        write_text(self._path, self._known.model_dump_json(indent=2) + "\n")
+        write_text(self._registrations_file, self._registrations.model_dump_json(indent=2) + "\n")
         self._write_nodes()
 
     def _write_nodes(self) -> None:
         write_json(
-            _nodes(self._directory),
-            {number: node.store for number, node in self._known.nodes.items()},
+            _nodes_file(self._directory),
+            {node_id: node.store for node_id, node in self._registrations.nodes.items()},
         )
 
-    def _flwr(self, *arguments: str) -> Mapping[str, Any]:
+    def _run_flwr(self, *arguments: str) -> Mapping[str, Any]:
         """Return the answer of `flwr supernode ARGUMENTS`. Raises FlowerError."""
-        with _captured_output() as said, contextlib.suppress(SystemExit, ClickException, Abort):
+        with _captured_output() as captured, contextlib.suppress(SystemExit, ClickException, Abort):
             _command().main(
                 args=["supernode", *arguments, "--format", "json"], standalone_mode=False
             )
-        text = "".join(said)
+        text = "".join(captured)
         try:
-            answer = json.loads(text[text.index("{") :])
+            response = json.loads(text[text.index("{") :])
         except ValueError:
             raise FlowerError(text.strip()[-300:] or "no answer") from None
-        if not answer.get("success"):
-            raise FlowerError(" ".join(str(answer.get("error-message", answer)).split())[:300])
-        return dict(answer)
+        if not response.get("success"):
+            raise FlowerError(" ".join(str(response.get("error-message", response)).split())[:300])
+        return dict(response)
 
 
 @cache
@@ -194,37 +212,40 @@ def _captured_output() -> Iterator[list[str]]:
 
     Flower's command bypasses `sys.stdout`.
     """
-    said: list[str] = []
+    captured: list[str] = []
     with tempfile.TemporaryFile() as file:
-        output = os.dup(1)
+        stdout_copy = os.dup(1)
         os.dup2(file.fileno(), 1)
         try:
-            yield said
+            yield captured
         finally:
             sys.stdout.flush()
-            os.dup2(output, 1)
-            os.close(output)
+            os.dup2(stdout_copy, 1)
+            os.close(stdout_copy)
             file.seek(0)
-            said.append(file.read().decode("utf-8", "replace"))
+            captured.append(file.read().decode("utf-8", "replace"))
 
 
 class FlowerError(Exception):
     """The SuperLink did not do what its command line was asked."""
 
 
-def begin_registrations(directory: Path, *, has_chain: bool) -> None:
-    """Reset the notes for a SuperLink that starts anew and knows no node; without a chain there is
-    no file of nodes.
+def reset_registrations(directory: Path, *, has_chain: bool) -> None:
+    """Reset the notes for a SuperLink that starts anew and knows no node.
+
+    Args:
+        directory: folder of Flower's files in the run directory
+        has_chain: True if stores are to be registered; without a chain there is no file of nodes
     """
     (directory / REGISTRATIONS).unlink(missing_ok=True)
-    _nodes(directory).unlink(missing_ok=True)
-    (directory / REVOKED).unlink(missing_ok=True)
+    _nodes_file(directory).unlink(missing_ok=True)
+    (directory / REVOKED_FILE).unlink(missing_ok=True)
     (directory / REGISTERED).unlink(missing_ok=True)
     if has_chain:
-        write_json(_nodes(directory), {})
+        write_json(_nodes_file(directory), {})
 
 
-def _nodes(directory: Path) -> Path:
+def _nodes_file(directory: Path) -> Path:
     return directory / "nodes.json"
 
 
@@ -233,14 +254,14 @@ def main() -> None:
     chain = Chain.load(Path(sys.argv[1]))
     directory = Path(sys.argv[2])
     connection = sys.argv[3]
-    clerk = Registrar(chain, directory, connection)
-    stores = WatchedFile(chain.stores.path)
-    next_look = time.monotonic()
+    registrar = Registrar(chain, directory, connection)
+    stores_file = WatchedFile(chain.stores.path)
+    next_certificate_check = time.monotonic()
     is_due = True
     while True:
-        if is_due or stores.has_changed():
+        if is_due or stores_file.has_changed():
             try:
-                clerk.reconcile()
+                registrar.reconcile()
                 is_due = False
             except FlowerError as error:
                 print(f"The SuperLink did not take it: {error}", flush=True)
@@ -251,8 +272,8 @@ def main() -> None:
                     f"{error} Until then the SuperLink knows the stores that it knew.", flush=True
                 )
                 is_due = False
-        if time.monotonic() > next_look:
-            next_look += HOUR
+        if time.monotonic() > next_certificate_check:
+            next_certificate_check += CERTIFICATE_CHECK_SECONDS
             if renew_if_due(chain.directory, Chain.load(chain.directory).hosts):
                 print("The server's certificate was renewed.", flush=True)
         time.sleep(STORES_POLL_SECONDS)

@@ -1,6 +1,4 @@
-"""The stores of a chain (invited, enrolled or revoked) and their keys, in one file,
-`stores.json`.
-"""
+"""The stores of a chain (invited, enrolled or revoked) and their keys: file `stores.json`."""
 
 import hashlib
 import hmac
@@ -20,7 +18,7 @@ from fedshelf.common.protocol.enrolment import RefusalReason
 from fedshelf.common.suggest import did_you_mean
 from fedshelf.common.system.files import write_private
 
-CODE_LIFE = timedelta(days=14)
+CODE_LIFETIME = timedelta(days=14)
 
 
 class EnrolmentState(StrEnum):
@@ -34,11 +32,15 @@ class EnrolmentState(StrEnum):
 class StoreEntry(BaseModel):
     """The chain's entry of one store.
 
-    since:       begin of this state
-    key:         its public key in OpenSSH's text form; of a revoked store, the last one
-    next_key:    the public key of its latest kit, if the kit has a key that was not used yet; its
-                 first use makes it `key`
-    code_sha256: of the code in its latest kit; `until` is None once it has been used
+    Attributes:
+        state:       state of its enrolment
+        since:       begin of this state
+        key:         its public key in OpenSSH's text form; of a revoked store, the last one
+        next_key:    public key of its latest kit, if the kit has a key that was not used yet; its
+            first
+            use makes it `key`
+        code_sha256: SHA-256 of the code in its latest kit
+        until:       end of that code; None once the code has been used
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +52,7 @@ class StoreEntry(BaseModel):
     code_sha256: str | None = None
     until: datetime | None = None
 
-    def is_for(self, code: str) -> bool:
+    def has_code(self, code: str) -> bool:
         """Return whether its latest kit has this code; takes the same time for every code."""
         return self.code_sha256 is not None and hmac.compare_digest(self.code_sha256, _sha256(code))
 
@@ -59,7 +61,7 @@ class StoreEntry(BaseModel):
         return self.state is EnrolmentState.ENROLLED and self.until is None and self.key == key
 
 
-class _File(BaseModel):
+class _StoresFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     stores: dict[str, StoreEntry] = {}
@@ -74,17 +76,25 @@ class NotAdmittedError(Exception):
 
 
 class StoreRegister:
-    """The file `stores.json` in `directory`, shared by all processes that open it."""
+    """The file `stores.json`, shared by all processes that open it.
+
+    Args:
+        directory: the chain's credentials directory
+    """
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "stores.json"
         self._lock = FileLock(directory / "stores.lock", mode=0o600)
 
     def stores(self) -> dict[str, StoreEntry]:
-        """Return all stores by name. Raises ConfigError if the file is damaged."""
+        """Return all stores by name.
+
+        Raises:
+            ConfigError: the file is damaged.
+        """
         try:
             return (
-                _File.model_validate_json(self.path.read_bytes()).stores
+                _StoresFile.model_validate_json(self.path.read_bytes()).stores
                 if self.path.exists()
                 else {}
             )
@@ -94,48 +104,65 @@ class StoreRegister:
             ) from None
 
     def invite(self, name: str, code: str, until: datetime, *, ends_old_key: bool = False) -> None:
-        """Allow `code` to enrol a key for the store, once, up to a time.
+        """Allow a code to enrol a key for the store, once.
 
-        A key that the store has works until then; with `ends_old_key` no longer.
+        Args:
+            name:         name of the store
+            code:         the code in its new kit
+            until:        end of the code
+            ends_old_key: True to end the store's present key at once; False: it works until the
+                code is
+                used
         """
-        with self._changing() as stores:
-            kept = _invited(stores.get(name), ends_old_key=ends_old_key)
-            stores[name] = kept.model_copy(update={"code_sha256": _sha256(code), "until": until})
+        with self._edit() as stores:
+            entry = _invited_entry(stores.get(name), ends_old_key=ends_old_key)
+            stores[name] = entry.model_copy(update={"code_sha256": _sha256(code), "until": until})
 
     def admit(self, name: str, key: str, *, ends_old_key: bool = False) -> None:
-        """Allow a key that the chain has made itself for the store, from its first use on (see
-        `use`).
+        """Allow a key that the chain has made for the store, from its first use on (see `use`).
 
-        A key that the store has works until then; with `ends_old_key` no longer.
+        Args:
+            name:         name of the store
+            key:          public key in OpenSSH's text form
+            ends_old_key: True to end the store's present key at once; False: it works until the
+                first use
         """
-        with self._changing() as stores:
-            kept = _invited(stores.get(name), ends_old_key=ends_old_key)
-            stores[name] = kept.model_copy(update={"next_key": key})
+        with self._edit() as stores:
+            entry = _invited_entry(stores.get(name), ends_old_key=ends_old_key)
+            stores[name] = entry.model_copy(update={"next_key": key})
 
     def use(self, name: str, key: str) -> None:
-        """Enrol the key of a store's latest kit, which its holder has just used; any key before it
-        ends.
-        """
-        with self._changing() as stores:
+        """Enrol the key of a store's latest kit, which has just been used; any earlier key ends."""
+        with self._edit() as stores:
             entry = stores.get(name)
             if entry and entry.next_key == key and entry.state is not EnrolmentState.REVOKED:
-                update = {
+                changes = {
                     "state": EnrolmentState.ENROLLED,
                     "since": now(),
                     "key": key,
                     "next_key": None,
                 }
-                stores[name] = entry.model_copy(update=update)
+                stores[name] = entry.model_copy(update=changes)
 
     def enrol(self, name: str, code: str, key: str) -> bool:
-        """Enrol a store's own key; return whether it is new.
+        """Enrol a store's own key.
 
-        The same key again, of a store that got no answer, changes nothing. Raises
-        NotAdmittedError.
+        The same key again, of a store that got no answer, changes nothing.
+
+        Args:
+            name: name of the store
+            code: the code in its kit
+            key:  public key in OpenSSH's text form
+
+        Returns:
+            True if the key is new.
+
+        Raises:
+            NotAdmittedError: the code or the key is not accepted.
         """
-        with self._changing() as stores:
+        with self._edit() as stores:
             entry = stores.get(name) or StoreEntry(state=EnrolmentState.INVITED, since=now())
-            if not entry.is_for(code):
+            if not entry.has_code(code):
                 raise NotAdmittedError(RefusalReason.CODE, "a wrong code")
             if entry.state is EnrolmentState.REVOKED:
                 raise NotAdmittedError(RefusalReason.REVOKED, "its latest kit, but it is revoked")
@@ -159,11 +186,12 @@ class StoreRegister:
     def revoke(self, name: str) -> None:
         """Revoke a store: neither its key nor its kit's code is accepted any more.
 
-        Raises ConfigError.
+        Raises:
+            ConfigError: the chain has no such store.
         """
-        with self._changing() as stores:
+        with self._edit() as stores:
             # its code and keys stay: a holder is told "revoked"
-            entry = stores[self._known(name, stores)]
+            entry = stores[self._checked(name, stores)]
             stores[name] = entry.model_copy(
                 update={"state": EnrolmentState.REVOKED, "since": now()}
             )
@@ -171,11 +199,12 @@ class StoreRegister:
     def delete(self, names: Iterable[str]) -> None:
         """Delete stores whose kits were never used, or that are revoked.
 
-        Raises ConfigError for any other store.
+        Raises:
+            ConfigError: one of them is another store, or unknown; then none is deleted.
         """
-        with self._changing() as stores:
+        with self._edit() as stores:
             for name in names:
-                if stores[self._known(name, stores)].state is EnrolmentState.ENROLLED:
+                if stores[self._checked(name, stores)].state is EnrolmentState.ENROLLED:
                     raise ConfigError(
                         f"Store {name!r} has joined with its kit; only a store whose kit was never"
                         " used, or one that is revoked, can be deleted. Revoke it first:"
@@ -185,12 +214,13 @@ class StoreRegister:
 
     def check_known(self, name: str) -> None:
         """Check that the chain has this store; raise ConfigError if not."""
-        self._known(name, self.stores())
+        self._checked(name, self.stores())
 
     @contextmanager
-    def _changing(self) -> Iterator[dict[str, StoreEntry]]:
-        """Yield the stores, to be changed by one process at a time; write them if they changed, but
-        not on an error.
+    def _edit(self) -> Iterator[dict[str, StoreEntry]]:
+        """Yield the stores, to be changed by one process at a time.
+
+        They are written afterwards if they have changed, but not after an error.
         """
         with self._lock:
             stores = self.stores()
@@ -199,10 +229,11 @@ class StoreRegister:
             if stores == before:  # watchers of the file need not read it again
                 return
             write_private(
-                self.path, _File(stores=stores).model_dump_json(indent=2, exclude_none=True) + "\n"
+                self.path,
+                _StoresFile(stores=stores).model_dump_json(indent=2, exclude_none=True) + "\n",
             )
 
-    def _known(self, name: str, stores: Mapping[str, StoreEntry]) -> str:
+    def _checked(self, name: str, stores: Mapping[str, StoreEntry]) -> str:
         if name not in stores:
             raise ConfigError(
                 f"There is no store {name!r}; the chain has {', '.join(sorted(stores)) or 'none'}."
@@ -211,9 +242,10 @@ class StoreRegister:
         return name
 
 
-def _invited(before: StoreEntry | None, *, ends_old_key: bool) -> StoreEntry:
-    """Return the entry of a store with a new kit: enrolled if its key stays valid; older kits are
-    void.
+def _invited_entry(before: StoreEntry | None, *, ends_old_key: bool) -> StoreEntry:
+    """Return the entry of a store with a new kit, which makes older kits void.
+
+    The store stays enrolled if its key stays valid.
     """
     if before is None or before.state is not EnrolmentState.ENROLLED or ends_old_key:
         return StoreEntry(state=EnrolmentState.INVITED, since=now())

@@ -146,7 +146,7 @@ async def activate(request: Request, body: bytes, headers: Headers) -> httpx.Res
     """
     state = request.app.state
     key = request.headers.get(KEY_HEADER, "")
-    if state.registered_keys and not await state.registered_keys.has(
+    if state.registered_keys and not await state.registered_keys.wait_for(
         key, REGISTRATION_TIMEOUT_SECONDS
     ):
         return httpx.Response(httpx.codes.SERVICE_UNAVAILABLE)

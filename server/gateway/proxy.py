@@ -220,11 +220,11 @@ def _add_store_headers(response: Response, request: Request, authorizer: Authori
     if response.status_code == httpx.codes.UNAUTHORIZED:
         _add_reason(response, request, authorizer)
     if path in DEREGISTRATION_PATHS:
-        authorizer.left(request.headers)
+        authorizer.record_deregistration(request.headers)
     if (
         path in ADDRESS_LIST_PATHS
         and response.status_code == httpx.codes.OK
-        and (address_list := authorizer.addresses())
+        and (address_list := authorizer.address_list())
     ):
         response.headers[ADDRESSES_HEADER] = address_list
 

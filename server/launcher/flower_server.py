@@ -22,7 +22,7 @@ from fedshelf.common.errors import NetworkError, RunError
 from fedshelf.common.system.files import write_json, write_private, write_text
 from fedshelf.server.addresses import LOOPBACK, Address, check_free, free_port
 from fedshelf.server.credentials.chain import Chain
-from fedshelf.server.credentials.registrar import begin_registrations
+from fedshelf.server.credentials.registrar import reset_registrations
 from fedshelf.server.ipc.run_mailbox import ANSWERED, PROCESSES
 from fedshelf.server.launcher.child_processes import (
     ChildProcesses,
@@ -176,7 +176,7 @@ class FlowerServer:
         # orders of an earlier start, which nobody waits for
         for stale in self._directory.glob("state.db*"):
             stale.unlink()
-        begin_registrations(self._directory, has_chain=self._chain is not None)
+        reset_registrations(self._directory, has_chain=self._chain is not None)
         self._spawn_processes(secret)
         self._save_processes()
 

@@ -24,7 +24,7 @@ from fedshelf.common.model_files import WEIGHTS_FILE
 from fedshelf.common.models.spec import STORE_CHANNELS
 from fedshelf.server.addresses import Address, check_free
 from fedshelf.server.credentials.chain import Chain
-from fedshelf.server.credentials.last_run import at_work
+from fedshelf.server.credentials.last_run import hold_server_lock
 from fedshelf.server.ipc.events import EventReader
 from fedshelf.server.ipc.run_mailbox import RunMailbox, RunOutcome
 from fedshelf.server.launcher.flower_server import (
@@ -94,7 +94,7 @@ def launch(request: LaunchRequest) -> int:
     if not RunDirectory.is_run(path):
         check_free(request.address)
     check_early(config)
-    with at_work(request.chain.directory, path) if request.chain else nullcontext():
+    with hold_server_lock(request.chain.directory, path) if request.chain else nullcontext():
         return _train(request, path, config)
 
 

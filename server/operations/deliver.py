@@ -7,7 +7,7 @@ from fedshelf.common.errors import RunError, StoresError
 from fedshelf.common.model_files import WEIGHTS_FILE
 from fedshelf.server.addresses import Address, check_free
 from fedshelf.server.credentials.chain import Chain
-from fedshelf.server.credentials.last_run import at_work
+from fedshelf.server.credentials.last_run import hold_server_lock
 from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.launcher.flower_server import FlowerServer, join_command
 from fedshelf.server.launcher.launcher import (
@@ -60,7 +60,7 @@ def deliver(run: Path, address: Address, chain: Chain | None, wait: float, began
     rounds = RunDirectory.stored(run, {}).run.rounds
     desk = RunMailbox(run)
     with (
-        at_work(chain.directory, run) if chain else nullcontext(),
+        hold_server_lock(chain.directory, run) if chain else nullcontext(),
         desk.open(began, only_delivers=True),
         FlowerServer(desk.directory, address, chain) as flower,
         RunOutput(rounds, desk.directory / "launcher.jsonl", as_json=False) as show,

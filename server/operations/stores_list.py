@@ -13,7 +13,7 @@ from typing import Any
 from cryptography import x509
 
 from fedshelf.common.wording import printable
-from fedshelf.server.credentials.authority import AUTHORITY_SOON
+from fedshelf.server.credentials.authority import AUTHORITY_WARNING_TIME
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.last_run import last_run
 from fedshelf.server.credentials.sessions import Session, read_sessions
@@ -214,7 +214,7 @@ def _validity(found: Listing) -> list[str]:
     )
     words = [f"Server's certificate: until {server:%Y-%m-%d}, renewed by the server itself."]
     words.append(f"Authority {found.chain}: until {authority:%Y-%m-%d}.")
-    if authority - now() < AUTHORITY_SOON:
+    if authority - now() < AUTHORITY_WARNING_TIME:
         words[-1] += (
             " Make a new chain before that, in another folder, and give every store its new kit."
         )

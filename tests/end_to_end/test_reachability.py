@@ -30,7 +30,7 @@ from fedshelf.common.protocol.enrolment import ENROL_PATH, REASON_HEADER
 from fedshelf.common.protocol.kit import Kit, chain_id
 from fedshelf.common.system.files import write_private
 from fedshelf.server.credentials.authority import Authority, key_text
-from fedshelf.server.credentials.authorizer import AHEAD, BEHIND
+from fedshelf.server.credentials.authorizer import MAX_SECONDS_AHEAD, MAX_SECONDS_BEHIND
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.sessions import read_sessions
 from fedshelf.server.gateway.proxy import FLEET_CALLS
@@ -121,7 +121,10 @@ def test_flower_serves_what_this_test_believes() -> None:
     assert any(
         isinstance(context.route, APIRoute) for context in iter_route_contexts(create_app().routes)
     )
-    assert (AHEAD, BEHIND) == (SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE + SYSTEM_TIME_TOLERANCE)
+    assert (MAX_SECONDS_AHEAD, MAX_SECONDS_BEHIND) == (
+        SYSTEM_TIME_TOLERANCE,
+        TIMESTAMP_TOLERANCE + SYSTEM_TIME_TOLERANCE,
+    )
 
 
 @pytest.mark.parametrize("who", ["anonymous", "enrolled"])
@@ -184,7 +187,7 @@ def test_a_key_that_nobody_enrolled_is_refused_for_good(oslo: Credentials, place
 def test_a_wrong_clock_is_named(oslo: Credentials, place: Path) -> None:
     assert oslo.private_key
     with client_of(oslo) as client:
-        for ahead in (AHEAD + 2, -BEHIND - 2):
+        for ahead in (MAX_SECONDS_AHEAD + 2, -MAX_SECONDS_BEHIND - 2):
             headers = PROTOBUF | signed(oslo.private_key, oslo.private_key, ahead)
             answer = client.post("/v1/fleet/pull-messages", headers=headers)
             assert (answer.status_code, answer.headers[REASON_HEADER]) == (401, "clock")

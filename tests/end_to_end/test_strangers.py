@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from benchmarks.strange_clients import Strangers, allow_files, sockets_of
 from fedshelf.client.connection.credentials import new_key
 from fedshelf.common.protocol.enrolment import CLASSES_PATH, REASON_HEADER
-from fedshelf.server.credentials.chain import Chain, public_text
+from fedshelf.server.credentials.chain import Chain, public_key_text
 from fedshelf.server.credentials.stores import EnrolmentState
 from fedshelf.server.gateway.bounded_http import (
     MAX_BODY_BYTES,
@@ -36,7 +36,7 @@ class Door:
     def __init__(self, place: Path) -> None:
         self.chain = Chain.make(place / "server", "localhost", free_port())
         self.key = new_key()
-        self.chain.stores.admit("oslo-7", public_text(self.key.public_key()))
+        self.chain.stores.admit("oslo-7", public_key_text(self.key.public_key()))
         files = [str(place / "answered.jsonl"), str(self.chain.directory)]
         command = [
             sys.executable,
@@ -188,7 +188,7 @@ def test_a_kit_that_is_used_while_the_list_of_stores_is_damaged_is_taken_once_it
 ) -> None:
     key = new_key()
     path = door.chain.stores.path
-    door.chain.stores.admit("lyon-2", public_text(key.public_key()))
+    door.chain.stores.admit("lyon-2", public_key_text(key.public_key()))
     whole = path.read_text()
     assert door.call(door.key).status_code == 503  # it has seen the list as it is
     path.write_text("{")

@@ -28,15 +28,15 @@ from fedshelf.common.protocol.enrolment import RefusalReason, enrolment_statemen
 from fedshelf.common.protocol.kit import Kit
 from fedshelf.server.credentials import commands
 from fedshelf.server.credentials.authority import (
-    RENEWAL,
-    SERVER_LIFE,
+    RENEWAL_TIME,
+    SERVER_LIFETIME,
     Authority,
     certificate_text,
     load_key,
     renew_if_due,
 )
 from fedshelf.server.credentials.authorizer import Authorizer
-from fedshelf.server.credentials.chain import Chain, public_text
+from fedshelf.server.credentials.chain import Chain, public_key_text
 from fedshelf.server.credentials.rejection_log import MAX_LINES_PER_PERIOD, RejectionLog
 from fedshelf.server.credentials.stores import EnrolmentState, NotAdmittedError, StoreRegister, now
 from fedshelf.server.main import app as server
@@ -155,14 +155,14 @@ def test_a_certificate_is_renewed_before_its_end_and_keeps_its_key(chain: Chain)
     assert not renew_if_due(chain.directory, chain.hosts)
     key = (chain.directory / "server.key").read_text()
     short = Authority.load(chain.directory).issue(
-        chain.hosts, load_key(key), RENEWAL - timedelta(hours=1)
+        chain.hosts, load_key(key), RENEWAL_TIME - timedelta(hours=1)
     )
     (chain.directory / "server.crt").write_text(certificate_text(short))
     assert renew_if_due(chain.directory, chain.hosts)
     left = x509.load_pem_x509_certificate(
         (chain.directory / "server.crt").read_bytes()
     ).not_valid_after_utc
-    assert left - datetime.now(UTC) > SERVER_LIFE - timedelta(minutes=5)
+    assert left - datetime.now(UTC) > SERVER_LIFETIME - timedelta(minutes=5)
     assert (chain.directory / "server.key").read_text() == key
 
 
@@ -361,7 +361,7 @@ def test_a_damaged_list_of_stores_is_one_sentence_before_anything_starts(
     chain: Chain, text: str
 ) -> None:
     guard = Authorizer(chain)
-    chain.stores.admit("oslo-7", public_text(new_key().public_key()))
+    chain.stores.admit("oslo-7", public_key_text(new_key().public_key()))
     chain.stores.path.write_text(text)
     with pytest.raises(
         ConfigError, match=rf"^{chain.stores.path} is damaged \(\d errors?\); restore it\.$"

@@ -10,13 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedshelf.common.protocol.enrolment import RefusalReason, process_header
-from fedshelf.server.credentials.sessions import MISSED, SLACK, Sessions, read_sessions
+from fedshelf.server.credentials.sessions import (
+    MAX_MISSED_SIGNS,
+    SLACK_SECONDS,
+    Sessions,
+    read_sessions,
+)
 
 FIRST = "a" * 32
 COPY = "b" * 32
 THIRD = "c" * 32
 BEAT = 5.0
-SILENCE = MISSED * BEAT + SLACK
+SILENCE = MAX_MISSED_SIGNS * BEAT + SLACK_SECONDS
 
 
 class Clock:
@@ -96,11 +101,11 @@ def test_a_store_that_took_leave_or_has_a_new_key_is_waited_for_by_nobody(
     sessions: Sessions,
 ) -> None:
     assert heard(sessions, FIRST) is None
-    sessions.left("oslo-7", process_header(COPY, BEAT))
+    sessions.record_departure("oslo-7", process_header(COPY, BEAT))
     assert heard(sessions, COPY) is RefusalReason.MAYBE_IN_USE, (
         "only the one that speaks can take leave"
     )
-    sessions.left("oslo-7", process_header(FIRST, BEAT))
+    sessions.record_departure("oslo-7", process_header(FIRST, BEAT))
     assert heard(sessions, COPY) is None
     assert heard(sessions, THIRD, key="a new kit's") is None
 
@@ -125,7 +130,7 @@ def test_a_process_whose_request_is_held_back_is_heard_all_the_time(
     answers = []
     for _ in range(4):
         clock.time += BEAT
-        sessions.heard("oslo-7")
+        sessions.record_sign_of_life("oslo-7")
         answers.append(heard(sessions, COPY))
     assert answers == [RefusalReason.MAYBE_IN_USE] * 3 + [RefusalReason.IN_USE]
 

@@ -20,7 +20,7 @@ from fedshelf.client.health.evidence.server_probe import call
 from fedshelf.common.protocol.enrolment import WANTED_PATH
 from fedshelf.common.system.files import write_text
 from fedshelf.server.credentials.authority import (
-    RENEWAL,
+    RENEWAL_TIME,
     Authority,
     certificate_text,
     load_key,
@@ -266,7 +266,9 @@ def test_a_renewed_certificate_is_served_without_a_restart(chain: Chain, tls_doo
     assert tls_door == chain.port
     before = served_certificate(chain)
     key = load_key((chain.directory / "server.key").read_text())
-    soon = Authority.load(chain.directory).issue(("localhost",), key, RENEWAL - timedelta(days=1))
+    soon = Authority.load(chain.directory).issue(
+        ("localhost",), key, RENEWAL_TIME - timedelta(days=1)
+    )
     write_text(chain.directory / "server.crt", certificate_text(soon))
     assert renew_if_due(chain.directory, chain.hosts)
     renewed = ssl.PEM_cert_to_DER_cert((chain.directory / "server.crt").read_text())

@@ -8,7 +8,7 @@ import pytest
 from fedshelf.common.errors import RunError
 from fedshelf.common.protocol.kit import Kit
 from fedshelf.server.credentials.chain import Chain
-from fedshelf.server.credentials.last_run import at_work, last_run
+from fedshelf.server.credentials.last_run import hold_server_lock, last_run
 from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.ipc.store_status import StoreStatusFile
 from fedshelf.server.operations.stores_list import as_json, listing, show
@@ -28,7 +28,7 @@ def chain(tmp_path: Path) -> Chain:
 @pytest.fixture
 def run(chain: Chain, tmp_path: Path) -> LiveRun:
     run = LiveRun(tmp_path / "runs" / "spring", stores=["lyon", "oslo"], quorum=1)
-    with at_work(chain.directory, run.path):
+    with hold_server_lock(chain.directory, run.path):
         pass
     run.joined()
     run.play(1, 4)
@@ -108,12 +108,12 @@ def test_a_delivery_after_the_run_forgets_nobody(
 
 def test_a_chain_has_one_server_at_a_time(chain: Chain, run: LiveRun, tmp_path: Path) -> None:
     other = tmp_path / "runs" / "autumn"
-    with at_work(chain.directory, run.path):
+    with hold_server_lock(chain.directory, run.path):
         told = rf"Another flower-server works with .*, in {run.path}; a chain's stores"
-        with pytest.raises(RunError, match=told), at_work(chain.directory, other):
+        with pytest.raises(RunError, match=told), hold_server_lock(chain.directory, other):
             raise AssertionError("two servers at once")
         assert last_run(chain.directory) == run.path
-    with at_work(chain.directory, other):
+    with hold_server_lock(chain.directory, other):
         assert last_run(chain.directory) is None, "that run is not there yet"
 
 
