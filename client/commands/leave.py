@@ -9,7 +9,7 @@ from fedshelf.client.identity.enrolment import SingleInstanceLock, load_key
 from fedshelf.client.identity.home import KEY_FILE, MODELS_FOLDER
 from fedshelf.client.policy.policy import POLICY_FILE
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.images.cache.location import forget_all
+from fedshelf.common.images.cache.forget import forget_all
 from fedshelf.common.wording import format_list
 
 # Kept in a store's home beside the audit log: the person's policy and the delivered models.

@@ -1,6 +1,7 @@
 """Images in memory: one uint8 array, and rows of it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -48,6 +49,16 @@ class Images:
     def targets(self) -> Tensor:
         """Return the labels of all images of this set: int64 [N]."""
         return self.labels[self.rows]
+
+    def relabel(self, new_labels: Sequence[int]) -> "Images":
+        """Return the same images with other labels.
+
+        Args:
+            new_labels: label -> new label; the label -1, which means no class, stays -1
+        """
+        # index -1 reads the last entry
+        table = torch.tensor([*new_labels, -1], device=self.labels.device)
+        return replace(self, labels=table[self.labels])
 
     def to(self, device: torch.device) -> "Images":
         """Return the same set with its whole array on `device`."""

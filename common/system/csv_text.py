@@ -18,6 +18,10 @@ _BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-
 _FALLBACK = "cp1252"  # the encoding of Excel's "CSV" on a western Windows
 
 
+# Texts that pandas writes or reads as missing, without "None" and "NA", which may well be names.
+_MISSING = {"", "nan", "<na>", "n/a", "#n/a", "null"}
+
+
 class TextLine(NamedTuple):
     """A line that is not blank; `number` counts from 1, as an editor shows it."""
 
@@ -39,6 +43,14 @@ def read_lines(path: Path) -> tuple[list[TextLine], str]:
         text = text[told.end() :]
     lines = _without_comments(_lines(path, text, told[1] if told else _delimiter(path, text)))
     return [TextLine(line.number + skipped, line.cells) for line in lines], note
+
+
+def is_missing(cell: str) -> bool:
+    """Return whether a table's cell, such as `NaN`, stands for no value.
+
+    Blanks around it do not matter.
+    """
+    return cell.strip().casefold() in _MISSING
 
 
 def _decoded(path: Path) -> tuple[str, str]:

@@ -4,11 +4,12 @@ import json
 import os
 import shlex
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fedshelf.common.errors import ConfigError
+from fedshelf.common.errors import ConfigError, DataError
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, private: bool = False) -> None:
@@ -95,6 +96,26 @@ def cache_directory() -> Path:
     if chosen := os.environ.get("FEDSHELF_CACHE"):
         return Path(chosen)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedshelf"
+
+
+@contextmanager
+def writing_cache(name: str, directory: Path) -> Iterator[None]:
+    """Turn an error of the disk into a sentence for a person, who can move the cache.
+
+    Args:
+        name: the cache, as the sentence calls it
+        directory: where it is written
+
+    Raises:
+        DataError: for an OSError within the context
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"Cannot write the {name} cache in {directory}: {error.strerror or error}. "
+            "Make room there, or set FEDSHELF_CACHE to a folder that can be written."
+        ) from error
 
 
 def state_directory() -> Path:

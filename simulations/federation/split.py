@@ -31,8 +31,7 @@ from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, 
 from fedshelf.common.images.decoding.parallel import map_in_order
 from fedshelf.common.images.folder.left_out import format_left_out
 from fedshelf.common.images.folder.photo_folder import separate_unusable
-from fedshelf.common.images.folder.photo_splits import assign_splits
-from fedshelf.common.images.folder.scan import UNLABELLED, Photo, scan
+from fedshelf.common.images.folder.scan import UNLABELLED, Photo, assign_splits, scan
 from fedshelf.common.images.types import Images
 from fedshelf.common.seeding import rng
 from fedshelf.common.system.files import sync_directory, write_json, write_text

@@ -12,8 +12,7 @@ from fedshelf.common.images.cache.cache import CachedFacts, cached_facts
 from fedshelf.common.images.decoding import content_digests
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
 from fedshelf.common.images.decoding.parallel import map_in_order
-from fedshelf.common.images.folder.photo_splits import assign_splits
-from fedshelf.common.images.folder.scan import Photo, Scan, scan
+from fedshelf.common.images.folder.scan import Photo, Scan, assign_splits, scan
 from fedshelf.common.images.listing.listing import is_photo
 from fedshelf.common.images.listing.split import Split
 from fedshelf.common.wording import format_count

@@ -16,8 +16,11 @@ from fedshelf.common.images.cache.cache import (
     read_index,
     remove_stale_builds,
 )
-from fedshelf.common.images.cache.location import pixel_folder
-from fedshelf.common.images.cache.pixel_file import copy_without, read_digests
+from fedshelf.common.images.cache.pixel_file import (
+    copy_without,
+    pixel_cache_directory,
+    read_digests,
+)
 from fedshelf.common.images.decoding import content_digests
 from fedshelf.common.images.listing.reachable import UnreachableError, check_reachable
 from fedshelf.common.system.files import write_atomic
@@ -38,7 +41,7 @@ def forget_deleted(root: Path, paths: Collection[Path], *, is_emptied: bool = Fa
 
     Raises OSError (disk full): then some of the files are as they were.
     """
-    directory = pixel_folder()
+    directory = pixel_cache_directory()
     own = index_path_of(root)
     gone = 0
     for path in sorted(directory.glob("*.json")):
@@ -49,6 +52,20 @@ def forget_deleted(root: Path, paths: Collection[Path], *, is_emptied: bool = Fa
     _remove_unnamed(directory)
     remove_stale_builds(directory)
     return gone
+
+
+def forget_all() -> int:
+    """Remove all pixel files and indexes of this user; return their size in bytes.
+
+    Raises:
+        OSError: a file cannot be removed
+    """
+    directory = pixel_cache_directory()
+    files = [path for path in directory.glob("*") if path.is_file()] if directory.is_dir() else []
+    size = sum(path.stat().st_size for path in files)
+    for path in files:
+        path.unlink(missing_ok=True)
+    return size
 
 
 def _forget_deleted_of(index_path: Path, paths: Collection[Path], *, is_emptied: bool) -> int:

@@ -12,9 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshelf.common.images.decoding.decode import PixelFormat
-from fedshelf.common.system.files import write_atomic
+from fedshelf.common.system.files import cache_directory, write_atomic
 
 _MAGIC = b"fedshelf"
+
+
+def pixel_cache_directory() -> Path:
+    """Return the directory of this user's pixel files and their indexes."""
+    return cache_directory() / "images"
 
 
 @dataclass(frozen=True)

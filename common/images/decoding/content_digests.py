@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fedshelf.common.images.decoding import formats
 from fedshelf.common.images.decoding.decode import NotUsableError
@@ -43,6 +44,20 @@ class ContentDigests:
     def has_any(self) -> bool:
         """Return whether any of the files could be read."""
         return any(isinstance(digest, bytes) for digest in self.digests)
+
+
+def parse_known_files(value: Any) -> dict[str, tuple[list[int], str]]:
+    """Return the `KnownFiles` that were written as JSON.
+
+    Raises:
+        ValueError: `value` is no such mapping
+    """
+    try:
+        return {
+            path: (list(fingerprint), str(digest)) for path, (fingerprint, digest) in value.items()
+        }
+    except (TypeError, AttributeError) as error:
+        raise ValueError("not a mapping from paths to fingerprints and hashes") from error
 
 
 def unconfirmed_files(known: KnownFiles, now: ContentDigests) -> list[Path]:

@@ -11,8 +11,7 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.cache import Progress, open_pixels
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat
 from fedshelf.common.images.folder.left_out import format_left_out
-from fedshelf.common.images.folder.photo_splits import assign_splits
-from fedshelf.common.images.folder.scan import Photo, expected_layout, scan
+from fedshelf.common.images.folder.scan import Photo, assign_splits, expected_layout, scan
 from fedshelf.common.images.listing.split import SPLITS, Split, SplitRule
 from fedshelf.common.images.types import Images
 from fedshelf.common.suggest import nearest
@@ -193,13 +192,12 @@ def relabel(folder: PhotoFolder, to: tuple[str, ...], *, merge: bool = False) ->
     Raises DataError naming the first class of the folder that is not in the list, and the nearest
     that is.
     """
-    numbers = class_indices(folder.classes, to, merge=merge)
+    indices = class_indices(folder.classes, to, merge=merge)
     for name in folder.classes:
-        if name not in numbers:
+        if name not in indices:
             raise DataError(_unknown(name, to))
-    table = torch.tensor([numbers[name] for name in folder.classes])
-    shared = table[next(iter(folder.splits.values())).labels]
-    splits = {split: replace(images, labels=shared) for split, images in folder.splits.items()}
+    new_labels = [indices[name] for name in folder.classes]
+    splits = {split: images.relabel(new_labels) for split, images in folder.splits.items()}
     return replace(folder, classes=to, splits=splits)
 
 

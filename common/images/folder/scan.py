@@ -3,7 +3,7 @@ classes.
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from fedshelf.common.images.listing.listing import (
     valid_text,
     walk_files,
 )
-from fedshelf.common.images.listing.split import Split
+from fedshelf.common.images.listing.split import HeldOut, Split, SplitRule, splits_by_content
 from fedshelf.common.images.listing.tables import read_table
 
 LAYOUT = (
@@ -127,6 +127,26 @@ def is_unlabelled(name: str) -> bool:
     class.
     """
     return name.casefold() in _UNLABELLED
+
+
+def assign_splits(
+    photos: Sequence[Photo], digests: Sequence[bytes], rule: SplitRule = "class"
+) -> list[Split]:
+    """Return the split of each photo.
+
+    digests: hashes of the photos' contents, in the same order
+    rule:    see `common.images.listing.split`
+    """
+    given = {photo.split for photo in photos} - {None}
+    held_out: set[HeldOut] = {"validation"} if given else {"validation", "test"}
+    held_out -= given
+    rows = [row for row, photo in enumerate(photos) if photo.split in (None, "train")]
+    found = splits_by_content(
+        [photos[row].label for row in rows], [digests[row] for row in rows], held_out, rule
+    )
+    chosen = {row: photo.split for row, photo in enumerate(photos) if photo.split}
+    chosen |= zip(rows, found, strict=True)
+    return [chosen[row] for row in range(len(photos))]
 
 
 def _scan_folder(root: Path, classes: Collection[str]) -> Scan:

@@ -57,6 +57,4 @@ def relabel(
                 f"{owner} has images of class {classes[label]!r}, which is not among the classes "
                 f"{', '.join(wanted)}; add it to data.classes or remove its images."
             )
-    # The last entry stands for label -1: an image of no class, which no set selects.
-    mapping = torch.tensor([place.get(name, -1) for name in classes] + [-1])
-    return Images(images.pixels, mapping[images.labels], images.rows)
+    return images.relabel([place.get(name, -1) for name in classes])

@@ -25,7 +25,9 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding import content_digests
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.images.types import Images
-from fedshelf.common.system.files import cache_directory, write_json
+from fedshelf.common.system.files import cache_directory, write_json, writing_cache
+
+_NAME = "data set"  # of this cache, in sentences
 
 Chunk = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
@@ -50,18 +52,15 @@ def key_of(files: Iterable[Path]) -> str:
     files = [file.resolve() for file in files]
     memory = cache_directory() / "datasets" / "files.json"
     try:
-        known = {
-            path: (list(seen), str(digest))
-            for path, (seen, digest) in json.loads(memory.read_bytes()).items()
-        }
-    except (OSError, ValueError, TypeError, AttributeError):
+        known = content_digests.parse_known_files(json.loads(memory.read_bytes()))
+    except (OSError, ValueError):
         known = {}
     read = content_digests.hash_files(files, known, time.time_ns())
     for file, digest in zip(files, read.digests, strict=True):
         if not isinstance(digest, bytes):
             raise DataError(f"Cannot use {file}: {digest}.")
     if not known.items() >= read.known.items():
-        with _writing():
+        with writing_cache(_NAME, cache_directory()):
             write_json(memory, known | dict(read.known))
     return hashlib.blake2b(
         b"".join(d for d in read.digests if isinstance(d, bytes)), digest_size=20
@@ -78,7 +77,7 @@ def described(key: str, describe: Callable[[], dict[str, Any]]) -> dict[str, Any
         found: dict[str, Any] = json.loads(path.read_bytes())
     except (OSError, ValueError):
         found = describe()
-        with _writing():
+        with writing_cache(_NAME, cache_directory()):
             write_json(path, found)
     return found
 
@@ -93,7 +92,7 @@ def decoded(
     tag = hashlib.blake2b(form.tag.encode(), digest_size=8).hexdigest()
     folder = cache_directory() / "datasets" / f"{key}-{tag}"
     if not folder.is_dir():
-        with _writing():
+        with writing_cache(_NAME, cache_directory()):
             _write(folder, parts())
     return {path.name: _open(path) for path in sorted(folder.iterdir())}
 
@@ -142,15 +141,3 @@ def _open(folder: Path) -> Images:
     # Mode "c": private to this process and writable, so torch takes it without copying or warning.
     pixels = torch.from_numpy(np.load(folder / "pixels.npy", mmap_mode="c"))
     return Images(pixels, labels, torch.nonzero(labels >= 0).squeeze(1))
-
-
-@contextlib.contextmanager
-def _writing() -> Any:
-    """Turn a full or read-only disk into one clear sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"Cannot write the data set cache in {cache_directory()}: {error.strerror or error}. "
-            "Make room there, or set FEDSHELF_CACHE to a folder that can be written."
-        ) from error

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from fedshelf.common.classes.spelling import normalize_name
 from fedshelf.common.errors import DataError
-from fedshelf.common.images.listing.missing import is_missing
 from fedshelf.common.images.listing.split import Split
+from fedshelf.common.system.csv_text import is_missing
 from fedshelf.simulations.datasets.parquet.columns import ParquetColumns, find_columns, same_columns
 from fedshelf.simulations.datasets.parquet.layout import Files
 from fedshelf.simulations.datasets.parquet.reading import batches, schema_of

@@ -17,8 +17,7 @@ from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import StoreWorker, Trainer
 from fedshelf.common.errors import DataError
-from fedshelf.common.images.cache.forget import UNREACHABLE_SECONDS
-from fedshelf.common.images.cache.location import forget_all
+from fedshelf.common.images.cache.forget import UNREACHABLE_SECONDS, forget_all
 from fedshelf.common.images.cache.pixel_file import read_digests
 from fedshelf.common.images.decoding.content_digests import SETTLED_NS
 from fedshelf.common.images.folder.photo_folder import open_folder

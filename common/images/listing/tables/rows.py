@@ -12,11 +12,10 @@ from urllib.request import url2pathname
 
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.listing.listing import is_photo
-from fedshelf.common.images.listing.missing import is_missing
 from fedshelf.common.images.listing.split import Split
 from fedshelf.common.images.listing.split_names import SPLIT_NAMES, split_named
 from fedshelf.common.images.listing.tables.columns import TableColumns, find_columns
-from fedshelf.common.system.csv_text import TextLine, read_lines
+from fedshelf.common.system.csv_text import TextLine, is_missing, read_lines
 from fedshelf.common.wording import format_list
 
 _WEB = re.compile(r"(?i)(https?|ftp|s3|gs)://")
