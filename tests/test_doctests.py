@@ -7,7 +7,10 @@ import pytest
 
 MODULES = [
     "fedshelf.common.metrics.counts",
+    "fedshelf.simulations.engines",
     "fedshelf.simulations.engines.job_assignment",
+    "fedshelf.simulations.engines.ray.schedule",
+    "fedshelf.simulations.engines.sequential",
     "fedshelf.simulations.partitions",
     "fedshelf.simulations.partitions.dirichlet",
     "fedshelf.simulations.partitions.dirichlet_draws",

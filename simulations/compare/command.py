@@ -28,7 +28,7 @@ from fedshelf.simulations.compare.held_out import hold_out
 from fedshelf.simulations.compare.place import ComparisonRequest, agree_on_options, place
 from fedshelf.simulations.compare.results import verdict
 from fedshelf.simulations.compare.trainer import ArmTrainer
-from fedshelf.simulations.engines.sequential import workers_of
+from fedshelf.simulations.engines.sequential import num_workers
 from fedshelf.simulations.federation import federation, fingerprint
 from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.federation.tables import partition_table
@@ -119,7 +119,7 @@ def _one_seed(comparison: _Comparison, seed: int, finished: Sequence[str]) -> Se
     path = comparison.directory.path
     name = f"seed {seed}"
     parts = plan(config, stores, comparison.options, path / f"seed-{seed}")
-    workers = min(workers_of(config), len(parts))
+    workers = min(num_workers(config), len(parts))
     with closing(
         ArmTrainer(parts, held_out, path / f"seed-{seed}", comparison.names, workers)
     ) as crew:

@@ -10,7 +10,7 @@ from fedshelf.server.results.run_directory import Record
 from fedshelf.server.results.run_status import RunActivity
 from fedshelf.server.training.run import StopRequest
 from fedshelf.simulations.compare.arms.arms import Arm
-from fedshelf.simulations.engines.process_pool import shared
+from fedshelf.simulations.engines.process_pool import shared_zeros
 
 
 class ComparisonProgress:
@@ -20,7 +20,7 @@ class ComparisonProgress:
 
     def __init__(self, parts: Sequence[Arm]) -> None:
         self._parts = parts
-        self._rounds = shared(1, len(parts))[0]
+        self._rounds = shared_zeros(1, len(parts))[0]
         self.notes: list[str] = []
 
     def of(self, kind: str) -> tuple[float, int]:
@@ -113,7 +113,7 @@ class SharedStop(StopRequest):
 
     def __init__(self, watcher: ComparisonProgress) -> None:
         super().__init__(watcher)
-        self._flag = shared(1, 1)
+        self._flag = shared_zeros(1, 1)
 
     def __call__(self) -> bool:
         """Return whether a stop was requested."""

@@ -181,7 +181,7 @@ class ArmTrainer:
             start = start.identified(directory.run_id())
             watcher = ArmObserver(self.progress, number)
             with closing(build_engine(federation, start, path / "stores")) as engine:
-                judge = engine.judge if federation.test is not None else None
+                judge = engine.evaluate_test_set if federation.test is not None else None
                 return Training(start, engine, judge, watcher, directory, 0.0).run(self.stop)
 
     def _judge(self, part: Arm) -> tuple[dict[str, Answers], dict[str, Answers]]:

@@ -1,4 +1,9 @@
-"""The engines, which execute the stores of a simulation, by name.
+"""The engines of simulations, by name: each trains and evaluates all stores on this machine, or on
+a cluster.
+
+    sequential   one store after another, in this process or a few resident ones
+    batched      many stores at once on one device, or on several GPUs
+    ray          the stores of a cohort spread over a Ray cluster
 
 To add one, write a file, and a line in ENGINES.
 """
@@ -22,9 +27,15 @@ from fedshelf.simulations.federation.federation import Federation
 class Engine(Runtime, Protocol):
     """A runtime whose stores are simulated."""
 
-    def judge(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Count a model's results on the federation's test set; with `temperatures`, also its
-        calibration at each.
+    def evaluate_test_set(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
+        """Count a model's results on the federation's test set.
+
+        Args:
+            params: the model, float32 [P].
+            temperatures: divisors of the class scores; the calibration at each is counted, too.
+
+        Returns:
+            The counts over all test images, summed in a fixed order.
         """
 
     def close(self) -> None:
@@ -32,9 +43,9 @@ class Engine(Runtime, Protocol):
 
 
 Builder = Callable[[Federation, InitialState, Path], Engine]
-"""Makes an engine of stores, what they start from, and a directory for what they remember."""
+"""Makes an engine of the stores, their initial state, and a directory for their states."""
 
-# name -> place of its builder; a run imports its own engine only
+# name -> module and name of its builder; a run imports its own engine only
 ENGINES: Mapping[str, str] = {
     "sequential": "fedshelf.simulations.engines.sequential:SequentialEngine",
     "batched": "fedshelf.simulations.engines.batched.engine:BatchedEngine",
@@ -43,16 +54,30 @@ ENGINES: Mapping[str, str] = {
 
 
 def find(name: str) -> Builder:
-    """Return the builder of the engine `name`. Raises ConfigError for an unknown one."""
+    """Find the builder of an engine.
+
+    Args:
+        name: a key of ENGINES.
+
+    Raises:
+        ConfigError: no engine has this name.
+
+    >>> find("sequential").__name__
+    'SequentialEngine'
+    """
     if name not in ENGINES:
         raise ConfigError(f"Setting run.engine got {name!r}; allowed: auto, {', '.join(ENGINES)}.")
-    module, _, builder = ENGINES[name].partition(":")
-    found: Builder = getattr(import_module(module), builder)
-    return found
+    module, _, attribute = ENGINES[name].partition(":")
+    builder: Builder = getattr(import_module(module), attribute)
+    return builder
 
 
 def choose(start: InitialState) -> str:
-    """Return the engine that a run's settings name; for "auto", the fastest one that can run it."""
+    """Return the name of a run's engine; for "auto", of the fastest one that can run it.
+
+    Args:
+        start: the initial state of the run, with its settings and its network.
+    """
     run = start.plan.config.run
     if run.engine != "auto":
         return run.engine

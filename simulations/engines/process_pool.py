@@ -27,64 +27,77 @@ from fedshelf.simulations.engines.job_assignment import next_worker
 
 # A job that may not fit into a busy worker's pipe goes to an idle one: both would wait for the
 # other to read.
-LARGE_JOB = 32_768  # bytes
+LARGE_JOB_BYTES = 32_768
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-def shared(rows: int, columns: int) -> Tensor:
-    """Return zeros, float32 [rows, columns], in memory that processes forked later share with this
-    one.
+def shared_zeros(num_rows: int, num_columns: int) -> Tensor:
+    """Return zeros in memory that processes forked later share with this one.
 
     It is anonymous memory: no file in /dev/shm, which is small in many containers, and nothing
     left after a kill.
+
+    Returns:
+        float32 [num_rows, num_columns].
     """
-    return torch.frombuffer(mmap.mmap(-1, 4 * rows * columns), dtype=torch.float32).view(
-        rows, columns
+    return torch.frombuffer(mmap.mmap(-1, 4 * num_rows * num_columns), dtype=torch.float32).view(
+        num_rows, num_columns
     )
 
 
 @dataclass
 class _WorkerHandle:
-    """A worker, the numbers of its jobs in the order in which it does them, and the begin of the
-    first one.
+    """A worker process and its jobs.
 
-    Times are values of time.perf_counter().
+    jobs:  numbers of its jobs, in the order in which it does them
+    began: time.perf_counter() when it began the first of `jobs`
     """
 
     process: BaseProcess
     pipe: Connection
-    has: deque[int] = field(default_factory=deque)
-    since: float = 0.0
+    jobs: deque[int] = field(default_factory=deque)
+    began: float = 0.0
 
 
 class ProcessPool(Generic[Job, Result]):
-    """`count` processes, each running `work` on one job after another.
+    """Worker processes, each running `work` on one job after another.
 
     An exception in `work` is a fault in the program and comes back as an AssertionError with its
     text.
+
+    Args:
+        num_workers: number of processes.
+        work: does a job; it is called in a fork of this process.
     """
 
-    def __init__(self, count: int, work: Callable[[Job], Result]) -> None:
+    def __init__(self, num_workers: int, work: Callable[[Job], Result]) -> None:
         context = multiprocessing.get_context("fork")
-        self._hands: list[_WorkerHandle] = []
+        self._workers: list[_WorkerHandle] = []
         self._waiting: deque[tuple[int, bytes]] = deque()
-        self._next = 0
+        self._next_number = 0
         self._wanted = set[int]()
         self._results: dict[int, Result] = {}
-        self._done: list[tuple[int, float, float]] = []  # job, begin and end, of all since `watch`
-        for _ in range(count):
-            here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(there, here, work), daemon=True)
+        # number, begin and end of each job that ended since the last `record_times`
+        self._job_times: list[tuple[int, float, float]] = []
+        for _ in range(num_workers):
+            pool_end, worker_end = context.Pipe()
+            process = context.Process(
+                target=_serve_jobs, args=(worker_end, pool_end, work), daemon=True
+            )
             process.start()
-            there.close()
-            self._hands.append(_WorkerHandle(process, here))
+            worker_end.close()
+            self._workers.append(_WorkerHandle(process, pool_end))
 
     def submit(self, jobs: Sequence[Job]) -> range:
-        """Queue jobs behind the present ones; workers take them while any `results` are awaited."""
-        numbers = range(self._next, self._next + len(jobs))
-        self._next = numbers.stop
+        """Queue jobs behind the present ones; workers take them while any `results` are awaited.
+
+        Returns:
+            The jobs' numbers, for `results` and `cancel`.
+        """
+        numbers = range(self._next_number, self._next_number + len(jobs))
+        self._next_number = numbers.stop
         self._wanted.update(numbers)
         self._waiting.extend(
             (n, bytes(ForkingPickler.dumps(job))) for n, job in zip(numbers, jobs, strict=True)
@@ -94,25 +107,26 @@ class ProcessPool(Generic[Job, Result]):
     def results(self, numbers: range) -> Iterator[Result]:
         """Yield results of submitted jobs as they come.
 
-        Raises RunError if a worker dies, for example killed for want of memory.
+        Raises:
+            RunError: a worker died, for example killed for want of memory.
         """
         missing = set(numbers)
         while missing:
             for number in missing & self._results.keys():
                 missing.remove(number)
-                self._hand_out()
+                self._assign_jobs()
                 yield self._results.pop(number)
-            self._hand_out()
+            self._assign_jobs()
             if missing - self._results.keys():
                 self._receive()
 
-    def first(self, jobs: Sequence[Job]) -> Iterator[Result]:
+    def run_first(self, jobs: Sequence[Job]) -> Iterator[Result]:
         """Yield results of new jobs that go before all waiting ones."""
         numbers = self.submit(jobs)
         self._waiting.rotate(len(jobs))
         return self.results(numbers)
 
-    def forget(self, numbers: range) -> None:
+    def cancel(self, numbers: range) -> None:
         """Drop jobs that are no longer wanted; wait for those that have begun, and discard their
         results.
         """
@@ -120,96 +134,101 @@ class ProcessPool(Generic[Job, Result]):
         self._waiting = deque(
             (number, job) for number, job in self._waiting if number in self._wanted
         )
-        while any(number in numbers for hand in self._hands for number in hand.has):
+        while any(number in numbers for worker in self._workers for number in worker.jobs):
             self._receive()
         for number in numbers:
             self._results.pop(number, None)
 
-    def watch(self) -> None:
+    def record_times(self) -> None:
         """Start to record the times of jobs; forget earlier ones."""
-        self._done.clear()
+        self._job_times.clear()
 
-    def spans(self, ahead: range) -> list[Span]:
-        """Return the times of jobs since `watch`, running ones included, as this process saw them.
+    def spans(self, next_phase: range) -> list[Span]:
+        """Return the times of jobs since `record_times`, as this process saw them.
 
-        ahead: the jobs that are for the next phase
+        Jobs that are running are included.
+
+        Args:
+            next_phase: numbers of the jobs that are for the next phase.
         """
         now = time.perf_counter()
-        under_way = [(hand.has[0], hand.since, now) for hand in self._hands if hand.has]
+        running = [(worker.jobs[0], worker.began, now) for worker in self._workers if worker.jobs]
         return [
-            Span(began, ended, number in ahead)
-            for number, began, ended in (*self._done, *under_way)
+            Span(began, ended, number in next_phase)
+            for number, began, ended in (*self._job_times, *running)
         ]
 
     def close(self) -> None:
         """End all workers."""
-        for hand in self._hands:
-            hand.pipe.close()
-            hand.process.terminate()
-        for hand in self._hands:
-            hand.process.join()
+        for worker in self._workers:
+            worker.pipe.close()
+            worker.process.terminate()
+        for worker in self._workers:
+            worker.process.join()
 
-    def _hand_out(self) -> None:
+    def _assign_jobs(self) -> None:
         """Give waiting jobs to workers, as `next_worker` decides."""
         while self._waiting:
             number, job = self._waiting[0]
             position = next_worker(
                 len(self._waiting),
-                [len(hand.has) for hand in self._hands],
-                may_queue=len(job) <= LARGE_JOB,
+                [len(worker.jobs) for worker in self._workers],
+                may_queue=len(job) <= LARGE_JOB_BYTES,
             )
             if position is None:
                 return
-            hand = self._hands[position]
+            worker = self._workers[position]
             self._waiting.popleft()
             try:
-                hand.pipe.send_bytes(job)
+                worker.pipe.send_bytes(job)
             except OSError:
-                raise _died(hand) from None
-            if not hand.has:
-                hand.since = time.perf_counter()
-            hand.has.append(number)
+                raise _dead_worker_error(worker) from None
+            if not worker.jobs:
+                worker.began = time.perf_counter()
+            worker.jobs.append(number)
 
     def _receive(self) -> None:
         """Wait for answers, and keep the wanted ones."""
-        busy = {hand.pipe: hand for hand in self._hands if hand.has}
-        for ready in wait([*busy, *(hand.process.sentinel for hand in busy.values())]):
+        worker_of_pipe = {worker.pipe: worker for worker in self._workers if worker.jobs}
+        for ready in wait(
+            [*worker_of_pipe, *(worker.process.sentinel for worker in worker_of_pipe.values())]
+        ):
             if isinstance(ready, Connection):
-                hand = busy[ready]
-                number = hand.has.popleft()
-                result = self._result(hand)
+                worker = worker_of_pipe[ready]
+                number = worker.jobs.popleft()
+                result = self._read_result(worker)
                 now = time.perf_counter()
-                self._done.append((number, hand.since, now))
-                hand.since = now
+                self._job_times.append((number, worker.began, now))
+                worker.began = now
                 if number in self._wanted:
                     self._wanted.remove(number)
                     self._results[number] = result
-        for hand in busy.values():
-            if hand.has and not hand.process.is_alive() and not hand.pipe.poll():
-                raise _died(hand)
+        for worker in worker_of_pipe.values():
+            if worker.jobs and not worker.process.is_alive() and not worker.pipe.poll():
+                raise _dead_worker_error(worker)
 
-    def _result(self, hand: _WorkerHandle) -> Result:
+    def _read_result(self, worker: _WorkerHandle) -> Result:
         try:
-            fault, result = hand.pipe.recv()
+            fault, result = worker.pipe.recv()
         except (EOFError, ConnectionResetError):
-            raise _died(hand) from None
+            raise _dead_worker_error(worker) from None
         if fault is not None:
             raise AssertionError(f"in a worker process: {fault}")
         answer: Result = result
         return answer
 
 
-def _died(hand: _WorkerHandle) -> RunError:
-    hand.process.join()
+def _dead_worker_error(worker: _WorkerHandle) -> RunError:
+    worker.process.join()
     return RunError(
-        f"A worker process ended with code {hand.process.exitcode} (-9: killed, often for want of"
+        f"A worker process ended with code {worker.process.exitcode} (-9: killed, often for want of"
         " memory); go on with --resume, if need be with fewer of them: --set run.workers=1."
     )
 
 
-def _serve(pipe: Connection, parents_end: Connection, work: Callable[[Job], Result]) -> None:
+def _serve_jobs(pipe: Connection, pool_end: Connection, work: Callable[[Job], Result]) -> None:
     """Do jobs in a worker until the parent closes the pipe or dies."""
-    parents_end.close()
+    pool_end.close()
     # Ctrl-C reaches the whole process group; the parent decides
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

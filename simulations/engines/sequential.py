@@ -31,14 +31,14 @@ from fedshelf.common.protocol.messages import (
 )
 from fedshelf.server.grid.phase_overlap import seconds_ahead
 from fedshelf.server.training.setup import InitialState
-from fedshelf.simulations.engines.process_pool import ProcessPool, shared
+from fedshelf.simulations.engines.process_pool import ProcessPool, shared_zeros
 from fedshelf.simulations.federation import answers
 from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.federation.runtime import FederationRuntime
 
-IMAGES_PER_JUDGING = 1024  # images that one process judges at a time
-# parts of an order that worker processes have: the plan, and the shared parameters
-HERE = ("plan", "params")
+IMAGES_PER_EVALUATION = 1024  # images of one evaluation job
+# fields of an order that worker processes have: the plan, and the shared parameters
+SHARED_FIELDS = ("plan", "params")
 
 
 @dataclass(frozen=True)
@@ -61,24 +61,29 @@ class EvaluateJob:
 
 
 @dataclass(frozen=True)
-class JudgeJob:
-    """A job: judge the shared parameters on the server's test images [start, start +
-    IMAGES_PER_JUDGING).
+class ServerTestJob:
+    """A job: evaluate the shared parameters on the server's test images from `start` on,
+    IMAGES_PER_EVALUATION of them at most.
     """
 
     start: int
     order: DetachedOrder[EvaluateOrder]
 
 
-Job = TrainJob | EvaluateJob | JudgeJob
+Job = TrainJob | EvaluateJob | ServerTestJob
 Answer = Update | Failure | list[Evaluation | Failure] | tuple[int, Counts]
 
 
 class SequentialEngine(FederationRuntime):
-    """A runtime (see `server.runtime`) over the stores of a federation, and the judge of its test
-    set.
+    """An engine that trains stores one after another, in this process or a few resident ones.
 
-    states: storage of the stores' states of strategies
+    Args:
+        federation: the stores.
+        start: the initial state: plan, network layout and parameters.
+        states: directory of the stores' states of strategies.
+
+    Raises:
+        ConfigError: several worker processes on a device other than the CPU.
     """
 
     def __init__(self, federation: Federation, start: InitialState, states: Path) -> None:
@@ -89,42 +94,58 @@ class SequentialEngine(FederationRuntime):
         cohort = max(
             config.cohort.min_stores, int(config.cohort.fraction * len(federation.stores) + 0.5), 1
         )
-        self._params, self._judged = shared(2, len(start.params))
-        self._slots = shared(min(cohort, len(federation.stores)), len(start.params))
+        # a training and an evaluation may be under way at the same time, of different models
+        self._trained_params, self._evaluated_params = shared_zeros(2, len(start.params))
+        self._update_slots = shared_zeros(min(cohort, len(federation.stores)), len(start.params))
         if self._device.type == "cpu":
             # before any fork, and for the same sums with any number of processes
             torch.set_num_threads(1)
-        workers = workers_of(config)  # evaluation uses more than a small cohort
+        workers = num_workers(config)  # evaluation uses more than a small cohort
         self._pool: ProcessPool[Job, Answer] | None = (
-            ProcessPool(workers, self._work) if workers > 1 else None
+            ProcessPool(workers, self._run_job) if workers > 1 else None
         )
-        self._expected: tuple[TrainOrder, Sequence[str], range] | None = None
+        self._prefetched: tuple[TrainOrder, Sequence[str], range] | None = None
 
     def prefetch_training(
         self, order: TrainOrder, stores: Sequence[str]
     ) -> Callable[[], float] | None:
-        """Let workers that are idle during an evaluation begin the expected training."""
+        """Let workers that are idle during an evaluation begin the expected training.
+
+        Returns:
+            A function that returns how many seconds of the evaluation went into this training;
+            None if there is one process only.
+        """
         if self._pool is None:
             return None
-        self._params.copy_(order.params)
-        numbers = self._pool.submit(self._train_jobs(order, stores))
-        self._expected = order, stores, numbers
+        self._trained_params.copy_(order.params)
+        job_numbers = self._pool.submit(self._train_jobs(order, stores))
+        self._prefetched = order, stores, job_numbers
         pool = self._pool
         began = time.perf_counter()
-        pool.watch()
-        return lambda: seconds_ahead(began, time.perf_counter(), pool.spans(numbers))
+        pool.record_times()
+        return lambda: seconds_ahead(began, time.perf_counter(), pool.spans(job_numbers))
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
-        """Train the largest stores first, so that no process is left with a large one at the
-        end.
+        """Train stores, the largest first, so that no process is left with a large one at the end.
+
+        Args:
+            order: the round's order; `order.params` is the global model, float32 [P].
+            stores: names of the stores to train.
+
+        Yields:
+            One answer a store, as they come. `Update.params`, float32 [P], is a view of memory that
+            the next call overwrites.
+
+        Raises:
+            RunError: a worker process died.
         """
-        slots = {store: slot for slot, store in enumerate(stores)}
-        for answer in self._begun(order, stores) or self._run(
+        slot_of_store = {store: slot for slot, store in enumerate(stores)}
+        for answer in self._take_prefetched(order, stores) or self._run_jobs(
             self._train_jobs(order, stores), order.params
         ):
             assert isinstance(answer, Update | Failure)
             yield (
-                replace(answer, params=self._slots[slots[answer.store]])
+                replace(answer, params=self._update_slots[slot_of_store[answer.store]])
                 if isinstance(answer, Update)
                 else answer
             )
@@ -132,29 +153,51 @@ class SequentialEngine(FederationRuntime):
     def evaluate(
         self, order: EvaluateOrder, stores: Sequence[str]
     ) -> Iterator[Evaluation | Failure]:
-        """Evaluate stores; many small ones make one job."""
-        self._judged.copy_(order.params)
-        sizes = self._num_held_out(stores, order.split)
-        detached = DetachedOrder.detach(order, *HERE)
-        jobs = [EvaluateJob(part, detached) for part in parcels(stores, sizes, IMAGES_PER_JUDGING)]
-        for answer in self._run_first(jobs):
+        """Evaluate stores on their held-out images; many small stores make one job.
+
+        Args:
+            order: the model, float32 [P], and the split: "validation" or "test".
+            stores: names of the stores to evaluate.
+
+        Yields:
+            One answer a store, as they come.
+
+        Raises:
+            RunError: a worker process died.
+        """
+        self._evaluated_params.copy_(order.params)
+        num_images = self._num_held_out(stores, order.split)
+        detached_order = DetachedOrder.detach(order, *SHARED_FIELDS)
+        jobs = [
+            EvaluateJob(chunk, detached_order)
+            for chunk in chunks_by_images(stores, num_images, IMAGES_PER_EVALUATION)
+        ]
+        for answer in self._run_jobs_first(jobs):
             assert isinstance(answer, list)
             yield from answer
 
-    def judge(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Count results on the federation's test set, summed in the order of its images."""
+    def evaluate_test_set(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
+        """Count results on the federation's test set; see `Engine.evaluate_test_set`.
+
+        Counts are summed in the order of the images, with any number of processes.
+
+        Raises:
+            RunError: a worker process died.
+        """
         assert self._federation.test is not None
-        self._judged.copy_(params)
+        self._evaluated_params.copy_(params)
         order = DetachedOrder.detach(
-            EvaluateOrder(self._plan, 0, params, "test", tuple(temperatures)), *HERE
+            EvaluateOrder(self._plan, 0, params, "test", tuple(temperatures)), *SHARED_FIELDS
         )
         jobs = [
-            JudgeJob(start, order)
-            for start in range(0, len(self._federation.test), IMAGES_PER_JUDGING)
+            ServerTestJob(start, order)
+            for start in range(0, len(self._federation.test), IMAGES_PER_EVALUATION)
         ]
-        counted = dict(answer for answer in self._run_first(jobs) if isinstance(answer, tuple))
+        counts_by_start = dict(
+            answer for answer in self._run_jobs_first(jobs) if isinstance(answer, tuple)
+        )
         return merge(
-            [counts for _, counts in sorted(counted.items())], len(self._plan.spec.classes)
+            [counts for _, counts in sorted(counts_by_start.items())], len(self._plan.spec.classes)
         )
 
     def close(self) -> None:
@@ -163,84 +206,114 @@ class SequentialEngine(FederationRuntime):
             self._pool.close()
 
     def _train_jobs(self, order: TrainOrder, stores: Sequence[str]) -> list[Job]:
-        slots = {store: slot for slot, store in enumerate(stores)}
-        detached = DetachedOrder.detach(order, *HERE)
-        return [TrainJob(store, slots[store], detached) for store in self._largest_first(stores)]
+        slot_of_store = {store: slot for slot, store in enumerate(stores)}
+        detached_order = DetachedOrder.detach(order, *SHARED_FIELDS)
+        return [
+            TrainJob(store, slot_of_store[store], detached_order)
+            for store in self._largest_first(stores)
+        ]
 
-    def _begun(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Answer] | None:
-        """Return the answers of the expected training, if it is the one that is asked for."""
-        if self._pool is None or self._expected is None:
+    def _take_prefetched(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Answer] | None:
+        """Return the answers of the prefetched training, if it is the one that is wanted now; else
+        None, after it is cancelled.
+        """
+        if self._pool is None or self._prefetched is None:
             return None
-        (expected, expected_stores, numbers), self._expected = self._expected, None
-        if (expected.round, list(expected_stores)) == (
-            order.round,
-            list(stores),
-        ) and expected.params is order.params:
-            return self._pool.results(numbers)
-        self._pool.forget(numbers)
+        prefetched_order, prefetched_stores, job_numbers = self._prefetched
+        self._prefetched = None
+        if (
+            prefetched_order.round == order.round
+            and prefetched_order.params is order.params
+            and list(prefetched_stores) == list(stores)
+        ):
+            return self._pool.results(job_numbers)
+        self._pool.cancel(job_numbers)
         return None
 
-    def _run(self, jobs: Sequence[Job], params: Tensor) -> Iterator[Answer]:
-        self._params.copy_(params)
-        return self._pool.results(self._pool.submit(jobs)) if self._pool else map(self._work, jobs)
+    def _run_jobs(self, jobs: Sequence[Job], params: Tensor) -> Iterator[Answer]:
+        self._trained_params.copy_(params)
+        return (
+            self._pool.results(self._pool.submit(jobs)) if self._pool else map(self._run_job, jobs)
+        )
 
-    def _run_first(self, jobs: Sequence[Job]) -> Iterator[Answer]:
-        return self._pool.first(jobs) if self._pool else map(self._work, jobs)
+    def _run_jobs_first(self, jobs: Sequence[Job]) -> Iterator[Answer]:
+        return self._pool.run_first(jobs) if self._pool else map(self._run_job, jobs)
 
-    def _work(self, job: Job) -> Answer:
+    def _run_job(self, job: Job) -> Answer:
         """Do one job, in this process or in a worker."""
         if isinstance(job, TrainJob):
-            return self._train_one(job)
-        return self._evaluate_some(job) if isinstance(job, EvaluateJob) else self._judge_part(job)
+            return self._train_store(job)
+        return (
+            self._evaluate_stores(job)
+            if isinstance(job, EvaluateJob)
+            else self._evaluate_test_images(job)
+        )
 
-    def _train_one(self, job: TrainJob) -> Update | Failure:
-        order = job.order.attach(plan=self._plan, params=self._params)
+    def _train_store(self, job: TrainJob) -> Update | Failure:
+        order = job.order.attach(plan=self._plan, params=self._trained_params)
         answer = answers.train(
             self._trainer, order, job.store, self._federation.stores[job.store].train
         )
         if isinstance(answer, Failure):
             return answer
-        self._slots[job.slot].copy_(answer.params)
+        self._update_slots[job.slot].copy_(answer.params)
         return replace(answer, params=torch.empty(0), packed=None)
 
-    def _evaluate_some(self, job: EvaluateJob) -> list[Evaluation | Failure]:
-        order = job.order.attach(plan=self._plan, params=self._judged)
+    def _evaluate_stores(self, job: EvaluateJob) -> list[Evaluation | Failure]:
+        order = job.order.attach(plan=self._plan, params=self._evaluated_params)
         sets = {store: self._held_out(store, order.split) for store in job.stores}
         adjustments = {store: self._adjustment(store) for store in job.stores}
         return answers.evaluate(self._trainer, order, sets, adjustments)
 
-    def _judge_part(self, job: JudgeJob) -> tuple[int, Counts]:
+    def _evaluate_test_images(self, job: ServerTestJob) -> tuple[int, Counts]:
         assert self._federation.test is not None
-        end = min(job.start + IMAGES_PER_JUDGING, len(self._federation.test))
-        part: Images = self._federation.test.select(torch.arange(job.start, end))
-        order = job.order.attach(plan=self._plan, params=self._judged)
-        (evaluation,) = self._trainer.evaluate(order, {"": part})
+        end = min(job.start + IMAGES_PER_EVALUATION, len(self._federation.test))
+        images: Images = self._federation.test.select(torch.arange(job.start, end))
+        order = job.order.attach(plan=self._plan, params=self._evaluated_params)
+        (evaluation,) = self._trainer.evaluate(order, {"": images})
         return job.start, evaluation.counts
 
 
-def parcels(names: Sequence[str], sizes: Sequence[int], least: int) -> Iterator[tuple[str, ...]]:
-    """Cut `names` into runs whose sizes add up to `least` or more; the last run may be smaller."""
-    parcel: list[str] = []
+def chunks_by_images(
+    stores: Sequence[str], num_images: Sequence[int], min_images: int
+) -> Iterator[tuple[str, ...]]:
+    """Cut a list of stores into chunks that have enough images for one job.
+
+    Args:
+        stores: names, in the order that the chunks keep.
+        num_images: images of each store.
+        min_images: images that a chunk has at least; the last one may have fewer.
+
+    Yields:
+        The stores of each chunk; a chunk ends with the store that gives it enough images.
+
+    >>> list(chunks_by_images(["a", "b", "c", "d"], [3, 2, 9, 1], min_images=5))
+    [('a', 'b'), ('c',), ('d',)]
+    """
+    chunk: list[str] = []
     total = 0
-    for name, size in zip(names, sizes, strict=True):
-        parcel.append(name)
-        total += size
-        if total >= least:
-            yield tuple(parcel)
-            parcel = []
+    for store, images in zip(stores, num_images, strict=True):
+        chunk.append(store)
+        total += images
+        if total >= min_images:
+            yield tuple(chunk)
+            chunk = []
             total = 0
-    if parcel:
-        yield tuple(parcel)
+    if chunk:
+        yield tuple(chunk)
 
 
-def workers_of(config: RunConfig) -> int:
+def num_workers(config: RunConfig) -> int:
     """Return the number of worker processes: `run.workers`; if that is 0, it depends on the device.
 
-    It is one per core on a CPU of Linux, where processes can be forked; else one. Raises
-    ConfigError for several on another device: CUDA does not survive a fork, and they would share
-    its memory.
+    It is one per core on a CPU of Linux, where processes can be forked; else one.
+
+    Raises:
+        ConfigError: several on another device: CUDA does not survive a fork, and they would share
+            its memory.
     """
-    run, is_cpu = config.run, config.run.device == "cpu"
+    run = config.run
+    is_cpu = run.device == "cpu"
     if run.workers > 1 and not is_cpu:
         raise ConfigError(
             f"Setting run.workers got {run.workers} with device {run.device}, which one process has"

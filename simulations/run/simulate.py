@@ -89,7 +89,7 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
         with closing(
             build_engine(replace(stores, test=images.test), start, path / "stores")
         ) as engine:
-            judge = engine.judge if images.test is not None else None
+            judge = engine.evaluate_test_set if images.test is not None else None
             rounds = screen.RoundTable(config.run.rounds, console=console)
             stop = StopRequest(rounds)
             gate = _gate(start, images)

@@ -68,7 +68,7 @@ class Opened:
     """A runtime, and who judges a model on the server's images."""
 
     runtime: Runtime
-    judge: UpdateEvaluator
+    evaluate_test_set: UpdateEvaluator
 
 
 Opener = Callable[[Federation, RunConfig, Path], AbstractContextManager[Opened]]
@@ -83,7 +83,7 @@ def engine(name: str, **settings: object) -> Opener:
             resolve(flatten(config), {f"run.{key}": value for key, value in settings.items()})
         )
         with closing(engines.find(name)(dealt, begun, states)) as made:
-            yield Opened(made, made.judge)
+            yield Opened(made, made.evaluate_test_set)
 
     return opened
 
@@ -262,7 +262,7 @@ def play(opener: Opener, dealt: Federation, config: RunConfig, place: Path, cut_
 def _begin(opened: Opened, config: RunConfig) -> tuple[RoundLoop, TrainingState]:
     begun = start(config)
     rounds = RoundLoop(
-        begun.plan, begun.layout, opened.runtime, opened.judge, Notes(), lambda: False
+        begun.plan, begun.layout, opened.runtime, opened.evaluate_test_set, Notes(), lambda: False
     )
     return rounds, rounds.begin(begun.params)
 

@@ -97,7 +97,7 @@ class BatchedEngine(FederationRuntime):
         ):
             yield Evaluation(store, order.round, *pair)
 
-    def judge(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
+    def evaluate_test_set(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
         """Count results on the federation's test set; with `temperatures`, also the model's
         calibration at each.
         """

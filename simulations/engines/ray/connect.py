@@ -23,7 +23,7 @@ RAY_ENVIRONMENT = {
 # The one setting that makes Ray stay on the loopback interface. Without it, Ray replaces 127.0.0.1
 # by the machine's address and listens on all interfaces, where anybody who reaches its ports can
 # run code.
-STAY_HERE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+LOOPBACK_ENVIRONMENT = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 CONNECT_TIMEOUT_SECONDS = 5.0  # seconds in which a cluster must answer
 
@@ -46,9 +46,9 @@ def connect(address: str) -> None:
     Raises ConfigError for an address of another form, NetworkError if there is no cluster to be
     had.
     """
-    host = _check_answers(address) if address not in ("", "auto") else ""
+    host = _check_ray_answers(address) if address not in ("", "auto") else ""
     os.environ.update(
-        RAY_ENVIRONMENT | (STAY_HERE if not address or host in LOOPBACK_HOSTS else {})
+        RAY_ENVIRONMENT | (LOOPBACK_ENVIRONMENT if not address or host in LOOPBACK_HOSTS else {})
     )
     import ray
 
@@ -70,7 +70,7 @@ def connect(address: str) -> None:
         ) from error
 
 
-def _check_answers(address: str) -> str:
+def _check_ray_answers(address: str) -> str:
     """Check that a Ray head answers at the address; return its host.
 
     Ray itself tries for more than a minute and then ends the process.

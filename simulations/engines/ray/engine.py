@@ -30,17 +30,17 @@ from fedshelf.common.protocol.messages import (
 from fedshelf.server.training.setup import InitialState
 from fedshelf.simulations.engines.ray.worker import (
     Arrays,
-    Model,
+    ImageSelection,
     RayEvaluateJob,
-    RayTrained,
     RayTrainJob,
-    Selection,
-    Setup,
+    RayTrainResult,
+    RoundModel,
+    WorkerSetup,
     arrays,
     tensors,
 )
 from fedshelf.simulations.engines.ray.workers import RayWorkers
-from fedshelf.simulations.engines.sequential import IMAGES_PER_JUDGING, parcels
+from fedshelf.simulations.engines.sequential import IMAGES_PER_EVALUATION, chunks_by_images
 from fedshelf.simulations.federation.answers import load_state, save_state
 from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.federation.runtime import FederationRuntime
@@ -49,147 +49,178 @@ LOST_REASON = "its worker died again and again; perhaps the node has too little 
 
 
 class RayEngine(FederationRuntime):
-    """A runtime (see `server.runtime`) over the stores of a federation, and the judge of its test
-    set.
+    """An engine that spreads stores over the workers of a Ray cluster; Ray must be connected.
 
-    Ray must be connected.
+    Args:
+        federation: the stores.
+        start: the initial state: plan, network layout and parameters.
+        states: directory of the stores' states of strategies; it stays on this machine.
 
-    states: storage of the stores' states of strategies; it stays on this machine
+    Raises:
+        RunError: no worker can start.
     """
 
     def __init__(self, federation: Federation, start: InitialState, states: Path) -> None:
         config = start.plan.config.run
         super().__init__(federation, start.plan)
         self._states = StateStore(states)
-        self._personal = bool(
+        self._has_personal_parts = bool(
             strategies.build(start.plan.config.strategy, start.layout).personal_tensors()
         )
-        self._placed: dict[tuple[int, int], tuple[Images, tuple[Any, Any]]] = {}
-        share = config.gpus_per_worker or float(config.device.startswith("cuda"))
+        self._image_objects: dict[tuple[int, int], tuple[Images, tuple[Any, Any]]] = {}
+        gpu_share = config.gpus_per_worker or float(config.device.startswith("cuda"))
         frozen = None if start.plan.frozen is None else start.plan.frozen.numpy()
-        self._crew = RayWorkers(
-            Setup(replace(start.plan, frozen=None), frozen, "cuda" if share else "cpu"), share
+        self._workers = RayWorkers(
+            WorkerSetup(replace(start.plan, frozen=None), frozen, "cuda" if gpu_share else "cpu"),
+            gpu_share,
         )
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
-        """Train the largest stores first, so that no worker is left with a large one at the end.
+        """Train stores, the largest first, so that no worker is left with a large one at the end.
 
-        Raises RunError.
+        Args:
+            order: the round's order; `order.params` is the global model, float32 [P].
+            stores: names of the stores to train.
+
+        Yields:
+            One answer a store, as they come.
+
+        Raises:
+            RunError: no worker is left.
         """
         largest_first = self._largest_first(stores)
-        detached = DetachedOrder.detach(order, "plan", "params", "extras")
+        detached_order = DetachedOrder.detach(order, "plan", "params", "extras")
 
-        def prepare(number: int) -> RayTrainJob:
-            store = largest_first[number]
-            images = self._select(self._federation.stores[store].train)
-            return RayTrainJob(store, detached, images, self._kept(store, order.round))
+        def prepare_job(job_number: int) -> RayTrainJob:
+            store = largest_first[job_number]
+            images = self._selection_of(self._federation.stores[store].train)
+            return RayTrainJob(store, detached_order, images, self._load_state(store, order.round))
 
-        model = Model(order.params.numpy(), arrays(order.extras))
-        for number, answer in self._crew.run(len(stores), prepare, model):
+        model = RoundModel(order.params.numpy(), arrays(order.extras))
+        for job_number, answer in self._workers.run(len(stores), prepare_job, model):
             assert not isinstance(answer, list)
-            if isinstance(answer, RayTrained):
-                yield self._received(answer, order)
+            if isinstance(answer, RayTrainResult):
+                yield self._restore_update(answer, order)
             else:
-                yield answer or Failure(largest_first[number], "unavailable", LOST_REASON)
+                yield answer or Failure(largest_first[job_number], "unavailable", LOST_REASON)
 
     def evaluate(
         self, order: EvaluateOrder, stores: Sequence[str]
     ) -> Iterator[Evaluation | Failure]:
-        """Evaluate stores; many small ones make one job. Raises RunError."""
-        parts = list(
-            parcels(
-                stores,
-                self._num_held_out(stores, order.split),
-                IMAGES_PER_JUDGING,
-            )
-        )
-        detached = DetachedOrder.detach(order, "plan", "params")
+        """Evaluate stores on their held-out images; many small stores make one job.
 
-        def prepare(number: int) -> RayEvaluateJob:
-            held_out = [self._held_out(store, order.split) for store in parts[number]]
-            images = tuple(map(self._select, held_out))
-            own = self._own(parts[number], order), self._adjustments(parts[number])
-            return RayEvaluateJob(parts[number], detached, images, *own)
+        Args:
+            order: the model, float32 [P], and the split: "validation" or "test".
+            stores: names of the stores to evaluate.
 
-        for number, answer in self._crew.run(len(parts), prepare, Model(order.params.numpy(), {})):
+        Yields:
+            One answer a store, as they come.
+
+        Raises:
+            RunError: no worker is left.
+        """
+        num_images = self._num_held_out(stores, order.split)
+        chunks = list(chunks_by_images(stores, num_images, IMAGES_PER_EVALUATION))
+        detached_order = DetachedOrder.detach(order, "plan", "params")
+
+        def prepare_job(job_number: int) -> RayEvaluateJob:
+            held_out = [self._held_out(store, order.split) for store in chunks[job_number]]
+            images = tuple(self._selection_of(images) for images in held_out)
+            states = self._states_after(chunks[job_number], order)
+            adjustments = self._adjustments(chunks[job_number])
+            return RayEvaluateJob(chunks[job_number], detached_order, images, states, adjustments)
+
+        for job_number, answer in self._workers.run(
+            len(chunks), prepare_job, RoundModel(order.params.numpy(), {})
+        ):
             assert answer is None or isinstance(answer, list)
             yield from answer or [
-                Failure(store, "unavailable", LOST_REASON) for store in parts[number]
+                Failure(store, "unavailable", LOST_REASON) for store in chunks[job_number]
             ]
 
-    def judge(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Count results on the federation's test set, summed in the order of its images.
+    def evaluate_test_set(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
+        """Count results on the federation's test set; see `Engine.evaluate_test_set`.
 
-        Raises RunError.
+        Raises:
+            RunError: no worker is left, or the images cannot be evaluated.
         """
         test = self._federation.test
         assert test is not None
-        parts = torch.arange(len(test)).split(IMAGES_PER_JUDGING)
+        chunks = torch.arange(len(test)).split(IMAGES_PER_EVALUATION)
         order = EvaluateOrder(self._plan, 0, params, "test", tuple(temperatures))
-        detached = DetachedOrder.detach(order, "plan", "params")
+        detached_order = DetachedOrder.detach(order, "plan", "params")
 
-        def prepare(number: int) -> RayEvaluateJob:
-            return RayEvaluateJob(
-                ("",), detached, (self._select(test.select(parts[number])),), {}, {}
-            )
+        def prepare_job(job_number: int) -> RayEvaluateJob:
+            images = self._selection_of(test.select(chunks[job_number]))
+            return RayEvaluateJob(("",), detached_order, (images,), {}, {})
 
-        counted: dict[int, Counts] = {}
-        for number, answer in self._crew.run(len(parts), prepare, Model(params.numpy(), {})):
-            part = (
+        counts_by_job: dict[int, Counts] = {}
+        for job_number, answer in self._workers.run(
+            len(chunks), prepare_job, RoundModel(params.numpy(), {})
+        ):
+            evaluation = (
                 answer[0] if isinstance(answer, list) else Failure("", "unavailable", LOST_REASON)
             )
-            if isinstance(part, Failure):
+            if isinstance(evaluation, Failure):
                 raise RunError(
-                    f"The server's test images cannot be judged on the Ray cluster: {part.reason}."
+                    "The server's test images cannot be judged on the Ray cluster:"
+                    f" {evaluation.reason}."
                 )
-            counted[number] = part.counts
+            counts_by_job[job_number] = evaluation.counts
         return merge(
-            [counts for _, counts in sorted(counted.items())], len(self._plan.spec.classes)
+            [counts for _, counts in sorted(counts_by_job.items())], len(self._plan.spec.classes)
         )
 
     def close(self) -> None:
         """End the workers; a cluster that existed before stays."""
-        self._crew.close()
+        self._workers.close()
         ray.shutdown()
 
-    def _own(self, stores: Sequence[str], order: EvaluateOrder) -> dict[str, Arrays | Failure]:
+    def _states_after(
+        self, stores: Sequence[str], order: EvaluateOrder
+    ) -> dict[str, Arrays | Failure]:
         """Return stores' states after the order's round, if the strategy keeps personal parts of
         the model.
         """
         return (
-            {store: self._kept(store, order.round + 1) for store in stores}
-            if self._personal
+            {store: self._load_state(store, order.round + 1) for store in stores}
+            if self._has_personal_parts
             else {}
         )
 
-    def _kept(self, store: str, round: int) -> Arrays | Failure:
+    def _load_state(self, store: str, round: int) -> Arrays | Failure:
         """Return the state of a store before `round`, or its failure to read it."""
         state = load_state(self._states, self._plan.run_id, store, round)
         return state if isinstance(state, Failure) else arrays(state)
 
     def _adjustments(self, stores: Sequence[str]) -> Arrays:
         """Return the adjustments of the stores that have one."""
-        found = {store: self._adjustment(store) for store in stores}
-        return arrays({store: added for store, added in found.items() if added is not None})
+        adjustment_of = {store: self._adjustment(store) for store in stores}
+        return arrays(
+            {
+                store: adjustment
+                for store, adjustment in adjustment_of.items()
+                if adjustment is not None
+            }
+        )
 
-    def _select(self, images: Images) -> Selection:
+    def _selection_of(self, images: Images) -> ImageSelection:
         """Return the images for a job; their array is put into the object store when it is first
         seen.
         """
-        key = images.pixels.data_ptr(), images.labels.data_ptr()
-        if key not in self._placed:  # keeping the images, so that their addresses are not reused
-            self._placed[key] = (
-                images,
-                (ray.put(images.pixels.numpy()), ray.put(images.labels.numpy())),
-            )
-        return Selection(self._placed[key][1], images.rows.numpy())
+        addresses = images.pixels.data_ptr(), images.labels.data_ptr()
+        if addresses not in self._image_objects:
+            references = ray.put(images.pixels.numpy()), ray.put(images.labels.numpy())
+            # the images are kept, so that their addresses are not used for others
+            self._image_objects[addresses] = images, references
+        return ImageSelection(self._image_objects[addresses][1], images.rows.numpy())
 
-    def _received(self, answer: RayTrained, order: TrainOrder) -> Update | Failure:
+    def _restore_update(self, answer: RayTrainResult, order: TrainOrder) -> Update | Failure:
         """Return the update with its arrays, after keeping the store's state."""
         if answer.state and (
-            failed := save_state(self._states, order, answer.update.store, tensors(answer.state))
+            failure := save_state(self._states, order, answer.update.store, tensors(answer.state))
         ):
-            return failed
+            return failure
         return replace(
             answer.update, params=torch.from_numpy(answer.params), extras=tensors(answer.extras)
         )

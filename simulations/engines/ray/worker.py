@@ -42,7 +42,7 @@ warnings.filterwarnings("ignore", "The given NumPy array is not writable")
 
 
 @dataclass(frozen=True)
-class Setup:
+class WorkerSetup:
     """The setup that a worker gets once.
 
     plan:   without its frozen parameters
@@ -56,7 +56,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Model:
+class RoundModel:
     """The part of an order that is sent apart: the global model, float32 [P], and the strategy's
     tensors.
     """
@@ -66,7 +66,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Selection:
+class ImageSelection:
     """Images as rows (int64 [N]) of arrays in the cluster's object store.
 
     array: references to pixels (uint8 [M, H, W, C]) and labels (int64 [M])
@@ -82,7 +82,7 @@ class RayTrainJob:
 
     store: str
     order: DetachedOrder[TrainOrder]
-    images: Selection
+    images: ImageSelection
     state: Arrays | Failure
 
 
@@ -97,13 +97,13 @@ class RayEvaluateJob:
 
     stores: tuple[str, ...]
     order: DetachedOrder[EvaluateOrder]
-    images: tuple[Selection, ...]
+    images: tuple[ImageSelection, ...]
     states: Mapping[str, Arrays | Failure]
     adjustments: Arrays
 
 
 @dataclass(frozen=True)
-class RayTrained:
+class RayTrainResult:
     """An update; its parameters (float32 [P]), its extras and the store's state are separate
     fields.
     """
@@ -114,83 +114,86 @@ class RayTrained:
     state: Arrays
 
 
-Job = RayTrainJob | RayEvaluateJob
-Judged = list[Evaluation | Failure]
-Answer = RayTrained | Failure | Judged
+RayJob = RayTrainJob | RayEvaluateJob
+Evaluations = list[Evaluation | Failure]
+RayAnswer = RayTrainResult | Failure | Evaluations
 
 
-class Carried:
-    """The states of a job's stores, which come with it and go back with the answer (see
-    `client.worker.state_store`). `client.worker.state_store`).
+class JobStates:
+    """The states of a job's stores, which come with the job and go back with the answer.
+
+    It stands in for the files of `client.worker.state_store`.
     """
 
     def __init__(self) -> None:
-        self.of: dict[str, Tensors] = {}
+        self.by_store: dict[str, Tensors] = {}
 
     def load(self, run_id: str, store: str, round: int) -> Tensors:
         """Return the state that came with the job."""
-        return self.of.get(store, {})
+        return self.by_store.get(store, {})
 
     def save(self, order: TrainOrder, store: str, state: Tensors) -> None:
         """Keep the state for the answer."""
-        self.of[store] = state
+        self.by_store[store] = state
 
 
 class RayWorker:
     """A process on some node, with one thread and one network."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: WorkerSetup) -> None:
         torch.set_num_threads(1)  # the same sums on any number of cores
         frozen = None if setup.frozen is None else torch.from_numpy(setup.frozen)
         self._plan = replace(setup.plan, frozen=frozen)
-        self._states = Carried()
+        self._states = JobStates()
         self._trainer = Trainer(torch.device(setup.device), self._states)
         self._arrays: dict[Any, tuple[Tensor, Tensor]] = {}
 
-    def work(self, job: Job, model: Model) -> Answer:
+    def work(self, job: RayJob, model: RoundModel) -> RayAnswer:
         """Do one job, starting from a round's model."""
         return (
             self._train(job, model) if isinstance(job, RayTrainJob) else self._evaluate(job, model)
         )
 
-    def _train(self, job: RayTrainJob, model: Model) -> RayTrained | Failure:
+    def _train(self, job: RayTrainJob, model: RoundModel) -> RayTrainResult | Failure:
         if isinstance(job.state, Failure):
             return job.state
-        self._states.of = {job.store: tensors(job.state)}
+        self._states.by_store = {job.store: tensors(job.state)}
         params = torch.from_numpy(model.params)
         extras = tensors(model.extras)
         order = job.order.attach(plan=self._plan, params=params, extras=extras)
         answer = answers.train(self._trainer, order, job.store, self._images(job.images))
         if isinstance(answer, Failure):
             return answer
-        bare = replace(answer, params=torch.empty(0), extras={}, packed=None)
-        return RayTrained(
-            bare,
+        update = replace(answer, params=torch.empty(0), extras={}, packed=None)
+        return RayTrainResult(
+            update,
             answer.params.cpu().numpy(),
             arrays(answer.extras),
-            arrays(self._states.of[job.store]),
+            arrays(self._states.by_store[job.store]),
         )
 
-    def _evaluate(self, job: RayEvaluateJob, model: Model) -> Judged:
+    def _evaluate(self, job: RayEvaluateJob, model: RoundModel) -> Evaluations:
         order = job.order.attach(plan=self._plan, params=torch.from_numpy(model.params))
-        failed = {store: state for store, state in job.states.items() if isinstance(state, Failure)}
-        self._states.of = {
+        failures = {
+            store: state for store, state in job.states.items() if isinstance(state, Failure)
+        }
+        self._states.by_store = {
             store: tensors(state)
             for store, state in job.states.items()
             if not isinstance(state, Failure)
         }
-        images = dict(zip(job.stores, job.images, strict=True))
+        selections = dict(zip(job.stores, job.images, strict=True))
         sets = {
             store: self._images(selection)
-            for store, selection in images.items()
-            if store not in failed
+            for store, selection in selections.items()
+            if store not in failures
         }
         return [
-            *failed.values(),
+            *failures.values(),
             *answers.evaluate(self._trainer, order, sets, tensors(job.adjustments)),
         ]
 
-    def _images(self, selection: Selection) -> Images:
+    def _images(self, selection: ImageSelection) -> Images:
         """Return images whose array is kept from the first use on, so that a device copy of it
         stays valid.
         """
@@ -210,7 +213,7 @@ def tensors(arrays: Arrays) -> Tensors:
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
 
-def installed() -> str:
+def installed_versions() -> str:
     """Return the versions that determine a worker's results, in words: version and code of
     Fedshelf, and torch.
     """

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedshelf.common.errors import RunError
-from fedshelf.simulations.engines.process_pool import LARGE_JOB, ProcessPool
-from fedshelf.simulations.engines.sequential import parcels
+from fedshelf.simulations.engines.process_pool import LARGE_JOB_BYTES, ProcessPool
+from fedshelf.simulations.engines.sequential import chunks_by_images
 
 # a byte per job, in the order in which they were begun, whichever worker began them
 written, writes = os.pipe()
@@ -61,7 +61,10 @@ def test_every_job_is_done_once_and_answers_come_back() -> None:
 def test_what_is_asked_first_goes_before_what_waits() -> None:
     with pool(1) as workers:
         later = workers.submit([("write", n) for n in range(5)])
-        assert list(workers.first([("write", 10), ("write", 11)])) == [("write", 10), ("write", 11)]
+        assert list(workers.run_first([("write", 10), ("write", 11)])) == [
+            ("write", 10),
+            ("write", 11),
+        ]
         assert len(list(workers.results(later))) == 5
     assert begun() == [10, 11, 0, 1, 2, 3, 4]
 
@@ -70,7 +73,7 @@ def test_an_idle_worker_takes_up_what_waits() -> None:
     """One of two workers is held up by the first job; the other does all that was only expected."""
     with pool(2) as workers:
         expected = workers.submit([("write", n) for n in range(4)])
-        answers = workers.first([("wait", 0), ("echo", "x")])
+        answers = workers.run_first([("wait", 0), ("echo", "x")])
         assert next(answers) == "x"
         releaser = threading.Timer(0, os.write, (gates[0][1], b"."))
         releaser.start()
@@ -96,7 +99,7 @@ def test_the_last_jobs_go_to_the_worker_that_is_idle_first() -> None:
 def test_what_is_forgotten_is_not_begun_and_not_returned() -> None:
     with pool(1) as workers:
         dropped = workers.submit([("write", n) for n in range(5)])
-        workers.forget(dropped)
+        workers.cancel(dropped)
         assert list(workers.results(workers.submit([("write", 9)]))) == [("write", 9)]
     assert begun() == [9]
 
@@ -107,16 +110,16 @@ def test_what_is_forgotten_while_under_way_ends_before_anything_new_begins() -> 
     """
     with pool(1) as workers:
         under_way = workers.submit([("wait", 0), *[("write", n) for n in range(9)]])
-        assert next(workers.first([("echo", "x")])) == "x"
+        assert next(workers.run_first([("echo", "x")])) == "x"
         threading.Timer(0, os.write, (gates[0][1], b".")).start()
-        workers.forget(under_way)
+        workers.cancel(under_way)
         assert begun() == [0]
         assert list(workers.results(workers.submit([("write", 20)]))) == [("write", 20)]
     assert begun() == [20]
 
 
 def test_large_jobs_and_large_answers_do_not_wait_for_each_other() -> None:
-    text = "x" * (40 * LARGE_JOB)
+    text = "x" * (40 * LARGE_JOB_BYTES)
     with pool(2) as workers:
         assert list(workers.results(workers.submit([("echo", text)] * 8))) == [text] * 8
 
@@ -137,7 +140,7 @@ def test_an_exception_is_a_fault_of_the_program() -> None:
 @given(st.lists(st.integers(0, 50), max_size=30), st.integers(1, 60))
 def test_parcels_keep_order_and_are_no_smaller_than_asked(sizes: list[int], least: int) -> None:
     names = [str(place) for place in range(len(sizes))]
-    parts = list(parcels(names, sizes, least))
+    parts = list(chunks_by_images(names, sizes, least))
     assert [name for part in parts for name in part] == names
     totals = [sum(sizes[int(name)] for name in part) for part in parts]
     assert all(total >= least for total in totals[:-1])

@@ -11,7 +11,7 @@ from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import Trainer
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Update
-from fedshelf.simulations.engines.sequential import SequentialEngine, workers_of
+from fedshelf.simulations.engines.sequential import SequentialEngine, num_workers
 from tests.helpers.simulated_stores import alone, federation, order, settings, start, trained
 
 SIZES = (13, 1, 30, 8, 17)
@@ -43,7 +43,7 @@ def test_what_was_expected_and_is_asked(
 ) -> None:
     asked = order(start(CONFIG))
     engine.prefetch_training(asked, NAMES)
-    judged = engine.judge(asked.params)  # meanwhile
+    judged = engine.evaluate_test_set(asked.params)  # meanwhile
     assert judged.num_examples == 50
     assert equal(engine, asked, NAMES, expected)
 
@@ -58,11 +58,11 @@ def test_what_was_expected_and_is_not_asked(
     other = torch.zeros_like(begun.params)
     engine.prefetch_training(order(begun, committed=1), NAMES[1:])
     if judging:
-        engine.judge(other)
+        engine.evaluate_test_set(other)
     assert equal(engine, asked, NAMES, expected)
     engine.prefetch_training(order(begun), NAMES)
     if judging:
-        engine.judge(other)
+        engine.evaluate_test_set(other)
     zeros = trained(engine, order(type(begun)(begun.plan, other, begun.layout)), NAMES)
     assert not any(torch.equal(zeros[name].params, expected[name].params) for name in NAMES)
     assert equal(engine, asked, NAMES, expected)
@@ -92,7 +92,7 @@ def test_processes_count_how_sure_the_model_is_as_one_does(
         a.store: a.counts for a in engine.evaluate(asked, NAMES[1:]) if isinstance(a, Evaluation)
     }
     for found, expected in [(answers[e.store], e.counts) for e in own] + [
-        (engine.judge(begun.params, (1, 3)), whole)
+        (engine.evaluate_test_set(begun.params, (1, 3)), whole)
     ]:
         assert found.reliability is not None
         assert expected.reliability is not None
@@ -101,13 +101,13 @@ def test_processes_count_how_sure_the_model_is_as_one_does(
 
 
 def test_several_processes_are_for_a_cpu_only() -> None:
-    assert workers_of(settings(run__workers=3)) == 3
+    assert num_workers(settings(run__workers=3)) == 3
     assert (
-        workers_of(settings(run__device="cuda"))
-        == workers_of(settings(run__device="cuda", run__workers=1))
+        num_workers(settings(run__device="cuda"))
+        == num_workers(settings(run__device="cuda", run__workers=1))
         == 1
     )
     with pytest.raises(
         ConfigError, match=r"run\.workers got 2 with device cuda:1.*--engine batched"
     ):
-        workers_of(settings(run__device="cuda:1", run__workers=2))
+        num_workers(settings(run__device="cuda:1", run__workers=2))

@@ -69,7 +69,9 @@ def train(federation: Federation, out: Path, watch: Watch, **settings: Any) -> d
     directory.write("partition.json", {"classes": list(CLASSES), "stores": federation.table})
     engine = SequentialEngine(federation, start, out / "stores")
     try:
-        return Training(start, engine, engine.judge, watch, directory, 0.0).run(StopRequest(watch))
+        return Training(start, engine, engine.evaluate_test_set, watch, directory, 0.0).run(
+            StopRequest(watch)
+        )
     finally:
         engine.close()
         directory.close()

@@ -225,7 +225,7 @@ def test_judging_counts_what_stores_count(devices: int, tmp_path: Path) -> None:
         assert found[name].counts.loss_sum == pytest.approx(expected.loss_sum, rel=1e-5)
     assert dealt.test is not None
     asked = replace(asked, temperatures=(1.0, 2.0))
-    judged = engine.judge(begun.params, (1.0, 2.0))
+    judged = engine.evaluate_test_set(begun.params, (1.0, 2.0))
     expected = trainer.evaluate(asked, {"": dealt.test})[0].counts
     assert (judged.confusion == expected.confusion).all()
     assert judged.loss_sum == pytest.approx(expected.loss_sum, rel=1e-5)

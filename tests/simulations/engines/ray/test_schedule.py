@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from fedshelf.simulations.engines.job_assignment import next_worker
-from fedshelf.simulations.engines.ray.schedule import Work, places
+from fedshelf.simulations.engines.ray.schedule import JobQueue, workers_per_node
 
 
 def node(name: str, alive: bool = True, **resources: float) -> dict[str, Any]:
@@ -24,11 +24,11 @@ def test_a_node_takes_a_worker_for_each_cpu_or_share_of_a_gpu():
         node("b", CPU=16, GPU=2),
         node("gone", alive=False, CPU=8, GPU=8),
     ]
-    assert places(nodes, 0) == {"a": 4, "b": 16}
-    assert places(nodes, 1) == {"b": 2}
-    assert places(nodes, 0.1) == {"b": 16}  # 20 shares, 16 CPUs
-    assert places([node("c", CPU=8, GPU=1)], 0.3) == {"c": 3}
-    assert places([node("d", CPU=0.5)], 0) == {}
+    assert workers_per_node(nodes, 0) == {"a": 4, "b": 16}
+    assert workers_per_node(nodes, 1) == {"b": 2}
+    assert workers_per_node(nodes, 0.1) == {"b": 16}  # 20 shares, 16 CPUs
+    assert workers_per_node([node("c", CPU=8, GPU=1)], 0.3) == {"c": 3}
+    assert workers_per_node([node("d", CPU=0.5)], 0) == {}
 
 
 @pytest.mark.parametrize(
@@ -59,21 +59,21 @@ def assigned(waiting: int, num_jobs: list[int]) -> list[int]:
 
 
 def test_a_lost_job_comes_next_and_three_deaths_are_its_own_fault():
-    work = Work(4)
+    work = JobQueue(4)
     assert [work.take(), work.take()] == [0, 1]
-    assert work.lost([0, 1]) is None  # its worker was at 0
+    assert work.requeue([0, 1]) is None  # its worker was at 0
     assert [work.take(), work.take(), work.take()] == [0, 1, 2]
-    assert work.lost([]) is None
-    assert work.lost([0, 1]) is None
+    assert work.requeue([]) is None
+    assert work.requeue([0, 1]) is None
     assert work.take() == 0
-    assert work.lost([0]) == 0
+    assert work.requeue([0]) == 0
     assert [work.take(), work.take()] == [1, 3]
     assert work.waiting == 0
 
 
 @given(some.integers(0, 20), some.lists(some.integers(0, 4), max_size=60), some.integers(1, 4))
 def test_every_job_is_answered_once_whoever_dies(count, deaths, workers):
-    work = Work(count)
+    work = JobQueue(count)
     hands = [[] for _ in range(workers)]
     answered = Counter()
     while work.unanswered:
@@ -81,11 +81,11 @@ def test_every_job_is_answered_once_whoever_dies(count, deaths, workers):
             hands[position].append(work.take())
         dead = deaths.pop() if deaths else workers
         if dead < workers:
-            hopeless = work.lost(hands[dead])
+            hopeless = work.requeue(hands[dead])
             hands[dead] = []
             answered.update([] if hopeless is None else [hopeless])
-            work.answered() if hopeless is not None else None
+            work.count_answer() if hopeless is not None else None
         elif busy := [jobs for jobs in hands if jobs]:
             answered[busy[0].pop(0)] += 1
-            work.answered()
+            work.count_answer()
     assert answered == Counter(range(count))
