@@ -170,7 +170,7 @@ def _told(
     assert stores.test is not None
     gate = Gate(sample=sample_of(ServerEvaluator(start.plan, stores.test, CPU), start.plan.config))
     rounds = RoundLoop(start.plan, start.layout, runtime, None, Silent(), lambda: False, gate)
-    state = rounds.begin(start.params)
+    state = rounds.initial_state(start.params)
     told: dict[str, int] = {}
     why: dict[str, str] = {}
     while state.round < start.plan.config.run.rounds and bad not in told:

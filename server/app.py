@@ -36,7 +36,7 @@ from fedshelf.server.training.run import StopRequest, Training
 from fedshelf.server.training.selection_images import divide
 from fedshelf.server.updates.anomaly_detection import sample_of
 from fedshelf.server.updates.buffer import DiskBuffer
-from fedshelf.server.updates.evaluator import judge_of
+from fedshelf.server.updates.evaluator import build_evaluator
 from fedshelf.server.updates.gate import Gate
 
 TASK = "run.task"  # in the app's config: "deliver" if it does nothing else
@@ -156,8 +156,8 @@ class GridTraining:
         images = divide(start, present, self.images_for(start.plan))
         if images.told:
             self.observer.note(images.told)
-        judge = judge_of(start.plan, images.test)
-        validation = judge_of(start.plan, images.validation)
+        judge = build_evaluator(start.plan, images.test)
+        validation = build_evaluator(start.plan, images.validation)
         updates = DiskBuffer(self.directory.path / "flower" / "updates")
         startup = time.time() - self.began
         gate = Gate(updates, sample_of(judge, start.plan.config), validation)
@@ -180,7 +180,7 @@ class GridTraining:
         """
         done = RunDirectory.rounds_done(self.directory.path)
         try:
-            return client_sampling.assemble(
+            return client_sampling.wait_for_quorum(
                 runtime, done + 1, self.expected, self.config.cohort.wait, self.observer, stop
             )
         except StoppedError as error:

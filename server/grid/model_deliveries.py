@@ -121,7 +121,7 @@ class ModelDeliveries:
         self._observer.doing(RunActivity(RunStatus.DELIVERING))
         self._observer.note("The model goes to the stores that are here.")
         distributed = self._give(self._directory.path, summary["delivered_round"])
-        told = {**summary, IN_SUMMARY: distributed.in_summary()}
+        told = {**summary, IN_SUMMARY: distributed.to_summary()}
         self._directory.write("summary.json", told)
         self._requests.end_asked_delivery()
         return told
@@ -174,7 +174,7 @@ def deliver_only(
     )
     _write(directory, distributed)
     mailbox.end_asked_delivery()
-    return distributed.in_summary()
+    return distributed.to_summary()
 
 
 def _calling_back(order: DeliverOrder, given: GivenModels) -> DeliverOrder:
@@ -229,7 +229,7 @@ def _write(directory: RunDirectory, distributed: Distributed) -> None:
     path = directory.path / "summary.json"
     if path.exists():
         summary = json.loads(path.read_text(encoding="utf-8"))
-        directory.write("summary.json", {**summary, IN_SUMMARY: distributed.in_summary()})
+        directory.write("summary.json", {**summary, IN_SUMMARY: distributed.to_summary()})
 
 
 def wait_or_stop(stop: Callable[[], bool], seconds: float) -> Callable[[], bool]:

@@ -45,7 +45,7 @@ class Distributed:
     refused: Mapping[str, str]
     missing: Mapping[str, str]
 
-    def in_summary(self) -> dict[str, Any]:
+    def to_summary(self) -> dict[str, Any]:
         """Return the summary's part."""
         told = {"sha256": self.sha256, "delivered": sorted(self.delivered)}
         return told | {

@@ -37,7 +37,7 @@ class EventWriter:
 
     def doing(self, doing: RunActivity) -> None:
         """Write the activity that the run has begun."""
-        self._write(doing=doing.in_event())
+        self._write(doing=doing.to_event())
 
     def training(self, round: int, done: int, sampled: int) -> None:
         """Write the progress of a round: `done` of `sampled` stores have answered."""
@@ -66,7 +66,7 @@ class EventReader:
                 self._observer.row(record)
             case {"note": text}:
                 self._observer.note(text)
-            case {"doing": dict(told)} if doing := RunActivity.of_event(told):
+            case {"doing": dict(told)} if doing := RunActivity.from_event(told):
                 self._observer.doing(doing)
             case {"training": [round, done, sampled]}:
                 self._observer.training(round, done, sampled)

@@ -49,7 +49,7 @@ class RunEvents:
             case {"note": str()}:
                 self._app.append(_note(event))
             case {"doing": dict(told)}:
-                self._does(RunActivity.of_event(told), event.get("at"))
+                self._does(RunActivity.from_event(told), event.get("at"))
             case {"training": [int(round), int(done), int(sampled)]}:
                 self.underway = Underway(round, done, sampled)
 

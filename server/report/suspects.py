@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from fedshelf.common.wording import format_count, printable
 from fedshelf.server.report.run_data import RunData
-from fedshelf.server.updates.image_cap import told
+from fedshelf.server.updates.image_cap import describe_cap
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def doubts(run: RunData) -> list[Suspect]:
             if name not in aside
         ]
         + [
-            Suspect(printable(name), told(each["claimed"], each["counted"]), False)
+            Suspect(printable(name), describe_cap(each["claimed"], each["counted"]), False)
             for name, each in sorted(capped.items())
         ]
     )

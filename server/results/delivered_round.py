@@ -47,7 +47,7 @@ def deliver(config: RunConfig, last: TrainingState, checkpoints: Checkpoints) ->
         return Delivery(last, "the last, as run.deliver asks for")
     if last.best is None or last.best.on == "test":
         return Delivery(last, "the last, as no round was judged on validation images")
-    because = told(last.best, config)
+    because = explain_best(last.best, config)
     return Delivery(
         last if last.best.round == last.round else checkpoints.load(last.best.round), because
     )
@@ -77,6 +77,6 @@ def best_round(
     return (Best(number, value, counts.accuracy, on), 0) if is_better else (before, state.stale + 1)
 
 
-def told(best: Best, config: RunConfig) -> str:
+def explain_best(best: Best, config: RunConfig) -> str:
     """Say why a round is the best: "the best by accuracy on the stores' validation images"."""
     return f"the best by {config.evaluation.metric.replace('_', ' ')} on {IMAGES[best.on]}"

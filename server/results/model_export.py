@@ -52,23 +52,23 @@ def write_model(
     write_atomic(directory / WEIGHTS_FILE, lambda file: file.write(content))
     temperature = (summary["calibration"] or {}).get("temperature") or 1.0
     sha256 = hashlib.sha256(content).hexdigest()
-    described = with_names(
+    summarize_counts = with_names(
         json.loads(plan.spec.to_json()) | {"temperature": temperature, "sha256": sha256}, names
     )
     write_json(
         directory / DESCRIPTION_FILE,
-        finite(described | {"provenance": _provenance(plan, state, summary)}),
+        finite(summarize_counts | {"provenance": _provenance(plan, state, summary)}),
     )
     return sha256
 
 
-def with_names(described: Mapping[str, Any], names: ProductNames) -> dict[str, Any]:
+def with_names(summarize_counts: Mapping[str, Any], names: ProductNames) -> dict[str, Any]:
     """Return the content of `model.json` with `class_names`, in the order of the classes, if there
     are `names`.
     """
-    others = {key: value for key, value in described.items() if key != "class_names"}
+    others = {key: value for key, value in summarize_counts.items() if key != "class_names"}
     return others | (
-        {"class_names": [display_name(names, label) for label in described["classes"]]}
+        {"class_names": [display_name(names, label) for label in summarize_counts["classes"]]}
         if names
         else {}
     )

@@ -28,7 +28,7 @@ def remark(history: Iterable[Mapping[str, Any]], config: RunConfig) -> dict[str,
     return {SETTINGS_CHANGED: changed} if changed else {}
 
 
-def told(remark: Mapping[str, Any]) -> str:
+def format_changes(remark: Mapping[str, Any]) -> str:
     """Return a sentence on what has changed; empty if nothing has."""
     changes = remark.get(SETTINGS_CHANGED, {}).items()
     words = ", ".join(

@@ -127,7 +127,7 @@ def _chosen(which: str, latest: TrainingState, config: RunConfig) -> tuple[int, 
                 "There is no best round: none of this run was judged; give a number, or last."
             )
         flatters = ", which flatters its test figure" if latest.best.on == "test" else ""
-        return latest.best.round, delivered_round.told(latest.best, config) + flatters
+        return latest.best.round, delivered_round.explain_best(latest.best, config) + flatters
     if not (which.isascii() and which.isdigit()):
         raise ConfigError(f"Got the round {which!r}; expected the number of a round, best or last.")
     return int(which), "asked for by its number"

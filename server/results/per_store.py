@@ -32,27 +32,27 @@ COLUMNS = (
 QUANTILES = {"worst": 0.0, "lower_quarter": 0.25, "median": 0.5, "upper_quarter": 0.75, "best": 1.0}
 
 Rows = Mapping[str, Mapping[str, Any]]
-"""Store -> its metrics as `described` returns them, with macro averages."""
+"""Store -> its metrics as `summarize_counts` returns them, with macro averages."""
 
 
-def described(counts: Counts) -> dict[str, Any]:
+def summarize_counts(counts: Counts) -> dict[str, Any]:
     """Return the numbers of an evaluation that go into the history."""
     return counts.scalars() | {"images": counts.num_examples}
 
 
 def macros(counts: Counts) -> dict[str, float]:
-    """Return the macro averages that the end of a run reports beside `described`."""
+    """Return the macro averages that the end of a run reports beside `summarize_counts`."""
     return {"macro_precision": counts.macro_precision, "macro_recall": counts.macro_recall}
 
 
-def in_history(found: Mapping[str, Counts]) -> dict[str, Any]:
+def to_history(found: Mapping[str, Counts]) -> dict[str, Any]:
     """Return a round's evaluations at the stores.
 
     "stores" has those of each store; for more than `MAX_STORES_ONE_BY_ONE` there is "spread"
     instead.
     """
     if len(found) <= MAX_STORES_ONE_BY_ONE:
-        return {"stores": {name: described(counts) for name, counts in found.items()}}
+        return {"stores": {name: summarize_counts(counts) for name, counts in found.items()}}
     return {"spread": spread(counts.accuracy for counts in found.values())}
 
 
@@ -120,7 +120,7 @@ def _measured(used: Counts, raw: Counts) -> dict[str, Any]:
     used: by the scores that the store uses
     raw:  by the raw scores
     """
-    return described(used) | macros(used) | {"raw_accuracy": raw.accuracy}
+    return summarize_counts(used) | macros(used) | {"raw_accuracy": raw.accuracy}
 
 
 def expected_by_mix(
@@ -170,7 +170,7 @@ def _expected(classes: tuple[str, ...], test: Counts, info: StoreInfo) -> dict[s
     }
 
 
-def in_summary(source: str, rows: Rows | None, directory: Path) -> dict[str, Any]:
+def to_summary(source: str, rows: Rows | None, directory: Path) -> dict[str, Any]:
     """Return the summary's part: the spread over stores, and each store's result.
 
     More than `MAX_STORES_ONE_BY_ONE` results are written to `PER_STORE_FILE` instead.
@@ -186,7 +186,7 @@ def in_summary(source: str, rows: Rows | None, directory: Path) -> dict[str, Any
 
 
 def read(path: Path) -> dict[str, dict[str, Any]]:
-    """Read the table that `in_summary` wrote. Raises OSError; ValueError for a damaged file."""
+    """Read the table that `to_summary` wrote. Raises OSError; ValueError for a damaged file."""
     with path.open(encoding="utf-8", newline="") as file:
         header, *lines = csv.reader(file)
     if header != ["store", *COLUMNS] or any(len(line) != len(header) for line in lines):

@@ -117,12 +117,12 @@ class RunActivity:
             case _:
                 return _OUTSIDE_ROUNDS[self.status]
 
-    def in_event(self) -> dict[str, Any]:
-        """Return the activity as a dict for a file, from which `of_event` reads it."""
+    def to_event(self) -> dict[str, Any]:
+        """Return the activity as a dict for a file, from which `from_event` reads it."""
         return asdict(self)
 
     @classmethod
-    def of_event(cls, told: Mapping[str, Any]) -> "RunActivity | None":
+    def from_event(cls, told: Mapping[str, Any]) -> "RunActivity | None":
         """Read an activity from a file's dict; None if it is no activity."""
         try:
             return cls(

@@ -19,7 +19,9 @@ Confusions = Mapping[str, NDArray[np.int64]]
 """Confusion matrices [C, C]: the server's under "", or each store's under its name."""
 
 
-def judge(origin: Origin | None, rounds: RoundLoop, directory: RunDirectory) -> Confusions | None:
+def judge(
+    origin: Origin | None, round_loop: RoundLoop, directory: RunDirectory
+) -> Confusions | None:
     """Return the confusion matrices of the finished model on the test images; None if there is no
     model.
 
@@ -31,7 +33,7 @@ def judge(origin: Origin | None, rounds: RoundLoop, directory: RunDirectory) -> 
         return None
     path = directory.path / BEFORE_FILE
     if not path.exists():
-        found = confusions(rounds.scores(TrainingState(0, origin.params, {})))
+        found = confusions(round_loop.scores(TrainingState(0, origin.params, {})))
         directory.write(BEFORE_FILE, {name: matrix.tolist() for name, matrix in found.items()})
     told = json.loads(path.read_text(encoding="utf-8"))
     return {name: np.array(matrix, dtype=np.int64) for name, matrix in told.items()}
@@ -48,7 +50,7 @@ def confusions(scores: Scores) -> Confusions:
     return {name: counts.confusion for name, counts in scores.raw.items()}
 
 
-def in_summary(
+def to_summary(
     old: Sequence[str], classes: Sequence[str], before: Confusions | None, after: Confusions
 ) -> dict[str, Any]:
     """Return the accuracy on old and new classes before and after a run, both on the same images.

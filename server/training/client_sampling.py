@@ -18,15 +18,15 @@ POLL_SECONDS = 0.2
 CLOCK_SECONDS = 2  # the end of the wait is told in whole seconds; a smaller difference is no news
 
 
-def assemble(
+def wait_for_quorum(
     runtime: Runtime,
-    round: int,
+    round_number: int,
     quorum: int,
     wait: float,
     observer: RunObserver,
     stop: Callable[[], bool],
 ) -> Mapping[str, StoreInfo]:
-    """Wait until `quorum` stores are present for `round`, and return all stores that are present.
+    """Wait until `quorum` stores are present, and return all stores that are present.
 
     While it waits, the observer is told what the run waits for.
 
@@ -52,7 +52,7 @@ def assemble(
             )
         until = math.ceil(time.time() + deadline - time.monotonic())
         now = _waiting(
-            RunActivity(RunStatus.WAITING, round, tuple(sorted(present)), quorum, until),
+            RunActivity(RunStatus.WAITING, round_number, tuple(sorted(present)), quorum, until),
             runtime.held_back(),
         )
         if told is None or _differs(now, told):
@@ -85,27 +85,31 @@ def _differs(now: RunActivity, told: RunActivity) -> bool:
 
 
 def sample(
-    present: Iterable[str], config: CohortConfig, seed: int, round: int, attempt: int = 0
+    present: Iterable[str], config: CohortConfig, seed: int, round_number: int, attempt: int = 0
 ) -> list[str]:
-    """Return the cohort of `round`, in store order: `fraction` of the stores present, at least the
-    quorum.
+    """Return the cohort of a round, in store order.
+
+    It has `fraction` of the stores present, but at least the quorum.
 
     The result depends only on the names present, the seed, the round and the attempt.
     """
     names = sorted(present)
-    chosen = rng(seed, "cohort", round, attempt).permutation(len(names))[: size(len(names), config)]
+    chosen = rng(seed, "cohort", round_number, attempt).permutation(len(names))[
+        : cohort_size(len(names), config)
+    ]
     return [names[i] for i in sorted(chosen)]
 
 
-def missed(number: int, quorum: int, failed: Mapping[str, Failure]) -> StoresError:
+def quorum_error(round_number: int, quorum: int, failed: Mapping[str, Failure]) -> StoresError:
     """Return the error for a round in which too few stores took part."""
     return StoresError(
-        f"Round {number} did not reach the quorum of {quorum} stores: {format_failures(failed)}."
-        f" The run is saved up to round {number - 1}; mend the stores and go on with --resume."
+        f"Round {round_number} did not reach the quorum of {quorum} stores:"
+        f" {format_failures(failed)}. The run is saved up to round {round_number - 1}; mend the"
+        " stores and go on with --resume."
     )
 
 
-def size(present: int, config: CohortConfig) -> int:
+def cohort_size(present: int, config: CohortConfig) -> int:
     """Return the number of stores in a cohort if `present` stores are present."""
     return min(present, max(config.min_stores, round_half_up(config.fraction * present), 1))
 

@@ -70,7 +70,7 @@ class FinalEvaluation:
         raw = self.validation.ways().get("raw") or self.validation.held_out
         return raw.reliability if raw is not None else None
 
-    def in_summary(
+    def to_summary(
         self, directory: RunDirectory, stores: Mapping[str, StoreInfo]
     ) -> dict[str, Any]:
         """Return the summary's part on the evaluation, and write the larger part to
@@ -95,7 +95,7 @@ class FinalEvaluation:
             "confused": most_confused(self.classes, self.told[1].confusion) if self.told else [],
             "adjustment": self._adjustment(),
             "calibration": self._calibration(),
-            **per_store.in_summary(source, rows, directory.path),
+            **per_store.to_summary(source, rows, directory.path),
             "evaluation_file": FILE,
         }
 
@@ -166,7 +166,7 @@ class FinalEvaluation:
                 {
                     name: (
                         self._told_fully(counts, len(stores))
-                        | {"raw": per_store.described(raw[name])}
+                        | {"raw": per_store.summarize_counts(raw[name])}
                     )
                     for name, counts in stores.items()
                 }
@@ -224,7 +224,7 @@ class FinalEvaluation:
         }
 
     def _told(self, counts: Counts, *, with_matrix: bool = True) -> dict[str, Any]:
-        figures = per_store.described(counts) | per_store.macros(counts)
+        figures = per_store.summarize_counts(counts) | per_store.macros(counts)
         matrix = counts.confusion.tolist() if with_matrix else None
         return figures | {"per_class": counts.per_class(self.classes), "confusion": matrix}
 
@@ -236,24 +236,24 @@ def _interval(counts: Counts) -> list[float] | None:
     )
 
 
-def reach(rounds: RoundLoop, state: TrainingState) -> FinalEvaluation:
+def evaluate_final_model(round_loop: RoundLoop, state: TrainingState) -> FinalEvaluation:
     """Judge a state's model for the end of the run.
 
     The validation images decide the temperatures and whether stores use raw or adjusted scores.
     Then the model is judged on all test images.
     """
-    validation = rounds.validated(state)
+    validation = round_loop.validation_scores(state)
     ways = validation.ways()
     temperature = _temperature(ways.get("raw") or validation.held_out)
     own = _temperature(ways.get("adjusted"))
-    scores = rounds.scores(
+    scores = round_loop.scores(
         state,
         (1.0,) if temperature is None else (1.0, temperature),
         is_adjusted=validation.is_adjusted,
     )
-    is_adjustable = rounds.config.strategy.absent != "full"
+    is_adjustable = round_loop.config.strategy.absent != "full"
     return FinalEvaluation(
-        rounds.plan.spec.classes, scores, validation, temperature, own, is_adjustable
+        round_loop.plan.spec.classes, scores, validation, temperature, own, is_adjustable
     )
 
 
@@ -270,7 +270,7 @@ def _described(scores: Scores) -> dict[str, Any] | None:
     """
     ways = scores.ways()
     return (
-        {way: per_store.described(counts) for way, counts in ways.items()}
+        {way: per_store.summarize_counts(counts) for way, counts in ways.items()}
         if "adjusted" in ways
         else None
     )

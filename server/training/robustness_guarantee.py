@@ -21,13 +21,13 @@ class Guarantee:
         self._note = note
         self._told: str | None = None
 
-    def look(self, round: int, updates: int) -> str | None:
+    def check(self, round_number: int, updates: int) -> str | None:
         """Return the reason why `updates` updates are too few, or None; tell it if it is new."""
         reason = self._strategy.shortfall(updates)
         if reason and reason != self._told:
             self._note(
-                f"Round {round}: {reason}; the round counts all the same, unless cohort.min_stores"
-                " asks for more."
+                f"Round {round_number}: {reason}; the round counts all the same, unless"
+                " cohort.min_stores asks for more."
             )
         self._told = reason
         return reason
@@ -39,7 +39,7 @@ def check_cohort(config: RunConfig, stores: int) -> None:
 
     Raises ConfigError if they never can.
     """
-    size = client_sampling.size(stores, config.cohort)
+    size = client_sampling.cohort_size(stores, config.cohort)
     if (
         not config.strategy.malicious
         or (reason := strategies.build(config.strategy).shortfall(size)) is None

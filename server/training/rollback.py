@@ -29,8 +29,10 @@ from fedshelf.server.updates.reputation import Reputation
 from fedshelf.server.updates.screening import DIVERGED
 from fedshelf.server.updates.standing import Standing
 
-OUTSTANDING = 10.0  # times the usual norm of the others' updates
-EXPLODED = 10.0  # times the loss before, or the loss log C of a model that knows nothing
+OUTLIER_NORM_FACTOR = 10.0  # times the usual norm of the others' updates
+EXPLODED_LOSS_FACTOR = (
+    10.0  # times the loss before, or the loss log C of a model that knows nothing
+)
 
 
 class EverybodyDivergedError(Exception):
@@ -51,9 +53,9 @@ class UnusableModelError(Exception):
     fault: the reason in words
     """
 
-    def __init__(self, round: int, fault: str) -> None:
+    def __init__(self, round_number: int, fault: str) -> None:
         super().__init__(fault)
-        self.round = round
+        self.round = round_number
         self.fault = fault
 
 
@@ -65,55 +67,58 @@ class Rollback:
     """
 
     def __init__(
-        self, plan: Plan, held: UpdateBuffer, reputation: Reputation, note: Callable[[str], None]
+        self, plan: Plan, buffer: UpdateBuffer, reputation: Reputation, note: Callable[[str], None]
     ) -> None:
         self._plan = plan
-        self._held = held
+        self._buffer = buffer
         self._reputation = reputation
         self._note = note
         self.before: TrainingState | None = None
         # the last round that was taken back without a store's update to explain it
         self._unexplained = 0
 
-    def checked(
-        self, state: TrainingState, made: NextModel, make: Callable[[RoundOutcome], NextModel]
+    def usable_model(
+        self,
+        state: TrainingState,
+        next_model: NextModel,
+        build: Callable[[RoundOutcome], NextModel],
     ) -> NextModel:
         """Return a round's model, or if it cannot be used the one without the update that stands
         out.
 
         The second one is taken only if it is usable.
 
-        make: makes a model of the round's updates
+        build: makes a model of the round's updates
 
         Raises UnusableModelError if neither is usable and the model is not finite, or all who
         judged it find it unusable.
         """
-        if (fault := self._fault(made, state)) is None:
-            return made
-        trained, number = made.trained, made.trained.order.round
-        store = outstanding(trained.norms, UsualNorms.of(state.record))
+        if (fault := self._fault(next_model, state)) is None:
+            return next_model
+        trained, round_number = next_model.trained, next_model.trained.order.round
+        store = find_outlier(trained.norms, UsualNorms.of(state.record))
         if store is not None and len(trained.updates) > self._plan.config.cohort.min_stores:
-            self._held.drop(store)
+            self._buffer.drop(store)
             why = (
-                f"its update in round {number} made a model that cannot be used ({fault}), and was"
-                " taken back"
+                f"its update in round {round_number} made a model that cannot be used ({fault}),"
+                " and was taken back"
             )
-            again = make(trained.without(store, why, self._held.updates()))
+            again = build(trained.without(store, why, self._buffer.updates()))
             if self._fault(again, state) is None:
                 self._reputation.exclude({store: why})
-                aside = again.standing.with_aside(store, why)
+                standing = again.standing.with_aside(store, why)
                 return replace(
                     again,
-                    standing=aside,
-                    taken_back={"store": store, "round": number, "reason": why},
+                    standing=standing,
+                    taken_back={"store": store, "round": round_number, "reason": why},
                 )
-        if is_finite(made.after) and not is_unusable_to_all(
-            made.scores, state.record, len(self._plan.spec.classes)
+        if is_finite(next_model.after) and not is_unusable_to_all(
+            next_model.scores, state.record, len(self._plan.spec.classes)
         ):
-            return made
-        raise UnusableModelError(number, fault)
+            return next_model
+        raise UnusableModelError(round_number, fault)
 
-    def again(self, state: TrainingState, found: UnusableModelError) -> dict[str, Any]:
+    def replay(self, state: TrainingState, found: UnusableModelError) -> dict[str, Any]:
         """Take back a round that no store's update explains, and return its entry for the history.
 
         The round is then played once more. Raises StoresError the second time.
@@ -126,27 +131,27 @@ class Rollback:
                 " a store does harm without standing out. Start a new run with lower ones; this"
                 f" one is saved up to round {state.round}."
             )
-        return self._unnamed(
+        return self._take_back_unexplained(
             found.round, f"it made a model that cannot be used ({found.fault})", ""
         )
 
-    def is_redrawn(self, round: int) -> bool:
+    def is_redrawn(self, round_number: int) -> bool:
         """Return whether a round is played again with another cohort."""
-        return self._unexplained == round
+        return self._unexplained == round_number
 
-    def _unnamed(self, number: int, why: str, where: str) -> dict[str, Any]:
-        self._unexplained = number
+    def _take_back_unexplained(self, round_number: int, why: str, where: str) -> dict[str, Any]:
+        self._unexplained = round_number
         self._note(
-            f"Round {number} is taken back, and played with another cohort: {why}, and no store"
-            " stands out."
+            f"Round {round_number} is taken back, and played with another cohort: {why}, and no"
+            " store stands out."
         )
         return {
             "store": None,
-            "round": number,
+            "round": round_number,
             "reason": f"{why}, and no store's update explains it{where}",
         }
 
-    def to_before(
+    def restore_before(
         self,
         state: TrainingState,
         store: str | None,
@@ -170,7 +175,9 @@ class Rollback:
             if before is None or is_second:
                 raise diverged(state.round + 1, self._plan.config.train.lr)
             where = f"; the run went back to round {before.round}"
-            told = self._unnamed(state.round, "all stores' training from its model diverges", where)
+            told = self._take_back_unexplained(
+                state.round, "all stores' training from its model diverges", where
+            )
             return before, Standing.of(before.record), told
         if before is None:
             raise StoresError(
@@ -190,25 +197,26 @@ class Rollback:
         }
         return before, Standing.of(before.record).with_aside(store, why), told
 
-    def _fault(self, made: NextModel, state: TrainingState) -> str | None:
+    def _fault(self, next_model: NextModel, state: TrainingState) -> str | None:
         """Return the reason why a new model cannot be used, or None."""
-        if not is_finite(made.after):
+        if not is_finite(next_model.after):
             return "its weights are not finite"
-        return exploded(made.scores, state.record, len(self._plan.spec.classes))
+        return loss_explosion(next_model.scores, state.record, len(self._plan.spec.classes))
 
 
-def diverged(number: int, lr: float) -> StoresError:
+def diverged(round_number: int, lr: float) -> StoresError:
     """Return the error for a round in which the training of all stores diverged through no store's
     fault.
     """
     return StoresError(
-        f"Round {number}: all stores' training diverges (their weights are not finite), and no"
-        f" store's update explains it: train.lr {lr:g} is too large for this model. Start a new run"
-        f" with a lower one, or with train.clip_norm; this one is saved up to round {number - 1}."
+        f"Round {round_number}: all stores' training diverges (their weights are not finite), and"
+        f" no store's update explains it: train.lr {lr:g} is too large for this model. Start a new"
+        f" run with a lower one, or with train.clip_norm; this one is saved up to round"
+        f" {round_number - 1}."
     )
 
 
-def outstanding(norms: Mapping[str, float], earlier: UsualNorms) -> str | None:
+def find_outlier(norms: Mapping[str, float], earlier: UsualNorms) -> str | None:
     """Return the store whose update's norm is far beyond the others'; None if there is none.
 
     The norm of one store alone is compared with those of earlier rounds.
@@ -219,13 +227,15 @@ def outstanding(norms: Mapping[str, float], earlier: UsualNorms) -> str | None:
     others = {name: norm for name, norm in norms.items() if name != store}
     usually = usual(others) if others else earlier.most
     is_beyond = (
-        norms[store] > OUTSTANDING * usually if others else norms[store] > OUTSTANDING * usually > 0
+        norms[store] > OUTLIER_NORM_FACTOR * usually
+        if others
+        else norms[store] > OUTLIER_NORM_FACTOR * usually > 0
     )
     return store if is_beyond else None
 
 
 def divergence(
-    number: int, last: Mapping[str, Any] | None, lr: float
+    round_number: int, last: Mapping[str, Any] | None, lr: float
 ) -> StoresError | EverybodyDivergedError:
     """Return the error for a round in which all training diverged and no update of the last round
     explains it.
@@ -233,7 +243,11 @@ def divergence(
     last: the last round's line of the history; if somebody has judged that model, or if there is no
           last round, the model is not at fault
     """
-    return diverged(number, lr) if last is None or _losses(last) else EverybodyDivergedError(None)
+    return (
+        diverged(round_number, lr)
+        if last is None or _recorded_losses(last)
+        else EverybodyDivergedError(None)
+    )
 
 
 def _is_unexplained(record: Mapping[str, Any] | None) -> bool:
@@ -242,7 +256,7 @@ def _is_unexplained(record: Mapping[str, Any] | None) -> bool:
     return told is not None and told["store"] is None
 
 
-def blamed(trained: RoundOutcome, last: Mapping[str, Any] | None) -> str | None:
+def store_to_blame(trained: RoundOutcome, last: Mapping[str, Any] | None) -> str | None:
     """Return the store whose update in the last round explains why all other training diverged in
     this one.
 
@@ -256,7 +270,7 @@ def blamed(trained: RoundOutcome, last: Mapping[str, Any] | None) -> str | None:
         for store, told in last["stores"].items()
         if told.get("norm") is not None
     }
-    store = outstanding(norms, UsualNorms(UsualNorms.of(last).recent[:-1]))
+    store = find_outlier(norms, UsualNorms(UsualNorms.of(last).recent[:-1]))
     others = (diverged | {update.store for update in trained.updates}) - {store}
     return store if others and others <= diverged else None
 
@@ -281,24 +295,29 @@ def is_unusable_to_all(scores: Scores | None, last: Mapping[str, Any] | None, cl
     These are the server with its own images, or else each store that has judged it. The run ends
     for that, so one store whose images the model suits is enough to go on.
     """
-    if scores is None or exploded(scores, last, classes) is None:
+    if scores is None or loss_explosion(scores, last, classes) is None:
         return False
     if any(counts is not None and counts.num_examples for counts in (scores.test, scores.held_out)):
         return True
-    return all(counts.loss > EXPLODED * _before(last, classes) for counts in scores.raw.values())
+    return all(
+        counts.loss > EXPLODED_LOSS_FACTOR * _reference_loss(last, classes)
+        for counts in scores.raw.values()
+    )
 
 
-def exploded(scores: Scores | None, last: Mapping[str, Any] | None, classes: int) -> str | None:
+def loss_explosion(
+    scores: Scores | None, last: Mapping[str, Any] | None, classes: int
+) -> str | None:
     """Return the words for a loss that is far beyond the last round's; None if it is not, or nobody
     judged it.
 
     The loss is the one on the server's own images, else the median of the stores' (the lower middle
     one of an even number), so that no store alone can make a good model look bad.
     """
-    if scores is None or (loss := _loss(scores)) is None:
+    if scores is None or (loss := _deciding_loss(scores)) is None:
         return None
-    before = _before(last, classes)
-    if loss <= EXPLODED * before:
+    before = _reference_loss(last, classes)
+    if loss <= EXPLODED_LOSS_FACTOR * before:
         return None
     return (
         f"its loss is {loss:.3g}, where {before:.3g} was the loss before or that of a model that"
@@ -306,11 +325,11 @@ def exploded(scores: Scores | None, last: Mapping[str, Any] | None, classes: int
     )
 
 
-def _before(last: Mapping[str, Any] | None, classes: int) -> float:
-    return max([log(classes), *_losses(last)])
+def _reference_loss(last: Mapping[str, Any] | None, classes: int) -> float:
+    return max([log(classes), *_recorded_losses(last)])
 
 
-def _loss(scores: Scores) -> float | None:
+def _deciding_loss(scores: Scores) -> float | None:
     for counts in (scores.test, scores.held_out):
         if counts is not None and counts.num_examples:
             return counts.loss if isfinite(counts.loss) else inf
@@ -318,7 +337,7 @@ def _loss(scores: Scores) -> float | None:
     return stores[(len(stores) - 1) // 2] if stores else None
 
 
-def _losses(record: Mapping[str, Any] | None) -> list[float]:
+def _recorded_losses(record: Mapping[str, Any] | None) -> list[float]:
     told = (
         [record.get(images) for images in ("test", "validation", "validation_raw")]
         if record

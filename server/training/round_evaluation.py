@@ -9,7 +9,7 @@ from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure
 from fedshelf.server.results.checkpoints import TrainingState
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
-from fedshelf.server.updates.gate import UpdateEvaluator
+from fedshelf.server.updates.gate import ModelEvaluator
 from fedshelf.server.updates.image_cap import ImageCap
 from fedshelf.server.updates.screening import MAX_REPORTED, screen_evaluations
 
@@ -26,8 +26,8 @@ class RoundEvaluator:
         self,
         plan: Plan,
         runtime: Runtime,
-        judge: UpdateEvaluator | None,
-        validation: UpdateEvaluator | None,
+        judge: ModelEvaluator | None,
+        validation: ModelEvaluator | None,
         cap: ImageCap,
     ) -> None:
         self._plan = plan

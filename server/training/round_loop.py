@@ -35,7 +35,7 @@ from fedshelf.server.training.weight_averaging import averaged
 from fedshelf.server.updates import anomaly_detection
 from fedshelf.server.updates.anomaly_detection import AnomalyDetector
 from fedshelf.server.updates.contribution import contributions
-from fedshelf.server.updates.gate import Gate, UpdateEvaluator
+from fedshelf.server.updates.gate import Gate, ModelEvaluator
 from fedshelf.server.updates.image_cap import ImageCap, most_images
 from fedshelf.server.updates.norm_bound import UsualNorms
 from fedshelf.server.updates.reputation import Reputation
@@ -66,7 +66,7 @@ class RoundLoop:
         plan: Plan,
         layout: Layout,
         runtime: Runtime,
-        judge: UpdateEvaluator | None,
+        judge: ModelEvaluator | None,
         observer: RunObserver,
         stop: Callable[[], bool],
         gate: Gate | None = None,
@@ -81,7 +81,7 @@ class RoundLoop:
         self._observer = observer
         self._stop = stop
         self._gate = gate or Gate()
-        self.earlier: Callable[[int], TrainingState | None] = lambda _: None
+        self.load_earlier: Callable[[int], TrainingState | None] = lambda _: None
         self._image_cap = ImageCap(plan.config, observer.note)
         shown = None if self.personal else judge
         self._evaluator = RoundEvaluator(
@@ -89,8 +89,8 @@ class RoundLoop:
         )
         self._guarantee = Guarantee(self.strategy, observer.note)
         # returns the seconds of an evaluation that were training
-        self._ahead: Callable[[], float] | None = None
-        self._begun_ahead = 0.0  # seconds of the last round's evaluation that were training
+        self._seconds_prefetched: Callable[[], float] | None = None
+        self._last_prefetched = 0.0  # seconds of the last round's evaluation that were training
         sample = None if self.personal else self._gate.sample
         detector = (
             AnomalyDetector(plan, sample, layout) if anomaly_detection.is_on(self.config) else None
@@ -98,7 +98,7 @@ class RoundLoop:
         self._reputation = Reputation(self.config.screening, detector, runtime, observer.note)
         self._rollback = Rollback(plan, self._gate.held, self._reputation, observer.note)
 
-    def begin(self, params: Tensor) -> TrainingState:
+    def initial_state(self, params: Tensor) -> TrainingState:
         """Return the state before round 1.
 
         params: float32 [P]
@@ -124,35 +124,37 @@ class RoundLoop:
             try:
                 after, record = self._play(state, standing)
             except rollback.EverybodyDivergedError as found:
-                state, standing, told = self._rollback.to_before(state, found.store, self.earlier)
+                state, standing, told = self._rollback.restore_before(
+                    state, found.store, self.load_earlier
+                )
             except rollback.UnusableModelError as found:
-                told = self._rollback.again(state, found)
+                told = self._rollback.replay(state, found)
             else:
                 self._rollback.before = state
                 return after, record | ({"taken_back": told} if told else {})
 
     def _play(self, state: TrainingState, standing: Standing) -> tuple[TrainingState, Record]:
-        clock = PhaseTimer()
-        number = state.round + 1
+        timer = PhaseTimer()
+        round_number = state.round + 1
         norms = UsualNorms.of(state.record)
-        with clock("total"):
-            with clock("train"):
+        with timer("total"):
+            with timer("train"):
                 self._reputation.exclude(standing.set_aside)
-                trained = self._train(state, number, norms)
+                trained = self._train(state, round_number, norms)
                 trained = self._reputation.clipped(standing, trained, self._gate.held)
-                shortfall = self._guarantee.look(number, len(trained.updates))
-            self._observer.doing(RunActivity(RunStatus.JUDGING, number))
+                shortfall = self._guarantee.check(round_number, len(trained.updates))
+            self._observer.doing(RunActivity(RunStatus.JUDGING, round_number))
             state = state.to(trained.updates[0].params.device)
-            make = partial(self._made, state, standing, clock)
-            made = self._rollback.checked(state, make(trained), make)
-        self._settle(clock)
-        totals = round_record.totals(made.trained, self.config, clock.seconds)
+            make = partial(self._next_model, state, standing, timer)
+            made = self._rollback.usable_model(state, make(trained), make)
+        self._move_prefetched_seconds(timer)
+        totals = round_record.totals(made.trained, self.config, timer.seconds)
         deciding = made.scores.deciding() if made.scores else None
-        best, stale = best_round(state, number, deciding, self.config.evaluation.metric)
+        best, stale = best_round(state, round_number, deciding, self.config.evaluation.metric)
         record = round_record.line(made.trained, self.config, made.scores, totals, made.contributed)
         record |= {
             "suspicion": made.found,
-            "standing": made.standing.in_record(),
+            "standing": made.standing.to_record(),
             "shortfall": shortfall,
         }
         record |= {"usual_norms": list(norms.after(made.trained.norms).recent)}
@@ -160,11 +162,11 @@ class RoundLoop:
         self._gate.held.clear()
         return add_round(made.after, totals, best=best, stale=stale), record
 
-    def _made(
-        self, state: TrainingState, standing: Standing, clock: PhaseTimer, trained: RoundOutcome
+    def _next_model(
+        self, state: TrainingState, standing: Standing, timer: PhaseTimer, trained: RoundOutcome
     ) -> NextModel:
         """Return the model of a round's updates: aggregate, look for suspects, evaluate."""
-        with clock("aggregate"):
+        with timer("aggregate"):
             params, memory = self.strategy.update_global_model(
                 state.params,
                 trained.updates,
@@ -178,32 +180,32 @@ class RoundLoop:
             params = withhold(
                 self.strategy.centred(params), state.params, spans(self._layout, self.personal)
             )[0]
-            number = trained.order.round
+            round_number = trained.order.round
             after = averaged(
-                replace(state, round=number, params=params, strategy=memory), self.config
+                replace(state, round=round_number, params=params, strategy=memory), self.config
             )
-        with clock("inspect"):
+        with timer("inspect"):
             found, standing = self._reputation.judge(standing, trained)
             weights = self.strategy.weights(trained.updates)
             shares = self.strategy.rank_shares
             contributed = contributions(
                 state.params, self._layout.trainable, trained.updates, weights, shares
             )
-        with clock("evaluate"):
-            is_judged = self._is_evaluated(number) and rollback.is_finite(after)
+        with timer("evaluate"):
+            is_judged = self._is_evaluated(round_number) and rollback.is_finite(after)
             scores = self._evaluate(after) if is_judged else None
         return NextModel(trained, after, standing, found, contributed, scores)
 
-    def _settle(self, clock: PhaseTimer) -> None:
+    def _move_prefetched_seconds(self, timer: PhaseTimer) -> None:
         """Move the seconds of an evaluation that were already training to the next round's
         training.
         """
-        before = self._begun_ahead
-        self._begun_ahead = self._ahead() if self._ahead else 0.0
-        self._ahead = None
-        clock.add("evaluate", -self._begun_ahead)
-        clock.add("train", before)
-        clock.add("total", before - self._begun_ahead)
+        before = self._last_prefetched
+        self._last_prefetched = self._seconds_prefetched() if self._seconds_prefetched else 0.0
+        self._seconds_prefetched = None
+        timer.add("evaluate", -self._last_prefetched)
+        timer.add("train", before)
+        timer.add("total", before - self._last_prefetched)
 
     def _evaluate(self, state: TrainingState) -> Scores:
         """Judge the new model; idle stores may begin the next round if that does not depend on the
@@ -215,7 +217,7 @@ class RoundLoop:
             and not self._stop()
         ):
             order = self._order(state)
-            self._ahead = self.runtime.prefetch_training(
+            self._seconds_prefetched = self.runtime.prefetch_training(
                 order, self._cohort(self.runtime.stores(), order.round)
             )
         return self._evaluator.after_round(state, may_be_last=self._may_be_delivered_last(state))
@@ -239,9 +241,9 @@ class RoundLoop:
             self.plan, state.round + 1, state.params, extras, max(0, state.committed - 1), best
         )
 
-    def _cohort(self, present: Iterable[str], number: int, attempt: int = 0) -> list[str]:
+    def _cohort(self, present: Iterable[str], round_number: int, attempt: int = 0) -> list[str]:
         return client_sampling.sample(
-            present, self.config.cohort, self.config.run.seed, number, attempt
+            present, self.config.cohort, self.config.run.seed, round_number, attempt
         )
 
     def scores(
@@ -258,17 +260,17 @@ class RoundLoop:
         """
         return self._evaluator.on_test(state, temperatures, is_adjusted=is_adjusted)
 
-    def validated(self, state: TrainingState) -> Scores:
+    def validation_scores(self, state: TrainingState) -> Scores:
         """Judge a state's model on validation images, and how sure it is at each temperature of
         `GRID`.
         """
         return self._evaluator.on_validation(state)
 
-    def _train(self, state: TrainingState, number: int, norms: UsualNorms) -> RoundOutcome:
+    def _train(self, state: TrainingState, round_number: int, norms: UsualNorms) -> RoundOutcome:
         order = self._order(state)
-        if number == standstill(self.config):
+        if round_number == standstill(self.config):
             self._observer.note(
-                f"Round {number}: the learning rate is 0 from here on, so no store changes a"
+                f"Round {round_number}: the learning rate is 0 from here on, so no store changes a"
                 " weight."
             )
         quorum = self.config.cohort.min_stores
@@ -277,21 +279,23 @@ class RoundLoop:
         refusals = 0
         for attempt in count():
             wait = self.config.cohort.wait
-            present = client_sampling.assemble(
-                self.runtime, number, quorum, wait, self._observer, self._stop
+            present = client_sampling.wait_for_quorum(
+                self.runtime, round_number, quorum, wait, self._observer, self._stop
             )
             sampled = self._cohort(
-                present, number, attempt + MAX_COHORTS_PER_ROUND * self._rollback.is_redrawn(number)
+                present,
+                round_number,
+                attempt + MAX_COHORTS_PER_ROUND * self._rollback.is_redrawn(round_number),
             )
-            self._guarantee.look(number, len(sampled))
-            trained = self._screened(order, sampled, present, norms)
-            if (store := rollback.blamed(trained, state.record)) is not None:
+            self._guarantee.check(round_number, len(sampled))
+            trained = self._collect_updates(order, sampled, present, norms)
+            if (store := rollback.store_to_blame(trained, state.record)) is not None:
                 raise rollback.EverybodyDivergedError(store)
             if len(trained.updates) >= quorum:
                 return trained
             failed = trained.failed
             self._observer.note(
-                f"Round {number}: {len(trained.updates)} of {quorum} updates needed;"
+                f"Round {round_number}: {len(trained.updates)} of {quorum} updates needed;"
                 f" {format_failures(failed)}."
             )
             refusals += any(
@@ -307,10 +311,10 @@ class RoundLoop:
             ):
                 break
         if rollback.is_divergence(failed):
-            raise rollback.divergence(number, state.record, self.config.train.lr)
-        raise client_sampling.missed(number, quorum, failed)
+            raise rollback.divergence(round_number, state.record, self.config.train.lr)
+        raise client_sampling.quorum_error(round_number, quorum, failed)
 
-    def _screened(
+    def _collect_updates(
         self,
         order: TrainOrder,
         sampled: Iterable[str],
@@ -333,7 +337,7 @@ class RoundLoop:
             most_images(self.config, present),
         )
         self._observer.doing(RunActivity(RunStatus.TRAINING, order.round, tuple(asked)))
-        for answer in self._counted(
+        for answer in self._report_progress(
             order.round, len(asked), self.runtime.train(order, list(asked))
         ):
             screen.take(answer)
@@ -345,15 +349,20 @@ class RoundLoop:
             order, asked, screened.updates, screened.failed, counted, screened.norms
         )
 
-    def _counted(self, number: int, sampled: int, answers: Iterable[Answer]) -> Iterator[Answer]:
+    def _report_progress(
+        self, round_number: int, sampled: int, answers: Iterable[Answer]
+    ) -> Iterator[Answer]:
         """Pass answers on, and tell the observer how many there are."""
-        self._observer.training(number, 0, sampled)
+        self._observer.training(round_number, 0, sampled)
         for done, answer in enumerate(answers, start=1):
-            self._observer.training(number, min(done, sampled), sampled)
+            self._observer.training(round_number, min(done, sampled), sampled)
             yield answer
 
-    def _is_evaluated(self, number: int) -> bool:
-        return number % self.config.evaluation.every == 0 or number == self.config.run.rounds
+    def _is_evaluated(self, round_number: int) -> bool:
+        return (
+            round_number % self.config.evaluation.every == 0
+            or round_number == self.config.run.rounds
+        )
 
 
-__all__ = ["RoundLoop", "Scores", "UpdateEvaluator"]
+__all__ = ["ModelEvaluator", "RoundLoop", "Scores"]

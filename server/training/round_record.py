@@ -10,10 +10,10 @@ from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import Update
 from fedshelf.server.results.checkpoints import Totals, TrainingState
 from fedshelf.server.results.outcomes import RoundOutcome
-from fedshelf.server.results.per_store import described, in_history
+from fedshelf.server.results.per_store import summarize_counts, to_history
 from fedshelf.server.results.run_directory import Record
 from fedshelf.server.results.scores import Scores
-from fedshelf.server.updates.contribution import in_round
+from fedshelf.server.updates.contribution import shares_of_step
 from fedshelf.server.updates.standing import Standing
 
 BYTES_PER_FLOAT = 4
@@ -71,7 +71,7 @@ def line(
     number = trained.order.round
     updates = trained.updates
     failed = trained.failed
-    shares, squared_step = in_round(contributed)
+    shares, squared_step = shares_of_step(contributed)
     stores = {
         u.store: {
             "images": u.num_examples, "steps": u.steps, "loss": u.loss, "seconds": u.seconds,
@@ -100,11 +100,13 @@ def line(
             "images": images,
             "squared_step": squared_step,
         },
-        "test": described(scores.test) if scores and scores.test else None,
+        "test": summarize_counts(scores.test) if scores and scores.test else None,
         "validation": (
-            described(validation) | in_history(scores.stores) if scores and validation else None
+            summarize_counts(validation) | to_history(scores.stores)
+            if scores and validation
+            else None
         ),
-        "validation_raw": described(raw) if raw else None,
+        "validation_raw": summarize_counts(raw) if raw else None,
         "adjustment": ("adjusted" if scores.is_adjusted else "raw") if scores and raw else None,
         "seconds": dict(totals.seconds),
         "bytes": {"down": totals.bytes_down, "up": totals.bytes_up},

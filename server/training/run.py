@@ -24,9 +24,9 @@ from fedshelf.server.results.run_directory import Record, RunDirectory
 from fedshelf.server.results.run_status import RunActivity, RunStatus
 from fedshelf.server.runtime import Runtime
 from fedshelf.server.training import class_retention
-from fedshelf.server.training.final_evaluation import reach
+from fedshelf.server.training.final_evaluation import evaluate_final_model
 from fedshelf.server.training.resume_model import provenance
-from fedshelf.server.training.round_loop import RoundLoop, Scores, UpdateEvaluator
+from fedshelf.server.training.round_loop import ModelEvaluator, RoundLoop, Scores
 from fedshelf.server.training.setup import InitialState
 from fedshelf.server.updates import contribution
 from fedshelf.server.updates.gate import Gate
@@ -37,16 +37,16 @@ class StopRequest:
     """A request to end the run: by SIGINT or SIGTERM, or by `request`."""
 
     def __init__(self, observer: RunObserver) -> None:
-        self._asked = False
+        self._is_requested = False
         self._observer = observer
 
     def __call__(self) -> bool:
         """Return whether the run has been asked to end."""
-        return self._asked
+        return self._is_requested
 
     def request(self) -> None:
         """Ask the run to end after this round."""
-        self._asked = True
+        self._is_requested = True
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
@@ -64,7 +64,7 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
+        if self._is_requested:
             raise KeyboardInterrupt
         self.request()
         self._observer.note(
@@ -96,7 +96,7 @@ class Training:
 
     start: InitialState
     runtime: Runtime
-    judge: UpdateEvaluator | None
+    judge: ModelEvaluator | None
     observer: RunObserver
     directory: RunDirectory
     startup_seconds: float
@@ -113,7 +113,7 @@ class Training:
         checkpoints = Checkpoints(
             self.directory.path / "checkpoints", self.start.plan.config.run.keep_checkpoints
         )
-        rounds = RoundLoop(
+        round_loop = RoundLoop(
             self.start.plan,
             self.start.layout,
             self.runtime,
@@ -122,45 +122,45 @@ class Training:
             stop,
             self.gate,
         )
-        begun = rounds.begin(self.start.params)
-        rounds.earlier = lambda before: (
+        begun = round_loop.initial_state(self.start.params)
+        round_loop.load_earlier = lambda before: (
             checkpoints.before(before) or (None if before > 1 else begun)
         )
         state = checkpoints.latest() or begun
         events = EventLog(self.directory.path)
-        remark = self._remark(self._recall(state, events))
+        remark = self._remark(self._restore_history(state, events))
         try:
             plan_file.write(
                 self.directory.path / "checkpoints", SavedPlan(self.start.plan, self._origin())
             )
-            class_retention.judge(self.start.origin, rounds, self.directory)
+            class_retention.judge(self.start.origin, round_loop, self.directory)
             first = state.round + 1
             while not self._is_over(state) and not stop():
                 done = state.round
                 try:
-                    state, record = rounds.play(state)
+                    state, record = round_loop.play(state)
                 except StoppedError as error:
                     self.observer.note(
                         f"Round {state.round + 1} is left to the next start ({error})."
                     )
                     break
                 record = {**record, **(remark if state.round == first else {})}
-                state = self._keep(replace(state, record=record), checkpoints, done)
+                state = self._record_round(replace(state, record=record), checkpoints, done)
                 self.observer.row(record)
                 events.add(record)
                 if self.between is not None and self.between.is_due(state):
-                    state = self._commit(state, checkpoints)
+                    state = self._checkpoint(state, checkpoints)
                     self.between.do(state)
-            state = self._commit(state, checkpoints)
+            state = self._checkpoint(state, checkpoints)
         except (FedshelfError, OSError) as error:
             with suppress(OSError):  # a full disk takes nothing more
-                state = self._commit(state, checkpoints)
+                state = self._checkpoint(state, checkpoints)
             with suppress(OSError):
                 self._write_unfinished(state, "failed", str(error))
                 self._report()
             raise
         except KeyboardInterrupt:
-            state = self._commit(state, checkpoints)
+            state = self._checkpoint(state, checkpoints)
             self._write_unfinished(state, "stopped", "stopped at once")
             self.observer.note(
                 f"Stopped at once; what was saved goes on with --resume in {self.directory.path}."
@@ -168,9 +168,11 @@ class Training:
             raise
         finally:
             events.close()
-        return self._finish(rounds, checkpoints, state)
+        return self._finish(round_loop, checkpoints, state)
 
-    def _keep(self, state: TrainingState, checkpoints: Checkpoints, done: int) -> TrainingState:
+    def _record_round(
+        self, state: TrainingState, checkpoints: Checkpoints, done: int
+    ) -> TrainingState:
         """Record a round in the history, and in a checkpoint if one is due or this is the best
         round.
 
@@ -181,12 +183,12 @@ class Training:
             self.directory.mend_history(state.record)
             return checkpoints.put_back(state)
         if checkpoints.is_due() or (state.best is not None and state.best.round == state.round):
-            state = self._commit(state, checkpoints)
+            state = self._checkpoint(state, checkpoints)
         assert state.record is not None
         self.directory.append(dict(state.record))
         return state
 
-    def _commit(self, state: TrainingState, checkpoints: Checkpoints) -> TrainingState:
+    def _checkpoint(self, state: TrainingState, checkpoints: Checkpoints) -> TrainingState:
         """Make everything up to this state durable: first the rounds before it, then the state
         itself.
         """
@@ -199,7 +201,7 @@ class Training:
         patience = self.start.plan.config.evaluation.patience
         return state.round >= self.start.plan.config.run.rounds or (0 < patience <= state.stale)
 
-    def _recall(self, state: TrainingState, events: EventLog) -> list[Record]:
+    def _restore_history(self, state: TrainingState, events: EventLog) -> list[Record]:
         """Bring history and curves in line with the checkpoint, show the recorded rounds and return
         them.
         """
@@ -216,26 +218,26 @@ class Training:
         settings.
         """
         settings = operator_settings.remark(recorded, self.start.plan.config)
-        if told := operator_settings.told(settings):
+        if told := operator_settings.format_changes(settings):
             self.observer.note(told)
         return {**self.remark, **settings}
 
     def _finish(
-        self, rounds: RoundLoop, checkpoints: Checkpoints, state: TrainingState
+        self, round_loop: RoundLoop, checkpoints: Checkpoints, state: TrainingState
     ) -> dict[str, Any]:
         """Judge and write the model that is delivered, and the run's outcome."""
         self.observer.doing(RunActivity(RunStatus.FINISHING))
         delivery = deliver(self.start.plan.config, state, checkpoints)
         delivered = delivery.state
-        verdict = reach(rounds, delivered)
+        evaluation = evaluate_final_model(round_loop, delivered)
         summary = self._summary(state, "finished" if self._is_over(state) else "stopped", None)
         summary |= {
             "weights_sha256": weights_sha256(self.start.plan, delivered),
             "delivered_round": delivered.round,
             "delivered_because": delivery.because,
-            **verdict.in_summary(self.directory, self.runtime.stores()),
-            **self._resumed(rounds, verdict.scores),
-            "contribution": contribution.in_summary(self.directory.history()),
+            **evaluation.to_summary(self.directory, self.runtime.stores()),
+            **self._retention_summary(round_loop, evaluation.scores),
+            "contribution": contribution.to_summary(self.directory.history()),
         }
         names = read_from_run(self.directory.path)
         summary["model_sha256"] = write_model(
@@ -245,17 +247,17 @@ class Training:
         self._report()
         return summary
 
-    def _resumed(self, rounds: RoundLoop, scores: Scores) -> dict[str, Any]:
+    def _retention_summary(self, round_loop: RoundLoop, scores: Scores) -> dict[str, Any]:
         """Return the summary's part on the finished model that the run went on from, and on its
         classes.
         """
         if (origin := self.start.origin) is None:
             return {"resumed_from": None}
-        before = class_retention.judge(origin, rounds, self.directory)
+        before = class_retention.judge(origin, round_loop, self.directory)
         after = class_retention.confusions(scores)
         old = origin.saved.spec.classes
         classes = self.start.plan.spec.classes
-        told = class_retention.in_summary(old, classes, before, after)
+        told = class_retention.to_summary(old, classes, before, after)
         return {"resumed_from": self._origin(), "old_classes": told}
 
     def _origin(self) -> dict[str, Any] | None:

@@ -30,7 +30,7 @@ from fedshelf.server.results.outcomes import RoundOutcome
 from fedshelf.server.updates import label_shift
 from fedshelf.server.updates.directions import Floats, gram, strays
 from fedshelf.server.updates.evaluator import ServerEvaluator
-from fedshelf.server.updates.gate import Sample, UpdateEvaluator
+from fedshelf.server.updates.gate import ModelEvaluator, Sample
 from fedshelf.server.updates.label_shift import ShiftEvidence
 from fedshelf.server.updates.mislabelling import LabelEvidence, Looks
 from fedshelf.server.updates.norm_bound import MIN_UPDATES_FOR_MEDIAN
@@ -48,7 +48,7 @@ def is_on(config: RunConfig) -> bool:
     )
 
 
-def sample_of(judge: UpdateEvaluator | None, config: RunConfig) -> Sample | None:
+def sample_of(judge: ModelEvaluator | None, config: RunConfig) -> Sample | None:
     """Return a sample of the server's test images, from the evaluator of the global model.
 
     None if there is no evaluator or the detection does not use test images.
@@ -100,7 +100,7 @@ class AnomalyDetector:
             if update.store in looked_at:
                 seen = looked_at[update.store]
                 shift = shifts.get(update.store, ShiftEvidence())
-                after[update.store] = seen.in_record() | {"shift": shift.in_record()}
+                after[update.store] = seen.to_record() | {"shift": shift.to_record()}
                 if (doubt := self._of_labels(seen, shift, own)) is not None:
                     found.setdefault(update.store, []).append(doubt)
         return {store: "; ".join(sentences) for store, sentences in sorted(found.items())}, after

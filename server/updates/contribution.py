@@ -57,7 +57,7 @@ def contributions(
     return (found * (stride // BLOCK)).tolist()
 
 
-def in_round(contributed: Sequence[float]) -> tuple[list[float | None], float]:
+def shares_of_step(contributed: Sequence[float]) -> tuple[list[float | None], float]:
     """Return each update's share of its round's step, and the step's squared length |D|^2.
 
     The shares add up to 1. They are None if the step has no length.
@@ -68,7 +68,7 @@ def in_round(contributed: Sequence[float]) -> tuple[list[float | None], float]:
     return [part / squared_step if squared_step > 0 else None for part in contributed], squared_step
 
 
-def in_summary(history: Iterable[Mapping[str, Any]]) -> dict[str, float] | None:
+def to_summary(history: Iterable[Mapping[str, Any]]) -> dict[str, float] | None:
     """Return {store: its share of all steps of a run}; the shares add up to 1.
 
     A share is the sum of the store's c_i over all rounds, divided by that sum of all stores. None

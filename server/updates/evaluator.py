@@ -101,7 +101,7 @@ class ServerSample:
         return total / len(chosen)
 
 
-def judge_of(plan: Plan, images: Images | None) -> ServerEvaluator | None:
+def build_evaluator(plan: Plan, images: Images | None) -> ServerEvaluator | None:
     """Return the evaluator of models on these images; None if there are none."""
     return (
         ServerEvaluator(plan, images, pick_device(plan.config.run.device))

@@ -14,7 +14,7 @@ from fedshelf.common.metrics.counts import Counts
 from fedshelf.server.updates.buffer import InMemoryBuffer, UpdateBuffer
 
 
-class UpdateEvaluator(Protocol):
+class ModelEvaluator(Protocol):
     """Evaluator of models on the server's own test set."""
 
     def __call__(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
@@ -52,4 +52,4 @@ class Gate:
 
     held: UpdateBuffer = field(default_factory=InMemoryBuffer)
     sample: Sample | None = None
-    validation: UpdateEvaluator | None = None
+    validation: ModelEvaluator | None = None

@@ -45,7 +45,7 @@ def capped(info: StoreInfo, most: int | None) -> StoreInfo:
     return replace(info, counts=counts, undisclosed_images=most - sum(counts.values()))
 
 
-def told(claimed: int, counted: int, kind: str = "training") -> str:
+def describe_cap(claimed: int, counted: int, kind: str = "training") -> str:
     """Return the sentence that a store is capped, and the remedy if it is honest: a factor is fixed
     for a run.
     """
@@ -99,7 +99,7 @@ class ImageCap:
     def _name(self, store: str, kind: str, claimed: int, counted: int) -> None:
         if counted < claimed and (store, kind) not in self._named:
             self._named.add((store, kind))
-            self._note(f"{store}: {told(claimed, counted, kind)}.")
+            self._note(f"{store}: {describe_cap(claimed, counted, kind)}.")
 
 
 def _counted(evaluation: Evaluation, most: int) -> Evaluation:

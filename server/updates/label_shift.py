@@ -81,7 +81,7 @@ class ShiftEvidence:
         """Read the evidence from a line of the history; one of an earlier version has none."""
         return cls(**told["shift"]) if told and "shift" in told else cls()
 
-    def in_record(self) -> dict[str, Any]:
+    def to_record(self) -> dict[str, Any]:
         """Return the evidence for a line of the history."""
         return {"rounds": self.rounds, "gain": round(self.gain, 5), "gap": round(self.gap, 5)}
 

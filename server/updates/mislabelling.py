@@ -137,7 +137,7 @@ class LabelEvidence:
             return cls()
         return cls(told["rounds"], {label: dict(likes) for label, likes in told["likeness"]})
 
-    def in_record(self) -> dict[str, Any]:
+    def to_record(self) -> dict[str, Any]:
         """Return the evidence for a line of the history."""
         likeness = [
             [label, [[like, round(score, 4)] for like, score in sorted(likes.items())]]

@@ -37,7 +37,7 @@ class Standing:
         """Read the standing from a line of the history."""
         return cls(**record.get("standing", {})) if record else cls()
 
-    def in_record(self) -> dict[str, Any]:
+    def to_record(self) -> dict[str, Any]:
         """Return the standing for a line of the history."""
         return asdict(self)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from fedshelf.common.config import RunConfig
 from fedshelf.common.metrics.counts import Counts
-from fedshelf.server.results.per_store import described, macros
+from fedshelf.server.results.per_store import macros, summarize_counts
 from fedshelf.simulations.compare import curves
 from fedshelf.simulations.compare.arms.arms import (
     AGAINST,
@@ -193,7 +193,7 @@ def _curves(config: RunConfig, found: ComparisonResults) -> dict[str, Any]:
 def _described(counts: Counts) -> dict[str, Any]:
     """Describe counts; empty without images."""
     told: dict[str, Any] = {"images": counts.num_examples, "confusion": counts.confusion.tolist()}
-    return (described(counts) | macros(counts) if counts.num_examples else {}) | told
+    return (summarize_counts(counts) | macros(counts) if counts.num_examples else {}) | told
 
 
 def _accuracy(counts: Counts) -> float | None:

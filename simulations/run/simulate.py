@@ -23,7 +23,7 @@ from fedshelf.server.training.run import StopRequest, Training
 from fedshelf.server.training.selection_images import ServerImages, divide
 from fedshelf.server.training.setup import InitialState, prepare, settle
 from fedshelf.server.updates.anomaly_detection import is_on, sample_of
-from fedshelf.server.updates.evaluator import judge_of
+from fedshelf.server.updates.evaluator import build_evaluator
 from fedshelf.server.updates.gate import Gate
 from fedshelf.simulations import datasets, engines
 from fedshelf.simulations.federation import federation, fingerprint
@@ -124,8 +124,8 @@ def _gate(start: InitialState, images: ServerImages) -> Gate:
     on.
     """
     config = start.plan.config
-    sample = sample_of(judge_of(start.plan, images.test), config) if is_on(config) else None
-    return Gate(sample=sample, validation=judge_of(start.plan, images.validation))
+    sample = sample_of(build_evaluator(start.plan, images.test), config) if is_on(config) else None
+    return Gate(sample=sample, validation=build_evaluator(start.plan, images.validation))
 
 
 def _place(request: SimulationRequest) -> tuple[Path, RunConfig]:

@@ -64,7 +64,7 @@ class LiveRun:
 
     def does(self, doing: RunActivity) -> None:
         """The round loop says what it does."""
-        self.say(doing=doing.in_event())
+        self.say(doing=doing.to_event())
 
     def rewrite(self, last: int) -> None:
         """A resumed run has mended its history, which ends with round `last` now."""

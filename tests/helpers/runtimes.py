@@ -33,7 +33,7 @@ from fedshelf.server.grid.runtime import GridRuntime
 from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
-from fedshelf.server.training.round_loop import RoundLoop, UpdateEvaluator
+from fedshelf.server.training.round_loop import ModelEvaluator, RoundLoop
 from fedshelf.server.training.setup import InitialState
 from fedshelf.server.updates.evaluator import ServerEvaluator
 from fedshelf.simulations import engines
@@ -68,7 +68,7 @@ class Opened:
     """A runtime, and who judges a model on the server's images."""
 
     runtime: Runtime
-    evaluate_test_set: UpdateEvaluator
+    evaluate_test_set: ModelEvaluator
 
 
 Opener = Callable[[Federation, RunConfig, Path], AbstractContextManager[Opened]]
@@ -219,13 +219,13 @@ class Run:
     """The results of a run.
 
     delivered: the best round's state where early stopping ended the run, else the last one's
-    validated: that model on validation images, at the end
+    validation_scores: that model on validation images, at the end
     scores:    on test images
     """
 
     records: list[Mapping[str, Any]]
     delivered: TrainingState
-    validated: Scores
+    validation_scores: Scores
     scores: Scores
 
     def failures(self) -> list[dict[str, str]]:
@@ -256,7 +256,9 @@ def play(opener: Opener, dealt: Federation, config: RunConfig, place: Path, cut_
             state = _commit(checkpoints, records, *rounds.play(state))
         if state.best is not None and state.round < config.run.rounds:
             state = checkpoints.load(state.best.round)
-        return Run(records, state, rounds.validated(state), rounds.scores(state, (1.0, 2.0)))
+        return Run(
+            records, state, rounds.validation_scores(state), rounds.scores(state, (1.0, 2.0))
+        )
 
 
 def _begin(opened: Opened, config: RunConfig) -> tuple[RoundLoop, TrainingState]:
@@ -264,7 +266,7 @@ def _begin(opened: Opened, config: RunConfig) -> tuple[RoundLoop, TrainingState]
     rounds = RoundLoop(
         begun.plan, begun.layout, opened.runtime, opened.evaluate_test_set, Notes(), lambda: False
     )
-    return rounds, rounds.begin(begun.params)
+    return rounds, rounds.initial_state(begun.params)
 
 
 def _commit(

@@ -161,7 +161,7 @@ def judged(
         tuple(classes), Scores(counted(matrix, 7, (1.0, 1.3)), each), Scores(None, {}), 1.3
     )
     with closing(RunDirectory.open(directory, config)) as opened:
-        return verdict.in_summary(opened, {})
+        return verdict.to_summary(opened, {})
 
 
 def summary(

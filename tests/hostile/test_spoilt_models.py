@@ -39,7 +39,7 @@ def test_an_update_of_1e30_in_round_1_is_refused_and_named(tmp_path: Path) -> No
     runtime = GridRuntime(grid, config, "run", notes.note)
     rounds = RoundLoop(Plan("run", config, SPEC), LAYOUT, runtime, None, notes, lambda: False)
     wait_for(lambda: len(runtime.stores()) == 3)
-    state, record = rounds.play(rounds.begin(torch.ones(4)))
+    state, record = rounds.play(rounds.initial_state(torch.ones(4)))
     assert state.params.tolist() == [2.0] * 4
     assert "of norm beyond 1e19, where its order allows" in record["failed"]["evil"]["reason"]
     assert sorted(record["stores"]) == ["oslo", "rome"]

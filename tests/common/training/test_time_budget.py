@@ -88,7 +88,7 @@ def test_any_strategy_goes_on_with_what_there_is(name: str, tmp_path: Path) -> N
         Notes(),
         lambda: False,
     )
-    state = rounds.begin(begun.params)
+    state = rounds.initial_state(begun.params)
     for _ in range(3):
         state, record = rounds.play(state)
         assert [told["steps"] for told in record["stores"].values()] == [1, 1]

@@ -175,7 +175,7 @@ def test_a_store_that_rests_is_not_asked_until_it_has_rested(
     assert "north" not in runtime.stores()
     assert "its policy does not allow it (hours), until" in runtime.held_back()["north"]
     assert "its policy does not allow it (hours)" in notes[-1]
-    present = client_sampling.assemble(
+    present = client_sampling.wait_for_quorum(
         runtime, 1, 1, 0.1, Notes(), lambda: False
     )  # longer than it would wait for others
     assert list(present) == ["south"]
@@ -194,7 +194,7 @@ def test_a_store_that_will_never_take_part_is_not_waited_for(
     wait_for(runtime.stores)
     assert len(list(runtime.train(order(), ["north"]))) == 1
     with pytest.raises(StoresError, match="0 of the 1 stores needed"):
-        client_sampling.assemble(runtime, 1, 1, 0.1, Notes(), lambda: False)
+        client_sampling.wait_for_quorum(runtime, 1, 1, 0.1, Notes(), lambda: False)
 
 
 def test_a_store_that_is_set_aside_is_asked_nothing_more_and_told_why(

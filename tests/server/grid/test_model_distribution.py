@@ -118,7 +118,7 @@ def test_a_line_names_twenty_stores_and_counts_the_others() -> None:
         " connected),"
     )
     assert told.endswith("store-19 (not connected), 3 more.")
-    assert len(distributed.in_summary()["missing"]) == 23
+    assert len(distributed.to_summary()["missing"]) == 23
 
 
 @pytest.mark.usefixtures("no_doubt")

@@ -14,12 +14,12 @@ from fedshelf.server.results import per_store
 from fedshelf.server.results.per_store import (
     COLUMNS,
     MAX_STORES_ONE_BY_ONE,
-    described,
     expected_by_mix,
     fairness,
-    in_history,
-    in_summary,
     macros,
+    summarize_counts,
+    to_history,
+    to_summary,
 )
 from fedshelf.server.results.scores import Scores
 
@@ -95,7 +95,7 @@ def test_a_store_is_told_by_what_it_measured_before_what_is_expected() -> None:
     source, rows = per_store.results(classes, Scores(test, {}), Scores(None, {"s": half}), stores)
     assert (source, rows["s"]) == (
         "validation",
-        described(half) | macros(half) | {"raw_accuracy": 0.5},
+        summarize_counts(half) | macros(half) | {"raw_accuracy": 0.5},
     )
     source, rows = per_store.results(classes, Scores(test, {}), Scores(None, {}), stores)
     assert (source, rows["s"]["accuracy"]) == ("class mix", 0.8)
@@ -111,9 +111,9 @@ def of_accuracy(right: int) -> Counts:
 
 def test_few_stores_are_told_one_by_one_and_many_by_their_spread() -> None:
     few = {f"s{number:03d}": of_accuracy(number % 101) for number in range(MAX_STORES_ONE_BY_ONE)}
-    assert in_history(few)["stores"]["s007"]["accuracy"] == 0.07
+    assert to_history(few)["stores"]["s007"]["accuracy"] == 0.07
     many = {f"s{number:05d}": of_accuracy(number % 101) for number in range(101 * 100)}
-    assert in_history(many) == {
+    assert to_history(many) == {
         "spread": {
             "stores": 10_100,
             "accuracy": {
@@ -132,7 +132,8 @@ def test_few_stores_are_told_one_by_one_and_many_by_their_spread() -> None:
 
 def test_fairness_names_the_ends_and_what_chance_makes_of_few_images() -> None:
     rows = {
-        name: described(of_accuracy(right)) for name, right in (("b", 60), ("a", 90), ("c", 60))
+        name: summarize_counts(of_accuracy(right))
+        for name, right in (("b", 60), ("a", 90), ("c", 60))
     }
     rows["none"] = {"accuracy": None, "images": 0}
     told = fairness(rows, is_measured=True)
@@ -165,29 +166,32 @@ def test_what_is_by_chance_is_what_chance_makes(stores: int) -> None:
 
 
 def test_the_summary_of_few_stores_has_them_all(tmp_path: Path) -> None:
-    rows = {f"s{number}": described(of_accuracy(number)) for number in range(MAX_STORES_ONE_BY_ONE)}
+    rows = {
+        f"s{number}": summarize_counts(of_accuracy(number))
+        for number in range(MAX_STORES_ONE_BY_ONE)
+    }
     told = fairness(rows, is_measured=True)
-    assert in_summary("test", rows, tmp_path) == {
+    assert to_summary("test", rows, tmp_path) == {
         "per_store_from": "test",
         "per_store": rows,
         "per_store_spread": told,
     }
     nothing = {"per_store_from": "class mix", "per_store": None, "per_store_spread": None}
-    assert in_summary("class mix", None, tmp_path) == nothing
+    assert to_summary("class mix", None, tmp_path) == nothing
     assert not list(tmp_path.iterdir())
 
 
 @given(draw.sets(draw.text(min_size=1), min_size=3, max_size=8), draw.integers(0, 100))
 def test_the_table_of_many_stores_reads_back(tmp_path_factory, names: set[str], right: int) -> None:
     folder = tmp_path_factory.mktemp("run")
-    row = described(of_accuracy(right)) | macros(of_accuracy(right)) | {"raw_accuracy": 0.25}
+    row = summarize_counts(of_accuracy(right)) | macros(of_accuracy(right)) | {"raw_accuracy": 0.25}
     rows = dict.fromkeys(names, row)
     rows |= {
         f"expected {n}": dict.fromkeys(COLUMNS) | {"accuracy": 0.5, "images": 3}
         for n in range(MAX_STORES_ONE_BY_ONE)
     }
     rows["diverged"] = dict.fromkeys(COLUMNS, 0.5) | {"loss": float("nan"), "images": 3}
-    told = in_summary("validation", rows, folder)
+    told = to_summary("validation", rows, folder)
     assert told["per_store"] is None
     assert told["per_store_spread"]["stores"] == len(rows)
     rows["diverged"]["loss"] = None

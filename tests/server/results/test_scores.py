@@ -83,7 +83,9 @@ def test_a_round_is_told_and_chosen_by_the_scores_that_stores_use() -> None:
     runtime.losses = {1: 2.0, 2: 0.5}  # where the raw one is 1
     plan = plan_of(strategy__absent_classes="weigh", run__rounds=2)
     rounds = RoundLoop(plan, ONE, runtime, None, Notes(), lambda: False)
-    state, first = rounds.play(rounds.begin(vector(0.0)))  # moves to 3: three of ten images right
+    state, first = rounds.play(
+        rounds.initial_state(vector(0.0))
+    )  # moves to 3: three of ten images right
     assert (
         first["adjustment"],
         first["validation"]["accuracy"],

@@ -38,7 +38,7 @@ def told(path: Path, verdict: FinalEvaluation) -> tuple[dict[str, Any], dict[str
     """The summary's part, and the file."""
     directory = RunDirectory.open(path, plan_of().config)
     stores = {"a": StoreInfo("a", {"boot": 3, "hat": 1}, 2, 6)}
-    directory.write("summary.json", verdict.in_summary(directory, stores))
+    directory.write("summary.json", verdict.to_summary(directory, stores))
     directory.close()
     return json.loads((path / "summary.json").read_text()), json.loads((path / FILE).read_text())
 

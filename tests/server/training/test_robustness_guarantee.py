@@ -93,7 +93,7 @@ def test_a_cohort_that_shrinks_is_told_and_on_record() -> None:
     notes = Notes()
     plan = plan_of(strategy__name="krum", strategy__malicious=1, run__rounds=5)
     rounds = RoundLoop(plan, ONE, runtime, None, notes, lambda: False)
-    state = rounds.begin(vector(0.0))
+    state = rounds.initial_state(vector(0.0))
     found = []
     for is_broken in (False, True, True, False, True):
         runtime.broken = {"s4": Failure("s4", "unavailable", "away")} if is_broken else {}
@@ -117,7 +117,7 @@ def test_what_is_so_from_the_beginning_is_told_once_and_before_training() -> Non
     notes = Notes()
     plan = plan_of(strategy__name="trimmed-mean", run__rounds=3)
     rounds = RoundLoop(plan, ONE, runtime, None, notes, lambda: False)
-    state = rounds.begin(vector(0.0))
+    state = rounds.initial_state(vector(0.0))
     for _ in range(3):
         state, record = rounds.play(state)
         assert record["shortfall"]
@@ -136,4 +136,4 @@ def test_two_equal_attackers_win_among_five_and_not_among_seven() -> None:
         runtime = Targets({f"s{n}": float(n) for n in range(honest)} | {"x": 100.0, "y": 100.0})
         plan = plan_of(strategy__name="krum", strategy__malicious=2, screening__norm_factor=0)
         rounds = RoundLoop(plan, ONE, runtime, None, Notes(), lambda: False)
-        assert rounds.play(rounds.begin(vector(0.0)))[0].params.item() == expected / 2
+        assert rounds.play(rounds.initial_state(vector(0.0)))[0].params.item() == expected / 2

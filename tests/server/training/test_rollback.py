@@ -16,7 +16,7 @@ from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure
 from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
 from fedshelf.server.results.run_directory import Record, RunDirectory
 from fedshelf.server.results.scores import Scores
-from fedshelf.server.training.rollback import exploded, is_unusable_to_all, outstanding
+from fedshelf.server.training.rollback import find_outlier, is_unusable_to_all, loss_explosion
 from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.training.run import StopRequest, Training
 from fedshelf.server.training.setup import InitialState
@@ -88,7 +88,7 @@ def test_a_round_whose_loss_explodes_is_made_again_without_what_explains_it(
     runtime = spoiler(held_out)
     runtime.when = 2
     rounds = rounds_of(runtime, notes, judge)
-    state, _ = played(rounds, rounds.begin(vector(0.0)))
+    state, _ = played(rounds, rounds.initial_state(vector(0.0)))
     assert state.params.tolist() == [2.0]  # of 2, 4 and 0
     state, record = played(rounds, state)
     assert state.params.tolist() == [4.0]  # of 3 and 5
@@ -106,7 +106,7 @@ def test_where_nobody_judges_the_next_round_finds_it_and_the_round_is_played_aga
 ) -> None:
     runtime = spoiler()
     rounds = rounds_of(runtime, notes)
-    state, _ = played(rounds, rounds.begin(vector(0.0)))
+    state, _ = played(rounds, rounds.initial_state(vector(0.0)))
     assert state.params.item() > SPOILT
     state, record = played(rounds, state)
     assert (state.round, record["round"]) == (1, 1)
@@ -139,7 +139,7 @@ def test_a_model_that_is_not_finite_is_taken_back_in_its_round(notes: Notes) -> 
                 yield runtime.broken["evil"] if answer.store == "evil" else answer
 
     rounds.runtime = Square(runtime.targets)
-    state, record = played(rounds, rounds.begin(vector(0.0)))
+    state, record = played(rounds, rounds.initial_state(vector(0.0)))
     assert torch.isfinite(state.params).all()
     assert record["taken_back"]["store"] == "evil"
     assert "its weights are not finite" in record["taken_back"]["reason"]
@@ -162,7 +162,7 @@ def test_honest_divergence_is_told_as_a_setting_and_blames_nobody(notes: Notes) 
     with pytest.raises(
         StoresError, match=r"no store's update explains it: train\.lr 0\.05 is too large"
     ):
-        rounds.play(rounds.begin(vector(0.0)))
+        rounds.play(rounds.initial_state(vector(0.0)))
     assert runtime.left_out == {}
 
 
@@ -170,7 +170,7 @@ def test_divergence_from_a_model_that_nobody_judged_takes_its_round_back_once(no
     runtime = Diverging({"a": 4.0, "b": 8.0, "c": 40.0})
     runtime.when = 2
     rounds = rounds_of(runtime, notes)
-    state, _ = played(rounds, rounds.begin(vector(0.0)))
+    state, _ = played(rounds, rounds.initial_state(vector(0.0)))
     state, record = played(rounds, state)
     assert (state.round, record["taken_back"]["store"]) == (1, None)
     assert (
@@ -208,7 +208,7 @@ def test_a_loss_that_explodes_without_an_outlier_takes_the_round_back_and_names_
     runtime = Exploding({"a": 4.0, "b": 8.0})
     runtime.when = (2, 5, 5)
     rounds = rounds_of(runtime, notes, server_judge)
-    state = rounds.begin(vector(0.0))
+    state = rounds.initial_state(vector(0.0))
     records = []
     for _ in range(4):
         state, record = played(rounds, state)
@@ -234,7 +234,7 @@ def test_a_round_that_is_taken_back_is_played_with_another_cohort(notes: Notes) 
     runtime = Exploding(dict.fromkeys("abcdefgh", 4.0))
     runtime.when = (1,)
     rounds = rounds_of(runtime, notes, server_judge, cohort__fraction=0.5, cohort__min_stores=2)
-    played(rounds, rounds.begin(vector(0.0)))
+    played(rounds, rounds.initial_state(vector(0.0)))
     first, second = runtime.asked
     assert set(first) != set(second)
 
@@ -256,7 +256,7 @@ def test_the_last_round_s_model_is_judged_anew_when_it_is_made_again(notes: Note
     rounds = RoundLoop(
         plan_of(**UNBOUNDED, run__rounds=1), ONE, runtime, None, notes, lambda: False
     )
-    state, record = played(rounds, rounds.begin(vector(0.0)))
+    state, record = played(rounds, rounds.initial_state(vector(0.0)))
     assert (state.params.tolist(), record["taken_back"]["store"]) == ([3.0], "evil")
     assert record["validation"]["loss"] < SPOILT
 
@@ -276,7 +276,7 @@ def test_the_last_round_s_model_is_judged_anew_when_it_is_made_again(notes: Note
 def test_who_stands_out(
     norms: Mapping[str, float], earlier: tuple[float, ...], store: str | None
 ) -> None:
-    assert outstanding(norms, UsualNorms(earlier)) == store
+    assert find_outlier(norms, UsualNorms(earlier)) == store
 
 
 def test_one_store_of_three_cannot_make_a_good_model_look_bad_nor_a_bad_one_good() -> None:
@@ -284,10 +284,10 @@ def test_one_store_of_three_cannot_make_a_good_model_look_bad_nor_a_bad_one_good
     bad = Counts(counts_of(9, 1).confusion, 1e9)
     two_good = Scores(None, {"a": good, "b": good, "evil": bad})
     two_bad = Scores(None, {"a": bad, "evil": good}, diverged=frozenset({"b"}))
-    assert exploded(two_good, None, 2) is None
-    assert exploded(two_bad, None, 2) is not None
-    assert exploded(None, None, 2) is None
-    assert exploded(Scores(None, {}), None, 2) is None
+    assert loss_explosion(two_good, None, 2) is None
+    assert loss_explosion(two_bad, None, 2) is not None
+    assert loss_explosion(None, None, 2) is None
+    assert loss_explosion(Scores(None, {}), None, 2) is None
 
 
 class Late(Spoiler):
@@ -358,7 +358,7 @@ def test_a_run_whose_earlier_rounds_are_gone_is_not_begun_anew(tmp_path: Path) -
 def test_a_checkpoint_that_is_not_finite_is_passed_over(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path, keep=3)
     rounds = rounds_of(spoiler(), Notes())
-    state, record = played(rounds, rounds.begin(vector(0.0)))
+    state, record = played(rounds, rounds.initial_state(vector(0.0)))
     checkpoints.save(replace(state, params=vector(3.0), record=record))
     checkpoints.save(
         replace(state, round=2, params=vector(torch.nan), record=record | {"round": 2})

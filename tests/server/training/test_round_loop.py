@@ -24,7 +24,7 @@ def rounds_of(runtime: Targets, notes: Notes, judge=None, **settings: object) ->
 
 def test_a_round_averages_what_came_back(notes: Notes) -> None:
     rounds = rounds_of(Targets({"a": 4.0, "b": 8.0}), notes)
-    state, record = rounds.play(rounds.begin(vector(0.0)))
+    state, record = rounds.play(rounds.initial_state(vector(0.0)))
     assert state.params.tolist() == [3.0]  # halves: 2 and 4
     assert (state.round, record["round"], record["sampled"]) == (1, 1, ["a", "b"])
     assert record["train"] == {"loss": 1.0, "images": 20, "squared_step": 9.0}  # from 0 to 3
@@ -38,7 +38,7 @@ def test_failures_are_named_and_the_others_count_as_if_they_were_alone(notes: No
     runtime = Targets({"a": 4.0, "b": 8.0, "c": 100.0})
     runtime.broken = {"c": Failure("c", "timeout", "no answer in time")}
     rounds = rounds_of(runtime, notes)
-    state, record = rounds.play(rounds.begin(vector(0.0)))
+    state, record = rounds.play(rounds.initial_state(vector(0.0)))
     assert state.params.tolist() == [3.0]
     assert record["failed"] == {"c": {"code": "timeout", "reason": "no answer in time"}}
     assert list(record["stores"]) == ["a", "b"]
@@ -63,7 +63,7 @@ def test_bad_updates_are_dropped_with_a_reason(notes: Notes, bad: Update, reason
     runtime = Targets({"a": 4.0, "b": 8.0, "c": 100.0})
     runtime.broken = {"c": bad}
     rounds = rounds_of(runtime, notes)
-    state, record = rounds.play(rounds.begin(vector(0.0)))
+    state, record = rounds.play(rounds.initial_state(vector(0.0)))
     assert state.params.tolist() == [3.0]
     assert record["failed"]["c"]["code"] == "invalid"
     assert re.search(reason, record["failed"]["c"]["reason"])
@@ -78,7 +78,7 @@ def test_a_stranger_and_a_repeated_answer_do_not_count(notes: Notes) -> None:
             yield Update("stranger", order.round, torch.tensor([1e6]), 10**9, 0.0, 0.0)
 
     rounds = rounds_of(Echo({"a": 4.0, "b": 8.0}), notes)
-    assert rounds.play(rounds.begin(vector(0.0)))[0].params.tolist() == [3.0]
+    assert rounds.play(rounds.initial_state(vector(0.0)))[0].params.tolist() == [3.0]
 
 
 def test_silence_is_a_timeout(notes: Notes) -> None:
@@ -87,7 +87,7 @@ def test_silence_is_a_timeout(notes: Notes) -> None:
             return (answer for answer in super().train(order, stores) if answer.store != "b")
 
     rounds = rounds_of(Mute({"a": 4.0, "b": 8.0}), notes)
-    _, record = rounds.play(rounds.begin(vector(0.0)))
+    _, record = rounds.play(rounds.initial_state(vector(0.0)))
     assert record["failed"]["b"]["code"] == "timeout"
 
 
@@ -98,19 +98,19 @@ def test_without_a_quorum_the_run_ends_and_names_the_missing(notes: Notes) -> No
     with pytest.raises(
         StoresError, match="Round 1 did not reach the quorum of 2 stores: b: the store's images"
     ):
-        rounds.play(rounds.begin(vector(0.0)))
+        rounds.play(rounds.initial_state(vector(0.0)))
     assert len(runtime.asked) == 3  # it was tried again before
 
 
 def test_waiting_for_stores_is_bounded_and_says_who_is_there(notes: Notes) -> None:
     rounds = rounds_of(Targets({"a": 4.0}), notes, cohort__min_stores=3, cohort__wait=0)
     with pytest.raises(StoresError, match=r"1 of the 3 stores needed joined within 0 s \(a\)"):
-        rounds.play(rounds.begin(vector(0.0)))
+        rounds.play(rounds.initial_state(vector(0.0)))
 
 
 def test_the_watcher_hears_what_a_round_does(notes: Notes) -> None:
     rounds = rounds_of(Targets({"a": 4.0, "b": 8.0}), notes)
-    rounds.play(rounds.begin(vector(0.0)))
+    rounds.play(rounds.initial_state(vector(0.0)))
     assert notes.done == [
         RunActivity(RunStatus.TRAINING, 1, ("a", "b")),
         RunActivity(RunStatus.JUDGING, 1),
@@ -132,7 +132,7 @@ def test_waiting_is_told_from_being_blocked(notes: Notes) -> None:
         plan_of(cohort__min_stores=2), ONE, runtime, None, notes, lambda: runtime.looks == 3
     )
     with pytest.raises(StoppedError):
-        rounds.play(rounds.begin(vector(0.0)))
+        rounds.play(rounds.initial_state(vector(0.0)))
     assert [(doing.status, doing.stores, doing.needed, doing.why) for doing in notes.done] == [
         (RunStatus.BLOCKED, ("a",), 2, "b: its policy does not allow it (hours)"),
         (RunStatus.WAITING, ("a",), 2, ""),
@@ -141,7 +141,7 @@ def test_waiting_is_told_from_being_blocked(notes: Notes) -> None:
 
 def test_best_round_is_chosen_on_validation_and_early_stopping_counts(notes: Notes) -> None:
     rounds = rounds_of(Targets({"a": 8.0}, held_out=8), notes, judge=lambda _: Counts.zero(2))
-    state = rounds.begin(vector(0.0))
+    state = rounds.initial_state(vector(0.0))
     for _ in range(3):
         state, record = rounds.play(state)  # params 4, 6, 7: as many of 8 right
     assert record["validation"]["accuracy"] == 7 / 8
@@ -160,7 +160,7 @@ def test_best_round_is_chosen_on_validation_and_early_stopping_counts(notes: Not
 
 def test_evaluation_keeps_its_rhythm_and_the_last_round(notes: Notes) -> None:
     rounds = rounds_of(Targets({"a": 8.0}, held_out=8), notes, evaluation__every=2, run__rounds=5)
-    state = rounds.begin(vector(0.0))
+    state = rounds.initial_state(vector(0.0))
     seen = []
     for _ in range(5):
         state, record = rounds.play(state)
@@ -176,18 +176,18 @@ def test_the_last_rounds_model_is_judged_once_on_validation(
 ) -> None:
     runtime = Targets({"a": 8.0}, held_out=8)
     rounds = rounds_of(runtime, notes, **settings)
-    state = rounds.begin(vector(0.0))
+    state = rounds.initial_state(vector(0.0))
     for _ in range(2):
         state, _ = rounds.play(state)
     earlier = state
     runtime.targets["a"] = 0.0  # a round without progress, with which early stopping ends the run
     state, record = rounds.play(state)
-    judged = rounds.validated(state).together()
+    judged = rounds.validation_scores(state).together()
     assert judged is not None
     assert judged.accuracy == record["validation"]["accuracy"]
     assert [each for each in runtime.judgements if each[0] == 3] == [(3, "validation", len(GRID))]
     # a better round, judged without temperatures while nobody knew that it is the best
-    rounds.validated(earlier)
+    rounds.validation_scores(earlier)
     assert runtime.judgements[-1] == (2, "validation", len(GRID))
 
 
@@ -200,7 +200,7 @@ def test_rounds_over_updates_on_disk_are_the_same_to_the_bit_and_leave_no_file(
         runtime.broken = {"b": Update("b", 1, torch.tensor([float("nan")]), 10, 1.0, 0.1)}
         plan = plan_of(strategy__name="fedadam", run__rounds=3)
         rounds = RoundLoop(plan, ONE, runtime, None, notes, lambda: False, Gate(held))
-        state = rounds.begin(vector(0.1))
+        state = rounds.initial_state(vector(0.1))
         for _ in range(2):
             state, record = rounds.play(state)
             assert list(tmp_path.iterdir()) == []

@@ -68,7 +68,7 @@ def test_a_wait_for_a_quorum_ends() -> None:
     runtime = Lonely({"a": 4.0})
     rounds = RoundLoop(plan_of(cohort__min_stores=2), ONE, runtime, None, Notes(), asked)
     with pytest.raises(StoppedError, match=r"^1 of the 2 stores needed had joined \(a\)$"):
-        rounds.play(rounds.begin(vector(0.0)))
+        rounds.play(rounds.initial_state(vector(0.0)))
     assert runtime.asked == []
 
 
@@ -86,5 +86,5 @@ def test_a_round_without_a_quorum_is_not_tried_again() -> None:
     with pytest.raises(
         StoppedError, match=r"^1 of 2 updates needed; b: its images cannot be used$"
     ):
-        rounds.play(rounds.begin(vector(0.0)))
+        rounds.play(rounds.initial_state(vector(0.0)))
     assert runtime.asked == [["a", "b"]]

@@ -36,7 +36,7 @@ def played(
         Notes(),
         lambda: False,
     )
-    state = state or playing.begin(vector(16.0))
+    state = state or playing.initial_state(vector(16.0))
     states = []
     while state.round < rounds:
         state, _ = playing.play(state)

@@ -298,7 +298,7 @@ def suspects(partition: str, how: str, rounds: int) -> dict[str, str]:
     runtime = Products(stores, "store-2", how)
     notes = Notes()
     playing = RoundLoop(start.plan, start.layout, runtime, None, notes, lambda: False, gate)
-    state = playing.begin(start.params)
+    state = playing.initial_state(start.params)
     for _ in range(rounds):
         state, record = playing.play(state)
         state = replace(state, record=record)

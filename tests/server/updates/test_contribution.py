@@ -14,7 +14,7 @@ from fedshelf.common.config import StrategyConfig
 from fedshelf.common.parameters.aggregation import BLOCK
 from fedshelf.common.protocol.messages import Update
 from fedshelf.server.updates import contribution
-from fedshelf.server.updates.contribution import contributions, in_round, in_summary
+from fedshelf.server.updates.contribution import contributions, shares_of_step, to_summary
 
 
 def updates(*rows: list[float]) -> list[Update]:
@@ -25,7 +25,7 @@ def updates(*rows: list[float]) -> list[Update]:
 
 def record(**parts: float) -> dict[str, Any]:
     """A round in which these stores contributed so much, as the history tells it."""
-    shares, squared_step = in_round(list(parts.values()))
+    shares, squared_step = shares_of_step(list(parts.values()))
     stores = {name: {"contribution": share} for name, share in zip(parts, shares, strict=True)}
     return {"train": {"squared_step": squared_step}, "stores": stores}
 
@@ -89,14 +89,14 @@ def test_long_vectors_are_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_runs_shares_are_of_all_its_steps() -> None:
     # steps of 4 and 1: (3 + 0.5) / 5 and (1 + 0.5) / 5
-    assert in_summary([record(a=3.0, b=1.0), record(a=0.5, b=0.5)]) == pytest.approx(
+    assert to_summary([record(a=3.0, b=1.0), record(a=0.5, b=0.5)]) == pytest.approx(
         {"a": 0.7, "b": 0.3}
     )
 
 
 def test_a_rounds_shares_add_up_to_one() -> None:
-    assert in_round([3.0, 2.0, -1.0]) == ([0.75, 0.5, -0.25], 4.0)
-    assert in_round([0.0, 0.0]) == ([None, None], 0.0)
+    assert shares_of_step([3.0, 2.0, -1.0]) == ([0.75, 0.5, -0.25], 4.0)
+    assert shares_of_step([0.0, 0.0]) == ([None, None], 0.0)
 
 
 def test_rounds_of_an_earlier_version_tell_contributions_themselves() -> None:
@@ -104,12 +104,12 @@ def test_rounds_of_an_earlier_version_tell_contributions_themselves() -> None:
         "train": {"loss": 1.0},
         "stores": {"a": {"contribution": 3.0}, "b": {"contribution": 1.0}},
     }
-    assert in_summary([old, record(a=0.5, b=0.5)]) == pytest.approx({"a": 0.7, "b": 0.3})
+    assert to_summary([old, record(a=0.5, b=0.5)]) == pytest.approx({"a": 0.7, "b": 0.3})
 
 
 def test_a_model_that_did_not_move_owes_nobody() -> None:
-    assert in_summary([record(a=0.0, b=0.0)]) is None
-    assert in_summary([]) is None
+    assert to_summary([record(a=0.0, b=0.0)]) is None
+    assert to_summary([]) is None
 
 
 def used(name: str, *values: list[float], **settings: object) -> list[float]:

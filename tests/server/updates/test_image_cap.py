@@ -91,7 +91,7 @@ def test_a_store_that_claims_a_billion_images_gets_ten_times_the_weight_and_is_n
     runtime = Claims({"a": 2.0, "b": 2.0, "evil": 26.0}, {"a": 10, "b": 10, "evil": 10**9})
     plan = plan_of(**REAL, strategy__weighting=weighting)
     rounds = RoundLoop(plan, ONE, runtime, None, notes, lambda: False)
-    state = rounds.begin(vector(0.0))
+    state = rounds.initial_state(vector(0.0))
     state, record = rounds.play(state)
     # halves of the way: 1, 1 and 13, with weights 10, 10 and 100 where images count
     assert state.params.item() == pytest.approx(
@@ -183,7 +183,7 @@ def test_one_store_does_not_choose_the_best_round_for_all_others(notes: Notes) -
     rounds = RoundLoop(
         plan_of(**REAL), ONE, Judging({"a": 1.0, "b": 2.0, "evil": 3.0}), None, notes, lambda: False
     )
-    _, record = rounds.play(rounds.begin(vector(0.0)))
+    _, record = rounds.play(rounds.initial_state(vector(0.0)))
     assert record["validation"]["accuracy"] == pytest.approx(20 / 120)
     assert [
         note

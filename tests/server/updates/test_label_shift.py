@@ -73,7 +73,7 @@ def test_evidence_is_a_mean_of_rounds_that_survives_a_restart() -> None:
     evidence = ShiftEvidence().after(0.25, 0.125).after(0.0, 0.375)
     assert evidence == ShiftEvidence(2, 0.125, 0.25)
     assert evidence.lead == pytest.approx(0.125 / (0.25 + GAP_RIDGE))
-    line = json.loads(json.dumps({"rounds": 2, "likeness": [], "shift": evidence.in_record()}))
+    line = json.loads(json.dumps({"rounds": 2, "likeness": [], "shift": evidence.to_record()}))
     assert ShiftEvidence.of(line) == evidence
     assert (
         ShiftEvidence.of({"rounds": 2, "likeness": []}) == ShiftEvidence.of(None) == ShiftEvidence()

@@ -143,8 +143,8 @@ def test_evidence_follows_what_a_label_is_most_like_and_reads_back() -> None:
     evidence = LabelEvidence().after(seen).after(seen)
     assert set(evidence.likeness[0]) == {0, *range(3, MAX_FOLLOWED_CLASSES + 3)}
     assert (
-        LabelEvidence.of(json.loads(json.dumps(evidence.in_record()))).in_record()
-        == evidence.in_record()
+        LabelEvidence.of(json.loads(json.dumps(evidence.to_record()))).to_record()
+        == evidence.to_record()
     )
     assert LabelEvidence.of(None) == LabelEvidence()
 

@@ -82,7 +82,7 @@ def test_only_the_last_rounds_count(rounds: list[bool]) -> None:
 
 def test_a_line_of_the_history_reads_back() -> None:
     standing = after(after(Standing(), bad=True), suspected=True)
-    assert Standing.of(json.loads(json.dumps({"standing": standing.in_record()}))) == standing
+    assert Standing.of(json.loads(json.dumps({"standing": standing.to_record()}))) == standing
     assert Standing.of({"round": 1}) == Standing.of(None) == Standing()
 
 
@@ -101,7 +101,7 @@ def test_a_store_that_fails_every_round_is_not_asked_a_fourth_time_also_after_a_
 
     runtime = Careless({"a": 4.0, "b": 8.0, "c": 6.0})
     rounds = rounds_of(runtime, notes)
-    state = rounds.begin(vector(0.0))
+    state = rounds.initial_state(vector(0.0))
     for _ in range(3):
         state, record = rounds.play(state)
         state = replace(state, record=json.loads(json.dumps(record)))
@@ -145,7 +145,7 @@ def test_a_suspect_is_named_in_history_and_notes_and_leaves_only_if_told_to(
         screening__detect="on",
         screening__suspects="exclude" if strict else "report",
     )
-    state = rounds.begin(vector(0.0))
+    state = rounds.initial_state(vector(0.0))
     for number in range(4):
         state, record = rounds.play(state)
         state = replace(state, record=record)
@@ -173,7 +173,7 @@ def test_a_suspects_update_is_clipped_to_the_median_once_it_is_told_and_history_
     # as many as images
     settings = {"screening__detect": "on", "screening__suspects": "clip", "train__batch_size": 10}
     rounds = rounds_of(Loud(dict.fromkeys("abcdef", 9.6)), notes, **settings)
-    state = rounds.begin(vector(0.0))
+    state = rounds.initial_state(vector(0.0))
     told = []
     for _ in range(4):
         before = state.params
@@ -194,4 +194,4 @@ def test_a_suspects_update_is_clipped_to_the_median_once_it_is_told_and_history_
 
 def test_nobody_is_looked_at_in_a_simulation_unless_asked_for(notes: Notes) -> None:
     rounds = rounds_of(Contrary(dict.fromkeys("abcdef", 100.0)), notes)
-    assert rounds.play(rounds.begin(vector(0.0)))[1]["suspicion"] == {}
+    assert rounds.play(rounds.initial_state(vector(0.0)))[1]["suspicion"] == {}

@@ -150,7 +150,7 @@ def played(
     begun = start(config)
     runtime = (batched if engine == "batched" else SequentialEngine)(dealt, begun, states)
     loop = RoundLoop(begun.plan, begun.layout, runtime, None, Notes(), lambda: False)
-    state = loop.begin(begun.params)
+    state = loop.initial_state(begun.params)
     for _ in range(rounds):
         state, _ = loop.play(state)
     runtime.close()

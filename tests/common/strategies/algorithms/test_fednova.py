@@ -129,7 +129,7 @@ def test_a_store_that_claims_less_work_than_it_did_does_not_count(tmp_path: Path
     rounds = RoundLoop(
         begun.plan, begun.layout, Boasting(dealt, begun, tmp_path), None, Notes(), lambda: False
     )
-    _, record = rounds.play(rounds.begin(begun.params))
+    _, record = rounds.play(rounds.initial_state(begun.params))
     assert list(record["stores"]) == ["store-1"]
     assert (
         record["failed"]["store-0"]["reason"]

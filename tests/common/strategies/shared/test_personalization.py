@@ -158,7 +158,7 @@ def accuracies(name: str, states: Path) -> list[float | None]:
     begun = start(config_of(name))
     engine = SequentialEngine(two_tongues(), begun, states)
     rounds = RoundLoop(begun.plan, begun.layout, engine, None, Notes(), lambda: False)
-    state = rounds.begin(begun.params)
+    state = rounds.initial_state(begun.params)
     while state.round < 4:
         state, _ = rounds.play(state)
     return [counts.accuracy for counts in rounds.scores(state).stores.values()]
