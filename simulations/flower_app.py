@@ -32,7 +32,7 @@ from fedshelf.common.protocol.messages import (
     TrainOrder,
     Update,
 )
-from fedshelf.common.strategies.shared.class_skew import adjustment
+from fedshelf.common.strategies.shared.class_skew import logit_adjustment
 from fedshelf.common.system.device import pick_device
 from fedshelf.common.system.files import cache_directory
 from fedshelf.server.app import GridTraining
@@ -126,7 +126,7 @@ class PartitionWorker:
         """Evaluate on the images that the partition holds out. Raises FedshelfError."""
         data = self._data(order.plan.config)
         held_out = data.validation if order.split == "validation" else data.test
-        own = {self.name: adjustment(data.train, order.plan)}
+        own = {self.name: logit_adjustment(data.train, order.plan)}
         (evaluation,) = _trainer().evaluate(order, {self.name: held_out}, own)
         return evaluation
 

@@ -115,7 +115,7 @@ def _owned(shared: SavedModel, provenance: Mapping[str, Any], name: str) -> Owne
             )
         return Owned({}, added)
     kept = StateStore(home / STATES_FOLDER).load(run_id, name, provenance["round"] + 1)
-    own = personalization.own_tensors(kept, {each: shared.tensors[each] for each in names})
+    own = personalization.local_tensors(kept, {each: shared.tensors[each] for each in names})
     if not own:
         raise ConfigError(
             f"Store {name} has no part of the model {shared.path}: it trained in no round of that"

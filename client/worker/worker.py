@@ -25,7 +25,7 @@ from fedshelf.common.protocol.messages import (
     Update,
 )
 from fedshelf.common.strategies.shared import personalization
-from fedshelf.common.strategies.shared.class_skew import adjustment
+from fedshelf.common.strategies.shared.class_skew import logit_adjustment
 from fedshelf.common.training import error_feedback
 from fedshelf.common.training.evaluate import Pair, evaluate_adjusted
 from fedshelf.common.training.fit import LocalTrainingTask, Network, fit
@@ -72,8 +72,8 @@ class Trainer:
         )
         network = self.network(order.plan)
         strategy = strategies.build(config.strategy, network.layout)
-        places = personalization.spans(network.layout, strategy.personal_tensors())
-        start = personalization.own_model(order.params, state, places)
+        places = personalization.personal_slices(network.layout, strategy.personal_tensors())
+        start = personalization.local_model(order.params, state, places)
         task = LocalTrainingTask(config, strategy, store, order.round, start, order.extras, state)
         room = network.at_once
         fitted = fit(network, self._on_device(images), task)
@@ -83,7 +83,7 @@ class Trainer:
                 network.at_once,
             )
         told = fitted.num_examples, fitted.loss, 0.0, fitted.extras
-        params, own = personalization.withhold(fitted.params, order.params, places)
+        params, own = personalization.withhold_personal(fitted.params, order.params, places)
         update = Update(store, order.round, params, *told, steps=fitted.steps)
         trainable = network.layout.trainable
         update, left = error_feedback.compress(update, order.params, trainable, unsent, codec)
@@ -106,7 +106,7 @@ class Trainer:
         adjustments: of each store, see `common.strategies.shared.class_skew`; None: of no store
         """
         network = self.network(order.plan)
-        places = personalization.spans(
+        places = personalization.personal_slices(
             network.layout,
             strategies.build(order.plan.config.strategy, network.layout).personal_tensors(),
         )
@@ -118,7 +118,7 @@ class Trainer:
                 if places
                 else {}
             )
-            network.load(personalization.own_model(order.params, kept, places))
+            network.load(personalization.local_model(order.params, kept, places))
             arrays = [self._on_device(images) for images in group.values()]
             added = [(adjustments or {}).get(store) for store in group]
             batch_size = order.plan.config.evaluation.batch_size
@@ -184,14 +184,14 @@ class StoreWorker:
         train = self._data(order.plan).train
         plan = order.plan
         if self._adjustments is not None:
-            self._adjustments.keep(plan.run_id, plan.spec.classes, adjustment(train, plan))
+            self._adjustments.keep(plan.run_id, plan.spec.classes, logit_adjustment(train, plan))
         return self._trainer.train(order, self.name, train)
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
         """Evaluate on the images held out. Raises DataError."""
         data = self._data(order.plan)
         held_out = data.validation if order.split == "validation" else data.test
-        own = {self.name: adjustment(data.train, order.plan)}
+        own = {self.name: logit_adjustment(data.train, order.plan)}
         (evaluation,) = self._trainer.evaluate(order, {self.name: held_out}, own)
         return evaluation
 

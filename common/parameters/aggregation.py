@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BLOCK = 16_384  # coordinates combined at a time
-SPANS = 2**22  # coordinates of all vectors together that are read from disk at a time
+BLOCK_COORDINATES = 16_384  # coordinates combined at a time
+# coordinates of all vectors together that are read from disk at a time
+MAX_READ_COORDINATES = 2**22
 
 
 class VectorSequence:
@@ -27,12 +28,12 @@ class VectorSequence:
     def __len__(self) -> int:
         return len(self._vectors)
 
-    def __getitem__(self, number: int) -> Tensor:
-        return self._vectors[number]
+    def __getitem__(self, index: int) -> Tensor:
+        return self._vectors[index]
 
-    def piece(self, number: int, begin: int, end: int) -> Tensor:
+    def vector_slice(self, index: int, start: int, stop: int) -> Tensor:
         """Return the coordinates [begin, end) of one vector; fewer at its end."""
-        return self[number][begin:end]
+        return self[index][start:stop]
 
 
 @dataclass(frozen=True)
@@ -44,28 +45,28 @@ class RowShares:
         share is averaged like all else
     """
 
-    spans: tuple[slice, ...]
+    slices: tuple[slice, ...]
     shares: Tensor
 
 
 def weighted_mean(
-    vectors: VectorSequence, weights: Sequence[float], rows: RowShares | None = None
+    vectors: VectorSequence, weights: Sequence[float], row_shares: RowShares | None = None
 ) -> Tensor:
     """Return sum_i (w_i / sum_j w_j) v_i, added in the order given; vectors float32 [P], each read
     once.
     """
     total = float(sum(weights))
     assert len(vectors) == len(weights) > 0 < total, (len(vectors), weights)
-    by_row = _RowSums(rows, [weight / total for weight in weights]) if rows else None
+    row_sums = _RowSums(row_shares, [weight / total for weight in weights]) if row_shares else None
     mean = torch.empty(0)
-    for number, weight in enumerate(weights):
-        vector = vectors[number]
-        if by_row:
-            by_row.add(number, vector)
-        mean = mean.add_(vector, alpha=weight / total) if number else vector * (weight / total)
+    for index, weight in enumerate(weights):
+        vector = vectors[index]
+        if row_sums:
+            row_sums.add(index, vector)
+        mean = mean.add_(vector, alpha=weight / total) if index else vector * (weight / total)
         del vector  # before the next one is asked for
-    if by_row:
-        by_row.write(mean)
+    if row_sums:
+        row_sums.write(mean)
     return mean
 
 
@@ -75,40 +76,44 @@ class _RowSums:
     usual: the vectors' shares in all other coordinates
     """
 
-    def __init__(self, rows: RowShares, usual: Sequence[float]) -> None:
-        self._spans = rows.spans
-        usual_shares = torch.tensor(usual, dtype=rows.shares.dtype)[:, None]
-        self._shares = torch.where(rows.shares.sum(dim=0) > 0, rows.shares, usual_shares).float()
+    def __init__(self, row_shares: RowShares, vector_shares: Sequence[float]) -> None:
+        self._slices = row_shares.slices
+        vector_column = torch.tensor(vector_shares, dtype=row_shares.shares.dtype)[:, None]
+        self._shares = torch.where(
+            row_shares.shares.sum(dim=0) > 0, row_shares.shares, vector_column
+        ).float()
         self._sums: list[Tensor] = []
 
-    def add(self, number: int, vector: Tensor) -> None:
+    def add(self, index: int, vector: Tensor) -> None:
         """Add the rows of `vector` (float32 [P]), the one at place `number`."""
-        share = self._shares[number].to(vector.device)[:, None]
-        parts = [vector[span].view(len(share), -1) * share for span in self._spans]
+        share = self._shares[index].to(vector.device)[:, None]
+        weighted_rows = [
+            vector[head_slice].view(len(share), -1) * share for head_slice in self._slices
+        ]
         self._sums = (
-            [one + other for one, other in zip(self._sums, parts, strict=True)]
+            [one + other for one, other in zip(self._sums, weighted_rows, strict=True)]
             if self._sums
-            else parts
+            else weighted_rows
         )
 
     def write(self, vector: Tensor) -> None:
         """Write the sums into their places in `vector` (float32 [P])."""
-        for span, total in zip(self._spans, self._sums, strict=True):
-            vector[span] = total.flatten()
+        for head_slice, row_sum in zip(self._slices, self._sums, strict=True):
+            vector[head_slice] = row_sum.flatten()
 
 
-def by_blocks(vectors: VectorSequence, rule: Callable[[Tensor], Tensor]) -> Tensor:
+def apply_by_blocks(vectors: VectorSequence, rule: Callable[[Tensor], Tensor]) -> Tensor:
     """Apply `rule` to all coordinates, some at a time: it maps [n, b] to [b], and may change its
     argument.
 
     So n vectors [P] never exist a second time, and a block stays in the processor's cache.
     """
     combined = torch.empty_like(vectors[0])
-    begin = 0
+    start = 0
     for pieces in blocks(vectors):
-        end = begin + len(pieces[0])
-        combined[begin:end] = rule(torch.stack(pieces))
-        begin = end
+        stop = start + len(pieces[0])
+        combined[start:stop] = rule(torch.stack(pieces))
+        start = stop
     return combined
 
 
@@ -119,12 +124,16 @@ def blocks(vectors: VectorSequence) -> Iterator[tuple[Tensor, ...]]:
     and vectors on disk are read a span at a time. There all pieces together are at most SPANS
     coordinates (or a BLOCK each), however many vectors there are.
     """
-    span = max(1, SPANS // len(vectors) // BLOCK) * BLOCK
-    for begin in range(0, len(vectors[0]), span):
-        spans = [vectors.piece(number, begin, begin + span) for number in range(len(vectors))]
-        size = BLOCK if spans[0].device.type == "cpu" else span
-        yield from zip(*(part.split(size) for part in spans), strict=True)
-        del spans  # before the next ones are read
+    read_size = (
+        max(1, MAX_READ_COORDINATES // len(vectors) // BLOCK_COORDINATES) * BLOCK_COORDINATES
+    )
+    for start in range(0, len(vectors[0]), read_size):
+        slices = [
+            vectors.vector_slice(index, start, start + read_size) for index in range(len(vectors))
+        ]
+        block_size = BLOCK_COORDINATES if slices[0].device.type == "cpu" else read_size
+        yield from zip(*(vector_slice.split(block_size) for vector_slice in slices), strict=True)
+        del slices  # before the next ones are read
 
 
 def sort_rows(block: Tensor) -> None:

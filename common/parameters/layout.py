@@ -60,9 +60,9 @@ class Layout:
 
     def slice_of(self, name: str) -> slice:
         """Return the place of the tensor `name` in the vector."""
-        place = self.names.index(name)
-        begin = sum(shape.numel() for shape in self.shapes[:place])
-        return slice(begin, begin + self.shapes[place].numel())
+        index = self.names.index(name)
+        start = sum(shape.numel() for shape in self.shapes[:index])
+        return slice(start, start + self.shapes[index].numel())
 
     def head_slices(self) -> tuple[slice, ...]:
         """Return the places of the head's weight and bias; each consists of a row (or a number) for

@@ -67,14 +67,14 @@ def build(config: StrategyConfig, layout: Layout | None = None) -> Strategy:
         raise ConfigError(
             f"Setting strategy.name got {config.name!r}; allowed: {', '.join(STRATEGIES)}.{hint}"
         )
-    chosen = STRATEGIES[config.name]
+    strategy_class = STRATEGIES[config.name]
     for key, field in StrategyConfig.model_fields.items():
         if key not in ("name", "average") and getattr(config, key) != field.default:
-            _check_use(config, key, chosen)
-    return chosen(config, layout)
+            _check_use(config, key, strategy_class)
+    return strategy_class(config, layout)
 
 
-def _check_use(config: StrategyConfig, key: str, chosen: type[Strategy]) -> None:
+def _check_use(config: StrategyConfig, key: str, strategy_class: type[Strategy]) -> None:
     """Raise ConfigError if the setting `key` has no effect on the chosen strategy."""
     got = f"Setting strategy.{key} got {getattr(config, key)!r}, but"
     if key in AVERAGES:
@@ -82,7 +82,7 @@ def _check_use(config: StrategyConfig, key: str, chosen: type[Strategy]) -> None
             raise ConfigError(
                 f"{got} strategy.average is {config.average}; it is for {AVERAGES[key]}."
             )
-    elif key not in chosen.settings_used():
+    elif key not in strategy_class.settings_used():
         users = [name for name, strategy in STRATEGIES.items() if key in strategy.settings_used()]
         raise ConfigError(f"{got} {config.name} does not use it; it is for {', '.join(users)}.")
 

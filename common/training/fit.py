@@ -24,7 +24,7 @@ from fedshelf.common.native.fuse import fuse
 from fedshelf.common.parameters.layout import Layout, Tensors, bind, frozen_vector, load_frozen
 from fedshelf.common.seeding import derive, rng
 from fedshelf.common.strategies import LocalTrainingSummary, Strategy
-from fedshelf.common.strategies.shared.class_skew import offsets
+from fedshelf.common.strategies.shared.class_skew import logit_offsets
 from fedshelf.common.system.device import compute_exactly
 from fedshelf.common.training.loss import Descent, batches, regularise
 from fedshelf.common.training.optimizers import OPTIMIZERS, shares
@@ -150,7 +150,7 @@ def fit(network: Network, images: Images, task: LocalTrainingTask) -> LocalTrain
     draws = DrawStream(task.config.data, seed, task.round, task.store)
     pose = posing(network.spec, rng(seed, "turns", task.round, task.store))
     _training_mode(network, alone=len(images) == 1 or config.batch == 1)
-    added = offsets(images, len(network.spec.classes), task.config.strategy.absent)
+    added = logit_offsets(images, len(network.spec.classes), task.config.strategy.absent)
     descent = Descent(network, config, None if added is None else added.to(network.device))
     steps = 0
     seen = 0

@@ -15,8 +15,8 @@ from fedshelf.common.errors import StoppedError
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.failures import format_failures
 from fedshelf.common.protocol.messages import Failure, Plan, StoreInfo, TrainOrder
-from fedshelf.common.strategies.shared.class_skew import keep_rows
-from fedshelf.common.strategies.shared.personalization import spans, withhold
+from fedshelf.common.strategies.shared.class_skew import keep_absent_rows
+from fedshelf.common.strategies.shared.personalization import personal_slices, withhold_personal
 from fedshelf.server.results.checkpoints import TrainingState, add_round
 from fedshelf.server.results.delivered_round import best_round
 from fedshelf.server.results.observer import RunObserver
@@ -174,11 +174,13 @@ class RoundLoop:
                 self._layout.trainable,
                 trained.present,
             )
-            params = keep_rows(
+            params = keep_absent_rows(
                 state.params, params, [u.images_by_class for u in trained.updates], self._layout
             )
-            params = withhold(
-                self.strategy.centred(params), state.params, spans(self._layout, self.personal)
+            params = withhold_personal(
+                self.strategy.centred(params),
+                state.params,
+                personal_slices(self._layout, self.personal),
             )[0]
             round_number = trained.order.round
             after = averaged(

@@ -25,7 +25,7 @@ import torch
 from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Plan, StoreInfo
-from fedshelf.common.strategies.shared.base import Vectors
+from fedshelf.common.strategies.shared.base import UpdateVectors
 from fedshelf.server.results.outcomes import RoundOutcome
 from fedshelf.server.updates import label_shift
 from fedshelf.server.updates.directions import Floats, gram, strays
@@ -86,7 +86,7 @@ class AnomalyDetector:
         found = self._by_size(trained)
         mixes = counts / counts.sum(axis=1, keepdims=True)
         for place, stray in strays(
-            gram(trained.order.params, Vectors(updates)), mixes, MIN_UPDATES_FOR_MEDIAN
+            gram(trained.order.params, UpdateVectors(updates)), mixes, MIN_UPDATES_FOR_MEDIAN
         ).items():
             words = (
                 "its update points elsewhere than those of stores with such classes"

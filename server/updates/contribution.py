@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fedshelf.common.parameters.aggregation import BLOCK
+from fedshelf.common.parameters.aggregation import BLOCK_COORDINATES
 from fedshelf.common.protocol.messages import Update
 from fedshelf.server.results import per_store
 
@@ -45,16 +45,16 @@ def contributions(
     shares = torch.tensor(weights, dtype=torch.float32, device=updates[0].params.device) / sum(
         weights
     )
-    stride = max(1, -(-trainable * len(updates) // MAX_COORDINATES)) * BLOCK
+    stride = max(1, -(-trainable * len(updates) // MAX_COORDINATES)) * BLOCK_COORDINATES
     found = torch.zeros_like(shares)
     for begin in range(0, trainable, stride):
-        end = min(begin + BLOCK, trainable)
+        end = min(begin + BLOCK_COORDINATES, trainable)
         values = torch.stack([update.params_slice(begin, end) for update in updates])
         changes = values - start[begin:end].to(shares.device)
         own = rank_shares(values)
         parts = changes * (shares[:, None] if own is None else own)
         found += parts @ parts.sum(dim=0)
-    return (found * (stride // BLOCK)).tolist()
+    return (found * (stride // BLOCK_COORDINATES)).tolist()
 
 
 def shares_of_step(contributed: Sequence[float]) -> tuple[list[float | None], float]:

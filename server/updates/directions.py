@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedshelf.common.parameters.aggregation import BLOCK, VectorSequence
+from fedshelf.common.parameters.aggregation import BLOCK_COORDINATES, VectorSequence
 
 # coordinates of all updates together that a round looks at, evenly spread: 64 MiB
 MAX_COORDINATES = 2**24
@@ -44,13 +44,13 @@ def gram(start: Tensor, vectors: VectorSequence) -> Floats:
 
     Of long vectors only every k-th block is used. start: float32 [P]
     """
-    stride = max(1, -(-len(start) * len(vectors) // MAX_COORDINATES)) * BLOCK
+    stride = max(1, -(-len(start) * len(vectors) // MAX_COORDINATES)) * BLOCK_COORDINATES
     device = vectors[0].device
     products = torch.zeros(len(vectors), len(vectors), dtype=torch.float64, device=device)
     for begin in range(0, len(start), stride):
-        end = min(begin + BLOCK, len(start))
+        end = min(begin + BLOCK_COORDINATES, len(start))
         block = torch.stack(
-            [vectors.piece(number, begin, end) for number in range(len(vectors))]
+            [vectors.vector_slice(number, begin, end) for number in range(len(vectors))]
         ).double()
         # after .double(): the square of 1e20 overflows float32
         block = block - start[begin:end].to(device)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedshelf.common.parameters.aggregation import BLOCK
+from fedshelf.common.parameters.aggregation import BLOCK_COORDINATES
 from fedshelf.common.parameters.layout import Layout
 
 GRADIENT_IMAGES = 100  # test images of each class whose gradient is taken in a round
@@ -55,9 +55,9 @@ def spans(layout: Layout, vectors: int) -> list[slice]:
     starts = [0, *(stop for _, stop in heads)]
     stops = [*(start for start, _ in heads), layout.trainable]
     blocks = [
-        slice(begin, min(begin + BLOCK, stop))
+        slice(begin, min(begin + BLOCK_COORDINATES, stop))
         for start, stop in zip(starts, stops, strict=True)
-        for begin in range(start, stop, BLOCK)
+        for begin in range(start, stop, BLOCK_COORDINATES)
     ]
     length = sum(block.stop - block.start for block in blocks)
     return blocks[:: max(1, -(-length * vectors // MAX_COORDINATES))]

@@ -19,7 +19,7 @@ from fedshelf.common.protocol.messages import (
     TrainOrder,
     Update,
 )
-from fedshelf.common.strategies.shared.class_skew import images_by_class, most_loss
+from fedshelf.common.strategies.shared.class_skew import images_by_class, max_loss_change
 from fedshelf.common.text import sanitize
 from fedshelf.server.updates.buffer import UpdateBuffer
 from fedshelf.server.updates.image_cap import capped
@@ -262,7 +262,7 @@ def _most_change(raw: Counts) -> float:
 
     Without this limit, one store could decide which scores all stores use.
     """
-    return most_loss(len(raw.confusion)) * raw.num_examples + REPORT_TOLERANCE * (
+    return max_loss_change(len(raw.confusion)) * raw.num_examples + REPORT_TOLERANCE * (
         raw.num_examples + raw.loss_sum
     )
 

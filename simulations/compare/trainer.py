@@ -26,7 +26,7 @@ from fedshelf.common.models.saved import read
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Plan
 from fedshelf.common.strategies.shared import personalization
-from fedshelf.common.strategies.shared.class_skew import adjustment
+from fedshelf.common.strategies.shared.class_skew import logit_adjustment
 from fedshelf.common.training.predict import load
 from fedshelf.server.report.rename_classes import rename
 from fedshelf.server.results.checkpoints import Checkpoints
@@ -205,7 +205,7 @@ class ArmTrainer:
             store = self._parts[0].federation.stores[name]
             if keeps_parts:
                 network.load(self._of_store(part, name, sent, network.layout))
-            shares = adjustment(store.train, plan)
+            shares = logit_adjustment(store.train, plan)
             own[name] = judge(network, self._held_out.own[name], shares, batch_size)
             if len(store.validation):
                 validated[name] = judge(network, store.validation, shares, batch_size)
@@ -217,7 +217,7 @@ class ArmTrainer:
         """Return a finished arm's model (float32 [P]) as a store has it: with the store's personal
         parts.
         """
-        places = personalization.spans(
+        places = personalization.personal_slices(
             layout, strategies.build(part.config.strategy, layout).personal_tensors()
         )
         if not places:
@@ -226,4 +226,4 @@ class ArmTrainer:
         summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
         run_id = (path / "run-id").read_text(encoding="utf-8")
         kept = StateStore(path / "stores").load(run_id, store, summary["delivered_round"] + 1)
-        return personalization.own_model(params, kept, places)
+        return personalization.local_model(params, kept, places)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedshelf.common.images.types import Images
 from fedshelf.common.protocol.messages import Plan, StoreInfo, TrainOrder
-from fedshelf.common.strategies.shared.class_skew import adjustment
+from fedshelf.common.strategies.shared.class_skew import logit_adjustment
 from fedshelf.simulations.federation.federation import Federation
 
 
@@ -62,4 +62,4 @@ class FederationRuntime:
 
     def _adjustment(self, store: str) -> Tensor | None:
         """Return the adjustment of a store's class scores: float32 [C], or None."""
-        return adjustment(self._federation.stores[store].train, self._plan)
+        return logit_adjustment(self._federation.stores[store].train, self._plan)

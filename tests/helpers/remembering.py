@@ -18,9 +18,11 @@ class Remembering(Strategy):
         gradient.sub_(local["last"], alpha=0.1)
 
     def on_train_end(
-        self, run: LocalTrainingSummary, local: Tensors, state: Tensors
+        self, summary: LocalTrainingSummary, local: Tensors, state: Tensors
     ) -> tuple[Tensors, Tensors]:
-        return {"norm": (run.end - run.start).norm().reshape(1)}, {"last": run.end - run.start}
+        return {"norm": (summary.end - summary.start).norm().reshape(1)}, {
+            "last": summary.end - summary.start
+        }
 
 
 class RunId(str):

@@ -134,9 +134,9 @@ class Remembering(strategies.Strategy):
     def correct_gradient(self, gradient: Tensor, weights: Tensor, local) -> None:
         gradient.add_(local["shift"]).add_(local["pull"] * (weights - local["start"]))
 
-    def on_train_end(self, run, local, state):
-        own = (run.start - run.end) / (run.steps * run.lr)
+    def on_train_end(self, summary, local, state):
+        own = (summary.start - summary.end) / (summary.steps * summary.lr)
         return {"change": own - local["shift"]}, {
             "own": own,
-            "weight": torch.tensor(0.1 * run.num_examples),
+            "weight": torch.tensor(0.1 * summary.num_examples),
         }

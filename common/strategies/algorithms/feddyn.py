@@ -57,10 +57,10 @@ class FedDyn(Strategy):
         gradient.add_(weights, alpha=self.settings.alpha).add_(local["offset"])
 
     def on_train_end(
-        self, run: LocalTrainingSummary, local: Tensors, state: Tensors
+        self, summary: LocalTrainingSummary, local: Tensors, state: Tensors
     ) -> tuple[Tensors, Tensors]:
         """Return the new state l_i - alpha (y_i - x) = -(-l_i - alpha x) - alpha y_i, [T]."""
-        return {}, {"linear": torch.add(-local["offset"], run.end, alpha=-self.settings.alpha)}
+        return {}, {"linear": torch.add(-local["offset"], summary.end, alpha=-self.settings.alpha)}
 
     def init_server_state(self, params: Tensor, trainable: int) -> Tensors:
         """Return h = 0, [T]."""

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
-from fedshelf.common.strategies.shared.base import Vectors
+from fedshelf.common.strategies.shared.base import UpdateVectors
 from fedshelf.common.strategies.shared.normalized_steps import NORMALIZED_STEPS, NormalizedSteps
 
 
@@ -37,16 +37,18 @@ class FedNova(NormalizedSteps):
         present: Mapping[str, StoreInfo] | None = None,
     ) -> tuple[Tensor, Tensors]:
         """Return x of the next round, and the state; buffers are taken from the mean."""
-        reaches = [float(update.extras[NORMALIZED_STEPS]) for update in updates]
-        parts = [
-            self.weight(update) * reach for update, reach in zip(updates, reaches, strict=True)
+        all_steps = [float(update.extras[NORMALIZED_STEPS]) for update in updates]
+        weighted_steps = [
+            self.weight(update) * steps for update, steps in zip(updates, all_steps, strict=True)
         ]
-        effective = sum(parts) / self.total_weight(updates)
-        same = _Scaled(updates, params[:trainable], [effective / reach for reach in reaches])
-        return self.mean(updates, range(len(updates)), same), state
+        effective_steps = sum(weighted_steps) / self.total_weight(updates)
+        rescaled = _Scaled(
+            updates, params[:trainable], [effective_steps / steps for steps in all_steps]
+        )
+        return self.mean(updates, range(len(updates)), rescaled), state
 
 
-class _Scaled(Vectors):
+class _Scaled(UpdateVectors):
     """The vectors float32 [P] with x + factor_i (y_i - x) in the trainable part."""
 
     def __init__(self, updates: Sequence[Update], start: Tensor, factors: Sequence[float]) -> None:
@@ -54,8 +56,8 @@ class _Scaled(Vectors):
         self._start = start
         self._factors = factors
 
-    def __getitem__(self, number: int) -> Tensor:
-        vector = super().__getitem__(number).clone()
+    def __getitem__(self, index: int) -> Tensor:
+        vector = super().__getitem__(index).clone()
         trained = vector[: len(self._start)]
-        trained.sub_(self._start).mul_(self._factors[number]).add_(self._start)
+        trained.sub_(self._start).mul_(self._factors[index]).add_(self._start)
         return vector

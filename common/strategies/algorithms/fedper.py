@@ -42,22 +42,22 @@ class FedPer(Strategy):
         """
         if (layout := self.layout) is None:
             return ()
-        given = self.settings.personal or (layout.head,)
-        for layer in given:
+        layers = self.settings.personal or (layout.head,)
+        for layer in layers:
             if not any(_belongs(name, layer) for name in layout.names):
-                known = dict.fromkeys(name.rpartition(".")[0] for name in layout.names)
+                known_layers = dict.fromkeys(name.rpartition(".")[0] for name in layout.names)
                 raise ConfigError(
                     f"Setting strategy.personal got {layer!r}; the network's layers are"
-                    f" {', '.join(known)}."
+                    f" {', '.join(known_layers)}."
                 )
-        chosen = tuple(
-            name for name in layout.names if any(_belongs(name, layer) for layer in given)
+        personal = tuple(
+            name for name in layout.names if any(_belongs(name, layer) for layer in layers)
         )
-        if len(chosen) == len(layout.names):
+        if len(personal) == len(layout.names):
             raise ConfigError(
                 "Setting strategy.personal names all that trains, so that nothing is left to share."
             )
-        return chosen
+        return personal
 
 
 def _belongs(name: str, layer: str) -> bool:

@@ -19,7 +19,7 @@ from torch import Tensor
 from fedshelf.common.config.field_types import StrategySettings
 from fedshelf.common.parameters.aggregation import VectorSequence, blocks
 from fedshelf.common.protocol.messages import Update
-from fedshelf.common.strategies.shared.base import Strategy, Vectors
+from fedshelf.common.strategies.shared.base import Strategy, UpdateVectors
 
 
 class KrumSettings(StrategySettings):
@@ -49,7 +49,7 @@ class Krum(Strategy):
     def weights(self, updates: Sequence[Update]) -> list[float]:
         """Return 1 for the best update, and 0 for all others."""
         best = self.ranking(updates)[0]
-        return [float(place == best) for place in range(len(updates))]
+        return [float(index == best) for index in range(len(updates))]
 
     def shortfall(self, updates: int) -> str | None:
         """Return a reason if there are fewer than 2 f + 3 updates."""
@@ -67,7 +67,7 @@ class Krum(Strategy):
 
     def ranking(self, updates: Sequence[Update]) -> list[int]:
         """Return the positions of the updates, best score first; ties go to the first store."""
-        distances = squared_distances(Vectors(updates))
+        distances = squared_distances(UpdateVectors(updates))
         neighbours = min(max(1, len(updates) - self.settings.malicious - 2), len(updates) - 1)
         # column 0 is the distance to itself, zero
         nearest = distances.sort(dim=1).values[:, 1 : 1 + neighbours]

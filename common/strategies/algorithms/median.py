@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from fedshelf.common.parameters.aggregation import by_blocks, rank_shares, sort_rows
+from fedshelf.common.parameters.aggregation import apply_by_blocks, rank_shares, sort_rows
 from fedshelf.common.protocol.messages import Update
-from fedshelf.common.strategies.shared.base import Strategy, Vectors
+from fedshelf.common.strategies.shared.base import Strategy, UpdateVectors
 
 
 class Median(Strategy):
@@ -23,7 +23,7 @@ class Median(Strategy):
 
     def aggregate_updates(self, updates: Sequence[Update]) -> Tensor:
         """Return the median [P] of each coordinate; the stores' sizes do not count."""
-        return by_blocks(Vectors(updates), _median)
+        return apply_by_blocks(UpdateVectors(updates), _median)
 
     def rank_shares(self, block: Tensor) -> Tensor:
         """Return 1 for the middle value of a column, or a half for each of the two, and 0 for all

@@ -32,13 +32,13 @@ class MultiKrum(Krum):
 
     def aggregate_updates(self, updates: Sequence[Update]) -> Tensor:
         """Return the mean [P] of the chosen updates, added in store order."""
-        return self.mean(updates, self._chosen(updates))
+        return self.mean(updates, self._best_updates(updates))
 
     def weights(self, updates: Sequence[Update]) -> list[float]:
         """Return the weight of each update: 0 for those that are not chosen."""
-        chosen = set(self._chosen(updates))
+        best = set(self._best_updates(updates))
         return [
-            self.weight(update) if place in chosen else 0.0 for place, update in enumerate(updates)
+            self.weight(update) if index in best else 0.0 for index, update in enumerate(updates)
         ]
 
     def shortfall(self, updates: int) -> str | None:
@@ -54,7 +54,7 @@ class MultiKrum(Krum):
             )
         return super().shortfall(updates)
 
-    def _chosen(self, updates: Sequence[Update]) -> list[int]:
+    def _best_updates(self, updates: Sequence[Update]) -> list[int]:
         """Return the places of the chosen updates, in store order."""
         keep = self.settings.keep or max(1, len(updates) - self.settings.malicious)
         return sorted(self.ranking(updates)[:keep])

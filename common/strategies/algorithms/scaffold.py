@@ -77,13 +77,15 @@ class Scaffold(NormalizedSteps):
         gradient.add_(local["shift"])
 
     def on_train_end(
-        self, run: LocalTrainingSummary, local: Tensors, state: Tensors
+        self, summary: LocalTrainingSummary, local: Tensors, state: Tensors
     ) -> tuple[Tensors, Tensors]:
         """Return K eta for the server, and the new state c_i+ = (x - y) / (K eta) - (c - c_i),
         [T].
         """
-        extras, _ = super().on_train_end(run, local, state)
-        return extras, {"control": (run.start - run.end) / run.normalized_steps - local["shift"]}
+        extras, _ = super().on_train_end(summary, local, state)
+        return extras, {
+            "control": (summary.start - summary.end) / summary.normalized_steps - local["shift"]
+        }
 
     def init_server_state(self, params: Tensor, trainable: int) -> Tensors:
         """Return c = 0, [T]."""

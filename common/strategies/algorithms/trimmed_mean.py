@@ -12,9 +12,9 @@ from pydantic import Field
 from torch import Tensor
 
 from fedshelf.common.config.field_types import StrategySettings
-from fedshelf.common.parameters.aggregation import by_blocks, rank_shares, sort_rows
+from fedshelf.common.parameters.aggregation import apply_by_blocks, rank_shares, sort_rows
 from fedshelf.common.protocol.messages import Update
-from fedshelf.common.strategies.shared.base import Strategy, Vectors
+from fedshelf.common.strategies.shared.base import Strategy, UpdateVectors
 
 
 class TrimmedMeanSettings(StrategySettings):
@@ -42,7 +42,7 @@ class TrimmedMean(Strategy):
             sort_rows(block)
             return block[cut : len(block) - cut].mean(dim=0)
 
-        return by_blocks(Vectors(updates), trimmed)
+        return apply_by_blocks(UpdateVectors(updates), trimmed)
 
     def rank_shares(self, block: Tensor) -> Tensor:
         """Return the same share for all values that are not cut off."""

@@ -49,39 +49,39 @@ def normalized_steps(steps: int, lr: float, momentum: float) -> float:
     A weight moves by this distance if every gradient is -1.
     """
     if 1 - momentum < ROUNDED:
-        return lr * _carried(steps, momentum)
-    carried = steps - momentum * (1 - momentum**steps) / (1 - momentum)
-    return lr * carried / (1 - momentum)
+        return lr * _summed_distance(steps, momentum)
+    distance = steps - momentum * (1 - momentum**steps) / (1 - momentum)
+    return lr * distance / (1 - momentum)
 
 
-def _carried(steps: int, momentum: float) -> float:
+def _summed_distance(steps: int, momentum: float) -> float:
     """Return sum_k (1 - momentum^k) / (1 - momentum), k = 1 .. steps, by adding the terms up.
 
     This is for a momentum so close to 1 that the closed form would be nothing but rounding error.
     """
-    velocity = carried = 0.0
+    velocity = distance = 0.0
     for _ in range(steps):
         velocity = momentum * velocity + 1
-        carried += velocity
-    return carried
+        distance += velocity
+    return distance
 
 
-class Vectors(VectorSequence):
+class UpdateVectors(VectorSequence):
     """The parameter vectors [P] of updates: of all, or of those at `places`."""
 
-    def __init__(self, updates: Sequence[Update], places: Sequence[int] | None = None) -> None:
+    def __init__(self, updates: Sequence[Update], indices: Sequence[int] | None = None) -> None:
         self._updates = updates
-        self._places = range(len(updates)) if places is None else places
+        self._indices = range(len(updates)) if indices is None else indices
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._indices)
 
-    def __getitem__(self, number: int) -> Tensor:
-        return self._updates[self._places[number]].params
+    def __getitem__(self, index: int) -> Tensor:
+        return self._updates[self._indices[index]].params
 
-    def piece(self, number: int, begin: int, end: int) -> Tensor:
+    def vector_slice(self, index: int, start: int, stop: int) -> Tensor:
         """Return the coordinates [begin, end) of one vector; fewer at its end."""
-        return self._updates[self._places[number]].params_slice(begin, end)
+        return self._updates[self._indices[index]].params_slice(start, stop)
 
 
 class Strategy:
@@ -110,8 +110,8 @@ class Strategy:
     @classmethod
     def settings_class(cls) -> type[StrategySettings]:
         """Return the class of the strategy's own settings: the type of its `settings`."""
-        found: type[StrategySettings] = get_type_hints(cls)["settings"]
-        return found
+        settings_type: type[StrategySettings] = get_type_hints(cls)["settings"]
+        return settings_type
 
     @classmethod
     def settings_used(cls) -> frozenset[str]:
@@ -151,7 +151,7 @@ class Strategy:
         """
 
     def on_train_end(
-        self, run: LocalTrainingSummary, local: Tensors, state: Tensors
+        self, summary: LocalTrainingSummary, local: Tensors, state: Tensors
     ) -> tuple[Tensors, Tensors]:
         """Return the tensors that travel to the server beside the weights, and the store's new
         state.
@@ -209,7 +209,7 @@ class Strategy:
     def mean(
         self,
         updates: Sequence[Update],
-        places: Sequence[int],
+        indices: Sequence[int],
         vectors: VectorSequence | None = None,
     ) -> Tensor:
         """Return the mean [P] of the updates at these places, added in the order given.
@@ -218,11 +218,11 @@ class Strategy:
 
         vectors: the vectors [P] to average in place of the updates' own, one for each place
         """
-        rows = self._rows([updates[place].images_by_class for place in places])
-        weights = [self.weight(updates[place]) for place in places]
-        return weighted_mean(vectors or Vectors(updates, places), weights, rows)
+        row_shares = self._row_shares([updates[index].images_by_class for index in indices])
+        weights = [self.weight(updates[index]) for index in indices]
+        return weighted_mean(vectors or UpdateVectors(updates, indices), weights, row_shares)
 
-    def _rows(self, by_class: Sequence[Tensor | None]) -> RowShares | None:
+    def _row_shares(self, by_class: Sequence[Tensor | None]) -> RowShares | None:
         """Return the shares by which the head's rows are averaged; None: the head is averaged like
         all else.
 

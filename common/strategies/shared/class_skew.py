@@ -24,7 +24,7 @@ from fedshelf.common.protocol.messages import Plan, StoreInfo
 LEAST_SHARE = 0.03
 
 
-def offsets(images: Images, classes: int, mode: str) -> Tensor | None:
+def logit_offsets(images: Images, classes: int, mode: str) -> Tensor | None:
     """Return the offsets that a store with these training images adds to its scores; None: no
     offsets.
 
@@ -39,7 +39,7 @@ def offsets(images: Images, classes: int, mode: str) -> Tensor | None:
     return (shares / shares.sum().clamp(min=1)).clamp(min=LEAST_SHARE / classes).log()
 
 
-def adjustment(train: Images, plan: Plan) -> Tensor | None:
+def logit_adjustment(train: Images, plan: Plan) -> Tensor | None:
     """Return the offsets that a store with these training images adds to the scores when it uses a
     plan's model.
 
@@ -51,11 +51,13 @@ def adjustment(train: Images, plan: Plan) -> Tensor | None:
     learning via logit adjustment", ICLR 2021).
     """
     return (
-        offsets(train, len(plan.spec.classes), plan.config.strategy.absent) if len(train) else None
+        logit_offsets(train, len(plan.spec.classes), plan.config.strategy.absent)
+        if len(train)
+        else None
     )
 
 
-def most_loss(classes: int) -> float:
+def max_loss_change(classes: int) -> float:
     """Return the largest change that an adjustment makes to the loss of an image: log(classes /
     LEAST_SHARE).
 
@@ -74,17 +76,19 @@ def images_by_class(info: StoreInfo, classes: Sequence[str], num_examples: int) 
     update does. Images whose class the store keeps to itself are spread evenly: over the classes
     that it names without a number, or, if there are none, over all classes that it does not name.
     """
-    told = {_normal(name): count for name, count in info.counts.items()}
-    counts = torch.tensor([told.get(_normal(name), 0) for name in classes], dtype=torch.float64)
+    counts_by_name = {_normalize(name): count for name, count in info.counts.items()}
+    counts = torch.tensor(
+        [counts_by_name.get(_normalize(name), 0) for name in classes], dtype=torch.float64
+    )
     if info.undisclosed_images:
-        named = torch.tensor([told.get(_normal(name)) == 0 for name in classes])
-        over = named if named.any() else counts == 0
-        counts[over] += info.undisclosed_images / max(1, int(over.sum()))
+        named = torch.tensor([counts_by_name.get(_normalize(name)) == 0 for name in classes])
+        undisclosed = named if named.any() else counts == 0
+        counts[undisclosed] += info.undisclosed_images / max(1, int(undisclosed.sum()))
     return counts * (num_examples / counts.sum().clamp(min=1))
 
 
 def row_shares(
-    by_class: Sequence[Tensor | None], layout: Layout, *, uniform: bool
+    images_by_class: Sequence[Tensor | None], layout: Layout, *, uniform: bool
 ) -> RowShares | None:
     """Return each update's share in each class's row of the head; None if the classes of an update
     are unknown.
@@ -95,14 +99,14 @@ def row_shares(
     by_class: float64 [C] of each update, as in `common.protocol.messages.Update`, or None if
         unknown
     """
-    if (images := _stacked(by_class)) is None:
+    if (images := _stack_counts(images_by_class)) is None:
         return None
     weights = (images > 0).double() if uniform else images
     return RowShares(layout.head_slices(), weights / weights.sum(dim=0).clamp(min=1e-300))
 
 
-def keep_rows(
-    before: Tensor, after: Tensor, by_class: Sequence[Tensor | None], layout: Layout
+def keep_absent_rows(
+    before: Tensor, after: Tensor, images_by_class: Sequence[Tensor | None], layout: Layout
 ) -> Tensor:
     """Return the model `after` a round (float32 [P]), with the rows of absent classes as they were
     `before`.
@@ -112,14 +116,14 @@ def keep_rows(
 
     These rows stay beside the others' new rows; `centred` then moves all alike.
     """
-    images = _stacked(by_class)
+    images = _stack_counts(images_by_class)
     if images is None or bool((images > 0).any(dim=0).all()):
         return after
-    unsold = (images == 0).all(dim=0).to(after.device)
+    absent = (images == 0).all(dim=0).to(after.device)
     after = after.clone()
-    for span in layout.head_slices():
-        rows = after[span].view(len(unsold), -1)
-        rows[unsold] = before[span].view(len(unsold), -1)[unsold].to(after.device)
+    for head_slice in layout.head_slices():
+        rows = after[head_slice].view(len(absent), -1)
+        rows[absent] = before[head_slice].view(len(absent), -1)[absent].to(after.device)
     return after
 
 
@@ -136,19 +140,19 @@ def centred(vector: Tensor, layout: Layout) -> Tensor:
     if not layout.ends_in_head:
         return vector
     vector = vector.clone()
-    for span in layout.head_slices():
-        rows = vector[span].view(layout.classes, -1)
+    for head_slice in layout.head_slices():
+        rows = vector[head_slice].view(layout.classes, -1)
         rows.sub_(rows.mean(dim=0))
     return vector
 
 
-def _stacked(by_class: Sequence[Tensor | None]) -> Tensor | None:
+def _stack_counts(by_class: Sequence[Tensor | None]) -> Tensor | None:
     """Return the counts as one tensor [n, C]; None if those of an update are unknown."""
     known = [images for images in by_class if images is not None]
     return torch.stack(known) if known and len(known) == len(by_class) else None
 
 
-def _normal(name: str) -> str:
+def _normalize(name: str) -> str:
     """Return `name` in the form in which `common.images.folder.photo_folder.relabel` compares names
     (NFC).
     """

@@ -30,19 +30,19 @@ class NormalizedSteps(Strategy):
         """
         if config.train.optimizer != "sgd":
             return f"counts steps of sgd, and train.optimizer is {config.train.optimizer}"
-        if round := standstill(config):
+        if round_number := standstill(config):
             rate = (
-                f"the learning rate of round {round} is 0 (see train.lr, train.schedule and"
+                f"the learning rate of round {round_number} is 0 (see train.lr, train.schedule and"
                 " train.final_lr)"
             )
             return f"divides by the length of a store's steps, and {rate}"
         return None
 
     def on_train_end(
-        self, run: LocalTrainingSummary, local: Tensors, state: Tensors
+        self, summary: LocalTrainingSummary, local: Tensors, state: Tensors
     ) -> tuple[Tensors, Tensors]:
         """Return the normalised steps, and the state unchanged."""
-        return {NORMALIZED_STEPS: torch.tensor([run.normalized_steps])}, state
+        return {NORMALIZED_STEPS: torch.tensor([summary.normalized_steps])}, state
 
     def expected_extras(self, trainable: int) -> Mapping[str, tuple[int, ...]]:
         """Return the shape of the normalised steps: one number."""
@@ -54,10 +54,12 @@ class NormalizedSteps(Strategy):
         A store that claims too few would move the model too far.
         """
         images = update.num_examples
-        claimed = float(update.extras[NORMALIZED_STEPS])
-        least = 1 if train.seconds else max(1, images // train.batch) * train.passes
-        most = math.ceil(images / train.batch) * train.passes
-        low, high = (normalized_steps(steps, lr, train.momentum) for steps in (least, most))
-        if low * (1 - ROUNDING) <= claimed <= high * (1 + ROUNDING):
+        claim = float(update.extras[NORMALIZED_STEPS])
+        min_steps = 1 if train.seconds else max(1, images // train.batch) * train.passes
+        max_steps = math.ceil(images / train.batch) * train.passes
+        low, high = (
+            normalized_steps(steps, lr, train.momentum) for steps in (min_steps, max_steps)
+        )
+        if low * (1 - ROUNDING) <= claim <= high * (1 + ROUNDING):
             return None
-        return f"claims a reach of {claimed:g}, where its images allow {low:g} to {high:g}"
+        return f"claims a reach of {claim:g}, where its images allow {low:g} to {high:g}"

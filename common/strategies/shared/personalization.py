@@ -16,55 +16,57 @@ from fedshelf.common.parameters.layout import Layout, Tensors
 _OWN = "personal.own"  # key of a store's own values in the state that it keeps between rounds
 
 
-def spans(layout: Layout, names: Iterable[str]) -> tuple[slice, ...]:
+def personal_slices(layout: Layout, names: Iterable[str]) -> tuple[slice, ...]:
     """Return the places of the named tensors in the vector."""
     return tuple(layout.slice_of(name) for name in names)
 
 
-def own_model(sent: Tensor, kept: Tensors, places: tuple[slice, ...]) -> Tensor:
+def local_model(global_params: Tensor, state: Tensors, slices: tuple[slice, ...]) -> Tensor:
     """Return the model (float32 [P]) that a store works with: the `sent` one, with its own values
     if it has any.
     """
-    if not places or _OWN not in kept:
-        return sent
-    model = sent.clone()
-    values = kept[_OWN].to(sent.device)
-    for place, part in zip(
-        places, values.split([place.stop - place.start for place in places]), strict=True
+    if not slices or _OWN not in state:
+        return global_params
+    model = global_params.clone()
+    values = state[_OWN].to(global_params.device)
+    for personal_slice, part in zip(
+        slices,
+        values.split([personal_slice.stop - personal_slice.start for personal_slice in slices]),
+        strict=True,
     ):
-        model[place] = part
+        model[personal_slice] = part
     return model
 
 
-def withhold(
-    trained: Tensor, sent: Tensor, places: tuple[slice, ...]
+def withhold_personal(
+    trained: Tensor, global_params: Tensor, slices: tuple[slice, ...]
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the vector to send for a `trained` model (both float32 [P]), and the state to keep at
     the store.
     """
-    if not places:
+    if not slices:
         return trained, {}
-    values = torch.cat([trained[place] for place in places])
-    travelling = trained.clone()
-    for place in places:
-        travelling[place] = sent[place].to(trained.device)
-    return travelling, {_OWN: values}
+    values = torch.cat([trained[personal_slice] for personal_slice in slices])
+    sent = trained.clone()
+    for personal_slice in slices:
+        sent[personal_slice] = global_params[personal_slice].to(trained.device)
+    return sent, {_OWN: values}
 
 
-def own_tensors(kept: Tensors, shared: Tensors) -> dict[str, Tensor]:
+def local_tensors(state: Tensors, shared: Tensors) -> dict[str, Tensor]:
     """Return a store's own tensors for the `shared` ones that do not travel, in that order; {} if
     it has none.
 
     Raises DataError if their sizes differ.
     """
-    if _OWN not in kept:
+    if _OWN not in state:
         return {}
-    if kept[_OWN].numel() != (size := sum(tensor.numel() for tensor in shared.values())):
+    if state[_OWN].numel() != (size := sum(tensor.numel() for tensor in shared.values())):
         raise DataError(
-            f"The store kept {kept[_OWN].numel():,} numbers of its own; the model has room for"
+            f"The store kept {state[_OWN].numel():,} numbers of its own; the model has room for"
             f" {size:,}."
         )
-    parts = kept[_OWN].split([tensor.numel() for tensor in shared.values()])
+    pieces = state[_OWN].split([tensor.numel() for tensor in shared.values()])
     return {
-        name: part.reshape(shared[name].shape) for name, part in zip(shared, parts, strict=True)
+        name: piece.reshape(shared[name].shape) for name, piece in zip(shared, pieces, strict=True)
     }

@@ -20,7 +20,7 @@ from fedshelf.common.images.types import Images
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import Failure, Plan, TrainOrder, Update
 from fedshelf.common.strategies import LocalTrainingSummary
-from fedshelf.common.strategies.shared.class_skew import offsets
+from fedshelf.common.strategies.shared.class_skew import logit_offsets
 from fedshelf.common.training.error_feedback import compress, split
 from fedshelf.common.training.evaluate import Pair, evaluate_adjusted
 from fedshelf.common.training.fit import Network
@@ -219,7 +219,7 @@ class DeviceWorker:
         mode = self._plan.config.strategy.absent
         if mode == "full":
             return None
-        found = [offsets(images, classes, mode) for images in sets]
+        found = [logit_offsets(images, classes, mode) for images in sets]
         return torch.stack([torch.zeros(classes) if row is None else row for row in found]).to(
             self._device
         )

@@ -7,9 +7,9 @@ from hypothesis import strategies as draw
 from torch import nn
 
 from fedshelf.common.parameters.aggregation import (
-    BLOCK,
+    BLOCK_COORDINATES,
     VectorSequence,
-    by_blocks,
+    apply_by_blocks,
     sort_rows,
     weighted_mean,
 )
@@ -101,9 +101,12 @@ def test_rows_are_sorted_column_by_column(rows: int, columns: int, seed: int) ->
     assert torch.equal(block, expected)
 
 
-@pytest.mark.parametrize("size", [1, BLOCK - 1, BLOCK, 2 * BLOCK + 3])
+@pytest.mark.parametrize(
+    "size", [1, BLOCK_COORDINATES - 1, BLOCK_COORDINATES, 2 * BLOCK_COORDINATES + 3]
+)
 def test_blocks_are_put_together_in_order(size: int) -> None:
     vectors = [torch.arange(size).float(), torch.ones(size)]
     assert torch.equal(
-        by_blocks(VectorSequence(vectors), lambda block: block.sum(dim=0)), torch.arange(size) + 1
+        apply_by_blocks(VectorSequence(vectors), lambda block: block.sum(dim=0)),
+        torch.arange(size) + 1,
     )

@@ -8,7 +8,7 @@ from hypothesis import strategies as draw
 from fedshelf.common import strategies
 from fedshelf.common.config import StrategyConfig
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.parameters.aggregation import BLOCK, VectorSequence
+from fedshelf.common.parameters.aggregation import BLOCK_COORDINATES, VectorSequence
 from fedshelf.common.protocol.messages import Update
 from fedshelf.common.strategies.algorithms.krum import squared_distances
 from tests.helpers.toy import told
@@ -172,7 +172,7 @@ def test_squared_distances_by_hand() -> None:
 
 
 def test_small_distances_between_large_vectors_are_not_lost() -> None:
-    far = torch.full((3 * BLOCK,), 1000.0)
+    far = torch.full((3 * BLOCK_COORDINATES,), 1000.0)
     near = far.clone()
     near[-1] += 2**-6
     assert squared_distances(VectorSequence([far, near]))[0, 1].item() == 2**-12

@@ -14,7 +14,7 @@ from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.messages import Plan
-from fedshelf.common.strategies.shared.class_skew import adjustment, most_loss
+from fedshelf.common.strategies.shared.class_skew import logit_adjustment, max_loss_change
 from fedshelf.common.training.evaluate import evaluate, evaluate_adjusted
 from fedshelf.common.training.fit import Network
 
@@ -46,7 +46,7 @@ def level() -> Network:
 def test_a_model_that_knows_nothing_answers_by_the_shares(level: Network) -> None:
     train = images(1, 1, 1, 2)
     held_out = images(0, 1, 1, 2)
-    added = adjustment(train, plan_of("weigh"))
+    added = logit_adjustment(train, plan_of("weigh"))
     assert added is not None
     ((raw, adjusted),) = evaluate_adjusted(level, [held_out], [added], 3, (1.0, 2.0))
     # three equal scores: the first
@@ -101,10 +101,10 @@ def test_stores_are_judged_together_as_each_alone_and_the_raw_counts_stay_what_t
 def test_what_training_did_not_add_is_not_added() -> None:
     some = images(1, 1, 2)
     everything = images(0, 1, 2, 2)
-    assert adjustment(some, plan_of("full")) is None
-    assert adjustment(everything, plan_of("mask")) is None
-    assert adjustment(some.select(torch.arange(0)), plan_of("weigh")) is None
-    mask = adjustment(some, plan_of("mask"))
+    assert logit_adjustment(some, plan_of("full")) is None
+    assert logit_adjustment(everything, plan_of("mask")) is None
+    assert logit_adjustment(some.select(torch.arange(0)), plan_of("weigh")) is None
+    mask = logit_adjustment(some, plan_of("mask"))
     assert mask is not None
     assert mask.tolist() == pytest.approx([log(0.01), log(1 / 2), log(1 / 2)])
 
@@ -116,7 +116,7 @@ def test_an_adjustment_changes_no_images_loss_by_more_than_is_said(absent: str, 
     labels = torch.multinomial(
         torch.rand(3, generator=generator) ** 4, 1 + seed, replacement=True, generator=generator
     )
-    added = adjustment(images(*labels.tolist()), plan_of(absent))
+    added = logit_adjustment(images(*labels.tolist()), plan_of(absent))
     if added is None:  # a mask where no class is absent
         return
     scores = 30 * torch.randn(500, 3, generator=generator, dtype=torch.float64)
@@ -125,4 +125,4 @@ def test_an_adjustment_changes_no_images_loss_by_more_than_is_said(absent: str, 
         functional.cross_entropy(each, targets, reduction="none")
         for each in (scores, scores + added)
     )
-    assert float((adjusted - raw).abs().max()) <= most_loss(3) + 1e-6
+    assert float((adjusted - raw).abs().max()) <= max_loss_change(3) + 1e-6

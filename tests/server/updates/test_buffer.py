@@ -11,7 +11,7 @@ from hypothesis import strategies as draw
 
 from fedshelf.common import strategies
 from fedshelf.common.config import StrategyConfig
-from fedshelf.common.parameters.aggregation import BLOCK
+from fedshelf.common.parameters.aggregation import BLOCK_COORDINATES
 from fedshelf.common.protocol.messages import Update
 from fedshelf.server.updates.buffer import DiskBuffer, InMemoryBuffer, UpdateBuffer
 from tests.helpers.toy import told
@@ -43,7 +43,7 @@ def held(holder: UpdateBuffer, updates: list[Update]) -> UpdateBuffer:
 @settings(max_examples=4, deadline=None)  # each waits for the disk
 @given(
     count=draw.integers(1, 9),
-    size=draw.sampled_from([1, 7, BLOCK, 2 * BLOCK + 3]),
+    size=draw.sampled_from([1, 7, BLOCK_COORDINATES, 2 * BLOCK_COORDINATES + 3]),
     seed=draw.integers(0, 99),
 )
 def test_every_strategy_makes_the_same_of_updates_on_disk(

@@ -11,7 +11,7 @@ from hypothesis import strategies as draw
 
 from fedshelf.common import strategies
 from fedshelf.common.config import StrategyConfig
-from fedshelf.common.parameters.aggregation import BLOCK
+from fedshelf.common.parameters.aggregation import BLOCK_COORDINATES
 from fedshelf.common.protocol.messages import Update
 from fedshelf.server.updates import contribution
 from fedshelf.server.updates.contribution import contributions, shares_of_step, to_summary
@@ -79,8 +79,8 @@ def test_parts_are_shapley_values_of_what_coalitions_lead_to(stores: int, seed: 
 
 
 def test_long_vectors_are_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contribution, "MAX_COORDINATES", 4 * BLOCK)
-    size = 8 * BLOCK  # of two updates, 16 blocks: every fourth is looked at
+    monkeypatch.setattr(contribution, "MAX_COORDINATES", 4 * BLOCK_COORDINATES)
+    size = 8 * BLOCK_COORDINATES  # of two updates, 16 blocks: every fourth is looked at
     one = torch.ones(size)
     other = torch.full((size,), 3.0)
     found = contributions(torch.zeros(size), size, updates(one.tolist(), other.tolist()), [1, 1])

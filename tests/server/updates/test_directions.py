@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from fedshelf.common.parameters.aggregation import BLOCK, VectorSequence
+from fedshelf.common.parameters.aggregation import BLOCK_COORDINATES, VectorSequence
 from fedshelf.server.updates import directions
 from fedshelf.server.updates.directions import MIX_RIDGE, gram, predicted, strays
 from tests.helpers.by_hand import vector
@@ -29,11 +29,11 @@ def test_inner_products_by_hand() -> None:
 
 
 def test_of_long_vectors_every_kth_block_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    ones = VectorSequence([torch.ones(3 * BLOCK + 7)] * 2)
-    assert gram(torch.zeros(3 * BLOCK + 7), ones)[0, 1] == 3 * BLOCK + 7
+    ones = VectorSequence([torch.ones(3 * BLOCK_COORDINATES + 7)] * 2)
+    assert gram(torch.zeros(3 * BLOCK_COORDINATES + 7), ones)[0, 1] == 3 * BLOCK_COORDINATES + 7
     # half of the coordinates of the two
-    monkeypatch.setattr(directions, "MAX_COORDINATES", 3 * BLOCK + 7)
-    assert gram(torch.zeros(3 * BLOCK + 7), ones)[0, 1] == 2 * BLOCK
+    monkeypatch.setattr(directions, "MAX_COORDINATES", 3 * BLOCK_COORDINATES + 7)
+    assert gram(torch.zeros(3 * BLOCK_COORDINATES + 7), ones)[0, 1] == 2 * BLOCK_COORDINATES
 
 
 @given(draw.integers(3, 8), draw.integers(0, 99))

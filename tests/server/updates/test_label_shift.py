@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedshelf.common.parameters.aggregation import BLOCK
+from fedshelf.common.parameters.aggregation import BLOCK_COORDINATES
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.server.updates.label_shift import (
     GAP_RIDGE,
@@ -99,5 +99,5 @@ def layout(body: int) -> Layout:
 def test_all_that_trains_but_the_head_is_looked_at_in_long_vectors_in_part() -> None:
     assert spans(layout(10), 26) == [slice(0, 10), slice(18, 23)]
     long = spans(layout(MAX_COORDINATES), 26)
-    assert [span.start for span in long[:3]] == [0, 27 * BLOCK, 54 * BLOCK]
+    assert [span.start for span in long[:3]] == [0, 27 * BLOCK_COORDINATES, 54 * BLOCK_COORDINATES]
     assert sum(span.stop - span.start for span in long) * 26 <= MAX_COORDINATES

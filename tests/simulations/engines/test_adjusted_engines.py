@@ -14,7 +14,7 @@ from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import Trainer
 from fedshelf.common.images.types import StoreData
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation
-from fedshelf.common.strategies.shared.class_skew import adjustment
+from fedshelf.common.strategies.shared.class_skew import logit_adjustment
 from fedshelf.simulations.engines.batched.engine import BatchedEngine
 from fedshelf.simulations.engines.sequential import SequentialEngine
 from fedshelf.simulations.federation.federation import Federation
@@ -63,7 +63,7 @@ def test_an_engine_judges_as_each_store_alone(
         found = {answer.store: answer for answer in engine.evaluate(order, list(dealt.stores))}
     trainer = Trainer(CPU, StateStore(tmp_path / "alone"))
     for name, data in dealt.stores.items():
-        added = adjustment(data.train, begun.plan)
+        added = logit_adjustment(data.train, begun.plan)
         (expected,) = trainer.evaluate(order, {name: getattr(data, split)}, {name: added})
         assert isinstance(found[name], Evaluation)
         assert same(found[name].counts, expected.counts)

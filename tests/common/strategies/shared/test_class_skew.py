@@ -20,8 +20,8 @@ from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.strategies.shared.class_skew import (
     centred,
     images_by_class,
-    keep_rows,
-    offsets,
+    keep_absent_rows,
+    logit_offsets,
     row_shares,
 )
 from fedshelf.common.training.fit import LocalTrainingTask, Network, fit
@@ -104,7 +104,7 @@ def test_smoothing_pulls_nothing_up_that_a_store_lacks(smoothing: float) -> None
     config = TrainConfig(label_smoothing=smoothing)
     target = torch.tensor([0])
     even = torch.zeros(1, 4, requires_grad=True)
-    added = offsets(of_labels(0, 3, 0, 1), 4, "weigh")
+    added = logit_offsets(of_labels(0, 3, 0, 1), 4, "weigh")
     assert added is not None
     (gradient,) = torch.autograd.grad(objective(even, target, config, offsets=added), even)
     shares = added.softmax(dim=0)
@@ -144,18 +144,20 @@ def of_labels(*labels: int) -> Images:
 def test_what_a_store_adds_to_its_scores() -> None:
     some = of_labels(0, 3, 0, 1)
     everything = of_labels(0, 1, 2, 3)
-    assert offsets(some, 4, "full") is None
-    assert offsets(everything, 4, "mask") is None
+    assert logit_offsets(some, 4, "full") is None
+    assert logit_offsets(everything, 4, "mask") is None
     # 3% of the quarter that an even share is
-    assert offsets(some, 4, "mask").tolist() == pytest.approx(
+    assert logit_offsets(some, 4, "mask").tolist() == pytest.approx(
         [log(1 / 3), log(1 / 3), log(0.03 / 4), log(1 / 3)]
     )
-    assert offsets(some, 4, "weigh").tolist() == pytest.approx(
+    assert logit_offsets(some, 4, "weigh").tolist() == pytest.approx(
         [log(1 / 2), log(1 / 4), log(0.03 / 4), log(1 / 4)]
     )
     nearly_none = [log(199 / 200), *[log(0.03 / 4)] * 3]  # one of 200 is less than that
-    assert offsets(of_labels(*[0] * 199, 1), 4, "weigh").tolist() == pytest.approx(nearly_none)
-    assert offsets(everything, 4, "weigh").tolist() == pytest.approx([log(1 / 4)] * 4)
+    assert logit_offsets(of_labels(*[0] * 199, 1), 4, "weigh").tolist() == pytest.approx(
+        nearly_none
+    )
+    assert logit_offsets(everything, 4, "weigh").tolist() == pytest.approx([log(1 / 4)] * 4)
 
 
 def test_weighing_scores_by_shares_takes_a_stores_mix_out_of_what_it_learns() -> None:
@@ -170,7 +172,7 @@ def test_weighing_scores_by_shares_takes_a_stores_mix_out_of_what_it_learns() ->
 
 def test_absent_classes_are_heard_of_but_little() -> None:
     logits = torch.zeros(1, 4, requires_grad=True)
-    added = offsets(of_labels(0, 3, 0, 1), 4, "mask")
+    added = logit_offsets(of_labels(0, 3, 0, 1), 4, "mask")
     (gradient,) = torch.autograd.grad(
         objective(logits, torch.tensor([0]), TrainConfig(), offsets=added), logits
     )
@@ -223,7 +225,7 @@ def test_a_row_that_nobody_has_stays() -> None:
         trained("s1", [1.0, 1.5, 8.0, 2.0, 7.0], [30, 0]),
     ]
     after, _ = strategy.update_global_model(start, cohort, strategy.init_server_state(start, 5), 5)
-    kept = keep_rows(start, after, [update.images_by_class for update in cohort], HEAD)
+    kept = keep_absent_rows(start, after, [update.images_by_class for update in cohort], HEAD)
     assert kept.tolist() == [1.0, 1.5, 2.0, 2.0, 4.0]
     assert start.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
 
@@ -250,7 +252,7 @@ def test_without_the_numbers_of_all_stores_rows_are_as_all_else() -> None:
     assert row_shares([torch.ones(2), None], HEAD, uniform=False) is None
     start = torch.zeros(5)
     after = torch.ones(5)
-    assert keep_rows(start, after, [None], HEAD) is after
+    assert keep_absent_rows(start, after, [None], HEAD) is after
 
 
 @pytest.mark.parametrize(

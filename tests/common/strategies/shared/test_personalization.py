@@ -17,7 +17,11 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import EvaluateOrder
-from fedshelf.common.strategies.shared.personalization import own_model, spans, withhold
+from fedshelf.common.strategies.shared.personalization import (
+    local_model,
+    personal_slices,
+    withhold_personal,
+)
 from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.training.setup import prepare
 from fedshelf.simulations.engines.sequential import SequentialEngine
@@ -110,18 +114,18 @@ LAYOUT = Layout(("a", "b", "c"), (torch.Size([2]), torch.Size([1]), torch.Size([
 def test_a_stores_own_values_take_the_place_of_what_is_sent_and_the_other_way_round() -> None:
     sent = torch.arange(5.0)
     trained_there = torch.arange(10.0, 15.0)
-    places = spans(LAYOUT, ("a", "c"))
-    travels, kept = withhold(trained_there, sent, places)
+    places = personal_slices(LAYOUT, ("a", "c"))
+    travels, kept = withhold_personal(trained_there, sent, places)
     assert travels.tolist() == [0, 1, 12, 3, 4]
-    assert own_model(torch.zeros(5), kept, places).tolist() == [10, 11, 0, 13, 14]
-    assert own_model(sent, {}, places) is sent  # a store that is new
+    assert local_model(torch.zeros(5), kept, places).tolist() == [10, 11, 0, 13, 14]
+    assert local_model(sent, {}, places) is sent  # a store that is new
     assert trained_there.tolist() == [10, 11, 12, 13, 14]
 
 
 def test_without_personal_parts_nothing_is_kept_or_copied() -> None:
     model = torch.arange(5.0)
-    assert withhold(model, torch.zeros(5), ())[0] is model
-    assert withhold(model, torch.zeros(5), ())[1] == {}
+    assert withhold_personal(model, torch.zeros(5), ())[0] is model
+    assert withhold_personal(model, torch.zeros(5), ())[1] == {}
 
 
 # --- in a run -------------------------------------------------------------------------------------
@@ -177,10 +181,12 @@ def test_what_stays_neither_leaves_nor_is_lost(name: str, compression: str, tmp_
     begun = start(config)
     states = StateStore(tmp_path)
     engine = SequentialEngine(two_tongues(), begun, tmp_path)
-    places = spans(begun.layout, strategies.build(config.strategy, begun.layout).personal_tensors())
+    places = personal_slices(
+        begun.layout, strategies.build(config.strategy, begun.layout).personal_tensors()
+    )
     update = trained(engine, order(begun, 1), ["store-0"])["store-0"]
     kept = states.load("run", "store-0", 2)
-    first = own_model(begun.params, kept, places)
+    first = local_model(begun.params, kept, places)
     for place in places:
         assert torch.equal(update.params[place], begun.params[place])
         assert not torch.equal(first[place], begun.params[place])
@@ -188,8 +194,10 @@ def test_what_stays_neither_leaves_nor_is_lost(name: str, compression: str, tmp_
     # the same order once more goes on from there, and what the store knew before round 2 is still
     # there
     trained(engine, order(begun, 2, committed=1), ["store-0"])
-    assert not torch.equal(own_model(begun.params, states.load("run", "store-0", 3), places), first)
-    assert torch.equal(own_model(begun.params, states.load("run", "store-0", 2), places), first)
+    assert not torch.equal(
+        local_model(begun.params, states.load("run", "store-0", 3), places), first
+    )
+    assert torch.equal(local_model(begun.params, states.load("run", "store-0", 2), places), first)
 
 
 def test_a_store_judges_a_round_with_what_it_had_then(tmp_path: Path) -> None:
