@@ -7,6 +7,8 @@ import pytest
 
 MODULES = [
     "fedshelf.common.metrics.counts",
+    "fedshelf.common.parameters.layout",
+    "fedshelf.common.strategies.shared.base",
     "fedshelf.simulations.engines",
     "fedshelf.simulations.engines.job_assignment",
     "fedshelf.simulations.engines.ray.schedule",

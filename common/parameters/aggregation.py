@@ -1,6 +1,4 @@
-"""Arithmetic on the vectors of a cohort, shared by strategies: weighted means, and rules for blocks
-of values.
-"""
+"""Arithmetic on the vectors of a cohort: weighted means, rules for blocks of values, sorting."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,9 +12,7 @@ MAX_READ_COORDINATES = 2**22
 
 
 class VectorSequence:
-    """Vectors [P] of one length, read one after the other or piece by piece.
-
-    Here they are those of a list.
+    """Vectors [P] of one length, read one after the other or piece by piece; here those of a list.
 
     Subclasses may read from disk on each access: drop a vector before you ask for the next one, and
     only one of them is in memory.
@@ -32,7 +28,7 @@ class VectorSequence:
         return self._vectors[index]
 
     def vector_slice(self, index: int, start: int, stop: int) -> Tensor:
-        """Return the coordinates [begin, end) of one vector; fewer at its end."""
+        """Return the coordinates [start, stop) of one vector; fewer if it ends before `stop`."""
         return self[index][start:stop]
 
 
@@ -40,9 +36,10 @@ class VectorSequence:
 class RowShares:
     """Parts of n vectors that are averaged by shares of their own.
 
-    spans: each consists of C rows of equal length
-    shares: float64 [n, C], the share of each vector in each row; a row in which no vector has a
-        share is averaged like all else
+    Attributes:
+        slices: places in the vectors, each of C rows of equal length
+        shares: float64 [n, C], the share of each vector in each row; a row in which no vector has a
+            share is averaged like all other coordinates
     """
 
     slices: tuple[slice, ...]
@@ -52,8 +49,15 @@ class RowShares:
 def weighted_mean(
     vectors: VectorSequence, weights: Sequence[float], row_shares: RowShares | None = None
 ) -> Tensor:
-    """Return sum_i (w_i / sum_j w_j) v_i, added in the order given; vectors float32 [P], each read
-    once.
+    """Return the weighted mean sum_i (w_i / sum_j w_j) v_i, added in the order given.
+
+    Args:
+        vectors: n vectors float32 [P], each read once
+        weights: n weights, none negative, at least one above 0
+        row_shares: parts of the vectors that have shares of their own; None: no such parts
+
+    Returns:
+        Float32 [P].
     """
     total = float(sum(weights))
     assert len(vectors) == len(weights) > 0 < total, (len(vectors), weights)
@@ -73,7 +77,9 @@ def weighted_mean(
 class _RowSums:
     """Sums of the rows that have shares of their own.
 
-    usual: the vectors' shares in all other coordinates
+    Args:
+        row_shares: the rows and the shares
+        vector_shares: the vectors' shares in all other coordinates
     """
 
     def __init__(self, row_shares: RowShares, vector_shares: Sequence[float]) -> None:
@@ -85,7 +91,7 @@ class _RowSums:
         self._sums: list[Tensor] = []
 
     def add(self, index: int, vector: Tensor) -> None:
-        """Add the rows of `vector` (float32 [P]), the one at place `number`."""
+        """Add the rows of the vector (float32 [P]) with this index."""
         share = self._shares[index].to(vector.device)[:, None]
         weighted_rows = [
             vector[head_slice].view(len(share), -1) * share for head_slice in self._slices
@@ -103,10 +109,16 @@ class _RowSums:
 
 
 def apply_by_blocks(vectors: VectorSequence, rule: Callable[[Tensor], Tensor]) -> Tensor:
-    """Apply `rule` to all coordinates, some at a time: it maps [n, b] to [b], and may change its
-    argument.
+    """Return one vector, made by applying a rule to all coordinates, one block after the other.
 
     So n vectors [P] never exist a second time, and a block stays in the processor's cache.
+
+    Args:
+        vectors: n vectors [P]
+        rule: maps a block [n, b] to [b]; it may change its argument
+
+    Returns:
+        [P].
     """
     combined = torch.empty_like(vectors[0])
     start = 0
@@ -120,9 +132,9 @@ def apply_by_blocks(vectors: VectorSequence, rule: Callable[[Tensor], Tensor]) -
 def blocks(vectors: VectorSequence) -> Iterator[tuple[Tensor, ...]]:
     """Yield the same coordinates of n vectors [P], from the first on: n pieces [b] at a time.
 
-    On a CPU b is BLOCK, which fits its cache. On other devices each operation has a starting cost,
-    and vectors on disk are read a span at a time. There all pieces together are at most SPANS
-    coordinates (or a BLOCK each), however many vectors there are.
+    Vectors on disk are read by slices. All slices together have at most MAX_READ_COORDINATES (or
+    BLOCK_COORDINATES each), however many vectors there are. On a CPU, b is BLOCK_COORDINATES, which
+    fits its cache. On other devices each operation has a starting cost, so b is a whole slice.
     """
     read_size = (
         max(1, MAX_READ_COORDINATES // len(vectors) // BLOCK_COORDINATES) * BLOCK_COORDINATES
@@ -140,9 +152,9 @@ def sort_rows(block: Tensor) -> None:
     """Sort each column of `block` [n, b] in place.
 
     On a CPU it compares whole rows, which is many times as fast as sorting column by column
-    (Batcher's merge exchange; Knuth, The Art of Computer Programming 3, 5.2.2 M): some n (log n)^2
-    operations. On other devices it is one sort, as starting so many operations would take longer
-    than their work.
+    (Batcher's merge exchange; Knuth, The Art of Computer Programming 3, 5.2.2 M): it takes about
+    n (log n)^2 operations. On other devices it is one sort, as starting so many operations would
+    take longer than their work.
     """
     if block.device.type != "cpu":
         block.copy_(block.sort(dim=0).values)

@@ -22,12 +22,23 @@ NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 class Layout:
     """The place of each named tensor in the vector: the trainable ones first, then the buffers.
 
-    names, shapes: as in the module's state dict, in vector order
-    trainable:     number of floats that an optimizer moves; the rest, up to `size`, are buffers
-    size:          number of floats in the vector, P
-    head:          the last layer with weights: `head`.weight has a row for each class
-    norms:         names of the tensors that belong to normalisation layers
-    ends_in_head:  its outputs are the scores, or means of them: no activation follows
+    Attributes:
+        names: names of the tensors as in the module's state dict, in vector order
+        shapes: their shapes
+        trainable: T, number of floats that an optimizer moves; the rest, up to `size`, are buffers
+        size: P, number of floats in the vector
+        head: the last layer with weights: `head`.weight has a row for each class
+        norms: names of the tensors that belong to normalisation layers
+        ends_in_head: the head's outputs are the scores, or means of them: no activation follows
+
+    >>> layout = Layout.from_module(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.BatchNorm1d(3)))
+    >>> layout.trainable, layout.size
+    (21, 27)
+    >>> layout.slice_of("1.bias")
+    slice(12, 15, None)
+    >>> views = layout.split_views(torch.arange(27.0))
+    >>> views["1.weight"].shape, views["2.running_var"].tolist()
+    (torch.Size([3, 4]), [24.0, 25.0, 26.0])
     """
 
     names: tuple[str, ...]
@@ -42,7 +53,7 @@ class Layout:
     def from_module(cls, module: nn.Module) -> "Layout":
         """Return the layout of the tensors of `module` that travel.
 
-        These are all but frozen parameters and the buffers of frozen layers.
+        These are all floating-point tensors but frozen parameters and buffers of frozen layers.
         """
         weights = {name: p for name, p in module.named_parameters() if p.requires_grad}
         tensors = weights | _moving_buffers(module)
@@ -59,14 +70,19 @@ class Layout:
         )
 
     def slice_of(self, name: str) -> slice:
-        """Return the place of the tensor `name` in the vector."""
+        """Return the place of the tensor `name` in the vector.
+
+        Raises:
+            ValueError: no tensor has this name.
+        """
         index = self.names.index(name)
         start = sum(shape.numel() for shape in self.shapes[:index])
         return slice(start, start + self.shapes[index].numel())
 
     def head_slices(self) -> tuple[slice, ...]:
-        """Return the places of the head's weight and bias; each consists of a row (or a number) for
-        each class.
+        """Return the places of the head's weight and bias (if it has one) in the vector.
+
+        Each consists of one row (of the weight) or one number (of the bias) for each class.
         """
         names = (f"{self.head}.weight", f"{self.head}.bias")
         return tuple(self.slice_of(name) for name in names if name in self.names)
@@ -77,7 +93,14 @@ class Layout:
         return self.shapes[self.names.index(f"{self.head}.weight")][0]
 
     def split_views(self, vector: Tensor) -> dict[str, Tensor]:
-        """Return, by name, views of `vector` (float32 [P]) in each tensor's own shape."""
+        """Return views of a vector, each in the shape of its tensor.
+
+        Args:
+            vector: float32 [P]
+
+        Returns:
+            Views by the names of the tensors: to write to one is to write to the vector.
+        """
         assert vector.shape == (self.size,), (vector.shape, self.size)
         pieces = vector.split([shape.numel() for shape in self.shapes])
         return {
@@ -87,8 +110,14 @@ class Layout:
 
 
 def bind(module: nn.Module, layout: Layout) -> Tensor:
-    """Move the tensors that `layout` names into one new float32 vector [P] and make `module` use
-    views of it.
+    """Move the tensors of a layout into one new vector, and make the module use views of it.
+
+    Args:
+        module: changed in place
+        layout: the module's layout
+
+    Returns:
+        Float32 [P]: to write to it is to change the module.
     """
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     vector = torch.cat([state[name].detach().reshape(-1).float() for name in layout.names])
@@ -103,18 +132,20 @@ def bind(module: nn.Module, layout: Layout) -> Tensor:
 
 
 def frozen_vector(module: nn.Module, layout: Layout) -> Tensor | None:
-    """Return a copy of all floats that `layout` leaves out: float32 [F], or None if there are
-    none.
-    """
-    pieces = [tensor.detach().reshape(-1).float() for tensor in _left_out(module, layout)]
+    """Return a copy of all floats that `layout` leaves out: float32 [F], or None if F is 0."""
+    pieces = [tensor.detach().reshape(-1).float() for tensor in _frozen_tensors(module, layout)]
     return torch.cat(pieces) if pieces else None
 
 
 def load_frozen(module: nn.Module, layout: Layout, frozen: Tensor) -> None:
-    """Write `frozen` (float32 [F], from `frozen_vector`) into the tensors of `module` that `layout`
-    leaves out.
+    """Write a vector from `frozen_vector` into the tensors of a module that `layout` leaves out.
+
+    Args:
+        module: changed in place
+        layout: the module's layout
+        frozen: float32 [F]
     """
-    targets = _left_out(module, layout)
+    targets = _frozen_tensors(module, layout)
     with torch.no_grad():
         for target, piece in zip(targets, frozen.split([t.numel() for t in targets]), strict=True):
             target.copy_(piece.view(target.shape))
@@ -130,18 +161,19 @@ def _moving_buffers(module: nn.Module) -> dict[str, Tensor]:
 
     If nothing is frozen, these include the buffers of layers without parameters.
     """
-    whole = all(p.requires_grad for p in module.parameters())
+    nothing_frozen = all(p.requires_grad for p in module.parameters())
     buffers = {}
     for prefix, layer in module.named_modules():
         own = list(layer.parameters(recurse=False))
-        if any(p.requires_grad for p in own) or (whole and not own):
+        if any(p.requires_grad for p in own) or (nothing_frozen and not own):
             for name, buffer in layer.named_buffers(prefix, recurse=False):
                 if buffer.is_floating_point():
                     buffers[name] = buffer
     return buffers
 
 
-def _left_out(module: nn.Module, layout: Layout) -> list[Tensor]:
+def _frozen_tensors(module: nn.Module, layout: Layout) -> list[Tensor]:
+    """Return the floating-point tensors that `layout` leaves out, in the state dict's order."""
     state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     return [
         tensor

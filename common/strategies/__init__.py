@@ -56,11 +56,13 @@ AVERAGES = {
 def build(config: StrategyConfig, layout: Layout | None = None) -> Strategy:
     """Return the strategy that `config` names, for vectors of the given `layout`.
 
-    layout: None is enough if no tensor has to be found by its name
+    Args:
+        config: the name of the strategy, and its settings
+        layout: the layout of the vectors; None is enough if no tensor has to be found by its name
 
-    Raises ConfigError for an unknown name. Also raises it for a setting that differs from its
-    default but that this strategy does not use: a run must never ignore a setting that somebody
-    gave.
+    Raises:
+        ConfigError: the name is unknown, or a setting differs from its default but this strategy
+            does not use it: a run must never ignore a setting that somebody gave.
     """
     if config.name not in STRATEGIES:
         hint = did_you_mean(config.name, STRATEGIES)
@@ -88,7 +90,11 @@ def _check_use(config: StrategyConfig, key: str, strategy_class: type[Strategy])
 
 
 def check(config: RunConfig) -> None:
-    """Raise ConfigError if the strategy cannot be built, or does not go with the local training."""
+    """Check that the strategy can be built, and goes with the local training.
+
+    Raises:
+        ConfigError: it cannot, or does not.
+    """
     if reason := build(config.strategy).incompatible_with(config):
         raise ConfigError(
             f"Setting strategy.name got {config.strategy.name!r}, which {reason}; change one of"
@@ -97,7 +103,11 @@ def check(config: RunConfig) -> None:
 
 
 def check_compression(config: RunConfig) -> None:
-    """Raise ConfigError if the compression cannot be built, or does not go with the strategy."""
+    """Check that the compression can be built, and goes with the strategy.
+
+    Raises:
+        ConfigError: it cannot, or does not.
+    """
     codec = compression.build(config.messages)
     strategy = STRATEGIES.get(config.strategy.name)
     if codec is not None and codec.sparse and strategy is not None and strategy.order_statistic:

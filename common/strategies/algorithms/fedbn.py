@@ -24,7 +24,11 @@ class FedBN(Strategy):
     uses: ClassVar = frozenset({"weighting", "absent_classes"})
 
     def personal_tensors(self) -> tuple[str, ...]:
-        """Return all tensors of normalisation layers. Raises ConfigError if there are none."""
+        """Return the names of all tensors of normalisation layers.
+
+        Raises:
+            ConfigError: the network has none.
+        """
         if self.layout is None:
             return ()
         if not self.layout.norms:

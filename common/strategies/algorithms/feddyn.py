@@ -40,9 +40,7 @@ class FedDynSettings(StrategySettings):
 
 
 class FedDyn(Strategy):
-    """A strategy that changes each store's loss until all stores have their minimum at one
-    place.
-    """
+    """A strategy that changes each store's loss until all have their minimum at one place."""
 
     uses: ClassVar = frozenset({"weighting", "absent_classes"})
     settings: FedDynSettings

@@ -36,9 +36,10 @@ class FedPer(Strategy):
     settings: FedPerSettings
 
     def personal_tensors(self) -> tuple[str, ...]:
-        """Return all tensors of the named layers.
+        """Return the names of all tensors of the named layers.
 
-        Raises ConfigError if no layer has a given name, or if nothing is left to share.
+        Raises:
+            ConfigError: no layer has a given name, or nothing is left to share.
         """
         if (layout := self.layout) is None:
             return ()

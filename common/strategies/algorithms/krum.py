@@ -41,9 +41,7 @@ class Krum(Strategy):
     settings: KrumSettings
 
     def aggregate_updates(self, updates: Sequence[Update]) -> Tensor:
-        """Return a copy of the best update's vector [P]; a copy, because engines reuse the vector's
-        memory.
-        """
+        """Return a copy of the best update's vector [P]: engines reuse the memory of updates."""
         return updates[self.ranking(updates)[0]].params.clone()
 
     def weights(self, updates: Sequence[Update]) -> list[float]:
@@ -75,10 +73,16 @@ class Krum(Strategy):
 
 
 def squared_distances(vectors: VectorSequence) -> Tensor:
-    """Return ||v_i - v_j||^2 of all pairs of n vectors (float32 [P]): float64 [n, n].
+    """Return ||v_i - v_j||^2 of all pairs of n vectors.
 
     It is computed from products of the differences to the first vector: otherwise the part that all
     vectors have in common would drown their distances in rounding errors.
+
+    Args:
+        vectors: n vectors float32 [P]
+
+    Returns:
+        Float64 [n, n], with zeros on the diagonal.
     """
     products = torch.zeros(
         len(vectors), len(vectors), dtype=torch.float64, device=vectors[0].device

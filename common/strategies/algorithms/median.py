@@ -15,8 +15,9 @@ from fedshelf.common.strategies.shared.base import Strategy, UpdateVectors
 
 
 class Median(Strategy):
-    """The median of each coordinate; the mean of the two middle values of an even number of
-    stores.
+    """The median of each coordinate.
+
+    With an even number of stores it is the mean of the two middle values.
     """
 
     order_statistic: ClassVar = True
@@ -26,9 +27,7 @@ class Median(Strategy):
         return apply_by_blocks(UpdateVectors(updates), _median)
 
     def rank_shares(self, block: Tensor) -> Tensor:
-        """Return 1 for the middle value of a column, or a half for each of the two, and 0 for all
-        others.
-        """
+        """Return 1 for the middle value of a column, or 1/2 for each of two, and 0 for others."""
         count = len(block)
         return rank_shares(block, (count - 1) // 2, count // 2 + 1)
 
@@ -38,6 +37,7 @@ class Median(Strategy):
 
 
 def _median(block: Tensor) -> Tensor:
+    """Return the median [b] of each column of `block` [n, b], which is sorted in place."""
     sort_rows(block)
     middle = len(block) // 2
     return block[middle] if len(block) % 2 else (block[middle - 1] + block[middle]) / 2

@@ -23,9 +23,7 @@ class MultiKrumSettings(KrumSettings):
 
 
 class MultiKrum(Krum):
-    """The mean of the `keep` best-scored updates (0: all but `malicious`), weighted as in
-    FedAvg.
-    """
+    """The mean of the `keep` best-scored updates (0: all but `malicious`), weighted as FedAvg."""
 
     uses: ClassVar = frozenset({"weighting"})
     settings: MultiKrumSettings
@@ -42,8 +40,9 @@ class MultiKrum(Krum):
         ]
 
     def shortfall(self, updates: int) -> str | None:
-        """Return Krum's reason, or that more than n - f updates are kept, so that one at least may
-        be malicious.
+        """Return Krum's reason, or that more than n - f updates are kept.
+
+        Then one of them at least may be malicious.
         """
         keep = self.settings.keep
         malicious = self.settings.malicious
@@ -55,6 +54,6 @@ class MultiKrum(Krum):
         return super().shortfall(updates)
 
     def _best_updates(self, updates: Sequence[Update]) -> list[int]:
-        """Return the places of the chosen updates, in store order."""
+        """Return the indices of the updates to average, in store order."""
         keep = self.settings.keep or max(1, len(updates) - self.settings.malicious)
         return sorted(self.ranking(updates)[:keep])

@@ -50,8 +50,7 @@ class Scaffold(NormalizedSteps):
     settings: ServerRateSettings
 
     def incompatible_with(self, config: RunConfig) -> str | None:
-        """Return why SCAFFOLD does not fit a run: it needs one learning rate for all weights, and
-        normalised steps that can be counted.
+        """Return why SCAFFOLD does not fit a run: it needs one learning rate for all weights.
 
         The change of a store divided by K eta is its mean gradient only if all weights have the
         same eta.
@@ -79,9 +78,7 @@ class Scaffold(NormalizedSteps):
     def on_train_end(
         self, summary: LocalTrainingSummary, local: Tensors, state: Tensors
     ) -> tuple[Tensors, Tensors]:
-        """Return K eta for the server, and the new state c_i+ = (x - y) / (K eta) - (c - c_i),
-        [T].
-        """
+        """Return K eta for the server, and the new c_i+ = (x - y) / (K eta) - (c - c_i), [T]."""
         extras, _ = super().on_train_end(summary, local, state)
         return extras, {
             "control": (summary.start - summary.end) / summary.normalized_steps - local["shift"]

@@ -50,8 +50,9 @@ class TrimmedMean(Strategy):
         return rank_shares(block, cut, len(block) - cut)
 
     def shortfall(self, updates: int) -> str | None:
-        """Return a reason if no value is cut off, although `trim` is above 0; with `trim` 0 nothing
-        is promised.
+        """Return a reason if no value is cut off, although `trim` is above 0.
+
+        With `trim` 0, nothing is promised.
         """
         if not self.settings.trim or self._cut(updates):
             return None

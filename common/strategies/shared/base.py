@@ -1,5 +1,15 @@
-"""The base class of all federated algorithms: a client half that hooks into `fit`, a server half
-that combines.
+"""The base class of all federated algorithms.
+
+A strategy has two halves. The client half hooks into the local training (`common.training.fit`),
+the server half turns the updates of a round into the next global model:
+
+    server          store                                    server
+    extras  ----->  on_train_begin
+                    correct_gradient (before each step)
+                    on_train_end  ------------------------>  validate_update (each update)
+                                                             update_global_model:
+                                                               aggregate_updates
+                                                               server_step
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,11 +32,13 @@ ROUNDED = 1e-6  # if 1 - momentum is smaller, it has lost too many digits to be 
 class LocalTrainingSummary:
     """The facts of one local training, passed to `Strategy.on_train_end`.
 
-    start, end:   float32 [T], the trainable part of the vector before and after
-    steps:        optimizer steps taken
-    lr:           learning rate of the round
-    num_examples: training images
-    momentum:     momentum of the optimizer
+    Attributes:
+        start: float32 [T], the trainable part of the vector before the training
+        end: float32 [T], the same part after it
+        steps: optimizer steps taken
+        lr: learning rate of the round
+        num_examples: training images
+        momentum: momentum of the optimizer
     """
 
     start: Tensor
@@ -67,7 +79,7 @@ def _summed_distance(steps: int, momentum: float) -> float:
 
 
 class UpdateVectors(VectorSequence):
-    """The parameter vectors [P] of updates: of all, or of those at `places`."""
+    """The parameter vectors [P] of updates: of all, or of those with the given indices."""
 
     def __init__(self, updates: Sequence[Update], indices: Sequence[int] | None = None) -> None:
         self._updates = updates
@@ -80,7 +92,7 @@ class UpdateVectors(VectorSequence):
         return self._updates[self._indices[index]].params
 
     def vector_slice(self, index: int, start: int, stop: int) -> Tensor:
-        """Return the coordinates [begin, end) of one vector; fewer at its end."""
+        """Return the coordinates [start, stop) of one vector; fewer if it ends before `stop`."""
         return self._updates[self._indices[index]].params_slice(start, stop)
 
 
@@ -91,6 +103,23 @@ class Strategy:
     tells where each named tensor lies in the vector. Client hooks see the trainable part only. A
     store may keep `state` between its rounds, and so may the server; both are named tensors and
     survive a restart.
+
+    A server moves half of the way to the mean of its stores, of which one has twice as many images:
+
+    >>> import torch
+    >>> class Halfway(Strategy):
+    ...     def server_step(self, params, combined, state, trainable):
+    ...         return (params + combined) / 2, state
+    >>> updates = [
+    ...     Update(store, 1, torch.tensor([weight]), images, 0.0, 0.0)
+    ...     for store, weight, images in [("oslo", 3.0, 20), ("rome", 6.0, 10)]
+    ... ]
+    >>> strategy = Halfway(StrategyConfig(weighting="images"))
+    >>> strategy.aggregate_updates(updates)
+    tensor([4.])
+    >>> params, state = strategy.update_global_model(torch.zeros(1), updates, {}, trainable=1)
+    >>> params
+    tensor([2.])
     """
 
     # settings of all strategies that change the outcome of this one
@@ -119,8 +148,13 @@ class Strategy:
         return cls.uses | cls.settings_class().model_fields.keys()
 
     def incompatible_with(self, config: RunConfig) -> str | None:
-        """Return why the algorithm's equations do not hold for such a run, as half a sentence;
-        None: they hold.
+        """Return why the algorithm's equations do not hold for a run; None if they hold.
+
+        Args:
+            config: the settings of the whole run
+
+        Returns:
+            Half a sentence, such as "counts steps of sgd, and train.optimizer is adam".
         """
         return None
 
@@ -129,57 +163,94 @@ class Strategy:
 
         `common.strategies.shared.personalization` keeps them at the stores.
 
-        Raises ConfigError if the settings name a layer that the layout does not have.
+        Raises:
+            ConfigError: the settings name a layer that the layout does not have.
         """
         return ()
 
     # --- client half ------------------------------------------------------------------------------
 
     def on_train_begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
-        """Return the tensors that stay constant during one local training from `start` [T];
-        `correct_gradient` gets them.
+        """Return the tensors that stay constant during one local training.
+
+        Args:
+            start: float32 [T], the weights from which the store trains
+            extras: the tensors that the server sent along (see `extras`)
+            state: the tensors that the store kept from its last round; {} if it has none
+
+        Returns:
+            Named tensors: `correct_gradient` and `on_train_end` get them as `local`.
         """
         return {}
 
     def correct_gradient(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
-        """Change the `gradient` [T] of the local loss at `weights` [T] in place, before each step.
+        """Change the gradient of the local loss in place, before each step.
 
         The gradient already has its L1 term and is clipped; weight decay follows. So a term that is
         added here is never clipped. Stores that step together come as rows: then both tensors are
         [S, T], and a tensor from `on_train_begin` is the same for all stores or has a leading S
         too ([S, 1] for a single number). So write operations that broadcast, and read no values.
+
+        Args:
+            gradient: float32 [T] or [S, T], changed in place
+            weights: the weights at which it was computed, of the same shape
+            local: the tensors from `on_train_begin`
         """
 
     def on_train_end(
         self, summary: LocalTrainingSummary, local: Tensors, state: Tensors
     ) -> tuple[Tensors, Tensors]:
-        """Return the tensors that travel to the server beside the weights, and the store's new
-        state.
+        """Return the tensors to send beside the weights, and the store's new state.
+
+        Args:
+            summary: the weights before and after the training, and its steps
+            local: the tensors from `on_train_begin`
+            state: the tensors that the store kept from its last round
+
+        Returns:
+            (tensors for the server, as `expected_extras` names them; tensors to keep at the store).
         """
         return {}, state
 
     # --- server half ------------------------------------------------------------------------------
 
     def init_server_state(self, params: Tensor, trainable: int) -> Tensors:
-        """Return the server's state before round 1, given the global model [P] and T."""
+        """Return the server's state before round 1.
+
+        Args:
+            params: float32 [P], the first global model
+            trainable: T
+        """
         return {}
 
     def extras(self, state: Tensors) -> Tensors:
-        """Return the tensors that the server sends to the cohort beside the global model."""
+        """Return the tensors that the server sends to the cohort beside the global model.
+
+        Args:
+            state: the server's state
+        """
         return {}
 
     def expected_extras(self, trainable: int) -> Mapping[str, tuple[int, ...]]:
         """Return the names and shapes of the float32 tensors that `on_train_end` sends along.
 
         An update with other tensors is dropped.
+
+        Args:
+            trainable: T
         """
         return {}
 
     def validate_update(self, update: Update, lr: float, train: TrainConfig) -> str | None:
-        """Return what is impossible in the tensors that a store sent along, after training at `lr`;
-        None: nothing.
+        """Return why the tensors that a store sent along are impossible; None if they are possible.
 
-        Their shapes have been checked before (see `expected_extras`).
+        Args:
+            update: an update whose tensors have the names and shapes of `expected_extras`
+            lr: learning rate of the round
+            train: settings of the local training
+
+        Returns:
+            A reason that follows the name of the store: "claims ...".
         """
         return None
 
@@ -191,19 +262,23 @@ class Strategy:
         trainable: int,
         present: Mapping[str, StoreInfo] | None = None,
     ) -> tuple[Tensor, Tensors]:
-        """Return the next global model [P] and server state from a cohort's updates, given in store
-        order.
+        """Return the next global model and server state.
 
-        updates: may lie on disk: each access reads one, so look at one after the other, or at
-            `blocks` of all
-        present: all stores that could have been asked; None: the cohort
+        Args:
+            params: float32 [P], the global model from which the cohort trained
+            updates: the cohort's updates in store order. They may lie on disk, and each access
+                reads one: so look at one after the other, or at `blocks` of all
+            state: the server's state
+            trainable: T
+            present: all stores that could have been asked; None: the cohort
+
+        Returns:
+            (float32 [P], the new state).
         """
         return self.server_step(params, self.aggregate_updates(updates), state, trainable)
 
     def aggregate_updates(self, updates: Sequence[Update]) -> Tensor:
-        """Return one vector [P] from the updates' vectors: their mean, weighted by images or
-        uniformly.
-        """
+        """Return one vector [P] from the updates' vectors: their weighted mean."""
         return self.mean(updates, range(len(updates)))
 
     def mean(
@@ -212,21 +287,22 @@ class Strategy:
         indices: Sequence[int],
         vectors: VectorSequence | None = None,
     ) -> Tensor:
-        """Return the mean [P] of the updates at these places, added in the order given.
+        """Return the mean [P] of some updates, weighted by images or uniformly.
 
-        It is weighted by images or uniformly.
-
-        vectors: the vectors [P] to average in place of the updates' own, one for each place
+        Args:
+            updates: the updates of a cohort
+            indices: the updates that count, added in this order
+            vectors: vectors [P] to average in place of the updates' own, one for each index
         """
         row_shares = self._row_shares([updates[index].images_by_class for index in indices])
         weights = [self.weight(updates[index]) for index in indices]
         return weighted_mean(vectors or UpdateVectors(updates, indices), weights, row_shares)
 
     def _row_shares(self, by_class: Sequence[Tensor | None]) -> RowShares | None:
-        """Return the shares by which the head's rows are averaged; None: the head is averaged like
-        all else.
+        """Return the shares by which the head's rows are averaged.
 
-        None if we do not know which store has which classes.
+        None if we do not know which store has which classes: then the head is averaged like the
+        other layers.
         """
         if self.layout is None:
             return None
@@ -244,39 +320,51 @@ class Strategy:
         return class_skew.centred(vector, self.layout)
 
     def weight(self, trained: Update | StoreInfo) -> float:
-        """Return the weight of an update, or of the update that a store would send: its images, or
-        1.
+        """Return the weight of an update, or of the update that a store would send.
+
+        It is the number of training images, or 1 with uniform weighting.
         """
         return trained.num_examples if self.config.weighting == "images" else 1
 
     def weights(self, updates: Sequence[Update]) -> list[float]:
-        """Return the weight of each update in `aggregate_updates`: none is negative, and at least
-        one is above 0.
+        """Return the weight of each update in `aggregate_updates`.
+
+        None is negative, and at least one is above 0.
         """
         return [self.weight(update) for update in updates]
 
     def rank_shares(self, block: Tensor) -> Tensor | None:
-        """Return each update's share in some coordinates, given their values (`block` [n, b]).
+        """Return each update's share in some coordinates, if it depends on their values.
 
-        The result is [n, b]; each column sums to 1. None: the shares are those of `weights`, in all
-        coordinates.
+        Args:
+            block: [n, b], the values of b coordinates in n updates
+
+        Returns:
+            [n, b], where each column sums to 1; None if the shares are those of `weights` in all
+            coordinates.
         """
         return None
 
     def shortfall(self, updates: int) -> str | None:
-        """Return why so few updates break the algorithm's promise against malicious stores; None:
-        they are enough.
+        """Return why so few updates break the algorithm's promise against malicious stores.
 
-        The reason is a sentence without its full stop. None also if the algorithm promises nothing.
+        Args:
+            updates: number of updates
+
+        Returns:
+            A sentence without its full stop; None if they are enough, or if the algorithm promises
+            nothing.
         """
         return None
 
     def total_weight(
         self, updates: Sequence[Update], present: Mapping[str, StoreInfo] | None = None
     ) -> float:
-        """Return the sum of the weights of all stores `present`.
+        """Return the sum of the weights of all stores.
 
-        Stores that have sent `updates` and left since count as well.
+        Args:
+            updates: the cohort's updates; their stores count even if they have left since
+            present: all stores that could have been asked; None: the cohort
         """
         weights = {update.store: self.weight(update) for update in updates}
         return sum(
@@ -286,9 +374,15 @@ class Strategy:
     def server_step(
         self, params: Tensor, combined: Tensor, state: Tensors, trainable: int
     ) -> tuple[Tensor, Tensors]:
-        """Return the next global model [P] and server state, from the present model and the
-        combined updates, both [P].
+        """Return the next global model and server state; here the combined updates are the model.
 
-        Here, the combined updates are the next model.
+        Args:
+            params: float32 [P], the present global model
+            combined: float32 [P], the result of `aggregate_updates`
+            state: the server's state
+            trainable: T
+
+        Returns:
+            (float32 [P], the new state).
         """
         return combined, state

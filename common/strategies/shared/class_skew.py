@@ -1,5 +1,4 @@
-"""Corrections for stores that sell different classes: in a store's loss, and in the mean of the
-head's rows.
+"""Corrections for stores that sell different classes: in their loss, and in the mean of the head.
 
 A store whose photos show only some of the run's classes can teach little about the others. Trained
 on the scores of all classes alike, it would still push the others down, and each round would undo
@@ -25,12 +24,16 @@ LEAST_SHARE = 0.03
 
 
 def logit_offsets(images: Images, classes: int, mode: str) -> Tensor | None:
-    """Return the offsets that a store with these training images adds to its scores; None: no
-    offsets.
+    """Return the offsets that a store adds to its scores in training.
 
-    They are float32 [C] on the CPU: log max(share_c, LEAST_SHARE / C).
+    Args:
+        images: the store's training images
+        classes: C, number of classes of the run
+        mode: `StrategyConfig.absent`. "full": no offsets; "mask": all classes that the store has
+            get the same share; "weigh": each class gets its share of the images
 
-    mode: `StrategyConfig.absent`
+    Returns:
+        log max(share_c, LEAST_SHARE / C), float32 [C] on the CPU; None: no offsets.
     """
     counts = torch.bincount(images.targets(), minlength=classes).cpu()
     if mode == "full" or (mode == "mask" and bool((counts > 0).all())):
@@ -40,15 +43,19 @@ def logit_offsets(images: Images, classes: int, mode: str) -> Tensor | None:
 
 
 def logit_adjustment(train: Images, plan: Plan) -> Tensor | None:
-    """Return the offsets that a store with these training images adds to the scores when it uses a
-    plan's model.
+    """Return the offsets that a store adds to the scores when it uses a run's model.
 
-    They are float32 [C] on the CPU: the logarithms of its shares of the classes, as its training
-    added them; None: no offsets.
-
-    A model trained with `offsets` has the stores' mixes of classes taken out of its scores. Adding
+    They are the offsets that its training added: the logarithms of its shares of the classes. A
+    model trained with `offsets` has the stores' mixes of classes taken out of its scores. Adding
     a store's own mix makes them fit the images that this store sees (Menon et al., "Long-tail
     learning via logit adjustment", ICLR 2021).
+
+    Args:
+        train: the store's training images
+        plan: the run's plan
+
+    Returns:
+        Float32 [C] on the CPU; None: no offsets.
     """
     return (
         logit_offsets(train, len(plan.spec.classes), plan.config.strategy.absent)
@@ -58,23 +65,29 @@ def logit_adjustment(train: Images, plan: Plan) -> Tensor | None:
 
 
 def max_loss_change(classes: int) -> float:
-    """Return the largest change that an adjustment makes to the loss of an image: log(classes /
-    LEAST_SHARE).
+    """Return the largest change that an adjustment makes to the loss of an image.
 
-    The change is log(sum_c p_c e^a_c) - a_y, where p are the model's probabilities and a the
-    adjustment. So it is at most the largest a minus the smallest, and all a lie between
-    log(LEAST_SHARE / classes) and 0.
+    It is log(classes / LEAST_SHARE). The change is log(sum_c p_c e^a_c) - a_y, where p are the
+    model's probabilities and a the adjustment. So it is at most the largest a minus the smallest,
+    and all a lie between log(LEAST_SHARE / classes) and 0.
     """
     return log(classes / LEAST_SHARE)
 
 
 def images_by_class(info: StoreInfo, classes: Sequence[str], num_examples: int) -> Tensor:
-    """Return the images of each class that an update represents, if it was trained on
-    `num_examples`: float64 [C].
+    """Return the images of each class that an update represents.
 
     The store's own counts are scaled to sum to `num_examples`: no store's row weighs more than its
     update does. Images whose class the store keeps to itself are spread evenly: over the classes
     that it names without a number, or, if there are none, over all classes that it does not name.
+
+    Args:
+        info: the store's own counts by class name
+        classes: names of the C classes
+        num_examples: images that the update was trained on
+
+    Returns:
+        Float64 [C].
     """
     counts_by_name = {_normalize(name): count for name, count in info.counts.items()}
     counts = torch.tensor(
@@ -90,14 +103,17 @@ def images_by_class(info: StoreInfo, classes: Sequence[str], num_examples: int) 
 def row_shares(
     images_by_class: Sequence[Tensor | None], layout: Layout, *, uniform: bool
 ) -> RowShares | None:
-    """Return each update's share in each class's row of the head; None if the classes of an update
-    are unknown.
+    """Return each update's share in each class's row of the head.
 
-    A share is in proportion to the update's images of the class; with `uniform`, all updates that
-    have it share evenly.
+    Args:
+        images_by_class: float64 [C] of each update, as in `common.protocol.messages.Update`, or
+            None if unknown
+        layout: the place of the head in a vector
+        uniform: True: all updates that have a class share its row evenly; False: in proportion to
+            their images of the class
 
-    by_class: float64 [C] of each update, as in `common.protocol.messages.Update`, or None if
-        unknown
+    Returns:
+        None if the classes of an update are unknown.
     """
     if (images := _stack_counts(images_by_class)) is None:
         return None
@@ -108,13 +124,17 @@ def row_shares(
 def keep_absent_rows(
     before: Tensor, after: Tensor, images_by_class: Sequence[Tensor | None], layout: Layout
 ) -> Tensor:
-    """Return the model `after` a round (float32 [P]), with the rows of absent classes as they were
-    `before`.
+    """Return the model after a round, with the rows of absent classes as they were before it.
 
     Absent classes are those that no store of the cohort has. Momentum, decay and corrections would
-    otherwise move rows that no image has taught.
+    otherwise move rows that no image has taught. These rows stay beside the others' new rows;
+    `centred` then moves all alike.
 
-    These rows stay beside the others' new rows; `centred` then moves all alike.
+    Args:
+        before: float32 [P], the model before the round
+        after: float32 [P], the model after it
+        images_by_class: float64 [C] of each update, or None if unknown
+        layout: the place of the head in the vectors
     """
     images = _stack_counts(images_by_class)
     if images is None or bool((images > 0).any(dim=0).all()):
@@ -128,14 +148,17 @@ def keep_absent_rows(
 
 
 def centred(vector: Tensor, layout: Layout) -> Tensor:
-    """Return `vector` (float32 [P] or [T]) with the mean over the classes subtracted from the
-    head's rows.
+    """Return a vector with the mean over the classes subtracted from the head's rows.
 
     A softmax does not see what all scores have in common, so the model stays the same, and no
     gradient pulls that part back. Each row is a mean over the stores that have its class, and these
     stores raise it. So all rows rise together in each round, and a server's momentum adds the
     rounds up. A network with an activation behind its head does see the common part: its vector is
     returned unchanged.
+
+    Args:
+        vector: float32 [P] or [T]
+        layout: the place of the head in the vector
     """
     if not layout.ends_in_head:
         return vector
@@ -153,7 +176,5 @@ def _stack_counts(by_class: Sequence[Tensor | None]) -> Tensor | None:
 
 
 def _normalize(name: str) -> str:
-    """Return `name` in the form in which `common.images.folder.photo_folder.relabel` compares names
-    (NFC).
-    """
+    """Return `name` in Unicode's form NFC, as `photo_folder.relabel` compares names."""
     return unicodedata.normalize("NFC", name)

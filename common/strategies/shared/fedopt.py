@@ -45,8 +45,9 @@ class DecayingMomentsSettings(FedOptSettings, MomentSettings):
 
 
 class FedOpt(Strategy, ABC):
-    """An adaptive step of the trainable part; buffers are taken from the mean. eta is `server_lr`
-    (0: 0.1).
+    """An adaptive step of the trainable part; buffers are taken from the mean.
+
+    eta is `server_lr` (0: 0.1).
     """
 
     uses: ClassVar = frozenset({"weighting", "absent_classes"})

@@ -1,4 +1,4 @@
-"""The shared half of the algorithms whose equations count a store's steps: SCAFFOLD and FedNova."""
+"""The shared part of algorithms whose equations count a store's steps: SCAFFOLD and FedNova."""
 
 import math
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ class NormalizedSteps(Strategy):
         return {NORMALIZED_STEPS: (1,)}
 
     def validate_update(self, update: Update, lr: float, train: TrainConfig) -> str | None:
-        """Return an error if no local training on so many images takes so many normalised steps.
+        """Return a reason if no training on the store's images takes so many normalised steps.
 
         A store that claims too few would move the model too far.
         """
@@ -62,4 +62,7 @@ class NormalizedSteps(Strategy):
         )
         if low * (1 - ROUNDING) <= claim <= high * (1 + ROUNDING):
             return None
-        return f"claims a reach of {claim:g}, where its images allow {low:g} to {high:g}"
+        return (
+            f"claims {claim:g} normalised steps times the learning rate, where its images allow"
+            f" {low:g} to {high:g}"
+        )

@@ -1,4 +1,4 @@
-"""Personal parts of the model: at a store, its own values replace the values that the server sends.
+"""Personal parts of the model: a store's own values replace those that the server sends.
 
 The vectors that travel keep their length: in place of its personal values, a store sends back the
 values it got. So the change of an update is zero there, however it is combined, screened or
@@ -22,8 +22,15 @@ def personal_slices(layout: Layout, names: Iterable[str]) -> tuple[slice, ...]:
 
 
 def local_model(global_params: Tensor, state: Tensors, slices: tuple[slice, ...]) -> Tensor:
-    """Return the model (float32 [P]) that a store works with: the `sent` one, with its own values
-    if it has any.
+    """Return the model that a store works with: the global one, with its own values if any.
+
+    Args:
+        global_params: float32 [P], the vector that the server sent
+        state: the tensors that the store kept between its rounds
+        slices: places of the personal tensors in the vector
+
+    Returns:
+        Float32 [P].
     """
     if not slices or _OWN not in state:
         return global_params
@@ -41,8 +48,15 @@ def local_model(global_params: Tensor, state: Tensors, slices: tuple[slice, ...]
 def withhold_personal(
     trained: Tensor, global_params: Tensor, slices: tuple[slice, ...]
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the vector to send for a `trained` model (both float32 [P]), and the state to keep at
-    the store.
+    """Return the vector to send after a training, and the tensors to keep at the store.
+
+    Args:
+        trained: float32 [P], the store's model after training
+        global_params: float32 [P], the vector that the server sent
+        slices: places of the personal tensors in the vectors
+
+    Returns:
+        (float32 [P] with the server's values in the personal places, state with the store's own).
     """
     if not slices:
         return trained, {}
@@ -54,10 +68,17 @@ def withhold_personal(
 
 
 def local_tensors(state: Tensors, shared: Tensors) -> dict[str, Tensor]:
-    """Return a store's own tensors for the `shared` ones that do not travel, in that order; {} if
-    it has none.
+    """Return a store's own tensors, in the shapes of the shared ones.
 
-    Raises DataError if their sizes differ.
+    Args:
+        state: the tensors that the store kept between its rounds
+        shared: the global model's tensors that are personal at stores, by name, in vector order
+
+    Returns:
+        Tensors by the names of `shared`; {} if the store has none.
+
+    Raises:
+        DataError: their sizes differ.
     """
     if _OWN not in state:
         return {}

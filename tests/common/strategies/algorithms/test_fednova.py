@@ -131,7 +131,6 @@ def test_a_store_that_claims_less_work_than_it_did_does_not_count(tmp_path: Path
     )
     _, record = rounds.play(rounds.initial_state(begun.params))
     assert list(record["stores"]) == ["store-1"]
-    assert (
-        record["failed"]["store-0"]["reason"]
-        == "claims a reach of 0.01, where its images allow 0.09 to 0.12"
+    assert record["failed"]["store-0"]["reason"] == (
+        "claims 0.01 normalised steps times the learning rate, where its images allow 0.09 to 0.12"
     )

@@ -187,7 +187,10 @@ class TestReach:
             update = Update("a", 1, torch.zeros(1), 95, 0.0, 0.0, {"reach": torch.tensor([claim])})
             found[claim] = half.validate_update(update, 0.5, config.train)
         assert [claim for claim, fault in found.items() if fault is None] == [9.0, 10.0]
-        assert found[8.4] == "claims a reach of 8.4, where its images allow 9 to 10"
+        assert (
+            found[8.4]
+            == "claims 8.4 normalised steps times the learning rate, where its images allow 9 to 10"
+        )
 
     @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
     def test_other_optimizers_are_refused(self, name: str, optimizer: str) -> None:
