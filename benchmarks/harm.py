@@ -29,8 +29,7 @@ from fedshelf.server.runtime import Runtime
 from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.training.setup import InitialState, prepare, settle
 from fedshelf.server.updates.anomaly_detection import sample_of
-from fedshelf.server.updates.evaluator import ServerEvaluator
-from fedshelf.server.updates.gate import Gate
+from fedshelf.server.updates.evaluator import Evaluators, ServerEvaluator
 from fedshelf.simulations import datasets, engines
 from fedshelf.simulations.engines import Engine
 from fedshelf.simulations.federation import federation
@@ -168,8 +167,10 @@ def _told(
 ) -> dict[str, Any]:
     """Play rounds until `bad` is told."""
     assert stores.test is not None
-    gate = Gate(sample=sample_of(ServerEvaluator(start.plan, stores.test, CPU), start.plan.config))
-    rounds = RoundLoop(start.plan, start.layout, runtime, None, Silent(), lambda: False, gate)
+    evaluators = Evaluators(
+        sample=sample_of(ServerEvaluator(start.plan, stores.test, CPU), start.plan.config)
+    )
+    rounds = RoundLoop(start.plan, start.layout, runtime, Silent(), lambda: False, evaluators)
     state = rounds.initial_state(start.params)
     told: dict[str, int] = {}
     why: dict[str, str] = {}

@@ -28,16 +28,14 @@ from fedshelf.server.grid.model_deliveries import WAIT, ModelDeliveries, deliver
 from fedshelf.server.grid.runtime import GridRuntime
 from fedshelf.server.ipc.events import EventWriter
 from fedshelf.server.ipc.run_mailbox import NO_FILES, RunFiles, RunMailbox
-from fedshelf.server.results.observer import RunObserver
 from fedshelf.server.results.run_directory import RunDirectory
-from fedshelf.server.results.run_status import RunActivity, RunStatus
+from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
 from fedshelf.server.training import class_confirmation, client_sampling, setup
 from fedshelf.server.training.run import StopRequest, Training
 from fedshelf.server.training.selection_images import divide
 from fedshelf.server.updates.anomaly_detection import sample_of
 from fedshelf.server.updates.buffer import DiskBuffer
-from fedshelf.server.updates.evaluator import build_evaluator
-from fedshelf.server.updates.gate import Gate
+from fedshelf.server.updates.evaluator import Evaluators, build_evaluator
 
 TASK = "run.task"  # in the app's config: "deliver" if it does nothing else
 LAUNCHER_POLL_SECONDS = 1.0  # seconds between two checks that the launcher is alive
@@ -156,18 +154,28 @@ class GridTraining:
         images = divide(start, present, self.images_for(start.plan))
         if images.told:
             self.observer.note(images.told)
-        judge = build_evaluator(start.plan, images.test)
-        validation = build_evaluator(start.plan, images.validation)
-        updates = DiskBuffer(self.directory.path / "flower" / "updates")
+        test = build_evaluator(start.plan, images.test)
+        evaluators = Evaluators(
+            test,
+            build_evaluator(start.plan, images.validation),
+            sample_of(test, start.plan.config),
+        )
+        buffer = DiskBuffer(self.directory.path / "flower" / "updates")
         startup = time.time() - self.began
-        gate = Gate(updates, sample_of(judge, start.plan.config), validation)
         deliveries = None
         if self.requests:
             deliveries = ModelDeliveries(
                 start.plan.config, self.directory, runtime, self.observer, stop, self.requests
             )
         training = Training(
-            start, runtime, judge, self.observer, self.directory, startup, gate, between=deliveries
+            start,
+            runtime,
+            self.observer,
+            self.directory,
+            startup,
+            evaluators,
+            buffer,
+            between=deliveries,
         )
         summary = training.run(stop)
         runtime.tell(f"The training is over: {summary['status']} after {summary['rounds']} rounds.")

@@ -29,10 +29,9 @@ from fedshelf.server.results.delivered_round import is_best_delivered
 from fedshelf.server.results.given_models import GivenModels, spoilt_words, still_there
 from fedshelf.server.results.jsonl_tail import read_json
 from fedshelf.server.results.model_export import model_order
-from fedshelf.server.results.observer import RunObserver
 from fedshelf.server.results.past_rounds import export_round
 from fedshelf.server.results.run_directory import RunDirectory
-from fedshelf.server.results.run_status import RunActivity, RunStatus
+from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
 
 IN_SUMMARY = "delivery"  # key of the summary's part on the stores that have the model
 OFFER_LIFETIME_SECONDS = 3600.0  # seconds that an offer stays of interest

@@ -13,8 +13,8 @@ from fedshelf.server.results.jsonl_tail import JsonlTail
 from fedshelf.server.results.run_status import RunActivity
 
 if TYPE_CHECKING:  # these load torch, which the launcher does not need
-    from fedshelf.server.results.observer import RunObserver
     from fedshelf.server.results.run_directory import Record
+    from fedshelf.server.results.run_status import RunObserver
 
 
 class EventWriter:

@@ -5,9 +5,13 @@ log.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fedshelf.common.wording import format_count, format_first, printable
+
+if TYPE_CHECKING:
+    # loads pydantic, which a command that only shows a run does not need
+    from fedshelf.server.results.run_directory import Record
 
 MAX_STORES_IN_SENTENCE = 5  # stores that a sentence names; it only counts the others
 
@@ -134,6 +138,22 @@ class RunActivity:
             )
         except (KeyError, TypeError, ValueError):
             return None
+
+
+class RunObserver(Protocol):
+    """Observer of a training run."""
+
+    def row(self, record: "Record") -> None:
+        """Take the history line of a round that is done."""
+
+    def note(self, text: str) -> None:
+        """Take a message worth a line."""
+
+    def doing(self, doing: RunActivity) -> None:
+        """Take the activity that the run has begun."""
+
+    def training(self, round: int, done: int, sampled: int) -> None:
+        """Take the progress of a round: `done` of `sampled` stores have answered."""
 
 
 def listed(stores: Sequence[str]) -> str:

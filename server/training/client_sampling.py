@@ -10,8 +10,7 @@ from fedshelf.common.errors import StoppedError, StoresError
 from fedshelf.common.protocol.failures import format_failures
 from fedshelf.common.protocol.messages import Failure, StoreInfo
 from fedshelf.common.seeding import rng
-from fedshelf.server.results.observer import RunObserver
-from fedshelf.server.results.run_status import RunActivity, RunStatus
+from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
 from fedshelf.server.runtime import Runtime
 
 POLL_SECONDS = 0.2

@@ -20,13 +20,12 @@ from fedshelf.common.errors import StoresError
 from fedshelf.common.protocol.failures import Failure
 from fedshelf.common.protocol.messages import Plan
 from fedshelf.server.results.checkpoints import TrainingState
-from fedshelf.server.results.outcomes import RoundOutcome
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.training.round_record import NextModel
 from fedshelf.server.updates.buffer import UpdateBuffer
 from fedshelf.server.updates.norm_bound import UsualNorms, usual
 from fedshelf.server.updates.reputation import Reputation
-from fedshelf.server.updates.screening import DIVERGED
+from fedshelf.server.updates.screening import DIVERGED, RoundOutcome
 from fedshelf.server.updates.standing import Standing
 
 OUTLIER_NORM_FACTOR = 10.0  # times the usual norm of the others' updates

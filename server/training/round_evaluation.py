@@ -9,7 +9,7 @@ from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure
 from fedshelf.server.results.checkpoints import TrainingState
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
-from fedshelf.server.updates.gate import ModelEvaluator
+from fedshelf.server.updates.evaluator import ModelEvaluator
 from fedshelf.server.updates.image_cap import ImageCap
 from fedshelf.server.updates.screening import MAX_REPORTED, screen_evaluations
 
@@ -17,7 +17,7 @@ from fedshelf.server.updates.screening import MAX_REPORTED, screen_evaluations
 class RoundEvaluator:
     """Evaluates the models of one run.
 
-    judge:      evaluates on the server's own test images, or None
+    test:       evaluates on the server's own test images, or None
     validation: evaluates on images that the server holds out to choose rounds by, or None
     cap:        the number of images that a store may count for
     """
@@ -26,14 +26,14 @@ class RoundEvaluator:
         self,
         plan: Plan,
         runtime: Runtime,
-        judge: ModelEvaluator | None,
+        test: ModelEvaluator | None,
         validation: ModelEvaluator | None,
         cap: ImageCap,
     ) -> None:
         self._plan = plan
         self._runtime = runtime
-        self._judge = judge
-        self._own_validation = validation
+        self._test = test
+        self._validation = validation
         self._cap = cap
         # of the last round judged with temperatures
         self._remembered: tuple[int, Scores] | None = None
@@ -46,7 +46,7 @@ class RoundEvaluator:
         """
         self._remembered = None  # it may belong to this round's first model, which was taken back
         scores = self._validate(state, GRID if may_be_last else ())
-        return replace(scores, test=self._judge(state.model) if self._judge else None)
+        return replace(scores, test=self._test(state.model) if self._test else None)
 
     def on_validation(self, state: TrainingState) -> Scores:
         """Judge a state's model on validation images, with its confidence at each temperature of
@@ -64,14 +64,14 @@ class RoundEvaluator:
         """
         stores = self._at_stores(state, "test", temperatures, set())
         return Scores.of(
-            self._judge(state.model, temperatures) if self._judge else None, stores, is_adjusted
+            self._test(state.model, temperatures) if self._test else None, stores, is_adjusted
         )
 
     def _validate(self, state: TrainingState, temperatures: tuple[float, ...]) -> Scores:
         if self._remembered is None or self._remembered[0] != state.round:
             lost: set[str] = set()
             stores = self._at_stores(state, "validation", temperatures, lost)
-            own = self._own_validation
+            own = self._validation
             held_out = own(state.model, temperatures) if own and not stores else None
             found = replace(Scores.of(None, stores), held_out=held_out, diverged=frozenset(lost))
             if not temperatures:

@@ -19,27 +19,25 @@ from fedshelf.common.strategies.shared.class_skew import keep_absent_rows
 from fedshelf.common.strategies.shared.personalization import personal_slices, withhold_personal
 from fedshelf.server.results.checkpoints import TrainingState, add_round
 from fedshelf.server.results.delivered_round import best_round
-from fedshelf.server.results.observer import RunObserver
-from fedshelf.server.results.outcomes import RoundOutcome
 from fedshelf.server.results.run_directory import Record
-from fedshelf.server.results.run_status import RunActivity, RunStatus
+from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
 from fedshelf.server.training import client_sampling, rollback, round_record
-from fedshelf.server.training.phase_timer import PhaseTimer
 from fedshelf.server.training.robustness_guarantee import Guarantee
 from fedshelf.server.training.rollback import Rollback
 from fedshelf.server.training.round_evaluation import RoundEvaluator
-from fedshelf.server.training.round_record import NextModel
+from fedshelf.server.training.round_record import NextModel, PhaseTimer
 from fedshelf.server.training.weight_averaging import averaged
 from fedshelf.server.updates import anomaly_detection
 from fedshelf.server.updates.anomaly_detection import AnomalyDetector
+from fedshelf.server.updates.buffer import InMemoryBuffer, UpdateBuffer
 from fedshelf.server.updates.contribution import contributions
-from fedshelf.server.updates.gate import Gate, ModelEvaluator
+from fedshelf.server.updates.evaluator import NO_EVALUATORS, Evaluators
 from fedshelf.server.updates.image_cap import ImageCap, most_images
 from fedshelf.server.updates.norm_bound import UsualNorms
 from fedshelf.server.updates.reputation import Reputation
-from fedshelf.server.updates.screening import Screening
+from fedshelf.server.updates.screening import RoundOutcome, Screening
 from fedshelf.server.updates.standing import Standing
 
 # cohorts that a round is tried with before a missing quorum ends the run ...
@@ -54,9 +52,9 @@ class RoundLoop:
     """Plays rounds of one plan over a runtime.
 
     layout:  the places of the tensors in the P parameters, of which T train
-    judge:   evaluates parameters on the server's own test set, or None
     stop:    returns whether the run has been asked to end
-    gate:    buffer for a round's updates, and evaluators of the server
+    evaluators: the server's own
+    buffer:  holds a round's updates until all are there; None: in memory
 
     Its attribute `earlier` returns the last saved state before that of a round, or None.
     """
@@ -66,10 +64,10 @@ class RoundLoop:
         plan: Plan,
         layout: Layout,
         runtime: Runtime,
-        judge: ModelEvaluator | None,
         observer: RunObserver,
         stop: Callable[[], bool],
-        gate: Gate | None = None,
+        evaluators: Evaluators = NO_EVALUATORS,
+        buffer: UpdateBuffer | None = None,
     ) -> None:
         self.plan = plan
         self.config = plan.config
@@ -80,23 +78,23 @@ class RoundLoop:
         self._layout = layout
         self._observer = observer
         self._stop = stop
-        self._gate = gate or Gate()
+        self._buffer = buffer or InMemoryBuffer()
         self.load_earlier: Callable[[int], TrainingState | None] = lambda _: None
         self._image_cap = ImageCap(plan.config, observer.note)
-        shown = None if self.personal else judge
+        test = None if self.personal else evaluators.test
         self._evaluator = RoundEvaluator(
-            plan, runtime, shown, self._gate.validation, self._image_cap
+            plan, runtime, test, evaluators.validation, self._image_cap
         )
         self._guarantee = Guarantee(self.strategy, observer.note)
         # returns the seconds of an evaluation that were training
         self._seconds_prefetched: Callable[[], float] | None = None
         self._last_prefetched = 0.0  # seconds of the last round's evaluation that were training
-        sample = None if self.personal else self._gate.sample
+        sample = None if self.personal else evaluators.sample
         detector = (
             AnomalyDetector(plan, sample, layout) if anomaly_detection.is_on(self.config) else None
         )
         self._reputation = Reputation(self.config.screening, detector, runtime, observer.note)
-        self._rollback = Rollback(plan, self._gate.held, self._reputation, observer.note)
+        self._rollback = Rollback(plan, self._buffer, self._reputation, observer.note)
 
     def initial_state(self, params: Tensor) -> TrainingState:
         """Return the state before round 1.
@@ -141,7 +139,7 @@ class RoundLoop:
             with timer("train"):
                 self._reputation.exclude(standing.set_aside)
                 trained = self._train(state, round_number, norms)
-                trained = self._reputation.clipped(standing, trained, self._gate.held)
+                trained = self._reputation.clipped(standing, trained, self._buffer)
                 shortfall = self._guarantee.check(round_number, len(trained.updates))
             self._observer.doing(RunActivity(RunStatus.JUDGING, round_number))
             state = state.to(trained.updates[0].params.device)
@@ -159,7 +157,7 @@ class RoundLoop:
         }
         record |= {"usual_norms": list(norms.after(made.trained.norms).recent)}
         record |= {"taken_back": made.taken_back} if made.taken_back else {}
-        self._gate.held.clear()
+        self._buffer.clear()
         return add_round(made.after, totals, best=best, stale=stale), record
 
     def _next_model(
@@ -326,14 +324,14 @@ class RoundLoop:
         """Send the order to the cohort, and return the updates that pass screening and the
         failures.
         """
-        self._gate.held.clear()
+        self._buffer.clear()
         asked = {store: present[store] for store in sampled}
         lr = learning_rate(self.config.train, order.round, self.config.run.rounds)
         screen = Screening(
             order,
             asked,
             self.strategy.expected_extras(self._layout.trainable),
-            self._gate.held,
+            self._buffer,
             lambda update: self.strategy.validate_update(update, lr, self.config.train),
             norms,
             most_images(self.config, present),
@@ -367,4 +365,4 @@ class RoundLoop:
         )
 
 
-__all__ = ["ModelEvaluator", "RoundLoop", "Scores"]
+__all__ = ["RoundLoop", "Scores"]

@@ -1,7 +1,9 @@
 """A round's line in the history, and its part of the run's totals."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from fedshelf.common.config import RunConfig, TrainConfig
@@ -9,14 +11,36 @@ from fedshelf.common.config.schedules import learning_rate
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import Update
 from fedshelf.server.results.checkpoints import Totals, TrainingState
-from fedshelf.server.results.outcomes import RoundOutcome
 from fedshelf.server.results.per_store import summarize_counts, to_history
 from fedshelf.server.results.run_directory import Record
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.updates.contribution import shares_of_step
+from fedshelf.server.updates.screening import RoundOutcome
 from fedshelf.server.updates.standing import Standing
 
 BYTES_PER_FLOAT = 4
+
+
+@dataclass
+class PhaseTimer:
+    """Seconds per phase of one round."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        """Add the time spent inside to `phase`."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(phase, time.perf_counter() - began)
+
+    def add(self, phase: str, seconds: float) -> None:
+        """Add seconds to a phase, for work that was measured elsewhere; a negative number takes
+        time away.
+        """
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
 
 
 @dataclass(frozen=True)

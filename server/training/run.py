@@ -18,18 +18,18 @@ from fedshelf.server.results import operator_settings, plan_file
 from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
 from fedshelf.server.results.delivered_round import deliver
 from fedshelf.server.results.model_export import weights_sha256, write_model
-from fedshelf.server.results.observer import RunObserver
 from fedshelf.server.results.plan_file import SavedPlan
 from fedshelf.server.results.run_directory import Record, RunDirectory
-from fedshelf.server.results.run_status import RunActivity, RunStatus
+from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
 from fedshelf.server.runtime import Runtime
 from fedshelf.server.training import class_retention
 from fedshelf.server.training.final_evaluation import evaluate_final_model
 from fedshelf.server.training.resume_model import provenance
-from fedshelf.server.training.round_loop import ModelEvaluator, RoundLoop, Scores
+from fedshelf.server.training.round_loop import RoundLoop, Scores
 from fedshelf.server.training.setup import InitialState
 from fedshelf.server.updates import contribution
-from fedshelf.server.updates.gate import Gate
+from fedshelf.server.updates.buffer import InMemoryBuffer, UpdateBuffer
+from fedshelf.server.updates.evaluator import NO_EVALUATORS, Evaluators
 from fedshelf.server.updates.standing import Standing
 
 
@@ -89,6 +89,8 @@ class BetweenRounds(Protocol):
 class Training:
     """All that one training needs.
 
+    evaluators:      the server's own
+    buffer:          holds a round's updates until all are there
     startup_seconds: from the start of the process to the first round
     remark:          added to the first coming round's line in the history
     between:         a task that may be due between two rounds, or None
@@ -96,11 +98,11 @@ class Training:
 
     start: InitialState
     runtime: Runtime
-    judge: ModelEvaluator | None
     observer: RunObserver
     directory: RunDirectory
     startup_seconds: float
-    gate: Gate = field(default_factory=Gate)
+    evaluators: Evaluators = NO_EVALUATORS
+    buffer: UpdateBuffer = field(default_factory=InMemoryBuffer)
     remark: Mapping[str, Any] = field(default_factory=dict)
     between: BetweenRounds | None = None
 
@@ -117,10 +119,10 @@ class Training:
             self.start.plan,
             self.start.layout,
             self.runtime,
-            self.judge,
             self.observer,
             stop,
-            self.gate,
+            self.evaluators,
+            self.buffer,
         )
         begun = round_loop.initial_state(self.start.params)
         round_loop.load_earlier = lambda before: (

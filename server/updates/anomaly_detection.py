@@ -26,15 +26,14 @@ from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Plan, StoreInfo
 from fedshelf.common.strategies.shared.base import UpdateVectors
-from fedshelf.server.results.outcomes import RoundOutcome
 from fedshelf.server.updates import label_shift
 from fedshelf.server.updates.directions import Floats, gram, strays
-from fedshelf.server.updates.evaluator import ServerEvaluator
-from fedshelf.server.updates.gate import ModelEvaluator, Sample
+from fedshelf.server.updates.evaluator import FeatureSample, ModelEvaluator, ServerEvaluator
 from fedshelf.server.updates.label_shift import ShiftEvidence
 from fedshelf.server.updates.mislabelling import LabelEvidence, Looks
 from fedshelf.server.updates.norm_bound import MIN_UPDATES_FOR_MEDIAN
 from fedshelf.server.updates.norm_regression import times_usual
+from fedshelf.server.updates.screening import RoundOutcome
 
 SUSPICIOUS_NORM_FACTOR = 3.5  # times the usual norm
 # lead of shifted labels in the layers below the head, less the lead of right ones in the head
@@ -48,7 +47,7 @@ def is_on(config: RunConfig) -> bool:
     )
 
 
-def sample_of(judge: ModelEvaluator | None, config: RunConfig) -> Sample | None:
+def sample_of(judge: ModelEvaluator | None, config: RunConfig) -> FeatureSample | None:
     """Return a sample of the server's test images, from the evaluator of the global model.
 
     None if there is no evaluator or the detection does not use test images.
@@ -65,7 +64,7 @@ class AnomalyDetector:
     sample: returns the features of some of the server's test images, or None
     """
 
-    def __init__(self, plan: Plan, sample: Sample | None, layout: Layout) -> None:
+    def __init__(self, plan: Plan, sample: FeatureSample | None, layout: Layout) -> None:
         self._plan = plan
         self._sample = sample
         self._layout = layout

@@ -1,6 +1,8 @@
 """Evaluation on the server's own test set."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,6 +22,32 @@ from fedshelf.common.training.fit import Network
 from fedshelf.common.training.rotation_task import as_labelled
 
 GRADIENT_BATCH = 32  # images whose gradient is taken at once
+
+
+class ModelEvaluator(Protocol):
+    """Evaluator of models on the server's own test set."""
+
+    def __call__(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
+        """Return the counts of the model `params` (float32 [P]), with its confidence at
+        `temperatures` if given.
+        """
+
+
+class FeatureSample(Protocol):
+    """Returns the features of some of the server's test images.
+
+    targets: int64 [N], their classes
+    """
+
+    targets: NDArray[np.int64]
+
+    def __call__(self, params: Tensor) -> NDArray[np.float64]:
+        """Return the features [N, d] that the head of the model `params` (float32 [P]) gets."""
+
+    def gradient(self, params: Tensor, of: int, label: int, images: int, turn: int) -> Tensor:
+        """Return the gradient (float32 [T]) of the mean loss at `params` (float32 [P]) over images
+        of class `of` as if they had this label: at most so many, others at each turn.
+        """
 
 
 class ServerEvaluator:
@@ -108,3 +136,21 @@ def build_evaluator(plan: Plan, images: Images | None) -> ServerEvaluator | None
         if images is not None
         else None
     )
+
+
+@dataclass(frozen=True)
+class Evaluators:
+    """The server's own evaluators; each is None if the server has no images for it.
+
+    test: evaluates models on the server's test images
+    validation: evaluates models on images that the server holds out to choose rounds by; None: the
+        stores do that, or rounds are not compared
+    sample: returns features of test images, to examine single updates
+    """
+
+    test: ModelEvaluator | None = None
+    validation: ModelEvaluator | None = None
+    sample: FeatureSample | None = None
+
+
+NO_EVALUATORS = Evaluators()

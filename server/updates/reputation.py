@@ -2,15 +2,17 @@
 aside.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from torch import Tensor
+
 from fedshelf.common.config import ScreeningConfig
-from fedshelf.server.results.outcomes import RoundOutcome
 from fedshelf.server.runtime import Runtime
 from fedshelf.server.updates.anomaly_detection import AnomalyDetector
 from fedshelf.server.updates.buffer import UpdateBuffer
-from fedshelf.server.updates.clipping import clip
+from fedshelf.server.updates.norm_bound import usual
+from fedshelf.server.updates.screening import RoundOutcome
 from fedshelf.server.updates.standing import Standing
 
 CLIPPED = (
@@ -80,3 +82,25 @@ class Reputation:
             self._left_out.add(store)
             self._note(f"{store} is set aside: {set_aside[store]}.")
             self._runtime.exclude(store, set_aside[store])
+
+
+def clip(
+    held: UpdateBuffer, start: Tensor, norms: Mapping[str, float], stores: Iterable[str]
+) -> dict[str, float]:
+    """Scale the change by training at some `stores` to the usual norm of the cohort, where it is
+    larger.
+
+    held: the updates of the round
+    start: float32 [P], the parameters that their training started from
+    norms: L2 norm of the change by training, by store
+
+    Returns the factor of each update that was scaled. Raises OSError if an update cannot be held.
+    """
+    most = usual(norms) if norms else 0.0
+    factors = {store: most / norms[store] for store in stores if norms.get(store, 0.0) > most}
+    for update in [update for update in held.updates() if update.store in factors]:
+        begin = start.to(update.params.device)
+        clipped = begin + (update.params - begin) * factors[update.store]
+        held.drop(update.store)
+        held.put(replace(update, params=clipped))
+    return dict(sorted(factors.items()))

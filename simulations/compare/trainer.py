@@ -33,6 +33,7 @@ from fedshelf.server.results.checkpoints import Checkpoints
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.training.run import Training
 from fedshelf.server.training.setup import prepare
+from fedshelf.server.updates.evaluator import Evaluators
 from fedshelf.simulations import engines
 from fedshelf.simulations.compare.arms.arms import TUNED, Arm
 from fedshelf.simulations.compare.curves import Curve, curve_of
@@ -182,7 +183,9 @@ class ArmTrainer:
             watcher = ArmObserver(self.progress, number)
             with closing(build_engine(federation, start, path / "stores")) as engine:
                 judge = engine.evaluate_test_set if federation.test is not None else None
-                return Training(start, engine, judge, watcher, directory, 0.0).run(self.stop)
+                return Training(start, engine, watcher, directory, 0.0, Evaluators(judge)).run(
+                    self.stop
+                )
 
     def _judge(self, part: Arm) -> tuple[dict[str, Answers], dict[str, Answers]]:
         """Judge an arm on held-out and on validation images.

@@ -23,8 +23,7 @@ from fedshelf.server.training.run import StopRequest, Training
 from fedshelf.server.training.selection_images import ServerImages, divide
 from fedshelf.server.training.setup import InitialState, prepare, settle
 from fedshelf.server.updates.anomaly_detection import is_on, sample_of
-from fedshelf.server.updates.evaluator import build_evaluator
-from fedshelf.server.updates.gate import Gate
+from fedshelf.server.updates.evaluator import Evaluators, ModelEvaluator, build_evaluator
 from fedshelf.simulations import datasets, engines
 from fedshelf.simulations.federation import federation, fingerprint
 from fedshelf.simulations.federation.tables import partition_table
@@ -89,13 +88,15 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
         with closing(
             build_engine(replace(stores, test=images.test), start, path / "stores")
         ) as engine:
-            judge = engine.evaluate_test_set if images.test is not None else None
             rounds = screen.RoundTable(config.run.rounds, console=console)
             stop = StopRequest(rounds)
-            gate = _gate(start, images)
+            test = engine.evaluate_test_set if images.test is not None else None
+            evaluators = _evaluators(start, images, test)
             startup = time.perf_counter() - request.began
             remark = {fingerprint.REMARK: changed} if changed else {}
-            training = Training(start, engine, judge, rounds, directory, startup, gate, remark)
+            training = Training(
+                start, engine, rounds, directory, startup, evaluators, remark=remark
+            )
             with rounds, stop.on_signals():
                 summary = training.run(stop)
             fingerprint.keep(directory, held, changed)
@@ -119,13 +120,15 @@ def _check_judges(start: InitialState, stores: federation.Federation) -> None:
         )
 
 
-def _gate(start: InitialState, images: ServerImages) -> Gate:
+def _evaluators(
+    start: InitialState, images: ServerImages, test: ModelEvaluator | None
+) -> Evaluators:
     """Return the server's evaluators; single updates are evaluated only if anomaly detection is
     on.
     """
     config = start.plan.config
     sample = sample_of(build_evaluator(start.plan, images.test), config) if is_on(config) else None
-    return Gate(sample=sample, validation=build_evaluator(start.plan, images.validation))
+    return Evaluators(test, build_evaluator(start.plan, images.validation), sample)
 
 
 def _place(request: SimulationRequest) -> tuple[Path, RunConfig]:

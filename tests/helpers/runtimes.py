@@ -35,7 +35,7 @@ from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
 from fedshelf.server.training.round_loop import ModelEvaluator, RoundLoop
 from fedshelf.server.training.setup import InitialState
-from fedshelf.server.updates.evaluator import ServerEvaluator
+from fedshelf.server.updates.evaluator import Evaluators, ServerEvaluator
 from fedshelf.simulations import engines
 from fedshelf.simulations.federation.federation import Federation
 from tests.helpers.by_hand import Notes
@@ -264,7 +264,12 @@ def play(opener: Opener, dealt: Federation, config: RunConfig, place: Path, cut_
 def _begin(opened: Opened, config: RunConfig) -> tuple[RoundLoop, TrainingState]:
     begun = start(config)
     rounds = RoundLoop(
-        begun.plan, begun.layout, opened.runtime, opened.evaluate_test_set, Notes(), lambda: False
+        begun.plan,
+        begun.layout,
+        opened.runtime,
+        Notes(),
+        lambda: False,
+        Evaluators(opened.evaluate_test_set),
     )
     return rounds, rounds.initial_state(begun.params)
 

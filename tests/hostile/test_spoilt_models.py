@@ -37,7 +37,7 @@ def test_an_update_of_1e30_in_round_1_is_refused_and_named(tmp_path: Path) -> No
         )
     config = resolve({"data.dataset": "stores", "cohort.min_stores": 2, "run.rounds": 3})
     runtime = GridRuntime(grid, config, "run", notes.note)
-    rounds = RoundLoop(Plan("run", config, SPEC), LAYOUT, runtime, None, notes, lambda: False)
+    rounds = RoundLoop(Plan("run", config, SPEC), LAYOUT, runtime, notes, lambda: False)
     wait_for(lambda: len(runtime.stores()) == 3)
     state, record = rounds.play(rounds.initial_state(torch.ones(4)))
     assert state.params.tolist() == [2.0] * 4

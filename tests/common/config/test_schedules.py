@@ -57,7 +57,7 @@ def test_others_go_on_with_a_word(name: str, tmp_path: Path) -> None:
     begun = start(config)
     notes = Notes()
     engine = SequentialEngine(federation((13, 6, 9)), begun, tmp_path)
-    rounds = RoundLoop(begun.plan, begun.layout, engine, None, notes, lambda: False)
+    rounds = RoundLoop(begun.plan, begun.layout, engine, notes, lambda: False)
     before, _ = rounds.play(rounds.initial_state(begun.params))
     word = "Round 2: the learning rate is 0 from here on, so no store changes a weight."
     assert word not in notes.notes

@@ -81,12 +81,7 @@ def test_any_strategy_goes_on_with_what_there_is(name: str, tmp_path: Path) -> N
     config = config_of(MOMENT, strategy__name=name)
     begun = start(config)
     rounds = RoundLoop(
-        begun.plan,
-        begun.layout,
-        SequentialEngine(dealt, begun, tmp_path),
-        None,
-        Notes(),
-        lambda: False,
+        begun.plan, begun.layout, SequentialEngine(dealt, begun, tmp_path), Notes(), lambda: False
     )
     state = rounds.initial_state(begun.params)
     for _ in range(3):

@@ -82,7 +82,7 @@ def test_a_round_is_told_and_chosen_by_the_scores_that_stores_use() -> None:
     runtime = Adjusting({"a": 4.0, "b": 8.0}, held_out=10)
     runtime.losses = {1: 2.0, 2: 0.5}  # where the raw one is 1
     plan = plan_of(strategy__absent_classes="weigh", run__rounds=2)
-    rounds = RoundLoop(plan, ONE, runtime, None, Notes(), lambda: False)
+    rounds = RoundLoop(plan, ONE, runtime, Notes(), lambda: False)
     state, first = rounds.play(
         rounds.initial_state(vector(0.0))
     )  # moves to 3: three of ten images right

@@ -92,7 +92,7 @@ def test_a_cohort_that_shrinks_is_told_and_on_record() -> None:
     runtime = Targets({f"s{number}": float(number) for number in range(5)})
     notes = Notes()
     plan = plan_of(strategy__name="krum", strategy__malicious=1, run__rounds=5)
-    rounds = RoundLoop(plan, ONE, runtime, None, notes, lambda: False)
+    rounds = RoundLoop(plan, ONE, runtime, notes, lambda: False)
     state = rounds.initial_state(vector(0.0))
     found = []
     for is_broken in (False, True, True, False, True):
@@ -116,7 +116,7 @@ def test_what_is_so_from_the_beginning_is_told_once_and_before_training() -> Non
     runtime = Listening({f"s{number}": float(number) for number in range(4)})
     notes = Notes()
     plan = plan_of(strategy__name="trimmed-mean", run__rounds=3)
-    rounds = RoundLoop(plan, ONE, runtime, None, notes, lambda: False)
+    rounds = RoundLoop(plan, ONE, runtime, notes, lambda: False)
     state = rounds.initial_state(vector(0.0))
     for _ in range(3):
         state, record = rounds.play(state)
@@ -135,5 +135,5 @@ def test_two_equal_attackers_win_among_five_and_not_among_seven() -> None:
     for honest, expected in ((3, 100.0), (5, 1.0)):
         runtime = Targets({f"s{n}": float(n) for n in range(honest)} | {"x": 100.0, "y": 100.0})
         plan = plan_of(strategy__name="krum", strategy__malicious=2, screening__norm_factor=0)
-        rounds = RoundLoop(plan, ONE, runtime, None, Notes(), lambda: False)
+        rounds = RoundLoop(plan, ONE, runtime, Notes(), lambda: False)
         assert rounds.play(rounds.initial_state(vector(0.0)))[0].params.item() == expected / 2

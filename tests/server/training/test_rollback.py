@@ -20,6 +20,7 @@ from fedshelf.server.training.rollback import find_outlier, is_unusable_to_all, 
 from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.training.run import StopRequest, Training
 from fedshelf.server.training.setup import InitialState
+from fedshelf.server.updates.evaluator import Evaluators
 from fedshelf.server.updates.norm_bound import UsualNorms
 from tests.helpers.by_hand import ONE, Notes, Targets, counts_of, plan_of, vector
 
@@ -67,7 +68,12 @@ def server_judge(params: torch.Tensor) -> Counts:
 
 def rounds_of(runtime: Targets, notes: Notes, judge=None, **settings: object) -> RoundLoop:
     return RoundLoop(
-        plan_of(**UNBOUNDED, run__rounds=9, **settings), ONE, runtime, judge, notes, lambda: False
+        plan_of(**UNBOUNDED, run__rounds=9, **settings),
+        ONE,
+        runtime,
+        notes,
+        lambda: False,
+        Evaluators(judge),
     )
 
 
@@ -253,9 +259,7 @@ def test_who_can_use_a_model_keeps_a_run_going(losses: tuple[float, ...], is_so:
 def test_the_last_round_s_model_is_judged_anew_when_it_is_made_again(notes: Notes) -> None:
     """It is judged with temperatures, once: but not that which was taken back."""
     runtime = spoiler(10)
-    rounds = RoundLoop(
-        plan_of(**UNBOUNDED, run__rounds=1), ONE, runtime, None, notes, lambda: False
-    )
+    rounds = RoundLoop(plan_of(**UNBOUNDED, run__rounds=1), ONE, runtime, notes, lambda: False)
     state, record = played(rounds, rounds.initial_state(vector(0.0)))
     assert (state.params.tolist(), record["taken_back"]["store"]) == ([3.0], "evil")
     assert record["validation"]["loss"] < SPOILT
@@ -307,7 +311,6 @@ def training(path: Path, runtime: Targets, keep: int = 3) -> Training:
     return Training(
         InitialState(plan, vector(0.0), ONE),
         runtime,
-        None,
         Notes(),
         RunDirectory.open(path, plan.config),
         0.0,

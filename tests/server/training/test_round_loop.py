@@ -14,12 +14,12 @@ from fedshelf.common.protocol.messages import Failure, Update
 from fedshelf.server.results.run_status import RunActivity, RunStatus
 from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.updates.buffer import DiskBuffer, InMemoryBuffer
-from fedshelf.server.updates.gate import Gate
+from fedshelf.server.updates.evaluator import Evaluators
 from tests.helpers.by_hand import ONE, Notes, Targets, plan_of, vector
 
 
 def rounds_of(runtime: Targets, notes: Notes, judge=None, **settings: object) -> RoundLoop:
-    return RoundLoop(plan_of(**settings), ONE, runtime, judge, notes, lambda: False)
+    return RoundLoop(plan_of(**settings), ONE, runtime, notes, lambda: False, Evaluators(judge))
 
 
 def test_a_round_averages_what_came_back(notes: Notes) -> None:
@@ -129,7 +129,7 @@ def test_waiting_is_told_from_being_blocked(notes: Notes) -> None:
 
     runtime = Resting({"a": 4.0})
     rounds = RoundLoop(
-        plan_of(cohort__min_stores=2), ONE, runtime, None, notes, lambda: runtime.looks == 3
+        plan_of(cohort__min_stores=2), ONE, runtime, notes, lambda: runtime.looks == 3
     )
     with pytest.raises(StoppedError):
         rounds.play(rounds.initial_state(vector(0.0)))
@@ -199,7 +199,7 @@ def test_rounds_over_updates_on_disk_are_the_same_to_the_bit_and_leave_no_file(
         runtime = Targets({"a": 4.1, "b": 8.3, "c": 2.7})
         runtime.broken = {"b": Update("b", 1, torch.tensor([float("nan")]), 10, 1.0, 0.1)}
         plan = plan_of(strategy__name="fedadam", run__rounds=3)
-        rounds = RoundLoop(plan, ONE, runtime, None, notes, lambda: False, Gate(held))
+        rounds = RoundLoop(plan, ONE, runtime, notes, lambda: False, buffer=held)
         state = rounds.initial_state(vector(0.1))
         for _ in range(2):
             state, record = rounds.play(state)

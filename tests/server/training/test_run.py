@@ -32,7 +32,7 @@ class Fragile(Targets):
 def training(path: Path, runtime: Targets) -> Training:
     plan = plan_of(run__rounds=60, evaluation__every=100)
     directory = RunDirectory.open(path, plan.config)
-    return Training(InitialState(plan, vector(0.0), ONE), runtime, None, Notes(), directory, 0.0)
+    return Training(InitialState(plan, vector(0.0), ONE), runtime, Notes(), directory, 0.0)
 
 
 def test_quick_rounds_share_checkpoints_and_none_is_lost_when_the_run_fails(

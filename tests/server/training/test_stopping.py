@@ -66,7 +66,7 @@ def test_a_wait_for_a_quorum_ends() -> None:
             return super().stores()
 
     runtime = Lonely({"a": 4.0})
-    rounds = RoundLoop(plan_of(cohort__min_stores=2), ONE, runtime, None, Notes(), asked)
+    rounds = RoundLoop(plan_of(cohort__min_stores=2), ONE, runtime, Notes(), asked)
     with pytest.raises(StoppedError, match=r"^1 of the 2 stores needed had joined \(a\)$"):
         rounds.play(rounds.initial_state(vector(0.0)))
     assert runtime.asked == []
@@ -82,7 +82,7 @@ def test_a_round_without_a_quorum_is_not_tried_again() -> None:
 
     runtime = Refusing({"a": 4.0, "b": 8.0})
     runtime.broken = {"b": Failure("b", "data", "its images cannot be used")}
-    rounds = RoundLoop(plan_of(cohort__min_stores=2), ONE, runtime, None, Notes(), asked)
+    rounds = RoundLoop(plan_of(cohort__min_stores=2), ONE, runtime, Notes(), asked)
     with pytest.raises(
         StoppedError, match=r"^1 of 2 updates needed; b: its images cannot be used$"
     ):

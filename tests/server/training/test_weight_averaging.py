@@ -14,6 +14,7 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
 from fedshelf.server.training.round_loop import RoundLoop
+from fedshelf.server.updates.evaluator import Evaluators
 from tests.helpers.by_hand import ONE, Notes, Targets, counts_of, plan_of, vector
 
 
@@ -32,9 +33,9 @@ def played(
         plan_of(run__rounds=rounds, **given),
         ONE,
         Targets({"a": 0.0}),
-        judge,
         Notes(),
         lambda: False,
+        Evaluators(judge),
     )
     state = state or playing.initial_state(vector(16.0))
     states = []

@@ -26,12 +26,11 @@ from fedshelf.common.protocol.messages import (
     TrainOrder,
     Update,
 )
-from fedshelf.server.results.outcomes import RoundOutcome
 from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.training.setup import InitialState, prepare, settle
 from fedshelf.server.updates.anomaly_detection import AnomalyDetector, is_on, sample_of
-from fedshelf.server.updates.evaluator import ServerEvaluator
-from fedshelf.server.updates.gate import Gate, Sample
+from fedshelf.server.updates.evaluator import Evaluators, FeatureSample, ServerEvaluator
+from fedshelf.server.updates.screening import RoundOutcome
 from fedshelf.simulations.federation import federation
 from fedshelf.simulations.federation.federation import Federation
 from tests.helpers.by_hand import Notes, plan_of, vector
@@ -294,10 +293,12 @@ def suspects(partition: str, how: str, rounds: int) -> dict[str, str]:
     """Who comes under suspicion first within some rounds of real training, and why."""
     start, stores = begun(partition, rounds)
     assert stores.test is not None
-    gate = Gate(sample=sample_of(ServerEvaluator(start.plan, stores.test, CPU), start.plan.config))
+    evaluators = Evaluators(
+        sample=sample_of(ServerEvaluator(start.plan, stores.test, CPU), start.plan.config)
+    )
     runtime = Products(stores, "store-2", how)
     notes = Notes()
-    playing = RoundLoop(start.plan, start.layout, runtime, None, notes, lambda: False, gate)
+    playing = RoundLoop(start.plan, start.layout, runtime, notes, lambda: False, evaluators)
     state = playing.initial_state(start.params)
     for _ in range(rounds):
         state, record = playing.play(state)
@@ -351,7 +352,7 @@ def test_the_gradient_of_a_class_under_a_label_is_that_of_its_images_loss() -> N
     assert after - before == pytest.approx(2e-2 * float(everything.norm()), rel=0.02)
 
 
-def loss_of(sample: Sample, start: InitialState, params: Tensor) -> float:
+def loss_of(sample: FeatureSample, start: InitialState, params: Tensor) -> float:
     """Mean loss of the images of class 2 as if they had label 3."""
     head = start.layout.split_views(params)
     weight, bias = (head[f"{start.layout.head}.{name}"] for name in ("weight", "bias"))

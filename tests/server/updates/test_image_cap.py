@@ -90,7 +90,7 @@ def test_a_store_that_claims_a_billion_images_gets_ten_times_the_weight_and_is_n
 ) -> None:
     runtime = Claims({"a": 2.0, "b": 2.0, "evil": 26.0}, {"a": 10, "b": 10, "evil": 10**9})
     plan = plan_of(**REAL, strategy__weighting=weighting)
-    rounds = RoundLoop(plan, ONE, runtime, None, notes, lambda: False)
+    rounds = RoundLoop(plan, ONE, runtime, notes, lambda: False)
     state = rounds.initial_state(vector(0.0))
     state, record = rounds.play(state)
     # halves of the way: 1, 1 and 13, with weights 10, 10 and 100 where images count
@@ -181,7 +181,7 @@ class Judging(Targets):
 
 def test_one_store_does_not_choose_the_best_round_for_all_others(notes: Notes) -> None:
     rounds = RoundLoop(
-        plan_of(**REAL), ONE, Judging({"a": 1.0, "b": 2.0, "evil": 3.0}), None, notes, lambda: False
+        plan_of(**REAL), ONE, Judging({"a": 1.0, "b": 2.0, "evil": 3.0}), notes, lambda: False
     )
     _, record = rounds.play(rounds.initial_state(vector(0.0)))
     assert record["validation"]["accuracy"] == pytest.approx(20 / 120)

@@ -87,7 +87,7 @@ def test_a_line_of_the_history_reads_back() -> None:
 
 
 def rounds_of(runtime: Targets, notes: Notes, **settings: object) -> RoundLoop:
-    return RoundLoop(plan_of(run__rounds=20, **settings), ONE, runtime, None, notes, lambda: False)
+    return RoundLoop(plan_of(run__rounds=20, **settings), ONE, runtime, notes, lambda: False)
 
 
 @pytest.mark.parametrize("restarted", [False, True])

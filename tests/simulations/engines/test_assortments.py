@@ -149,7 +149,7 @@ def played(
     """Train the initial model for some rounds."""
     begun = start(config)
     runtime = (batched if engine == "batched" else SequentialEngine)(dealt, begun, states)
-    loop = RoundLoop(begun.plan, begun.layout, runtime, None, Notes(), lambda: False)
+    loop = RoundLoop(begun.plan, begun.layout, runtime, Notes(), lambda: False)
     state = loop.initial_state(begun.params)
     for _ in range(rounds):
         state, _ = loop.play(state)

@@ -17,6 +17,7 @@ from fedshelf.server.results.run_directory import Record, RunDirectory
 from fedshelf.server.results.run_status import RunActivity
 from fedshelf.server.training.run import StopRequest, Training
 from fedshelf.server.training.setup import prepare
+from fedshelf.server.updates.evaluator import Evaluators
 from fedshelf.simulations.engines.sequential import SequentialEngine
 from fedshelf.simulations.federation.federation import Federation, store_names
 from fedshelf.simulations.federation.partitioned import PartitionedImages, PartitionedStores
@@ -69,9 +70,9 @@ def train(federation: Federation, out: Path, watch: Watch, **settings: Any) -> d
     directory.write("partition.json", {"classes": list(CLASSES), "stores": federation.table})
     engine = SequentialEngine(federation, start, out / "stores")
     try:
-        return Training(start, engine, engine.evaluate_test_set, watch, directory, 0.0).run(
-            StopRequest(watch)
-        )
+        return Training(
+            start, engine, watch, directory, 0.0, Evaluators(engine.evaluate_test_set)
+        ).run(StopRequest(watch))
     finally:
         engine.close()
         directory.close()

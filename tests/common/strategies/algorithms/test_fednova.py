@@ -127,7 +127,7 @@ def test_a_store_that_claims_less_work_than_it_did_does_not_count(tmp_path: Path
     dealt = federation((30, 9))
     begun = start(config)
     rounds = RoundLoop(
-        begun.plan, begun.layout, Boasting(dealt, begun, tmp_path), None, Notes(), lambda: False
+        begun.plan, begun.layout, Boasting(dealt, begun, tmp_path), Notes(), lambda: False
     )
     _, record = rounds.play(rounds.initial_state(begun.params))
     assert list(record["stores"]) == ["store-1"]

@@ -161,7 +161,7 @@ def accuracies(name: str, states: Path) -> list[float | None]:
     """Of each store after four rounds, on what it holds out."""
     begun = start(config_of(name))
     engine = SequentialEngine(two_tongues(), begun, states)
-    rounds = RoundLoop(begun.plan, begun.layout, engine, None, Notes(), lambda: False)
+    rounds = RoundLoop(begun.plan, begun.layout, engine, Notes(), lambda: False)
     state = rounds.initial_state(begun.params)
     while state.round < 4:
         state, _ = rounds.play(state)

@@ -6,7 +6,7 @@ import pytest
 
 from fedshelf.common.protocol.messages import Update
 from fedshelf.server.updates.buffer import DiskBuffer, InMemoryBuffer, UpdateBuffer
-from fedshelf.server.updates.clipping import clip
+from fedshelf.server.updates.reputation import clip
 from tests.helpers.by_hand import vector
 
 
