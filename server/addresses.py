@@ -18,46 +18,58 @@ class Address(Endpoint):
     """An address at which the server listens for stores."""
 
     def seen_from_here(self) -> "Address":
-        """Return the same for a client on this machine."""
+        """Return the same address for a client on this machine."""
         if self.host == EVERYWHERE_IPV6:
             return Address("::1", self.port)
         return Address(LOOPBACK, self.port) if self.host == EVERYWHERE else self
 
 
 def listening_socket(address: Address, backlog: int | None = None) -> socket.socket:
-    """Return a socket that listens at an address, over IPv6 if that is an IPv6 number.
+    """Return a socket that listens at an address, over IPv6 if its host is an IPv6 number.
 
-    Raises OSError.
+    Args:
+        address: host and port
+        backlog: connections that may wait to be accepted; None: the system's default
+
+    Raises:
+        OSError: nobody can listen there.
     """
     if ":" not in address.host:
         return socket.create_server((address.host, address.port), backlog=backlog)
     is_dual = address.host == EVERYWHERE_IPV6 and socket.has_dualstack_ipv6()
-    place = (address.host, address.port)
+    socket_address = (address.host, address.port)
     family = socket.AF_INET6
-    return socket.create_server(place, family=family, backlog=backlog, dualstack_ipv6=is_dual)
+    return socket.create_server(
+        socket_address, family=family, backlog=backlog, dualstack_ipv6=is_dual
+    )
 
 
-def check_free(address: Address, patience: float = 0.0) -> None:
-    """Check that somebody can listen there.
+def check_free(address: Address, timeout: float = 0.0) -> None:
+    """Check that somebody can listen at an address.
 
-    Raises NetworkError if nobody can, also not after `patience` seconds.
+    Args:
+        address: host and port
+        timeout: seconds for another program to release it
+
+    Raises:
+        NetworkError: nobody can listen there, also not after `timeout` seconds.
     """
-    until = time.monotonic() + patience
-    while (trouble := _trouble(address)) is not None:
-        if time.monotonic() > until:
-            why = trouble.strerror or str(trouble)
+    deadline = time.monotonic() + timeout
+    while (error := _bind_error(address)) is not None:
+        if time.monotonic() > deadline:
+            reason = error.strerror or str(error)
             raise NetworkError(
-                f"Port {address.port} on {address.host} cannot be used ({why}); {_advice(trouble)}"
+                f"Port {address.port} on {address.host} cannot be used ({reason}); {_advice(error)}"
             )
         time.sleep(0.1)
 
 
 def is_free(address: Address) -> bool:
-    """Return whether something can listen there now."""
-    return _trouble(address) is None
+    """Return whether somebody can listen at an address now."""
+    return _bind_error(address) is None
 
 
-def _trouble(address: Address) -> OSError | None:
+def _bind_error(address: Address) -> OSError | None:
     try:
         with socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -9,8 +9,8 @@ import typer
 
 from fedshelf.common.command_line import command_line, merge_settings
 from fedshelf.common.command_line import run as run_command_line
-from fedshelf.server.operations.entrance_options import Host, Insecure, Port
 from fedshelf.server.operations.export import export
+from fedshelf.server.operations.store_access import Host, Insecure, Port, resolve_store_access
 from fedshelf.server.operator_commands import check, deliver, runs, status, stop, try_out, watch
 
 STARTED_AT = time.time()
@@ -154,9 +154,7 @@ def start(
         "run.out": str(out) if out else None,
     }
     settings = merge_settings(config, flags, assignments or [])
-    from fedshelf.server.operations.entrance import entrance
-
-    address, chain = entrance(credentials, host, port, insecure=insecure)
+    address, chain = resolve_store_access(credentials, host, port, insecure=insecure)
     from fedshelf.common.classes import display_names
     from fedshelf.server.launcher.launcher import LaunchRequest, launch
 
@@ -249,13 +247,13 @@ Names = Annotated[list[str], typer.Argument(help="Stores.")]
 @stores_app.command(name="list")
 def list_stores(credentials: Credentials, as_json: AsJson = False) -> None:
     """Show who may join, who is there, and each store's part in the running or last run."""
-    from fedshelf.server.operations import stores_list
+    from fedshelf.server.operations import listing_output, stores_list
 
-    found = stores_list.listing(credentials)
+    store_list = stores_list.listing(credentials)
     if as_json:
-        print(stores_list.as_json(found))
+        print(listing_output.to_json(store_list))
     else:
-        stores_list.show(found)
+        stores_list.show(store_list)
 
 
 @stores_app.command()

@@ -10,7 +10,7 @@ import typer
 
 from fedshelf.common.command_line import merge_settings
 from fedshelf.common.errors import RunError
-from fedshelf.server.operations.entrance_options import Host, Insecure, Port
+from fedshelf.server.operations.store_access import Host, Insecure, Port, resolve_store_access
 
 STARTED_AT = time.time()
 
@@ -74,13 +74,13 @@ def runs(
     """Show the servers that run on this machine, and the latest runs below runs/ that have
     ended.
     """
-    from fedshelf.server.operations import running_servers
+    from fedshelf.server.operations import listing_output, running_servers
 
-    found = running_servers.rows()
+    servers = running_servers.rows()
     if as_json:
-        print(running_servers.as_json(found))
+        print(listing_output.to_json(servers))
     else:
-        running_servers.show(found)
+        running_servers.show(servers)
 
 
 def stop(
@@ -204,9 +204,8 @@ def deliver(
     """
     from fedshelf.server.monitor.run_finder import find
     from fedshelf.server.operations import deliver
-    from fedshelf.server.operations.entrance import entrance
 
     directory = find(run)
     if not deliver.ask_running_server(directory):
-        address, chain = entrance(credentials, host, port, insecure=insecure)
+        address, chain = resolve_store_access(credentials, host, port, insecure=insecure)
         raise typer.Exit(deliver.deliver(directory, address, chain, wait, STARTED_AT))

@@ -1,3 +1,1 @@
-"""`flower-server check`: the checks whether this machine is fit to serve a federation, before the
-first store joins.
-"""
+"""`flower-server check`: finds what would keep a server from starting, or stores from joining."""

@@ -1,6 +1,4 @@
-"""Checks of the chain's credentials: private, complete, valid now, and issued for the hosts that
-stores call.
-"""
+"""Checks of the chain's credentials: private, complete, valid now, and for the kits' hosts."""
 
 import os
 import socket
@@ -12,33 +10,33 @@ from cryptography.exceptions import InvalidSignature
 
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.system.files import check_private
-from fedshelf.server.check.finding import CheckFinding
-from fedshelf.server.check.subject import CheckSubject
+from fedshelf.server.check.finding import CheckFinding, CheckSubject
 from fedshelf.server.credentials.authority import AUTHORITY_WARNING_TIME, load_key
 from fedshelf.server.credentials.stores import EnrolmentState
 
 
 def credentials(subject: CheckSubject) -> Iterator[CheckFinding]:
-    """Check the credentials directory and the kits beside it; loading the chain has checked the
-    permissions.
+    """Check the credentials directory and the kits beside it.
+
+    Loading the chain has checked the permissions of the credentials.
     """
     chain = subject.chain
     states = [entry.state for entry in chain.stores.stores().values()]
-    counted = (
+    state_counts = (
         ", ".join(f"{states.count(state)} {state}" for state in EnrolmentState if state in states)
         or "none"
     )
     if not os.access(chain.directory, os.W_OK):
-        told = (
+        message = (
             f"This user may not write to {chain.directory}: no store could be enrolled, and no"
             " certificate renewed."
         )
-        yield CheckFinding("fail", "credentials", told)
+        yield CheckFinding("fail", "credentials", message)
     else:
         yield CheckFinding(
             "ok",
             "credentials",
-            f"{chain.directory} is whole, and this user's alone. Stores: {counted}.",
+            f"{chain.directory} is whole, and this user's alone. Stores: {state_counts}.",
         )
     for kit in sorted((chain.directory.parent / "kits").glob("*.kit")):
         try:
@@ -48,13 +46,13 @@ def credentials(subject: CheckSubject) -> Iterator[CheckFinding]:
 
 
 def certificates(subject: CheckSubject) -> Iterator[CheckFinding]:
-    """Check the authority's certificate and the server's: signature, key, dates, host names."""
+    """Check the certificates of authority and server: signature, key, dates."""
     directory = subject.chain.directory
     authority, server = (
         x509.load_pem_x509_certificate((directory / name).read_bytes())
         for name in ("ca.crt", "server.crt")
     )
-    yield _authority(authority)
+    yield _check_authority(authority)
     try:
         server.verify_directly_issued_by(authority)
     except (ValueError, TypeError, InvalidSignature):
@@ -74,19 +72,19 @@ def certificates(subject: CheckSubject) -> Iterator[CheckFinding]:
             "server.key is not the key of server.crt; restore the credentials.",
         )
         return
-    yield _server(server)
+    yield _check_server(server)
 
 
 def names(subject: CheckSubject) -> Iterator[CheckFinding]:
     """Check the hosts that stores call: each is in the certificate, and resolves to an address."""
     server = x509.load_pem_x509_certificate((subject.chain.directory / "server.crt").read_bytes())
-    told = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    good = {
-        *told.get_values_for_type(x509.DNSName),
-        *map(str, told.get_values_for_type(x509.IPAddress)),
+    alternative_names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    certified_hosts = {
+        *alternative_names.get_values_for_type(x509.DNSName),
+        *map(str, alternative_names.get_values_for_type(x509.IPAddress)),
     }
     for host in dict.fromkeys(endpoint.host for endpoint in subject.chain.endpoints):
-        if host not in good:
+        if host not in certified_hosts:
             yield CheckFinding(
                 "fail",
                 "name",
@@ -94,8 +92,8 @@ def names(subject: CheckSubject) -> Iterator[CheckFinding]:
             )
             continue
         try:
-            found = sorted(
-                {str(each[4][0]) for each in socket.getaddrinfo(host, subject.address.port)}
+            addresses = sorted(
+                {str(info[4][0]) for info in socket.getaddrinfo(host, subject.address.port)}
             )
         except OSError as error:
             yield CheckFinding(
@@ -103,43 +101,45 @@ def names(subject: CheckSubject) -> Iterator[CheckFinding]:
             )
             continue
         yield CheckFinding(
-            "ok", "name", f"Kits name {host} ({', '.join(found)}), and the certificate is for it."
+            "ok",
+            "name",
+            f"Kits name {host} ({', '.join(addresses)}), and the certificate is for it.",
         )
 
 
-def _authority(authority: x509.Certificate) -> CheckFinding:
+def _check_authority(authority: x509.Certificate) -> CheckFinding:
     now = datetime.now(UTC)
     end = authority.not_valid_after_utc
     if now > end:
-        told = (
+        message = (
             f"The authority ended on {end:%Y-%m-%d}: make a new chain, and give every store its new"
             " kit."
         )
-        return CheckFinding("fail", "authority", told)
+        return CheckFinding("fail", "authority", message)
     if now < authority.not_valid_before_utc:
-        told = (
+        message = (
             f"The authority is good from {authority.not_valid_before_utc:%Y-%m-%d} on: this"
             " machine's clock is behind."
         )
-        return CheckFinding("fail", "authority", told)
+        return CheckFinding("fail", "authority", message)
     if end - now < AUTHORITY_WARNING_TIME:
-        told = (
+        message = (
             f"The authority ends on {end:%Y-%m-%d}: make a new chain before that, and give every"
             " store its new kit."
         )
-        return CheckFinding("warn", "authority", told)
+        return CheckFinding("warn", "authority", message)
     return CheckFinding("ok", "authority", f"Good until {end:%Y-%m-%d}.")
 
 
-def _server(server: x509.Certificate) -> CheckFinding:
+def _check_server(server: x509.Certificate) -> CheckFinding:
     now = datetime.now(UTC)
     end = server.not_valid_after_utc
     if now < server.not_valid_before_utc:
-        told = (
+        message = (
             f"It is good from {server.not_valid_before_utc:%Y-%m-%d} on: this machine's clock is"
             " behind."
         )
-        return CheckFinding("fail", "certificate", told)
+        return CheckFinding("fail", "certificate", message)
     if now > end:
         return CheckFinding(
             "warn",

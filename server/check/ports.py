@@ -1,42 +1,39 @@
-"""Checks of the ports that the server would listen on, with the program that uses a port that is
-taken.
-"""
+"""Checks of the ports that the server would listen on; they name the program on a port in use."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from fedshelf.common.errors import NetworkError
 from fedshelf.server.addresses import LOOPBACK, Address, check_free
-from fedshelf.server.check.finding import CheckFinding
-from fedshelf.server.check.subject import CheckSubject
+from fedshelf.server.check.finding import CheckFinding, CheckSubject
 from fedshelf.server.launcher.page_port import FIRST_PAGE_PORT
 from fedshelf.server.launcher.running_launchers import user_name
 
-_LISTENING = "0A"  # the state of a socket in /proc/net/tcp
+LISTEN_STATE = "0A"  # the state of a socket in /proc/net/tcp
 
 
 def ports(subject: CheckSubject) -> Iterator[CheckFinding]:
-    """Check the port for stores and the page's port."""
-    if trouble := _trouble(subject.address):
-        yield CheckFinding("fail", "port", trouble)
+    """Check the port for stores and the port of the live page."""
+    if error := _port_error(subject.address):
+        yield CheckFinding("fail", "port", error)
     else:
         yield CheckFinding("ok", "port", f"{subject.address} is free for the stores.")
     page = Address(LOOPBACK, FIRST_PAGE_PORT if subject.live_port is None else subject.live_port)
     if not page.port:
         return
-    if not (trouble := _trouble(page)):
+    if not (error := _port_error(page)):
         yield CheckFinding("ok", "page", f"{page} is free for the live page.")
     elif subject.live_port is None:
         yield CheckFinding(
             "warn",
             "page",
-            f"{trouble} Or leave it: the live page takes the next port that is free.",
+            f"{error} Or leave it: the live page takes the next port that is free.",
         )
     else:
-        yield CheckFinding("fail", "page", trouble)
+        yield CheckFinding("fail", "page", error)
 
 
-def holder(port: int) -> str:
+def listening_program(port: int) -> str:
     """Describe the program that listens on a port of this machine; empty if unknown."""
     for table in ("tcp", "tcp6"):
         try:
@@ -45,7 +42,7 @@ def holder(port: int) -> str:
             continue
         for line in lines:
             local, state, user, inode = (line.split()[column] for column in (1, 3, 7, 9))
-            if state == _LISTENING and int(local.rpartition(":")[2], 16) == port:
+            if state == LISTEN_STATE and int(local.rpartition(":")[2], 16) == port:
                 return (
                     _process_with(f"socket:[{inode}]")
                     or f"a process of the user {user_name(int(user))}"
@@ -53,15 +50,15 @@ def holder(port: int) -> str:
     return ""
 
 
-def _trouble(address: Address) -> str:
-    """Return why no server can listen there, in a sentence; empty if one can."""
+def _port_error(address: Address) -> str:
+    """Return why no server can listen at an address, in a sentence; empty if one can."""
     try:
         check_free(address)
     except NetworkError as error:
-        whose = holder(address.port)
+        program = listening_program(address.port)
         return (
-            f"{address} is used by {whose}; stop it, or choose another port."
-            if whose
+            f"{address} is used by {program}; stop it, or choose another port."
+            if program
             else str(error)
         )
     return ""

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fedshelf.server.addresses import LOOPBACK, Address, free_port
-from fedshelf.server.check.finding import CheckFinding
-from fedshelf.server.check.subject import CheckSubject
+from fedshelf.server.check.finding import CheckFinding, CheckSubject
 
 
 def test_photos(subject: CheckSubject) -> Iterator[CheckFinding]:
-    """Read the test photos, if there are to be any, as a run reads them. Raises DataError."""
+    """Read the test photos, if there are to be any, as a run reads them.
+
+    Raises:
+        DataError: they cannot be read.
+    """
     if not subject.config.evaluation.test_data:
         yield CheckFinding(
             "ok", "test data", "None is asked for: stores judge the model on what they hold out."
@@ -32,7 +35,7 @@ def test_photos(subject: CheckSubject) -> Iterator[CheckFinding]:
         options=FolderOptions(classes=config.data.classes),
     )
     count = sum(len(images) for images in folder.splits.values())
-    told = (
+    message = (
         f"{count:,} usable photos of {len(folder.classes)} classes in"
         f" {config.evaluation.test_data}."
     )
@@ -40,24 +43,25 @@ def test_photos(subject: CheckSubject) -> Iterator[CheckFinding]:
         relabel(folder, config.data.classes, merge=config.data.merge_spellings)
     if folder.left_out:
         yield CheckFinding(
-            "warn", "test data", f"{told} Left out {format_left_out(folder.left_out)}."
+            "warn", "test data", f"{message} Left out {format_left_out(folder.left_out)}."
         )
     else:
-        yield CheckFinding("ok", "test data", told)
+        yield CheckFinding("ok", "test data", message)
 
 
 def flower(subject: CheckSubject) -> Iterator[CheckFinding]:
-    """Start Flower's processes with these credentials, and check that they answer through the
-    gateway.
+    """Start Flower's processes with these credentials, and ask them through the gateway.
 
     They listen on another port of this machine only, so that no store takes them for the server.
-    Raises NetworkError.
+
+    Raises:
+        NetworkError: they do not answer.
     """
     from fedshelf.server.launcher.flower_server import FlowerServer
 
     with (
-        tempfile.TemporaryDirectory(prefix="fedshelf-check-") as place,
-        FlowerServer(Path(place) / "flower", Address(LOOPBACK, free_port()), subject.chain),
+        tempfile.TemporaryDirectory(prefix="fedshelf-check-") as folder,
+        FlowerServer(Path(folder) / "flower", Address(LOOPBACK, free_port()), subject.chain),
     ):
         pass
     yield CheckFinding("ok", "flower", "Its SuperLink starts, and answers through the door.")

@@ -21,19 +21,22 @@ from fedshelf.server.results.run_directory import RunDirectory
 
 
 def ask_running_server(run: Path) -> bool:
-    """Ask the server that trains in `run` to deliver its model to the stores; return whether there
-    is such a server.
+    """Ask the server that trains in a run directory to deliver its model to the stores.
 
-    Raises RunError if there is no run, or its model is being delivered already.
+    Returns:
+        True if there is such a server.
+
+    Raises:
+        RunError: there is no run, or its model is being delivered already.
     """
     if not RunDirectory.is_run(run):
         raise RunError(f"There is no run in {run}: it has no config.toml.")
-    desk = RunMailbox(run)
-    if not desk.is_launcher_at_work():
+    mailbox = RunMailbox(run)
+    if not mailbox.is_launcher_at_work():
         return False
-    if desk.is_delivering():
+    if mailbox.is_delivering():
         raise RunError(f"Another flower-server delivers the model of {run} already.")
-    desk.ask_to_deliver()
+    mailbox.ask_to_deliver()
     print(
         f"The server that trains in {run} gives the model to the stores after the round under way;"
         " its log says who"
@@ -42,13 +45,24 @@ def ask_running_server(run: Path) -> bool:
     return True
 
 
-def deliver(run: Path, address: Address, chain: Chain | None, wait: float, began: float) -> int:
-    """Serve the stores of a run that is not being trained, until all have its model; return the
-    exit code.
+def deliver(
+    run: Path, address: Address, chain: Chain | None, wait: float, started_at: float
+) -> int:
+    """Serve the stores of a run that is not being trained, until all have its model.
 
-    wait: seconds to serve; 0: until told to end
+    Args:
+        run:        run directory
+        address:    address for stores
+        chain:      chain of the stores; None: plain HTTP
+        wait:       seconds to serve; 0: until told to end
+        started_at: Unix time (s) at which the process started
 
-    Raises RunError if the run has no model, StoresError if stores lack it after `wait` seconds.
+    Returns:
+        The exit code.
+
+    Raises:
+        RunError: the run has no model.
+        StoresError: stores lack it after `wait` seconds.
     """
     if not (run / WEIGHTS_FILE).is_file():
         raise RunError(
@@ -58,28 +72,28 @@ def deliver(run: Path, address: Address, chain: Chain | None, wait: float, began
         )
     check_free(address)
     rounds = RunDirectory.stored(run, {}).run.rounds
-    desk = RunMailbox(run)
+    mailbox = RunMailbox(run)
     with (
         hold_server_lock(chain.directory, run) if chain else nullcontext(),
-        desk.open(began, only_delivers=True),
-        FlowerServer(desk.directory, address, chain) as flower,
-        RunOutput(rounds, desk.directory / "launcher.jsonl", as_json=False) as show,
+        mailbox.open(started_at, only_delivers=True),
+        FlowerServer(mailbox.directory, address, chain) as flower,
+        RunOutput(rounds, mailbox.directory / "launcher.jsonl", as_json=False) as output,
         stop_on_signals(
-            desk, show, "Ending; who has the model is written down. Once more to end at once."
+            mailbox, output, "Ending; who has the model is written down. Once more to end at once."
         ),
     ):
-        show.say(
+        output.say(
             f"The model of {run} goes to the stores that lack it, as they come. Each joins with:"
         )
-        show.say(join_command(address, chain))
+        output.say(join_command(address, chain))
         outcome = RunSupervisor(
-            run, desk, flower, show, {"task": "deliver", "wait": wait}
+            run, mailbox, flower, output, {"task": "deliver", "wait": wait}
         ).supervise()
         if outcome.summary is None:
             raise RunFailedError(outcome.error, outcome.exit_code)
     if not (missing := outcome.summary["missing"]):
         return 0
-    if desk.is_stop_asked():
+    if mailbox.is_stop_asked():
         return STOPPED_EXIT_CODE
     raise StoresError(
         f"After {wait:g} s not all stores have the model; not yet delivered: {', '.join(missing)}."

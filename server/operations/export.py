@@ -26,11 +26,14 @@ def export(
     path = find(run)
     from fedshelf.server.results.past_rounds import export_round  # loads torch
 
-    found = export_round(path, which, out)
-    print(f"The model of round {found.round} of {found.rounds}, {found.because}: {found.path}")
-    if found.test is None:
+    exported = export_round(path, which, out)
+    print(
+        f"The model of round {exported.round} of {exported.rounds}, {exported.because}:"
+        f" {exported.path}"
+    )
+    if exported.test is None:
         print("Nobody judged it on test images, so its model.json has no test figures.")
     else:
-        print(f"{found.test:.1%} accuracy on test images.")
-    if not found.is_calibrated:
+        print(f"{exported.test:.1%} accuracy on test images.")
+    if not exported.is_calibrated:
         print("No temperature was fitted to it: its confidences are as trained (temperature 1).")

@@ -13,36 +13,40 @@ from fedshelf.server.monitor.reader import RunReader, is_at_work
 from fedshelf.server.monitor.run_finder import find
 from fedshelf.server.results.run_status import WORDS
 
-_HEARD = 50  # milliseconds between two checks whether the server has noticed a first signal
+NOTICE_POLL_MILLISECONDS = (
+    50  # milliseconds between two checks whether the server has noticed a first signal
+)
 
 
 def stop(name: Path, *, at_once: bool) -> None:
-    """End the server that works in the run, wait until its process is gone, and print the run's
-    status.
+    """End the server that works in a run, wait until it is gone, and print the run's status.
 
-    It ends after the current round, or with `at_once` during it: all rounds but that one are
-    saved.
+    Args:
+        name:    run directory, or name of a run
+        at_once: False: the server ends after the current round; True: during it, and that round is
+            lost. All other rounds are saved.
 
-    Raises RunError if no server works in the run, or only one that this user may not signal.
+    Raises:
+        RunError: no server works in the run, or only one that this user may not signal.
     """
     run = find(name)
-    process = _open(run)
+    launcher_fd = _open_launcher(run)
     try:
-        _ask(process, RunMailbox(run), run, at_once=at_once)
+        _signal(launcher_fd, RunMailbox(run), run, at_once=at_once)
         if not at_once:
             print(
                 f"Stopping {run} after the round under way; Ctrl-C ends this waiting, not the"
                 " stopping.",
                 flush=True,
             )
-        _has_ended(process, None)
+        _has_ended(launcher_fd, None)
     finally:
-        os.close(process)
+        os.close(launcher_fd)
     state = RunReader(run).look()
     print(f"{run}: {WORDS[state.status]}. {wording.headline(state)}")
 
 
-def _open(run: Path) -> int:
+def _open_launcher(run: Path) -> int:
     """Return a pidfd of the launcher's process, which stays valid for this process only.
 
     Raises RunError.
@@ -52,7 +56,7 @@ def _open(run: Path) -> int:
         state = RunReader(run).look()
         if is_at_work(run):
             if run.stat().st_uid != os.geteuid():
-                raise _not_ours(run)
+                raise _not_ours_error(run)
             raise RunError(
                 f"Something works in {run}, but no flower-server of this machine that can be seen"
                 " from here: it may be a simulation, or run in a container or on another machine."
@@ -60,45 +64,51 @@ def _open(run: Path) -> int:
             )
         raise RunError(f"No server runs in {run}: {WORDS[state.status]}. {wording.headline(state)}")
     try:
-        process = os.pidfd_open(launcher.pid)
+        launcher_fd = os.pidfd_open(launcher.pid)
     except ProcessLookupError:
         raise RunError(f"The server in {run} has just ended.") from None
     # the process number may have been reused since
     if running_launchers.launcher_of(run) != launcher:
-        os.close(process)
+        os.close(launcher_fd)
         raise RunError(f"The server in {run} has just ended.")
-    return process
+    return launcher_fd
 
 
-def _ask(process: int, desk: RunMailbox, run: Path, *, at_once: bool) -> None:
-    """Signal once, unless somebody has done so before; with `at_once` a second time when the first
-    was noticed.
+def _signal(launcher_fd: int, mailbox: RunMailbox, run: Path, *, at_once: bool) -> None:
+    """Signal the launcher once, unless somebody has done so before.
+
+    With `at_once` it gets a second signal when it has noticed the first.
     """
     try:
-        if not desk.is_stop_asked():
-            signal.pidfd_send_signal(process, signal.SIGINT)
+        if not mailbox.is_stop_asked():
+            signal.pidfd_send_signal(launcher_fd, signal.SIGINT)
         if at_once:
-            while not (desk.is_stop_asked() or _has_ended(process, _HEARD)):
+            while not (
+                mailbox.is_stop_asked() or _has_ended(launcher_fd, NOTICE_POLL_MILLISECONDS)
+            ):
                 pass
-            signal.pidfd_send_signal(process, signal.SIGINT)
+            signal.pidfd_send_signal(launcher_fd, signal.SIGINT)
     except ProcessLookupError:
         return  # it has ended
     except PermissionError:
-        raise _not_ours(run) from None
+        raise _not_ours_error(run) from None
 
 
-def _not_ours(run: Path) -> RunError:
-    whose = running_launchers.owner(run)
+def _not_ours_error(run: Path) -> RunError:
+    owner = running_launchers.owner(run)
     return RunError(
-        f"The server in {run} belongs to {whose}; stop it as that user: sudo -u {whose}"
+        f"The server in {run} belongs to {owner}; stop it as that user: sudo -u {owner}"
         f" flower-server stop {run}"
     )
 
 
-def _has_ended(process: int, milliseconds: int | None) -> bool:
-    """Return whether the process has ended, after waiting for at most this long (None: for
-    ever).
+def _has_ended(launcher_fd: int, milliseconds: int | None) -> bool:
+    """Return whether the process has ended.
+
+    Args:
+        launcher_fd:  pidfd of the process
+        milliseconds: longest wait for its end; None: for ever
     """
     poll = select.poll()
-    poll.register(process, select.POLLIN)
+    poll.register(launcher_fd, select.POLLIN)
     return bool(poll.poll(milliseconds))

@@ -1,9 +1,5 @@
-"""`flower-server stores list`: the chain's stores, and their states in the running or the last
-run.
-"""
+"""`flower-server stores list`: the chain's stores, and their part in the current or last run."""
 
-import dataclasses
-import json
 import time
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +19,7 @@ from fedshelf.server.monitor import wording
 from fedshelf.server.monitor.reader import RunReader
 from fedshelf.server.monitor.run_finder import touched
 from fedshelf.server.monitor.state import ABSENT_STATES, StoreState
-from fedshelf.server.operations.text_table import print_table
+from fedshelf.server.operations.listing_output import print_table
 from fedshelf.server.results.jsonl_tail import read_json
 from fedshelf.server.results.run_status import WORDS, RunStatus
 
@@ -32,16 +28,21 @@ from fedshelf.server.results.run_status import WORDS, RunStatus
 class ListedStore:
     """One store of the chain. Times are Unix times (s).
 
-    state, since: its enrolment, see `EnrolmentState`
-    kit:       its kit in words
-    presence:  its state in the running run, see `server.monitor.state.StoreState`; empty: unknown
-    last_seen: when the server could last ask it for work; None: never in that run
-    version:   its version of Fedshelf when it joined; empty: unknown
-    rounds:    number of that run's rounds that used its update
-    last_round: the latest of them, 0 if none
-    failures:  rounds of that run in which it gave no usable answer
-    copied:    when a second process with the store's key was refused last; None: never with this
-               key
+    Attributes:
+        store:      its name
+        state:      state of its enrolment, see `EnrolmentState`
+        since:      begin of that state
+        kit:        its kit in words
+        presence:   its state in the running run, see `server.monitor.state.StoreState`; empty:
+            unknown
+        last_seen:  when the server could last ask it for work; None: never in that run
+        version:    its version of Fedshelf when it joined; empty: unknown
+        rounds:     number of that run's rounds that used its update
+        last_round: the latest of them, 0 if none
+        failures:   rounds of that run in which it gave no usable answer
+        copied:     when a second process with the store's key was refused last; None: never with
+            this
+            key
     """
 
     store: str
@@ -61,7 +62,13 @@ class ListedStore:
 class Listing:
     """The chain's stores in their latest run.
 
-    run: None if the chain has had none that still exists
+    Attributes:
+        chain:  identity of the chain
+        run:    directory of the latest run; None if the chain has had none that still exists
+        status: status of that run
+        stores: the stores, by name
+        server_certificate_until: Unix time (s) at which the server's certificate ends
+        authority_until:          the same of the authority's
     """
 
     chain: str
@@ -73,30 +80,46 @@ class Listing:
 
 
 def listing(credentials: Path) -> Listing:
-    """Return the listing of a chain's stores. Raises ConfigError."""
+    """Return the listing of a chain's stores.
+
+    Args:
+        credentials: the chain's credentials directory
+
+    Raises:
+        ConfigError: they are missing or damaged.
+    """
     chain = Chain.load(credentials)
     run = last_run(credentials)
     state = RunReader(run).look() if run else None
-    known = {store.name: store for store in state.stores} if state else {}
-    told = read_json(RunMailbox(run).store_status) if run else {}
-    over = touched(run) if run and state and not state.is_at_work else None
+    store_states = {store.name: store for store in state.stores} if state else {}
+    reports = read_json(RunMailbox(run).store_status) if run else {}
+    ended_at = touched(run) if run and state and not state.is_at_work else None
     sessions = read_sessions(chain.sessions)
     rows = tuple(
-        _row(name, entry, known.get(name), told.get(name) or {}, over, sessions.get(name))
+        _row(
+            name,
+            entry,
+            store_states.get(name),
+            reports.get(name) or {},
+            ended_at,
+            sessions.get(name),
+        )
         for name, entry in sorted(chain.stores.stores().items())
     )
-    ends = {name: _end(credentials / name) for name in ("server.crt", "ca.crt")}
+    certificate_ends = {
+        name: _certificate_end(credentials / name) for name in ("server.crt", "ca.crt")
+    }
     return Listing(
         chain.name,
         str(run) if run else None,
         state.status if state else None,
         rows,
-        ends["server.crt"].timestamp(),
-        ends["ca.crt"].timestamp(),
+        certificate_ends["server.crt"].timestamp(),
+        certificate_ends["ca.crt"].timestamp(),
     )
 
 
-def show(found: Listing) -> None:
+def show(store_list: Listing) -> None:
     """Print the listing for a person."""
     columns = (
         "store",
@@ -109,40 +132,44 @@ def show(found: Listing) -> None:
         "rounds",
         "failures",
     )
-    rows = [_cells(row, has_run=found.run is not None) for row in found.stores]
+    rows = [_cells(row, has_run=store_list.run is not None) for row in store_list.stores]
     print_table(columns, rows, numbers=("rounds", "failures"))
-    if found.run and found.status:
-        print(f"Rounds and failures are those of the run in {found.run} ({WORDS[found.status]}).")
+    if store_list.run and store_list.status:
+        print(
+            f"Rounds and failures are those of the run in {store_list.run}"
+            f" ({WORDS[store_list.status]})."
+        )
     else:
         print("No server has worked with these credentials yet, or its run directory is gone.")
-    for row in found.stores:
+    for row in store_list.stores:
         if row.copied:
             print(
                 f"{row.store}: a second machine, or a copy of its home, came with its key until"
-                f" {_clock('%b %d %H:%M', row.copied)} and was refused. Each machine needs a kit of"
+                f" {_format_time('%b %d %H:%M', row.copied)} and was refused. Each machine needs a"
+                " kit of"
                 " its own."
             )
-    for sentence in _validity(found):
+    for sentence in _validity(store_list):
         print(sentence)
-
-
-def as_json(found: Listing) -> str:
-    """Return the listing as one JSON object."""
-    return json.dumps(dataclasses.asdict(found), ensure_ascii=False, indent=2)
 
 
 def _row(
     name: str,
     entry: StoreEntry,
     store: StoreState | None,
-    told: dict[str, Any],
-    over: float | None,
+    report: dict[str, Any],
+    ended_at: float | None,
     session: Session | None,
 ) -> ListedStore:
     """Make a store's row.
 
-    told: the app's last report of the store
-    over: Unix time (s) of the run's end, None if it goes on
+    Args:
+        name:     name of the store
+        entry:    the chain's entry
+        store:    its state in the run, if it is known there
+        report:   the app's last report of the store
+        ended_at: Unix time (s) of the run's end, None if it goes on
+        session:  the process that speaks for it
     """
     return ListedStore(
         store=name,
@@ -150,8 +177,8 @@ def _row(
         since=entry.since.timestamp(),
         kit=_kit_words(entry),
         presence=store.state if store else "",
-        last_seen=_last_seen(told, over),
-        version=str(told.get("version") or ""),
+        last_seen=_last_seen(report, ended_at),
+        version=str(report.get("version") or ""),
         rounds=store.rounds if store else 0,
         last_round=store.last_round if store else 0,
         failures=store.failures if store else 0,
@@ -159,41 +186,41 @@ def _row(
     )
 
 
-def _last_seen(told: dict[str, Any], over: float | None) -> float | None:
-    if not told:
+def _last_seen(report: dict[str, Any], ended_at: float | None) -> float | None:
+    if not report:
         return None
-    if told.get("state") in ABSENT_STATES:
-        return told.get("since")
-    return over or time.time()
+    if report.get("state") in ABSENT_STATES:
+        return report.get("since")
+    return ended_at or time.time()
 
 
 def _cells(row: ListedStore, *, has_run: bool) -> list[str]:
-    is_there = row.presence and row.presence not in ABSENT_STATES
-    seen = (
+    is_present = row.presence and row.presence not in ABSENT_STATES
+    last_seen = (
         "now"
-        if is_there
-        else _clock("%b %d %H:%M", row.last_seen)
+        if is_present
+        else _format_time("%b %d %H:%M", row.last_seen)
         if row.last_seen
         else "never"
         if has_run
         else ""
     )
     presence = wording.STORE.get(row.presence, printable(row.presence))
-    numbers = [f"{row.rounds:,}", f"{row.failures:,}"] if has_run else ["", ""]
+    counts = [f"{row.rounds:,}", f"{row.failures:,}"] if has_run else ["", ""]
     return [
         row.store,
         row.state,
-        _clock("%Y-%m-%d", row.since),
+        _format_time("%Y-%m-%d", row.since),
         row.kit,
         presence,
-        seen,
+        last_seen,
         row.version,
-        *numbers,
+        *counts,
     ]
 
 
-def _clock(form: str, seconds: float) -> str:
-    return time.strftime(form, time.localtime(seconds))
+def _format_time(time_format: str, seconds: float) -> str:
+    return time.strftime(time_format, time.localtime(seconds))
 
 
 def _kit_words(entry: StoreEntry) -> str:
@@ -206,20 +233,20 @@ def _kit_words(entry: StoreEntry) -> str:
     return f"{entry.until:%Y-%m-%d}" if entry.until > now() else "expired: make a new one"
 
 
-def _validity(found: Listing) -> list[str]:
+def _validity(store_list: Listing) -> list[str]:
     """Say until when the chain's certificates are valid, and how to renew those that end soon."""
     server, authority = (
-        datetime.fromtimestamp(each, now().tzinfo)
-        for each in (found.server_certificate_until, found.authority_until)
+        datetime.fromtimestamp(end, now().tzinfo)
+        for end in (store_list.server_certificate_until, store_list.authority_until)
     )
-    words = [f"Server's certificate: until {server:%Y-%m-%d}, renewed by the server itself."]
-    words.append(f"Authority {found.chain}: until {authority:%Y-%m-%d}.")
+    sentences = [f"Server's certificate: until {server:%Y-%m-%d}, renewed by the server itself."]
+    sentences.append(f"Authority {store_list.chain}: until {authority:%Y-%m-%d}.")
     if authority - now() < AUTHORITY_WARNING_TIME:
-        words[-1] += (
+        sentences[-1] += (
             " Make a new chain before that, in another folder, and give every store its new kit."
         )
-    return words
+    return sentences
 
 
-def _end(certificate: Path) -> datetime:
+def _certificate_end(certificate: Path) -> datetime:
     return x509.load_pem_x509_certificate(certificate.read_bytes()).not_valid_after_utc

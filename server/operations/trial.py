@@ -1,5 +1,9 @@
-"""`flower-server try`: a whole federation on this machine, for a first look: its chain, its stores
-and a server.
+"""`flower-server try`: a whole federation on this machine, for a first look.
+
+    run_trial --+-- flower-simulation split     assigns photos to stores
+                +-- Chain.make                  a chain for this trial only
+                +-- flower-client join  (each)  the stores, as child processes
+                `-- launch                      the server, in this process
 
 The server may not import the code of stores or simulations: it starts their commands, as a person
 would.
@@ -31,130 +35,153 @@ from fedshelf.server.launcher.launcher import LaunchRequest, launch
 from fedshelf.server.results.run_directory import RunDirectory, free_name
 
 DEFAULT_STORES = 3
-_PARTITION = "dirichlet:1"  # how photos are dealt: stores differ in what they sell, as real ones do
-_TEST = "test"
-_LOOK = 0.5  # seconds between two checks of the stores' processes
+PARTITION = "dirichlet:1"  # how photos are dealt: stores differ in what they sell, as real ones do
+TEST_FOLDER = "test"
+STORES_POLL_SECONDS = 0.5  # seconds between two checks of the stores' processes
 
 
 @dataclass(frozen=True)
 class Trial:
     """The command line's request.
 
-    stores:   number of stores; None: as many as `photos` has folders of stores, else
-              `DEFAULT_STORES`
-    photos:   a folder of stores' folders, or of photos to be dealt; None: the embedded data set
-              `shelf`, dealt
-    out:      run directory; None: a new one below runs/
-    settings: flat settings of the run, beside those that follow from the others
-    began:    Unix time (s) at which the process started
+    Attributes:
+        stores:     number of stores; None: as many as `photos` has folders of stores, else
+            `DEFAULT_STORES`
+        photos:     a folder of stores' folders, or of photos to be assigned to stores; None: the
+            embedded data set `shelf`
+        out:        run directory; None: a new one below runs/
+        settings:   flat settings of the run, beside those that follow from the others
+        started_at: Unix time (s) at which the process started
     """
 
     stores: int | None
     photos: Path | None
     out: Path | None
     settings: dict[str, Any]
-    began: float
+    started_at: float
 
 
 @dataclass(frozen=True)
 class TrialPhotos:
-    """The folders of the stores by their names, and the folder of the server's test photos."""
+    """The photos of a trial.
+
+    Attributes:
+        stores: folder of each store, by name
+        test:   folder of the server's test photos, if there is one
+    """
 
     stores: Mapping[str, Path]
     test: Path | None
 
 
 def run_trial(trial: Trial) -> int:
-    """Train over stores that all run here, and end all of them; return the exit code, as `conduct`
-    does.
+    """Train over stores that all run here, and end all of them.
 
-    Raises FedshelfError, KeyboardInterrupt.
+    Returns:
+        The exit code, as `launch` returns it.
+
+    Raises:
+        FedshelfError: the trial cannot start or go on, or a store has ended.
+        KeyboardInterrupt: a person insists on its end.
     """
     out = trial.out or free_name(Path("runs") / "try")
     RunDirectory.check_new(out)
-    given = _stores_in(trial.photos) if trial.photos else {}
-    if given and trial.stores not in (None, count := len(_without_test(given))):
+    given_folders = _store_folders(trial.photos) if trial.photos else {}
+    if given_folders and trial.stores not in (None, count := len(_without_test(given_folders))):
         raise ConfigError(
             f"{trial.photos} has the folders of {count} stores; --stores got {trial.stores}."
         )
-    with tempfile.TemporaryDirectory(prefix="fedshelf-try-") as place:
-        folder = Path(place)
-        if not (folders := given):
-            _deal(trial.photos, trial.stores or DEFAULT_STORES, folder / "photos")
-            folders = _stores_in(folder / "photos")
-        photos = TrialPhotos(_without_test(folders), folders.get(_TEST))
+    with tempfile.TemporaryDirectory(prefix="fedshelf-try-") as folder_name:
+        folder = Path(folder_name)
+        if not (folders := given_folders):
+            _assign_photos(trial.photos, trial.stores or DEFAULT_STORES, folder / "photos")
+            folders = _store_folders(folder / "photos")
+        photos = TrialPhotos(_without_test(folders), folders.get(TEST_FOLDER))
         address = Address(LOOPBACK, free_port())
         chain = Chain.make(folder / "chain" / "server", address.host, address.port)
         print(
             f"Kits, and what each store prints (NAME.log), are in {folder} until the end.",
             flush=True,
         )
-        with _joined(photos, chain, folder) as watch:
+        with _running_stores(photos, chain, folder) as watch:
             try:
                 settings = _settings(trial, photos, out)
-                code = launch(
-                    LaunchRequest(settings, address, chain, False, trial.began, False, None)
+                exit_code = launch(
+                    LaunchRequest(settings, address, chain, False, trial.started_at, False, None)
                 )
             except (KeyboardInterrupt, FedshelfError):
                 if not watch.ended:
                     raise
-        for name, code in watch.ended.items():
+        for name, exit_code in watch.ended.items():
             raise RunError(
-                f"Store {name} has ended with exit code {code}:"
+                f"Store {name} has ended with exit code {exit_code}:"
                 f" {_last_line(folder / f'{name}.log')}"
             )
     print(f"All stores have ended. The run: {out}")
-    return code
+    return exit_code
 
 
 def _settings(trial: Trial, photos: TrialPhotos, out: Path) -> dict[str, Any]:
-    own: dict[str, Any] = {"cohort.min_stores": len(photos.stores), "run.out": str(out)}
+    settings: dict[str, Any] = {"cohort.min_stores": len(photos.stores), "run.out": str(out)}
     if photos.test:
-        own["evaluation.test_data"] = str(photos.test)
-    folders = {
-        each.name for path in photos.stores.values() for each in path.iterdir() if each.is_dir()
+        settings["evaluation.test_data"] = str(photos.test)
+    class_names = {
+        class_folder.name
+        for path in photos.stores.values()
+        for class_folder in path.iterdir()
+        if class_folder.is_dir()
     }
     # the giver of all photos confirms classes of one store
-    own["data.confirmed_classes"] = sorted(folders)
-    return own | trial.settings
+    settings["data.confirmed_classes"] = sorted(class_names)
+    return settings | trial.settings
 
 
-def _stores_in(photos: Path) -> dict[str, Path]:
-    """Return the stores' folders in `photos` by name, `test` among them; empty if it is a folder of
-    photos to deal.
+def _store_folders(photos: Path) -> dict[str, Path]:
+    """Return the stores' folders in `photos` by name, `test` among them.
 
-    Raises DataError if it is unclear which of the two it is.
+    An empty result means a folder of photos that are to be assigned to stores.
+
+    Raises:
+        DataError: it is unclear which of the two it is.
     """
     if not photos.is_dir():
         raise DataError(
             f"--photos got {photos}, which is no folder; expected a folder of photos, or of stores'"
             " folders."
         )
-    inside = [
-        each.resolve()
-        for each in sorted(photos.iterdir())
-        if each.is_dir() and not each.name.startswith(".")
+    folders = [
+        folder.resolve()
+        for folder in sorted(photos.iterdir())
+        if folder.is_dir() and not folder.name.startswith(".")
     ]
-    deep = {each.name: each for each in inside if any(child.is_dir() for child in each.iterdir())}
-    if not deep or all(split_named(name) for name in deep):
+    nested = {
+        folder.name: folder
+        for folder in folders
+        if any(child.is_dir() for child in folder.iterdir())
+    }
+    if not nested or all(split_named(name) for name in nested):
         return {}
-    if shallow := [each.name for each in inside if each.name not in deep]:
+    if flat := [folder.name for folder in folders if folder.name not in nested]:
         raise DataError(
-            f"{photos} can be read in two ways: {sorted(deep)[0]!r} holds folders, as a store does,"
-            f" and {shallow[0]!r} does not, as a product's folder. Give every store, or every"
-            " product, a folder alone."
+            f"{photos} can be read in two ways: {sorted(nested)[0]!r} holds folders, as the folder"
+            f" of a store does, and {flat[0]!r} holds none, as the folder of a product. Give"
+            " --photos a folder that has only stores' folders, or only products' folders."
         )
-    return {name if name == _TEST else check_store_name(name): path for name, path in deep.items()}
+    return {
+        name if name == TEST_FOLDER else check_store_name(name): path
+        for name, path in nested.items()
+    }
 
 
 def _without_test(folders: Mapping[str, Path]) -> dict[str, Path]:
-    return {name: path for name, path in folders.items() if name != _TEST}
+    return {name: path for name, path in folders.items() if name != TEST_FOLDER}
 
 
-def _deal(photos: Path | None, stores: int, out: Path) -> None:
-    """Deal photos, or the embedded data set, to folders of stores in `out`.
+def _assign_photos(photos: Path | None, stores: int, out: Path) -> None:
+    """Assign photos, or the embedded data set, to folders of stores in `out`.
 
-    Raises DataError with the output of the command that does it.
+    Raises:
+        DataError: with the output of the command that does it.
     """
     dataset = str(photos.resolve()) if photos else "shelf"
     command = [
@@ -165,28 +192,28 @@ def _deal(photos: Path | None, stores: int, out: Path) -> None:
         "--stores",
         str(stores),
     ]
-    command += ["--partition", _PARTITION, "--test", "--out", str(out)]
+    command += ["--partition", PARTITION, "--test", "--out", str(out)]
     print(
         f"Dealing the photos of {photos or 'the embedded data set'} to {stores} stores.", flush=True
     )
-    done = subprocess.run(
+    completed = subprocess.run(
         die_with_parent(command), env=_environment(), capture_output=True, text=True, check=False
     )
-    if done.returncode != 0:
+    if completed.returncode != 0:
         raise DataError(
-            done.stderr.strip().removeprefix("Error: ")
-            or f"{command[0]} ended with {done.returncode}."
+            completed.stderr.strip().removeprefix("Error: ")
+            or f"{command[0]} ended with {completed.returncode}."
         )
 
 
 @contextmanager
-def _joined(photos: TrialPhotos, chain: Chain, folder: Path) -> Iterator["StoreWatch"]:
-    """Run the stores while the context lasts: each makes its own key and joins as soon as the
-    server is up.
-    """
+def _running_stores(photos: TrialPhotos, chain: Chain, folder: Path) -> Iterator["StoreWatch"]:
+    """Run the stores while the context lasts: each joins as soon as the server is up."""
     threads = max(1, (os.cpu_count() or 1) // len(photos.stores))
-    own = {"FEDSHELF_HOME": str(folder / "homes"), "FEDSHELF_CACHE": str(folder / "cache")}
-    children = ChildProcesses(folder, {**_environment(), **own, "OMP_NUM_THREADS": str(threads)})
+    folders = {"FEDSHELF_HOME": str(folder / "homes"), "FEDSHELF_CACHE": str(folder / "cache")}
+    children = ChildProcesses(
+        folder, {**_environment(), **folders, "OMP_NUM_THREADS": str(threads)}
+    )
     try:
         for name, path in photos.stores.items():
             kit = chain.write_kit(name)
@@ -208,10 +235,12 @@ def _joined(photos: TrialPhotos, chain: Chain, folder: Path) -> Iterator["StoreW
 
 
 class StoreWatch:
-    """Ends the trial, as one Ctrl-C would, when a store has ended before: the server would wait for
-    it in vain.
+    """Ends the trial, as one Ctrl-C would, when a store has ended.
 
-    ended: the store's exit code by its name; empty as long as all run
+    The server would wait for that store in vain.
+
+    Attributes:
+        ended: exit codes of stores that have ended, by name; empty as long as all run
     """
 
     def __init__(self, children: ChildProcesses, names: list[str]) -> None:
@@ -219,22 +248,22 @@ class StoreWatch:
         self._children = children
         self._names = names
         self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "StoreWatch":
         # A shell starts what it runs in the background with SIGINT ignored: the watch's own would
         # be lost.
-        self._handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._previous_handler = signal.signal(signal.SIGINT, signal.default_int_handler)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._is_over.set()
         self._thread.join()
-        signal.signal(signal.SIGINT, self._handler)
+        signal.signal(signal.SIGINT, self._previous_handler)
 
-    def _look(self) -> None:
-        while not self._is_over.wait(_LOOK):
+    def _watch(self) -> None:
+        while not self._is_over.wait(STORES_POLL_SECONDS):
             for name in self._names:
                 if (code := self._children.exit_status(name)) is not None:
                     self.ended[name] = code

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fedshelf.common.errors import DataError
-from fedshelf.server.operations.trial import _stores_in
+from fedshelf.server.operations.trial import _store_folders
 from tests.helpers.deployed import Command, draw_photos, history, processes_of, wait_for
 from tests.helpers.deployment_fixtures import Starter
 
@@ -29,16 +29,16 @@ def place_of(trial: Command) -> Path:
 def test_folders_of_stores_are_told_from_folders_of_products(tmp_path: Path) -> None:
     for name in ("oslo", "lyon", "test"):
         draw_photos(tmp_path / "chain" / name, ["boot", "hat"], per_class=1)
-    assert sorted(_stores_in(tmp_path / "chain")) == ["lyon", "oslo", "test"]
-    assert _stores_in(tmp_path / "chain" / "oslo") == {}
+    assert sorted(_store_folders(tmp_path / "chain")) == ["lyon", "oslo", "test"]
+    assert _store_folders(tmp_path / "chain" / "oslo") == {}
     for name in ("train", "Test"):
         draw_photos(tmp_path / "splits" / name, ["boot", "hat"], per_class=1)
-    assert _stores_in(tmp_path / "splits") == {}
+    assert _store_folders(tmp_path / "splits") == {}
     (tmp_path / "chain" / "shirt").mkdir()
     with pytest.raises(
-        DataError, match=r"can be read in two ways: 'lyon' holds folders.* 'shirt' does not"
+        DataError, match=r"can be read in two ways: 'lyon' holds folders.* 'shirt' holds none"
     ):
-        _stores_in(tmp_path / "chain")
+        _store_folders(tmp_path / "chain")
 
 
 def test_mistakes_are_told_before_anything_starts(

@@ -14,11 +14,10 @@ from fedshelf.common.config import resolve
 from fedshelf.common.system.files import write_private, write_text
 from fedshelf.server.addresses import LOOPBACK, Address, free_port
 from fedshelf.server.check.certificates import certificates, credentials, names
-from fedshelf.server.check.examine import SERVER_CHECKS, examine, exit_code
-from fedshelf.server.check.finding import CheckFinding
+from fedshelf.server.check.command import SERVER_CHECKS, exit_code, run_checks
+from fedshelf.server.check.finding import CheckFinding, CheckSubject
 from fedshelf.server.check.machine import clock, disk
-from fedshelf.server.check.ports import holder, ports
-from fedshelf.server.check.subject import CheckSubject
+from fedshelf.server.check.ports import listening_program, ports
 from fedshelf.server.credentials.authority import Authority, certificate_text, load_key
 from fedshelf.server.credentials.chain import Chain
 from tests.helpers.deployed import draw_photos
@@ -102,7 +101,7 @@ def test_a_certificate_that_has_ended_is_renewed_and_others_are_not_the_chains(
 def test_a_port_in_use_is_told_with_who_has_it(subject: MakeSubject) -> None:
     with socket.create_server((LOOPBACK, 0)) as listening:
         port = listening.getsockname()[1]
-        assert holder(port).startswith(f"process {os.getpid()} (")
+        assert listening_program(port).startswith(f"process {os.getpid()} (")
         (finding,) = ports(subject(port))
         assert finding.verdict == "fail"
         assert f"{LOOPBACK}:{port} is used by process {os.getpid()}" in finding.told
@@ -140,7 +139,7 @@ def test_what_cannot_be_looked_at_has_failed_and_the_others_are_looked_at_all_th
         "data__classes": ("boot", "hat"),
         "model__name": "niid-cnn",
     }
-    found = list(examine(subject(**settings, data__image_size=32)))
+    found = list(run_checks(subject(**settings, data__image_size=32)))
     assert [about for about, verdict in verdicts(found) if verdict == "fail"] == ["test data"]
     assert "'scarf'" in next(finding.told for finding in found if finding.about == "test data")
     assert found[-1].about == "disk"

@@ -11,7 +11,8 @@ from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.last_run import hold_server_lock, last_run
 from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.ipc.store_status import StoreStatusFile
-from fedshelf.server.operations.stores_list import as_json, listing, show
+from fedshelf.server.operations.listing_output import to_json
+from fedshelf.server.operations.stores_list import listing, show
 from tests.helpers.live_runs import BEGAN, LiveRun
 
 
@@ -67,7 +68,7 @@ def test_a_run_says_who_is_there_and_since_when_who_is_not(
         used,
         sum("oslo" in record["failed"] for record in run.records[:4]),
     )
-    assert '"last_round": 4' in as_json(found)
+    assert '"last_round": 4' in to_json(found)
     show(found)
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
     assert "now" in lines["oslo"]
