@@ -1,5 +1,7 @@
-"""The chain's signed list of its server's addresses: from it, a store learns of a new address
-before a move.
+"""The chain's signed list of its server's addresses.
+
+A store gets it from the gateway, so it knows a new address before the server moves there. The
+signature is the authority's: nobody else can send stores elsewhere.
 """
 
 import base64
@@ -16,7 +18,8 @@ ADDRESSES_HEADER = "fedshelf-addresses"
 MAX_ADDRESSES = 8
 
 
-def _checked(address: str) -> str:
+def _check_address(address: str) -> str:
+    """Return the address as `Endpoint` writes it. Raises ValueError."""
     try:
         return str(Endpoint.parse(address))
     except ConfigError as error:
@@ -35,7 +38,7 @@ class AddressList(BaseModel):
     chain: Annotated[str, Field(max_length=64)]
     number: Annotated[int, Field(ge=1)]
     addresses: Annotated[
-        tuple[Annotated[str, AfterValidator(_checked)], ...],
+        tuple[Annotated[str, AfterValidator(_check_address)], ...],
         Field(min_length=1, max_length=MAX_ADDRESSES),
     ]
     signature: Annotated[str, Field(max_length=400)] = ""
@@ -57,23 +60,30 @@ class AddressList(BaseModel):
     def read(cls, header: str, authority: str) -> "AddressList":
         """Return the list in a header.
 
-        Raises ValueError unless the authority (PEM) has signed it for its chain.
+        Args:
+            header: the value of ADDRESSES_HEADER
+            authority: the certificate of the chain's authority, PEM
+
+        Raises:
+            ValueError: the header has no list, or the authority has not signed it for its chain
         """
         from cryptography import x509
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec
 
-        told = cls.model_validate_json(base64.b64decode(header, validate=True))
+        address_list = cls.model_validate_json(base64.b64decode(header, validate=True))
         key = x509.load_pem_x509_certificate(authority.encode()).public_key()
-        if told.chain != chain_id(authority) or not isinstance(key, ec.EllipticCurvePublicKey):
+        if address_list.chain != chain_id(authority) or not isinstance(
+            key, ec.EllipticCurvePublicKey
+        ):
             raise ValueError("a list of another chain")
         try:
             key.verify(
-                base64.b64decode(told.signature, validate=True),
-                told.statement,
+                base64.b64decode(address_list.signature, validate=True),
+                address_list.statement,
                 ec.ECDSA(hashes.SHA384()),
             )
         except InvalidSignature:
             raise ValueError("a list that the chain's authority did not sign") from None
-        return told
+        return address_list

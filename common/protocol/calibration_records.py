@@ -1,5 +1,6 @@
-"""Counts of a model's confidence as tensors of a message, and back; see
-`common.metrics.calibration`.
+"""Counts of a model's confidence as tensors of a message, and back.
+
+An order names temperatures; an answer has counts at each of them: see `common.metrics.calibration`.
 """
 
 import torch
@@ -11,36 +12,48 @@ from fedshelf.common.metrics.calibration import BINS, Reliability
 from fedshelf.common.protocol.records import RecordReader
 
 _TEMPERATURES = "temperatures"
-# limit of the images in one bin of confidence: sums of such counts do not overflow
-_MOST_IMAGES = 2**31
+# in one bin of confidence: sums of such counts do not overflow
+_MAX_IMAGES = 2**31
 
 
-def encode_temperatures(at: tuple[float, ...]) -> dict[str, Tensor]:
-    """Return the tensors of an order that asks for the temperatures `at`."""
-    return {_TEMPERATURES: torch.tensor(at, dtype=torch.float64)} if at else {}
+def encode_temperatures(temperatures: tuple[float, ...]) -> dict[str, Tensor]:
+    """Return the tensors of an order that asks for these temperatures: float64 [T], or none."""
+    if not temperatures:
+        return {}
+    return {_TEMPERATURES: torch.tensor(temperatures, dtype=torch.float64)}
 
 
 def decode_temperatures(reader: RecordReader, prefix: str = "") -> tuple[float, ...]:
     """Read back the temperatures of `encode_temperatures`.
 
-    Raises MessageError for values that no honest server asks for.
+    Args:
+        reader: the message
+        prefix: put by the sender before the tensors' names
+
+    Raises:
+        MessageError: values that no honest server asks for
     """
-    if not reader.has_tensor(name := f"{prefix}{_TEMPERATURES}"):
+    name = f"{prefix}{_TEMPERATURES}"
+    if not reader.has_tensor(name):
         return ()
-    at = tuple(reader.tensor(name, torch.float64, ndim=1).tolist())
-    if len(at) > calibration.MAX_TEMPERATURES or not all(
-        calibration.COOLEST <= each <= calibration.HOTTEST for each in at
+    temperatures = tuple(reader.tensor(name, torch.float64, ndim=1).tolist())
+    if len(temperatures) > calibration.MAX_TEMPERATURES or not all(
+        calibration.COOLEST <= temperature <= calibration.HOTTEST for temperature in temperatures
     ):
         raise MessageError(
-            f"Tensor {name!r} got {len(at)} values; expected at most"
+            f"Tensor {name!r} got {len(temperatures)} values; expected at most"
             f" {calibration.MAX_TEMPERATURES}, each from {calibration.COOLEST:g} to"
             f" {calibration.HOTTEST:g}."
         )
-    return at
+    return temperatures
 
 
 def encode_reliability(reliability: Reliability | None) -> dict[str, Tensor]:
-    """Return the tensors of an answer, or {} for None; the sender may give their names a prefix."""
+    """Return the tensors of an answer; {} for None. The sender may prefix their names.
+
+    They are, for T temperatures and K = `BINS` bins: `temperatures` and `nll`, float64 [T];
+    `bin_images` and `bin_right`, int64 [T, K]; `bin_sure`, float64 [T, K].
+    """
     if reliability is None:
         return {}
     counts = {
@@ -55,25 +68,34 @@ def encode_reliability(reliability: Reliability | None) -> dict[str, Tensor]:
 
 
 def decode_reliability(reader: RecordReader, prefix: str) -> Reliability | None:
-    """Read back the counts of `encode_reliability`.
+    """Read back the counts of `encode_reliability`; None if the message has none.
 
-    Raises MessageError for tensors that are not such counts.
+    Args:
+        reader: the message
+        prefix: put by the sender before the tensors' names
+
+    Raises:
+        MessageError: tensors that are not such counts
     """
-    if not (at := decode_temperatures(reader, prefix)):
+    temperatures = decode_temperatures(reader, prefix)
+    if not temperatures:
         return None
     nll = reader.tensor(f"{prefix}nll", torch.float64, ndim=1)
-    images, right = (
-        reader.tensor(f"{prefix}{name}", torch.int64, ndim=2)
-        for name in ("bin_images", "bin_right")
-    )
-    sure = reader.tensor(f"{prefix}bin_sure", torch.float64, ndim=2)
-    shape = len(at), BINS
-    if nll.shape != shape[:1] or any(tensor.shape != shape for tensor in (images, right, sure)):
+    images = reader.tensor(f"{prefix}bin_images", torch.int64, ndim=2)
+    correct = reader.tensor(f"{prefix}bin_right", torch.int64, ndim=2)
+    confidence = reader.tensor(f"{prefix}bin_sure", torch.float64, ndim=2)
+    shape = (len(temperatures), BINS)
+    if nll.shape != shape[:1] or any(
+        tensor.shape != shape for tensor in (images, correct, confidence)
+    ):
         raise MessageError(
-            f"Tensors '{prefix}nll' and '{prefix}bin_*' are not counts at {len(at)} temperatures."
+            f"Tensors '{prefix}nll' and '{prefix}bin_*' are not counts at {len(temperatures)}"
+            " temperatures."
         )
-    if (right < 0).any() or (right > images).any() or (images > _MOST_IMAGES).any():
+    if (correct < 0).any() or (correct > images).any() or (images > _MAX_IMAGES).any():
         raise MessageError(
             f"Tensors '{prefix}bin_images' and '{prefix}bin_right' are not counts of images."
         )
-    return Reliability(at, nll.numpy(), images.numpy(), right.numpy(), sure.numpy())
+    return Reliability(
+        temperatures, nll.numpy(), images.numpy(), correct.numpy(), confidence.numpy()
+    )

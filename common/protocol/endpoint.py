@@ -23,8 +23,14 @@ class Endpoint:
 
     @classmethod
     def parse(cls, text: str, what: str = "The server's address") -> "Endpoint":
-        """Return the endpoint that a text names. Raises ConfigError, which calls the text
-        `what`.
+        """Return the endpoint that a text names.
+
+        Args:
+            text: HOST:PORT
+            what: the setting, as an error calls it
+
+        Raises:
+            ConfigError: it is none, or its host cannot be one of a server
         """
         host, colon, port = text.rpartition(":")
         if not (colon and host and port.isdecimal() and port.isascii() and 0 < int(port) < 65536):
@@ -50,11 +56,17 @@ class Endpoint:
 
 
 def check_host(host: str, what: str) -> None:
-    """Check that stores can reach a machine by `host`; raise ConfigError, which calls it `what`, if
-    they cannot.
+    """Check that stores can reach a machine by `host`, a name or an address.
+
+    Args:
+        host: without brackets and port
+        what: the setting, as an error calls it
+
+    Raises:
+        ConfigError: they cannot
     """
     try:
-        number = ipaddress.ip_address(host)
+        address = ipaddress.ip_address(host)
     except ValueError:
         if _HOST_NAME.fullmatch(host):
             return
@@ -62,7 +74,7 @@ def check_host(host: str, what: str) -> None:
             f"{what} got {host[:300]!r}; expected the name or number by which stores reach the"
             " server, for example shop.example."
         ) from None
-    if number.is_unspecified:
+    if address.is_unspecified:
         raise ConfigError(
             f"{what} got {host}, which means all addresses of a machine and is none that a store"
             " could call; expected the name or number by which stores reach the server, for"

@@ -1,4 +1,10 @@
-"""Requests and answers between a server's gateway and its stores beside Flower's Fleet API."""
+"""Requests and answers between a server's gateway and its stores beside Flower's Fleet API.
+
+store -- POST ENROL_PATH, signed ----> gateway     once: the store's own key becomes known
+store -- POST CLASSES_PATH, signed --> gateway     the names of the run's classes
+store -- POST WANTED_PATH, signed ---> gateway     during long uploads
+store -- polls of the Fleet API -----> gateway     with the headers below
+"""
 
 import base64
 import math
@@ -29,8 +35,11 @@ class RefusalReason(StrEnum):
 
 
 def process_header(process: str, seconds: float) -> str:
-    """Return a store process's description of itself: 32 hexadecimal digits, and the longest time
-    (s) it is silent.
+    """Return the value of PROCESS_HEADER, with which a store's process describes itself.
+
+    Args:
+        process: 32 hexadecimal digits, drawn when the process starts
+        seconds: the longest time for which it is silent
     """
     return f"{process} {math.ceil(seconds)}"
 
@@ -40,16 +49,27 @@ def enrolment_statement(chain: str, store: str, code: str, public_key: str) -> b
 
     The signature proves that the signer has the key, and means this chain and code.
 
-    public_key: in OpenSSH's text form
+    Args:
+        chain: identifier of the chain; see `common.protocol.kit.chain_id`
+        store: the store's name
+        code: the code in its kit
+        public_key: the new key in OpenSSH's text form
     """
-    parts = (part.encode() for part in (chain, store, code, public_key))
-    return b"fedshelf-enrolment-1\n" + b"\n".join(base64.b64encode(part) for part in parts)
+    return _statement(b"fedshelf-enrolment-1", chain, store, code, public_key)
 
 
 def classes_statement(chain: str, store: str, moment: str) -> bytes:
     """Return the bytes that a store signs to ask for the run's classes, if its kit has a key.
 
-    moment: the time in UTC, ISO 8601
+    Args:
+        chain: identifier of the chain
+        store: the store's name
+        moment: the time in UTC, ISO 8601, so that nobody can use a signature later
     """
-    parts = (part.encode() for part in (chain, store, moment))
-    return b"fedshelf-classes-1\n" + b"\n".join(base64.b64encode(part) for part in parts)
+    return _statement(b"fedshelf-classes-1", chain, store, moment)
+
+
+def _statement(purpose: bytes, *parts: str) -> bytes:
+    """Return a purpose and texts as bytes to sign; no two lists of texts give the same bytes."""
+    # in base64 no text can hold the line break between two
+    return purpose + b"\n" + b"\n".join(base64.b64encode(part.encode()) for part in parts)

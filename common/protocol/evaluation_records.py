@@ -10,29 +10,34 @@ from fedshelf.common.protocol.messages import Evaluation
 from fedshelf.common.protocol.records import RecordReader, Value
 
 _ADJUSTED = "adjusted."  # prefix of the names of counts by the adjusted scores
-_MOST_IMAGES = 2**31  # limit of one cell of a confusion matrix: sums of such counts do not overflow
+_MAX_IMAGES = 2**31  # in a cell of a confusion matrix: sums of such counts do not overflow
 
 
 def encode_evaluation(evaluation: Evaluation) -> tuple[dict[str, Value], dict[str, Tensor]]:
     """Return the fields and the tensors of an evaluation."""
-    fields, tensors = _told(evaluation.counts, "")
+    fields, tensors = _encode_counts(evaluation.counts, "")
     if evaluation.adjusted is not None:
-        further, matrices = _told(evaluation.adjusted, _ADJUSTED)
-        fields = fields | further
-        tensors = tensors | matrices
+        adjusted_fields, adjusted_tensors = _encode_counts(evaluation.adjusted, _ADJUSTED)
+        fields = fields | adjusted_fields
+        tensors = tensors | adjusted_tensors
     return {"store": evaluation.store, "round": evaluation.round, **fields}, tensors
 
 
 def decode_evaluation(store: str, reader: RecordReader) -> Evaluation:
     """Read back an evaluation of `store` from `encode_evaluation`.
 
-    Raises MessageError for values that are not such counts.
+    The caller has taken the field "store" already.
+
+    Raises:
+        MessageError: values that are not such counts
     """
-    adjusted = _read(reader, _ADJUSTED) if reader.has_tensor(f"{_ADJUSTED}confusion") else None
-    return Evaluation(store, reader.count("round"), _read(reader, ""), adjusted)
+    has_adjusted = reader.has_tensor(f"{_ADJUSTED}confusion")
+    adjusted = _decode_counts(reader, _ADJUSTED) if has_adjusted else None
+    return Evaluation(store, reader.count("round"), _decode_counts(reader, ""), adjusted)
 
 
-def _told(counts: Counts, prefix: str) -> tuple[dict[str, Value], dict[str, Tensor]]:
+def _encode_counts(counts: Counts, prefix: str) -> tuple[dict[str, Value], dict[str, Tensor]]:
+    """Return the fields and tensors of counts, their names with a prefix."""
     fields: dict[str, Value] = {
         "loss_sum": float(counts.loss_sum),
         "right": int(counts.undisclosed_correct),
@@ -41,24 +46,29 @@ def _told(counts: Counts, prefix: str) -> tuple[dict[str, Value], dict[str, Tens
     tensors = {
         "confusion": torch.from_numpy(counts.confusion)
     } | calibration_records.encode_reliability(counts.reliability)
-    named = {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
-    return {f"{prefix}{name}": value for name, value in fields.items()}, named
+    return (
+        {f"{prefix}{name}": value for name, value in fields.items()},
+        {f"{prefix}{name}": tensor for name, tensor in tensors.items()},
+    )
 
 
-def _read(reader: RecordReader, prefix: str) -> Counts:
+def _decode_counts(reader: RecordReader, prefix: str) -> Counts:
+    """Read back the counts of `_encode_counts`. Raises MessageError."""
     confusion = reader.tensor(f"{prefix}confusion", torch.int64, ndim=2).numpy()
     if (
         confusion.shape[0] != confusion.shape[1]
         or (confusion < 0).any()
-        or (confusion > _MOST_IMAGES).any()
+        or (confusion > _MAX_IMAGES).any()
     ):
         raise MessageError(
             f"Tensor '{prefix}confusion' of shape {confusion.shape} is not a square of counts."
         )
-    untold = reader.count(f"{prefix}right"), reader.count(f"{prefix}wrong")
+    correct = reader.count(f"{prefix}right")
+    wrong = reader.count(f"{prefix}wrong")
     return Counts(
         confusion,
         reader.number(f"{prefix}loss_sum"),
-        *untold,
+        correct,
+        wrong,
         calibration_records.decode_reliability(reader, prefix),
     )

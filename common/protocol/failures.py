@@ -1,6 +1,7 @@
-"""Failures in plain words.
+"""Failures of stores, in plain words.
 
-Between store and server only a code and an identifier travel; the words are made here.
+Between store and server only a code and an identifier travel, so no text of a store, such as a
+path, reaches the server; the words are made here.
 """
 
 import re
@@ -35,7 +36,7 @@ class Failure:
     retry_after: int = 0
 
 
-_WORDS: dict[FailureCode, str] = {
+_REASONS: dict[FailureCode, str] = {
     "data": "its images cannot be used; its own log says why",
     "unknown-class": "it has photos of a class that is none of the run's; its own log names it",
     "no-images": "it has no training images",
@@ -52,17 +53,22 @@ _WORDS: dict[FailureCode, str] = {
 
 
 def make_failure(store: str, code: FailureCode, detail: str = "", retry_after: int = 0) -> Failure:
-    """Return a failure of `store` in the words for its code, with the detail behind them in
-    brackets.
+    """Return a failure of `store` in the words for its code, followed by the detail in brackets.
+
+    Args:
+        store: its name
+        code: the kind of failure
+        detail: an identifier that matches DETAIL_PATTERN, or ""
+        retry_after: seconds for which it is of no use to ask the store again
     """
     assert not detail or DETAIL_PATTERN.fullmatch(detail), detail
-    reason = f"{_WORDS[code]} ({detail})" if detail else _WORDS[code]
+    reason = f"{_REASONS[code]} ({detail})" if detail else _REASONS[code]
     return Failure(store, code, reason, detail, retry_after)
 
 
-def format_failures(failed: Mapping[str, Failure]) -> str:
+def format_failures(failures: Mapping[str, Failure]) -> str:
     """Return failures by store in one line: "oslo: its disk is full; rome: not connected"."""
     return (
-        "; ".join(f"{name}: {failure.reason}" for name, failure in failed.items())
+        "; ".join(f"{store}: {failure.reason}" for store, failure in failures.items())
         or "no store was asked"
     )

@@ -1,4 +1,8 @@
-"""A kit: the one file that a store needs to join its chain's server."""
+"""A kit: the one file that a store needs to join its chain's server.
+
+The chain makes it and hands it over, by mail or on a stick. With the code in it the store enrols a
+key that it makes itself, so the file is worthless afterwards; see `common.protocol.enrolment`.
+"""
 
 import hashlib
 from datetime import datetime
@@ -58,22 +62,24 @@ class Kit(BaseModel):
 
     @property
     def invitation(self) -> str:
-        """An identifier that differs for every kit of this store, and does not reveal its code or
-        key.
-        """
-        return hashlib.sha256(f"invitation {self.code or self.private_key}".encode()).hexdigest()[
-            :32
-        ]
+        """An identifier of this kit: other kits of the store have others. It reveals no secret."""
+        secret = self.code or self.private_key
+        return hashlib.sha256(f"invitation {secret}".encode()).hexdigest()[:32]
 
     def write(self, path: Path) -> None:
-        """Write the kit to `path`, readable by this user only. Raises OSError."""
+        """Write the kit to `path`, readable by this user only.
+
+        Raises:
+            OSError: the disk is full, or the folder cannot be written
+        """
         write_private(path, self.model_dump_json(indent=2, exclude_none=True) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> "Kit":
         """Return the kit in `path`.
 
-        Raises ConfigError if it is none, is damaged, or could be read by others.
+        Raises:
+            ConfigError: it is no kit, is damaged, or could be read by others
         """
         if not path.is_file():
             raise ConfigError(
@@ -86,14 +92,16 @@ class Kit(BaseModel):
                 raise ConfigError(f"it has {size:,} bytes, which is too large")
             return cls.model_validate_json(path.read_bytes())
         except ConfigError as error:
-            words = str(error).removesuffix(".")
+            reason = str(error).removesuffix(".")
         except ValidationError as error:
-            words = error.errors()[0]["msg"]
-        raise ConfigError(f"{path} is not a whole kit ({words}); ask for it again.")
+            reason = error.errors()[0]["msg"]
+        raise ConfigError(f"{path} is not a whole kit ({reason}); ask for it again.")
 
 
 def chain_id(authority: str) -> str:
-    """Return a chain's identifier: the first 16 digits of the SHA-256 of its authority's
-    certificate, a PEM text.
+    """Return a chain's identifier: 16 hexadecimal digits of a hash of its authority.
+
+    Args:
+        authority: the certificate of the chain's authority, PEM
     """
     return hashlib.sha256(authority.encode()).hexdigest()[:16]

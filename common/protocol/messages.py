@@ -21,6 +21,9 @@ from fedshelf.common.protocol.failures import Failure, FailureCode
 class Plan:
     """The constants of a run, the same at the server and at every store.
 
+    run_id: identity of the run; stores keep their state by it
+    config: its resolved settings
+    spec: its model
     frozen: float32 [F], parameters that do not train, or None; sent to a store once
     """
 
@@ -34,6 +37,7 @@ class Plan:
 class TrainOrder:
     """An order to train locally from `params` (float32 [P]).
 
+    round: number of the round, from 1
     extras: tensors that the strategy's server half adds
     committed: last checkpointed round. A store must still have the client state from which it
         trains the round after it, so that this round can be repeated.
@@ -52,8 +56,10 @@ class TrainOrder:
 class EvaluateOrder:
     """An order to evaluate `params` (float32 [P]) on images that a store holds out.
 
+    round: number of the round; the answer repeats it
+    split: the images
     temperatures: temperatures at which to count confidence and right answers
-                  (`common.metrics.calibration`); empty: no such counts
+        (`common.metrics.calibration`); empty: no such counts
     """
 
     plan: Plan
@@ -106,7 +112,7 @@ class Update:
     params: float32 [P], the locally trained vector itself, not a difference, as the server has it
     num_examples: images trained on (of the store's training split, not times epochs)
     loss: mean training loss per image over the last local epoch
-    seconds: wall time of the local training
+    seconds: wall time of the local training, s
     extras: tensors that the strategy's client half adds
     packed: the tensors that travel in place of `params` if updates are compressed; dropped on
         arrival
@@ -129,17 +135,17 @@ class Update:
     images_by_class: Tensor | None = None
 
     def params_slice(self, begin: int, end: int) -> Tensor:
-        """Return the coordinates [begin, end) of `params`; if they lie on disk, only these are
-        read.
+        """Return the coordinates [begin, end) of `params`: float32 [end - begin].
+
+        If they lie on disk, only these are read.
         """
         return self.params[begin:end]
 
     @property
     def wire_bytes(self) -> int:
-        """The size of its tensors on the wire."""
-        return (self.packed_bytes or self.params.nbytes) + sum(
-            tensor.nbytes for tensor in self.extras.values()
-        )
+        """The size of its tensors on the wire, bytes."""
+        extras_bytes = sum(tensor.nbytes for tensor in self.extras.values())
+        return (self.packed_bytes or self.params.nbytes) + extras_bytes
 
 
 @dataclass(frozen=True)

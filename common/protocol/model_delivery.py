@@ -1,8 +1,12 @@
-"""The order that delivers a run's model to a store, and the store's answer, as fields and tensors
-of messages.
+"""The order that delivers a run's model to a store, and the store's answer, as parts of messages.
 
-A large model is offered first, without its bytes. They are sent only to a store that accepts the
-model and lacks it.
+    server -- DeliverOrder without content --> store    an offer
+    server <-- ModelReceipt ------------------ store    kept: it has the model; wanted: it has not
+    server -- DeliverOrder with content -----> store    only if wanted
+    server <-- ModelReceipt ------------------ store    kept
+
+A large model is offered first, so that its bytes are sent only to a store that accepts the model
+and lacks it.
 """
 
 import re
@@ -65,14 +69,26 @@ class ModelReceipt:
 
 def encode_delivery(order: DeliverOrder) -> tuple[dict[str, Value], dict[str, Tensor]]:
     """Return the fields and tensors of an order."""
-    header: dict[str, Value] = {"run_id": order.run_id, "run": order.run, "network": order.network}
-    header |= {"sha256": order.sha256, "size": order.size, RECALLED_FIELD: " ".join(order.recalled)}
-    tensors = {_DESCRIPTION: _packed(order.description)}
-    return header, tensors | ({} if order.content is None else {_CONTENT: _packed(order.content)})
+    header: dict[str, Value] = {
+        "run_id": order.run_id,
+        "run": order.run,
+        "network": order.network,
+        "sha256": order.sha256,
+        "size": order.size,
+        RECALLED_FIELD: " ".join(order.recalled),
+    }
+    tensors = {_DESCRIPTION: _tensor_of(order.description)}
+    if order.content is not None:
+        tensors[_CONTENT] = _tensor_of(order.content)
+    return header, tensors
 
 
 def decode_delivery(reader: RecordReader) -> DeliverOrder:
-    """Read back an order from its `encode_delivery`. Raises MessageError."""
+    """Read back an order from its `encode_delivery`.
+
+    Raises:
+        MessageError: fields that no honest server sends
+    """
     run_id = reader.parsed("run_id", check_run_id)
     run = reader.text("run")
     if not is_run_name(run):
@@ -80,16 +96,16 @@ def decode_delivery(reader: RecordReader) -> DeliverOrder:
             "Field 'run' is not the name of a run; a folder at the store would be called so."
         )
     network = reader.text("network")
-    sha256 = reader.parsed("sha256", _sha256)
+    sha256 = reader.parsed("sha256", _check_sha256)
     size = reader.count("size")
-    recalled = reader.parsed(RECALLED_FIELD, _recalled)
-    description = _unpacked(reader, _DESCRIPTION)
+    recalled = reader.parsed(RECALLED_FIELD, _parse_recalled)
+    description = _take_bytes(reader, _DESCRIPTION)
     if len(description) > MAX_DESCRIPTION_BYTES:
         raise MessageError(
             f"A model's description has {len(description)} bytes; at most {MAX_DESCRIPTION_BYTES}"
             " fit."
         )
-    content = _unpacked(reader, _CONTENT) if reader.has_tensor(_CONTENT) else None
+    content = _take_bytes(reader, _CONTENT) if reader.has_tensor(_CONTENT) else None
     return DeliverOrder(run_id, run, network, description, sha256, size, content, recalled)
 
 
@@ -105,37 +121,43 @@ def encode_receipt(receipt: ModelReceipt) -> Mapping[str, Value]:
 
 
 def decode_receipt(store: str, reader: RecordReader) -> ModelReceipt:
-    """Read back an answer of `store` from its `encode_receipt`. Raises MessageError.
+    """Read back an answer of `store` from its `encode_receipt`.
 
     The caller has taken the field "store" already.
+
+    Raises:
+        MessageError: fields that no honest store sends
     """
     run_id = reader.parsed("run_id", check_run_id)
-    sha256 = reader.parsed("sha256", _sha256)
-    return ModelReceipt(store, run_id, sha256, reader.choice("state", ("kept", "wanted")) == "kept")
+    sha256 = reader.parsed("sha256", _check_sha256)
+    state = reader.choice("state", ("kept", "wanted"))
+    return ModelReceipt(store, run_id, sha256, is_kept=state == "kept")
 
 
-def _packed(content: bytes) -> Tensor:
-    return (
-        torch.frombuffer(bytearray(content), dtype=torch.uint8)
-        if content
-        else torch.empty(0, dtype=torch.uint8)
-    )
+def _tensor_of(content: bytes) -> Tensor:
+    """Return bytes as a tensor: uint8 [number of bytes]."""
+    # frombuffer refuses an empty buffer
+    if not content:
+        return torch.empty(0, dtype=torch.uint8)
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
 
-def _unpacked(reader: RecordReader, name: str) -> bytes:
+def _take_bytes(reader: RecordReader, name: str) -> bytes:
     return reader.tensor(name, torch.uint8, ndim=1).numpy().tobytes()
 
 
-def _sha256(text: str) -> str:
+def _check_sha256(text: str) -> str:
+    """Return a SHA-256 in hexadecimal. Raises ValueError."""
     if not _SHA256.fullmatch(text):
         raise ValueError("expected the 64 hexadecimal digits of a SHA-256")
     return text
 
 
-def _recalled(text: str) -> tuple[str, ...]:
-    named = tuple(text.split())
-    if len(named) > MAX_RECALLED_MODELS:
+def _parse_recalled(text: str) -> tuple[str, ...]:
+    """Return the hashes in a text, separated by blanks. Raises ValueError."""
+    hashes = tuple(text.split())
+    if len(hashes) > MAX_RECALLED_MODELS:
         raise ValueError(
-            f"{len(named)} models are taken back; expected at most {MAX_RECALLED_MODELS}"
+            f"{len(hashes)} models are taken back; expected at most {MAX_RECALLED_MODELS}"
         )
-    return tuple(map(_sha256, named))
+    return tuple(map(_check_sha256, hashes))

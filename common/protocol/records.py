@@ -1,6 +1,10 @@
 """Plain values and tensors in Flower records, read back with every field checked.
 
-One message is one RecordDict with a ConfigRecord "header". Tensors travel together as one blob in
+    RecordDict
+      "header": ConfigRecord    the plain values; "tensors": a small blob, if there is one
+      "arrays": ArrayRecord     "tensors": a large blob, as one Array
+
+One message is one RecordDict. Tensors travel together as one blob in
 the safetensors format: inside the header if they are small, else as the one array of an
 ArrayRecord, which Flower cuts into pieces. Every record, array and piece costs a store and the
 server an HTTP request each (about 10 ms of the SuperLink's only process), so there are no more of
@@ -37,7 +41,12 @@ Choice = TypeVar("Choice", bound=str)
 
 
 def pack(header: Mapping[str, Value], tensors: Mapping[str, Tensor]) -> RecordDict:
-    """Return records of these values and tensors; each tensor is copied once."""
+    """Return the records of a message.
+
+    Args:
+        header: its plain values
+        tensors: its tensors, of any shape and type, on any device; each is copied once
+    """
     if not tensors:
         return RecordDict({HEADER_RECORD: ConfigRecord(dict(header))})
     blob = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
@@ -50,8 +59,10 @@ def pack(header: Mapping[str, Value], tensors: Mapping[str, Tensor]) -> RecordDi
 
 
 class RecordReader:
-    """The fields and tensors of one message, each taken once and checked; `close` refuses a message
-    with any left.
+    """The fields and tensors of one message, each taken once and checked.
+
+    `close` refuses a message with any left. All methods raise MessageError for a field or tensor
+    that is missing or is not as expected.
     """
 
     def __init__(self, header: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -62,7 +73,8 @@ class RecordReader:
     def open(cls, content: RecordDict) -> Self:
         """Return a reader of these records.
 
-        Raises MessageError if `pack` does not make such records.
+        Raises:
+            MessageError: `pack` does not make such records
         """
         header = content.get(HEADER_RECORD)
         arrays = content.get(ARRAYS, ArrayRecord())
@@ -73,8 +85,8 @@ class RecordReader:
                 f"Got a message of {names}; expected a header and arrays. Is the other side"
                 " Fedshelf?"
             )
-        values = dict(header)
-        return cls(values, _unpack(values.pop(TENSORS, None), dict(arrays)))
+        fields = dict(header)
+        return cls(fields, _unpack(fields.pop(TENSORS, None), dict(arrays)))
 
     def text(self, key: str) -> str:
         """Take a text field."""
@@ -102,8 +114,11 @@ class RecordReader:
         )
 
     def parsed(self, key: str, parse: Callable[[str], Parsed]) -> Parsed:
-        """Take a text field and return it parsed by `parse` (which may raise ValueError, TypeError
-        or KeyError).
+        """Take a text field and return it parsed.
+
+        Args:
+            key: the field
+            parse: may raise ValueError, TypeError or KeyError, which become MessageError
         """
         try:
             return parse(self.text(key))
@@ -113,19 +128,23 @@ class RecordReader:
             ) from error
 
     def table(self, names: str, counts: str) -> dict[str, int]:
-        """Take two list fields of one length as a mapping from class names to integers of zero or
-        more.
+        """Take two list fields as one mapping from class names to integers of zero or more.
+
+        Args:
+            names: the field of names
+            counts: the field of numbers, as many
         """
         keys = cast(list[Any], self._take(names, list))
         values = cast(list[Any], self._take(counts, list))
-        good = len(keys) <= MAX_CLASSES and all(map(is_class_name, keys))
-        good = good and all(type(value) is int and value >= 0 for value in values)
-        if (
-            not good
-            or len(keys) != len(values)
-            or len(set(keys)) != len(keys)
-            or sum(map(_size, keys)) > MAX_CLASS_NAMES_BYTES
-        ):
+        is_table = (
+            len(keys) <= MAX_CLASSES
+            and all(map(is_class_name, keys))
+            and all(type(value) is int and value >= 0 for value in values)
+            and len(keys) == len(values)
+            and len(set(keys)) == len(keys)
+            and sum(map(_wire_bytes, keys)) <= MAX_CLASS_NAMES_BYTES
+        )
+        if not is_table:
             raise MessageError(
                 f"Fields {names!r} and {counts!r} are not one count per class; expected at most"
                 f" {MAX_CLASSES} classes, each in at most {MAX_CLASS_CHARACTERS} plain characters,"
@@ -134,7 +153,7 @@ class RecordReader:
         return dict(zip(keys, values, strict=True))
 
     def tensor(self, key: str, dtype: torch.dtype, ndim: int) -> Tensor:
-        """Take the tensor `key`, which must have this type and number of dimensions."""
+        """Take the tensor `key`, which must have this type and `ndim` dimensions."""
         if key not in self._tensors:
             raise MessageError(f"The message lacks the tensor {key!r}.")
         tensor = self._tensors.pop(key)
@@ -146,9 +165,7 @@ class RecordReader:
         return tensor
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
-        """Take all tensors whose names begin with `prefix`; return them by the rest of their
-        names.
-        """
+        """Take all tensors whose names begin with `prefix`; return them by the rest of the name."""
         names = [name for name in self._tensors if name.startswith(prefix)]
         return {name.removeprefix(prefix): self._tensors.pop(name) for name in names}
 
@@ -158,10 +175,11 @@ class RecordReader:
 
     def close(self) -> None:
         """Raise MessageError if a field or a tensor was not taken."""
-        if left := sorted(self._header) + sorted(self._tensors):
-            raise MessageError(f"The message has unknown fields: {', '.join(left)}.")
+        if unknown := sorted(self._header) + sorted(self._tensors):
+            raise MessageError(f"The message has unknown fields: {', '.join(unknown)}.")
 
     def _take(self, key: str, kind: type) -> object:
+        """Take a field that must have exactly this type: True is no integer here."""
         if key not in self._header:
             raise MessageError(f"The message lacks the field {key!r}.")
         value = self._header.pop(key)
@@ -172,13 +190,12 @@ class RecordReader:
         return value
 
 
-def _size(text: str) -> int:
-    """Return the bytes of a text on the wire."""
+def _wire_bytes(text: str) -> int:
     return len(text.encode())
 
 
 def _unpack(inline: object, arrays: dict[str, Array]) -> dict[str, Tensor]:
-    """Return the tensors of a message, from its header or its one array."""
+    """Return the tensors of a message, from its header or its one array. Raises MessageError."""
     if inline is None and not arrays:
         return {}
     array = arrays.pop(TENSORS, None)

@@ -1,4 +1,7 @@
-"""Orders and results as Flower records, and back. No other module knows a record's keys.
+"""Orders and results as Flower records, and back. No other package knows a record's keys.
+
+    server: encode_order ---- RecordDict ----> store: decode_order
+    server: decode_result <-- RecordDict ----- store: encode_result
 
 Orders are self-contained, except that frozen parameters travel as their SHA-256 alone; a store that
 lacks them answers `FrozenWeightsMissing` and gets its order again with them.
@@ -44,14 +47,16 @@ from fedshelf.common.protocol.model_delivery import (
 from fedshelf.common.protocol.records import RecordReader, Value, pack
 
 MESSAGE_FORMAT = 7  # raised whenever a field or a tensor changes its meaning
+# prefixes of tensors' names: those of a strategy's extras, and of a compressed update
 _EXTRA = "extra."
 _PACKED = "packed."
 _VERSION = re.compile(r"[A-Za-z0-9.+!-]{0,40}")  # the characters of PEP 440
 
 
 class FrozenMissingError(MessageError):
-    """The order names frozen parameters that are neither attached nor kept; `sha256` identifies
-    them.
+    """The order names frozen parameters that are neither attached nor kept.
+
+    sha256: identifies them; see `frozen_sha256`
     """
 
     def __init__(self, sha256: str) -> None:
@@ -104,7 +109,12 @@ def frozen_sha256(vector: Tensor) -> str:
 
 
 def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
-    """Return the order as records, with its frozen parameters only if `attach_frozen`."""
+    """Return the order as records.
+
+    Args:
+        order: an order to train or evaluate has parameters, float32 [P], on any device
+        attach_frozen: send the frozen parameters, float32 [F], too, not their hash alone
+    """
     if isinstance(order, Notice):
         return _pack("notice", {"text": order.text})
     if isinstance(order, Query):
@@ -132,13 +142,16 @@ def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
     )
 
 
-def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
+def decode_order(content: RecordDict, frozen_store: FrozenStore) -> Order:
     """Read back an order from the records of `encode_order`.
 
-    Frozen parameters come from the message or from `kept`; those from the message are put into
-    `kept`.
+    Args:
+        content: the records
+        frozen_store: has the frozen parameters if the message has not; gets them if it has
 
-    Raises MessageError for anything that is not an order of this format, and FrozenMissingError.
+    Raises:
+        MessageError: anything that is not an order of this format
+        FrozenMissingError: frozen parameters that are neither here nor there
     """
     reader = _open(content)
     order: Order
@@ -146,16 +159,16 @@ def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
         case "notice":
             order = Notice(reader.text("text"))
         case "query":
-            order = Query(*_run(reader))
+            order = Query(*_take_run(reader))
         case "deliver":
             order = decode_delivery(reader)
         case "train":
-            common = _common(reader, kept)
+            common = _take_common(reader, frozen_store)
             order = TrainOrder(
                 *common, reader.tensors(_EXTRA), reader.count("committed"), reader.count("best")
             )
         case "evaluate":
-            common = _common(reader, kept)
+            common = _take_common(reader, frozen_store)
             order = EvaluateOrder(
                 *common,
                 reader.choice("split", ("validation", "test")),
@@ -166,15 +179,13 @@ def decode_order(content: RecordDict, kept: FrozenStore) -> Order:
 
 
 def encode_result(result: Result) -> RecordDict:
-    """Return the result as records."""
+    """Return the result as records; an update's tensors may be on any device."""
     match result:
         case Update():
             header: dict[str, Value] = {
                 "store": result.store,
                 "round": result.round,
                 "seconds": float(result.seconds),
-            }
-            header |= {
                 "num_examples": result.num_examples,
                 "loss": float(result.loss),
                 "steps": result.steps,
@@ -200,18 +211,27 @@ def encode_result(result: Result) -> RecordDict:
         case ModelReceipt():
             return _pack("receipt", dict(encode_receipt(result)))
         case StoreInfo():
-            header = {"store": result.name, "validation": result.validation, "test": result.test}
-            header |= {"untold": result.undisclosed_images, "version": result.version}
-            header |= {"classes": list(result.counts), "counts": list(result.counts.values())}
+            header = {
+                "store": result.name,
+                "validation": result.validation,
+                "test": result.test,
+                "untold": result.undisclosed_images,
+                "version": result.version,
+                "classes": list(result.counts),
+                "counts": list(result.counts.values()),
+            }
             return _pack("info", header)
 
 
 def decode_result(content: RecordDict, order: TrainOrder | EvaluateOrder | None = None) -> Result:
     """Read back a result from the records of `encode_result`.
 
-    order: the order that it answers; a compressed update is a change of the order's parameters
+    Args:
+        content: the records
+        order: the order that it answers; a compressed update is a change of its parameters
 
-    Raises MessageError for anything that is not a result of this format.
+    Raises:
+        MessageError: anything that is not a result of this format
     """
     reader = _open(content)
     kind = reader.choice(
@@ -221,26 +241,29 @@ def decode_result(content: RecordDict, order: TrainOrder | EvaluateOrder | None 
     result: Result
     match kind:
         case "update":
-            result = _update(store, reader, order)
+            result = _take_update(store, reader, order)
         case "evaluation":
             result = evaluation_records.decode_evaluation(store, reader)
         case "failure":
-            result = _failure(store, reader)
+            result = _take_failure(store, reader)
         case "needs-frozen":
             result = FrozenWeightsMissing(store, reader.text("sha256"))
         case "receipt":
             result = decode_receipt(store, reader)
         case "info":
-            counts = reader.table("classes", "counts")
-            held_out = reader.count("validation"), reader.count("test")
             result = StoreInfo(
-                store, counts, *held_out, reader.count("untold"), reader.parsed("version", _version)
+                store,
+                reader.table("classes", "counts"),
+                validation=reader.count("validation"),
+                test=reader.count("test"),
+                undisclosed_images=reader.count("untold"),
+                version=reader.parsed("version", _check_version),
             )
     reader.close()
     return result
 
 
-def _version(text: str) -> str:
+def _check_version(text: str) -> str:
     """Return the text if it can be a version, or is empty. Raises ValueError."""
     if not _VERSION.fullmatch(text):
         raise ValueError("not a version")
@@ -254,11 +277,13 @@ def _pack(
 
 
 def _open(content: RecordDict) -> RecordReader:
+    """Return a reader of a message of our format. Raises MessageError."""
     reader = RecordReader.open(content)
-    if (number := reader.count("format")) != MESSAGE_FORMAT:
+    message_format = reader.count("format")
+    if message_format != MESSAGE_FORMAT:
         raise MessageError(
-            f"Got a message of format {number}, expected {MESSAGE_FORMAT}; install one version on"
-            " both sides."
+            f"Got a message of format {message_format}, expected {MESSAGE_FORMAT}; install one"
+            " version on both sides."
         )
     return reader
 
@@ -267,67 +292,87 @@ def _prefixed(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
 
-def _common(reader: RecordReader, kept: FrozenStore) -> tuple[Plan, int, Tensor]:
-    """Return the fields that orders to train and to evaluate have in common: plan, round,
-    parameters (float32 [P]).
+def _take_common(reader: RecordReader, frozen_store: FrozenStore) -> tuple[Plan, int, Tensor]:
+    """Return what orders to train and evaluate have in common: plan, round, params (float32 [P]).
+
+    Raises MessageError, FrozenMissingError.
     """
-    run_id, config = _run(reader)
+    run_id, config = _take_run(reader)
     spec = reader.parsed("spec", received_spec)
-    number = reader.count("round")
+    round_number = reader.count("round")
     params = reader.tensor("params", torch.float32, ndim=1)
-    return Plan(run_id, config, spec, _frozen(reader, kept)), number, params
+    plan = Plan(run_id, config, spec, _take_frozen(reader, frozen_store))
+    return plan, round_number, params
 
 
-def _run(reader: RecordReader) -> tuple[str, RunConfig]:
-    return reader.parsed("run_id", check_run_id), reader.parsed("config", _config)
+def _take_run(reader: RecordReader) -> tuple[str, RunConfig]:
+    return reader.parsed("run_id", check_run_id), reader.parsed("config", _parse_config)
 
 
 @lru_cache(maxsize=4)
-def _config(text: str) -> RunConfig:
+def _parse_config(text: str) -> RunConfig:
     """Return the configuration, validated once for all orders of a run. Raises ValueError."""
     return RunConfig.model_validate_json(text)
 
 
-def _update(store: str, reader: RecordReader, order: TrainOrder | EvaluateOrder | None) -> Update:
-    number = reader.count("round")
-    examples = reader.count("num_examples")
+def _take_update(
+    store: str, reader: RecordReader, order: TrainOrder | EvaluateOrder | None
+) -> Update:
+    """Return an update whose parameters are decompressed. Raises MessageError."""
+    round_number = reader.count("round")
+    num_examples = reader.count("num_examples")
     loss = reader.number("loss")
     seconds = reader.number("seconds")
     steps = reader.count("steps")
     codec = compression.build(order.plan.config.messages) if order else None
     if order is None or codec is None:
         params = reader.tensor("params", torch.float32, ndim=1)
-        size = 0
+        packed_bytes = 0
     else:
         packed = reader.tensors(_PACKED)
         params = rebuild(order.params.cpu(), packed, codec)
-        size = sum(tensor.nbytes for tensor in packed.values())
+        packed_bytes = sum(tensor.nbytes for tensor in packed.values())
     return Update(
-        store, number, params, examples, loss, seconds, reader.tensors(_EXTRA), None, size, steps
+        store,
+        round_number,
+        params,
+        num_examples,
+        loss,
+        seconds,
+        reader.tensors(_EXTRA),
+        packed=None,
+        packed_bytes=packed_bytes,
+        steps=steps,
     )
 
 
-def _failure(store: str, reader: RecordReader) -> Failure:
+def _take_failure(store: str, reader: RecordReader) -> Failure:
+    """Return a failure in our own words. Raises MessageError."""
     code = reader.choice("code", get_args(FailureCode))
     detail = reader.text("detail")
-    rest = reader.count("rest")
+    retry_after = reader.count("rest")
     if detail and not DETAIL_PATTERN.fullmatch(detail):
         raise MessageError("Field 'detail' is no identifier; a store's failure carries no text.")
-    return make_failure(store, code, detail, min(rest, MAX_RETRY_AFTER_SECONDS))
+    return make_failure(store, code, detail, min(retry_after, MAX_RETRY_AFTER_SECONDS))
 
 
-def _frozen(reader: RecordReader, kept: FrozenStore) -> Tensor | None:
+def _take_frozen(reader: RecordReader, frozen_store: FrozenStore) -> Tensor | None:
+    """Return the frozen parameters (float32 [F]), None if there are none.
+
+    Raises MessageError for others than those that the order names, FrozenMissingError.
+    """
     sha256 = reader.text("frozen_sha256")
     if reader.has_tensor("frozen"):
-        vector = reader.tensor("frozen", torch.float32, ndim=1)
-        if frozen_sha256(vector) != sha256:
+        attached = reader.tensor("frozen", torch.float32, ndim=1)
+        if frozen_sha256(attached) != sha256:
             raise MessageError(
                 "Tensor 'frozen' is not the one that the order names by its SHA-256."
             )
-        kept.put(sha256, vector)
-        return vector
+        frozen_store.put(sha256, attached)
+        return attached
     if not sha256:
         return None
-    if (vector_or_none := kept.get(sha256)) is None:
+    stored = frozen_store.get(sha256)
+    if stored is None:
         raise FrozenMissingError(sha256)
-    return vector_or_none
+    return stored

@@ -12,43 +12,51 @@ LINE_INTERVAL_SECONDS = 10.0  # seconds until the first line, and between two li
 class TransferProgress:
     """One message under way. Its pieces may be counted by several threads.
 
-    what:  the beginning of each line: "Sending the answer"
-    total: bytes of the whole message; 0: unknown, as the server does not tell
-    tell:  a function that shows a line
-    now:   a clock in seconds, with any origin
+    Args:
+        label: the beginning of each line, for example "Sending the answer"
+        total_bytes: size of the whole message; 0: unknown, as the server does not tell
+        print_line: shows a line to a person
+        clock: seconds since any origin
     """
 
     def __init__(
         self,
-        what: str,
-        total: int,
-        tell: Callable[[str], None],
-        now: Callable[[], float] = time.monotonic,
+        label: str,
+        total_bytes: int,
+        print_line: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._what = what
-        self._total = total
-        self._tell = tell
-        self._now = now
-        self._began = self._told = now()
-        self._done = 0
+        self._label = label
+        self._total_bytes = total_bytes
+        self._print_line = print_line
+        self._clock = clock
+        self._started_at = clock()
+        self._last_line_at = self._started_at
+        self._done_bytes = 0
         self._lock = threading.Lock()
 
     def add(self, size: int) -> None:
         """Count a piece of `size` bytes that has arrived."""
         with self._lock:
-            self._done += size
-            now = self._now()
-            done = self._done
-            if now - self._told < LINE_INTERVAL_SECONDS or done == self._total:
+            self._done_bytes += size
+            done = self._done_bytes
+            now = self._clock()
+            is_early = now - self._last_line_at < LINE_INTERVAL_SECONDS
+            if is_early or done == self._total_bytes:
                 return
-            self._told = now
-        self._tell(f"{self._what}: {format_progress(done, self._total, now - self._began)}.")
+            self._last_line_at = now
+        # outside the lock: a slow terminal must not hold up the other threads
+        progress = format_progress(done, self._total_bytes, now - self._started_at)
+        self._print_line(f"{self._label}: {progress}.")
 
 
 def format_progress(done: int, total: int, seconds: float) -> str:
-    """Return how far a transfer is after so many seconds: "21 of 45 MB, 1.05 MB/s, 23 s left".
+    """Return how far a transfer is: "21 of 45 MB, 1.05 MB/s, 23 s left".
 
-    done, total: bytes; total is 0 if unknown
+    Args:
+        done: bytes that have arrived
+        total: bytes of the whole message; 0: unknown
+        seconds: time since the transfer began
     """
     rate = done / seconds if seconds > 0 else 0.0
     parts = [

@@ -69,7 +69,7 @@ def refusal(
     told = failure_of("oslo", caught.value)
     assert told.code == "policy"
     assert told.reason == f"its policy does not allow it ({told.detail})"
-    return told.detail, told.rest
+    return told.detail, told.retry_after
 
 
 def test_by_default_all_is_admitted(guard: Callable[..., PolicyEnforcer]) -> None:

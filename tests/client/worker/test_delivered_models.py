@@ -146,7 +146,7 @@ def test_models_of_other_runs_drive_none_out_and_find_no_room_in_the_end(
         ) as caught:
             models.receive(order)
     told = failure_of("oslo", caught.value)
-    assert (told.code, told.detail, told.rest) == (
+    assert (told.code, told.detail, told.retry_after) == (
         "policy",
         "megabytes-of-models",
         MAX_RETRY_AFTER_SECONDS,
