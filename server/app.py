@@ -201,7 +201,7 @@ def folder_images(agreed: Plan) -> Images | None:
     if not agreed.config.evaluation.test_data:
         return None
     from fedshelf.common.images.folder.photo_folder import FolderOptions, open_folder, relabel
-    from fedshelf.common.training.rotation_task import to_turns
+    from fedshelf.common.training.rotation_task import as_rotation_task
 
     folder = Path(agreed.config.evaluation.test_data)
     spec = agreed.spec
@@ -215,7 +215,7 @@ def folder_images(agreed: Plan) -> Images | None:
     )
     merge = agreed.config.data.merge_spellings
     test = relabel(
-        to_turns(opened) if spec.tells_turns else opened, spec.classes, merge=merge
+        as_rotation_task(opened) if spec.tells_turns else opened, spec.classes, merge=merge
     ).splits["test"]
     if (
         "test" not in opened.given_splits

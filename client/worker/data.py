@@ -24,7 +24,7 @@ from fedshelf.common.images.listing.reachable import UnreachableError, check_rea
 from fedshelf.common.images.types import StoreData
 from fedshelf.common.models.spec import STORE_CHANNELS
 from fedshelf.common.protocol.messages import Plan, StoreInfo
-from fedshelf.common.training.rotation_task import to_turns
+from fedshelf.common.training.rotation_task import as_rotation_task
 
 LOG = logging.getLogger("fedshelf.store")
 
@@ -181,7 +181,7 @@ class FolderSource:
             raise StoreError("data", str(error), "photos-unreachable") from error
         self._compare_classes(folder.classes)
         folder = without_rare(folder, self._rules.least_images_per_class)
-        return to_turns(folder) if turns else folder
+        return as_rotation_task(folder) if turns else folder
 
     def _compare_classes(self, now: tuple[str, ...]) -> None:
         before = self._classes

@@ -27,7 +27,7 @@ from fedshelf.common.protocol.messages import (
 from fedshelf.common.strategies.shared import personalization
 from fedshelf.common.strategies.shared.class_skew import logit_adjustment
 from fedshelf.common.training import error_feedback
-from fedshelf.common.training.evaluate import Pair, evaluate_adjusted
+from fedshelf.common.training.evaluate import RawAndAdjusted, evaluate_adjusted
 from fedshelf.common.training.fit import LocalTrainingTask, Network, fit
 
 LOG = logging.getLogger("fedshelf.store")
@@ -67,7 +67,7 @@ class Trainer:
             raise StoreError("no-images", f"Store {store} has no training images.")
         began = time.perf_counter()
         config, codec = order.plan.config, compression.build(order.plan.config.messages)
-        state, unsent = error_feedback.split(
+        state, unsent = error_feedback.split_state(
             self._states.load(order.plan.run_id, store, order.round)
         )
         network = self.network(order.plan)
@@ -75,18 +75,20 @@ class Trainer:
         places = personalization.personal_slices(network.layout, strategy.personal_tensors())
         start = personalization.local_model(order.params, state, places)
         task = LocalTrainingTask(config, strategy, store, order.round, start, order.extras, state)
-        room = network.at_once
+        room = network.images_per_piece
         fitted = fit(network, self._on_device(images), task)
-        if network.at_once != room:
+        if network.images_per_piece != room:
             LOG.warning(
                 "The device's memory holds %s images at a time; training takes longer.",
-                network.at_once,
+                network.images_per_piece,
             )
         told = fitted.num_examples, fitted.loss, 0.0, fitted.extras
         params, own = personalization.withhold_personal(fitted.params, order.params, places)
         update = Update(store, order.round, params, *told, steps=fitted.steps)
         trainable = network.layout.trainable
-        update, left = error_feedback.compress(update, order.params, trainable, unsent, codec)
+        update, left = error_feedback.compress_update(
+            update, order.params, trainable, unsent, codec
+        )
         if kept := {**fitted.state, **own, **left}:
             self._states.save(order, store, kept)
         return replace(update, seconds=time.perf_counter() - began)
@@ -111,7 +113,7 @@ class Trainer:
             strategies.build(order.plan.config.strategy, network.layout).personal_tensors(),
         )
         groups = [{store: images} for store, images in sets.items()] if places else [sets]
-        found: list[Pair] = []
+        found: list[RawAndAdjusted] = []
         for group in groups:
             kept = (
                 self._states.load(order.plan.run_id, next(iter(group)), order.round + 1)

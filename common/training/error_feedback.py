@@ -1,5 +1,6 @@
-"""Compression of a store's update with error feedback: the change of its weights travels, not the
-weights.
+"""Compression of a store's update with error feedback.
+
+The change of its weights travels, not the weights:
 
     sent_t  = C(change_t + error_t),    error_{t+1} = change_t + error_t - sent_t
 
@@ -22,39 +23,51 @@ from fedshelf.common.protocol.messages import Update
 _ERROR = "compression.error"
 
 
-def split(kept: Tensors) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Return the strategy's state at a store, and the error of earlier messages (float32 [T]), or
-    None.
+def split_state(state: Tensors) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Return the two parts of a store's state: the strategy's, and the error of compression.
+
+    Args:
+        state: the tensors that the store kept between its rounds
+
+    Returns:
+        (the strategy's tensors, the part of earlier changes that was not sent: float32 [T], or
+        None).
     """
-    return {name: tensor for name, tensor in kept.items() if name != _ERROR}, kept.get(_ERROR)
+    return {name: tensor for name, tensor in state.items() if name != _ERROR}, state.get(_ERROR)
 
 
-def compress(
+def compress_update(
     update: Update, start: Tensor, trainable: int, error: Tensor | None, codec: Codec | None
 ) -> tuple[Update, dict[str, Tensor]]:
-    """Return the update as the server will have it, with its packed tensors, and the state to keep
-    for the next one.
-
-    start: float32 [P], the vector that the store trained from
-    trainable: T, how many of the P parameters train
-    error: float32 [T], the part that earlier messages left out, or None
-    codec: None: nothing is changed, and nothing kept
+    """Return the update as the server will have it, and the state to keep for the next one.
 
     A change that is not finite is sent as such, and leaves the error as it was: a store can recover
     from it.
+
+    Args:
+        update: the update as the store trained it
+        start: float32 [P], the vector that the store trained from
+        trainable: T, number of the P parameters that train
+        error: float32 [T], the part that earlier messages left out, or None
+        codec: None: nothing is changed, and nothing kept
+
+    Returns:
+        (the update with its packed tensors, the state with the new error).
     """
     if codec is None:
         return update, {}
     start = start.to(update.params.device)
     end = update.params
-    wanted = end[:trainable] - start[:trainable]
+    change = end[:trainable] - start[:trainable]
     if error is None:
-        error = torch.zeros_like(wanted)
-    error = error.to(wanted.device)
-    wanted += error
-    packed = {**codec.pack(wanted), BUFFERS: end[trainable:].clone()}
-    left = wanted - codec.unpack(packed, trainable)
-    kept = left if torch.isfinite(left).all() else error
-    size = sum(tensor.nbytes for tensor in packed.values())
+        error = torch.zeros_like(change)
+    error = error.to(change.device)
+    change += error
+    packed = {**codec.pack(change), BUFFERS: end[trainable:].clone()}
+    unsent = change - codec.unpack(packed, trainable)
+    next_error = unsent if torch.isfinite(unsent).all() else error
+    packed_bytes = sum(tensor.nbytes for tensor in packed.values())
     params = rebuild(start, packed, codec)
-    return replace(update, params=params, packed=packed, packed_bytes=size), {_ERROR: kept}
+    return replace(update, params=params, packed=packed, packed_bytes=packed_bytes), {
+        _ERROR: next_error
+    }

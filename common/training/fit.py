@@ -1,8 +1,7 @@
-"""Local training: every runtime trains a store through `fit`, so one seed gives one result wherever
-it runs.
+"""Local training: every runtime trains a store through `fit`, so one seed gives one result.
 
-(The engine `batched` takes the same steps for many stores at once: see
-`simulations.engines.batched`.)
+The engine `batched` takes the same steps for many stores at once (see
+`simulations.engines.batched`).
 """
 
 import time
@@ -26,16 +25,19 @@ from fedshelf.common.seeding import derive, rng
 from fedshelf.common.strategies import LocalTrainingSummary, Strategy
 from fedshelf.common.strategies.shared.class_skew import logit_offsets
 from fedshelf.common.system.device import compute_exactly
-from fedshelf.common.training.loss import Descent, batches, regularise
-from fedshelf.common.training.optimizers import OPTIMIZERS, shares
-from fedshelf.common.training.rotation_task import Pose, posing
+from fedshelf.common.training.loss import BatchGradient, regularise, split_batches
+from fedshelf.common.training.optimizers import OPTIMIZERS, lr_shares
+from fedshelf.common.training.rotation_task import BatchTransform, training_transform
 
 
 class Network:
     """A module on a device whose travelling tensors are views of one vector.
 
-    vector:  float32 [P], parameters that train, then floating-point buffers; write to it to load
-    weights: float32 [T], the part of `vector` that trains
+    Attributes:
+        vector: float32 [P], parameters that train, then floating-point buffers; write to it to load
+        weights: float32 [T], the part of `vector` that trains
+        images_per_piece: images that fit into the device's memory at once; None: all batches fitted
+            so far
     """
 
     def __init__(
@@ -51,14 +53,13 @@ class Network:
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._gradient = torch.empty_like(self.weights)
         self._forward = self._fused()
-        # images per piece that fit in memory; None: all batches fitted so far
-        self.at_once: int | None = None
+        self.images_per_piece: int | None = None
         self.has_batch_norm = any(
             isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.module.modules()
         )
 
     def load(self, params: Tensor) -> None:
-        """Copy `params` (float32 [P], any device) into the network."""
+        """Copy `params` (float32 [P], on any device) into the network."""
         assert params.shape == self.vector.shape, (params.shape, self.vector.shape)
         self.vector.copy_(params)
 
@@ -67,7 +68,7 @@ class Network:
         return frozen_vector(self.module, self.layout)
 
     def load_frozen(self, frozen: Tensor) -> None:
-        """Write `frozen` (float32 [F], from the method `frozen`) into the network."""
+        """Write a vector from the method `frozen` (float32 [F]) into the network."""
         load_frozen(self.module, self.layout, frozen)
 
     def logits(self, pixels: Tensor) -> Tensor:
@@ -92,18 +93,22 @@ class Network:
 
 @dataclass(frozen=True)
 class LocalTrainingTask:
-    """The input of one store's local training: settings, strategy, and the address (round, store)
-    of its random draws.
+    """The input of one store's local training.
 
-    start: float32 [P], the global model
-    extras: the tensors that the strategy's server half sent along
-    state: the tensors that the strategy's client half kept from the store's earlier rounds
+    Attributes:
+        config: the settings of the run
+        strategy: the strategy, whose client half hooks into the training
+        store: name of the store; with `round_number` the address of its random draws
+        round_number: round of the run, from 1
+        start: float32 [P], the global model
+        extras: the tensors that the strategy's server half sent along
+        state: the tensors that the strategy's client half kept from the store's earlier rounds
     """
 
     config: RunConfig
     strategy: Strategy
     store: str
-    round: int
+    round_number: int
     start: Tensor
     extras: Tensors = field(default_factory=dict)
     state: Tensors = field(default_factory=dict)
@@ -113,11 +118,13 @@ class LocalTrainingTask:
 class LocalTrainingResult:
     """The outcome of a local training.
 
-    params: float32 [P] on the CPU, a copy
-    loss:   mean training loss per image over the last epoch, as far as it went
-    steps:  optimizer steps taken
-    extras: tensors that travel to the server beside the weights
-    state:  tensors that the strategy's client half keeps for later rounds
+    Attributes:
+        params: float32 [P] on the CPU, a copy
+        loss: mean training loss per image over the last epoch, as far as it went
+        num_examples: training images of the store
+        steps: optimizer steps taken
+        extras: tensors that travel to the server beside the weights
+        state: tensors that the strategy's client half keeps for later rounds
     """
 
     params: Tensor
@@ -129,49 +136,65 @@ class LocalTrainingResult:
 
 
 def fit(network: Network, images: Images, task: LocalTrainingTask) -> LocalTrainingResult:
-    """Train `network` on a store's `images` from `task.start` and return the result.
+    """Train a network on a store's images from `task.start`, and return the result.
 
     Shuffles, augmentation and dropout are addressed by (seed, round, store). The last batch may be
     smaller than the others; with batch norm it is never a single image, unless all are. On a single
     image batch norm uses its running statistics.
+
+    Args:
+        network: holds the trained weights afterwards
+        images: the store's training images, at least one, on any device
+        task: settings, strategy, start and random address
+
+    Raises:
+        torch.OutOfMemoryError: not even the smallest pieces of a batch fit into the memory.
     """
     assert len(images) > 0, "a store without training images is left out before"
-    config, strategy, seed = task.config.train, task.strategy, task.config.run.seed
-    lr = learning_rate(config, task.round, task.config.run.rounds)
+    config = task.config.train
+    strategy = task.strategy
+    seed = task.config.run.seed
+    lr = learning_rate(config, task.round_number, task.config.run.rounds)
     network.load(task.start)
     start = network.weights.clone()
-    sent, kept = (_on(network.device, tensors) for tensors in (task.extras, task.state))
-    local = strategy.on_train_begin(start, sent, kept)
-    optimizer = OPTIMIZERS[config.optimizer](config, shares(config, network.layout, network.device))
-    dropout_seed = derive(seed, "dropout", task.round, task.store)
+    state = _to_device(network.device, task.state)
+    local = strategy.on_train_begin(start, _to_device(network.device, task.extras), state)
+    optimizer = OPTIMIZERS[config.optimizer](
+        config, lr_shares(config, network.layout, network.device)
+    )
+    dropout_seed = derive(seed, "dropout", task.round_number, task.store)
     _seed_torch(dropout_seed, network.device)
     address(network.module, [dropout_seed], network.device)
-    order = rng(seed, "order", task.round, task.store)
-    draws = DrawStream(task.config.data, seed, task.round, task.store)
-    pose = posing(network.spec, rng(seed, "turns", task.round, task.store))
-    _training_mode(network, alone=len(images) == 1 or config.batch == 1)
-    added = logit_offsets(images, len(network.spec.classes), task.config.strategy.absent)
-    descent = Descent(network, config, None if added is None else added.to(network.device))
+    order = rng(seed, "order", task.round_number, task.store)
+    draws = DrawStream(task.config.data, seed, task.round_number, task.store)
+    transform = training_transform(network.spec, rng(seed, "turns", task.round_number, task.store))
+    _training_mode(network, single_images=len(images) == 1 or config.batch == 1)
+    offsets = logit_offsets(images, len(network.spec.classes), task.config.strategy.absent)
+    batch_gradient = BatchGradient(
+        network, config, None if offsets is None else offsets.to(network.device)
+    )
     steps = 0
     seen = 0
     loss_sum = torch.zeros((), device=network.device)
-    for positions, begins in _batches(network, len(images), config, order):
-        if begins:
+    for positions, is_epoch_start in _batches(network, len(images), config, order):
+        if is_epoch_start:
             seen = 0
             loss_sum = loss_sum.zero_()
-        loss, gradient = descent(
-            *_inputs(network, images, positions, task.config.data, draws, pose)
+        loss, gradient = batch_gradient(
+            *_inputs(network, images, positions, task.config.data, draws, transform)
         )
         regularise(gradient, network.weights, config)
         strategy.correct_gradient(gradient, network.weights, local)
         optimizer.step(network.weights, gradient, lr)
         loss_sum += loss * len(positions)
-        steps = steps + 1
-        seen = seen + len(positions)
-    run = LocalTrainingSummary(start, network.weights, steps, lr, len(images), config.momentum)
-    extras, state = strategy.on_train_end(run, local, kept)
+        steps += 1
+        seen += len(positions)
+    summary = LocalTrainingSummary(start, network.weights, steps, lr, len(images), config.momentum)
+    extras, new_state = strategy.on_train_end(summary, local, state)
     vector = network.vector.detach().to("cpu", copy=True)
-    return LocalTrainingResult(vector, float(loss_sum) / seen, len(images), steps, extras, state)
+    return LocalTrainingResult(
+        vector, float(loss_sum) / seen, len(images), steps, extras, new_state
+    )
 
 
 def _batches(
@@ -182,18 +205,21 @@ def _batches(
     It yields all epochs, or as many batches as fit into `seconds`. In that case the last batch
     depends on the machine and its load.
     """
-    began = time.monotonic()
-    pairs = network.has_batch_norm
+    start = time.monotonic()
+    keep_pairs = network.has_batch_norm
     for _ in range(config.passes):
-        for number, positions in enumerate(batches(order.permutation(images), config.batch, pairs)):
-            yield positions, number == 0
+        for index, positions in enumerate(
+            split_batches(order.permutation(images), config.batch, keep_pairs)
+        ):
+            yield positions, index == 0
             if config.seconds and network.device.type == "cuda":
                 torch.cuda.synchronize(network.device)  # the device may be far behind
-            if 0 < config.seconds <= time.monotonic() - began:
+            if 0 < config.seconds <= time.monotonic() - start:
                 return
 
 
-def _on(device: torch.device, tensors: Tensors) -> Tensors:
+def _to_device(device: torch.device, tensors: Tensors) -> Tensors:
+    """Return the tensors on the device."""
     return {name: tensor.to(device) for name, tensor in tensors.items()}
 
 
@@ -210,14 +236,14 @@ def _seed_torch(seed: int, device: torch.device) -> None:
         torch.mps.manual_seed(seed)
 
 
-def _training_mode(network: Network, *, alone: bool) -> None:
-    """Set the network to training mode; with images that come `alone`, batch norm stays in
-    evaluation mode.
+def _training_mode(network: Network, *, single_images: bool) -> None:
+    """Set the network to training mode.
 
-    A single image gives batch norm no statistics, so it then uses its running ones.
+    If every batch is a single image, batch norm stays in evaluation mode: one image gives it no
+    statistics, so it uses its running ones.
     """
     models.set_training(network.module, mode=True)
-    if alone and network.has_batch_norm:
+    if single_images and network.has_batch_norm:
         for layer in network.module.modules():
             if isinstance(layer, nn.modules.batchnorm._BatchNorm):
                 layer.eval()
@@ -229,16 +255,19 @@ def _inputs(
     positions: np.ndarray,
     augmentation: DataConfig,
     draws: DrawStream,
-    pose: Pose,
+    transform: BatchTransform,
 ) -> tuple[Tensor, Tensor, Blend | None]:
-    """Return normalised pixels [B, channels, H, W], targets [B] and the blend, on the network's
-    device.
+    """Return the inputs of a batch on the network's device.
+
+    They are normalised pixels [B, channels, H, W], targets int64 [B], and the blend or None.
     """
     pixels, targets = images.batch(torch.from_numpy(positions).to(images.rows.device))
     pixels = pixels.to(network.device)
     targets = targets.to(network.device)
-    numbers = torch.from_numpy(draws.take(len(positions))).to(network.device)
-    pixels, blend = augment(pixels, targets, augmentation, numbers, BatchBounds(0, len(positions)))
+    random_numbers = torch.from_numpy(draws.take(len(positions))).to(network.device)
+    pixels, blend = augment(
+        pixels, targets, augmentation, random_numbers, BatchBounds(0, len(positions))
+    )
     # last: the mirror image of a turned photo is turned the other way
-    pixels, targets = pose(pixels, targets)
+    pixels, targets = transform(pixels, targets)
     return normalise(pixels, network.spec.mean, network.spec.std), targets, blend

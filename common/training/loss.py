@@ -1,6 +1,4 @@
-"""The loss of a batch and its gradient, in pieces if the device's memory does not hold the whole
-batch.
-"""
+"""The loss of a batch and its gradient, in pieces if the whole does not fit into memory."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -15,13 +13,13 @@ from fedshelf.common.images.augment import Blend
 from fedshelf.common.models.dropout import layers
 
 
-class Descending(Protocol):
-    """The part of a `common.training.fit.Network` that `Descent` needs."""
+class GradientNetwork(Protocol):
+    """The part of a `common.training.fit.Network` that `BatchGradient` needs."""
 
     module: nn.Module
     device: torch.device
     weights: Tensor
-    at_once: int | None
+    images_per_piece: int | None
     has_batch_norm: bool
 
     def logits(self, pixels: Tensor) -> Tensor:
@@ -31,22 +29,25 @@ class Descending(Protocol):
         """Return dloss/dweights, [T]."""
 
 
-class Descent:
+class BatchGradient:
     """The loss and the gradient of batches, in as many pieces as the device's memory requires.
 
     If the memory is too small, torch raises torch.OutOfMemoryError. Then the batch is done again in
-    pieces of half the size, and again down to single images. `network.at_once` remembers the size
-    that fitted. The result is that of the whole batch except for rounding: a mean over images is
-    added up, and dropout's masks are those of the images' places in the batch. It differs for
-    layers that look at a batch as a whole (batch norm takes its statistics from a piece, and keeps
-    those of a batch that did not fit) or that draw from torch's own generator (torchvision's
+    pieces of half the size, and again down to single images. `network.images_per_piece` remembers
+    the size that fitted. The result is that of the whole batch except for rounding: a mean over
+    images is added up, and dropout's masks are those of the images' places in the batch. It differs
+    for layers that look at a batch as a whole (batch norm takes its statistics from a piece, and
+    keeps those of a batch that did not fit) or that draw from torch's own generator (torchvision's
     stochastic depth).
 
-    offsets: float32 [C], added to the scores; None: nothing (see `objective`)
+    Args:
+        network: the network whose weights are trained
+        config: loss, label smoothing and precision
+        offsets: float32 [C], added to the scores; None: nothing (see `objective`)
     """
 
     def __init__(
-        self, network: Descending, config: TrainConfig, offsets: Tensor | None = None
+        self, network: GradientNetwork, config: TrainConfig, offsets: Tensor | None = None
     ) -> None:
         self._network = network
         self._config = config
@@ -56,56 +57,69 @@ class Descent:
     def __call__(
         self, pixels: Tensor, targets: Tensor, blend: Blend | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return the loss (a scalar, detached) and the gradient [T], which the next call
-        overwrites.
+        """Return the loss of a batch and its gradient.
 
-        pixels: [B, channels, H, W]; targets: int64 [B]
+        Args:
+            pixels: float32 [B, channels, H, W], normalised
+            targets: int64 [B]
+            blend: the images that are mixed in, or None
 
-        Raises torch.OutOfMemoryError if not even the smallest pieces fit.
+        Returns:
+            (a detached scalar, float32 [T], which the next call overwrites).
+
+        Raises:
+            torch.OutOfMemoryError: not even the smallest pieces fit.
         """
         network = self._network
-        before = [dropout.calls() for dropout in self._dropouts]
+        calls = [dropout.calls() for dropout in self._dropouts]
         while True:
-            size = min(len(targets), network.at_once or len(targets))
+            size = min(len(targets), network.images_per_piece or len(targets))
             try:
                 if size == len(targets):
-                    return self._whole(pixels, targets, blend)
-                return self._pieces(pixels, targets, blend, size, before)
+                    return self._in_one_piece(pixels, targets, blend)
+                return self._in_pieces(pixels, targets, blend, size, calls)
             except torch.OutOfMemoryError:
                 if size == 1 or (size == 2 and network.has_batch_norm):
                     raise
-            network.at_once = size // 2
+            network.images_per_piece = size // 2
             if network.device.type == "cuda":
                 torch.cuda.empty_cache()
-            self._rewind(before, 0)
+            self._rewind(calls, 0)
 
-    def _whole(self, pixels: Tensor, targets: Tensor, blend: Blend | None) -> tuple[Tensor, Tensor]:
-        with arithmetic(self._config, self._network.device):
+    def _in_one_piece(
+        self, pixels: Tensor, targets: Tensor, blend: Blend | None
+    ) -> tuple[Tensor, Tensor]:
+        with autocast(self._config, self._network.device):
             loss = objective(
                 self._network.logits(pixels), targets, self._config, blend, self._offsets
             )
         return loss.detach(), self._network.gradient(loss)
 
-    def _pieces(
+    def _in_pieces(
         self,
         pixels: Tensor,
         targets: Tensor,
         blend: Blend | None,
         size: int,
-        before: Sequence[Tensor | None],
+        calls: Sequence[Tensor | None],
     ) -> tuple[Tensor, Tensor]:
+        """Return loss and gradient, added up over pieces of `size` images.
+
+        calls: each dropout layer's number of calls before the batch: all pieces begin there, so
+            that their masks are those of the whole batch
+        """
         loss_sum = torch.zeros((), device=pixels.device)
-        total = torch.zeros_like(self._network.weights)
-        for place in batches(np.arange(len(targets)), size, self._network.has_batch_norm):
-            piece = slice(int(place[0]), int(place[-1]) + 1)
-            self._rewind(before, piece.start)
-            part = Blend(*(tensor[piece] for tensor in blend)) if blend else None
-            loss, gradient = self._whole(pixels[piece], targets[piece], part)
-            loss_sum += loss * (len(place) / len(targets))
-            total.add_(gradient, alpha=len(place) / len(targets))
+        gradient_sum = torch.zeros_like(self._network.weights)
+        for positions in split_batches(np.arange(len(targets)), size, self._network.has_batch_norm):
+            piece = slice(int(positions[0]), int(positions[-1]) + 1)
+            self._rewind(calls, piece.start)
+            blend_of_piece = Blend(*(tensor[piece] for tensor in blend)) if blend else None
+            loss, gradient = self._in_one_piece(pixels[piece], targets[piece], blend_of_piece)
+            loss_sum += loss * (len(positions) / len(targets))
+            gradient_sum.add_(gradient, alpha=len(positions) / len(targets))
         for dropout in self._dropouts:
             dropout.first_row = 0
-        return loss_sum, total
+        return loss_sum, gradient_sum
 
     def _rewind(self, calls: Sequence[Tensor | None], first_row: int) -> None:
         for dropout, count in zip(self._dropouts, calls, strict=True):
@@ -124,12 +138,14 @@ def objective(
     It is the cross-entropy, or the mean over images and classes of (softmax(logits) - target)^2.
     `label_smoothing` spreads its share of the target over all classes (see `soft_targets`).
 
-    logits: [B, C]
-    targets: int64 [B]
-    blend: if given, a term is share L(target) + (1 - share) L(other)
-    offsets: float32, [C] or [B, C], added to the logits. With the logarithms of a store's shares of
-        the classes, the loss is the re-weighted softmax of Legate, Caccia and Belilovsky (CoLLAs
-        2023).
+    Args:
+        logits: [B, C]
+        targets: int64 [B]
+        config: loss and label smoothing
+        blend: if given, a term is share L(target) + (1 - share) L(other)
+        offsets: float32, [C] or [B, C], added to the logits. With the logarithms of a store's
+            shares of the classes, the loss is the re-weighted softmax of Legate, Caccia and
+            Belilovsky (CoLLAs 2023).
     """
     if blend is not None or (offsets is not None and config.label_smoothing):
         return image_losses(logits, targets, config, blend, offsets).mean()
@@ -137,8 +153,8 @@ def objective(
         logits = logits + offsets
     if config.loss == "cross-entropy":
         return functional.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
-    hot = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
-    smoothed = hot * (1 - config.label_smoothing) + config.label_smoothing / logits.shape[1]
+    one_hot = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
+    smoothed = one_hot * (1 - config.label_smoothing) + config.label_smoothing / logits.shape[1]
     return functional.mse_loss(logits.softmax(dim=1), smoothed)
 
 
@@ -160,7 +176,7 @@ def image_losses(
     if offsets is not None:
         logits = logits + offsets
         if smoothing:
-            return _losses_of_soft(logits, soft_targets(targets, smoothing, offsets), config)
+            return _soft_target_losses(logits, soft_targets(targets, smoothing, offsets), config)
     if config.loss == "cross-entropy":
         return functional.cross_entropy(
             logits, targets, reduction="none", label_smoothing=smoothing
@@ -174,9 +190,14 @@ def soft_targets(targets: Tensor, smoothing: float, offsets: Tensor) -> Tensor:
     """Return (1 - smoothing) onehot(target) + smoothing softmax(offsets): float32 [B, C].
 
     A network that cannot tell the classes apart has equal logits, so its softmax is that of the
-    offsets. Smoothing towards this asks for logits that are less sure. Smoothing towards an even
-    spread would ask a store to raise the classes that it lacks: at 3% of an even share each, an
-    even spread gives them 33 times what the offsets do.
+    offsets. Smoothing towards this asks for logits that are less confident. Smoothing towards an
+    even spread would ask a store to raise the classes that it lacks: at 3% of an even share each,
+    an even spread gives them 33 times what the offsets do.
+
+    Args:
+        targets: int64 [B]
+        smoothing: share of the target that is spread, 0 to 1
+        offsets: float32 [C] or [B, C]
     """
     shares = offsets.softmax(dim=-1).expand(len(targets), -1)
     return (smoothing * shares).scatter_add(
@@ -184,18 +205,20 @@ def soft_targets(targets: Tensor, smoothing: float, offsets: Tensor) -> Tensor:
     )
 
 
-def _losses_of_soft(logits: Tensor, soft: Tensor, config: TrainConfig) -> Tensor:
+def _soft_target_losses(logits: Tensor, soft: Tensor, config: TrainConfig) -> Tensor:
     """Return the terms [B] for targets that are shares of the classes, [B, C]."""
     if config.loss == "cross-entropy":
         return functional.cross_entropy(logits, soft, reduction="none")
     return functional.mse_loss(logits.softmax(dim=1), soft, reduction="none").mean(dim=1)
 
 
-def batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarray]:
-    """Cut `order` (int64 [N]) into batches; with `keep_pairs` a last single image joins the batch
-    before it.
+def split_batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarray]:
+    """Cut a shuffled order into batches.
 
-    If `size` is 1, it stays alone.
+    Args:
+        order: int64 [N], positions of the images
+        size: images in a batch, but the last one
+        keep_pairs: whether a last single image joins the batch before it, unless `size` is 1
     """
     stops = list(range(size, len(order), size))
     if keep_pairs and size > 1 and stops and len(order) - stops[-1] == 1:
@@ -203,9 +226,10 @@ def batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarr
     yield from np.split(order, stops)
 
 
-def arithmetic(config: TrainConfig, device: torch.device) -> torch.autocast:
-    """Return a context that computes in bfloat16 if asked for and on CUDA, and in float32
-    elsewhere.
+def autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
+    """Return a context that computes in bfloat16 if the settings ask for it and on CUDA.
+
+    Elsewhere it computes in float32.
     """
     return torch.autocast(
         device.type, torch.bfloat16, enabled=config.precision == "mixed" and device.type == "cuda"
@@ -213,7 +237,13 @@ def arithmetic(config: TrainConfig, device: torch.device) -> torch.autocast:
 
 
 def regularise(gradient: Tensor, weights: Tensor, config: TrainConfig) -> None:
-    """Add the L1 term l1 sign(w), then scale gradients [..., T] down to `clip_norm`, in place."""
+    """Add the L1 term l1 sign(w) to gradients, then scale them down to `clip_norm`, in place.
+
+    Args:
+        gradient: float32 [..., T], changed in place
+        weights: float32 [..., T]
+        config: `l1` and `clip_norm`; 0: none
+    """
     if config.l1:
         gradient.add_(weights.sign(), alpha=config.l1)
     if config.clip_norm:

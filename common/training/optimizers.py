@@ -1,9 +1,8 @@
-"""Local optimizers on a flat vector: the same arithmetic as torch.optim, one operation per step and
-term.
+"""Local optimizers on a flat vector: the same arithmetic as torch.optim, one operation a term.
 
 They work in place on vectors of any leading shape. Importing them costs nothing, while the first
 torch.optim optimizer imports the compiler. Coordinates may move at a share of the learning rate:
-see `shares`.
+see `lr_shares`.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,19 +17,21 @@ from fedshelf.common.parameters.layout import Layout
 
 
 class Optimizer(Protocol):
-    """An optimizer that moves weights against a gradient; made anew, or restarted, for every local
-    training.
+    """An optimizer of one local training: made anew, or restarted, for the next one.
 
     Many stores that step together have a leading dimension: [S, T]. S may fall from step to step;
     the buffers of the stores beyond S are not used again.
     """
 
     def step(self, weights: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
-        """Change `weights` [T] in place; may use `gradient` [T] as scratch space.
+        """Take one step against the gradient.
 
-        lr: the learning rate. A tensor (float32, one number, on the device of the weights) is read
-            when the step runs, so a recorded step follows its value; a float would be recorded with
-            its present value.
+        Args:
+            weights: float32 [T] or [S, T], changed in place
+            gradient: of the same shape; it may be used as scratch space
+            lr: the learning rate. A tensor (float32, one number, on the device of the weights) is
+                read when the step runs, so a recorded step follows its value; a float would be
+                recorded with its present value.
         """
 
     def restart(self, weights: Tensor) -> None:
@@ -40,10 +41,10 @@ class Optimizer(Protocol):
 class SGD:
     """b <- momentum b + (g + decay w), starting at the first gradient;  w <- w - lr b."""
 
-    def __init__(self, config: TrainConfig, shares: Tensor | None = None) -> None:
+    def __init__(self, config: TrainConfig, lr_shares: Tensor | None = None) -> None:
         self._momentum = config.momentum
         self._decay = config.weight_decay
-        self._shares = shares
+        self._shares = lr_shares
         self._buffer: Tensor | None = None
 
     def step(self, weights: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
@@ -70,8 +71,7 @@ class SGD:
 
 
 class Adam:
-    """Adam (Kingma and Ba 2015) with beta 0.9 and 0.999, eps 1e-8; AdamW (Loshchilov and Hutter
-    2019) if decoupled.
+    """Adam (Kingma and Ba 2015), or AdamW (Loshchilov and Hutter 2019) if decoupled.
 
     g <- g + decay w, or decoupled: w <- (1 - lr decay) w;
     m <- 0.9 m + 0.1 g;  v <- 0.999 v + 0.001 g^2;
@@ -83,16 +83,16 @@ class Adam:
     EPS = 1e-8
 
     def __init__(
-        self, config: TrainConfig, shares: Tensor | None = None, *, decoupled: bool = False
+        self, config: TrainConfig, lr_shares: Tensor | None = None, *, decoupled: bool = False
     ) -> None:
         self._decay = config.weight_decay
         self._decoupled = decoupled
-        self._shares = shares
+        self._shares = lr_shares
         self._steps = 0
         self._first: Tensor | None = None
         self._second: Tensor | None = None
         # for recorded steps: their number, counted by the device, float64 [1]
-        self._steps_there: Tensor | None = None
+        self._steps_on_device: Tensor | None = None
 
     def step(self, weights: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
         """Take one step, as `Optimizer.step` describes."""
@@ -109,7 +109,7 @@ class Adam:
         second.mul_(self.BETA2).addcmul_(gradient, gradient, value=1 - self.BETA2)
         moved = first if self._shares is None else first * self._shares
         if isinstance(lr, Tensor):
-            steps = self._counted_there(weights.device)
+            steps = self._count_step_on_device(weights.device)
             root = (second.sqrt() / (1 - self.BETA2**steps).sqrt().float()).add_(self.EPS)
             weights.addcdiv_(moved * (lr / (1 - self.BETA1**steps)).float(), root, value=-1)
         else:
@@ -120,36 +120,42 @@ class Adam:
     def restart(self, weights: Tensor) -> None:
         """Set both moments and the number of steps to zero."""
         self._steps = 0
-        if self._steps_there is not None:
-            self._steps_there.zero_()
-        self._first, self._second = _zeros(self._first, weights), _zeros(self._second, weights)
+        if self._steps_on_device is not None:
+            self._steps_on_device.zero_()
+        self._first = _zeros(self._first, weights)
+        self._second = _zeros(self._second, weights)
 
-    def _counted_there(self, device: torch.device) -> Tensor:
-        """Count this step on the device and return the number of steps, this one included: float64
-        [1].
-        """
-        if self._steps_there is None:
-            self._steps_there = torch.zeros(1, dtype=torch.float64, device=device)
-        return self._steps_there.add_(1)
-
-
-def _zeros(kept: Tensor | None, like: Tensor) -> Tensor:
-    return torch.zeros_like(like) if kept is None or kept.shape != like.shape else kept.zero_()
+    def _count_step_on_device(self, device: torch.device) -> Tensor:
+        """Count this step on the device, and return the number of steps so far: float64 [1]."""
+        if self._steps_on_device is None:
+            self._steps_on_device = torch.zeros(1, dtype=torch.float64, device=device)
+        return self._steps_on_device.add_(1)
 
 
-def shares(config: TrainConfig, layout: Layout, device: torch.device) -> Tensor | None:
-    """Return each coordinate's share of the learning rate, float32 [T]: 1 in the head, else
-    `backbone_lr`.
+def _zeros(buffer: Tensor | None, like: Tensor) -> Tensor:
+    return (
+        torch.zeros_like(like) if buffer is None or buffer.shape != like.shape else buffer.zero_()
+    )
 
-    None: all shares are 1.
+
+def lr_shares(config: TrainConfig, layout: Layout, device: torch.device) -> Tensor | None:
+    """Return each coordinate's share of the learning rate: 1 in the head, else `backbone_lr`.
+
+    Args:
+        config: `backbone_lr`
+        layout: the place of the head in the vector
+        device: the device of the result
+
+    Returns:
+        Float32 [T]; None: all shares are 1.
     """
     if config.backbone_lr == 1:
         return None
-    share = torch.full((layout.trainable,), config.backbone_lr, device=device)
+    shares = torch.full((layout.trainable,), config.backbone_lr, device=device)
     for name in layout.names:
         if name.startswith(f"{layout.head}."):
-            share[layout.slice_of(name)] = 1
-    return share
+            shares[layout.slice_of(name)] = 1
+    return shares
 
 
 OPTIMIZERS: Mapping[str, Callable[[TrainConfig, Tensor | None], Optimizer]] = {

@@ -14,7 +14,8 @@ from fedshelf.common.training.fit import Network
 def load(saved: SavedModel, device: torch.device) -> Network:
     """Return a network with the weights of a saved model.
 
-    Raises DataError if they do not fit its architecture.
+    Raises:
+        DataError: the weights do not fit the network that the file names.
     """
     network = Network(saved.spec, device)
     try:
@@ -28,15 +29,21 @@ def load(saved: SavedModel, device: torch.device) -> Network:
 
 
 def log_probabilities(network: Network, images: Images, batch_size: int) -> Tensor:
-    """Return log p(class | image) of the network's present weights: float32 [N, C] on the CPU.
+    """Return log p(class | image) by the network's present weights.
 
-    The rows are in the order of the images.
+    Args:
+        network: changed to evaluation mode
+        images: N images
+        batch_size: images in a batch
+
+    Returns:
+        Float32 [N, C] on the CPU, in the order of the images.
     """
     models.set_training(network.module, mode=False)
-    found = torch.empty(len(images), len(network.spec.classes))
+    log_probs = torch.empty(len(images), len(network.spec.classes))
     with torch.inference_mode():
         for positions in torch.arange(len(images)).split(batch_size):
             pixels, _ = images.batch(positions.to(images.rows.device))
             pixels = normalise(pixels.to(network.device), network.spec.mean, network.spec.std)
-            found[positions] = network.logits(pixels).float().log_softmax(dim=1).cpu()
-    return found
+            log_probs[positions] = network.logits(pixels).float().log_softmax(dim=1).cpu()
+    return log_probs

@@ -1,5 +1,4 @@
-"""A task for photos without a class: a network learns to tell by how many quarter turns a photo was
-turned.
+"""A task for photos without a class: to tell by how many quarter turns a photo was turned.
 
 Gidaris, Singh and Komodakis 2018, "Unsupervised Representation Learning by Predicting Image
 Rotations", Equations 2 and 3: with R(x, y) the photo x after y quarter turns, y uniform in {0, 1,
@@ -20,62 +19,69 @@ from fedshelf.common.images.folder.photo_folder import PhotoFolder
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import TURNS, ModelSpec
 
-Pose = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""A change of a batch before it is normalised: (pixels, targets) to (pixels, targets)."""
+BatchTransform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""A change of a batch before it is normalised: from (pixels, targets) to (pixels, targets)."""
 
 
-def turn(pixels: Tensor, turns: Tensor) -> Tensor:
-    """Return photos [B, S, S, C], each after its number of quarter turns anticlockwise (int64 [B],
-    0 to 3).
+def rotate(pixels: Tensor, turns: Tensor) -> Tensor:
+    """Return photos after quarter turns anticlockwise.
+
+    Args:
+        pixels: [B, S, S, C]
+        turns: int64 [B], number of quarter turns of each photo, 0 to 3
     """
-    turned = pixels.clone()
-    for number in range(1, len(TURNS)):
-        places = (turns == number).nonzero().flatten()
-        turned[places] = pixels[places].rot90(number, dims=(1, 2))
-    return turned
+    rotated = pixels.clone()
+    for turn in range(1, len(TURNS)):
+        positions = (turns == turn).nonzero().flatten()
+        rotated[positions] = pixels[positions].rot90(turn, dims=(1, 2))
+    return rotated
 
 
-def posing(spec: ModelSpec, generator: np.random.Generator) -> Pose:
-    """Return the pose for training: it leaves photos as they are, or turns them if the network is
-    to tell turns.
+def training_transform(spec: ModelSpec, generator: np.random.Generator) -> BatchTransform:
+    """Return the transform of training batches.
 
-    The turns are drawn anew for each batch.
+    It leaves photos as they are, unless the network is to tell turns: then each photo is turned at
+    random, anew for each batch, and its target is the number of turns.
+
+    Args:
+        spec: the network's specification
+        generator: source of the turns
     """
 
-    def pose(pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        drawn = torch.from_numpy(generator.integers(len(TURNS), size=len(targets))).to(
+    def rotate_at_random(pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        turns = torch.from_numpy(generator.integers(len(TURNS), size=len(targets))).to(
             targets.device
         )
-        return turn(pixels, drawn), drawn
+        return rotate(pixels, turns), turns
 
-    return pose if spec.tells_turns else lambda pixels, targets: (pixels, targets)
+    return rotate_at_random if spec.tells_turns else lambda pixels, targets: (pixels, targets)
 
 
-def as_labelled(spec: ModelSpec, pixels: Tensor, targets: Tensor) -> Tensor:
-    """Return the pixels for evaluation: photos as they are, or turned by their labels if the
-    network is to tell turns.
+def rotate_as_labelled(spec: ModelSpec, pixels: Tensor, targets: Tensor) -> Tensor:
+    """Return the pixels for evaluation: turned by their labels if the network is to tell turns.
 
-    pixels: [B, S, S, C]; targets: int64 [B]
+    Args:
+        spec: the network's specification
+        pixels: [B, S, S, C]
+        targets: int64 [B]
     """
-    return turn(pixels, targets) if spec.tells_turns else pixels
+    return rotate(pixels, targets) if spec.tells_turns else pixels
 
 
-def assign(images: Images) -> Images:
-    """Return the same photos with turns as labels; a photo's turn depends on nothing but its
-    row.
-    """
+def label_with_turns(images: Images) -> Images:
+    """Return the same photos with turns as labels: a photo's turn depends only on its row."""
     return replace(
         images, labels=torch.arange(len(images.pixels), device=images.labels.device) % len(TURNS)
     )
 
 
-def to_turns(folder: PhotoFolder) -> PhotoFolder:
+def as_rotation_task(folder: PhotoFolder) -> PhotoFolder:
     """Return all photos of a folder, with and without a class, labelled by turns."""
     merged = {}
     for split, images in folder.splits.items():
         rows = torch.cat([images.rows, folder.unlabelled[split].rows]).sort().values
-        merged[split] = assign(replace(images, rows=rows))
-    none = {
+        merged[split] = label_with_turns(replace(images, rows=rows))
+    unlabelled = {
         split: images.select(torch.empty(0, dtype=torch.int64)) for split, images in merged.items()
     }
-    return replace(folder, classes=TURNS, splits=merged, unlabelled=none)
+    return replace(folder, classes=TURNS, splits=merged, unlabelled=unlabelled)

@@ -19,7 +19,7 @@ from fedshelf.common.seeding import rng
 from fedshelf.common.system.device import pick_device
 from fedshelf.common.training.evaluate import evaluate, features
 from fedshelf.common.training.fit import Network
-from fedshelf.common.training.rotation_task import as_labelled
+from fedshelf.common.training.rotation_task import rotate_as_labelled
 
 GRADIENT_BATCH = 32  # images whose gradient is taken at once
 
@@ -119,7 +119,7 @@ class ServerSample:
         for rows in self._images.select(
             torch.from_numpy(chosen).to(self._images.rows.device)
         ).rows.split(GRADIENT_BATCH):
-            pixels = as_labelled(spec, self._images.pixels[rows], self._images.labels[rows])
+            pixels = rotate_as_labelled(spec, self._images.pixels[rows], self._images.labels[rows])
             with torch.enable_grad():
                 logits = network.logits(normalise(pixels, spec.mean, spec.std))
                 targets = torch.full_like(rows, label)

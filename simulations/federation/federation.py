@@ -15,7 +15,7 @@ from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.models.spec import TURNS
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.common.seeding import rng
-from fedshelf.common.training.rotation_task import assign
+from fedshelf.common.training.rotation_task import label_with_turns
 from fedshelf.simulations.datasets import Dataset, load
 from fedshelf.simulations.federation.partitioned import PartitionedImages, PartitionedStores
 from fedshelf.simulations.partitions import parse_partition, partition
@@ -94,8 +94,8 @@ def _build(config: RunConfig, form: PixelFormat) -> Federation:
     test = dataset.test
     classes = dataset.classes
     if turns:
-        stores = stores.changed(assign)
-        test = test and assign(test)
+        stores = stores.changed(label_with_turns)
+        test = test and label_with_turns(test)
         classes = TURNS
     table = stores.table(len(classes))
     return Federation(

@@ -27,7 +27,7 @@ from fedshelf.common.images.listing.split_names import split_named
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.models.spec import TURNS
 from fedshelf.common.names import check_store_name
-from fedshelf.common.training.rotation_task import to_turns
+from fedshelf.common.training.rotation_task import as_rotation_task
 from fedshelf.simulations.datasets.dataset.assemble import relabel
 
 TEST = "test"
@@ -178,7 +178,7 @@ def _open(
         unlabelled=turns,
         options=FolderOptions(data.split, () if turns else data.classes, store),
     )
-    return to_turns(folder) if turns else folder
+    return as_rotation_task(folder) if turns else folder
 
 
 def _store(

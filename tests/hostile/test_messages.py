@@ -61,7 +61,7 @@ ORDERS = (
     encode_order(Query("run-1", CONFIG)),
     encode_order(Notice("hello")),
 )
-PACKED = error_feedback.compress(
+PACKED = error_feedback.compress_update(
     Update("oslo", 3, ORDER.params + 1, 7, 0.5, 1.0),
     ORDER.params,
     500,

@@ -21,8 +21,8 @@ from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import Failure, Plan, TrainOrder, Update
 from fedshelf.common.strategies import LocalTrainingSummary
 from fedshelf.common.strategies.shared.class_skew import logit_offsets
-from fedshelf.common.training.error_feedback import compress, split
-from fedshelf.common.training.evaluate import Pair, evaluate_adjusted
+from fedshelf.common.training.error_feedback import compress_update, split_state
+from fedshelf.common.training.evaluate import RawAndAdjusted, evaluate_adjusted
 from fedshelf.common.training.fit import Network
 from fedshelf.simulations.engines.batched.device_images import DeviceImages
 from fedshelf.simulations.engines.batched.memory import home_of_updates, stores_that_fit
@@ -123,7 +123,7 @@ class DeviceWorker:
         sets: Sequence[Images],
         adjustments: Sequence[Tensor | None],
         temperatures: Sequence[float] = (),
-    ) -> list[Pair]:
+    ) -> list[RawAndAdjusted]:
         """Judge a model (float32 [P]) on each of `sets`, as
         `common.training.evaluate.evaluate_adjusted` does.
         """
@@ -172,7 +172,8 @@ class DeviceWorker:
         array, _ = self._gallery.joined([images for _, images in group])
         schedule = self._schedule(order.round, group).to(self._device)
         states = [
-            {key: t.to(self._device) for key, t in split(kept[name])[0].items()} for name in names
+            {key: t.to(self._device) for key, t in split_state(kept[name])[0].items()}
+            for name in names
         ]
         added = self._offsets([images for _, images in group])
         together = Group(names, array, schedule, states, added)
@@ -204,8 +205,8 @@ class DeviceWorker:
                 steps=run.steps,
             )
             trainable = self._network.layout.trainable
-            unsent = split(kept[name])[1]
-            update, left = compress(update, work.start, trainable, unsent, self._codec)
+            unsent = split_state(kept[name])[1]
+            update, left = compress_update(update, work.start, trainable, unsent, self._codec)
             own = {**state, **left}
             failed = save_state(self._states, order, name, own) if own else None
             answers.append(failed or replace(update, packed=None))

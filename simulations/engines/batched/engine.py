@@ -27,7 +27,7 @@ from fedshelf.common.protocol.messages import (
     TrainOrder,
     Update,
 )
-from fedshelf.common.training.evaluate import Pair
+from fedshelf.common.training.evaluate import RawAndAdjusted
 from fedshelf.server.training import client_sampling
 from fedshelf.server.training.setup import InitialState
 from fedshelf.simulations.engines.batched.device_worker import DeviceWorker, Store
@@ -120,15 +120,15 @@ class BatchedEngine(FederationRuntime):
         sets: Sequence[Images],
         own: Sequence[Tensor | None],
         temperatures: Sequence[float],
-    ) -> list[Pair]:
+    ) -> list[RawAndAdjusted]:
         """Count the results of each set; the sets are dealt to the devices in turn.
 
         own: each set's adjustment
         """
         count = len(self._shards)
-        found: list[Pair | None] = [None] * len(sets)
+        found: list[RawAndAdjusted | None] = [None] * len(sets)
 
-        def work(place: int) -> tuple[int, list[Pair]]:
+        def work(place: int) -> tuple[int, list[RawAndAdjusted]]:
             return place, self._shards[place].evaluate(
                 params, sets[place::count], own[place::count], temperatures
             )

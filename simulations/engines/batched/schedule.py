@@ -17,7 +17,7 @@ from torch import Tensor
 from fedshelf.common.config import RunConfig
 from fedshelf.common.images.augment import DrawStream, draws_per_image
 from fedshelf.common.seeding import rng
-from fedshelf.common.training.loss import batches
+from fedshelf.common.training.loss import split_batches
 
 
 class Inputs(NamedTuple):
@@ -80,7 +80,9 @@ def plan(
     """
     train = config.train
     seed = config.run.seed
-    sizes = [[len(part) for part in batches(rows, train.batch, keep_pairs)] for _, rows in stores]
+    sizes = [
+        [len(part) for part in split_batches(rows, train.batch, keep_pairs)] for _, rows in stores
+    ]
     steps = [len(of_epoch) * train.passes for of_epoch in sizes]
     assert steps == sorted(steps, reverse=True), steps
     shape = (max(steps), len(stores), max(map(max, sizes)))

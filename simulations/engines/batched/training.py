@@ -20,7 +20,7 @@ from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.seeding import derive
 from fedshelf.common.training.fit import Network
 from fedshelf.common.training.loss import image_losses, regularise
-from fedshelf.common.training.optimizers import OPTIMIZERS, shares
+from fedshelf.common.training.optimizers import OPTIMIZERS, lr_shares
 from fedshelf.simulations.engines.batched.client_hooks import StackedClientHooks
 from fedshelf.simulations.engines.batched.cuda_graph import StepGraph
 from fedshelf.simulations.engines.batched.network import StackedNetwork
@@ -63,7 +63,7 @@ class StackedTraining:
         self._spec = network.spec
         self._config = config
         self._mixed = mixed
-        rates = shares(config.train, network.layout, network.device)
+        rates = lr_shares(config.train, network.layout, network.device)
         self._optimizer = OPTIMIZERS[config.train.optimizer](config.train, rates)
         self._loss_sums = torch.zeros(stores, device=network.device)
         adds = config.strategy.absent != "full"

@@ -18,7 +18,7 @@ from fedshelf.common.config import MessagesConfig, resolve
 from fedshelf.common.errors import ConfigError, MessageError
 from fedshelf.common.protocol.messages import Plan, TrainOrder, Update
 from fedshelf.common.protocol.serialization import decode_result, encode_result
-from fedshelf.common.training.error_feedback import compress
+from fedshelf.common.training.error_feedback import compress_update
 from tests.helpers.toy import told
 
 CODEC = pytest.mark.parametrize("name", CODECS)
@@ -52,7 +52,7 @@ def test_the_server_rebuilds_what_the_store_meant(
 ) -> None:
     begin = noise(size + buffers, seed)
     end = noise(size + buffers, seed + 1)
-    sent, _ = compress(update(end), begin, size, None, codec(name))
+    sent, _ = compress_update(update(end), begin, size, None, codec(name))
     arrived = decode_result(encode_result(sent), ordered(name, begin))
     assert isinstance(arrived, Update)
     assert torch.equal(arrived.params, sent.params)
@@ -63,7 +63,7 @@ def test_the_server_rebuilds_what_the_store_meant(
 @pytest.mark.parametrize("sent", ["none", *CODECS])
 def test_an_update_compressed_otherwise_than_asked_is_refused(asked: str, sent: str) -> None:
     begin = noise(400)
-    answer, _ = compress(
+    answer, _ = compress_update(
         update(noise(400, 1)), begin, 400, None, compression.build(MessagesConfig(compression=sent))
     )
     expected = contextlib.nullcontext() if asked == sent else pytest.raises(MessageError)
@@ -94,7 +94,7 @@ def test_anything_else_is_refused_or_is_a_vector(name: str, packed: dict[str, Te
 
 
 def whole(name: str) -> dict[str, Tensor]:
-    packed = compress(update(noise(600)), torch.zeros(600), 590, None, codec(name))[0].packed
+    packed = compress_update(update(noise(600)), torch.zeros(600), 590, None, codec(name))[0].packed
     assert packed is not None
     return dict(packed)
 
@@ -158,7 +158,7 @@ def test_every_strategy_works_with_it_or_says_why_not(name: str, strategy: str) 
     begin = noise(300)
     algorithm = strategies.build(config.strategy)
     cohort = [
-        compress(update(begin + 0.01 * noise(300, i)), begin, 290, None, codec(name))[0]
+        compress_update(update(begin + 0.01 * noise(300, i)), begin, 290, None, codec(name))[0]
         for i in range(1, 6)
     ]
     cohort = told(algorithm, begin, cohort, 290)

@@ -16,7 +16,7 @@ from fedshelf.common.compression import CODECS, Codec
 from fedshelf.common.compression.int8 import VALUES_PER_SCALE
 from fedshelf.common.config import MessagesConfig, RunConfig
 from fedshelf.common.protocol.messages import Update
-from fedshelf.common.training.error_feedback import compress, split
+from fedshelf.common.training.error_feedback import compress_update, split_state
 from tests.helpers.simulated_stores import CPU, federation, order, same, settings, start, together
 
 CODEC = pytest.mark.parametrize("name", CODECS)
@@ -33,7 +33,7 @@ def update(params: Tensor) -> Update:
 
 
 def error_of(kept: dict[str, Tensor]) -> Tensor:
-    error = split(kept)[1]
+    error = split_state(kept)[1]
     assert error is not None
     return error
 
@@ -48,10 +48,12 @@ def noise(size: int, seed: int = 0) -> Tensor:
 def test_top_k_sends_the_largest_and_adds_the_rest_to_the_next() -> None:
     top = codec("top-k", keep=0.5)
     zero = torch.zeros(4)
-    sent, kept = compress(update(torch.tensor([1.0, -5.0, 3.0, 2.0])), zero, 4, None, top)
+    sent, kept = compress_update(update(torch.tensor([1.0, -5.0, 3.0, 2.0])), zero, 4, None, top)
     assert sent.params.tolist() == [0.0, -5.0, 3.0, 0.0]
     assert error_of(kept).tolist() == [1.0, 0.0, 0.0, 2.0]
-    sent, kept = compress(update(torch.tensor([1.0, 1.0, 1.0, 1.0])), zero, 4, error_of(kept), top)
+    sent, kept = compress_update(
+        update(torch.tensor([1.0, 1.0, 1.0, 1.0])), zero, 4, error_of(kept), top
+    )
     assert sent.params.tolist() == [2.0, 0.0, 0.0, 3.0]  # of 2, 1, 1, 3
     assert error_of(kept).tolist() == [0.0, 1.0, 1.0, 0.0]
 
@@ -81,7 +83,7 @@ def test_int8_has_127_steps_to_the_largest_value_of_a_block() -> None:
 def test_bytes_are_as_the_documentation_says(name: str, each: float) -> None:
     size = 10_240
     buffers = 32
-    sent, _ = compress(
+    sent, _ = compress_update(
         update(noise(size + buffers)), torch.zeros(size + buffers), size, None, codec(name)
     )
     assert sent.wire_bytes == pytest.approx(each * size + 4 * buffers, rel=0.001)
@@ -107,7 +109,7 @@ def test_what_is_sent_and_what_is_left_make_the_change(
     for round in range(4):
         begin = noise(size, seed + 1000)
         change = noise(size, seed + round)
-        out, kept = compress(update(begin + change), begin, size, error, chosen)
+        out, kept = compress_update(update(begin + change), begin, size, error, chosen)
         error = error_of(kept)
         changes += change
         sent += out.params - begin
@@ -131,7 +133,7 @@ def test_what_is_not_finite_is_seen_and_forgotten(name: str, where: int, bad: fl
     end = noise(600)
     error = noise(600, 1)
     end[where] = bad
-    sent, kept = compress(update(end), torch.zeros(600), 600, error, codec(name))
+    sent, kept = compress_update(update(end), torch.zeros(600), 600, error, codec(name))
     assert not torch.isfinite(sent.params).all()
     assert torch.equal(error_of(kept), error)
 
@@ -139,7 +141,7 @@ def test_what_is_not_finite_is_seen_and_forgotten(name: str, where: int, bad: fl
 @CODEC
 def test_buffers_travel_as_they_are(name: str) -> None:
     end = torch.cat([noise(300), torch.tensor([1e-9, 1e9, 3.0])])
-    sent, kept = compress(update(end), noise(303, 1), 300, None, codec(name))
+    sent, kept = compress_update(update(end), noise(303, 1), 300, None, codec(name))
     assert torch.equal(sent.params[300:], end[300:])
     assert error_of(kept).shape == (300,)
 
@@ -147,14 +149,14 @@ def test_buffers_travel_as_they_are(name: str) -> None:
 @CODEC
 def test_standing_still_sends_zeros(name: str) -> None:
     begin = noise(600)
-    sent, kept = compress(update(begin.clone()), begin, 600, None, codec(name))
+    sent, kept = compress_update(update(begin.clone()), begin, 600, None, codec(name))
     assert torch.equal(sent.params, begin)
     assert not error_of(kept).any()
 
 
 def test_without_compression_nothing_changes() -> None:
     whole = update(noise(9))
-    sent, kept = compress(whole, torch.zeros(9), 9, None, None)
+    sent, kept = compress_update(whole, torch.zeros(9), 9, None, None)
     assert sent is whole
     assert (kept, sent.wire_bytes) == ({}, 36)
 
@@ -191,7 +193,7 @@ def test_a_store_that_missed_rounds_still_sends_what_it_owes(tmp_path: Path) -> 
     config = settings(messages__compression="top-k", train__epochs=1)
     _, after_a_gap = trained(tmp_path / "gap", config, [1, 3])
     (alone,) = trained(tmp_path / "alone", config, [3])
-    error = split(StateStore(tmp_path / "gap").load("run", "store-0", 2))[1]
+    error = split_state(StateStore(tmp_path / "gap").load("run", "store-0", 2))[1]
     assert error is not None
     assert error.any()
     assert not torch.equal(after_a_gap.params, alone.params)

@@ -112,7 +112,7 @@ def test_pieces_give_what_the_whole_batch_gives(settings: dict[str, object], roo
     torch.testing.assert_close(found.params, expected.params, rtol=1e-4, atol=1e-5)
     assert found.loss == pytest.approx(expected.loss, rel=1e-4)
     assert set(whole.tried) == {12, 6}
-    assert cramped.at_once == {1: 1, 2: 1, 3: 3, 5: 3, 11: 6}[room]  # 12, 6, 3, 1
+    assert cramped.images_per_piece == {1: 1, 2: 1, 3: 3, 5: 3, 11: 6}[room]  # 12, 6, 3, 1
     assert max(cramped.tried[8:]) <= room
 
 
@@ -121,7 +121,7 @@ def test_memory_that_runs_out_on_the_way_back_is_the_same() -> None:
     cramped = network(dropout=0.3)
     cramped.backward = 4
     torch.testing.assert_close(trained(cramped).params, trained(whole).params, rtol=1e-4, atol=1e-5)
-    assert cramped.at_once == 3
+    assert cramped.images_per_piece == 3
 
 
 def test_what_fitted_is_remembered_from_round_to_round() -> None:

@@ -16,7 +16,7 @@ from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.seeding import rng
 from fedshelf.common.training.evaluate import evaluate
 from fedshelf.common.training.fit import LocalTrainingResult, LocalTrainingTask, Network, fit
-from fedshelf.common.training.loss import batches, objective
+from fedshelf.common.training.loss import objective, split_batches
 
 SPEC = ModelSpec("niid-cnn", ("a", "b", "c"), 32, 3, (0.5,) * 3, (0.25,) * 3)
 
@@ -107,12 +107,12 @@ def test_awkward_sizes(norm: str, count: int) -> None:
 
 
 def test_batch_norm_never_sees_a_single_image_if_there_are_more() -> None:
-    sizes = [len(part) for part in batches(np.arange(17), 8, keep_pairs=True)]
+    sizes = [len(part) for part in split_batches(np.arange(17), 8, keep_pairs=True)]
     assert sizes == [8, 9]
-    assert [len(part) for part in batches(np.arange(17), 8, keep_pairs=False)] == [8, 8, 1]
-    assert [len(part) for part in batches(np.arange(1), 8, keep_pairs=True)] == [1]
+    assert [len(part) for part in split_batches(np.arange(17), 8, keep_pairs=False)] == [8, 8, 1]
+    assert [len(part) for part in split_batches(np.arange(1), 8, keep_pairs=True)] == [1]
     # as was asked for
-    assert [len(part) for part in batches(np.arange(3), 1, keep_pairs=True)] == [1, 1, 1]
+    assert [len(part) for part in split_batches(np.arange(3), 1, keep_pairs=True)] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -7,7 +7,7 @@ import torch
 
 from fedshelf.common.config import TrainConfig
 from fedshelf.common.parameters.layout import Layout
-from fedshelf.common.training.optimizers import OPTIMIZERS, shares
+from fedshelf.common.training.optimizers import OPTIMIZERS, lr_shares
 
 
 def theirs_sgd(w: torch.Tensor, c: TrainConfig) -> torch.optim.Optimizer:
@@ -71,7 +71,7 @@ def test_a_step_by_hand_with_a_slower_backbone() -> None:
     shapes = (torch.Size([2]), torch.Size([1, 2]), torch.Size([1]))
     layout = Layout(("conv.weight", "fc.weight", "fc.bias"), shapes, trainable=5, size=5, head="fc")
     weights = torch.zeros(5)
-    share = shares(config, layout, weights.device)
+    share = lr_shares(config, layout, weights.device)
     OPTIMIZERS["sgd"](config, share).step(weights, torch.full((5,), 10.0), config.lr)
     torch.testing.assert_close(weights, torch.tensor([-0.2, -0.2, -1.0, -1.0, -1.0]))
-    assert shares(TrainConfig(), layout, weights.device) is None
+    assert lr_shares(TrainConfig(), layout, weights.device) is None

@@ -14,7 +14,13 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.images.folder.photo_folder import PhotoFolder, open_folder
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import TURNS, ModelSpec
-from fedshelf.common.training.rotation_task import as_labelled, assign, posing, to_turns, turn
+from fedshelf.common.training.rotation_task import (
+    as_rotation_task,
+    label_with_turns,
+    rotate,
+    rotate_as_labelled,
+    training_transform,
+)
 from tests.helpers.photo_files import noise, save, store
 
 
@@ -34,7 +40,7 @@ def test_a_quarter_turn_by_hand() -> None:
     """1 2    2 4    4 3    3 1
     3 4    1 3    2 1    4 2"""
     photo = torch.tensor([[1, 2], [3, 4]], dtype=torch.uint8)[None, :, :, None]
-    found = turn(photo.repeat(4, 1, 1, 1), torch.arange(4)).flatten(1).tolist()
+    found = rotate(photo.repeat(4, 1, 1, 1), torch.arange(4)).flatten(1).tolist()
     assert found == [[1, 2, 3, 4], [2, 4, 1, 3], [4, 3, 2, 1], [3, 1, 4, 2]]
     assert photo.flatten().tolist() == [1, 2, 3, 4]
 
@@ -45,17 +51,17 @@ def test_turning_back_gives_the_same_photos(turns: list[int], seed: int) -> None
         np.random.default_rng(seed).integers(256, size=(len(turns), 5, 5, 3), dtype=np.uint8)
     )
     there = torch.tensor(turns)
-    assert torch.equal(turn(turn(pixels, there), (4 - there) % 4), pixels)
+    assert torch.equal(rotate(rotate(pixels, there), (4 - there) % 4), pixels)
 
 
 def test_a_batch_is_turned_as_its_new_targets_say() -> None:
     pixels = torch.randint(256, (400, 4, 4, 3), dtype=torch.uint8)
     generator = np.random.default_rng(3)
-    pose = posing(described(TURNS), generator)
+    pose = training_transform(described(TURNS), generator)
     turned, targets = pose(pixels, torch.zeros(400, dtype=torch.int64))
-    assert torch.equal(turned, turn(pixels, targets))
+    assert torch.equal(turned, rotate(pixels, targets))
     assert (targets.bincount(minlength=4) > 60).all()
-    assert torch.equal(as_labelled(described(TURNS), pixels, targets), turned)
+    assert torch.equal(rotate_as_labelled(described(TURNS), pixels, targets), turned)
 
 
 def test_where_classes_are_told_nothing_is_turned() -> None:
@@ -63,16 +69,16 @@ def test_where_classes_are_told_nothing_is_turned() -> None:
     targets = torch.tensor([2, 0, 1])
     generator = np.random.default_rng(3)
     before = generator.bit_generator.state
-    same, unchanged = posing(described(("a", "b", "c")), generator)(pixels, targets)
+    same, unchanged = training_transform(described(("a", "b", "c")), generator)(pixels, targets)
     assert same is pixels
     assert unchanged is targets
-    assert as_labelled(described(("a", "b", "c")), pixels, targets) is pixels
+    assert rotate_as_labelled(described(("a", "b", "c")), pixels, targets) is pixels
     assert generator.bit_generator.state == before
 
 
 def test_labels_are_the_four_turns_in_equal_parts() -> None:
     images = Images.whole(torch.zeros(10, 2, 2, 3, dtype=torch.uint8), torch.full((10,), 7))
-    assert assign(images.select(torch.tensor([1, 5, 6]))).targets().tolist() == [1, 1, 2]
+    assert label_with_turns(images.select(torch.tensor([1, 5, 6]))).targets().tolist() == [1, 1, 2]
 
 
 class TestUnlabelled:
@@ -106,7 +112,7 @@ class TestUnlabelled:
 
     def test_all_are_told_by_their_turns_each_in_its_own_split(self, root: Path) -> None:
         folder = opened(root)
-        turned = to_turns(folder)
+        turned = as_rotation_task(folder)
         assert turned.classes == TURNS
         assert sizes(turned) == 90
         for split, images in turned.splits.items():
@@ -137,6 +143,6 @@ class TestUnlabelled:
             save(tmp_path / "store" / "unlabelled" / f"{number}.png", noise(number))
         folder = opened(tmp_path / "store")
         assert folder.classes == ()
-        assert sizes(to_turns(folder)) == 3
+        assert sizes(as_rotation_task(folder)) == 3
         with pytest.raises(DataError, match=r"No usable image .* found 3 photos without a class"):
             opened(tmp_path / "store", unlabelled=False)

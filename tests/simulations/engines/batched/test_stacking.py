@@ -17,7 +17,7 @@ from fedshelf.common.images.augment import Blend, DrawStream
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.seeding import rng
 from fedshelf.common.training.fit import Network
-from fedshelf.common.training.loss import batches, image_losses, objective
+from fedshelf.common.training.loss import image_losses, objective, split_batches
 from fedshelf.common.training.optimizers import OPTIMIZERS
 from fedshelf.simulations.engines.batched import layers, memory
 from fedshelf.simulations.engines.batched.convolution import (
@@ -187,7 +187,7 @@ def test_a_schedule_has_every_batch_of_every_store(
         expected = [
             rows[part]
             for _ in range(epochs)
-            for part in batches(order.permutation(len(rows)), batch_size, keep_pairs)
+            for part in split_batches(order.permutation(len(rows)), batch_size, keep_pairs)
         ]
         assert schedule.steps[place] == len(expected)
         for step, part in enumerate(expected):
