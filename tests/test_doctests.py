@@ -9,6 +9,7 @@ MODULES = [
     "fedshelf.common.metrics.counts",
     "fedshelf.common.parameters.layout",
     "fedshelf.common.strategies.shared.base",
+    "fedshelf.server.training.round_loop",
     "fedshelf.simulations.engines",
     "fedshelf.simulations.engines.job_assignment",
     "fedshelf.simulations.engines.ray.schedule",

@@ -1,4 +1,39 @@
-"""The round loop. It knows nothing of Flower, processes or networks: it talks to a runtime."""
+"""The round loop: one round after the other, from a state to the next state and a history line.
+
+It knows nothing of Flower, of processes or of networks. It talks to a `server.runtime.Runtime`, so
+that a deployment and a simulation play the very same rounds:
+
+    wait for a quorum -> sample a cohort -> runtime.train -> screen the updates     "train"
+    aggregate the updates                                                           "aggregate"
+    look for suspicious updates                                                     "inspect"
+    evaluate the new model at the server and by runtime.evaluate                    "evaluate"
+
+If the new model cannot be used, `rollback` takes the round back, and it is played once more.
+
+    >>> import torch
+    >>> from fedshelf.common.config import resolve
+    >>> from fedshelf.common.models.spec import ModelSpec
+    >>> from fedshelf.common.protocol.messages import Update
+    >>> class Halfway:  # a runtime whose stores move the model half-way to a number of their own
+    ...     targets = {"north": 2.0, "south": 6.0}
+    ...     def stores(self):
+    ...         return {name: StoreInfo(name, {"hat": 5}, 0, 0) for name in self.targets}
+    ...     def train(self, order, stores):
+    ...         for name in stores:
+    ...             params = (order.params + self.targets[name]) / 2
+    ...             yield Update(name, order.round, params, 10, loss=1.0, seconds=0.1)
+    >>> class Silent:  # an observer
+    ...     def note(self, text): pass
+    ...     def doing(self, activity): pass
+    ...     def training(self, round_number, done, sampled): pass
+    >>> spec = ModelSpec("cnn", ("hat", "shirt"), 32, 3, (0.5,) * 3, (0.25,) * 3)
+    >>> plan = Plan("run", resolve({"run.rounds": 1}), spec)
+    >>> layout = Layout(("w",), (torch.Size([1]),), 1, 1)  # a model of one number
+    >>> loop = RoundLoop(plan, layout, Halfway(), Silent(), lambda: False)
+    >>> state, record = loop.play(loop.initial_state(torch.zeros(1)))
+    >>> state.params, record["sampled"]  # the mean of 1 and 3
+    (tensor([2.]), ['north', 'south'])
+"""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,9 +75,9 @@ from fedshelf.server.updates.reputation import Reputation
 from fedshelf.server.updates.screening import RoundOutcome, Screening
 from fedshelf.server.updates.standing import Standing
 
-# cohorts that a round is tried with before a missing quorum ends the run ...
+# cohorts that a round is tried with before a missing quorum ends the run
 MAX_COHORTS_PER_ROUND = 3
-# ... if stores gave a reason; absent ones are waited for
+# failures that do not count as such a try: absent stores are waited for
 ABSENCE_CODES = frozenset({"unavailable", "timeout"})
 
 Answer = TypeVar("Answer")
@@ -51,12 +86,13 @@ Answer = TypeVar("Answer")
 class RoundLoop:
     """Plays rounds of one plan over a runtime.
 
-    layout:  the places of the tensors in the P parameters, of which T train
-    stop:    returns whether the run has been asked to end
-    evaluators: the server's own
-    buffer:  holds a round's updates until all are there; None: in memory
+    Its attribute `load_earlier` returns the last saved state before a round, or None.
 
-    Its attribute `earlier` returns the last saved state before that of a round, or None.
+    Args:
+        layout: the places of the tensors in the P parameters, of which the first T train
+        stop: returns whether the run has been asked to end
+        evaluators: the server's own evaluators
+        buffer: holds a round's updates until all are there; None: in memory
     """
 
     def __init__(
@@ -86,7 +122,8 @@ class RoundLoop:
             plan, runtime, test, evaluators.validation, self._image_cap
         )
         self._guarantee = Guarantee(self.strategy, observer.note)
-        # returns the seconds of an evaluation that were training
+        # Stores that are idle during an evaluation may begin the next round's training. Returns how
+        # many seconds of the present evaluation were such training.
         self._seconds_prefetched: Callable[[], float] | None = None
         self._last_prefetched = 0.0  # seconds of the last round's evaluation that were training
         sample = None if self.personal else evaluators.sample
@@ -97,10 +134,7 @@ class RoundLoop:
         self._rollback = Rollback(plan, self._buffer, self._reputation, observer.note)
 
     def initial_state(self, params: Tensor) -> TrainingState:
-        """Return the state before round 1.
-
-        params: float32 [P]
-        """
+        """Return the state before round 1, with the first global model `params`, float32 [P]."""
         return TrainingState(
             0, params, self.strategy.init_server_state(params, self._layout.trainable)
         )
@@ -109,27 +143,35 @@ class RoundLoop:
         """Play one round: sample, train, screen, aggregate, look for suspects, evaluate.
 
         If all training from `state` diverges because of the round before, that round is played
-        again, without the store whose update explains it if there is one. Then its new state and
-        record are returned.
+        again, without the store whose update explains it if there is one.
 
-        Raises StoresError if no cohort reached the quorum in `MAX_COHORTS_PER_ROUND` attempts, or
-        if training diverges and no store explains it. Raises StoppedError if the run was asked to
-        end before a quorum, OSError if updates cannot be held.
+        Args:
+            state: after the round before
+
+        Returns:
+            The state after the round, and the round's line of the history. If the round before was
+            played again, these are of that round.
+
+        Raises:
+            StoresError: no cohort reached the quorum in `MAX_COHORTS_PER_ROUND` attempts, or
+                training diverges and no store explains it
+            StoppedError: the run was asked to end before a quorum had answered
+            OSError: updates cannot be buffered
         """
         standing = Standing.of(state.record)
-        told = None
+        taken_back = None
         while True:
             try:
                 after, record = self._play(state, standing)
-            except rollback.EverybodyDivergedError as found:
-                state, standing, told = self._rollback.restore_before(
-                    state, found.store, self.load_earlier
+            except rollback.EverybodyDivergedError as error:
+                state, standing, taken_back = self._rollback.restore_before(
+                    state, error.store, self.load_earlier
                 )
-            except rollback.UnusableModelError as found:
-                told = self._rollback.replay(state, found)
+            except rollback.UnusableModelError as error:
+                taken_back = self._rollback.replay(state, error)
             else:
                 self._rollback.before = state
-                return after, record | ({"taken_back": told} if told else {})
+                return after, record | ({"taken_back": taken_back} if taken_back else {})
 
     def _play(self, state: TrainingState, standing: Standing) -> tuple[TrainingState, Record]:
         timer = PhaseTimer()
@@ -143,22 +185,15 @@ class RoundLoop:
                 shortfall = self._guarantee.check(round_number, len(trained.updates))
             self._observer.doing(RunActivity(RunStatus.JUDGING, round_number))
             state = state.to(trained.updates[0].params.device)
-            make = partial(self._next_model, state, standing, timer)
-            made = self._rollback.usable_model(state, make(trained), make)
+            build = partial(self._next_model, state, standing, timer)
+            model = self._rollback.usable_model(state, build(trained), build)
         self._move_prefetched_seconds(timer)
-        totals = round_record.totals(made.trained, self.config, timer.seconds)
-        deciding = made.scores.deciding() if made.scores else None
+        totals = round_record.totals(model.trained, self.config, timer.seconds)
+        deciding = model.scores.deciding() if model.scores else None
         best, stale = best_round(state, round_number, deciding, self.config.evaluation.metric)
-        record = round_record.line(made.trained, self.config, made.scores, totals, made.contributed)
-        record |= {
-            "suspicion": made.found,
-            "standing": made.standing.to_record(),
-            "shortfall": shortfall,
-        }
-        record |= {"usual_norms": list(norms.after(made.trained.norms).recent)}
-        record |= {"taken_back": made.taken_back} if made.taken_back else {}
+        record = round_record.line(model, self.config, totals, norms, shortfall)
         self._buffer.clear()
-        return add_round(made.after, totals, best=best, stale=stale), record
+        return add_round(model.after, totals, best=best, stale=stale), record
 
     def _next_model(
         self, state: TrainingState, standing: Standing, timer: PhaseTimer, trained: RoundOutcome
@@ -185,21 +220,20 @@ class RoundLoop:
                 replace(state, round=round_number, params=params, strategy=memory), self.config
             )
         with timer("inspect"):
-            found, standing = self._reputation.judge(standing, trained)
+            suspicions, standing = self._reputation.judge(standing, trained)
             weights = self.strategy.weights(trained.updates)
             shares = self.strategy.rank_shares
             contributed = contributions(
                 state.params, self._layout.trainable, trained.updates, weights, shares
             )
         with timer("evaluate"):
-            is_judged = self._is_evaluated(round_number) and rollback.is_finite(after)
-            scores = self._evaluate(after) if is_judged else None
-        return NextModel(trained, after, standing, found, contributed, scores)
+            # a model that is not finite has no scores; `rollback` takes it back
+            is_due = self._is_evaluated(round_number) and rollback.is_finite(after)
+            scores = self._evaluate(after) if is_due else None
+        return NextModel(trained, after, standing, suspicions, contributed, scores)
 
     def _move_prefetched_seconds(self, timer: PhaseTimer) -> None:
-        """Move the seconds of an evaluation that were already training to the next round's
-        training.
-        """
+        """Count the prefetched training of an evaluation as training of the next round."""
         before = self._last_prefetched
         self._last_prefetched = self._seconds_prefetched() if self._seconds_prefetched else 0.0
         self._seconds_prefetched = None
@@ -208,8 +242,9 @@ class RoundLoop:
         timer.add("total", before - self._last_prefetched)
 
     def _evaluate(self, state: TrainingState) -> Scores:
-        """Judge the new model; idle stores may begin the next round if that does not depend on the
-        result.
+        """Judge the new model.
+
+        Idle stores may begin the next round meanwhile, unless the result may end the run.
         """
         if (
             state.round < self.config.run.rounds
@@ -253,20 +288,21 @@ class RoundLoop:
         *,
         is_adjusted: bool = True,
     ) -> Scores:
-        """Judge a state's model on the server's and the stores' test images; how sure it is at
-        `temperatures`, too.
+        """Judge a state's model on the test images of the server and of the stores.
 
-        is_adjusted: whether stores use it with their adjustments (see `server.results.scores`)
+        Args:
+            temperatures: the model's confidence is measured at each of them
+            is_adjusted: whether stores use the model with their adjustments (see
+                `server.results.scores`)
         """
         return self._evaluator.on_test(state, temperatures, is_adjusted=is_adjusted)
 
     def validation_scores(self, state: TrainingState) -> Scores:
-        """Judge a state's model on validation images, and how sure it is at each temperature of
-        `GRID`.
-        """
+        """Judge a state's model on validation images, with its confidence at all of `GRID`."""
         return self._evaluator.on_validation(state)
 
     def _train(self, state: TrainingState, round_number: int, norms: UsualNorms) -> RoundOutcome:
+        """Let one cohort after the other train until the quorum is reached."""
         order = self._order(state)
         if round_number == standstill(self.config):
             self._observer.note(
@@ -275,8 +311,8 @@ class RoundLoop:
             )
         quorum = self.config.cohort.min_stores
         failed: Mapping[str, Failure] = {}
-        until = time.monotonic() + self.config.cohort.wait
-        refusals = 0
+        deadline = time.monotonic() + self.config.cohort.wait
+        refused_cohorts = 0
         for attempt in count():
             wait = self.config.cohort.wait
             present = client_sampling.wait_for_quorum(
@@ -298,7 +334,7 @@ class RoundLoop:
                 f"Round {round_number}: {len(trained.updates)} of {quorum} updates needed;"
                 f" {format_failures(failed)}."
             )
-            refusals += any(
+            refused_cohorts += any(
                 failure.code not in ABSENCE_CODES and not failure.retry_after
                 for failure in failed.values()
             )
@@ -306,8 +342,8 @@ class RoundLoop:
                 raise StoppedError(
                     f"{len(trained.updates)} of {quorum} updates needed; {format_failures(failed)}"
                 )
-            if refusals == MAX_COHORTS_PER_ROUND or (
-                attempt + 1 >= MAX_COHORTS_PER_ROUND and time.monotonic() > until
+            if refused_cohorts == MAX_COHORTS_PER_ROUND or (
+                attempt + 1 >= MAX_COHORTS_PER_ROUND and time.monotonic() > deadline
             ):
                 break
         if rollback.is_divergence(failed):
@@ -321,32 +357,30 @@ class RoundLoop:
         present: Mapping[str, StoreInfo],
         norms: UsualNorms,
     ) -> RoundOutcome:
-        """Send the order to the cohort, and return the updates that pass screening and the
-        failures.
-        """
+        """Send the order to the cohort; return failures, and updates that pass screening."""
         self._buffer.clear()
-        asked = {store: present[store] for store in sampled}
+        cohort = {store: present[store] for store in sampled}
         lr = learning_rate(self.config.train, order.round, self.config.run.rounds)
-        screen = Screening(
+        screening = Screening(
             order,
-            asked,
+            cohort,
             self.strategy.expected_extras(self._layout.trainable),
             self._buffer,
             lambda update: self.strategy.validate_update(update, lr, self.config.train),
             norms,
             most_images(self.config, present),
         )
-        self._observer.doing(RunActivity(RunStatus.TRAINING, order.round, tuple(asked)))
+        self._observer.doing(RunActivity(RunStatus.TRAINING, order.round, tuple(cohort)))
         for answer in self._report_progress(
-            order.round, len(asked), self.runtime.train(order, list(asked))
+            order.round, len(cohort), self.runtime.train(order, list(cohort))
         ):
-            screen.take(answer)
-        screened = screen.result()
+            screening.take(answer)
+        screened = screening.result()
         for sentence in screened.ignored:
             self._observer.note(f"Round {order.round}: {sentence}")
-        counted = self._image_cap.applied(present, asked)
+        counted = self._image_cap.applied(present, cohort)
         return RoundOutcome(
-            order, asked, screened.updates, screened.failed, counted, screened.norms
+            order, cohort, screened.updates, screened.failed, counted, screened.norms
         )
 
     def _report_progress(
@@ -363,6 +397,3 @@ class RoundLoop:
             round_number % self.config.evaluation.every == 0
             or round_number == self.config.run.rounds
         )
-
-
-__all__ = ["RoundLoop", "Scores"]

@@ -15,6 +15,7 @@ from fedshelf.server.results.per_store import summarize_counts, to_history
 from fedshelf.server.results.run_directory import Record
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.updates.contribution import shares_of_step
+from fedshelf.server.updates.norm_bound import UsualNorms
 from fedshelf.server.updates.screening import RoundOutcome
 from fedshelf.server.updates.standing import Standing
 
@@ -48,7 +49,7 @@ class NextModel:
     """A new model, and the findings on a round's updates.
 
     standing:    of the stores after the round
-    found:       store -> reason why its update looks suspicious
+    suspicions:  store -> reason why its update looks suspicious
     contributed: of each update (see `server.updates.contribution`)
     taken_back:  the history's entry on the update that was taken back, if one was
     """
@@ -56,16 +57,14 @@ class NextModel:
     trained: RoundOutcome
     after: TrainingState
     standing: Standing
-    found: Mapping[str, str]
+    suspicions: Mapping[str, str]
     contributed: Sequence[float]
     scores: Scores | None
     taken_back: Mapping[str, Any] | None = None
 
 
 def totals(trained: RoundOutcome, config: RunConfig, seconds: Mapping[str, float]) -> Totals:
-    """Return the images trained on, the bytes of parameters down and up, and the seconds per
-    phase.
-    """
+    """Return one round's images, bytes of parameters down and up, and seconds per phase."""
     order = trained.order
     down = order.params.numel() + sum(tensor.numel() for tensor in order.extras.values())
     images = sum(_images(u, config.train) for u in trained.updates)
@@ -74,42 +73,43 @@ def totals(trained: RoundOutcome, config: RunConfig, seconds: Mapping[str, float
 
 
 def _images(update: Update, train: TrainConfig) -> int:
-    """Return the images that a store trained on, each counted once a pass; to within a batch if
-    time ended it.
+    """Return the images that a store trained on, each counted once a pass.
+
+    If a time budget may have ended the training, the number is right to within a batch.
     """
-    whole = update.num_examples * train.passes
-    return min(whole, update.steps * train.batch) if train.seconds else whole
+    all_passes = update.num_examples * train.passes
+    return min(all_passes, update.steps * train.batch) if train.seconds else all_passes
 
 
 def line(
-    trained: RoundOutcome,
-    config: RunConfig,
-    scores: Scores | None,
-    totals: Totals,
-    contributed: Sequence[float],
+    model: NextModel, config: RunConfig, totals: Totals, norms: UsualNorms, shortfall: str | None
 ) -> Record:
-    """Return the round's line in the history, without the stores' standing.
+    """Return the round's line in the history.
 
-    contributed: of each update (see `server.updates.contribution`)
+    Args:
+        totals: of this round alone
+        norms: the usual norms of the rounds before
+        shortfall: the reason why the round has too few updates for the strategy's guarantee
     """
-    number = trained.order.round
+    trained = model.trained
+    scores = model.scores
+    round_number = trained.order.round
     updates = trained.updates
-    failed = trained.failed
-    shares, squared_step = shares_of_step(contributed)
+    shares, squared_step = shares_of_step(model.contributed)
     stores = {
         u.store: {
             "images": u.num_examples, "steps": u.steps, "loss": u.loss, "seconds": u.seconds,
-            "contribution": of, "norm": trained.norms[u.store],
+            "contribution": share, "norm": trained.norms[u.store],
         }
-        for u, of in zip(updates, shares, strict=True)
+        for u, share in zip(updates, shares, strict=True)
     }  # fmt: skip
     images = sum(u.num_examples for u in updates)
     validation, raw = (
         (scores.together() or scores.held_out, _raw(scores)) if scores else (None, None)
     )
     return {
-        "round": number,
-        "lr": learning_rate(config.train, number, config.run.rounds),
+        "round": round_number,
+        "lr": learning_rate(config.train, round_number, config.run.rounds),
         "sampled": list(trained.asked),
         "stores": stores,
         "capped": {
@@ -118,7 +118,10 @@ def line(
             if info.num_examples > trained.present[name].num_examples
         },
         "clipped": dict(trained.clipped),
-        "failed": {name: {"code": f.code, "reason": f.reason} for name, f in failed.items()},
+        "failed": {
+            name: {"code": failure.code, "reason": failure.reason}
+            for name, failure in trained.failed.items()
+        },
         "train": {
             "loss": sum(u.loss * u.num_examples for u in updates) / images,
             "images": images,
@@ -134,6 +137,11 @@ def line(
         "adjustment": ("adjusted" if scores.is_adjusted else "raw") if scores and raw else None,
         "seconds": dict(totals.seconds),
         "bytes": {"down": totals.bytes_down, "up": totals.bytes_up},
+        "suspicion": model.suspicions,
+        "standing": model.standing.to_record(),
+        "shortfall": shortfall,
+        "usual_norms": list(norms.after(trained.norms).recent),
+        **({"taken_back": model.taken_back} if model.taken_back else {}),
     }
 
 

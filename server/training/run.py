@@ -21,11 +21,12 @@ from fedshelf.server.results.model_export import weights_sha256, write_model
 from fedshelf.server.results.plan_file import SavedPlan
 from fedshelf.server.results.run_directory import Record, RunDirectory
 from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
+from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
 from fedshelf.server.training import class_retention
 from fedshelf.server.training.final_evaluation import evaluate_final_model
 from fedshelf.server.training.resume_model import provenance
-from fedshelf.server.training.round_loop import RoundLoop, Scores
+from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.training.setup import InitialState
 from fedshelf.server.updates import contribution
 from fedshelf.server.updates.buffer import InMemoryBuffer, UpdateBuffer

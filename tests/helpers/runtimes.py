@@ -33,9 +33,9 @@ from fedshelf.server.grid.runtime import GridRuntime
 from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
-from fedshelf.server.training.round_loop import ModelEvaluator, RoundLoop
+from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.training.setup import InitialState
-from fedshelf.server.updates.evaluator import Evaluators, ServerEvaluator
+from fedshelf.server.updates.evaluator import Evaluators, ModelEvaluator, ServerEvaluator
 from fedshelf.simulations import engines
 from fedshelf.simulations.federation.federation import Federation
 from tests.helpers.by_hand import Notes
@@ -219,13 +219,13 @@ class Run:
     """The results of a run.
 
     delivered: the best round's state where early stopping ended the run, else the last one's
-    validation_scores: that model on validation images, at the end
+    validated: that model on validation images, at the end
     scores:    on test images
     """
 
     records: list[Mapping[str, Any]]
     delivered: TrainingState
-    validation_scores: Scores
+    validated: Scores
     scores: Scores
 
     def failures(self) -> list[dict[str, str]]:
