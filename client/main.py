@@ -145,13 +145,13 @@ def policy(
     there is none.
     """
     from fedshelf.client.identity.home import known_home, store_home
-    from fedshelf.client.policy.command import tell
+    from fedshelf.client.policy.command import print_policy
     from fedshelf.common.protocol.kit import Kit
 
     if kit is not None and name is None:
-        tell(store_home(Kit.read(kit).store))
+        print_policy(store_home(Kit.read(kit).store))
     elif name is not None and kit is None:
-        tell(known_home(name))
+        print_policy(known_home(name))
     else:
         raise ConfigError(
             "Say whose policy: --name NAME of a store on this machine, or --kit NAME.kit of a new"
@@ -176,7 +176,7 @@ def export(
 
     exported = export_own(model, name, out)
     print(f"The model of store {name}: {exported.path}")
-    for sentence in exported.told:
+    for sentence in exported.differences:
         print(sentence)
 
 
@@ -197,9 +197,9 @@ def audit(
 
     path = known_home(name) / AUDIT_FILE
     if verify:
-        command.check(path)
+        command.print_verification(path)
     else:
-        command.read(path, as_json=as_json)
+        command.print_log(path, as_json=as_json)
 
 
 @app.command()
@@ -212,10 +212,10 @@ def status(
 
     Exit code 0 if a flower-client is at work as this store, else 4.
     """
-    from fedshelf.client.commands.status import tell
+    from fedshelf.client.commands.status import print_status
     from fedshelf.client.identity.home import known_home
 
-    tell(known_home(name), as_json=as_json)
+    print_status(known_home(name), as_json=as_json)
 
 
 @app.command()

@@ -13,13 +13,13 @@ from fedshelf.client.identity.home import KEY_FILE
 from fedshelf.common.errors import ConfigError, RunError
 
 
-def read(path: Path, *, as_json: bool) -> None:
+def print_log(path: Path, *, as_json: bool) -> None:
     """Print a table of the log at `path`, or all its lines.
 
     Raises ConfigError if there is no log; OSError; RunError, after all has been printed, if the
     log is not as it was written.
     """
-    _check_begun(path)
+    _check_log_exists(path)
     if as_json:
         for _, _, line in lines(path):
             print(line.decode(errors="replace"), end="")
@@ -32,20 +32,20 @@ def read(path: Path, *, as_json: bool) -> None:
         )
 
 
-def check(path: Path) -> None:
+def print_verification(path: Path) -> None:
     """Check the log at `path` and say that it is whole.
 
     Raises RunError saying where it is not; else as `read`.
     """
-    _check_begun(path)
+    _check_log_exists(path)
     verdict = verify(path, _own_key(path))
-    known = f"number {verdict.head.number}, whose hash is {verdict.head.hash}"
+    last_line = f"number {verdict.head.number}, whose hash is {verdict.head.hash}"
     if verdict.fault:
         raise RunError(
             f"The audit log {path} is not as it was written: {verdict.fault}. What comes before"
-            f" follows up to {known}."
+            f" follows up to {last_line}."
         )
-    print(f"The audit log {path} is as it was written, up to {known}.")
+    print(f"The audit log {path} is as it was written, up to {last_line}.")
     if verdict.signer:
         print(
             f"Its end is signed by the key {fingerprint(verdict.signer)}; the chain knows whether"
@@ -68,7 +68,7 @@ def _own_key(path: Path) -> str:
     return public_text(load_key(key)) if key.exists() else ""
 
 
-def _check_begun(path: Path) -> None:
+def _check_log_exists(path: Path) -> None:
     """Check that the log was begun; raise ConfigError if nothing was ever written to it."""
     if not path.exists() and not full_files(path) and read_head(path) is None:
         raise ConfigError(f"There is no audit log at {path} yet; it begins when the store joins.")

@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter
 
-NOTHING = "0" * 64  # `previous` of the first line
+FIRST_PREVIOUS_HASH = "0" * 64  # `previous` of the first line
 MAX_TEXT_CHARACTERS = 300  # limit for a text that a server or an error puts into a line
 
 Event = Literal[
@@ -77,21 +77,21 @@ class AuditEntry:
 
 
 _ENTRY = TypeAdapter(AuditEntry)
-_TAIL = len(f',"hash":"{NOTHING}"}}')
+_HASH_FIELD_LENGTH = len(f',"hash":"{FIRST_PREVIOUS_HASH}"}}')
 
 
 def encode(note: AuditNote, number: int, now: float, previous: str) -> tuple[bytes, str]:
     """Return the line, with its newline, and its hash. now: Unix time (s). Long texts are cut."""
     time = datetime.fromtimestamp(now).astimezone().isoformat(timespec="milliseconds")
-    told = {
-        key: _text(value) if isinstance(value, str) else value
+    fields = {
+        key: _shorten(value) if isinstance(value, str) else value
         for key, value in asdict(note).items()
     }
     body = json.dumps(
-        {"number": number, "time": time, **told, "previous": previous}, separators=(",", ":")
+        {"number": number, "time": time, **fields, "previous": previous}, separators=(",", ":")
     )[:-1]
-    own = hashlib.sha256(body.encode()).hexdigest()
-    return f'{body},"hash":"{own}"}}\n'.encode(), own
+    line_hash = hashlib.sha256(body.encode()).hexdigest()
+    return f'{body},"hash":"{line_hash}"}}\n'.encode(), line_hash
 
 
 def decode(line: bytes) -> AuditEntry:
@@ -101,13 +101,13 @@ def decode(line: bytes) -> AuditEntry:
     """
     line = line.rstrip(b"\n")
     entry = _ENTRY.validate_json(line)
-    if line[-_TAIL:] != f',"hash":"{entry.hash}"}}'.encode():
+    if line[-_HASH_FIELD_LENGTH:] != f',"hash":"{entry.hash}"}}'.encode():
         raise ValueError("the hash is not at the end")
-    if hashlib.sha256(line[:-_TAIL]).hexdigest() != entry.hash:
+    if hashlib.sha256(line[:-_HASH_FIELD_LENGTH]).hexdigest() != entry.hash:
         raise ValueError("its hash is that of another content")
     return entry
 
 
-def _text(value: str) -> str:
+def _shorten(value: str) -> str:
     """Cut a text to what fits, without lone surrogates, which UTF-8 cannot encode."""
     return value[:MAX_TEXT_CHARACTERS].encode(errors="replace").decode()

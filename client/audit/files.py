@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from fedshelf.client.audit.entry import NOTHING
+from fedshelf.client.audit.entry import FIRST_PREVIOUS_HASH
 from fedshelf.common.system.files import write_private
 
 
@@ -34,7 +34,7 @@ class LogHead:
     signature: str = field(default="", compare=False)
 
 
-EMPTY_LOG_HEAD = LogHead(0, NOTHING, first=1)
+EMPTY_LOG_HEAD = LogHead(0, FIRST_PREVIOUS_HASH, first=1)
 _HEAD = TypeAdapter(LogHead)
 
 
@@ -72,15 +72,17 @@ def lines(path: Path) -> Iterator[tuple[str, int, bytes]]:
         with suppress(FileNotFoundError):  # no log yet, or it has just become a full file
             current = stack.enter_context(path.open("rb"))
         # it may become a full file at any moment
-        known = os.fstat(current.fileno()) if current else None
+        current_status = os.fstat(current.fileno()) if current else None
         for full in full_files(path):
-            if known is None or not os.path.samestat(known, full.stat()):
+            if current_status is None or not os.path.samestat(current_status, full.stat()):
                 with full.open("rb") as file:
-                    yield from ((full.name, place, line) for place, line in enumerate(file, 1))
+                    yield from (
+                        (full.name, line_number, line) for line_number, line in enumerate(file, 1)
+                    )
         if current:
             yield from (
-                (path.name, place, line)
-                for place, line in enumerate(current, 1)
+                (path.name, line_number, line)
+                for line_number, line in enumerate(current, 1)
                 if line.endswith(b"\n")
             )
 

@@ -31,10 +31,10 @@ from fedshelf.common.system.files import sync_directory
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-FULL = 16 * 2**20  # bytes of a file, about 40 thousand lines
+MAX_FILE_BYTES = 16 * 2**20  # bytes of a file, about 40 thousand lines
 # seconds to wait for the lock: `flower-client status` takes it for an instant to see whether it is
 # free
-MOMENT = 1.0
+LOCK_TIMEOUT_SECONDS = 1.0
 
 
 class AuditLog:
@@ -54,21 +54,23 @@ class AuditLog:
         self,
         path: Path,
         now: Callable[[], float] = time.time,
-        full: int = FULL,
+        max_file_bytes: int = MAX_FILE_BYTES,
         key: "EllipticCurvePrivateKey | None" = None,
     ) -> None:
         self._path = path
         self._now = now
-        self._full = full
+        self._max_file_bytes = max_file_bytes
         self._key = key
         self._first = 1
         self._rotations = 0
-        self._threads = threading.Lock()
+        self._thread_lock = threading.Lock()
         self._head = EMPTY_LOG_HEAD
         self._size = 0
-        self._process = FileLock(path.with_name(f".{path.name}.lock"), timeout=MOMENT)
+        self._process_lock = FileLock(
+            path.with_name(f".{path.name}.lock"), timeout=LOCK_TIMEOUT_SECONDS
+        )
         try:
-            self._process.acquire()
+            self._process_lock.acquire()
         except Timeout:
             raise RunError(
                 f"Another process writes {path}; only one flower-client at a time can be this"
@@ -77,7 +79,7 @@ class AuditLog:
         try:
             self._open()
         except BaseException:
-            self._process.release()
+            self._process_lock.release()
             raise
 
     def __enter__(self) -> Self:
@@ -94,7 +96,7 @@ class AuditLog:
     def close(self) -> None:
         """Release the log for another process."""
         self._file.close()
-        self._process.release()
+        self._process_lock.release()
 
     def record(self, note: AuditNote) -> None:
         """Append a line; it is on disk when this returns. Any thread may call it.
@@ -102,16 +104,16 @@ class AuditLog:
         Raises OSError (disk full): then the event must not go on, whether or not its line is
         there.
         """
-        with self._threads:
-            line, own = encode(note, self._head.number + 1, self._now(), self._head.hash)
-            head = LogHead(self._head.number + 1, own)
+        with self._thread_lock:
+            line, line_hash = encode(note, self._head.number + 1, self._now(), self._head.hash)
+            head = LogHead(self._head.number + 1, line_hash)
             try:
-                if self._size >= self._full:
+                if self._size >= self._max_file_bytes:
                     self._begin_file()
                 if self._file.write(line) < len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
                 os.fsync(self._file.fileno())
-                write_head(self._path, self._sealed(head))
+                write_head(self._path, self._seal(head))
                 self._head, self._size = head, self._size + len(line)
             except BaseException:  # Ctrl-C too
                 self._cut_half_line()
@@ -120,20 +122,20 @@ class AuditLog:
 
     def _open(self) -> None:
         if not self._path.exists() and not full_files(self._path) and read_head(self._path) is None:
-            write_head(self._path, self._sealed(EMPTY_LOG_HEAD))
-        self._file = self._opened()
-        cut = self._cut_half_line()
+            write_head(self._path, self._seal(EMPTY_LOG_HEAD))
+        self._file = self._open_file()
+        cut_bytes = self._cut_half_line()
         last = next(self._backwards(), EMPTY_LOG_HEAD)
         written = read_head(self._path)
         self._head = last
-        self._first = (written and written.first) or self._first_here()
+        self._first = (written and written.first) or self._first_number_present()
         self._rotations = max(written.rotations if written else 0, len(full_files(self._path)))
         self._check_written(written, last)
-        if cut:
+        if cut_bytes:
             self.record(
                 AuditNote(
                     "mended",
-                    size=cut,
+                    size=cut_bytes,
                     why="half a line, which a killed process left behind, was cut off",
                 )
             )
@@ -149,7 +151,7 @@ class AuditLog:
                     why="audit.head is missing or damaged, so lines may be missing before this one",
                 )
             )
-        elif written != EMPTY_LOG_HEAD and written != self._at(written.number):
+        elif written != EMPTY_LOG_HEAD and written != self._head_at(written.number):
             # `written` if they have the same number
             self._head = max(written, last, key=lambda head: head.number)
             self.record(
@@ -182,10 +184,10 @@ class AuditLog:
                 )
             )
 
-    def _sealed(self, head: LogHead) -> LogHead:
+    def _seal(self, head: LogHead) -> LogHead:
         return seal(replace(head, first=self._first, rotations=self._rotations), self._key)
 
-    def _first_here(self) -> int:
+    def _first_number_present(self) -> int:
         """Return the number of the first line present, for a log whose head does not name its first
         line.
         """
@@ -194,7 +196,7 @@ class AuditLog:
                 return decode(line).number
         return 1
 
-    def _opened(self) -> FileIO:
+    def _open_file(self) -> FileIO:
         """Open the current file for appending, for this user only."""
         file = FileIO(self._path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))
         os.fchmod(file.fileno(), 0o600)
@@ -203,12 +205,12 @@ class AuditLog:
 
     def _begin_file(self) -> None:
         """Set the full file aside and continue in a new one."""
-        full = full_name(self._path, self._head.number)
-        self._path.rename(full)
+        max_file_bytes = full_name(self._path, self._head.number)
+        self._path.rename(max_file_bytes)
         try:
-            file = self._opened()
+            file = self._open_file()
         except OSError:
-            full.rename(self._path)
+            max_file_bytes.rename(self._path)
             raise
         self._file.close()
         self._file = file
@@ -226,7 +228,7 @@ class AuditLog:
             os.fsync(self._file.fileno())
         return len(content) - size
 
-    def _at(self, number: int) -> LogHead | None:
+    def _head_at(self, number: int) -> LogHead | None:
         """Return the line with this number, or the last intact one before it; None if there is
         none.
         """

@@ -15,7 +15,7 @@ from fedshelf.client.audit.entry import AuditEntry
 from fedshelf.client.audit.files import read_head
 from fedshelf.client.audit.verify import entries
 
-LATEST = 30  # lines
+MAX_LATEST_LINES = 30  # lines
 
 
 @dataclass
@@ -43,11 +43,11 @@ class Day:
 def show(path: Path, console: Console) -> None:
     """Print the log at `path`. Raises OSError."""
     days: dict[str, Day] = {}
-    latest: deque[AuditEntry] = deque(maxlen=LATEST)
+    latest: deque[AuditEntry] = deque(maxlen=MAX_LATEST_LINES)
     for entry in entries(path):
         days.setdefault(entry.time[:10], Day()).count(entry)
         latest.append(entry)
-    console.print(_by_day(days), _lines(latest))
+    console.print(_day_table(days), _latest_lines_table(latest))
     head = read_head(path)
     console.print(
         f"Number {head.number if head else '?'} is the last one; its hash is"
@@ -57,7 +57,7 @@ def show(path: Path, console: Console) -> None:
     )
 
 
-def _by_day(days: dict[str, Day]) -> Table:
+def _day_table(days: dict[str, Day]) -> Table:
     table = Table("day", title="What came and what left", title_justify="left")
     for header in ("received", "bytes", "sent", "bytes", "refused"):
         table.add_column(header, justify="right")
@@ -73,7 +73,7 @@ def _by_day(days: dict[str, Day]) -> Table:
     return table
 
 
-def _lines(latest: Iterable[AuditEntry]) -> Table:
+def _latest_lines_table(latest: Iterable[AuditEntry]) -> Table:
     table = Table(title="The latest lines", title_justify="left")
     table.add_column("number", justify="right")
     for header in ("time", "event", "kind", "round"):
@@ -82,13 +82,13 @@ def _lines(latest: Iterable[AuditEntry]) -> Table:
     table.add_column("SHA-256", no_wrap=True)
     table.add_column("what for")
     for entry in latest:
-        number = str(entry.round or "")
+        round_number = str(entry.round or "")
         size = decimal(entry.size) if entry.size else ""
         row = (
             entry.time[:19].replace("T", " "),
             entry.event,
             entry.kind,
-            number,
+            round_number,
             size,
             entry.sha256[:8],
             entry.why,

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedshelf.client.audit.entry import NOTHING, AuditEntry, decode
+from fedshelf.client.audit.entry import FIRST_PREVIOUS_HASH, AuditEntry, decode
 from fedshelf.client.audit.files import LogHead, full_files, lines, read_head
 from fedshelf.client.audit.seal import fingerprint, is_genuine
 
@@ -42,15 +42,15 @@ def verify(path: Path, key: str = "") -> AuditVerdict:
     """
     written = read_head(path)  # read before the lines: another process may be writing more of them
     first = 0
-    last = LogHead(0, NOTHING)
+    last = LogHead(0, FIRST_PREVIOUS_HASH)
     is_head_seen = written is not None and written.number == 0
-    for file, place, line in lines(path):
-        where = f"line {place} of {file}"
+    for file, line_number, line in lines(path):
+        where = f"line {line_number} of {file}"
         try:
             entry = decode(line)
         except ValueError:
             return AuditVerdict(first, last, f"{where} is not as it was written")
-        if fault := _fault(entry, last, is_first=not first):
+        if fault := _link_fault(entry, last, is_first=not first):
             return AuditVerdict(first, last, f"{where} {fault}")
         first = first or entry.number
         last = LogHead(entry.number, entry.hash)
@@ -60,10 +60,12 @@ def verify(path: Path, key: str = "") -> AuditVerdict:
             first, last, "audit.head is missing or damaged, so lines may be missing at the end"
         )
     if not is_head_seen:
-        return AuditVerdict(first, last, _cut(last, written))
+        return AuditVerdict(first, last, _describe_missing_end(last, written))
     if first and written.first and first != written.first:
-        return AuditVerdict(first, last, _beheaded(first, written, len(full_files(path))))
-    return AuditVerdict(first, last, _unsealed(written, key), written.signer)
+        return AuditVerdict(
+            first, last, _describe_missing_start(first, written, len(full_files(path)))
+        )
+    return AuditVerdict(first, last, _signature_fault(written, key), written.signer)
 
 
 def entries(path: Path) -> Iterator[AuditEntry]:
@@ -75,14 +77,14 @@ def entries(path: Path) -> Iterator[AuditEntry]:
             continue
 
 
-def _fault(entry: AuditEntry, last: LogHead, *, is_first: bool) -> str:
+def _link_fault(entry: AuditEntry, last: LogHead, *, is_first: bool) -> str:
     """Return the fault of an entry that comes after `last`; empty if there is none."""
     if entry.event == "broken":
         return f"says: {entry.why}"
     if is_first:
         return (
             ""
-            if entry.number > 1 or entry.previous == NOTHING
+            if entry.number > 1 or entry.previous == FIRST_PREVIOUS_HASH
             else "is not the first one that was written"
         )
     if entry.number != last.number + 1:
@@ -90,19 +92,19 @@ def _fault(entry: AuditEntry, last: LogHead, *, is_first: bool) -> str:
     return "" if entry.previous == last.hash else "follows another line than the one before it"
 
 
-def _beheaded(first: int, written: LogHead, full: int) -> str:
-    told = (
+def _describe_missing_start(first: int, written: LogHead, full: int) -> str:
+    fault = (
         f"it begins with number {first}, but number {written.first} is the first that was written"
     )
     missing = f"{written.rotations - full} of its {written.rotations} full files are not here"
     return (
-        f"{told} ({missing}: put them back if they were moved)"
+        f"{fault} ({missing}: put them back if they were moved)"
         if full < written.rotations
-        else told
+        else fault
     )
 
 
-def _unsealed(written: LogHead, key: str) -> str:
+def _signature_fault(written: LogHead, key: str) -> str:
     """Return the fault of the head's signature; empty if there is none."""
     if (written.signer or written.signature) and not is_genuine(written):
         return "audit.head is not as it was signed, so lines may be missing at the end"
@@ -116,7 +118,7 @@ def _unsealed(written: LogHead, key: str) -> str:
     return f"audit.head is signed by another key than this store's ({fingerprint(written.signer)})"
 
 
-def _cut(last: LogHead, written: LogHead) -> str:
+def _describe_missing_end(last: LogHead, written: LogHead) -> str:
     if last.number < written.number:
         return f"it ends with number {last.number}, but number {written.number} had been written"
     return f"number {written.number} is not the one that had been written"

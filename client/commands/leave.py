@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from fedshelf.client.audit import AUDIT_FILE, AuditLog, AuditNote
-from fedshelf.client.health import FACTS, PAGE
+from fedshelf.client.health import FACTS_FILE, PAGE_FILE
 from fedshelf.client.identity.enrolment import SingleInstanceLock, load_key
 from fedshelf.client.identity.home import KEY_FILE, MODELS_FOLDER
 from fedshelf.client.policy.policy import POLICY_FILE
@@ -13,7 +13,7 @@ from fedshelf.common.images.cache.forget import forget_all
 from fedshelf.common.wording import format_list
 
 # Kept in a store's home beside the audit log: the person's policy and the delivered models.
-STAYS = (POLICY_FILE, MODELS_FOLDER)
+KEPT_FILES = (POLICY_FILE, MODELS_FOLDER)
 
 
 def forget(home: Path) -> str:
@@ -23,7 +23,7 @@ def forget(home: Path) -> str:
 
     Raises ConfigError or RunError while the store is at work, OSError.
     """
-    with SingleInstanceLock(home.name), _at_rest(home):
+    with SingleInstanceLock(home.name), _lock_audit_log(home):
         return _forget_photos(home)
 
 
@@ -38,29 +38,29 @@ def leave(home: Path, *, is_confirmed: bool, has_log: bool) -> str:
     Raises ConfigError if it is not confirmed, ConfigError or RunError while the store is at work,
     OSError.
     """
-    names = ", ".join(path.name for path in _doomed(home, has_log=has_log)) or "nothing"
+    names = ", ".join(path.name for path in _files_to_remove(home, has_log=has_log)) or "nothing"
     if not is_confirmed:
         raise ConfigError(
             f"Leaving removes {names} from {home}, and the pixel cache, for ever; say --yes if so."
         )
-    with SingleInstanceLock(home.name), _at_rest(home) as log:
-        told = _forget_photos(home)
+    with SingleInstanceLock(home.name), _lock_audit_log(home) as log:
+        summary = _forget_photos(home)
         log.record(AuditNote("left", why="for good: key and states are removed"))
-        for path in _doomed(home, has_log=has_log):
+        for path in _files_to_remove(home, has_log=has_log):
             if path.is_dir():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
     if not has_log:
         shutil.rmtree(home)
-        return f"{told} {home} is removed."
+        return f"{summary} {home} is removed."
     return (
-        f"{told} Removed from {home}: {names}. The audit log stays, and {format_list(STAYS)} if"
-        " they were there."
+        f"{summary} Removed from {home}: {names}. The audit log stays, and"
+        f" {format_list(KEPT_FILES)} if they were there."
     )
 
 
-def _at_rest(home: Path) -> AuditLog:
+def _lock_audit_log(home: Path) -> AuditLog:
     """Return the store's audit log, which a running store holds for itself. Raises RunError."""
     key = home / KEY_FILE
     return AuditLog(home / AUDIT_FILE, key=load_key(key) if key.exists() else None)
@@ -68,7 +68,7 @@ def _at_rest(home: Path) -> AuditLog:
 
 def _forget_photos(home: Path) -> str:
     size = forget_all()
-    for name in (PAGE, FACTS):
+    for name in (PAGE_FILE, FACTS_FILE):
         (home / name).unlink(missing_ok=True)
     return (
         f"Every copy of photos is removed: {size / 1e6:.1f} MB of decoded ones, and the page of"
@@ -76,10 +76,10 @@ def _forget_photos(home: Path) -> str:
     )
 
 
-def _doomed(home: Path, *, has_log: bool) -> list[Path]:
+def _files_to_remove(home: Path, *, has_log: bool) -> list[Path]:
     """Return all files and folders in the home that leaving removes."""
-    return [path for path in sorted(home.iterdir()) if not has_log or not _stays(path)]
+    return [path for path in sorted(home.iterdir()) if not has_log or not _is_kept(path)]
 
 
-def _stays(path: Path) -> bool:
-    return path.name in STAYS or path.name.lstrip(".").startswith(Path(AUDIT_FILE).stem)
+def _is_kept(path: Path) -> bool:
+    return path.name in KEPT_FILES or path.name.lstrip(".").startswith(Path(AUDIT_FILE).stem)

@@ -24,10 +24,10 @@ from fedshelf.client.policy.schedule import seconds_until, seconds_until_midnigh
 from fedshelf.common.errors import RunError
 from fedshelf.common.model_files import DESCRIPTION_FILE
 
-OLDEST = 100_000  # lines of the audit log that are read, the latest first
+MAX_READ_LINES = 100_000  # lines of the audit log that are read, the latest first
 
 
-def tell(home: Path, *, as_json: bool) -> None:
+def print_status(home: Path, *, as_json: bool) -> None:
     """Print a store's status.
 
     Raises RunError, after printing, if no process runs as the store; ConfigError.
@@ -78,20 +78,20 @@ def _latest(home: Path, *, running: bool) -> dict[str, Any]:
     """Return the store's server and since when it is joined, the last message, and the last
     training.
     """
-    found: dict[str, Any] = dict.fromkeys(("joined_to", "joined_at", "last_heard", "last_trained"))
+    latest: dict[str, Any] = dict.fromkeys(("joined_to", "joined_at", "last_heard", "last_trained"))
     is_this_process = running  # until the line with which the running process began its log
     for entry in _backwards(home / AUDIT_FILE):
-        if entry.event == "joined" and is_this_process and found["joined_to"] is None:
-            found |= {"joined_to": entry.why, "joined_at": entry.time}
+        if entry.event == "joined" and is_this_process and latest["joined_to"] is None:
+            latest |= {"joined_to": entry.why, "joined_at": entry.time}
         elif entry.event == "policy":
             is_this_process = False
-        elif entry.event == "received" and found["last_heard"] is None:
-            found["last_heard"] = _event(entry)
-        elif entry.event == "sent" and entry.kind == "update" and found["last_trained"] is None:
-            found["last_trained"] = _event(entry)
-        if found["last_trained"] and not is_this_process:
+        elif entry.event == "received" and latest["last_heard"] is None:
+            latest["last_heard"] = _event(entry)
+        elif entry.event == "sent" and entry.kind == "update" and latest["last_trained"] is None:
+            latest["last_trained"] = _event(entry)
+        if latest["last_trained"] and not is_this_process:
             break
-    return found
+    return latest
 
 
 def _event(entry: AuditEntry) -> dict[str, Any]:
@@ -100,13 +100,13 @@ def _event(entry: AuditEntry) -> dict[str, Any]:
 
 def _backwards(path: Path) -> Iterator[AuditEntry]:
     """Yield the intact lines of an audit log, the latest first."""
-    left = OLDEST
+    lines_left = MAX_READ_LINES
     for file in (path, *reversed(full_files(path))):
         content = file.read_bytes().splitlines() if file.exists() else []
-        for line in reversed(content[-left:] if left else []):
+        for line in reversed(content[-lines_left:] if lines_left else []):
             with suppress(ValueError):
                 yield decode(line)
-        left = max(left - len(content), 0)
+        lines_left = max(lines_left - len(content), 0)
 
 
 def _budgets(home: Path) -> list[dict[str, Any]]:
@@ -143,23 +143,23 @@ def _models(folder: Path) -> list[dict[str, Any]]:
         {
             "run": path.parent.name,
             "folder": str(path.parent),
-            "received": _moment(path.stat().st_mtime),
+            "received": _format_time(path.stat().st_mtime),
         }
         for path in sorted(described, key=lambda path: path.stat().st_mtime, reverse=True)
     ]
 
 
-def _moment(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
 
 
 def _lines(status: dict[str, Any]) -> Iterator[str]:
     joined = "waiting for the server" if status["running"] else "not at work"
     if status["joined_to"]:
-        joined = f"joined to {status['joined_to']} since {_short(status['joined_at'])}"
+        joined = f"joined to {status['joined_to']} since {_shorten_time(status['joined_at'])}"
     yield f"Store {status['store']}: {joined}."
     if status["chain"]:
-        yield f"Of the chain {status['chain']} since {_short(status['member_since'])}."
+        yield f"Of the chain {status['chain']} since {_shorten_time(status['member_since'])}."
     for key, words in (
         ("last_heard", "Last heard of the server"),
         ("last_trained", "Last trained"),
@@ -168,7 +168,7 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
         round_number = (
             f", round {event['round']} of run {event['run']}" if event and event["round"] else ""
         )
-        yield f"{words}: {_short(event['time']) + round_number if event else 'never'}."
+        yield f"{words}: {_shorten_time(event['time']) + round_number if event else 'never'}."
     today = status["today"]
     yield (
         f"Today: {today['trainings']} trainings, {today['judgements']} judgements,"
@@ -185,11 +185,12 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
         )
     for model in status["models"]:
         yield (
-            f"Model of run {model['run']}, received {_short(model['received'])}: {model['folder']}"
+            f"Model of run {model['run']}, received {_shorten_time(model['received'])}:"
+            f" {model['folder']}"
         )
     if not status["models"]:
         yield "No model has been received yet."
 
 
-def _short(moment: str) -> str:
+def _shorten_time(moment: str) -> str:
     return moment[:16].replace("T", " ")

@@ -3,5 +3,5 @@ leave at the store.
 """
 
 # files that `check` writes, in the store's home or elsewhere
-PAGE = "health.html"
-FACTS = "health.json"
+PAGE_FILE = "health.html"
+FACTS_FILE = "health.json"

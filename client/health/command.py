@@ -36,7 +36,7 @@ def check_store(
     home = store_home(store)
     from fedshelf.client.health.evidence.server_probe import proof_of
     from fedshelf.client.health.page import write_page
-    from fedshelf.client.health.run_checks import Subject, examine, exit_code  # loads torch
+    from fedshelf.client.health.run_checks import Subject, exit_code, run_checks  # loads torch
 
     subject = Subject(
         store,
@@ -47,7 +47,7 @@ def check_store(
         partial(proof_of, read) if read else lambda _: b"{}",
     )
     with progress_of_steps() as progress:
-        report = examine(subject, progress)
+        report = run_checks(subject, progress)
     page = write_page(report, out or home)
     if not report.evidence.photos.trouble:
         print(f"Store {store}: {printable(report.evidence.photos.summary())}")

@@ -12,8 +12,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fedshelf.client.health import FACTS, PAGE
-from fedshelf.client.health.checks.machine import size
+from fedshelf.client.health import FACTS_FILE, PAGE_FILE
+from fedshelf.client.health.checks.machine import format_bytes
 from fedshelf.client.health.checks.server import days_left
 from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import SEVERITIES, Exhibit, Finding
@@ -23,16 +23,16 @@ from fedshelf.common.images.decoding.decode import NotUsableError
 from fedshelf.common.system.files import write_json, write_private
 from fedshelf.common.wording import format_count, printable
 
-_SHOWN = 12  # photos of one finding
-_ALL_SHOWN = 120  # photos on the page: at 4 KB each it stays under a megabyte
-_NAMED = 200  # files of one finding that are listed; health.json has all
-_SIDE = 160  # pixels of a thumbnail's longer side
+_MAX_PICTURES_PER_FINDING = 12  # photos of one finding
+_MAX_PICTURES = 120  # photos on the page: at 4 KB each it stays under a megabyte
+_MAX_NAMES_PER_FINDING = 200  # files of one finding that are listed; health.json has all
+_THUMBNAIL_PIXELS = 160  # pixels of a thumbnail's longer side
 
 
 def write_page(report: Report, directory: Path) -> Path:
     """Write both files into `directory` and return the page's path. Raises OSError."""
-    write_json(directory / FACTS, facts(report))
-    page = directory / PAGE
+    write_json(directory / FACTS_FILE, facts(report))
+    page = directory / PAGE_FILE
     write_private(page, render(report))
     return page
 
@@ -40,7 +40,7 @@ def write_page(report: Report, directory: Path) -> Path:
 def facts(report: Report) -> dict[str, Any]:
     """Return all findings and facts as plain values."""
     photos = report.evidence.photos
-    line = report.evidence.line
+    probe = report.evidence.probe
     return {
         "store": report.store,
         "made": report.made.isoformat(timespec="seconds"),
@@ -50,7 +50,7 @@ def facts(report: Report) -> dict[str, Any]:
         "findings": [_plain(finding) for finding in report.findings],
         "checked": report.passed,
         "machine": dict(_machine(report.evidence)),
-        "clock_skew_seconds": None if line is None or line.skew is None else round(line.skew, 1),
+        "clock_skew_seconds": None if probe is None or probe.skew is None else round(probe.skew, 1),
     }
 
 
@@ -88,7 +88,7 @@ class _Pictures:
     """Thumbnails as data URLs, up to a number for the whole page."""
 
     def __init__(self) -> None:
-        self._left = _ALL_SHOWN
+        self._left = _MAX_PICTURES
 
     def of(self, exhibit: Exhibit) -> str | None:
         """Return the thumbnail of an exhibit; None for a file that has no picture, or is gone by
@@ -97,7 +97,7 @@ class _Pictures:
         if exhibit.path is None or not self._left:
             return None
         with contextlib.suppress(NotUsableError, MemoryError):
-            picture = base64.b64encode(thumbnail(exhibit.path, _SIDE)).decode()
+            picture = base64.b64encode(thumbnail(exhibit.path, _THUMBNAIL_PIXELS)).decode()
             self._left -= 1
             return f"data:image/jpeg;base64,{picture}"
         return None
@@ -105,11 +105,13 @@ class _Pictures:
 
 def _shown(finding: Finding, pictures: _Pictures) -> dict[str, Any]:
     """Return a finding with its first photos as pictures and the next as names."""
-    pictured = [(exhibit, pictures.of(exhibit)) for exhibit in finding.exhibits[:_SHOWN]]
+    pictured = [
+        (exhibit, pictures.of(exhibit)) for exhibit in finding.exhibits[:_MAX_PICTURES_PER_FINDING]
+    ]
     figures = [(exhibit, source) for exhibit, source in pictured if source]
     seen = {id(exhibit) for exhibit, _ in figures}
     rest = (exhibit for exhibit in finding.exhibits if id(exhibit) not in seen)
-    named = list(islice(rest, _NAMED))
+    named = list(islice(rest, _MAX_NAMES_PER_FINDING))
     unnamed = len(finding.exhibits) - len(figures) - len(named)
     return {"finding": finding, "figures": figures, "named": named, "unnamed": unnamed}
 
@@ -150,27 +152,33 @@ def _trains_on(evidence: Evidence) -> str:
 def _machine(evidence: Evidence) -> list[tuple[str, str]]:
     """Return the facts about machine and server, good or bad: (name, value)."""
     machine = evidence.machine
-    line = evidence.line
+    probe = evidence.probe
     return list(
         _known(
             ("Trains on", machine.device_name),
             ("Graphics driver", machine.driver),
             (
                 "Graphics memory",
-                machine.device_memory and "{} free of {}".format(*map(size, machine.device_memory)),
+                machine.device_memory
+                and "{} free of {}".format(*map(format_bytes, machine.device_memory)),
             ),
             ("Processor cores", str(machine.cores)),
-            ("Memory", machine.memory and "{} available of {}".format(*map(size, machine.memory))),
+            (
+                "Memory",
+                machine.memory and "{} available of {}".format(*map(format_bytes, machine.memory)),
+            ),
             *(
-                (f"Room for {disk.purpose}", f"{size(disk.free)} in {disk.path}")
+                (f"Room for {disk.purpose}", f"{format_bytes(disk.free)} in {disk.path}")
                 for disk in machine.disks
             ),
-            ("Server", line and line.server),
+            ("Server", probe and probe.server),
             (
                 "Server's certificate",
-                line and line.ends and f"{days_left(line.ends)} days left, to {line.ends:%d %B %Y}",
+                probe
+                and probe.ends
+                and f"{days_left(probe.ends)} days left, to {probe.ends:%d %B %Y}",
             ),
-            ("Server's clock", line and line.skew is not None and _skew(line.skew)),
+            ("Server's clock", probe and probe.skew is not None and _skew(probe.skew)),
         )
     )
 

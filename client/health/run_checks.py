@@ -11,10 +11,10 @@ from fedshelf.client.connection.known_addresses import KnownAddresses
 from fedshelf.client.health.checks import CHECKS, Check
 from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import SEVERITIES, Finding, Kind
-from fedshelf.client.health.evidence.label_errors import guess, load
-from fedshelf.client.health.evidence.machine import inspect
-from fedshelf.client.health.evidence.photos import Progress, gather, glance
-from fedshelf.client.health.evidence.server_probe import Proof, call
+from fedshelf.client.health.evidence.label_errors import find_label_errors, load
+from fedshelf.client.health.evidence.machine import inspect_machine
+from fedshelf.client.health.evidence.photos import Progress, list_photos, measure_photos
+from fedshelf.client.health.evidence.server_probe import Proof, probe_server
 from fedshelf.client.policy.policy import load_policy
 from fedshelf.common.errors import ConfigError, DataError, NetworkError
 
@@ -74,20 +74,22 @@ class Report:
         return [check.title for check, findings in self.outcomes if not findings]
 
 
-def examine(subject: Subject, progress: ProgressOf) -> Report:
+def run_checks(subject: Subject, progress: ProgressOf) -> Report:
     """Run all checks.
 
     `progress` makes a progress for each step's name. Raises ConfigError for an unusable model.
     """
     # first: a mistake should show before the long work
     network = load(subject.model) if subject.model else None
-    photos = gather(subject.data, progress("Looking at photos"), _classes(subject.policy))
+    photos = measure_photos(subject.data, progress("Looking at photos"), _classes(subject.policy))
     evidence = Evidence(
         photos,
-        inspect(),
-        line=call(subject.server, subject.proof) if subject.server else None,
-        guesses=guess(network, photos.usable, progress("Asking the model")) if network else None,
-        policy=_policy(subject.policy),
+        inspect_machine(),
+        probe=probe_server(subject.server, subject.proof) if subject.server else None,
+        label_errors=find_label_errors(network, photos.usable, progress("Asking the model"))
+        if network
+        else None,
+        policy_error=_policy_error(subject.policy),
     )
     made = tuple(
         (check, tuple(check.find(evidence))) for check in CHECKS if _applies(check, subject)
@@ -95,13 +97,15 @@ def examine(subject: Subject, progress: ProgressOf) -> Report:
     return Report(subject.store, datetime.now().astimezone(), evidence, made)
 
 
-def quick(data: Path, policy: Path | None = None) -> list[Finding]:
+def quick_check(data: Path, policy: Path | None = None) -> list[Finding]:
     """Return the findings that need no reading, the worst first.
 
     They are about counts, names, copies among photos read before, the machine and the policy. No
     photo is read and no server called.
     """
-    evidence = Evidence(glance(data, _classes(policy)), inspect(), policy=_policy(policy))
+    evidence = Evidence(
+        list_photos(data, _classes(policy)), inspect_machine(), policy_error=_policy_error(policy)
+    )
     return _worst_first(
         finding for check in CHECKS if check.quick for finding in check.find(evidence)
     )
@@ -135,10 +139,10 @@ def _applies(check: Check, subject: Subject) -> bool:
 
 def _classes(policy: Path | None) -> tuple[str, ...]:
     """Return the class names that the store's policy lists."""
-    return load_policy(policy).classes if policy is not None and not _policy(policy) else ()
+    return load_policy(policy).classes if policy is not None and not _policy_error(policy) else ()
 
 
-def _policy(path: Path | None) -> str:
+def _policy_error(path: Path | None) -> str:
     try:
         if path is not None:
             load_policy(path)

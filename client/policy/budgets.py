@@ -60,7 +60,7 @@ class Usage:
         """Return the amounts spent since local midnight. Raises ConfigError if the file is
         damaged.
         """
-        return self._read().get(self._day(), Spent())
+        return self._read().get(self._today(), Spent())
 
     def add(self, spent: Spent) -> None:
         """Add these amounts, on disk before it returns.
@@ -69,11 +69,11 @@ class Usage:
         """
         with self._lock:
             days = self._read()
-            day = self._day()
+            day = self._today()
             days[day] = days.get(day, Spent()) + spent
             write_json(self._path, {name: asdict(days[name]) for name in list(days)[-KEPT_DAYS:]})
 
-    def _day(self) -> str:
+    def _today(self) -> str:
         return datetime.fromtimestamp(self._now()).date().isoformat()
 
     def _read(self) -> dict[str, Spent]:

@@ -5,13 +5,13 @@ yet.
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from fedshelf.client.policy.policy import POLICY_FILE, Policy, commented, load_policy
+from fedshelf.client.policy.policy import POLICY_FILE, Policy, load_policy, policy_template
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.suggest import did_you_mean
 from fedshelf.common.system.files import write_text
 
 
-def tell(home: Path) -> None:
+def print_policy(home: Path) -> None:
     """Print what the policy in a store's `home` allows, and write the default if there is none.
 
     Raises ConfigError for a policy that cannot be used, or that names an unknown network or
@@ -19,7 +19,7 @@ def tell(home: Path) -> None:
     """
     path = home / POLICY_FILE
     if not path.exists():
-        write_text(path, commented())
+        write_text(path, policy_template())
         print(
             f"Wrote {path}: every key is explained there, and allows what any honest run needs."
             " Edit what should not"
@@ -31,12 +31,12 @@ def tell(home: Path) -> None:
         return
     policy = load_policy(path)
     check_names(policy)
-    stricter = policy.stricter()
+    changed_values = policy.changed_values()
     print(
-        f"{path} can be used. {len(stricter)} of {len(Policy.model_fields)} keys differ from the"
-        " default."
+        f"{path} can be used. {len(changed_values)} of {len(Policy.model_fields)} keys differ"
+        " from the default."
     )
-    for key, value in stricter.items():
+    for key, value in changed_values.items():
         print(f"  {key} = {value!r}: {Policy.model_fields[key].description}")
 
 

@@ -30,7 +30,7 @@ from fedshelf.common.protocol.messages import (
 from fedshelf.common.protocol.model_delivery import DeliverOrder
 
 # a run of one round evaluates its model on validation images, twice, and on test images
-JUDGEMENTS_PER_TRAINING = 3
+EVALUATIONS_PER_TRAINING = 3
 # strategies whose client half clips and noises updates; none does yet
 PRIVATE_STRATEGIES = frozenset[str]()
 
@@ -49,7 +49,7 @@ class PolicyEnforcer:
         self._usage = usage
         self._now = now
 
-    def admit(self, order: TrainOrder | EvaluateOrder | RunConfig) -> None:
+    def check_allowed(self, order: TrainOrder | EvaluateOrder | RunConfig) -> None:
         """Check that the policy allows the order, or an order of a run with this configuration;
         else raise StoreError.
 
@@ -65,13 +65,13 @@ class PolicyEnforcer:
         self._check_budgets(order)
 
     @contextmanager
-    def carrying_out(self, order: TrainOrder | EvaluateOrder) -> Iterator[None]:
+    def metered(self, order: TrainOrder | EvaluateOrder) -> Iterator[None]:
         """Admit an order and count it; the time that it took is counted when it ends, also if it
         fails.
 
         Raises what `admit` raises, and OSError.
         """
-        self.admit(order)
+        self.check_allowed(order)
         is_training = isinstance(order, TrainOrder)
         self._usage.add(Spent(trainings=int(is_training), judgements=int(not is_training)))
         began = time.monotonic()
@@ -80,7 +80,7 @@ class PolicyEnforcer:
         finally:
             self._usage.add(Spent(seconds=time.monotonic() - began))
 
-    def admit_model(self, order: DeliverOrder) -> None:
+    def check_model_allowed(self, order: DeliverOrder) -> None:
         """Check that the policy takes the model that a run delivers; raise StoreError, as `admit`,
         if not.
 
@@ -108,17 +108,17 @@ class PolicyEnforcer:
         counts.
         """
         policy = self._policy
-        least = self._policy.least_images_per_class
-        named = {
+        min_images = self._policy.least_images_per_class
+        disclosed = {
             name: count
             for name, count in info.counts.items()
-            if policy.class_names and not 0 < count < least
+            if policy.class_names and not 0 < count < min_images
         }
         counts = {
-            name: count if policy.metrics == "confusion" else 0 for name, count in named.items()
+            name: count if policy.metrics == "confusion" else 0 for name, count in disclosed.items()
         }
-        untold = info.num_examples - sum(counts.values())
-        return StoreInfo(info.name, counts, info.validation, info.test, untold)
+        undisclosed = info.num_examples - sum(counts.values())
+        return StoreInfo(info.name, counts, info.validation, info.test, undisclosed)
 
     def evaluation(self, evaluation: Evaluation) -> Evaluation:
         """Return the part of it that may leave: the same images, hits and loss; private classes
@@ -127,12 +127,14 @@ class PolicyEnforcer:
         The confidence of the model leaves only with counts per class: it says more than accuracy
         and loss.
         """
-        adjusted = None if evaluation.adjusted is None else self._counts(evaluation.adjusted)
+        adjusted = (
+            None if evaluation.adjusted is None else self._disclosed_counts(evaluation.adjusted)
+        )
         return Evaluation(
-            evaluation.store, evaluation.round, self._counts(evaluation.counts), adjusted
+            evaluation.store, evaluation.round, self._disclosed_counts(evaluation.counts), adjusted
         )
 
-    def discreet(self, order: Order) -> Order:
+    def without_class_masking(self, order: Order) -> Order:
         """Disable class masking and weighing in an order if class names are private.
 
         Rows of the head that masked training hardly moves would reveal which classes the store
@@ -146,17 +148,17 @@ class PolicyEnforcer:
             order, plan=replace(order.plan, config=config.model_copy(update={"strategy": strategy}))
         )
 
-    def _counts(self, counts: Counts) -> Counts:
+    def _disclosed_counts(self, counts: Counts) -> Counts:
         """Return the part of an evaluation's counts that the policy lets leave the store."""
-        is_told = counts.confusion.sum(axis=1) >= self._policy.least_images_per_class
-        is_told &= self._policy.metrics == "confusion"
-        told = counts.confusion * is_told[:, None]
-        untold = counts.confusion * ~is_told[:, None]
-        right = int(untold.trace())
-        wrong = int(untold.sum()) - right
+        is_disclosed = counts.confusion.sum(axis=1) >= self._policy.least_images_per_class
+        is_disclosed &= self._policy.metrics == "confusion"
+        disclosed = counts.confusion * is_disclosed[:, None]
+        undisclosed = counts.confusion * ~is_disclosed[:, None]
+        right = int(undisclosed.trace())
+        wrong = int(undisclosed.sum()) - right
         reliability = counts.reliability if self._policy.metrics == "confusion" else None
         return Counts(
-            told,
+            disclosed,
             counts.loss_sum,
             counts.undisclosed_correct + right,
             counts.undisclosed_wrong + wrong,
@@ -177,7 +179,11 @@ class PolicyEnforcer:
                 "strategies",
                 f"it is for the strategy {strategy!r}; allowed: {', '.join(policy.strategies)}",
             )
-        if policy.classes and classes and _normal(classes) != _normal(policy.classes):
+        if (
+            policy.classes
+            and classes
+            and _normalize_names(classes) != _normalize_names(policy.classes)
+        ):
             _refuse(
                 "classes",
                 f"its {len(classes)} classes are not these {len(policy.classes)} and no others",
@@ -198,13 +204,13 @@ class PolicyEnforcer:
         policy = self._policy
         spent = self._usage.today()
         if isinstance(order, TrainOrder):
-            begun = spent.trainings
-            most = policy.rounds_per_day
+            orders_begun = spent.trainings
+            max_orders = policy.rounds_per_day
         else:
-            begun = spent.judgements
-            most = policy.rounds_per_day * JUDGEMENTS_PER_TRAINING
+            orders_begun = spent.judgements
+            max_orders = policy.rounds_per_day * EVALUATIONS_PER_TRAINING
         for key, used, limit in (
-            ("rounds_per_day", begun, most),
+            ("rounds_per_day", orders_begun, max_orders),
             ("gpu_minutes_per_day", spent.seconds / 60, policy.gpu_minutes_per_day),
             ("megabytes_down_per_day", spent.down / 1e6, policy.megabytes_down_per_day),
             ("megabytes_up_per_day", spent.up / 1e6, policy.megabytes_up_per_day),
@@ -220,39 +226,44 @@ class PolicyWorker:
     raise. do.
     """
 
-    def __init__(self, worker: Worker, guard: PolicyEnforcer) -> None:
+    def __init__(self, worker: Worker, enforcer: PolicyEnforcer) -> None:
         self.name = worker.name
         self._worker = worker
-        self._guard = guard
+        self._enforcer = enforcer
 
     def info(self, config: RunConfig) -> StoreInfo:
         """Return the part of the store's info that may leave, if a run with this configuration is
         allowed.
         """
-        self._guard.admit(config)
-        return self._guard.info(self._worker.info(config))
+        self._enforcer.check_allowed(config)
+        return self._enforcer.info(self._worker.info(config))
 
     def train(self, order: TrainOrder) -> Update:
         """Train, if allowed.
 
         An update needs no masking: rare classes are left out of the training images.
         """
-        with self._guard.carrying_out(order):
-            return self._worker.train(self._guard.discreet(order))
+        with self._enforcer.metered(order):
+            return self._worker.train(self._enforcer.without_class_masking(order))
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
         """Evaluate a model, if allowed, and return the part of the evaluation that may leave."""
-        with self._guard.carrying_out(order):
-            return self._guard.evaluation(self._worker.evaluate(self._guard.discreet(order)))
+        with self._enforcer.metered(order):
+            return self._enforcer.evaluation(
+                self._worker.evaluate(self._enforcer.without_class_masking(order))
+            )
 
 
-def _refuse(key: str, why: str, rest: float = MAX_RETRY_AFTER_SECONDS) -> NoReturn:
+def _refuse(key: str, why: str, retry_after: float = MAX_RETRY_AFTER_SECONDS) -> NoReturn:
     message = f"The store's policy does not allow the order ({key}): {why}."
     raise StoreError(
-        "policy", message, key.replace("_", "-"), min(math.ceil(rest), MAX_RETRY_AFTER_SECONDS)
+        "policy",
+        message,
+        key.replace("_", "-"),
+        min(math.ceil(retry_after), MAX_RETRY_AFTER_SECONDS),
     )
 
 
-def _normal(names: Sequence[str]) -> set[str]:
+def _normalize_names(names: Sequence[str]) -> set[str]:
     """Return names normalized as `common.images.folder.photo_folder.relabel` compares them."""
     return {unicodedata.normalize("NFC", name) for name in names}

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from fedshelf.client.policy.schedule import Window, parse
+from fedshelf.client.policy.schedule import Window, parse_window
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.suggest import did_you_mean
 
@@ -113,13 +113,13 @@ class Policy(BaseModel):
 
     @field_validator("hours")
     @classmethod
-    def _readable(cls, hours: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_hours(cls, hours: tuple[str, ...]) -> tuple[str, ...]:
         for text in hours:
-            parse(text)
+            parse_window(text)
         return hours
 
     @model_validator(mode="after")
-    def _consistent(self) -> "Policy":
+    def _check_consistency(self) -> "Policy":
         if not self.class_names and self.metrics == "confusion":
             raise ValueError(
                 'class_names = false needs metrics = "accuracy": counts per class tell which ones'
@@ -130,9 +130,9 @@ class Policy(BaseModel):
     @property
     def windows(self) -> tuple[Window, ...]:
         """`hours`, parsed."""
-        return tuple(parse(text) for text in self.hours)
+        return tuple(parse_window(text) for text in self.hours)
 
-    def stricter(self) -> dict[str, object]:
+    def changed_values(self) -> dict[str, object]:
         """Return the values that differ from the defaults."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
@@ -158,12 +158,12 @@ def load_policy(path: Path) -> Policy:
         raise ConfigError(f"The policy {path} is not valid TOML: {error}.") from None
     if unknown := [key for key in document if key not in Policy.model_fields]:
         raise ConfigError(
-            f"The policy {path} has the unknown key {unknown[0]!r}.{_nearest(unknown[0])}"
+            f"The policy {path} has the unknown key {unknown[0]!r}.{_key_hint(unknown[0])}"
         )
     try:  # via JSON: pydantic then accepts lists for tuples, but no text for a number
         return Policy.model_validate_json(json.dumps(document, default=str))
     except ValidationError as error:
-        raise ConfigError(f"The policy {path}: {_invalid(error)}") from None
+        raise ConfigError(f"The policy {path}: {_describe_error(error)}") from None
 
 
 def policy_of(home: Path) -> Policy:
@@ -172,7 +172,7 @@ def policy_of(home: Path) -> Policy:
     return load_policy(path) if path.exists() else Policy()
 
 
-def commented() -> str:
+def policy_template() -> str:
     """Return a policy file with every key, its meaning and its default."""
     lines = [
         (
@@ -186,23 +186,23 @@ def commented() -> str:
     return "\n".join(lines)
 
 
-def _nearest(key: str) -> str:
+def _key_hint(key: str) -> str:
     return did_you_mean(key, Policy.model_fields) or f" Keys are {', '.join(Policy.model_fields)}."
 
 
-def _invalid(error: ValidationError) -> str:
+def _describe_error(error: ValidationError) -> str:
     """Describe the first problem in one sentence or two: key, got, allowed, meaning."""
     problem = error.errors()[0]
-    told = (
+    allowed = (
         problem["msg"]
         .replace("Input should be ", "")
         .removeprefix("Value error, ")
         .removeprefix("a ")
     )
     if not problem["loc"]:
-        return f"{told}."
+        return f"{allowed}."
     name = str(problem["loc"][0])
     return (
-        f"{name} got {problem['input']!r}; allowed: {told}. It means:"
+        f"{name} got {problem['input']!r}; allowed: {allowed}. It means:"
         f" {Policy.model_fields[name].description}."
     )

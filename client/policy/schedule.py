@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-FORM = (
+EXPECTED_FORM = (
     'expected "22:00-06:00", with days in front if need be: "sat,sun 00:00-24:00", "mon-fri'
     ' 22:00-06:00"'
 )
-_WHOLE_DAY = 24 * 60  # minutes
+_DAY_MINUTES = 24 * 60  # minutes
 _WINDOW = re.compile(r"(?:(?P<days>[a-z,-]+) +)?(?P<begin>\d\d:\d\d) ?- ?(?P<end>\d\d:\d\d)")
 
 
@@ -38,7 +38,7 @@ class Window:
             (day - 1) % 7 in self.days and minute < self.end
         )
 
-    def opening(self, moment: datetime) -> datetime:
+    def next_opening(self, moment: datetime) -> datetime:
         """Return the next begin of the window after `moment`, in local time."""
         midnights = (
             datetime.combine(moment.date(), time()) + timedelta(days=ahead) for ahead in range(8)
@@ -49,15 +49,16 @@ class Window:
         return next(begin for begin in begins if begin > moment)
 
 
-def parse(text: str) -> Window:
+def parse_window(text: str) -> Window:
     """Parse the window that `text` describes. Raises ValueError saying what was expected."""
     if not (match := _WINDOW.fullmatch(text.strip().lower())):
-        raise ValueError(FORM)
+        raise ValueError(EXPECTED_FORM)
     begin = _minutes(match["begin"])
     end = _minutes(match["end"])
-    if begin in {end, _WHOLE_DAY}:
+    if begin in {end, _DAY_MINUTES}:
         raise ValueError(
-            f"hours that begin and end at different times (a whole day is 00:00-24:00); {FORM}"
+            "hours that begin and end at different times (a whole day is 00:00-24:00);"
+            f" {EXPECTED_FORM}"
         )
     return Window(_days(match["days"]), begin, end)
 
@@ -69,7 +70,7 @@ def seconds_until(windows: Sequence[Window], now: float) -> float:
     moment = datetime.fromtimestamp(now)
     if not windows or any(window.contains(moment) for window in windows):
         return 0.0
-    return min(window.opening(moment).timestamp() for window in windows) - now
+    return min(window.next_opening(moment).timestamp() for window in windows) - now
 
 
 def seconds_until_midnight(now: float) -> float:
@@ -83,8 +84,8 @@ def seconds_until_midnight(now: float) -> float:
 def _minutes(text: str) -> int:
     hours = int(text[:2])
     minutes = int(text[3:])
-    if minutes > 59 or hours * 60 + minutes > _WHOLE_DAY:
-        raise ValueError(f"times from 00:00 to 24:00; {FORM}")
+    if minutes > 59 or hours * 60 + minutes > _DAY_MINUTES:
+        raise ValueError(f"times from 00:00 to 24:00; {EXPECTED_FORM}")
     return hours * 60 + minutes
 
 
@@ -92,12 +93,12 @@ def _days(text: str | None) -> frozenset[int]:
     """Parse "mon,wed" or "fri-mon" to day numbers; all days without text."""
     if text is None:
         return frozenset(range(7))
-    found: set[int] = set()
+    days: set[int] = set()
     for part in text.split(","):
         ends = part.split("-")
         if len(ends) > 2 or not set(ends) <= set(DAYS):
-            raise ValueError(f"days from {', '.join(DAYS)}; {FORM}")
+            raise ValueError(f"days from {', '.join(DAYS)}; {EXPECTED_FORM}")
         begin = DAYS.index(ends[0])
         end = DAYS.index(ends[-1])
-        found |= {day % 7 for day in range(begin, end + 1 if end >= begin else end + 8)}
-    return frozenset(found)
+        days |= {day % 7 for day in range(begin, end + 1 if end >= begin else end + 8)}
+    return frozenset(days)

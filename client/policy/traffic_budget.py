@@ -13,11 +13,11 @@ from fedshelf.client.policy.policy import Policy
 from fedshelf.client.policy.schedule import seconds_until_midnight
 from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS
 
-UNRECORDED_BYTES = (
+MAX_UNSAVED_BYTES = (
     2**20
 )  # received bytes after which the count is saved: the process may be killed before a message ends
 
-Way = Literal["down", "up"]
+Direction = Literal["down", "up"]
 _KEYS = {"down": "megabytes-down-per-day", "up": "megabytes-up-per-day"}
 
 
@@ -32,53 +32,53 @@ class TrafficBudget:
         self._usage = usage
         self._now = now
         self._lock = threading.Lock()
-        self._most = {
+        self._limit_bytes = {
             "down": policy.megabytes_down_per_day * 1e6,
             "up": policy.megabytes_up_per_day * 1e6,
         }
-        self._unwritten = 0
+        self._unsaved_bytes = 0
 
-    def check(self, way: Way, size: int) -> None:
+    def check(self, direction: Direction, size: int) -> None:
         """Check that today's budget has room for `size` bytes; else raise StoreError.
 
         ConfigError: damaged records.
         """
         with self._lock:
-            self._check(way, size)
+            self._check(direction, size)
 
-    def take(self, size: int) -> None:
+    def count_received(self, size: int) -> None:
         """Count `size` bytes of a message before they come in. Raises what `check` raises."""
         with self._lock:
             self._check("down", size)
-            self._unwritten += size
-            if self._unwritten >= UNRECORDED_BYTES:
-                self._write()
+            self._unsaved_bytes += size
+            if self._unsaved_bytes >= MAX_UNSAVED_BYTES:
+                self._save()
 
-    def settle(self) -> None:
+    def save(self) -> None:
         """Save the count of received bytes. Raises OSError, ConfigError for damaged records."""
         with self._lock:
-            self._write()
+            self._save()
 
-    def sent(self, size: int) -> None:
+    def count_sent(self, size: int) -> None:
         """Count `size` sent bytes. Raises OSError, ConfigError for damaged records."""
         self._usage.add(Spent(up=size))
 
-    def _check(self, way: Way, size: int) -> None:
-        if not (most := self._most[way]):
+    def _check(self, direction: Direction, size: int) -> None:
+        if not (limit_bytes := self._limit_bytes[direction]):
             return
         today = self._usage.today()
-        used = today.down + self._unwritten if way == "down" else today.up
-        if used + size > most:
+        used_bytes = today.down + self._unsaved_bytes if direction == "down" else today.up
+        if used_bytes + size > limit_bytes:
             raise StoreError(
                 "policy",
-                f"The store's policy does not allow it ({_KEYS[way].replace('-', '_')}):"
-                f" {used / 1e6:.3f} of {most / 1e6:g} MB are used, and it needs up to"
+                f"The store's policy does not allow it ({_KEYS[direction].replace('-', '_')}):"
+                f" {used_bytes / 1e6:.3f} of {limit_bytes / 1e6:g} MB are used, and it needs up to"
                 f" {size / 1e6:.3f} more.",
-                _KEYS[way],
+                _KEYS[direction],
                 min(int(seconds_until_midnight(self._now())) + 1, MAX_RETRY_AFTER_SECONDS),
             )
 
-    def _write(self) -> None:
-        if self._unwritten:
-            self._usage.add(Spent(down=self._unwritten))
-            self._unwritten = 0
+    def _save(self) -> None:
+        if self._unsaved_bytes:
+            self._usage.add(Spent(down=self._unsaved_bytes))
+            self._unsaved_bytes = 0

@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection, wait
 
 from flwr.app import RecordDict
 
-from fedshelf.client.health.run_checks import quick
+from fedshelf.client.health.run_checks import quick_check
 from fedshelf.client.identity.home import MODELS_FOLDER, store_home
 from fedshelf.client.policy.enforcement import PolicyWorker
 from fedshelf.client.policy.policy import POLICY_FILE, policy_of
@@ -17,7 +17,7 @@ from fedshelf.client.process.factory import policy_enforcer, store_worker
 from fedshelf.client.process.handler import handle_order
 from fedshelf.client.process.settings import Settings
 from fedshelf.client.process.worker_process import WorkerReply
-from fedshelf.client.worker.delivered_models import KeptModels
+from fedshelf.client.worker.delivered_models import DeliveredModels
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.client.worker.worker import StoreWorker
 from fedshelf.common.config import RunConfig
@@ -45,7 +45,7 @@ def print_quick_findings(settings: Settings) -> None:
     policy = store_home(settings.store) / POLICY_FILE
     findings = [
         finding
-        for finding in quick(settings.data, policy if policy.exists() else None)
+        for finding in quick_check(settings.data, policy if policy.exists() else None)
         if finding.severity != "note"
     ]
     for finding in findings[:MAX_PRINTED_FINDINGS]:
@@ -75,8 +75,8 @@ def run_worker(pipe: Connection, settings: Settings) -> None:
         worker = PolicyWorker(LoggingWorker(store), enforcer)
         home = store_home(settings.store)
         max_model_bytes = policy_of(home).megabytes_of_models * 1e6
-        models = KeptModels(
-            settings.store, home / MODELS_FOLDER, max_model_bytes, enforcer.admit_model, say
+        models = DeliveredModels(
+            settings.store, home / MODELS_FOLDER, max_model_bytes, enforcer.check_model_allowed, say
         )
         frozen = FrozenCache()
     except FedshelfError as error:
@@ -85,7 +85,7 @@ def run_worker(pipe: Connection, settings: Settings) -> None:
     pipe.send(None)
     while True:
         while not pipe.poll(IDLE_CHECK_SECONDS):
-            store.look()
+            store.check_changes()
         match pipe.recv():
             case RecordDict() as order:
                 reply = handle_order(worker, order, frozen, models)
@@ -96,7 +96,7 @@ def run_worker(pipe: Connection, settings: Settings) -> None:
                     WorkerReply(encode_result(make_failure(settings.store, code, detail, rest)))
                 )
             case None:
-                store.look()
+                store.check_changes()
                 pipe.send(WorkerReply(None, tuple(changes)))
                 changes.clear()
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from fedshelf.client.health.evidence.photos import tried
+from fedshelf.client.health.evidence.photos import check_decodable
 from fedshelf.client.health.progress import progress_of_steps
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.folder.left_out import format_left_out
@@ -13,7 +13,7 @@ from fedshelf.common.images.folder.scan import expected_layout
 def survey(data: Path, classes: Collection[str] = ()) -> str:
     """Describe the photos for training in a sentence or two. Raises DataError if there is none."""
     with progress_of_steps() as progress:
-        photos = tried(data, progress("Looking at photos"), classes)
+        photos = check_decodable(data, progress("Looking at photos"), classes)
     if photos.trouble:
         raise DataError(photos.trouble)
     if not photos.usable and not photos.without_class:

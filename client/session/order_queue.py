@@ -166,7 +166,7 @@ class OrderQueue:
             self.traffic.check("down", connection.missing_bytes(incoming))
             return connection.fetch(incoming)
         finally:
-            self.traffic.settle()
+            self.traffic.save()
 
     def _decline_unfetched(self, job: _Job, refusal: StoreError) -> OutgoingMessage:
         """Decline a message that stays at the server, unconfirmed, as the server's app may still be

@@ -43,7 +43,7 @@ def serve(
     while True:
         try:
             with FleetConnection(
-                credentials, observer, deadline, orders.traffic.take
+                credentials, observer, deadline, orders.traffic.count_received
             ) as connection:
                 deadline = float("inf")
                 _poll_forever(connection, orders)

@@ -124,7 +124,7 @@ class SessionRecorder:
         """
         why = _NOTICE_ANSWER_REASON if header_fields(order).get("kind") == "notice" else ""
         self._write("sent", content, outgoing.size, outgoing.content_id, why)
-        self.traffic.sent(outgoing.size)
+        self.traffic.count_sent(outgoing.size)
 
     def _write(
         self, event: Event, content: RecordDict, size: int, sha256: str, why: str = ""

@@ -62,20 +62,20 @@ class FolderSource:
         self._rules = rules
         self._on_change = on_change
         self._watch = Watch(path)
-        self._seen = self._watch.snapshot()
+        self._snapshot = self._watch.snapshot()
         # the sentence to tell if photos that were there cannot be read; else empty
         self._unreachable = ""
         self._opened: tuple[str, StoreData] | None = None  # a run's identity, and its images
         self._classes: tuple[str, ...] | None = None
 
-    def look(self) -> bool:
+    def check_changes(self) -> bool:
         """Read changes since the last look, and return whether there may be any.
 
         Photos that are gone or were changed are dropped from this process's memory and from the
         pixel cache at once. Photos that cannot be reached are dropped from memory only; the next
         look searches for them again.
         """
-        before = self._seen
+        before = self._snapshot
         now = self._watch.snapshot()
         if before.is_current(now) and not self._unreachable:
             return False
@@ -84,7 +84,7 @@ class FolderSource:
         if not self._is_reachable(before, now, is_emptied=is_emptied):
             self.forget_deleted()  # after a week without them
             return True
-        self._seen = now
+        self._snapshot = now
         if (change := before.difference(now)) is not None:
             self._on_change(f"The photos have changed: {change}.")
             if change.removed or change.changed:
@@ -93,7 +93,7 @@ class FolderSource:
 
     def _is_reachable(self, before: Snapshot, now: Snapshot, *, is_emptied: bool) -> bool:
         """Return whether missing photos were deleted; report once if they may still exist."""
-        told = self._unreachable
+        was_unreachable = self._unreachable
         self._unreachable = ""
         present = set(now.paths())
         try:
@@ -103,7 +103,7 @@ class FolderSource:
             )
         except UnreachableError as error:
             self._unreachable = str(error)
-            if not told:
+            if not was_unreachable:
                 self._on_change(self._unreachable)
         return not self._unreachable
 
@@ -113,7 +113,7 @@ class FolderSource:
         is_emptied: whether the folder is empty because its photos were surely deleted
         """
         try:
-            forget_deleted(self._path, self._seen.paths(), is_emptied=is_emptied)
+            forget_deleted(self._path, self._snapshot.paths(), is_emptied=is_emptied)
         except OSError as error:
             LOG.warning(
                 "Photos that were deleted could not be taken out of the pixel cache (%s).",
@@ -122,13 +122,13 @@ class FolderSource:
 
     def describe(self, config: RunConfig) -> StoreInfo:
         """Count the training images by class, and those held out. Raises DataError."""
-        self.look()
+        self.check_changes()
         folder = self._open(config)
         train = folder.splits["train"]
         counts = Counter(train.targets().tolist())
         return StoreInfo(
             self._name,
-            {name: counts.get(number, 0) for number, name in enumerate(folder.classes)},
+            {name: counts.get(label, 0) for label, name in enumerate(folder.classes)},
             validation=len(folder.splits["validation"]),
             test=len(folder.splits["test"]),
         )
@@ -140,13 +140,13 @@ class FolderSource:
         StoreError for a class that is not in the run. If the store's class names are private, the
         error does not reveal this reason.
         """
-        self.look()
+        self.check_changes()
         if self._opened is None or self._opened[0] != plan.run_id:
             self._opened = None
-            self._opened = (plan.run_id, self._labelled(plan))
+            self._opened = (plan.run_id, self._open_labelled(plan))
         return self._opened[1]
 
-    def _labelled(self, plan: Plan) -> StoreData:
+    def _open_labelled(self, plan: Plan) -> StoreData:
         folder = self._open(plan.config)
         classes = plan.spec.classes
         try:
@@ -180,30 +180,30 @@ class FolderSource:
         except UnreachableError as error:
             raise StoreError("data", str(error), "photos-unreachable") from error
         self._compare_classes(folder.classes)
-        folder = without_rare(folder, self._rules.least_images_per_class)
+        folder = drop_rare_classes(folder, self._rules.least_images_per_class)
         return as_rotation_task(folder) if turns else folder
 
-    def _compare_classes(self, now: tuple[str, ...]) -> None:
+    def _compare_classes(self, classes: tuple[str, ...]) -> None:
         before = self._classes
-        self._classes = now
-        if before is None or before == now:
+        self._classes = classes
+        if before is None or before == classes:
             return
-        told = []
-        if new := {*now} - {*before}:
-            told.append(
-                f"{_quoted(new)} came, and a run that does not know it cannot use this store's"
+        changes = []
+        if new := {*classes} - {*before}:
+            changes.append(
+                f"{_quote_names(new)} came, and a run that does not know it cannot use this store's"
                 " photos"
             )
-        if gone := {*before} - {*now}:
-            told.append(f"{_quoted(gone)} has no photo left")
-        self._on_change(f"The classes have changed: {'; '.join(told)}.")
+        if gone := {*before} - {*classes}:
+            changes.append(f"{_quote_names(gone)} has no photo left")
+        self._on_change(f"The classes have changed: {'; '.join(changes)}.")
 
 
-def _quoted(names: set[str]) -> str:
+def _quote_names(names: set[str]) -> str:
     return ", ".join(map(repr, sorted(names)))
 
 
-def without_rare(folder: PhotoFolder, least: int) -> PhotoFolder:
+def drop_rare_classes(folder: PhotoFolder, min_images: int) -> PhotoFolder:
     """Return the folder without the images, in each split, of classes with fewer than `least`
     images there.
 
@@ -216,7 +216,7 @@ def without_rare(folder: PhotoFolder, least: int) -> PhotoFolder:
     present = torch.zeros(len(folder.classes), dtype=torch.bool)
     for split, images in folder.splits.items():
         targets = images.targets()
-        is_common = targets.bincount(minlength=len(folder.classes)) >= least
+        is_common = targets.bincount(minlength=len(folder.classes)) >= min_images
         splits[split] = images.select(is_common[targets].nonzero().flatten())
         present[splits[split].targets()] = True
     labels = (present.cumsum(0) - 1).clamp(min=0)[next(iter(splits.values())).labels]

@@ -28,13 +28,13 @@ from fedshelf.common.text import sanitize
 OWN_MODEL_FOLDER = "own"
 MAX_MODEL_BYTES = 2**30  # limit of one model
 # least bytes that a model counts for, so that the number of tiny ones is limited, too
-LEAST_COUNTED = 10**6
+MIN_COUNTED_BYTES = 10**6
 # prefixes of folders that an interrupted process may leave behind
-_NEW = ".new-"
-_OLD = ".old-"
+_NEW_PREFIX = ".new-"
+_OLD_PREFIX = ".old-"
 
 
-class KeptModels:
+class DeliveredModels:
     """The delivered models of the store `name`, in `directory`; a
     `client.worker.protocol.ModelKeeper`.
 
@@ -47,16 +47,16 @@ class KeptModels:
         self,
         name: str,
         directory: Path,
-        room: float,
-        admit: Callable[[DeliverOrder], None],
-        tell: Callable[[str], None],
+        max_bytes: float,
+        check_allowed: Callable[[DeliverOrder], None],
+        report: Callable[[str], None],
     ) -> None:
         self._name = name
         self._directory = directory
-        self._room = room
-        self._admit = admit
-        self._tell = tell
-        self._called_back = set[str]()
+        self._max_bytes = max_bytes
+        self._check_allowed = check_allowed
+        self._report = report
+        self._reported_recalls = set[str]()
 
     def receive(self, order: DeliverOrder) -> ModelReceipt:
         """Keep a model, or answer whether an offered one has to be sent.
@@ -64,50 +64,50 @@ class KeptModels:
         Raises StoreError for a model that is refused, MessageError for one that is not as
         described, OSError.
         """
-        self._admit(order)
+        self._check_allowed(order)
         if order.size > MAX_MODEL_BYTES:
-            told = (
+            message = (
                 f"The model of run {order.run} has {order.size:,} bytes; at most"
                 f" {MAX_MODEL_BYTES:,} are taken."
             )
-            raise StoreError("refused", told, "model-too-large")
-        self._mend()
-        self._call_back(order)
-        is_kept = self._has(order)
+            raise StoreError("refused", message, "model-too-large")
+        self._repair()
+        self._report_recall(order)
+        is_kept = self._is_kept(order)
         if not is_kept:
             self._check_room(order)
         if not is_kept and order.content is not None:
-            self._keep(order, order.content)
+            self._write(order, order.content)
             is_kept = True
         return ModelReceipt(self._name, order.run_id, order.sha256, is_kept)
 
-    def _call_back(self, order: DeliverOrder) -> None:
+    def _report_recall(self, order: DeliverOrder) -> None:
         """Report once if the kept model was called back; another one replaces it."""
         folder = self._folder(order)
         with suppress(OSError, DataError):
-            sha256 = _described((folder / DESCRIPTION_FILE).read_bytes()).get("sha256")
-            if sha256 in order.recalled and sha256 not in self._called_back:
-                self._called_back.add(sha256)
-                self._tell(
+            sha256 = _read_description((folder / DESCRIPTION_FILE).read_bytes()).get("sha256")
+            if sha256 in order.recalled and sha256 not in self._reported_recalls:
+                self._reported_recalls.add(sha256)
+                self._report(
                     f"The model of run {order.run} in {folder} was taken back by the server: it"
                     " came of a round that was spoilt. Do not use it; another one takes its place."
                 )
 
-    def _has(self, order: DeliverOrder) -> bool:
+    def _is_kept(self, order: DeliverOrder) -> bool:
         """Return whether exactly this model is here, read again from the disk."""
         folder = self._folder(order)
         try:
-            told = _described((folder / DESCRIPTION_FILE).read_bytes())
+            description = _read_description((folder / DESCRIPTION_FILE).read_bytes())
             with (folder / WEIGHTS_FILE).open("rb") as file:
                 return (
-                    told.get("sha256")
+                    description.get("sha256")
                     == hashlib.file_digest(file, "sha256").hexdigest()
                     == order.sha256
                 )
         except (OSError, DataError):
             return False
 
-    def _keep(self, order: DeliverOrder, content: bytes) -> None:
+    def _write(self, order: DeliverOrder, content: bytes) -> None:
         """Write a model beside the others, then rename it into place."""
         if len(content) != order.size or hashlib.sha256(content).hexdigest() != order.sha256:
             raise MessageError(
@@ -115,16 +115,16 @@ class KeptModels:
                 f" ({order.sha256[:12]}); not kept."
             )
         self._directory.mkdir(mode=0o700, exist_ok=True)
-        new = Path(tempfile.mkdtemp(prefix=_NEW, dir=self._directory))
+        new = Path(tempfile.mkdtemp(prefix=_NEW_PREFIX, dir=self._directory))
         try:
             write_atomic(new / WEIGHTS_FILE, lambda file: file.write(content), private=True)
             write_atomic(
                 new / DESCRIPTION_FILE, lambda file: file.write(order.description), private=True
             )
-            _check(new, order)
+            _check_files(new, order)
             own = self._make_own(new)
             folder = self._folder(order)
-            old = self._directory / f"{_OLD}{folder.name}"
+            old = self._directory / f"{_OLD_PREFIX}{folder.name}"
             if folder.exists():
                 folder.rename(old)
             new.rename(folder)
@@ -133,8 +133,8 @@ class KeptModels:
             shutil.rmtree(new, ignore_errors=True)
             raise
         shutil.rmtree(old, ignore_errors=True)
-        self._tell(f"The model of run {order.run} is here, whole: {folder / WEIGHTS_FILE}")
-        self._tell(own.replace(str(new), str(folder)))
+        self._report(f"The model of run {order.run} is here, whole: {folder / WEIGHTS_FILE}")
+        self._report(own.replace(str(new), str(folder)))
 
     def _make_own(self, folder: Path) -> str:
         """Make the store's own model of the chain's, if the store has parts of its own; return what
@@ -148,7 +148,7 @@ class KeptModels:
         except FedshelfError as error:
             return f"There is no other one for this store: {sanitize(str(error))}"
         return " ".join(
-            [f"Made of it for this store's own photos: {exported.path}.", *exported.told]
+            [f"Made of it for this store's own photos: {exported.path}.", *exported.differences]
         )
 
     def _folder(self, order: DeliverOrder) -> Path:
@@ -159,14 +159,14 @@ class KeptModels:
         folders = [self._directory / name for name in names]
         return next((folder for folder in folders if _is_for(folder, order.run_id)), folders[-1])
 
-    def _mend(self) -> None:
+    def _repair(self) -> None:
         """Repair what a killed process left: remove half-written models, restore one whose
         successor is missing.
         """
-        for left in self._directory.glob(f"{_NEW}*"):
+        for left in self._directory.glob(f"{_NEW_PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)
-        for old in self._directory.glob(f"{_OLD}*"):
-            folder = self._directory / old.name.removeprefix(_OLD)
+        for old in self._directory.glob(f"{_OLD_PREFIX}*"):
+            folder = self._directory / old.name.removeprefix(_OLD_PREFIX)
             with suppress(OSError):
                 shutil.rmtree(old) if folder.exists() else old.rename(folder)
 
@@ -174,19 +174,20 @@ class KeptModels:
         """Check that there is room for a model beside those of other runs; raise StoreError if
         not.
         """
-        if not self._room:
+        if not self._max_bytes:
             return
         replaced = self._folder(order)
         others = [path for path in self._directory.glob("*") if path.is_dir() and path != replaced]
-        taken = sum(max(_size(path), LEAST_COUNTED) for path in others)
-        wanted = max(order.size + len(order.description), LEAST_COUNTED)
-        if taken + wanted > self._room:
-            told = (
-                f"The model of run {order.run} has {wanted / 1e6:.1f} MB; those of other runs in"
-                f" {self._directory} take {taken / 1e6:.1f} of {self._room / 1e6:g} MB: remove some"
-                " that nobody needs, or allow more (megabytes_of_models in the policy)."
+        used_bytes = sum(max(_folder_bytes(path), MIN_COUNTED_BYTES) for path in others)
+        needed_bytes = max(order.size + len(order.description), MIN_COUNTED_BYTES)
+        if used_bytes + needed_bytes > self._max_bytes:
+            message = (
+                f"The model of run {order.run} has {needed_bytes / 1e6:.1f} MB; those of other runs"
+                f" in {self._directory} take {used_bytes / 1e6:.1f} of"
+                f" {self._max_bytes / 1e6:g} MB: remove some that nobody needs, or allow more"
+                " (megabytes_of_models in the policy)."
             )
-            raise StoreError("policy", told, "megabytes-of-models", MAX_RETRY_AFTER_SECONDS)
+            raise StoreError("policy", message, "megabytes-of-models", MAX_RETRY_AFTER_SECONDS)
 
 
 def _is_for(folder: Path, run_id: str) -> bool:
@@ -197,44 +198,50 @@ def _is_for(folder: Path, run_id: str) -> bool:
         return True
     try:
         return bool(
-            _described((folder / DESCRIPTION_FILE).read_bytes())["provenance"]["run_id"] == run_id
+            _read_description((folder / DESCRIPTION_FILE).read_bytes())["provenance"]["run_id"]
+            == run_id
         )
     except (OSError, DataError, KeyError, TypeError):
         return False
 
 
-def _size(folder: Path) -> int:
+def _folder_bytes(folder: Path) -> int:
     """Return the bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _check(folder: Path, order: DeliverOrder) -> None:
+def _check_files(folder: Path, order: DeliverOrder) -> None:
     """Check that the files are a model of that run and its description; raise MessageError if
     not.
     """
     try:
         model = saved.read(folder)
-        told = _described(order.description)
-        is_of_it = told["provenance"]["run_id"] == order.run_id and told["sha256"] == order.sha256
-        is_of_it &= (
-            told["classes"] == list(model.spec.classes)
-            and told["name"] == model.spec.name == order.network
+        description = _read_description(order.description)
+        is_consistent = (
+            description["provenance"]["run_id"] == order.run_id
+            and description["sha256"] == order.sha256
+        )
+        is_consistent &= (
+            description["classes"] == list(model.spec.classes)
+            and description["name"] == model.spec.name == order.network
         )
     except (DataError, KeyError, TypeError):
-        is_of_it = False
-    if not is_of_it:
+        is_consistent = False
+    if not is_consistent:
         raise MessageError(
             f"The model of run {order.run} and its {DESCRIPTION_FILE} do not fit together; it is"
             " refused."
         )
 
 
-def _described(content: bytes) -> dict[str, Any]:
+def _read_description(content: bytes) -> dict[str, Any]:
     """Parse a `model.json`. Raises DataError if it is invalid."""
     try:
-        told = json.loads(content)
+        description = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise DataError(f"A {DESCRIPTION_FILE} cannot be read: {sanitize(str(error))}.") from error
-    if not isinstance(told, dict):
-        raise DataError(f"A {DESCRIPTION_FILE} holds {type(told).__name__}; expected an object.")
-    return told
+    if not isinstance(description, dict):
+        raise DataError(
+            f"A {DESCRIPTION_FILE} holds {type(description).__name__}; expected an object."
+        )
+    return description

@@ -31,30 +31,30 @@ from fedshelf.common.system.files import write_atomic, write_json
 from fedshelf.common.training.predict import load
 
 # relative tolerance of scores: adding to the bias and adding to the score differ by rounding only
-TOLERANCE = 1e-4
+SCORE_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class ExportedModel:
     """A model that was written.
 
-    told: its differences from the chain's, in sentences
+    differences: its differences from the chain's, in sentences
     """
 
     path: Path
-    told: tuple[str, ...]
+    differences: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Owned:
+class OwnParts:
     """A store's own parts of a model.
 
-    tensors: its personal tensors, by name
-    added:   its adjustment of the scores, float32 [C]; None: it has none
+    tensors:    its personal tensors, by name
+    adjustment: its adjustment of the scores, float32 [C]; None: it has none
     """
 
     tensors: Mapping[str, Tensor]
-    added: Tensor | None
+    adjustment: Tensor | None
 
 
 def export_own(model: Path, name: str, out: Path) -> ExportedModel:
@@ -66,54 +66,54 @@ def export_own(model: Path, name: str, out: Path) -> ExportedModel:
     DataError, OSError.
     """
     shared = saved.read(model)
-    described = _described(shared.path.with_name(DESCRIPTION_FILE), shared.tensors.keys())
-    owned = _owned(shared, described["provenance"], name)
+    description = _read_description(shared.path.with_name(DESCRIPTION_FILE), shared.tensors.keys())
+    own_parts = _own_parts(shared, description["provenance"], name)
     if (path := out / WEIGHTS_FILE).exists():
         raise ConfigError(f"--out got {out}, which holds a model already; name another folder.")
-    tensors = {**shared.tensors, **owned.tensors}
-    if owned.added is not None:
-        tensors = _with_bias(SavedModel(shared.path, shared.spec, tensors), owned.added)
+    tensors = {**shared.tensors, **own_parts.tensors}
+    if own_parts.adjustment is not None:
+        tensors = _with_bias(SavedModel(shared.path, shared.spec, tensors), own_parts.adjustment)
     content = save(tensors, metadata={"spec": shared.spec.to_json()})
-    redescribed = _redescribed(described, name, shared.spec.classes, owned.added)
+    own_description = _own_description(description, name, shared.spec.classes, own_parts.adjustment)
     write_json(
-        out / DESCRIPTION_FILE, redescribed | {"sha256": hashlib.sha256(content).hexdigest()}
+        out / DESCRIPTION_FILE, own_description | {"sha256": hashlib.sha256(content).hexdigest()}
     )
     # last: until the model is there, the command can be repeated
     write_atomic(path, lambda file: file.write(content))
-    return ExportedModel(path, _told(described["provenance"], owned))
+    return ExportedModel(path, _differences(description["provenance"], own_parts))
 
 
-def _owned(shared: SavedModel, provenance: Mapping[str, Any], name: str) -> Owned:
+def _own_parts(shared: SavedModel, provenance: Mapping[str, Any], name: str) -> OwnParts:
     """Return the store's own parts of the model. Raises ConfigError if there are none,
     DataError.
     """
     home = known_home(name)
     run_id = provenance["run_id"]
     names = provenance["personal"]
-    used = _used(provenance)
-    added = (
-        Adjustments(home / ADJUSTMENTS_FOLDER).of(run_id, shared.spec.classes)
-        if used == "adjusted"
+    scores_in_use = _scores_in_use(provenance)
+    adjustment = (
+        Adjustments(home / ADJUSTMENTS_FOLDER).load(run_id, shared.spec.classes)
+        if scores_in_use == "adjusted"
         else None
     )
     if not names:
-        if used is None:
+        if scores_in_use is None:
             raise ConfigError(
                 f"No part of {shared.path} stays at the stores, and they add nothing to its scores;"
                 " use it as it is."
             )
-        if used == "raw":
+        if scores_in_use == "raw":
             raise ConfigError(
                 f"On the stores' validation images {shared.path} did better as it is than with"
                 " their shares of the classes added; use it as it is."
             )
-        if added is None:
+        if adjustment is None:
             raise ConfigError(
                 f"Store {name} has no shares of the classes for the model {shared.path}: it trained"
                 " in no round of that run, keeps its classes to itself, or has taken part in"
                 f" {KEPT_RUNS} others since."
             )
-        return Owned({}, added)
+        return OwnParts({}, adjustment)
     kept = StateStore(home / STATES_FOLDER).load(run_id, name, provenance["round"] + 1)
     own = personalization.local_tensors(kept, {each: shared.tensors[each] for each in names})
     if not own:
@@ -121,18 +121,18 @@ def _owned(shared: SavedModel, provenance: Mapping[str, Any], name: str) -> Owne
             f"Store {name} has no part of the model {shared.path}: it trained in no round of that"
             f" run up to {provenance['round']}, or has taken part in {KEPT_RUNS} others since."
         )
-    return Owned(own, added)
+    return OwnParts(own, adjustment)
 
 
-def _used(provenance: Mapping[str, Any]) -> str | None:
+def _scores_in_use(provenance: Mapping[str, Any]) -> str | None:
     """Return the scores by which stores use the model, "adjusted" or "raw"; None: there is one kind
     only.
     """
     return provenance["adjustment"]["used"] if provenance.get("adjustment") else None
 
 
-def _with_bias(model: SavedModel, added: Tensor) -> dict[str, Tensor]:
-    """Return the model's tensors with `added` (float32 [C]) added to the head's bias.
+def _with_bias(model: SavedModel, adjustment: Tensor) -> dict[str, Tensor]:
+    """Return the model's tensors with `adjustment` (float32 [C]) added to the head's bias.
 
     Raises ConfigError for a network whose scores do not rise by that (it has no bias, or does not
     end in its head), and for a model whose scores are not finite.
@@ -151,7 +151,7 @@ def _with_bias(model: SavedModel, added: Tensor) -> dict[str, Tensor]:
     with torch.no_grad():
         before = network.module(noise)
         if bias in model.tensors:
-            network.module.get_parameter(bias).add_(added)
+            network.module.get_parameter(bias).add_(adjustment)
         after = network.module(noise)
     if not before.isfinite().all():
         raise ConfigError(
@@ -159,74 +159,77 @@ def _with_bias(model: SavedModel, added: Tensor) -> dict[str, Tensor]:
             " was spoilt. Wait for the one that takes its place."
         )
     if not torch.allclose(
-        after, before + added, rtol=TOLERANCE, atol=TOLERANCE * float(before.abs().max() + 1)
+        after,
+        before + adjustment,
+        rtol=SCORE_TOLERANCE,
+        atol=SCORE_TOLERANCE * float(before.abs().max() + 1),
     ):
         raise ConfigError(
             f"The network {spec.name} does not end in a layer whose bias is added to its scores, so"
             " that no file can hold a store's shares of the classes; use the chain's model as it"
             " is, or train another network."
         )
-    return {**model.tensors, bias: model.tensors[bias] + added}
+    return {**model.tensors, bias: model.tensors[bias] + adjustment}
 
 
-def _redescribed(
-    described: dict[str, Any], name: str, classes: tuple[str, ...], added: Tensor | None
+def _own_description(
+    description: dict[str, Any], name: str, classes: tuple[str, ...], adjustment: Tensor | None
 ) -> dict[str, Any]:
     """Return the description of the store's model."""
-    provenance = described["provenance"] | {"store": name}
+    provenance = description["provenance"] | {"store": name}
     provenance.pop("weights_sha256", None)  # this is the hash of the parts that all stores share
-    told = described | {"provenance": provenance}
-    if added is None:
-        return told
-    temperature = described["provenance"]["adjustment"].get("temperature") or described.get(
+    own_description = description | {"provenance": provenance}
+    if adjustment is None:
+        return own_description
+    temperature = description["provenance"]["adjustment"].get("temperature") or description.get(
         "temperature", 1.0
     )
-    return told | {
+    return own_description | {
         "temperature": temperature,
-        "added_to_bias": dict(zip(classes, added.tolist(), strict=True)),
+        "added_to_bias": dict(zip(classes, adjustment.tolist(), strict=True)),
     }
 
 
-def _told(provenance: Mapping[str, Any], owned: Owned) -> tuple[str, ...]:
+def _differences(provenance: Mapping[str, Any], own_parts: OwnParts) -> tuple[str, ...]:
     """Describe in sentences how the store's model differs from the chain's."""
-    told = []
-    if owned.tensors:
-        told.append(f"{len(owned.tensors)} of its tensors are the store's own.")
-    if owned.added is not None:
-        told.append(
+    differences = []
+    if own_parts.tensors:
+        differences.append(f"{len(own_parts.tensors)} of its tensors are the store's own.")
+    if own_parts.adjustment is not None:
+        differences.append(
             "Its scores count this store's shares of the classes; it is for this store's photos"
             " only."
         )
-    elif _used(provenance) == "raw":
-        told.append(
+    elif _scores_in_use(provenance) == "raw":
+        differences.append(
             "The store's shares of the classes are not added: the stores' validation images were"
             " against it."
         )
-    return tuple(told)
+    return tuple(differences)
 
 
-def _described(path: Path, tensors: Set[str]) -> dict[str, Any]:
+def _read_description(path: Path, tensors: Set[str]) -> dict[str, Any]:
     """Read and check the `model.json` beside a model: its run, its round and its personal tensors.
 
     Raises DataError.
     """
     try:
-        described: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        told = described["provenance"]
-        check_run_id(told["run_id"])
-        if type(told["round"]) is not int or not isinstance(told["personal"], list):
+        description: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        provenance = description["provenance"]
+        check_run_id(provenance["run_id"])
+        if type(provenance["round"]) is not int or not isinstance(provenance["personal"], list):
             raise ValueError("round or personal is of another type")
-        if unknown := set(told["personal"]) - tensors:
+        if unknown := set(provenance["personal"]) - tensors:
             raise ValueError(f"the model has no {min(unknown)}")
-        if _used(told) not in (None, "adjusted", "raw"):
+        if _scores_in_use(provenance) not in (None, "adjusted", "raw"):
             raise ValueError("adjustment says neither adjusted nor raw")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"Cannot read {path} ({error}); a model of stores needs the {DESCRIPTION_FILE} of its"
             " run."
         ) from error
-    if "store" in told:
+    if "store" in provenance:
         raise ConfigError(
-            f"{path.parent} holds a store's own model already, that of {told['store']}."
+            f"{path.parent} holds a store's own model already, that of {provenance['store']}."
         )
-    return described
+    return description

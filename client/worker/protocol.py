@@ -33,7 +33,7 @@ class Worker(Protocol):
 
 
 class ModelKeeper(Protocol):
-    """Keeper of delivered models; `client.worker.delivered_models.KeptModels` is the
+    """Keeper of delivered models; `client.worker.delivered_models.DeliveredModels` is the
     implementation.
     """
 

@@ -23,7 +23,7 @@ KEPT_RUNS = 8
 class States(Protocol):
     """Storage of stores' states between rounds."""
 
-    def load(self, run_id: str, store: str, round: int) -> Tensors:
+    def load(self, run_id: str, store: str, round_number: int) -> Tensors:
         """Return the state before `round`: of the latest earlier round, or empty."""
 
     def save(self, order: TrainOrder, store: str, state: Tensors) -> None:
@@ -44,12 +44,16 @@ class StateStore:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def load(self, run_id: str, store: str, round: int) -> dict[str, Tensor]:
+    def load(self, run_id: str, store: str, round_number: int) -> dict[str, Tensor]:
         """Return the state before `round`: of the latest earlier round, or empty.
 
         Raises RunError if it is damaged.
         """
-        earlier = [(number, path) for number, path in self._files(run_id, store) if number < round]
+        earlier = [
+            (earlier_round, path)
+            for earlier_round, path in self._files(run_id, store)
+            if earlier_round < round_number
+        ]
         if not earlier:
             return {}
         try:

@@ -45,7 +45,7 @@ class DataSource(Protocol):
         Raises DataError.
         """
 
-    def look(self) -> bool:
+    def check_changes(self) -> bool:
         """Read changes to the images since the last look, and return whether there may be any."""
 
 
@@ -59,7 +59,8 @@ class Trainer:
         self._device = device
         self._states = states
         self._network: tuple[Plan, Network] | None = None
-        self._resident: tuple[Tensor, Tensor] | None = None  # pixels, and their copy on the device
+        # pixels, and their copy on the device
+        self._device_pixels: tuple[Tensor, Tensor] | None = None
 
     def train(self, order: TrainOrder, store: str, images: Images) -> Update:
         """Train on a store's `images`. Raises StoreError if there are none."""
@@ -72,25 +73,33 @@ class Trainer:
         )
         network = self.network(order.plan)
         strategy = strategies.build(config.strategy, network.layout)
-        places = personalization.personal_slices(network.layout, strategy.personal_tensors())
-        start = personalization.local_model(order.params, state, places)
+        own_slices = personalization.personal_slices(network.layout, strategy.personal_tensors())
+        start = personalization.local_model(order.params, state, own_slices)
         task = LocalTrainingTask(config, strategy, store, order.round, start, order.extras, state)
-        room = network.images_per_piece
-        fitted = fit(network, self._on_device(images), task)
-        if network.images_per_piece != room:
+        batch_limit = network.images_per_piece
+        result = fit(network, self._on_device(images), task)
+        if network.images_per_piece != batch_limit:
             LOG.warning(
                 "The device's memory holds %s images at a time; training takes longer.",
                 network.images_per_piece,
             )
-        told = fitted.num_examples, fitted.loss, 0.0, fitted.extras
-        params, own = personalization.withhold_personal(fitted.params, order.params, places)
-        update = Update(store, order.round, params, *told, steps=fitted.steps)
+        params, own = personalization.withhold_personal(result.params, order.params, own_slices)
+        update = Update(
+            store,
+            order.round,
+            params,
+            result.num_examples,
+            result.loss,
+            seconds=0.0,
+            extras=result.extras,
+            steps=result.steps,
+        )
         trainable = network.layout.trainable
-        update, left = error_feedback.compress_update(
+        update, unsent_left = error_feedback.compress_update(
             update, order.params, trainable, unsent, codec
         )
-        if kept := {**fitted.state, **own, **left}:
-            self._states.save(order, store, kept)
+        if new_state := {**result.state, **own, **unsent_left}:
+            self._states.save(order, store, new_state)
         return replace(update, seconds=time.perf_counter() - began)
 
     def evaluate(
@@ -108,25 +117,27 @@ class Trainer:
         adjustments: of each store, see `common.strategies.shared.class_skew`; None: of no store
         """
         network = self.network(order.plan)
-        places = personalization.personal_slices(
+        own_slices = personalization.personal_slices(
             network.layout,
             strategies.build(order.plan.config.strategy, network.layout).personal_tensors(),
         )
-        groups = [{store: images} for store, images in sets.items()] if places else [sets]
-        found: list[RawAndAdjusted] = []
+        groups = [{store: images} for store, images in sets.items()] if own_slices else [sets]
+        counts: list[RawAndAdjusted] = []
         for group in groups:
-            kept = (
+            state = (
                 self._states.load(order.plan.run_id, next(iter(group)), order.round + 1)
-                if places
+                if own_slices
                 else {}
             )
-            network.load(personalization.local_model(order.params, kept, places))
+            network.load(personalization.local_model(order.params, state, own_slices))
             arrays = [self._on_device(images) for images in group.values()]
-            added = [(adjustments or {}).get(store) for store in group]
+            group_adjustments = [(adjustments or {}).get(store) for store in group]
             batch_size = order.plan.config.evaluation.batch_size
-            found += evaluate_adjusted(network, arrays, added, batch_size, order.temperatures)
+            counts += evaluate_adjusted(
+                network, arrays, group_adjustments, batch_size, order.temperatures
+            )
         return [
-            Evaluation(store, order.round, *pair) for store, pair in zip(sets, found, strict=True)
+            Evaluation(store, order.round, *pair) for store, pair in zip(sets, counts, strict=True)
         ]
 
     def network(self, plan: Plan) -> Network:
@@ -145,16 +156,16 @@ class Trainer:
         """Return the images with their whole array on the device, moved when the array changes."""
         if images.pixels.device == self._device or self._device.type == "cpu":
             return images
-        if self._resident is None or self._resident[0] is not images.pixels:
-            self._resident = None  # the earlier images are freed before others come
-            self._resident = (images.pixels, images.pixels.to(self._device))
+        if self._device_pixels is None or self._device_pixels[0] is not images.pixels:
+            self._device_pixels = None  # the earlier images are freed before others come
+            self._device_pixels = (images.pixels, images.pixels.to(self._device))
         return Images(
-            self._resident[1], images.labels.to(self._device), images.rows.to(self._device)
+            self._device_pixels[1], images.labels.to(self._device), images.rows.to(self._device)
         )
 
     def release_images(self) -> None:
         """Drop the images on the device."""
-        self._resident = None
+        self._device_pixels = None
 
 
 class StoreWorker:
@@ -178,7 +189,7 @@ class StoreWorker:
 
     def info(self, config: RunConfig) -> StoreInfo:
         """Return the store's info. Raises DataError, OSError."""
-        self.look()  # drops changed images from the device as well, whatever is asked
+        self.check_changes()  # drops changed images from the device as well, whatever is asked
         return self._source.describe(config)
 
     def train(self, order: TrainOrder) -> Update:
@@ -186,20 +197,20 @@ class StoreWorker:
         train = self._data(order.plan).train
         plan = order.plan
         if self._adjustments is not None:
-            self._adjustments.keep(plan.run_id, plan.spec.classes, logit_adjustment(train, plan))
+            self._adjustments.save(plan.run_id, plan.spec.classes, logit_adjustment(train, plan))
         return self._trainer.train(order, self.name, train)
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
         """Evaluate on the images held out. Raises DataError."""
         data = self._data(order.plan)
         held_out = data.validation if order.split == "validation" else data.test
-        own = {self.name: logit_adjustment(data.train, order.plan)}
-        (evaluation,) = self._trainer.evaluate(order, {self.name: held_out}, own)
+        adjustments = {self.name: logit_adjustment(data.train, order.plan)}
+        (evaluation,) = self._trainer.evaluate(order, {self.name: held_out}, adjustments)
         return evaluation
 
-    def look(self) -> None:
+    def check_changes(self) -> None:
         """Drop images that have changed, while there is nothing to do. Raises OSError."""
-        if self._source.look():
+        if self._source.check_changes():
             self._trainer.release_images()
 
     def _data(self, plan: Plan) -> StoreData:

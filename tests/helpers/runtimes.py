@@ -101,7 +101,7 @@ class OneSource:
     def open(self, plan: Plan) -> StoreData:
         return self._dealt.stores[self._name]
 
-    def look(self) -> bool:
+    def check_changes(self) -> bool:
         return False
 
 

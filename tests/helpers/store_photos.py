@@ -12,9 +12,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fedshelf.client.health.evidence.evidence import Evidence
-from fedshelf.client.health.evidence.image_quality import look_at
+from fedshelf.client.health.evidence.image_quality import measure_quality
 from fedshelf.client.health.evidence.machine import Disk, Machine
-from fedshelf.client.health.evidence.photos import PhotoEvidence, Seen
+from fedshelf.client.health.evidence.photos import PhotoEvidence, StorePhoto
 from fedshelf.common.images.decoding.content_digests import content_digest
 from fedshelf.common.images.folder.scan import Photo
 
@@ -67,12 +67,12 @@ def seen(
     image: Image.Image | None = None,
     split: str | None = None,
     root: Path = Path("/gone"),
-) -> Seen:
+) -> StorePhoto:
     """A photo as a check sees it; the file need not exist."""
     label = name.split("/")[-2]
     data = encoded(image) if image else name.encode()
     photo = Photo(name, root / name, label, split)  # type: ignore[arg-type]
-    return Seen(photo, content_digest(data), look_at(data) if image else None)
+    return StorePhoto(photo, content_digest(data), measure_quality(data) if image else None)
 
 
 def counts(**classes: int) -> Evidence:
@@ -86,7 +86,7 @@ def counts(**classes: int) -> Evidence:
     )
 
 
-def of(*photos: Seen) -> Evidence:
+def of(*photos: StorePhoto) -> Evidence:
     return Evidence(PhotoEvidence(usable=photos), MACHINE)
 
 

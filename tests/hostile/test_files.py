@@ -24,7 +24,7 @@ from fedshelf.client.audit.verify import entries
 from fedshelf.client.health.evidence.label_errors import load as load_model
 from fedshelf.client.identity.enrolment import load_key, membership
 from fedshelf.client.policy.budgets import Spent, Usage
-from fedshelf.client.policy.policy import Policy, commented, load_policy
+from fedshelf.client.policy.policy import Policy, load_policy, policy_template
 from fedshelf.client.process.folder_summary import survey
 from fedshelf.client.session.bundle import check_bundle
 from fedshelf.client.worker.frozen_cache import FrozenCache
@@ -140,7 +140,7 @@ def test_an_authority_with_bytes_that_are_no_text_behind_it(chain: Chain, place:
 @given(data=st.data())
 @examples(50)
 def test_policies(place: Path, data: st.DataObject) -> None:
-    text = commented()
+    text = policy_template()
     if data.draw(st.booleans()):
         odd = data.draw(altered(tomllib.loads(text)))
         content = _toml(odd)

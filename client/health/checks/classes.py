@@ -11,13 +11,13 @@ from fedshelf.client.health.evidence.finding import Exhibit, Finding
 from fedshelf.common.classes.spelling import class_indices, normalize_name
 from fedshelf.common.wording import format_count, format_first, printable
 
-_NAMED = 10  # classes that a sentence names before it only counts them
-_FEW = 10  # photos: with eight of ten to train on, such a class is hardly learnt
-_UNEVEN = 10.0  # largest class over smallest, from which it is reported
-_MOST = 0.8  # share of one class, from which always guessing it looks like a good model
+_MAX_NAMED_CLASSES = 10  # classes that a sentence names before it only counts them
+_FEW_PHOTOS = 10  # photos: with eight of ten to train on, such a class is hardly learnt
+_UNEVEN_RATIO = 10.0  # largest class over smallest, from which it is reported
+_DOMINANT_SHARE = 0.8  # share of one class, from which always guessing it looks like a good model
 # largest share, of the meant folder's photos, in a folder that a typing error made
-_TYPING_ERROR = 0.05
-_GOOD_MODEL = 0.85  # share of labels that a model must agree with before its doubts are reported
+_TYPING_ERROR_SHARE = 0.05
+_MIN_AGREEMENT = 0.85  # share of labels that a model must agree with before its doubts are reported
 
 
 def sizes(evidence: Evidence) -> Iterator[Finding]:
@@ -34,12 +34,14 @@ def sizes(evidence: Evidence) -> Iterator[Finding]:
             "If that is all the store sells, it is fine. Otherwise --data must name the folder"
             " above the classes.",
         )
-    if few := [f"{printable(label)} ({count})" for label, count in counts.items() if count < _FEW]:
+    if few := [
+        f"{printable(label)} ({count})" for label, count in counts.items() if count < _FEW_PHOTOS
+    ]:
         yield Finding(
             "photos",
             "warning",
-            f"{format_count(len(few), 'class has', 'classes have')} fewer than {_FEW} photos:"
-            f" {format_first(few, _NAMED)}.",
+            f"{format_count(len(few), 'class has', 'classes have')} fewer than {_FEW_PHOTOS}"
+            f" photos: {format_first(few, _MAX_NAMED_CLASSES)}.",
             "Add photos of them, 50 or more if there are any; until then the model learns them from"
             " other stores.",
         )
@@ -48,7 +50,7 @@ def sizes(evidence: Evidence) -> Iterator[Finding]:
             "photos",
             "note",
             f"{format_count(len(empty), 'class folder holds', 'class folders hold')} no usable"
-            f" photo: {format_first(empty, _NAMED)}.",
+            f" photo: {format_first(empty, _MAX_NAMED_CLASSES)}.",
             "Fill or remove them; nothing is trained on them.",
         )
 
@@ -73,9 +75,9 @@ def deep(evidence: Evidence) -> Iterator[Finding]:
             "photos",
             "warning",
             "The classes are"
-            f" {format_first([printable(name) for name in sorted(folders)], _NAMED)}, but all"
-            " photos lie in folders within them, some of one name:"
-            f" {format_first([printable(name) for name in shared], _NAMED)}.",
+            f" {format_first([printable(name) for name in sorted(folders)], _MAX_NAMED_CLASSES)},"
+            " but all photos lie in folders within them, some of one name:"
+            f" {format_first([printable(name) for name in shared], _MAX_NAMED_CLASSES)}.",
             "If those within are the classes, give --data the folder right above them; folders of"
             " splits are to be called train, val and test.",
         )
@@ -93,7 +95,7 @@ def balance(evidence: Evidence) -> Iterator[Finding]:
         f"{printable(largest)} has {counts[largest]:,} photos, {printable(smallest)} has"
         f" {counts[smallest]:,}"
     )
-    if share > _MOST:
+    if share > _DOMINANT_SHARE:
         yield Finding(
             "photos",
             "warning",
@@ -101,7 +103,7 @@ def balance(evidence: Evidence) -> Iterator[Finding]:
             "Add photos of the other classes; a model trained here mostly learns to say the large"
             " one.",
         )
-    elif counts[largest] > _UNEVEN * counts[smallest]:
+    elif counts[largest] > _UNEVEN_RATIO * counts[smallest]:
         yield Finding(
             "photos",
             "note",
@@ -131,11 +133,11 @@ def names(evidence: Evidence) -> Iterator[Finding]:
 
 def unknown(evidence: Evidence) -> Iterator[Finding]:
     """Find classes that the server's run does not know, or spells otherwise."""
-    line = evidence.line
+    probe = evidence.probe
     counts = evidence.photos.per_class()
-    if line is None:
+    if probe is None:
         return
-    if line.classes is None:
+    if probe.classes is None:
         yield Finding(
             "server",
             "note",
@@ -144,11 +146,11 @@ def unknown(evidence: Evidence) -> Iterator[Finding]:
             " stores have joined.",
         )
         return
-    alike = {normalize_name(name): name for name in line.classes}
-    known = class_indices(list(counts), line.classes, merge=line.merges)
+    alike = {normalize_name(name): name for name in probe.classes}
+    known = class_indices(list(counts), probe.classes, merge=probe.merges)
     for label in (label for label in counts if label not in known):
         near = alike.get(normalize_name(label)) or next(
-            iter(get_close_matches(label, line.classes, n=1)), None
+            iter(get_close_matches(label, probe.classes, n=1)), None
         )
         advice = (
             f'Rename the folder to "{printable(near)}" if that is meant'
@@ -167,42 +169,42 @@ def unknown(evidence: Evidence) -> Iterator[Finding]:
 
 def doubts(evidence: Evidence) -> Iterator[Finding]:
     """Find photos that a model is sure are of another class."""
-    guesses = evidence.guesses
-    if guesses is None:
+    label_errors = evidence.label_errors
+    if label_errors is None:
         return
-    if guesses.unknown:
+    if label_errors.unknown:
+        unknown_classes = [printable(label) for label in label_errors.unknown]
         yield Finding(
             "photos",
             "warning",
-            "The model does not know"
-            f" {format_first([printable(label) for label in guesses.unknown], _NAMED)}.",
+            f"The model does not know {format_first(unknown_classes, _MAX_NAMED_CLASSES)}.",
             "Rename the folder as the chain spells the class, or ask for the class to be added.",
         )
-    if not guesses.judged:
+    if not label_errors.judged:
         return
-    agreement = guesses.agreed / guesses.judged
-    told = f"The model agrees with {agreement:.0%} of {guesses.judged:,} labels"
-    if agreement < _GOOD_MODEL:
+    agreement = label_errors.agreed / label_errors.judged
+    told = f"The model agrees with {agreement:.0%} of {label_errors.judged:,} labels"
+    if agreement < _MIN_AGREEMENT:
         yield Finding(
             "photos",
             "note",
             f"{told}: too few for its doubts about single photos to mean much.",
             "Nothing has to be done. Check again with a better model.",
         )
-    elif guesses.doubts:
+    elif label_errors.doubts:
         yield Finding(
             "photos",
             "warning",
-            f"{format_count(len(guesses.doubts), 'photo is', 'photos are')} probably in the wrong"
-            f" class folder. {told}.",
+            f"{format_count(len(label_errors.doubts), 'photo is', 'photos are')} probably in the"
+            f" wrong class folder. {told}.",
             "Look at each and move it if the model is right.",
             tuple(
                 Exhibit(
                     doubt.seen.photo.name,
-                    f"{printable(doubt.guess)}? ({doubt.probability:.0%})",
+                    f"{printable(doubt.probable_class)}? ({doubt.probability:.0%})",
                     doubt.seen.photo.path,
                 )
-                for doubt in guesses.doubts
+                for doubt in label_errors.doubts
             ),
         )
 
@@ -220,7 +222,7 @@ def _alike(one: str, photos: int, other: str, others: int) -> bool:
         return True
     small, large = sorted((photos, others))
     return (
-        small <= _TYPING_ERROR * large
+        small <= _TYPING_ERROR_SHARE * large
         and min(len(first), len(second)) >= 4
         and _one_slip(first, second)
     )

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 
 from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Exhibit, Finding
-from fedshelf.client.health.evidence.near_duplicates import twins
-from fedshelf.client.health.evidence.photos import Seen
+from fedshelf.client.health.evidence.near_duplicates import find_near_duplicates
+from fedshelf.client.health.evidence.photos import StorePhoto
 from fedshelf.common.wording import format_count, printable
 
 
 def exact(evidence: Evidence) -> Iterator[Finding]:
     """Find files with the same content."""
-    groups: dict[bytes, list[Seen]] = defaultdict(list)
+    groups: dict[bytes, list[StorePhoto]] = defaultdict(list)
     for seen in evidence.photos.usable:
         if seen.digest is not None:
             groups[seen.digest].append(seen)
@@ -36,7 +36,7 @@ def exact(evidence: Evidence) -> Iterator[Finding]:
 
 def near(evidence: Evidence) -> Iterator[Finding]:
     """Find photos that show the same though the files differ: another size, another compression."""
-    pairs = list(twins(evidence.photos.usable))
+    pairs = list(find_near_duplicates(evidence.photos.usable))
     yield from _across_classes(pairs, "the same photo")
     if inside := [pair for pair in pairs if pair[0].photo.label == pair[1].photo.label]:
         yield Finding(
@@ -48,7 +48,7 @@ def near(evidence: Evidence) -> Iterator[Finding]:
         )
 
 
-def _across_classes(pairs: list[tuple[Seen, Seen]], same: str) -> Iterator[Finding]:
+def _across_classes(pairs: list[tuple[StorePhoto, StorePhoto]], same: str) -> Iterator[Finding]:
     across = [pair for pair in pairs if pair[0].photo.label != pair[1].photo.label]
     if across:
         yield Finding(
@@ -69,7 +69,7 @@ def _across_classes(pairs: list[tuple[Seen, Seen]], same: str) -> Iterator[Findi
         )
 
 
-def _across_splits(groups: dict[bytes, list[Seen]]) -> Iterator[Finding]:
+def _across_splits(groups: dict[bytes, list[StorePhoto]]) -> Iterator[Finding]:
     """Find copies across splits, if the folder's own sub-folders split it; otherwise copies are
     always on one side.
     """
@@ -91,7 +91,7 @@ def _across_splits(groups: dict[bytes, list[Seen]]) -> Iterator[Finding]:
         )
 
 
-def _exhibits(pairs: list[tuple[Seen, Seen]]) -> tuple[Exhibit, ...]:
+def _exhibits(pairs: list[tuple[StorePhoto, StorePhoto]]) -> tuple[Exhibit, ...]:
     return tuple(
         Exhibit(seen.photo.name, f"same as {other.photo.name}", seen.photo.path)
         for pair in pairs

@@ -30,8 +30,8 @@ _OF_LINES = {
     "not a file name",
     NO_SUCH_FILE,
 }
-_REASONS = 6  # reasons that are named; further files are only counted
-_FEW_HELD_OUT = 20  # photos: each of so few counts 5 points of accuracy
+_MAX_NAMED_REASONS = 6  # reasons that are named; further files are only counted
+_FEW_HELD_OUT_PHOTOS = 20  # photos: each of so few counts 5 points of accuracy
 
 
 def readable(evidence: Evidence) -> Iterator[Finding]:
@@ -48,8 +48,8 @@ def readable(evidence: Evidence) -> Iterator[Finding]:
         )
         yield Finding("photos", "problem", photos.trouble, way)
         return
-    waiting = tuple(each for each in photos.left_out if each[1] in _ADVICE)
-    left_out = tuple(each for each in photos.left_out if each not in waiting)
+    waiting = tuple(entry for entry in photos.left_out if entry[1] in _ADVICE)
+    left_out = tuple(entry for entry in photos.left_out if entry not in waiting)
     if not photos.usable:
         if waiting:
             yield _waiting(waiting, "problem")
@@ -105,8 +105,8 @@ def _unusable(left_out: LeftOut, *, is_table: bool) -> Finding:
     photos.
     """
     reasons = Counter(reason for _, reason in left_out)
-    told = [f"{count:,} {reason}" for reason, count in reasons.most_common(_REASONS)]
-    if others := len(left_out) - sum(count for _, count in reasons.most_common(_REASONS)):
+    told = [f"{count:,} {reason}" for reason, count in reasons.most_common(_MAX_NAMED_REASONS)]
+    if others := len(left_out) - sum(count for _, count in reasons.most_common(_MAX_NAMED_REASONS)):
         told.append(f"{others:,} for other reasons")
     return Finding(
         "photos",
@@ -154,7 +154,7 @@ def splits(evidence: Evidence) -> Iterator[Finding]:
     few = [
         f"{total[part]:,} for {part}"
         for part in ("validation", "test")
-        if total[part] < _FEW_HELD_OUT
+        if total[part] < _FEW_HELD_OUT_PHOTOS
     ]
     if few:
         yield Finding(

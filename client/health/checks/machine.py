@@ -7,10 +7,10 @@ from fedshelf.client.health.evidence.finding import Finding
 
 _GIB = 2**30
 # bytes free: a ResNet-18 on batches of 32 photos of 224 pixels takes 1.5
-_LEAST_GPU_MEMORY = 2 * _GIB
-_LEAST_MEMORY = 2 * _GIB  # bytes available: PyTorch and a model of a hundred million numbers
-_LEAST_ROOM = _GIB // 5  # bytes: below it not even a model can be kept
-_PHOTO = 224 * 224 * 3  # bytes of a decoded photo at the usual largest size
+_MIN_GPU_BYTES = 2 * _GIB
+_MIN_MEMORY_BYTES = 2 * _GIB  # bytes available: PyTorch and a model of a hundred million numbers
+_MIN_DISK_BYTES = _GIB // 5  # bytes: below it not even a model can be kept
+_PHOTO_BYTES = 224 * 224 * 3  # bytes of a decoded photo at the usual largest size
 
 
 def device(evidence: Evidence) -> Iterator[Finding]:
@@ -26,12 +26,13 @@ def device(evidence: Evidence) -> Iterator[Finding]:
             "Install NVIDIA's current driver and restart the machine. Until then the store trains"
             " on its processor.",
         )
-    elif machine.device_memory and machine.device_memory[0] < _LEAST_GPU_MEMORY:
+    elif machine.device_memory and machine.device_memory[0] < _MIN_GPU_BYTES:
         free, total = machine.device_memory
         yield Finding(
             "machine",
             "warning",
-            f"Only {size(free)} of the {size(total)} of the {machine.device_name} are free.",
+            f"Only {format_bytes(free)} of the {format_bytes(total)} of the"
+            f" {machine.device_name} are free.",
             "Close other programs that use the graphics card; with too little, training falls back"
             " to small batches.",
         )
@@ -46,13 +47,13 @@ def device(evidence: Evidence) -> Iterator[Finding]:
 
 def memory(evidence: Evidence) -> Iterator[Finding]:
     """Report that little memory is left."""
-    if evidence.machine.memory and evidence.machine.memory[0] < _LEAST_MEMORY:
+    if evidence.machine.memory and evidence.machine.memory[0] < _MIN_MEMORY_BYTES:
         available, total = evidence.machine.memory
         yield Finding(
             "machine",
             "warning",
-            f"Only {size(available)} of {size(total)} of memory are available; training wants"
-            f" {size(_LEAST_MEMORY)}.",
+            f"Only {format_bytes(available)} of {format_bytes(total)} of memory are available;"
+            f" training wants {format_bytes(_MIN_MEMORY_BYTES)}.",
             "Close other programs before joining.",
         )
 
@@ -61,10 +62,10 @@ def disks(evidence: Evidence) -> Iterator[Finding]:
     """Find too little disk space, or no permission to write, for the pixel cache and for the
     keys.
     """
-    wanted = _GIB + len(evidence.photos.usable) * _PHOTO
+    wanted = _GIB + len(evidence.photos.usable) * _PHOTO_BYTES
     for disk in evidence.machine.disks:
-        if disk.trouble or disk.free < _LEAST_ROOM:
-            told = disk.trouble or f"only {size(disk.free)} are free"
+        if disk.trouble or disk.free < _MIN_DISK_BYTES:
+            told = disk.trouble or f"only {format_bytes(disk.free)} are free"
             yield Finding(
                 "machine",
                 "problem",
@@ -76,13 +77,13 @@ def disks(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(
                 "machine",
                 "warning",
-                f"{size(disk.free)} are free for {disk.purpose} in {disk.path}; up to"
-                f" {size(wanted)} may be wanted.",
+                f"{format_bytes(disk.free)} are free for {disk.purpose} in {disk.path}; up to"
+                f" {format_bytes(wanted)} may be wanted.",
                 "Make room there; with less, photos are decoded anew in every round, or training"
                 " stops.",
             )
 
 
-def size(count: int) -> str:
+def format_bytes(count: int) -> str:
     """Format bytes: 3221225472 -> "3.0 GiB", 5242880 -> "5 MiB"."""
     return f"{count / _GIB:.1f} GiB" if count >= _GIB else f"{count / 2**20:.0f} MiB"

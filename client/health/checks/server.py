@@ -9,96 +9,99 @@ from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Finding
 from fedshelf.common.wording import format_duration
 
-_SOON = 14  # days: enough to ask the operator and to get a new kit
-_SKEW = 30.0  # seconds: clocks that are set from the internet always agree within this
+_EXPIRES_SOON_DAYS = 14  # days: enough to ask the operator and to get a new kit
+_MAX_CLOCK_SKEW_SECONDS = (
+    30.0  # seconds: clocks that are set from the internet always agree within this
+)
 
 
 def answers(evidence: Evidence) -> Iterator[Finding]:
     """Find a server that cannot be reached, or something else at its address."""
-    line = evidence.line
-    if line is None:
+    probe = evidence.probe
+    if probe is None:
         return
-    if line.trouble == "unreachable":
+    if probe.trouble == "unreachable":
         yield Finding(
             "server",
             "problem",
-            f"The server {line.server} cannot be reached: {line.why}.",
+            f"The server {probe.server} cannot be reached: {probe.why}.",
             "Check the address and this machine's network; a firewall must let it call out to that"
             " port. If all is well here, the server may not be running: ask its operator.",
         )
-    elif line.trouble == "proxy":
+    elif probe.trouble == "proxy":
         yield Finding(
             "server",
             "problem",
-            f"The server {line.server} cannot be reached: {line.why}.",
+            f"The server {probe.server} cannot be reached: {probe.why}.",
             "Mend the proxy or its setting. For a server that needs none, add the server's host to"
             " NO_PROXY.",
         )
-    elif line.trouble == "protocol":
+    elif probe.trouble == "protocol":
         yield Finding(
             "server",
             "problem",
-            f"Something answers at {line.server}, but it is not what was expected: {line.why}.",
+            f"Something answers at {probe.server}, but it is not what was expected: {probe.why}.",
             "Check the address. A server with certificates is called with --kit, one without needs"
             " --server alone.",
         )
-    elif line.status == 503:
+    elif probe.status == 503:
         yield Finding(
             "server",
             "warning",
-            f"The server {line.server} is there, but is just starting or stopping.",
+            f"The server {probe.server} is there, but is just starting or stopping.",
             "Nothing has to be done; a store waits for it.",
         )
-    elif not line.trouble and line.status != 200:
+    elif not probe.trouble and probe.status != 200:
         yield Finding(
             "server",
             "problem",
-            f"Something answers at {line.server}, but it is not a Fedshelf server (HTTP status"
-            f" {line.status}).",
+            f"Something answers at {probe.server}, but it is not a Fedshelf server (HTTP status"
+            f" {probe.status}).",
             "Check the address and the port.",
         )
 
 
 def certificate(evidence: Evidence) -> Iterator[Finding]:
     """Find a certificate that is not trusted, or that expires soon."""
-    line = evidence.line
-    if line is None:
+    probe = evidence.probe
+    if probe is None:
         return
-    if line.trouble == "certificate":
+    if probe.trouble == "certificate":
         yield Finding(
             "server",
             "problem",
-            f"The certificate of {line.server} is not to be trusted: {line.why}.",
+            f"The certificate of {probe.server} is not to be trusted: {probe.why}.",
             "Do not join. Check this machine's clock, then ask the server's operator for a new"
             " kit.",
         )
-    elif line.trouble == "name":
+    elif probe.trouble == "name":
         yield Finding(
             "server",
             "problem",
-            f"The certificate of {line.server} is not for the address that was called: {line.why}.",
+            f"The certificate of {probe.server} is not for the address that was called:"
+            f" {probe.why}.",
             "Check the address. If it leads to the chain's server all the same, as a tunnel does,"
             " call it with --server HOST:PORT beside --kit.",
         )
-    elif line.ends is not None and (days := days_left(line.ends)) < _SOON:
+    elif probe.ends is not None and (days := days_left(probe.ends)) < _EXPIRES_SOON_DAYS:
         yield Finding(
             "server",
             "warning",
-            f"The server's certificate ends in {days} days, on {line.ends:%d %B %Y}.",
+            f"The server's certificate ends in {days} days, on {probe.ends:%d %B %Y}.",
             "Tell the server's operator, who renews it.",
         )
 
 
 def clock(evidence: Evidence) -> Iterator[Finding]:
     """Find clocks that disagree."""
-    line = evidence.line
-    if line is None or line.skew is None or abs(line.skew) <= _SKEW:
+    probe = evidence.probe
+    if probe is None or probe.skew is None or abs(probe.skew) <= _MAX_CLOCK_SKEW_SECONDS:
         return
-    direction = "behind" if line.skew > 0 else "ahead of"
+    direction = "behind" if probe.skew > 0 else "ahead of"
     yield Finding(
         "server",
         "warning",
-        f"This machine's clock is {format_duration(abs(line.skew))} {direction} the server's.",
+        f"This machine's clock is {format_duration(abs(probe.skew))} {direction} the server's.",
         "Switch on setting the time from the internet (NTP). The store joins by the server's clock"
         " meanwhile.",
     )

@@ -8,10 +8,10 @@ from fedshelf.client.health.evidence.finding import Finding
 
 def policy(evidence: Evidence) -> Iterator[Finding]:
     """Find a policy that cannot be read: the store would refuse to start."""
-    if evidence.policy:
+    if evidence.policy_error:
         yield Finding(
             "settings",
             "problem",
-            evidence.policy,
+            evidence.policy_error,
             "Mend the policy; the store does not join without it.",
         )

@@ -21,6 +21,6 @@ class Evidence:
 
     photos: PhotoEvidence
     machine: Machine
-    line: ServerProbe | None = None
-    guesses: LabelErrors | None = None
-    policy: str = ""
+    probe: ServerProbe | None = None
+    label_errors: LabelErrors | None = None
+    policy_error: str = ""

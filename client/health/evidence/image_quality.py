@@ -43,7 +43,7 @@ class ImageQuality(NamedTuple):
     tiny: Pixels
 
 
-def look_at(data: bytes) -> ImageQuality:
+def measure_quality(data: bytes) -> ImageQuality:
     """Measure a photo. Raises NotUsableError with the reason if training could not use it
     either.
     """

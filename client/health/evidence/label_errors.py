@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from fedshelf.client.health.evidence.photos import Progress, Seen
+from fedshelf.client.health.evidence.photos import Progress, StorePhoto
 from fedshelf.common import models
 from fedshelf.common.errors import ConfigError, FedshelfError
 from fedshelf.common.images.augment import normalise
@@ -27,17 +27,17 @@ from fedshelf.common.models.spec import received_spec
 from fedshelf.common.system.device import pick_device
 from fedshelf.common.training.fit import Network
 
-_BATCH = 128
+_BATCH_PHOTOS = 128
 # least probability of the other class; then four of five are wrong labels: see docs/health.md
-_SURE = 0.98
+_MIN_PROBABILITY = 0.98
 
 
 @dataclass(frozen=True)
 class LabelError:
     """A photo that the model takes for another class, with the probability of that class."""
 
-    seen: Seen
-    guess: str
+    seen: StorePhoto
+    probable_class: str
     probability: float
 
 
@@ -85,8 +85,8 @@ def load(model: Path) -> Network:
     return network
 
 
-def guess(
-    network: Network, usable: Sequence[Seen], progress: Progress | None = None
+def find_label_errors(
+    network: Network, usable: Sequence[StorePhoto], progress: Progress | None = None
 ) -> LabelErrors:
     """Judge the labels of photos. `progress` gets (done, total)."""
     numbers = {
@@ -96,22 +96,24 @@ def guess(
     known = [seen for seen in usable if seen.photo.label in numbers]
     unknown = {seen.photo.label for seen in usable} - numbers.keys()
     labels = np.array([numbers[seen.photo.label] for seen in known], dtype=np.int64)
-    chances = np.empty((len(known), len(numbers)), np.float32)
+    probabilities = np.empty((len(known), len(numbers)), np.float32)
     done = 0
     for part in _probabilities(network, known):
-        chances[done : done + len(part)] = part
+        probabilities[done : done + len(part)] = part
         done += len(part)
         if progress:
             progress(done, len(known))
-    agreed = int((chances.argmax(axis=1) == labels).sum())
+    agreed = int((probabilities.argmax(axis=1) == labels).sum())
     doubts = tuple(
-        LabelError(known[row], network.spec.classes[other], float(chances[row, other]))
-        for row, other in suspects(chances, labels)
+        LabelError(known[row], network.spec.classes[other], float(probabilities[row, other]))
+        for row, other in find_suspects(probabilities, labels)
     )
     return LabelErrors(len(known), agreed, tuple(sorted(unknown)), doubts)
 
 
-def suspects(chances: NDArray[np.float32], labels: NDArray[np.int64]) -> list[tuple[int, int]]:
+def find_suspects(
+    probabilities: NDArray[np.float32], labels: NDArray[np.int64]
+) -> list[tuple[int, int]]:
     """Return (row, probable class) of the probable label errors, the surest first.
 
     chances: float32 [N, C], rows sum to 1
@@ -120,35 +122,37 @@ def suspects(chances: NDArray[np.float32], labels: NDArray[np.int64]) -> list[tu
     if not len(labels):
         return []
     rows = np.arange(len(labels))
-    own = chances[rows, labels]
+    own = probabilities[rows, labels]
     thresholds = np.array(
         [
             own[labels == number].mean() if number in labels else 1
-            for number in range(chances.shape[1])
+            for number in range(probabilities.shape[1])
         ]
     )
-    others = chances.copy()
+    others = probabilities.copy()
     others[rows, labels] = 0
     best = others.argmax(axis=1)
-    sure = others[rows, best] >= np.maximum(thresholds[best], _SURE)
+    sure = others[rows, best] >= np.maximum(thresholds[best], _MIN_PROBABILITY)
     order = np.argsort(own - others[rows, best], kind="stable")
     return [(int(row), int(best[row])) for row in order if sure[row]]
 
 
-def _probabilities(network: Network, known: Sequence[Seen]) -> Iterator[NDArray[np.float32]]:
+def _probabilities(network: Network, known: Sequence[StorePhoto]) -> Iterator[NDArray[np.float32]]:
     """Yield batches of probabilities, float32 [B, C], in order."""
     spec = network.spec
     form = PixelFormat(spec.image_size, spec.channels)
-    for start in range(0, len(known), _BATCH):
+    for start in range(0, len(known), _BATCH_PHOTOS):
         pixels = np.stack(
-            list(map_in_order(lambda seen: _pixels(seen, form), known[start : start + _BATCH]))
+            list(
+                map_in_order(lambda seen: _pixels(seen, form), known[start : start + _BATCH_PHOTOS])
+            )
         )
         batch = normalise(torch.from_numpy(pixels).to(network.device), spec.mean, spec.std)
         with torch.inference_mode():
             yield network.logits(batch).float().softmax(dim=1).cpu().numpy()
 
 
-def _pixels(seen: Seen, form: PixelFormat) -> NDArray[np.uint8]:
+def _pixels(seen: StorePhoto, form: PixelFormat) -> NDArray[np.uint8]:
     try:
         return decode(read_photo(seen.photo.path), form)
     # it was usable a moment ago: somebody is changing the folder

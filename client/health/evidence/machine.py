@@ -51,7 +51,7 @@ class Machine:
     memory: tuple[int, int] | None = None
 
 
-def inspect() -> Machine:
+def inspect_machine() -> Machine:
     """Inspect this machine: try the GPU with one small sum, and try to write to the store's
     folders.
     """

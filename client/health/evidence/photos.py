@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from fedshelf.client.health.evidence.image_quality import ImageQuality, look_at
+from fedshelf.client.health.evidence.image_quality import ImageQuality, measure_quality
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.cache import CachedFacts, cached_facts
 from fedshelf.common.images.decoding import content_digests
@@ -24,7 +24,7 @@ _TRIAL = PixelFormat(16)
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class StorePhoto:
     """A photo that training can use; in a quick check, one that it may be able to use.
 
     digest: of the file's content; None if it was not read
@@ -33,7 +33,7 @@ class Seen:
 
     photo: Photo
     digest: bytes | None = None
-    look: ImageQuality | None = None
+    quality: ImageQuality | None = None
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class PhotoEvidence:
     """
 
     trouble: str = ""
-    usable: tuple[Seen, ...] = ()
+    usable: tuple[StorePhoto, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
     strays: tuple[tuple[str, str], ...] = ()
     empty: tuple[str, ...] = ()
@@ -98,19 +98,21 @@ class PhotoEvidence:
         return counts
 
 
-def glance(data: Path, classes: Collection[str] = ()) -> PhotoEvidence:
+def list_photos(data: Path, classes: Collection[str] = ()) -> PhotoEvidence:
     """List the photos by names, sizes and first bytes alone, and by the cache of photos that were
     read before.
     """
     try:
-        found = scan(data, classes)
+        listing = scan(data, classes)
     except DataError as error:
-        return _unreadable(data, error)
+        return _describe_unreadable(data, error)
     memory = cached_facts(data)
-    return _photos(data, found, [*map_in_order(partial(_glanced, memory=memory), found.photos)])
+    return _build_evidence(
+        data, listing, [*map_in_order(partial(_look_up, memory=memory), listing.photos)]
+    )
 
 
-def tried(
+def check_decodable(
     data: Path, progress: Progress | None = None, classes: Collection[str] = ()
 ) -> PhotoEvidence:
     """Decode each photo that was not decoded before: `usable` then holds exactly the photos that
@@ -119,25 +121,27 @@ def tried(
     A thread per core; `progress` gets (done, total).
     """
     try:
-        found = scan(data, classes)
+        listing = scan(data, classes)
     except DataError as error:
-        return _unreadable(data, error)
+        return _describe_unreadable(data, error)
     memory = cached_facts(data)
-    return _photos(data, found, _each(partial(_tried, memory=memory), found, progress))
+    return _build_evidence(
+        data, listing, _inspect_all(partial(_decode_once, memory=memory), listing, progress)
+    )
 
 
-def gather(
+def measure_photos(
     data: Path, progress: Progress | None = None, classes: Collection[str] = ()
 ) -> PhotoEvidence:
     """Read and measure all photos, a thread per core; `progress` gets (done, total)."""
     try:
-        found = scan(data, classes)
+        listing = scan(data, classes)
     except DataError as error:
-        return _unreadable(data, error)
-    return _photos(data, found, _each(_seen, found, progress))
+        return _describe_unreadable(data, error)
+    return _build_evidence(data, listing, _inspect_all(_measure, listing, progress))
 
 
-def _unreadable(data: Path, error: DataError) -> PhotoEvidence:
+def _describe_unreadable(data: Path, error: DataError) -> PhotoEvidence:
     """Describe photos that cannot be listed; this user may have no access to their folder
     either.
     """
@@ -148,33 +152,37 @@ def _unreadable(data: Path, error: DataError) -> PhotoEvidence:
     return PhotoEvidence(trouble=str(error), is_table=is_table)
 
 
-def _each(
-    look: Callable[[Photo], Seen | NotUsableError], found: Scan, progress: Progress | None
-) -> list[Seen | NotUsableError]:
-    seen: list[Seen | NotUsableError] = []
-    for one in map_in_order(look, found.photos):
+def _inspect_all(
+    quality: Callable[[Photo], StorePhoto | NotUsableError],
+    listing: Scan,
+    progress: Progress | None,
+) -> list[StorePhoto | NotUsableError]:
+    seen: list[StorePhoto | NotUsableError] = []
+    for one in map_in_order(quality, listing.photos):
         seen.append(one)
         if progress:
-            progress(len(seen), len(found.photos))
+            progress(len(seen), len(listing.photos))
     return seen
 
 
-def _photos(data: Path, found: Scan, seen: list[Seen | NotUsableError]) -> PhotoEvidence:
-    usable = tuple(one for one in seen if isinstance(one, Seen))
-    left_out = list(found.left_out)
-    for photo, one in zip(found.photos, seen, strict=True):
+def _build_evidence(
+    data: Path, listing: Scan, seen: list[StorePhoto | NotUsableError]
+) -> PhotoEvidence:
+    usable = tuple(one for one in seen if isinstance(one, StorePhoto))
+    left_out = list(listing.left_out)
+    for photo, one in zip(listing.photos, seen, strict=True):
         if isinstance(one, NotUsableError):
             left_out.append((photo.name, str(one)))
     strays = {entry for entry in left_out if _is_stray(data, *entry)}
-    empty = found.labels - {one.photo.label for one in usable}
+    empty = listing.labels - {one.photo.label for one in usable}
     return PhotoEvidence(
         usable=usable,
         left_out=tuple(sorted({*left_out} - strays)),
         strays=tuple(sorted(strays)),
         empty=tuple(sorted(empty)),
         is_table=data.is_file(),
-        without_class=len(found.unlabelled),
-        notes=found.notes,
+        without_class=len(listing.unlabelled),
+        notes=listing.notes,
     )
 
 
@@ -190,39 +198,40 @@ def _is_stray(data: Path, name: str, reason: str) -> bool:
     )
 
 
-def _seen(photo: Photo) -> Seen | NotUsableError:
-    return _decoded(
-        photo, lambda data: Seen(photo, content_digests.content_digest(data), look_at(data))
+def _measure(photo: Photo) -> StorePhoto | NotUsableError:
+    return _inspect(
+        photo,
+        lambda data: StorePhoto(photo, content_digests.content_digest(data), measure_quality(data)),
     )
 
 
-def _tried(photo: Photo, memory: CachedFacts) -> Seen | NotUsableError:
-    seen = _glanced(photo, memory)
+def _decode_once(photo: Photo, memory: CachedFacts) -> StorePhoto | NotUsableError:
+    seen = _look_up(photo, memory)
     if isinstance(seen, NotUsableError) or (
         seen.digest is not None and seen.digest.hex() in memory.verdicts
     ):
         return seen
 
-    def decoded(data: bytes) -> Seen:
+    def decoded(data: bytes) -> StorePhoto:
         decode(data, _TRIAL)
-        return Seen(photo, content_digests.content_digest(data))
+        return StorePhoto(photo, content_digests.content_digest(data))
 
-    return _decoded(photo, decoded)
+    return _inspect(photo, decoded)
 
 
-def _decoded(photo: Photo, look: Callable[[bytes], Seen]) -> Seen | NotUsableError:
+def _inspect(photo: Photo, quality: Callable[[bytes], StorePhoto]) -> StorePhoto | NotUsableError:
     try:
-        return look(content_digests.read_photo(photo.path))
+        return quality(content_digests.read_photo(photo.path))
     except NotUsableError as error:
         return error
     except MemoryError:
         return NotUsableError("too large for this machine's memory")
 
 
-def _glanced(photo: Photo, memory: CachedFacts) -> Seen | NotUsableError:
+def _look_up(photo: Photo, memory: CachedFacts) -> StorePhoto | NotUsableError:
     if reason := content_digests.rejection_reason(photo.path):
         return NotUsableError(reason)
     digest = memory.digest(photo.path)
     if digest is not None and (reason := memory.verdicts.get(digest.hex(), "")):
         return NotUsableError(reason)
-    return Seen(photo, digest)
+    return StorePhoto(photo, digest)

@@ -28,7 +28,7 @@ Trouble = Literal["", "unreachable", "proxy", "certificate", "name", "protocol"]
 # of membership in the chain, for a server's clock that is ahead of ours by this
 Proof = Callable[[timedelta], bytes]
 
-_SECONDS = 5.0  # to connect, and for each piece of the answer
+_TIMEOUT_SECONDS = 5.0  # to connect, and for each piece of the answer
 
 # OpenSSL's X509_V_ERR_ codes, in words
 _REASONS = {
@@ -74,7 +74,7 @@ class _ProbeAnswers(BaseModel):
     merge_spellings: bool = False
 
 
-def call(known: KnownAddresses, proof: Proof | None = None) -> ServerProbe:
+def probe_server(known: KnownAddresses, proof: Proof | None = None) -> ServerProbe:
     """Call the server as `join` does: at the first address that can be reached, over the same
     proxies.
 
@@ -82,7 +82,7 @@ def call(known: KnownAddresses, proof: Proof | None = None) -> ServerProbe:
     """
     server = known.all[0]
     try:
-        return _called(known, proof)
+        return _probe(known, proof)
     except ProxyFault as fault:
         return ServerProbe(server, "proxy", str(fault))
     except httpx.TransportError as error:
@@ -138,8 +138,8 @@ def proof_of(kit: Kit, ahead: timedelta = timedelta(0)) -> bytes:
     return json.dumps(asked).encode()
 
 
-def _called(known: KnownAddresses, proof: Proof | None) -> ServerProbe:
-    with http_client(known, _SECONDS) as client:
+def _probe(known: KnownAddresses, proof: Proof | None) -> ServerProbe:
+    with http_client(known, _TIMEOUT_SECONDS) as client:
         before = time.time()
         with client.stream("GET", "/health") as answer:
             ends = _ends(answer, known.authority) if known.authority else None

@@ -17,7 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedshelf.client.audit import AuditLog, AuditNote, verify
-from fedshelf.client.audit.entry import MAX_TEXT_CHARACTERS, NOTHING, Event, decode, encode
+from fedshelf.client.audit.entry import (
+    FIRST_PREVIOUS_HASH,
+    MAX_TEXT_CHARACTERS,
+    Event,
+    decode,
+    encode,
+)
 from fedshelf.client.audit.files import LogHead, full_files, read_head, write_head
 from fedshelf.client.audit.seal import public_text, seal
 from fedshelf.client.audit.verify import entries
@@ -36,8 +42,8 @@ for number in range(int(sys.argv[2])):
 """
 
 
-def filled(path: Path, count: int, full: int = 16 * 2**20) -> Path:
-    with AuditLog(path, now=lambda: 1e9, full=full) as log:
+def filled(path: Path, count: int, max_file_bytes: int = 16 * 2**20) -> Path:
+    with AuditLog(path, now=lambda: 1e9, max_file_bytes=max_file_bytes) as log:
         for number in range(1, count + 1):
             log.record(
                 AuditNote(
@@ -74,7 +80,7 @@ def test_a_line_can_be_checked_by_hand(five: tuple[bytes, bytes]) -> None:
     body, _, own = second.rpartition(b',"hash":"')
     assert own == hashlib.sha256(body).hexdigest().encode() + b'"}'
     assert told["previous"] == json.loads(first)["hash"]
-    assert json.loads(first)["previous"] == NOTHING
+    assert json.loads(first)["previous"] == FIRST_PREVIOUS_HASH
 
 
 def test_a_whole_log_is_found_whole(tmp_path: Path, five: tuple[bytes, bytes]) -> None:
@@ -198,14 +204,14 @@ def test_a_line_whose_process_died_before_the_head_was_written_is_kept(
 
 
 def test_full_files_are_set_aside_without_a_break(tmp_path: Path) -> None:
-    path = filled(tmp_path / "audit.jsonl", 12, full=1000)
+    path = filled(tmp_path / "audit.jsonl", 12, max_file_bytes=1000)
     files = full_files(path)
     assert len(files) >= 3
     assert [decode(file.read_bytes().splitlines()[-1]).number for file in files] == [
         int(file.stem.removeprefix("audit-")) for file in files
     ]
     assert verify(path).fault == ""
-    assert verify(filled(path, 5, full=1000)).head.number == 17
+    assert verify(filled(path, 5, max_file_bytes=1000)).head.number == 17
     files[0].rename(tmp_path / "elsewhere")
     verdict = verify(path)
     assert verdict.first == int(files[0].stem.removeprefix("audit-")) + 1
@@ -272,7 +278,7 @@ def test_a_head_of_an_earlier_version_is_signed_from_the_next_start_on(
 def test_files_of_a_log_are_for_this_user_only(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     path.touch(0o644)
-    filled(path, 12, full=1000)
+    filled(path, 12, max_file_bytes=1000)
     assert {file.stat().st_mode & 0o777 for file in tmp_path.glob("audit*")} == {0o600}
 
 
@@ -304,10 +310,15 @@ def test_texts_of_a_server_are_cut_and_stay_on_one_line(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     with AuditLog(path) as log:
         log.record(
-            AuditNote("refused", run="x" * 10**6, why='a\nb"\udc80\u2028,"hash":"' + NOTHING)
+            AuditNote(
+                "refused", run="x" * 10**6, why='a\nb"\udc80\u2028,"hash":"' + FIRST_PREVIOUS_HASH
+            )
         )
     (entry,) = entries(path)
-    assert (len(entry.run), entry.why) == (MAX_TEXT_CHARACTERS, 'a\nb"?\u2028,"hash":"' + NOTHING)
+    assert (len(entry.run), entry.why) == (
+        MAX_TEXT_CHARACTERS,
+        'a\nb"?\u2028,"hash":"' + FIRST_PREVIOUS_HASH,
+    )
     assert verify(path).fault == ""
     assert path.read_bytes().count(b"\n") == 1
 
@@ -375,9 +386,9 @@ texts = st.text(max_size=20)
     )
 )
 def test_a_line_says_what_the_note_said(note: AuditNote) -> None:
-    line, own = encode(note, 3, 1e9, NOTHING)
+    line, own = encode(note, 3, 1e9, FIRST_PREVIOUS_HASH)
     entry = decode(line)
-    assert (entry.number, entry.previous, entry.hash) == (3, NOTHING, own)
+    assert (entry.number, entry.previous, entry.hash) == (3, FIRST_PREVIOUS_HASH, own)
     assert (
         AuditNote(
             entry.event, entry.kind, entry.run, entry.round, entry.size, entry.sha256, entry.why

@@ -16,7 +16,7 @@ from fedshelf.client.connection.fleet import FleetConnection
 from fedshelf.client.connection.known_addresses import KnownAddresses
 from fedshelf.client.connection.proxies import ProxyFault, proxy_for
 from fedshelf.client.connection.transport import http_client
-from fedshelf.client.health.evidence.server_probe import call
+from fedshelf.client.health.evidence.server_probe import probe_server
 from fedshelf.client.identity.enrolment import load_or_enrol
 from fedshelf.common.errors import ConfigError, NetworkError
 from fedshelf.common.protocol.endpoint import Endpoint
@@ -63,7 +63,7 @@ def test_a_socks_proxy_leads_to_the_server_and_looks_up_its_name(
         settings(**{variable: f"socks5h://127.0.0.1:{proxy.port}"})
         with http_client(known, 10) as client:
             assert client.get("/health").text == "ok"
-    assert call(known).status == 200
+    assert probe_server(known).status == 200
     assert proxy.asked == [("shop.invalid", 9092)] * 3
 
 
@@ -96,7 +96,7 @@ def test_a_proxy_that_refuses_or_is_dead_is_named_and_not_the_server(
         }.items():
             settings(https_proxy=proxy)
             name = proxy.replace("me:secret@", "")
-            line = call(KnownAddresses((SHOP,), pem))
+            line = probe_server(KnownAddresses((SHOP,), pem))
             assert line.trouble == "proxy"
             assert line.why.startswith(f"the proxy {name} ")
             for joining in (
@@ -113,7 +113,7 @@ def test_a_proxy_that_refuses_or_is_dead_is_named_and_not_the_server(
 def test_what_is_no_proxy_is_named(settings: Settings) -> None:
     with closing(Canned(b"220 mail.example\r\n")) as mail:
         settings(http_proxy=f"socks5h://{mail.address}")
-        line = call(KnownAddresses((SHOP,)))
+        line = probe_server(KnownAddresses((SHOP,)))
     assert line.trouble == "proxy"
     assert line.why.startswith(
         f"the proxy socks5h://{mail.address} does not speak as a proxy does;"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fedshelf.client.health.run_checks import Subject, examine, exit_code, quick
+from fedshelf.client.health.run_checks import Subject, exit_code, quick_check, run_checks
 from fedshelf.client.main import app
 from fedshelf.common.protocol.kit import Kit, chain_id
 from tests.helpers.canned_server import Authority, Canned, http
@@ -114,13 +114,13 @@ def test_photos_that_may_not_be_read_are_a_problem_of_the_photos(
 def test_a_policy_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
     shop = folder(tmp_path / "shop", {"hat": 12})
     (tmp_path / "policy.toml").write_text("hours = 7\n")
-    report = examine(
+    report = run_checks(
         Subject("oslo-7", shop, policy=tmp_path / "policy.toml"), lambda _: lambda *_: None
     )
     assert report.findings[0].kind == "settings"
     assert "hours" in report.findings[0].what
     assert exit_code(report.findings) == 2
-    assert quick(shop, tmp_path / "policy.toml")[0] == report.findings[0]
+    assert quick_check(shop, tmp_path / "policy.toml")[0] == report.findings[0]
 
 
 def test_mistakes_in_the_command(check: Check, tmp_path: Path) -> None:

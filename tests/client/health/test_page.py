@@ -11,7 +11,7 @@ import pytest
 from fedshelf.client.health.checks import CHECKS
 from fedshelf.client.health.evidence.finding import Exhibit, Finding
 from fedshelf.client.health.page import write_page
-from fedshelf.client.health.run_checks import Report, Subject, examine
+from fedshelf.client.health.run_checks import Report, Subject, run_checks
 from tests.helpers.store_photos import counts, folder, odd_folder, save, thing
 
 CHROMIUM = (
@@ -44,7 +44,7 @@ class Page(html.parser.HTMLParser):
 
 
 def checked(root: Path, out: Path) -> tuple[str, Page]:
-    report = examine(Subject("oslo-7", root), lambda _: lambda *_: None)
+    report = run_checks(Subject("oslo-7", root), lambda _: lambda *_: None)
     markup = write_page(report, out).read_text(encoding="utf-8")
     return markup, Page(markup)
 

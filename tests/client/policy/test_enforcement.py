@@ -65,7 +65,7 @@ def refusal(
 ) -> tuple[str, int]:
     """The rule that refuses an order, and seconds until it may not."""
     with pytest.raises(StoreError) as caught:
-        guard.admit(order)
+        guard.check_allowed(order)
     told = failure_of("oslo", caught.value)
     assert told.code == "policy"
     assert told.reason == f"its policy does not allow it ({told.detail})"
@@ -74,7 +74,7 @@ def refusal(
 
 def test_by_default_all_is_admitted(guard: Callable[..., PolicyEnforcer]) -> None:
     for each in (order(), judgement(), resolve()):
-        guard(Spent(10**6, 10**6, 1e9, 10**15, 10**15)).admit(each)
+        guard(Spent(10**6, 10**6, 1e9, 10**15, 10**15)).check_allowed(each)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_what_the_policy_names_is_admitted(guard: Callable[..., PolicyEnforcer])
         classes=("shirt", "hat", "boot"),
     )
     for each in (order(train__epochs=5), judgement(), resolve()):
-        allowed.admit(each)
+        allowed.check_allowed(each)
 
 
 def test_the_network_that_is_built_counts_not_what_the_configuration_calls_it(
@@ -126,8 +126,8 @@ def test_outside_of_its_hours_a_store_rests_until_they_begin(
 ) -> None:
     assert refusal(guard(hours=("22:00-06:00",)), make()) == ("hours", 10 * 3600)
     assert refusal(guard(hours=("fri 10:00-12:00",)), make()) == ("hours", 7 * 86_400 - 2 * 3600)
-    guard(hours=("22:00-06:00", "11:00-13:00")).admit(make())
-    guard(hours=("22:00-06:00",)).admit(resolve())
+    guard(hours=("22:00-06:00", "11:00-13:00")).check_allowed(make())
+    guard(hours=("22:00-06:00",)).check_allowed(resolve())
 
 
 @pytest.mark.parametrize(
@@ -151,12 +151,12 @@ def test_a_budget_is_for_a_day(
     too_much: Spent,
     rule: str,
 ) -> None:
-    guard(enough, **policy).admit(order())
+    guard(enough, **policy).check_allowed(order())
     assert refusal(guard(too_much, **policy), order()) == (rule, 12 * 3600)
 
 
 def test_judgements_are_counted_apart(guard: Callable[..., PolicyEnforcer]) -> None:
-    guard(Spent(trainings=1, judgements=2), rounds_per_day=1).admit(judgement())
+    guard(Spent(trainings=1, judgements=2), rounds_per_day=1).check_allowed(judgement())
     assert refusal(guard(Spent(judgements=1), rounds_per_day=1), judgement()) == (
         "rounds-per-day",
         12 * 3600,
@@ -258,7 +258,7 @@ def test_a_store_that_names_no_classes_adds_no_shares_of_them_to_a_judgement(
 ) -> None:
     asked = order(EvaluateOrder, strategy__absent_classes="weigh")
     policy = Policy(metrics="accuracy", class_names=class_names)
-    told = PolicyEnforcer(policy, Usage(Path("not-used"))).discreet(asked)
+    told = PolicyEnforcer(policy, Usage(Path("not-used"))).without_class_masking(asked)
     assert told.plan.config.strategy.absent == expected
 
 
@@ -376,7 +376,7 @@ def test_an_order_is_carried_out_exactly_if_every_key_allows_it(
         assert forbidden[rule]
         assert 0 < rest <= MAX_RETRY_AFTER_SECONDS
     else:
-        guard.admit(asked)
+        guard.check_allowed(asked)
 
 
 def test_a_refusal_travels_as_a_code_a_key_and_a_time(tmp_path: Path) -> None:

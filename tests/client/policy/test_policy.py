@@ -12,8 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fedshelf.client.policy.policy import Policy, commented, load_policy, policy_of
-from fedshelf.client.policy.schedule import DAYS, parse, seconds_until, seconds_until_midnight
+from fedshelf.client.policy.policy import Policy, load_policy, policy_of, policy_template
+from fedshelf.client.policy.schedule import (
+    DAYS,
+    parse_window,
+    seconds_until,
+    seconds_until_midnight,
+)
 from fedshelf.common.errors import ConfigError
 
 
@@ -37,7 +42,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_the_commented_file_is_the_default_and_explains_every_key(tmp_path: Path) -> None:
-    path = written(tmp_path, commented())
+    path = written(tmp_path, policy_template())
     assert load_policy(path) == policy_of(tmp_path) == Policy()
     lines = path.read_text(encoding="utf-8").splitlines()
     for name, field in Policy.model_fields.items():
@@ -55,14 +60,16 @@ def test_what_a_file_says_is_taken(tmp_path: Path) -> None:
         ' 90\nmodels = ["cnn"]'
     )
     policy = load_policy(written(tmp_path, text))
-    assert policy.stricter() == {
+    assert policy.changed_values() == {
         "metrics": "accuracy",
         "hours": ["sun 00:00-24:00", "22:00-06:00"],
         "gpu_minutes_per_day": 90.0,
         "models": ["cnn"],
     }
     assert (
-        policy.sha256() != Policy().sha256() == load_policy(written(tmp_path, commented())).sha256()
+        policy.sha256()
+        != Policy().sha256()
+        == load_policy(written(tmp_path, policy_template())).sha256()
     )
 
 
@@ -152,7 +159,7 @@ def test_hours(window: str, inside: list[str], outside: list[str]) -> None:
     for texts, expected in ((inside, True), (outside, False)):
         for text in texts:
             moment = datetime.strptime(f"2026-11-{text}", "%Y-%m-%d %H:%M")
-            assert parse(window).contains(moment) is expected, text
+            assert parse_window(window).contains(moment) is expected, text
 
 
 @pytest.mark.parametrize(
@@ -173,7 +180,7 @@ def test_hours(window: str, inside: list[str], outside: list[str]) -> None:
 )
 def test_no_hours(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
-        parse(text)
+        parse_window(text)
 
 
 @pytest.mark.usefixtures("berlin")
@@ -191,7 +198,10 @@ def test_no_hours(text: str) -> None:
     ],
 )
 def test_waiting_for_the_hours(now: str, window: str, hours: float) -> None:
-    assert seconds_until([parse(window)], datetime.fromisoformat(now).timestamp()) == hours * 3600
+    assert (
+        seconds_until([parse_window(window)], datetime.fromisoformat(now).timestamp())
+        == hours * 3600
+    )
 
 
 @pytest.mark.usefixtures("berlin")
@@ -215,7 +225,7 @@ windows = st.builds(
 def test_after_waiting_it_is_time_and_not_a_minute_before(
     moment: datetime, texts: list[str]
 ) -> None:
-    read = [parse(text) for text in texts]
+    read = [parse_window(text) for text in texts]
     now = moment.timestamp()
     wait = seconds_until(read, now)
     assert 0 <= wait <= 8 * 86_400

@@ -71,16 +71,16 @@ def test_nothing_goes_over_a_budget(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"0\.000 of 3 MB are used, and it needs up to 3\.000"):
         traffic.check("down", 3_000_001)
     for _ in range(3):
-        traffic.take(900_000)
+        traffic.count_received(900_000)
     with pytest.raises(StoreError) as refused:
-        traffic.take(300_001)
+        traffic.count_received(300_001)
     assert (refused.value.code, refused.value.detail) == ("policy", "megabytes-down-per-day")
     assert HALF_A_DAY <= refused.value.rest <= HALF_A_DAY + 3600 + 1
     # the rest is written down with the message's end, or the next MiB
     assert usage.today() == Spent(down=1_800_000)
-    traffic.settle()
+    traffic.save()
     assert usage.today() == Spent(down=2_700_000)
-    traffic.sent(400_000)
+    traffic.count_sent(400_000)
     with pytest.raises(StoreError, match="megabytes_up_per_day"):
         traffic.check("up", 100_001)
     assert Usage(tmp_path / "usage.json", lambda: NOON).today() == Spent(down=2_700_000, up=400_000)
@@ -90,5 +90,5 @@ def test_without_a_budget_everything_is_counted_and_nothing_refused(tmp_path: Pa
     usage = Usage(tmp_path / "usage.json")
     traffic = TrafficBudget(Policy(), usage)
     traffic.check("up", 10**12)
-    traffic.take(10**12)
+    traffic.count_received(10**12)
     assert usage.today() == Spent(down=10**12)

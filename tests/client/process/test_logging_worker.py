@@ -22,7 +22,7 @@ class Held:
     def open(self, plan: Plan) -> StoreData:
         return StoreData(photos(12, 16), photos(5, 16, seed=1), photos(4, 16, seed=2))
 
-    def look(self) -> bool:
+    def check_changes(self) -> bool:
         return False
 
 

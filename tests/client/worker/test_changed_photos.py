@@ -99,7 +99,7 @@ def test_photos_deleted_while_nothing_is_ordered_leave_the_cache_and_the_process
     doomed = sorted((photos / "hat").iterdir())[:5]
     for file in doomed:
         file.unlink()
-    store.worker.look()
+    store.worker.check_changes()
     assert len(kept(cache)) == 35
     assert all(
         str(file) not in index.read_text() for file in doomed for index in cache.glob("*.json")
@@ -236,12 +236,12 @@ def test_pixels_of_photos_that_cannot_be_reached_for_a_week_are_forgotten(
     store.trained()
     before = kept(cache)
     photos.rename(tmp_path / "elsewhere")
-    store.worker.look()
+    store.worker.check_changes()
     assert kept(cache) == before
     (since,) = cache.glob("*.unreachable")
     week_ago = time.time() - UNREACHABLE_SECONDS - 1
     os.utime(since, (week_ago, week_ago))
-    store.worker.look()
+    store.worker.check_changes()
     assert list(cache.iterdir()) == []
 
 

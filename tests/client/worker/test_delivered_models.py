@@ -14,7 +14,7 @@ from fedshelf.client.failures import StoreError, failure_of
 from fedshelf.client.policy.budgets import Spent, Usage
 from fedshelf.client.policy.enforcement import PolicyEnforcer
 from fedshelf.client.policy.policy import Policy
-from fedshelf.client.worker.delivered_models import KeptModels
+from fedshelf.client.worker.delivered_models import DeliveredModels
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.errors import MessageError
 from fedshelf.common.names import is_run_name, run_name
@@ -52,8 +52,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def models(place: Path, said: list[str]) -> KeptModels:
-    return KeptModels("oslo", place, ROOM, lambda _: None, said.append)
+def models(place: Path, said: list[str]) -> DeliveredModels:
+    return DeliveredModels("oslo", place, ROOM, lambda _: None, said.append)
 
 
 def files(place: Path) -> set[str]:
@@ -61,7 +61,7 @@ def files(place: Path) -> set[str]:
 
 
 def test_a_model_is_asked_for_once_and_kept_as_it_was_sent(
-    models: KeptModels, place: Path, said: list[str]
+    models: DeliveredModels, place: Path, said: list[str]
 ) -> None:
     order = order_of()
     assert not models.receive(offer(order)).is_kept
@@ -82,7 +82,7 @@ def test_a_model_is_asked_for_once_and_kept_as_it_was_sent(
 
 
 def test_another_model_of_the_run_replaces_it_and_one_of_another_run_does_not(
-    models: KeptModels, place: Path
+    models: DeliveredModels, place: Path
 ) -> None:
     models.receive(order_of(value=1.0))
     later = order_of(value=2.0)
@@ -119,7 +119,7 @@ def test_another_model_of_the_run_replaces_it_and_one_of_another_run_does_not(
     ],
 )
 def test_what_is_not_the_model_that_it_is_said_to_be_is_refused_and_the_one_before_stays(
-    models: KeptModels, place: Path, change: Callable[[DeliverOrder], DeliverOrder], words: str
+    models: DeliveredModels, place: Path, change: Callable[[DeliverOrder], DeliverOrder], words: str
 ) -> None:
     before = order_of(value=7.0)
     models.receive(before)
@@ -131,7 +131,7 @@ def test_what_is_not_the_model_that_it_is_said_to_be_is_refused_and_the_one_befo
 
 
 def test_models_of_other_runs_drive_none_out_and_find_no_room_in_the_end(
-    models: KeptModels, place: Path
+    models: DeliveredModels, place: Path
 ) -> None:
     mine = order_of(run="mine", value=1.0)
     models.receive(mine)
@@ -163,7 +163,7 @@ def test_models_of_other_runs_drive_none_out_and_find_no_room_in_the_end(
 def test_without_a_limit_there_is_room_for_many_models_but_none_that_is_too_large(
     place: Path,
 ) -> None:
-    models = KeptModels("oslo", place, 0.0, lambda _: None, lambda _: None)
+    models = DeliveredModels("oslo", place, 0.0, lambda _: None, lambda _: None)
     for number in range(6):
         assert models.receive(order_of(run=f"run {number}", run_id=f"{number}" * 32)).is_kept
     with pytest.raises(StoreError, match="at most 1,073,741,824 are taken") as too_large:
@@ -172,7 +172,7 @@ def test_without_a_limit_there_is_room_for_many_models_but_none_that_is_too_larg
 
 
 def test_a_damaged_state_of_the_store_does_not_keep_the_chains_model_away(
-    models: KeptModels, place: Path, said: list[str]
+    models: DeliveredModels, place: Path, said: list[str]
 ) -> None:
     order = order_of(provenance={"run_id": "a" * 32, "round": 1, "personal": ["head"]})
     state = place.parent / "states" / order.run_id / "oslo" / "round-000001.safetensors"
@@ -182,7 +182,7 @@ def test_a_damaged_state_of_the_store_does_not_keep_the_chains_model_away(
     assert "The state that oslo kept of round 1 cannot be read" in said[-1]
 
 
-def test_what_a_killed_process_left_behind_is_mended(models: KeptModels, place: Path) -> None:
+def test_what_a_killed_process_left_behind_is_mended(models: DeliveredModels, place: Path) -> None:
     """It dies between taking the old model's name away and giving it to the new one."""
     order = order_of()
     models.receive(order)
@@ -241,11 +241,11 @@ def test_the_policy_decides_on_the_offer(
 ) -> None:
     usage = Usage(tmp_path / "usage.json")
     usage.add(spent)
-    models = KeptModels(
+    models = DeliveredModels(
         "oslo",
         place,
         ROOM,
-        PolicyEnforcer(Policy.model_validate(policy), usage).admit_model,
+        PolicyEnforcer(Policy.model_validate(policy), usage).check_model_allowed,
         lambda _: None,
     )
     if not rule:

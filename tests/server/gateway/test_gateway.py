@@ -16,7 +16,7 @@ import pytest
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 
 from fedshelf.client.connection.known_addresses import KnownAddresses
-from fedshelf.client.health.evidence.server_probe import call
+from fedshelf.client.health.evidence.server_probe import probe_server
 from fedshelf.common.protocol.enrolment import WANTED_PATH
 from fedshelf.common.system.files import write_text
 from fedshelf.server.credentials.authority import (
@@ -155,7 +155,10 @@ def test_the_classes_are_told_once_they_are_known(link: SuperLink, door: int, pl
     assert httpx.post(address, content=b"{}").status_code == 404
     write_text(place / "classes.json", '{"classes": ["Röcke", "hat"]}')
     assert httpx.post(address, content=b"{}").json() == {"classes": ["Röcke", "hat"]}
-    assert call(KnownAddresses((f"127.0.0.1:{door}",)), lambda _: b"{}").classes == ("Röcke", "hat")
+    assert probe_server(KnownAddresses((f"127.0.0.1:{door}",)), lambda _: b"{}").classes == (
+        "Röcke",
+        "hat",
+    )
     assert httpx.get(address).status_code == 404
     assert httpx.post(f"{address}?x", content=b"{}").status_code == 404
     assert httpx.post(address, content=b"x" * 20_000).status_code == 413

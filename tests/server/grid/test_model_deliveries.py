@@ -17,7 +17,7 @@ from fedshelf.client.connection.framing import MessageHeader
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.process.handler import handle_order
 from fedshelf.client.session.recorder import SessionRecorder
-from fedshelf.client.worker.delivered_models import KeptModels
+from fedshelf.client.worker.delivered_models import DeliveredModels
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.errors import RunError
 from fedshelf.common.protocol.serialization import encode_order
@@ -63,7 +63,7 @@ class Federation:
 
     def joins(self, node: int, name: str) -> None:
         self.said.setdefault(name, [])
-        models = KeptModels(name, self.place / name, 0, lambda _: None, self.said[name].append)
+        models = DeliveredModels(name, self.place / name, 0, lambda _: None, self.said[name].append)
         app = ClientApp()
         frozen = FrozenCache(self.place / "frozen")
 
@@ -212,7 +212,7 @@ def test_the_audit_log_says_that_a_model_takes_one_back(
 
 def test_a_store_says_once_that_its_model_was_taken_back(tmp_path: Path) -> None:
     said: list[str] = []
-    models: Callable[..., object] = KeptModels(
+    models: Callable[..., object] = DeliveredModels(
         "oslo", tmp_path, 0, lambda _: None, said.append
     ).receive
     before = order_of(value=1.0)

@@ -13,7 +13,7 @@ from fedshelf.client.policy.budgets import Usage
 from fedshelf.client.policy.enforcement import PolicyEnforcer
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.process.handler import handle_order
-from fedshelf.client.worker.delivered_models import KeptModels
+from fedshelf.client.worker.delivered_models import DeliveredModels
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS, make_failure
 from fedshelf.common.protocol.serialization import encode_result
@@ -61,7 +61,9 @@ def put(grid: LossyGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
         home = tmp_path / "stores" / NAMES[node]
         home.mkdir(parents=True)
         guard = PolicyEnforcer(Policy.model_validate(policy), Usage(home / "usage.json"))
-        models = KeptModels(NAMES[node], home / "models", 1e9, guard.admit_model, lambda _: None)
+        models = DeliveredModels(
+            NAMES[node], home / "models", 1e9, guard.check_model_allowed, lambda _: None
+        )
         app = ClientApp()
         frozen = FrozenCache(home / "frozen")
 
@@ -89,7 +91,7 @@ def test_a_model_is_offered_to_all_and_sent_to_those_that_want_it(
     grid: LossyGrid, runtime: GridRuntime, put: Callable[..., Path], notes: list[str]
 ) -> None:
     places = [put(10), put(11), put(12, model_delivery=False)]
-    KeptModels("south", places[1], 1e9, lambda _: None, lambda _: None).receive(ORDER)
+    DeliveredModels("south", places[1], 1e9, lambda _: None, lambda _: None).receive(ORDER)
     distributed = runtime.deliver(ORDER, never)
     why = "its policy does not allow it (model-delivery)"
     missing = {"gone": "not connected"}

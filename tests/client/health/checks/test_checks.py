@@ -18,7 +18,7 @@ from fedshelf.client.health.checks import (
 )
 from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Finding, Severity
-from fedshelf.client.health.evidence.label_errors import LabelError, LabelErrors, suspects
+from fedshelf.client.health.evidence.label_errors import LabelError, LabelErrors, find_suspects
 from fedshelf.client.health.evidence.machine import Disk
 from fedshelf.client.health.evidence.photos import PhotoEvidence
 from fedshelf.client.health.evidence.server_probe import ServerProbe
@@ -102,13 +102,13 @@ def test_splits() -> None:
 def test_classes_that_the_chain_does_not_teach() -> None:
     store = counts(hat=10, Shirt=9, shoez=3, misc=1)
     assert told(classes.unknown(store)) == []
-    silent = replace(store, line=ServerProbe("shop.example:9092", status=200))
+    silent = replace(store, probe=ServerProbe("shop.example:9092", status=200))
     assert told(classes.unknown(silent)) == [
         ("note", "The server has not said which classes it teaches.")
     ]
     found = list(
         classes.unknown(
-            replace(silent, line=replace(silent.line, classes=("hat", "shirt ", "shoes")))
+            replace(silent, probe=replace(silent.probe, classes=("hat", "shirt ", "shoes")))
         )
     )
     assert told(found) == [
@@ -121,12 +121,12 @@ def test_classes_that_the_chain_does_not_teach() -> None:
         "Rename or move that folder",
         'Rename the folder to "shoes" if that is meant',
     ]
-    merging = replace(silent.line, classes=("hat", "shirt ", "shoez", "misc"), merges=True)
-    assert told(classes.unknown(replace(silent, line=merging))) == []
+    merging = replace(silent.probe, classes=("hat", "shirt ", "shoez", "misc"), merges=True)
+    assert told(classes.unknown(replace(silent, probe=merging))) == []
     assert (
         told(
             classes.unknown(
-                replace(counts(hat=10), line=replace(silent.line, classes=("hat", "bag")))
+                replace(counts(hat=10), probe=replace(silent.probe, classes=("hat", "bag")))
             )
         )
         == []
@@ -243,9 +243,9 @@ def test_copies() -> None:
 def test_suspects_by_hand() -> None:
     """Only who is sure at 0.98 is heard, and surest first: by what the other class has more."""
     chances = np.array([[0.99, 0.01], [0.25, 0.75], [0.99, 0.01], [0.015, 0.985]], np.float32)
-    assert suspects(chances, np.array([0, 0, 1, 1])) == [(2, 0)]
-    assert suspects(chances, np.array([0, 0, 1, 0])) == [(2, 0), (3, 1)]
-    assert suspects(chances[:0], np.array([], np.int64)) == []
+    assert find_suspects(chances, np.array([0, 0, 1, 1])) == [(2, 0)]
+    assert find_suspects(chances, np.array([0, 0, 1, 0])) == [(2, 0), (3, 1)]
+    assert find_suspects(chances[:0], np.array([], np.int64)) == []
 
 
 def test_a_class_is_believed_only_where_it_is_as_sure_as_on_its_own_photos() -> None:
@@ -253,24 +253,28 @@ def test_a_class_is_believed_only_where_it_is_as_sure_as_on_its_own_photos() -> 
     than that.
     """
     chances = np.array([[0.0, 1.0], [0.01, 0.99], [0.015, 0.985]], np.float32)
-    assert suspects(chances, np.array([1, 1, 0])) == []
+    assert find_suspects(chances, np.array([1, 1, 0])) == []
 
 
 def test_doubts_of_a_good_model_only() -> None:
     doubt = LabelError(seen("hat/1.jpg"), "boot", 0.98)
     evidence = counts(hat=20, boot=20)
     assert told(classes.doubts(evidence)) == []
-    good = replace(evidence, guesses=LabelErrors(40, 38, (), (doubt,)))
+    good = replace(evidence, label_errors=LabelErrors(40, 38, (), (doubt,)))
     (finding,) = classes.doubts(good)
     assert finding.severity == "warning"
     assert [(one.name, one.remark) for one in finding.exhibits] == [("hat/1.jpg", "boot? (98%)")]
     assert (
-        told(classes.doubts(replace(evidence, guesses=LabelErrors(40, 20, (), (doubt,)))))[0][0]
+        told(classes.doubts(replace(evidence, label_errors=LabelErrors(40, 20, (), (doubt,)))))[0][
+            0
+        ]
         == "note"
     )
     assert (
         "does not know hat"
-        in told(classes.doubts(replace(evidence, guesses=LabelErrors(0, 0, ("hat",), ()))))[0][1]
+        in told(classes.doubts(replace(evidence, label_errors=LabelErrors(0, 0, ("hat",), ()))))[0][
+            1
+        ]
     )
 
 
@@ -305,7 +309,7 @@ def test_the_machine() -> None:
 
 def test_the_server() -> None:
     def line(**parts: object) -> Evidence:
-        return Evidence(PhotoEvidence(), MACHINE, line=ServerProbe("shop.example:9092", **parts))  # type: ignore[arg-type]
+        return Evidence(PhotoEvidence(), MACHINE, probe=ServerProbe("shop.example:9092", **parts))  # type: ignore[arg-type]
 
     def all_of(evidence: Evidence) -> list[Finding]:
         return [

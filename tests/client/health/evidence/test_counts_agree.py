@@ -10,7 +10,7 @@ from PIL import Image
 
 from fedshelf.client.health.checks.files import readable
 from fedshelf.client.health.evidence.evidence import Evidence
-from fedshelf.client.health.evidence.photos import gather, glance
+from fedshelf.client.health.evidence.photos import list_photos, measure_photos
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.process.folder_summary import survey
 from fedshelf.client.worker.data import FolderSource
@@ -67,7 +67,7 @@ def table(root: Path) -> Path:
 @pytest.mark.parametrize("kind", [shop, table])
 def test_join_and_check_and_training_agree(tmp_path: Path, kind: Callable[[Path], Path]) -> None:
     data = kind(tmp_path / "shop")
-    photos = gather(data)
+    photos = measure_photos(data)
     assert photos.summary().startswith("22 photos of 2 classes (boot 10, hat 12). Not used: ")
     assert "2 truncated" in photos.summary()
     assert "1 too large: 10000 x 9000 pixels" in photos.summary()
@@ -94,19 +94,20 @@ def test_the_server_is_told_the_images_that_are_trained_on(tmp_path: Path) -> No
 
 def test_a_file_known_to_be_broken_is_so_at_a_glance(tmp_path: Path) -> None:
     root = shop(tmp_path / "shop")
-    assert len(glance(root).usable) == 25  # the two that are cut off and the huge one begin well
+    # the two that are cut off and the huge one begin well
+    assert len(list_photos(root).usable) == 25
     latest = max(path.lstat().st_ctime_ns for path in root.rglob("*"))
     # of files younger than that, nothing is remembered
     wait_for(lambda: time.time_ns() - latest > SETTLED_NS)
     open_folder(root, image_size=16, channels=3)
-    assert glance(root).summary() == gather(root).summary()
+    assert list_photos(root).summary() == measure_photos(root).summary()
 
 
 def test_check_tells_how_a_csv_file_was_read(tmp_path: Path) -> None:
     data = table(tmp_path / "shop")
     notes = [
         finding.what
-        for finding in readable(Evidence(gather(data), MACHINE))
+        for finding in readable(Evidence(measure_photos(data), MACHINE))
         if finding.severity == "note"
     ]
     (note,) = [what for what in notes if "photos.csv" in what]

@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 
 from fedshelf.client.health.evidence.image_quality import (
     ImageQuality,
-    look_at,
+    measure_quality,
     smear,
     softness,
     thumbnail,
@@ -22,7 +22,7 @@ from tests.helpers.store_photos import encoded, save, thing
 
 
 def look(image: Image.Image) -> ImageQuality:
-    return look_at(encoded(image))
+    return measure_quality(encoded(image))
 
 
 @pytest.mark.parametrize("spread", [1.0, 1.5, 2.0])
@@ -76,7 +76,7 @@ def test_a_photo_that_lies_on_its_side_is_told_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (90, 30)).save(tmp_path / "a.jpg", exif=exif)
-    found = look_at((tmp_path / "a.jpg").read_bytes())
+    found = measure_quality((tmp_path / "a.jpg").read_bytes())
     assert (found.width, found.height) == (30, 90)
     with Image.open(io.BytesIO(thumbnail(tmp_path / "a.jpg", 60))) as small:
         assert small.size == (20, 60)
@@ -85,7 +85,7 @@ def test_a_photo_that_lies_on_its_side_is_told_upright(tmp_path: Path) -> None:
 @given(st.binary(max_size=300))
 def test_rubbish_is_not_usable(data: bytes) -> None:
     with pytest.raises(NotUsableError):
-        look_at(data)
+        measure_quality(data)
 
 
 @given(st.integers(0, 2000), st.integers(0, 255))
@@ -93,7 +93,7 @@ def test_a_damaged_photo_is_measured_or_refused(place: int, value: int) -> None:
     data = bytearray(encoded(thing(1, 64), "JPEG"))
     data[place % len(data)] = value
     with contextlib.suppress(NotUsableError):
-        found = look_at(bytes(data))
+        found = measure_quality(bytes(data))
         assert 0 <= found.light <= 255
         assert 0 <= found.smear <= 1
 

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from fedshelf.client.health.evidence.label_errors import guess, load
-from fedshelf.client.health.evidence.photos import gather
+from fedshelf.client.health.evidence.label_errors import find_label_errors, load
+from fedshelf.client.health.evidence.photos import measure_photos
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.folder.photo_folder import open_folder
@@ -48,7 +48,9 @@ def test_photos_in_the_wrong_folder_are_found(model: Path, tmp_path: Path) -> No
     (store / "umbrella").mkdir()
     (store / "shirt" / "5.png").rename(store / "umbrella" / "5.png")
     told: list[tuple[int, int]] = []
-    found = guess(load(model), gather(store).usable, lambda done, total: told.append((done, total)))
+    found = find_label_errors(
+        load(model), measure_photos(store).usable, lambda done, total: told.append((done, total))
+    )
     assert (found.judged, found.agreed, found.unknown) == (89, 88, ("umbrella",))
     assert [(doubt.seen.photo.name, doubt.guess) for doubt in found.doubts] == [
         ("boot/wrong.png", "hat")
@@ -64,7 +66,7 @@ def test_a_file_is_as_good_as_its_directory(model: Path) -> None:
 
 
 def test_no_photo_at_all(model: Path) -> None:
-    assert guess(load(model), ()).judged == 0
+    assert find_label_errors(load(model), ()).judged == 0
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from tests.helpers.deployed import free_port
 Serve = Callable[..., Canned]
 
 
-def call(server: str, authority: bytes | None, proof: bytes | None = None) -> ServerProbe:
-    return health_line.call(
+def probe_server(server: str, authority: bytes | None, proof: bytes | None = None) -> ServerProbe:
+    return health_line.probe_server(
         KnownAddresses((server,), authority), (lambda _: proof) if proof else None
     )
 
@@ -36,7 +36,7 @@ def serve() -> Iterator[Serve]:
 def test_a_good_server_over_tls(serve: Serve, tmp_path: Path) -> None:
     authority = Authority(tmp_path / "a.pem", days=100)
     server = serve(http(), authority)
-    line = call(server.address, authority.pem)
+    line = probe_server(server.address, authority.pem)
     assert (line.trouble, line.status) == ("", 200)
     assert line.ends is not None
     assert timedelta(days=99) < line.ends - datetime.now(UTC) < timedelta(days=101)
@@ -47,7 +47,7 @@ def test_a_good_server_over_tls(serve: Serve, tmp_path: Path) -> None:
 def test_nothing_but_one_plain_question_is_sent(serve: Serve, tmp_path: Path) -> None:
     authority = Authority(tmp_path / "a.pem")
     for server, pem in ((serve(http(), authority), authority.pem), (serve(http()), None)):
-        call(server.address, pem)
+        probe_server(server.address, pem)
         head, *headers = b"".join(server.heard).decode().removesuffix("\r\n\r\n").split("\r\n")
         assert head == "GET /health HTTP/1.1"
         assert sorted(map(str.lower, headers)) == [
@@ -58,7 +58,7 @@ def test_nothing_but_one_plain_question_is_sent(serve: Serve, tmp_path: Path) ->
 
 @pytest.mark.parametrize("ahead", [-7200.0, 45.0, 90000.0])
 def test_the_clocks(serve: Serve, ahead: float) -> None:
-    skew = call(serve(http(ahead=ahead)).address, None).skew
+    skew = probe_server(serve(http(ahead=ahead)).address, None).skew
     assert skew == pytest.approx(ahead, abs=5)
 
 
@@ -66,7 +66,9 @@ def test_the_clocks(serve: Serve, ahead: float) -> None:
     "date", ["", "Date: yesterday\r\n", "Date: Sun, 99 Nov 9999 77:00:00 GMT\r\n"]
 )
 def test_a_date_that_is_none_tells_nothing(serve: Serve, date: str) -> None:
-    line = call(serve(f"HTTP/1.1 200 OK\r\n{date}Content-Length: 0\r\n\r\n".encode()).address, None)
+    line = probe_server(
+        serve(f"HTTP/1.1 200 OK\r\n{date}Content-Length: 0\r\n\r\n".encode()).address, None
+    )
     assert (line.trouble, line.status, line.skew) == ("", 200, None)
 
 
@@ -79,37 +81,40 @@ def test_a_date_that_is_none_tells_nothing(serve: Serve, date: str) -> None:
 )
 def test_bad_certificates(serve: Serve, tmp_path: Path, made: dict[str, float], why: str) -> None:
     authority = Authority(tmp_path / "a.pem", **made)  # type: ignore[arg-type]
-    line = call(serve(http(), authority).address, authority.pem)
+    line = probe_server(serve(http(), authority).address, authority.pem)
     assert (line.trouble, line.why) == ("certificate", why)
 
 
 def test_the_certificate_of_the_chain_for_another_address(serve: Serve, tmp_path: Path) -> None:
     authority = Authority(tmp_path / "a.pem", address="192.0.2.1")
     server = serve(http(), authority)
-    line = call(server.address, authority.pem)
+    line = probe_server(server.address, authority.pem)
     assert (line.trouble, line.why) == ("name", "it was made for another address")
     assert server.heard == []
 
 
 def test_the_certificate_of_another_chain(serve: Serve, tmp_path: Path) -> None:
     server = serve(http(), Authority(tmp_path / "a.pem"))
-    line = call(server.address, Authority(tmp_path / "b.pem").pem)
+    line = probe_server(server.address, Authority(tmp_path / "b.pem").pem)
     assert line.trouble == "certificate"
     assert server.heard == []  # refused before anything was asked
 
 
 def test_who_does_not_speak_our_language(serve: Serve, tmp_path: Path) -> None:
     authority = Authority(tmp_path / "a.pem")
-    assert call(serve(b"220 mail.example ESMTP\r\n\r\n").address, None).trouble == "protocol"
     assert (
-        call(serve(b"220 mail.example ESMTP\r\n\r\n").address, authority.pem).trouble == "protocol"
+        probe_server(serve(b"220 mail.example ESMTP\r\n\r\n").address, None).trouble == "protocol"
     )
-    assert call(serve(http(), authority).address, None).trouble == "protocol"
+    assert (
+        probe_server(serve(b"220 mail.example ESMTP\r\n\r\n").address, authority.pem).trouble
+        == "protocol"
+    )
+    assert probe_server(serve(http(), authority).address, None).trouble == "protocol"
 
 
 def test_nobody_is_there() -> None:
-    assert call(f"127.0.0.1:{free_port()}", None).trouble == "unreachable"
-    assert call("no-such-host.invalid:443", None).trouble == "unreachable"
+    assert probe_server(f"127.0.0.1:{free_port()}", None).trouble == "unreachable"
+    assert probe_server("no-such-host.invalid:443", None).trouble == "unreachable"
 
 
 @pytest.mark.parametrize(
@@ -127,5 +132,5 @@ def test_what_the_door_tells_of_classes(
 ) -> None:
     answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body.encode())}\r\n\r\n{body}".encode()
     with closing(Canned(http(), second=answer)) as server:
-        line = call(server.address, None, b"{}")
+        line = probe_server(server.address, None, b"{}")
     assert (line.status, line.classes, line.merges) == (200, classes, merges)
