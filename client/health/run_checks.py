@@ -17,6 +17,7 @@ from fedshelf.client.health.evidence.photos import Progress, list_photos, measur
 from fedshelf.client.health.evidence.server_probe import Proof, probe_server
 from fedshelf.client.policy.policy import load_policy
 from fedshelf.common.errors import ConfigError, DataError, NetworkError
+from fedshelf.common.images.folder.photo_index import PhotoIndex
 
 # The exit code is that of the first kind, in this order, with a problem; a machine counts like a
 # setting.
@@ -97,14 +98,23 @@ def run_checks(subject: Subject, progress: ProgressOf) -> Report:
     return Report(subject.store, datetime.now().astimezone(), evidence, made)
 
 
-def quick_check(data: Path, policy: Path | None = None) -> list[Finding]:
+def quick_check(
+    data: Path, policy: Path | None = None, index: PhotoIndex | None = None
+) -> list[Finding]:
     """Return the findings that need no reading, the worst first.
 
     They are about counts, names, copies among photos read before, the machine and the policy. No
     photo is read and no server called.
+
+    Args:
+        data: Folder of photos, or a CSV file of them.
+        policy: The store's policy file; None: it has none.
+        index: List of the photos, if this process has made one already.
     """
     evidence = Evidence(
-        list_photos(data, _classes(policy)), inspect_machine(), policy_error=_policy_error(policy)
+        list_photos(data, _classes(policy), index),
+        inspect_machine(),
+        policy_error=_policy_error(policy),
     )
     return _worst_first(
         finding for check in CHECKS if check.quick for finding in check.find(evidence)

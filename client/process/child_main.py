@@ -22,6 +22,7 @@ from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.client.worker.worker import StoreWorker
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import FedshelfError
+from fedshelf.common.images.folder.photo_index import PhotoIndex
 from fedshelf.common.protocol.failures import make_failure
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
@@ -37,7 +38,7 @@ MAX_PRINTED_FINDINGS = 5  # findings
 IDLE_CHECK_SECONDS = 3600.0
 
 
-def print_quick_findings(settings: Settings) -> None:
+def print_quick_findings(settings: Settings, index: PhotoIndex) -> None:
     """Print the warnings and problems that `flower-client check` finds at once.
 
     They do not stop the store: it fails by itself if it cannot work.
@@ -45,7 +46,7 @@ def print_quick_findings(settings: Settings) -> None:
     policy = store_home(settings.store) / POLICY_FILE
     findings = [
         finding
-        for finding in quick_check(settings.data, policy if policy.exists() else None)
+        for finding in quick_check(settings.data, policy if policy.exists() else None, index)
         if finding.severity != "note"
     ]
     for finding in findings[:MAX_PRINTED_FINDINGS]:
@@ -54,7 +55,7 @@ def print_quick_findings(settings: Settings) -> None:
         say("`flower-client check` looks closer, and writes a page about it.")
 
 
-def run_worker(pipe: Connection, settings: Settings) -> None:
+def run_worker(pipe: Connection, settings: Settings, index: PhotoIndex) -> None:
     """Send None through the pipe if all is well, else the FedshelfError in the way; then answer
     orders for ever.
     """
@@ -71,7 +72,7 @@ def run_worker(pipe: Connection, settings: Settings) -> None:
         changes.append(change)
 
     try:
-        store, enforcer = store_worker(node, report_change), policy_enforcer(settings.store)
+        store, enforcer = store_worker(node, report_change, index), policy_enforcer(settings.store)
         worker = PolicyWorker(LoggingWorker(store), enforcer)
         home = store_home(settings.store)
         max_model_bytes = policy_of(home).megabytes_of_models * 1e6

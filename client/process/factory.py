@@ -16,6 +16,7 @@ from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import StoreWorker, Trainer
 from fedshelf.common.errors import ConfigError
+from fedshelf.common.images.folder.photo_index import PhotoIndex
 from fedshelf.common.system.device import pick_device
 from fedshelf.common.wording import format_list
 
@@ -23,12 +24,15 @@ LOG = logging.getLogger("fedshelf.store")
 
 
 def store_worker(
-    node_config: Mapping[str, object], on_change: Callable[[str], None] = LOG.info
+    node_config: Mapping[str, object],
+    on_change: Callable[[str], None] = LOG.info,
+    index: PhotoIndex | None = None,
 ) -> StoreWorker:
     """Return the worker of the store in a node's configuration: `store`, `data` and optionally
     `device`.
 
     on_change: called with each change to the photos, as a sentence
+    index:     list of the photos, if this process has made one already
 
     Raises ConfigError if `store` or `data` is missing or the device does not exist.
     """
@@ -38,7 +42,7 @@ def store_worker(
             " data=FOLDER."
         )
     device = str(node_config.get("device", "auto"))
-    return _worker(str(node_config["store"]), str(node_config["data"]), device, on_change)
+    return _worker(str(node_config["store"]), str(node_config["data"]), device, on_change, index)
 
 
 @cache
@@ -53,12 +57,18 @@ def policy_enforcer(store: str) -> PolicyEnforcer:
 
 
 @cache
-def _worker(name: str, data: str, device: str, on_change: Callable[[str], None]) -> StoreWorker:
+def _worker(
+    name: str,
+    data: str,
+    device: str,
+    on_change: Callable[[str], None],
+    index: PhotoIndex | None,
+) -> StoreWorker:
     home = store_home(name)
     torch_device = pick_device(device)
     policy = policy_of(home)
     limit_gpu_memory(torch_device, policy.gpu_memory_share)
-    source = FolderSource(name, Path(data), policy, on_change)
+    source = FolderSource(name, Path(data), policy, on_change, index)
     trainer = Trainer(torch_device, StateStore(home / STATES_FOLDER))
     source.forget_deleted()
     return StoreWorker(name, source, trainer, Adjustments(home / ADJUSTMENTS_FOLDER))

@@ -187,16 +187,20 @@ class WorkerProcess:
         self._pipe = ours
 
 
-def _check_then_work(pipe: Connection, settings: Settings) -> None:
-    from fedshelf.client.process.child_main import print_quick_findings
+# These two run in the new process, and import PyTorch there only.
 
-    print_quick_findings(settings)
-    _work(pipe, settings)
+
+def _check_then_work(pipe: Connection, settings: Settings) -> None:
+    from fedshelf.client.process.child_main import print_quick_findings, run_worker
+    from fedshelf.common.images.folder.photo_index import PhotoIndex
+
+    index = PhotoIndex(settings.data)
+    print_quick_findings(settings, index)
+    run_worker(pipe, settings, index)
 
 
 def _work(pipe: Connection, settings: Settings) -> None:
-    from fedshelf.client.process.child_main import (
-        run_worker,  # loads torch, in the new process only
-    )
+    from fedshelf.client.process.child_main import run_worker
+    from fedshelf.common.images.folder.photo_index import PhotoIndex
 
-    run_worker(pipe, settings)
+    run_worker(pipe, settings, PhotoIndex(settings.data))

@@ -19,7 +19,8 @@ from fedshelf.common.images.folder.photo_folder import (
     open_folder,
     relabel,
 )
-from fedshelf.common.images.folder.watch import Snapshot, Watch
+from fedshelf.common.images.folder.photo_index import PhotoIndex
+from fedshelf.common.images.folder.watch import Snapshot
 from fedshelf.common.images.listing.reachable import UnreachableError, check_reachable
 from fedshelf.common.images.types import StoreData
 from fedshelf.common.models.spec import STORE_CHANNELS
@@ -52,17 +53,23 @@ class FolderSource:
     It looks for changes before each order of any kind: a photo that is gone is not used any more.
 
     on_change: called with each change, as a sentence without names of photos
+    index:     list of the photos, if this process has made one already
     """
 
     def __init__(
-        self, name: str, path: Path, rules: PhotoRules, on_change: Callable[[str], None] = LOG.info
+        self,
+        name: str,
+        path: Path,
+        rules: PhotoRules,
+        on_change: Callable[[str], None] = LOG.info,
+        index: PhotoIndex | None = None,
     ) -> None:
         self._name = name
         self._path = path
         self._rules = rules
         self._on_change = on_change
-        self._watch = Watch(path)
-        self._snapshot = self._watch.snapshot()
+        self._index = index or PhotoIndex(path)
+        self._snapshot = self._index.latest
         # the sentence to tell if photos that were there cannot be read; else empty
         self._unreachable = ""
         self._opened: tuple[str, StoreData] | None = None  # a run's identity, and its images
@@ -76,7 +83,7 @@ class FolderSource:
         look searches for them again.
         """
         before = self._snapshot
-        now = self._watch.snapshot()
+        now = self._index.look()
         if before.is_current(now) and not self._unreachable:
             return False
         self._opened = None
@@ -175,7 +182,9 @@ class FolderSource:
                 channels=STORE_CHANNELS,
                 denoise=denoise,
                 unlabelled=turns,
-                options=FolderOptions(config.data.split, classes),
+                options=FolderOptions(
+                    config.data.split, classes, listing=self._index.listing(classes)
+                ),
             )
         except UnreachableError as error:
             raise StoreError("data", str(error), "photos-unreachable") from error

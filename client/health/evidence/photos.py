@@ -12,6 +12,7 @@ from fedshelf.common.images.cache.cache import CachedFacts, cached_facts
 from fedshelf.common.images.decoding import content_digests
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
 from fedshelf.common.images.decoding.parallel import map_in_order
+from fedshelf.common.images.folder.photo_index import PhotoIndex
 from fedshelf.common.images.folder.scan import Photo, Scan, assign_splits, scan
 from fedshelf.common.images.listing.listing import is_photo
 from fedshelf.common.images.listing.split import Split
@@ -98,12 +99,19 @@ class PhotoEvidence:
         return counts
 
 
-def list_photos(data: Path, classes: Collection[str] = ()) -> PhotoEvidence:
+def list_photos(
+    data: Path, classes: Collection[str] = (), index: PhotoIndex | None = None
+) -> PhotoEvidence:
     """List the photos by names, sizes and first bytes alone, and by the cache of photos that were
     read before.
+
+    Args:
+        data: Folder of photos, or a CSV file of them.
+        classes: Names that are known to be classes.
+        index: List of the photos, if this process has made one already.
     """
     try:
-        listing = scan(data, classes)
+        listing = index.listing(classes) if index else scan(data, classes)
     except DataError as error:
         return _describe_unreadable(data, error)
     memory = cached_facts(data)

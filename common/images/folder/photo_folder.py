@@ -11,7 +11,7 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.cache import Progress, open_pixels
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat
 from fedshelf.common.images.folder.left_out import format_left_out
-from fedshelf.common.images.folder.scan import Photo, assign_splits, expected_layout, scan
+from fedshelf.common.images.folder.scan import Photo, Scan, assign_splits, expected_layout, scan
 from fedshelf.common.images.listing.split import SPLITS, Split, SplitRule
 from fedshelf.common.images.types import Images
 from fedshelf.common.suggest import nearest
@@ -92,11 +92,13 @@ class FolderOptions:
     rule:    how photos are held out; see `common.images.listing.split`
     classes: names that are known to be classes; see `scan`
     store:   for a CSV file with a column of stores, the one whose photos are wanted; None: all
+    listing: the result of `scan`, if it is known already; None: the folder is scanned
     """
 
     rule: SplitRule = "class"
     classes: Collection[str] = ()
     store: str | None = None
+    listing: Scan | None = None
 
 
 DEFAULT_OPTIONS = FolderOptions()
@@ -125,7 +127,7 @@ def open_folder(
 
     Raises DataError if nothing is usable, the layout is wrong or the cache cannot be written.
     """
-    found = scan(path, options.classes)
+    found = options.listing or scan(path, options.classes)
     root = path
     if options.store is not None:
         found = found.of_store(options.store)

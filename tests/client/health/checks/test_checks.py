@@ -353,7 +353,7 @@ def test_exit_codes() -> None:
         == exit_code([finding("settings", "problem")])
         == 2
     )
-    assert told(settings.policy(Evidence(PhotoEvidence(), MACHINE, policy="bad"))) == [
+    assert told(settings.policy(Evidence(PhotoEvidence(), MACHINE, policy_error="bad"))) == [
         ("problem", "bad")
     ]
 
