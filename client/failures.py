@@ -9,16 +9,18 @@ from fedshelf.common.protocol.failures import Failure, FailureCode, make_failure
 class StoreError(DataError):
     """A store cannot carry out an order.
 
-    `code`, `detail` and `rest` leave the store; the message stays there.
+    `code`, `detail` and `retry_after` leave the store; the message stays there.
 
-    rest: seconds for which it is of no use to ask again
+    retry_after: seconds for which it is of no use to ask again
     """
 
-    def __init__(self, code: FailureCode, message: str, detail: str = "", rest: int = 0) -> None:
+    def __init__(
+        self, code: FailureCode, message: str, detail: str = "", retry_after: int = 0
+    ) -> None:
         super().__init__(message)
         self.code: FailureCode = code
         self.detail = detail
-        self.rest = rest
+        self.retry_after = retry_after
 
 
 def failure_of(store: str, error: Exception) -> Failure:
@@ -26,7 +28,7 @@ def failure_of(store: str, error: Exception) -> Failure:
     the error's class.
     """
     if isinstance(error, StoreError):
-        return make_failure(store, error.code, error.detail, error.rest)
+        return make_failure(store, error.code, error.detail, error.retry_after)
     code = _code(error)
     return make_failure(store, code, type(error).__name__ if code == "error" else "")
 

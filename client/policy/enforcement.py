@@ -53,9 +53,9 @@ class PolicyEnforcer:
         """Check that the policy allows the order, or an order of a run with this configuration;
         else raise StoreError.
 
-        The error's `detail` is the policy's key, with hyphens; its `rest` the seconds until the
-        key allows the order again. The photos are not looked at before: a refusal reveals nothing
-        about them. Raises ConfigError for damaged records.
+        The error's `detail` is the policy's key, with hyphens; its `retry_after` the seconds until
+        the key allows the order again. The photos are not looked at before: a refusal reveals
+        nothing about them. Raises ConfigError for damaged records.
         """
         if isinstance(order, RunConfig):
             self._check_run(order.model.name, order.data.classes, order)

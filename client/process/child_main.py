@@ -92,9 +92,11 @@ def run_worker(pipe: Connection, settings: Settings, index: PhotoIndex) -> None:
                 reply = handle_order(worker, order, frozen, models)
                 pipe.send(WorkerReply(reply, tuple(changes)))
                 changes.clear()
-            case (code, detail, rest):
+            case (code, detail, retry_after):
                 pipe.send(
-                    WorkerReply(encode_result(make_failure(settings.store, code, detail, rest)))
+                    WorkerReply(
+                        encode_result(make_failure(settings.store, code, detail, retry_after))
+                    )
                 )
             case None:
                 store.check_changes()

@@ -119,9 +119,9 @@ class WorkerProcess:
             self._restart()
         return self.decline("crashed")
 
-    def decline(self, code: "FailureCode", detail: str = "", rest: int = 0) -> RecordDict:
+    def decline(self, code: "FailureCode", detail: str = "", retry_after: int = 0) -> RecordDict:
         """Return the answer that an order cannot be carried out. Raises EOFError once closed."""
-        while (reply := self._exchange((code, detail, rest))) is None:
+        while (reply := self._exchange((code, detail, retry_after))) is None:
             self._restart()
         assert reply.answer is not None
         return reply.answer

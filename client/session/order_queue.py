@@ -175,7 +175,7 @@ class OrderQueue:
         LOG.info("%s Nothing is fetched.", refusal)
         assert job.incoming.envelope is not None
         self._recorder.record_unfetched(job.incoming, refusal.detail)
-        answer = self._worker.decline(refusal.code, refusal.detail, refusal.rest)
+        answer = self._worker.decline(refusal.code, refusal.detail, refusal.retry_after)
         outgoing = job.connection.build_reply(job.incoming.envelope, answer, 0.0)
         self._recorder.record_sending(answer, outgoing, RecordDict())
         return outgoing
@@ -203,7 +203,7 @@ class OrderQueue:
         except StoreError as refusal:
             LOG.info("%s", refusal)
             self._recorder.record_refusal(message.content, refusal.detail)
-            answer = self._worker.decline(refusal.code, refusal.detail, refusal.rest)
+            answer = self._worker.decline(refusal.code, refusal.detail, refusal.retry_after)
             outgoing = job.connection.build_reply(message, answer, time.monotonic() - began)
         return answer, outgoing
 

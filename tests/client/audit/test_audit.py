@@ -34,7 +34,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from fedshelf.client.audit import AuditLog, AuditNote
-log = AuditLog(Path(sys.argv[1]), full=4000)
+log = AuditLog(Path(sys.argv[1]), max_file_bytes=4000)
 print("open", flush=True)
 for number in range(int(sys.argv[2])):
     log.record(AuditNote("received", kind="train", run="run", round=number + 1, size=1000))

@@ -75,7 +75,7 @@ def test_nothing_goes_over_a_budget(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as refused:
         traffic.count_received(300_001)
     assert (refused.value.code, refused.value.detail) == ("policy", "megabytes-down-per-day")
-    assert HALF_A_DAY <= refused.value.rest <= HALF_A_DAY + 3600 + 1
+    assert HALF_A_DAY <= refused.value.retry_after <= HALF_A_DAY + 3600 + 1
     # the rest is written down with the message's end, or the next MiB
     assert usage.today() == Spent(down=1_800_000)
     traffic.save()

@@ -48,7 +48,7 @@ def trained(place: Path, *settings: str) -> Path:
     home = place / "home" / "stores" / "store-1"
     home.mkdir(parents=True)
     told = json.loads((place / "run" / "model.json").read_text())
-    Adjustments(home / ADJUSTMENTS_FOLDER).keep(
+    Adjustments(home / ADJUSTMENTS_FOLDER).save(
         told["provenance"]["run_id"], told["classes"], SHARES
     )
     if (place / "run" / "stores").is_dir():
@@ -225,7 +225,7 @@ def test_a_network_whose_scores_do_not_end_in_a_bias_or_are_not_finite_is_refuse
     (tmp_path / "model" / "model.json").write_text(json.dumps({"provenance": provenance}))
     home = tmp_path / "home" / "stores" / "oslo"
     home.mkdir(parents=True)
-    Adjustments(home / ADJUSTMENTS_FOLDER).keep("run", spec.classes, torch.tensor([-0.5, -2.0]))
+    Adjustments(home / ADJUSTMENTS_FOLDER).save("run", spec.classes, torch.tensor([-0.5, -2.0]))
     with pytest.raises(ConfigError, match=words):
         export.export_own(tmp_path / "model", "oslo", tmp_path / "own")
     assert not (tmp_path / "own").exists()
@@ -239,7 +239,7 @@ def test_training_keeps_what_it_added(
     policy = Policy(metrics="accuracy", class_names=class_names)
     kept = Adjustments(tmp_path / ADJUSTMENTS_FOLDER)
     # of a time when the policy was another
-    kept.keep("run", ("boot", "hat", "cap"), torch.zeros(3))
+    kept.save("run", ("boot", "hat", "cap"), torch.zeros(3))
     source = FolderSource("oslo", folder(tmp_path / "photos", 0), policy)
     worker = StoreWorker(
         "oslo", source, Trainer(torch.device("cpu"), StateStore(tmp_path / "states")), kept
@@ -250,7 +250,7 @@ def test_training_keeps_what_it_added(
     PolicyWorker(worker, PolicyEnforcer(policy, Usage(tmp_path / "usage.json"))).train(
         TrainOrder(Plan("run", config, spec), 1, start)
     )
-    added = kept.of("run", spec.classes)
+    added = kept.load("run", spec.classes)
     if class_names:  # twelve boots, twelve hats, and 3% of a third for caps
         assert added is not None
         torch.testing.assert_close(added.exp(), torch.tensor([0.5, 0.5, 0.01]))
@@ -261,14 +261,14 @@ def test_training_keeps_what_it_added(
 def test_the_latest_runs_are_kept_and_damage_is_named(tmp_path: Path) -> None:
     kept = Adjustments(tmp_path / ADJUSTMENTS_FOLDER)
     for number in range(KEPT_RUNS + 3):
-        kept.keep(f"run-{number}", ("boot", "hat"), torch.tensor([-1.0, -0.25 * number]))
+        kept.save(f"run-{number}", ("boot", "hat"), torch.tensor([-1.0, -0.25 * number]))
     assert len(list((tmp_path / ADJUSTMENTS_FOLDER).iterdir())) == KEPT_RUNS
-    found = kept.of("run-10", ("hat", "boot"))
+    found = kept.load("run-10", ("hat", "boot"))
     assert found is not None
     assert found.tolist() == [-2.5, -1.0]
-    assert kept.of("never", ("boot", "hat")) is None
+    assert kept.load("never", ("boot", "hat")) is None
     with pytest.raises(DataError, match=r"run-10\.json"):
-        kept.of("run-10", ("boot", "cap"))
+        kept.load("run-10", ("boot", "cap"))
     (tmp_path / ADJUSTMENTS_FOLDER / "run-10.json").write_text('{"boot": NaN, "hat": 1}')
     with pytest.raises(DataError, match="what this store adds to the scores of 2 classes"):
-        kept.of("run-10", ("boot", "hat"))
+        kept.load("run-10", ("boot", "hat"))

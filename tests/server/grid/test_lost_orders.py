@@ -158,7 +158,9 @@ def test_a_store_that_rests_is_not_asked_until_it_has_rested(
         put(
             lossy,
             node,
-            Doubler(name, fails(StoreError("policy", "Not before ten.", "hours", rest=rest))),
+            Doubler(
+                name, fails(StoreError("policy", "Not before ten.", "hours", retry_after=rest))
+            ),
             tmp_path,
         )
     wait_for(lambda: len(runtime.stores()) == 2)
@@ -188,7 +190,9 @@ def test_a_store_that_will_never_take_part_is_not_waited_for(
 ) -> None:
     unwilling = Doubler(
         "north",
-        fails(StoreError("policy", "Not this model.", "models", rest=MAX_RETRY_AFTER_SECONDS)),
+        fails(
+            StoreError("policy", "Not this model.", "models", retry_after=MAX_RETRY_AFTER_SECONDS)
+        ),
     )
     put(lossy, 10, unwilling, tmp_path)
     wait_for(runtime.stores)

@@ -52,7 +52,7 @@ def test_photos_in_the_wrong_folder_are_found(model: Path, tmp_path: Path) -> No
         load(model), measure_photos(store).usable, lambda done, total: told.append((done, total))
     )
     assert (found.judged, found.agreed, found.unknown) == (89, 88, ("umbrella",))
-    assert [(doubt.seen.photo.name, doubt.guess) for doubt in found.doubts] == [
+    assert [(doubt.seen.photo.name, doubt.probable_class) for doubt in found.doubts] == [
         ("boot/wrong.png", "hat")
     ]
     assert told[-1] == (89, 89)
