@@ -67,7 +67,7 @@ def serve(grid: Grid, context: Context) -> None:
     with closing(RunDirectory.open(path, config, context.run_config)) as directory, rounds:
         training = GridTraining(config, directory, rounds, _images, began, expected, channels)
         summary = training.run(grid, StopRequest(rounds))
-    screen.closing(summary, path)
+    screen.print_outcome(summary, path)
 
 
 def _settled(config: RunConfig) -> tuple[RunConfig, int]:

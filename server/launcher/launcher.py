@@ -327,9 +327,9 @@ def _finished_message(path: Path, config: RunConfig) -> str | None:
 
 def _rename_classes(path: Path, names: ProductNames) -> None:
     """Rename the classes of a finished run as asked, and say so if that changes them."""
-    from fedshelf.server.report.rename_classes import rename  # loads torch
+    from fedshelf.server.report.page import rename_classes  # loads torch
 
-    if rename(path, names):
+    if rename_classes(path, names):
         print(f"Its classes have the names asked for, in {path / 'report.html'} and model.json.")
 
 

@@ -61,4 +61,4 @@ class RunOutput:
 
     def closing(self, summary: Mapping[str, Any], out: Path) -> None:
         """Show the outcome, and where its files are."""
-        (self._json_log.closing if self._json_log else console.closing)(summary, out)
+        (self._json_log.closing if self._json_log else console.print_outcome)(summary, out)

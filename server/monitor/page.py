@@ -163,7 +163,7 @@ def accuracy_chart(state: RunState) -> LineChart | None:
         "Accuracy",
         state.accuracy,
         formatting.percent,
-        tick=lambda share: f"{100 * share:.4g}%",
+        format_tick=lambda share: f"{100 * share:.4g}%",
         mark=mark,
     )
 
@@ -171,7 +171,11 @@ def accuracy_chart(state: RunState) -> LineChart | None:
 def loss_chart(state: RunState) -> LineChart | None:
     """Draw loss over rounds."""
     return line_chart(
-        "Loss", state.loss, formatting.decimal, tick=lambda value: f"{value:.4g}", from_zero=True
+        "Loss",
+        state.loss,
+        formatting.decimal,
+        format_tick=lambda value: f"{value:.4g}",
+        from_zero=True,
     )
 
 

@@ -1,6 +1,7 @@
 """Views of a run for people: console, page, pictures, TensorBoard events.
 
-All are made from its history and summary.
+history.jsonl, summary.json, ... --> run_data --> naming --> sections, charts --> page, png
+each round as it is done ----------------------------------> console, json_log, tensorboard
 """
 
 import os

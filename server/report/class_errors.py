@@ -1,4 +1,4 @@
-"""Confusions in words: pairs of classes, and for each class how well it is told from the others."""
+"""Confusions in words: pairs of classes, and how well each class is told from the others."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,14 @@ from fedshelf.server.formatting import percent
 
 
 @dataclass(frozen=True)
-class Confused:
+class ConfusedPair:
     """A pair of classes and the mistakes between them.
 
-    ways: for each direction, how many images of one were taken for the other
+    Attributes:
+        one:    name of a class
+        other:  name of another class
+        images: images of one of them that were taken for the other
+        ways:   a sentence for each direction
     """
 
     one: str
@@ -26,8 +30,15 @@ class Confused:
 class ClassRow:
     """One class; its measures are None without images.
 
-    mistaken: the class for which most of its mistaken images were taken, with their share of the
-              class
+    Attributes:
+        name:      its name
+        images:    its test images
+        precision: share of the images called so that are so
+        recall:    share of its images that are found
+        f1:        harmonic mean of precision and recall
+        mistaken:  the class for which most of its mistaken images were taken, with their share of
+            the
+            class
     """
 
     name: str
@@ -38,12 +49,17 @@ class ClassRow:
     mistaken: str
 
 
-def confused(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list[Confused]:
-    """Return the pairs with the most mistakes, most first. confusion: counts [C, C], row = true
-    class.
+def confused_pairs(
+    classes: Sequence[str], confusion: Sequence[Sequence[int]]
+) -> list[ConfusedPair]:
+    """Return the pairs with the most mistakes, most first.
+
+    Args:
+        classes:   names of the C classes
+        confusion: image counts [C, C], row = true class
     """
     return [
-        Confused(
+        ConfusedPair(
             printable(pair["ways"][0]["class"]),
             printable(pair["ways"][0]["taken_for"]),
             pair["images"],
@@ -61,28 +77,31 @@ def confused(classes: Sequence[str], confusion: Sequence[Sequence[int]]) -> list
 def class_rows(
     per_class: Mapping[str, Mapping[str, Any]], confusion: Sequence[Sequence[int]]
 ) -> list[ClassRow]:
-    """Return precision, recall and F1 of each class, the weakest first; classes without any image
-    last.
+    """Return precision, recall and F1 of each class, the weakest first; those without images last.
+
+    Args:
+        per_class: measures of each of the C classes, by name
+        confusion: image counts [C, C], row = true class
     """
     names = list(per_class)
     rows = [
         ClassRow(
             printable(name),
-            int(found["images"]),
-            found["precision"],
-            found["recall"],
-            found["f1"],
-            _mistaken(names, place, counts),
+            int(measures["images"]),
+            measures["precision"],
+            measures["recall"],
+            measures["f1"],
+            _mostly_mistaken_for(names, index, counts),
         )
-        for place, ((name, found), counts) in enumerate(
+        for index, ((name, measures), counts) in enumerate(
             zip(per_class.items(), confusion, strict=True)
         )
     ]
     return sorted(rows, key=lambda row: (row.f1 is None, row.f1 or 0.0))
 
 
-def _mistaken(names: Sequence[str], place: int, counts: Sequence[int]) -> str:
-    others = [(count, -other) for other, count in enumerate(counts) if other != place and count]
+def _mostly_mistaken_for(names: Sequence[str], index: int, counts: Sequence[int]) -> str:
+    others = [(count, -other) for other, count in enumerate(counts) if other != index and count]
     if not others:
         return ""
     count, other = max(others)

@@ -16,12 +16,12 @@ from rich.text import Text
 from fedshelf.common.model_files import WEIGHTS_FILE
 from fedshelf.common.wording import format_count, printable
 from fedshelf.server.formatting import decimal, duration, percent
-from fedshelf.server.report.naming import outcome
+from fedshelf.server.report.naming import describe_outcome
 from fedshelf.server.results.run_status import HELD_UP, WORDS, RunActivity, RunStatus
 
 MAX_TABLE_ROWS = 15
 # lines of the live display beside the rounds: borders, header, progress, room for the prompt
-CHROME_ROWS = 8
+OTHER_ROWS = 8
 REFRESH_SECONDS = 1 / 8
 # Drawing takes some 10 ms; waiting this many times as long until the next keeps it below 1% of the
 # run.
@@ -37,26 +37,31 @@ class RoundTable:
 
         round=3/20 loss=1.2300 test=0.8123 validation=0.7990 stores=9/10 failed=store-04:timeout
         seconds=0.310 eta=5
+
+    Args:
+        total_rounds: planned rounds
+        first_round:  the first one to come
+        console:      where to print; None: standard output
     """
 
     def __init__(
         self, total_rounds: int, first_round: int = 1, *, console: Console | None = None
     ) -> None:
-        self._total = total_rounds
-        self._done = first_round - 1
+        self._total_rounds = total_rounds
+        self._rounds_done = first_round - 1
         # of the current round
         self._answered = 0
         self._sampled = 0
         self._status = RunStatus.STARTING
-        self._rows: deque[Mapping[str, Any]] = deque(maxlen=MAX_TABLE_ROWS)
-        self._seconds: deque[float] = deque(maxlen=RECENT_ROUNDS)
+        self._records: deque[Mapping[str, Any]] = deque(maxlen=MAX_TABLE_ROWS)
+        self._round_seconds: deque[float] = deque(maxlen=RECENT_ROUNDS)
         self._best: tuple[float, int] = (0.0, 0)  # accuracy, round
-        self._next_draw = 0.0
-        self._started = time.monotonic()
+        self._next_draw_at = 0.0
+        self._started_at = time.monotonic()
         self._console = console or Console()
-        lively = self._console.is_terminal and not self._console.is_dumb_terminal
+        is_live = self._console.is_terminal and not self._console.is_dumb_terminal
         self._live = (
-            Live(console=self._console, auto_refresh=False, transient=False) if lively else None
+            Live(console=self._console, auto_refresh=False, transient=False) if is_live else None
         )
 
     def __enter__(self) -> Self:
@@ -79,30 +84,31 @@ class RoundTable:
 
     def row(self, record: Mapping[str, Any]) -> None:
         """Show a completed round, given as its history record."""
-        self._done = record["round"]
+        self._rounds_done = record["round"]
         self._answered = 0
         self._sampled = 0
-        self._seconds.append(record["seconds"]["total"])
-        self._rows.append(record)
-        if (accuracy := _judged(record) or 0.0) > self._best[0]:
+        self._round_seconds.append(record["seconds"]["total"])
+        self._records.append(record)
+        if (accuracy := _comparable_accuracy(record) or 0.0) > self._best[0]:
             self._best = (accuracy, record["round"])
         if self._live:
             self._draw_if_due()
         else:
-            self._print(plain_line(record, self._total, self._left()))
+            self._print(format_round(record, self._total_rounds, self._seconds_left()))
 
     def doing(self, doing: RunActivity) -> None:
-        """Show the run's activity beside the progress; without a terminal, nothing: notes say what
-        a run waits for.
+        """Show the run's activity beside the progress.
+
+        Without a terminal nothing is shown: notes say what a run waits for.
         """
         if self._live:
             self._status = doing.status
             self._draw_if_due()
 
-    def training(self, round: int, done: int, sampled: int) -> None:
+    def training(self, round_number: int, done: int, sampled: int) -> None:
         """Show how many of a round's stores have answered; without a terminal, nothing."""
         if self._live:
-            self._done = round - 1
+            self._rounds_done = round_number - 1
             self._answered = done
             self._sampled = sampled
             self._draw_if_due()
@@ -117,94 +123,119 @@ class RoundTable:
         else:  # a tenth of the cost, and no layout is needed
             print(text, file=self._console.file, flush=True)
 
-    def _left(self) -> float:
+    def _seconds_left(self) -> float:
         """Return the seconds until the last round, at the pace of the latest ones."""
-        mean = sum(self._seconds) / len(self._seconds) if self._seconds else 0.0
-        return mean * (self._total - self._completed())
+        mean = sum(self._round_seconds) / len(self._round_seconds) if self._round_seconds else 0.0
+        return mean * (self._total_rounds - self._rounds_completed())
 
-    def _completed(self) -> float:
-        """Return the rounds completed; the current one counts as the share of its stores that
-        answered.
-        """
-        return self._done + (self._answered / self._sampled if self._sampled else 0.0)
+    def _rounds_completed(self) -> float:
+        """Return the rounds completed; the current one counts by its share of answers."""
+        return self._rounds_done + (self._answered / self._sampled if self._sampled else 0.0)
 
     def _draw_if_due(self) -> None:
-        if time.monotonic() >= self._next_draw:
+        if time.monotonic() >= self._next_draw_at:
             self._draw()
 
     def _draw(self) -> None:
         assert self._live
-        started = time.monotonic()
+        started_at = time.monotonic()
         self._live.update(Group(self._table(), self._progress()), refresh=True)
-        finished = time.monotonic()
-        self._next_draw = finished + max(REFRESH_SECONDS, IDLE_FACTOR * (finished - started))
+        finished_at = time.monotonic()
+        self._next_draw_at = finished_at + max(
+            REFRESH_SECONDS, IDLE_FACTOR * (finished_at - started_at)
+        )
 
     def _table(self) -> Table:
-        rows = list(self._rows)[-max(1, min(MAX_TABLE_ROWS, self._console.height - CHROME_ROWS)) :]
-        judged = [name for name in ("test", "validation") if any(record[name] for record in rows)]
+        records = list(self._records)[
+            -max(1, min(MAX_TABLE_ROWS, self._console.height - OTHER_ROWS)) :
+        ]
+        evaluated = [
+            name for name in ("test", "validation") if any(record[name] for record in records)
+        ]
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
         for heading in (
             "round",
             "train loss",
-            *(f"{name} accuracy" for name in judged),
+            *(f"{name} accuracy" for name in evaluated),
             "stores",
             "seconds",
         ):
             table.add_column(heading, justify="right", no_wrap=True)
         table.add_column("failed", justify="left", no_wrap=True, overflow="ellipsis")
-        for record in rows:
+        for record in records:
             best = "bold green" if record["round"] == self._best[1] else ""
             table.add_row(
                 str(record["round"]),
                 decimal(record["train"]["loss"], 4),
                 *(
                     Text(percent(record[name]["accuracy"]) if record[name] else "", style=best)
-                    for name in judged
+                    for name in evaluated
                 ),
                 f"{len(record['stores'])}/{len(record['sampled'])}",
                 f"{record['seconds']['total']:.2f}",
-                Text(_failed(record, " "), style="red"),
+                Text(_format_failures(record, " "), style="red"),
             )
         return table
 
     def _progress(self) -> Table:
-        parts = [duration(time.monotonic() - self._started)]
+        parts = [duration(time.monotonic() - self._started_at)]
         if self._status not in (RunStatus.STARTING, RunStatus.TRAINING):
             parts.append(WORDS[self._status].lower())
-        if self._seconds and self._done < self._total and self._status not in HELD_UP:
-            parts.append(f"{duration(self._left())} left")
+        if (
+            self._round_seconds
+            and self._rounds_done < self._total_rounds
+            and self._status not in HELD_UP
+        ):
+            parts.append(f"{duration(self._seconds_left())} left")
         if self._best[1]:
             parts.append(f"best {percent(self._best[0])} in round {self._best[1]}")
         if self._sampled:
             parts.append(f"{self._answered} of {format_count(self._sampled, 'store')} answered")
         grid = Table.grid(padding=(1, 2, 0, 0))
         grid.add_row(
-            ProgressBar(total=self._total, completed=self._completed(), width=24),
-            Text(f"{self._done}/{self._total} rounds", no_wrap=True),
+            ProgressBar(total=self._total_rounds, completed=self._rounds_completed(), width=24),
+            Text(f"{self._rounds_done}/{self._total_rounds} rounds", no_wrap=True),
             Text(" · ".join(parts), style="dim", overflow="ellipsis", no_wrap=True),
         )
         return grid
 
 
-def plain_line(record: Mapping[str, Any], total: int, left: float) -> str:
-    """Format a round as key=value pairs in a fixed order; `left` in seconds."""
-    pairs = [("round", f"{record['round']}/{total}"), ("loss", _number(record["train"]["loss"]))]
+def format_round(record: Mapping[str, Any], total_rounds: int, seconds_left: float) -> str:
+    """Format a round as key=value pairs in a fixed order.
+
+    Args:
+        record:       the round's history record
+        total_rounds: planned rounds
+        seconds_left: expected time until the last round
+    """
+    pairs = [
+        ("round", f"{record['round']}/{total_rounds}"),
+        ("loss", _format_number(record["train"]["loss"])),
+    ]
     pairs += [
-        (name, _number(record[name]["accuracy"])) for name in ("test", "validation") if record[name]
+        (name, _format_number(record[name]["accuracy"]))
+        for name in ("test", "validation")
+        if record[name]
     ]
     pairs.append(("stores", f"{len(record['stores'])}/{len(record['sampled'])}"))
     if record["failed"]:
-        pairs.append(("failed", _failed(record, ",").replace(" ", "_")))
-    pairs += [("seconds", f"{record['seconds']['total']:.3f}"), ("eta", f"{left:.0f}")]
+        pairs.append(("failed", _format_failures(record, ",").replace(" ", "_")))
+    pairs += [("seconds", f"{record['seconds']['total']:.3f}"), ("eta", f"{seconds_left:.0f}")]
     return " ".join(f"{key}={value}" for key, value in pairs)
 
 
-def closing(summary: Mapping[str, Any], out: Path, *, console: Console | None = None) -> None:
-    """Print the outcome; the last line says where the model is, or that there is none."""
+def print_outcome(summary: Mapping[str, Any], out: Path, *, console: Console | None = None) -> None:
+    """Print the outcome; the last line says where the model is, or that there is none.
+
+    Args:
+        summary: the run's summary
+        out:     run directory
+        console: where to print; None: standard output
+    """
     console = console or Console()
     report = out / "report.html"
     model = out / WEIGHTS_FILE
-    lines = [printable(line) for line in outcome(summary, out)]
+    lines = [printable(line) for line in describe_outcome(summary, out)]
     if report.exists():
         lines.append(f"Report: {report}")
     lines.append(f"Model: {model}" if model.exists() else "Model: none was written")
@@ -212,23 +243,21 @@ def closing(summary: Mapping[str, Any], out: Path, *, console: Console | None = 
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _judged(record: Mapping[str, Any]) -> float | None:
-    """Return the accuracy that compares rounds: on validation images if there are any, else on test
-    images.
-    """
-    found = record["validation"] or record["test"]
-    return found["accuracy"] if found else None
+def _comparable_accuracy(record: Mapping[str, Any]) -> float | None:
+    """Return the accuracy that compares rounds: on validation images, else on test images."""
+    evaluation = record["validation"] or record["test"]
+    return evaluation["accuracy"] if evaluation else None
 
 
-def _number(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "nan" if value is None else f"{value:.4f}"
 
 
-def _failed(record: Mapping[str, Any], separator: str, most: int = 3) -> str:
-    """Return "store-04:timeout" for the first few failures, "+7" for the rest."""
+def _format_failures(record: Mapping[str, Any], separator: str, max_named: int = 3) -> str:
+    """Return "store-04:timeout" for the first few failures, and "+7" for the rest."""
     named = [
         f"{printable(store)}:{failure['code']}"
-        for store, failure in list(record["failed"].items())[:most]
+        for store, failure in list(record["failed"].items())[:max_named]
     ]
     more = len(record["failed"]) - len(named)
     return separator.join([*named, f"+{more}"] if more else named)

@@ -1,74 +1,112 @@
-"""`report.html`: one file that shows a run to a person, made from the files in the run directory
-alone.
-"""
+"""`report.html`: one file that shows a run to a person, made from the run directory alone."""
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fedshelf.common.system.files import write_text
+from fedshelf.common.classes.display_names import ProductNames, read_from_run, write_to_run
+from fedshelf.common.model_files import DESCRIPTION_FILE
+from fedshelf.common.system.files import write_json, write_text
 from fedshelf.common.wording import printable
 from fedshelf.server import formatting
 from fedshelf.server.report import sections
-from fedshelf.server.report.charts.calibration_chart import trust
+from fedshelf.server.report.charts.calibration_chart import calibration_charts
 from fedshelf.server.report.charts.confusion_chart import heat_map
-from fedshelf.server.report.charts.partition_chart import stacks
-from fedshelf.server.report.class_errors import class_rows, confused
-from fedshelf.server.report.naming import for_people
-from fedshelf.server.report.run_data import RunData, read
-from fedshelf.server.report.stores import stores
-from fedshelf.server.report.suspects import doubts, taken_back
+from fedshelf.server.report.charts.partition_chart import partition_chart
+from fedshelf.server.report.class_errors import class_rows, confused_pairs
+from fedshelf.server.report.naming import with_display_names
+from fedshelf.server.report.run_data import RunData, read_run
+from fedshelf.server.report.stores import store_accuracies
+from fedshelf.server.report.suspects import rounds_taken_back, suspects
 from fedshelf.server.report.weak_spots import small_maps, weak_spots
 
 
 def write_report(run_directory: Path) -> Path:
-    """Write `report.html` into a run directory and return its path; it may be written again at any
-    time.
+    """Write `report.html` into a run directory; it may be written again at any time.
 
-    The page loads nothing from the network. Raises OSError, and ValueError for a damaged file.
+    The page loads nothing from the network.
+
+    Returns:
+        Its path.
+
+    Raises:
+        OSError: a file cannot be read or written.
+        ValueError: a file is damaged.
     """
     path = run_directory / "report.html"
-    write_text(path, render(for_people(read(run_directory))))
+    write_text(path, render(with_display_names(read_run(run_directory))))
     return path
 
 
+def rename_classes(directory: Path, names: ProductNames) -> bool:
+    """Give the classes of a finished run other names, without any training or evaluation.
+
+    The run's directory, its `model.json`, its pictures and its report get the names.
+
+    Args:
+        directory: run directory
+        names:     product name of each class that has one
+
+    Returns:
+        True if the names have changed.
+
+    Raises:
+        OSError: a file cannot be read or written.
+        ValueError, FedshelfError: a file is damaged.
+    """
+    from fedshelf.server.report.png import write_pictures  # late: matplotlib
+    from fedshelf.server.results.model_export import with_names  # late: torch
+
+    if names == read_from_run(directory):
+        return False
+    write_to_run(directory, names)
+    path = directory / DESCRIPTION_FILE
+    write_json(path, with_names(json.loads(path.read_text(encoding="utf-8")), names))
+    write_pictures(directory)
+    write_report(directory)
+    return True
+
+
 def render(run: RunData) -> str:
-    """Render the page as text. Names and reasons come from stores and are escaped everywhere."""
+    """Render the page as HTML. Names and reasons come from stores and are escaped everywhere."""
     test = run.summary.get("test")
     classes = (run.summary.get("model") or {}).get("classes") or (
         list(test["per_class"]) if test else []
     )
-    judged = run.evaluation.get("classes", [])
-    each = run.evaluation.get("stores") or {}
+    judged_classes = run.evaluation.get("classes", [])
+    store_results = run.evaluation.get("stores") or {}
     page = _environment().get_template("page.html.j2")
     return page.render(
         run=run,
         status=formatting.STATUS.get(str(run.summary.get("status")), "Unfinished"),
         outcome=[formatting.unbroken(printable(line)) for line in formatting.outcome(run.summary)],
-        again=sections.command(run),
+        again=sections.repeat_command(run),
         tiles=sections.tiles(run),
         is_chosen=formatting.is_best_delivered(run.summary),
         accuracy=sections.accuracy_chart(run),
         loss=sections.loss_chart(run),
-        stores=stores(run),
-        spots=weak_spots(judged, each),
-        small=small_maps(judged, each),
-        trust=trust(run.evaluation.get("calibration")),
-        confused=confused(classes, test["confusion"]) if test and test.get("confusion") else [],
+        stores=store_accuracies(run),
+        spots=weak_spots(judged_classes, store_results),
+        small=small_maps(judged_classes, store_results),
+        calibration=calibration_charts(run.evaluation.get("calibration")),
+        confused=confused_pairs(classes, test["confusion"])
+        if test and test.get("confusion")
+        else [],
         confusion=heat_map(classes, test["confusion"]) if test and test.get("confusion") else None,
         per_class=(
             class_rows(test["per_class"], test["confusion"])
             if test and test.get("per_class")
             else []
         ),
-        old_classes=_worst_hit_first(run.summary.get("old_classes")),
-        partition=stacks(run.partition) if run.partition else None,
+        old_classes=_order_old_classes(run.summary.get("old_classes")),
+        partition=partition_chart(run.partition) if run.partition else None,
         attendance=sections.attendance_chart(run),
-        troubles=sections.troubles(run),
-        doubts=doubts(run),
-        taken_back=taken_back(run),
+        troubles=sections.failure_rows(run),
+        suspects=suspects(run),
+        taken_back=rounds_taken_back(run),
         phases=sections.phases(run),
         round_seconds=sections.seconds_chart(run),
         settings=sections.settings(run),
@@ -95,14 +133,15 @@ def _environment() -> Environment:
     return made
 
 
-def _worst_hit_first(found: dict[str, Any] | None) -> list[tuple[str, dict[str, Any]]]:
-    """Return the old classes of a run that continued a finished model, as far as both models could
-    be judged.
+def _order_old_classes(old_classes: dict[str, Any] | None) -> list[tuple[str, dict[str, Any]]]:
+    """Return the old classes that both models could be judged on, those that lost most first.
+
+    They are the classes of the finished model that the run continued.
     """
-    told = [
+    comparable = [
         (name, row)
-        for name, row in ((found or {}).get("per_class") or {}).items()
+        for name, row in ((old_classes or {}).get("per_class") or {}).items()
         if row["before"] is not None
     ]
-    ordered = sorted(told, key=lambda item: item[1]["after"] - item[1]["before"])
+    ordered = sorted(comparable, key=lambda item: item[1]["after"] - item[1]["before"])
     return [(printable(name), row) for name, row in ordered]

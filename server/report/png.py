@@ -21,14 +21,14 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from fedshelf.common.system.files import write_atomic
 from fedshelf.common.wording import printable
 from fedshelf.server.report import sections
-from fedshelf.server.report.charts.calibration_chart import Trust, trust
+from fedshelf.server.report.charts.calibration_chart import Calibration, calibration_charts
 from fedshelf.server.report.charts.colours import CURVE_COLOURS
-from fedshelf.server.report.charts.confusion_chart import NUMBERED
-from fedshelf.server.report.charts.line_chart import BOX, Point
-from fedshelf.server.report.charts.partition_chart import MAX_STORES_DRAWN, chosen
+from fedshelf.server.report.charts.confusion_chart import MAX_NUMBERED_CLASSES
+from fedshelf.server.report.charts.line_chart import BOX_UNITS, Point
+from fedshelf.server.report.charts.partition_chart import MAX_STORES_DRAWN, choose_evenly
 from fedshelf.server.report.charts.shown_classes import shown_classes
-from fedshelf.server.report.naming import for_people
-from fedshelf.server.report.run_data import RunData, read
+from fedshelf.server.report.naming import with_display_names
+from fedshelf.server.report.run_data import RunData, read_run
 from fedshelf.server.report.stores import MAX_STORES_LISTED
 
 INK = "#17212c"
@@ -63,13 +63,18 @@ HISTOGRAM_BINS = 30  # of a histogram; a rule that looks at the values may want 
 
 
 def write_pictures(run_directory: Path) -> list[Path]:
-    """Draw all pictures for which the run directory has numbers, and return their paths.
+    """Draw all pictures for which the run directory has numbers.
 
-    Raises OSError, and ValueError for a damaged file.
+    Returns:
+        Their paths.
+
+    Raises:
+        OSError: a file cannot be read or written.
+        ValueError: a file is damaged.
     """
-    run = for_people(read(run_directory))
+    run = with_display_names(read_run(run_directory))
     test = run.summary.get("test") or {}
-    confidence = trust(run.evaluation.get("calibration"))
+    confidence = calibration_charts(run.evaluation.get("calibration"))
     jobs: list[tuple[str, bool, Callable[[Path], None]]] = [
         ("curves.png", bool(run.history), lambda path: draw_curves(run, path)),
         (
@@ -86,26 +91,31 @@ def write_pictures(run_directory: Path) -> list[Path]:
         (
             "reliability.png",
             confidence is not None,
-            lambda path: draw_reliability(confidence or Trust([], []), path),
+            lambda path: draw_reliability(confidence or Calibration([], []), path),
         ),
     ]
-    for name, wanted, draw in jobs:
-        if wanted:
+    for name, is_wanted, draw in jobs:
+        if is_wanted:
             draw(run_directory / name)
-    return [run_directory / name for name, wanted, _ in jobs if wanted]
+    return [run_directory / name for name, is_wanted, _ in jobs if is_wanted]
 
 
 def draw_curves(run: RunData, path: Path) -> None:
-    """Draw accuracy and loss over rounds, each curve named at its end."""
+    """Draw accuracy and loss over rounds, each curve named at its end.
+
+    Args:
+        run:  the run
+        path: the picture
+    """
     with _figure(path, (10, 3.8)) as figure:
         left, right = figure.subplots(1, 2)
         left.set_title("Accuracy")
         left.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         right.set_title("Loss")
         for name in ("test", "validation"):
-            _curve(left, name, sections.points(run.history, name, "accuracy"))
+            _curve(left, name, sections.curve_points(run.history, name, "accuracy"))
         for name in ("train", "test", "validation"):
-            _curve(right, name, sections.points(run.history, name, "loss"))
+            _curve(right, name, sections.curve_points(run.history, name, "loss"))
         for axes in (left, right):
             axes.set_xlabel("round")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -114,7 +124,13 @@ def draw_curves(run: RunData, path: Path) -> None:
 
 
 def draw_confusion(classes: Sequence[str], confusion: Sequence[Sequence[int]], path: Path) -> None:
-    """Draw counts [C, C] as shares of each row (true class); right ones blue, mistakes orange."""
+    """Draw a confusion matrix as shares of each row; right ones blue, mistakes orange.
+
+    Args:
+        classes:   names of the C classes
+        confusion: image counts [C, C], row = true class
+        path:      the picture
+    """
     counts = np.asarray(confusion, dtype=np.float64)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     diagonal = np.eye(len(classes), dtype=bool)
@@ -122,12 +138,12 @@ def draw_confusion(classes: Sequence[str], confusion: Sequence[Sequence[int]], p
     with _figure(path, (side, side)) as figure:
         axes = figure.subplots()
         # The root lifts the small shares: the mistakes, which a reader looks for.
-        for kept, colour in (
+        for mask, colour in (
             (diagonal, CURVE_COLOURS["test"]),
             (~diagonal, CURVE_COLOURS["validation"]),
         ):
-            shown = np.ma.masked_where(~kept, np.sqrt(share))
-            axes.imshow(shown, cmap=_fading(colour), vmin=0, vmax=1)
+            masked = np.ma.masked_where(~mask, np.sqrt(share))
+            axes.imshow(masked, cmap=_fading_colours(colour), vmin=0, vmax=1)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         names = [printable(name) for name in classes]
@@ -136,7 +152,7 @@ def draw_confusion(classes: Sequence[str], confusion: Sequence[Sequence[int]], p
         axes.set_yticks(range(len(names)), names, fontsize=size)
         axes.set_xlabel("what the model says")
         axes.set_ylabel("true class")
-        for row, column in np.argwhere(share >= 0.01) if len(names) <= NUMBERED else ():
+        for row, column in np.argwhere(share >= 0.01) if len(names) <= MAX_NUMBERED_CLASSES else ():
             value = share[row, column]
             colour = "white" if value > 0.3 else INK
             axes.text(
@@ -155,13 +171,15 @@ def draw_partition(table: Mapping[str, Any], path: Path) -> None:
 
     Of very many stores, evenly chosen ones are drawn; of many classes, those with most images.
 
-    table: {"classes": [C names], "stores": {store name: [C image counts]}}, as in `partition.json`
+    Args:
+        table: {"classes": [C names], "stores": {name: [C image counts]}}, as in `partition.json`
+        path:  the picture
     """
     layers = shown_classes(table)
     total = len(table["stores"])
     classes = layers.names
     colours = layers.colours
-    shown = chosen(layers.stores, MAX_STORES_DRAWN)
+    shown = choose_evenly(layers.stores, MAX_STORES_DRAWN)
     names = [printable(name) for name, _ in shown]
     counts = np.array([row for _, row in shown], dtype=np.int64).reshape(len(names), len(classes))
     tops = counts.cumsum(axis=1)
@@ -195,29 +213,43 @@ def draw_partition(table: Mapping[str, Any], path: Path) -> None:
 
 
 def draw_stores(per_store: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Draw accuracy per store: named dots, weakest at the bottom, or a histogram of many stores."""
-    known = sorted(
-        (found["accuracy"], name)
-        for name, found in per_store.items()
-        if found.get("accuracy") is not None
+    """Draw accuracy per store: named dots, weakest at the bottom, or a histogram of many stores.
+
+    Args:
+        per_store: results by store, each with "accuracy" (0..1)
+        path:      the picture
+    """
+    accuracies_by_name = sorted(
+        (result["accuracy"], name)
+        for name, result in per_store.items()
+        if result.get("accuracy") is not None
     )
-    accuracies = [accuracy for accuracy, _ in known]
-    few = len(known) <= MAX_STORES_LISTED
-    with _figure(path, (8, max(2.2, 1 + 0.25 * len(known)) if few else 4)) as figure:
+    accuracies = [accuracy for accuracy, _ in accuracies_by_name]
+    is_named = len(accuracies_by_name) <= MAX_STORES_LISTED
+    with _figure(
+        path, (8, max(2.2, 1 + 0.25 * len(accuracies_by_name)) if is_named else 4)
+    ) as figure:
         axes = figure.subplots()
         axes.set_title("Accuracy per store")
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        if few:
+        if is_named:
             axes.grid(visible=True, axis="both")
-            axes.plot(accuracies, range(len(known)), "o", color=CURVE_COLOURS["test"])
-            axes.set_yticks(range(len(known)), [printable(name) for _, name in known])
+            axes.plot(accuracies, range(len(accuracies_by_name)), "o", color=CURVE_COLOURS["test"])
+            axes.set_yticks(
+                range(len(accuracies_by_name)), [printable(name) for _, name in accuracies_by_name]
+            )
         else:
             axes.hist(accuracies, bins=HISTOGRAM_BINS, color=CURVE_COLOURS["test"], rwidth=0.94)
             axes.set_ylabel("stores")
 
 
-def draw_reliability(confidence: Trust, path: Path) -> None:
-    """Draw the reliability diagrams, with and without the model's temperature."""
+def draw_reliability(confidence: Calibration, path: Path) -> None:
+    """Draw the reliability diagrams, with and without the model's temperature.
+
+    Args:
+        confidence: the diagrams
+        path:       the picture
+    """
     with _figure(path, (5 * len(confidence.charts), 4)) as figure:
         for axes, chart in zip(
             figure.subplots(1, len(confidence.charts), squeeze=False)[0],
@@ -226,13 +258,13 @@ def draw_reliability(confidence: Trust, path: Path) -> None:
         ):
             axes.set_title(f"{chart.title}: {chart.remark}")
             for step in chart.steps:
-                common = step.height / BOX
-                gap = step.gap / BOX
-                place = (step.x + step.width / 2) / BOX
-                width = step.width / BOX
+                lower_height = step.height / BOX_UNITS
+                gap = step.gap / BOX_UNITS
+                centre = (step.x + step.width / 2) / BOX_UNITS
+                width = step.width / BOX_UNITS
                 colour = CURVE_COLOURS["validation" if step.kind == "over" else "test"]
-                axes.bar(place, common, width, color=CURVE_COLOURS["test"])
-                axes.bar(place, gap, width, bottom=common, color=colour, alpha=0.45)
+                axes.bar(centre, lower_height, width, color=CURVE_COLOURS["test"])
+                axes.bar(centre, gap, width, bottom=lower_height, color=colour, alpha=0.45)
             axes.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
             axes.set(
                 xlim=(0, 1),
@@ -259,21 +291,21 @@ def _figure(path: Path, size: tuple[float, float]) -> Iterator[Figure]:
 
 def _curve(axes: Axes, name: str, points: Sequence[Point]) -> None:
     if points:
-        numbers, values = zip(*points, strict=True)
-        last = f"{name} {values[-1]:.3f}"
+        rounds, values = zip(*points, strict=True)
+        label = f"{name} {values[-1]:.3f}"
         axes.plot(
-            numbers,
+            rounds,
             values,
             color=CURVE_COLOURS[name],
             linewidth=1.8,
             marker="o" if len(points) <= 30 else "",
             markersize=4,
-            label=last,
+            label=label,
         )
 
 
-def _fading(colour: str) -> ListedColormap:
+def _fading_colours(colour: str) -> ListedColormap:
     """Return a colour map from the page's white to `colour`."""
-    strong = np.array([int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)])
+    strong = np.array([int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)])
     weights = np.linspace(0, 1, 256)[:, None]
     return ListedColormap(1 - weights * (1 - strong))

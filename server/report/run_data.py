@@ -13,20 +13,23 @@ from fedshelf.common.wording import printable
 
 Record = Mapping[str, Any]
 # of the outcome that names it: one of an earlier outcome may lie there
-EVALUATION = "evaluation.json"
+EVALUATION_FILE = "evaluation.json"
 
 
 @dataclass(frozen=True)
 class RunData:
     """The files of a run directory as plain values; a missing file reads as empty.
 
-    history:   one record per round, in order
-    summary:   the outcome, with the results of all stores; empty while the run goes on or after it
-               was killed
-    config:    settings by section, {"train": {"lr": 0.05, ...}, ...}
-    evaluation: each store's results in full, and the calibration of the model
-    partition: {"classes": [C names], "stores": {name: [C image counts]}}, or None
-    names:     product names of the classes that have one
+    Attributes:
+        directory:  the run directory
+        history:    one record per round, in order
+        summary:    the outcome, with the results of all stores; empty while the run goes on or
+            after it
+            was killed
+        config:     settings by section, {"train": {"lr": 0.05, ...}, ...}
+        partition:  {"classes": [C names], "stores": {name: [C image counts]}}, or None
+        evaluation: each store's results in full, and the calibration of the model
+        names:      product names of the classes that have one
     """
 
     directory: Path
@@ -45,14 +48,19 @@ class RunData:
     @property
     def per_store(self) -> dict[str, dict[str, Any]]:
         """The final results by store, else those of the last validation, else none."""
-        if found := self.summary.get("per_store"):
-            return dict(found)
+        if results := self.summary.get("per_store"):
+            return dict(results)
         validations = [record["validation"] for record in self.history if record.get("validation")]
         return dict(validations[-1].get("stores") or {}) if validations else {}
 
 
-def read(directory: Path) -> RunData:
-    """Read a run directory. Raises OSError, and ValueError or FedshelfError for a damaged file."""
+def read_run(directory: Path) -> RunData:
+    """Read a run directory.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError, FedshelfError: a file is damaged.
+    """
     config = directory / "config.toml"
     summary = _read_json(directory / "summary.json") or {}
     if summary.get("per_store_file"):
@@ -66,19 +74,19 @@ def read(directory: Path) -> RunData:
         config=_sections(config) if config.exists() else {},
         partition=_read_json(directory / "partition.json"),
         evaluation=(
-            (_read_json(directory / EVALUATION) or {}) if summary.get("evaluation_file") else {}
+            (_read_json(directory / EVALUATION_FILE) or {})
+            if summary.get("evaluation_file")
+            else {}
         ),
         names=read_from_run(directory),
     )
 
 
 def _sections(path: Path) -> dict[str, Any]:
-    """Return the settings by section, without the list of settings that belong to this run
-    alone.
-    """
-    found = tomllib.loads(path.read_text(encoding="utf-8"))
+    """Return the settings by section, without the list of settings that only this run has."""
+    config = tomllib.loads(path.read_text(encoding="utf-8"))
     return {
-        section: values for section, values in found.items() if section in RunConfig.model_fields
+        section: values for section, values in config.items() if section in RunConfig.model_fields
     }
 
 

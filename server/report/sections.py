@@ -1,7 +1,4 @@
-"""The contents of each section of the page, computed from a run directory's contents.
-
-No markup here.
-"""
+"""The contents of each section of the page, computed from a run's data. No markup here."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -40,7 +37,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Trouble:
+class FailureRow:
     """Failures of one kind at one store, with their rounds."""
 
     store: str
@@ -65,18 +62,18 @@ def tiles(run: RunData) -> list[Tile]:
     test = summary.get("test")
     best = summary.get("best")
     seconds = summary.get("seconds") or {}
-    found = []
+    shown_tiles = []
     if test:
-        found.append(_accuracy(test))
+        shown_tiles.append(_accuracy_tile(test))
     if worst := (summary.get("per_store_spread") or {}).get("worst_store"):
         accuracy = summary["per_store_spread"]["accuracy"]["worst"]
-        found.append(Tile("Worst store", formatting.percent(accuracy), printable(worst)))
+        shown_tiles.append(Tile("Worst store", formatting.percent(accuracy), printable(worst)))
     if calibration := summary.get("calibration"):
-        found.append(_trust(calibration))
+        shown_tiles.append(_calibration_tile(calibration))
     if summary.get("delivered_round") is not None:
-        found.append(_delivered(summary))
+        shown_tiles.append(_delivered_tile(summary))
     elif best:
-        found.append(
+        shown_tiles.append(
             Tile(
                 "Best round",
                 f"{best['round']}",
@@ -85,7 +82,7 @@ def tiles(run: RunData) -> list[Tile]:
         )
     if "total" in seconds:
         speed = summary.get("images_per_second")
-        found.append(
+        shown_tiles.append(
             Tile(
                 "Time",
                 formatting.duration(seconds["total"]),
@@ -94,7 +91,7 @@ def tiles(run: RunData) -> list[Tile]:
         )
     if "stores" in summary:
         failing = {name for record in run.history for name in record["failed"]}
-        found.append(
+        shown_tiles.append(
             Tile(
                 "Stores",
                 formatting.whole(summary["stores"]),
@@ -102,7 +99,7 @@ def tiles(run: RunData) -> list[Tile]:
             )
         )
     if traffic := summary.get("bytes"):
-        found.append(
+        shown_tiles.append(
             Tile(
                 "Traffic",
                 formatting.size(traffic["down"] + traffic["up"]),
@@ -110,27 +107,27 @@ def tiles(run: RunData) -> list[Tile]:
             )
         )
     if "model" in summary:
-        found.append(
+        shown_tiles.append(
             Tile(
                 "Model",
                 printable(summary["model"]["name"]),
                 f"{formatting.whole(summary['parameters'])} parameters",
             )
         )
-    return found
+    return shown_tiles
 
 
-def _accuracy(test: Mapping[str, Any]) -> Tile:
+def _accuracy_tile(test: Mapping[str, Any]) -> Tile:
     """Return the test accuracy, with its interval and its baseline."""
     remarks = [f"macro F1 {formatting.decimal(test['macro_f1'])}"]
-    if found := test.get("interval"):
-        remarks.insert(0, f"{100 * found[0]:.1f} to {formatting.percent(found[1])}")
+    if interval := test.get("interval"):
+        remarks.insert(0, f"{100 * interval[0]:.1f} to {formatting.percent(interval[1])}")
     if baseline := test.get("baseline"):
         remarks.append(f"commonest class {formatting.percent(baseline['accuracy'])}")
     return Tile("Test accuracy", formatting.percent(test["accuracy"]), ", ".join(remarks))
 
 
-def _delivered(summary: Mapping[str, Any]) -> Tile:
+def _delivered_tile(summary: Mapping[str, Any]) -> Tile:
     """Return the round whose model is delivered: chosen, or the last one."""
     remark = (
         f"best of {summary['rounds']}"
@@ -140,15 +137,15 @@ def _delivered(summary: Mapping[str, Any]) -> Tile:
     return Tile("Delivered round", f"{summary['delivered_round']}", remark)
 
 
-def _trust(calibration: Mapping[str, Any]) -> Tile:
-    """Return by how much the confidence is off that users of the model get."""
-    told = calibration.get("scaled") or calibration["unscaled"]
+def _calibration_tile(calibration: Mapping[str, Any]) -> Tile:
+    """Return how far the confidence is off that users of the model get."""
+    measures = calibration.get("scaled") or calibration["unscaled"]
     temperature = calibration["temperature"]
     remark = f"temperature {formatting.decimal(temperature, 2)}" if temperature else "as trained"
-    return Tile("Confidence off", formatting.percent(told["ece"]), remark)
+    return Tile("Confidence off", formatting.percent(measures["ece"]), remark)
 
 
-def command(run: RunData) -> str:
+def repeat_command(run: RunData) -> str:
     """Return the command that runs the same training again; empty without its settings."""
     if not run.config:
         return ""
@@ -157,36 +154,48 @@ def command(run: RunData) -> str:
         if run.config.get("data", {}).get("dataset") == STORES_OWN
         else "flower-simulation run"
     )
-    where = Path(run.config.get("run", {}).get("out") or run.directory.name)
+    directory = Path(run.config.get("run", {}).get("out") or run.directory.name)
     names = (
-        f" --class-names {shlex.quote(printable(where / display_names.CLASS_NAMES_FILE))}"
+        f" --class-names {shlex.quote(printable(directory / display_names.CLASS_NAMES_FILE))}"
         if run.names
         else ""
     )
-    return f"{tool} --config {shlex.quote(printable(where / 'config.toml'))}{names}"
+    return f"{tool} --config {shlex.quote(printable(directory / 'config.toml'))}{names}"
 
 
-def points(history: Sequence[Mapping[str, Any]], group: str, name: str) -> list[Point]:
-    """Return one curve: (round, value) of every record that has the value."""
-    found = ((record["round"], (record.get(group) or {}).get(name)) for record in history)
-    return [(number, value) for number, value in found if value is not None]
+def curve_points(history: Sequence[Mapping[str, Any]], group: str, name: str) -> list[Point]:
+    """Return one curve: (round, value) of every record that has the value.
+
+    Args:
+        history: records of the rounds
+        group:   key of the record, such as "test"
+        name:    key within the group, such as "accuracy"
+    """
+    values = ((record["round"], (record.get(group) or {}).get(name)) for record in history)
+    return [(round_number, value) for round_number, value in values if value is not None]
 
 
 def accuracy_chart(run: RunData) -> LineChart | None:
     """Draw accuracy on test and validation images over rounds, the best round marked."""
-    series = {name: points(run.history, name, "accuracy") for name in ("test", "validation")}
+    series = {name: curve_points(run.history, name, "accuracy") for name in ("test", "validation")}
     best = run.summary.get("best")
     mark = (best["round"], f"best: {best['round']}") if best else None
     return line_chart(
-        "Accuracy", series, formatting.percent, tick=lambda share: f"{100 * share:.4g}%", mark=mark
+        "Accuracy",
+        series,
+        formatting.percent,
+        format_tick=lambda share: f"{100 * share:.4g}%",
+        mark=mark,
     )
 
 
 def loss_chart(run: RunData) -> LineChart | None:
     """Draw loss on training, test and validation images over rounds."""
-    series = {name: points(run.history, name, "loss") for name in ("train", "test", "validation")}
+    series = {
+        name: curve_points(run.history, name, "loss") for name in ("train", "test", "validation")
+    }
     return line_chart(
-        "Loss", series, formatting.decimal, tick=lambda value: f"{value:.4g}", from_zero=True
+        "Loss", series, formatting.decimal, format_tick=lambda value: f"{value:.4g}", from_zero=True
     )
 
 
@@ -194,14 +203,14 @@ def seconds_chart(run: RunData) -> LineChart | None:
     """Draw the wall time of the rounds."""
     return line_chart(
         "Time of a round",
-        {"total": points(run.history, "seconds", "total")},
+        {"total": curve_points(run.history, "seconds", "total")},
         formatting.duration,
         from_zero=True,
     )
 
 
 def attendance_chart(run: RunData) -> LineChart | None:
-    """Draw the stores asked and used in each round; only if some failed."""
+    """Draw the stores asked and used in each round; None if no store failed."""
     if not any(record["failed"] for record in run.history):
         return None
     series = {
@@ -212,30 +221,30 @@ def attendance_chart(run: RunData) -> LineChart | None:
         "Stores in a round",
         series,
         formatting.whole,
-        tick=lambda value: f"{value:g}" if value == int(value) else "",
+        format_tick=lambda value: f"{value:g}" if value == int(value) else "",
         from_zero=True,
     )
 
 
-def troubles(run: RunData) -> list[Trouble]:
-    """Summarize failures of the same kind at the same store as one line, the most frequent
-    first.
-    """
-    found: dict[tuple[str, str], list[tuple[int, str]]] = {}
+def failure_rows(run: RunData) -> list[FailureRow]:
+    """Sum up failures of one kind at one store in one row, the most frequent first."""
+    failures: dict[tuple[str, str], list[tuple[int, str]]] = {}
     for record in run.history:
         for name, failure in record["failed"].items():
-            found.setdefault((name, failure["code"]), []).append(
+            failures.setdefault((name, failure["code"]), []).append(
                 (record["round"], failure["reason"])
             )
     return [
-        Trouble(
+        FailureRow(
             printable(name),
             formatting.FAILURES.get(code, printable(code)),
-            printable(times[-1][1]),
-            formatting.rounds(number for number, _ in times),
-            len(times),
+            printable(occurrences[-1][1]),
+            formatting.rounds(round_number for round_number, _ in occurrences),
+            len(occurrences),
         )
-        for (name, code), times in sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+        for (name, code), occurrences in sorted(
+            failures.items(), key=lambda item: (-len(item[1]), item[0])
+        )
     ]
 
 
@@ -248,15 +257,15 @@ def settings(run: RunData) -> dict[str, list[Setting]]:
 
 
 def _setting(section: str, key: str, value: Any) -> Setting:
-    default, meaning = _known(section).get(key, (None, ""))
+    default, meaning = _defaults_and_meanings(section).get(key, (None, ""))
     value = tuple(value) if isinstance(value, list) else value
-    return Setting(key, _shown(value), _shown(default) if value != default else None, meaning)
+    return Setting(
+        key, _format_value(value), _format_value(default) if value != default else None, meaning
+    )
 
 
-def _known(section: str) -> dict[str, tuple[Any, str]]:
-    """Return default and meaning of each setting of a section; nothing for a section that is not
-    ours.
-    """
+def _defaults_and_meanings(section: str) -> dict[str, tuple[Any, str]]:
+    """Return default and meaning of each setting of a section; nothing for an unknown section."""
     if section not in RunConfig.model_fields:
         return {}
     defaults: Section = RunConfig.model_fields[section].default
@@ -264,7 +273,7 @@ def _known(section: str) -> dict[str, tuple[Any, str]]:
     return {key: (getattr(defaults, key), field.description or "") for key, field in fields.items()}
 
 
-def _shown(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return printable(

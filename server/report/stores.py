@@ -18,9 +18,16 @@ MAX_STORES_LISTED = 40
 class StoreRow:
     """One store's result.
 
-    share: its accuracy as a part of a bar (0..1)
-    part:  its share of the model's steps
-    raw:   the accuracy by the model's own scores, where stores use it with an adjustment; else None
+    Attributes:
+        name:      its name
+        share:     its accuracy (0..1), which is also the length of a bar
+        raw:       accuracy by the model's own scores, where stores use it with an adjustment; else
+            None
+        precision: mean over its classes
+        recall:    mean over its classes
+        macro_f1:  mean over its classes
+        images:    images that it was judged on
+        part:      its share of the model's steps
     """
 
     name: str
@@ -34,8 +41,14 @@ class StoreRow:
 
 
 @dataclass(frozen=True)
-class Bin:
-    """A bin of stores by accuracy; `height` is relative to the fullest bin (0..1)."""
+class AccuracyBin:
+    """A bin of stores by accuracy.
+
+    Attributes:
+        range:  accuracies in words
+        stores: number of stores
+        height: number relative to the fullest bin (0..1)
+    """
 
     range: str
     stores: int
@@ -43,55 +56,67 @@ class Bin:
 
 
 @dataclass(frozen=True)
-class Stores:
-    """Accuracy over the stores: all stores if they are few, else the distribution and the weakest
-    ones.
+class StoreAccuracies:
+    """Accuracy over the stores: all stores if few, else their distribution and the weakest ones.
 
-    told: the spread in sentences
+    Attributes:
+        total:     number of stores
+        worst:     lowest accuracy (0..1)
+        median:    median accuracy
+        best:      highest accuracy
+        sentences: the spread in words
+        rows:      the stores shown, weakest first
+        bins:      the distribution; empty if all stores are shown
     """
 
     total: int
     worst: float
     median: float
     best: float
-    told: list[str]
+    sentences: list[str]
     rows: list[StoreRow]
-    bins: list[Bin]
+    bins: list[AccuracyBin]
 
 
-def stores(run: RunData) -> Stores | None:
-    """Return the accuracy per store, weakest first."""
+def store_accuracies(run: RunData) -> StoreAccuracies | None:
+    """Return the accuracy per store, weakest first; None if none is known."""
     known = [
-        (name, found) for name, found in run.per_store.items() if found.get("accuracy") is not None
+        (name, result)
+        for name, result in run.per_store.items()
+        if result.get("accuracy") is not None
     ]
     if not known:
         return None
     parts = run.summary.get("contribution") or {}
     ordered = sorted(known, key=lambda item: (item[1]["accuracy"], item[0]))
     is_adjusted = (run.summary.get("adjustment") or {}).get("used") == "adjusted"
-    rows = [_row(name, found, parts.get(name), is_adjusted=is_adjusted) for name, found in ordered]
+    rows = [
+        _row(name, result, parts.get(name), is_adjusted=is_adjusted) for name, result in ordered
+    ]
     shares = [row.share for row in rows]
     shown, bins = (rows[:10], _bins(rows)) if len(rows) > MAX_STORES_LISTED else (rows, [])
-    told = _told(rows, run.summary.get("per_store_spread"), run.summary.get("per_store_from"))
-    return Stores(len(rows), shares[0], median(shares), shares[-1], told, shown, bins)
+    sentences = _describe_spread(
+        rows, run.summary.get("per_store_spread"), run.summary.get("per_store_from")
+    )
+    return StoreAccuracies(len(rows), shares[0], median(shares), shares[-1], sentences, shown, bins)
 
 
-def _row(name: str, found: Mapping[str, Any], part: float | None, *, is_adjusted: bool) -> StoreRow:
+def _row(
+    name: str, result: Mapping[str, Any], part: float | None, *, is_adjusted: bool
+) -> StoreRow:
     precision, recall, f1 = (
-        found.get(f"macro_{measure}") for measure in ("precision", "recall", "f1")
+        result.get(f"macro_{measure}") for measure in ("precision", "recall", "f1")
     )
-    raw = found.get("raw_accuracy") if is_adjusted else None
+    raw = result.get("raw_accuracy") if is_adjusted else None
     return StoreRow(
-        printable(name), found["accuracy"], raw, precision, recall, f1, found.get("images"), part
+        printable(name), result["accuracy"], raw, precision, recall, f1, result.get("images"), part
     )
 
 
-def _told(
+def _describe_spread(
     rows: Sequence[StoreRow], spread: Mapping[str, Any] | None, source: str | None
 ) -> list[str]:
-    """Describe the spread: the worst store, its distance from the best, and whether that may be
-    chance.
-    """
+    """Describe the spread: worst and best store, and whether their distance may be chance."""
     if len(rows) < 2:
         return []
     worst = rows[0]
@@ -102,7 +127,7 @@ def _told(
         if source == "class mix" or not worst.images
         else f" of its {format_count(worst.images, 'image')}"
     )
-    told = [
+    sentences = [
         f"At {worst.name} the model {verb} right on {percent(worst.share)}{photos}, at {best.name}"
         f" on {percent(best.share)}: {points(best.share - worst.share)} between the worst and the"
         " best store."
@@ -110,28 +135,28 @@ def _told(
     known = (spread or {}).get("accuracy") or {}
     if len(rows) >= 4 and known.get("lower_quarter") is not None:
         between = f"{percent(known['lower_quarter'])} and {percent(known['upper_quarter'])}"
-        told.append(f"Half of the stores lie between {between}.")
+        sentences.append(f"Half of the stores lie between {between}.")
     if known.get("deviation") is not None:
-        told.append(_deviation(known["deviation"], known.get("by_chance")))
-    return told
+        sentences.append(_describe_deviation(known["deviation"], known.get("by_chance")))
+    return sentences
 
 
-def _deviation(deviation: float, by_chance: float | None) -> str:
-    found = f"The standard deviation over the stores is {points(deviation)}"
+def _describe_deviation(deviation: float, by_chance: float | None) -> str:
+    sentence = f"The standard deviation over the stores is {points(deviation)}"
     if by_chance is None:
-        return f"{found}."
-    alone = f"with so few images a store, chance alone would make {points(by_chance)}"
+        return f"{sentence}."
+    chance_clause = f"with so few images a store, chance alone would make {points(by_chance)}"
     if deviation <= 1.25 * by_chance:
-        return f"{found}; {alone}, so these differences say little."
-    return f"{found}; {alone}."
+        return f"{sentence}; {chance_clause}, so these differences say little."
+    return f"{sentence}; {chance_clause}."
 
 
-def _bins(rows: Sequence[StoreRow], about: int = 15) -> list[Bin]:
-    edges = nice_ticks(rows[0].share, rows[-1].share, about)
+def _bins(rows: Sequence[StoreRow], bin_count: int = 15) -> list[AccuracyBin]:
+    edges = nice_ticks(rows[0].share, rows[-1].share, bin_count)
     counts = [0] * (len(edges) - 1)
     for row in rows:
         counts[min(len(counts) - 1, bisect_right(edges, row.share) - 1)] += 1
     return [
-        Bin(f"{100 * low:.4g}–{100 * high:.4g}%", count, count / max(counts))
+        AccuracyBin(f"{100 * low:.4g}–{100 * high:.4g}%", count, count / max(counts))
         for low, high, count in zip(edges, edges[1:], counts, strict=False)
     ]

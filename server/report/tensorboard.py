@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 EVENT_FILE_PREFIX = "events.out.tfevents."
 
 
-class EventLog:
-    """Appends rounds to a TensorBoard event file in `directory`; the step is the round.
+class TensorBoardLog:
+    """Appends rounds to a TensorBoard event file; the step is the round.
 
     A file is named by the first round it holds. A run that resumes at round r replaces the files
     that start at r or later, and opens its own with a session start at step r: by TensorBoard's
     protocol this discards the rounds from r on in earlier files, so no round shows twice.
+
+    Args:
+        directory: folder of the event files
     """
 
     def __init__(self, directory: Path) -> None:
@@ -28,7 +31,11 @@ class EventLog:
         self._writer: RecordWriter | None = None
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Write the curves of one history record; readers see it at once. Raises OSError."""
+        """Write the curves of one history record; readers see it at once.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         from tensorboard.compat.proto import summary_pb2
 
         if self._writer is None:
@@ -65,8 +72,9 @@ class EventLog:
 
 
 def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Yield the curves of a history record: ("test/accuracy", 0.83), ...; no nulls, and no values
-    of single stores.
+    """Yield the curves of a history record, such as ("test/accuracy", 0.83).
+
+    Values that are not known, and values of single stores, are left out.
     """
     yield "train/lr", record["lr"]
     yield "stores/used", len(record["stores"])

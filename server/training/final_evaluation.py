@@ -14,7 +14,7 @@ from fedshelf.common.metrics.confusions import most_confused
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.metrics.proportions import wilson_interval
 from fedshelf.common.protocol.messages import StoreInfo
-from fedshelf.server.report.run_data import EVALUATION as FILE
+from fedshelf.server.report.run_data import EVALUATION_FILE as FILE
 from fedshelf.server.results import per_store
 from fedshelf.server.results.checkpoints import TrainingState
 from fedshelf.server.results.run_directory import RunDirectory

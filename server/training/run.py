@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from fedshelf.common import strategies
 from fedshelf.common.classes.display_names import read_from_run
 from fedshelf.common.errors import FedshelfError, StoppedError
-from fedshelf.server.report.tensorboard import EventLog
+from fedshelf.server.report.tensorboard import TensorBoardLog
 from fedshelf.server.results import operator_settings, plan_file
 from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
 from fedshelf.server.results.delivered_round import deliver
@@ -130,7 +130,7 @@ class Training:
             checkpoints.before(before) or (None if before > 1 else begun)
         )
         state = checkpoints.latest() or begun
-        events = EventLog(self.directory.path)
+        events = TensorBoardLog(self.directory.path)
         remark = self._remark(self._restore_history(state, events))
         try:
             plan_file.write(
@@ -204,7 +204,7 @@ class Training:
         patience = self.start.plan.config.evaluation.patience
         return state.round >= self.start.plan.config.run.rounds or (0 < patience <= state.stale)
 
-    def _restore_history(self, state: TrainingState, events: EventLog) -> list[Record]:
+    def _restore_history(self, state: TrainingState, events: TensorBoardLog) -> list[Record]:
         """Bring history and curves in line with the checkpoint, show the recorded rounds and return
         them.
         """

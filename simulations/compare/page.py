@@ -17,7 +17,7 @@ from fedshelf.common.wording import printable
 from fedshelf.server import formatting
 from fedshelf.server.report.charts.confusion_chart import HeatMap, heat_map
 from fedshelf.server.report.charts.line_chart import LineChart, line_chart
-from fedshelf.server.report.naming import in_order, square
+from fedshelf.server.report.naming import ordered_names, reorder_matrix
 from fedshelf.simulations.compare.wording.findings import (
     TITLES,
     headline,
@@ -73,7 +73,7 @@ def matrix(
 ) -> HeatMap:
     """Lay out a confusion matrix with its classes as people name and order them."""
     order = reading_order(classes)
-    return heat_map(in_order(classes, order, names), square(confusion, order))
+    return heat_map(ordered_names(classes, order, names), reorder_matrix(confusion, order))
 
 
 def _curves(found: Mapping[str, Any]) -> LineChart | None:

@@ -28,7 +28,7 @@ from fedshelf.common.protocol.messages import Plan
 from fedshelf.common.strategies.shared import personalization
 from fedshelf.common.strategies.shared.class_skew import logit_adjustment
 from fedshelf.common.training.predict import load
-from fedshelf.server.report.rename_classes import rename
+from fedshelf.server.report.page import rename_classes
 from fedshelf.server.results.checkpoints import Checkpoints
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.training.run import Training
@@ -144,7 +144,7 @@ class ArmTrainer:
         part = self._parts[number]
         try:
             if summary := self._finished(part):
-                rename(self._root / part.name, self._names)
+                rename_classes(self._root / part.name, self._names)
             else:
                 summary = self._train(number, part)
             if summary["status"] != "finished":

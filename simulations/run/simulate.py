@@ -100,7 +100,7 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
             with rounds, stop.on_signals():
                 summary = training.run(stop)
             fingerprint.keep(directory, held, changed)
-        screen.closing(summary, path, console=console)
+        screen.print_outcome(summary, path, console=console)
         return summary
 
 

@@ -1,6 +1,4 @@
-"""Geometry of the reliability diagrams: how often a model is right at each level of its
-confidence.
-"""
+"""Geometry of the reliability diagrams: how often a model is right at each level of confidence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,17 +7,23 @@ from typing import Any
 from fedshelf.common.metrics.calibration import GRID, MIN_CALIBRATION_IMAGES
 from fedshelf.common.wording import format_count
 from fedshelf.server.formatting import decimal, percent, points
-from fedshelf.server.report.charts.line_chart import BOX
+from fedshelf.server.report.charts.line_chart import BOX_UNITS
 
 
 @dataclass(frozen=True)
 class Step:
-    """One bin of confidence, in box units; `share` (0..1) is relative to the images of the fullest
-    bin.
+    """One bin of confidence, in box units.
 
-    top, height:  the bar of the smaller of confidence and accuracy
-    gap_top, gap: the difference of the two
-    kind: "over" if the model was surer than right, else "under"
+    Attributes:
+        x:       left edge
+        width:   width
+        top:     top of the bar of the smaller of confidence and accuracy
+        height:  height of that bar
+        gap_top: top of the bar of their difference
+        gap:     height of that bar
+        kind:    "over" if the model was surer than right, else "under"
+        share:   images relative to those of the fullest bin (0..1)
+        tip:     tooltip
     """
 
     x: int
@@ -43,20 +47,20 @@ class ReliabilityChart:
 
 
 @dataclass(frozen=True)
-class Trust:
+class Calibration:
     """Calibration of the model: sentences, and diagrams with and without its temperature."""
 
-    told: list[str]
+    sentences: list[str]
     charts: list[ReliabilityChart]
 
 
-def trust(calibration: Mapping[str, Any] | None) -> Trust | None:
+def calibration_charts(calibration: Mapping[str, Any] | None) -> Calibration | None:
     """Lay out `calibration` of `evaluation.json`; None if nothing is known."""
     if not calibration or not calibration.get("bins") or calibration["unscaled"]["ece"] is None:
         return None
-    plain = calibration["unscaled"]
+    unscaled = calibration["unscaled"]
     scaled = calibration.get("scaled")
-    charts = [_chart("As trained", plain, calibration["bins"])]
+    charts = [_chart("As trained", unscaled, calibration["bins"])]
     if scaled and calibration.get("bins_scaled"):
         charts.append(
             _chart(
@@ -65,42 +69,49 @@ def trust(calibration: Mapping[str, Any] | None) -> Trust | None:
                 calibration["bins_scaled"],
             )
         )
-    return Trust([_how_sure(plain, calibration), _how_scaled(plain, scaled, calibration)], charts)
+    return Calibration(
+        [
+            _describe_confidence(unscaled, calibration),
+            _describe_temperature(unscaled, scaled, calibration),
+        ],
+        charts,
+    )
 
 
-def _how_sure(plain: Mapping[str, Any], calibration: Mapping[str, Any]) -> str:
-    over = plain["confidence"] - plain["accuracy"]
+def _describe_confidence(unscaled: Mapping[str, Any], calibration: Mapping[str, Any]) -> str:
+    over = unscaled["confidence"] - unscaled["accuracy"]
     verdict = "neither too sure nor too unsure in the mean"
     if abs(over) >= 0.01:
         verdict = f"{'over' if over > 0 else 'under'}confident by {points(abs(over))}"
     where = "the server's" if calibration.get("on") == "server" else "the stores'"
     return (
         f"On {where} {format_count(calibration['images'], 'test image')} the model is"
-        f" {percent(plain['confidence'])} sure in the mean and right on"
-        f" {percent(plain['accuracy'])}: {verdict}. Step by step its confidence is off by"
-        f" {points(plain['ece'])} (the expected calibration error, ECE)."
+        f" {percent(unscaled['confidence'])} sure in the mean and right on"
+        f" {percent(unscaled['accuracy'])}: {verdict}. Step by step its confidence is off by"
+        f" {points(unscaled['ece'])} (the expected calibration error, ECE)."
     )
 
 
-def _how_scaled(
-    plain: Mapping[str, Any], scaled: Mapping[str, Any] | None, calibration: Mapping[str, Any]
+def _describe_temperature(
+    unscaled: Mapping[str, Any], scaled: Mapping[str, Any] | None, calibration: Mapping[str, Any]
 ) -> str:
     if not scaled or scaled["ece"] is None:
-        return _why_not_scaled(calibration.get("fitted_on") or 0)
-    between = ""
+        return _explain_no_temperature(calibration.get("fitted_on") or 0)
+    interval_words = ""
     if interval := calibration.get("interval"):
-        between = f" (95% interval {decimal(interval[0], 2)} to {decimal(interval[1], 2)})"
-    found = (
-        f"Its scores divided by the temperature {decimal(calibration['temperature'], 2)}{between},"
+        interval_words = f" (95% interval {decimal(interval[0], 2)} to {decimal(interval[1], 2)})"
+    sentence = (
+        "Its scores divided by the temperature"
+        f" {decimal(calibration['temperature'], 2)}{interval_words},"
         f" which was fitted on {format_count(calibration['fitted_on'], 'validation image')}, give"
         f" confidences that are off by {points(scaled['ece'])}"
     )
-    if scaled["ece"] < plain["ece"]:
-        return f"{found}. What the model takes a photo for stays the same."
-    return f"{found}: no better than without, on these images."
+    if scaled["ece"] < unscaled["ece"]:
+        return f"{sentence}. What the model takes a photo for stays the same."
+    return f"{sentence}: no better than without, on these images."
 
 
-def _why_not_scaled(fitted_on: int) -> str:
+def _explain_no_temperature(fitted_on: int) -> str:
     """Say why there is no temperature after this number of validation images."""
     if not fitted_on:
         return (
@@ -112,31 +123,40 @@ def _why_not_scaled(fitted_on: int) -> str:
         return (
             f"No temperature was fitted: {images} are too few, it takes {MIN_CALIBRATION_IMAGES}."
         )
-    between = f"{decimal(GRID[0], 2)} and {decimal(GRID[-1], 0)}"
+    range_words = f"{decimal(GRID[0], 2)} and {decimal(GRID[-1], 0)}"
     return (
         f"No temperature was fitted: for the {format_count(fitted_on, 'validation image')} none"
-        f" between {between} is the likeliest, as where the model is right about all of them."
+        f" between {range_words} is the likeliest, as where the model is right about all of them."
     )
 
 
-def _chart(title: str, told: Mapping[str, Any], bins: list[dict[str, Any]]) -> ReliabilityChart:
-    fullest = max((each["images"] for each in bins), default=0) or 1
-    steps = [_step(each, fullest) for each in bins if each["images"]]
-    return ReliabilityChart(title, f"off by {points(told['ece'])}", steps)
+def _chart(title: str, measures: Mapping[str, Any], bins: list[dict[str, Any]]) -> ReliabilityChart:
+    fullest = max((confidence_bin["images"] for confidence_bin in bins), default=0) or 1
+    steps = [_step(confidence_bin, fullest) for confidence_bin in bins if confidence_bin["images"]]
+    return ReliabilityChart(title, f"off by {points(measures['ece'])}", steps)
 
 
-def _step(found: Mapping[str, Any], fullest: int) -> Step:
-    right = found["right"] / found["images"]
-    sure = found["confidence"] or 0.0
-    x = round(BOX * found["from"])
-    end = round(BOX * found["to"])
-    low = round(BOX * (1 - min(right, sure)))
-    high = round(BOX * (1 - max(right, sure)))
+def _step(confidence_bin: Mapping[str, Any], fullest: int) -> Step:
+    accuracy = confidence_bin["right"] / confidence_bin["images"]
+    confidence = confidence_bin["confidence"] or 0.0
+    x = round(BOX_UNITS * confidence_bin["from"])
+    end = round(BOX_UNITS * confidence_bin["to"])
+    low = round(BOX_UNITS * (1 - min(accuracy, confidence)))
+    high = round(BOX_UNITS * (1 - max(accuracy, confidence)))
     tip = (
-        f"{format_count(found['images'], 'image')} of which it was {percent(sure)} sure:"
-        f" right on {percent(right)} ({found['right']:,})"
+        f"{format_count(confidence_bin['images'], 'image')} of which it was {percent(confidence)}"
+        " sure:"
+        f" right on {percent(accuracy)} ({confidence_bin['right']:,})"
     )
-    kind = "over" if sure > right else "under"
+    kind = "over" if confidence > accuracy else "under"
     return Step(
-        x + 4, end - x - 8, low, BOX - low, high, low - high, kind, found["images"] / fullest, tip
+        x + 4,
+        end - x - 8,
+        low,
+        BOX_UNITS - low,
+        high,
+        low - high,
+        kind,
+        confidence_bin["images"] / fullest,
+        tip,
     )

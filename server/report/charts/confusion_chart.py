@@ -7,16 +7,20 @@ from dataclasses import dataclass
 from fedshelf.common.wording import printable
 from fedshelf.server.formatting import percent
 
-SHADES = 10
-MOST_TIPS = 400
-MOST_LETTERS = 16
-NUMBERED = 12  # up to this many classes, cells have room for a number
+SHADE_COUNT = 10
+MAX_TOOLTIPS = 400
+MAX_LABEL_CHARACTERS = 16
+MAX_NUMBERED_CLASSES = 12  # up to this many classes, cells have room for a number
 
 
 @dataclass(frozen=True)
 class Shade:
-    """All cells of one colour: "right" (diagonal) or "wrong", their strength (0..1), and their
-    outline.
+    """All cells of one colour.
+
+    Attributes:
+        kind:     "right" (diagonal) or "wrong"
+        strength: 0..1
+        path:     their outline, as SVG path data
     """
 
     kind: str
@@ -26,7 +30,15 @@ class Shade:
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell with a tooltip: column, row, text, and its number if there is room for one."""
+    """A cell with a tooltip.
+
+    Attributes:
+        column: index of the predicted class
+        row:    index of the true class
+        tip:    tooltip
+        number: percentage, if there is room for it; else empty
+        strong: True if its colour is so dark that the number has to be light
+    """
 
     column: int
     row: int
@@ -37,7 +49,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """A confusion matrix [C, C], row = true class; each cell is `cell` units wide."""
+    """A confusion matrix [C, C], row = true class.
+
+    Attributes:
+        classes: names of the C classes
+        labels:  the names, shortened
+        cell:    side of a cell, in box units
+        gutter:  width of the labels, in box units
+        shades:  the cells by colour
+        cells:   the cells with a tooltip
+    """
 
     classes: list[str]
     labels: list[str]
@@ -48,12 +69,16 @@ class HeatMap:
 
 
 def heat_map(
-    classes: Sequence[str], confusion: Sequence[Sequence[int]], most_tips: int = MOST_TIPS
+    classes: Sequence[str], confusion: Sequence[Sequence[int]], max_tooltips: int = MAX_TOOLTIPS
 ) -> HeatMap:
-    """Lay out counts [C, C]; shading is by share of the row, so that rare classes show as well as
-    common ones.
+    """Lay out a confusion matrix, shaded by share of the row, so that rare classes show, too.
+
+    Args:
+        classes:      names of the C classes
+        confusion:    image counts [C, C], row = true class
+        max_tooltips: cells that get a tooltip, those with the largest shares
     """
-    shown = [
+    nonzero = [
         (row, column, count, sum(counts))
         for row, counts in enumerate(confusion)
         for column, count in enumerate(counts)
@@ -61,15 +86,15 @@ def heat_map(
     ]
     names = [printable(name) for name in classes]
     outlines: dict[tuple[str, int], list[str]] = {}
-    cell = 36 if len(names) <= NUMBERED else 14
-    for row, column, count, total in shown:
+    cell = 36 if len(names) <= MAX_NUMBERED_CLASSES else 14
+    for row, column, count, total in nonzero:
         kind = "right" if row == column else "wrong"
         # The root lifts the small shares: the mistakes, which a reader looks for.
-        level = math.ceil(SHADES * math.sqrt(count / total))
+        level = math.ceil(SHADE_COUNT * math.sqrt(count / total))
         outlines.setdefault((kind, level), []).append(
             f"M{column * cell} {row * cell}h{cell}v{cell}h-{cell}z"
         )
-    labels = [shortened(name) for name in names]
+    labels = [shorten_label(name) for name in names]
     return HeatMap(
         classes=names,
         labels=labels,
@@ -77,20 +102,22 @@ def heat_map(
         gutter=12
         + round((7.0 if cell > 20 else 6.2) * max((len(label) for label in labels), default=0)),
         shades=[
-            Shade(kind, level / SHADES, "".join(path))
+            Shade(kind, level / SHADE_COUNT, "".join(path))
             for (kind, level), path in sorted(outlines.items())
         ],
-        cells=_cells(names, shown, most_tips),
+        cells=_cells(names, nonzero, max_tooltips),
     )
 
 
-def shortened(name: str) -> str:
+def shorten_label(name: str) -> str:
     """Return the name, cut to the length of a label."""
-    return name if len(name) <= MOST_LETTERS else name[: MOST_LETTERS - 1] + "…"
+    return name if len(name) <= MAX_LABEL_CHARACTERS else name[: MAX_LABEL_CHARACTERS - 1] + "…"
 
 
-def _cells(names: list[str], shown: list[tuple[int, int, int, int]], most: int) -> list[Cell]:
-    largest = sorted(shown, key=lambda cell: -cell[2] / cell[3])[:most]
+def _cells(
+    names: list[str], nonzero: list[tuple[int, int, int, int]], max_tooltips: int
+) -> list[Cell]:
+    largest = sorted(nonzero, key=lambda cell: -cell[2] / cell[3])[:max_tooltips]
     return [
         Cell(
             column=column,
@@ -103,7 +130,7 @@ def _cells(names: list[str], shown: list[tuple[int, int, int, int]], most: int) 
             ),
             number=(
                 f"{100 * count / total:.0f}"
-                if len(names) <= NUMBERED and count / total >= 0.01
+                if len(names) <= MAX_NUMBERED_CLASSES and count / total >= 0.01
                 else ""
             ),
             strong=count / total > 0.3,

@@ -1,5 +1,6 @@
-"""The classes in the picture of the stores' images: as many as colours can tell apart; the rest is
-one layer.
+"""The classes in a picture of the stores' images: as many as colours can tell apart.
+
+All others share one layer.
 """
 
 from collections.abc import Mapping, Sequence
@@ -7,18 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedshelf.common.wording import printable
-from fedshelf.server.report.charts.colours import OTHERS, TEN, class_colours
+from fedshelf.server.report.charts.colours import OTHER_COLOUR, TEN_COLOURS, class_colours
 
 MAX_COLOURED_CLASSES = 20  # up to this many classes, each has a colour
-MOST_OF_MANY = len(TEN)  # of more than that
+MAX_LAYERS_OF_MANY = len(TEN_COLOURS)  # of more than that
 
 
 @dataclass(frozen=True)
 class ShownClasses:
-    """The layers of a picture: their names and colours, and the images of each at every store
-    (name, counts).
+    """The layers of a picture.
 
-    hidden: number of classes in the last layer; 0 if each has a layer of its own
+    Attributes:
+        names:   names of the L layers
+        colours: their colours
+        stores:  name of each store, and its images in the L layers
+        hidden:  number of classes in the last layer; 0 if each has a layer of its own
     """
 
     names: list[str]
@@ -28,43 +32,51 @@ class ShownClasses:
 
 
 def shown_classes(partition: Mapping[str, Any]) -> ShownClasses:
-    """Return the layers of {"classes": [C], "stores": {name: [C counts]}}.
+    """Return the layers of a partition.
 
     Of many classes, those of which stores have most images get layers of their own.
+
+    Args:
+        partition: {"classes": [C names], "stores": {name: [C image counts]}}
     """
     classes = [printable(name) for name in partition["classes"]]
     stores: list[tuple[str, Sequence[int]]] = list(partition["stores"].items())
     if len(classes) <= MAX_COLOURED_CLASSES:
         return ShownClasses(classes, class_colours(len(classes)), stores, 0)
-    kept = sorted(_most_frequent([counts for _, counts in stores], MOST_OF_MANY))
-    hidden = len(classes) - len(kept)
-    layered = [(name, _layered(counts, kept)) for name, counts in stores]
-    names = [*(classes[place] for place in kept), f"{hidden} other classes"]
-    return ShownClasses(names, [*class_colours(len(kept)), OTHERS], layered, hidden)
+    layer_classes = sorted(
+        _most_frequent_classes([counts for _, counts in stores], MAX_LAYERS_OF_MANY)
+    )
+    hidden = len(classes) - len(layer_classes)
+    layered = [(name, _merge_counts(counts, layer_classes)) for name, counts in stores]
+    names = [*(classes[index] for index in layer_classes), f"{hidden} other classes"]
+    return ShownClasses(names, [*class_colours(len(layer_classes)), OTHER_COLOUR], layered, hidden)
 
 
-def _layered(counts: Sequence[int], kept: Sequence[int]) -> Sequence[int]:
-    """Return the images of the classes that are kept, and of all others together."""
-    held = [counts[place] for place in kept]
-    return [*held, sum(counts) - sum(held)]
+def _merge_counts(counts: Sequence[int], layer_classes: Sequence[int]) -> Sequence[int]:
+    """Return the images of the classes with layers of their own, and of all others together."""
+    layer_counts = [counts[index] for index in layer_classes]
+    return [*layer_counts, sum(counts) - sum(layer_counts)]
 
 
-def _most_frequent(stores: Sequence[Sequence[int]], number: int) -> list[int]:
-    """Return places of classes: first those that are the most frequent at some store, then the
-    second ones, and so on.
+def _most_frequent_classes(stores: Sequence[Sequence[int]], class_count: int) -> list[int]:
+    """Return indices of classes: first those that are the most frequent at some store.
 
-    Within such a rank, those with the most images at the stores where they have it come first.
+    Then come the second most frequent ones, and so on. Within such a rank, those with the most
+    images at the stores where they have it come first.
     """
     ranked = [
-        sorted(range(len(counts)), key=lambda place: (-counts[place], place)) for counts in stores
+        sorted(range(len(counts)), key=lambda class_index: (-counts[class_index], class_index))
+        for counts in stores
     ]
-    found: list[int] = []
-    for places in zip(*ranked, strict=True):
+    chosen: list[int] = []
+    for class_indices in zip(*ranked, strict=True):
         images: dict[int, int] = {}
-        for place, counts in zip(places, stores, strict=True):
-            if counts[place]:
-                images[place] = images.get(place, 0) + counts[place]
-        found += sorted(images.keys() - found, key=lambda place: (-images[place], place))
-        if len(found) >= number:
+        for class_index, counts in zip(class_indices, stores, strict=True):
+            if counts[class_index]:
+                images[class_index] = images.get(class_index, 0) + counts[class_index]
+        chosen += sorted(
+            images.keys() - chosen, key=lambda class_index: (-images[class_index], class_index)
+        )
+        if len(chosen) >= class_count:
             break
-    return found[:number]
+    return chosen[:class_count]

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from fedshelf.server.report.console import RoundTable, closing, plain_line
+from fedshelf.server.report.console import RoundTable, format_round, print_outcome
 from tests.helpers.sample_run import history
 
 STORES = [f"store-{index:02d}" for index in range(10)]
@@ -47,7 +47,7 @@ def last_frame(console: Console) -> str:
 
 def test_plain_line() -> None:
     assert (
-        plain_line(RECORD, 20, 5.27)
+        format_round(RECORD, 20, 5.27)
         == "round=3/20 loss=1.2300 test=0.8123 validation=0.7990 stores=9/10"
         " failed=store-00:timeout seconds=0.310 eta=5"
     )
@@ -55,12 +55,12 @@ def test_plain_line() -> None:
 
 def test_plain_line_leaves_out_what_was_not_measured() -> None:
     record = RECORD | {"failed": {}, "test": None, "validation": None, "train": {"loss": None}}
-    assert plain_line(record, 20, 0.0) == "round=3/20 loss=nan stores=9/10 seconds=0.310 eta=0"
+    assert format_round(record, 20, 0.0) == "round=3/20 loss=nan stores=9/10 seconds=0.310 eta=0"
 
 
 def test_plain_line_shortens_many_failures_and_stays_one_word_per_key() -> None:
     failed = {f"my store {index}\n": {"code": "error", "reason": ""} for index in range(10)}
-    words = plain_line(RECORD | {"failed": failed}, 20, 0.0).split(" ")
+    words = format_round(RECORD | {"failed": failed}, 20, 0.0).split(" ")
     assert "failed=my_store_0\ufffd:error,my_store_1\ufffd:error,my_store_2\ufffd:error,+7" in words
     assert all("=" in word for word in words)
 
@@ -151,7 +151,7 @@ def test_closing_ends_with_the_model(finished_run: Path, tmp_path: Path) -> None
     for name in ("report.html", "model.safetensors"):
         (tmp_path / name).touch()
     console = plain()
-    closing(summary, tmp_path, console=console)
+    print_outcome(summary, tmp_path, console=console)
     lines = text(console).splitlines()
     assert lines[0].startswith("Finished: 20 rounds with 10 stores in ")
     assert lines[-2:] == [f"Report: {tmp_path}/report.html", f"Model: {tmp_path}/model.safetensors"]
@@ -159,7 +159,7 @@ def test_closing_ends_with_the_model(finished_run: Path, tmp_path: Path) -> None
 
 def test_closing_says_that_there_is_no_model(tmp_path: Path) -> None:
     console = plain()
-    closing(
+    print_outcome(
         {"status": "failed", "reason": "no store joined", "rounds": 0, "stores": 0},
         tmp_path,
         console=console,

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from fedshelf.server.report.naming import for_people
+from fedshelf.server.report.naming import with_display_names
 from fedshelf.server.report.page import write_report
-from fedshelf.server.report.run_data import read
+from fedshelf.server.report.run_data import read_run
 from tests.helpers.sample_run import confusion, make_run, per_class, write_history
 
 
@@ -380,7 +380,7 @@ def test_classes_that_are_numbers_are_called_so_and_stand_in_their_order(tmp_pat
             text = text.replace(f'"product {place:02}"', f'"{number}"')
         (directory / name).write_text(text)
     summary = json.loads((directory / "summary.json").read_text())
-    shown = for_people(read(directory))
+    shown = with_display_names(read_run(directory))
     in_order = [f"class {number}" for number in range(12)]
     assert shown.summary["model"]["classes"] == shown.evaluation["classes"] == in_order
     assert list(shown.summary["test"]["per_class"]) == shown.partition["classes"] == in_order

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fedshelf.server.report.tensorboard import EventLog
+from fedshelf.server.report.tensorboard import TensorBoardLog
 from tests.helpers.sample_run import history
 
 STORES = ["store-00", "store-01", "store-02"]
@@ -17,7 +17,7 @@ def curve(directory: Path, tag: str) -> list[tuple[int, float]]:
 
 
 def write(directory: Path, records: list[dict[str, Any]]) -> None:
-    log = EventLog(directory)
+    log = TensorBoardLog(directory)
     for record in records:
         log.add(record)
     log.close()
@@ -43,7 +43,7 @@ def test_tensorboard_reads_back_the_history(tmp_path: Path) -> None:
 
 
 def test_a_round_is_readable_before_the_log_is_closed(tmp_path: Path) -> None:
-    log = EventLog(tmp_path)
+    log = TensorBoardLog(tmp_path)
     log.add(history(STORES, 1)[0])
     assert len(curve(tmp_path, "train/loss")) == 1
     log.close()

@@ -4,17 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedshelf.server.report.charts.calibration_chart import trust
+from fedshelf.server.report.charts.calibration_chart import calibration_charts
 from fedshelf.server.report.charts.colours import class_colours
 from fedshelf.server.report.charts.confusion_chart import heat_map
 from fedshelf.server.report.charts.line_chart import (
-    LABEL_HEIGHT,
+    LABEL_HEIGHT_PERCENT,
     line_chart,
     nice_ticks,
     round_ticks,
-    thin,
+    thin_points,
 )
-from fedshelf.server.report.charts.partition_chart import stacks
+from fedshelf.server.report.charts.partition_chart import partition_chart
 from fedshelf.server.report.charts.shown_classes import shown_classes
 from fedshelf.server.report.weak_spots import weak_spots
 
@@ -43,7 +43,7 @@ def test_ticks_enclose_the_values(one: float, other: float) -> None:
 @given(st.lists(finite, min_size=1, max_size=2000))
 def test_thinning_keeps_ends_and_extremes(values: list[float]) -> None:
     points = list(enumerate(values))
-    kept = thin(points, most=100)
+    kept = thin_points(points, max_points=100)
     assert len(kept) <= max(100, 2)
     assert kept == sorted(set(kept) & set(points))
     assert (kept[0], kept[-1]) == (points[0], points[-1])
@@ -79,7 +79,7 @@ def test_end_labels_keep_apart(ends: list[float]) -> None:
     )
     assert chart is not None
     places = sorted(line.label.at for line in chart.lines)
-    assert all(below - above >= LABEL_HEIGHT - 1e-6 for above, below in pairwise(places))
+    assert all(below - above >= LABEL_HEIGHT_PERCENT - 1e-6 for above, below in pairwise(places))
     assert places[-1] <= 100
 
 
@@ -95,7 +95,7 @@ def test_a_cell_says_what_was_taken_for_what() -> None:
 
 
 def test_partition_columns_stack_to_what_a_store_holds() -> None:
-    picture = stacks({"classes": ["cup", "lamp"], "stores": {"a": [30, 10], "b": [0, 20]}})
+    picture = partition_chart({"classes": ["cup", "lamp"], "stores": {"a": [30, 10], "b": [0, 20]}})
     assert picture is not None
     assert [tick.text for tick in picture.y_ticks] == ["0", "10", "20", "30", "40"]
     cup, lamp = picture.layers
@@ -109,7 +109,7 @@ def test_partition_columns_stack_to_what_a_store_holds() -> None:
 
 
 def test_of_very_many_stores_some_are_drawn() -> None:
-    picture = stacks(
+    picture = partition_chart(
         {"classes": ["cup"], "stores": {f"store-{index}": [5] for index in range(1000)}}
     )
     assert picture is not None
@@ -148,7 +148,7 @@ def test_of_many_classes_those_that_stores_have_most_of_are_shown_and_the_rest_i
         ("b", [40, 0, 0, 0, 0, 0, 0, 0, 0, 30, 0]),
     ]
     assert len(set(shown.colours)) == 11
-    picture = stacks(partition)
+    picture = partition_chart(partition)
     assert picture is not None
     assert (picture.hidden, [layer.images for layer in picture.layers][-2:]) == (15, [80, 3])
     assert picture.columns[0][1].startswith("a: 80 images (c24 50, c3 20, ")
@@ -162,8 +162,8 @@ def test_of_many_classes_those_that_stores_have_most_of_are_shown_and_the_rest_i
 
 
 def test_a_partition_without_images_is_no_picture() -> None:
-    assert stacks({"classes": [], "stores": {}}) is None
-    assert stacks({"classes": ["cup"], "stores": {"a": [0]}}) is None
+    assert partition_chart({"classes": [], "stores": {}}) is None
+    assert partition_chart({"classes": ["cup"], "stores": {"a": [0]}}) is None
 
 
 @pytest.mark.parametrize("number", [0, 1, 10, 11, 80])
@@ -186,7 +186,7 @@ def test_reliability_pictures_show_confidence_over_and_under_accuracy() -> None:
         "unscaled": plain,
         "scaled": None,
     }
-    found = trust(told | {"bins": bins})
+    found = calibration_charts(told | {"bins": bins})
     assert found is not None
     under, over = found.charts[0].steps
     assert (under.kind, under.height, under.gap_top, under.gap, under.share) == (
@@ -205,21 +205,24 @@ def test_reliability_pictures_show_confidence_over_and_under_accuracy() -> None:
     )
     assert over.tip == "40 images of which it was 90.0% sure: right on 50.0% (20)"
     assert (
-        "82.0% sure in the mean and right on 56.0%: overconfident by 26.0 points" in found.told[0]
+        "82.0% sure in the mean and right on 56.0%: overconfident by 26.0 points"
+        in found.sentences[0]
     )
-    assert "off by 38.0 points" in found.told[0]
-    assert found.told[1].startswith("No temperature was fitted")
+    assert "off by 38.0 points" in found.sentences[0]
+    assert found.sentences[1].startswith("No temperature was fitted")
     worse = {
         "temperature": 0.5,
         "fitted_on": 9,
         "scaled": plain | {"ece": 0.4},
         "bins_scaled": bins,
     }
-    scaled = trust(told | {"bins": bins} | worse)
+    scaled = calibration_charts(told | {"bins": bins} | worse)
     assert scaled is not None
-    assert scaled.told[1].endswith("off by 40.0 points: no better than without, on these images.")
+    assert scaled.sentences[1].endswith(
+        "off by 40.0 points: no better than without, on these images."
+    )
     assert [chart.title for chart in scaled.charts] == ["As trained", "Temperature 0.50"]
-    assert trust(None) is None
+    assert calibration_charts(None) is None
 
 
 def test_weak_spots_are_classes_that_a_store_has_and_mistakes() -> None:
