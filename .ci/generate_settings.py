@@ -45,6 +45,8 @@ from fedshelf.common.config.model_train_strategy import CommonStrategyConfig
 class StrategyConfig(CommonStrategyConfig):
     """The federated algorithm and its settings."""
 
+    built_in: ClassVar = ({names})
+
 {fields}
 '''
 
@@ -110,9 +112,11 @@ def schema() -> str:
     source = "\n".join(fields)
     tree = ast.parse(f"class _:\n{source}")
     words = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    typing = ", ".join(sorted(words & {"Annotated", "Literal"}))
+    typing = ", ".join(sorted({"ClassVar", *(words & {"Annotated", "Literal"})}))
     ours = ", ".join(sorted(words & vars(field_types).keys() - {"Annotated", "Literal", "Field"}))
-    unformatted = SOURCE.format(typing=typing, ours=ours, fields=source)
+    unformatted = SOURCE.format(
+        typing=typing, ours=ours, names=", ".join(f'"{name}"' for name in STRATEGIES), fields=source
+    )
     format_it = [sys.executable, "-m", "ruff", "format", "--line-length", "100", "-"]
     done = subprocess.run(format_it, input=unformatted, capture_output=True, text=True, check=True)
     return done.stdout

@@ -62,6 +62,7 @@ FLOORS = {
         ["parameters"],
         ["models"],
         ["config", "system", "seeding.py", "names.py", "model_files.py"],
+        ["plugins.py"],
         ["errors.py", "suggest.py"],
         ["text.py"],
     ],

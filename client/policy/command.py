@@ -45,14 +45,16 @@ def check_names(policy: Policy) -> None:
     accept no order.
     """
     if policy.strategies:
-        from fedshelf.common.strategies import STRATEGIES  # loads torch
+        from fedshelf.common import strategies  # loads torch
 
-        _check("strategies", policy.strategies, STRATEGIES)
+        _check("strategies", policy.strategies, strategies.names())
     if policy.models:
         from fedshelf.common import models
         from fedshelf.common.models import torchvision_zoo  # loads torchvision
+        from fedshelf.common.plugins import MODEL, plugin_names
 
-        _check("models", policy.models, (*models.names(), *torchvision_zoo.names()))
+        known = (*models.names(), *plugin_names(MODEL), *torchvision_zoo.names())
+        _check("models", policy.models, known)
 
 
 def _check(key: str, names: Iterable[str], known: Collection[str]) -> None:

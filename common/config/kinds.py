@@ -62,7 +62,12 @@ SETTING_KINDS: Mapping[str, Kind] = {
 
 def is_fixed(key: str) -> bool:
     """Return whether a setting keeps its value for the life of a run."""
-    return SETTING_KINDS[key] is Kind.MATHEMATICS
+    return kind_of(key) is Kind.MATHEMATICS
+
+
+def kind_of(key: str) -> Kind:
+    """Return the kind of a setting; those that plug-ins add belong to their strategy."""
+    return SETTING_KINDS.get(key, Kind.MATHEMATICS)
 
 
 def of_operator(config: RunConfig) -> dict[str, Any]:
@@ -71,5 +76,5 @@ def of_operator(config: RunConfig) -> dict[str, Any]:
     return {
         key: list(flat[key]) if isinstance(flat[key], tuple) else flat[key]
         for key in flat
-        if SETTING_KINDS[key] is Kind.OPERATOR
+        if kind_of(key) is Kind.OPERATOR
     }

@@ -1,9 +1,9 @@
 """Settings of the network, its local training, and what federated algorithms share."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from fedshelf.common.config.field_types import Count, Fraction, NonNegative, Positive, Section
@@ -145,8 +145,12 @@ class TrainConfig(Section):
 class CommonStrategyConfig(Section):
     """The federated algorithm, and the settings that all algorithms share.
 
-    A setting that the chosen algorithm does not use is an error.
+    A setting that the chosen algorithm does not use is an error. The settings of an installed
+    package's strategy (`common.plugins`) are extra fields, which that strategy checks.
     """
+
+    model_config = ConfigDict(extra="allow")
+    built_in: ClassVar[tuple[str, ...]] = ()  # names of the strategies whose settings are fields
 
     name: str = Field("fedavg", description="federated algorithm")
     weighting: Literal["images", "uniform"] = Field(
@@ -177,6 +181,16 @@ class CommonStrategyConfig(Section):
     average_rounds: Count = Field(
         5, description="average swa: rounds at the end of the run whose models are averaged"
     )
+
+    @model_validator(mode="after")
+    def _has_no_foreign_settings(self) -> Self:
+        if self.model_extra and self.name in self.built_in:
+            raise PydanticCustomError(
+                "extra_forbidden",
+                "no setting {key}",
+                {"key": next(iter(self.model_extra))},
+            )
+        return self
 
     @property
     def absent(self) -> Literal["full", "mask", "weigh"]:

@@ -15,7 +15,9 @@ from typing import Any
 import tomli_w
 from pydantic import BaseModel, ValidationError
 
+from fedshelf.common.config.plugin_settings import plugin_settings, unknown_strategy
 from fedshelf.common.config.schema import RunConfig
+from fedshelf.common.config.strategy_settings import StrategyConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.suggest import did_you_mean
 
@@ -143,23 +145,39 @@ def from_assignments(assignments: Iterable[str]) -> Flat:
 def resolve(*sources: Mapping[str, Any]) -> RunConfig:
     """Merge flat sources, later ones winning, into one validated configuration.
 
+    It has all settings of the strategy, also if an installed package brings it.
+
     Raises ConfigError naming the key, the value, the allowed values and, for an unknown key, the
     nearest valid one.
     """
     merged = {key: value for source in sources for key, value in source.items()}
-    defaults = known_keys()
+    chosen = str(merged.get("strategy.name", StrategyConfig().name))
+    own = plugin_settings(chosen)
+    added = {f"strategy.{name}": field.default for name, field in own.model_fields.items()}
+    defaults = added | known_keys()
     nested: dict[str, dict[str, Any]] = {}
     for key, value in merged.items():
         if key not in defaults:
+            if key.startswith("strategy.") and not (added or chosen in StrategyConfig.built_in):
+                raise unknown_strategy(chosen)
             raise ConfigError(_unknown(key, list(defaults)))
         section, _, name = key.partition(".")
         nested.setdefault(section, {})[name] = (
             _listed(key, value) if isinstance(defaults[key], tuple) else value
         )
     try:
+        if added:
+            strategy = nested["strategy"]
+            given = {name: strategy[name] for name in own.model_fields if name in strategy}
+            nested["strategy"] = strategy | dict(own.model_validate(given))
+    except ValidationError as error:
+        raise ConfigError(_invalid(error, "strategy", own)) from None
+    try:
         return RunConfig.model_validate(nested)
     except ValidationError as error:
-        raise ConfigError(_invalid(error)) from None
+        section = str(error.errors()[0]["loc"][0])
+        model = type(RunConfig.model_fields[section].default)
+        raise ConfigError(_invalid(error, section, model)) from None
 
 
 def _listed(key: str, value: Any) -> Any:
@@ -203,12 +221,11 @@ def _unknown(key: str, keys: list[str]) -> str:
     )
 
 
-def _invalid(error: ValidationError) -> str:
+def _invalid(error: ValidationError, section: str, model: type[BaseModel]) -> str:
     """Return one sentence for the first problem: key, value, allowed values, meaning."""
     problem = error.errors()[0]
-    section = str(problem["loc"][0])
-    name = str(problem["loc"][1]) if len(problem["loc"]) > 1 else ""
-    model: type[BaseModel] = RunConfig.model_fields[section].annotation  # type: ignore[assignment]
+    path = [str(part) for part in problem["loc"] if part != section]
+    name = path[0] if path else ""
     meaning = model.model_fields[name].description if name in model.model_fields else ""
     allowed = EXPECTED_KINDS.get(problem["type"]) or problem["msg"].replace(
         "Input should be ", ""

@@ -3,7 +3,7 @@
 Written by `make settings` from their declarations in `common/strategies`: change them there.
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -13,6 +13,24 @@ from fedshelf.common.config.model_train_strategy import CommonStrategyConfig
 
 class StrategyConfig(CommonStrategyConfig):
     """The federated algorithm and its settings."""
+
+    built_in: ClassVar = (
+        "fedavg",
+        "fedprox",
+        "fedper",
+        "feddyn",
+        "scaffold",
+        "fednova",
+        "fedbn",
+        "fedavgm",
+        "fedadam",
+        "fedyogi",
+        "fedadagrad",
+        "median",
+        "trimmed-mean",
+        "krum",
+        "multi-krum",
+    )
 
     mu: NonNegative = Field(
         0.01, description="fedprox: strength of the pull towards the global model"

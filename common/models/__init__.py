@@ -2,6 +2,7 @@
 
 A new network is one file with a function `build(classes, image_size, channels) -> nn.Module` that
 maps float32 [N, channels, image_size, image_size] to logits [N, classes], and one line in `OURS`.
+An installed package may add a `ModelInfo` as an entry point (`common.plugins`).
 """
 
 import difflib
@@ -10,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedshelf.common import plugins
 from fedshelf.common.config import ModelConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.models.source import ModelInfo
@@ -124,6 +126,7 @@ def set_training(module: "nn.Module", mode: bool) -> None:
 
 
 def _find(name: str) -> ModelInfo:
+    plugin = plugins.find_plugin(plugins.MODEL, name, OURS)
     if name in OURS:
         address, least_size = OURS[name]
         return ModelInfo(
@@ -133,8 +136,14 @@ def _find(name: str) -> ModelInfo:
 
     known = torchvision_zoo.names()
     if name in known:
+        plugins.find_plugin(plugins.MODEL, name, known)
         return torchvision_zoo.find(name)
-    nearest = difflib.get_close_matches(name, [*OURS, *known], n=3, cutoff=0.5)
+    if isinstance(plugin, ModelInfo):
+        return plugin
+    if plugin is not None:
+        raise plugins.wrong_plugin(plugins.MODEL, name, "a ModelInfo")
+    added = plugins.plugin_names(plugins.MODEL)
+    nearest = difflib.get_close_matches(name, [*OURS, *added, *known], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"ours are {', '.join(OURS)}."
     raise ConfigError(
         f"Unknown model {name!r}: expected one of ours or a torchvision classification model;"
@@ -178,7 +187,7 @@ def _check_source(name: str, weights: str) -> None:
 
     if weights != "torchvision":
         check_name(weights)
-    elif name in OURS:
+    elif name in OURS or name in plugins.plugin_names(plugins.MODEL):
         raise ConfigError(
             f"Model {name} is not torchvision's; set model.weights to none or a file."
         )

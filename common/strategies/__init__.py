@@ -1,13 +1,16 @@
 """The federated algorithms by name.
 
 To add one, write a file in `algorithms` and a line in STRATEGIES; if it has settings of its own,
-`make settings` puts them into the schema.
+`make settings` puts them into the schema. An installed package may add more (`common.plugins`).
 """
 
 from collections.abc import Mapping
 
-from fedshelf.common import compression
+from pydantic import ValidationError
+
+from fedshelf.common import compression, plugins
 from fedshelf.common.config import RunConfig, StrategyConfig
+from fedshelf.common.config.plugin_settings import unknown_strategy
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.strategies.algorithms.fedadagrad import FedAdagrad
@@ -26,7 +29,6 @@ from fedshelf.common.strategies.algorithms.multi_krum import MultiKrum
 from fedshelf.common.strategies.algorithms.scaffold import Scaffold
 from fedshelf.common.strategies.algorithms.trimmed_mean import TrimmedMean
 from fedshelf.common.strategies.shared.base import LocalTrainingSummary, Strategy
-from fedshelf.common.suggest import did_you_mean
 
 # In this order their settings stand in all files.
 STRATEGIES: Mapping[str, type[Strategy]] = {
@@ -64,16 +66,40 @@ def build(config: StrategyConfig, layout: Layout | None = None) -> Strategy:
         ConfigError: the name is unknown, or a setting differs from its default but this strategy
             does not use it: a run must never ignore a setting that somebody gave.
     """
-    if config.name not in STRATEGIES:
-        hint = did_you_mean(config.name, STRATEGIES)
-        raise ConfigError(
-            f"Setting strategy.name got {config.name!r}; allowed: {', '.join(STRATEGIES)}.{hint}"
-        )
-    strategy_class = STRATEGIES[config.name]
+    strategy_class = find(config.name)
     for key, field in StrategyConfig.model_fields.items():
         if key not in ("name", "average") and getattr(config, key) != field.default:
             _check_use(config, key, strategy_class)
-    return strategy_class(config, layout)
+    for key in config.model_extra or {}:
+        _check_use(config, key, strategy_class)
+    try:
+        return strategy_class(config, layout)
+    except ValidationError as error:  # another machine's settings of a plug-in
+        raise ConfigError(
+            f"The settings of strategy {config.name} are not those of the one installed here:"
+            f" {error.errors()[0]['loc'][0]}; install the same version everywhere."
+        ) from None
+
+
+def find(name: str) -> type[Strategy]:
+    """Return the strategy of a name, of Fedshelf or of an installed package.
+
+    Raises:
+        ConfigError: the name is unknown, or the package's strategy cannot be used.
+    """
+    found = plugins.find_plugin(plugins.STRATEGY, name, STRATEGIES)
+    if name in STRATEGIES:
+        return STRATEGIES[name]
+    if found is None:
+        raise unknown_strategy(name)
+    if not (isinstance(found, type) and issubclass(found, Strategy)):
+        raise plugins.wrong_plugin(plugins.STRATEGY, name, "a class derived from Strategy")
+    return found
+
+
+def names() -> list[str]:
+    """Return the names of all strategies, of Fedshelf and of installed packages."""
+    return [*STRATEGIES, *plugins.plugin_names(plugins.STRATEGY)]
 
 
 def _check_use(config: StrategyConfig, key: str, strategy_class: type[Strategy]) -> None:
@@ -86,7 +112,9 @@ def _check_use(config: StrategyConfig, key: str, strategy_class: type[Strategy])
             )
     elif key not in strategy_class.settings_used():
         users = [name for name, strategy in STRATEGIES.items() if key in strategy.settings_used()]
-        raise ConfigError(f"{got} {config.name} does not use it; it is for {', '.join(users)}.")
+        raise ConfigError(
+            f"{got} {config.name} does not use it; it is for {', '.join(users) or 'another'}."
+        )
 
 
 def check(config: RunConfig) -> None:
@@ -109,8 +137,7 @@ def check_compression(config: RunConfig) -> None:
         ConfigError: it cannot, or does not.
     """
     codec = compression.build(config.messages)
-    strategy = STRATEGIES.get(config.strategy.name)
-    if codec is not None and codec.sparse and strategy is not None and strategy.order_statistic:
+    if codec is not None and codec.sparse and find(config.strategy.name).order_statistic:
         raise ConfigError(
             f"Setting messages.compression got {config.messages.compression!r} with strategy"
             f" {config.strategy.name}, which takes the middle of the stores' values: where most of"
@@ -118,4 +145,4 @@ def check_compression(config: RunConfig) -> None:
         )
 
 
-__all__ = ["STRATEGIES", "LocalTrainingSummary", "Strategy", "build", "check"]
+__all__ = ["STRATEGIES", "LocalTrainingSummary", "Strategy", "build", "check", "find", "names"]

@@ -90,10 +90,10 @@ class RunDirectory:
         before = flatten(resolve(stored))
         after = flatten(resolve(stored, overrides))
         for key in overrides:
-            if before[key] != after[key] and is_fixed(key):
+            if before.get(key) != after[key] and is_fixed(key):
                 raise ConfigError(
-                    f"Setting {key} got {after[key]!r}, but the run in {path} has {before[key]!r};"
-                    " leave it out to resume, or start a new run."
+                    f"Setting {key} got {after[key]!r}, but the run in {path} has"
+                    f" {before.get(key)!r}; leave it out to resume, or start a new run."
                 )
         return resolve(stored, overrides)
 
@@ -123,7 +123,7 @@ class RunDirectory:
         OSError.
         """
         path = self.path / "config.toml"
-        given = flatten(resolve(asked))
+        given = flatten(resolve({key: asked[key] for key in DERIVED & asked.keys()}))
         defaults = known_keys()
         known = own_settings(path).keys() if path.exists() else DERIVED
         derived = {key for key in DERIVED & known if given[key] == defaults[key]}

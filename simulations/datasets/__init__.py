@@ -1,12 +1,15 @@
 """The data sets of simulations: by name, by folder, or by their name on the Hugging Face hub.
 
-A data set is one module with a function `source(name)` and one line in `DATASETS`.
+A data set is one module with a function `source(name)` and one line in `DATASETS`; or an installed
+package names such a function as an entry point (`common.plugins`).
 """
 
 import importlib
 import re
 from pathlib import Path
+from typing import Any
 
+from fedshelf.common import plugins
 from fedshelf.common.classes.spelling import choose_spellings, normalize_name
 from fedshelf.common.config import DataConfig
 from fedshelf.common.errors import DataError
@@ -31,9 +34,12 @@ def find(config: DataConfig) -> DatasetSource:
     Raises DataError if it is not there and cannot be fetched.
     """
     name = config.dataset
+    plugin = plugins.find_plugin(plugins.DATASET, name, DATASETS)
     if name in DATASETS:
         source: DatasetSource = importlib.import_module(DATASETS[name]).source(name)
         return source
+    if plugin is not None:
+        return _from_plugin(name, plugin)
     from fedshelf.simulations.datasets import folder, parquet
 
     for path in (Path(name), *(places.candidates(name) if re.fullmatch(r"[\w.-]+", name) else ())):
@@ -43,9 +49,10 @@ def find(config: DataConfig) -> DatasetSource:
             return folder.source(path, config)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
         return _from_hub(name)
-    hint = did_you_mean(name, DATASETS)
+    known = [*DATASETS, *plugins.plugin_names(plugins.DATASET)]
+    hint = did_you_mean(name, known)
     raise DataError(
-        f"Data set {name!r} is neither known ({', '.join(DATASETS)}) nor a folder or CSV file, here"
+        f"Data set {name!r} is neither known ({', '.join(known)}) nor a folder or CSV file, here"
         " or in the folder of data sets (FEDSHELF_DATA, else data), nor OWNER/NAME of the Hugging"
         f" Face hub.{hint}"
     )
@@ -87,6 +94,15 @@ def _spelt_once(dataset: Dataset, *, merge: bool) -> tuple[str, ...]:
     counts = dataset.train.targets().bincount(minlength=len(dataset.classes)).tolist()
     chosen = choose_spellings({"": dict(zip(dataset.classes, counts, strict=True))}, merge=merge)
     return tuple(name for name in dataset.classes if chosen[normalize_name(name)] == name)
+
+
+def _from_plugin(name: str, plugin: Any) -> DatasetSource:
+    source = plugin(name) if callable(plugin) else None
+    if not isinstance(source, DatasetSource):
+        raise plugins.wrong_plugin(
+            plugins.DATASET, name, "a function from its name to a DatasetSource"
+        )
+    return source
 
 
 def _from_hub(repository: str) -> DatasetSource:

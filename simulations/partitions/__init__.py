@@ -2,16 +2,19 @@
 text.
 
 A partition is one file with a function `assign(task, ...)` that returns the store of each image,
-and one line in `FAMILIES`.
+and one line in `FAMILIES`; or an installed package names a `Family` as an entry point
+(`common.plugins`).
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
+from fedshelf.common import plugins
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.seeding import rng
 from fedshelf.common.suggest import did_you_mean
@@ -69,20 +72,29 @@ def parse_partition(spec: str) -> Callable[[PartitionTask], Owners] | None:
     True
     """
     name, _, text = spec.partition(":")
+    plugin = plugins.find_plugin(plugins.PARTITION, name, (*FAMILIES, FOLDER_PARTITION))
     if spec == FOLDER_PARTITION:
         return None
-    if name not in FAMILIES:
-        forms = ", ".join(
-            [*(family.form(known) for known, family in FAMILIES.items()), FOLDER_PARTITION]
-        )
-        hint = did_you_mean(name, [*FAMILIES, FOLDER_PARTITION])
-        raise ConfigError(f"Unknown partition {spec!r}; allowed: {forms}.{hint}")
-    family = FAMILIES[name]
+    family = _find(name, spec, plugin)
     if not family.parameter:
         if text:
             raise ConfigError(f"Partition {spec!r} takes no parameter; write {name}.")
         return family.assign
     return partial(family.assign, **{family.parameter: _parse_parameter(spec, text, family)})
+
+
+def _find(name: str, spec: str, plugin: Any | None) -> Family:
+    if name in FAMILIES:
+        return FAMILIES[name]
+    if isinstance(plugin, Family):
+        return plugin
+    if plugin is not None:
+        raise plugins.wrong_plugin(plugins.PARTITION, name, "a Family")
+    added = plugins.plugin_names(plugins.PARTITION)
+    forms = [family.form(known) for known, family in FAMILIES.items()]
+    allowed = ", ".join([*forms, *added, FOLDER_PARTITION])
+    hint = did_you_mean(name, [*FAMILIES, *added, FOLDER_PARTITION])
+    raise ConfigError(f"Unknown partition {spec!r}; allowed: {allowed}.{hint}")
 
 
 def partition(spec: str, labels: Labels, stores: int, *, minimum: int = 1, seed: int) -> list[Rows]:

@@ -134,7 +134,8 @@ class Strategy:
         self.config = config
         self.layout = layout
         own = self.settings_class()
-        self.settings = own(**{key: getattr(config, key) for key in own.model_fields})
+        given = dict(config)
+        self.settings = own(**{key: given[key] for key in own.model_fields if key in given})
 
     @classmethod
     def settings_class(cls) -> type[StrategySettings]:
