@@ -100,14 +100,15 @@ def _end_with_launcher(mailbox: RunMailbox) -> None:
 class GridTraining:
     """A training over all stores that Flower's grid reaches.
 
-    images_for: opens the server's own test images for the agreed plan; it may return None
-    began: Unix time (s) at which the start-up began
-    expected: number of stores to wait for before round 1
-    channels: of the stores' images
-    files: the files through which the runtime talks to the gateway and to viewers
-    tell_classes: publishes the classes for stores that ask
-    requests: the run mailbox, where a person may ask for a delivery between two rounds; None:
-        stores keep no models
+    Attributes:
+        images_for: opens the server's own test images for the agreed plan; it may return None
+        began: Unix time (s) at which the start-up began
+        expected: number of stores to wait for before round 1
+        channels: of the stores' images
+        files: the files through which the runtime talks to the gateway and to viewers
+        tell_classes: publishes the classes for stores that ask
+        requests: the run mailbox, where a person may ask for a delivery between two rounds; None:
+            stores keep no models
     """
 
     config: RunConfig
@@ -124,8 +125,9 @@ class GridTraining:
     def run(self, grid: Grid, stop: StopRequest) -> dict[str, Any]:
         """Wait for the quorum, agree on the classes, train to the end, and return the summary.
 
-        Raises FedshelfError if the run cannot start or go on, DataError if a person has to confirm
-        classes first.
+        Raises:
+            FedshelfError: the run cannot start or go on
+            DataError: a person has to confirm classes first
         """
         config = setup.settle(self.config, None, self.channels)
         run_id = self.directory.run_id()

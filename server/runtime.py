@@ -22,8 +22,9 @@ class Runtime(Protocol):
     def prefetch_training(
         self, order: TrainOrder, stores: Sequence[str]
     ) -> Callable[[], float] | None:
-        """Announce that `order` will most likely be the next call of `train`; idle workers may
-        start it early.
+        """Announce that `order` will most likely be the next call of `train`.
+
+        Idle workers may start it early.
 
         Results must equal those of a run without the announcement.
 
@@ -35,20 +36,23 @@ class Runtime(Protocol):
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
         """Return one answer per store asked, in any order; bounded by `cohort.timeout`.
 
-        Raises StoppedError if the run has been asked to end and too few answers are in sight.
+        Raises:
+            StoppedError: the run has been asked to end and too few answers are in sight
         """
 
     def retry_after(self) -> float:
-        """Return the seconds until all stores that asked for a rest may be asked again; 0: none
-        did.
+        """Return the seconds until all stores that asked for a rest may be asked again.
+
+        It is 0 if none did.
         """
 
     def held_back(self) -> Mapping[str, str]:
         """Return {store: reason in plain words} for connected stores that may not be asked now."""
 
     def exclude(self, store: str, why: str) -> None:
-        """Leave a store out of `stores` from now on, whether it is present or not, and tell it the
-        reason.
+        """Leave a store out of `stores` from now on, and tell it the reason.
+
+        It need not be present.
         """
 
     def evaluate(

@@ -1,6 +1,4 @@
-"""The classes of each store, shown before round 1, so that a misplaced folder is noticed before
-training.
-"""
+"""The classes of each store, shown before round 1, so that a misplaced folder is noticed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,8 +12,9 @@ _NAMED = 5  # stores or classes that a line names; it only counts the rest
 
 
 def recounted(info: StoreInfo, classes: Sequence[str]) -> StoreInfo:
-    """Return a store's info with its classes spelt as in `classes`; unchanged if `classes` is
-    empty.
+    """Return a store's info with its classes spelt as in `classes`.
+
+    It is unchanged if `classes` is empty.
     """
     if not classes:
         return info
@@ -36,7 +35,8 @@ def lines(
     can train on. If the settings give the classes, it is also needed for other classes of a store.
     These lines name the folders.
 
-    names: the display names of the classes
+    Args:
+        names: the display names of the classes
     """
     if config.train.objective == "turns":
         return []

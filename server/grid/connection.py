@@ -1,6 +1,4 @@
-"""The app's connection to stores: over Flower's grid, or through files of the gateway in front of
-it.
-"""
+"""The app's connection to stores: over Flower's grid, or through files of the gateway."""
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -114,8 +112,9 @@ class GridConnection:
         return self._traffic.flows()
 
     def withdraw(self, message_ids: Iterable[str]) -> None:
-        """Withdraw messages whose answers will not be used; stores that ask before they send more
-        are told so.
+        """Withdraw messages whose answers will not be used.
+
+        Stores that ask before they send more are told so.
         """
         orders = list(message_ids)
         self._withdrawals.add(orders)
@@ -131,8 +130,9 @@ class GridConnection:
         return self.send(make_probe(message_id), PROBE_MESSAGE_TYPE, {node_id: self.ttl})[0]
 
     def send(self, content: RecordDict, kind: str, nodes: dict[int, float]) -> list[str | None]:
-        """Send the same records to `nodes` (id -> seconds of interest) and return the ids of the
-        messages.
+        """Send the same records to several nodes, and return the ids of the messages.
+
+        `nodes` maps a node's id to the seconds for which the message is of interest.
 
         An id is None for a message that was not stored. Flower 1.41 returns "" for a message to a
         node that is gone, where its interface promises None.
@@ -160,8 +160,9 @@ class GridConnection:
         return sent + [None] * (len(messages) - len(sent))
 
     def complete(self, message_ids: Collection[str]) -> set[str]:
-        """Return the messages whose answers are complete since the last call, or are being
-        pulled.
+        """Return the messages whose answers are complete since the last call.
+
+        Those that are being pulled count, too.
         """
         return self._uploads.complete(message_ids) | self._reply_puller.underway().intersection(
             message_ids
@@ -172,8 +173,9 @@ class GridConnection:
         return self._uploads.begun(message_ids)
 
     def pull(self, message_ids: Iterable[str], size: int = 0) -> Iterator[Message]:
-        """Yield the available answers, of about `size` bytes each; never many large ones in memory
-        at once.
+        """Yield the available answers, of about `size` bytes each.
+
+        There are never many large ones in memory at once.
         """
         asked = list(message_ids)
         begun = self.begun(asked)
@@ -192,8 +194,9 @@ class GridConnection:
 
 
 def read(reply: Message, store: str, order: TrainOrder | EvaluateOrder | None = None) -> Result:
-    """Return the result in a reply; an error of Flower's, or an unreadable result, becomes a
-    Failure of `store`.
+    """Return the result in a reply.
+
+    An error of Flower's, or an unreadable result, becomes a Failure of `store`.
     """
     if reply.has_error():
         unknown: tuple[FailureCode, str] = (

@@ -37,8 +37,9 @@ MAX_FROZEN_SENDS = 3
 
 
 class OrderDispatch:
-    """An order that some stores still have to answer; a store that turns out not to have it gets it
-    again.
+    """An order that some stores still have to answer.
+
+    A store that turns out not to have it gets it again.
     """
 
     def __init__(
@@ -95,7 +96,8 @@ class OrderDispatch:
     def _post_to_moved(self, gone: Mapping[str, int], *, attach_frozen: bool) -> None:
         """Send the order to stores that came back as other nodes since the last check.
 
-        gone: store -> the node that it was
+        Args:
+            gone: store -> the node that it was
         """
         self._registry.refresh()
         moved = [
@@ -110,8 +112,9 @@ class OrderDispatch:
             self.post(moved, attach_frozen=attach_frozen)
 
     def restrict_to(self, stores: Collection[str]) -> None:
-        """Expect answers of exactly these stores: drop the others, send the order to those that
-        lack it.
+        """Expect answers of exactly these stores.
+
+        Other stores are dropped, and the order is sent to those that lack it.
         """
         self._outbox.drop(
             [identity for identity, sent in self._pending.items() if sent.about not in stores]
@@ -120,11 +123,10 @@ class OrderDispatch:
         self.post(set(stores) - {sent.about for sent in self._pending.values()})
 
     def answers(self, patience: Patience) -> Iterator[Result]:
-        """Yield one answer per store as they arrive, and a Failure for each store that gave none in
-        time.
+        """Yield one answer per store as they arrive, and a Failure for each store without one.
 
-        Raises StoppedError if a request to stop ends the wait for updates: half a round is of no
-        use.
+        Raises:
+            StoppedError: a request to stop ends the wait for updates: half a round is of no use
         """
         self._poll_all_at = (
             patience.began + MIN_POLL_ALL_SECONDS
@@ -182,8 +184,9 @@ class OrderDispatch:
             yield self._unreached.pop()
 
     def _handle_reply(self, sent: Sent[str], reply: Message) -> Iterator[Result]:
-        """Yield the result of a reply, or send the order again if it got lost or the store lacks
-        the frozen weights.
+        """Yield the result of a reply, or send the order again.
+
+        It is sent again if it got lost or the store lacks the frozen weights.
         """
         store = sent.about
         is_gone = reply.has_error() and reply.error.code == GONE

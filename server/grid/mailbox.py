@@ -43,8 +43,9 @@ MAX_ORDER_LIST_BYTES = 16 * 2**20
 class _Sent:
     """An order that is not answered.
 
-    line: its line of the list
-    over: value of time.monotonic() after which nobody waits for the answer
+    Attributes:
+        line: its line of the list
+        over: value of time.monotonic() after which nobody waits for the answer
     """
 
     node_id: int
@@ -54,8 +55,9 @@ class _Sent:
 
 
 class Mailbox:
-    """Orders and answers in `directory`, which the gateway also uses; files of an earlier app are
-    removed.
+    """Orders and answers in `directory`, which the gateway also uses.
+
+    Files of an earlier app are removed.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -71,8 +73,9 @@ class Mailbox:
         self._begin_list()
 
     def send(self, content: RecordDict, kind: str, nodes: dict[int, float]) -> list[str | None]:
-        """Send the same records to `nodes` (id -> seconds of interest) and return the ids of the
-        messages.
+        """Send the same records to several nodes, and return the ids of the messages.
+
+        `nodes` maps a node's id to the seconds for which the message is of interest.
 
         All ids are None if the messages could not be written.
         """
@@ -112,10 +115,9 @@ class Mailbox:
         return message
 
     def lost(self, order: str, online: Collection[int]) -> Message | None:
-        """Return an error message in place of the answer of a node that is not `online` any more,
-        as Flower does.
+        """Return an error message in place of the answer of a node that is gone, as Flower does.
 
-        None if the node is online or the order is not known.
+        The result is None if the node is online or the order is not known.
         """
         if (sent := self._pending.get(order)) is None or sent.node_id in online:
             return None

@@ -1,5 +1,6 @@
-"""Deliveries of a run's model to the stores: at its end, on request between two rounds, or by an
-app of their own.
+"""Deliveries of a run's model to the stores.
+
+They happen at the run's end, on request between two rounds, or by an app of their own.
 
 A delivered model whose round was taken back since is recalled: the stores that have it get another
 one in its place, at once or when they connect, and each such order says so.
@@ -40,10 +41,12 @@ WAIT = "run.wait"
 
 
 class ModelDeliveries:
-    """Gives the model of the run in `directory` to the stores of `runtime`; a
-    `server.training.run.BetweenRounds`.
+    """Gives the model of the run in `directory` to the stores of `runtime`.
 
-    requests: the run mailbox, where a person may ask for the current model between two rounds
+    It is a `server.training.run.BetweenRounds`.
+
+    Args:
+        requests: the run mailbox, where a person may ask for the current model between two rounds
     """
 
     def __init__(
@@ -108,8 +111,9 @@ class ModelDeliveries:
             shutil.rmtree(folder, ignore_errors=True)
 
     def at_end(self, summary: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the model of a finished run to the connected stores; return the summary with those
-        that have it.
+        """Give the model of a finished run to the connected stores.
+
+        Return the summary with those that have it.
 
         The summary is also written. A stopped run gives nothing: it may go on, even after a minute.
 
@@ -179,7 +183,8 @@ def deliver_only(
 def _calling_back(order: DeliverOrder, given: GivenModels) -> DeliverOrder:
     """Return the order with the recalled models that it replaces.
 
-    Raises RunError if its own model is a recalled one.
+    Raises:
+        RunError: its own model is a recalled one
     """
     recalled = tuple(each.sha256 for each in given.taken_back())
     if order.sha256 in recalled:
@@ -193,8 +198,9 @@ def _calling_back(order: DeliverOrder, given: GivenModels) -> DeliverOrder:
 def _noted(
     distributed: Distributed, given: GivenModels, round: int, observer: RunObserver
 ) -> Mapping[str, int]:
-    """Record and tell which stores have the model; return {store: round} of recalled models still
-    in use.
+    """Record and tell which stores have the model.
+
+    Return {store: round} of recalled models still in use.
     """
     observer.note(distributed.told())
     given.note(distributed.sha256, round, distributed.delivered)
@@ -232,8 +238,6 @@ def _write(directory: RunDirectory, distributed: Distributed) -> None:
 
 
 def wait_or_stop(stop: Callable[[], bool], seconds: float) -> Callable[[], bool]:
-    """Return a function that returns True once `seconds` are over (0: never), or once `stop`
-    does.
-    """
+    """Return a function that returns True after `seconds` (0: never), or once `stop` does."""
     deadline = time.monotonic() + (seconds or float("inf"))
     return lambda: stop() or time.monotonic() > deadline

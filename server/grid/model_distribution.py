@@ -1,5 +1,6 @@
-"""Distribution of the delivered model to the stores; a large one is offered, and sent to stores
-that want it.
+"""Distribution of the delivered model to the stores.
+
+A large one is offered, and sent to stores that want it.
 """
 
 import time
@@ -35,9 +36,10 @@ NO_ANSWER = "no answer yet"
 class Distributed:
     """The stores that have a model, and those that do not.
 
-    delivered: the stores that have it
-    refused:   store -> reason; a store that refused does not change its mind
-    missing:   store -> reason, of all others
+    Attributes:
+        delivered: the stores that have it
+        refused: store -> reason; a store that refused does not change its mind
+        missing: store -> reason, of all others
     """
 
     sha256: str
@@ -75,9 +77,10 @@ class Distributed:
 class _Known:
     """The state of a node.
 
-    settled:  nothing more is to be sent
-    why:      the reason why it does not have the model
-    offer_at: value of time.monotonic() before which it gets no offer
+    Attributes:
+        settled: nothing more is to be sent
+        why: the reason why it does not have the model
+        offer_at: value of time.monotonic() before which it gets no offer
     """
 
     store: str = ""
@@ -90,12 +93,13 @@ class _Known:
 class ModelDistribution:
     """Gives a model to the stores behind `link`.
 
-    names: returns the names of enrolled stores by node id, called at every check; None: each store
-        names itself
-    note: takes lines for the person who watches the server
-    before: stores that have the model already
-    store_status: the store status file, if no other part of the app writes it; None: it is not
-        written
+    Args:
+        names: returns the names of enrolled stores by node id, called at every check; None: each
+            store names itself
+        note: takes lines for the person who watches the server
+        before: stores that have the model already
+        store_status: the store status file, if no other part of the app writes it; None: it is not
+            written
     """
 
     def __init__(
@@ -126,8 +130,9 @@ class ModelDistribution:
     ) -> Distributed:
         """Give the model until all have it, or `until` returns True.
 
-        awaited: returns the names of the stores to wait for, connected or not, or None while they
-                 are not known yet; None: the connected stores are waited for
+        Args:
+            awaited: returns the names of the stores to wait for, connected or not, or None while
+                they are not known yet; None: the connected stores are waited for
         """
         while True:
             self._offer_to_new()
@@ -228,8 +233,9 @@ class ModelDistribution:
                     )
 
     def _record_failure(self, node: _Known, failure: Failure) -> None:
-        """Record why a store does not have the model; it is offered again later unless the store
-        refused for good.
+        """Record why a store does not have the model.
+
+        It is offered again later unless the store refused for good.
         """
         node.store = node.store or failure.store
         node.settled = True

@@ -27,10 +27,11 @@ About = TypeVar("About")
 class Sent(Generic[About]):
     """A message at a node. Times are values of time.monotonic().
 
-    about:      the sender's note on it, such as the store behind the node
-    probe_at:   time to ask the node whether it has the message
-    probe:      id of that question
-    is_missing: the node does not have the message
+    Attributes:
+        about: the sender's note on it, such as the store behind the node
+        probe_at: time to ask the node whether it has the message
+        probe: id of that question
+        is_missing: the node does not have the message
     """
 
     about: About
@@ -56,9 +57,10 @@ class Outbox(Generic[About]):
     ) -> list[About]:
         """Send the same records to nodes, to be answered within `ttl` seconds.
 
-        nodes: node id -> note on the message
-
         Returns the notes of the messages that were not stored.
+
+        Args:
+            nodes: node id -> note on the message
         """
         now = time.monotonic()
         gone = list[About]()
@@ -78,7 +80,8 @@ class Outbox(Generic[About]):
         An error that says that the message, or its answer, got lost is no answer: a probe will find
         that the node does not have the message.
 
-        asked: ids of the messages; None: all
+        Args:
+            asked: ids of the messages; None: all
         """
         for reply in self._connection.pull(self.waiting if asked is None else asked, size):
             # the sender's id is the link's if a node died

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 class Span:
     """One worker's work on one job.
 
-    began, ended: seconds of one clock
-    is_ahead:     whether it is for the next phase
+    Attributes:
+        began, ended: seconds of one clock
+        is_ahead: whether it is for the next phase
     """
 
     began: float
@@ -38,16 +39,19 @@ def spans_of_stores(
     training: Collection[str],
     usual: Mapping[str, float],
 ) -> list[Span]:
-    """Return the work of real stores and their server during an evaluation, as far as the server
-    can tell.
+    """Return the work of real stores and their server during an evaluation.
 
-    begin, end: start and end of the evaluation
-    judging: the stores asked to judge, with the time at which the answer was there; None: not yet
-    training: the stores that train the next round as soon as they have judged
-    usual: seconds that a store trained in its last round, after which it is idle; a store without
-        any counts until the end
+    It is known as far as the server can tell.
 
     Once all stores have judged, the server judges on its own images.
+
+    Args:
+        begin, end: start and end of the evaluation
+        judging: the stores asked to judge, with the time at which the answer was there; None: not
+            yet
+        training: the stores that train the next round as soon as they have judged
+        usual: seconds that a store trained in its last round, after which it is idle; a store
+            without any counts until the end
     """
     answered = {store: end if at is None else at for store, at in judging.items()}
     spans = [Span(begin, at, is_ahead=False) for at in answered.values()]

@@ -1,5 +1,6 @@
-"""Pull of answers in threads, so that a store that sends nonsense, or half an answer, harms no
-other store's.
+"""Pull of answers in threads, so that no store's bad answer harms another store's.
+
+A bad answer is nonsense, or half of one.
 
 Flower pulls many answers at once. It fails for all of them if one cannot be put together, and waits
 up to two hours for announced pieces that do not come. So threads pull the answers, and for a while
@@ -34,7 +35,8 @@ MAX_KEPT_REPLIES = 64
 class _Pull:
     """A pull of the answers to some messages, in progress.
 
-    began: value of time.monotonic()
+    Attributes:
+        began: value of time.monotonic()
     """
 
     messages: frozenset[str]
@@ -60,8 +62,9 @@ class ReplyPuller:
         self._careful_until = 0.0
 
     def pull(self, message_ids: Collection[str], together: int) -> Iterator[Message]:
-        """Yield the available answers to these messages, pulled `together` at a time; errors for
-        unreadable ones.
+        """Yield the available answers to these messages, pulled `together` at a time.
+
+        Unreadable ones become errors.
         """
         asked = set(message_ids)
         for pull in [
@@ -84,17 +87,16 @@ class ReplyPuller:
                 self._careful_until = time.monotonic() + CAREFUL
 
     def underway(self) -> frozenset[str]:
-        """Return the messages whose answers are being pulled, or were pulled and are not handed out
-        yet.
-        """
+        """Return the messages whose answers are being pulled, or wait to be handed out."""
         return frozenset().union(*(each.messages for each in self._underway if not each.is_stuck()))
 
     def _pull(self, message_ids: Sequence[str]) -> list[Message]:
         return list(self._grid.pull_messages(message_ids))
 
     def _has_room(self) -> bool:
-        """Return whether a thread is free, perhaps after a wait; drop answers that nobody asks for
-        any more.
+        """Return whether a thread is free, perhaps after a wait.
+
+        Drop answers that nobody asks for any more.
         """
         if len(busy := [each.coming for each in self._underway if each.is_busy()]) >= THREADS:
             wait(busy, SLOW_REPLY_SECONDS, FIRST_COMPLETED)

@@ -44,12 +44,13 @@ Answer = TypeVar("Answer", Update, Evaluation)
 class GridRuntime:
     """A `server.runtime.Runtime` over `grid`.
 
-    config: for the question to the stores, and for the time limit of answers (`cohort.timeout`)
-    note: takes lines for the person who watches the server
-    files: the files through which it talks to the gateway and to viewers
-    reconnect_grace: seconds in which a second node with a known store name is treated as the old
-        store reconnecting
-    stop: returns whether the run has been asked to end
+    Args:
+        config: for the question to the stores, and for the time limit of answers (`cohort.timeout`)
+        note: takes lines for the person who watches the server
+        files: the files through which it talks to the gateway and to viewers
+        reconnect_grace: seconds in which a second node with a known store name is treated as the
+            old store reconnecting
+        stop: returns whether the run has been asked to end
     """
 
     def __init__(
@@ -96,14 +97,13 @@ class GridRuntime:
         }
 
     def agree(self, classes: Sequence[str]) -> None:
-        """Map classes that stores spell otherwise to these names from now on, if the settings say
-        so.
-        """
+        """Map classes that stores spell otherwise to these names, if the settings say so."""
         self._classes = tuple(classes) if self._is_merging else ()
 
     def retry_after(self) -> float:
-        """Return the seconds until all stores that asked for a rest may be asked again; 0: none
-        did.
+        """Return the seconds until all stores that asked for a rest may be asked again.
+
+        It is 0 if none did.
         """
         return self._registry.retry_after()
 
@@ -116,8 +116,9 @@ class GridRuntime:
         self._registry.exclude(store, why)
 
     def prefetch_training(self, order: TrainOrder, stores: Sequence[str]) -> Callable[[], float]:
-        """Send the order with the next evaluation: a store that has judged the new model goes on to
-        train it.
+        """Send the order with the next evaluation.
+
+        A store that has judged the new model goes on to train it.
         """
         dispatch = self._dispatch(order, 2 * self._timeout)
         began = time.perf_counter()
@@ -136,10 +137,12 @@ class GridRuntime:
         return seconds
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
-        """Yield one answer per store as they arrive, and a Failure for each without one in
-        `cohort.timeout` seconds.
+        """Yield one answer per store as they arrive, within `cohort.timeout` seconds.
 
-        Raises StoppedError if the run is asked to end and a store goes on for long.
+        A store without one by then gets a Failure.
+
+        Raises:
+            StoppedError: the run is asked to end and a store goes on for long
         """
         dispatch = self._prefetched
         self._prefetched = None
@@ -153,8 +156,9 @@ class GridRuntime:
     def evaluate(
         self, order: EvaluateOrder, stores: Sequence[str]
     ) -> Iterable[Evaluation | Failure]:
-        """Yield one answer per store as they arrive, and a Failure for each without one in
-        `cohort.timeout` seconds.
+        """Yield one answer per store as they arrive, within `cohort.timeout` seconds.
+
+        A store without one by then gets a Failure.
         """
         dispatch = self._dispatch(order, max(self._timeout, 1.0))
         dispatch.post(stores)
@@ -173,8 +177,9 @@ class GridRuntime:
         return distribution.give(lambda: stop() or time.monotonic() > deadline)
 
     def tell(self, text: str, wait: float = 5.0) -> None:
-        """Show `text` to the people who run the stores; wait at most `wait` seconds until the
-        stores have it.
+        """Show `text` to the people who run the stores.
+
+        Wait at most `wait` seconds until the stores have it.
         """
         sent = {
             self._connection.ask(node_id, Notice(text)) for node_id in self._registry.node_ids()
@@ -231,8 +236,9 @@ def _is_same(one: TrainOrder | EvaluateOrder, other: TrainOrder) -> bool:
 
 
 def for_stores(config: RunConfig) -> RunConfig:
-    """Return the configuration without the server's own settings: its files, and the confirmed
-    classes.
+    """Return the configuration without the server's own settings.
+
+    These are its files and the confirmed classes.
     """
     own = {
         "run.out": "",

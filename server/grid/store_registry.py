@@ -1,5 +1,6 @@
-"""Registry of the stores behind a grid's nodes: the data they hold, and which of them may be
-asked.
+"""Registry of the stores behind a grid's nodes.
+
+It has the data they hold, and which of them may be asked.
 """
 
 import time
@@ -29,10 +30,11 @@ class _Node:
 
     Times are values of time.monotonic().
 
-    queries: ids of the last unanswered queries; a slow store answers when it has been asked again
-        already
-    is_outdated: its data differs from `info`
-    failure: the reason why it cannot take part, from its last answer
+    Attributes:
+        queries: ids of the last unanswered queries; a slow store answers when it has been asked
+            again already
+        is_outdated: its data differs from `info`
+        failure: the reason why it cannot take part, from its last answer
     """
 
     seen: float
@@ -47,10 +49,11 @@ class _Node:
 class StoreRegistry:
     """The stores of one run.
 
-    enrolled: returns the names of enrolled stores by node id, called at every check; None: each
-        store names itself
-    reconnect_grace: seconds in which a second node with a known store name is treated as the old
-        store reconnecting; after that, it is refused as a duplicate
+    Args:
+        enrolled: returns the names of enrolled stores by node id, called at every check; None: each
+            store names itself
+        reconnect_grace: seconds in which a second node with a known store name is treated as the
+            old store reconnecting; after that, it is refused as a duplicate
     """
 
     def __init__(
@@ -111,15 +114,14 @@ class StoreRegistry:
         return self.nodes().get(store)
 
     def nodes(self) -> dict[str, int]:
-        """Return {store: the node that stands for it now}, for callers that ask for many at
-        once.
+        """Return {store: the node that stands for it now}.
+
+        Callers that ask for many stores use it.
         """
         return {node.info.name: node_id for node_id, node in self._accepted().items() if node.info}
 
     def check_images(self, store: str, num_examples: int) -> None:
-        """Mark a store to be asked again for its data, if it trained on another number of images
-        than it told.
-        """
+        """Mark a store to be asked again, if it trained on another number of images."""
         for node in self._accepted().values():
             if node.info and node.info.name == store and node.info.num_examples != num_examples:
                 node.is_outdated = True

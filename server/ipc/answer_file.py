@@ -1,5 +1,4 @@
-"""One answer in a file: the pieces that a store sends, written by the gateway and read by the
-server's app.
+"""One answer in a file: the pieces of it, written by the gateway and read by the app.
 
 The file begins with the identity of the message. Then each piece follows: its identity, its length,
 its bytes.
@@ -28,7 +27,8 @@ def begin(path: Path, message_id: str) -> None:
 def add(path: Path, piece: str, content: bytes) -> bool:
     """Add a piece, and return whether its content matches its identity.
 
-    Raises OSError if the file could not take all of it.
+    Raises:
+        OSError: the file could not take all of it
     """
     if hashlib.sha256(content).hexdigest() != piece:
         return False

@@ -49,8 +49,9 @@ class EventWriter:
 
 
 class EventReader:
-    """Replays the events written to `path` since the last call; a line still being written is left
-    for the next.
+    """Replays the events written to `path` since the last call.
+
+    A line still being written is left for the next.
     """
 
     def __init__(self, path: Path, observer: "RunObserver") -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 
 class WatchedFile:
-    """Tells whether the file at `path`, which is only ever replaced as a whole, has changed since
-    the last check.
+    """Tells whether the file at `path` has changed since the last check.
+
+    The file is only ever replaced as a whole.
     """
 
     def __init__(self, path: Path) -> None:

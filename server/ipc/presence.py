@@ -1,5 +1,6 @@
-"""Presence of stores: the gateway hears from each every few seconds, and informs the SuperLink and
-the app as needed.
+"""Presence of stores: the gateway hears from each store every few seconds.
+
+It informs the SuperLink and the app as needed.
 
 A heartbeat costs Flower's SuperLink 10 to 30 ms of processor time. So the gateway forwards only a
 few, each good for a longer time, and lists present and absent nodes in a file that the server's app
@@ -31,9 +32,10 @@ PRESENCE_POLL_SECONDS = 0.5  # seconds between two updates of the file
 class _SeenNode:
     """A node that has proven who it is. Times are those of `Presence`'s clock.
 
-    heard:   time of its last request
-    passed:  time of its last forwarded heartbeat
-    waiting: number of its requests that are held back now, until there are messages
+    Attributes:
+        heard: time of its last request
+        passed: time of its last forwarded heartbeat
+        waiting: number of its requests that are held back now, until there are messages
     """
 
     heard: float
@@ -45,7 +47,8 @@ class _SeenNode:
 class Presence:
     """Record of all nodes that have proven who they are, for the gateway.
 
-    path: the file that the app reads
+    Args:
+        path: the file that the app reads
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:

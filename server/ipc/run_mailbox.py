@@ -1,6 +1,4 @@
-"""Files in `<run>/flower/` through which `flower-server` and the app that Flower runs for it
-communicate.
-"""
+"""Files in `<run>/flower/` through which `flower-server` and its app communicate."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -41,12 +39,13 @@ class RunFiles:
 
     Each is None if it is not used, as in Flower's own simulation.
 
-    store_status: the app's record of each store's state, see `server.ipc.store_status`
-    upload_log: the gateway's record of finished uploads; None: there is no gateway
-    message_directory: the folder through which the gateway carries messages; None: Flower's
-        SuperLink carries them
-    enrolled: returns the names of the enrolled stores by node id, read anew at every call; None:
-        each store names itself
+    Attributes:
+        store_status: the app's record of each store's state, see `server.ipc.store_status`
+        upload_log: the gateway's record of finished uploads; None: there is no gateway
+        message_directory: the folder through which the gateway carries messages; None: Flower's
+            SuperLink carries them
+        enrolled: returns the names of the enrolled stores by node id, read anew at every call;
+            None: each store names itself
     """
 
     store_status: Path | None = None
@@ -96,13 +95,15 @@ class RunMailbox:
 
     @contextmanager
     def open(self, began: float, *, only_delivers: bool = False) -> Iterator[None]:
-        """Take the mailbox over, for a launcher that started at `began`, and remove earlier
-        messages.
+        """Take the mailbox over, for a launcher that started at `began`.
+
+        Earlier messages are removed.
 
         A request to give the run's model to stores stays until it is done. A launcher that only
         delivers keeps the stores' states.
 
-        Raises RunError if another launcher holds the mailbox.
+        Raises:
+            RunError: another launcher holds the mailbox
         """
         self.directory.mkdir(mode=0o700, exist_ok=True)
         try:
@@ -149,8 +150,9 @@ class RunMailbox:
         }
 
     def are_all_registered(self) -> bool:
-        """Return whether `enrolled` has all of them: not while stores are being registered, as at
-        the start.
+        """Return whether `enrolled` has all stores.
+
+        It does not while stores are being registered, as at the start.
         """
         return (self.directory / REGISTERED).exists()
 
@@ -186,8 +188,9 @@ class RunMailbox:
         return RunOutcome(**json.loads(self._outcome.read_text(encoding="utf-8")))
 
     def tell_classes(self, classes: Sequence[str], config: RunConfig) -> None:
-        """Write the run's classes for stores that ask the gateway; nothing if they are not product
-        classes.
+        """Write the run's classes for stores that ask the gateway.
+
+        Nothing is written if they are not product classes.
         """
         if classes and config.train.objective == "classes":
             told = {"classes": list(classes), "merge_spellings": config.data.merge_spellings}

@@ -1,6 +1,4 @@
-"""The present state of each store as the server's app knows it, in the file `stores.json` for
-viewers.
-"""
+"""The present state of each store as the app knows it, in `stores.json` for viewers."""
 
 import time
 from pathlib import Path
@@ -61,8 +59,9 @@ class StoreStatusFile:
         self.flush()
 
     def explain(self, store: str, why: str) -> None:
-        """Change the words about a store's state; the time since which it is in that state
-        stays.
+        """Change the words about a store's state.
+
+        The time since which it is in that state stays.
         """
         if (known := self._stores.get(store)) is not None and known["why"] != why:
             self._stores[store] = known | {"why": why}

@@ -1,5 +1,6 @@
-"""Long transfers between stores and server: the gateway counts their bytes in a file that the
-server's app reads.
+"""Long transfers between stores and server, counted in a file.
+
+The gateway writes the file, the server's app reads it.
 
 Heartbeats of a store may be late while an update fills its slow link, but its bytes arrive, so the
 store is present. A viewer also sees the progress. Quick transfers are not listed.
@@ -28,9 +29,10 @@ MAX_FLOWS = 4096  # stores that are followed at the same time
 class Flow:
     """A transfer to a node ("down") or from it ("up").
 
-    bytes: number that has passed so far
-    since: Unix time (s) of its begin
-    last:  Unix time (s) of its last byte
+    Attributes:
+        bytes: number that has passed so far
+        since: Unix time (s) of its begin
+        last: Unix time (s) of its last byte
     """
 
     way: Literal["up", "down"]
@@ -56,17 +58,13 @@ class TrafficRecorder:
         self._path.unlink(missing_ok=True)
 
     def handed_out(self, key: str, request: bytes, reply: bytes) -> None:
-        """Record that the SuperLink has answered a request for messages; a message's pieces go down
-        next.
-        """
+        """Record that the SuperLink has handed out messages; a message's pieces go down next."""
         with suppress(DecodeError):
             if PullMessagesResponse.FromString(reply).messages_list:
                 self._begin(key, PullMessagesRequest.FromString(request).node.node_id, "down")
 
     def announced(self, key: str, request: bytes) -> None:
-        """Record that the SuperLink has taken the announcement of an answer; its pieces come up
-        next.
-        """
+        """Record that the SuperLink has taken an answer's announcement; its pieces come next."""
         with suppress(DecodeError):
             self._begin(key, PushMessagesRequest.FromString(request).node.node_id, "up")
 
@@ -106,8 +104,9 @@ class TrafficRecorder:
 
 
 class TrafficReader:
-    """Reads, for the app, the file at `path` that the gateway writes; None: there is nothing to
-    read.
+    """Reads, for the app, the file at `path` that the gateway writes.
+
+    If `path` is None, there is nothing to read.
     """
 
     def __init__(self, path: Path | None, now: Callable[[], float] = time.time) -> None:

@@ -32,8 +32,7 @@ _IDENTITY = re.compile(r"[0-9a-f]{64}")
 
 
 class UploadLogWriter:
-    """Tracks incoming answers, and writes one line when an answer begins to arrive and one when it
-    is complete.
+    """Tracks incoming answers, and writes a line when one begins and one when it is complete.
 
     Each line of the file at `path` names the order. If lines are missing (the gateway died
     meanwhile, or the disk is full), the app finds the answers when it polls for all.
@@ -48,7 +47,8 @@ class UploadLogWriter:
     def announced(self, request: bytes, reply: bytes) -> None:
         """Record that the SuperLink has taken the announcement `request` of one answer.
 
-        reply: the SuperLink's, which lists the pieces to send
+        Args:
+            reply: the SuperLink's, which lists the pieces to send
         """
         with suppress(DecodeError):
             about = PushMessagesRequest.FromString(request)
@@ -115,8 +115,9 @@ class UploadLogReader:
         return found
 
     def begun(self, orders: Container[str]) -> set[str]:
-        """Return those of the orders whose answers have begun to arrive and are not complete, as
-        far as recorded.
+        """Return the orders whose answers have begun to arrive and are not complete.
+
+        They are known as far as recorded.
         """
         self._look()
         return {order for order in self._begun if order in orders}

@@ -1,5 +1,6 @@
-"""Orders whose answers nobody waits for any more: the server's app records them, the gateway tells
-stores that ask.
+"""Orders whose answers nobody waits for any more.
+
+The server's app records them, and the gateway tells stores that ask.
 """
 
 import json
@@ -55,7 +56,8 @@ class Withdrawn:
     def has(self, question: bytes) -> bool:
         """Return whether the order that a store asks about is withdrawn.
 
-        question: bytes of a ConfirmMessageReceivedRequest
+        Args:
+            question: bytes of a ConfirmMessageReceivedRequest
         """
         with suppress(OSError):
             self._tail.look()

@@ -27,10 +27,11 @@ _SHA256 = "sha256"
 class Best:
     """The best evaluation so far.
 
-    round:    of that evaluation
-    value:    of the metric `evaluation.metric`
-    accuracy: of the same evaluation
-    on:       the images it was made on, see `server.results.delivered_round.IMAGES`
+    Attributes:
+        round: of that evaluation
+        value: of the metric `evaluation.metric`
+        accuracy: of the same evaluation
+        on: the images it was made on, see `server.results.delivered_round.IMAGES`
     """
 
     round: int
@@ -43,9 +44,10 @@ class Best:
 class Totals:
     """Sums over the rounds so far.
 
-    images:               images trained on
-    bytes_down, bytes_up: bytes of parameters, to and from the stores
-    seconds:              per phase
+    Attributes:
+        images: images trained on
+        bytes_down, bytes_up: bytes of parameters, to and from the stores
+        seconds: per phase
     """
 
     images: int = 0
@@ -58,14 +60,15 @@ class Totals:
 class TrainingState:
     """The state of a run between two rounds.
 
-    round: rounds completed
-    params: float32 [P], the global model
-    strategy: the state of the strategy's server half
-    stale: evaluations since the best one
-    record: the last round's line of the history, so that one file is the only point of commit
-    committed: the last round that is on disk
-    average: float32 [P], a mean of `averaged` rounds' models (see
-        `server.training.weight_averaging`), or None
+    Attributes:
+        round: rounds completed
+        params: float32 [P], the global model
+        strategy: the state of the strategy's server half
+        stale: evaluations since the best one
+        record: the last round's line of the history, so that one file is the only point of commit
+        committed: the last round that is on disk
+        average: float32 [P], a mean of `averaged` rounds' models (see
+            `server.training.weight_averaging`), or None
     """
 
     round: int
@@ -85,8 +88,9 @@ class TrainingState:
         return self.params if self.average is None else self.average
 
     def to(self, device: torch.device) -> "TrainingState":
-        """Return the state with all vectors on `device`; scalars stay where they are, as the CPU
-        reads them.
+        """Return the state with all vectors on `device`.
+
+        Scalars stay where they are, as the CPU reads them.
         """
         strategy = {
             name: tensor.to(device) if tensor.ndim else tensor
@@ -113,8 +117,7 @@ class Checkpoints:
         return time.monotonic() - self._saved >= min(RISK_SECONDS, 20 * self._cost)
 
     def save(self, state: TrainingState) -> TrainingState:
-        """Write the state atomically, delete what is no longer needed, and return the state as
-        committed.
+        """Write the state atomically, and delete what is no longer needed.
 
         Raises OSError.
         """
@@ -154,7 +157,8 @@ class Checkpoints:
 
         Earlier versions also wrote models that are not finite.
 
-        Raises RunError if a checkpoint cannot be read, or if none is finite.
+        Raises:
+            RunError: a checkpoint cannot be read, or none is finite
         """
         rounds = self.rounds()
         if rounds and (state := self._newest(rounds)) is None:
@@ -167,7 +171,8 @@ class Checkpoints:
     def before(self, round: int) -> TrainingState | None:
         """Return the newest state of an earlier round whose model is finite, or None.
 
-        Raises RunError if it cannot be read.
+        Raises:
+            RunError: it cannot be read
         """
         return self._newest([number for number in self.rounds() if number < round])
 
@@ -189,7 +194,8 @@ class Checkpoints:
     def load(self, round: int) -> TrainingState:
         """Return the state after `round`. Files of earlier versions have no checksum.
 
-        Raises RunError if the file is missing, damaged or the one of another round.
+        Raises:
+            RunError: the file is missing, damaged or the one of another round
         """
         path = self._path(round)
         try:
@@ -229,8 +235,9 @@ class Checkpoints:
 
 
 def _checksum(text: str, tensors: Tensors) -> str:
-    """Return the SHA-256 in hex of a state's text and of its tensors on the CPU, with their types
-    and shapes.
+    """Return the SHA-256 in hex of a state's text and of its tensors on the CPU.
+
+    Types and shapes of the tensors count.
 
     The tensors are taken in the order of their names.
     """

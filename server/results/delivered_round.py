@@ -31,17 +31,15 @@ def has_validation(config: RunConfig, stores: Mapping[str, StoreInfo]) -> bool:
 
 
 def is_best_delivered(config: RunConfig, last: TrainingState) -> bool:
-    """Return whether a run that ended with the state `last` would deliver its best round, not its
-    last one.
-    """
+    """Return whether a run that ended with `last` would deliver its best round instead."""
     return config.run.deliver != "last" and last.best is not None and last.best.on != "test"
 
 
 def deliver(config: RunConfig, last: TrainingState, checkpoints: Checkpoints) -> Delivery:
-    """Choose the round that a run delivers: its best on validation images, or its last one, with
-    the state `last`.
+    """Choose the round that a run delivers: its best on validation images, or its last one.
 
-    Raises RunError if the best round's checkpoint is gone or damaged.
+    Raises:
+        RunError: the best round's checkpoint is gone or damaged
     """
     if config.run.deliver == "last":
         return Delivery(last, "the last, as run.deliver asks for")
@@ -62,7 +60,8 @@ def best_round(
     priority (see IMAGES), the choice begins anew; a round without results on images of the priority
     reached so far does not count.
 
-    deciding: the images on which the round was judged, and the counts; None: it was not judged
+    Args:
+        deciding: the images on which the round was judged, and the counts; None: it was not judged
     """
     before = state.best
     rank = list(IMAGES)

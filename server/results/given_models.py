@@ -1,5 +1,6 @@
-"""Record of the models that the stores of a run have, so that a model whose round was taken back
-can be recalled.
+"""Record of the models that stores of a run have, so that one can be recalled.
+
+A model is recalled if its round was taken back.
 """
 
 import hashlib
@@ -23,11 +24,12 @@ MAX_REMEMBERED_MODELS = 20  # the latest models that are kept on record
 class GivenModel:
     """A model that stores were given.
 
-    sha256:        SHA-256 of its file
-    round:         the round that made it
-    line:          SHA-256 of that round's line in the history, as it was then
-    stores:        names of the stores that have it, as far as they have said
-    is_taken_back: whether its round was taken back since
+    Attributes:
+        sha256: SHA-256 of its file
+        round: the round that made it
+        line: SHA-256 of that round's line in the history, as it was then
+        stores: names of the stores that have it, as far as they have said
+        is_taken_back: whether its round was taken back since
     """
 
     sha256: str
@@ -89,24 +91,21 @@ class GivenModels:
 
 
 def still_there(models: Collection[GivenModel]) -> Mapping[str, int]:
-    """Return {store: round of the model} for the stores that still have one of these models, in
-    order.
-    """
+    """Return {store: round of the model} for the stores that still have one of these models."""
     return dict(sorted((store, given.round) for given in models for store in given.stores))
 
 
 def spoilt_at(told: Mapping[str, Any]) -> dict[str, int]:
-    """Return {store: round} for the recalled models of a `GIVEN_FILE`, for commands that only show
-    a run.
+    """Return {store: round} for the recalled models of a `GIVEN_FILE`.
+
+    Commands that only show a run use it.
     """
     gone = [each for each in told.get("models", []) if each.get("is_taken_back")]
     return dict(sorted((store, each["round"]) for each in gone for store in each["stores"]))
 
 
 def spoilt_words(spoilt: Mapping[str, int]) -> str:
-    """Return a sentence on the stores that have a recalled model, with the remedy; empty if none
-    has.
-    """
+    """Return a sentence on the stores that have a recalled model; empty if none has."""
     if not spoilt:
         return ""
     told = ", ".join(f"{store} (of round {round})" for store, round in spoilt.items())

@@ -16,8 +16,9 @@ class JsonlTail:
     file was replaced (a resumed run mends its history), the last line read is no longer at its
     place, which shows it.
 
-    take: called with each new line's JSON object
-    forget: called when the file was replaced, so that everything taken before is void
+    Args:
+        take: called with each new line's JSON object
+        forget: called when the file was replaced, so that everything taken before is void
     """
 
     def __init__(

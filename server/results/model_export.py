@@ -27,8 +27,9 @@ from fedshelf.server.results.run_directory import finite
 def write_model(
     directory: Path, plan: Plan, state: TrainingState, summary: dict[str, Any], names: ProductNames
 ) -> str:
-    """Write the global model of `state` and all that is needed to use it, atomically; return its
-    SHA-256.
+    """Write the global model of `state` and all that is needed to use it, atomically.
+
+    Return its SHA-256.
 
     model.safetensors: the whole state dict by torch names, with the spec in the metadata
     model.json: architecture, classes, image size, normalisation; provenance and test result of the
@@ -63,8 +64,9 @@ def write_model(
 
 
 def with_names(summarize_counts: Mapping[str, Any], names: ProductNames) -> dict[str, Any]:
-    """Return the content of `model.json` with `class_names`, in the order of the classes, if there
-    are `names`.
+    """Return the content of `model.json` with `class_names`, if there are `names`.
+
+    They are in the order of the classes.
     """
     others = {key: value for key, value in summarize_counts.items() if key != "class_names"}
     return others | (
@@ -107,8 +109,9 @@ def model_order(run: Path, config: RunConfig, folder: Path) -> DeliverOrder:
 
 
 def weights_sha256(plan: Plan, state: TrainingState) -> str:
-    """Return the SHA-256 of the bytes of the frozen and the travelling parameters (float32,
-    little-endian).
+    """Return the SHA-256 of the bytes of the frozen and the travelling parameters.
+
+    The bytes are float32, little-endian.
     """
     frozen = plan.frozen if plan.frozen is not None else torch.empty(0)
     digest = hashlib.sha256()

@@ -1,5 +1,6 @@
-"""The operator's settings over the life of a run: the history has their values and the rounds of
-their changes.
+"""The operator's settings over the life of a run.
+
+The history has their values and the rounds of their changes.
 """
 
 from collections.abc import Iterable, Mapping

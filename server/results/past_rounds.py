@@ -24,9 +24,10 @@ from fedshelf.server.results.run_directory import RunDirectory
 class ExportedRound:
     """A model that was written.
 
-    rounds:        number of rounds that the run had done
-    test:          its accuracy on test images, if known
-    is_calibrated: whether a temperature was fitted to it
+    Attributes:
+        rounds: number of rounds that the run had done
+        test: its accuracy on test images, if known
+        is_calibrated: whether a temperature was fitted to it
     """
 
     path: Path
@@ -42,11 +43,12 @@ def export_round(run: Path, which: str, out: Path | None) -> ExportedRound:
 
     The run may be unfinished, or still at work.
 
-    which: the number of a round, "best" or "last"
-    out: the folder; None: `round-N` in the run's directory
-
     Raises RunError for a round or a run that is not there, ConfigError for any other fault,
     OSError.
+
+    Args:
+        which: the number of a round, "best" or "last"
+        out: the folder; None: `round-N` in the run's directory
     """
     config, checkpoints = _opened(run)
     rounds = checkpoints.rounds()
@@ -77,8 +79,9 @@ def export_round(run: Path, which: str, out: Path | None) -> ExportedRound:
 
 
 def model_of_round(run: Path, which: str) -> Path:
-    """Return the model file of a round in `round-N` of the run's directory; write it if it is not
-    there.
+    """Return the model file of a round in `round-N` of the run's directory.
+
+    Write it if it is not there.
 
     Raises the errors of `export_round`, and ConfigError if there is another model in that folder.
     """

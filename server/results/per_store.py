@@ -117,8 +117,9 @@ def results(
 def _measured(used: Counts, raw: Counts) -> dict[str, Any]:
     """Return the row of one store.
 
-    used: by the scores that the store uses
-    raw:  by the raw scores
+    Args:
+        used: by the scores that the store uses
+        raw: by the raw scores
     """
     return summarize_counts(used) | macros(used) | {"raw_accuracy": raw.accuracy}
 

@@ -1,5 +1,6 @@
-"""The constant part of a run, saved once beside its checkpoints; with it each checkpoint can become
-a model.
+"""The constant part of a run, saved once beside its checkpoints.
+
+With it each checkpoint can become a model.
 """
 
 import json
@@ -25,8 +26,9 @@ _FROZEN = "frozen"
 class SavedPlan:
     """A run's plan and origin.
 
-    resumed_from: the finished model that the run went on from, as
-        `server.training.resume_model.provenance` describes it; None: there is none
+    Attributes:
+        resumed_from: the finished model that the run went on from, as
+            `server.training.resume_model.provenance` describes it; None: there is none
     """
 
     plan: Plan
@@ -49,7 +51,8 @@ def write(directory: Path, saved: SavedPlan) -> None:
 def read(directory: Path, config: RunConfig) -> SavedPlan:
     """Read what `write` wrote, for a run of this configuration.
 
-    Raises RunError if it cannot be read.
+    Raises:
+        RunError: it cannot be read
     """
     path = directory / PLAN_FILE
     if not path.is_file():

@@ -71,13 +71,13 @@ class RunDirectory:
 
     @staticmethod
     def stored(path: Path, overrides: Mapping[str, Any]) -> RunConfig:
-        """Return the configuration of the run in `path`, with overrides of settings that may
-        change.
+        """Return the configuration of the run in `path`, with settings that may change replaced.
 
         See `common.config.kinds` for these.
 
-        Raises RunError if there is no run, ConfigError if an override would change what the run
-        computes.
+        Raises:
+            RunError: there is no run
+            ConfigError: an override would change what the run computes
         """
         if not RunDirectory.is_run(path):
             raise RunError(
@@ -103,9 +103,10 @@ class RunDirectory:
     ) -> "RunDirectory":
         """Open the directory at `path`: create it if need be, lock it, and write `config`.
 
-        asked: the flat settings that the user gave; see `settle`
-
         Raises RunError.
+
+        Args:
+            asked: the flat settings that the user gave; see `settle`
         """
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -223,8 +224,9 @@ def _line(record: Record) -> str:
 
 
 def finite(value: Any) -> Any:
-    """Return a JSON value with null for each number that is not finite, as JSON has neither NaN nor
-    infinity.
+    """Return a JSON value with null for each number that is not finite.
+
+    JSON has neither NaN nor infinity.
     """
     if isinstance(value, Mapping):
         return {key: finite(part) for key, part in value.items()}

@@ -1,6 +1,4 @@
-"""The states of a run, at work and at its end, with one set of words for page, terminal, files and
-log.
-"""
+"""The states of a run, at work and at its end, with one set of words for all outputs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -85,11 +83,12 @@ _OUTSIDE_ROUNDS: Mapping[RunStatus, str] = {
 class RunActivity:
     """The present work of a run, as the round loop reports it.
 
-    round:  the one that is played or waited for; 0: none
-    stores: the connected ones, while the run waits; the ones asked, while it trains
-    needed: stores that a round needs, while the run waits
-    until:  Unix time (s) at which the run gives up, while it waits
-    why:    what keeps connected stores from taking part, in plain words
+    Attributes:
+        round: the one that is played or waited for; 0: none
+        stores: the connected ones, while the run waits; the ones asked, while it trains
+        needed: stores that a round needs, while the run waits
+        until: Unix time (s) at which the run gives up, while it waits
+        why: what keeps connected stores from taking part, in plain words
     """
 
     status: RunStatus
@@ -157,8 +156,9 @@ class RunObserver(Protocol):
 
 
 def listed(stores: Sequence[str]) -> str:
-    """Return the names of a few stores, and how many more there are: "oslo-7, rome and 5 more";
-    "none" of none.
+    """Return the names of a few stores, and how many more there are.
+
+    For example "oslo-7, rome and 5 more"; "none" of none.
     """
     return (
         format_first([printable(store) for store in sorted(stores)], MAX_STORES_IN_SENTENCE)

@@ -1,5 +1,6 @@
-"""Results of the evaluation of one model at the server and at the stores, by raw and by adjusted
-scores.
+"""Results of the evaluation of one model, by raw and by adjusted scores.
+
+The model is evaluated at the server and at the stores.
 """
 
 from collections.abc import Mapping
@@ -13,14 +14,15 @@ from fedshelf.common.protocol.messages import Evaluation
 class Scores:
     """Counts of one model.
 
-    test: on the server's images, by the model's own ("raw") scores
-    raw: of each store, on the images that it holds out, by raw scores
-    adjusted: on the same images, with the adjustment added (`common.strategies.shared.class_skew`),
-        of the stores that have one
-    is_adjusted: whether the stores use the model with their adjustments
-    diverged: stores whose images gave a loss that is not finite
-    held_out: on the server's images that choose rounds if no store's can
-        (`server.training.selection_images`), raw
+    Attributes:
+        test: on the server's images, by the model's own ("raw") scores
+        raw: of each store, on the images that it holds out, by raw scores
+        adjusted: on the same images, with the adjustment added
+            (`common.strategies.shared.class_skew`), of the stores that have one
+        is_adjusted: whether the stores use the model with their adjustments
+        diverged: stores whose images gave a loss that is not finite
+        held_out: on the server's images that choose rounds if no store's can
+            (`server.training.selection_images`), raw
     """
 
     test: Counts | None
@@ -39,8 +41,9 @@ class Scores:
     ) -> "Scores":
         """Return the scores of a model from the server's counts and the stores' evaluations.
 
-        is_adjusted: as it was chosen on other images; None: chosen on these, by the lower sum of
-            losses
+        Args:
+            is_adjusted: as it was chosen on other images; None: chosen on these, by the lower sum
+                of losses
         """
         raw = {name: found.counts for name, found in evaluations.items()}
         adjusted = {
@@ -62,8 +65,9 @@ class Scores:
         return _merged(self.stores)
 
     def deciding(self) -> tuple[str, Counts] | None:
-        """Return the counts that the best round is chosen by, and their key in
-        `delivered_round.IMAGES`.
+        """Return the counts that the best round is chosen by, with their key.
+
+        The key is one of `delivered_round.IMAGES`.
 
         These are the counts on the stores' validation images, else on the server's, else on its
         test images; None without any.
@@ -76,8 +80,9 @@ class Scores:
         return next(((on, counts) for on, counts in found.items() if counts is not None), None)
 
     def ways(self) -> dict[str, Counts]:
-        """Return all stores' counts merged: "raw" and, if any store has an adjustment, "adjusted";
-        or {}.
+        """Return all stores' counts merged: "raw", and "adjusted" if any store has an adjustment.
+
+        The result is {} without any counts.
         """
         ways = {"raw": self.raw} | (
             {"adjusted": {**self.raw, **self.adjusted}} if self.adjusted else {}

@@ -28,9 +28,10 @@ _NAMED = 5  # classes that the message names; it only counts the rest
 def given(asked: str) -> list[str]:
     """Return the classes that a person confirms.
 
-    asked: names with commas between them, or the name of a .txt file with one class a line
-
     Raises ConfigError for a file that cannot be read or that has a line which is no class name.
+
+    Args:
+        asked: names with commas between them, or the name of a .txt file with one class a line
     """
     if not asked.endswith(_LISTED):
         return [name for part in asked.split(",") if (name := part.strip())]
@@ -62,8 +63,9 @@ def unconfirmed(
     MOST_UNASKED classes. Nothing needs to be confirmed if the settings give the classes, if the run
     begins with one store only, or in a simulation.
 
-    classes: those that the run would have
-    known:   those of the model that the run goes on from
+    Args:
+        classes: those that the run would have
+        known: those of the model that the run goes on from
     """
     if (
         config.data.classes
@@ -93,12 +95,15 @@ def unconfirmed(
 
 
 def check(found: Mapping[str, Sequence[str]], directory: Path) -> None:
-    """Check that no class is unconfirmed; else write the list to the run directory and raise
-    DataError.
+    """Check that no class is unconfirmed.
 
-    found: class -> the stores that have it, from `unconfirmed`
+    Else the list is written to the run directory.
 
-    Raises OSError if the file cannot be written.
+    Args:
+        found: class -> the stores that have it, from `unconfirmed`
+
+    Raises:
+        OSError: the file cannot be written
     """
     file = directory / UNCONFIRMED_CLASSES_FILE
     if not found:

@@ -22,8 +22,9 @@ Confusions = Mapping[str, NDArray[np.int64]]
 def judge(
     origin: Origin | None, round_loop: RoundLoop, directory: RunDirectory
 ) -> Confusions | None:
-    """Return the confusion matrices of the finished model on the test images; None if there is no
-    model.
+    """Return the confusion matrices of the finished model on the test images.
+
+    The result is None if there is no model.
 
     The model is judged once, before round 1; later calls read the result from the run directory.
 
@@ -92,10 +93,12 @@ def to_summary(
 
 
 def _accuracy(confusion: NDArray[np.int64], rows: NDArray[np.bool_]) -> float | None:
-    """Return the accuracy on the images of the classes `rows` (bool [C]); None if there are no
-    images.
+    """Return the accuracy on the images of the classes `rows` (bool [C]).
 
-    confusion: int64 [C, C]
+    It is None if there are no images.
+
+    Args:
+        confusion: int64 [C, C]
     """
     images = int(confusion[rows].sum())
     return float(confusion.diagonal()[rows].sum() / images) if images else None

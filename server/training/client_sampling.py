@@ -75,9 +75,7 @@ def _waiting(waiting: RunActivity, held_back: Mapping[str, str]) -> RunActivity:
 
 
 def _differs(now: RunActivity, told: RunActivity) -> bool:
-    """Return whether `now` differs from `told` by more than a clock that was read a moment
-    later.
-    """
+    """Return whether two activities differ by more than a clock that was read a moment later."""
     assert now.until is not None
     assert told.until is not None
     return replace(now, until=told.until) != told or abs(now.until - told.until) > CLOCK_SECONDS

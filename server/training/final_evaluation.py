@@ -28,14 +28,15 @@ MOST_CELLS = 2**21  # cells of all stores' confusion matrices in the file; about
 class FinalEvaluation:
     """The metrics of a model on the images that the server and the stores hold out.
 
-    scores: on test images; its reliability has the model's own confidence and, if there is a
-        temperature, the scaled one
-    validation: on validation images, with reliability at each temperature of `GRID`
-    temperature: the one that makes the validation images likeliest by the raw scores; None: no
-        images
-    own_temperature: the same for the adjusted scores; None if no store has an adjustment
-    is_adjustable: True if training added class offsets to the scores, which stores add when they
-        use the model
+    Attributes:
+        scores: on test images; its reliability has the model's own confidence and, if there is a
+            temperature, the scaled one
+        validation: on validation images, with reliability at each temperature of `GRID`
+        temperature: the one that makes the validation images likeliest by the raw scores; None: no
+            images
+        own_temperature: the same for the adjusted scores; None if no store has an adjustment
+        is_adjustable: True if training added class offsets to the scores, which stores add when
+            they use the model
     """
 
     classes: tuple[str, ...]
@@ -64,8 +65,9 @@ class FinalEvaluation:
 
     @cached_property
     def fitted_on(self) -> Reliability | None:
-        """Reliability on validation images at each temperature of `GRID`; None if it was not
-        measured.
+        """Reliability on validation images at each temperature of `GRID`.
+
+        The result is None if it was not measured.
         """
         raw = self.validation.ways().get("raw") or self.validation.held_out
         return raw.reliability if raw is not None else None
@@ -73,12 +75,12 @@ class FinalEvaluation:
     def to_summary(
         self, directory: RunDirectory, stores: Mapping[str, StoreInfo]
     ) -> dict[str, Any]:
-        """Return the summary's part on the evaluation, and write the larger part to
-        `evaluation.json`.
-
-        stores: all stores of the run
+        """Return the summary's part on the evaluation; write the rest to `evaluation.json`.
 
         Raises OSError.
+
+        Args:
+            stores: all stores of the run
         """
         test = None
         if self.told is not None:
@@ -100,10 +102,11 @@ class FinalEvaluation:
         }
 
     def _adjustment(self) -> dict[str, Any] | None:
-        """Return which scores (raw or adjusted) stores use, the split that decided it, and the
-        results of both.
+        """Return which scores stores use, raw or adjusted, and the results of both.
 
-        None if no class offsets are in use.
+        The split that decided it is in it, too.
+
+        The result is None if no class offsets are in use.
         """
         if not self.is_adjustable:
             return None
@@ -119,8 +122,9 @@ class FinalEvaluation:
         }
 
     def _calibration(self) -> dict[str, Any] | None:
-        """Return the calibration on test images, with and without the temperature; None without
-        images.
+        """Return the calibration on test images, with and without the temperature.
+
+        It is None without images.
         """
         fitted_on = self.fitted_on
         reliability = self.reliability
@@ -176,8 +180,9 @@ class FinalEvaluation:
         }
 
     def _places(self, reliability: Reliability) -> dict[str, int | None]:
-        """Return the index of the counts with the temperature ("scaled"; None without one) and
-        without ("unscaled").
+        """Return the index of the counts with and without the temperature.
+
+        The keys are "scaled" (None without a temperature) and "unscaled".
         """
         at = {"unscaled": 1.0, "scaled": self.temperature}
         return {
@@ -186,8 +191,9 @@ class FinalEvaluation:
         }
 
     def _losses(self) -> dict[str, Any] | None:
-        """Return the mean loss of the validation images at each temperature of `GRID`; the lowest
-        one is chosen.
+        """Return the mean loss of the validation images at each temperature of `GRID`.
+
+        The lowest one is chosen.
         """
         if (fitted_on := self.fitted_on) is None:
             return None
@@ -200,7 +206,9 @@ class FinalEvaluation:
         Its entry `untold` counts images whose classes the store keeps to itself: they count only
         for accuracy and loss.
 
-        stores: number of stores in the file; decides whether there is room for the confusion matrix
+        Args:
+            stores: number of stores in the file; decides whether there is room for the confusion
+                matrix
         """
         reliability = counts.reliability
         sure = _sureness(reliability, reliability.temperatures.index(1.0)) if reliability else None
@@ -212,8 +220,9 @@ class FinalEvaluation:
         return self._told(counts, with_matrix=has_room) | further
 
     def _baseline(self, counts: Counts) -> dict[str, Any] | None:
-        """Return the accuracy of always naming the most frequent class; None if no classes are
-        known.
+        """Return the accuracy of always naming the most frequent class.
+
+        The result is None if no classes are known.
         """
         images = counts.confusion.sum(axis=1)
         if not images.any():
@@ -265,8 +274,9 @@ def _temperature(counts: Counts | None) -> float | None:
 
 
 def _described(scores: Scores) -> dict[str, Any] | None:
-    """Return the results on all stores' images together, "raw" and "adjusted"; None if no store has
-    an adjustment.
+    """Return the results on all stores' images together, "raw" and "adjusted".
+
+    The result is None if no store has an adjustment.
     """
     ways = scores.ways()
     return (
@@ -282,7 +292,8 @@ def _sureness(reliability: Reliability, place: int) -> dict[str, Any]:
     ece:                        expected calibration error: the gap between confidence and accuracy
     confidence, accuracy, loss: means over the images
 
-    place: index of the temperature
+    Args:
+        place: index of the temperature
     """
     right = int(reliability.correct[place].sum())
     return {
@@ -294,8 +305,9 @@ def _sureness(reliability: Reliability, place: int) -> dict[str, Any]:
 
 
 def _bins(reliability: Reliability, place: int) -> list[dict[str, Any]]:
-    """Return the reliability diagram: per bin of confidence the images, the hits and the mean
-    confidence.
+    """Return the reliability diagram.
+
+    It has per bin of confidence the images, the hits and the mean confidence.
     """
     rows = zip(
         reliability.images[place],

@@ -26,8 +26,9 @@ _NETWORK = {"model.name": "name", "model.norm": "norm", "data.image_size": "imag
 class Origin:
     """The finished model that a run goes on from.
 
-    params: float32 [P], the run's first model, with the new classes' biases set so that it chooses
-        among the old classes only; None: its head has no bias
+    Attributes:
+        params: float32 [P], the run's first model, with the new classes' biases set so that it
+            chooses among the old classes only; None: its head has no bias
     """
 
     saved: SavedModel
@@ -73,8 +74,9 @@ def adopt(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _origin(settings: Mapping[str, Any]) -> Path:
-    """Return the path of the model file or finished run; a model of a round is first written into
-    its run.
+    """Return the path of the model file or finished run.
+
+    A model of a round is first written into its run.
     """
     path = Path(str(settings["model.resume_from"]))
     begun = Path(str(settings.get("run.out") or ""))
@@ -124,8 +126,9 @@ def _check(config: RunConfig, saved: SavedModel) -> None:
 
 
 def take_over(network: Network, saved: SavedModel) -> Origin:
-    """Copy a finished model into a run's first one; the new classes' rows stay as they were
-    drawn.
+    """Copy a finished model into a run's first one.
+
+    The new classes' rows stay as they were drawn.
     """
     classes = network.spec.classes
     layout = network.layout
@@ -138,8 +141,9 @@ def take_over(network: Network, saved: SavedModel) -> Origin:
 
 
 def provenance(saved: SavedModel) -> dict[str, Any]:
-    """Return the origin of a model: its file's SHA-256, and the run that made it as its model.json
-    says.
+    """Return the origin of a model.
+
+    It has the SHA-256 of the model's file, and the run that made it as its model.json says.
     """
     told: dict[str, Any] = {}
     with suppress(OSError, ValueError, KeyError, TypeError):

@@ -34,10 +34,12 @@ class Guarantee:
 
 
 def check_cohort(config: RunConfig, stores: int) -> None:
-    """Check that cohorts of `stores` stores, where none can join, can withstand
-    `strategy.malicious`.
+    """Check that cohorts of `stores` stores can withstand `strategy.malicious`.
 
-    Raises ConfigError if they never can.
+    No store can join later.
+
+    Raises:
+        ConfigError: they never can
     """
     size = client_sampling.cohort_size(stores, config.cohort)
     if (

@@ -1,5 +1,6 @@
-"""Rollback of a round whose model cannot be used; it is played again without the store that
-explains it.
+"""Rollback of a round whose model cannot be used.
+
+It is played again without the store that explains it.
 
 If honest training diverges because the learning rate is too large, no store is at fault. A store is
 named only if its update stands far out from the others' and the model is usable without it. If no
@@ -37,8 +38,9 @@ EXPLODED_LOSS_FACTOR = (
 class EverybodyDivergedError(Exception):
     """The training of all stores from the last round's model diverged.
 
-    store: the store whose update stood out in that model, and whose own training may not have
-           diverged; None: no update stood out, and nobody has judged that model
+    Args:
+        store: the store whose update stood out in that model, and whose own training may not have
+            diverged; None: no update stood out, and nobody has judged that model
     """
 
     def __init__(self, store: str | None) -> None:
@@ -49,7 +51,8 @@ class EverybodyDivergedError(Exception):
 class UnusableModelError(Exception):
     """The model of a round cannot be used, and no store's update explains it.
 
-    fault: the reason in words
+    Args:
+        fault: the reason in words
     """
 
     def __init__(self, round_number: int, fault: str) -> None:
@@ -82,15 +85,16 @@ class Rollback:
         next_model: NextModel,
         build: Callable[[RoundOutcome], NextModel],
     ) -> NextModel:
-        """Return a round's model, or if it cannot be used the one without the update that stands
-        out.
+        """Return a round's model, or one without the update that stands out.
 
         The second one is taken only if it is usable.
 
-        build: makes a model of the round's updates
+        Args:
+            build: makes a model of the round's updates
 
-        Raises UnusableModelError if neither is usable and the model is not finite, or all who
-        judged it find it unusable.
+        Raises:
+            UnusableModelError: neither is usable and the model is not finite, or all who judged it
+                find it unusable
         """
         if (fault := self._fault(next_model, state)) is None:
             return next_model
@@ -161,11 +165,12 @@ class Rollback:
         Returns that state, the stores' standing there without the store, and the entry for the
         history.
 
-        store: None: nobody knows which one it was
-        earlier: returns the last saved state before that of a round, or None
+        Args:
+            store: None: nobody knows which one it was
+            earlier: returns the last saved state before that of a round, or None
 
-        Raises StoresError if that state is gone, or if the same happened before and no store
-        explains it.
+        Raises:
+            StoresError: that state is gone, or the same happened before and no store explains it
         """
         known = self.before is not None and self.before.round < state.round
         before = self.before if known else earlier(state.round)
@@ -204,9 +209,7 @@ class Rollback:
 
 
 def diverged(round_number: int, lr: float) -> StoresError:
-    """Return the error for a round in which the training of all stores diverged through no store's
-    fault.
-    """
+    """Return the error for a round in which all training diverged through no store's fault."""
     return StoresError(
         f"Round {round_number}: all stores' training diverges (their weights are not finite), and"
         f" no store's update explains it: train.lr {lr:g} is too large for this model. Start a new"
@@ -236,8 +239,7 @@ def find_outlier(norms: Mapping[str, float], earlier: UsualNorms) -> str | None:
 def divergence(
     round_number: int, last: Mapping[str, Any] | None, lr: float
 ) -> StoresError | EverybodyDivergedError:
-    """Return the error for a round in which all training diverged and no update of the last round
-    explains it.
+    """Return the error for a round in which all training diverged and no update explains it.
 
     last: the last round's line of the history; if somebody has judged that model, or if there is no
           last round, the model is not at fault
@@ -256,10 +258,10 @@ def _is_unexplained(record: Mapping[str, Any] | None) -> bool:
 
 
 def store_to_blame(trained: RoundOutcome, last: Mapping[str, Any] | None) -> str | None:
-    """Return the store whose update in the last round explains why all other training diverged in
-    this one.
+    """Return the store whose last update explains why all other training diverged.
 
-    last: the last round's line of the history
+    Args:
+        last: the last round's line of the history
     """
     diverged = {store for store, failure in trained.failed.items() if failure.reason == DIVERGED}
     if not diverged or last is None:
@@ -307,8 +309,9 @@ def is_unusable_to_all(scores: Scores | None, last: Mapping[str, Any] | None, cl
 def loss_explosion(
     scores: Scores | None, last: Mapping[str, Any] | None, classes: int
 ) -> str | None:
-    """Return the words for a loss that is far beyond the last round's; None if it is not, or nobody
-    judged it.
+    """Return words for a loss that is far beyond the last round's; None if it is not.
+
+    It is also None if nobody judged the model.
 
     The loss is the one on the server's own images, else the median of the stores' (the lower middle
     one of an even number), so that no store alone can make a good model look bad.

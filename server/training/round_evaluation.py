@@ -17,9 +17,10 @@ from fedshelf.server.updates.screening import MAX_REPORTED, screen_evaluations
 class RoundEvaluator:
     """Evaluates the models of one run.
 
-    test:       evaluates on the server's own test images, or None
-    validation: evaluates on images that the server holds out to choose rounds by, or None
-    cap:        the number of images that a store may count for
+    Args:
+        test: evaluates on the server's own test images, or None
+        validation: evaluates on images that the server holds out to choose rounds by, or None
+        cap: the number of images that a store may count for
     """
 
     def __init__(
@@ -41,26 +42,27 @@ class RoundEvaluator:
     def after_round(self, state: TrainingState, *, may_be_last: bool) -> Scores:
         """Judge a round's model on validation images and on the server's test images.
 
-        may_be_last: the model may be delivered as the last one, which needs a temperature; judging
-            with temperatures now saves a second evaluation
+        Args:
+            may_be_last: the model may be delivered as the last one, which needs a temperature;
+                judging with temperatures now saves a second evaluation
         """
         self._remembered = None  # it may belong to this round's first model, which was taken back
         scores = self._validate(state, GRID if may_be_last else ())
         return replace(scores, test=self._test(state.model) if self._test else None)
 
     def on_validation(self, state: TrainingState) -> Scores:
-        """Judge a state's model on validation images, with its confidence at each temperature of
-        `GRID`.
-        """
+        """Judge a state's model on validation images, with its confidence at all of `GRID`."""
         return self._validate(state, GRID)
 
     def on_test(
         self, state: TrainingState, temperatures: tuple[float, ...], *, is_adjusted: bool
     ) -> Scores:
-        """Judge a state's model on the server's and the stores' test images, with its confidence at
-        `temperatures`.
+        """Judge a state's model on the server's and the stores' test images.
 
-        is_adjusted: whether stores use it with their adjustments (see `server.results.scores`)
+        Its confidence is measured at `temperatures`.
+
+        Args:
+            is_adjusted: whether stores use it with their adjustments (see `server.results.scores`)
         """
         stores = self._at_stores(state, "test", temperatures, set())
         return Scores.of(
@@ -86,12 +88,12 @@ class RoundEvaluator:
         temperatures: tuple[float, ...],
         lost: set[str],
     ) -> Mapping[str, Evaluation]:
-        """Return evaluations by store, in store order, on the images that stores hold out as
-        `split`.
+        """Return evaluations by store, in store order, on the images that stores hold out.
 
-        Empty if the settings do not ask stores to evaluate.
+        The result is empty if the settings do not ask stores to evaluate.
 
-        lost: the names of stores that found no finite loss are added to it
+        Args:
+            lost: the names of stores that found no finite loss are added to it
         """
         if not self._plan.config.evaluation.stores:
             return {}
@@ -110,8 +112,9 @@ class RoundEvaluator:
 def _noted(
     answers: Iterable[Evaluation | Failure], lost: set[str]
 ) -> Iterator[Evaluation | Failure]:
-    """Pass answers on, and add to `lost` the stores whose loss is not finite or is beyond
-    MAX_REPORTED.
+    """Pass answers on, and add to `lost` the stores without a finite loss.
+
+    A loss beyond MAX_REPORTED counts as not finite.
     """
     for answer in answers:
         if isinstance(answer, Evaluation) and not answer.counts.loss <= MAX_REPORTED:

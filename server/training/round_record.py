@@ -38,8 +38,9 @@ class PhaseTimer:
             self.add(phase, time.perf_counter() - began)
 
     def add(self, phase: str, seconds: float) -> None:
-        """Add seconds to a phase, for work that was measured elsewhere; a negative number takes
-        time away.
+        """Add seconds to a phase, for work that was measured elsewhere.
+
+        A negative number takes time away.
         """
         self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
 
@@ -48,10 +49,11 @@ class PhaseTimer:
 class NextModel:
     """A new model, and the findings on a round's updates.
 
-    standing:    of the stores after the round
-    suspicions:  store -> reason why its update looks suspicious
-    contributed: of each update (see `server.updates.contribution`)
-    taken_back:  the history's entry on the update that was taken back, if one was
+    Attributes:
+        standing: of the stores after the round
+        suspicions: store -> reason why its update looks suspicious
+        contributed: of each update (see `server.updates.contribution`)
+        taken_back: the history's entry on the update that was taken back, if one was
     """
 
     trained: RoundOutcome

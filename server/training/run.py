@@ -51,9 +51,7 @@ class StopRequest:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Handle signals: the first one asks for an end after this round, the second one ends at
-        once.
-        """
+        """Handle signals: the first asks for an end after this round, the second ends at once."""
         previous = {
             number: signal.signal(number, self._signalled)
             for number in (signal.SIGINT, signal.SIGTERM)
@@ -90,11 +88,12 @@ class BetweenRounds(Protocol):
 class Training:
     """All that one training needs.
 
-    evaluators:      the server's own
-    buffer:          holds a round's updates until all are there
-    startup_seconds: from the start of the process to the first round
-    remark:          added to the first coming round's line in the history
-    between:         a task that may be due between two rounds, or None
+    Attributes:
+        evaluators: the server's own
+        buffer: holds a round's updates until all are there
+        startup_seconds: from the start of the process to the first round
+        remark: added to the first coming round's line in the history
+        between: a task that may be due between two rounds, or None
     """
 
     start: InitialState
@@ -176,10 +175,13 @@ class Training:
     def _record_round(
         self, state: TrainingState, checkpoints: Checkpoints, done: int
     ) -> TrainingState:
-        """Record a round in the history, and in a checkpoint if one is due or this is the best
-        round.
+        """Record a round in the history, and in a checkpoint if one is due.
 
-        done: the round that the history ends with; if it is not an earlier one, it was taken back
+        One is also due if this is the best round.
+
+        Args:
+            done: the round that the history ends with; if it is not an earlier one, it was taken
+                back
         """
         if state.round <= done:
             self.directory.take_back(state.round)
@@ -192,9 +194,7 @@ class Training:
         return state
 
     def _checkpoint(self, state: TrainingState, checkpoints: Checkpoints) -> TrainingState:
-        """Make everything up to this state durable: first the rounds before it, then the state
-        itself.
-        """
+        """Make everything up to this state durable: first the rounds before it, then the state."""
         if state.committed == state.round:
             return state
         self.directory.sync_history()
@@ -205,9 +205,7 @@ class Training:
         return state.round >= self.start.plan.config.run.rounds or (0 < patience <= state.stale)
 
     def _restore_history(self, state: TrainingState, events: TensorBoardLog) -> list[Record]:
-        """Bring history and curves in line with the checkpoint, show the recorded rounds and return
-        them.
-        """
+        """Bring history and curves in line with the checkpoint, and show the recorded rounds."""
         recorded = self.directory.mend_history(state.record)
         for record in recorded:
             self.observer.row(record)
@@ -217,8 +215,9 @@ class Training:
         return recorded
 
     def _remark(self, recorded: list[Record]) -> dict[str, Any]:
-        """Return the remark for the first coming round's history line; tell the observer of new
-        settings.
+        """Return the remark for the first coming round's history line.
+
+        Tell the observer of new settings.
         """
         settings = operator_settings.remark(recorded, self.start.plan.config)
         if told := operator_settings.format_changes(settings):
@@ -251,8 +250,9 @@ class Training:
         return summary
 
     def _retention_summary(self, round_loop: RoundLoop, scores: Scores) -> dict[str, Any]:
-        """Return the summary's part on the finished model that the run went on from, and on its
-        classes.
+        """Return the summary's part on the finished model that the run went on from.
+
+        It has the accuracy on that model's classes.
         """
         if (origin := self.start.origin) is None:
             return {"resumed_from": None}

@@ -26,8 +26,9 @@ SELECTION_ONE_IN = 5  # one in this many images of a class is held out to choose
 class ServerImages:
     """The server's images for evaluation.
 
-    test:       images for the reported figures
-    validation: images for the choice of rounds; None if they are not needed
+    Attributes:
+        test: images for the reported figures
+        validation: images for the choice of rounds; None if they are not needed
     """
 
     test: Images | None
@@ -49,10 +50,10 @@ class ServerImages:
 def divide(
     start: InitialState, stores: Mapping[str, StoreInfo], images: Images | None
 ) -> ServerImages:
-    """Hold out some of the server's images if rounds are to be chosen and no store's images can do
-    it.
+    """Hold out some of the server's images if nothing else can choose rounds.
 
-    Raises ConfigError if there are none that can.
+    Raises:
+        ConfigError: there are none that can
     """
     config = start.plan.config
     if not is_chosen(config) or has_validation(config, stores):
@@ -66,16 +67,15 @@ def divide(
 
 
 def is_chosen(config: RunConfig) -> bool:
-    """Return whether the settings ask for rounds to be compared: for early stopping, or for the
-    best one.
+    """Return whether the settings ask for rounds to be compared.
+
+    Early stopping does, and the choice of the best round.
     """
     return config.evaluation.patience > 0 or config.run.deliver == "best"
 
 
 def nothing_to_choose_on(config: RunConfig) -> str:
-    """Return the error message for settings that compare rounds without any images to compare them
-    on.
-    """
+    """Return the message for settings that compare rounds without images to do it on."""
     asked = "run.deliver got 'best'"
     if config.run.deliver != "best":
         asked = f"evaluation.patience got {config.evaluation.patience}"

@@ -33,9 +33,10 @@ NOT_CHOSEN = {"train.epochs": 0, "train.batch_size": 0, "strategy.absent_classes
 class InitialState:
     """The start of a run.
 
-    params: float32 [P], the initial model
-    layout: the places of the tensors in `params`
-    origin: the finished model that the run goes on from, or None
+    Attributes:
+        params: float32 [P], the initial model
+        layout: the places of the tensors in `params`
+        origin: the finished model that the run goes on from, or None
     """
 
     plan: Plan
@@ -52,7 +53,8 @@ class InitialState:
 class Agreement:
     """The ordered classes of a run, and those of them that a person has to confirm.
 
-    unconfirmed: class -> the stores that have it (see `server.training.class_confirmation`)
+    Attributes:
+        unconfirmed: class -> the stores that have it (see `server.training.class_confirmation`)
     """
 
     classes: tuple[str, ...]
@@ -65,8 +67,9 @@ def agree_on_classes(config: RunConfig, stores: Mapping[str, StoreInfo]) -> Agre
     These are the given ones, else those of the model that the run goes on from, followed by all
     other classes that the stores have, sorted.
 
-    Raises DataError if there are fewer than two, or if stores spell one in several ways (see
-    `common.classes.spelling`).
+    Raises:
+        DataError: there are fewer than two, or stores spell one in several ways (see
+            `common.classes.spelling`)
     """
     if config.train.objective == "turns":
         return Agreement(TURNS, {})
@@ -99,9 +102,10 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
     These are `data.image_size` (for its model), `train.epochs`, `train.batch_size` and
     `strategy.absent_classes`.
 
-    native_size: pixels, side of the data set's images; None: photos, which have no common size
-
     Raises ConfigError.
+
+    Args:
+        native_size: pixels, side of the data set's images; None: photos, which have no common size
     """
     spec = models.specify(
         config.model,
@@ -154,9 +158,7 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Initi
 
 
 def _check_origin(config: RunConfig) -> None:
-    """Check that a frozen part has learned before and that a rate has something to train; raise
-    ConfigError.
-    """
+    """Check that a frozen part has learned before and that a rate has something to train."""
     model = config.model
     rate = config.train.backbone_lr
     if model.freeze != "none" and model.weights == "none" and not model.resume_from:
@@ -173,8 +175,9 @@ def _check_origin(config: RunConfig) -> None:
 
 
 def _check_personal(config: RunConfig, names: tuple[str, ...]) -> None:
-    """Check that a model with personal layers can be judged at the stores; raise ConfigError if
-    not.
+    """Check that a model with personal layers can be judged at the stores.
+
+    Raises ConfigError if not.
     """
     if names and not config.evaluation.stores:
         raise ConfigError(
@@ -185,8 +188,9 @@ def _check_personal(config: RunConfig, names: tuple[str, ...]) -> None:
 
 
 def _check_objective(config: RunConfig) -> None:
-    """Check that all settings go with `train.objective`; raise ConfigError for one that does
-    not.
+    """Check that all settings go with `train.objective`.
+
+    Raises ConfigError for one that does not.
     """
     if config.train.objective == "classes":
         return

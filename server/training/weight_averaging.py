@@ -1,5 +1,4 @@
-"""The mean of the last rounds' global models, for any strategy: judged and delivered in place of
-the last one.
+"""The mean of the last rounds' global models, judged and delivered in place of the last one.
 
 Training goes on from the last model itself. The mean is of all that travels, batch norm's
 statistics too.

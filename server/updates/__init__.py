@@ -1,3 +1,1 @@
-"""Checks that an update passes before it counts: screening, anomaly detection, reputation of
-stores.
-"""
+"""Checks that an update passes before it counts: screening, anomaly detection, reputation."""

@@ -1,5 +1,6 @@
-"""Detection of updates that look poisoned or trained on wrong labels; it names stores and excludes
-none.
+"""Detection of updates that look poisoned or trained on wrong labels.
+
+It names stores and excludes none.
 
 There are five signs. The first two need the updates alone, the others the server's test set:
 
@@ -50,7 +51,7 @@ def is_on(config: RunConfig) -> bool:
 def sample_of(judge: ModelEvaluator | None, config: RunConfig) -> FeatureSample | None:
     """Return a sample of the server's test images, from the evaluator of the global model.
 
-    None if there is no evaluator or the detection does not use test images.
+    The result is None if there is no evaluator or the detection does not use test images.
     """
     if judge is None or not is_on(config) or not config.screening.test_images:
         return None
@@ -61,7 +62,8 @@ def sample_of(judge: ModelEvaluator | None, config: RunConfig) -> FeatureSample 
 class AnomalyDetector:
     """Examines each round's updates.
 
-    sample: returns the features of some of the server's test images, or None
+    Args:
+        sample: returns the features of some of the server's test images, or None
     """
 
     def __init__(self, plan: Plan, sample: FeatureSample | None, layout: Layout) -> None:
@@ -76,7 +78,8 @@ class AnomalyDetector:
 
         Most rounds have no suspicions: {}.
 
-        evidence: of earlier rounds, by store
+        Args:
+            evidence: of earlier rounds, by store
         """
         updates = trained.updates
         if len(updates) < MIN_UPDATES_FOR_MEDIAN:
@@ -127,7 +130,8 @@ class AnomalyDetector:
     ) -> dict[str, LabelEvidence]:
         """Return the evidence after this round, of each store whose update trained the head.
 
-        counts: [n, C], training images by class of the n updates' stores
+        Args:
+            counts: [n, C], training images by class of the n updates' stores
         """
         after = dict[str, LabelEvidence]()
         looks = (
@@ -149,8 +153,9 @@ class AnomalyDetector:
     def _shifts(
         self, trained: RoundOutcome, counts: Floats, evidence: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, ShiftEvidence]:
-        """Return the evidence of shifted labels, by store, after a look at each update of the
-        layers below the head.
+        """Return the evidence of shifted labels, by store.
+
+        Each update of the layers below the head is examined.
         """
         assert self._sample is not None
         order = trained.order

@@ -1,5 +1,6 @@
-"""Buffer for a round's updates until all are there: in memory as they came, or on disk in constant
-memory.
+"""Buffer for a round's updates until all are there, in memory or on disk.
+
+In memory they stay as they came. On disk they take constant memory.
 
 An update on disk is read again at each access, as memory pages that the system loads and drops.
 Iterate one update at a time, or use `common.parameters.aggregation.blocks`: then at most one
@@ -109,8 +110,9 @@ class _VectorFile:
     shape: torch.Size
 
     def read(self) -> Tensor:
-        """Return the tensor as pages of the file, which are released with it; writing to it changes
-        nothing on disk.
+        """Return the tensor as pages of the file, which are released with it.
+
+        Writing to it changes nothing on disk.
 
         The system decides how many pages around an accessed one count as this process's memory: up
         to 2 MiB.
@@ -148,7 +150,8 @@ class _OnDisk(Update):
 class _Kept:
     """An update on disk.
 
-    told: the update without its tensors
+    Attributes:
+        told: the update without its tensors
     """
 
     told: Update

@@ -35,12 +35,13 @@ def contributions(
     that pulls against the others has a negative c_i. For rules that average some middle values of
     each coordinate (median, trimmed mean), w_i has its own value in each coordinate.
 
-    start: float32 [P], the global model that the updates started from
-    weights: of the updates; 0 for one that was not used (Krum)
-    rank_shares: returns the w_i [n, b] of some coordinates' values [n, b], see
-        `Strategy.rank_shares`
-
     Of long vectors only every k-th block is used, and counts k times.
+
+    Args:
+        start: float32 [P], the global model that the updates started from
+        weights: of the updates; 0 for one that was not used (Krum)
+        rank_shares: returns the w_i [n, b] of some coordinates' values [n, b], see
+            `Strategy.rank_shares`
     """
     shares = torch.tensor(weights, dtype=torch.float32, device=updates[0].params.device) / sum(
         weights
@@ -62,7 +63,8 @@ def shares_of_step(contributed: Sequence[float]) -> tuple[list[float | None], fl
 
     The shares add up to 1. They are None if the step has no length.
 
-    contributed: the c_i
+    Args:
+        contributed: the c_i
     """
     squared_step = sum(contributed)
     return [part / squared_step if squared_step > 0 else None for part in contributed], squared_step

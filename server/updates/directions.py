@@ -31,8 +31,9 @@ Floats = NDArray[np.float64]
 class Stray:
     """An update whose direction differs from its prediction.
 
-    cosine: with the direction that the others predict
-    usual:  median cosine of the updates
+    Attributes:
+        cosine: with the direction that the others predict
+        usual: median cosine of the updates
     """
 
     cosine: float
@@ -60,8 +61,9 @@ def gram(start: Tensor, vectors: VectorSequence) -> Floats:
 
 
 def predicted(products: Floats, mixes: Floats) -> tuple[Floats, Floats]:
-    """Return the cosine of each update with its prediction from the others, and that one's length,
-    each [n].
+    """Return the cosine of each update with its prediction from the others, and the lengths.
+
+    The lengths are those of the predictions. Both are [n].
 
     With u_i the updates' unit vectors, m_i [C] the stores' shares of the classes and k_ij = <sqrt
     m_i, sqrt m_j>, ridge regression predicts u_i from the others (Rasmussen and Williams 2006,
@@ -72,8 +74,9 @@ def predicted(products: Floats, mixes: Floats) -> tuple[Floats, Floats]:
     |p_i| is near 1 if many stores with such a mix agree, and near 0 if there are none or they
     disagree.
 
-    products: [n, n], inner products of the updates
-    mixes: [n, C], shares of the classes
+    Args:
+        products: [n, n], inner products of the updates
+        mixes: [n, C], shares of the classes
     """
     roots = np.sqrt(mixes)
     inverse = np.linalg.inv(roots @ roots.T + MIX_RIDGE * np.eye(len(roots)))
@@ -92,7 +95,10 @@ def strays(products: Floats, mixes: Floats, fewest: int) -> Mapping[int, Stray]:
     the rest is examined again, until none differs or fewer than `fewest` are left. Updates that
     changed nothing have no direction.
 
-    products: [n, n]; mixes: [n, C]
+    Args:
+        products: float64 [n, n], inner products of the updates
+        mixes: float64 [n, C], each store's shares of the classes
+        fewest: number of updates below which nothing can be said
     """
     found: dict[int, Stray] = {}
     left = np.flatnonzero(np.diag(products) > 0)

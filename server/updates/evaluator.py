@@ -28,15 +28,17 @@ class ModelEvaluator(Protocol):
     """Evaluator of models on the server's own test set."""
 
     def __call__(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Return the counts of the model `params` (float32 [P]), with its confidence at
-        `temperatures` if given.
+        """Return the counts of the model `params` (float32 [P]).
+
+        They have its confidence at `temperatures` if given.
         """
 
 
 class FeatureSample(Protocol):
     """Returns the features of some of the server's test images.
 
-    targets: int64 [N], their classes
+    Attributes:
+        targets: int64 [N], their classes
     """
 
     targets: NDArray[np.int64]
@@ -45,8 +47,10 @@ class FeatureSample(Protocol):
         """Return the features [N, d] that the head of the model `params` (float32 [P]) gets."""
 
     def gradient(self, params: Tensor, of: int, label: int, images: int, turn: int) -> Tensor:
-        """Return the gradient (float32 [T]) of the mean loss at `params` (float32 [P]) over images
-        of class `of` as if they had this label: at most so many, others at each turn.
+        """Return the gradient (float32 [T]) of the mean loss at `params` (float32 [P]).
+
+        The loss is over images of class `of` as if they had this label: over at most `images` of
+        them, others at each turn.
         """
 
 
@@ -61,8 +65,7 @@ class ServerEvaluator:
         self._batch_size = plan.config.evaluation.batch_size
 
     def sample(self, count: int, seed: int) -> "ServerSample":
-        """Return a sample of at most `count` images, with equally many of every class if there are
-        enough.
+        """Return a sample of at most `count` images, evenly of every class if possible.
 
         The sample shares the network.
         """
@@ -80,8 +83,9 @@ class ServerEvaluator:
         return ServerSample(self._network, few, self._batch_size)
 
     def __call__(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Return the counts of the model `params` (float32 [P]), with its confidence at
-        `temperatures` if given.
+        """Return the counts of the model `params` (float32 [P]).
+
+        They have its confidence at `temperatures` if given.
         """
         self._network.load(params)
         (counts,) = evaluate(self._network, [self._images], self._batch_size, temperatures)
@@ -106,8 +110,10 @@ class ServerSample:
         return features(self._network, self._images, self._batch_size).double().cpu().numpy()
 
     def gradient(self, params: Tensor, of: int, label: int, images: int, turn: int) -> Tensor:
-        """Return the gradient (float32 [T]) of the mean loss at `params` (float32 [P]) over images
-        of class `of` as if they had this label: at most so many, others at each turn.
+        """Return the gradient (float32 [T]) of the mean loss at `params` (float32 [P]).
+
+        The loss is over images of class `of` as if they had this label: over at most `images` of
+        them, others at each turn.
         """
         places = np.flatnonzero(self.targets == of)
         chosen = places[(np.arange(min(images, len(places))) + turn * images) % len(places)]
@@ -142,10 +148,11 @@ def build_evaluator(plan: Plan, images: Images | None) -> ServerEvaluator | None
 class Evaluators:
     """The server's own evaluators; each is None if the server has no images for it.
 
-    test: evaluates models on the server's test images
-    validation: evaluates models on images that the server holds out to choose rounds by; None: the
-        stores do that, or rounds are not compared
-    sample: returns features of test images, to examine single updates
+    Attributes:
+        test: evaluates models on the server's test images
+        validation: evaluates models on images that the server holds out to choose rounds by; None:
+            the stores do that, or rounds are not compared
+        sample: returns features of test images, to examine single updates
     """
 
     test: ModelEvaluator | None = None

@@ -18,8 +18,7 @@ def most_images(config: RunConfig, stores: Mapping[str, StoreInfo]) -> int | Non
 
 
 def most_of(config: RunConfig, claimed: Iterable[int]) -> int | None:
-    """Return how many of the images that stores have `claimed` one counts for at most; None: for as
-    many as it has.
+    """Return how many of the images `claimed` by a store count at most; None: all.
 
     The cap is `screening.images_factor` times the median of all stores that are there (the lower
     middle one of an even number). So fewer than half of the stores cannot raise it by claiming
@@ -35,8 +34,9 @@ def most_of(config: RunConfig, claimed: Iterable[int]) -> int | None:
 
 
 def capped(info: StoreInfo, most: int | None) -> StoreInfo:
-    """Return a store's images as they count: at most `most` for training, in the proportions of its
-    classes.
+    """Return a store's images as they count: at most `most` for training.
+
+    They keep the proportions of its classes.
     """
     images = info.num_examples
     if most is None or images <= most:
@@ -46,8 +46,9 @@ def capped(info: StoreInfo, most: int | None) -> StoreInfo:
 
 
 def describe_cap(claimed: int, counted: int, kind: str = "training") -> str:
-    """Return the sentence that a store is capped, and the remedy if it is honest: a factor is fixed
-    for a run.
+    """Return the sentence that a store is capped, and the remedy if it is honest.
+
+    A factor is fixed for a run.
     """
     return (
         f"it says it has {claimed} {kind} images and counts for {counted}; if it really has so many"
@@ -56,9 +57,7 @@ def describe_cap(claimed: int, counted: int, kind: str = "training") -> str:
 
 
 class ImageCap:
-    """Applies the cap to the stores of a run, and names each capped store once per kind of
-    images.
-    """
+    """Applies the cap to the stores of a run, and names each capped store once per kind."""
 
     def __init__(self, config: RunConfig, note: Callable[[str], None]) -> None:
         self._config = config
@@ -68,8 +67,9 @@ class ImageCap:
     def applied(
         self, present: Mapping[str, StoreInfo], asked: Mapping[str, StoreInfo]
     ) -> dict[str, StoreInfo]:
-        """Return all present stores with their counted images; name those `asked` to train that are
-        capped.
+        """Return all present stores with their counted images.
+
+        Name those `asked` to train that are capped.
         """
         most = most_images(self._config, present)
         counted = {store: capped(info, most) for store, info in present.items()}
@@ -80,11 +80,13 @@ class ImageCap:
     def judged(
         self, found: Mapping[str, Evaluation], claimed: Mapping[str, int], kind: str
     ) -> dict[str, Evaluation]:
-        """Return the stores' evaluations with their counted images, in the same order; name the
-        capped stores.
+        """Return the stores' evaluations with their counted images, in the same order.
 
-        claimed: images of this kind ("validation", "test") that each store has said to hold out, of
-            the stores that have any
+        Name the capped stores.
+
+        Args:
+            claimed: images of this kind ("validation", "test") that each store has said to hold
+                out, of the stores that have any
         """
         most = most_of(self._config, claimed.values())
         if most is None:

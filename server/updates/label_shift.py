@@ -1,5 +1,4 @@
-"""Detection of a list of classes that is shifted by one, so that images of class l - 1 have the
-label l.
+"""Detection of a list of classes that is shifted by one: images of class l - 1 have label l.
 
 The difference of the head's rows, which `mislabelling` looks at, says little of a store with
 airplanes and ships that calls them automobiles and trucks: the two classes are alike, and what both
@@ -48,8 +47,9 @@ def guesses(targets: NDArray[np.int64], classes: int) -> list[Guess]:
 
 
 def spans(layout: Layout, vectors: int) -> list[slice]:
-    """Return the coordinates that a round looks at: all that train below the head, of long vectors
-    every k-th block.
+    """Return the coordinates that a round looks at: all that train below the head.
+
+    Of long vectors these are those of every k-th block.
     """
     heads = sorted((span.start, span.stop) for span in layout.head_slices())
     starts = [0, *(stop for _, stop in heads)]
@@ -65,11 +65,13 @@ def spans(layout: Layout, vectors: int) -> list[slice]:
 
 @dataclass(frozen=True)
 class ShiftEvidence:
-    """The gain of the guess that labels are shifted, and the gap of the guesses, on average over a
-    store's last rounds.
+    """The gain of the guess that labels are shifted, and the gap of the guesses.
 
-    rounds: how many count, at most MEAN_ROUNDS: older ones fade
-    gain, gap: see above
+    Both are means over a store's last rounds.
+
+    Attributes:
+        rounds: how many count, at most MEAN_ROUNDS: older ones fade
+        gain, gap: see above
     """
 
     rounds: int = 0
@@ -94,9 +96,7 @@ class ShiftEvidence:
 
     @property
     def lead(self) -> float:
-        """The lead of shifted labels over right ones: about -1 for right labels, about 1 for
-        shifted ones.
-        """
+        """The lead of shifted labels over right ones: about 1 for shifted, -1 for right labels."""
         return self.gain / (self.gap + GAP_RIDGE)
 
 
@@ -109,8 +109,10 @@ def gains(
     and where the gradients are not finite: evidence that is not a number would stay so for all
     rounds.
 
-    updates: [n, p]; gradients: each [p]; counts: [n, C], training images of each class that the
-        stores say they have
+    Args:
+        updates: float64 [n, p], changes by training
+        gradients: each float64 [p]
+        counts: float64 [n, C], training images of each class that the stores say they have
     """
     keys = list(gradients)
     stacked = np.stack([gradients[key] for key in keys])
@@ -129,8 +131,9 @@ def _gain(
 ) -> tuple[float, float] | None:
     """Return gain and gap of one update.
 
-    along: [k], inner products of its unit vector with the gradients
-    inner: [k, k], of the gradients with each other
+    Args:
+        along: [k], inner products of its unit vector with the gradients
+        inner: [k, k], of the gradients with each other
     """
     classes = len(counts)
     right = np.zeros(len(along))

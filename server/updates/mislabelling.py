@@ -1,5 +1,6 @@
-"""Evidence on the correctness of a store's labels, from its training of the head and the server's
-test images.
+"""Evidence on the correctness of a store's labels.
+
+It comes from the store's training of the head and from the server's test images.
 
 Gradient descent moves the head's row of label l, over images with features h and probabilities p,
 by a multiple of
@@ -45,10 +46,12 @@ Likeness = Mapping[int, Mapping[int, float]]  # of a label's images -> to a clas
 class Looks:
     """The appearance of the classes to a model, in d features.
 
-    whiten: [d, d], makes features scatter alike in all directions within classes, except for the
-        ridge
-    common: [d], unit vector along the mean of the classes' whitened means
-    directions: class -> [d], unit vector along its whitened mean without the part along `common`
+    Attributes:
+        whiten: [d, d], makes features scatter alike in all directions within classes, except for
+            the ridge
+        common: [d], unit vector along the mean of the classes' whitened means
+        directions: class -> [d], unit vector along its whitened mean without the part along
+            `common`
     """
 
     whiten: Floats
@@ -81,13 +84,15 @@ class Looks:
         return cls(whiten, common, dict(zip(labels, directions, strict=True)))
 
     def likeness(self, change: Floats, counts: Floats) -> Likeness:
-        """Return how much the images of each label of a store look like each class: cosines from -1
-        to 1.
+        """Return how much a store's images of each label look like each class: -1 to 1.
+
+        These are cosines.
 
         Labels whose rows training did not change are left out.
 
-        change: [C, d], change of the head by training
-        counts: [C], training images of each class that the store says it has
+        Args:
+            change: [C, d], change of the head by training
+            counts: [C], training images of each class that the store says it has
         """
         own = [label for label in classes_of(counts) if label in self.directions]
         rows = _without(change @ self.whiten.T, self.common)
@@ -110,7 +115,8 @@ def classes_of(counts: Floats) -> list[int]:
 
     One class alone is returned only if the store has fewer images of all the others together.
 
-    counts: [C], the store's training images
+    Args:
+        counts: [C], the store's training images
     """
     fair = np.maximum(FEW, OWNED * counts.sum() / len(counts))
     most = np.argsort(-counts, kind="stable")[:MAX_CLASSES_OF_STORE]
@@ -122,9 +128,10 @@ def classes_of(counts: Floats) -> list[int]:
 class LabelEvidence:
     """The classes that a store's images look like, averaged over its last rounds.
 
-    rounds: number of rounds that count, at most MEAN_ROUNDS; older ones fade
-    likeness: label -> class -> mean cosine: for the class of that name, and for the
-        MAX_FOLLOWED_CLASSES others that its images look most like
+    Attributes:
+        rounds: number of rounds that count, at most MEAN_ROUNDS; older ones fade
+        likeness: label -> class -> mean cosine: for the class of that name, and for the
+            MAX_FOLLOWED_CLASSES others that its images look most like
     """
 
     rounds: int = 0
@@ -184,17 +191,18 @@ class LabelEvidence:
         They do if the images look more like another class than like the class of their label, on
         average over the images by more than -WRONG_SCORE.
 
-        counts: [C], as in `Looks.likeness`
+        Args:
+            counts: [C], as in `Looks.likeness`
         """
         return self.lead(counts) < WRONG_SCORE
 
     def lead(self, counts: Floats) -> float:
-        """Return the lead of right labels: likeness to the label's class less that to the most like
-        other class.
+        """Return the lead of right labels: their likeness less that of the most like other class.
 
         It is the mean over the images of the store, and 0 if nothing is known of them.
 
-        counts: [C], as in `Looks.likeness`
+        Args:
+            counts: [C], as in `Looks.likeness`
         """
         labels = list(self.likeness)
         if not labels or not counts[labels].sum():

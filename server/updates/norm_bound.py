@@ -1,5 +1,6 @@
-"""The largest allowed norm of an update: from the others of its round, from earlier rounds, and
-from its order.
+"""The largest allowed norm of an update.
+
+It is known from the others of its round, from earlier rounds, and from its order.
 
 A norm is that of the change by training, ||params - order's params||_2.
 """
@@ -24,8 +25,9 @@ BEFORE = "was usual in the rounds before"
 
 @dataclass(frozen=True)
 class UsualNorms:
-    """The usual norm of each of the last rounds, oldest first; part of the history's lines, and so
-    of checkpoints.
+    """The usual norm of each of the last rounds, oldest first.
+
+    They are part of the history's lines, and so of checkpoints.
 
     The largest one of all rounds is never dropped. A store may come late, when the others have
     learned all of theirs and hardly move any more; its update is then as large as theirs were in
@@ -59,8 +61,9 @@ class UsualNorms:
 
 
 def usual(norms: Mapping[str, float]) -> float:
-    """Return the median of at least three norms (the lower middle one of an even number), or the
-    larger of two.
+    """Return the median of at least three norms, or the larger of two.
+
+    Of an even number it is the lower middle one.
 
     With two, a tiny update must not make the other one look large.
     """
@@ -71,8 +74,7 @@ def usual(norms: Mapping[str, float]) -> float:
 def too_large(
     norms: Mapping[str, float], images: Mapping[str, int], limit: float
 ) -> dict[str, float]:
-    """Return the stores whose update is more than `limit` times as large as usual, with that
-    factor.
+    """Return the stores whose update is more than `limit` times the usual size, with the factor.
 
     Usual is the cohort's median. A store with more images than the median is allowed as many times
     more, because each image is a step, or part of one, away from the global model. Stores with
@@ -94,10 +96,11 @@ def too_large(
 class NormBound:
     """Checks the norms of one round's updates.
 
-    earlier: the usual norms of the rounds before
-    size:    coordinates of a vector
-    start:   ||params||_2 of the order
-    lr:      learning rate of the round
+    Attributes:
+        earlier: the usual norms of the rounds before
+        size: coordinates of a vector
+        start: ||params||_2 of the order
+        lr: learning rate of the round
     """
 
     config: RunConfig
@@ -120,9 +123,10 @@ class NormBound:
     ) -> dict[str, str]:
         """Return {store: fault in words} for the updates that are too large.
 
-        norms:  of the change by training, by store
-        extras: norm of the largest tensor beside the parameters, by store
-        images: those that each store counts for
+        Args:
+            norms: of the change by training, by store
+            extras: norm of the largest tensor beside the parameters, by store
+            images: those that each store counts for
         """
         if not self.config.screening.norm_factor:
             return {}
@@ -138,8 +142,9 @@ class NormBound:
         return found | self._beside_others(rest, images)
 
     def of_order(self, images: int, least: float = 0.0) -> float:
-        """Return a norm that no training on this many images can exceed: generous, as gradients
-        have no bound.
+        """Return a norm that no training on this many images can exceed.
+
+        It is generous, as gradients have no bound.
 
         least: distance in each coordinate that steps count for at least; 1 for tensors that are
                like a gradient, not like a change of parameters
@@ -154,8 +159,9 @@ class NormBound:
     def _beside_others(
         self, norms: Mapping[str, float], images: Mapping[str, int]
     ) -> dict[str, str]:
-        """Return the updates that are too large for their cohort, or in a small cohort for the
-        rounds before.
+        """Return the updates that are too large for their cohort.
+
+        In a small cohort, those that are too large for the rounds before.
         """
         limit = self.config.screening.norm_factor
         where = "is usual in its cohort"

@@ -1,5 +1,6 @@
-"""Size of updates compared with the size that their stores' steps explain; a few bad stores cannot
-turn the regression.
+"""Size of updates compared with the size that their stores' steps explain.
+
+A few bad stores cannot turn the regression.
 
 A store that takes more steps moves further from the global model: in proportion to them in the
 first rounds, or if all steps go one way, and less once training has converged. The round's own
@@ -17,8 +18,9 @@ Floats = NDArray[np.float64]
 
 
 def times_usual(norms: Floats, steps: Floats, shares: Floats) -> Floats:
-    """Return by which factor each of n norms is larger than usual for its number of steps: [n],
-    around 1.
+    """Return the factor by which each of n norms exceeds what is usual for its steps: [n].
+
+    It is around 1.
 
     A norm of 0 gives 0. With x_i = log steps_i and y_i = log norm_i the power is Theil's estimate
     (Theil 1950, Sen 1968), over pairs whose steps are far enough apart. It is clipped to [0, 1],
@@ -30,11 +32,12 @@ def times_usual(norms: Floats, steps: Floats, shares: Floats) -> Floats:
     The mean of s B gradients is longer than that of a batch of B, by up to 1 / sqrt s times; this
     factor is excused.
 
-    norms: [n] >= 0
-    steps: [n] >= 1
-    shares: [n], the part s of a batch that the store's images fill, at most 1
-
     The median of an even number is the lower middle one.
+
+    Args:
+        norms: [n] >= 0
+        steps: [n] >= 1
+        shares: [n], the part s of a batch that the store's images fill, at most 1
     """
     found = np.zeros(len(norms))
     moved = norms > 0

@@ -1,6 +1,4 @@
-"""The reputation of stores from round to round: it names suspects to a person, and sets stores
-aside.
-"""
+"""The reputation of stores from round to round: it names suspects, and excludes stores."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -24,7 +22,8 @@ CLIPPED = (
 class Reputation:
     """The standing of one run's stores.
 
-    detector: looks for suspects in each round; None: detection is off
+    Args:
+        detector: looks for suspects in each round; None: detection is off
     """
 
     def __init__(
@@ -43,8 +42,9 @@ class Reputation:
         self._from_now_on = CLIPPED if config.suspects == "clip" else ""
 
     def judge(self, standing: Standing, trained: RoundOutcome) -> tuple[dict[str, str], Standing]:
-        """Return the round's suspicions, {store: reason}, and the standing after it; name new
-        suspects.
+        """Return the round's suspicions, {store: reason}, and the standing after it.
+
+        Name new suspects.
         """
         found = dict[str, str]()
         if self._detector is not None:
@@ -61,12 +61,12 @@ class Reputation:
     def clipped(
         self, standing: Standing, trained: RoundOutcome, held: UpdateBuffer
     ) -> RoundOutcome:
-        """Return the round with the updates of suspicious stores clipped, if the settings ask for
-        that.
-
-        held: the updates of the round
+        """Return the round with the updates of suspicious stores clipped, if settings say so.
 
         Raises OSError.
+
+        Args:
+            held: the updates of the round
         """
         if self._config.suspects != "clip" or not standing.suspects:
             return trained
@@ -76,7 +76,8 @@ class Reputation:
     def exclude(self, set_aside: Mapping[str, str]) -> None:
         """Set stores aside that are not yet; after a resume, those that were set aside before.
 
-        set_aside: store -> reason
+        Args:
+            set_aside: store -> reason
         """
         for store in sorted(set_aside.keys() - self._left_out):
             self._left_out.add(store)
@@ -87,14 +88,14 @@ class Reputation:
 def clip(
     held: UpdateBuffer, start: Tensor, norms: Mapping[str, float], stores: Iterable[str]
 ) -> dict[str, float]:
-    """Scale the change by training at some `stores` to the usual norm of the cohort, where it is
-    larger.
-
-    held: the updates of the round
-    start: float32 [P], the parameters that their training started from
-    norms: L2 norm of the change by training, by store
+    """Scale the change by training at `stores` to the usual norm, where it is larger.
 
     Returns the factor of each update that was scaled. Raises OSError if an update cannot be held.
+
+    Args:
+        held: the updates of the round
+        start: float32 [P], the parameters that their training started from
+        norms: L2 norm of the change by training, by store
     """
     most = usual(norms) if norms else 0.0
     factors = {store: most / norms[store] for store in stores if norms.get(store, 0.0) > most}

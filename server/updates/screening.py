@@ -1,5 +1,6 @@
-"""Screening of every answer before it counts; a bad one becomes a failure with its reason in plain
-words.
+"""Screening of every answer before it counts.
+
+A bad one becomes a failure with its reason in plain words.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -44,11 +45,13 @@ Shapes = Mapping[str, tuple[int, ...]]
 class RoundOutcome:
     """An order, and the answers to it.
 
-    asked:   the cohort, in store order
-    updates: the good ones, in store order
-    present: all stores that could have been asked, with the number of images that they count for
-    norms:   norm of the change by training as it arrived, by store that has a good update
-    clipped: factor by which an update was made smaller, by store
+    Attributes:
+        asked: the cohort, in store order
+        updates: the good ones, in store order
+        present: all stores that could have been asked, with the number of images that they count
+            for
+        norms: norm of the change by training as it arrived, by store that has a good update
+        clipped: factor by which an update was made smaller, by store
     """
 
     order: TrainOrder
@@ -62,7 +65,8 @@ class RoundOutcome:
     def without(self, store: str, why: str, updates: Sequence[Update]) -> "RoundOutcome":
         """Return the outcome without the update of one store.
 
-        updates: those of the other stores
+        Args:
+            updates: those of the other stores
         """
         failed = {**self.failed, store: Failure(store, "invalid", why)}
         norms = {name: norm for name, norm in self.norms.items() if name != store}
@@ -73,10 +77,11 @@ class RoundOutcome:
 class Screened:
     """The result of an order after screening.
 
-    updates: the good ones, in store order
-    failed:  by store: reported, bad or missing
-    ignored: sentences on answers that do not count
-    norms:   of the change by training, of the good updates
+    Attributes:
+        updates: the good ones, in store order
+        failed: by store: reported, bad or missing
+        ignored: sentences on answers that do not count
+        norms: of the change by training, of the good updates
     """
 
     updates: Sequence[Update]
@@ -89,14 +94,15 @@ class Screened:
 class Screening:
     """Takes the answers to an order, one by one.
 
-    asked: the stores that got the order, and the images that they have declared
-    extras: shapes of the tensors that an update of the run's strategy has beside its parameters,
-        all float32
-    held: takes the updates; nothing else here keeps one
-    fault: returns the strategy's objection to an update in words, or None
-    earlier: the usual norms of the rounds before
-    most_images: the most that an update counts for, see `server.updates.image_cap`; None: as many
-        as its store declared
+    Attributes:
+        asked: the stores that got the order, and the images that they have declared
+        extras: shapes of the tensors that an update of the run's strategy has beside its
+            parameters, all float32
+        held: takes the updates; nothing else here keeps one
+        fault: returns the strategy's objection to an update in words, or None
+        earlier: the usual norms of the rounds before
+        most_images: the most that an update counts for, see `server.updates.image_cap`; None: as
+            many as its store declared
     """
 
     order: TrainOrder
@@ -174,9 +180,7 @@ class Screening:
         return None
 
     def _reckoned(self, update: Update) -> Update:
-        """Return the update with its store's declared images by class, if head rows are averaged by
-        them.
-        """
+        """Return the update with its store's images by class, if head rows are averaged by them."""
         if self.order.plan.config.strategy.absent == "full":
             return update
         classes = self.order.plan.spec.classes
@@ -184,8 +188,9 @@ class Screening:
         return replace(update, images_by_class=images_by_class(info, classes, update.num_examples))
 
     def _sign(self, update: Update) -> Tensor:
-        """Return [norm of the change by training, norms of the extras, loss], without a wait for
-        the device.
+        """Return [norm of the change by training, norms of the extras, loss].
+
+        This does not wait for the device.
         """
         norm = distance(update.params, self.order.params)
         extras = [
@@ -194,8 +199,9 @@ class Screening:
         return torch.stack([norm, *extras, torch.full_like(norm, update.loss)])
 
     def _finite_norms(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Return the norms of the updates whose values are all finite, and of the largest of their
-        extras.
+        """Return the norms of the updates whose values are all finite, and of their extras.
+
+        Of the extras, the largest norm counts.
 
         Other updates are dropped. This waits once for the device. A norm shows values that are not
         finite in a fraction of the time of a full check. Only if a norm is not finite are all
@@ -222,15 +228,17 @@ class Screening:
         self._refuse(store, reason)
 
     def _refuse(self, store: str, reason: str) -> None:
-        """Record a failure with its reason, which may quote names that the store chose, of any
-        number.
+        """Record a failure with its reason.
+
+        The reason may quote names that the store chose, of any number.
         """
         self._failed[store] = Failure(store, "invalid", sanitize(reason, LONGEST_REASON))
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
-    """Return ||one - other||_2 of two vectors float32 [P], a scalar on the first one's device;
-    needs little memory.
+    """Return ||one - other||_2 of two vectors float32 [P], a scalar on the first one's device.
+
+    Needs little memory.
     """
     pieces = zip(
         one.split(COORDINATES_AT_ONCE), other.to(one.device).split(COORDINATES_AT_ONCE), strict=True
@@ -245,7 +253,8 @@ def screen_evaluations(
 ) -> dict[str, Evaluation]:
     """Return the evaluations that pass the checks, by store in store order.
 
-    asked: store -> images that it holds out
+    Args:
+        asked: store -> images that it holds out
     """
     classes = len(order.plan.spec.classes)
     good = {
@@ -271,8 +280,9 @@ def _can_be(counts: Counts, classes: int, most: int) -> bool:
 
 
 def _goes_with(adjusted: Counts | None, raw: Counts, order: EvaluateOrder) -> bool:
-    """Return whether adjusted counts are absent, or of the same images as the raw ones in a run
-    with class offsets.
+    """Return whether adjusted counts are absent, or of the same images as the raw ones.
+
+    They are only allowed in a run with class offsets.
     """
     if adjusted is None:
         return True
@@ -297,9 +307,7 @@ def _most_change(raw: Counts) -> float:
 
 
 def _is_sound(counts: Counts, asked: tuple[float, ...]) -> bool:
-    """Return whether the reliability is absent, or agrees with the images and hits of the
-    counts.
-    """
+    """Return whether the reliability is absent, or agrees with the counts."""
     if (told := counts.reliability) is None:
         return True
     right = int(counts.confusion.trace()) + counts.undisclosed_correct

@@ -1,5 +1,6 @@
-"""The standing of stores: findings against them, carried in the history's lines and so in every
-checkpoint.
+"""The standing of stores: findings against them.
+
+The history's lines carry it, and so does every checkpoint.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,14 +17,15 @@ STANDING_ROUNDS = 10  # last rounds of a store in which suspicion counts
 class Standing:
     """The standing of the stores after a round; nothing is held against a store that is not named.
 
-    invalid: number of consecutive rounds with an answer that failed screening
-    recent: e.g. "1011": for each of the last <= STANDING_ROUNDS rounds of this store, "1" if
-        suspicious; rounds before the first "1" are left out
-    suspects: store -> reason, of stores that were suspicious in enough rounds to tell a person, at
-        any time of the run
-    set_aside: store -> reason, of stores that are not asked any more
-    evidence: the classes that the images of stores' labels look like, see
-        `server.updates.mislabelling`
+    Attributes:
+        invalid: number of consecutive rounds with an answer that failed screening
+        recent: e.g. "1011": for each of the last <= STANDING_ROUNDS rounds of this store, "1" if
+            suspicious; rounds before the first "1" are left out
+        suspects: store -> reason, of stores that were suspicious in enough rounds to tell a person,
+            at any time of the run
+        set_aside: store -> reason, of stores that are not asked any more
+        evidence: the classes that the images of stores' labels look like, see
+            `server.updates.mislabelling`
     """
 
     invalid: Mapping[str, int] = field(default_factory=dict)
