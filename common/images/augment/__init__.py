@@ -36,15 +36,18 @@ __all__ = [
 def augment(
     pixels: Tensor, targets: Tensor, config: DataConfig, numbers: Tensor, batches: BatchBounds
 ) -> tuple[Tensor, Blend | None]:
-    """Augment uint8 [B, S, S, C] by the options of `config`: the same shape, uint8 or float32,
-    values 0 to 255.
+    """Augment images by the options of `config`.
 
-    targets: int64 [B]
-    numbers: float64 [B, D] of a `DrawStream`, on the device of the pixels
-    batches: the batches within which images are mixed
+    Args:
+        pixels: uint8 [B, S, S, C]
+        targets: int64 [B]
+        config: its augmentation options
+        numbers: float64 [B, D] of a `DrawStream`, on the device of the pixels
+        batches: the batches within which images are mixed
 
-    Feed the result to `normalise`. The second result is the blend of mixed images; None if such
-    options are off.
+    Returns:
+        pixels for `normalise`: [B, S, S, C], uint8 or float32, values 0 to 255; and the blend of
+        mixed images, None if such options are off
     """
     if numbers.shape[1] == 0:
         return pixels, None

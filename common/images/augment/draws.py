@@ -11,9 +11,7 @@ from fedshelf.common.seeding import rng
 
 
 class BasicDraws(NamedTuple):
-    """The numbers for flip, crop, affine and colour options; uniform in [0, 1), each float64
-    [B].
-    """
+    """The numbers for flip, crop, affine and colour options: uniform in [0, 1), float64 [B]."""
 
     flip: Tensor
     crop_y: Tensor
@@ -27,8 +25,9 @@ class BasicDraws(NamedTuple):
 
 
 class FurtherDraws(NamedTuple):
-    """The numbers for the options that change more than a view of the image; uniform in [0, 1),
-    each float64 [B].
+    """The numbers for the options that change more than a view of the image.
+
+    Each is uniform in [0, 1): float64 [B].
     """
 
     operation: Tensor
@@ -59,10 +58,10 @@ class DrawStream:
     other kind.
     """
 
-    def __init__(self, config: DataConfig, seed: int, round: int, store: str) -> None:
+    def __init__(self, config: DataConfig, seed: int, round_number: int, store: str) -> None:
         self.width = draws_per_image(config)
-        self._basic = rng(seed, "augment", round, store)
-        self._further = rng(seed, "augment further", round, store)
+        self._basic = rng(seed, "augment", round_number, store)
+        self._further = rng(seed, "augment further", round_number, store)
 
     def take(self, images: int) -> NDArray[np.float64]:
         """Return the next images' numbers: float64 [images, width]."""
@@ -90,7 +89,8 @@ def basic_draws(numbers: Tensor) -> BasicDraws:
 
 
 def further_draws(numbers: Tensor) -> FurtherDraws:
-    """Return the further numbers of `numbers`, float64 [B, width]; they exist only if an option
-    needs them.
+    """Return the further numbers of `numbers`, float64 [B, width].
+
+    They exist only if an option needs them.
     """
     return FurtherDraws(*numbers[:, BASIC_DRAWS:].unbind(1))

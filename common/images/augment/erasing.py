@@ -18,7 +18,13 @@ GREY = 127
 
 
 def erase(pixels: Tensor, share: float, draws: FurtherDraws) -> Tensor:
-    """Grey out a rectangle in a `share` of the images [B, S, S, C]; type and shape stay."""
+    """Grey out a rectangle in some images.
+
+    Args:
+        pixels: [B, S, S, C] of any type; the result has the same shape and type
+        share: of the images that get a rectangle
+        draws: float64 [B] each
+    """
     side = pixels.shape[1]
     area = side * side * (AREA_SHARES[0] + (AREA_SHARES[1] - AREA_SHARES[0]) * draws.erase_area)
     aspect = torch.exp(math.log(MIN_ASPECT) * (1 - 2 * draws.erase_aspect))
@@ -36,6 +42,6 @@ def erase(pixels: Tensor, share: float, draws: FurtherDraws) -> Tensor:
 
 
 def span_mask(side: int, start: Tensor, stop: Tensor) -> Tensor:
-    """Return a mask, bool [B, side], of the places from `start` up to before `stop`, each [B]."""
-    places = torch.arange(side, device=start.device)
-    return (places >= start[:, None]) & (places < stop[:, None])
+    """Return a mask, bool [B, side], of the pixels from `start` up to before `stop`, each [B]."""
+    pixels = torch.arange(side, device=start.device)
+    return (pixels >= start[:, None]) & (pixels < stop[:, None])

@@ -10,10 +10,14 @@ from fedshelf.common.images.augment.draws import BasicDraws
 
 
 def flip_and_crop(pixels: Tensor, config: DataConfig, draws: BasicDraws) -> Tensor:
-    """Reflect-pad by `crop`, take a random window of the old size, and mirror, in one gather of
-    whole pixels.
+    """Reflect-pad by `crop`, take a random window of the old size, and mirror.
 
-    pixels: uint8 [B, S, S, C]; the result has the same shape
+    All in one gather of whole pixels.
+
+    Args:
+        pixels: uint8 [B, S, S, C]; the result has the same shape
+        config: its options `flip` and `crop`
+        draws: float64 [B] each
     """
     batch, side, _, channels = pixels.shape
     rows = _window(side, config.crop, draws.crop_y)
@@ -37,8 +41,12 @@ def _window(side: int, pad: int, position: Tensor) -> Tensor:
 
 
 def affine(pixels: Tensor, config: DataConfig, draws: BasicDraws) -> Tensor:
-    """Rotate and zoom `pixels` [B, S, S, C] about the centre, then shift: float32 of the same
-    shape.
+    """Rotate and zoom images about the centre, then shift them.
+
+    Args:
+        pixels: [B, S, S, C]; the result has the same shape, float32
+        config: its options `rotation`, `scale` and `translate`
+        draws: float64 [B] each
     """
     angle = math.radians(config.rotation) * (2 * draws.angle - 1)
     zoom = 1 + config.scale * (2 * draws.zoom - 1)
@@ -52,10 +60,12 @@ def affine(pixels: Tensor, config: DataConfig, draws: BasicDraws) -> Tensor:
 
 
 def warp(pixels: Tensor, theta: Tensor) -> Tensor:
-    """Sample `pixels` [B, S, S, C] bilinearly, reflecting at the edges: float32 of the same shape.
+    """Sample images bilinearly, reflecting at the edges.
 
-    theta: [B, 2, 3], from places (x, y, 1) of the result to places of `pixels`; an image reaches
-        from -1 to 1
+    Args:
+        pixels: [B, S, S, C]; the result has the same shape, float32
+        theta: [B, 2, 3], from positions (x, y, 1) of the result to positions in `pixels`; an image
+            reaches from -1 to 1
     """
     images = pixels.permute(0, 3, 1, 2).to(torch.float32)
     grid = torch.nn.functional.affine_grid(

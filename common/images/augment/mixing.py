@@ -18,8 +18,9 @@ from fedshelf.common.images.augment.erasing import span_mask
 
 
 class Blend(NamedTuple):
-    """The targets and shares of mixed images: the loss is share L(own target) + (1 - share) L(other
-    target).
+    """The targets and shares of mixed images.
+
+    The loss of an image is share L(own target) + (1 - share) L(other target).
 
     others: int64 [B], targets of the partners
     shares: float32 [B], share of the image itself; 1 if nothing was mixed in
@@ -33,7 +34,7 @@ class BatchBounds(NamedTuple):
     """The batch of each of [B] images, in which it finds its partner: int64 [B] each, or numbers
     for all.
 
-    first: place of the batch's first image
+    first: index of the batch's first image
     sizes: images in the batch
     """
 
@@ -44,13 +45,19 @@ class BatchBounds(NamedTuple):
 def mix(
     pixels: Tensor, targets: Tensor, config: DataConfig, draws: FurtherDraws, batches: BatchBounds
 ) -> tuple[Tensor, Blend | None]:
-    """Mix some of the images [B, S, S, C] with partners of their batch; an image is its own partner
-    only if alone.
+    """Mix some images with partners of their batch; an image is its own partner only if alone.
 
-    targets: int64 [B]
+    Mixup leaves an image alone if cutmix has taken it.
 
-    Mixup leaves an image alone if cutmix has taken it. The result has the shape of `pixels`; the
-    blend is None if both options are off.
+    Args:
+        pixels: [B, S, S, C], uint8 or float32
+        targets: int64 [B]
+        config: its options `mixup` and `cutmix`, shares of the images
+        draws: float64 [B] each
+        batches: the batch of each image
+
+    Returns:
+        pixels of the same shape; and the blend, None if both options are off
     """
     if not (config.mixup or config.cutmix):
         return pixels, None
@@ -60,8 +67,7 @@ def mix(
     cut = torch.zeros_like(shares, dtype=torch.bool)
     if config.cutmix:
         cut = draws.cutmix < config.cutmix
-        mixed, rest = _cut(pixels, partners, cut, draws)
-        shares = rest
+        mixed, shares = _cut(pixels, partners, cut, draws)
     if config.mixup:
         blended = (draws.mixup < config.mixup) & ~cut
         share = torch.where(blended, draws.mixup_share.to(torch.float32), 1.0)
@@ -73,22 +79,26 @@ def mix(
 
 
 def _partners(position: Tensor, batches: BatchBounds) -> Tensor:
-    """Return the place of each image's partner, int64 [B]: one of the others of the batch, each as
-    likely.
+    """Return the index of each image's partner: int64 [B].
+
+    It is one of the others of the batch, each as likely.
+
+    position: float64 [B], uniform in [0, 1)
     """
-    place = torch.arange(len(position), device=position.device) - batches.first
+    index_in_batch = torch.arange(len(position), device=position.device) - batches.first
     others = batches.sizes - 1
     step = 1 + (position * others).floor().to(torch.int64)
-    return batches.first + (place + step) % batches.sizes
+    return batches.first + (index_in_batch + step) % batches.sizes
 
 
 def _cut(
     pixels: Tensor, partners: Tensor, cut: Tensor, draws: FurtherDraws
 ) -> tuple[Tensor, Tensor]:
-    """Put a rectangle of the partner [B, S, S, C] in its own place into each image that `cut` (bool
-    [B]) selects.
+    """Put a rectangle of the partner, at the same position, into each image that `cut` selects.
 
-    Return the images, and the share of each that is left, float32 [B].
+    Return the images, [B, S, S, C], and the share of each that is left, float32 [B].
+
+    cut: bool [B]
     """
     side = pixels.shape[1]
     half = (side * (1 - draws.cutmix_share).sqrt() / 2).floor()

@@ -7,10 +7,15 @@ from torch import Tensor
 
 
 def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Return (x / 255 - mean) / std per channel: [B, H, W, C], uint8 or float32, to float32 [B, C,
-    H, W].
+    """Return (x / 255 - mean) / std per channel, as networks take it.
 
-    The result is in channels-last memory order: the input's order, so that nothing is moved.
+    Args:
+        pixels: [B, H, W, C], uint8 or float32, 0 to 255
+        mean: of each channel, 0 to 1
+        std: of each channel
+
+    Returns:
+        float32 [B, C, H, W], in channels-last memory order: the input's, so that nothing is moved
     """
     batch, height, width, channels = pixels.shape
     # long rows are quicker than C values
@@ -23,8 +28,9 @@ def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
 def _constants(
     mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device
 ) -> tuple[Tensor, ...]:
-    """Return scale and shift of every value of a row of pixels: float32 [W * C] each, moved to the
-    device once.
+    """Return scale and shift of all values of a row of pixels: float32 [W * C] each.
+
+    They are moved to the device once.
     """
     with torch.inference_mode(mode=False):
         pair = torch.tensor(

@@ -1,8 +1,7 @@
-"""TrivialAugment: one operation an image, drawn with its strength from wide ranges; there is
-nothing to tune.
+"""TrivialAugment: one operation an image, drawn with its strength; there is nothing to tune.
 
 Müller and Hutter 2021, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation",
-Algorithm 1 with the "wide" ranges of Table 7. Two things differ: places beyond an edge are
+Algorithm 1 with the "wide" ranges of Table 7. Two things differ: pixels beyond an edge are
 reflected, not black, and shifts are shares of the side (0.45, as AutoAugment's 150 of 331 pixels):
 the paper's 32 pixels fit a small image only.
 """
@@ -20,7 +19,8 @@ from fedshelf.common.images.augment.draws import FurtherDraws
 from fedshelf.common.images.augment.geometry import warp
 
 LEVELS = 31  # strengths, from none at all to the strongest
-SHEAR = SPREAD = 0.99
+MAX_SHEAR = 0.99
+MAX_BLEND = 0.99  # of an image with its base
 MAX_SHIFT_SHARE = 0.45  # share of the side
 MAX_ROTATION_RADIANS = math.radians(135)
 MAX_CLEARED_BITS = 6  # most bits that posterize clears
@@ -33,7 +33,7 @@ OPERATION_NAMES = (
 class DrawnOperations(NamedTuple):
     """The drawn changes of some images.
 
-    operation: int64 [B], a place in NAMES
+    operation: int64 [B], an index into OPERATION_NAMES
     level:     float32 [B], strength from 0 to 1
     signed:    float32 [B], the level or its negative
     """
@@ -44,9 +44,14 @@ class DrawnOperations(NamedTuple):
 
 
 def trivial_augment(pixels: Tensor, draws: FurtherDraws) -> Tensor:
-    """Apply one operation to each of the images [B, S, S, C]: uint8 of the same shape.
+    """Apply one operation to each image.
 
-    pixels: uint8, or whole or other numbers from 0 to 255
+    Args:
+        pixels: [B, S, S, C], uint8 or float32 from 0 to 255
+        draws: float64 [B] each
+
+    Returns:
+        uint8 [B, S, S, C]
     """
     operation = (draws.operation * len(OPERATION_NAMES)).floor().to(torch.int64)
     level = ((draws.level * LEVELS).floor() / (LEVELS - 1)).to(torch.float32)
@@ -70,22 +75,23 @@ def apply_in_groups(pixels: Tensor, drawn: DrawnOperations) -> Tensor:
     """Apply to each image its own operation, in groups of images with the same one."""
     result = pixels.clone()
     for first, last, operation in _OPERATIONS:
-        chosen = ((drawn.operation >= first) & (drawn.operation <= last)).nonzero()[:, 0]
-        if len(chosen):
-            result[chosen] = operation(
-                pixels[chosen], DrawnOperations(*(numbers[chosen] for numbers in drawn))
+        selected = ((drawn.operation >= first) & (drawn.operation <= last)).nonzero()[:, 0]
+        if len(selected):
+            result[selected] = operation(
+                pixels[selected], DrawnOperations(*(values[selected] for values in drawn))
             )
     return result
 
 
 def apply_to_all(pixels: Tensor, drawn: DrawnOperations) -> Tensor:
-    """Apply each operation to all images, and select each image's result: nothing waits for the
-    device.
+    """Apply each operation to all images, and select each image's result.
+
+    Nothing waits for the device: no operation depends on how many images have drawn it.
     """
     result = pixels
     for first, last, operation in _OPERATIONS:
-        chosen = (drawn.operation >= first) & (drawn.operation <= last)
-        result = torch.where(_per_image(chosen), operation(pixels, drawn), result)
+        is_selected = (drawn.operation >= first) & (drawn.operation <= last)
+        result = torch.where(_per_image(is_selected), operation(pixels, drawn), result)
     return result
 
 
@@ -98,8 +104,8 @@ def _move(pixels: Tensor, drawn: DrawnOperations) -> Tensor:
         )
 
     turn = where("rotate", MAX_ROTATION_RADIANS)
-    across = turn.sin() + where("shear x", SHEAR)
-    down = where("shear y", SHEAR) - turn.sin()
+    across = turn.sin() + where("shear x", MAX_SHEAR)
+    down = where("shear y", MAX_SHEAR) - turn.sin()
     # the side is 2 long
     left = where("translate x", 2 * MAX_SHIFT_SHARE)
     up = where("translate y", 2 * MAX_SHIFT_SHARE)
@@ -110,7 +116,7 @@ def _move(pixels: Tensor, drawn: DrawnOperations) -> Tensor:
 def _blend(base: Callable[[Tensor], Tensor], pixels: Tensor, drawn: DrawnOperations) -> Tensor:
     """Move the images away from their `base` or towards it, as Pillow's ImageEnhance does."""
     images = pixels.permute(0, 3, 1, 2)
-    factor = _per_image(1 + SPREAD * drawn.signed)
+    factor = _per_image(1 + MAX_BLEND * drawn.signed)
     return _whole(
         torch.lerp(base(images).to(torch.float32), images.to(torch.float32), factor)
     ).permute(0, 2, 3, 1)
@@ -131,9 +137,7 @@ def _mean_grey(images: Tensor) -> Tensor:
 
 
 def _smooth(images: Tensor) -> Tensor:
-    """Return the mean of 3x3 pixels in which the middle counts five times; the outermost pixels
-    stay.
-    """
+    """Return the mean of 3x3 pixels in which the middle counts five times; the edges stay."""
     smoothed = images.to(torch.float32)
     inner = smoothed[:, :, 1:-1, 1:-1]
     if inner.numel():
@@ -167,7 +171,7 @@ def _equalize(pixels: Tensor, _: DrawnOperations) -> Tensor:
     return equalized
 
 
-# First and last place in NAMES, and their function.
+# First and last index into OPERATION_NAMES, and their function.
 _OPERATIONS: tuple[tuple[int, int, BatchOperation], ...] = (
     (1, 5, _move), (6, 6, partial(_blend, _black)), (7, 7, partial(_blend, _grey)),
     (8, 8, partial(_blend, _mean_grey)), (9, 9, partial(_blend, _smooth)), (10, 10, _posterize),

@@ -32,22 +32,26 @@ UNNAMED_SECONDS = 24 * 3600
 
 
 def forget_deleted(root: Path, paths: Collection[Path], *, is_emptied: bool = False) -> int:
-    """Remove photos that were deleted or changed from all pixel files of this user; return the
-    number of contents.
+    """Remove photos that were deleted or changed from all pixel files of this user.
 
-    root, paths: a folder of photos, and all present and former files in it, as its index may not
-        list them yet
-    is_emptied: True if it is sure that there are no photos because they were deleted
+    Args:
+        root: a folder of photos
+        paths: all present and former files in it, as its index may not list them yet
+        is_emptied: True if it is sure that there are no photos because they were deleted
 
-    Raises OSError (disk full): then some of the files are as they were.
+    Returns:
+        number of contents that were removed
+
+    Raises:
+        OSError: the disk is full; then some of the files are as they were
     """
     directory = pixel_cache_directory()
-    own = index_path_of(root)
+    root_index_path = index_path_of(root)
     gone = 0
     for path in sorted(directory.glob("*.json")):
-        of_root = path == own
+        is_root = path == root_index_path
         gone += _forget_deleted_of(
-            path, paths if of_root else (), is_emptied=is_emptied and of_root
+            path, paths if is_root else (), is_emptied=is_emptied and is_root
         )
     _remove_unnamed(directory)
     remove_stale_builds(directory)
@@ -69,15 +73,16 @@ def forget_all() -> int:
 
 
 def _forget_deleted_of(index_path: Path, paths: Collection[Path], *, is_emptied: bool) -> int:
-    """Remove deleted photos of one folder, whose index this is. paths: files in it that the index
-    may not list.
+    """Remove deleted photos of one folder, whose index this is; return the number of contents.
+
+    paths: files in it that the index may not list
     """
     index = read_index(index_path)
     files = sorted({*map(Path, index["files"]), *paths})
-    read = content_digests.hash_files(files, index["files"], time.time_ns())
+    hashed = content_digests.hash_files(files, index["files"], time.time_ns())
     missing = [
         path
-        for path, digest in zip(files, read.digests, strict=True)
+        for path, digest in zip(files, hashed.digests, strict=True)
         if not isinstance(digest, bytes)
     ]
     had_any = bool(files) or any(
@@ -85,33 +90,33 @@ def _forget_deleted_of(index_path: Path, paths: Collection[Path], *, is_emptied:
     )
     marker = index_path.with_suffix(".unreachable")
     try:
-        check_reachable(missing, is_any_left=read.has_any() or is_emptied or not had_any)
+        check_reachable(missing, is_any_left=hashed.has_any() or is_emptied or not had_any)
     except UnreachableError:
         if not marker.exists():
             marker.touch(mode=0o600)
         if marker.stat().st_mtime > time.time() - UNREACHABLE_SECONDS:
             return 0
     marker.unlink(missing_ok=True)
-    present = {digest.hex() for digest in read.digests if isinstance(digest, bytes)}
+    present = {digest.hex() for digest in hashed.digests if isinstance(digest, bytes)}
     gone = set[str]()
     pixels = {}
-    old = []
+    outdated = []
     for tag, name in index["pixels"].items():
         path = index_path.parent / Path(name).name
         digests = read_digests(path)
         lost = {digest for digest in digests if digest not in present}
         gone |= lost
         if lost:
-            old.append(path)
+            outdated.append(path)
             digests = [digest for digest in digests if digest not in lost]
             path = index_path.parent / pixel_file_name(tag, digests)
             if digests:
-                copy_without(lost, old[-1], path)
+                copy_without(lost, outdated[-1], path)
         if digests:
             pixels[tag] = path.name
-    if gone or read.known.keys() != index["files"].keys():
-        _write_index(index_path, {"files": read.known, "pixels": pixels})
-    for path in old:
+    if gone or hashed.known.keys() != index["files"].keys():
+        _write_index(index_path, {"files": hashed.known, "pixels": pixels})
+    for path in outdated:
         path.unlink(missing_ok=True)  # a process that has it mapped keeps it until it lets go
     return len(gone)
 

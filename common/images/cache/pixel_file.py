@@ -1,5 +1,9 @@
-"""A file of decoded photos: their rows of pixels, then a JSON trailer, its length and a magic
-number.
+"""A file of decoded photos.
+
+    rows of pixels, uint8 | JSON trailer | its length, 8 bytes | "fedshelf"
+
+The trailer stands last, as it is known only when all photos are decoded; without it a file is not
+whole.
 """
 
 import json
@@ -44,9 +48,7 @@ class PixelFile:
 
 
 def open_pixel_file(path: Path, form: PixelFormat) -> PixelFile | None:
-    """Return a memory-mapped pixel file, or None if it is absent, cut off or not of the format
-    `form`.
-    """
+    """Return a memory-mapped pixel file; None if it is absent, cut off or of another format."""
     try:
         with path.open("rb") as file:
             trailer, size = _read_trailer(file)
@@ -68,8 +70,9 @@ def open_pixel_file(path: Path, form: PixelFormat) -> PixelFile | None:
 
 
 def read_verdicts(path: Path) -> dict[str, str]:
-    """Return hash -> reason, "" for usable photos, for all photos of a pixel file; {} if it is
-    absent or not whole.
+    """Return content's hash (hex) -> why the photo has no row, "" if it has one.
+
+    {} if the file is absent or not whole.
     """
     try:
         with path.open("rb") as file:
@@ -82,8 +85,9 @@ def read_verdicts(path: Path) -> dict[str, str]:
 
 
 def read_digests(path: Path) -> list[str]:
-    """Return the hashes (hex) of all files of a pixel file, in order; [] if it is absent or not
-    whole.
+    """Return the hashes (hex) of all photos of a pixel file, in order.
+
+    [] if the file is absent or not whole.
     """
     try:
         with path.open("rb") as file:
@@ -93,9 +97,15 @@ def read_digests(path: Path) -> list[str]:
 
 
 def copy_without(gone: Set[str], source: Path, target: Path) -> None:
-    """Write the pixel file `source`, without the photos of these hashes (hex), as `target`.
+    """Write a pixel file again without some photos.
 
-    Raises OSError.
+    Args:
+        gone: hashes (hex) of these photos
+        source: the pixel file
+        target: path of the new one
+
+    Raises:
+        OSError: the disk is full, or `source` cannot be read
     """
     with source.open("rb") as file:
         trailer, size = _read_trailer(file)
@@ -136,8 +146,10 @@ def _read_trailer(file: BinaryIO) -> tuple[Any, int]:
 def make_trailer(form: PixelFormat, digests: Sequence[str], unusable: Mapping[str, str]) -> bytes:
     """Return the end of a pixel file.
 
-    digests:  hashes (hex) of all files, in the order of the rows
-    unusable: hash -> why that file has no row
+    Args:
+        form: the format of its pixels
+        digests: hashes (hex) of all photos, in the order of the rows
+        unusable: hash -> why that photo has no row
     """
     return _trailer(form.tag, digests, unusable)
 

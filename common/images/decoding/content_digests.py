@@ -27,6 +27,7 @@ SETTLED_NS = 2_000_000_000  # the coarsest clock of a file system in use: two se
 NO_SUCH_FILE = "no such file"
 
 KnownFiles = Mapping[str, tuple[list[int], str]]
+"""Path -> fingerprint (size in bytes, modification and change time in ns, inode), hash (hex)."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class ContentDigests:
 
     digests: per file, its content's hash (BLAKE2b, 20 bytes), or the reason why it could not be
         read
-    known: path -> (size, modification, change, inode), hash; `hash_files` takes it the next time
+    known: the files that had settled; `hash_files` takes them the next time
     """
 
     digests: tuple[bytes | NotUsableError, ...]
@@ -61,8 +62,9 @@ def parse_known_files(value: Any) -> dict[str, tuple[list[int], str]]:
 
 
 def unconfirmed_files(known: KnownFiles, now: ContentDigests) -> list[Path]:
-    """Return the files of `known` that `now` does not know: missing or unreadable ones, and those
-    that just changed.
+    """Return the files of `known` that `now` does not know.
+
+    They are missing, cannot be read, or have just changed.
     """
     return [Path(name) for name in known if name not in now.known]
 
@@ -70,27 +72,35 @@ def unconfirmed_files(known: KnownFiles, now: ContentDigests) -> list[Path]:
 def hash_files(paths: Iterable[Path], known: KnownFiles, now_ns: int) -> ContentDigests:
     """Hash files, except those that are unchanged since `known`.
 
-    `now_ns`: the time at the start (Unix, ns).
+    Args:
+        paths: the files; a path may be there twice
+        known: `ContentDigests.known` of the last time
+        now_ns: the time at the start (Unix, ns)
     """
     paths = list(paths)
-    found: dict[Path, bytes | NotUsableError] = {}
-    remembered: dict[str, tuple[list[int], str]] = {}
+    digests: dict[Path, bytes | NotUsableError] = {}
+    settled: dict[str, tuple[list[int], str]] = {}
     changed = []
     for path in dict.fromkeys(paths):
         if is_unchanged(path, known):
-            entry = remembered[str(path)] = known[str(path)]
-            found[path] = bytes.fromhex(entry[1])
+            fingerprint, hexadecimal = known[str(path)]
+            settled[str(path)] = (fingerprint, hexadecimal)
+            digests[path] = bytes.fromhex(hexadecimal)
         else:
             changed.append(path)
     for path, (digest, fingerprint) in zip(changed, map_in_order(_hash, changed), strict=True):
-        found[path] = digest
+        digests[path] = digest
         if isinstance(digest, bytes) and fingerprint and fingerprint[2] < now_ns - SETTLED_NS:
-            remembered[str(path)] = fingerprint, digest.hex()
-    return ContentDigests(tuple(found[path] for path in paths), remembered)
+            settled[str(path)] = fingerprint, digest.hex()
+    return ContentDigests(tuple(digests[path] for path in paths), settled)
 
 
 def read_photo(path: Path) -> bytes:
-    """Return the bytes of a file that may be a photo. Raises NotUsableError."""
+    """Return the bytes of a file that may be a photo.
+
+    Raises:
+        NotUsableError: it cannot be one, or cannot be read
+    """
     if reason := rejection_reason(path):
         raise NotUsableError(reason)
     try:
@@ -100,9 +110,7 @@ def read_photo(path: Path) -> bytes:
 
 
 def rejection_reason(path: Path) -> str:
-    """Return why a file cannot be a photo, by its size and first bytes alone; empty if it may be
-    one.
-    """
+    """Return why a file cannot be a photo, by its size and first bytes; empty if it may be one."""
     try:
         if not path.is_file():  # before opening it: a named pipe would wait for ever
             return "not a file" if path.exists() else _missing(path)
@@ -123,14 +131,12 @@ def is_unchanged(path: Path, known: KnownFiles) -> bool:
 
 
 def content_digest(data: bytes) -> bytes:
-    """Return the hash of a file that holds `data`."""
+    """Return the hash of a file that holds `data`: `DIGEST_BYTES` bytes."""
     return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
 def _hash(path: Path) -> tuple[bytes | NotUsableError, list[int]]:
-    """Return a file's hash and fingerprint; the fingerprint is empty if the file changed
-    meanwhile.
-    """
+    """Return a file's hash and fingerprint, which is empty if the file changed meanwhile."""
     try:
         # before opening it: a named pipe would wait for ever
         if not stat.S_ISREG(path.stat().st_mode):

@@ -31,7 +31,8 @@ from fedshelf.common.images.decoding.limits import (
 
 VERSION = 2  # raise it if a change here changes pixels: every cache is then built anew
 
-# EXIF orientation -> how to turn the stored pixels upright (EXIF 2.32, tag 0x0112).
+_ORIENTATION_TAG = 0x0112  # EXIF 2.32
+# EXIF orientation -> how to turn the stored pixels upright.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -82,25 +83,31 @@ class PixelFormat:
 
     @property
     def tag(self) -> str:
-        """A text of all that decides the pixels of given bytes; another Pillow may decode and
-        resize differently.
-        """
+        """A text of all that decides the pixels of given bytes, with the decoders' versions."""
         return f"{self.image_size} {self.channels} {self.denoise} {decoder_versions()}"
 
 
 def decoder_versions() -> str:
-    """Return the versions of all decoders: they decide which photos can be decoded, whatever the
-    format.
-    """
+    """Return the versions of all decoders: they decide which photos can be decoded."""
     return f"decoder {VERSION} Pillow {PIL.__version__} pi-heif {heif_version()}"
 
 
 def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL_LIMITS) -> NDArray[np.uint8]:
-    """Decode to uint8 [S, S, C]: upright, squeezed to a square, transparent parts white.
+    """Decode a photo: upright, squeezed to a square, transparent parts white.
 
     The median filter works at the decoded size: it means the same for every camera's resolution,
-    and it costs next to nothing. Of several frames or pages the first is taken. To stay within
-    `limits`, it waits for other decodes to end. Raises NotUsableError with the reason.
+    and it costs next to nothing. Of several frames or pages the first is taken.
+
+    Args:
+        data: the photo's file
+        form: the form of the pixels
+        limits: to stay within them, it waits for other decodes to end
+
+    Returns:
+        uint8 [S, S, C]
+
+    Raises:
+        NotUsableError: with the reason, in a few words
     """
     if not data:
         raise NotUsableError("empty file")
@@ -124,9 +131,9 @@ def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL_LIMITS) -> NDA
 def open_photo(data: bytes) -> Image.Image:
     """Read a photo's header; pixels are decoded later.
 
-    Raises NotUsableError for a format without a reader here.
-
-    For a file that is no photo, it raises Pillow's errors.
+    Raises:
+        NotUsableError: a format without a reader here
+        Exception: Pillow's own errors, for a file that is no photo
     """
     formats = possible_formats(data)
     if reason := missing_reader(formats):
@@ -137,10 +144,11 @@ def open_photo(data: bytes) -> Image.Image:
 
 @contextmanager
 def _errors_as_reasons(data: bytes) -> Iterator[None]:
+    """Turn Pillow's errors about a file into NotUsableError."""
     try:
         yield
     except UnidentifiedImageError:
-        raise NotUsableError(_unidentified(data)) from None
+        raise NotUsableError(_unidentified_reason(data)) from None
     except Image.DecompressionBombError:
         raise NotUsableError("too large: a decompression bomb") from None
     except (NotUsableError, MemoryError):
@@ -151,7 +159,7 @@ def _errors_as_reasons(data: bytes) -> Iterator[None]:
         ) from error
 
 
-def _unidentified(data: bytes) -> str:
+def _unidentified_reason(data: bytes) -> str:
     if data.startswith(TIFF_MAGIC):
         return "a TIFF of an unusual kind"
     return "broken" if data[4:8] == b"ftyp" and possible_formats(data) else NO_IMAGE
@@ -182,7 +190,7 @@ def _square(image: Image.Image, form: PixelFormat) -> Image.Image:
 def _upright(small: Image.Image, image: Image.Image) -> Image.Image:
     """Turn the small square instead of the large photo. An unreadable EXIF block turns nothing."""
     try:
-        turn = _UPRIGHT.get(image.getexif().get(0x0112, 1))
+        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # a camera's malformed EXIF does not make its photo unusable
         turn = None
     return small if turn is None else small.transpose(turn)

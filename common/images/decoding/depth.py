@@ -14,7 +14,7 @@ from PIL import Image
 _SAMPLE_FORMAT = 339  # TIFF 6.0, section 19: 1 is unsigned, 2 signed, 3 floating point
 _UNSIGNED = 1
 _TWELVE_BITS = 2**12
-_ROWS = 256
+_ROWS_AT_ONCE = 256
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -23,8 +23,9 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def to_eight_bits(image: Image.Image) -> Image.Image | None:
-    """Return the same picture in mode L; None if it has no range: all its pixels are alike, or none
-    is a number.
+    """Return the same picture in mode L; None if it has no range.
+
+    It has none if all its pixels are alike, or none is a number.
     """
     if image.mode.startswith("I;16"):
         return Image.fromarray(_shifted(np.asarray(image)))
@@ -42,8 +43,9 @@ def _shifted(values: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 
 def _spread(values: NDArray[Any]) -> NDArray[np.uint8] | None:
-    """Return numbers spread from the least (0) to the largest (255); an infinite one is at its end,
-    and NaN is dark.
+    """Return numbers spread from the least (0) to the largest (255); None if there is no range.
+
+    An infinite one is at its end, and NaN is dark.
     """
     if values.dtype.kind == "f":
         finite = np.isfinite(values)
@@ -56,14 +58,14 @@ def _spread(values: NDArray[Any]) -> NDArray[np.uint8] | None:
         return None
     spread = np.empty(values.shape, np.uint8)
     # a few rows at a time: a whole photo of 64-bit numbers would be large
-    for start in range(0, len(values), _ROWS):
+    for start in range(0, len(values), _ROWS_AT_ONCE):
         rows = np.nan_to_num(
-            values[start : start + _ROWS].astype(np.float64),
+            values[start : start + _ROWS_AT_ONCE].astype(np.float64),
             nan=least,
             posinf=largest,
             neginf=least,
         )
-        spread[start : start + _ROWS] = np.rint((rows - least) * (255 / (largest - least)))
+        spread[start : start + _ROWS_AT_ONCE] = np.rint((rows - least) * (255 / (largest - least)))
     return spread
 
 

@@ -21,27 +21,29 @@ _AVIF = {b"avif", b"avis"}
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 
 # a reference from metadata to their image
-_DESCRIPTION = re.compile(rb"(\x00\x00\x00.)cdsc", re.DOTALL)
+_METADATA_REFERENCE = re.compile(rb"(\x00\x00\x00.)cdsc", re.DOTALL)
 
 
 def without_metadata(heif: bytes) -> bytes:
-    """Return a HEIC file whose EXIF and XMP belong to no image; the container's own properties turn
-    it upright.
+    """Return a HEIC file whose EXIF and XMP belong to no image.
 
-    pi-heif 1.4 ends the process, in C, for a file whose metadata are of a damaged type.
+    The container's own properties turn it upright. pi-heif 1.4 ends the process, in C, for a file
+    whose metadata are of a damaged type.
     """
-    return _DESCRIPTION.sub(rb"\1skip", heif)
+    return _METADATA_REFERENCE.sub(rb"\1skip", heif)
 
 
 def possible_formats(data: bytes) -> tuple[str, ...]:
-    """Return Pillow's names of the formats that a file which begins with `data` may have; () if no
-    photo begins so.
+    """Return Pillow's names of the formats that a file may have; () if no photo begins so.
+
+    Args:
+        data: the file, or its first 512 bytes
     """
     if data[4:8] != b"ftyp":
         return PLAIN_FORMATS
     length = min(int.from_bytes(data[:4]), len(data), 512)
     major = data[8:12]
-    others = {data[place : place + 4] for place in range(16, length - 3, 4)}
+    others = {data[offset : offset + 4] for offset in range(16, length - 3, 4)}
     for brands in ({major}, others):
         if brands & _AVIF:
             return ("AVIF",)
@@ -51,20 +53,18 @@ def possible_formats(data: bytes) -> tuple[str, ...]:
 
 
 def rejection_reason(start: bytes) -> str:
-    """Return why a file that begins with `start` is no photo; empty if it may be one.
+    """Return why a file is no photo, by its first bytes; empty if it may be one.
 
-    start: the first 32 bytes or more, if the file has them
+    Args:
+        start: the first 32 bytes or more, if the file has them
     """
     if not start:
         return "empty file"
     if start[4:8] == b"ftyp":
         formats = possible_formats(start)
         return missing_reader(formats) if formats else NO_IMAGE
-    return (
-        ""
-        if start.startswith(_MAGIC) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
-        else NO_IMAGE
-    )
+    is_webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
+    return "" if is_webp or start.startswith(_MAGIC) else NO_IMAGE
 
 
 def missing_reader(formats: tuple[str, ...]) -> str:
@@ -76,9 +76,7 @@ def missing_reader(formats: tuple[str, ...]) -> str:
 
 @cache
 def heif_version() -> str:
-    """Return the version of pi-heif, after registering it with Pillow; empty if it is not
-    installed.
-    """
+    """Register pi-heif with Pillow and return its version; empty if it is not installed."""
     try:
         import pi_heif
     except (ImportError, OSError):  # OSError: its library does not fit this machine

@@ -1,8 +1,7 @@
-"""Suppression of the messages that libtiff, the library by which Pillow reads TIFF, prints about
-broken files.
+"""Suppression of the messages that libtiff prints about broken files.
 
-It prints to the process's standard error, past Python, a line or more for each file. Fedshelf
-reports elsewhere why a file is left out.
+Pillow reads TIFF by this library. It prints to the process's standard error, past Python, a line or
+more for each file. Fedshelf reports elsewhere why a file is left out.
 """
 
 import contextlib

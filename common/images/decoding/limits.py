@@ -1,5 +1,4 @@
-"""Limits on the size of photos and on the memory to decode them, for a person's own files and for
-strangers' files.
+"""Limits on the size of photos and on the memory to decode them: a person's own, and strangers'.
 
 A few kilobytes can claim any number of pixels. We measured the bytes of memory that decoding takes
 per pixel, with 24 megapixels and Pillow 13: JPEG almost none, as it is decoded at a fraction of its
@@ -35,7 +34,7 @@ class Limits:
     max_decodes: int | None = None
 
     def rejection_reason(self, width: int, height: int, *, is_costly: bool) -> str:
-        """Return why a photo of this size is not decoded; empty if it is."""
+        """Return why a photo of this size (pixels) is not decoded; empty if it is."""
         max_pixels = self.max_costly_pixels if is_costly else self.max_pixels
         return f"too large: {width} x {height} pixels" if width * height > max_pixels else ""
 
@@ -55,13 +54,18 @@ SERVICE_LIMITS = Limits(
 
 
 def memory_needed(pixels: int, *, is_webp: bool) -> int:
-    """Return the most bytes that decoding so many pixels takes."""
+    """Return the most memory, in bytes, that decoding so many pixels takes."""
     return pixels * (_WEBP_BYTES_PER_PIXEL if is_webp else _BYTES_PER_PIXEL)
 
 
 @contextmanager
 def reserve_memory(limits: Limits, needed: int) -> Iterator[None]:
-    """Wait until a decode that takes `needed` bytes may begin; it ends with the context."""
+    """Wait until a decode may begin; it ends with the context.
+
+    Args:
+        limits: those of this decode and of all others that are under way with them
+        needed: bytes of memory that it takes
+    """
     with _ledger(limits).entry(needed):
         yield
 
@@ -72,27 +76,28 @@ class _Ledger:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._changed = threading.Condition()
-        self._decodes = self._memory = 0
+        self._decodes = 0
+        self._memory_bytes = 0
 
     @contextmanager
     def entry(self, needed: int) -> Iterator[None]:
         with self._changed:
             self._changed.wait_for(lambda: self._has_room(needed))
             self._decodes += 1
-            self._memory += needed
+            self._memory_bytes += needed
         try:
             yield
         finally:
             with self._changed:
                 self._decodes -= 1
-                self._memory -= needed
+                self._memory_bytes -= needed
                 self._changed.notify_all()
 
     def _has_room(self, needed: int) -> bool:
         if not self._decodes:
             return True
         max_decodes = self._limits.max_decodes
-        return self._memory + needed <= self._limits.memory_bytes and (
+        return self._memory_bytes + needed <= self._limits.memory_bytes and (
             max_decodes is None or self._decodes < max_decodes
         )
 

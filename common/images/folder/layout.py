@@ -1,5 +1,4 @@
-"""The layout of a folder of photos: class folders, or class folders inside the splits of a data
-set.
+"""The layout of a folder of photos: class folders, or class folders inside splits of a data set.
 
     hat/1.jpg   shirt/1.jpg               classes
     train/hat/1.jpg   test/hat/2.jpg      splits, in any case and by any name of `split_names`
@@ -21,7 +20,8 @@ from fedshelf.common.images.listing.listing import ListedEntry, has_photos, is_p
 from fedshelf.common.images.listing.split import Split
 from fedshelf.common.images.listing.split_names import split_named
 
-_JUST_IMAGES = {
+# names of folders that hold all images of a data set
+_NO_CLASS_NAMES = {
     "image",
     "images",
     "img",
@@ -32,7 +32,7 @@ _JUST_IMAGES = {
     "pictures",
     "jpegimages",
 }
-_NAMED = 5  # a sentence names so many folders; it only counts the rest
+_MAX_NAMES = 5  # a sentence names so many folders; it only counts the rest
 
 
 @dataclass(frozen=True)
@@ -61,78 +61,91 @@ class FolderContents:
 
 def inspect_folders(folders: Iterable[ListedEntry]) -> list[FolderContents]:
     """Return those of the folders that have photos, at any depth."""
-    found = []
+    contents = []
     for folder in folders:
-        inside = list_entries(folder.path, folder.name, [])
-        below = tuple(entry.name for entry in inside if entry.is_folder and has_photos(entry.path))
-        direct = any(is_photo(entry.name) for entry in inside if not entry.is_folder)
-        if direct or below:
-            found.append(FolderContents(folder.name, folder.path, direct, below))
-    return found
+        entries = list_entries(folder.path, folder.name, [])
+        photo_folders = tuple(
+            entry.name for entry in entries if entry.is_folder and has_photos(entry.path)
+        )
+        has_own = any(is_photo(entry.name) for entry in entries if not entry.is_folder)
+        if has_own or photo_folders:
+            contents.append(FolderContents(folder.name, folder.path, has_own, photo_folders))
+    return contents
 
 
 def split_folders(
     root: Path, folders: Sequence[ListedEntry], classes: Collection[str]
 ) -> dict[str, Split]:
-    """Return name -> split of the folders directly in `root` that hold the classes of a split; {}:
-    they are classes.
+    """Return the split of each folder that holds the classes of one.
 
-    classes: names that are known to be classes, even if they could be those of splits
+    Args:
+        root: the folder of photos
+        folders: the folders directly in it
+        classes: names that are known to be classes, even if they could be those of splits
 
-    Raises DataError for an arrangement that could be read in two ways.
+    Returns:
+        name -> split; {} if the folders are classes themselves
+
+    Raises:
+        DataError: an arrangement that could be read in two ways
     """
-    inside = inspect_folders(folders)
-    splits = [each for each in inside if each.split and each.folders]
-    flat = [each for each in inside if each.split and not each.folders]
-    others = [each for each in inside if not each.split]
+    contents = inspect_folders(folders)
+    splits = [folder for folder in contents if folder.split and folder.folders]
+    flat = [folder for folder in contents if folder.split and not folder.folders]
+    others = [folder for folder in contents if not folder.split]
     if splits:
         _check_splits(root, splits, flat)
         _check_strays(root, splits, others)
         return {folder.name: split for folder in folders if (split := split_named(folder.name))}
-    if unclear := [each for each in flat if each.name not in classes]:
-        raise DataError(_flat(root, unclear, [each for each in inside if each not in unclear]))
-    _check_classes(root, inside)
+    unclear = [folder for folder in flat if folder.name not in classes]
+    if unclear:
+        raise DataError(
+            _flat_sentence(root, unclear, [folder for folder in contents if folder not in unclear])
+        )
+    _check_classes(root, contents)
     return {}
 
 
 def _check_splits(
     root: Path, splits: Sequence[FolderContents], flat: Sequence[FolderContents]
 ) -> None:
-    counts = Counter(each.split for each in (*splits, *flat))
+    counts = Counter(folder.split for folder in (*splits, *flat))
     for split, count in counts.items():
         if count > 1:
-            names = format_names([each.name for each in (*splits, *flat) if each.split == split])
+            names = format_names(
+                [folder.name for folder in (*splits, *flat) if folder.split == split]
+            )
             raise DataError(
                 f"{root} has {names}, which all mean the {split} split; expected one folder for"
                 " each split: put their photos together, or rename what is none."
             )
     if flat:
         raise DataError(
-            f"{root}: {format_names([each.name for each in splits])} {_hold(splits)} class folders,"
-            f" but {format_names([each.name for each in flat])} {_hold(flat)} photos only; expected"
+            f"{root}: {_names_of(splits)} {_hold(splits)} class folders,"
+            f" but {_names_of(flat)} {_hold(flat)} photos only; expected"
             " class folders in each: sort those photos into class folders, or move that folder"
             " away."
         )
-    for each in splits:
-        _check_class_folders(root, each)
+    for folder in splits:
+        _check_class_folders(root, folder)
 
 
 def _check_class_folders(root: Path, split: FolderContents) -> None:
     """Raise DataError if the folders in a split are no classes, or hold splits once more."""
-    for each in inspect_folders(
+    for folder in inspect_folders(
         entry for entry in list_entries(split.path, split.name, []) if entry.is_folder
     ):
-        if splits := [name for name in each.folders if split_named(name)]:
+        if splits := [name for name in folder.folders if split_named(name)]:
             raise DataError(
-                f"{root}: {split.name}/{each.name} holds {format_names(splits)}, called like a"
+                f"{root}: {split.name}/{folder.name} holds {format_names(splits)}, called like a"
                 f" split of a data set, within {split.name}; expected photos of one split only:"
-                f" move them to {splits[0]}/{each.name}, or rename the folder."
+                f" move them to {splits[0]}/{folder.name}, or rename the folder."
             )
     if split.has_photos or len(split.folders) > 1:
         return
     (only,) = split.folders
     if (
-        only.casefold() in _JUST_IMAGES
+        only.casefold() in _NO_CLASS_NAMES
         or split_named(only)
         or normalize_name(only) == normalize_name(split.name)
     ):
@@ -146,36 +159,39 @@ def _check_class_folders(root: Path, split: FolderContents) -> None:
 def _check_strays(
     root: Path, splits: Sequence[FolderContents], others: Sequence[FolderContents]
 ) -> None:
-    """Raise DataError if folders beside those of splits may be classes; others are left out and
-    counted.
+    """Raise DataError if folders beside those of splits may be classes.
+
+    Others are left out and counted.
     """
-    classes = [{normalize_name(name) for name in each.folders} for each in splits]
-    agree = any(one & other for one, other in combinations(classes, 2))
+    classes = [{normalize_name(name) for name in folder.folders} for folder in splits]
+    # splits that have a class in common surely are splits
+    has_common_class = any(one & other for one, other in combinations(classes, 2))
     alike = [
-        each for each in others if any(normalize_name(each.name) in names for names in classes)
+        folder
+        for folder in others
+        if any(normalize_name(folder.name) in names for names in classes)
     ]
-    if doubtful := alike if agree else others:
+    doubtful = alike if has_common_class else others
+    if doubtful:
         raise DataError(
-            f"{root} has {format_names([each.name for each in splits])}, which {_hold(splits)}"
-            f" class folders, beside {format_names([each.name for each in doubtful])}; expected"
+            f"{root} has {_names_of(splits)}, which {_hold(splits)}"
+            f" class folders, beside {_names_of(doubtful)}; expected"
             " either folders of splits or folders of classes: move the latter into the former, or"
             " away."
         )
 
 
-def _check_classes(root: Path, inside: Sequence[FolderContents]) -> None:
-    """Raise DataError if folders that are taken for classes hold the splits, or are one folder of
-    all images.
-    """
-    for each in inside:
-        if splits := [name for name in each.folders if split_named(name)]:
+def _check_classes(root: Path, folders: Sequence[FolderContents]) -> None:
+    """Raise DataError if folders taken for classes hold splits, or are one folder of all images."""
+    for folder in folders:
+        if splits := [name for name in folder.folders if split_named(name)]:
             raise DataError(
-                f"{root}: {each.name} holds {format_names(splits)}, as a data set does; if"
-                f" {each.name} is the data set, give {each.path}; if it is a product class, put the"
-                f" split above it: {splits[0]}/{each.name}."
+                f"{root}: {folder.name} holds {format_names(splits)}, as a data set does; if"
+                f" {folder.name} is the data set, give {folder.path}; if it is a product class, put"
+                f" the split above it: {splits[0]}/{folder.name}."
             )
-    if len(inside) == 1 and inside[0].name.casefold() in _JUST_IMAGES:
-        (only,) = inside
+    if len(folders) == 1 and folders[0].name.casefold() in _NO_CLASS_NAMES:
+        (only,) = folders
         way = (
             f"give {only.path}"
             if only.is_nested
@@ -187,11 +203,11 @@ def _check_classes(root: Path, inside: Sequence[FolderContents]) -> None:
         )
 
 
-def _flat(root: Path, flat: Sequence[FolderContents], others: Sequence[FolderContents]) -> str:
-    """Return the sentence about folders that are called like splits and hold photos without class
-    folders.
-    """
-    names = format_names([each.name for each in flat])
+def _flat_sentence(
+    root: Path, flat: Sequence[FolderContents], others: Sequence[FolderContents]
+) -> str:
+    """Return the sentence about folders called like splits that have photos, but no classes."""
+    names = _names_of(flat)
     if not others:
         return (
             f"{root}: {names} {_hold(flat)} photos but no class folders; expected"
@@ -199,19 +215,21 @@ def _flat(root: Path, flat: Sequence[FolderContents], others: Sequence[FolderCon
         )
     return (
         f"{root} has {names}, called like a split of a data set, beside"
-        f" {format_names([each.name for each in others])}; expected either folders of classes or"
+        f" {_names_of(others)}; expected either folders of classes or"
         " folders of splits: move the photos of a split away, or rename the folder (or name it in"
         " data.classes, at a store in its policy's classes) if it is a product class."
     )
 
 
 def format_names(names: Sequence[str]) -> str:
-    """Return names for a sentence: "a, b and c"; of more than a few, the first ones and the number
-    of the others.
-    """
-    if len(names) > _NAMED:
-        return wording.format_first(names, _NAMED)
+    """Return names for a sentence: "a, b and c", or the first ones "and 7 more"."""
+    if len(names) > _MAX_NAMES:
+        return wording.format_first(names, _MAX_NAMES)
     return wording.format_list(names)
+
+
+def _names_of(folders: Sequence[FolderContents]) -> str:
+    return format_names([folder.name for folder in folders])
 
 
 def _hold(folders: Sequence[FolderContents]) -> str:

@@ -1,5 +1,6 @@
-"""A sentence on the files of a folder that are not used: photos counted by folder and reason,
-others by name.
+"""A sentence on the files of a folder that are not used, for a person who looks for a photo.
+
+Photos are counted by folder and reason, others by name.
 """
 
 from collections import Counter
@@ -10,43 +11,44 @@ from fedshelf.common.images.decoding.formats import NEEDS_AVIF, NEEDS_PI_HEIF
 from fedshelf.common.images.folder.scan import OUTSIDE_CLASSES, OUTSIDE_SPLITS
 from fedshelf.common.images.listing.listing import is_photo
 
-_NAMED = 10  # a sentence names so many files and folders; it only counts the rest
+_MAX_NAMES = 10  # a sentence names so many files and folders; it only counts the rest
 
 
 def format_left_out(left_out: Sequence[tuple[str, str]]) -> str:
-    """Summarize files that are left out, each given as (name, reason).
+    """Return a sentence on files that are left out: their number, then the details.
 
     Photos in a place where no photo belongs are counted by folder, "8 photos in predict (not in
     train, validation or test)". Photos that need another reader are counted together. At most ten
     of the others are named; the rest is counted by reason.
+
+    Args:
+        left_out: (name relative to the folder, reason) of each file
     """
     groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
-    single = []
+    singles = []
     for name, reason in left_out:
-        place = _place(name, reason)
-        if place is None:
-            single.append((name, reason))
+        location = _location(name, reason)
+        if location is None:
+            singles.append((name, reason))
         else:
-            groups.setdefault((place, reason), []).append((name, reason))
-    single += [only for group in groups.values() if len(group) == 1 for only in group]
+            groups.setdefault((location, reason), []).append((name, reason))
+    singles += [only for group in groups.values() if len(group) == 1 for only in group]
     parts = [
-        f"{len(group)} photos{place} ({reason})"
-        for (place, reason), group in groups.items()
+        f"{len(group)} photos{location} ({reason})"
+        for (location, reason), group in groups.items()
         if len(group) > 1
     ]
-    single.sort()
-    parts += [f"{name} ({reason})" for name, reason in single[:_NAMED]]
-    more = Counter(reason for _, reason in single[_NAMED:])
+    singles.sort()
+    parts += [f"{name} ({reason})" for name, reason in singles[:_MAX_NAMES]]
+    more = Counter(reason for _, reason in singles[_MAX_NAMES:])
     rest = f" and {more.total()} more: " + ", ".join(
         f"{count} {reason}" for reason, count in more.most_common()
     )
     return f"{len(left_out)}: {', '.join(parts)}{rest if more else ''}"
 
 
-def _place(name: str, reason: str) -> str | None:
-    """Return the words for the place of a photo that is counted with others; None if it is named
-    alone.
-    """
+def _location(name: str, reason: str) -> str | None:
+    """Return words for the folder of a photo that is counted with others; None: named alone."""
     if reason in (NEEDS_PI_HEIF, NEEDS_AVIF):
         return ""
     if reason not in (OUTSIDE_CLASSES, OUTSIDE_SPLITS) or not is_photo(name):

@@ -114,109 +114,127 @@ def open_folder(
     options: FolderOptions = DEFAULT_OPTIONS,
     progress: Progress | None = None,
 ) -> PhotoFolder:
-    """Open a folder of photos, or a CSV file of image,label: see `scan` for the layouts, `cache`
-    for the cost.
+    """Open a folder of photos, or a CSV file of image,label: see `scan` for the layouts.
 
-    Photos are decoded to squares of `image_size` pixels with 1 or 3 `channels`, after a median
-    filter of `denoise` pixels if not 0. The splits are the folder's own sub-folders; without them
-    80:10:10 of each class by content; if there are some but none for validation, a tenth of train
-    becomes validation. The order of images depends on names only. `progress` gets (done, total)
-    while photos are decoded.
+    The splits are the folder's own sub-folders; without them 80:10:10 of each class by content; if
+    there are some but none for validation, a tenth of train becomes validation. The order of images
+    depends on names only. Photos are decoded once, into a cache: see `common.images.cache`.
 
-    unlabelled: open photos without a class, too; without this, they are not even decoded
+    Args:
+        path: the folder, or the CSV file
+        image_size: pixels, side of the squares to which photos are decoded
+        channels: 1 (grey) or 3 (RGB)
+        denoise: pixels, side of a median filter; 0: none
+        unlabelled: open photos without a class, too; without this, they are not even decoded
+        options: see `FolderOptions`
+        progress: gets (done, total) while photos are decoded
 
-    Raises DataError if nothing is usable, the layout is wrong or the cache cannot be written.
+    Raises:
+        DataError: nothing is usable, the layout is wrong or the cache cannot be written
+        UnreachableError: photos that were there may be on a disk that is away
     """
-    found = options.listing or scan(path, options.classes)
+    scanned = options.listing or scan(path, options.classes)
     root = path
     if options.store is not None:
-        found = found.of_store(options.store)
+        scanned = scanned.of_store(options.store)
         root = path / options.store
     form = PixelFormat(image_size, channels, denoise)
-    photos = [*found.photos, *(found.unlabelled if unlabelled else ())]
+    photos = [*scanned.photos, *(scanned.unlabelled if unlabelled else ())]
+    unopened = 0 if unlabelled else len(scanned.unlabelled)
     decoded = open_pixels(root, [photo.path for photo in photos], form, progress)
     usable, digests, unusable = separate_unusable(photos, decoded.digests)
-    left_out = [*found.left_out, *unusable]
-    names = tuple(sorted({photo.label for photo in usable} - {""}))
-    left_out += [(label, EMPTY_CLASS) for label in found.labels - set(names)]
+    left_out = [*scanned.left_out, *unusable]
+    classes = tuple(sorted({photo.label for photo in usable} - {""}))
+    left_out += [(label, EMPTY_CLASS) for label in scanned.labels - set(classes)]
     if not usable:
-        raise DataError(_nothing(path, left_out, 0 if unlabelled else len(found.unlabelled)))
-    numbers = {"": -1} | {label: number for number, label in enumerate(names)}
+        raise DataError(_nothing_usable(path, left_out, unopened))
+    labels = {"": -1} | {name: label for label, name in enumerate(classes)}
     whole = Images.whole(
-        torch.from_numpy(decoded.pixels), torch.tensor([numbers[photo.label] for photo in usable])
+        torch.from_numpy(decoded.pixels), torch.tensor([labels[photo.label] for photo in usable])
     )
-    placed = list(zip(usable, assign_splits(usable, digests, options.rule), strict=True))
+    split_of = list(zip(usable, assign_splits(usable, digests, options.rule), strict=True))
     return PhotoFolder(
-        classes=names,
-        splits=_parts(whole, [split if photo.label else None for photo, split in placed]),
+        classes=classes,
+        splits=_select(whole, [split if photo.label else None for photo, split in split_of]),
         left_out=tuple(sorted(left_out)),
         duplicates=len(digests) - len(set(digests)),
-        unlabelled=_parts(whole, [None if photo.label else split for photo, split in placed]),
-        unopened_photos=0 if unlabelled else len(found.unlabelled),
+        unlabelled=_select(whole, [None if photo.label else split for photo, split in split_of]),
+        unopened_photos=unopened,
         given_splits=frozenset(photo.split for photo in usable if photo.split),
-        notes=found.notes,
+        notes=scanned.notes,
     )
 
 
 def separate_unusable(
     photos: Sequence[Photo], digests: Sequence[bytes | NotUsableError]
 ) -> tuple[list[Photo], list[bytes], list[tuple[str, str]]]:
-    """Return the photos that can be used, the hashes of their contents in the same order, and the
-    others.
+    """Separate photos that cannot be used from the others.
 
-    The others are (name, reason).
+    Args:
+        photos: files that may be photos
+        digests: for each, the hash of its content, or the reason why it cannot be used
+
+    Returns:
+        the usable photos, their hashes in the same order, and (name, reason) of the others
     """
     usable = []
-    known = []
+    usable_digests = []
     left_out = []
     for photo, digest in zip(photos, digests, strict=True):
         if isinstance(digest, NotUsableError):
             left_out.append((photo.name, str(digest)))
         else:
             usable.append(photo)
-            known.append(digest)
-    return usable, known, left_out
+            usable_digests.append(digest)
+    return usable, usable_digests, left_out
 
 
-def _parts(whole: Images, chosen: Sequence[Split | None]) -> dict[Split, Images]:
-    """Return the images of each split, given the split of each row; None: the row is in no
-    split.
+def _select(whole: Images, split_of_rows: Sequence[Split | None]) -> dict[Split, Images]:
+    """Return the images of each split, given the split of each row; None: the row is in none."""
+    rows = {
+        name: [row for row, split in enumerate(split_of_rows) if split == name] for name in SPLITS
+    }
+    return {
+        name: whole.select(torch.tensor(positions, dtype=torch.int64))
+        for name, positions in rows.items()
+    }
+
+
+def relabel(folder: PhotoFolder, classes: tuple[str, ...], *, merge: bool = False) -> PhotoFolder:
+    """Return the same photos with labels that index the run's ordered list of classes.
+
+    Args:
+        folder: photos with labels that index `folder.classes`
+        classes: the run's classes
+        merge: True if a class may be spelt differently there; see `common.classes.spelling`
+
+    Raises:
+        DataError: a class of the folder is not in the list; it names the first, and the nearest
+            that is
     """
-    rows = {name: [row for row, split in enumerate(chosen) if split == name] for name in SPLITS}
-    return {name: whole.select(torch.tensor(own, dtype=torch.int64)) for name, own in rows.items()}
-
-
-def relabel(folder: PhotoFolder, to: tuple[str, ...], *, merge: bool = False) -> PhotoFolder:
-    """Return the same photos with labels that index the run's ordered class list `to`.
-
-    merge: True if a class may be spelt differently there; see `common.classes.spelling`
-
-    Raises DataError naming the first class of the folder that is not in the list, and the nearest
-    that is.
-    """
-    indices = class_indices(folder.classes, to, merge=merge)
+    indices = class_indices(folder.classes, classes, merge=merge)
     for name in folder.classes:
         if name not in indices:
-            raise DataError(_unknown(name, to))
+            raise DataError(_unknown_class(name, classes))
     new_labels = [indices[name] for name in folder.classes]
     splits = {split: images.relabel(new_labels) for split, images in folder.splits.items()}
-    return replace(folder, classes=to, splits=splits)
+    return replace(folder, classes=classes, splits=splits)
 
 
-def _unknown(name: str, to: tuple[str, ...]) -> str:
-    known = nearest(name, to)
-    hint = f"; the nearest is {known!r}" if known else f"; they are {', '.join(to)}"
+def _unknown_class(name: str, classes: tuple[str, ...]) -> str:
+    near = nearest(name, classes)
+    hint = f"; the nearest is {near!r}" if near else f"; they are {', '.join(classes)}"
     return (
-        f"Class {name!r} is not one of the run's {len(to)} classes{hint}. "
+        f"Class {name!r} is not one of the run's {len(classes)} classes{hint}. "
         "Rename or move that folder, or have the server add the class."
     )
 
 
-def _nothing(path: Path, left_out: list[tuple[str, str]], unopened: int) -> str:
-    found = format_left_out(sorted(left_out)) if left_out else "nothing"
+def _nothing_usable(path: Path, left_out: list[tuple[str, str]], unopened: int) -> str:
+    got = format_left_out(sorted(left_out)) if left_out else "nothing"
     if unopened:
-        found = (
+        got = (
             f"{format_count(unopened, 'photo')} without a class, which teach turns only"
             " (train.objective)"
         )
-    return f"No usable image in {path}: expected {expected_layout(path)}; found {found}."
+    return f"No usable image in {path}: expected {expected_layout(path)}; found {got}."

@@ -1,5 +1,6 @@
-"""Scan of a store's folder, or a CSV file of photos: files that may be photos, and their
-classes.
+"""Scan of a store's folder, or a CSV file of photos: files that may be photos, and their classes.
+
+A scan reads names only, and a CSV file; which files are photos shows when they are decoded.
 """
 
 import os
@@ -74,19 +75,24 @@ class Scan:
 
 @dataclass
 class _Findings:
+    """A `Scan` that grows."""
+
     photos: list[Photo] = field(default_factory=list)
     labels: set[str] = field(default_factory=set)
     left_out: LeftOut = field(default_factory=list)
     unlabelled: list[Photo] = field(default_factory=list)
 
     def scan(self) -> Scan:
-        photos, unlabelled = (
-            tuple(
-                sorted(found, key=lambda photo: (photo.name, photo.label, os.fsencode(photo.path)))
-            )
-            for found in (self.photos, self.unlabelled)
+        return Scan(
+            tuple(sorted(self.photos, key=_sort_key)),
+            frozenset(self.labels),
+            tuple(sorted(self.left_out)),
+            tuple(sorted(self.unlabelled, key=_sort_key)),
         )
-        return Scan(photos, frozenset(self.labels), tuple(sorted(self.left_out)), unlabelled)
+
+
+def _sort_key(photo: Photo) -> tuple[str, str, bytes]:
+    return photo.name, photo.label, os.fsencode(photo.path)
 
 
 def is_table(root: Path) -> bool:
@@ -102,11 +108,14 @@ def expected_layout(root: Path) -> str:
 def scan(root: Path, classes: Collection[str] = ()) -> Scan:
     """List the photos of a folder or of a CSV file. Links are followed, each folder once per class.
 
-    classes: names that are known to be classes, so that a class may be called "train", which else
-        means a split
+    Args:
+        root: the folder, or the CSV file
+        classes: names that are known to be classes, so that a class may be called "train", which
+            else means a split
 
-    Raises DataError if `root` is missing, cannot be read, is neither a folder nor a CSV file, is a
-    malformed CSV file, or can be read in two ways; see `common.images.folder.layout`.
+    Raises:
+        DataError: `root` is missing, cannot be read, is neither a folder nor a CSV file, is a
+            malformed CSV file, or can be read in two ways; see `common.images.folder.layout`
     """
     try:
         if root.is_dir():
@@ -123,36 +132,35 @@ def scan(root: Path, classes: Collection[str] = ()) -> Scan:
 
 
 def is_unlabelled(name: str) -> bool:
-    """Return whether a folder of this name, beside the class folders, holds photos without a
-    class.
-    """
+    """Return whether a folder of this name, beside those of classes, has photos without a class."""
     return name.casefold() in _UNLABELLED
 
 
 def assign_splits(
     photos: Sequence[Photo], digests: Sequence[bytes], rule: SplitRule = "class"
 ) -> list[Split]:
-    """Return the split of each photo.
+    """Return the split of each photo: that of its own sub-folder, or else by its content.
 
-    digests: hashes of the photos' contents, in the same order
-    rule:    see `common.images.listing.split`
+    Args:
+        photos: all usable photos of a folder
+        digests: hashes of the photos' contents, in the same order
+        rule: see `common.images.listing.split`
     """
     given = {photo.split for photo in photos} - {None}
+    # a folder that names any split has test photos only if it says so
     held_out: set[HeldOut] = {"validation"} if given else {"validation", "test"}
     held_out -= given
     rows = [row for row, photo in enumerate(photos) if photo.split in (None, "train")]
-    found = splits_by_content(
+    by_content = splits_by_content(
         [photos[row].label for row in rows], [digests[row] for row in rows], held_out, rule
     )
-    chosen = {row: photo.split for row, photo in enumerate(photos) if photo.split}
-    chosen |= zip(rows, found, strict=True)
-    return [chosen[row] for row in range(len(photos))]
+    split_of = {row: photo.split for row, photo in enumerate(photos) if photo.split}
+    split_of |= zip(rows, by_content, strict=True)
+    return [split_of[row] for row in range(len(photos))]
 
 
 def _scan_folder(root: Path, classes: Collection[str]) -> Scan:
-    """Return the classes of `root`, or of its train, validation and test sub-folders, and photos
-    without a class.
-    """
+    """Return the photos of classes, directly in `root` or in its splits, and those without one."""
     findings = _Findings()
     top = list_entries(root, root.name, findings.left_out)
     splits = split_folders(
@@ -165,10 +173,8 @@ def _scan_folder(root: Path, classes: Collection[str]) -> Scan:
         if entry.is_folder and is_unlabelled(entry.name):
             _scan_classes([entry], "", None, (root,), findings)
         elif entry.is_folder and entry.name in splits:
-            inside = list_entries(entry.path, entry.name, findings.left_out)
-            _scan_classes(
-                inside, f"{entry.name}/", splits[entry.name], (root, entry.path), findings
-            )
+            below = list_entries(entry.path, entry.name, findings.left_out)
+            _scan_classes(below, f"{entry.name}/", splits[entry.name], (root, entry.path), findings)
         elif entry.is_folder:
             strays = walk_files(entry.path, entry.name, {folder_identity(root)}, findings.left_out)
             findings.left_out += [(name, OUTSIDE_SPLITS) for name, _ in strays]
@@ -178,16 +184,18 @@ def _scan_folder(root: Path, classes: Collection[str]) -> Scan:
 
 
 def _scan_classes(
-    found: list[ListedEntry],
+    listed_entries: list[ListedEntry],
     prefix: str,
     split: Split | None,
     above: tuple[Path, ...],
     findings: _Findings,
 ) -> None:
-    """Add each folder among the entries as a class; all files below it, at any depth, are its
-    photos.
+    """Add each folder among the entries as a class; all files below, at any depth, are its photos.
+
+    prefix: of the photos' names
+    above: the folders that are open, which a link may lead back to
     """
-    for label, path, is_folder in found:
+    for label, path, is_folder in listed_entries:
         if not is_folder:
             findings.left_out.append((prefix + label, OUTSIDE_CLASSES))
             continue

@@ -1,5 +1,6 @@
-"""Listing of folders: the entries in the same order on every disk, and all files below, with links
-followed.
+"""Listing of folders: entries in the same order on every disk, and all files below.
+
+Links are followed, so that photos may lie on another disk.
 """
 
 import os
@@ -37,21 +38,23 @@ class ListedEntry(NamedTuple):
 
 
 def list_entries(folder: Path, name: str, left_out: LeftOut) -> list[ListedEntry]:
-    """List the entries of a folder, sorted by name, without hidden files and files that operating
-    systems leave.
+    """Return the entries of a folder, sorted by name, but hidden files and those of systems.
 
-    name: name of the folder; if it cannot be read, `left_out` gets this name
+    Args:
+        folder: the folder
+        name: its name for people
+        left_out: gets the name if the folder cannot be read
     """
     try:
-        with os.scandir(folder) as found:
-            listed = [
+        with os.scandir(folder) as scanned:
+            entries = [
                 ListedEntry(valid_text(entry.name), Path(entry.path), _is_folder(entry))
-                for entry in found
+                for entry in scanned
             ]
     except OSError as error:
         left_out.append((name, f"unreadable folder: {error.strerror}"))
         return []
-    return sorted(entry for entry in listed if not is_ignored(entry.name))
+    return sorted(entry for entry in entries if not is_ignored(entry.name))
 
 
 def is_ignored(name: str) -> bool:
@@ -62,17 +65,22 @@ def is_ignored(name: str) -> bool:
 def walk_files(
     folder: Path, name: str, seen: set[tuple[int, int]], left_out: LeftOut
 ) -> Iterator[tuple[str, Path]]:
-    """Yield all files below `folder` with their names, which begin with `name`.
+    """Yield all files below `folder`, each with its name, which begins with `name`.
 
-    No folder is entered twice, nor one whose `folder_identity` is in `seen`, so loops of links end.
+    Args:
+        folder: the folder
+        name: its name for people
+        seen: `folder_identity` of folders not to enter; gets all that are entered, so that loops
+            of links end
+        left_out: gets folders that cannot be read
     """
     waiting = [(name, folder)]
     while waiting:
         name, folder = waiting.pop()
-        own = folder_identity(folder)
-        if own in seen:
+        identity = folder_identity(folder)
+        if identity in seen:
             continue
-        seen.add(own)
+        seen.add(identity)
         for entry, path, is_folder in reversed(list_entries(folder, name, left_out)):
             if is_folder:
                 waiting.append((f"{name}/{entry}", path))
@@ -91,15 +99,17 @@ def has_photos(folder: Path) -> bool:
 
 
 def folder_identity(folder: Path) -> tuple[int, int]:
-    """Return (device, inode), the same for a folder whichever link leads to it. Raises OSError."""
+    """Return (device, inode), the same for a folder whichever link leads to it.
+
+    Raises:
+        OSError: there is no such folder, or it cannot be reached
+    """
     status = folder.stat()
     return status.st_dev, status.st_ino
 
 
 def valid_text(name: str) -> str:
-    """Return a file name as valid text: NFC, and bytes that are not UTF-8 become replacement
-    characters.
-    """
+    """Return a file name as valid text: NFC, with U+FFFD for bytes that are not UTF-8."""
     return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "replace"))
 
 

@@ -1,5 +1,4 @@
-"""The distinction between deleted photos and photos on a disk that cannot be reached for the
-moment.
+"""The distinction between deleted photos and photos on a disk that is away for the moment.
 
 A network disk that fails shows errors, a missing folder, or, if it is not mounted, an empty folder
 in its place. A photo counts as deleted only if a folder that can be listed does not have it, and if
@@ -24,11 +23,13 @@ class UnreachableError(DataError):
 def check_reachable(missing: Iterable[Path], *, is_any_left: bool) -> None:
     """Check that files which are no longer found were deleted.
 
-    missing: files that were there; those which can be found after all do not matter
-    is_any_left: True if other photos of the same folder are there, or it is sure that there are
-        none to find
+    Args:
+        missing: files that were there; those which can be found after all do not matter
+        is_any_left: True if other photos of the same folder are there, or it is sure that there
+            are none to find
 
-    Raises UnreachableError if they may still exist.
+    Raises:
+        UnreachableError: they may still exist
     """
     gone = [path for path in missing if not _exists(path)]
     for folder in sorted({path.parent for path in gone}):
@@ -52,8 +53,9 @@ def _exists(path: Path) -> bool:
 
 
 def _check_folder(folder: Path) -> None:
-    """Raise UnreachableError unless this folder, or the nearest existing one above it, can be
-    listed.
+    """Check that this folder, or the nearest existing one above it, can be listed.
+
+    Raises UnreachableError.
     """
     while True:
         try:
@@ -70,9 +72,9 @@ def _check_folder(folder: Path) -> None:
             return
 
 
-def _sentence(why: str) -> str:
+def _sentence(reason: str) -> str:
     return (
-        f"Photos that were there cannot be reached ({why}); until they can, none is used and none"
-        " is forgotten: bring their disk back. If they were deleted, `flower-client forget`"
+        f"Photos that were there cannot be reached ({reason}); until they can, none is used and"
+        " none is forgotten: bring their disk back. If they were deleted, `flower-client forget`"
         " removes what was decoded of them."
     )

@@ -1,5 +1,4 @@
-"""Assignment of photos to splits by their content: the same on every machine, and stable when
-photos are added.
+"""Assignment of photos to splits by content: the same everywhere, and stable as photos are added.
 
 A photo's hash is a place in [0, 1). Validation is the tenth below 0.1, test the tenth above it,
 training the rest:
@@ -37,12 +36,15 @@ def splits_by_content(
 ) -> list[Split]:
     """Return the split of each photo, by its class and the hash of its content.
 
-    digests: at least 8 uniformly distributed bytes for each photo
-    held_out: the splits to fill beside training, a tenth each
-
     Equal photos are in one split, whatever their classes. By the rule `class`, a class trains on at
     least one photo, and with ten or more has all three splits, unless its photos lie in other
     classes, too.
+
+    Args:
+        labels: the class of each photo
+        digests: at least 8 uniformly distributed bytes for each photo
+        held_out: the splits to fill beside training, a tenth each
+        rule: `class` or `hash`, as described above
     """
     if rule == "hash":
         return [_by_hash(digest, held_out) for digest in digests]
@@ -52,28 +54,30 @@ def splits_by_content(
     chosen: dict[bytes, Split] = {}
     # a photo of several classes counts in each; the first one decides
     for label in sorted(contents):
-        chosen |= _of_class(contents[label], held_out, chosen)
+        chosen |= _split_class(contents[label], held_out, chosen)
     return [chosen[digest] for digest in digests]
 
 
-def _of_class(
+def _split_class(
     contents: Set[bytes], held_out: Set[HeldOut], chosen: Mapping[bytes, Split]
 ) -> dict[bytes, Split]:
     """Return the splits of those photos of a class that are not chosen yet."""
     before = Counter(chosen[digest] for digest in contents if digest in chosen)
     waiting = sorted(
         (digest for digest in contents if digest not in chosen),
-        key=lambda digest: (_turned(digest), digest),
+        key=lambda digest: (_circle_position(digest), digest),
     )
     natural = Counter(_by_hash(digest, held_out) for digest in waiting)
     decided: dict[bytes, Split] = {}
     for name in sorted(held_out, reverse=True):  # validation first: of two photos, it may get one
-        wanted = natural[name] + before[name]
-        wanted = (
-            min(max(wanted, len(contents) // ONE_IN), -(-len(contents) // ONE_IN)) - before[name]
-        )
+        fewest = len(contents) // ONE_IN
+        most = -(-len(contents) // ONE_IN)
+        wanted = min(max(natural[name] + before[name], fewest), most) - before[name]
+        # a class trains on one photo at least
         spare = len(waiting) if before["train"] else len(waiting) - 1
-        taken = waiting[:: -1 if name == "validation" else 1][: max(0, min(wanted, spare))]
+        # validation lies at the end of the circle, test at its beginning
+        in_turn = waiting[::-1] if name == "validation" else waiting
+        taken = in_turn[: max(0, min(wanted, spare))]
         decided |= dict.fromkeys(taken, name)
         waiting = [digest for digest in waiting if digest not in decided]
     return decided | dict.fromkeys(waiting, "train")
@@ -81,19 +85,19 @@ def _of_class(
 
 def _by_hash(digest: bytes, held_out: Set[HeldOut]) -> Split:
     """Return the split by a photo's hash alone."""
-    place = _place(digest)
-    if "validation" in held_out and place < HELD_OUT_SHARE:
+    position = _position(digest)
+    if "validation" in held_out and position < HELD_OUT_SHARE:
         return "validation"
-    return (
-        "test" if "test" in held_out and HELD_OUT_SHARE <= place < 2 * HELD_OUT_SHARE else "train"
-    )
+    if "test" in held_out and HELD_OUT_SHARE <= position < 2 * HELD_OUT_SHARE:
+        return "test"
+    return "train"
 
 
-def _place(digest: bytes) -> float:
+def _position(digest: bytes) -> float:
     """Return the hash as a number in [0, 1)."""
     return int.from_bytes(digest[:8]) / 2**64
 
 
-def _turned(digest: bytes) -> float:
-    """Return the place on a circle that begins with test and ends with validation."""
-    return (_place(digest) - HELD_OUT_SHARE) % 1
+def _circle_position(digest: bytes) -> float:
+    """Return the position on a circle that begins with test and ends with validation."""
+    return (_position(digest) - HELD_OUT_SHARE) % 1

@@ -1,6 +1,4 @@
-"""The columns of a CSV file of photos: found by a first line that names them, or by position if
-there are two.
-"""
+"""The columns of a CSV file of photos: by a first line that names them, or the first two."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -35,11 +33,11 @@ _INDEX = {"", "index", "unnamed:0", "id"}  # names of pandas' first column
 
 @dataclass(frozen=True)
 class TableColumns:
-    """The places of columns, counted from 0; None: there is no such column.
+    """The indices of columns; None: there is no such column.
 
     width:      number of columns
     has_header: True if the first line names them
-    others:     names of those without a meaning here, and their places
+    others:     name -> index of those without a meaning here
     """
 
     image: int
@@ -52,17 +50,22 @@ class TableColumns:
 
 
 def find_columns(path: Path, first: TextLine) -> TableColumns:
-    """Find the columns by the first line.
+    """Return the columns, by the first line.
 
-    Raises DataError if it names them, but not one of images and one of labels.
+    Args:
+        path: the file, for errors
+        first: its first line
+
+    Raises:
+        DataError: it names columns, but not one of images and one of labels
     """
-    names = [_plain(cell) for cell in first.cells]
+    names = [_comparable(cell) for cell in first.cells]
     while len(names) > 2 and not names[-1]:
         names.pop()
     if not _is_header(names):
         return TableColumns(0, 1, None, None, 2, has_header=False)
-    image = _places(names, _IMAGE)
-    label = _places(names, _LABEL)
+    image = _indices(names, _IMAGE)
+    label = _indices(names, _LABEL)
     if len(image) != 1 or len(label) != 1:
         missing = "images" if not image else "labels"
         got = f"none of {missing}" if not image or not label else "several that may be one of them"
@@ -71,11 +74,11 @@ def find_columns(path: Path, first: TextLine) -> TableColumns:
             " images (image, filename, path, ...) and one of labels (label, class, category, ...):"
             " rename them."
         )
-    split = _places(names, _SPLIT)
-    store = _places(names, _STORE)
+    split = _indices(names, _SPLIT)
+    store = _indices(names, _STORE)
     used = {*image, *label, *split, *store}
     others = {
-        cell: place for place, cell in enumerate(first.cells[: len(names)]) if place not in used
+        cell: index for index, cell in enumerate(first.cells[: len(names)]) if index not in used
     }
     return TableColumns(
         image[0],
@@ -84,21 +87,22 @@ def find_columns(path: Path, first: TextLine) -> TableColumns:
         store[0] if store else None,
         len(names),
         has_header=True,
-        others={cell: place for cell, place in others.items() if _plain(cell) not in _INDEX},
+        others={cell: index for cell, index in others.items() if _comparable(cell) not in _INDEX},
     )
 
 
-def _plain(cell: str) -> str:
+def _comparable(cell: str) -> str:
     return re.sub(r"[\s_-]", "", cell.casefold())
 
 
 def _is_header(names: list[str]) -> bool:
-    """Return whether these are names of columns: one for images is among them, or one for labels
-    and no photo.
+    """Return whether these are names of columns.
+
+    They are if one for images is among them, or one for labels and no photo.
     """
     has_photo = any(is_photo(name) or "/" in name or "\\" in name for name in names)
     return bool(_IMAGE & {*names}) or (bool(_LABEL & {*names}) and not has_photo)
 
 
-def _places(names: list[str], known: Collection[str]) -> list[int]:
-    return [place for place, name in enumerate(names) if name in known]
+def _indices(names: list[str], known: Collection[str]) -> list[int]:
+    return [index for index, name in enumerate(names) if name in known]
