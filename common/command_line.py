@@ -1,5 +1,6 @@
-"""Code that the three command lines share: settings, and errors as one sentence with an exit
-code.
+"""Code that the three command lines share: settings, and errors as one sentence with an exit code.
+
+Only modules that load quickly are imported at the top, so that `--help` answers at once.
 """
 
 import atexit
@@ -39,8 +40,11 @@ def command_line(help: str) -> typer.Typer:
 
 
 def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run a command line and exit: 0 on success, else one sentence on stderr and the error's
-    code.
+    """Run a command line and exit: 0 on success, else one sentence on stderr and an error's code.
+
+    Args:
+        app: the command line
+        arguments: None: those of this process
     """
     os.environ.update(ENVIRONMENT)
     try:
@@ -57,15 +61,15 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         os._exit(1)  # the reader of our output went away; there is nobody left to tell
     except OSError as error:
-        _fail(_told(error), FedshelfError.exit_code)
+        _fail(_disk_sentence(error), FedshelfError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def run_and_exit(app: typer.Typer) -> NoReturn:
-    """Call `run` as a whole process, and exit without unloading its libraries: with torch that
-    takes a second.
+    """Call `run` as a whole process, and exit without unloading its libraries.
 
-    It is for commands that have closed all they opened when they return.
+    With torch that takes a second. It is for commands that have closed all they opened when they
+    return.
     """
     try:
         run(app)
@@ -80,13 +84,18 @@ def run_and_exit(app: typer.Typer) -> NoReturn:
 def merge_settings(
     config: Path | None, flags: Mapping[str, Any], assignments: Sequence[str]
 ) -> dict[str, Any]:
-    """Return flat settings from a TOML file, then flags that were given, then `--set`; later ones
-    win.
+    """Return flat settings from a TOML file, then flags that were given, then `--set`.
 
-    The settings in a run's `config.toml` that belong to that run alone are left out: its name, its
-    directory, and derived values.
+    Later ones win. The settings in a run's `config.toml` that belong to that run alone are left
+    out: its name, its directory, and derived values.
 
-    Raises ConfigError for a file that cannot be read or an assignment that is none.
+    Args:
+        config: the file, if one was given
+        flags: setting -> value; None: not given
+        assignments: KEY=VALUE each
+
+    Raises:
+        ConfigError: a file that cannot be read, or an assignment that is none
     """
     from fedshelf.common.config import for_another_run, from_assignments
 
@@ -96,13 +105,11 @@ def merge_settings(
 
 
 def _suggested_once(sentence: str) -> str:
-    """Return the sentence with a single "Did you mean": for a mistyped command, both click and
-    typer add one.
-    """
+    """Return the sentence with a single "Did you mean": click and typer add one each."""
     return re.sub(r"( \(?Did you mean [^?]*\?\)?)(?:\1)+", r"\1", sentence)
 
 
-def _told(error: OSError) -> str:
+def _disk_sentence(error: OSError) -> str:
     """Return a sentence for a file that cannot be read or written."""
     where = f" {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

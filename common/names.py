@@ -6,10 +6,9 @@ import unicodedata
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.text import is_sanitized
 
-# characters of a class's name; number of classes
-MAX_CLASS_CHARACTERS = 200
+MAX_CLASS_CHARACTERS = 200  # of a class's name
 MAX_CLASSES = 10_000
-MAX_CLASS_NAMES_BYTES = 2**18  # bytes of the names of all classes of one store
+MAX_CLASS_NAMES_BYTES = 2**18  # of the names of all classes of one store
 
 _NAME = re.compile(r"\w[\w .-]{0,62}")
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -19,7 +18,8 @@ _UNFIT = re.compile(r"[^\w .-]+")
 def check_store_name(name: str) -> str:
     """Return the name.
 
-    Raises ConfigError unless it has 1 to 63 letters, digits, spaces, dots, - or _.
+    Raises:
+        ConfigError: it does not have 1 to 63 letters, digits, spaces, dots, - or _
     """
     if not _NAME.fullmatch(name) or name != name.strip():
         raise ConfigError(
@@ -35,16 +35,19 @@ def is_run_name(name: str) -> bool:
 
 
 def run_name(text: str) -> str:
-    """Return the name by which stores call a run whose directory is called `text`; "run" if nothing
-    is left of it.
+    """Return the name by which stores call a run, given the name of its directory.
+
+    Characters that do not fit become dashes; "run" if nothing is left.
     """
-    fit = _UNFIT.sub("-", unicodedata.normalize("NFC", text)).lstrip("-. ")[:63].rstrip(". ")
-    return fit if is_run_name(fit) else "run"
+    name = _UNFIT.sub("-", unicodedata.normalize("NFC", text)).lstrip("-. ")[:63].rstrip(". ")
+    return name if is_run_name(name) else "run"
 
 
 def check_run_id(text: str) -> str:
-    """Return the run's identity. Raises ValueError if it cannot be the name of a folder at
-    stores.
+    """Return the run's identity.
+
+    Raises:
+        ValueError: it cannot be the name of a folder at stores
     """
     if not _RUN_ID.fullmatch(text):
         raise ValueError(f"got {text[:80]!r}, expected 1 to 64 letters, digits, - or _")
@@ -52,7 +55,5 @@ def check_run_id(text: str) -> str:
 
 
 def is_class_name(name: object) -> bool:
-    """Return whether this may be the name of a class: it is shown to people, and travels to all
-    stores.
-    """
+    """Return whether this may be a class's name, which is shown to people at all stores."""
     return isinstance(name, str) and bool(name) and is_sanitized(name, MAX_CLASS_CHARACTERS)

@@ -12,15 +12,17 @@ import numpy as np
 
 
 def derive(seed: int, *address: str | int) -> int:
-    """Return a 63-bit seed for `address` under the run's `seed`: BLAKE2b of both as JSON, which
-    tells 1 from "1".
+    """Return a 63-bit seed for `address` under the run's `seed`.
+
+    It is from BLAKE2b of both as JSON, which tells 1 from "1".
     """
     text = json.dumps([seed, *address])
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
 
 
 def rng(seed: int, *address: str | int) -> np.random.Generator:
-    """Return a NumPy generator (Philox) for `address`, for example `rng(seed, "fit", round,
-    store)`.
+    """Return a NumPy generator (Philox) for `address`.
+
+    For example `rng(seed, "fit", round_number, store)`; the same arguments draw the same numbers.
     """
     return np.random.Generator(np.random.Philox(derive(seed, *address)))

@@ -5,17 +5,13 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the name of `known` that looks most like `name`, in any case of letters; None if none
-    is near.
-    """
-    by_folded = {each.casefold(): each for each in known}
-    found = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.4)
-    return by_folded[found[0]] if found else None
+    """Return the known name that looks most like `name`, in any case; None if none is near."""
+    by_folded = {candidate.casefold(): candidate for candidate in known}
+    matches = difflib.get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.4)
+    return by_folded[matches[0]] if matches else None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return " Did you mean NAME?", to be appended to a sentence, or an empty text if no name is
-    near.
-    """
-    found = nearest(name, known)
-    return f" Did you mean {found}?" if found else ""
+    """Return " Did you mean NAME?" to append to a sentence; empty if no name is near."""
+    near = nearest(name, known)
+    return f" Did you mean {near}?" if near else ""

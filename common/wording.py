@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 
 
-def format_count(number: int, one: str, many: str = "") -> str:
+def format_count(count: int, one: str, many: str = "") -> str:
     """Return a number with its noun: (1, "photo") -> "1 photo"; (1500, "photo") -> "1,500 photos".
 
-    many: the plural, if it is not formed with an s
+    Args:
+        count: of things
+        one: the noun's singular
+        many: its plural, if it is not formed with an s
     """
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def format_list(items: Sequence[object]) -> str:
@@ -24,16 +27,17 @@ def format_first(items: Sequence[object], most: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a time in words: 23.4 -> "23 s", 192 -> "3 min 12 s", 7500 -> "2 h 5 min"; two days
-    and more in days.
+    """Return a time in words: 23.4 -> "23 s", 192 -> "3 min 12 s", 7500 -> "2 h 5 min".
+
+    Two days and more are in days.
     """
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, whole_seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours >= 48:
         return f"{hours // 24} days"
     if hours:
         return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes} min {whole_seconds} s" if minutes else f"{whole_seconds} s"
 
 
 def printable(text: object) -> str:

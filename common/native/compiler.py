@@ -1,5 +1,6 @@
-"""A compiler of our C files: shared libraries for this processor, compiled at first use and kept in
-the cache.
+"""A compiler of our C files: shared libraries for this processor, compiled at first use and cached.
+
+    NAME.c + constants --> cc -O3 -march=native --> CACHE/native/NAME-HASH.so --> ctypes
 
 Each takes well under a second. Without a compiler, or after it has failed once, there is no
 library, and callers do without. A library that is loaded is executed, so no other user may be able
@@ -47,8 +48,13 @@ _failures: list[str] = []
 
 
 def load_library(source: Path, constants: Mapping[str, int]) -> ctypes.CDLL | None:
-    """Return the library of `source` with `constants` defined, or None if it cannot be compiled
-    here; log why, once.
+    """Return the compiled library of a C file; None if it cannot be compiled here.
+
+    The reason is logged once; after it, this process compiles nothing more.
+
+    Args:
+        source: the C file
+        constants: names and values of its macros
     """
     compiler = _compiler()
     if compiler is None or _failures:
@@ -69,7 +75,7 @@ def load_library(source: Path, constants: Mapping[str, int]) -> ctypes.CDLL | No
         _compile([*compiler, *FLAGS, *defines, str(source)], path)
         return ctypes.CDLL(str(path))
     except (OSError, subprocess.SubprocessError, ConfigError) as error:
-        _failures.append(_told(error, compiler[0]))
+        _failures.append(_failure_sentence(error, compiler[0]))
         LOG.warning("%s PyTorch's own, slower operations are used.", _failures[0])
         return None
 
@@ -87,13 +93,13 @@ def tensor_address(tensor: Tensor | None) -> ctypes.c_void_p:
 @lru_cache(maxsize=1)
 def _compiler() -> tuple[str, ...] | None:
     """Return the command of `$CC` or of the first compiler found; None if there is none."""
-    chosen = shlex.split(os.environ.get("CC", ""))
-    found = (
-        shutil.which(chosen[0])
-        if chosen
+    command = shlex.split(os.environ.get("CC", ""))
+    path = (
+        shutil.which(command[0])
+        if command
         else next(filter(None, map(shutil.which, COMPILERS)), None)
     )
-    return (found, *chosen[1:]) if found else None
+    return (path, *command[1:]) if path else None
 
 
 def _compile(command: list[str], path: Path) -> None:
@@ -116,31 +122,32 @@ def _compile(command: list[str], path: Path) -> None:
 
 
 def _check_own(path: Path) -> None:
-    """Raise ConfigError if another user owns `path` or can write to it, OSError if it is not
-    there.
+    """Check that no other user owns `path` or can write to it.
+
+    Raises ConfigError if one can, OSError if it is not there.
     """
-    found = path.stat()
-    if found.st_uid != os.getuid():
+    status = path.stat()
+    if status.st_uid != os.getuid():
         raise ConfigError(
             f"{path} belongs to another user: what lies there is executed, so remove it."
         )
-    if mode := found.st_mode & 0o022:
+    if mode := status.st_mode & 0o022:
         raise ConfigError(
-            f"{path} can be written by others (mode {found.st_mode & 0o777:03o}, expected no more"
-            f" than {found.st_mode & 0o777 & ~mode:03o}), and what lies there is executed:"
+            f"{path} can be written by others (mode {status.st_mode & 0o777:03o}, expected no more"
+            f" than {status.st_mode & 0o777 & ~mode:03o}), and what lies there is executed:"
             " remove it."
         )
 
 
-def _told(error: Exception, compiler: str) -> str:
+def _failure_sentence(error: Exception, compiler: str) -> str:
     """Return why there is no library, in words."""
     match error:
         case subprocess.TimeoutExpired():
             return f"The C compiler {compiler} took longer than {COMPILE_TIMEOUT_SECONDS} s."
         case subprocess.CalledProcessError():
             lines = [line for line in (error.stderr or "").splitlines() if "error" in line.lower()]
-            said = f", and said: {sanitize(lines[0].strip())}" if lines else ""
-            return f"The C compiler {compiler} failed with exit code {error.returncode}{said}."
+            output = f", and said: {sanitize(lines[0].strip())}" if lines else ""
+            return f"The C compiler {compiler} failed with exit code {error.returncode}{output}."
         case OSError():
             return (
                 f"A compiled library cannot be kept in {cache_directory()}"

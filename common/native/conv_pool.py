@@ -1,8 +1,7 @@
-"""Convolution, 2x2 max pooling and ReLU as one operation on a CPU, several times as fast as one
-after another.
+"""Convolution, 2x2 max pooling and ReLU as one operation on a CPU.
 
-Its numbers equal those of PyTorch's own operations up to the order of sums in the gradient. The
-kernels are in `conv_pool.c`.
+It is several times as fast as one after another. Its numbers equal those of PyTorch's own
+operations up to the order of sums in the gradient. The kernels are in `conv_pool.c`.
 """
 
 import ctypes
@@ -45,8 +44,7 @@ class PoolGeometry:
 
 
 class ConvPool(nn.Module):
-    """A layer that computes `convolution`, 2x2 max pooling and ReLU, with the convolution's own
-    parameters.
+    """A layer that computes a convolution, 2x2 max pooling and ReLU, with its own parameters.
 
     It maps float32 [B, C, side, side] to float32 [B, outputs, pooled, pooled], both in
     channels-last memory order.
@@ -70,11 +68,15 @@ class ConvPool(nn.Module):
 
 
 def conv_pool(convolution: nn.Conv2d, side: int, *, relu: bool) -> ConvPool | None:
-    """Return a layer for `convolution`, 2x2 max pooling and, if `relu`, ReLU on square images of
-    `side` pixels.
+    """Return a layer for a convolution, 2x2 max pooling and perhaps ReLU; None if there is none.
 
-    None if this convolution is not of stride 1 and zero padding, does not train, or cannot be
-    compiled here.
+    There is none if the convolution is not of stride 1 and zero padding, does not train, or cannot
+    be compiled here.
+
+    Args:
+        convolution: shared with the new layer
+        side: side of the square images, pixels
+        relu: True if a ReLU follows, before or after the pooling
     """
     if not _is_plain(convolution):
         return None
@@ -130,14 +132,15 @@ class _ConvPoolOperation(torch.autograd.Function):
         images = images.contiguous(memory_format=torch.channels_last)
         shape = (len(images), geometry.pooled, geometry.pooled, geometry.outputs)
         out = images.new_empty(shape)
-        where = torch.empty(shape, dtype=torch.uint8)
+        # of each window: the largest pixel (0 to 3), or that the ReLU is closed
+        argmax = torch.empty(shape, dtype=torch.uint8)
         scratch = torch.empty(kernels.scratch_bytes(), dtype=torch.uint8)
         kernels.forward(
             *map(tensor_address, (scratch, images)),
             len(images),
-            *map(tensor_address, (weight, bias, out, where)),
+            *map(tensor_address, (weight, bias, out, argmax)),
         )
-        ctx.save_for_backward(images, weight, where)
+        ctx.save_for_backward(images, weight, argmax)
         ctx.kernels = kernels
         ctx.scratch = scratch
         return out.permute(0, 3, 1, 2)
@@ -147,11 +150,11 @@ class _ConvPoolOperation(torch.autograd.Function):
     def backward(
         ctx: Any, gradient: Tensor
     ) -> tuple[Tensor | None, Tensor, Tensor | None, None, None]:
-        images, weight, where = ctx.saved_tensors
+        images, weight, argmax = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        of_weight = torch.empty_like(weight)
-        of_bias = weight.new_empty(len(weight))
-        of_images = torch.empty_like(images) if ctx.needs_input_grad[0] else None
+        weight_gradient = torch.empty_like(weight)
+        bias_gradient = weight.new_empty(len(weight))
+        images_gradient = torch.empty_like(images) if ctx.needs_input_grad[0] else None
         inputs = (
             tensor_address(ctx.scratch),
             tensor_address(images),
@@ -159,5 +162,13 @@ class _ConvPoolOperation(torch.autograd.Function):
             tensor_address(weight),
             tensor_address(gradient),
         )
-        ctx.kernels.backward(*inputs, *map(tensor_address, (where, of_weight, of_bias, of_images)))
-        return of_images, of_weight, of_bias if ctx.needs_input_grad[2] else None, None, None
+        ctx.kernels.backward(
+            *inputs, *map(tensor_address, (argmax, weight_gradient, bias_gradient, images_gradient))
+        )
+        return (
+            images_gradient,
+            weight_gradient,
+            bias_gradient if ctx.needs_input_grad[2] else None,
+            None,
+            None,
+        )

@@ -10,13 +10,14 @@ from fedshelf.common.native.group_norm import group_norm
 
 
 def fuse(module: nn.Module, example: Tensor) -> nn.Module:
-    """Return a network that computes the same as `module`, with the same parameters and faster
-    operations.
-
-    example: float32 [1, C, H, W] on the CPU
+    """Return a network that computes the same with faster operations and the same parameters.
 
     Layers become compiled operations if possible. Only the layers of a top-level `nn.Sequential`
     are examined. The module itself, and layers that are not fused, stay as they are and are shared.
+
+    Args:
+        module: the network
+        example: float32 [1, C, H, W] on the CPU; its shape tells those of all layers
     """
     if not isinstance(module, nn.Sequential):
         return module
@@ -24,14 +25,14 @@ def fuse(module: nn.Module, example: Tensor) -> nn.Module:
     fused = []
     with torch.no_grad():
         while layers:
-            layer, taken = _fused(layers, example) or (layers[0], 1)
-            example = _tried(layer, example)
-            layers = layers[taken:]
+            layer, count = _fuse_first(layers, example) or (layers[0], 1)
+            example = _evaluate(layer, example)
+            layers = layers[count:]
             fused.append(layer)
     return nn.Sequential(*fused)
 
 
-def _tried(layer: nn.Module, example: Tensor) -> Tensor:
+def _evaluate(layer: nn.Module, example: Tensor) -> Tensor:
     """Return the layer's result in evaluation mode, in which no statistics move."""
     mode = layer.training
     result: Tensor = layer.eval()(example)
@@ -39,7 +40,7 @@ def _tried(layer: nn.Module, example: Tensor) -> Tensor:
     return result
 
 
-def _fused(layers: Sequence[nn.Module], example: Tensor) -> tuple[nn.Module, int] | None:
+def _fuse_first(layers: Sequence[nn.Module], example: Tensor) -> tuple[nn.Module, int] | None:
     """Return the fused form of the first layers and how many they are, or None."""
     if example.ndim != 4 or example.shape[2] != example.shape[3]:
         return None
@@ -49,19 +50,17 @@ def _fused(layers: Sequence[nn.Module], example: Tensor) -> tuple[nn.Module, int
     layer: nn.Module | None = None
     if type(first) is nn.Conv2d and "pool" in kinds:
         relu = kinds in (["relu", "pool"], ["pool", "relu"])
-        taken = 3 if relu else 2
+        count = 3 if relu else 2
         layer = conv_pool(first, side, relu=relu) if relu or kinds[0] == "pool" else None
     elif type(first) is nn.GroupNorm:
         relu = kinds[:1] == ["relu"]
-        taken = 2 if relu else 1
+        count = 2 if relu else 1
         layer = group_norm(first, side * side, relu=relu)
-    return (layer, taken) if layer is not None else None
+    return (layer, count) if layer is not None else None
 
 
 def _kind(layer: nn.Module) -> str:
-    """Return the kind of a layer that may follow: "relu", "pool" for a 2x2 max pooling, or "" for
-    any other.
-    """
+    """Return the kind of a layer that may follow: "relu", "pool" (2x2 max pooling) or ""."""
     if type(layer) is nn.ReLU:
         return "relu"
     if type(layer) is not nn.MaxPool2d or not {layer.kernel_size, layer.stride} <= {2, (2, 2)}:

@@ -35,9 +35,14 @@ class GroupNorm(nn.Module):
 
 
 def group_norm(norm: nn.GroupNorm, pixels: int, *, relu: bool) -> GroupNorm | None:
-    """Return a layer for `norm` and, if `relu`, ReLU on images of so many pixels.
+    """Return a layer for a group norm and perhaps ReLU; None if there is none.
 
-    None if the norm has no weights that train, or the layer cannot be compiled here.
+    There is none if the norm has no weights that train, or the layer cannot be compiled here.
+
+    Args:
+        norm: shared with the new layer
+        pixels: height times width of the images
+        relu: True if a ReLU follows
     """
     if not norm.affine or not norm.weight.requires_grad:
         return None
@@ -80,14 +85,14 @@ class _GroupNormOperation(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         images, weight, out, mean, scale = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        of_images = torch.empty_like(images)
-        of_weight = torch.empty_like(weight)
-        of_bias = torch.empty_like(weight)
-        results = map(tensor_address, (of_weight, of_bias, of_images))
+        images_gradient = torch.empty_like(images)
+        weight_gradient = torch.empty_like(weight)
+        bias_gradient = torch.empty_like(weight)
+        results = map(tensor_address, (weight_gradient, bias_gradient, images_gradient))
         inputs = (
             tensor_address(images),
             len(images),
             *map(tensor_address, (weight, out, gradient, mean, scale)),
         )
         ctx.kernels.backward(*inputs, *results)
-        return of_images, of_weight, of_bias, None, None
+        return images_gradient, weight_gradient, bias_gradient, None, None

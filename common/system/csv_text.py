@@ -1,5 +1,8 @@
-"""The encoding and the cells of a CSV file: UTF-8, UTF-16 or Windows-1252; comma, semicolon, tab or
-bar.
+"""The encoding and the cells of a CSV file, as spreadsheets of many countries write it.
+
+bytes --> text, by its encoding: UTF-8, UTF-16 or Windows-1252
+      --> cells, by its delimiter: comma, semicolon, tab or bar
+      --> lines that are neither blank nor a comment
 """
 
 import csv
@@ -13,9 +16,9 @@ from fedshelf.common.errors import DataError
 
 MAX_CSV_BYTES = 2**28  # a million photos take a tenth of it
 _DELIMITERS = (",", ";", "\t", "|")
-_LOOKED_AT = 50  # first lines that are examined to find the delimiter
-_BOMS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-_FALLBACK = "cp1252"  # the encoding of Excel's "CSV" on a western Windows
+_MAX_EXAMINED_LINES = 50  # first lines that are examined to find the delimiter
+_BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_FALLBACK_ENCODING = "cp1252"  # the encoding of Excel's "CSV" on a western Windows
 
 
 # Texts that pandas writes or reads as missing, without "None" and "NA", which may well be names.
@@ -30,19 +33,24 @@ class TextLine(NamedTuple):
 
 
 def read_lines(path: Path) -> tuple[list[TextLine], str]:
-    """Return the lines of a CSV file, without blank ones and the comments above the first; and a
-    note, or "".
+    """Return the lines of a CSV file, without blank ones and the comments above the first.
 
-    Raises DataError if it cannot be read.
+    Returns:
+        the lines; and a sentence about a guessed encoding, or ""
+
+    Raises:
+        DataError: the file cannot be read
     """
-    text, note = _decoded(path)
+    text, note = _decode(path)
     # Excel's own way to name the delimiter
-    told = re.match(r"[\r\n]*sep=(.)[ ]*(?:\r\n|\r|\n)", text, re.IGNORECASE)
-    skipped = len(re.findall(r"\r\n|\r|\n", told[0])) if told else 0
-    if told:
-        text = text[told.end() :]
-    lines = _without_comments(_lines(path, text, told[1] if told else _delimiter(path, text)))
-    return [TextLine(line.number + skipped, line.cells) for line in lines], note
+    separator = re.match(r"[\r\n]*sep=(.)[ ]*(?:\r\n|\r|\n)", text, re.IGNORECASE)
+    skipped_lines = 0
+    if separator:
+        skipped_lines = len(re.findall(r"\r\n|\r|\n", separator[0]))
+        text = text[separator.end() :]
+    delimiter = separator[1] if separator else _find_delimiter(path, text)
+    lines = _without_comments(_lines(path, text, delimiter))
+    return [TextLine(line.number + skipped_lines, line.cells) for line in lines], note
 
 
 def is_missing(cell: str) -> bool:
@@ -53,7 +61,7 @@ def is_missing(cell: str) -> bool:
     return cell.strip().casefold() in _MISSING
 
 
-def _decoded(path: Path) -> tuple[str, str]:
+def _decode(path: Path) -> tuple[str, str]:
     """Return the text of a file, and a note if its encoding was guessed and names depend on it.
 
     Raises DataError.
@@ -69,11 +77,11 @@ def _decoded(path: Path) -> tuple[str, str]:
             " photo."
         )
     try:
-        return data.decode(_encoding(data)), ""
+        return data.decode(_guess_encoding(data)), ""
     except UnicodeDecodeError:
         pass
     try:
-        text = data.decode(_FALLBACK)
+        text = data.decode(_FALLBACK_ENCODING)
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is in no encoding that can be told, neither UTF-8, UTF-16 nor Windows-1252; "
@@ -86,8 +94,8 @@ def _decoded(path: Path) -> tuple[str, str]:
     return text, note
 
 
-def _encoding(data: bytes) -> str:
-    for mark, encoding in _BOMS.items():
+def _guess_encoding(data: bytes) -> str:
+    for mark, encoding in _BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
             return encoding
     start = data[:1000]
@@ -97,46 +105,52 @@ def _encoding(data: bytes) -> str:
     return "utf-16-be" if start[::2].count(0) > len(start) / 4 else "utf-8"
 
 
-def _delimiter(path: Path, text: str) -> str:
+def _find_delimiter(path: Path, text: str) -> str:
     """Return the delimiter that cuts the first lines into the same number of cells, at least two.
 
     If none does, return the one that cuts most of them into at least two.
     """
-    cells = {
-        each: [len(_trimmed(line.cells)) for line in _first(path, text, each)]
-        for each in _DELIMITERS
+    widths = {
+        delimiter: [len(_trim(line.cells)) for line in _first_lines(path, text, delimiter)]
+        for delimiter in _DELIMITERS
     }
-    even = [each for each, counts in cells.items() if len(set(counts)) == 1 and counts[0] >= 2]
+    even = [
+        delimiter
+        for delimiter, counts in widths.items()
+        if len(set(counts)) == 1 and counts[0] >= 2
+    ]
     if len(even) > 1:  # one of them is a part of names: the right one yields names of files
-        even = [each for each in even if _names_a_file(path, text, each)] or even
+        even = [delimiter for delimiter in even if _names_a_file(path, text, delimiter)] or even
     if even:
         return even[0]
-    return max(_DELIMITERS, key=lambda each: sum(count >= 2 for count in cells[each]))
+    return max(_DELIMITERS, key=lambda delimiter: sum(width >= 2 for width in widths[delimiter]))
 
 
-def _first(path: Path, text: str, delimiter: str) -> list[TextLine]:
-    return _without_comments(_lines(path, text, delimiter, _LOOKED_AT))
+def _first_lines(path: Path, text: str, delimiter: str) -> list[TextLine]:
+    return _without_comments(_lines(path, text, delimiter, _MAX_EXAMINED_LINES))
 
 
 def _names_a_file(path: Path, text: str, delimiter: str) -> bool:
     """Return whether some cell of the last line examined names a file."""
-    last = _first(path, text, delimiter)[-1]
+    last = _first_lines(path, text, delimiter)[-1]
     try:
         return any((path.parent / cell).is_file() for cell in last.cells if cell)
     except (OSError, ValueError):
         return False
 
 
-def _lines(path: Path, text: str, delimiter: str, most: int | None = None) -> Iterator[TextLine]:
+def _lines(
+    path: Path, text: str, delimiter: str, max_lines: int | None = None
+) -> Iterator[TextLine]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    found = 0
+    yielded = 0
     try:
         for row in reader:
             cells = tuple(cell.strip() for cell in row)
             if any(cells):
                 yield TextLine(reader.line_num, cells)
-                found += 1
-            if found == most:
+                yielded += 1
+            if yielded == max_lines:
                 return
     except csv.Error as error:
         raise DataError(
@@ -145,16 +159,15 @@ def _lines(path: Path, text: str, delimiter: str, most: int | None = None) -> It
 
 
 def _without_comments(lines: Iterator[TextLine]) -> list[TextLine]:
-    """Return the lines without the comments above the first line of several cells; a comment begins
-    with a #.
-    """
-    found: list[TextLine] = []
+    """Return the lines without those above the first line of several cells that begin with a #."""
+    remaining: list[TextLine] = []
     for line in lines:
-        if found or not (line.cells[0].startswith("#") and len(_trimmed(line.cells)) == 1):
-            found.append(line)
-    return found
+        is_comment = line.cells[0].startswith("#") and len(_trim(line.cells)) == 1
+        if remaining or not is_comment:
+            remaining.append(line)
+    return remaining
 
 
-def _trimmed(cells: Sequence[str]) -> Sequence[str]:
+def _trim(cells: Sequence[str]) -> Sequence[str]:
     """Return cells without the empty ones at the end, which spreadsheets add."""
-    return cells[: max((place + 1 for place, cell in enumerate(cells) if cell), default=0)]
+    return cells[: max((index + 1 for index, cell in enumerate(cells) if cell), default=0)]

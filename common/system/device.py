@@ -8,7 +8,8 @@ from fedshelf.common.errors import ConfigError
 def pick_device(name: str) -> torch.device:
     """Return the device for `name`; "auto" is CUDA, else MPS, else the CPU.
 
-    Raises ConfigError if it is not there.
+    Raises:
+        ConfigError: there is no such device
     """
     if name == "auto":
         if torch.cuda.is_available():
@@ -34,11 +35,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def compute_exactly(device: torch.device) -> None:
-    """Let CUDA compute float32 in float32 and in one order, for this whole process; other devices
-    do so anyway.
+    """Let CUDA compute float32 in float32 and in one order, for this whole process.
 
-    TensorFloat-32, which PyTorch allows in convolutions, has 10 bits of mantissa. Some of cuDNN's
-    algorithms add in the order in which threads happen to finish.
+    Other devices do so anyway. TensorFloat-32, which PyTorch allows in convolutions, has 10 bits of
+    mantissa. Some of cuDNN's algorithms add in the order in which threads happen to finish.
     """
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False

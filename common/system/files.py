@@ -1,4 +1,9 @@
-"""Files that are never half-written: temporary file, fsync, rename."""
+"""Files that are never half-written, and the directories of this user.
+
+    write --> .NAME.xyz.tmp --> fsync --> rename to NAME --> fsync of the directory
+
+A reader sees the old file or the new one, also after a power cut.
+"""
 
 import json
 import os
@@ -15,40 +20,54 @@ from fedshelf.common.errors import ConfigError, DataError
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, private: bool = False) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it to `path`.
 
-    Only this user can read a `private` file (mode 0600), from its first byte on. A reader sees the
-    old file or the new one, also after a power cut. Raises OSError (disk full, permission); the old
-    file is then untouched and the temporary one removed.
+    Args:
+        path: its folder is made if need be
+        write: gets the open file; it may raise
+        private: only this user can read the file (mode 0600), from its first byte on
+
+    Raises:
+        OSError: disk full, permission; the old file is then untouched and the temporary one removed
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
         if not private:  # mkstemp made it private
-            Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
+            temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically. Raises OSError."""
+    """Write UTF-8 text atomically.
+
+    Raises:
+        OSError: see `write_atomic`
+    """
     write_atomic(path, lambda file: file.write(text.encode()))
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically into a file for this user only (mode 0600). Raises OSError."""
+    """Write UTF-8 text atomically into a file for this user only (mode 0600).
+
+    Raises:
+        OSError: see `write_atomic`
+    """
     write_atomic(path, lambda file: file.write(text.encode()), private=True)
 
 
 def private_directory(path: Path) -> Path:
     """Return the directory, made if need be, that this user alone can enter (mode 0700).
 
-    Raises OSError.
+    Raises:
+        OSError: it cannot be made
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if os.name == "posix" and path.stat().st_mode & 0o077 and path.stat().st_uid == os.geteuid():
@@ -57,8 +76,11 @@ def private_directory(path: Path) -> Path:
 
 
 def check_private(path: Path) -> None:
-    """Raise ConfigError if other users may read or write `path` (on POSIX), OSError if it is not
-    there.
+    """Check that no other user may read or write `path` (on POSIX).
+
+    Raises:
+        ConfigError: another user may
+        OSError: there is no such file
     """
     mode = path.stat().st_mode & 0o777
     if os.name == "posix" and mode & 0o077:
@@ -72,9 +94,11 @@ def check_private(path: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically, a list of plain values on one line.
 
-    Raises OSError; ValueError for NaN.
+    Raises:
+        OSError: see `write_atomic`
+        ValueError: NaN or an infinity, which JSON does not have
     """
-    write_text(path, _laid_out(value, "\n") + "\n")
+    write_text(path, _indented(value, "\n") + "\n")
 
 
 def sync_directory(directory: Path) -> None:
@@ -93,8 +117,8 @@ def cache_directory() -> Path:
 
     `FEDSHELF_CACHE` if set, else `$XDG_CACHE_HOME/fedshelf`, else `~/.cache/fedshelf`.
     """
-    if chosen := os.environ.get("FEDSHELF_CACHE"):
-        return Path(chosen)
+    if directory := os.environ.get("FEDSHELF_CACHE"):
+        return Path(directory)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedshelf"
 
 
@@ -119,13 +143,12 @@ def writing_cache(name: str, directory: Path) -> Iterator[None]:
 
 
 def state_directory() -> Path:
-    """Return the directory for files that must survive (a store's key, policy and audit log),
-    unlike the cache.
+    """Return the directory for files that must survive: a store's key, policy and audit log.
 
     `FEDSHELF_HOME` if set, else `$XDG_STATE_HOME/fedshelf`, else `~/.local/state/fedshelf`.
     """
-    if chosen := os.environ.get("FEDSHELF_HOME"):
-        return Path(chosen)
+    if directory := os.environ.get("FEDSHELF_HOME"):
+        return Path(directory)
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "fedshelf"
 
 
@@ -135,20 +158,22 @@ def _umask() -> int:
     return current
 
 
-def _laid_out(value: Any, margin: str) -> str:
+def _indented(value: Any, margin: str) -> str:
     """Return JSON of a value whose lines begin with `margin`, which begins with a line break."""
     inner = margin + "  "
     if isinstance(value, dict) and value:
-        members = [f"{_plain(name)}: {_laid_out(part, inner)}" for name, part in value.items()]
+        members = [
+            f"{_on_one_line(name)}: {_indented(part, inner)}" for name, part in value.items()
+        ]
         return "{" + inner + f",{inner}".join(members) + margin + "}"
     if isinstance(value, list | tuple) and any(
         isinstance(part, dict | list | tuple) for part in value
     ):
         return (
-            "[" + inner + f",{inner}".join(_laid_out(part, inner) for part in value) + margin + "]"
+            "[" + inner + f",{inner}".join(_indented(part, inner) for part in value) + margin + "]"
         )
-    return _plain(value)
+    return _on_one_line(value)
 
 
-def _plain(value: Any) -> str:
+def _on_one_line(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
