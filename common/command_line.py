@@ -111,13 +111,13 @@ def _suggested_once(sentence: str) -> str:
 
 def _disk_sentence(error: OSError) -> str:
     """Return a sentence for a file that cannot be read or written."""
-    where = f" {error.filename}" if error.filename else ""
+    path = f" {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (
-            f"The disk is full: cannot write{where} ({error.strerror}). What was saved before is"
+            f"The disk is full: cannot write{path} ({error.strerror}). What was saved before is"
             " intact; make room and go on with --resume."
         )
-    return f"Cannot use{where}: {error.strerror or error}. What was saved before is intact."
+    return f"Cannot use{path}: {error.strerror or error}. What was saved before is intact."
 
 
 def _fail(sentence: str, code: int) -> NoReturn:

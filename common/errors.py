@@ -56,8 +56,9 @@ class RefusedError(NetworkError):
 
 
 class MessageError(NetworkError):
-    """A message without the required content of an order or a result; its sentence quotes no
-    control characters.
+    """A message without the required content of an order or a result.
+
+    Its sentence quotes no control characters, whatever the other side sent.
     """
 
     def __init__(self, sentence: str) -> None:

@@ -20,10 +20,10 @@ def format_list(items: Sequence[object]) -> str:
     return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
-def format_first(items: Sequence[object], most: int) -> str:
+def format_first(items: Sequence[object], max_items: int) -> str:
     """Return the first items in words: ["a", "b", "c", "d"] -> "a, b and 2 more" with at most 2."""
-    more = f" and {len(items) - most:,} more" if len(items) > most else ""
-    return ", ".join(map(str, items[:most])) + more
+    more = f" and {len(items) - max_items:,} more" if len(items) > max_items else ""
+    return ", ".join(map(str, items[:max_items])) + more
 
 
 def format_duration(seconds: float) -> str:

@@ -37,10 +37,13 @@ class Images:
         return Images(self.pixels, self.labels, self.rows[positions])
 
     def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return copies of pixels and labels at these positions (int64 [K], counted within this
-        set).
+        """Return copies of pixels and labels.
 
-        They are uint8 [K, height, width, channels] and int64 [K].
+        Args:
+            positions: int64 [K], counted within this set
+
+        Returns:
+            uint8 [K, height, width, channels] and int64 [K]
         """
         # copies whole rows; pixels[rows] takes 5 to 20 times as long
         rows = self.rows.index_select(0, positions)

@@ -1,3 +1,1 @@
-"""Messages between the server and its stores: orders, results, kits, and the allowed values of each
-field.
-"""
+"""Messages between the server and its stores: orders, results, kits, and what fields may hold."""

@@ -78,8 +78,12 @@ class RecordReader:
         """
         header = content.get(HEADER_RECORD)
         arrays = content.get(ARRAYS, ArrayRecord())
-        known = set(content) <= {HEADER_RECORD, ARRAYS}
-        if not known or not isinstance(header, ConfigRecord) or not isinstance(arrays, ArrayRecord):
+        has_others = not set(content) <= {HEADER_RECORD, ARRAYS}
+        if (
+            has_others
+            or not isinstance(header, ConfigRecord)
+            or not isinstance(arrays, ArrayRecord)
+        ):
             names = ", ".join(sorted(map(str, content))) or "nothing"
             raise MessageError(
                 f"Got a message of {names}; expected a header and arrays. Is the other side"

@@ -31,8 +31,9 @@ class Blend(NamedTuple):
 
 
 class BatchBounds(NamedTuple):
-    """The batch of each of [B] images, in which it finds its partner: int64 [B] each, or numbers
-    for all.
+    """The batch of each of B images, in which it finds its partner.
+
+    Both are int64 [B], or one number for all images.
 
     first: index of the batch's first image
     sizes: images in the batch

@@ -56,8 +56,8 @@ def trivial_augment(pixels: Tensor, draws: FurtherDraws) -> Tensor:
     operation = (draws.operation * len(OPERATION_NAMES)).floor().to(torch.int64)
     level = ((draws.level * LEVELS).floor() / (LEVELS - 1)).to(torch.float32)
     drawn = DrawnOperations(operation, level, torch.where(draws.sign < 0.5, -level, level))
-    before = pixels if pixels.dtype == torch.uint8 else _whole(pixels)
-    return variant_for(pixels.device)(before, drawn)
+    whole = pixels if pixels.dtype == torch.uint8 else _whole(pixels)
+    return variant_for(pixels.device)(whole, drawn)
 
 
 BatchOperation = Callable[[Tensor, DrawnOperations], Tensor]
@@ -158,10 +158,11 @@ def _solarize(pixels: Tensor, drawn: DrawnOperations) -> Tensor:
 
 def _autocontrast(pixels: Tensor, _: DrawnOperations) -> Tensor:
     """Stretch each channel from 0 to 255."""
-    least = pixels.amin(dim=(1, 2), keepdim=True)
-    most = pixels.amax(dim=(1, 2), keepdim=True)
-    stretched = (pixels - least) / ((most - least) * (1 / 255))  # NaN for a channel of one value
-    return torch.where(most > least, stretched.to(torch.uint8), pixels)
+    darkest = pixels.amin(dim=(1, 2), keepdim=True)
+    brightest = pixels.amax(dim=(1, 2), keepdim=True)
+    # NaN for a channel of one value
+    stretched = (pixels - darkest) / ((brightest - darkest) * (1 / 255))
+    return torch.where(brightest > darkest, stretched.to(torch.uint8), pixels)
 
 
 def _equalize(pixels: Tensor, _: DrawnOperations) -> Tensor:

@@ -1,3 +1,1 @@
-"""A folder of photos, or a CSV file, as on a person's disk: its photos, their classes and their
-splits.
-"""
+"""A folder of photos, or a CSV file, on a person's disk: its photos, their classes and splits."""

@@ -41,10 +41,9 @@ def format_left_out(left_out: Sequence[tuple[str, str]]) -> str:
     singles.sort()
     parts += [f"{name} ({reason})" for name, reason in singles[:_MAX_NAMES]]
     more = Counter(reason for _, reason in singles[_MAX_NAMES:])
-    rest = f" and {more.total()} more: " + ", ".join(
-        f"{count} {reason}" for reason, count in more.most_common()
-    )
-    return f"{len(left_out)}: {', '.join(parts)}{rest if more else ''}"
+    reasons = ", ".join(f"{count} {reason}" for reason, count in more.most_common())
+    unnamed = f" and {more.total()} more: {reasons}" if more else ""
+    return f"{len(left_out)}: {', '.join(parts)}{unnamed}"
 
 
 def _location(name: str, reason: str) -> str | None:

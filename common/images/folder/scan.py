@@ -146,10 +146,10 @@ def assign_splits(
         digests: hashes of the photos' contents, in the same order
         rule: see `common.images.listing.split`
     """
-    given = {photo.split for photo in photos} - {None}
+    named_splits = {photo.split for photo in photos} - {None}
     # a folder that names any split has test photos only if it says so
-    held_out: set[HeldOut] = {"validation"} if given else {"validation", "test"}
-    held_out -= given
+    held_out: set[HeldOut] = {"validation"} if named_splits else {"validation", "test"}
+    held_out -= named_splits
     rows = [row for row, photo in enumerate(photos) if photo.split in (None, "train")]
     by_content = splits_by_content(
         [photos[row].label for row in rows], [digests[row] for row in rows], held_out, rule

@@ -112,11 +112,11 @@ class Watch:
 
     def _table_files(self) -> Iterable[tuple[str, Fingerprint]]:
         """Return a CSV file and the files that it names; it is read again once it has changed."""
-        own = _fingerprint(self._root)
-        if self._table is None or self._table[0] != own:
-            self._table = own, self._read_table()
+        fingerprint = _fingerprint(self._root)
+        if self._table is None or self._table[0] != fingerprint:
+            self._table = (fingerprint, self._read_table())
         return [
-            (str(self._root), own),
+            (str(self._root), fingerprint),
             *((str(path), _fingerprint(path)) for path in self._table[1]),
         ]
 

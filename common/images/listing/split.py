@@ -51,34 +51,34 @@ def splits_by_content(
     contents: dict[str, set[bytes]] = {}
     for label, digest in zip(labels, digests, strict=True):
         contents.setdefault(label, set()).add(digest)
-    chosen: dict[bytes, Split] = {}
+    split_of: dict[bytes, Split] = {}
     # a photo of several classes counts in each; the first one decides
     for label in sorted(contents):
-        chosen |= _split_class(contents[label], held_out, chosen)
-    return [chosen[digest] for digest in digests]
+        split_of |= _split_class(contents[label], held_out, split_of)
+    return [split_of[digest] for digest in digests]
 
 
 def _split_class(
-    contents: Set[bytes], held_out: Set[HeldOut], chosen: Mapping[bytes, Split]
+    contents: Set[bytes], held_out: Set[HeldOut], split_of: Mapping[bytes, Split]
 ) -> dict[bytes, Split]:
-    """Return the splits of those photos of a class that are not chosen yet."""
-    before = Counter(chosen[digest] for digest in contents if digest in chosen)
+    """Return the splits of those photos of a class that are not assigned yet."""
+    assigned = Counter(split_of[digest] for digest in contents if digest in split_of)
     waiting = sorted(
-        (digest for digest in contents if digest not in chosen),
+        (digest for digest in contents if digest not in split_of),
         key=lambda digest: (_circle_position(digest), digest),
     )
     natural = Counter(_by_hash(digest, held_out) for digest in waiting)
     decided: dict[bytes, Split] = {}
     for name in sorted(held_out, reverse=True):  # validation first: of two photos, it may get one
-        fewest = len(contents) // ONE_IN
-        most = -(-len(contents) // ONE_IN)
-        wanted = min(max(natural[name] + before[name], fewest), most) - before[name]
+        at_least = len(contents) // ONE_IN
+        at_most = -(-len(contents) // ONE_IN)
+        wanted = min(max(natural[name] + assigned[name], at_least), at_most) - assigned[name]
         # a class trains on one photo at least
-        spare = len(waiting) if before["train"] else len(waiting) - 1
+        spare = len(waiting) if assigned["train"] else len(waiting) - 1
         # validation lies at the end of the circle, test at its beginning
         in_turn = waiting[::-1] if name == "validation" else waiting
-        taken = in_turn[: max(0, min(wanted, spare))]
-        decided |= dict.fromkeys(taken, name)
+        selected = in_turn[: max(0, min(wanted, spare))]
+        decided |= dict.fromkeys(selected, name)
         waiting = [digest for digest in waiting if digest not in decided]
     return decided | dict.fromkeys(waiting, "train")
 

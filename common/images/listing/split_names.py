@@ -21,7 +21,9 @@ A prefix (`seg_train`) is no name: nobody can tell what it means.
 
 
 def split_named(name: str) -> Split | None:
-    """Return the split that a folder or file of this name holds, in any case; None if the name
-    means none.
+    """Return the split that a folder or file of this name holds; None if the name means none.
+
+    Args:
+        name: in upper or lower case
     """
     return SPLIT_NAMES.get(name.casefold())
