@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 DISTINCT = 10
-REPEATS = 3
+STEPS_BEFORE_RECORDING = 3
 IMAGES = 100  # of the first store; each next one has one more
 
 Arrays = Sequence[np.ndarray[Any, Any]]
@@ -101,7 +101,7 @@ def main() -> None:
     combine = SYSTEMS[system](rule, [distinct[i % DISTINCT] for i in range(stores)])
     combine()  # the first time pays for threads and memory
     seconds = []
-    for _ in range(REPEATS):
+    for _ in range(STEPS_BEFORE_RECORDING):
         began = time.perf_counter()
         combine()
         seconds.append(time.perf_counter() - began)

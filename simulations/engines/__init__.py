@@ -95,12 +95,12 @@ def advice(start: InitialState) -> str:
     run = start.plan.config.run
     if run.engine != "auto" or choose(start) != "sequential" or not run.device.startswith("cuda"):
         return ""
-    from fedshelf.simulations.engines.batched.network import fault_of, is_stackable
+    from fedshelf.simulations.engines.batched.network import is_stackable, unstackable_layer_of
 
     spec = start.plan.spec
     if (
         not _may_batch(start)
-        or fault_of(spec) != "BatchNorm2d"
+        or unstackable_layer_of(spec) != "BatchNorm2d"
         or not is_stackable(replace(spec, norm="group"))
     ):
         return ""

@@ -16,55 +16,65 @@ class StackedClientHooks:
     each tensor that it gives becomes [S, ...]. Tensors stay at one place in memory from round to
     round, for steps that were recorded.
 
-    room: most stores of a group
+    max_stores: most stores of a group
     """
 
-    def __init__(self, strategy: Strategy, room: int) -> None:
+    def __init__(self, strategy: Strategy, max_stores: int) -> None:
         self._strategy = strategy
-        self._room = room
+        self._max_stores = max_stores
         self._local: dict[str, Tensor] = {}
         self._shapes: dict[str, torch.Size] = {}  # of one store's tensors
-        self._own = False  # whether each store has its own
+        self._is_per_store = False  # whether each store has its own
 
     def on_train_begin(self, start: Tensor, extras: Tensors, states: Sequence[Tensors]) -> bool:
-        """Begin local trainings from `start` [T]; return whether all tensors are where they were in
-        the last one.
+        """Apply the hook `on_train_begin` to each store of a group.
+
+        Args:
+            start: the trained part of the global model, float32 [T].
+            extras: the strategy's tensors for the stores.
+            states: state of each store; all empty if the strategy has none.
+
+        Returns:
+            Whether all tensors are where they were for the last group, so that steps recorded then
+            can be replayed.
         """
-        self._own = any(states)
-        if not self._own:
-            return self._keep(self._strategy.on_train_begin(start, extras, {}))
-        each = [self._strategy.on_train_begin(start, extras, state) for state in states]
-        self._shapes = {name: tensor.shape for name, tensor in each[0].items()}
+        self._is_per_store = any(states)
+        if not self._is_per_store:
+            return self._store_tensors(self._strategy.on_train_begin(start, extras, {}))
+        locals_of_stores = [self._strategy.on_train_begin(start, extras, state) for state in states]
+        self._shapes = {name: tensor.shape for name, tensor in locals_of_stores[0].items()}
         stacked = {}
         # a single number per store becomes [S, 1], to go with [S, T]
         for name, shape in self._shapes.items():
-            rows = torch.stack([local[name] for local in each]).view(len(each), *(shape or (1,)))
-            stacked[name] = rows.new_zeros(self._room, *rows.shape[1:])
-            stacked[name][: len(each)] = rows
-        return self._keep(stacked)
+            rows = torch.stack([local[name] for local in locals_of_stores])
+            rows = rows.view(len(rows), *(shape or (1,)))
+            stacked[name] = rows.new_zeros(self._max_stores, *rows.shape[1:])
+            stacked[name][: len(rows)] = rows
+        return self._store_tensors(stacked)
 
     def correct_gradient(self, gradient: Tensor, weights: Tensor) -> None:
         """Apply the hook `correct_gradient` to the first S stores: [S, T] each."""
         stores = slice(len(gradient))
-        own = (
+        local = (
             {name: tensor[stores] for name, tensor in self._local.items()}
-            if self._own
+            if self._is_per_store
             else self._local
         )
-        self._strategy.correct_gradient(gradient, weights, own)
+        self._strategy.correct_gradient(gradient, weights, local)
 
     def on_train_end(
-        self, place: int, run: LocalTrainingSummary, state: Tensors
+        self, position: int, run: LocalTrainingSummary, state: Tensors
     ) -> tuple[Tensors, Tensors]:
-        """Apply the hook `on_train_end` to the store at `place` of the group."""
+        """Apply the hook `on_train_end` to the store at `position` of the group."""
         local: Tensors = self._local
-        if self._own:
+        if self._is_per_store:
             local = {
-                name: tensor[place].view(self._shapes[name]) for name, tensor in self._local.items()
+                name: tensor[position].view(self._shapes[name])
+                for name, tensor in self._local.items()
             }
         return self._strategy.on_train_end(run, local, state)
 
-    def _keep(self, local: Mapping[str, Tensor]) -> bool:
+    def _store_tensors(self, local: Mapping[str, Tensor]) -> bool:
         def shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
             return {name: tensor.shape for name, tensor in tensors.items()}
 

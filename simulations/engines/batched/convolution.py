@@ -35,7 +35,7 @@ W'].
 """
 
 
-def form_for(pixels: Tensor, geometry: ConvolutionGeometry) -> Form:
+def fastest_form(pixels: Tensor, geometry: ConvolutionGeometry) -> Form:
     """Return the fastest form for the device of the pixels (measured on a CPU only;
     docs/log.md).
     """

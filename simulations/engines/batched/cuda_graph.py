@@ -38,8 +38,8 @@ class StepGraph:
 
     def __call__(self, inputs: Inputs) -> None:
         """Run the step on a copy of `inputs`."""
-        for kept, given in zip(self._inputs, inputs, strict=True):
-            kept.copy_(given, non_blocking=True)
+        for static, new in zip(self._inputs, inputs, strict=True):
+            static.copy_(new, non_blocking=True)
         if self._graph is not None:
             self._graph.replay()
         else:

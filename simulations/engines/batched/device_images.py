@@ -17,9 +17,9 @@ class DeviceImages:
         self._arrays: dict[int, tuple[Tensor, Images]] = {}
         self._parts: list[Images] = []  # the parts of the joined array
         self._starts: dict[int, int] = {}  # address -> start of a part in the joined array
-        self._all: Images | None = None
+        self._joined: Images | None = None
 
-    def whole(self, images: Images) -> Images:
+    def on_device(self, images: Images) -> Images:
         """Return the array of `images` on the device, with no rows selected."""
         address = images.pixels.data_ptr()
         if address not in self._arrays:
@@ -28,33 +28,33 @@ class DeviceImages:
             self._arrays[address] = (images.pixels, moved)
         return self._arrays[address][1]
 
-    def selected(self, images: Images) -> Images:
+    def select(self, images: Images) -> Images:
         """Return `images` with their array on the device; their rows stay on their device."""
-        array = self.whole(images)
+        array = self.on_device(images)
         return Images(array.pixels, array.labels, images.rows)
 
-    def joined(self, sets: Sequence[Images]) -> tuple[Images, list[int]]:
+    def join(self, sets: Sequence[Images]) -> tuple[Images, list[int]]:
         """Return one array that has all of `sets`, and the start of each one's array in it; it
         never changes.
 
         Sets of one data set share an array, which is not copied then. A folder per store has an
         array each.
         """
-        known = len(self._starts)
+        num_known = len(self._starts)
         for images in sets:
             if images.pixels.data_ptr() not in self._starts:
                 self._starts[images.pixels.data_ptr()] = sum(
                     len(part.labels) for part in self._parts
                 )
-                self._parts.append(self.whole(images))
-        if len(self._starts) > known:
+                self._parts.append(self.on_device(images))
+        if len(self._starts) > num_known:
             first, *others = self._parts
-            self._all = first
+            self._joined = first
             if others:
                 pixels, labels = (
                     torch.cat([getattr(p, field) for p in self._parts])
                     for field in ("pixels", "labels")
                 )
-                self._all = Images(pixels, labels, first.rows)
-        assert self._all is not None
-        return self._all, [self._starts[images.pixels.data_ptr()] for images in sets]
+                self._joined = Images(pixels, labels, first.rows)
+        assert self._joined is not None
+        return self._joined, [self._starts[images.pixels.data_ptr()] for images in sets]

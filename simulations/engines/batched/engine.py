@@ -38,13 +38,16 @@ Result = TypeVar("Result")
 
 
 class BatchedEngine(FederationRuntime):
-    """A runtime (see `server.runtime`) over the stores of a federation, and the judge of its test
-    set.
+    """An engine that trains many stores at once on each device.
 
-    states: storage of the stores' states of strategies
-    devices: by default the run's device, and for plain "cuda" all CUDA devices
+    Args:
+        federation: the stores.
+        start: the initial state: plan, network layout and parameters.
+        states: directory of the stores' states of strategies.
+        devices: by default the run's device, and for plain "cuda" all CUDA devices.
 
-    Raises ConfigError if many stores cannot train at once.
+    Raises:
+        ConfigError: many stores cannot train at once with these settings or this network.
     """
 
     def __init__(
@@ -54,34 +57,51 @@ class BatchedEngine(FederationRuntime):
         states: Path,
         devices: Sequence[torch.device] = (),
     ) -> None:
-        _check(start)
+        _check_settings(start)
         super().__init__(federation, start.plan)
         devices = devices or _devices(torch.device(start.plan.config.run.device))
-        self._shards = [DeviceWorker(start.plan, device, StateStore(states)) for device in devices]
-        self._first = devices[0]
+        self._device_workers = [
+            DeviceWorker(start.plan, device, StateStore(states)) for device in devices
+        ]
+        self._first_device = devices[0]
         self._threads = ThreadPoolExecutor(len(devices))
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
-        """Train stores. Update.params are on the first device, and stay valid."""
+        """Train stores, in groups that fit on the devices.
+
+        Args:
+            order: the round's order; `order.params` is the global model, float32 [P].
+            stores: names of the stores to train.
+
+        Yields:
+            One answer a store, as they come. `Update.params`, float32 [P], are on the first device
+            or, where there is no room, on the CPU; they stay valid.
+        """
         config = self._plan.config
-        following = order.round + 1
-        ahead = client_sampling.sample(self._infos, config.cohort, config.run.seed, following)
-        parts = self._shares(stores)
-        parts_ahead = self._shares(ahead if following <= config.run.rounds else [])
+        next_round = order.round + 1
+        next_cohort = client_sampling.sample(
+            self._infos, config.cohort, config.run.seed, next_round
+        )
+        stores_of_device = self._split_over_devices(stores)
+        next_stores_of_device = self._split_over_devices(
+            next_cohort if next_round <= config.run.rounds else []
+        )
         for store in stores:
             if not len(self._federation.stores[store].train):
                 yield make_failure(store, "no-images")
 
-        def part(place: int) -> Iterator[Update | Failure]:
-            return self._shards[place].train(order, parts[place], parts_ahead[place])
+        def train_on(device_index: int) -> Iterator[Update | Failure]:
+            return self._device_workers[device_index].train(
+                order, stores_of_device[device_index], next_stores_of_device[device_index]
+            )
 
-        if len(self._shards) == 1:
-            yield from part(0)
+        if len(self._device_workers) == 1:
+            yield from train_on(0)
             return
-        for answers in self._on_all(lambda place: list(part(place))):
+        for answers in self._run_on_devices(lambda device_index: list(train_on(device_index))):
             for answer in answers:
                 yield (
-                    replace(answer, params=answer.params.to(self._first))
+                    replace(answer, params=answer.params.to(self._first_device))
                     if isinstance(answer, Update)
                     else answer
                 )
@@ -89,72 +109,91 @@ class BatchedEngine(FederationRuntime):
     def evaluate(
         self, order: EvaluateOrder, stores: Sequence[str]
     ) -> Iterator[Evaluation | Failure]:
-        """Evaluate all stores in one pass over their images: they judge the same model."""
+        """Evaluate all stores in one pass over their held-out images.
+
+        Args:
+            order: the model, float32 [P], and the split: "validation" or "test".
+            stores: names of the stores to evaluate.
+
+        Yields:
+            One answer a store, in the order of `stores`.
+        """
         sets = [self._held_out(store, order.split) for store in stores]
-        own = [self._adjustment(store) for store in stores]
+        adjustments = [self._adjustment(store) for store in stores]
         for store, pair in zip(
-            stores, self._counted(order.params, sets, own, order.temperatures), strict=True
+            stores,
+            self._evaluate_sets(order.params, sets, adjustments, order.temperatures),
+            strict=True,
         ):
             yield Evaluation(store, order.round, *pair)
 
     def evaluate_test_set(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Count results on the federation's test set; with `temperatures`, also the model's
-        calibration at each.
-        """
+        """Count results on the federation's test set; see `Engine.evaluate_test_set`."""
         test = self._federation.test
         assert test is not None
-        parts = [
+        chunks = [
             test.select(positions)
-            for positions in torch.arange(len(test)).tensor_split(len(self._shards))
+            for positions in torch.arange(len(test)).tensor_split(len(self._device_workers))
         ]
-        counted = self._counted(params, parts, [None] * len(parts), temperatures)
-        return merge([counts for counts, _ in counted], len(self._plan.spec.classes))
+        pairs = self._evaluate_sets(params, chunks, [None] * len(chunks), temperatures)
+        return merge([counts for counts, _ in pairs], len(self._plan.spec.classes))
 
     def close(self) -> None:
         """End the threads."""
         self._threads.shutdown()
 
-    def _counted(
+    def _evaluate_sets(
         self,
         params: Tensor,
         sets: Sequence[Images],
-        own: Sequence[Tensor | None],
+        adjustments: Sequence[Tensor | None],
         temperatures: Sequence[float],
     ) -> list[RawAndAdjusted]:
         """Count the results of each set; the sets are dealt to the devices in turn.
 
-        own: each set's adjustment
+        adjustments: each set's adjustment
         """
-        count = len(self._shards)
-        found: list[RawAndAdjusted | None] = [None] * len(sets)
+        num_devices = len(self._device_workers)
+        pairs: list[RawAndAdjusted | None] = [None] * len(sets)
 
-        def work(place: int) -> tuple[int, list[RawAndAdjusted]]:
-            return place, self._shards[place].evaluate(
-                params, sets[place::count], own[place::count], temperatures
+        def evaluate_on(device_index: int) -> tuple[int, list[RawAndAdjusted]]:
+            return device_index, self._device_workers[device_index].evaluate(
+                params,
+                sets[device_index::num_devices],
+                adjustments[device_index::num_devices],
+                temperatures,
             )
 
-        for place, pairs in self._on_all(work):
-            found[place::count] = pairs
-        return [pair for pair in found if pair is not None]
+        for device_index, device_pairs in self._run_on_devices(evaluate_on):
+            pairs[device_index::num_devices] = device_pairs
+        return [pair for pair in pairs if pair is not None]
 
-    def _shares(self, stores: Sequence[str]) -> list[list[Store]]:
-        """Return the stores that have images, largest first, dealt to the devices in turn."""
-        opened = [(store, self._federation.stores[store].train) for store in stores]
-        ordered = sorted((item for item in opened if len(item[1])), key=lambda item: -len(item[1]))
-        return [ordered[place :: len(self._shards)] for place in range(len(self._shards))]
+    def _split_over_devices(self, stores: Sequence[str]) -> list[list[Store]]:
+        """Return the stores that have images, largest first, for each device in turn."""
+        images_of_stores = [(store, self._federation.stores[store].train) for store in stores]
+        largest_first = sorted(
+            (item for item in images_of_stores if len(item[1])), key=lambda item: -len(item[1])
+        )
+        return [
+            largest_first[device_index :: len(self._device_workers)]
+            for device_index in range(len(self._device_workers))
+        ]
 
-    def _on_all(self, work: Callable[[int], Result]) -> Iterator[Result]:
+    def _run_on_devices(self, work: Callable[[int], Result]) -> Iterator[Result]:
         """Yield results of `work` for each device, as they come."""
-        if len(self._shards) == 1:
+        if len(self._device_workers) == 1:
             yield work(0)
             return
-        for done in as_completed(
-            [self._threads.submit(work, place) for place in range(len(self._shards))]
+        for future in as_completed(
+            [
+                self._threads.submit(work, device_index)
+                for device_index in range(len(self._device_workers))
+            ]
         ):
-            yield done.result()
+            yield future.result()
 
 
-def _check(start: InitialState) -> None:
+def _check_settings(start: InitialState) -> None:
     """Check that the settings allow stores to take their steps together; raise ConfigError if
     not.
     """
@@ -175,5 +214,5 @@ def _check(start: InitialState) -> None:
 def _devices(chosen: torch.device) -> list[torch.device]:
     """Return all CUDA devices for "cuda" without a number, else the one chosen."""
     if chosen.type == "cuda" and chosen.index is None:
-        return [torch.device("cuda", number) for number in range(torch.cuda.device_count())]
+        return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
     return [chosen]

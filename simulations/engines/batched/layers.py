@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedshelf.simulations.engines.batched.convolution import ConvolutionGeometry, form_for
+from fedshelf.simulations.engines.batched.convolution import ConvolutionGeometry, fastest_form
 
 
 class Stacked(nn.Module):
@@ -49,7 +49,7 @@ class StackedConv2d(Stacked):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Convolve [S * B, C, H, W] -> [S * B, O, H', W']."""
-        return form_for(pixels, self._geometry)(pixels, self.weight, self.bias, self._geometry)
+        return fastest_form(pixels, self._geometry)(pixels, self.weight, self.bias, self._geometry)
 
 
 class StackedLinear(Stacked):

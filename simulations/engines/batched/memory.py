@@ -9,48 +9,63 @@ from fedshelf.simulations.engines.batched.network import StackedNetwork
 # of the free memory of a CUDA device: the allocator's blocks do not fit without gaps
 USABLE_SHARE = 0.8
 # bytes of activations and gradients on a CPU, where a larger group is no faster
-CPU_BUDGET = 1 << 30
+CPU_BUDGET_BYTES = 1 << 30
 # float32 vectors per store: weights, gradient, its pieces, two moments, the result, a strategy's
 # two
-VECTORS = 8
+VECTORS_PER_STORE = 8
 # of the free memory of a CUDA device: updates that take more are kept on the host
 MAX_SHARE_FOR_UPDATES = 0.3
 SMALL_UPDATES_BYTES = 1 << 30  # bytes of updates up to which the free memory is not checked
 
 
-def stores_that_fit(network: Network, width: int) -> int:
-    """Return how many stores, at least 1, can step together in batches of `width` images."""
+def stores_that_fit(network: Network, batch_size: int) -> int:
+    """Return how many stores can step together.
+
+    Args:
+        network: the network of one store.
+        batch_size: images in a store's batch.
+
+    Returns:
+        Number of stores, at least 1.
+    """
     if network.device.type == "cuda":
         try:
             # cuBLAS and cuDNN take workspaces at first use, which belong to no store
-            _probe(network, width, 1)
-            one, two = (_peak(network, width, stores) for stores in (1, 2))
+            _run_one_step(network, batch_size, 1)
+            bytes_of_one, bytes_of_two = (
+                _peak_bytes(network, batch_size, stores) for stores in (1, 2)
+            )
         except torch.OutOfMemoryError:
             return 1
-        own = two - one
-        budget = (USABLE_SHARE - MAX_SHARE_FOR_UPDATES) * _free(network.device) - (one - own)
+        bytes_per_store = bytes_of_two - bytes_of_one
+        shared_bytes = bytes_of_one - bytes_per_store
+        usable_share = USABLE_SHARE - MAX_SHARE_FOR_UPDATES
+        budget_bytes = usable_share * _free_bytes(network.device) - shared_bytes
     else:
-        own = _saved(network, width)
-        budget = float(CPU_BUDGET)
-    own += VECTORS * network.vector.numel() * network.vector.element_size()
-    return max(1, int(budget // own))
+        bytes_per_store = _saved_bytes(network, batch_size)
+        budget_bytes = float(CPU_BUDGET_BYTES)
+    bytes_per_store += VECTORS_PER_STORE * network.vector.numel() * network.vector.element_size()
+    return max(1, int(budget_bytes // bytes_per_store))
 
 
-def home_of_updates(network: Network, stores: int) -> torch.device:
-    """Return the device that keeps the updates of `stores` until aggregation: the network's if
-    there is room.
+def device_of_updates(network: Network, stores: int) -> torch.device:
+    """Return the device that keeps updates until aggregation: the network's if there is room.
+
+    Args:
+        network: the network of one store.
+        stores: number of updates.
     """
     size = stores * network.vector.numel() * network.vector.element_size()
     if (
         network.device.type == "cuda"
         and size > SMALL_UPDATES_BYTES
-        and size > MAX_SHARE_FOR_UPDATES * _free(network.device)
+        and size > MAX_SHARE_FOR_UPDATES * _free_bytes(network.device)
     ):
         return torch.device("cpu")
     return network.device
 
 
-def _free(device: torch.device) -> int:
+def _free_bytes(device: torch.device) -> int:
     """Return the free bytes of the device, with those that torch's allocator holds but does not
     use.
     """
@@ -58,34 +73,34 @@ def _free(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] + unused
 
 
-def _peak(network: Network, width: int, stores: int) -> int:
+def _peak_bytes(network: Network, batch_size: int, stores: int) -> int:
     """Return the bytes that a CUDA device needs for one step beyond those in use."""
     before = torch.cuda.memory_allocated(network.device)
     torch.cuda.reset_peak_memory_stats(network.device)
-    _probe(network, width, stores)
+    _run_one_step(network, batch_size, stores)
     return torch.cuda.max_memory_allocated(network.device) - before
 
 
-def _saved(network: Network, width: int) -> int:
+def _saved_bytes(network: Network, batch_size: int) -> int:
     """Return the bytes that one store's forward pass saves for the backward pass, and as many again
     for gradients.
     """
     sizes: dict[int, int] = {}
 
-    def weigh(tensor: Tensor) -> Tensor:
+    def note_size(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor):
-        _probe(network, width, 1)
+    with torch.autograd.graph.saved_tensors_hooks(note_size, lambda tensor: tensor):
+        _run_one_step(network, batch_size, 1)
     return 2 * sum(sizes.values())
 
 
-def _probe(network: Network, width: int, stores: int) -> None:
+def _run_one_step(network: Network, batch_size: int, stores: int) -> None:
     stacked = StackedNetwork(network, stores)
     spec = network.spec
     stacked.address([0] * stores)
-    shape = (stores * width, spec.channels, spec.image_size, spec.image_size)
+    shape = (stores * batch_size, spec.channels, spec.image_size, spec.image_size)
     pixels = torch.zeros(shape, device=network.device).contiguous(memory_format=torch.channels_last)
     stacked.gradient(stacked.logits(pixels).float().square().sum())

@@ -17,40 +17,45 @@ from fedshelf.simulations.engines.batched.layers import STACKED, Stacked
 
 def is_stackable(spec: ModelSpec) -> bool:
     """Return whether many stores can train this network at once."""
-    return not spec.tells_turns and fault_of(spec) is None
+    return not spec.tells_turns and unstackable_layer_of(spec) is None
 
 
-def fault_of(spec: ModelSpec) -> str | None:
-    """Return the kind of layer for which many stores cannot train this network at once, or None if
-    they can.
+def unstackable_layer_of(spec: ModelSpec) -> str | None:
+    """Return the kind of layer for which many stores cannot train this network at once, if any.
+
+    Args:
+        spec: the model.
+
+    Returns:
+        The name of the layer's class; None if many stores can train it at once.
     """
     with torch.device("meta"):  # shapes alone
         module = models.build(spec)
-    return fault(module, Layout.from_module(module))
+    return find_unstackable_layer(module, Layout.from_module(module))
 
 
-def fault(module: nn.Module, layout: Layout) -> str | None:
+def find_unstackable_layer(module: nn.Module, layout: Layout) -> str | None:
     """Return the kind of layer for which many stores cannot train `module` at once, or None if they
     can.
     """
     models.set_training(module, mode=True)
     for prefix, layer in module.named_modules():
-        own = {f"{prefix}.{name}".removeprefix(".") for name, _ in _tensors(layer)}
-        travels = own & set(layout.names)
-        if travels and (type(layer) not in STACKED or travels < own):
+        tensor_names = {f"{prefix}.{name}".removeprefix(".") for name, _ in _tensors(layer)}
+        sent = tensor_names & set(layout.names)
+        if sent and (type(layer) not in STACKED or sent < tensor_names):
             return type(layer).__name__
-        if layer.training and _draws(layer):
+        if layer.training and _draws_random_numbers(layer):
             return type(layer).__name__
     return None
 
 
-def check(network: Network) -> None:
+def check_stackable(network: Network) -> None:
     """Check that many stores can train `network` at once; raise ConfigError if not."""
     if network.spec.tells_turns:
         raise ConfigError(
             "The engine batched cannot train for train.objective=turns; use --engine sequential."
         )
-    if kind := fault(network.module, network.layout):
+    if kind := find_unstackable_layer(network.module, network.layout):
         raise ConfigError(
             f"Model {network.spec.name} has layers of kind {kind}, with which the engine batched"
             " cannot train many stores at once; use --engine sequential, or model.norm=group if it"
@@ -59,7 +64,7 @@ def check(network: Network) -> None:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _TensorSlot:
     """The place of a stacked layer's tensor in a store's vector."""
 
     layer: Stacked
@@ -90,20 +95,20 @@ class StackedNetwork:
         self.module = root["network"]
         self.weights = network.vector.expand(stores, -1).clone()
         self._gradient = torch.empty_like(self.weights)
-        self._places = []
-        start = 0
+        self._slots = []
+        offset = 0
         for name, shape in zip(network.layout.names, network.layout.shapes, strict=True):
             prefix, _, leaf = name.rpartition(".")
-            self._places.append(_Place(layers[prefix], leaf, start, shape))
-            start += shape.numel()
+            self._slots.append(_TensorSlot(layers[prefix], leaf, offset, shape))
+            offset += shape.numel()
         self.narrow(stores)
 
     def narrow(self, stores: int) -> None:
         """Let only the first `stores` rows take part, until the next call."""
         self.stores = stores
-        self._leaves = [place.of(self.weights[:stores]) for place in self._places]
-        for place, leaf in zip(self._places, self._leaves, strict=True):
-            setattr(place.layer, place.name, leaf)
+        self._leaves = [slot.of(self.weights[:stores]) for slot in self._slots]
+        for slot, leaf in zip(self._slots, self._leaves, strict=True):
+            setattr(slot.layer, slot.name, leaf)
         dropout.narrow(self.module, stores)
 
     def address(self, seeds: list[int]) -> None:
@@ -163,7 +168,7 @@ def _tensors(layer: nn.Module) -> list[tuple[str, Tensor]]:
     return [*layer.named_parameters(recurse=False), *buffers]
 
 
-def _draws(layer: nn.Module) -> bool:
+def _draws_random_numbers(layer: nn.Module) -> bool:
     """Return whether a layer draws from torch's generator, which is not separate for each store."""
     kinds = (nn.Dropout1d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
     return (isinstance(layer, kinds) or type(layer).__name__ == "StochasticDepth") and getattr(

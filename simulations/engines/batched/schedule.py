@@ -37,7 +37,7 @@ class Inputs(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchSchedule:
-    """All steps of a group: `Inputs` with a leading dimension K, and the used part of each step.
+    """All K steps of a group: `Inputs` with a leading dimension K, and the used part of each step.
 
     steps:  number of steps of each store
     stores: at each step, number of stores that are still training
@@ -70,41 +70,47 @@ class BatchSchedule:
         return BatchSchedule(moved, self.steps, self.stores, self.widths)
 
 
-def plan(
+def plan_schedule(
     config: RunConfig, round: int, stores: Sequence[tuple[str, NDArray[np.int64]]], keep_pairs: bool
 ) -> BatchSchedule:
-    """Return the schedule of `stores`: names and rows (int64 [N]) of their images, largest store
-    first.
+    """Plan all steps of a group of stores in a round.
 
-    keep_pairs: see `common.training.loss.batches`
+    Args:
+        config: the run's settings.
+        round: number of the round, from 1.
+        stores: name and rows of the images (int64 [N]) of each store, largest store first.
+        keep_pairs: see `common.training.loss.batches`.
+
+    Returns:
+        The schedule, on the CPU, with K steps for S stores.
     """
     train = config.train
     seed = config.run.seed
     sizes = [
         [len(part) for part in split_batches(rows, train.batch, keep_pairs)] for _, rows in stores
     ]
-    steps = [len(of_epoch) * train.passes for of_epoch in sizes]
+    steps = [len(epoch_batches) * train.passes for epoch_batches in sizes]
     assert steps == sorted(steps, reverse=True), steps
     shape = (max(steps), len(stores), max(map(max, sizes)))
-    numbers = draws_per_image(config.data)
+    num_draws = draws_per_image(config.data)
     rows = np.zeros(shape, dtype=np.int64)
     shares = np.zeros(shape, dtype=np.float32)
     counts = np.zeros(shape[:2], dtype=np.float32)
-    draws = np.zeros((*shape, numbers))
-    widths = np.zeros(shape[0], dtype=np.int64)
-    for place, (name, own) in enumerate(stores):
-        lengths = np.array(sizes[place] * train.passes)
+    draws = np.zeros((*shape, num_draws))
+    batch_sizes = np.zeros(shape[0], dtype=np.int64)
+    for position, (name, own_rows) in enumerate(stores):
+        lengths = np.array(sizes[position] * train.passes)
         step = np.repeat(np.arange(len(lengths)), lengths)
         slot = np.arange(len(step)) - np.repeat(lengths.cumsum() - lengths, lengths)
         order = rng(seed, "order", round, name)
-        rows[step, place, slot] = np.concatenate(
-            [own[order.permutation(len(own))] for _ in range(train.passes)]
+        rows[step, position, slot] = np.concatenate(
+            [own_rows[order.permutation(len(own_rows))] for _ in range(train.passes)]
         )
-        shares[step, place, slot] = 1 / lengths[step]
-        counts[steps[place] - len(sizes[place]) : steps[place], place] = sizes[place]
-        np.maximum(widths[: len(lengths)], lengths, out=widths[: len(lengths)])
-        if numbers:
-            draws[step, place, slot] = DrawStream(config.data, seed, round, name).take(len(step))
-    at_work = [sum(own > step for own in steps) for step in range(shape[0])]
+        shares[step, position, slot] = 1 / lengths[step]
+        counts[steps[position] - len(sizes[position]) : steps[position], position] = sizes[position]
+        np.maximum(batch_sizes[: len(lengths)], lengths, out=batch_sizes[: len(lengths)])
+        if num_draws:
+            draws[step, position, slot] = DrawStream(config.data, seed, round, name).take(len(step))
+    active_stores = [sum(count > step for count in steps) for step in range(shape[0])]
     inputs = Inputs(*(torch.from_numpy(array) for array in (rows, shares, counts, draws)))
-    return BatchSchedule(inputs, steps, at_work, widths.tolist())
+    return BatchSchedule(inputs, steps, active_stores, batch_sizes.tolist())

@@ -27,8 +27,8 @@ from fedshelf.simulations.engines.batched.network import StackedNetwork
 from fedshelf.simulations.engines.batched.schedule import BatchSchedule, Inputs
 
 # steps of one shape before it is recorded: recording costs about as much as some steps
-REPEATS = 20
-GRAPHS = 32  # shapes recorded at most
+STEPS_BEFORE_RECORDING = 20
+MAX_GRAPHS = 32  # shapes recorded at most
 
 LOG = logging.getLogger("fedshelf.batched")
 
@@ -53,43 +53,57 @@ class Group:
 class StackedTraining:
     """Training of up to `stores` stores at once, in memory that stays in place.
 
-    mixed: bfloat16 arithmetic in the network
+    Args:
+        network: the network that is copied for each store.
+        config: the run's settings.
+        stores: most stores of a group.
+        mixed: whether the network computes in bfloat16.
     """
 
     def __init__(self, network: Network, config: RunConfig, stores: int, *, mixed: bool) -> None:
-        self.room = stores
+        self.max_stores = stores
         self.network = StackedNetwork(network, stores)
-        self.halves = StackedClientHooks(strategies.build(config.strategy, network.layout), stores)
+        self.hooks = StackedClientHooks(strategies.build(config.strategy, network.layout), stores)
         self._spec = network.spec
         self._config = config
         self._mixed = mixed
         rates = lr_shares(config.train, network.layout, network.device)
         self._optimizer = OPTIMIZERS[config.train.optimizer](config.train, rates)
         self._loss_sums = torch.zeros(stores, device=network.device)
-        adds = config.strategy.absent != "full"
+        has_offsets = config.strategy.absent != "full"
         shape = (stores, len(network.spec.classes))
-        self._offsets = torch.zeros(shape, device=network.device) if adds else None
+        self._offsets = torch.zeros(shape, device=network.device) if has_offsets else None
         self._pool = torch.cuda.graph_pool_handle() if network.device.type == "cuda" else None
-        # recorded steps read the second
+        # recorded steps read the learning rate from the device
         self._lr = 0.0
-        self._lr_there = torch.zeros(1, device=network.device)
-        self._seen: Counter[tuple[object, ...]] = Counter()
+        self._lr_on_device = torch.zeros(1, device=network.device)
+        self._step_counts: Counter[tuple[object, ...]] = Counter()
         self._graphs: dict[tuple[object, ...], StepGraph] = {}
 
     def run(
         self, group: Group, round: int, start: Tensor, extras: Tensors
     ) -> tuple[Tensor, Tensor]:
-        """Train from `start` [P]; return the weights [S, P] and the last epoch's loss sums [S].
+        """Train a group of S stores through all steps of its schedule.
 
-        Both are overwritten by the next group. Nothing waits for the device.
+        Nothing waits for the device.
+
+        Args:
+            group: the stores, their images and their schedule.
+            round: number of the round, from 1.
+            start: the global model, float32 [P].
+            extras: the strategy's tensors for the stores.
+
+        Returns:
+            The stores' weights, float32 [S, P], and the sums of their losses over the last epoch,
+            float32 [S]. Both are overwritten by the next group.
         """
         stores = len(group.names)
         config = self._config
-        if not self.halves.on_train_begin(start, extras, group.states):
+        if not self.hooks.on_train_begin(start, extras, group.states):
             self._graphs.clear()  # they read the earlier tensors
-            self._seen.clear()
+            self._step_counts.clear()
         self._lr = learning_rate(config.train, round, config.run.rounds)
-        self._lr_there.fill_(self._lr)
+        self._lr_on_device.fill_(self._lr)
         self.network.weights[:stores] = start
         self.network.address(
             [derive(config.run.seed, "dropout", round, name) for name in group.names]
@@ -98,13 +112,13 @@ class StackedTraining:
         self._loss_sums.zero_()
         if self._offsets is not None and group.offsets is not None:
             self._offsets[:stores] = group.offsets
-        for number, active in enumerate(group.schedule.stores):
-            if active != self.network.stores:
-                self.network.narrow(active)
-            self._take(group.array, group.schedule.at(number))
+        for step, active_stores in enumerate(group.schedule.stores):
+            if active_stores != self.network.stores:
+                self.network.narrow(active_stores)
+            self._run_step(group.array, group.schedule.at(step))
         return self.network.weights[:stores], self._loss_sums[:stores]
 
-    def _take(self, array: Images, inputs: Inputs) -> None:
+    def _run_step(self, array: Images, inputs: Inputs) -> None:
         """Take one step, recorded if it came often enough."""
 
         def step(given: Inputs) -> None:
@@ -113,8 +127,12 @@ class StackedTraining:
         key = (inputs.rows.shape, array.pixels.data_ptr())
         if key in self._graphs:
             return self._graphs[key](inputs)
-        self._seen[key] += 1
-        if self._pool is not None and self._seen[key] > REPEATS and len(self._graphs) < GRAPHS:
+        self._step_counts[key] += 1
+        if (
+            self._pool is not None
+            and self._step_counts[key] > STEPS_BEFORE_RECORDING
+            and len(self._graphs) < MAX_GRAPHS
+        ):
             graph = StepGraph(step, inputs)
             try:
                 graph.record(self._pool)
@@ -135,19 +153,21 @@ class StackedTraining:
         with torch.autocast(
             weights.device.type, torch.bfloat16, enabled=self._mixed, cache_enabled=False
         ):
-            added = None
+            offsets = None
             if self._offsets is not None:
-                added = self._offsets[:stores].repeat_interleave(inputs.rows.shape[1], dim=0)
-            each = image_losses(
-                self.network.logits(pixels), targets, self._config.train, blend, added
+                offsets = self._offsets[:stores].repeat_interleave(inputs.rows.shape[1], dim=0)
+            losses_of_images = image_losses(
+                self.network.logits(pixels), targets, self._config.train, blend, offsets
             )
-            losses = torch.where(inputs.shares > 0, each.view(stores, -1) * inputs.shares, 0).sum(
-                dim=1
-            )
+            losses = torch.where(
+                inputs.shares > 0, losses_of_images.view(stores, -1) * inputs.shares, 0
+            ).sum(dim=1)
         gradient = self.network.gradient(losses.sum())
         regularise(gradient, weights, self._config.train)
-        self.halves.correct_gradient(gradient, weights)
-        self._optimizer.step(weights, gradient, self._lr if self._pool is None else self._lr_there)
+        self.hooks.correct_gradient(gradient, weights)
+        self._optimizer.step(
+            weights, gradient, self._lr if self._pool is None else self._lr_on_device
+        )
         self._loss_sums[:stores].addcmul_(losses.detach(), inputs.counts)
 
 
@@ -166,8 +186,8 @@ def _images_of(
     pixels = normalise(pixels, spec.mean, spec.std)
     # An image whose scores overflow would make NaN of a share of 0, in the loss or in the backward
     # pass.
-    unneeded = (inputs.shares == 0).view(-1, 1, 1, 1)
-    return pixels.masked_fill_(unneeded, 0), targets, blend
+    is_unused = (inputs.shares == 0).view(-1, 1, 1, 1)
+    return pixels.masked_fill_(is_unused, 0), targets, blend
 
 
 def _batches(inputs: Inputs) -> BatchBounds:

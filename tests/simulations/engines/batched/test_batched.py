@@ -103,7 +103,7 @@ def test_convolutions_as_on_a_gpu_train_the_same(
 ) -> None:
     config = settings(model__name="cnn", model__dropout=0.3)
     dealt = federation(SIZES)
-    monkeypatch.setattr(layers, "form_for", lambda *_: convolution.columns)
+    monkeypatch.setattr(layers, "fastest_form", lambda *_: convolution.columns)
     assert same(together(dealt, config, tmp_path / "a"), alone(dealt, config, tmp_path / "b"))
 
 

@@ -87,8 +87,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[GraphModule]:
 
     monkeypatch.setattr(StackedTraining, "__init__", recording)
     monkeypatch.setattr(StepGraph, "record", record)
-    monkeypatch.setattr(training, "REPEATS", 1)
-    monkeypatch.setattr(layers, "form_for", lambda *_: columns)  # as on CUDA
+    monkeypatch.setattr(training, "STEPS_BEFORE_RECORDING", 1)
+    monkeypatch.setattr(layers, "fastest_form", lambda *_: columns)  # as on CUDA
     monkeypatch.setattr(trivial, "variant_for", lambda _: trivial.apply_to_all)
     monkeypatch.setattr(
         "fedshelf.common.strategies.STRATEGIES",

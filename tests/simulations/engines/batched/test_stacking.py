@@ -24,15 +24,19 @@ from fedshelf.simulations.engines.batched.convolution import (
     ConvolutionGeometry,
     Form,
     columns,
-    form_for,
+    fastest_form,
     merged,
     one_by_one,
 )
 from fedshelf.simulations.engines.batched.cuda_graph import StepGraph
 from fedshelf.simulations.engines.batched.layers import STACKED
 from fedshelf.simulations.engines.batched.memory import stores_that_fit
-from fedshelf.simulations.engines.batched.network import StackedNetwork, check, is_stackable
-from fedshelf.simulations.engines.batched.schedule import Inputs, plan
+from fedshelf.simulations.engines.batched.network import (
+    StackedNetwork,
+    check_stackable,
+    is_stackable,
+)
+from fedshelf.simulations.engines.batched.schedule import Inputs, plan_schedule
 from tests.helpers.simulated_stores import CLASSES, CPU, settings
 
 
@@ -83,7 +87,7 @@ def test_all_forms_of_a_convolution_agree(kernel, options: dict, bias: bool) -> 
         torch.testing.assert_close(found[1], torch.stack(gradients[1:]))
         if bias:
             torch.testing.assert_close(found[2], cotangent.unflatten(0, (3, 2)).sum(dim=(1, 3, 4)))
-    assert form_for(pixels, geometry) is one_by_one
+    assert fastest_form(pixels, geometry) is one_by_one
 
 
 @pytest.mark.parametrize(
@@ -155,7 +159,7 @@ def test_what_cannot_be_stacked_is_one_clear_sentence() -> None:
     with pytest.raises(
         ConfigError, match=r"mobilenet_v3_small has layers of kind BatchNorm2d.*--engine sequential"
     ):
-        check(network)
+        check_stackable(network)
 
 
 def test_our_networks_can_be_stacked() -> None:
@@ -180,7 +184,7 @@ def test_a_schedule_has_every_batch_of_every_store(
         for place, size in enumerate(sorted(sizes, reverse=True))
     ]
     stores = [(f"s{place}", rows) for place, rows in enumerate(own)]
-    schedule = plan(config, 2, stores, keep_pairs)
+    schedule = plan_schedule(config, 2, stores, keep_pairs)
     for place, (name, rows) in enumerate(stores):
         order = rng(5, "order", 2, name)
         draws = DrawStream(config.data, 5, 2, name)
@@ -262,13 +266,13 @@ def test_small_batches_fit_often_and_at_least_one_store_always_fits(
 ) -> None:
     network = Network(described("cnn"), CPU)
     assert stores_that_fit(network, 1) > stores_that_fit(network, 16) >= 1
-    monkeypatch.setattr(memory, "CPU_BUDGET", 1)
+    monkeypatch.setattr(memory, "CPU_BUDGET_BYTES", 1)
     assert stores_that_fit(network, 16) == 1
 
 
 @pytest.mark.parametrize("form", [one_by_one, columns])
 def test_mixed_precision_is_close_to_float32(form: Form, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers, "form_for", lambda *_: form)
+    monkeypatch.setattr(layers, "fastest_form", lambda *_: form)
     network = Network(described("cnn", 16), CPU, seed=1)
     stacked = StackedNetwork(network, 2)
     pixels = torch.randn(6, 3, 16, 16)
