@@ -12,7 +12,7 @@ import httpx
 import torch
 
 from fedshelf.client.connection.credentials import Credentials
-from fedshelf.client.connection.events import RunOverError, UnknownStoreError
+from fedshelf.client.connection.errors import RunOverError, UnknownStoreError
 from fedshelf.client.connection.fleet import FleetConnection
 from fedshelf.client.connection.framing import MessageHeader
 from fedshelf.client.process.handler import handle_order

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from fedshelf.client.connection.credentials import Credentials
-from fedshelf.client.process.settings import Settings
 from fedshelf.common.command_line import command_line
 from fedshelf.common.command_line import run as run_command_line
 from fedshelf.common.errors import ConfigError
@@ -74,7 +73,7 @@ def join(
         assert server is not None
         check_store_name(name)
         _check_insecure(server)
-        _survey_and_join(Credentials(server), name, data, device, wait)
+        _summarize_and_join(Credentials(server), name, data, device, wait)
 
 
 def _join_with_kit(path: Path, data: Path, device: str, wait: float, server: str) -> None:
@@ -83,20 +82,24 @@ def _join_with_kit(path: Path, data: Path, device: str, wait: float, server: str
 
     kit = Kit.read(path)
     with SingleInstanceLock(kit.store):
-        _survey_and_join(load_or_enrol(kit, wait, server), kit.store, data, device, wait)
+        _summarize_and_join(load_or_enrol(kit, wait, server), kit.store, data, device, wait)
 
 
-def _survey_and_join(
+def _summarize_and_join(
     credentials: Credentials, name: str, data: Path, device: str, wait: float
 ) -> None:
+    from fedshelf.client.health.folder_summary import summarize_folder
     from fedshelf.client.identity.home import store_home
     from fedshelf.client.policy.policy import policy_of
-    from fedshelf.client.process.folder_summary import survey
 
-    print(f"Store {name}: {survey(data, policy_of(store_home(name)).classes)}", flush=True)
-    from fedshelf.client.session.join import join_as_store  # loads flwr
+    print(
+        f"Store {name}: {summarize_folder(data, policy_of(store_home(name)).classes)}", flush=True
+    )
+    # these load flwr
+    from fedshelf.client.process.worker_process import WorkerSettings
+    from fedshelf.client.session.join import join_as_store
 
-    join_as_store(credentials, Settings(name, data.resolve(), device), wait)
+    join_as_store(credentials, WorkerSettings(name, data.resolve(), device), wait)
 
 
 @app.command()

@@ -6,11 +6,19 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from fedshelf.client.connection.events import RunOverError, UnknownStoreError
 from fedshelf.client.connection.proxies import ProxyFault
 from fedshelf.client.connection.transport import causes
 from fedshelf.common.errors import RefusedError
 from fedshelf.common.protocol.enrolment import REASON_HEADER, RefusalReason
+
+
+class UnknownStoreError(Exception):
+    """The server does not know this node (any more), because it was started afresh."""
+
+
+class RunOverError(Exception):
+    """The run that a message belongs to has ended."""
+
 
 # pass by themselves
 NO_CONNECTION = "no connection"

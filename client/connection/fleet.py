@@ -19,7 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import httpx
 from flwr.app import Message, RecordDict
@@ -32,8 +32,13 @@ from flwr.proto.run_pb2 import GetRunRequest
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
 from fedshelf.client.connection.credentials import Credentials, new_key
-from fedshelf.client.connection.errors import NO_CONNECTION, NOT_FEDSHELF, obstacle_or_raise
-from fedshelf.client.connection.events import ConnectionObserver, RunOverError, UnknownStoreError
+from fedshelf.client.connection.errors import (
+    NO_CONNECTION,
+    NOT_FEDSHELF,
+    RunOverError,
+    UnknownStoreError,
+    obstacle_or_raise,
+)
 from fedshelf.client.connection.framing import (
     MessageHeader,
     OutgoingMessage,
@@ -43,7 +48,7 @@ from fedshelf.client.connection.framing import (
     split,
 )
 from fedshelf.client.connection.http import connect
-from fedshelf.client.connection.polling import PollInterval
+from fedshelf.client.connection.interceptors import PollInterval
 from fedshelf.client.connection.response_limits import CountBytes, accept_any_size
 from fedshelf.client.connection.signing import Signer
 from fedshelf.client.connection.uploads import LARGE_PIECE_BYTES, Uploader
@@ -68,6 +73,21 @@ DEACTIVATION_TIMEOUT_SECONDS = 5.0  # seconds to deregister from a silent server
 LOG = logging.getLogger("fedshelf.store")
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
+
+
+class ConnectionObserver(Protocol):
+    """Observer of a connection."""
+
+    def on_joined(self) -> None:
+        """Note that the server knows this store and may send orders."""
+
+    def on_lost(self, reason: str) -> None:
+        """Note that the server stopped answering, or does not answer yet; the connection keeps
+        trying.
+        """
+
+    def on_restored(self) -> None:
+        """Note that the server answers again."""
 
 
 class FleetConnection:

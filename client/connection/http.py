@@ -4,9 +4,8 @@ from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpI
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from fedshelf.client.connection.credentials import Credentials
-from fedshelf.client.connection.polling import PollInterval
+from fedshelf.client.connection.interceptors import AddressReader, PollInterval
 from fedshelf.client.connection.response_limits import CountBytes, limit_responses
-from fedshelf.client.connection.server_move import AddressReader
 from fedshelf.client.connection.signing import Signer
 from fedshelf.client.connection.transport import http_client
 from fedshelf.common.protocol.enrolment import PROCESS_HEADER, process_header

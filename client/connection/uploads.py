@@ -22,7 +22,7 @@ from flwr.proto.message_pb2 import (
 from flwr.proto.node_pb2 import Node
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
-from fedshelf.client.connection.events import RunOverError
+from fedshelf.client.connection.errors import RunOverError
 from fedshelf.client.connection.framing import OutgoingMessage
 from fedshelf.common.protocol.enrolment import WANTED_PATH
 from fedshelf.common.protocol.transfer_progress import TransferProgress

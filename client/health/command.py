@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fedshelf.client.connection.known_addresses import KnownAddresses
 from fedshelf.client.health.evidence.finding import Finding
-from fedshelf.client.health.progress import progress_of_steps
+from fedshelf.client.health.folder_summary import progress_of_steps
 from fedshelf.client.identity.enrolment import addresses_of
 from fedshelf.client.identity.home import store_home
 from fedshelf.client.policy.policy import POLICY_FILE

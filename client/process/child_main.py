@@ -15,22 +15,12 @@ from fedshelf.client.policy.policy import POLICY_FILE, policy_of
 from fedshelf.client.process.console import configure_logging, say
 from fedshelf.client.process.factory import policy_enforcer, store_worker
 from fedshelf.client.process.handler import handle_order
-from fedshelf.client.process.settings import Settings
-from fedshelf.client.process.worker_process import WorkerReply
+from fedshelf.client.process.worker_process import WorkerReply, WorkerSettings
 from fedshelf.client.worker.delivered_models import DeliveredModels
 from fedshelf.client.worker.frozen_cache import FrozenCache
-from fedshelf.client.worker.worker import StoreWorker
-from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import FedshelfError
 from fedshelf.common.images.folder.photo_index import PhotoIndex
 from fedshelf.common.protocol.failures import make_failure
-from fedshelf.common.protocol.messages import (
-    EvaluateOrder,
-    Evaluation,
-    StoreInfo,
-    TrainOrder,
-    Update,
-)
 from fedshelf.common.protocol.serialization import encode_result
 
 MAX_PRINTED_FINDINGS = 5  # findings
@@ -38,7 +28,7 @@ MAX_PRINTED_FINDINGS = 5  # findings
 IDLE_CHECK_SECONDS = 3600.0
 
 
-def print_quick_findings(settings: Settings, index: PhotoIndex) -> None:
+def print_quick_findings(settings: WorkerSettings, index: PhotoIndex) -> None:
     """Print the warnings and problems that `flower-client check` finds at once.
 
     They do not stop the store: it fails by itself if it cannot work.
@@ -55,7 +45,7 @@ def print_quick_findings(settings: Settings, index: PhotoIndex) -> None:
         say("`flower-client check` looks closer, and writes a page about it.")
 
 
-def run_worker(pipe: Connection, settings: Settings, index: PhotoIndex) -> None:
+def run_worker(pipe: Connection, settings: WorkerSettings, index: PhotoIndex) -> None:
     """Send None through the pipe if all is well, else the FedshelfError in the way; then answer
     orders for ever.
     """
@@ -72,8 +62,11 @@ def run_worker(pipe: Connection, settings: Settings, index: PhotoIndex) -> None:
         changes.append(change)
 
     try:
-        store, enforcer = store_worker(node, report_change, index), policy_enforcer(settings.store)
-        worker = PolicyWorker(LoggingWorker(store), enforcer)
+        store, enforcer = (
+            store_worker(node, report_change, say, index),
+            policy_enforcer(settings.store),
+        )
+        worker = PolicyWorker(store, enforcer)
         home = store_home(settings.store)
         max_model_bytes = policy_of(home).megabytes_of_models * 1e6
         models = DeliveredModels(
@@ -112,43 +105,3 @@ def _end_with_parent() -> None:
     assert parent is not None
     wait([parent.sentinel])
     os._exit(1)
-
-
-class LoggingWorker:
-    """A worker that prints its actions; a `client.worker.protocol.Worker`."""
-
-    def __init__(self, worker: StoreWorker) -> None:
-        self.name = worker.name
-        self._worker = worker
-
-    def info(self, config: RunConfig) -> StoreInfo:
-        """Return the store's info."""
-        info = self._worker.info(config)
-        held_out = f"{info.validation} for validation and {info.test} for testing held out"
-        say(f"The server asked what is here: {info.num_examples} photos to train on, {held_out}.")
-        return info
-
-    def train(self, order: TrainOrder) -> Update:
-        """Train locally."""
-        say(f"Round {order.round} of {order.plan.config.run.rounds}: training.")
-        update = self._worker.train(order)
-        took = f"{update.num_examples} photos in {update.seconds:.1f} s"
-        say(f"Round {order.round}: trained on {took}, loss {update.loss:.4f}; sending the update.")
-        return update
-
-    def evaluate(self, order: EvaluateOrder) -> Evaluation:
-        """Evaluate the global model on images held out, as it is and as this store uses it."""
-        evaluation = self._worker.evaluate(order)
-        counts = evaluation.counts
-        photos = f"{counts.num_examples} {order.split} photos"
-        own = evaluation.adjusted
-        further = (
-            f", with this store's shares of the classes on {own.accuracy:.1%}"
-            if own is not None
-            else ""
-        )
-        say(
-            f"Round {order.round}: the global model is right on {counts.accuracy:.1%} of"
-            f" {photos}{further}."
-        )
-        return evaluation

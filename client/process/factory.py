@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 
+import torch
+
 from fedshelf.client.identity.home import STATES_FOLDER, store_home
 from fedshelf.client.policy.budgets import USAGE_FILE, Usage
 from fedshelf.client.policy.command import check_names
 from fedshelf.client.policy.enforcement import PolicyEnforcer
 from fedshelf.client.policy.policy import policy_of
-from fedshelf.client.process.gpu_memory import limit_gpu_memory
 from fedshelf.client.worker.adjustments import ADJUSTMENTS_FOLDER, Adjustments
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.state_store import StateStore
@@ -26,12 +27,14 @@ LOG = logging.getLogger("fedshelf.store")
 def store_worker(
     node_config: Mapping[str, object],
     on_change: Callable[[str], None] = LOG.info,
+    report: Callable[[str], None] = LOG.debug,
     index: PhotoIndex | None = None,
 ) -> StoreWorker:
     """Return the worker of the store in a node's configuration: `store`, `data` and optionally
     `device`.
 
     on_change: called with each change to the photos, as a sentence
+    report:    called with a sentence when an order begins or ends
     index:     list of the photos, if this process has made one already
 
     Raises ConfigError if `store` or `data` is missing or the device does not exist.
@@ -42,7 +45,9 @@ def store_worker(
             " data=FOLDER."
         )
     device = str(node_config.get("device", "auto"))
-    return _worker(str(node_config["store"]), str(node_config["data"]), device, on_change, index)
+    return _worker(
+        str(node_config["store"]), str(node_config["data"]), device, on_change, report, index
+    )
 
 
 @cache
@@ -62,6 +67,7 @@ def _worker(
     data: str,
     device: str,
     on_change: Callable[[str], None],
+    report: Callable[[str], None],
     index: PhotoIndex | None,
 ) -> StoreWorker:
     home = store_home(name)
@@ -71,4 +77,18 @@ def _worker(
     source = FolderSource(name, Path(data), policy, on_change, index)
     trainer = Trainer(torch_device, StateStore(home / STATES_FOLDER))
     source.forget_deleted()
-    return StoreWorker(name, source, trainer, Adjustments(home / ADJUSTMENTS_FOLDER))
+    return StoreWorker(name, source, trainer, Adjustments(home / ADJUSTMENTS_FOLDER), report)
+
+
+def limit_gpu_memory(device: torch.device, share: float) -> None:
+    """Limit this process to a share of the memory of a CUDA device.
+
+    Beyond it an allocation raises torch.OutOfMemoryError. Call it before anything is allocated on
+    the device. Other kinds of devices have no such limit.
+
+    Args:
+        device: The device that trains.
+        share: From 0 to 1; at 1 there is no limit.
+    """
+    if device.type == "cuda" and share < 1:
+        torch.cuda.set_per_process_memory_fraction(share, device.index)

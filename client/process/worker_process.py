@@ -15,11 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flwr.app import RecordDict
 
-from fedshelf.client.process.settings import Settings
 from fedshelf.common.errors import FedshelfError
 
 if TYPE_CHECKING:
@@ -36,6 +36,20 @@ _KILLED_AT_START = FedshelfError(
     f"The store's worker process was killed at its start, {MAX_STARTS} times; often that is for"
     " want of memory."
 )
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Settings that a person gives a store when it joins.
+
+    store:  its name
+    data:   folder of photos, one sub-folder per class, or a CSV file of them
+    device: auto, cpu, mps, cuda or cuda:N
+    """
+
+    store: str
+    data: Path
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,7 @@ class WorkerProcess:
     exist.
     """
 
-    def __init__(self, settings: Settings, on_change: Callable[[str], None]) -> None:
+    def __init__(self, settings: WorkerSettings, on_change: Callable[[str], None]) -> None:
         self._on_change = on_change
         self._settings = settings
         self._lock = threading.Lock()
@@ -174,7 +188,7 @@ class WorkerProcess:
                 LOG.error("%s", fault)
             return
 
-    def _start(self, enter: Callable[[Connection, Settings], None]) -> None:
+    def _start(self, enter: Callable[[Connection, WorkerSettings], None]) -> None:
         # this process has threads, which a fork would break
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
@@ -190,7 +204,7 @@ class WorkerProcess:
 # These two run in the new process, and import PyTorch there only.
 
 
-def _check_then_work(pipe: Connection, settings: Settings) -> None:
+def _check_then_work(pipe: Connection, settings: WorkerSettings) -> None:
     from fedshelf.client.process.child_main import print_quick_findings, run_worker
     from fedshelf.common.images.folder.photo_index import PhotoIndex
 
@@ -199,7 +213,7 @@ def _check_then_work(pipe: Connection, settings: Settings) -> None:
     run_worker(pipe, settings, index)
 
 
-def _work(pipe: Connection, settings: Settings) -> None:
+def _work(pipe: Connection, settings: WorkerSettings) -> None:
     from fedshelf.client.process.child_main import run_worker
     from fedshelf.common.images.folder.photo_index import PhotoIndex
 

@@ -11,14 +11,13 @@ from fedshelf.client.connection.known_addresses import KnownAddresses
 from fedshelf.client.identity.home import store_home
 from fedshelf.client.policy.policy import policy_of
 from fedshelf.client.process.console import configure_logging, say
-from fedshelf.client.process.settings import Settings
-from fedshelf.client.process.worker_process import WorkerProcess
+from fedshelf.client.process.worker_process import WorkerProcess, WorkerSettings
 from fedshelf.client.session.order_queue import OrderQueue
 from fedshelf.client.session.poll_loop import serve
 from fedshelf.client.session.recorder import SessionRecorder
 
 
-def join_as_store(credentials: Credentials, settings: Settings, wait: float) -> None:
+def join_as_store(credentials: Credentials, settings: WorkerSettings, wait: float) -> None:
     """Serve orders until Ctrl-C or SIGTERM.
 
     Raises ConfigError for a device that does not exist, NetworkError if no server appears within
@@ -46,7 +45,7 @@ def join_as_store(credentials: Credentials, settings: Settings, wait: float) -> 
 
 
 class ConsoleConnectionObserver:
-    """A `client.connection.events.ConnectionObserver` that prints and records the events."""
+    """A `client.connection.fleet.ConnectionObserver` that prints and records the events."""
 
     def __init__(self, addresses: KnownAddresses, recorder: SessionRecorder) -> None:
         self._addresses = addresses

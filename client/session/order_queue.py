@@ -12,7 +12,7 @@ from queue import SimpleQueue
 import httpx
 from flwr.app import Message, MessageType, RecordDict
 
-from fedshelf.client.connection.events import RunOverError, UnknownStoreError
+from fedshelf.client.connection.errors import RunOverError, UnknownStoreError
 from fedshelf.client.connection.fleet import FleetConnection
 from fedshelf.client.connection.framing import MessageHeader, OutgoingMessage
 from fedshelf.client.failures import StoreError

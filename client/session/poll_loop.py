@@ -9,8 +9,8 @@ import httpx
 from flwr.app import MessageType
 
 from fedshelf.client.connection.credentials import Credentials
-from fedshelf.client.connection.events import ConnectionObserver, RunOverError, UnknownStoreError
-from fedshelf.client.connection.fleet import MAX_RETRY_SECONDS, FleetConnection
+from fedshelf.client.connection.errors import RunOverError, UnknownStoreError
+from fedshelf.client.connection.fleet import MAX_RETRY_SECONDS, ConnectionObserver, FleetConnection
 from fedshelf.client.session.order_queue import OrderQueue
 from fedshelf.common.errors import MessageError, NetworkError, RefusedError
 from fedshelf.common.protocol.probe import PROBE_MESSAGE_TYPE

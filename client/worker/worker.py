@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -173,6 +173,7 @@ class StoreWorker:
 
     adjustments: storage of the store's logit adjustments, for `flower-client export`; None: not
                  kept
+    report:      called with a sentence when an order begins or ends
     """
 
     def __init__(
@@ -181,24 +182,37 @@ class StoreWorker:
         source: DataSource,
         trainer: Trainer,
         adjustments: Adjustments | None = None,
+        report: Callable[[str], None] = LOG.debug,
     ) -> None:
         self.name = name
         self._source = source
         self._trainer = trainer
         self._adjustments = adjustments
+        self._report = report
 
     def info(self, config: RunConfig) -> StoreInfo:
         """Return the store's info. Raises DataError, OSError."""
         self.check_changes()  # drops changed images from the device as well, whatever is asked
-        return self._source.describe(config)
+        info = self._source.describe(config)
+        self._report(
+            f"The server asked what is here: {info.num_examples} photos to train on,"
+            f" {info.validation} for validation and {info.test} for testing held out."
+        )
+        return info
 
     def train(self, order: TrainOrder) -> Update:
         """Train on the training images. Raises DataError, ConfigError, OSError."""
+        self._report(f"Round {order.round} of {order.plan.config.run.rounds}: training.")
         train = self._data(order.plan).train
         plan = order.plan
         if self._adjustments is not None:
             self._adjustments.save(plan.run_id, plan.spec.classes, logit_adjustment(train, plan))
-        return self._trainer.train(order, self.name, train)
+        update = self._trainer.train(order, self.name, train)
+        self._report(
+            f"Round {order.round}: trained on {update.num_examples} photos in"
+            f" {update.seconds:.1f} s, loss {update.loss:.4f}; sending the update."
+        )
+        return update
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
         """Evaluate on the images held out. Raises DataError."""
@@ -206,6 +220,15 @@ class StoreWorker:
         held_out = data.validation if order.split == "validation" else data.test
         adjustments = {self.name: logit_adjustment(data.train, order.plan)}
         (evaluation,) = self._trainer.evaluate(order, {self.name: held_out}, adjustments)
+        counts = evaluation.counts
+        own = evaluation.adjusted
+        own_accuracy = (
+            f", with this store's shares of the classes on {own.accuracy:.1%}" if own else ""
+        )
+        self._report(
+            f"Round {order.round}: the global model is right on {counts.accuracy:.1%} of"
+            f" {counts.num_examples} {order.split} photos{own_accuracy}."
+        )
         return evaluation
 
     def check_changes(self) -> None:

@@ -172,8 +172,8 @@ import fedshelf.client.identity.enrolment, fedshelf.client.session.join
 import fedshelf.server.training.class_confirmation, fedshelf.server.launcher.launcher
 import fedshelf.server.credentials.registrar, fedshelf.server.gateway.proxy
 import fedshelf.server.monitor.web
-from fedshelf.client.process.folder_summary import survey
-survey(Path(sys.argv[1]))
+from fedshelf.client.health.folder_summary import summarize_folder
+summarize_folder(Path(sys.argv[1]))
 sys.exit("torch" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", program, photos], check=False).returncode == 0

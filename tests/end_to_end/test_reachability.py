@@ -19,7 +19,7 @@ from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_TOLERANCE
 from flwr.superlink.main import create_app
 
 from fedshelf.client.connection.credentials import Credentials, new_key
-from fedshelf.client.connection.events import UnknownStoreError
+from fedshelf.client.connection.errors import UnknownStoreError
 from fedshelf.client.connection.fleet import FleetConnection
 from fedshelf.client.connection.signing import Signer
 from fedshelf.client.identity.enrolment import enrolment_request, load_or_enrol

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import MessageType
 
 from fedshelf.client.connection.credentials import Credentials
-from fedshelf.client.connection.events import UnknownStoreError
+from fedshelf.client.connection.errors import UnknownStoreError
 from fedshelf.client.connection.fleet import FleetConnection
 from fedshelf.common.errors import RefusedError
 from fedshelf.common.protocol.messages import StoreInfo

@@ -22,10 +22,10 @@ from safetensors.torch import save
 from fedshelf.client.audit import AuditLog, AuditNote, verify
 from fedshelf.client.audit.verify import entries
 from fedshelf.client.health.evidence.label_errors import load as load_model
+from fedshelf.client.health.folder_summary import summarize_folder
 from fedshelf.client.identity.enrolment import load_key, membership
 from fedshelf.client.policy.budgets import Spent, Usage
 from fedshelf.client.policy.policy import Policy, load_policy, policy_template
-from fedshelf.client.process.folder_summary import survey
 from fedshelf.client.session.bundle import check_bundle
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.client.worker.state_store import StateStore
@@ -311,7 +311,7 @@ def test_lists_of_photos(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as place:
         path = put(Path(place) / "photos.csv", content)
         decodes(lambda: scan(path))
-        decodes(lambda: survey(path))
+        decodes(lambda: summarize_folder(path))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from flwr.proto.message_pb2 import ObjectTree, PullObjectRequest
 from flwr.proto.node_pb2 import Node
 
 from fedshelf.client.connection.credentials import Credentials
-from fedshelf.client.connection.events import UnknownStoreError
+from fedshelf.client.connection.errors import UnknownStoreError
 from fedshelf.client.connection.fleet import FleetConnection
 from fedshelf.client.connection.framing import MessageHeader
 from fedshelf.common.errors import NetworkError

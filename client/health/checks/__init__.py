@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from fedshelf.client.health.checks import classes, copies, files, machine, quality, server, settings
+from fedshelf.client.health.checks import classes, copies, files, machine, quality, server
 from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Finding
 
@@ -46,5 +46,5 @@ CHECKS = (
     Check("The chain knows every class", classes.unknown, needs="proof"),
     Check("The server's certificate is good", server.certificate, needs="authority"),
     Check("The clocks agree", server.clock, needs="server"),
-    Check("The store's policy is valid", settings.policy, quick=True, needs="policy"),
+    Check("The store's policy is valid", machine.policy, quick=True, needs="policy"),
 )

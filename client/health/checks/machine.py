@@ -1,4 +1,4 @@
-"""Checks of the store's machine: device, memory, disks."""
+"""Checks of the store's machine (device, memory, disks) and of its policy."""
 
 from collections.abc import Iterator
 
@@ -82,6 +82,17 @@ def disks(evidence: Evidence) -> Iterator[Finding]:
                 "Make room there; with less, photos are decoded anew in every round, or training"
                 " stops.",
             )
+
+
+def policy(evidence: Evidence) -> Iterator[Finding]:
+    """Find a policy that cannot be read: the store would refuse to start."""
+    if evidence.policy_error:
+        yield Finding(
+            "settings",
+            "problem",
+            evidence.policy_error,
+            "Mend the policy; the store does not join without it.",
+        )
 
 
 def format_bytes(count: int) -> str:

@@ -18,7 +18,7 @@ from flwr.proto.message_pb2 import (
 
 from fedshelf.client.connection import uploads
 from fedshelf.client.connection.credentials import Credentials
-from fedshelf.client.connection.events import RunOverError
+from fedshelf.client.connection.errors import RunOverError
 from fedshelf.client.connection.fleet import FleetConnection
 from fedshelf.client.connection.framing import OutgoingMessage
 from fedshelf.client.connection.uploads import LARGE_PIECE_BYTES

@@ -9,8 +9,7 @@ import pytest
 from flwr.app import RecordDict
 
 from fedshelf.client.identity.home import store_home
-from fedshelf.client.process.settings import Settings
-from fedshelf.client.process.worker_process import WorkerProcess
+from fedshelf.client.process.worker_process import WorkerProcess, WorkerSettings
 from fedshelf.common.config import resolve
 from fedshelf.common.images.decoding.content_digests import SETTLED_NS
 from fedshelf.common.protocol.messages import StoreInfo
@@ -68,7 +67,7 @@ def ask(worker: WorkerProcess) -> StoreInfo:
 
 
 def test_photos_are_listed_once_until_they_change(photos: Path) -> None:
-    with closing(WorkerProcess(Settings("oslo", photos, "cpu"), lambda _: None)) as worker:
+    with closing(WorkerProcess(WorkerSettings("oslo", photos, "cpu"), lambda _: None)) as worker:
         assert openings() == LOOK + SCAN, "at its start, for what `check` finds at once"
         first = ask(worker)
         after_first = openings()

@@ -15,8 +15,7 @@ from flwr.proto.node_pb2 import Node
 from fedshelf.client.connection.framing import MessageHeader, OutgoingMessage, make_reply, split
 from fedshelf.client.identity.home import store_home
 from fedshelf.client.policy.policy import Policy
-from fedshelf.client.process.settings import Settings
-from fedshelf.client.process.worker_process import WorkerProcess
+from fedshelf.client.process.worker_process import WorkerProcess, WorkerSettings
 from fedshelf.client.session.order_queue import OrderQueue
 from fedshelf.client.session.recorder import SessionRecorder
 from fedshelf.common.protocol.messages import TrainOrder, Update
@@ -80,7 +79,7 @@ def asked(photos: Path) -> Iterator[Callable[[], Update]]:
     with (
         SessionRecorder(store_home("oslo"), Policy()) as recorder,
         closing(
-            WorkerProcess(Settings("oslo", photos, "cpu"), recorder.record_photo_change)
+            WorkerProcess(WorkerSettings("oslo", photos, "cpu"), recorder.record_photo_change)
         ) as worker,
     ):
         orders = OrderQueue(worker, recorder)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from fedshelf.client.health.folder_summary import summarize_folder
 from fedshelf.client.policy.policy import Policy
-from fedshelf.client.process.folder_summary import survey
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import StoreWorker, Trainer
@@ -44,7 +44,9 @@ def held(source: FolderSource, config: RunConfig) -> int:
 
 
 def test_the_first_look_counts_them(photos: Path) -> None:
-    assert survey(photos).startswith("20 photos of 2 classes (boot 10, hat 10). 40 without a class")
+    assert summarize_folder(photos).startswith(
+        "20 photos of 2 classes (boot 10, hat 10). 40 without a class"
+    )
 
 
 def test_a_store_tells_of_them_only_where_turns_are_asked_for(photos: Path) -> None:

@@ -13,8 +13,7 @@ from flwr.app import MessageType, RecordDict
 
 from fedshelf.client.failures import StoreError
 from fedshelf.client.process.handler import make_app
-from fedshelf.client.process.settings import Settings
-from fedshelf.client.process.worker_process import WorkerProcess
+from fedshelf.client.process.worker_process import WorkerProcess, WorkerSettings
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.config import resolve
 from fedshelf.common.errors import StoresError
@@ -254,7 +253,7 @@ class Deadly(WorkerProcess):
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deadly]:
     monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "home"))
     photos = draw_photos(tmp_path / "photos", ["boot", "hat"], per_class=4)
-    with closing(Deadly(Settings("north", photos, "cpu"), lambda _: None)) as worker:
+    with closing(Deadly(WorkerSettings("north", photos, "cpu"), lambda _: None)) as worker:
         yield worker
 
 

@@ -14,7 +14,6 @@ from fedshelf.client.health.checks import (
     machine,
     quality,
     server,
-    settings,
 )
 from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Finding, Severity
@@ -353,7 +352,7 @@ def test_exit_codes() -> None:
         == exit_code([finding("settings", "problem")])
         == 2
     )
-    assert told(settings.policy(Evidence(PhotoEvidence(), MACHINE, policy_error="bad"))) == [
+    assert told(machine.policy(Evidence(PhotoEvidence(), MACHINE, policy_error="bad"))) == [
         ("problem", "bad")
     ]
 

@@ -11,8 +11,8 @@ from PIL import Image
 from fedshelf.client.health.checks.files import readable
 from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.photos import list_photos, measure_photos
+from fedshelf.client.health.folder_summary import summarize_folder
 from fedshelf.client.policy.policy import Policy
-from fedshelf.client.process.folder_summary import survey
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import StoreWorker, Trainer
@@ -71,7 +71,7 @@ def test_join_and_check_and_training_agree(tmp_path: Path, kind: Callable[[Path]
     assert photos.summary().startswith("22 photos of 2 classes (boot 10, hat 12). Not used: ")
     assert "2 truncated" in photos.summary()
     assert "1 too large: 10000 x 9000 pixels" in photos.summary()
-    assert survey(data).startswith(photos.summary())
+    assert summarize_folder(data).startswith(photos.summary())
     opened = open_folder(data, image_size=16, channels=3)
     assert sum(map(len, opened.splits.values())) == 22
     assert sorted(photos.left_out + photos.strays) == sorted(opened.left_out)
@@ -113,4 +113,4 @@ def test_check_tells_how_a_csv_file_was_read(tmp_path: Path) -> None:
     (note,) = [what for what in notes if "photos.csv" in what]
     assert "was read as Windows-1252" in note
     assert "columns not used: brand" in note
-    assert note in survey(data)
+    assert note in summarize_folder(data)

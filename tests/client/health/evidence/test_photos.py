@@ -6,8 +6,8 @@ import pytest
 
 from fedshelf.client.health.evidence.near_duplicates import find_near_duplicates
 from fedshelf.client.health.evidence.photos import list_photos, measure_photos
+from fedshelf.client.health.folder_summary import summarize_folder
 from fedshelf.client.health.run_checks import quick_check
-from fedshelf.client.process.folder_summary import survey
 from fedshelf.common.images.decoding.content_digests import SETTLED_NS
 from fedshelf.common.images.folder.photo_folder import open_folder
 from tests.helpers.deployed import wait_for
@@ -116,4 +116,6 @@ def test_a_class_called_like_a_split_is_one_where_the_policy_says_so(tmp_path: P
         "called like a split" not in finding.what
         for finding in quick_check(root, tmp_path / "policy.toml")
     )
-    assert survey(root, ("car", "train")).startswith("5 photos of 2 classes (car 3, train 2).")
+    assert summarize_folder(root, ("car", "train")).startswith(
+        "5 photos of 2 classes (car 3, train 2)."
+    )

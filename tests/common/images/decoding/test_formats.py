@@ -79,11 +79,11 @@ from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.run_checks import quick_check
 from fedshelf.client.health.evidence.machine import inspect_machine
 from fedshelf.client.health.evidence.photos import measure_photos
-from fedshelf.client.process.folder_summary import survey
+from fedshelf.client.health.folder_summary import summarize_folder
 from fedshelf.common.images.folder.photo_folder import open_folder
 root = Path(sys.argv[1])
 print(open_folder(root, image_size=8, channels=3).summary())
-print(survey(root))
+print(summarize_folder(root))
 for finding in (*readable(Evidence(measure_photos(root), inspect_machine())), *quick_check(root)):
     if "HEIC" in finding.what:
         print(finding.severity, finding.what, finding.advice)

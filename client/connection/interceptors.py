@@ -1,5 +1,7 @@
-"""Polling as the server wants it: repeated requests, or one that the server holds until there is a
-message.
+"""Interceptors of Flower's HTTP client, which see each request and its answer.
+
+`PollInterval` learns how the server wants to be polled (repeatedly, or by one request that it holds
+until there is a message); `AddressReader` keeps the list of addresses that comes with an answer.
 """
 
 import time
@@ -7,6 +9,8 @@ import time
 import httpx
 from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 
+from fedshelf.client.connection.known_addresses import KnownAddresses
+from fedshelf.common.protocol.address_list import ADDRESSES_HEADER
 from fedshelf.common.protocol.enrolment import HELD_HEADER
 
 
@@ -50,6 +54,23 @@ class PollInterval:
         if self._is_under_way:
             return self.is_held and now - self._began < self._hold_seconds + seconds
         return self.is_held and now - self._ended < seconds
+
+
+class AddressReader:
+    """An interceptor of Flower's HTTP client that reads address lists from answers."""
+
+    def __init__(self, known: KnownAddresses) -> None:
+        self._known = known
+        self._last_header = ""
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        """Send the request, and keep the list of addresses that comes with the answer."""
+        response = call_next(context)
+        address_list = response.headers.get(ADDRESSES_HEADER, "")
+        if address_list and address_list != self._last_header:
+            self._last_header = address_list
+            self._known.keep_signed_list(address_list)
+        return response
 
 
 def _parse_seconds(value: str) -> float:

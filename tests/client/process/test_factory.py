@@ -8,7 +8,7 @@ import torch
 
 HALF = """
 import torch
-from fedshelf.client.process.gpu_memory import limit_gpu_memory
+from fedshelf.client.process.factory import limit_gpu_memory
 limit_gpu_memory(torch.device("cuda"), 0.5)
 total = torch.cuda.get_device_properties(0).total_memory
 torch.empty(int(0.3 * total), dtype=torch.uint8, device="cuda")

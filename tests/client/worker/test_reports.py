@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fedshelf.client.process.child_main import LoggingWorker
+from fedshelf.client.process.console import say
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import StoreWorker, Trainer
 from fedshelf.common.config import RunConfig
@@ -30,7 +30,7 @@ def test_a_judgement_names_the_photos_that_it_is_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     begun = start(settings(model__name="niid-cnn"))
-    worker = LoggingWorker(StoreWorker("store-1", Held(), Trainer(CPU, StateStore(tmp_path))))
+    worker = StoreWorker("store-1", Held(), Trainer(CPU, StateStore(tmp_path)), report=say)
     worker.evaluate(EvaluateOrder(begun.plan, 3, begun.params, "validation"))
     worker.evaluate(EvaluateOrder(begun.plan, 3, begun.params, "test"))
     validation, test = (

@@ -9,8 +9,8 @@ import pytest
 from flwr.proto.fleet_pb2 import PullMessagesRequest
 from flwr.supercore.protobuf.client import ProtobufRequestContext
 
-from fedshelf.client.connection import polling
-from fedshelf.client.connection.polling import PollInterval
+from fedshelf.client.connection import interceptors
+from fedshelf.client.connection.interceptors import PollInterval
 from fedshelf.common.protocol.enrolment import HELD_HEADER
 
 PULL = ProtobufRequestContext(
@@ -27,7 +27,7 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    monkeypatch.setattr(polling, "time", clock := Clock())
+    monkeypatch.setattr(interceptors, "time", clock := Clock())
     return clock
 
 
