@@ -32,10 +32,10 @@ def status(
 
     from fedshelf.server.monitor import terminal
     from fedshelf.server.monitor.reader import RunReader
-    from fedshelf.server.monitor.run_finder import find
+    from fedshelf.server.monitor.run_finder import find_run
     from fedshelf.server.results.run_status import FAILED_STATES
 
-    state = RunReader(find(run)).look()
+    state = RunReader(find_run(run)).look()
     if as_json:
         print(terminal.as_json(state))
     else:
@@ -202,10 +202,10 @@ def deliver(
     """Give the model of a run to the stores that lack it. A server that trains does it after its
     round; if none does, this command serves stores until all have it.
     """
-    from fedshelf.server.monitor.run_finder import find
+    from fedshelf.server.monitor.run_finder import find_run
     from fedshelf.server.operations import deliver
 
-    directory = find(run)
+    directory = find_run(run)
     if not deliver.ask_running_server(directory):
         address, chain = resolve_store_access(credentials, host, port, insecure=insecure)
         raise typer.Exit(deliver.deliver(directory, address, chain, wait, STARTED_AT))

@@ -1,27 +1,32 @@
-"""The server's patience with answers: as long as configured, and not much longer once it is asked
-to stop.
-"""
+"""The server's patience with answers: as configured, and not much longer once it is to stop."""
 
 import time
 from collections.abc import Callable
 
 # seconds that training may take from the request to stop; a round that takes longer is played again
 # later
-ROUND = 60.0
+ROUND_STOP_SECONDS = 60.0
 # seconds that an evaluation may take; with two of them, systemd's three minutes are enough
-JUDGING = 30.0
+EVALUATION_STOP_SECONDS = 30.0
 
 
 class Patience:
-    """A wait of at most `seconds` that begins now, of which `after_stop` at most are left once
-    `stop` says so.
+    """A wait that begins now.
+
+    Args:
+        seconds:            longest wait
+        stop:               returns True once the run is asked to stop
+        seconds_after_stop: longest wait from that moment on
+
+    Attributes:
+        began: time (s) by time.monotonic()
     """
 
-    def __init__(self, seconds: float, stop: Callable[[], bool], after_stop: float) -> None:
+    def __init__(self, seconds: float, stop: Callable[[], bool], seconds_after_stop: float) -> None:
         self.began = time.monotonic()
         self._seconds = seconds
         self._stop = stop
-        self._after_stop = after_stop
+        self._after_stop = seconds_after_stop
         self._stopped: float | None = None
 
     def waited(self) -> float:
@@ -38,7 +43,7 @@ class Patience:
         """Return whether the wait is over."""
         return self.waited() > self._seconds or self.is_cut()
 
-    def told(self) -> str:
+    def reason(self) -> str:
         """Return why it is over, in words."""
         if self.is_cut():
             return f"no answer within {self._after_stop:g} s of the request to stop"

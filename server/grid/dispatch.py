@@ -155,7 +155,7 @@ class OrderDispatch:
 
         Raises StoppedError.
         """
-        why = patience.told()
+        why = patience.reason()
         self._connection.withdraw(self._pending)
         if patience.is_cut() and isinstance(self.order, TrainOrder):
             out = ", ".join(sorted(sent.about for sent in self._pending.values()))

@@ -151,7 +151,7 @@ class GridRuntime:
         else:
             dispatch = self._dispatch(order, max(self._timeout, 1.0))
             dispatch.post(stores)
-        return self._record_training(self._results(dispatch, Update, patience.ROUND))
+        return self._record_training(self._results(dispatch, Update, patience.ROUND_STOP_SECONDS))
 
     def evaluate(
         self, order: EvaluateOrder, stores: Sequence[str]
@@ -165,7 +165,9 @@ class GridRuntime:
         if self._prefetched and not self._prefetched.is_posted:
             self._prefetched.post(self._prefetched_stores)
         self._evaluated_at = dict.fromkeys(stores)
-        return self._record_evaluations(self._results(dispatch, Evaluation, patience.JUDGING))
+        return self._record_evaluations(
+            self._results(dispatch, Evaluation, patience.EVALUATION_STOP_SECONDS)
+        )
 
     def deliver(self, order: DeliverOrder, stop: Callable[[], bool]) -> Distributed:
         """Give a model to all connected stores, whether they take part or not.

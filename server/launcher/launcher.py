@@ -34,15 +34,15 @@ from fedshelf.server.launcher.flower_server import (
 )
 from fedshelf.server.launcher.output import RunOutput
 from fedshelf.server.launcher.page_port import page_port
-from fedshelf.server.patience import ROUND
+from fedshelf.server.patience import ROUND_STOP_SECONDS
 from fedshelf.server.results.run_directory import EMPTY, RunDirectory, free_name
 
 APP_STARTUP_TIMEOUT_SECONDS = 90.0  # for the submitted app to begin its work
 MAX_APP_DEATHS_PER_ROUND = 4  # deaths of the app within one round before the run is given up
 SUPERVISION_POLL_SECONDS = 0.2  # between two checks of the app and the processes
 STOPPING_MESSAGE = (
-    f"Stopping after this round, or in {ROUND:g} s without it; once more to stop at once (saved up"
-    " to the last round)."
+    f"Stopping after this round, or in {ROUND_STOP_SECONDS:g} s without it; once more to stop at"
+    " once (saved up to the last round)."
 )
 STOPPED_EXIT_CODE = 130  # exit code of a run that a person stopped
 

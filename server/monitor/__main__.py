@@ -20,24 +20,25 @@ LAST_PAGE_SECONDS = 2.5  # an open page asks every 2 s, and shall learn how the 
 PAGE_OPEN_SECONDS = 5.0  # for which a page counts as open after a request
 
 
-class _Server(uvicorn.Server):
-    """A server that ends on a signal; a moment later if a page is open and the launcher is alive to
-    wait for it.
+class _PageServer(uvicorn.Server):
+    """A server that ends on a signal, or a moment later if a page is open.
+
+    It waits only if the launcher is alive to wait for it.
     """
 
     def __init__(self, page: LivePage) -> None:
         super().__init__(page.server_config())
         self._page = page
         self._parent = os.getppid()
-        self._asked = False
+        self._is_asked_to_end = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End on SIGINT or SIGTERM, or start the timer that does."""
-        is_open = time.monotonic() - self._page.asked < PAGE_OPEN_SECONDS
-        if self._asked or not is_open or os.getppid() != self._parent:
+        is_open = time.monotonic() - self._page.last_request_at < PAGE_OPEN_SECONDS
+        if self._is_asked_to_end or not is_open or os.getppid() != self._parent:
             super().handle_exit(sig, frame)
             return
-        self._asked = True
+        self._is_asked_to_end = True
         timer = threading.Timer(LAST_PAGE_SECONDS, super().handle_exit, (sig, frame))
         timer.daemon = True
         timer.start()
@@ -47,7 +48,7 @@ def main() -> None:
     """Serve until terminated."""
     run = Path(sys.argv[1])
     port = int(sys.argv[2])
-    _Server(LivePage(run)).run(sockets=[_listen(port)])
+    _PageServer(LivePage(run)).run(sockets=[_listen(port)])
 
 
 def _listen(port: int) -> socket.socket:

@@ -12,12 +12,16 @@ MAX_NOTES = 100  # lines of the log that are kept
 
 
 class RunEvents:
-    """A reader of `events.jsonl` (the app's) and `launcher.jsonl` in `<run>/flower/`.
+    """A reader of the app's `events.jsonl` and the launcher's `launcher.jsonl`.
 
-    underway:  the current round, or None
-    doing:     activity reported by the round loop, or None
-    since:     Unix time (s) at which the activity began
-    has_begun: whether the app has written anything
+    Args:
+        directory: folder `flower/` of the run directory
+
+    Attributes:
+        underway:  the current round, or None
+        doing:     activity reported by the round loop, or None
+        since:     Unix time (s) at which the activity began
+        has_begun: True if the app has written anything
     """
 
     def __init__(self, directory: Path) -> None:
@@ -25,45 +29,53 @@ class RunEvents:
         self.doing: RunActivity | None = None
         self.since: float | None = None
         self.has_begun = False
-        self._app = deque[EventNote](maxlen=MAX_NOTES)
-        self._launcher = deque[EventNote](maxlen=MAX_NOTES)
+        self._app_notes = deque[EventNote](maxlen=MAX_NOTES)
+        self._launcher_notes = deque[EventNote](maxlen=MAX_NOTES)
         self._files = (
-            JsonlTail(directory / "events.jsonl", self._event, self._forget),
-            JsonlTail(directory / "launcher.jsonl", self._launcher_note, self._launcher.clear),
+            JsonlTail(directory / "events.jsonl", self._read_app_event, self._forget_app_events),
+            JsonlTail(
+                directory / "launcher.jsonl", self._read_launcher_event, self._launcher_notes.clear
+            ),
         )
 
-    def look(self) -> None:
-        """Read new lines. Raises OSError."""
+    def read(self) -> None:
+        """Read new lines.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
         for file in self._files:
             file.look()
 
     def notes(self) -> tuple[EventNote, ...]:
-        """Return the latest lines of both, oldest first."""
-        return tuple(sorted([*self._launcher, *self._app], key=lambda note: note.at)[-MAX_NOTES:])
+        """Return the latest lines of both files, oldest first."""
+        return tuple(
+            sorted([*self._launcher_notes, *self._app_notes], key=lambda note: note.at)[-MAX_NOTES:]
+        )
 
-    def _event(self, event: dict[str, Any]) -> None:
+    def _read_app_event(self, event: dict[str, Any]) -> None:
         self.has_begun = True
         match event:
             case {"row": _}:
                 self.underway = None
             case {"note": str()}:
-                self._app.append(_note(event))
-            case {"doing": dict(told)}:
-                self._does(RunActivity.from_event(told), event.get("at"))
-            case {"training": [int(round), int(done), int(sampled)]}:
-                self.underway = Underway(round, done, sampled)
+                self._app_notes.append(_note(event))
+            case {"doing": dict(activity)}:
+                self._begin_activity(RunActivity.from_event(activity), event.get("at"))
+            case {"training": [int(round_number), int(done), int(sampled)]}:
+                self.underway = Underway(round_number, done, sampled)
 
-    def _does(self, doing: RunActivity | None, at: object) -> None:
-        self.doing = doing
+    def _begin_activity(self, activity: RunActivity | None, at: object) -> None:
+        self.doing = activity
         self.since = float(at) if isinstance(at, int | float) else None
-        if doing is None or doing.status not in IN_A_ROUND:
+        if activity is None or activity.status not in IN_A_ROUND:
             self.underway = None
 
-    def _launcher_note(self, event: dict[str, Any]) -> None:
-        self._launcher.append(_note(event))
+    def _read_launcher_event(self, event: dict[str, Any]) -> None:
+        self._launcher_notes.append(_note(event))
 
-    def _forget(self) -> None:
-        self._app.clear()
+    def _forget_app_events(self) -> None:
+        self._app_notes.clear()
         self.underway = None
         self.has_begun = False
         self.doing = None

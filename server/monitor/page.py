@@ -17,7 +17,7 @@ from fedshelf.server.results.given_models import spoilt_words
 from fedshelf.server.results.run_status import WORDS
 
 TEMPLATE_FOLDER = Path(__file__).parent
-REPORT = TEMPLATE_FOLDER.parent / "report"
+REPORT_FOLDER = TEMPLATE_FOLDER.parent / "report"
 PAGE_PARTS = ("head", "tiles", "curves", "stores", "taken_back", "troubles", "log")
 # rows at once, and at most on demand
 MAX_ROWS_SHOWN = {
@@ -32,7 +32,11 @@ MAX_ROWS_SHOWN = {
 class LiveTile:
     """A headline number with its name and a remark.
 
-    at: a moment to show instead of the number
+    Attributes:
+        name:   its name
+        value:  the number as text
+        remark: a few words on it
+        at:     Unix time (s) to show instead of the number, or None
     """
 
     name: str
@@ -43,7 +47,13 @@ class LiveTile:
 
 @dataclass(frozen=True)
 class TableRows:
-    """Rows of a table: those shown at once, those shown on demand, and the number of the others."""
+    """Rows of a table.
+
+    Attributes:
+        first: those shown at once
+        rest:  those shown on demand
+        more:  number of the others
+    """
 
     first: Sequence[Any]
     rest: Sequence[Any]
@@ -51,17 +61,22 @@ class TableRows:
 
     @classmethod
     def of(cls, part: str, rows: Sequence[Any]) -> "TableRows":
-        """Cut `rows` to the numbers that this part of the page shows."""
+        """Cut rows to the numbers that a part of the page shows.
+
+        Args:
+            part: name of the part, a key of MAX_ROWS_SHOWN
+            rows: all rows
+        """
         at_once, at_most = MAX_ROWS_SHOWN[part]
         return cls(rows[:at_once], rows[at_once:at_most], max(0, len(rows) - at_most))
 
 
 class PageView:
-    """Renders states as markup."""
+    """Renders states as HTML."""
 
     def __init__(self) -> None:
         environment = Environment(
-            loader=FileSystemLoader([TEMPLATE_FOLDER, REPORT]),
+            loader=FileSystemLoader([TEMPLATE_FOLDER, REPORT_FOLDER]),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -71,24 +86,24 @@ class PageView:
             "printable": printable, "percent": formatting.percent, "decimal": formatting.decimal,
             "whole":
             formatting.whole, "duration": formatting.duration, "rounds": formatting.rounds,
-            "clock": clock, "state": wording.store_state, "trouble": wording.trouble,
+            "clock": format_clock, "state": wording.store_state, "trouble": wording.failure_words,
         }  # fmt: skip
         self._page = environment.get_template("live.html.j2")
         self._parts: Any = environment.get_template("parts.html.j2").module
 
     def parts(self, state: RunState) -> dict[str, str]:
-        """Return the page's parts by the id of their place."""
+        """Return the page's parts as HTML, by the id of their place."""
         values = {
             "head": (
                 state,
                 WORDS[state.status],
                 wording.headline(state),
                 wording.held_up(state),
-                _share(state),
+                _share_done(state),
             ),
             "tiles": (tiles(state),),
             "curves": (accuracy_chart(state), loss_chart(state)),
-            "stores": (state, TableRows.of("stores", wording.in_need_first(state.stores))),
+            "stores": (state, TableRows.of("stores", wording.sort_by_need(state.stores))),
             "taken_back": (
                 TableRows.of("taken_back", state.taken_back[::-1]),
                 spoilt_words(state.spoilt_at),
@@ -99,60 +114,68 @@ class PageView:
         return {part: str(getattr(self._parts, part)(*values[part])) for part in PAGE_PARTS}
 
     def page(self, state: RunState, parts: Mapping[str, str], version: str) -> str:
-        """Return the whole page, as it is before the first update."""
-        over = not state.is_at_work
+        """Return the whole page, as it is before the first update.
+
+        Args:
+            state:   state of the run
+            parts:   the page's parts, see `parts`
+            version: name of this version of the parts
+        """
+        is_over = not state.is_at_work
         return self._page.render(
-            title=wording.title(state), parts=parts, version=version, over=over
+            title=wording.title(state), parts=parts, version=version, over=is_over
         )
 
 
 def tiles(state: RunState) -> list[LiveTile]:
     """Return the numbers on top; unknown ones are left out."""
-    found = []
+    tile_list = []
     if latest := wording.latest_accuracy(state):
-        found.append(
+        tile_list.append(
             LiveTile(
                 f"{latest[0].capitalize()} accuracy",
                 formatting.percent(latest[1]),
-                _beside_best(state),
+                _best_remark(state),
             )
         )
     pace = (
         f"{formatting.duration(state.seconds_per_round)} a round" if state.seconds_per_round else ""
     )
-    found.append(LiveTile("Rounds", f"{state.round:,} / {state.rounds:,}", pace))
+    tile_list.append(LiveTile("Rounds", f"{state.round:,} / {state.rounds:,}", pace))
     if state.stores:
-        number = (
+        store_counts = (
             f"{state.present:,} / {len(state.stores):,}"
             if state.is_at_work
             else f"{len(state.stores):,}"
         )
-        found.append(LiveTile("Stores", number, f"{state.quorum:,} needed for a round"))
+        tile_list.append(LiveTile("Stores", store_counts, f"{state.quorum:,} needed for a round"))
     if state.images_per_second:
         hourly = (
             f"{formatting.whole(3600 / state.seconds_per_round)} rounds an hour"
             if state.seconds_per_round
             else ""
         )
-        found.append(LiveTile("Images a second", formatting.whole(state.images_per_second), hourly))
+        tile_list.append(
+            LiveTile("Images a second", formatting.whole(state.images_per_second), hourly)
+        )
     if state.ends:
-        found.append(LiveTile("Expected end", "", at=state.ends))
+        tile_list.append(LiveTile("Expected end", "", at=state.ends))
     elif state.last_round_at:
-        found.append(LiveTile("Last round", "", at=state.last_round_at))
+        tile_list.append(LiveTile("Last round", "", at=state.last_round_at))
     if state.down or state.up:
         traffic = f"{formatting.size(state.down)} sent, {formatting.size(state.up)} received"
-        found.append(LiveTile("Traffic", formatting.size(state.down + state.up), traffic))
-    return found
+        tile_list.append(LiveTile("Traffic", formatting.size(state.down + state.up), traffic))
+    return tile_list
 
 
-def _beside_best(state: RunState) -> str:
+def _best_remark(state: RunState) -> str:
     if state.best is None:
         return ""
-    number, value = state.best
+    round_number, value = state.best
     return (
         "the best so far"
-        if number == state.round
-        else f"best {formatting.percent(value)}, round {number:,}"
+        if round_number == state.round
+        else f"best {formatting.percent(value)}, round {round_number:,}"
     )
 
 
@@ -179,12 +202,13 @@ def loss_chart(state: RunState) -> LineChart | None:
     )
 
 
-def clock(at: float) -> str:
-    """Format a moment by the server's clock; the page replaces it by the reader's own time."""
+def format_clock(at: float) -> str:
+    """Format a Unix time (s) by the server's clock; the page replaces it by the reader's own"
+    " time."""
     return time.strftime("%H:%M:%S", time.localtime(at))
 
 
-def _share(state: RunState) -> float:
+def _share_done(state: RunState) -> float:
     """Return the share of the run that is done (0..1); the current round counts by its answers."""
     part = state.underway.done / max(1, state.underway.sampled) if state.underway else 0.0
     return min(1.0, (state.round + part) / state.rounds) if state.rounds else 0.0

@@ -1,24 +1,27 @@
-"""Sums over a history's rounds, updated with each round, so that a long run costs no more to watch
-than a short one.
-"""
+"""Sums over a history's rounds, updated with each round: a long run costs no more to watch."""
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-RECENT = 20  # rounds whose mean time predicts the rest
+RECENT_ROUNDS = 20  # rounds whose mean time predicts the rest
 
 Point = tuple[int, float]
 
 
 @dataclass
-class Share:
+class StoreShare:
     """One store's part in the rounds so far.
 
-    images, loss, seconds: of its last training
-    accuracy: of its last evaluation
-    trouble:  code of its last failure if that came after its last training, else empty
+    Attributes:
+        rounds:     rounds that used its update
+        last_round: the latest of them
+        images:     of its last training
+        loss:       of its last training
+        seconds:    of its last training
+        accuracy:   of its last evaluation
+        trouble:    code of its last failure if that came after its last training, else empty
     """
 
     rounds: int = 0
@@ -39,7 +42,20 @@ class FailureCounts:
 
 
 class RunProgress:
-    """Sums over a history; `add` takes its records in order."""
+    """Sums over a history; `add` takes its records in order.
+
+    Attributes:
+        round:      the last round
+        played:     number of rounds, those that were played again included
+        taken_back: rounds played again: round, store that explains it (empty: none), reason
+        accuracy:   curves of (round, value) by "test" and "validation"
+        loss:       curves by "train", "test" and "validation"
+        shares:     each store's part
+        troubles:   failures by store and code
+        seconds:    time by phase
+        bytes:      traffic by direction
+        images:     images trained on, each counted once a round
+    """
 
     def __init__(self) -> None:
         self.round = self.played = 0
@@ -47,30 +63,30 @@ class RunProgress:
         self.taken_back: list[tuple[int, str, str]] = []
         self.accuracy: dict[str, list[Point]] = {"test": [], "validation": []}
         self.loss: dict[str, list[Point]] = {"train": [], "test": [], "validation": []}
-        self.shares: dict[str, Share] = {}
+        self.shares: dict[str, StoreShare] = {}
         self.troubles: dict[tuple[str, str], FailureCounts] = {}
         self.seconds: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
         self.images = 0
         # images, seconds of train and total
-        self._recent: deque[tuple[int, float, float]] = deque(maxlen=RECENT)
+        self._recent: deque[tuple[int, float, float]] = deque(maxlen=RECENT_ROUNDS)
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Add one round."""
+        """Add one round, given as its history record."""
         self.round = record["round"]
         self.played = self.played + 1
-        if told := record.get("taken_back"):
-            self.taken_back.append((told["round"], told["store"] or "", told["reason"]))
+        if rollback := record.get("taken_back"):
+            self.taken_back.append((rollback["round"], rollback["store"] or "", rollback["reason"]))
         for group, metric, points in self._curves():
             value = (record.get(group) or {}).get(metric)
             if value is not None:
                 points.append((self.round, value))
-        for store, used in record["stores"].items():
-            self._used(self._share(store), used)
+        for store, training in record["stores"].items():
+            self._record_training(self._share(store), training)
         for store, failure in record["failed"].items():
-            self._failed(store, failure)
-        for store, found in ((record.get("validation") or {}).get("stores") or {}).items():
-            self._share(store).accuracy = found.get("accuracy")
+            self._record_failure(store, failure)
+        for store, evaluation in ((record.get("validation") or {}).get("stores") or {}).items():
+            self._share(store).accuracy = evaluation.get("accuracy")
         self.seconds.update(record["seconds"])
         self.bytes.update(record["bytes"])
         images = record["train"].get("images") or 0
@@ -80,42 +96,43 @@ class RunProgress:
         )
 
     def images_per_second(self) -> float | None:
-        """Return the images of the latest rounds, each counted once a round, per second of
-        training.
+        """Return the images per second of training over the latest rounds; None before the first.
+
+        Each image is counted once a round.
         """
         seconds = sum(train for _, train, _ in self._recent)
         return sum(images for images, _, _ in self._recent) / seconds if seconds else None
 
     def seconds_per_round(self) -> float | None:
-        """Return the mean time (s) of the latest rounds."""
+        """Return the mean time (s) of the latest rounds; None before the first."""
         return (
             sum(total for _, _, total in self._recent) / len(self._recent) if self._recent else None
         )
 
     def failures(self) -> Counter[str]:
         """Return the number of failures of each kind."""
-        found: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for (_, code), troubles in self.troubles.items():
-            found[code] += len(troubles.rounds)
-        return found
+            counts[code] += len(troubles.rounds)
+        return counts
 
     def _curves(self) -> Iterator[tuple[str, str, list[Point]]]:
         for metric, curves in (("accuracy", self.accuracy), ("loss", self.loss)):
             for group, points in curves.items():
                 yield group, metric, points
 
-    def _share(self, store: str) -> Share:
-        return self.shares.setdefault(store, Share())
+    def _share(self, store: str) -> StoreShare:
+        return self.shares.setdefault(store, StoreShare())
 
-    def _used(self, share: Share, used: Mapping[str, Any]) -> None:
+    def _record_training(self, share: StoreShare, training: Mapping[str, Any]) -> None:
         share.rounds += 1
         share.last_round = self.round
         share.trouble = ""
-        share.images = used.get("images")
-        share.loss = used.get("loss")
-        share.seconds = used.get("seconds")
+        share.images = training.get("images")
+        share.loss = training.get("loss")
+        share.seconds = training.get("seconds")
 
-    def _failed(self, store: str, failure: Mapping[str, Any]) -> None:
+    def _record_failure(self, store: str, failure: Mapping[str, Any]) -> None:
         code = str(failure.get("code") or "error")
         self._share(store).trouble = code
         troubles = self.troubles.setdefault((store, code), FailureCounts())

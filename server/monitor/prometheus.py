@@ -19,7 +19,7 @@ from fedshelf.common.wording import printable
 from fedshelf.server.formatting import FAILURES
 from fedshelf.server.monitor.progress import Point
 from fedshelf.server.monitor.state import ABSENT_STATES, RunState, StoreState
-from fedshelf.server.monitor.wording import STORE, in_need_first
+from fedshelf.server.monitor.wording import STORE_STATE_WORDS, sort_by_need
 from fedshelf.server.results.run_status import RunStatus
 
 METRIC_PREFIX = "fedshelf_"
@@ -28,30 +28,30 @@ MAX_STORE_SERIES = 1_000  # stores with series of their own; those that need a p
 
 
 def exposition(state: RunState) -> bytes:
-    """Return all metrics of `state`.
+    """Return all metrics of a state in Prometheus' text format.
 
     Labels have values of fixed sets, except the run's name and the names of `MAX_STORE_SERIES`
     stores.
     """
     registry = CollectorRegistry()
-    registry.register(_Run(state))
-    registry.register(_Stores(state))
+    registry.register(_RunMetrics(state))
+    registry.register(_StoreMetrics(state))
     return generate_latest(registry)
 
 
-class _Run(Collector):
-    """The run as a whole."""
+class _RunMetrics(Collector):
+    """The metrics of the run as a whole."""
 
     def __init__(self, state: RunState) -> None:
         self._state = state
 
     def collect(self) -> Iterable[Metric]:
-        """Return the families of metrics, in the order in which they are printed."""
+        """Yield the families of metrics, in the order in which they are printed."""
         state = self._state
         yield _info("build_info", "What the page that answers is made of.", _build())
         yield _info("run_info", "Which run this is.", {"run": printable(state.name)})
-        known: dict[str, float] = {status: float(status == state.status) for status in RunStatus}
-        yield _gauge("status", "1 for what the run is now, else 0.", known, "status")
+        statuses: dict[str, float] = {status: float(status == state.status) for status in RunStatus}
+        yield _gauge("status", "1 for what the run is now, else 0.", statuses, "status")
         yield _gauge(
             "stores",
             "Stores by what they do; none once the run is over.",
@@ -97,17 +97,17 @@ class _Run(Collector):
             yield _instant("expected_end", "When the last round is to be expected.", state.ends)
 
 
-class _Stores(Collector):
+class _StoreMetrics(Collector):
     """The metrics of single stores, by their names."""
 
     def __init__(self, state: RunState) -> None:
-        self._is_told = state.is_at_work
-        shown = in_need_first(state.stores)
-        self._stores = {printable(store.name): store for store in shown[:MAX_STORE_SERIES]}
-        self._unlisted = len(shown) - len(self._stores)
+        self._is_presence_known = state.is_at_work
+        ordered = sort_by_need(state.stores)
+        self._stores = {printable(store.name): store for store in ordered[:MAX_STORE_SERIES]}
+        self._unlisted = len(ordered) - len(self._stores)
 
     def collect(self) -> Iterable[Metric]:
-        """Return the families of metrics.
+        """Yield the families of metrics.
 
         The presence of stores is unknown while a finished model is delivered and after the end; of
         a revoked store it is not reported.
@@ -115,41 +115,50 @@ class _Stores(Collector):
         yield _gauge(
             "stores_unlisted", "Stores beyond those that have series of their own.", self._unlisted
         )
-        if self._is_told:
-            asked = {
+        if self._is_presence_known:
+            known_stores = {
                 name: store
                 for name, store in self._stores.items()
                 if store.state not in ("", "revoked")
             }
             present = {
-                name: float(store.state not in ABSENT_STATES) for name, store in asked.items()
+                name: float(store.state not in ABSENT_STATES)
+                for name, store in known_stores.items()
             }
             yield _gauge(
                 "store_present", "1 if the store can be asked to train, else 0.", present, "store"
             )
-            seen = {
-                name: at for name, store in asked.items() if (at := _last_seen(store)) is not None
+            last_seen = {
+                name: at
+                for name, store in known_stores.items()
+                if (at := _last_seen(store)) is not None
             }
             yield _instant(
-                "store_last_seen", "When the store could last be asked to train.", seen, "store"
+                "store_last_seen",
+                "When the store could last be asked to train.",
+                last_seen,
+                "store",
             )
         yield _gauge(
             "store_last_round",
             "Last round that used the store's update; 0: none.",
-            self._of("last_round"),
+            self._values_of("last_round"),
             "store",
         )
         yield _counter(
-            "store_rounds", "Rounds that used the store's update.", self._of("rounds"), "store"
+            "store_rounds",
+            "Rounds that used the store's update.",
+            self._values_of("rounds"),
+            "store",
         )
         yield _counter(
             "store_failures",
             "Rounds in which the store gave nothing usable.",
-            self._of("failures"),
+            self._values_of("failures"),
             "store",
         )
 
-    def _of(self, field: str) -> dict[str, float]:
+    def _values_of(self, field: str) -> dict[str, float]:
         return {name: getattr(store, field) for name, store in self._stores.items()}
 
 
@@ -166,27 +175,35 @@ def _build() -> dict[str, str]:
     }
 
 
-def _info(name: str, told: str, labels: Mapping[str, str]) -> Metric:
-    family = GaugeMetricFamily(METRIC_PREFIX + name, told, labels=list(labels))
+def _info(name: str, description: str, labels: Mapping[str, str]) -> Metric:
+    family = GaugeMetricFamily(METRIC_PREFIX + name, description, labels=list(labels))
     family.add_metric(list(labels.values()), 1)
     return family
 
 
-def _instant(name: str, told: str, values: float | Mapping[str, float], label: str = "") -> Metric:
-    return _gauge(f"{name}_timestamp_seconds", f"{told} In seconds since the epoch.", values, label)
+def _instant(
+    name: str, description: str, values: float | Mapping[str, float], label: str = ""
+) -> Metric:
+    return _gauge(
+        f"{name}_timestamp_seconds", f"{description} In seconds since the epoch.", values, label
+    )
 
 
-def _gauge(name: str, told: str, values: float | Mapping[str, float], label: str = "") -> Metric:
-    family = GaugeMetricFamily(METRIC_PREFIX + name, told, labels=[label] if label else [])
-    return _filled(family, values)
+def _gauge(
+    name: str, description: str, values: float | Mapping[str, float], label: str = ""
+) -> Metric:
+    family = GaugeMetricFamily(METRIC_PREFIX + name, description, labels=[label] if label else [])
+    return _fill(family, values)
 
 
-def _counter(name: str, told: str, values: float | Mapping[str, float], label: str = "") -> Metric:
-    family = CounterMetricFamily(METRIC_PREFIX + name, told, labels=[label] if label else [])
-    return _filled(family, values)
+def _counter(
+    name: str, description: str, values: float | Mapping[str, float], label: str = ""
+) -> Metric:
+    family = CounterMetricFamily(METRIC_PREFIX + name, description, labels=[label] if label else [])
+    return _fill(family, values)
 
 
-def _filled(
+def _fill(
     family: "GaugeMetricFamily | CounterMetricFamily", values: float | Mapping[str, float]
 ) -> Metric:
     if isinstance(values, Mapping):
@@ -199,8 +216,8 @@ def _filled(
 
 def _by_state(state: RunState) -> dict[str, float]:
     """Count the stores in each known state, zeros included."""
-    found = Counter(store.state for store in state.stores)
-    return {known: found[known] for known in STORE}
+    counts = Counter(store.state for store in state.stores)
+    return {state_name: counts[state_name] for state_name in STORE_STATE_WORDS}
 
 
 def _by_code(state: RunState) -> dict[str, float]:

@@ -7,7 +7,7 @@ from fedshelf.common.errors import RunError
 from fedshelf.common.suggest import did_you_mean
 from fedshelf.server.launcher import running_launchers
 
-_TOUCHED = (
+_WRITTEN_FILES = (
     "flower/events.jsonl",
     "flower/began.json",
     "history.jsonl",
@@ -16,61 +16,68 @@ _TOUCHED = (
 )
 
 
-def find(run: Path | None, runs: Path = Path("runs")) -> Path:
-    """Return the run directory that `run` means, or the one below `runs` that was written to last
-    if it is None.
+def find_run(run: Path | None, runs: Path = Path("runs")) -> Path:
+    """Return the run directory that a person means.
 
-    run: a directory, or the name of one below `runs` or of one in which a server is at work on this
-        machine
+    Args:
+        run:  a directory, or the name of one below `runs`, or of one in which a server is at work
+            on
+            this machine; None: the one below `runs` that was written to last
+        runs: folder of run directories
 
-    Raises RunError if there is none, if several have that name, or if it is another user's.
+    Raises:
+        RunError: there is none, several have that name, or it is another user's.
     """
     if run is not None:
-        return _named(run, runs)
-    found = below(runs)
-    if not found:
+        return _find_by_name(run, runs)
+    directories = run_directories(runs)
+    if not directories:
         raise RunError(f"There is no run below {runs.resolve()}; name its directory, or start one.")
-    return max(found, key=lambda path: (touched(path), path))
+    return max(directories, key=lambda path: (last_written(path), path))
 
 
 def find_or_expect(run: Path | None) -> Path:
-    """Return the run directory that `run` means, or that path itself, in a folder, where there is
-    nothing yet.
+    """Return the run directory that a person means, or a path where a run is yet to come.
 
-    Raises RunError as `find` does.
+    Args:
+        run: as in `find_run`; a path in a folder may be one that does not exist
+
+    Raises:
+        RunError: as `find_run`.
     """
     try:
         is_to_come = run is not None and len(run.parts) > 1 and not run.exists()
     except PermissionError:  # `find` says whose it is
         is_to_come = False
-    return run if run is not None and is_to_come else find(run)
+    return run if run is not None and is_to_come else find_run(run)
 
 
-def below(runs: Path = Path("runs")) -> list[Path]:
-    """Return the run directories in `runs`."""
+def run_directories(runs: Path = Path("runs")) -> list[Path]:
+    """Return the run directories in a folder."""
     return [path.parent for path in sorted(runs.glob("*/config.toml"))]
 
 
-def touched(run: Path) -> float:
-    """Return when the run was last written to, in seconds since the epoch."""
-    times = [path.stat().st_mtime for name in _TOUCHED if (path := run / name).exists()]
+def last_written(run: Path) -> float:
+    """Return the Unix time (s) at which the run was last written to."""
+    times = [path.stat().st_mtime for name in _WRITTEN_FILES if (path := run / name).exists()]
     return max(times, default=0.0)
 
 
-def _named(run: Path, runs: Path) -> Path:
+def _find_by_name(run: Path, runs: Path) -> Path:
     if _is_run(run):
         return run
     if len(run.parts) == 1 and _is_run(runs / run):
         return runs / run
     at_work = [launcher.run for launcher in running_launchers.all_launchers() if launcher.run]
-    meant = [path for path in at_work if path.name == str(run)]
-    if len(meant) > 1:
+    matches = [path for path in at_work if path.name == str(run)]
+    if len(matches) > 1:
         raise RunError(
-            f"{len(meant)} runs are called {run}: {', '.join(map(str, meant))}. Name the directory."
+            f"{len(matches)} runs are called {run}: {', '.join(map(str, matches))}. Name the"
+            " directory."
         )
-    if meant:
-        return meant[0]
-    known = [path.name for path in [*below(runs), *at_work]]
+    if matches:
+        return matches[0]
+    known = [path.name for path in [*run_directories(runs), *at_work]]
     raise RunError(
         f"There is no run in {run}: it has no config.toml; name a run directory, such as runs/NAME."
         + did_you_mean(run.name, known)
@@ -78,9 +85,10 @@ def _named(run: Path, runs: Path) -> Path:
 
 
 def _is_run(path: Path) -> bool:
-    """Return whether `path` is a run directory.
+    """Return whether a path is a run directory.
 
-    Raises RunError for one whose files this user may not read.
+    Raises:
+        RunError: it is one, and this user may not read its files.
     """
     flower = path / "flower"
     try:
@@ -94,13 +102,16 @@ def _is_run(path: Path) -> bool:
         pass
     except OSError:  # such as a name that is too long for one
         return False
-    whose = running_launchers.owner(path if os.access(path.parent, os.X_OK) else _reachable(path))
+    owner_name = running_launchers.owner(
+        path if os.access(path.parent, os.X_OK) else _reachable(path)
+    )
     raise RunError(
-        f"{path} belongs to the user {whose}, and this user may not read it; ask as that user: "
-        f"sudo -u {whose} flower-server ..."
+        f"{path} belongs to the user {owner_name}, and this user may not read it; ask as that"
+        " user: "
+        f"sudo -u {owner_name} flower-server ..."
     )
 
 
 def _reachable(path: Path) -> Path:
-    """Return the nearest folder above `path` that can be looked at."""
+    """Return the nearest folder above a path that this user can look at."""
     return next(parent for parent in path.absolute().parents if os.access(parent.parent, os.X_OK))

@@ -12,9 +12,13 @@ ABSENT_STATES = frozenset({"away", "refused", "set-aside", "revoked"})
 
 @dataclass(frozen=True)
 class Underway:
-    """The current round: how many of the asked stores have answered.
+    """The current round.
 
-    out: stores that have not answered, as far as known
+    Attributes:
+        round:   its number
+        done:    stores that have answered
+        sampled: stores that were asked
+        out:     names of those that have not answered, as far as known
     """
 
     round: int
@@ -27,16 +31,21 @@ class Underway:
 class StoreState:
     """The state of one store.
 
-    state:    ready, training, evaluating, away, refused, resting, set-aside or revoked; empty if
-              unknown or after the end of the run
-    since:    Unix time (s), or None
-    why:      reason in plain words, or empty
-    images:   training images
-    accuracy: of the model as the store uses it, on its validation images, at its last evaluation
-    loss, seconds: of its last training
-    rounds:   number of rounds that used its update
-    last_round: the latest of them, 0 if none
-    failures: number of rounds in which it gave no usable answer
+    Attributes:
+        name:       its name
+        state:      ready, training, evaluating, away, refused, resting, set-aside or revoked; empty
+            if
+            unknown or after the end of the run
+        since:      Unix time (s), or None
+        why:        reason in plain words, or empty
+        images:     training images
+        accuracy:   of the model as the store uses it, on its validation images, at its last
+            evaluation
+        loss:       of its last training
+        seconds:    of its last training
+        rounds:     number of rounds that used its update
+        last_round: the latest of them, 0 if none
+        failures:   number of rounds in which it gave no usable answer
     """
 
     name: str
@@ -66,7 +75,10 @@ class FailureSummary:
 class TakenBack:
     """A round that was played again, as its model could not be used.
 
-    store: the store that explains it; empty: none does
+    Attributes:
+        round:  its number
+        store:  the store that explains it; empty: none does
+        reason: why, in words
     """
 
     round: int
@@ -86,28 +98,38 @@ class EventNote:
 class RunState:
     """The state of a run, from its files.
 
-    status:    see `RunStatus`
-    doing:     activity reported by the round loop, or None
-    since:     Unix time (s) at which the activity began
-    reason:    why it ended or is about to, in plain words, or empty
-    round:     rounds completed
-    rounds:    rounds planned
-    quorum:    stores that a round needs
-    began:     Unix time (s) at which the command started, or None
-    accuracy, loss: curves over rounds by "train", "test", "validation"; (round, value)
-    best:      round and accuracy of the best round so far, or None
-    failures:  number of stores' unusable answers over all rounds, by code; this and all other sums
-               of work include rounds that were taken back
-    images:    trained on so far, each counted once an epoch
-    images_per_second, seconds_per_round: over the latest rounds, or None before the first
-    ends:      Unix time (s) at which the last round is expected to end, or None
-    down, up:  bytes to and from the stores
-    seconds:   spent per phase
-    last_round_at: Unix time (s) at which the last round was recorded, or None
-    notes:     the latest lines of the log, oldest first
-    taken_back: the rounds of the history that were played again
-    rounds_taken_back: number of rounds that were completed, and are no longer in the history
-    spoilt_at: stores that still have a model whose round was taken back, with that round
+    Attributes:
+        name:      name of the run
+        directory: its run directory
+        status:    see `RunStatus`
+        doing:     activity reported by the round loop, or None
+        since:     Unix time (s) at which the activity began
+        reason:    why it ended or is about to, in plain words, or empty
+        round:     rounds completed
+        rounds:    rounds planned
+        quorum:    stores that a round needs
+        underway:  the current round, or None
+        began:     Unix time (s) at which the command started, or None
+        stores:    all known stores, by name
+        accuracy:  curves over rounds by "test" and "validation"; (round, value)
+        loss:      curves over rounds by "train", "test" and "validation"; (round, value)
+        best:      round and accuracy of the best round so far, or None
+        troubles:  failures by store and kind, the most frequent first
+        failures:  number of stores' unusable answers over all rounds, by code; this and all other
+            sums
+            of work include rounds that were taken back
+        images:    trained on so far, each counted once an epoch
+        images_per_second: over the latest rounds, or None before the first
+        seconds_per_round: over the latest rounds, or None before the first
+        ends:      Unix time (s) at which the last round is expected to end, or None
+        down:      bytes to the stores
+        up:        bytes from the stores
+        seconds:   spent per phase
+        last_round_at: Unix time (s) at which the last round was recorded, or None
+        notes:     the latest lines of the log, oldest first
+        taken_back: the rounds of the history that were played again
+        rounds_taken_back: number of rounds that were completed, and are no longer in the history
+        spoilt_at: stores that still have a model whose round was taken back, with that round
     """
 
     name: str

@@ -19,10 +19,10 @@ from fedshelf.server.results.given_models import spoilt_words
 from fedshelf.server.results.run_status import FAILED_STATES, HELD_UP, WORDS, RunStatus
 
 MAX_STORES_SHOWN = 30  # rows at most; stores that need a person come first
-TROUBLES = 10
-NOTES_SHOWN = 8
-NUMBERS = frozenset({"accuracy", "images", "rounds", "failures", "times"})
-COLOURS = {
+MAX_FAILURES_SHOWN = 10
+MAX_NOTES_SHOWN = 8
+NUMBER_COLUMNS = frozenset({"accuracy", "images", "rounds", "failures", "times"})
+STATE_COLOURS = {
     "ready": "green", "training": "blue", "evaluating": "blue", "resting": "yellow", "away": "red",
     "refused": "red", "set-aside": "red", "revoked": "red",
 }  # fmt: skip
@@ -34,23 +34,23 @@ def show(state: RunState, console: Console) -> None:
     console.print(Text.assemble((printable(state.name), "bold"), "  ", status))
     console.print(wording.headline(state), markup=False, highlight=False, soft_wrap=True)
     if instants := wording.held_up(state):
-        told = ", ".join(
+        instants_line = ", ".join(
             f"{words} {time.strftime('%H:%M:%S', time.localtime(at))}" for words, at in instants
         )
-        console.print(f"{told}.", highlight=False)
+        console.print(f"{instants_line}.", highlight=False)
     if state.spoilt_at:
         console.print(
             printable(spoilt_words(state.spoilt_at)), style="red", markup=False, soft_wrap=True
         )
-    parts: list[Any] = [_progress(state)]
+    parts: list[Any] = [_progress_bar(state)]
     if state.stores:
-        parts.append(_stores(state))
+        parts.append(_store_table(state))
     if state.taken_back:
-        parts.append(_taken_back(state))
+        parts.append(_rollback_table(state))
     if state.troubles:
-        parts.append(_troubles(state))
+        parts.append(_failure_table(state))
     if state.notes:
-        parts.append(_notes(state))
+        parts.append(_note_table(state))
     console.print(Group(*parts))
 
 
@@ -67,7 +67,7 @@ def as_json(state: RunState) -> str:
     return json.dumps(dataclasses.asdict(state), ensure_ascii=False, indent=2)
 
 
-def _progress(state: RunState) -> Padding:
+def _progress_bar(state: RunState) -> Padding:
     latest = wording.latest_accuracy(state)
     facts = []
     if latest:
@@ -89,17 +89,19 @@ def _progress(state: RunState) -> Padding:
     return Padding(Group(grid, Text(" · ".join(facts), style="dim")), (1, 0))
 
 
-def _stores(state: RunState) -> Table:
-    is_told = state.is_at_work  # the stores' states; unknown once the run is over
-    table = _table(
-        "store", *(["state"] if is_told else []), "accuracy", "images", "rounds", "failures"
+def _store_table(state: RunState) -> Table:
+    has_states = state.is_at_work  # the stores' states; unknown once the run is over
+    table = _new_table(
+        "store", *(["state"] if has_states else []), "accuracy", "images", "rounds", "failures"
     )
-    for store in (shown := wording.in_need_first(state.stores))[:MAX_STORES_SHOWN]:
+    for store in (shown := wording.sort_by_need(state.stores))[:MAX_STORES_SHOWN]:
         why = f" ({printable(store.why)})" if store.why else ""
-        doing = Text(wording.store_state(store) + why, style=COLOURS.get(store.state, ""))
+        state_text = Text(
+            wording.store_state(store) + why, style=STATE_COLOURS.get(store.state, "")
+        )
         table.add_row(
             Text(printable(store.name)),
-            *([doing] if is_told else []),
+            *([state_text] if has_states else []),
             formatting.percent(store.accuracy),
             formatting.whole(store.images),
             formatting.whole(store.rounds),
@@ -110,36 +112,40 @@ def _stores(state: RunState) -> Table:
     return table
 
 
-def _taken_back(state: RunState) -> Table:
-    table = _table("round taken back", "without", "why")
-    for told in state.taken_back[-TROUBLES:]:
-        table.add_row(str(told.round), Text(printable(told.store)), Text(printable(told.reason)))
+def _rollback_table(state: RunState) -> Table:
+    table = _new_table("round taken back", "without", "why")
+    for rollback in state.taken_back[-MAX_FAILURES_SHOWN:]:
+        table.add_row(
+            str(rollback.round), Text(printable(rollback.store)), Text(printable(rollback.reason))
+        )
     return table
 
 
-def _troubles(state: RunState) -> Table:
-    table = _table("what went wrong", "", "times", "in rounds")
-    for found in state.troubles[:TROUBLES]:
-        told = printable(found.reason)
-        what = Text.assemble(wording.trouble(found), (f" ({told})" if told else "", "dim"))
-        times = len(found.rounds)
-        rounds = formatting.rounds(found.rounds, 4)
-        table.add_row(Text(printable(found.store)), what, str(times), rounds)
-    if len(state.troubles) > TROUBLES:
-        table.add_row(Text(f"and {len(state.troubles) - TROUBLES:,} more", style="dim"))
+def _failure_table(state: RunState) -> Table:
+    table = _new_table("what went wrong", "", "times", "in rounds")
+    for failure in state.troubles[:MAX_FAILURES_SHOWN]:
+        reason = printable(failure.reason)
+        what = Text.assemble(
+            wording.failure_words(failure), (f" ({reason})" if reason else "", "dim")
+        )
+        times = len(failure.rounds)
+        rounds = formatting.rounds(failure.rounds, 4)
+        table.add_row(Text(printable(failure.store)), what, str(times), rounds)
+    if len(state.troubles) > MAX_FAILURES_SHOWN:
+        table.add_row(Text(f"and {len(state.troubles) - MAX_FAILURES_SHOWN:,} more", style="dim"))
     return table
 
 
-def _notes(state: RunState) -> Table:
-    table = _table("log", "")
-    for note in state.notes[-NOTES_SHOWN:]:
+def _note_table(state: RunState) -> Table:
+    table = _new_table("log", "")
+    for note in state.notes[-MAX_NOTES_SHOWN:]:
         at = time.strftime("%H:%M:%S", time.localtime(note.at))
         table.add_row(Text(at, style="dim"), Text(printable(note.text)))
     return table
 
 
-def _table(*headings: str) -> Table:
+def _new_table(*headings: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     for heading in headings:
-        table.add_column(heading, justify="right" if heading in NUMBERS else "left")
+        table.add_column(heading, justify="right" if heading in NUMBER_COLUMNS else "left")
     return table

@@ -1,6 +1,4 @@
-"""The page, metrics and health of a run for as long as a person wants them, with or without a
-running server.
-"""
+"""The page, metrics and health of a run for as long as a person wants them, server or not."""
 
 import signal
 import socket
@@ -15,13 +13,19 @@ from fedshelf.server.monitor.web import LivePage
 
 
 def watch(directory: Path, port: int) -> None:
-    """Serve the page of the run in `directory` on that port of this machine, until SIGINT or
-    SIGTERM.
+    """Serve the page of a run on a port of this machine, until SIGINT or SIGTERM.
 
     The directory may be moved away, and another run begin in its place: the page follows the path.
-    Raises NetworkError if the port is taken, KeyboardInterrupt in the end.
+
+    Args:
+        directory: run directory
+        port:      the port
+
+    Raises:
+        NetworkError: the port is taken.
+        KeyboardInterrupt: in the end.
     """
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, _interrupt)
     listening = _listen(port)
     print(f"The run as a page: http://{LOOPBACK}:{port}/", flush=True)
     if not (directory / "config.toml").is_file():
@@ -32,7 +36,7 @@ def watch(directory: Path, port: int) -> None:
     raise KeyboardInterrupt  # uvicorn handles the signal and returns; then we end as after Ctrl-C
 
 
-def _end(_number: int, _frame: FrameType | None) -> None:
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 

@@ -19,22 +19,22 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fedshelf.server.monitor import wording
-from fedshelf.server.monitor.page import REPORT, TEMPLATE_FOLDER, PageView
+from fedshelf.server.monitor.page import REPORT_FOLDER, TEMPLATE_FOLDER, PageView
 from fedshelf.server.monitor.prometheus import exposition
 from fedshelf.server.monitor.reader import RunReader
 from fedshelf.server.monitor.state import RunState
 from fedshelf.server.results.run_status import FAILED_STATES
 
-HOSTS = ["127.0.0.1", "localhost"]
-POLICY = (
+ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
+CONTENT_SECURITY_POLICY = (
     # The charts place their labels with style attributes, computed here; style sheets come from us
     # only.
     "default-src 'none'; script-src 'self'; style-src 'self'; style-src-attr 'unsafe-inline';"
     " connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors"
     " 'none'"
 )
-HEADERS = {
-    "content-security-policy": POLICY,
+SECURITY_HEADERS = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-resource-policy": "same-origin",
@@ -44,10 +44,14 @@ HEADERS = {
 
 
 class LivePage:
-    """Answers requests for the run in `directory`.
+    """Answers requests for one run.
 
-    app:   the ASGI app
-    asked: when a page last asked for news, on the monotonic clock
+    Args:
+        directory: run directory
+
+    Attributes:
+        app:             the ASGI app
+        last_request_at: time (s), by time.monotonic(), at which a page last asked for news
     """
 
     def __init__(self, directory: Path) -> None:
@@ -56,10 +60,10 @@ class LivePage:
         # a page may have seen versions of an earlier server
         self._origin = secrets.token_hex(4)
         self._version = 0
-        self._shown: RunState | None = None
+        self._shown_state: RunState | None = None
         self._parts: dict[str, str] = {}
-        self.asked = float("-inf")
-        self._style = (REPORT / "page.css").read_bytes() + (
+        self.last_request_at = float("-inf")
+        self._style = (REPORT_FOLDER / "page.css").read_bytes() + (
             TEMPLATE_FOLDER / "live.css"
         ).read_bytes()
         self._script = (TEMPLATE_FOLDER / "live.js").read_bytes()
@@ -74,42 +78,40 @@ class LivePage:
             ],
             middleware=[
                 Middleware(_SafeHeaders),
-                Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS, www_redirect=False),
+                Middleware(TrustedHostMiddleware, allowed_hosts=ALLOWED_HOSTS, www_redirect=False),
             ],
         )
 
     def server_config(self) -> uvicorn.Config:
-        """Return the settings of uvicorn; its parser h11 bounds the size of a request, unlike its
-        other one.
-        """
+        """Return the settings of uvicorn; its parser h11 bounds the size of a request."""
         return uvicorn.Config(
             self.app, http="h11", ws="none", log_level="warning", server_header=False
         )
 
-    def _look(self) -> RunState:
-        """Return the current state; render the markup anew if the state has changed."""
+    def _update(self) -> RunState:
+        """Return the current state; render the HTML anew if the state has changed."""
         state = self._reader.look()
-        if state is not self._shown:
+        if state is not self._shown_state:
             parts = self._view.parts(state)
             self._version += parts != self._parts
-            self._shown = state
+            self._shown_state = state
             self._parts = parts
         return state
 
-    def _seen(self) -> str:
+    def _version_name(self) -> str:
         return f"{self._origin}-{self._version}"
 
     async def _page(self, _: Request) -> Response:
-        state = self._look()
-        return HTMLResponse(self._view.page(state, self._parts, self._seen()))
+        state = self._update()
+        return HTMLResponse(self._view.page(state, self._parts, self._version_name()))
 
     async def _news(self, request: Request) -> Response:
         """Return all parts of the page if they differ from those of `?seen=`, else 204."""
-        self.asked, state = time.monotonic(), self._look()
-        if request.query_params.get("seen") == self._seen():
+        self.last_request_at, state = time.monotonic(), self._update()
+        if request.query_params.get("seen") == self._version_name():
             return Response(status_code=204)
         news = {
-            "version": self._seen(),
+            "version": self._version_name(),
             "title": wording.title(state),
             "over": not state.is_at_work,
         }
@@ -122,11 +124,11 @@ class LivePage:
         return Response(self._script, media_type="text/javascript")
 
     async def _metrics(self, _: Request) -> Response:
-        return Response(exposition(self._look()), media_type="text/plain; version=0.0.4")
+        return Response(exposition(self._update()), media_type="text/plain; version=0.0.4")
 
     async def _health(self, _: Request) -> Response:
         """Return 200 while the run is in order, 503 once it has failed."""
-        state = self._look()
+        state = self._update()
         return JSONResponse(
             {"status": state.status, "round": state.round},
             503 if state.status in FAILED_STATES else 200,
@@ -143,7 +145,7 @@ class _SafeHeaders:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] += [
-                    (name.encode(), value.encode()) for name, value in HEADERS.items()
+                    (name.encode(), value.encode()) for name, value in SECURITY_HEADERS.items()
                 ]
             await send(message)
 

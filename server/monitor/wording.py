@@ -7,7 +7,7 @@ from fedshelf.server.formatting import FAILURES, percent
 from fedshelf.server.monitor.state import ABSENT_STATES, FailureSummary, RunState, StoreState
 from fedshelf.server.results.run_status import HELD_UP, WORDS, RunStatus, listed
 
-STORE = {
+STORE_STATE_WORDS = {
     "ready": "Ready",
     "training": "Training",
     "evaluating": "Evaluating",
@@ -47,8 +47,10 @@ def _underway(state: RunState) -> str:
 
 
 def held_up(state: RunState) -> list[tuple[str, float]]:
-    """Return since when a run is held up, and when it gives up: words, each with the Unix time (s)
-    that follows it.
+    """Return since when a run is held up, and when it gives up.
+
+    Returns:
+        Words, each with the Unix time (s) that follows them; none if the run is not held up.
     """
     if state.status not in HELD_UP or state.doing is None:
         return []
@@ -58,23 +60,21 @@ def held_up(state: RunState) -> list[tuple[str, float]]:
 
 def store_state(store: StoreState) -> str:
     """Return "Ready", "Away", ...; empty if unknown."""
-    return STORE.get(store.state, printable(store.state))
+    return STORE_STATE_WORDS.get(store.state, printable(store.state))
 
 
-def in_need_first(stores: Sequence[StoreState]) -> list[StoreState]:
-    """Return the stores that need a person first, else by name."""
+def sort_by_need(stores: Sequence[StoreState]) -> list[StoreState]:
+    """Return the stores in need of a person first, and each group by name."""
     return sorted(stores, key=lambda store: (store.state not in ABSENT_STATES, store.name))
 
 
-def trouble(found: FailureSummary) -> str:
+def failure_words(failure: FailureSummary) -> str:
     """Describe a store's failure."""
-    return FAILURES.get(found.code, printable(found.code))
+    return FAILURES.get(failure.code, printable(failure.code))
 
 
 def latest_accuracy(state: RunState) -> tuple[str, float] | None:
-    """Return the kind and value of the latest accuracy: on the stores' validation images, else on
-    test images.
-    """
+    """Return kind and value of the latest accuracy: on validation images, else on test images."""
     for name in ("validation", "test"):
         if points := state.accuracy[name]:
             return name, points[-1][1]

@@ -21,9 +21,9 @@ def export(
     ] = None,
 ) -> None:
     """Write the model of another round than the delivered one, of any that has a checkpoint."""
-    from fedshelf.server.monitor.run_finder import find
+    from fedshelf.server.monitor.run_finder import find_run
 
-    path = find(run)
+    path = find_run(run)
     from fedshelf.server.results.past_rounds import export_round  # loads torch
 
     exported = export_round(path, which, out)

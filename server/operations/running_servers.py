@@ -9,7 +9,7 @@ from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.launcher import running_launchers
 from fedshelf.server.launcher.running_launchers import Launcher
 from fedshelf.server.monitor.reader import RunReader
-from fedshelf.server.monitor.run_finder import below, touched
+from fedshelf.server.monitor.run_finder import last_written, run_directories
 from fedshelf.server.operations.listing_output import print_table
 from fedshelf.server.results.jsonl_tail import read_json
 from fedshelf.server.results.run_status import WORDS, RunStatus
@@ -52,9 +52,11 @@ def rows() -> list[ServerRow]:
     launchers = running_launchers.all_launchers()
     held_runs = [launcher.run for launcher in launchers if launcher.run]
     ended = [
-        run for run in below() if not any(run.samefile(path) for path in held_runs if path.exists())
+        run
+        for run in run_directories()
+        if not any(run.samefile(path) for path in held_runs if path.exists())
     ]
-    ended.sort(key=touched, reverse=True)
+    ended.sort(key=last_written, reverse=True)
     return [*map(_row_of_launcher, launchers), *map(_row_of_ended_run, ended[:MAX_ENDED_RUNS])]
 
 
@@ -95,7 +97,7 @@ def _row_of_ended_run(run: Path) -> ServerRow:
         state.status,
         0,
         running_launchers.owner(run),
-        touched(run),
+        last_written(run),
         state.round,
         state.rounds,
         "",

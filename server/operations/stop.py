@@ -10,7 +10,7 @@ from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.launcher import running_launchers
 from fedshelf.server.monitor import wording
 from fedshelf.server.monitor.reader import RunReader, is_at_work
-from fedshelf.server.monitor.run_finder import find
+from fedshelf.server.monitor.run_finder import find_run
 from fedshelf.server.results.run_status import WORDS
 
 NOTICE_POLL_MILLISECONDS = (
@@ -29,7 +29,7 @@ def stop(name: Path, *, at_once: bool) -> None:
     Raises:
         RunError: no server works in the run, or only one that this user may not signal.
     """
-    run = find(name)
+    run = find_run(name)
     launcher_fd = _open_launcher(run)
     try:
         _signal(launcher_fd, RunMailbox(run), run, at_once=at_once)

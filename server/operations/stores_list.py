@@ -17,7 +17,7 @@ from fedshelf.server.credentials.stores import EnrolmentState, StoreEntry, now
 from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.monitor import wording
 from fedshelf.server.monitor.reader import RunReader
-from fedshelf.server.monitor.run_finder import touched
+from fedshelf.server.monitor.run_finder import last_written
 from fedshelf.server.monitor.state import ABSENT_STATES, StoreState
 from fedshelf.server.operations.listing_output import print_table
 from fedshelf.server.results.jsonl_tail import read_json
@@ -93,7 +93,7 @@ def listing(credentials: Path) -> Listing:
     state = RunReader(run).look() if run else None
     store_states = {store.name: store for store in state.stores} if state else {}
     reports = read_json(RunMailbox(run).store_status) if run else {}
-    ended_at = touched(run) if run and state and not state.is_at_work else None
+    ended_at = last_written(run) if run and state and not state.is_at_work else None
     sessions = read_sessions(chain.sessions)
     rows = tuple(
         _row(
@@ -205,7 +205,7 @@ def _cells(row: ListedStore, *, has_run: bool) -> list[str]:
         if has_run
         else ""
     )
-    presence = wording.STORE.get(row.presence, printable(row.presence))
+    presence = wording.STORE_STATE_WORDS.get(row.presence, printable(row.presence))
     counts = [f"{row.rounds:,}", f"{row.failures:,}"] if has_run else ["", ""]
     return [
         row.store,

@@ -20,7 +20,7 @@ import pytest
 from fedshelf.server.monitor.prometheus import exposition
 from fedshelf.server.monitor.reader import RunReader
 from fedshelf.server.monitor.state import ABSENT_STATES
-from fedshelf.server.monitor.wording import STORE
+from fedshelf.server.monitor.wording import STORE_STATE_WORDS
 from fedshelf.server.results.run_status import RunStatus
 from tests.helpers.deployed import SCRIPTS, free_port, wait_for
 from tests.helpers.live_runs import LiveRun
@@ -74,7 +74,7 @@ def test_there_are_the_statuses_that_they_ask_for() -> None:
 
 def test_the_stores_that_make_a_quorum_are_those_that_can_train() -> None:
     (unable,) = re.findall(r'state!~"([^"]+)"', DASHBOARD.read_text().replace("\\", ""))
-    assert set(unable.split("|")) == ABSENT_STATES | {"resting"} < set(STORE)
+    assert set(unable.split("|")) == ABSENT_STATES | {"resting"} < set(STORE_STATE_WORDS)
 
 
 def test_panels_lie_side_by_side() -> None:

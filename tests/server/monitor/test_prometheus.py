@@ -167,7 +167,7 @@ def test_every_failure_has_a_metric_and_words(run: LiveRun) -> None:
     metrics = text(run)
     for code in get_args(FailureCode):
         assert f'fedshelf_failures_total{{code="{code}"}} 0.0' in metrics
-        assert wording.trouble(FailureSummary("lyon-2", code, "", (1,))) != code
+        assert wording.failure_words(FailureSummary("lyon-2", code, "", (1,))) != code
 
 
 def test_what_stores_answer_makes_no_metric(run: LiveRun) -> None:

@@ -8,7 +8,7 @@ import pytest
 from fedshelf.common.errors import RunError
 from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.monitor.reader import RunReader
-from fedshelf.server.monitor.run_finder import find
+from fedshelf.server.monitor.run_finder import find_run
 from fedshelf.server.monitor.state import RunState
 from fedshelf.server.results.run_status import RunActivity, RunStatus
 from tests.helpers.live_runs import BEGAN, LiveRun
@@ -212,11 +212,11 @@ def test_a_simulation_is_a_run_too(tmp_path: Path) -> None:
 
 def test_the_newest_run_is_meant_by_none(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no run below"):
-        find(None, tmp_path)
+        find_run(None, tmp_path)
     for name in ("a", "b"):
         LiveRun(tmp_path / name, stores=NAMES)
     later = time.time() + 60
     os.utime(tmp_path / "a" / "config.toml", (later, later))
-    assert find(None, tmp_path) == tmp_path / "a"
+    assert find_run(None, tmp_path) == tmp_path / "a"
     with pytest.raises(RunError, match="no run in"):
-        find(tmp_path / "c", tmp_path)
+        find_run(tmp_path / "c", tmp_path)

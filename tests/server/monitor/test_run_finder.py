@@ -12,7 +12,7 @@ import pytest
 from fedshelf.common.errors import RunError
 from fedshelf.common.suggest import did_you_mean, nearest
 from fedshelf.server.launcher import running_launchers
-from fedshelf.server.monitor.run_finder import find
+from fedshelf.server.monitor.run_finder import find_run
 from fedshelf.server.operations import stop
 from tests.helpers.deployed import wait_for
 from tests.helpers.live_runs import LiveRun
@@ -59,11 +59,11 @@ def test_a_run_at_work_goes_by_its_name_from_everywhere(
     run: Path, launcher: subprocess.Popen[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert find(Path("autumn")) == run
+    assert find_run(Path("autumn")) == run
     launcher.kill()
     launcher.wait()
     with pytest.raises(RunError, match="There is no run in autumn"):
-        find(Path("autumn"))
+        find_run(Path("autumn"))
 
 
 def test_a_run_goes_by_the_name_of_its_directory_below_runs(
@@ -71,12 +71,12 @@ def test_a_run_goes_by_the_name_of_its_directory_below_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     LiveRun(tmp_path / "runs" / "spring", stores=["oslo"])
-    assert find(Path("spring")) == Path("runs/spring")
-    assert find(Path("runs/spring")) == Path("runs/spring")
+    assert find_run(Path("spring")) == Path("runs/spring")
+    assert find_run(Path("runs/spring")) == Path("runs/spring")
     with pytest.raises(RunError, match=r"There is no run in sprig:.* Did you mean spring\?"):
-        find(Path("sprig"))
+        find_run(Path("sprig"))
     with pytest.raises(RunError, match="no run in"):
-        find(Path("x" * 300))
+        find_run(Path("x" * 300))
 
 
 def refused_to_nobody(run: Path, ask: Callable[[], object], words: str) -> bool:
@@ -108,7 +108,7 @@ def test_another_users_run_is_neither_taken_for_a_dead_one_nor_stopped(
     )
     assert launcher.poll() is None
     (run / "flower").chmod(0o700)
-    assert refused_to_nobody(run, lambda: find(run), "belongs to the user root")
+    assert refused_to_nobody(run, lambda: find_run(run), "belongs to the user root")
 
 
 def test_the_nearest_name() -> None:

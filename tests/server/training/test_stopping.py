@@ -24,7 +24,7 @@ from tests.helpers.grid_stores import CONFIG, PLAN, Doubler, order
 def test_a_store_that_goes_on_for_long_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for wait in ("ROUND", "JUDGING"):
+    for wait in ("ROUND_STOP_SECONDS", "EVALUATION_STOP_SECONDS"):
         monkeypatch.setattr(patience, wait, 0.1)
     go_on = threading.Event()
     is_stopped = threading.Event()
