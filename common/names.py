@@ -1,4 +1,4 @@
-"""The allowed names of stores, runs and classes: they go into histories, reports and file names."""
+"""Names of stores, runs, classes and model files, which go into histories and reports."""
 
 import re
 import unicodedata
@@ -9,6 +9,10 @@ from fedshelf.common.text import is_sanitized
 MAX_CLASS_CHARACTERS = 200  # of a class's name
 MAX_CLASSES = 10_000
 MAX_CLASS_NAMES_BYTES = 2**18  # of the names of all classes of one store
+
+# the two files of a finished model
+WEIGHTS_FILE = "model.safetensors"
+DESCRIPTION_FILE = "model.json"
 
 _NAME = re.compile(r"\w[\w .-]{0,62}")
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -61,7 +61,7 @@ FLOORS = {
         ["compression", "metrics", "wording.py"],
         ["parameters"],
         ["models"],
-        ["config", "system", "seeding.py", "names.py", "model_files.py"],
+        ["config", "system", "seeding.py", "names.py"],
         ["plugins.py"],
         ["errors.py", "suggest.py"],
         ["text.py"],

@@ -61,7 +61,7 @@ from pydantic import Field
 from torch import nn
 
 from fedshelf.common.config.field_types import Fraction, StrategySettings
-from fedshelf.common.models.source import ModelInfo
+from fedshelf.common.models.spec import ModelInfo
 from fedshelf.common.strategies import Strategy
 from fedshelf.simulations.datasets import DatasetSource, arrays
 from fedshelf.simulations.datasets.dataset.cache import key_of
@@ -85,7 +85,7 @@ def build(classes, image_size, channels):
     return nn.Sequential(nn.Flatten(), nn.Linear(channels * image_size**2, classes))
 
 
-SOFTMAX = ModelInfo(build=build, usual_size=8, least_size=1)
+SOFTMAX = ModelInfo(build=build, default_size=8, min_size=1)
 
 
 def draw(images):

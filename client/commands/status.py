@@ -22,7 +22,7 @@ from fedshelf.client.policy.budgets import USAGE_FILE, Usage
 from fedshelf.client.policy.policy import policy_of
 from fedshelf.client.policy.schedule import seconds_until, seconds_until_midnight
 from fedshelf.common.errors import RunError
-from fedshelf.common.model_files import DESCRIPTION_FILE
+from fedshelf.common.names import DESCRIPTION_FILE
 
 MAX_READ_LINES = 100_000  # lines of the audit log that are read, the latest first
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from fedshelf.client.failures import StoreError
 from fedshelf.common.errors import DataError, FedshelfError, MessageError
-from fedshelf.common.model_files import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.models import saved
+from fedshelf.common.names import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS
 from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
 from fedshelf.common.system.files import sync_directory, write_atomic

@@ -21,11 +21,10 @@ from fedshelf.client.worker.adjustments import ADJUSTMENTS_FOLDER, Adjustments
 from fedshelf.client.worker.state_store import KEPT_RUNS, StateStore
 from fedshelf.common import models
 from fedshelf.common.errors import ConfigError, DataError
-from fedshelf.common.model_files import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.models import saved
 from fedshelf.common.models.head import head_name
 from fedshelf.common.models.saved import SavedModel
-from fedshelf.common.names import check_run_id
+from fedshelf.common.names import DESCRIPTION_FILE, WEIGHTS_FILE, check_run_id
 from fedshelf.common.strategies.shared import personalization
 from fedshelf.common.system.files import write_atomic, write_json
 from fedshelf.common.training.predict import load

@@ -29,7 +29,8 @@ CODECS: Mapping[str, type[Codec]] = {
 def build(config: MessagesConfig) -> Codec | None:
     """Return the codec that `config` names, or None for none.
 
-    Raises ConfigError for an unknown name, and for a setting that the codec does not use.
+    Raises:
+        ConfigError: the name is unknown, or the codec does not use a setting that was given.
     """
     name = config.compression
     if name != NONE and name not in CODECS:
@@ -38,16 +39,16 @@ def build(config: MessagesConfig) -> Codec | None:
             f"Setting messages.compression got {name!r}; allowed: {NONE},"
             f" {', '.join(CODECS)}.{hint}"
         )
-    chosen = CODECS.get(name)
+    codec_class = CODECS.get(name)
     for key, field in MessagesConfig.model_fields.items():
-        unused = key != "compression" and (chosen is None or key not in chosen.uses)
+        unused = key != "compression" and (codec_class is None or key not in codec_class.uses)
         if unused and getattr(config, key) != field.default:
             users = [other for other, codec in CODECS.items() if key in codec.uses]
             raise ConfigError(
                 f"Setting messages.{key} got {getattr(config, key)!r}, but compression {name} does"
                 f" not use it; it is for {', '.join(users)}."
             )
-    return chosen(config) if chosen else None
+    return codec_class(config) if codec_class else None
 
 
 __all__ = ["CODECS", "Codec", "build"]

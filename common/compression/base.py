@@ -9,6 +9,8 @@ from fedshelf.common.config import MessagesConfig
 from fedshelf.common.errors import MessageError
 from fedshelf.common.parameters.layout import Tensors
 
+BUFFERS = "buffers"  # the part with floating-point buffers, which travel uncompressed
+
 
 class Codec:
     """One way to send a vector in fewer bytes. It keeps no state, so a vector has one packed form.
@@ -17,7 +19,7 @@ class Codec:
     """
 
     uses: ClassVar[frozenset[str]] = frozenset()  # fields of MessagesConfig that change the outcome
-    parts: ClassVar[frozenset[str]]  # names of the tensors that `pack` makes
+    tensor_names: ClassVar[frozenset[str]]  # names of the tensors that `pack` makes
     sparse: ClassVar[bool] = False  # most values of one vector are left out and come out as 0
 
     def __init__(self, config: MessagesConfig) -> None:
@@ -28,19 +30,34 @@ class Codec:
         raise NotImplementedError
 
     def unpack(self, packed: Tensors, size: int) -> Tensor:
-        """Return the vector of `size` values from its packed form: float32 [size], with the losses
-        of `pack`.
+        """Return a vector from its packed form, with the losses of `pack`.
 
-        Raises MessageError unless `pack` could make `packed` from so many values: it comes from a
-        network.
+        Args:
+            packed: tensors that came over a network
+            size: number of values of the vector
+
+        Returns:
+            Float32 [size].
+
+        Raises:
+            MessageError: `pack` cannot have made the tensors from so many values.
         """
         raise NotImplementedError
 
 
-def take(packed: Tensors, name: str, *dtypes: torch.dtype, size: int | None = None) -> Tensor:
-    """Return the vector `name`, checked to be of one of `dtypes` and of `size` elements.
+def checked_vector(
+    packed: Tensors, name: str, *dtypes: torch.dtype, size: int | None = None
+) -> Tensor:
+    """Return one packed vector after checks.
 
-    Raises MessageError.
+    Args:
+        packed: tensors that came over a network
+        name: name of the vector
+        dtypes: the types that it may have
+        size: number of its elements; None: any
+
+    Raises:
+        MessageError: it has another type or shape.
     """
     tensor = packed[name]
     if tensor.dtype not in dtypes or tensor.ndim != 1 or (size is not None and len(tensor) != size):
@@ -49,3 +66,36 @@ def take(packed: Tensors, name: str, *dtypes: torch.dtype, size: int | None = No
             f"Packed tensor {name!r} is {tensor.dtype} {list(tensor.shape)}; expected {expected}."
         )
     return tensor
+
+
+def rebuild(start: Tensor, packed: Tensors, codec: Codec) -> Tensor:
+    """Return the parameters of a packed update.
+
+    The length of a store's buffers tells where its weights end: with a wrong one it only harms its
+    own update.
+
+    Args:
+        start: float32 [P], the parameters that the store trained from
+        packed: the tensors that came over a network
+        codec: the codec of the run
+
+    Returns:
+        Float32 [P].
+
+    Raises:
+        MessageError: `error_feedback.compress_update` never makes such tensors.
+    """
+    if set(packed) != codec.tensor_names | {BUFFERS}:
+        expected = (
+            f"{codec.config.compression} makes {', '.join(sorted(codec.tensor_names | {BUFFERS}))}"
+        )
+        raise MessageError(
+            f"The update holds {', '.join(sorted(packed)) or 'nothing'} packed; {expected}."
+        )
+    buffers = packed[BUFFERS]
+    if buffers.dtype != torch.float32 or buffers.ndim != 1 or len(buffers) > len(start):
+        raise MessageError(
+            f"The update's buffers are not a float32 vector of at most {len(start)} values."
+        )
+    trainable = len(start) - len(buffers)
+    return torch.cat([start[:trainable] + codec.unpack(packed, trainable), buffers])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fedshelf.common.compression.base import Codec, take
+from fedshelf.common.compression.base import Codec, checked_vector
 from fedshelf.common.parameters.layout import Tensors
 
 # values that share a scale: 4 bytes for 256, and one large value spoils few others
@@ -25,14 +25,14 @@ class Int8(Codec):
     It rounds to the nearest number: error feedback needs small errors, not unbiased ones.
     """
 
-    parts: ClassVar = frozenset({"codes", "scales"})
+    tensor_names: ClassVar = frozenset({"codes", "scales"})
 
     def pack(self, vector: Tensor) -> dict[str, Tensor]:
         """Return the packed `vector` (float32 [T]).
 
-        codes: int8 [T]
-        scales: float32 [ceil(T / VALUES_PER_SCALE)], not finite if a value of the block is not
-            finite
+        Returns:
+            codes: int8 [T]; scales: float32 [ceil(T / VALUES_PER_SCALE)], not finite if a value of
+            the block is not finite.
         """
         blocks = functional.pad(vector, (0, -len(vector) % VALUES_PER_SCALE)).view(
             -1, VALUES_PER_SCALE
@@ -42,11 +42,12 @@ class Int8(Codec):
         return {"codes": steps.to(torch.int8).flatten()[: len(vector)], "scales": scales}
 
     def unpack(self, packed: Tensors, size: int) -> Tensor:
-        """Return the vector, float32 [size]. Raises MessageError.
+        """Return the vector, float32 [size]; no value of a block is finite if its scale is not.
 
-        No value of a block is finite if its scale is not.
+        Raises:
+            MessageError: `packed` has other types or lengths.
         """
-        codes = take(packed, "codes", torch.int8, size=size)
-        scales = take(packed, "scales", torch.float32, size=-(-size // VALUES_PER_SCALE))
+        codes = checked_vector(packed, "codes", torch.int8, size=size)
+        scales = checked_vector(packed, "scales", torch.float32, size=-(-size // VALUES_PER_SCALE))
         scales = torch.where(scales.isfinite(), scales, torch.nan)
         return codes * scales.repeat_interleave(VALUES_PER_SCALE)[:size]

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedshelf.common.compression.base import Codec, take
+from fedshelf.common.compression.base import Codec, checked_vector
 from fedshelf.common.errors import MessageError
 from fedshelf.common.parameters.layout import Tensors
 
@@ -24,50 +24,54 @@ class TopK(Codec):
     """
 
     uses: ClassVar = frozenset({"keep"})
-    parts: ClassVar = frozenset({"values", "gaps"})
+    tensor_names: ClassVar = frozenset({"values", "gaps"})
     sparse: ClassVar = True
 
     def pack(self, vector: Tensor) -> dict[str, Tensor]:
         """Return the packed `vector` (float32 [T]).
 
-        values: float16 [K], in vector order; gaps: uint8 or uint16 [K and more], values left out
-            before each
+        Returns:
+            values: float16 [K], in vector order; gaps: uint8 or uint16 [K and more], number of
+            values left out before each.
         """
         count = min(len(vector), max(1, round(self.config.keep * len(vector))))
-        # NaN counts as largest
-        places = vector.abs().topk(count, sorted=False).indices.sort().values
-        skipped = places.diff(prepend=places.new_full((1,), -1)).cpu().numpy() - 1
+        # topk takes NaN for the largest, so the server sees it
+        positions = vector.abs().topk(count, sorted=False).indices.sort().values
+        skipped = positions.diff(prepend=positions.new_full((1,), -1)).cpu().numpy() - 1
         gaps = min(
-            (_escaped(skipped, kind) for kind in (np.uint8, np.uint16)),
+            (_encode_gaps(skipped, dtype) for dtype in (np.uint8, np.uint16)),
             key=lambda array: array.nbytes,
         )
-        return {"values": vector[places].half(), "gaps": torch.from_numpy(gaps)}
+        return {"values": vector[positions].half(), "gaps": torch.from_numpy(gaps)}
 
     def unpack(self, packed: Tensors, size: int) -> Tensor:
-        """Return the vector, float32 [size], with 0 for the values left out. Raises
-        MessageError.
+        """Return the vector, float32 [size], with 0 for the values left out.
+
+        Raises:
+            MessageError: `packed` has other types, or names values beyond `size`.
         """
-        gaps = take(packed, "gaps", torch.uint8, torch.uint16).cpu().numpy()
+        gaps = checked_vector(packed, "gaps", torch.uint8, torch.uint16).cpu().numpy()
         is_value = gaps != np.iinfo(gaps.dtype).max
-        values = take(packed, "values", torch.float16, size=int(is_value.sum()))
-        places = np.cumsum(gaps, dtype=np.int64)[is_value] + np.arange(len(values))
-        if len(places) and places[-1] >= size:
+        values = checked_vector(packed, "values", torch.float16, size=int(is_value.sum()))
+        positions = np.cumsum(gaps, dtype=np.int64)[is_value] + np.arange(len(values))
+        if len(positions) and positions[-1] >= size:
             raise MessageError(
-                f"The update changes value {places[-1]} of a model of {size} values."
+                f"The update changes value {positions[-1]} of a model of {size} values."
             )
         vector = torch.zeros(size, device=values.device)
-        vector[torch.from_numpy(places).to(values.device)] = values.float()
+        vector[torch.from_numpy(positions).to(values.device)] = values.float()
         return vector
 
 
-def _escaped(
-    gaps: NDArray[np.int64], kind: type[np.uint8] | type[np.uint16]
+def _encode_gaps(
+    gaps: NDArray[np.int64], dtype: type[np.uint8] | type[np.uint16]
 ) -> NDArray[np.integer]:
-    """Return gaps (int64 [K]) in a small type; a gap that is too large follows copies of the type's
-    largest number.
+    """Return gaps (int64 [K]) in a small type.
+
+    A gap that is too large for it follows copies of the type's largest number.
     """
-    largest = int(np.iinfo(kind).max)
-    before = gaps // largest
-    found = np.full(len(gaps) + int(before.sum()), largest, kind)
-    found[np.cumsum(before + 1) - 1] = gaps % largest
-    return found
+    largest = int(np.iinfo(dtype).max)
+    fillers = gaps // largest
+    encoded = np.full(len(gaps) + int(fillers.sum()), largest, dtype)
+    encoded[np.cumsum(fillers + 1) - 1] = gaps % largest
+    return encoded

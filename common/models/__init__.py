@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from fedshelf.common import plugins
 from fedshelf.common.config import ModelConfig
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.models.source import ModelInfo
-from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.models.spec import ModelInfo, ModelSpec
 from fedshelf.common.seeding import derive
 
 if TYPE_CHECKING:
@@ -50,28 +49,33 @@ def specify(
 ) -> ModelSpec:
     """Return a network's specification, with image size and normalisation settled.
 
-    image_size:  pixels, as asked for; 0: `native_size` if the network takes it, else its usual one
-    native_size: pixels, side of the data set's images, or None if they have no common one
-    channels:    1 (grey) or 3 (RGB)
+    Args:
+        config: name and variant of the network
+        classes: names of the classes, in the order of the outputs
+        image_size: pixels, as asked for; 0: `native_size` if the network accepts it, else its
+            default one
+        native_size: pixels, side of the data set's images, or None if they have no common one
+        channels: 1 (grey) or 3 (RGB)
 
-    Raises ConfigError for an unknown network and for a size that it does not take.
+    Raises:
+        ConfigError: the network is unknown, or does not accept the size.
     """
-    source = _find(config.name)
-    size = image_size or native_size or source.usual_size
-    if not source.takes(size):
+    info = _model_info(config.name)
+    size = image_size or native_size or info.default_size
+    if not info.accepts(size):
         if image_size:
             raise ConfigError(
-                f"Model {config.name} takes images of {source.sizes()}, but data.image_size is"
-                f" {image_size}; set another size, or 0 to let the model choose."
+                f"Model {config.name} takes images of {info.describe_sizes()}, but"
+                f" data.image_size is {image_size}; set another size, or 0 to let the model choose."
             )
-        size = source.usual_size
+        size = info.default_size
     return ModelSpec(
         name=config.name,
         classes=classes,
         image_size=size,
         channels=channels,
-        mean=_per_channel(source.mean, channels),
-        std=_per_channel(source.std, channels),
+        mean=_per_channel(info.mean, channels),
+        std=_per_channel(info.std, channels),
         norm=config.norm,
         dropout=config.dropout,
         freeze=config.freeze,
@@ -83,54 +87,59 @@ def build(spec: ModelSpec, *, weights: str = "none", seed: int = 0) -> "nn.Modul
 
     It maps float32 [N, channels, image_size, image_size], normalised, to logits [N, classes].
 
-    weights: none (drawn at random from `seed`), torchvision, or a .safetensors file (see
-        `weights.load_fitting`)
+    The global random generator is left as it was.
 
-    The global random generator is left as it was. Raises ConfigError if `weights` or the norm does
-    not go with the network, DataError if the weights cannot be had or do not fit.
+    Args:
+        spec: the network's specification
+        weights: none (drawn at random from `seed`), torchvision, or a .safetensors file (see
+            `weights.load_fitting`)
+        seed: the run's seed
+
+    Raises:
+        ConfigError: `weights` or the norm does not go with the network.
+        DataError: the weights cannot be had, or do not fit.
     """
     import torch
 
-    source = _find(spec.name)
+    info = _model_info(spec.name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, "init"))
-        module = source.build(len(spec.classes), spec.image_size, spec.channels)
+        module = info.build(len(spec.classes), spec.image_size, spec.channels)
         _adapt(module, spec)
     if weights != "none":
-        _load(module, spec, weights)
+        _load_weights(module, spec, weights)
     return module
 
 
 def check_weights(config: ModelConfig) -> None:
     """Check the initial weights before anything is built.
 
-    Raises ConfigError for a kind of file that is never opened, DataError for one that cannot be
-    read or is no model.
+    Raises:
+        ConfigError: they are in a kind of file that is never opened.
+        DataError: the file cannot be read, or is no model.
     """
     if config.weights == "none":
         return
     _check_source(config.name, config.weights)
     if config.weights != "torchvision":
-        from fedshelf.common.models.weights import read
+        from fedshelf.common.models.weights import read_weights
 
-        read(Path(config.weights))
+        read_weights(Path(config.weights))
 
 
 def set_training(module: "nn.Module", mode: bool) -> None:
-    """Set training mode like `module.train(mode)`, but keep the frozen part of a network in
-    evaluation mode.
-    """
+    """Set training mode like `module.train(mode)`, but leave the frozen part in evaluation mode."""
     from fedshelf.common.models import head
 
     head.set_training(module, mode)
 
 
-def _find(name: str) -> ModelInfo:
+def _model_info(name: str) -> ModelInfo:
     plugin = plugins.find_plugin(plugins.MODEL, name, OURS)
     if name in OURS:
-        address, least_size = OURS[name]
+        address, min_size = OURS[name]
         return ModelInfo(
-            build=partial(_build_ours, address), usual_size=PHOTO_SIZE, least_size=least_size
+            build=partial(_build_ours, address), default_size=PHOTO_SIZE, min_size=min_size
         )
     from fedshelf.common.models import torchvision_zoo
 
@@ -143,8 +152,12 @@ def _find(name: str) -> ModelInfo:
     if plugin is not None:
         raise plugins.wrong_plugin(plugins.MODEL, name, "a ModelInfo")
     added = plugins.plugin_names(plugins.MODEL)
-    nearest = difflib.get_close_matches(name, [*OURS, *added, *known], n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"ours are {', '.join(OURS)}."
+    suggestions = difflib.get_close_matches(name, [*OURS, *added, *known], n=3, cutoff=0.5)
+    hint = (
+        f"did you mean {' or '.join(suggestions)}?"
+        if suggestions
+        else f"ours are {', '.join(OURS)}."
+    )
     raise ConfigError(
         f"Unknown model {name!r}: expected one of ours or a torchvision classification model;"
         f" {hint}"
@@ -165,7 +178,7 @@ def _per_channel(rgb: tuple[float, ...], channels: int) -> tuple[float, ...]:
 def _adapt(module: "nn.Module", spec: ModelSpec) -> None:
     """Apply norms, dropout and freezing to `module`, in place."""
     from fedshelf.common.models.dropout import replace_dropout
-    from fedshelf.common.models.head import drop_before_head, freeze
+    from fedshelf.common.models.head import add_dropout_before_head, freeze
     from fedshelf.common.models.norms import replace_norms
 
     if spec.norm != "default" and not replace_norms(module, spec.norm):
@@ -175,26 +188,24 @@ def _adapt(module: "nn.Module", spec: ModelSpec) -> None:
         )
     replace_dropout(module)
     if spec.dropout:
-        drop_before_head(module, spec.dropout)
+        add_dropout_before_head(module, spec.dropout)
     freeze(module, spec.freeze)
 
 
 def _check_source(name: str, weights: str) -> None:
-    """Raise ConfigError if the network `name` cannot take weights from this source; the weights are
-    not read.
-    """
-    from fedshelf.common.models.weights import check_name
+    """Raise ConfigError if the network cannot take weights from this source, without reading it."""
+    from fedshelf.common.models.weights import check_file_name
 
     if weights != "torchvision":
-        check_name(weights)
+        check_file_name(weights)
     elif name in OURS or name in plugins.plugin_names(plugins.MODEL):
         raise ConfigError(
             f"Model {name} is not torchvision's; set model.weights to none or a file."
         )
 
 
-def _load(module: "nn.Module", spec: ModelSpec, weights: str) -> None:
-    from fedshelf.common.models.weights import load_fitting, read, without_head
+def _load_weights(module: "nn.Module", spec: ModelSpec, weights: str) -> None:
+    from fedshelf.common.models.weights import load_fitting, read_weights, without_head
 
     _check_source(spec.name, weights)
     if weights == "torchvision":
@@ -202,9 +213,9 @@ def _load(module: "nn.Module", spec: ModelSpec, weights: str) -> None:
 
         load_fitting(module, torchvision_zoo.pretrained(spec.name), "torchvision")
         return
-    found = read(Path(weights))
-    known = found.spec
-    same_classes = known is None or known.classes == spec.classes
-    tensors = found.tensors if same_classes else without_head(module, found.tensors)
-    about = f" (a {known.name} for {known.image_size} px)" if known else ""
-    load_fitting(module, tensors, weights + about)
+    file = read_weights(Path(weights))
+    file_spec = file.spec
+    same_classes = file_spec is None or file_spec.classes == spec.classes
+    tensors = file.tensors if same_classes else without_head(module, file.tensors)
+    note = f" (a {file_spec.name} for {file_spec.image_size} px)" if file_spec else ""
+    load_fitting(module, tensors, weights + note)

@@ -28,18 +28,18 @@ class Dropout(nn.Module):
     """A layer that, in training, sets features to zero with `probability` and scales up the others.
 
     With `whole_channels` it drops channels. Inputs are [S * B, ...]: B rows of each of S stores,
-    one store after the other; see `address`.
+    one store after the other; see `set_keys`.
     """
 
     def __init__(self, probability: float, *, whole_channels: bool = False) -> None:
         super().__init__()
         self.probability = probability
         self._whole_channels = whole_channels
-        self._keys: Tensor | None = None  # int32 [S, 2], keys of all stores addressed
+        self._keys: Tensor | None = None  # int32 [S, 2], keys of the stores
         self._calls: Tensor | None = None  # int32 [], a tensor, so that a recorded step counts, too
         self._stores = 1  # number of them that train
         self.first_row = 0  # place of the next rows in their batch
-        self._places: dict[int, Tensor] = {}  # number of elements of a row -> int32 [pairs]
+        self._element_hashes: dict[int, Tensor] = {}  # number of elements of a row -> int32 [pairs]
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the features [S * B, ...] with some dropped: the same shape."""
@@ -51,7 +51,7 @@ class Dropout(nn.Module):
         factors = keep.to(features.dtype).mul_(1 / (1 - self.probability)).view(shape)
         return features * factors.reshape(shape + (1,) * (features.ndim - len(shape)))
 
-    def address(self, keys: Tensor) -> None:
+    def set_keys(self, keys: Tensor) -> None:
         """Start anew, with the `keys` (int32 [S, 2]) of the stores that train at once."""
         if (
             self._keys is None
@@ -66,25 +66,28 @@ class Dropout(nn.Module):
         self._stores = len(keys)
 
     def calls(self) -> Tensor | None:
-        """Return a copy of the number of calls since `address`: int32 []."""
+        """Return a copy of the number of calls since `set_keys`: int32 []."""
         return None if self._calls is None else self._calls.clone()
 
     def rewind(self, calls: Tensor | None, first_row: int) -> None:
-        """Set the number of calls to `calls`, and the place of the next rows in their batch to
-        `first_row`.
+        """Go back in a batch.
+
+        Args:
+            calls: int32 [], the number of calls to set; None: it stays
+            first_row: place of the next rows in their batch
         """
         if self._calls is not None and calls is not None:
             self._calls.copy_(calls)
         self.first_row = first_row
 
-    def narrow(self, stores: int) -> None:
+    def limit_stores(self, stores: int) -> None:
         """Let only the first `stores` train from now on."""
         self._stores = stores
 
     def _words(self, rows: int, elements: int, device: torch.device) -> Tensor:
         """Return a uniform hash of every element: int16 [rows, elements]."""
         if self._keys is None or self._keys.device != device:
-            self.address(torch.zeros(1, 2, dtype=torch.int32, device=device))
+            self.set_keys(torch.zeros(1, 2, dtype=torch.int32, device=device))
         assert self._keys is not None
         assert self._calls is not None
         keys = self._keys[: self._stores]
@@ -107,16 +110,17 @@ class Dropout(nn.Module):
 
     def _pairs(self, elements: int, device: torch.device) -> Tensor:
         """Return the start of the hash for every two elements of a row: int32 [pairs]."""
-        places = self._places.get(elements)
+        places = self._element_hashes.get(elements)
         if places is None or places.device != device:
             places = torch.arange((elements + 1) // 2, dtype=torch.int32, device=device) * _ELEMENT
-            self._places[elements] = places
+            self._element_hashes[elements] = places
         return places
 
 
 def replace_dropout(module: nn.Module) -> None:
-    """Replace torch's dropout layers inside `module` by ours, in place; names in the state dict
-    stay.
+    """Replace torch's dropout layers inside `module` by ours, in place.
+
+    Names in the state dict stay.
     """
     for name, child in module.named_children():
         if isinstance(child, nn.Dropout | nn.Dropout2d):
@@ -125,27 +129,31 @@ def replace_dropout(module: nn.Module) -> None:
             replace_dropout(child)
 
 
-def address(module: nn.Module, seeds: list[int], device: torch.device) -> None:
-    """Start the local trainings of stores that train at once, in the order of their `seeds` (below
-    2^63).
+def seed_dropout(module: nn.Module, seeds: list[int], device: torch.device) -> None:
+    """Give all dropout layers of a network the keys of stores that train at once.
+
+    Args:
+        module: the network
+        seeds: one seed below 2^63 for each store, in the order of the stores' rows
+        device: the device of the network
     """
     halves = np.array([[seed & 0xFFFFFFFF, seed >> 32] for seed in seeds], dtype=np.uint64)
-    for layer, number in zip(layers(module), itertools.count(1)):
-        # wraps, too
+    for layer, number in zip(dropout_layers(module), itertools.count(1)):
+        # this arithmetic wraps, too
         own = halves * np.uint64(0x9E3779B97F4A7C15) + np.uint64(
             number * 0xD1B54A32D192ED03 % 2**64
         )
-        layer.address(
+        layer.set_keys(
             torch.from_numpy((own >> np.uint64(32)).astype(np.uint32).view(np.int32)).to(device)
         )
 
 
-def narrow(module: nn.Module, stores: int) -> None:
-    """Let only the first `stores` of the stores addressed train from now on."""
-    for layer in layers(module):
-        layer.narrow(stores)
+def limit_stores(module: nn.Module, stores: int) -> None:
+    """Let only the first `stores` of the stores that have keys train from now on."""
+    for layer in dropout_layers(module):
+        layer.limit_stores(stores)
 
 
-def layers(module: nn.Module) -> list[Dropout]:
+def dropout_layers(module: nn.Module) -> list[Dropout]:
     """Return our dropout layers, in the module's own order."""
     return [layer for layer in module.modules() if isinstance(layer, Dropout)]

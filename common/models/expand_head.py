@@ -1,5 +1,4 @@
-"""Growth of a finished model: its head gets a row for each new class, and the old classes keep
-their rows.
+"""Growth of a finished model: its head gets a row for each new class, and keeps its old rows.
 
 The old classes may have new places among all classes.
 """
@@ -13,12 +12,14 @@ from fedshelf.common.models.saved import SavedModel
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.models.weights import load_fitting, without_head
 
-NEVER = -1e9  # a score that gets exactly 0 in any softmax
+MASKED_SCORE = -1e9  # a score that gets exactly 0 in any softmax
 
 
-def check(saved: SavedModel, spec: ModelSpec) -> None:
-    """Raise ConfigError unless a network of `spec` can take over all classes and settings of
-    `saved`.
+def check_expandable(saved: SavedModel, spec: ModelSpec) -> None:
+    """Check that a network can take over all classes and settings of a finished model.
+
+    Raises:
+        ConfigError: a class is missing, or a setting differs.
     """
     if lost := [name for name in saved.spec.classes if name not in spec.classes]:
         raise ConfigError(
@@ -41,22 +42,33 @@ def check(saved: SavedModel, spec: ModelSpec) -> None:
             )
 
 
-def grow(module: nn.Module, saved: SavedModel, classes: tuple[str, ...]) -> None:
-    """Copy `saved` into `module`, in place; the head of `module` has a row for each of `classes`.
+def expand_head(module: nn.Module, saved: SavedModel, classes: tuple[str, ...]) -> None:
+    """Copy a finished model into a network with more classes, in place.
 
-    Rows of classes that `saved` does not know stay as they are. Raises DataError if the backbones
-    differ.
+    Rows of classes that the finished model does not know stay as they are.
+
+    Args:
+        module: a network whose head has a row for each of `classes`
+        saved: the finished model
+        classes: names of all classes, in the order of the head's rows
+
+    Raises:
+        DataError: the backbones differ.
     """
     load_fitting(module, without_head(module, saved.tensors), str(saved.path))
-    places = [classes.index(name) for name in saved.spec.classes]
+    rows = [classes.index(name) for name in saved.spec.classes]
     with torch.no_grad():
         for name, parameter in module.get_submodule(head_name(module)).named_parameters():
-            parameter[places] = saved.tensors[f"{head_name(module)}.{name}"]
+            parameter[rows] = saved.tensors[f"{head_name(module)}.{name}"]
 
 
-def without_new(bias: Tensor, saved: SavedModel, classes: tuple[str, ...]) -> Tensor:
-    """Return the head's bias [C] with which a grown network chooses among the old classes only, as
-    `saved` does.
+def mask_new_classes(bias: Tensor, saved: SavedModel, classes: tuple[str, ...]) -> Tensor:
+    """Return the bias with which a grown network chooses among the old classes only.
+
+    Args:
+        bias: float32 [C], the bias of the grown head
+        saved: the finished model that knows the old classes
+        classes: names of all C classes
     """
     is_old = torch.tensor([name in saved.spec.classes for name in classes], device=bias.device)
-    return bias.masked_fill(~is_old, NEVER)
+    return bias.masked_fill(~is_old, MASKED_SCORE)

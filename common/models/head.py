@@ -1,6 +1,4 @@
-"""The head, a network's last layer with weights, which alone is replaced; and the choice of the
-part that trains.
-"""
+"""The head, a network's last layer with weights, and the choice of the part that trains."""
 
 import itertools
 from collections.abc import Iterator
@@ -12,9 +10,7 @@ from fedshelf.common.models.dropout import Dropout
 
 
 def head_name(module: nn.Module) -> str:
-    """Return the name of the head within `module`: its last dense layer, or, without any, its last
-    convolution.
-    """
+    """Return the name of a network's last dense layer, or, without any, its last convolution."""
     dense: list[str] = [
         name for name, layer in module.named_modules() if isinstance(layer, nn.Linear)
     ]
@@ -27,29 +23,36 @@ def head_name(module: nn.Module) -> str:
 def ends_in_head(module: nn.Module) -> bool:
     """Return whether no activation follows the head of `module`; in SqueezeNet a ReLU does."""
     parts = list(module.modules())
-    after = parts[parts.index(module.get_submodule(head_name(module))) + 1 :]
-    return not any(type(part).__module__ == nn.modules.activation.__name__ for part in after)
+    following = parts[parts.index(module.get_submodule(head_name(module))) + 1 :]
+    return not any(type(part).__module__ == nn.modules.activation.__name__ for part in following)
 
 
 def freeze(module: nn.Module, part: str) -> None:
-    """Let only a part of `module` train, in place: see `ModelSpec.freeze`.
+    """Let only a part of a network train, in place.
 
     `set_training` cares for the layers that keep statistics.
 
-    Raises ConfigError if `module` has fewer blocks than shall train.
+    Args:
+        module: the network
+        part: the frozen part, as in `ModelSpec.freeze`
+
+    Raises:
+        ConfigError: the network has fewer blocks than shall train.
     """
     if part == "none":
         return
-    found = blocks(module)
+    blocks_of_backbone = blocks(module)
     count = int(part.removeprefix("last:")) if part != "backbone" else 0
-    if count > len(found):
+    if count > len(blocks_of_backbone):
         raise ConfigError(
-            f"Setting model.freeze got {part}, but the model has {len(found)} blocks; use fewer, or"
-            " none."
+            f"Setting model.freeze got {part}, but the model has {len(blocks_of_backbone)} blocks;"
+            " use fewer, or none."
         )
     module.requires_grad_(False)
     module.get_submodule(head_name(module)).requires_grad_(True)
-    for layer in itertools.chain.from_iterable(found[len(found) - count :]):
+    for layer in itertools.chain.from_iterable(
+        blocks_of_backbone[len(blocks_of_backbone) - count :]
+    ):
         layer.requires_grad_(True)
 
 
@@ -59,36 +62,35 @@ def blocks(module: nn.Module) -> list[list[nn.Module]]:
     A block is a residual block, an inception block, an encoder layer, or, in a plain network, a
     convolution or a dense layer. A norm belongs to the block that it follows.
     """
-    found: list[list[nn.Module]] = []
+    grouped: list[list[nn.Module]] = []
     size = sum(parameter.numel() for parameter in module.parameters())
-    for unit in _units(module, module.get_submodule(head_name(module)), size):
-        is_norm = all(parameter.ndim == 1 for parameter in unit.parameters())
-        if is_norm and found:
-            found[-1].append(unit)
+    for part in _parts_with_weights(module, module.get_submodule(head_name(module)), size):
+        is_norm = all(parameter.ndim == 1 for parameter in part.parameters())
+        if is_norm and grouped:
+            grouped[-1].append(part)
         else:
-            found.append([unit])
-    return found
+            grouped.append([part])
+    return grouped
 
 
-def _units(module: nn.Module, head: nn.Module, size: int) -> Iterator[nn.Module]:
+def _parts_with_weights(module: nn.Module, head: nn.Module, size: int) -> Iterator[nn.Module]:
     """Yield the parts with weights, in order.
 
     It goes into mere lists, and into a part that holds most of the network.
     """
     for child in module.children():
-        own = sum(parameter.numel() for parameter in child.parameters())
-        if child is head or not own:
+        size_of_child = sum(parameter.numel() for parameter in child.parameters())
+        if child is head or not size_of_child:
             continue
-        is_list = isinstance(child, nn.Sequential | nn.ModuleList) or 2 * own > size
+        is_list = isinstance(child, nn.Sequential | nn.ModuleList) or 2 * size_of_child > size
         if is_list and any(True for _ in child.children()):
-            yield from _units(child, head, size)
+            yield from _parts_with_weights(child, head, size)
         else:
             yield child
 
 
 def set_training(module: nn.Module, mode: bool) -> None:
-    """Set training mode like `module.train(mode)`, but always keep the frozen part of a network in
-    evaluation mode.
+    """Set training mode like `module.train(mode)`, but leave the frozen part in evaluation mode.
 
     So batch-norm statistics of a frozen backbone do not move, and its dropout is off. A network is
     partly frozen if any of its parameters does not require a gradient. Layers without parameters
@@ -98,17 +100,19 @@ def set_training(module: nn.Module, mode: bool) -> None:
     if mode and not all(parameter.requires_grad for parameter in module.parameters()):
         trains = False
         for part in module.modules():
-            own = [parameter.requires_grad for parameter in part.parameters(recurse=False)]
-            trains = any(own) if own else trains
+            requires_grad = [
+                parameter.requires_grad for parameter in part.parameters(recurse=False)
+            ]
+            trains = any(requires_grad) if requires_grad else trains
             part.training = trains
 
 
-def drop_before_head(module: nn.Module, probability: float) -> None:
+def add_dropout_before_head(module: nn.Module, probability: float) -> None:
     """Drop features before the head while it trains; names in the state dict stay as they are."""
     head = module.get_submodule(head_name(module))
     head.add_module("dropout", Dropout(probability))
-    head.register_forward_pre_hook(_drop)
+    head.register_forward_pre_hook(_drop_inputs)
 
 
-def _drop(head: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+def _drop_inputs(head: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
     return (head.get_submodule("dropout")(inputs[0]),)

@@ -8,17 +8,19 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from fedshelf.common.errors import DataError
-from fedshelf.common.model_files import WEIGHTS_FILE
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.models.weights import check_finite
+from fedshelf.common.names import WEIGHTS_FILE
 
 
 @dataclass(frozen=True)
 class SavedModel:
     """The content of a model file.
 
-    spec:    architecture, classes, image size, normalisation
-    tensors: the whole state dict by torch names, on the CPU
+    Attributes:
+        path: the file
+        spec: architecture, classes, image size, normalisation
+        tensors: the whole state dict by torch names, on the CPU
     """
 
     path: Path
@@ -32,7 +34,8 @@ def read(path: Path) -> SavedModel:
     The file alone is enough: its metadata hold the specification. `common.training.predict.load`
     makes a network of it.
 
-    Raises DataError if there is no model, or if it cannot be read or is not finite.
+    Raises:
+        DataError: there is no model, or it cannot be read, or is not finite.
     """
     file = path / WEIGHTS_FILE if path.is_dir() else path
     if not file.is_file():

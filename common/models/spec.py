@@ -1,33 +1,72 @@
-"""A network's specification in plain values: enough to build it anywhere and to feed it images."""
+"""A network in plain values: what the registry knows of it, and its specification for a run."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import TypeAdapter
 
 from fedshelf.common.config.model_train_strategy import Freeze
 from fedshelf.common.names import MAX_CLASS_CHARACTERS, MAX_CLASSES, is_class_name
 
+if TYPE_CHECKING:
+    from torch import nn
+
 TURNS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
-"""The classes of a network that tells by how many quarter turns a photo was turned, as in
-`common.training.rotation_task`."""
+"""The classes of a network that tells a photo's quarter turns (`common.training.rotation_task`)."""
 
 STORE_CHANNELS = 3  # photos of real stores are decoded to colour, grey ones too
 
 
 @dataclass(frozen=True)
-class ModelSpec:
-    """A network's description; `model.json` and every order carry it.
+class ModelInfo:
+    """The builder of a network, and the images it is made for.
 
-    classes: ordered names of the outputs
-    image_size: pixels, side of the square input
-    channels: 1 (grey) or 3 (RGB)
-    mean, std:  per channel, of intensities scaled to 0..1; an input is (x / 255 - mean) / std
-    norm: "default" (the model's own layers), "batch" or "group"
-    dropout: probability before the last layer
-    freeze: the part that neither trains nor travels: "none", "backbone" (all but the head), or
-        "last:K" (all but the head and the last K blocks; see `common.models.head.blocks`)
+    Attributes:
+        build: (number of classes, image side in pixels, channels) -> module
+        default_size: pixels, the side to use if the data has none of its own
+        min_size: pixels, the smallest side it accepts
+        fixed_size: True if `default_size` is the only side it accepts
+        mean: of red, green and blue intensities scaled to 0..1
+        std: their standard deviations
+    """
+
+    build: "Callable[[int, int, int], nn.Module]"
+    default_size: int
+    min_size: int
+    fixed_size: bool = False
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.25, 0.25, 0.25)
+
+    def accepts(self, size: int) -> bool:
+        """Return whether the network works on square images with this side in pixels."""
+        return size == self.default_size if self.fixed_size else size >= self.min_size
+
+    def describe_sizes(self) -> str:
+        """Return the accepted sizes in words."""
+        return (
+            f"exactly {self.default_size} px" if self.fixed_size else f"{self.min_size} px or more"
+        )
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A network's description: enough to build it anywhere and to feed it images.
+
+    `model.json` and every order carry it.
+
+    Attributes:
+        name: the network's name in the registry
+        classes: ordered names of the outputs
+        image_size: pixels, side of the square input
+        channels: 1 (grey) or 3 (RGB)
+        mean: per channel, of intensities scaled to 0..1; an input is (x / 255 - mean) / std
+        std: standard deviation per channel
+        norm: "default" (the model's own layers), "batch" or "group"
+        dropout: probability before the last layer
+        freeze: the part that neither trains nor travels: "none", "backbone" (all but the head), or
+            "last:K" (all but the head and the last K blocks; see `common.models.head.blocks`)
     """
 
     name: str
@@ -42,9 +81,7 @@ class ModelSpec:
 
     @property
     def tells_turns(self) -> bool:
-        """True if the network predicts turns, which it learns from photos without a class, and not
-        classes.
-        """
+        """True if the network predicts turns of photos (see `rotation_task`), and not classes."""
         return self.classes == TURNS
 
     def to_json(self) -> str:
@@ -55,16 +92,18 @@ class ModelSpec:
     def from_json(cls, text: str) -> "ModelSpec":
         """Return the specification in a text of `to_json`.
 
-        Raises ValueError (pydantic's) for any other text.
+        Raises:
+            ValueError: any other text (pydantic's error).
         """
         return TypeAdapter(cls).validate_json(text)
 
 
 def received_spec(text: str) -> ModelSpec:
-    """Return a specification from another machine's JSON, after checks of its fields, types and
-    consistency.
+    """Return a specification from another machine's JSON, after checks.
 
-    Raises ValueError (pydantic's, too) or RecursionError.
+    Raises:
+        ValueError: a field is missing, unknown, of another type or out of range (also pydantic's).
+        RecursionError: the JSON is nested too deeply.
     """
     values = json.loads(text)
     if not isinstance(values, dict) or set(values) != {field.name for field in fields(ModelSpec)}:

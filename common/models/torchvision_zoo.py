@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from fedshelf.common.errors import DataError
-from fedshelf.common.models.source import ModelInfo
+from fedshelf.common.models.spec import ModelInfo
 from fedshelf.common.models.weights import modern_name
 from fedshelf.common.system.files import cache_directory
 
@@ -37,8 +37,8 @@ def find(name: str) -> ModelInfo:
     preset = weights.transforms()
     return ModelInfo(
         build=partial(_build, name),
-        usual_size=preset.crop_size[0],
-        least_size=min(weights.meta["min_size"]),
+        default_size=preset.crop_size[0],
+        min_size=min(weights.meta["min_size"]),
         fixed_size=name.startswith(_FIXED_SIZE),
         mean=tuple(preset.mean),
         std=tuple(preset.std),
@@ -46,10 +46,10 @@ def find(name: str) -> ModelInfo:
 
 
 def pretrained(name: str) -> dict[str, Tensor]:
-    """Return the state dict of torchvision's default weights, downloaded once into our cache
-    directory.
+    """Return the state dict of torchvision's default weights, from our cache once downloaded.
 
-    Raises DataError if they cannot be fetched.
+    Raises:
+        DataError: the weights cannot be fetched.
     """
     weights = torchvision.models.get_model_weights(name).DEFAULT
     try:

@@ -1,6 +1,4 @@
-"""Initial weights from a file: our own `model.safetensors`, or a torchvision state dict saved as
-safetensors.
-"""
+"""Initial weights from a safetensors file: our own, or a state dict of torchvision."""
 
 import re
 import shlex
@@ -34,21 +32,20 @@ _CONVERT = (
 
 
 @dataclass(frozen=True)
-class Weights:
+class LoadedWeights:
     """The content of a file with weights.
 
-    tensors: name -> tensor
-    spec:    the network that they belong to, if the file names it, as ours do
+    Attributes:
+        tensors: tensors by their names in the state dict
+        spec: the network that they belong to, if the file names it, as ours do
     """
 
     tensors: Mapping[str, Tensor]
     spec: ModelSpec | None
 
 
-def check_name(weights: str) -> None:
-    """Raise ConfigError unless it names a .safetensors file: a pickle is code, and is never
-    read.
-    """
+def check_file_name(weights: str) -> None:
+    """Raise ConfigError unless it names a .safetensors file: a pickle is code, and never read."""
     if weights.endswith(".safetensors"):
         return
     if weights.endswith(_PICKLES):
@@ -64,15 +61,16 @@ def check_name(weights: str) -> None:
     )
 
 
-def read(path: Path) -> Weights:
+def read_weights(path: Path) -> LoadedWeights:
     """Return the tensors of a safetensors file.
 
-    Raises DataError if it is missing, no such file, or not finite.
+    Raises:
+        DataError: the file is missing or no safetensors file, or a tensor is not finite.
     """
     try:
         with safe_open(path, "pt") as file:
             tensors = {modern_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            about = file.metadata() or {}
+            metadata = file.metadata() or {}
     except (OSError, SafetensorError) as error:
         raise DataError(
             f"Cannot read model.weights={path} ({error}); expected a .safetensors file."
@@ -80,13 +78,19 @@ def read(path: Path) -> Weights:
     check_finite(tensors, f"model.weights={path}")
     spec = None
     with suppress(ValueError, KeyError, RecursionError):
-        spec = received_spec(about["spec"])
-    return Weights(tensors, spec)
+        spec = received_spec(metadata["spec"])
+    return LoadedWeights(tensors, spec)
 
 
 def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
-    """Raise DataError if a tensor has a number that is not finite: no training could go on from
-    it.
+    """Check that all numbers are finite: no training could go on from others.
+
+    Args:
+        tensors: tensors by name
+        source: the words by which the error names their source
+
+    Raises:
+        DataError: a number is not finite.
     """
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
@@ -109,25 +113,34 @@ def without_head(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, 
 
 
 def load_fitting(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Copy into `module`, in place, every floating-point tensor whose name and shape fit.
+    """Copy into a network, in place, every floating-point tensor whose name and shape fit.
 
-    The head may differ or be missing, and then stays as it is. Raises DataError, with counts,
-    unless the rest of the network gets all its tensors and `tensors` has no others.
+    The head may differ or be missing, and then stays as it is.
+
+    Args:
+        module: the network
+        tensors: tensors by their names in the state dict
+        source: the words by which an error names their source
+
+    Raises:
+        DataError: a tensor of the backbone is missing, or there are others that it lacks.
     """
     state = module.state_dict()
     head = head_name(module) + "."
-    own = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
+    model_tensors = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
     fitting = {
         name
-        for name, tensor in own.items()
+        for name, tensor in model_tensors.items()
         if name in tensors and tensors[name].shape == tensor.shape
     }
-    backbone = {name for name in own if not name.startswith(head)}
-    spare = (*_SPARE_PREFIXES, head)
+    backbone = {name for name in model_tensors if not name.startswith(head)}
+    allowed_prefixes = (*_SPARE_PREFIXES, head)
     unknown = [
-        n
-        for n in tensors
-        if n not in state and not n.startswith(spare) and not n.endswith(_SPARE_SUFFIXES)
+        name
+        for name in tensors
+        if name not in state
+        and not name.startswith(allowed_prefixes)
+        and not name.endswith(_SPARE_SUFFIXES)
     ]
     if not backbone <= fitting or unknown:
         raise DataError(
@@ -137,4 +150,4 @@ def load_fitting(module: nn.Module, tensors: Mapping[str, Tensor], source: str) 
         )
     with torch.no_grad():
         for name in fitting:
-            own[name].copy_(tensors[name])
+            model_tensors[name].copy_(tensors[name])

@@ -19,7 +19,7 @@ from flwr.app import RecordDict
 from torch import Tensor
 
 from fedshelf.common import compression
-from fedshelf.common.compression.packed import rebuild
+from fedshelf.common.compression.base import rebuild
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import MessageError
 from fedshelf.common.models.spec import received_spec

@@ -14,8 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fedshelf.common.compression.base import Codec
-from fedshelf.common.compression.packed import BUFFERS, rebuild
+from fedshelf.common.compression.base import BUFFERS, Codec, rebuild
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import Update
 

@@ -17,7 +17,7 @@ from fedshelf.common.config import DataConfig, RunConfig, TrainConfig
 from fedshelf.common.config.schedules import learning_rate
 from fedshelf.common.images.augment import BatchBounds, Blend, DrawStream, augment, normalise
 from fedshelf.common.images.types import Images
-from fedshelf.common.models.dropout import address
+from fedshelf.common.models.dropout import seed_dropout
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.native.fuse import fuse
 from fedshelf.common.parameters.layout import Layout, Tensors, bind, frozen_vector, load_frozen
@@ -164,7 +164,7 @@ def fit(network: Network, images: Images, task: LocalTrainingTask) -> LocalTrain
     )
     dropout_seed = derive(seed, "dropout", task.round_number, task.store)
     _seed_torch(dropout_seed, network.device)
-    address(network.module, [dropout_seed], network.device)
+    seed_dropout(network.module, [dropout_seed], network.device)
     order = rng(seed, "order", task.round_number, task.store)
     draws = DrawStream(task.config.data, seed, task.round_number, task.store)
     transform = training_transform(network.spec, rng(seed, "turns", task.round_number, task.store))

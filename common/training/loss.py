@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from fedshelf.common.config import TrainConfig
 from fedshelf.common.images.augment import Blend
-from fedshelf.common.models.dropout import layers
+from fedshelf.common.models.dropout import dropout_layers
 
 
 class GradientNetwork(Protocol):
@@ -52,7 +52,7 @@ class BatchGradient:
         self._network = network
         self._config = config
         self._offsets = offsets
-        self._dropouts = layers(network.module)
+        self._dropouts = dropout_layers(network.module)
 
     def __call__(
         self, pixels: Tensor, targets: Tensor, blend: Blend | None = None

@@ -20,8 +20,8 @@ from fedshelf.common.classes import display_names
 from fedshelf.common.classes.display_names import ProductNames
 from fedshelf.common.config import STORES_OWN, RunConfig, StrategyConfig, resolve
 from fedshelf.common.errors import RunError
-from fedshelf.common.model_files import WEIGHTS_FILE
 from fedshelf.common.models.spec import STORE_CHANNELS
+from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.server.addresses import Address, check_free
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.last_run import hold_server_lock

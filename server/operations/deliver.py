@@ -4,7 +4,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from fedshelf.common.errors import RunError, StoresError
-from fedshelf.common.model_files import WEIGHTS_FILE
+from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.server.addresses import Address, check_free
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.last_run import hold_server_lock

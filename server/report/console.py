@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fedshelf.common.model_files import WEIGHTS_FILE
+from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.common.wording import format_count, printable
 from fedshelf.server.formatting import decimal, duration, percent
 from fedshelf.server.report.naming import describe_outcome

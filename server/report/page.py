@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fedshelf.common.classes.display_names import ProductNames, read_from_run, write_to_run
-from fedshelf.common.model_files import DESCRIPTION_FILE
+from fedshelf.common.names import DESCRIPTION_FILE
 from fedshelf.common.system.files import write_json, write_text
 from fedshelf.common.wording import printable
 from fedshelf.server import formatting

@@ -14,8 +14,7 @@ from safetensors.torch import save
 from fedshelf.common.classes.display_names import ProductNames, display_name
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import RunError
-from fedshelf.common.model_files import DESCRIPTION_FILE, WEIGHTS_FILE
-from fedshelf.common.names import run_name
+from fedshelf.common.names import DESCRIPTION_FILE, WEIGHTS_FILE, run_name
 from fedshelf.common.protocol.messages import Plan
 from fedshelf.common.protocol.model_delivery import MAX_DESCRIPTION_BYTES, DeliverOrder
 from fedshelf.common.system.files import write_atomic, write_json

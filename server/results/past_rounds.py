@@ -11,7 +11,7 @@ from fedshelf.common import strategies
 from fedshelf.common.classes.display_names import read_from_run
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import ConfigError, RunError
-from fedshelf.common.model_files import DESCRIPTION_FILE, WEIGHTS_FILE
+from fedshelf.common.names import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.training.fit import Network
 from fedshelf.server.results import delivered_round, plan_file
 from fedshelf.server.results.checkpoints import Checkpoints, TrainingState

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.errors import ConfigError, DataError
-from fedshelf.common.model_files import DESCRIPTION_FILE, WEIGHTS_FILE
-from fedshelf.common.models.expand_head import grow, without_new
+from fedshelf.common.models.expand_head import expand_head, mask_new_classes
 from fedshelf.common.models.saved import SavedModel, read
+from fedshelf.common.names import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.training.fit import Network
 from fedshelf.server.results.past_rounds import model_of_round
 from fedshelf.server.results.run_directory import RunDirectory
@@ -132,11 +132,11 @@ def take_over(network: Network, saved: SavedModel) -> Origin:
     """
     classes = network.spec.classes
     layout = network.layout
-    grow(network.module, saved, classes)
+    expand_head(network.module, saved, classes)
     if (bias := f"{layout.head}.bias") not in layout.names:
         return Origin(saved, None)
     params = network.vector.detach().clone()
-    params[layout.slice_of(bias)] = without_new(params[layout.slice_of(bias)], saved, classes)
+    params[layout.slice_of(bias)] = mask_new_classes(params[layout.slice_of(bias)], saved, classes)
     return Origin(saved, params)
 
 

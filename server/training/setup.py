@@ -148,7 +148,7 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Initi
     )
     saved = saved_model.read(Path(config.model.resume_from)) if config.model.resume_from else None
     if saved:
-        expand_head.check(saved, spec)
+        expand_head.check_expandable(saved, spec)
         spec = replace(spec, mean=saved.spec.mean, std=saved.spec.std)
     network = Network(spec, torch.device("cpu"), weights=config.model.weights, seed=config.run.seed)
     origin = take_over(network, saved) if saved else None

@@ -21,8 +21,8 @@ from fedshelf.common import strategies
 from fedshelf.common.classes import display_names
 from fedshelf.common.classes.display_names import ProductNames
 from fedshelf.common.errors import FedshelfError
-from fedshelf.common.model_files import WEIGHTS_FILE
 from fedshelf.common.models.saved import read
+from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Plan
 from fedshelf.common.strategies.shared import personalization

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.errors import ConfigError, DataError
-from fedshelf.common.model_files import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.models.saved import SavedModel
+from fedshelf.common.names import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.system import device
 from fedshelf.common.system.files import write_json
 from fedshelf.common.wording import printable

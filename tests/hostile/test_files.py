@@ -33,7 +33,7 @@ from fedshelf.common.config import RunConfig, from_toml, resolve, to_toml
 from fedshelf.common.errors import ConfigError, FedshelfError
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
 from fedshelf.common.images.folder.scan import scan
-from fedshelf.common.models.weights import read as read_weights
+from fedshelf.common.models.weights import read_weights
 from fedshelf.common.protocol.kit import Kit
 from fedshelf.common.protocol.serialization import frozen_sha256
 from fedshelf.common.system.files import write_private

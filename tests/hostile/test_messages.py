@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 from fedshelf.client.connection.framing import MessageHeader, assemble, read_headers, split
 from fedshelf.common import compression
-from fedshelf.common.compression.packed import rebuild
+from fedshelf.common.compression.base import rebuild
 from fedshelf.common.config import resolve
 from fedshelf.common.errors import MessageError
 from fedshelf.common.metrics.calibration import Reliability

@@ -22,8 +22,8 @@ from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.decoding.content_digests import read_photo
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
 from fedshelf.common.images.decoding.parallel import map_in_order
-from fedshelf.common.model_files import WEIGHTS_FILE
 from fedshelf.common.models.spec import received_spec
+from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.common.system.device import pick_device
 from fedshelf.common.training.fit import Network
 

@@ -14,7 +14,7 @@ from fedshelf.common.config import (
     resolve,
 )
 from fedshelf.common.images.types import StoreData
-from fedshelf.common.model_files import WEIGHTS_FILE
+from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.server.training.client_sampling import round_half_up
 from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.federation.partitioned import pool_images

@@ -109,7 +109,7 @@ class StackedNetwork:
         self._leaves = [slot.of(self.weights[:stores]) for slot in self._slots]
         for slot, leaf in zip(self._slots, self._leaves, strict=True):
             setattr(slot.layer, slot.name, leaf)
-        dropout.narrow(self.module, stores)
+        dropout.limit_stores(self.module, stores)
 
     def address(self, seeds: list[int]) -> None:
         """Start local trainings whose dropout has these seeds, one per store (at most as many as
@@ -117,7 +117,7 @@ class StackedNetwork:
         """
         # one shape, so that the keys stay in place
         padded = seeds + [0] * (len(self.weights) - len(seeds))
-        dropout.address(self.module, padded, self.weights.device)
+        dropout.seed_dropout(self.module, padded, self.weights.device)
         self.narrow(len(seeds))
 
     def logits(self, pixels: Tensor) -> Tensor:

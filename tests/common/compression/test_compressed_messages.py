@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedshelf.common import compression, strategies
 from fedshelf.common.compression import CODECS, Codec
-from fedshelf.common.compression.packed import rebuild
+from fedshelf.common.compression.base import rebuild
 from fedshelf.common.config import MessagesConfig, resolve
 from fedshelf.common.errors import ConfigError, MessageError
 from fedshelf.common.protocol.messages import Plan, TrainOrder, Update

@@ -7,7 +7,7 @@ from hypothesis import strategies as draw
 from torch import Tensor, nn
 
 from fedshelf.common import models
-from fedshelf.common.models.dropout import Dropout, address, layers, replace_dropout
+from fedshelf.common.models.dropout import Dropout, dropout_layers, replace_dropout, seed_dropout
 from tests.helpers.model_specs import described
 
 CPU = torch.device("cpu")
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 def masks(layer: Dropout, seeds: list[int], rows: int, elements: int, calls: int = 1) -> Tensor:
     """Factors of `calls` calls for stores with these seeds: [calls, S, rows, elements]."""
     layer.train()
-    address(layer, seeds, CPU)
+    seed_dropout(layer, seeds, CPU)
     return torch.stack(
         [
             layer(torch.ones(len(seeds) * rows, elements)).unflatten(0, (-1, rows))
@@ -65,7 +65,7 @@ def test_narrowing_keeps_what_the_first_stores_draw() -> None:
     layer = Dropout(0.5)
     expected = masks(layer, [3, 4, 5], 2, 50, calls=2)[1, :2]
     masks(layer, [3, 4, 5], 2, 50)
-    layer.narrow(2)
+    layer.limit_stores(2)
     assert torch.equal(layer(torch.ones(4, 50)).unflatten(0, (2, 2)), expected)
 
 
@@ -78,7 +78,7 @@ def test_whole_channels_go_together() -> None:
 def test_the_gradient_is_the_mask_and_evaluation_changes_nothing() -> None:
     layer = Dropout(0.3).train()
     features = torch.randn(6, 10, requires_grad=True)
-    address(layer, [9], CPU)
+    seed_dropout(layer, [9], CPU)
     dropped = layer(features)
     (gradient,) = torch.autograd.grad(dropped.sum(), features)
     torch.testing.assert_close(gradient * features, dropped)
@@ -89,10 +89,10 @@ def test_torchs_layers_become_ours_with_a_number_each() -> None:
     module = nn.Sequential(nn.Dropout(0.2), nn.Sequential(nn.Dropout2d(0.3)), nn.Linear(2, 2))
     names = list(module.state_dict())
     replace_dropout(module)
-    assert [layer.probability for layer in layers(module)] == [0.2, 0.3]
+    assert [layer.probability for layer in dropout_layers(module)] == [0.2, 0.3]
     assert list(module.state_dict()) == names
     both = nn.Sequential(Dropout(0.5), Dropout(0.5)).train()
-    address(both, [1], CPU)
+    seed_dropout(both, [1], CPU)
     assert not torch.equal(both[0](torch.ones(1, 99)), both[1](torch.ones(1, 99)))
 
 
@@ -102,7 +102,7 @@ def test_torchs_layers_become_ours_with_a_number_each() -> None:
 def test_networks_have_no_dropout_of_torchs(name: str, expected: int) -> None:
     with torch.device("meta"):
         module = models.build(described(name, size=32 if name == "moderate-cnn" else 64))
-    assert len(layers(module)) == expected
+    assert len(dropout_layers(module)) == expected
     assert not [
         layer for layer in module.modules() if isinstance(layer, nn.modules.dropout._DropoutNd)
     ]
@@ -111,6 +111,6 @@ def test_networks_have_no_dropout_of_torchs(name: str, expected: int) -> None:
 def test_features_are_dropped_before_a_head_that_trains_alone() -> None:
     module = models.build(described("cnn", dropout=0.5, freeze="backbone"))
     models.set_training(module, mode=True)
-    assert [layer.training for layer in layers(module)] == [True]
+    assert [layer.training for layer in dropout_layers(module)] == [True]
     models.set_training(module, mode=False)
-    assert [layer.training for layer in layers(module)] == [False]
+    assert [layer.training for layer in dropout_layers(module)] == [False]

@@ -84,7 +84,7 @@ def test_what_does_not_go_together_is_one_sentence(
     spec: ModelSpec, words: str, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=words):
-        expand_head.check(written(tmp_path), spec)
+        expand_head.check_expandable(written(tmp_path), spec)
 
 
 def test_settings_are_the_models_unless_they_contradict_it(tmp_path: Path) -> None:

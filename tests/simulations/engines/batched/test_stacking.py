@@ -140,7 +140,7 @@ def test_a_stack_gives_each_store_its_own_logits_and_gradient(name: str, changed
     for place, part in enumerate(pixels.split(2)):
         network.load(weights[place])
         models.set_training(network.module, mode=True)
-        models.dropout.address(network.module, [7 + place], CPU)
+        models.dropout.seed_dropout(network.module, [7 + place], CPU)
         own = network.module(part)
         torch.testing.assert_close(logits[2 * place : 2 * place + 2], own, rtol=1e-4, atol=1e-5)
         expected = network.gradient(own.square().sum())
