@@ -11,7 +11,8 @@ class StoreError(DataError):
 
     `code`, `detail` and `retry_after` leave the store; the message stays there.
 
-    retry_after: seconds for which it is of no use to ask again
+    Args:
+        retry_after: Seconds for which it is of no use to ask again.
     """
 
     def __init__(

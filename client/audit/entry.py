@@ -34,12 +34,13 @@ Event = Literal[
 class AuditNote:
     """An event to be logged.
 
-    kind:   kind of the message: train, update, evaluate, ...
-    run:    the run's identity
-    round:  from 1; 0 where there is none
-    size:   bytes of the content
-    sha256: of the content, in hexadecimal
-    why:    purpose or reason, in plain words
+    Attributes:
+        kind: Kind of the message: train, update, evaluate, ...
+        run: The run's identity.
+        round: From 1; 0 where there is none.
+        size: Bytes of the content.
+        sha256: Of the content, in hexadecimal.
+        why: Purpose or reason, in plain words.
     """
 
     event: Event
@@ -55,10 +56,11 @@ class AuditNote:
 class AuditEntry:
     """A note with its place in the hash chain.
 
-    number:   from 1, without gaps
-    time:     local, ISO 8601 with the offset from UTC
-    previous: hash of the line before
-    hash:     of this line
+    Attributes:
+        number: From 1, without gaps.
+        time: Local, ISO 8601 with the offset from UTC.
+        previous: Hash of the line before.
+        hash: Of this line.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid", strict=True)

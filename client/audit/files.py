@@ -20,10 +20,11 @@ from fedshelf.common.system.files import write_private
 class LogHead:
     """The last line that was written, kept in a second file to detect a log that was cut short.
 
-    first:     number of the first line that was written; 0: unknown (head of an earlier version)
-    rotations: how many full files were set aside
-    signer:    public key of the store (OpenSSH); empty: it has none
-    signature: of all of these by that key, in base64; see `client.audit.seal`
+    Attributes:
+        first: Number of the first line that was written; 0: unknown (head of an earlier version).
+        rotations: Number of full files were set aside.
+        signer: Public key of the store (OpenSSH); empty: it has none.
+        signature: Of all of these by that key, in base64; see `client.audit.seal`.
     """
 
     number: int

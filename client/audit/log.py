@@ -44,10 +44,11 @@ class AuditLog:
     missing or were changed, the log continues from the line that `audit.head` names, so that the
     gap stays visible.
 
-    now: current Unix time (s)
-    key: the store's key, which signs `audit.head`; None: it has none
-
     Raises RunError if another process has the log, OSError.
+
+    Args:
+        now: Current Unix time (s).
+        key: The store's key, which signs `audit.head`; None: it has none.
     """
 
     def __init__(

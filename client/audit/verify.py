@@ -21,10 +21,11 @@ from fedshelf.client.audit.seal import fingerprint, is_genuine
 class AuditVerdict:
     """Result of a verification.
 
-    first:  number of the first line present
-    head:   the last line that follows from those before it
-    fault:  the first fault, in plain words; empty if there is none
-    signer: public key (OpenSSH) that signed `audit.head`; empty: none
+    Attributes:
+        first: Number of the first line present.
+        head: The last line that follows from those before it.
+        fault: The first fault, in plain words; empty if there is none.
+        signer: Public key (OpenSSH) that signed `audit.head`; empty: none.
     """
 
     first: int
@@ -38,7 +39,9 @@ def verify(path: Path, key: str = "") -> AuditVerdict:
 
     Raises OSError.
 
-    key: the store's public key (OpenSSH), which must have signed the head; empty: any key, or none
+    Args:
+        key: The store's public key (OpenSSH), which must have signed the head; empty: any key, or
+            none.
     """
     written = read_head(path)  # read before the lines: another process may be writing more of them
     first = 0

@@ -32,11 +32,12 @@ def leave(home: Path, *, is_confirmed: bool, has_log: bool) -> str:
 
     Return a text of what was removed and what stays.
 
-    is_confirmed: False: nothing is removed
-    has_log: keep the audit log, the policy and the models; else remove the whole home
-
     Raises ConfigError if it is not confirmed, ConfigError or RunError while the store is at work,
     OSError.
+
+    Args:
+        is_confirmed: False: nothing is removed.
+        has_log: Keep the audit log, the policy and the models; else remove the whole home.
     """
     names = ", ".join(path.name for path in _files_to_remove(home, has_log=has_log)) or "nothing"
     if not is_confirmed:

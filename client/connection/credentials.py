@@ -21,15 +21,16 @@ _PROCESS = secrets.token_hex(16)
 class Credentials:
     """One store's credentials for its server.
 
-    server:            HOST:PORT
-    root_certificates: PEM of the only authority that the server's certificate may come from; None:
-                       plain HTTP, to a server on this machine that admits anybody
-    private_key:       on a NIST curve; the server has its public key. None over plain HTTP
-    node_file:         file with the last Flower node id; on start, a leftover registration of a
-                       killed process is deactivated. None over plain HTTP
-    addresses:         all addresses of the server; None: only `server`
-    process:           32 hexadecimal digits, new with each process: the server also detects a
-                       second process with the same key
+    Attributes:
+        server: HOST:PORT.
+        root_certificates: PEM of the only authority that the server's certificate may come from;
+            None: plain HTTP, to a server on this machine that admits anybody.
+        private_key: On a NIST curve; the server has its public key. None over plain HTTP.
+        node_file: File with the last Flower node id; on start, a leftover registration of a killed
+            process is deactivated. None over plain HTTP.
+        addresses: All addresses of the server; None: only `server`.
+        process: 32 hexadecimal digits, new with each process: the server also detects a second
+            process with the same key.
     """
 
     server: str

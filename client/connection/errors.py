@@ -51,9 +51,10 @@ _SENTENCES = {
 
 
 def obstacle(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
-    """Return the temporary obstacle if trying again may help; else empty.
+    """Return the temporary obstacle in words if trying again may help; else an empty text.
 
-    Raises RefusedError if the server says that it does not admit this store.
+    Raises:
+        RefusedError: The server says that it does not admit this store.
     """
     if isinstance(error, httpx.TransportError):
         return _no_connection(error)
@@ -129,10 +130,13 @@ def format_clock_error(error: timedelta) -> str:
 
 
 def obstacle_or_raise(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
-    """Return the temporary reason why the server does not answer.
+    """Return in words the temporary reason why the server does not answer.
 
-    Raises UnknownStoreError, RunOverError, RefusedError or `error` itself if trying again is of no
-    use.
+    Raises:
+        UnknownStoreError: The server does not know this node (any more).
+        RunOverError: The run has ended.
+        RefusedError: The server does not admit this store.
+        httpx.HTTPError: `error` itself, if trying again is of no use.
     """
     if known := obstacle(error):
         return known

@@ -93,13 +93,21 @@ class ConnectionObserver(Protocol):
 class FleetConnection:
     """One registration of this process with a server, as a context manager.
 
-    Every call waits until the server answers: for ever once joined; before that until `patience`
-    (a value of time.monotonic()). Calls raise UnknownStoreError, RunOverError, RefusedError if the
-    server does not admit this store (any more), and httpx.HTTPStatusError for any other refusal;
-    joining raises NetworkError.
+    Every call waits until the server answers: for ever once joined; before that until `deadline`.
 
-    take: called with the size in bytes of each piece of a message before it is read; `fetch` raises
-          what it raises
+    Args:
+        credentials: The address of the server and the store's key.
+        observer: Is told when the store has joined, and when the server is lost or back.
+        deadline: A value of time.monotonic() until which the server must have answered first.
+        count_bytes: Called with the size in bytes of each piece of a message before it is read;
+            `fetch` raises what it raises.
+
+    Raises:
+        UnknownStoreError: The server does not know this registration (any more).
+        RunOverError: The run of the message has ended.
+        RefusedError: The server does not admit this store (any more).
+        httpx.HTTPStatusError: The server refuses a request for any other reason.
+        NetworkError: On joining: no Fedshelf server has answered in time.
     """
 
     def __init__(
@@ -219,9 +227,13 @@ class FleetConnection:
         )
 
     def fetch(self, incoming: MessageHeader) -> tuple[Message, int]:
-        """Return the message with all its pieces, and their bytes.
+        """Return the message with all its pieces, and the sum of their sizes in bytes.
 
-        Raises MessageError if they make no message.
+        Args:
+            incoming: The header of the message, as `receive` returned it.
+
+        Raises:
+            MessageError: The pieces make no message, or are too many.
         """
         if len(incoming.pieces) > MAX_MESSAGE_PIECES:
             raise MessageError(
@@ -267,8 +279,12 @@ class FleetConnection:
         return bytes(self._call(self._client.GetFab, request).fab.content)
 
     def build_reply(self, message: Message, content: RecordDict, seconds: float) -> OutgoingMessage:
-        """Return the answer to a message, ready to be sent; `seconds` is the time that the work
-        took.
+        """Return the answer to a message, ready to be sent.
+
+        Args:
+            message: The message that is answered.
+            content: The records of the answer.
+            seconds: Time (s) that the work took, which the server is told.
         """
         return split(make_reply(message, content), self._node, seconds)
 

@@ -30,12 +30,13 @@ from fedshelf.common.protocol.probe import announced_bytes
 class MessageHeader:
     """A message whose pieces are still at the server.
 
-    message_id: its identity: SHA-256 of the whole message
-    content_id: SHA-256 of its records: equal for an order that is sent again
-    pieces:     identities of its objects, in the order in which they are put together
-    ttl:        seconds from now, after which nobody waits for an answer
-    size:       announced bytes, at most; 0: unknown
-    envelope:   the message without its records
+    Attributes:
+        message_id: Its identity: SHA-256 of the whole message.
+        content_id: SHA-256 of its records: equal for an order that is sent again.
+        pieces: Identities of its objects, in the order in which they are put together.
+        ttl: Seconds from now, after which nobody waits for an answer.
+        size: Announced bytes, at most; 0: unknown.
+        envelope: The message without its records.
     """
 
     message_id: str
@@ -49,7 +50,11 @@ class MessageHeader:
 
 
 def read_headers(reply: fleet.PullMessagesResponse) -> list[MessageHeader]:
-    """Return the heads of the messages that a server handed out. Raises MessageError."""
+    """Return the headers of the messages that a server handed out.
+
+    Raises:
+        MessageError: A header cannot be read.
+    """
     try:
         return [
             _read_header(*pair)
@@ -81,7 +86,15 @@ def _read_header(proto: ProtoMessage, tree: ObjectTree) -> MessageHeader:
 
 
 def assemble(header: MessageHeader, objects: Mapping[str, bytes]) -> Message:
-    """Return the message made of these pieces. Raises MessageError if they make none."""
+    """Return the message made of these pieces (inverse of `split`).
+
+    Args:
+        header: The message's header.
+        objects: Content of each piece, by its identity.
+
+    Raises:
+        MessageError: The pieces make no message.
+    """
     try:
         message = inflate_object_from_contents(header.message_id, dict(objects))
     # whatever a server sends: flwr raises ValueError, KeyError, protobuf's errors, ...
@@ -110,7 +123,8 @@ def make_reply(message: Message, content: RecordDict) -> Message:
 class OutgoingMessage:
     """A reply ready to be sent: its announcement, and its objects by identity.
 
-    content_id: SHA-256 of its records
+    Attributes:
+        content_id: SHA-256 of its records.
     """
 
     announcement: fleet.PushMessagesRequest
@@ -124,7 +138,13 @@ class OutgoingMessage:
 
 
 def split(reply: Message, node: Node, seconds: float) -> OutgoingMessage:
-    """Split the reply of `node` into pieces; `seconds` is the time that the work took."""
+    """Split a reply into pieces of at most 5 MiB.
+
+    Args:
+        reply: The whole reply.
+        node: The node that sends it.
+        seconds: Time (s) that the work took.
+    """
     with no_object_id_recompute():
         reply.metadata.__dict__["_message_id"] = reply.object_id
         objects = get_all_nested_objects(reply)

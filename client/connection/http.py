@@ -23,9 +23,10 @@ def connect(
 ) -> FleetHttpClient:
     """Return a client of the Fleet API for the credentials' server; nothing is sent yet.
 
-    silence: longest time (s) that a living store may be silent to the server
-    take:    called with the size of each piece of a message, see
-             `client.connection.response_limits`
+    Args:
+        silence: Longest time (s) that a living store may be silent to the server.
+        count_bytes: Called with the size of each piece of a message, see
+            `client.connection.response_limits`.
     """
     known = credentials.known_addresses
     authority = credentials.root_certificates

@@ -13,15 +13,16 @@ LOG = logging.getLogger("fedshelf.store")
 class KnownAddresses:
     """The addresses of one server, HOST:PORT, in the order in which they are tried.
 
-    given:        those of the kit, or of the command line
-    authority:    PEM of the only authority that the server's certificate may come from; None: plain
-                  HTTP
-    file:         keeps the chain's latest signed list, whose addresses come first; None: no list is
-                  accepted
-    checks_names: the server's certificate must name the host that is called. If False, the
-                  authority's signature is enough (for a person who gave the address): it signs for
-                  this chain's server only
-    answered:     the address that answered last; the first one until one has
+    Args:
+        given: Those of the kit, or of the command line.
+        authority: PEM of the only authority that the server's certificate may come from; None:
+            plain HTTP.
+        file: Keeps the chain's latest signed list, whose addresses come first; None: no list is
+            accepted.
+        checks_names: The server's certificate must name the host that is called. If False, the
+            authority's signature is enough (for a person who gave the address): it signs for this
+            chain's server only.
+        last_answering: The address that answered last; the first one until one has.
     """
 
     def __init__(

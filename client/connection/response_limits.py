@@ -22,8 +22,10 @@ def accept_any_size(_: int) -> None:
 def limit_responses(client: httpx.Client, count_bytes: CountBytes = accept_any_size) -> None:
     """Forbid `client` to follow redirects, or to read an answer that is too large or has no length.
 
-    take: called with the size of each piece of a message before it is read; reading ends with what
-          it raises
+    Args:
+        client: The client of the server.
+        count_bytes: Called with the size in bytes of each piece of a message before it is read;
+            reading ends with what it raises.
     """
 
     def check(response: httpx.Response) -> None:

@@ -24,8 +24,9 @@ def http_client(addresses: KnownAddresses, timeout: float) -> httpx.Client:
     """Return a client of the server at these addresses, for paths or for URLs of the first; nothing
     is sent yet.
 
-    timeout: seconds to connect (less where there are other addresses), and for each piece of an
-        answer
+    Args:
+        timeout: Seconds to connect (less where there are other addresses), and for each piece of an
+            answer.
     """
     connect = min(timeout, CONNECT_TIMEOUT_SECONDS) if len(addresses.all) > 1 else timeout
     client = httpx.Client(

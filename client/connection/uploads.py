@@ -51,9 +51,11 @@ class Caller(Protocol):
 class _Sending:
     """An answer that is being sent.
 
-    returns: number of reconnections when the server was last known to wait for the answer
-    asked:   when the server was asked last, a value of time.monotonic()
-    is_over: nobody waits for it any more
+    Attributes:
+        reconnections: Number of reconnections when the server was last known to wait for the
+            answer.
+        asked_at: When the server was asked last, a value of time.monotonic().
+        is_over: Nobody waits for it any more.
     """
 
     node: Node
@@ -73,9 +75,16 @@ class _Sending:
 
 
 class Uploader:
-    """Sender of answers by `call` and `client`; their pieces go in threads of `pool`.
+    """Sender of answers.
 
-    returns: number of times that the server was away and came back; counted by the connection
+    Args:
+        call: Calls the server until it answers.
+        client: Client of the Fleet API.
+        pool: Threads that send the pieces.
+
+    Attributes:
+        reconnections: Number of times that the server was away and came back; counted by the
+            connection.
     """
 
     def __init__(self, call: Caller, client: FleetHttpClient, pool: ThreadPoolExecutor) -> None:
@@ -90,9 +99,10 @@ class Uploader:
         """Send an answer; return when the server has all of it, or still lacks pieces after all
         attempts.
 
-        is_wanted: returns whether the server may still wait for it, as far as this side knows
-
         Raises RunOverError if nobody waits for it any more, and what `call` raises.
+
+        Args:
+            is_wanted: Returns whether the server may still wait for it, as far as this side knows.
         """
         sending = _Sending(node, outgoing, is_wanted, self.reconnections)
         for _ in range(MAX_SENDS):

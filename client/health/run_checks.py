@@ -1,5 +1,7 @@
-"""The whole check (gather the evidence, then judge it), and its quick part, with which joining a
-server begins.
+"""All checks of a store, and the quick ones among them, with which joining a server begins.
+
+photos, machine, server, model  -->  Evidence  -->  CHECKS  -->  Findings  -->  Report
+        (gathered once)                       (plain functions)           health.html, exit code
 """
 
 from collections.abc import Callable, Iterable
@@ -35,13 +37,14 @@ ProgressOf = Callable[[str], Progress]
 class Subject:
     """The store to be checked, and the optional inputs.
 
-    store:  its name
-    data:   folder of photos, or a CSV file of them
-    server: addresses of the server, and its authority; None: it is not called
-    model:  model.safetensors, or the directory that holds it, or None
-    policy: file, or None
-    proof:  of membership in the chain, see `client.health.evidence.server_probe.proof_of`; None:
-            classes are not asked for
+    Attributes:
+        store: Its name.
+        data: Folder of photos, or a CSV file of them.
+        server: Addresses of the server, and its authority; None: it is not called.
+        model: Model.safetensors, or the directory that holds it, or None.
+        policy: File, or None.
+        proof: Of membership in the chain, see `client.health.evidence.server_probe.proof_of`; None:
+            classes are not asked for.
     """
 
     store: str
@@ -56,7 +59,8 @@ class Subject:
 class Report:
     """The result of a check.
 
-    outcomes: every check that was made, in the order of the list of checks, with its findings
+    Attributes:
+        outcomes: Every check that was made, in the order of the list of checks, with its findings.
     """
 
     store: str
@@ -76,9 +80,14 @@ class Report:
 
 
 def run_checks(subject: Subject, progress: ProgressOf) -> Report:
-    """Run all checks.
+    """Gather the evidence about a store and run all checks that apply.
 
-    `progress` makes a progress for each step's name. Raises ConfigError for an unusable model.
+    Args:
+        subject: The store and the optional inputs.
+        progress: Makes a function of (done, total) for each step's name.
+
+    Raises:
+        ConfigError: The model cannot be used.
     """
     # first: a mistake should show before the long work
     network = load(subject.model) if subject.model else None

@@ -34,7 +34,8 @@ class Membership(BaseModel):
     """The content of `store.json` in a store's home: the kit that the store joined with, without
     code or key.
 
-    invitation: identity of the kit
+    Attributes:
+        invitation: Identity of the kit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,11 +52,12 @@ def load_or_enrol(kit: Kit, wait: float, server: str = "") -> Credentials:
     """Return the store's credentials; for a kit that is new here, make or take its key and enrol
     it.
 
-    server: HOST:PORT to call instead of all known addresses of the server, or empty
-
     Raises ConfigError for a kit of another chain than the store's, or a key that others can read,
     RefusedError if the server rejects the code, NetworkError if none answers within `wait`
     seconds.
+
+    Args:
+        server: HOST:PORT to call instead of all known addresses of the server, or empty.
     """
     home = store_home(kit.store)
     member = membership(home)

@@ -16,15 +16,24 @@ MODELS_FOLDER = "models"  # models that runs delivered, a folder each
 def store_home(name: str) -> Path:
     """Return the store's directory, made if need be, private to this user.
 
-    Raises OSError; ConfigError (bad name).
+    Args:
+        name: The store's name.
+
+    Raises:
+        ConfigError: The name is none that a store may have.
+        OSError: The directory cannot be made.
     """
     return private_directory(state_directory() / "stores" / check_store_name(name))
 
 
 def known_home(name: str) -> Path:
-    """Return the directory of a store that has one here.
+    """Return the directory of a store that has one on this machine.
 
-    Raises ConfigError, naming those that have.
+    Args:
+        name: The store's name.
+
+    Raises:
+        ConfigError: There is no such store; the message names those that there are.
     """
     home = state_directory() / "stores" / check_store_name(name)
     if not home.is_dir():

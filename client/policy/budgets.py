@@ -22,9 +22,10 @@ KEPT_DAYS = 60  # days
 class Spent:
     """Amounts spent; a commutative monoid under `+`.
 
-    trainings, judgements: orders begun
-    seconds:               of computing
-    down, up:              bytes received and sent
+    Attributes:
+        trainings, judgements: Orders begun.
+        seconds: Of computing.
+        down, up: Bytes received and sent.
     """
 
     trainings: int = 0

@@ -41,7 +41,10 @@ Order = TypeVar("Order", TrainOrder, EvaluateOrder)
 class PolicyEnforcer:
     """Applies a policy to orders and answers.
 
-    now: Unix time (s)
+    Args:
+        policy: The limits that the store has set.
+        usage: The amounts spent on each day.
+        now: Clock; returns Unix time (s).
     """
 
     def __init__(self, policy: Policy, usage: Usage, now: Callable[[], float] = time.time) -> None:
@@ -66,10 +69,14 @@ class PolicyEnforcer:
 
     @contextmanager
     def metered(self, order: TrainOrder | EvaluateOrder) -> Iterator[None]:
-        """Admit an order and count it; the time that it took is counted when it ends, also if it
-        fails.
+        """Check that an order is allowed, and count it and the time that it takes.
 
-        Raises what `admit` raises, and OSError.
+        The time is counted also if the order fails.
+
+        Raises:
+            StoreError: The policy does not allow the order, see `check_allowed`.
+            ConfigError: The records of what was spent are damaged.
+            OSError: The records cannot be written.
         """
         self.check_allowed(order)
         is_training = isinstance(order, TrainOrder)
@@ -222,8 +229,13 @@ class PolicyEnforcer:
 
 
 class PolicyWorker:
-    """A worker under a policy; a `client.worker.protocol.Worker` itself. Raises what both parts
-    raise. do.
+    """A worker under a policy, itself a `client.worker.protocol.Worker`.
+
+    Its methods raise what the worker and the enforcer raise.
+
+    Args:
+        worker: Carries out the orders that are allowed.
+        enforcer: Decides which are allowed, and which parts of an answer may leave.
     """
 
     def __init__(self, worker: Worker, enforcer: PolicyEnforcer) -> None:

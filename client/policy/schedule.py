@@ -20,8 +20,9 @@ _WINDOW = re.compile(r"(?:(?P<days>[a-z,-]+) +)?(?P<begin>\d\d:\d\d) ?- ?(?P<end
 class Window:
     """A range of hours on some days of the week.
 
-    days:       0 is Monday; hours over midnight belong to the day on which they begin
-    begin, end: minutes since midnight; an end not after the begin is that of the next day
+    Attributes:
+        days: 0 is Monday; hours over midnight belong to the day on which they begin.
+        begin, end: Minutes since midnight; an end not after the begin is that of the next day.
     """
 
     days: frozenset[int]

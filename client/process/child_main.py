@@ -32,6 +32,10 @@ def print_quick_findings(settings: WorkerSettings, index: PhotoIndex) -> None:
     """Print the warnings and problems that `flower-client check` finds at once.
 
     They do not stop the store: it fails by itself if it cannot work.
+
+    Args:
+        settings: The store's name, photos and device.
+        index: List of the store's photos.
     """
     policy = store_home(settings.store) / POLICY_FILE
     findings = [
@@ -46,8 +50,15 @@ def print_quick_findings(settings: WorkerSettings, index: PhotoIndex) -> None:
 
 
 def run_worker(pipe: Connection, settings: WorkerSettings, index: PhotoIndex) -> None:
-    """Send None through the pipe if all is well, else the FedshelfError in the way; then answer
-    orders for ever.
+    """Set up the worker, report to the parent whether that worked, then answer orders for ever.
+
+    Args:
+        pipe: To the parent. The first message through it is None if all is well, else the
+            FedshelfError in the way. Then each message is answered by one `WorkerReply`: to a
+            RecordDict (an order), to (code, detail, retry_after) (a refusal to be worded), or to
+            None (only a look at the photos).
+        settings: The store's name, photos and device.
+        index: List of the store's photos.
     """
     # Ctrl-C reaches the whole process group; the parent decides
     signal.signal(signal.SIGINT, signal.SIG_IGN)

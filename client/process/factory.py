@@ -33,11 +33,12 @@ def store_worker(
     """Return the worker of the store in a node's configuration: `store`, `data` and optionally
     `device`.
 
-    on_change: called with each change to the photos, as a sentence
-    report:    called with a sentence when an order begins or ends
-    index:     list of the photos, if this process has made one already
-
     Raises ConfigError if `store` or `data` is missing or the device does not exist.
+
+    Args:
+        on_change: Called with each change to the photos, as a sentence.
+        report: Called with a sentence when an order begins or ends.
+        index: List of the photos, if this process has made one already.
     """
     if missing := [key for key in ("store", "data") if key not in node_config]:
         raise ConfigError(

@@ -38,7 +38,8 @@ def handle_order(
 ) -> RecordDict:
     """Carry out the order in `content`. Never raises: a failure is an answer, too.
 
-    models: keeper of delivered models; None: they are refused
+    Args:
+        models: Keeper of delivered models; None: they are refused.
     """
     result: Result
     try:

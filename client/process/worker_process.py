@@ -1,9 +1,11 @@
 """The process in which a store trains, seen from the parent process, which holds the connection to
 the server.
 
-Network, images and device stay in it from one order to the next. When it dies (a fault of a GPU's
-driver, too little memory), the connection stays open: another process is started and does the
-order.
+    parent: WorkerProcess  -- order, refusal or None -->  child: child_main.run_worker
+            (no PyTorch)   <------- WorkerReply --------  (network, images and device stay in it)
+
+When the child dies (a fault of a GPU's driver, too little memory), the connection to the server
+stays open: another child is started and does the order.
 """
 
 import contextlib
@@ -42,9 +44,10 @@ _KILLED_AT_START = FedshelfError(
 class WorkerSettings:
     """Settings that a person gives a store when it joins.
 
-    store:  its name
-    data:   folder of photos, one sub-folder per class, or a CSV file of them
-    device: auto, cpu, mps, cuda or cuda:N
+    Attributes:
+        store: Its name.
+        data: Folder of photos, one sub-folder per class, or a CSV file of them.
+        device: Auto, cpu, mps, cuda or cuda:N.
     """
 
     store: str
@@ -56,7 +59,8 @@ class WorkerSettings:
 class WorkerReply:
     """A reply of the process; `answer` is None if it was only to look at the photos.
 
-    changes: to the store's photos since the last reply, in sentences
+    Attributes:
+        changes: To the store's photos since the last reply, in sentences.
     """
 
     answer: RecordDict | None
@@ -64,14 +68,15 @@ class WorkerReply:
 
 
 class WorkerProcess:
-    """A worker process of the store that `settings` describe; only one thread at a time may call
-    `do`.
+    """A worker process of a store; only one thread at a time may call `carry_out`.
 
-    on_change: called with each change to the photos before the answer is returned; `do` raises what
-        it raises
+    Args:
+        settings: The store's name, photos and device.
+        on_change: Called with each change to the photos before the answer is returned; `carry_out`
+            raises what it raises.
 
-    Raises FedshelfError if the store cannot work at all, for example for a device that does not
-    exist.
+    Raises:
+        FedshelfError: The store cannot work at all, for example for a device that does not exist.
     """
 
     def __init__(self, settings: WorkerSettings, on_change: Callable[[str], None]) -> None:

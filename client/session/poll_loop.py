@@ -1,5 +1,11 @@
-"""Main loop of a store: join, poll for orders, join again whenever the server was started
-afresh.
+"""Main loop of a store: join, poll for orders, join again when the server was started afresh.
+
+    serve --> FleetConnection (joins) --> _poll_forever --> _poll_once --> orders: OrderQueue.append
+      ^                                        |                  +-----> probes: answered at once
+      +--- the server was started afresh ------+
+
+Between two polls it waits the longer, the longer nothing has come; a server that holds a poll until
+there is a message is polled again at once.
 """
 
 import logging
@@ -36,8 +42,17 @@ def serve(
     """Serve the server that the credentials are for, until KeyboardInterrupt.
 
     Once joined, it survives any restart of the server, and a full disk of its own. On
-    KeyboardInterrupt it deregisters and raises it. Raises NetworkError if no Fedshelf server
-    answers within the first `wait` seconds, RefusedError as soon as one does not admit this store.
+    KeyboardInterrupt it deregisters and raises it.
+
+    Args:
+        credentials: The address of the server and the store's key.
+        orders: The queue that carries out what the server asks.
+        observer: Is told when the store has joined, and when the server is lost or back.
+        wait: Seconds in which a server must answer first.
+
+    Raises:
+        NetworkError: No Fedshelf server has answered in time.
+        RefusedError: A server does not admit this store.
     """
     deadline = time.monotonic() + wait
     while True:

@@ -42,10 +42,11 @@ _NOTICE_ANSWER_REASON = "that the words have arrived"
 class SessionRecorder:
     """A store's records, in its `home`; a context manager.
 
-    key:     of the store, which signs the audit log; None: it has none
-    traffic: its budgets of bytes
-
     Raises RunError if another process keeps them, OSError.
+
+    Args:
+        key: Of the store, which signs the audit log; None: it has none.
+        traffic: Its budgets of bytes.
     """
 
     def __init__(

@@ -52,8 +52,9 @@ class FolderSource:
 
     It looks for changes before each order of any kind: a photo that is gone is not used any more.
 
-    on_change: called with each change, as a sentence without names of photos
-    index:     list of the photos, if this process has made one already
+    Args:
+        on_change: Called with each change, as a sentence without names of photos.
+        index: List of the photos, if this process has made one already.
     """
 
     def __init__(
@@ -117,7 +118,8 @@ class FolderSource:
     def forget_deleted(self, *, is_emptied: bool = False) -> None:
         """Drop photos that are gone from the pixel cache; report it if the disk prevents that.
 
-        is_emptied: whether the folder is empty because its photos were surely deleted
+        Args:
+            is_emptied: True if the folder is empty because its photos were surely deleted.
         """
         try:
             forget_deleted(self._path, self._snapshot.paths(), is_emptied=is_emptied)

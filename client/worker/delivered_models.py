@@ -38,9 +38,10 @@ class DeliveredModels:
     """The delivered models of the store `name`, in `directory`; a
     `client.worker.protocol.ModelKeeper`.
 
-    room: bytes that all of them may take; 0: no limit
-    admit: raises StoreError for a model that the store's policy does not allow
-    tell: shows a line to the person at the store
+    Args:
+        max_bytes: Bytes that all of them may take; 0: no limit.
+        check_allowed: Raises StoreError for a model that the store's policy does not allow.
+        report: Shows a line to the person at the store.
     """
 
     def __init__(

@@ -37,7 +37,8 @@ SCORE_TOLERANCE = 1e-4
 class ExportedModel:
     """A model that was written.
 
-    differences: its differences from the chain's, in sentences
+    Attributes:
+        differences: Its differences from the chain's, in sentences.
     """
 
     path: Path
@@ -48,8 +49,9 @@ class ExportedModel:
 class OwnParts:
     """A store's own parts of a model.
 
-    tensors:    its personal tensors, by name
-    adjustment: its adjustment of the scores, float32 [C]; None: it has none
+    Attributes:
+        tensors: Its personal tensors, by name.
+        adjustment: Its adjustment of the scores, float32 [C]; None: it has none.
     """
 
     tensors: Mapping[str, Tensor]
@@ -59,10 +61,11 @@ class OwnParts:
 def export_own(model: Path, name: str, out: Path) -> ExportedModel:
     """Write the store's own `model.safetensors` and `model.json` into `out`.
 
-    model: a run's directory or model.safetensors, model.json beside it
-
     Raises ConfigError if the store's model would equal the chain's or the store has no part of it,
     DataError, OSError.
+
+    Args:
+        model: A run's directory or model.safetensors, model.json beside it.
     """
     shared = saved.read(model)
     description = _read_description(shared.path.with_name(DESCRIPTION_FILE), shared.tensors.keys())

@@ -114,7 +114,9 @@ class Trainer:
         Parts of the model that are the stores' own are those of each store after the order's
         round.
 
-        adjustments: of each store, see `common.strategies.shared.class_skew`; None: of no store
+        Args:
+            adjustments: Of each store, see `common.strategies.shared.class_skew`; None: of no
+                store.
         """
         network = self.network(order.plan)
         own_slices = personalization.personal_slices(
@@ -171,9 +173,10 @@ class Trainer:
 class StoreWorker:
     """One store: its name, its data and a trainer.
 
-    adjustments: storage of the store's logit adjustments, for `flower-client export`; None: not
-                 kept
-    report:      called with a sentence when an order begins or ends
+    Args:
+        adjustments: Storage of the store's logit adjustments, for `flower-client export`; None: not
+            kept.
+        report: Called with a sentence when an order begins or ends.
     """
 
     def __init__(

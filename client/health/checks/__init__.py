@@ -13,9 +13,10 @@ from fedshelf.client.health.evidence.finding import Finding
 class Check:
     """One check.
 
-    title: statement that holds if nothing is found
-    quick: whether it needs no photo's pixels and no network
-    needs: input without which there is nothing to check
+    Attributes:
+        title: Statement that holds if nothing is found.
+        quick: True if it needs no photo's pixels and no network.
+        needs: Input without which there is nothing to check.
     """
 
     title: str

@@ -14,9 +14,12 @@ from fedshelf.client.health.evidence.server_probe import ServerProbe
 class Evidence:
     """All known facts about one store.
 
-    line:    result of calling the server; None if it was not called
-    guesses: the model's predictions on the photos; None without a model
-    policy:  why the store's policy cannot be used; empty if it can
+    Attributes:
+        photos: The contents of its photo folder.
+        machine: The hardware that trains.
+        probe: Result of calling the server; None if it was not called.
+        label_errors: Labels that a model doubts; None without a model.
+        policy_error: Why the store's policy cannot be used; empty if it can.
     """
 
     photos: PhotoEvidence

@@ -14,9 +14,10 @@ SEVERITIES: tuple[Severity, ...] = ("problem", "warning", "note")
 class Exhibit:
     """One file that a finding is about.
 
-    name:   of the photo, relative to the store's folder
-    remark: the problem of this file, in a few words
-    path:   file to make a thumbnail of; None if there is nothing to show
+    Attributes:
+        name: Of the photo, relative to the store's folder.
+        remark: The problem of this file, in a few words.
+        path: File to make a thumbnail of; None if there is nothing to show.
     """
 
     name: str
@@ -28,9 +29,13 @@ class Exhibit:
 class Finding:
     """One fact that a person should know.
 
-    problem: the store cannot take part; warning: it can, but the result suffers; note: good to know
-    what:    the fact, with numbers; a sentence
-    advice:  the remedy; a sentence or two
+    Attributes:
+        kind: Its subject, which decides the exit code of `check`.
+        severity: problem: the store cannot take part; warning: it can, but the result suffers;
+            note: good to know.
+        what: The fact, with numbers; a sentence.
+        advice: The remedy; a sentence or two.
+        exhibits: The files that it is about.
     """
 
     kind: Kind

@@ -24,13 +24,14 @@ Pixels = NDArray[np.uint8]
 class ImageQuality(NamedTuple):
     """Quality measures of one photo, upright.
 
-    width, height: pixels
-    light:         0 to 255: 98th percentile of the pixels' brightest channel
-    burnt:         0 to 1, share of the middle of the photo that is pure white
-    contrast:      0 to 255, between the darkest and the brightest 2% of the pixels
-    soft:          pixels of `SIDE`, spread of the steepest edges
-    smear:         0 to 1, blur along the worse axis
-    tiny:          uint8 [16, 16, 3], the photo itself, squeezed to a square
+    Attributes:
+        width, height: Pixels.
+        light: 0 to 255: 98th percentile of the pixels' brightest channel.
+        burnt: 0 to 1, share of the middle of the photo that is pure white.
+        contrast: 0 to 255, between the darkest and the brightest 2% of the pixels.
+        soft: Pixels of `SIDE`, spread of the steepest edges.
+        smear: 0 to 1, blur along the worse axis.
+        tiny: Uint8 [16, 16, 3], the photo itself, squeezed to a square.
     """
 
     width: int

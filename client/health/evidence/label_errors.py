@@ -45,10 +45,11 @@ class LabelError:
 class LabelErrors:
     """The model's judgement of a store's labels.
 
-    judged:  number of photos of classes that the model knows
-    agreed:  number of those for which it predicts the label
-    unknown: classes that it does not know
-    doubts:  probable errors, the surest first
+    Attributes:
+        judged: Number of photos of classes that the model knows.
+        agreed: Number of those for which it predicts the label.
+        unknown: Classes that it does not know.
+        doubts: Probable errors, the surest first.
     """
 
     judged: int
@@ -116,8 +117,9 @@ def find_suspects(
 ) -> list[tuple[int, int]]:
     """Return (row, probable class) of the probable label errors, the surest first.
 
-    chances: float32 [N, C], rows sum to 1
-    labels:  int64 [N]
+    Args:
+        probabilities: Float32 [N, C], rows sum to 1.
+        labels: Int64 [N].
     """
     if not len(labels):
         return []

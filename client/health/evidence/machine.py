@@ -19,8 +19,9 @@ _MEMORY = Path("/proc/meminfo")
 class Disk:
     """A disk, or a place on it, that the store writes to.
 
-    free:    bytes
-    trouble: why it cannot be written to; empty if it can
+    Attributes:
+        free: Bytes.
+        trouble: Why it cannot be written to; empty if it can.
     """
 
     purpose: str
@@ -33,12 +34,13 @@ class Disk:
 class Machine:
     """The hardware that trains.
 
-    device:         "cuda", "mps" or "cpu"
-    device_name:    for a person
-    device_memory:  (free, total) bytes of a GPU's own memory, or None
-    device_trouble: why a GPU that seems to be there cannot be used, or empty
-    driver:         version of NVIDIA's driver, or empty
-    memory:         (available, total) bytes, or None if unknown
+    Attributes:
+        device: "cuda", "mps" or "cpu".
+        device_name: For a person.
+        device_memory: (free, total) bytes of a GPU's own memory, or None.
+        device_trouble: Why a GPU that seems to be there cannot be used, or empty.
+        driver: Version of NVIDIA's driver, or empty.
+        memory: (available, total) bytes, or None if unknown.
     """
 
     device: str

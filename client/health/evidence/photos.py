@@ -28,8 +28,9 @@ _TRIAL = PixelFormat(16)
 class StorePhoto:
     """A photo that training can use; in a quick check, one that it may be able to use.
 
-    digest: of the file's content; None if it was not read
-    look:   its quality measures; None if it was not read
+    Attributes:
+        digest: Of the file's content; None if it was not read.
+        quality: Its quality measures; None if it was not read.
     """
 
     photo: Photo
@@ -41,14 +42,15 @@ class StorePhoto:
 class PhotoEvidence:
     """The contents of a photo folder.
 
-    trouble:  why the folder cannot be read at all; empty if it can
-    usable:   in the order of names
-    left_out: (name, reason) of photos and folders that cannot be used, sorted
-    strays:   the same for files whose names are not those of photos
-    empty:    classes without a usable photo
-    is_table: whether a CSV file names the photos
-    without_class: number of photos in a folder `unlabelled`
-    notes:    sentences about how a CSV file was read
+    Attributes:
+        trouble: Why the folder cannot be read at all; empty if it can.
+        usable: In the order of names.
+        left_out: (name, reason) of photos and folders that cannot be used, sorted.
+        strays: The same for files whose names are not those of photos.
+        empty: Classes without a usable photo.
+        is_table: True if a CSV file names the photos.
+        without_class: Number of photos in a folder `unlabelled`.
+        notes: Sentences about how a CSV file was read.
     """
 
     trouble: str = ""

@@ -46,15 +46,17 @@ _NAMES = {62: "it was made for another host name", 64: "it was made for another 
 class ServerProbe:
     """The result of the call.
 
-    server:  HOST:PORT, the address that answered; without an answer the one that `join` tries first
-    trouble: the step that failed, and `why` in a few words
-    ends:    expiry of the first certificate to expire, of the server or its authority; None over
-             plain HTTP
-    status:  of the HTTP answer; 0 without one
-    skew:    seconds (give or take one) that the server's clock is ahead of ours; None if unknown
-    classes: of the run; None if the server was not asked or did not answer, as before they are
-             known
-    merges:  whether other spellings of these are taken for the same
+    Attributes:
+        server: HOST:PORT, the address that answered; without an answer the one that `join` tries
+            first.
+        trouble: The step that failed, and `why` in a few words.
+        ends: Expiry of the first certificate to expire, of the server or its authority; None over
+            plain HTTP.
+        status: Of the HTTP answer; 0 without one.
+        skew: Seconds (give or take one) that the server's clock is ahead of ours; None if unknown.
+        classes: Of the run; None if the server was not asked or did not answer, as before they are
+            known.
+        merges: True if other spellings of these are taken for the same.
     """
 
     server: str
@@ -78,7 +80,8 @@ def probe_server(known: KnownAddresses, proof: Proof | None = None) -> ServerPro
     """Call the server as `join` does: at the first address that can be reached, over the same
     proxies.
 
-    proof: see `proof_of`; None: the classes are not asked for
+    Args:
+        proof: See `proof_of`; None: the classes are not asked for.
     """
     server = known.all[0]
     try:
@@ -119,7 +122,8 @@ def proof_of(kit: Kit, ahead: timedelta = timedelta(0)) -> bytes:
     """Return the proof (JSON) that the store's kit is here: the kit's code, or the time signed with
     its key.
 
-    ahead: the server's clock less ours, added to the time in the proof
+    Args:
+        ahead: The server's clock less ours, added to the time in the proof.
     """
     if kit.private_key is None:
         return json.dumps({"store": kit.store, "code": kit.code}).encode()
