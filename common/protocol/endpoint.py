@@ -22,12 +22,12 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @classmethod
-    def parse(cls, text: str, what: str = "The server's address") -> "Endpoint":
+    def parse(cls, text: str, label: str = "The server's address") -> "Endpoint":
         """Return the endpoint that a text names.
 
         Args:
             text: HOST:PORT
-            what: the setting, as an error calls it
+            label: the setting, as an error calls it
 
         Raises:
             ConfigError: it is none, or its host cannot be one of a server
@@ -35,15 +35,15 @@ class Endpoint:
         host, colon, port = text.rpartition(":")
         if not (colon and host and port.isdecimal() and port.isascii() and 0 < int(port) < 65536):
             raise ConfigError(
-                f"{what} got {text[:300]!r}; expected HOST:PORT, for example 127.0.0.1:8443."
+                f"{label} got {text[:300]!r}; expected HOST:PORT, for example 127.0.0.1:8443."
             )
         bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
         if ":" in host and bare == host:
             raise ConfigError(
-                f"{what} got {text[:300]!r}; an IPv6 number stands in brackets before its port:"
+                f"{label} got {text[:300]!r}; an IPv6 number stands in brackets before its port:"
                 f" [{host[:300]}]:{port}."
             )
-        check_host(bare, what)
+        check_host(bare, label)
         return cls(bare, int(port))
 
     @property
@@ -55,12 +55,12 @@ class Endpoint:
             return self.host == "localhost"
 
 
-def check_host(host: str, what: str) -> None:
+def check_host(host: str, label: str) -> None:
     """Check that stores can reach a machine by `host`, a name or an address.
 
     Args:
         host: without brackets and port
-        what: the setting, as an error calls it
+        label: the setting, as an error calls it
 
     Raises:
         ConfigError: they cannot
@@ -71,12 +71,12 @@ def check_host(host: str, what: str) -> None:
         if _HOST_NAME.fullmatch(host):
             return
         raise ConfigError(
-            f"{what} got {host[:300]!r}; expected the name or number by which stores reach the"
+            f"{label} got {host[:300]!r}; expected the name or number by which stores reach the"
             " server, for example shop.example."
         ) from None
     if address.is_unspecified:
         raise ConfigError(
-            f"{what} got {host}, which means all addresses of a machine and is none that a store"
+            f"{label} got {host}, which means all addresses of a machine and is none that a store"
             " could call; expected the name or number by which stores reach the server, for"
             " example shop.example."
         )

@@ -17,8 +17,8 @@ NEEDS_AVIF = "AVIF, which this Pillow cannot read"
 # also the odd ones that Pillow takes
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", *TIFF_MAGIC)
-_AVIF = {b"avif", b"avis"}
-_HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_AVIF_BRANDS = {b"avif", b"avis"}
+_HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 
 # a reference from metadata to their image
 _METADATA_REFERENCE = re.compile(rb"(\x00\x00\x00.)cdsc", re.DOTALL)
@@ -45,9 +45,9 @@ def possible_formats(data: bytes) -> tuple[str, ...]:
     major = data[8:12]
     others = {data[offset : offset + 4] for offset in range(16, length - 3, 4)}
     for brands in ({major}, others):
-        if brands & _AVIF:
+        if brands & _AVIF_BRANDS:
             return ("AVIF",)
-        if brands & _HEIC:
+        if brands & _HEIC_BRANDS:
             return ("HEIF",)
     return ("AVIF", "HEIF") if major in (b"mif1", b"msf1") else ()
 

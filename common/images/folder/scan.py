@@ -28,7 +28,7 @@ LAYOUT = (
 TABLE_LAYOUT = "a line IMAGE,LABEL per photo, with paths relative to the folder of the CSV file"
 
 UNLABELLED = "unlabelled"
-_UNLABELLED = {UNLABELLED, "unlabeled"}
+_UNLABELLED_NAMES = {UNLABELLED, "unlabeled"}
 OUTSIDE_CLASSES = "not in a class folder"
 OUTSIDE_SPLITS = "not in train, validation or test"
 
@@ -133,7 +133,7 @@ def scan(root: Path, classes: Collection[str] = ()) -> Scan:
 
 def is_unlabelled(name: str) -> bool:
     """Return whether a folder of this name, beside those of classes, has photos without a class."""
-    return name.casefold() in _UNLABELLED
+    return name.casefold() in _UNLABELLED_NAMES
 
 
 def assign_splits(

@@ -10,7 +10,7 @@ from fedshelf.common.images.listing.listing import is_photo
 from fedshelf.common.system.csv_text import TextLine
 
 # Names in the form in which they are compared: lower case, without blanks, dashes and underscores.
-_IMAGE = {
+_IMAGE_NAMES = {
     "image",
     "images",
     "img",
@@ -25,10 +25,19 @@ _IMAGE = {
     "photo",
     "picture",
 }
-_LABEL = {"label", "labels", "class", "classname", "category", "target", "finelabel", "product"}
-_SPLIT = {"split"}
-_STORE = {"store"}
-_INDEX = {"", "index", "unnamed:0", "id"}  # names of pandas' first column
+_LABEL_NAMES = {
+    "label",
+    "labels",
+    "class",
+    "classname",
+    "category",
+    "target",
+    "finelabel",
+    "product",
+}
+_SPLIT_NAMES = {"split"}
+_STORE_NAMES = {"store"}
+_INDEX_NAMES = {"", "index", "unnamed:0", "id"}  # names of pandas' first column
 
 
 @dataclass(frozen=True)
@@ -64,8 +73,8 @@ def find_columns(path: Path, first: TextLine) -> TableColumns:
         names.pop()
     if not _is_header(names):
         return TableColumns(0, 1, None, None, 2, has_header=False)
-    image = _indices(names, _IMAGE)
-    label = _indices(names, _LABEL)
+    image = _indices(names, _IMAGE_NAMES)
+    label = _indices(names, _LABEL_NAMES)
     if len(image) != 1 or len(label) != 1:
         missing = "images" if not image else "labels"
         got = f"none of {missing}" if not image or not label else "several that may be one of them"
@@ -74,8 +83,8 @@ def find_columns(path: Path, first: TextLine) -> TableColumns:
             " images (image, filename, path, ...) and one of labels (label, class, category, ...):"
             " rename them."
         )
-    split = _indices(names, _SPLIT)
-    store = _indices(names, _STORE)
+    split = _indices(names, _SPLIT_NAMES)
+    store = _indices(names, _STORE_NAMES)
     used = {*image, *label, *split, *store}
     others = {
         cell: index for index, cell in enumerate(first.cells[: len(names)]) if index not in used
@@ -87,7 +96,9 @@ def find_columns(path: Path, first: TextLine) -> TableColumns:
         store[0] if store else None,
         len(names),
         has_header=True,
-        others={cell: index for cell, index in others.items() if _comparable(cell) not in _INDEX},
+        others={
+            cell: index for cell, index in others.items() if _comparable(cell) not in _INDEX_NAMES
+        },
     )
 
 
@@ -101,7 +112,7 @@ def _is_header(names: list[str]) -> bool:
     They are if one for images is among them, or one for labels and no photo.
     """
     has_photo = any(is_photo(name) or "/" in name or "\\" in name for name in names)
-    return bool(_IMAGE & {*names}) or (bool(_LABEL & {*names}) and not has_photo)
+    return bool(_IMAGE_NAMES & {*names}) or (bool(_LABEL_NAMES & {*names}) and not has_photo)
 
 
 def _indices(names: list[str], known: Collection[str]) -> list[int]:
