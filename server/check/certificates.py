@@ -36,7 +36,8 @@ def credentials(subject: CheckSubject) -> Iterator[CheckFinding]:
         yield CheckFinding(
             "ok",
             "credentials",
-            f"{chain.directory} is whole, and this user's alone. Stores: {state_counts}.",
+            f"{chain.directory} is complete, and only this user can read it. Stores:"
+            f" {state_counts}.",
         )
     for kit in sorted((chain.directory.parent / "kits").glob("*.kit")):
         try:
@@ -88,7 +89,8 @@ def names(subject: CheckSubject) -> Iterator[CheckFinding]:
             yield CheckFinding(
                 "fail",
                 "name",
-                f"Kits name {host}, which the certificate is not for; restore the credentials.",
+                f"Kits name {host}, for which the certificate is not valid; restore the"
+                " credentials.",
             )
             continue
         try:
@@ -97,13 +99,15 @@ def names(subject: CheckSubject) -> Iterator[CheckFinding]:
             )
         except OSError as error:
             yield CheckFinding(
-                "warn", "name", f"{host}, which kits name, is not known on this machine: {error}."
+                "warn",
+                "name",
+                f"{host}, which kits name, cannot be resolved on this machine: {error}.",
             )
             continue
         yield CheckFinding(
             "ok",
             "name",
-            f"Kits name {host} ({', '.join(addresses)}), and the certificate is for it.",
+            f"Kits name {host} ({', '.join(addresses)}), and the certificate is valid for it.",
         )
 
 
@@ -118,7 +122,7 @@ def _check_authority(authority: x509.Certificate) -> CheckFinding:
         return CheckFinding("fail", "authority", message)
     if now < authority.not_valid_before_utc:
         message = (
-            f"The authority is good from {authority.not_valid_before_utc:%Y-%m-%d} on: this"
+            f"The authority is valid from {authority.not_valid_before_utc:%Y-%m-%d} on: this"
             " machine's clock is behind."
         )
         return CheckFinding("fail", "authority", message)
@@ -128,7 +132,7 @@ def _check_authority(authority: x509.Certificate) -> CheckFinding:
             " store its new kit."
         )
         return CheckFinding("warn", "authority", message)
-    return CheckFinding("ok", "authority", f"Good until {end:%Y-%m-%d}.")
+    return CheckFinding("ok", "authority", f"Valid until {end:%Y-%m-%d}.")
 
 
 def _check_server(server: x509.Certificate) -> CheckFinding:
@@ -136,7 +140,7 @@ def _check_server(server: x509.Certificate) -> CheckFinding:
     end = server.not_valid_after_utc
     if now < server.not_valid_before_utc:
         message = (
-            f"It is good from {server.not_valid_before_utc:%Y-%m-%d} on: this machine's clock is"
+            f"It is valid from {server.not_valid_before_utc:%Y-%m-%d} on: this machine's clock is"
             " behind."
         )
         return CheckFinding("fail", "certificate", message)
@@ -147,5 +151,5 @@ def _check_server(server: x509.Certificate) -> CheckFinding:
             f"It ended on {end:%Y-%m-%d}; the server renews it when it starts.",
         )
     return CheckFinding(
-        "ok", "certificate", f"Good until {end:%Y-%m-%d}, and renewed by the server itself."
+        "ok", "certificate", f"Valid until {end:%Y-%m-%d}, and renewed by the server itself."
     )

@@ -45,18 +45,20 @@ def disk(subject: CheckSubject) -> Iterator[CheckFinding]:
     free_bytes = shutil.disk_usage(existing_folder).free
     message = (
         f"{size(free_bytes)} free at {existing_folder}; {config.model.name} and {stores} stores"
-        " need some"
+        " need about"
         f" {size(needed_bytes)}."
     )
     if not os.access(existing_folder, os.W_OK | os.X_OK):
         yield CheckFinding(
-            "fail", "disk", f"This user may not write to {existing_folder}, where the run is to be."
+            "fail",
+            "disk",
+            f"This user may not write to {existing_folder}, where the run directory will be.",
         )
     elif free_bytes < needed_bytes:
-        yield CheckFinding("fail", "disk", f"{message} Make room, or choose another --out.")
+        yield CheckFinding("fail", "disk", f"{message} Free some space, or choose another --out.")
     elif free_bytes < 2 * needed_bytes:
         yield CheckFinding(
-            "warn", "disk", f"{message} Make room: the machine writes other things, too."
+            "warn", "disk", f"{message} Free some space: other programs write to this disk, too."
         )
     else:
         yield CheckFinding("ok", "disk", message)
@@ -74,19 +76,21 @@ def clock(subject: CheckSubject) -> Iterator[CheckFinding]:
         yield CheckFinding(
             "fail",
             "clock",
-            f"It says {now_text}, which is before what is installed here was made: set it.",
+            f"The clock says {now_text}, which is earlier than the certificate or this"
+            " installation: set the clock.",
         )
     elif (is_synchronised := _is_synchronised()) is None:
         yield CheckFinding(
-            "ok", "clock", f"It says {now_text}; whether it is kept in step cannot be told here."
+            "ok", "clock", f"The clock says {now_text}. It is unknown whether it is synchronised."
         )
     elif is_synchronised:
-        yield CheckFinding("ok", "clock", f"It says {now_text}, and is kept in step (NTP).")
+        yield CheckFinding("ok", "clock", f"The clock says {now_text}, and is synchronised (NTP).")
     else:
         yield CheckFinding(
             "warn",
             "clock",
-            f"It says {now_text}, but nothing keeps it in step: timedatectl set-ntp true",
+            f"The clock says {now_text}, but it is not synchronised. To synchronise it: timedatectl"
+            " set-ntp true",
         )
 
 

@@ -27,7 +27,7 @@ def ports(subject: CheckSubject) -> Iterator[CheckFinding]:
         yield CheckFinding(
             "warn",
             "page",
-            f"{error} Or leave it: the live page takes the next port that is free.",
+            f"{error} You can also ignore this: the live page takes the next free port.",
         )
     else:
         yield CheckFinding("fail", "page", error)

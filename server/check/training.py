@@ -16,7 +16,10 @@ def test_photos(subject: CheckSubject) -> Iterator[CheckFinding]:
     """
     if not subject.config.evaluation.test_data:
         yield CheckFinding(
-            "ok", "test data", "None is asked for: stores judge the model on what they hold out."
+            "ok",
+            "test data",
+            "No test photos are configured: the model is evaluated on images that the stores hold"
+            " out.",
         )
         return
     from fedshelf.common.images.folder.left_out import format_left_out
@@ -64,4 +67,4 @@ def flower(subject: CheckSubject) -> Iterator[CheckFinding]:
         FlowerServer(Path(folder) / "flower", Address(LOOPBACK, free_port()), subject.chain),
     ):
         pass
-    yield CheckFinding("ok", "flower", "Its SuperLink starts, and answers through the door.")
+    yield CheckFinding("ok", "flower", "The SuperLink starts, and answers through the gateway.")

@@ -254,7 +254,7 @@ class Authorizer:
         ):
             pass
         self._wrong_codes.add(address)
-        self.log.tell(address, "it asked for the classes without a kit that is good")
+        self.log.tell(address, "it asked for the classes without a valid kit")
         return RefusalReason.CODE
 
     def _entry(self, store: str) -> StoreEntry | None:
@@ -270,7 +270,7 @@ class Authorizer:
         try:
             self._entries, self._keys = self._read()
         except ConfigError as error:
-            print(f"{error} Until then the stores are taken to be as they were.", flush=True)
+            print(f"{error} Until then the last good list of stores counts.", flush=True)
 
     def _read(self) -> tuple[dict[str, StoreEntry], dict[str, "_StoreKey"]]:
         """Return all stores by name, and their keys by the header that names them."""

@@ -39,8 +39,8 @@ def provision(
         print(f"Kit of {name}: {chain.write_kit(name, with_key=keys_in_kits)}")
     if known_names := [name for name in names if name in known]:
         print(
-            f"Left as they are: {', '.join(known_names)}. A new kit for one of them: flower-server"
-            " stores"
+            f"These stores have kits already: {', '.join(known_names)}. To make a new kit for one"
+            " of them: flower-server stores renew."
             " renew."
         )
     print(f"Start the server with:  flower-server start --credentials {chain.directory} ...")
@@ -55,8 +55,8 @@ def _load_or_make_chain(out: Path, host: str | None, port: int | None) -> Chain:
     if not directory.exists():
         if host is None:
             raise ConfigError(
-                "A new chain needs --host, the names or numbers by which stores reach the server,"
-                " comma-separated."
+                "A new chain needs --host: the host names or IP addresses at which stores reach the"
+                " server, comma-separated."
             )
         return Chain.make(directory, host, port or DEFAULT_PORT)
     chain = Chain.load(directory)

@@ -264,13 +264,14 @@ def main() -> None:
                 registrar.reconcile()
                 is_due = False
             except FlowerError as error:
-                print(f"The SuperLink did not take it: {error}", flush=True)
+                print(
+                    f"The SuperLink did not register or unregister a store; trying again: {error}",
+                    flush=True,
+                )
                 is_due = True
                 time.sleep(SUPERLINK_RETRY_SECONDS)
             except ConfigError as error:
-                print(
-                    f"{error} Until then the SuperLink knows the stores that it knew.", flush=True
-                )
+                print(f"{error} Until then the registered stores stay the same.", flush=True)
                 is_due = False
         if time.monotonic() > next_certificate_check:
             next_certificate_check += CERTIFICATE_CHECK_SECONDS

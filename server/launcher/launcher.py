@@ -41,8 +41,8 @@ APP_STARTUP_TIMEOUT_SECONDS = 90.0  # for the submitted app to begin its work
 MAX_APP_DEATHS_PER_ROUND = 4  # deaths of the app within one round before the run is given up
 SUPERVISION_POLL_SECONDS = 0.2  # between two checks of the app and the processes
 STOPPING_MESSAGE = (
-    f"Stopping after this round, or in {ROUND_STOP_SECONDS:g} s without it; once more to stop at"
-    " once (saved up to the last round)."
+    f"Stopping after this round, or in {ROUND_STOP_SECONDS:g} s without it; press Ctrl-C again"
+    " to stop at once (all earlier rounds are saved)."
 )
 STOPPED_EXIT_CODE = 130  # exit code of a run that a person stopped
 
@@ -118,8 +118,8 @@ def _train(request: LaunchRequest, path: Path, config: RunConfig) -> int:
         mailbox.tell_classes(config.data.classes, config)
         if (rounds_done := RunDirectory.rounds_done(path)) or request.resume:
             output.say(
-                f"Going on with the run in {path}, of which {rounds_done} of {config.run.rounds}"
-                " rounds are done."
+                f"Going on with the run in {path}: {rounds_done} of {config.run.rounds} rounds are"
+                " done."
             )
         output.say("The server is up. Each store joins with:")
         output.say(join_command(request.address, request.chain))
@@ -193,7 +193,7 @@ class RunSupervisor:
                     f"{self._submit_error or f'see {log_file}.'}"
                 )
             self._output.say(
-                "The server's app died; it starts again from the last round that was saved."
+                "The server's app ended unexpectedly; it starts again from the last saved round."
             )
 
     def _submit(self) -> bool:
@@ -226,7 +226,9 @@ class RunSupervisor:
                 return False
             self._event_reader.play()
             for name in self._flower.restart_dead():
-                self._output.say(f"The server's {name} ended and was started again.")
+                self._output.say(
+                    f"The server's process {name} ended unexpectedly and was started again."
+                )
             time.sleep(SUPERVISION_POLL_SECONDS)
         return True
 
@@ -313,8 +315,8 @@ def _finished_message(path: Path, config: RunConfig) -> str | None:
     )
     if "delivery" not in summary:
         return (
-            f"{message} `flower-server deliver {path}` gives it to the stores, to which nobody has"
-            " given it yet."
+            f"{message} The stores do not have it yet: `flower-server deliver {path}` gives it to"
+            " them."
         )
     missing = summary["delivery"].get("missing")
     hint = (

@@ -47,8 +47,9 @@ class PagePort:
         url = f"http://{LOOPBACK}:{self.port}/"
         if not self.is_free:
             return (
-                f"The page of this run has the port {self.port}, which another program uses now; it"
-                f" appears at {url} once that has ended. --live-port gives it another."
+                f"Another program uses port {self.port}, which is the port of this run's page; the"
+                f" page appears at {url} once that program has ended. To choose another port, use"
+                " --live-port."
             )
         warning = (
             f" (At another start it may have another port: {self.save_error}.)"

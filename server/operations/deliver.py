@@ -38,10 +38,9 @@ def ask_running_server(run: Path) -> bool:
         raise RunError(f"Another flower-server delivers the model of {run} already.")
     mailbox.ask_to_deliver()
     print(
-        f"The server that trains in {run} gives the model to the stores after the round under way;"
-        " its log says who"
+        f"The server that trains in {run} gives the model to the stores after the current round."
+        " Its log names the stores that have it."
     )
-    print("has it.")
     return True
 
 
@@ -79,7 +78,9 @@ def deliver(
         FlowerServer(mailbox.directory, address, chain) as flower,
         RunOutput(rounds, mailbox.directory / "launcher.jsonl", as_json=False) as output,
         stop_on_signals(
-            mailbox, output, "Ending; who has the model is written down. Once more to end at once."
+            mailbox,
+            output,
+            "Ending; the stores that have the model are recorded. Press Ctrl-C again to end now.",
         ),
     ):
         output.say(

@@ -32,8 +32,11 @@ def export(
         f" {exported.path}"
     )
     if exported.test is None:
-        print("Nobody judged it on test images, so its model.json has no test figures.")
+        print("This round was not evaluated on test images, so its model.json has no test results.")
     else:
         print(f"{exported.test:.1%} accuracy on test images.")
     if not exported.is_calibrated:
-        print("No temperature was fitted to it: its confidences are as trained (temperature 1).")
+        print(
+            "No temperature was fitted for this round: its confidences are not calibrated"
+            " (temperature 1)."
+        )

@@ -35,8 +35,8 @@ def stop(name: Path, *, at_once: bool) -> None:
         _signal(launcher_fd, RunMailbox(run), run, at_once=at_once)
         if not at_once:
             print(
-                f"Stopping {run} after the round under way; Ctrl-C ends this waiting, not the"
-                " stopping.",
+                f"Stopping {run} after the current round. Ctrl-C ends this command, but the server"
+                " still stops.",
                 flush=True,
             )
         _has_ended(launcher_fd, None)
@@ -58,9 +58,9 @@ def _open_launcher(run: Path) -> int:
             if run.stat().st_uid != os.geteuid():
                 raise _not_ours_error(run)
             raise RunError(
-                f"Something works in {run}, but no flower-server of this machine that can be seen"
-                " from here: it may be a simulation, or run in a container or on another machine."
-                " Stop it there."
+                f"A program works in {run}, but it is no flower-server that is visible from here."
+                " It may be a simulation, or run in a container or on another machine; stop it"
+                " there."
             )
         raise RunError(f"No server runs in {run}: {WORDS[state.status]}. {wording.headline(state)}")
     try:

@@ -145,9 +145,8 @@ def show(store_list: Listing) -> None:
         if row.copied:
             print(
                 f"{row.store}: a second machine, or a copy of its home, came with its key until"
-                f" {_format_time('%b %d %H:%M', row.copied)} and was refused. Each machine needs a"
-                " kit of"
-                " its own."
+                f" {_format_time('%b %d %H:%M', row.copied)} and was rejected. Each machine needs"
+                " a kit of its own."
             )
     for sentence in _validity(store_list):
         print(sentence)

@@ -100,7 +100,7 @@ def run_trial(trial: Trial) -> int:
         address = Address(LOOPBACK, free_port())
         chain = Chain.make(folder / "chain" / "server", address.host, address.port)
         print(
-            f"Kits, and what each store prints (NAME.log), are in {folder} until the end.",
+            f"The stores' kits and logs (NAME.log) are in {folder} until the end.",
             flush=True,
         )
         with _running_stores(photos, chain, folder) as watch:
@@ -146,8 +146,8 @@ def _store_folders(photos: Path) -> dict[str, Path]:
     """
     if not photos.is_dir():
         raise DataError(
-            f"--photos got {photos}, which is no folder; expected a folder of photos, or of stores'"
-            " folders."
+            f"--photos got {photos}, which is not a folder; expected a folder of photos, or a"
+            " folder that holds a folder of photos for each store."
         )
     folders = [
         folder.resolve()
@@ -194,7 +194,8 @@ def _assign_photos(photos: Path | None, stores: int, out: Path) -> None:
     ]
     command += ["--partition", PARTITION, "--test", "--out", str(out)]
     print(
-        f"Dealing the photos of {photos or 'the embedded data set'} to {stores} stores.", flush=True
+        f"Distributing the photos of {photos or 'the embedded data set'} among {stores} stores.",
+        flush=True,
     )
     completed = subprocess.run(
         die_with_parent(command), env=_environment(), capture_output=True, text=True, check=False

@@ -98,7 +98,7 @@ def test_a_check_before_the_first_store_joins(tmp_path: Path) -> None:
     assert good.returncode == 0, good.stdout + good.stderr
     assert (
         good.stdout.splitlines()[-1]
-        == "ok    flower: Its SuperLink starts, and answers through the door."
+        == "ok    flower: The SuperLink starts, and answers through the gateway."
     )
     assert not (tmp_path / "run").exists()
     (chain / "server" / "ca.key").chmod(0o644)

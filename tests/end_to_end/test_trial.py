@@ -46,7 +46,7 @@ def test_mistakes_are_told_before_anything_starts(
 ) -> None:
     photos = folders["mitte"].parent
     for more, code, words in (
-        (["--photos", tmp_path / "nowhere"], 3, "which is no folder"),
+        (["--photos", tmp_path / "nowhere"], 3, "which is not a folder"),
         (["--photos", photos, "--stores", "2"], 2, "has the folders of 3 stores; --stores got 2"),
         (["--stores", "0"], 2, "--stores"),
     ):

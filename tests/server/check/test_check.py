@@ -112,7 +112,7 @@ def test_a_port_in_use_is_told_with_who_has_it(subject: MakeSubject) -> None:
 def test_a_disk_too_small_for_the_checkpoints_is_no_place_for_a_run(subject: MakeSubject) -> None:
     assert verdicts(disk(subject(model__name="niid-cnn"))) == [("disk", "ok")]
     (finding,) = disk(subject(model__name="niid-cnn", run__keep_checkpoints=10**9))
-    assert (finding.verdict, "Make room" in finding.told) == ("fail", True)
+    assert (finding.verdict, "Free some space" in finding.told) == ("fail", True)
 
 
 def test_test_photos_are_read_as_a_run_reads_them(subject: MakeSubject, tmp_path: Path) -> None:

@@ -84,7 +84,10 @@ def test_a_port_that_another_program_uses_for_now_stays_the_runs(tmp_path: Path)
     with socket.create_server(("127.0.0.1", port)):
         again = page_port(tmp_path / "a", None)
         assert (again.port, again.is_free) == (port, False)
-        assert f"has the port {port}, which another program uses now" in again.message()
+        assert (
+            f"Another program uses port {port}, which is the port of this run's page"
+            in again.message()
+        )
     assert (
         page_port(tmp_path / "a", None).message() == f"The run as a page: http://127.0.0.1:{port}/"
     )
