@@ -4,10 +4,12 @@ common/strategies/...  --->  common/config/strategy_settings.py    the strategie
       (declared there)                                             readable without PyTorch
 common/config/...      --->  pyproject.toml                        what Flower may override
                        --->  docs/settings.md                      for people
+                       --->  common/settings.json                  for --help
 """
 
 import ast
 import inspect
+import json
 import subprocess
 import sys
 import textwrap
@@ -17,15 +19,23 @@ from typing import Any, NamedTuple
 
 import tomli_w
 
+from fedshelf.common import models
 from fedshelf.common.config import RunConfig, field_types, to_flower
 from fedshelf.common.config.field_types import Section, StrategySettings
 from fedshelf.common.config.model_train_strategy import CommonStrategyConfig
 from fedshelf.common.strategies import STRATEGIES
+from fedshelf.simulations.datasets import DATASETS
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "common/config/strategy_settings.py"
 PYPROJECT = ROOT / "pyproject.toml"
 TABLE = ROOT / "docs/settings.md"
+FLAGS = ROOT / "common/settings.json"
+NAMES = {
+    "data.dataset": tuple(DATASETS),
+    "model.name": models.names(),
+    "strategy.name": tuple(STRATEGIES),
+}
 TABLE_OF_FLOWER = "[tool.flwr.app.config]\n"
 TEXT_COLUMNS = 82  # of a description's line in the schema, between its quotes
 
@@ -149,6 +159,25 @@ def documentation() -> str:
     return "".join(parts)
 
 
+def flags() -> str:
+    """Return type and help of each setting for the command line, as JSON."""
+    found = {}
+    for section, part in RunConfig.model_fields.items():
+        for name, field in type(part.default).model_fields.items():
+            key = f"{section}.{name}"
+            extra = field.json_schema_extra
+            more = dict(extra) if isinstance(extra, dict) else {}
+            kind = type(field.default).__name__
+            about = (field.description or "") + (
+                f"; ours: {', '.join(NAMES[key])}" if key in NAMES else ""
+            )
+            found[key] = {
+                "type": "str" if kind == "tuple" else kind,
+                "help": f"{about[0].upper()}{about[1:]}.",
+            } | more
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+
+
 def _shown(value: Any) -> str:
     if value in ("", ()):
         return ""
@@ -169,3 +198,4 @@ if not write(SCHEMA, schema()):  # what follows must read the new one
     sys.exit(subprocess.run([sys.executable, __file__], check=False).returncode)
 write(PYPROJECT, pyproject())
 write(TABLE, documentation())
+write(FLAGS, flags())

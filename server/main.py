@@ -9,6 +9,7 @@ import typer
 
 from fedshelf.common.command_line import command_line, merge_settings
 from fedshelf.common.command_line import run as run_command_line
+from fedshelf.common.setting_flags import setting_flags
 from fedshelf.server.operations.export import export
 from fedshelf.server.operations.store_access import Host, Insecure, Port, resolve_store_access
 from fedshelf.server.operator_commands import check, deliver, runs, status, stop, try_out, watch
@@ -21,32 +22,24 @@ app = command_line(
 
 
 @app.command()
+@setting_flags(
+    stores="cohort.min_stores",
+    rounds="run.rounds",
+    model="model.name",
+    weights="model.weights",
+    resume_from="model.resume_from",
+    strategy="strategy.name",
+    classes="data.classes",
+    merge_spellings="data.merge_spellings",
+    epochs="train.epochs",
+    batch_size="train.batch_size",
+    lr="train.lr",
+    wait="cohort.wait",
+    seed="run.seed",
+    device="run.device",
+)
 def start(
-    stores: Annotated[
-        int | None, typer.Option(help="Quorum: a round counts only with this many stores.")
-    ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Rounds of training.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="A model of ours, or any torchvision classification model.")
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Model to start from (a .safetensors file), or torchvision for its own.",
-        ),
-    ] = None,
-    resume_from: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="MODEL",
-            help="A finished run or model, RUN@best, RUN@last or RUN@N, to teach it more.",
-        ),
-    ] = None,
-    strategy: Annotated[str | None, typer.Option(help="Federated algorithm.")] = None,
-    classes: Annotated[
-        str | None, typer.Option(help="Ordered product classes, comma-separated; else the stores'.")
-    ] = None,
+    given: dict[str, Any],
     confirm_classes: Annotated[
         str | None,
         typer.Option(
@@ -55,13 +48,6 @@ def start(
                 "Classes that may join though one store alone has them: comma-separated, or a .txt"
                 " file, one a line."
             ),
-        ),
-    ] = None,
-    merge_spellings: Annotated[
-        bool | None,
-        typer.Option(
-            "--merge-spellings",
-            help="Take class names that differ in case or spaces between stores for one.",
         ),
     ] = None,
     class_names: Annotated[
@@ -73,20 +59,6 @@ def start(
     ] = None,
     test_data: Annotated[
         Path | None, typer.Option(help="Folder of test photos that the server keeps.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over a store's photos per round.")
-    ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Photos per step.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of the first round.")] = None,
-    wait: Annotated[
-        float | None, typer.Option(help="Seconds to wait for the quorum to join.")
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="The one number all randomness derives from.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="Where the server tests: auto, cpu, mps, cuda or cuda:N.")
     ] = None,
     credentials: Annotated[
         Path | None,
@@ -132,28 +104,13 @@ def start(
     """
     from fedshelf.server.training import class_confirmation
 
-    flags: dict[str, Any] = {
-        "cohort.min_stores": stores,
-        "run.rounds": rounds,
-        "model.name": model,
-        "model.weights": weights,
-        "model.resume_from": str(resume_from) if resume_from else None,
-        "strategy.name": strategy,
-        "data.classes": classes,
-        "data.confirmed_classes": class_confirmation.given(confirm_classes)
-        if confirm_classes
-        else None,
-        "data.merge_spellings": merge_spellings,
-        "evaluation.test_data": str(test_data.resolve()) if test_data else None,
-        "train.epochs": epochs,
-        "train.batch_size": batch_size,
-        "train.lr": lr,
-        "cohort.wait": wait,
-        "run.seed": seed,
-        "run.device": device,
-        "run.out": str(out) if out else None,
-    }
-    settings = merge_settings(config, flags, assignments or [])
+    if confirm_classes:
+        given["data.confirmed_classes"] = class_confirmation.given(confirm_classes)
+    if test_data:
+        given["evaluation.test_data"] = str(test_data.resolve())
+    if out:
+        given["run.out"] = str(out)
+    settings = merge_settings(config, given, assignments or [])
     address, chain = resolve_store_access(credentials, host, port, insecure=insecure)
     from fedshelf.common.classes import display_names
     from fedshelf.server.launcher.launcher import LaunchRequest, launch

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from fedshelf.common.command_line import command_line, merge_settings, run_and_exit
+from fedshelf.common.setting_flags import setting_flags
 from fedshelf.server.operations.export import export
 from fedshelf.simulations.compare.main import compare
 from fedshelf.simulations.ensemble.main import ensemble
@@ -21,76 +22,31 @@ app = command_line(
 
 
 @app.command()
+@setting_flags(
+    dataset="data.dataset",
+    stores="data.stores",
+    partition="data.partition",
+    rounds="run.rounds",
+    fraction="cohort.fraction",
+    epochs="train.epochs",
+    batch_size="train.batch_size",
+    lr="train.lr",
+    model="model.name",
+    weights="model.weights",
+    resume_from="model.resume_from",
+    classes="data.classes",
+    merge_spellings="data.merge_spellings",
+    strategy="strategy.name",
+    seed="run.seed",
+    engine="run.engine",
+    ray_address="run.ray_address",
+    gpus_per_worker="run.gpus_per_worker",
+    device="run.device",
+    out="run.out",
+)
 def run(
-    dataset: options.Dataset = None,
-    stores: options.Stores = None,
-    partition: options.Partition = None,
-    rounds: options.Rounds = None,
-    fraction: options.CohortShare = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    lr: options.LearningRate = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help=(
-                "cnn, niid-cnn, mcmahan-cnn, moderate-cnn, fashion-cnn, pfl-cnn, or a torchvision"
-                " model."
-            )
-        ),
-    ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Model to start from (a .safetensors file), or torchvision for its own.",
-        ),
-    ] = None,
-    resume_from: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="MODEL",
-            help="A finished run or model, RUN@best, RUN@last or RUN@N, to teach it more.",
-        ),
-    ] = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(help="Ordered product classes, comma-separated; else the data set's."),
-    ] = None,
-    merge_spellings: options.MergeSpellings = None,
+    given: dict[str, Any],
     class_names: options.ClassNames = None,
-    strategy: Annotated[
-        str | None,
-        typer.Option(
-            help=(
-                "fedavg, fedprox, scaffold, fednova, feddyn, fedbn, fedper, fedavgm, fedadam,"
-                " fedyogi, fedadagrad,"
-                " median, trimmed-mean, krum or multi-krum."
-            )
-        ),
-    ] = None,
-    seed: options.Seed = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(
-            help=(
-                "What executes the stores: sequential, batched (many stores at once on a GPU) or"
-                " ray."
-            )
-        ),
-    ] = None,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="Ray cluster to use with --engine ray; auto: the one running here.",
-        ),
-    ] = None,
-    gpus_per_worker: Annotated[
-        float | None, typer.Option(help="Share of a GPU for each worker of the engine ray.")
-    ] = None,
-    device: options.Device = None,
-    out: options.Out = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out exactly where it stopped.")
     ] = False,
@@ -104,29 +60,7 @@ def run(
     assignments: options.Assignments = None,
 ) -> None:
     """Simulate a federated training and write a run directory with model and report."""
-    flags: dict[str, Any] = {
-        "data.dataset": dataset,
-        "data.stores": stores,
-        "data.partition": partition,
-        "run.rounds": rounds,
-        "cohort.fraction": fraction,
-        "train.epochs": epochs,
-        "train.batch_size": batch_size,
-        "train.lr": lr,
-        "model.name": model,
-        "model.weights": weights,
-        "model.resume_from": str(resume_from) if resume_from else None,
-        "data.classes": classes,
-        "data.merge_spellings": merge_spellings,
-        "strategy.name": strategy,
-        "run.seed": seed,
-        "run.engine": engine,
-        "run.ray_address": ray_address,
-        "run.gpus_per_worker": gpus_per_worker,
-        "run.device": device,
-        "run.out": str(out) if out else None,
-    }
-    settings = merge_settings(config, flags, assignments or [])
+    settings = merge_settings(config, given, assignments or [])
     from rich.console import Console
 
     from fedshelf.common.classes import display_names
@@ -140,12 +74,15 @@ def run(
 
 
 @app.command()
+@setting_flags(
+    dataset="data.dataset",
+    stores="data.stores",
+    partition="data.partition",
+    merge_spellings="data.merge_spellings",
+)
 def split(
     out: Annotated[Path, typer.Option(help="Folder to make; must not exist or be empty.")],
-    dataset: options.Dataset = None,
-    stores: Annotated[int | None, typer.Option(help="Stores to split the data set over.")] = None,
-    partition: Annotated[str | None, typer.Option(help="As for run, but for folder.")] = None,
-    merge_spellings: options.MergeSpellings = None,
+    given: dict[str, Any],
     seed: Annotated[int, typer.Option(help="The number that the split derives from.")] = 0,
     test: Annotated[
         bool, typer.Option("--test", help="Also write a folder of test images for the server.")
@@ -164,13 +101,7 @@ def split(
     ] = None,
 ) -> None:
     """Write a data set out as one folder of image files per store, ready for real stores."""
-    flags: dict[str, Any] = {
-        "data.dataset": dataset,
-        "data.stores": stores,
-        "data.partition": partition,
-        "data.merge_spellings": merge_spellings,
-    }
-    settings = merge_settings(None, flags, assignments or [])
+    settings = merge_settings(None, given, assignments or [])
     from fedshelf.common.config import resolve
     from fedshelf.simulations.federation.split import split as write_stores
 

@@ -53,7 +53,7 @@ FLOORS = {
         ["connection"],
     ],
     "common": [
-        ["training", "command_line.py"],
+        ["training", "command_line.py", "setting_flags.py"],
         ["strategies", "images/folder", "images/augment", "native"],
         ["strategies/algorithms", "classes", "images/cache", "images/listing/tables"],
         ["strategies/shared", "images/listing", "images/decoding"],

@@ -25,13 +25,18 @@ class DataConfig(Section):
     """The images: their source, their split over stores, their cleaning and augmentation."""
 
     dataset: str = Field(
-        "shelf", description="name of a data set, or a folder of images or parquet files"
+        "shelf",
+        description=(
+            "a data set: its name, a folder of photos or parquet files, a CSV file of image,label,"
+            " or OWNER/NAME at Hugging Face"
+        ),
     )
     stores: Count = Field(10, description="stores to split the data set over (simulation)")
     partition: str = Field(
         "iid",
         description=(
-            "split over stores: iid, dirichlet:ALPHA, shards:K, labels:K, quantity:ALPHA, folder"
+            "split over stores: iid, dirichlet:ALPHA, shards:K, labels:K, quantity:ALPHA, or"
+            " folder (each sub-folder is a store)"
         ),
     )
     min_images: Count = Field(1, description="images: the least a store gets from a partition")
@@ -51,7 +56,7 @@ class DataConfig(Section):
         ),
     )
     classes: ClassNames = Field(
-        (), description="ordered product classes; empty: gathered from the data"
+        (), description="ordered product classes, comma-separated; empty: gathered from the data"
     )
     confirmed_classes: ClassNames = Field(
         (),

@@ -30,7 +30,9 @@ class ModelConfig(Section):
         ),
     )
     weights: str = Field(
-        "none", description="initial weights: none, torchvision, or a local .safetensors file"
+        "none",
+        description="initial weights: none, torchvision, or a local .safetensors file",
+        json_schema_extra={"metavar": "FILE"},
     )
     freeze: Freeze = Field(
         "none",
@@ -45,6 +47,7 @@ class ModelConfig(Section):
             "a finished run or its model.safetensors, or RUN@best, RUN@last or RUN@N of a run that"
             " may be unfinished, to go on from: its network, all its classes, and new ones"
         ),
+        json_schema_extra={"metavar": "MODEL", "type": "path"},
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="probability of dropping a feature before the last layer"

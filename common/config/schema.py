@@ -27,7 +27,11 @@ class RunSection(Section):
     name: str = Field(
         "", description="name of the run; empty: made from data set, model and strategy"
     )
-    out: str = Field("", description="run directory; empty: runs/NAME")
+    out: str = Field(
+        "",
+        description="run directory; empty: a new one below runs/",
+        json_schema_extra={"type": "path"},
+    )
     rounds: Count = Field(10, description="rounds of training")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
         0, description="the one number all randomness derives from"
@@ -35,7 +39,8 @@ class RunSection(Section):
     engine: str = Field(
         "auto",
         description=(
-            "what executes the stores: sequential, batched, ray, or auto for the fastest that fits"
+            "what executes the stores: sequential, batched (many at once on a GPU), ray, or auto"
+            " for the fastest that fits"
         ),
     )
     workers: Annotated[int, Field(ge=0)] = Field(
@@ -47,6 +52,7 @@ class RunSection(Section):
             "engine ray: HOST:PORT of a cluster, auto for the one that runs here; empty: start one"
             " here"
         ),
+        json_schema_extra={"metavar": "HOST:PORT"},
     )
     gpus_per_worker: Fraction = Field(
         0.0,
@@ -55,7 +61,7 @@ class RunSection(Section):
             " none"
         ),
     )
-    device: str = Field("auto", description="auto, cpu, mps, cuda or cuda:N")
+    device: str = Field("auto", description="device: auto, cpu, mps, cuda or cuda:N")
     deliver: Literal["auto", "best", "last"] = Field(
         "auto",
         description=(

@@ -5,25 +5,31 @@ from typing import Annotated, Any
 import typer
 
 from fedshelf.common.command_line import merge_settings
+from fedshelf.common.setting_flags import setting_flags
 from fedshelf.simulations.run import options
 
 STOPPED_EXIT_CODE = 130  # exit code after a person stopped it, as after any SIGINT
 
 
+@setting_flags(
+    dataset="data.dataset",
+    stores="data.stores",
+    partition="data.partition",
+    merge_spellings="data.merge_spellings",
+    rounds="run.rounds",
+    fraction="cohort.fraction",
+    epochs="train.epochs",
+    batch_size="train.batch_size",
+    lr="train.lr",
+    model="model.name",
+    strategy="strategy.name",
+    seed="run.seed",
+    device="run.device",
+    out="run.out",
+)
 def compare(
-    dataset: options.Dataset = None,
-    stores: options.Stores = None,
-    partition: options.Partition = None,
-    merge_spellings: options.MergeSpellings = None,
+    given: dict[str, Any],
     class_names: options.ClassNames = None,
-    rounds: options.Rounds = None,
-    fraction: options.CohortShare = None,
-    epochs: options.Epochs = None,
-    batch_size: options.BatchSize = None,
-    lr: options.LearningRate = None,
-    model: options.Model = None,
-    strategy: options.Strategy = None,
-    seed: options.Seed = None,
     seeds: Annotated[
         str | None,
         typer.Option(
@@ -34,7 +40,6 @@ def compare(
             ),
         ),
     ] = None,
-    device: options.Device = None,
     tune_epochs: Annotated[
         int | None,
         typer.Option(
@@ -55,7 +60,6 @@ def compare(
             help="Train once more without each store, to see what it contributes.",
         ),
     ] = False,
-    out: options.Out = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the comparison in --out.")
     ] = False,
@@ -65,24 +69,8 @@ def compare(
     """Show what each store would gain by joining: alone, federated, fine-tuned and pooled, on the
     same budget.
     """
-    flags: dict[str, Any] = {
-        "data.dataset": dataset,
-        "data.stores": stores,
-        "data.partition": partition,
-        "data.merge_spellings": merge_spellings,
-        "run.rounds": rounds,
-        "cohort.fraction": fraction,
-        "train.epochs": epochs,
-        "train.batch_size": batch_size,
-        "train.lr": lr,
-        "model.name": model,
-        "strategy.name": strategy,
-        "run.seed": seed,
-        "run.device": device,
-        "run.out": str(out) if out else None,
-    }
-    settings = merge_settings(config, flags, assignments or [])
-    several = _numbers(seeds, seed)
+    settings = merge_settings(config, given, assignments or [])
+    several = _numbers(seeds, given.get("run.seed"))
     from rich.console import Console
 
     from fedshelf.common.classes import display_names
