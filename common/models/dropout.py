@@ -91,10 +91,10 @@ class Dropout(nn.Module):
         assert self._keys is not None
         assert self._calls is not None
         keys = self._keys[: self._stores]
-        places = torch.arange(
+        rows_in_batch = torch.arange(
             self.first_row, self.first_row + rows // len(keys), dtype=torch.int32, device=device
         )
-        row = places * _ROW + self._calls * _CALL
+        row = rows_in_batch * _ROW + self._calls * _CALL
         self._calls += 1
         first = keys[:, :1]
         second = keys[:, 1:, None]
@@ -110,11 +110,13 @@ class Dropout(nn.Module):
 
     def _pairs(self, elements: int, device: torch.device) -> Tensor:
         """Return the start of the hash for every two elements of a row: int32 [pairs]."""
-        places = self._element_hashes.get(elements)
-        if places is None or places.device != device:
-            places = torch.arange((elements + 1) // 2, dtype=torch.int32, device=device) * _ELEMENT
-            self._element_hashes[elements] = places
-        return places
+        element_hashes = self._element_hashes.get(elements)
+        if element_hashes is None or element_hashes.device != device:
+            element_hashes = (
+                torch.arange((elements + 1) // 2, dtype=torch.int32, device=device) * _ELEMENT
+            )
+            self._element_hashes[elements] = element_hashes
+        return element_hashes
 
 
 def replace_dropout(module: nn.Module) -> None:
@@ -138,13 +140,15 @@ def seed_dropout(module: nn.Module, seeds: list[int], device: torch.device) -> N
         device: the device of the network
     """
     halves = np.array([[seed & 0xFFFFFFFF, seed >> 32] for seed in seeds], dtype=np.uint64)
-    for layer, number in zip(dropout_layers(module), itertools.count(1)):
+    for layer, index in zip(dropout_layers(module), itertools.count(1)):
         # this arithmetic wraps, too
-        own = halves * np.uint64(0x9E3779B97F4A7C15) + np.uint64(
-            number * 0xD1B54A32D192ED03 % 2**64
+        layer_keys = halves * np.uint64(0x9E3779B97F4A7C15) + np.uint64(
+            index * 0xD1B54A32D192ED03 % 2**64
         )
         layer.set_keys(
-            torch.from_numpy((own >> np.uint64(32)).astype(np.uint32).view(np.int32)).to(device)
+            torch.from_numpy((layer_keys >> np.uint64(32)).astype(np.uint32).view(np.int32)).to(
+                device
+            )
         )
 
 

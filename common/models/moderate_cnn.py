@@ -11,8 +11,12 @@ from torch import nn
 
 
 def build(classes: int, image_size: int, channels: int) -> nn.Module:
-    """Return a network from float32 [N, channels, image_size, image_size] to logits [N, classes];
-    at least 8 px.
+    """Return the network: float32 [N, channels, image_size, image_size] to logits [N, classes].
+
+    Args:
+        classes: number of classes
+        image_size: pixels, side of the images, at least 8
+        channels: 1 (grey) or 3 (RGB)
     """
     side = image_size // 8
     return nn.Sequential(

@@ -192,5 +192,5 @@ def rank_shares(block: Tensor, start: int, stop: int) -> Tensor:
     Returns:
         [n, b]; each column sums to 1.
     """
-    chosen = block.argsort(dim=0, stable=True)[start:stop]
-    return torch.zeros_like(block).scatter_(0, chosen, 1 / (stop - start))
+    positions = block.argsort(dim=0, stable=True)[start:stop]
+    return torch.zeros_like(block).scatter_(0, positions, 1 / (stop - start))

@@ -164,8 +164,10 @@ def _moving_buffers(module: nn.Module) -> dict[str, Tensor]:
     nothing_frozen = all(p.requires_grad for p in module.parameters())
     buffers = {}
     for prefix, layer in module.named_modules():
-        own = list(layer.parameters(recurse=False))
-        if any(p.requires_grad for p in own) or (nothing_frozen and not own):
+        layer_parameters = list(layer.parameters(recurse=False))
+        if any(p.requires_grad for p in layer_parameters) or (
+            nothing_frozen and not layer_parameters
+        ):
             for name, buffer in layer.named_buffers(prefix, recurse=False):
                 if buffer.is_floating_point():
                     buffers[name] = buffer

@@ -87,14 +87,14 @@ def find(name: str) -> type[Strategy]:
     Raises:
         ConfigError: the name is unknown, or the package's strategy cannot be used.
     """
-    found = plugins.find_plugin(plugins.STRATEGY, name, STRATEGIES)
+    plugin = plugins.find_plugin(plugins.STRATEGY, name, STRATEGIES)
     if name in STRATEGIES:
         return STRATEGIES[name]
-    if found is None:
+    if plugin is None:
         raise unknown_strategy(name)
-    if not (isinstance(found, type) and issubclass(found, Strategy)):
+    if not (isinstance(plugin, type) and issubclass(plugin, Strategy)):
         raise plugins.wrong_plugin(plugins.STRATEGY, name, "a class derived from Strategy")
-    return found
+    return plugin
 
 
 def names() -> list[str]:

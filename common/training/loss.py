@@ -167,11 +167,11 @@ def image_losses(
 ) -> Tensor:
     """Return the terms [B] whose mean is `objective`; shapes as there."""
     if blend is not None:
-        own, other = (
+        target_losses, blended_losses = (
             image_losses(logits, labels, config, None, offsets)
             for labels in (targets, blend.others)
         )
-        return torch.lerp(other, own, blend.shares)
+        return torch.lerp(blended_losses, target_losses, blend.shares)
     smoothing = config.label_smoothing
     if offsets is not None:
         logits = logits + offsets
