@@ -71,7 +71,7 @@ def _read_header(proto: ProtoMessage, tree: ObjectTree) -> MessageHeader:
     metadata = envelope.metadata
     metadata.__dict__["_message_id"] = tree.object_id
     content_id = tree.children[0].object_id if tree.children else ""
-    pieces = tuple(each.object_id for each in iterate_object_tree(tree))
+    pieces = tuple(piece.object_id for piece in iterate_object_tree(tree))
     size = announced_bytes(metadata.group_id)
     return MessageHeader(
         tree.object_id,

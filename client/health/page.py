@@ -67,7 +67,9 @@ def render(report: Report) -> str:
     findings = report.findings
     pictures = _Pictures()
     shown = {
-        severity: [_shown(one, pictures) for one in findings if one.severity == severity]
+        severity: [
+            _shown(finding, pictures) for finding in findings if finding.severity == severity
+        ]
         for severity in SEVERITIES
     }
     return environment.get_template("page.html.j2").render(

@@ -220,8 +220,8 @@ class OrderQueue:
             self._recorder.record_refusal(order, fault)
             return self._worker.decline("policy", "bundle")
         answer = self._worker.carry_out(order)
-        if (told := header_fields(answer)).get("code") == "policy":
-            self._recorder.record_refusal(order, str(told.get("detail", "")))
+        if (fields := header_fields(answer)).get("code") == "policy":
+            self._recorder.record_refusal(order, str(fields.get("detail", "")))
         self._cache_answer(job.incoming, answer)
         return answer
 

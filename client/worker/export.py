@@ -116,8 +116,10 @@ def _own_parts(shared: SavedModel, provenance: Mapping[str, Any], name: str) -> 
                 f" {KEPT_RUNS} others since."
             )
         return OwnParts({}, adjustment)
-    kept = StateStore(home / STATES_FOLDER).load(run_id, name, provenance["round"] + 1)
-    own = personalization.local_tensors(kept, {each: shared.tensors[each] for each in names})
+    state = StateStore(home / STATES_FOLDER).load(run_id, name, provenance["round"] + 1)
+    own = personalization.local_tensors(
+        state, {tensor_name: shared.tensors[tensor_name] for tensor_name in names}
+    )
     if not own:
         raise ConfigError(
             f"Store {name} has no part of the model {shared.path}: it trained in no round of that"

@@ -73,8 +73,8 @@ class StateStore:
         write_atomic(path, lambda file: file.write(content))
         settled = sorted(item for item in self._files(run_id, store) if item[0] <= order.committed)
         needed = [item for item in settled if item[0] <= order.best][-1:] + settled[-1:]
-        for number, old in settled:
-            if (number, old) not in needed:
+        for state_round, old in settled:
+            if (state_round, old) not in needed:
                 old.unlink(missing_ok=True)
 
     def _forget_runs(self, store: str) -> None:

@@ -91,7 +91,7 @@ def balance(evidence: Evidence) -> Iterator[Finding]:
     largest = max(counts, key=counts.__getitem__)
     smallest = min(counts, key=counts.__getitem__)
     share = counts[largest] / sum(counts.values())
-    told = (
+    comparison = (
         f"{printable(largest)} has {counts[largest]:,} photos, {printable(smallest)} has"
         f" {counts[smallest]:,}"
     )
@@ -99,7 +99,7 @@ def balance(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "warning",
-            f"{share:.0%} of the photos are of one class: {told}.",
+            f"{share:.0%} of the photos are of one class: {comparison}.",
             "Add photos of the other classes; a model trained here mostly learns to say the large"
             " one.",
         )
@@ -107,7 +107,7 @@ def balance(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "photos",
             "note",
-            f"The classes are uneven: {told}.",
+            f"The classes are uneven: {comparison}.",
             "That is usual, and other stores make up for it. Photos of the small classes help the"
             " most.",
         )
@@ -183,12 +183,12 @@ def doubts(evidence: Evidence) -> Iterator[Finding]:
     if not label_errors.judged:
         return
     agreement = label_errors.agreed / label_errors.judged
-    told = f"The model agrees with {agreement:.0%} of {label_errors.judged:,} labels"
+    agreement_sentence = f"The model agrees with {agreement:.0%} of {label_errors.judged:,} labels"
     if agreement < _MIN_AGREEMENT:
         yield Finding(
             "photos",
             "note",
-            f"{told}: too few for its doubts about single photos to mean much.",
+            f"{agreement_sentence}: too few for its doubts about single photos to mean much.",
             "Nothing has to be done. Check again with a better model.",
         )
     elif label_errors.doubts:
@@ -196,7 +196,7 @@ def doubts(evidence: Evidence) -> Iterator[Finding]:
             "photos",
             "warning",
             f"{format_count(len(label_errors.doubts), 'photo is', 'photos are')} probably in the"
-            f" wrong class folder. {told}.",
+            f" wrong class folder. {agreement_sentence}.",
             "Look at each and move it if the model is right.",
             tuple(
                 Exhibit(
@@ -242,13 +242,13 @@ def _one_slip(one: str, other: str) -> bool:
     """
     if abs(len(one) - len(other)) > 1:
         return False
-    start = next(
-        (place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
+    first_difference = next(
+        (index for index, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]),
         None,
     )
-    if start is None:
+    if first_difference is None:
         return len(one) != len(other)
-    rest = one[start:]
-    others = other[start:]
+    rest = one[first_difference:]
+    others = other[first_difference:]
     swapped = rest[:2] == others[:2][::-1] and rest[2:] == others[2:]
     return swapped or rest[1:] == others[1:] or rest[1:] == others or rest == others[1:]

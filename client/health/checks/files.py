@@ -38,7 +38,7 @@ def readable(evidence: Evidence) -> Iterator[Finding]:
     """Find a folder that cannot be read, and files that cannot be used."""
     photos = evidence.photos
     if photos.trouble:
-        way = (
+        advice = (
             "Mend that CSV file."
             if photos.is_table
             else (
@@ -46,7 +46,7 @@ def readable(evidence: Evidence) -> Iterator[Finding]:
                 " folders."
             )
         )
-        yield Finding("photos", "problem", photos.trouble, way)
+        yield Finding("photos", "problem", photos.trouble, advice)
         return
     waiting = tuple(entry for entry in photos.left_out if entry[1] in _ADVICE)
     left_out = tuple(entry for entry in photos.left_out if entry not in waiting)
@@ -90,11 +90,11 @@ def readable(evidence: Evidence) -> Iterator[Finding]:
 def _waiting(left_out: LeftOut, severity: Severity) -> Finding:
     """Report photos in formats that this machine can be taught to read."""
     reasons = Counter(reason for _, reason in left_out)
-    told = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
+    reason_counts = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
     return Finding(
         "photos",
         severity,
-        f"{format_count(len(left_out), 'photo')} cannot be used yet: {told}.",
+        f"{format_count(len(left_out), 'photo')} cannot be used yet: {reason_counts}.",
         " ".join(_ADVICE[reason] for reason in reasons),
         _named(left_out),
     )
@@ -105,24 +105,26 @@ def _unusable(left_out: LeftOut, *, is_table: bool) -> Finding:
     photos.
     """
     reasons = Counter(reason for _, reason in left_out)
-    told = [f"{count:,} {reason}" for reason, count in reasons.most_common(_MAX_NAMED_REASONS)]
+    reason_counts = [
+        f"{count:,} {reason}" for reason, count in reasons.most_common(_MAX_NAMED_REASONS)
+    ]
     if others := len(left_out) - sum(count for _, count in reasons.most_common(_MAX_NAMED_REASONS)):
-        told.append(f"{others:,} for other reasons")
+        reason_counts.append(f"{others:,} for other reasons")
     return Finding(
         "photos",
         "warning",
-        f"{format_count(len(left_out), 'file')} cannot be used: {', '.join(told)}.",
+        f"{format_count(len(left_out), 'file')} cannot be used: {', '.join(reason_counts)}.",
         " ".join(
             [
                 "They are left out of training.",
-                *dict.fromkeys(_way(reason, is_table=is_table) for reason in reasons),
+                *dict.fromkeys(_advice_for(reason, is_table=is_table) for reason in reasons),
             ]
         ),
         _named(left_out),
     )
 
 
-def _way(reason: str, *, is_table: bool) -> str:
+def _advice_for(reason: str, *, is_table: bool) -> str:
     """Return the advice for photos that are left out for this reason."""
     if reason in (OUTSIDE_CLASSES, OUTSIDE_SPLITS):
         return "What lies beside the class folders belongs into one."

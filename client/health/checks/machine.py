@@ -62,23 +62,23 @@ def disks(evidence: Evidence) -> Iterator[Finding]:
     """Find too little disk space, or no permission to write, for the pixel cache and for the
     keys.
     """
-    wanted = _GIB + len(evidence.photos.usable) * _PHOTO_BYTES
+    needed_bytes = _GIB + len(evidence.photos.usable) * _PHOTO_BYTES
     for disk in evidence.machine.disks:
         if disk.trouble or disk.free < _MIN_DISK_BYTES:
-            told = disk.trouble or f"only {format_bytes(disk.free)} are free"
+            trouble = disk.trouble or f"only {format_bytes(disk.free)} are free"
             yield Finding(
                 "machine",
                 "problem",
-                f"Nothing can be kept in {disk.path} ({disk.purpose}): {told}.",
+                f"Nothing can be kept in {disk.path} ({disk.purpose}): {trouble}.",
                 "Make room there, or have the folder made writable for the account that runs the"
                 " store.",
             )
-        elif disk.free < wanted:
+        elif disk.free < needed_bytes:
             yield Finding(
                 "machine",
                 "warning",
                 f"{format_bytes(disk.free)} are free for {disk.purpose} in {disk.path}; up to"
-                f" {format_bytes(wanted)} may be wanted.",
+                f" {format_bytes(needed_bytes)} may be wanted.",
                 "Make room there; with less, photos are decoded anew in every round, or training"
                 " stops.",
             )

@@ -36,12 +36,12 @@ def burnt(evidence: Evidence) -> Iterator[Finding]:
     """Find photos that are white where the product is; if there are many, the white ground of a
     studio is named.
     """
-    found = [
+    overexposed = [
         seen
         for seen in evidence.photos.usable
         if seen.quality and seen.quality.burnt > _BURNT_SHARE
     ]
-    if len(found) <= _HABIT_SHARE * len(evidence.photos.usable):
+    if len(overexposed) <= _HABIT_SHARE * len(evidence.photos.usable):
         yield from _photos(
             evidence,
             lambda quality: quality.burnt > _BURNT_SHARE and quality.contrast >= _BLANK_CONTRAST,

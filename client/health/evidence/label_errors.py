@@ -90,14 +90,13 @@ def find_label_errors(
     network: Network, usable: Sequence[StorePhoto], progress: Progress | None = None
 ) -> LabelErrors:
     """Judge the labels of photos. `progress` gets (done, total)."""
-    numbers = {
-        unicodedata.normalize("NFC", name): number
-        for number, name in enumerate(network.spec.classes)
+    class_indices = {
+        unicodedata.normalize("NFC", name): index for index, name in enumerate(network.spec.classes)
     }
-    known = [seen for seen in usable if seen.photo.label in numbers]
-    unknown = {seen.photo.label for seen in usable} - numbers.keys()
-    labels = np.array([numbers[seen.photo.label] for seen in known], dtype=np.int64)
-    probabilities = np.empty((len(known), len(numbers)), np.float32)
+    known = [seen for seen in usable if seen.photo.label in class_indices]
+    unknown = {seen.photo.label for seen in usable} - class_indices.keys()
+    labels = np.array([class_indices[seen.photo.label] for seen in known], dtype=np.int64)
+    probabilities = np.empty((len(known), len(class_indices)), np.float32)
     done = 0
     for part in _probabilities(network, known):
         probabilities[done : done + len(part)] = part
@@ -127,8 +126,8 @@ def find_suspects(
     own = probabilities[rows, labels]
     thresholds = np.array(
         [
-            own[labels == number].mean() if number in labels else 1
-            for number in range(probabilities.shape[1])
+            own[labels == label].mean() if label in labels else 1
+            for label in range(probabilities.shape[1])
         ]
     )
     others = probabilities.copy()

@@ -61,10 +61,12 @@ def inspect_machine() -> Machine:
 
     from fedshelf.common.system.device import pick_device
 
-    with warnings.catch_warnings(record=True) as told:  # torch warns of a driver that is too old
+    with warnings.catch_warnings(
+        record=True
+    ) as torch_warnings:  # torch warns of a driver that is too old
         warnings.simplefilter("always")
         device = pick_device("auto").type
-        trouble = _gpu_trouble(device, " ".join(str(one.message) for one in told))
+        trouble = _gpu_trouble(device, " ".join(str(warning.message) for warning in torch_warnings))
     name = f"{usable_cores()} processor cores"
     free = None
     if device == "cuda":
@@ -76,12 +78,12 @@ def inspect_machine() -> Machine:
     return Machine(device, name, usable_cores(), disks, free, trouble, _driver(), _memory())
 
 
-def _gpu_trouble(device: str, told: str) -> str:
+def _gpu_trouble(device: str, warning_text: str) -> str:
     import torch
 
     if device != "cuda":
         return (
-            (told or "PyTorch does not see it")
+            (warning_text or "PyTorch does not see it")
             if _DRIVER.exists() or shutil.which("nvidia-smi")
             else ""
         )
@@ -115,15 +117,15 @@ def _memory() -> tuple[int, int] | None:
 
 
 def _disk(purpose: str, path: Path) -> Disk:
-    place = path
-    while not place.exists() and place != place.parent:
-        place = place.parent
+    existing_folder = path
+    while not existing_folder.exists() and existing_folder != existing_folder.parent:
+        existing_folder = existing_folder.parent
     try:
-        free = shutil.disk_usage(place).free
+        free = shutil.disk_usage(existing_folder).free
     except OSError as error:
         return Disk(purpose, path, 0, error.strerror or "unreadable")
     try:
-        with tempfile.TemporaryFile(dir=place):
+        with tempfile.TemporaryFile(dir=existing_folder):
             return Disk(purpose, path, free)
     except OSError as error:
         return Disk(purpose, path, free, error.strerror or os.strerror(error.errno or 0))

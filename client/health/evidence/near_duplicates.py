@@ -39,7 +39,7 @@ def find_near_duplicates(usable: Sequence[StorePhoto]) -> Iterator[tuple[StorePh
         if seen.quality and seen.quality.contrast >= _MIN_CONTRAST
     }
     photos = sorted(different.values(), key=lambda seen: seen.photo.name)
-    details = cache(lambda number: _detail(photos[number]))
+    details = cache(lambda index: _detail(photos[index]))
     for checked, (one, other) in enumerate(_alike(photos)):
         if checked == _MAX_COMPARED_PAIRS:
             return

@@ -163,28 +163,28 @@ def _describe_unreadable(data: Path, error: DataError) -> PhotoEvidence:
 
 
 def _inspect_all(
-    quality: Callable[[Photo], StorePhoto | NotUsableError],
+    inspect: Callable[[Photo], StorePhoto | NotUsableError],
     listing: Scan,
     progress: Progress | None,
 ) -> list[StorePhoto | NotUsableError]:
-    seen: list[StorePhoto | NotUsableError] = []
-    for one in map_in_order(quality, listing.photos):
-        seen.append(one)
+    results: list[StorePhoto | NotUsableError] = []
+    for inspected in map_in_order(inspect, listing.photos):
+        results.append(inspected)
         if progress:
-            progress(len(seen), len(listing.photos))
-    return seen
+            progress(len(results), len(listing.photos))
+    return results
 
 
 def _build_evidence(
-    data: Path, listing: Scan, seen: list[StorePhoto | NotUsableError]
+    data: Path, listing: Scan, results: list[StorePhoto | NotUsableError]
 ) -> PhotoEvidence:
-    usable = tuple(one for one in seen if isinstance(one, StorePhoto))
+    usable = tuple(result for result in results if isinstance(result, StorePhoto))
     left_out = list(listing.left_out)
-    for photo, one in zip(listing.photos, seen, strict=True):
-        if isinstance(one, NotUsableError):
-            left_out.append((photo.name, str(one)))
+    for photo, result in zip(listing.photos, results, strict=True):
+        if isinstance(result, NotUsableError):
+            left_out.append((photo.name, str(result)))
     strays = {entry for entry in left_out if _is_stray(data, *entry)}
-    empty = listing.labels - {one.photo.label for one in usable}
+    empty = listing.labels - {result.photo.label for result in usable}
     return PhotoEvidence(
         usable=usable,
         left_out=tuple(sorted({*left_out} - strays)),
@@ -229,9 +229,9 @@ def _decode_once(photo: Photo, memory: CachedFacts) -> StorePhoto | NotUsableErr
     return _inspect(photo, decoded)
 
 
-def _inspect(photo: Photo, quality: Callable[[bytes], StorePhoto]) -> StorePhoto | NotUsableError:
+def _inspect(photo: Photo, inspect: Callable[[bytes], StorePhoto]) -> StorePhoto | NotUsableError:
     try:
-        return quality(content_digests.read_photo(photo.path))
+        return inspect(content_digests.read_photo(photo.path))
     except NotUsableError as error:
         return error
     except MemoryError:

@@ -112,10 +112,10 @@ def _without_answer(server: str, error: httpx.TransportError) -> ServerProbe:
             "protocol",
             "it takes connections, and does not answer as a Fedshelf server does",
         )
-    told = [
+    system_errors = [
         cause.strerror for cause in causes(error) if isinstance(cause, OSError) and cause.strerror
     ]
-    return ServerProbe(server, "unreachable", told[0] if told else "no answer")
+    return ServerProbe(server, "unreachable", system_errors[0] if system_errors else "no answer")
 
 
 def proof_of(kit: Kit, ahead: timedelta = timedelta(0)) -> bytes:
@@ -134,12 +134,12 @@ def proof_of(kit: Kit, ahead: timedelta = timedelta(0)) -> bytes:
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     moment = (datetime.now(UTC) + ahead).isoformat()
     signature = key.sign(classes_statement(kit.chain, kit.store, moment), ec.ECDSA(hashes.SHA256()))
-    asked = {
+    proof = {
         "store": kit.store,
         "moment": moment,
         "signature": base64.b64encode(signature).decode(),
     }
-    return json.dumps(asked).encode()
+    return json.dumps(proof).encode()
 
 
 def _probe(known: KnownAddresses, proof: Proof | None) -> ServerProbe:
@@ -149,10 +149,12 @@ def _probe(known: KnownAddresses, proof: Proof | None) -> ServerProbe:
             ends = _ends(answer, known.authority) if known.authority else None
             skew = _skew(answer.headers.get("date", ""), before, time.time())
             answer.read()
-        found = None
+        class_answer = None
         if proof and answer.status_code == httpx.codes.OK:
-            found = _classes(client, proof(timedelta(seconds=skew or 0.0)))
-    classes, merges = (found.classes, found.merge_spellings) if found else (None, False)
+            class_answer = _classes(client, proof(timedelta(seconds=skew or 0.0)))
+    classes, merges = (
+        (class_answer.classes, class_answer.merge_spellings) if class_answer else (None, False)
+    )
     return ServerProbe(
         known.last_answering, "", "", ends, answer.status_code, skew, classes, merges
     )
@@ -190,9 +192,9 @@ def _skew(date: str, before: float, after: float) -> float | None:
     are cut off.
     """
     try:
-        told = parsedate_to_datetime(date)
+        server_time = parsedate_to_datetime(date)
     except ValueError:
         return None
-    if told.tzinfo is None:
-        told = told.replace(tzinfo=UTC)
-    return told.timestamp() + 0.5 - (before + after) / 2
+    if server_time.tzinfo is None:
+        server_time = server_time.replace(tzinfo=UTC)
+    return server_time.timestamp() + 0.5 - (before + after) / 2
