@@ -21,12 +21,16 @@ from fedshelf.server.training.selection_images import is_chosen, nothing_to_choo
 from fedshelf.server.training.setup import settle
 from fedshelf.simulations import datasets
 from fedshelf.simulations.compare import page, terminal
-from fedshelf.simulations.compare.arms.arms import Options, plan
-from fedshelf.simulations.compare.contributions import contributions
-from fedshelf.simulations.compare.found import ComparisonResults, SeedOutcome
+from fedshelf.simulations.compare.arms.arms import Options, plan_arms
+from fedshelf.simulations.compare.contributions import measure_contributions
 from fedshelf.simulations.compare.held_out import hold_out
-from fedshelf.simulations.compare.place import ComparisonRequest, agree_on_options, place
-from fedshelf.simulations.compare.results import verdict
+from fedshelf.simulations.compare.outcomes import ComparisonResults, SeedOutcome
+from fedshelf.simulations.compare.request import (
+    ComparisonRequest,
+    agree_on_options,
+    prepare_comparison,
+)
+from fedshelf.simulations.compare.results import to_json_values
 from fedshelf.simulations.compare.trainer import ArmTrainer
 from fedshelf.simulations.engines.sequential import num_workers
 from fedshelf.simulations.federation import federation, fingerprint
@@ -71,98 +75,103 @@ class _Comparison:
 
 def compare(request: ComparisonRequest, console: Console) -> bool:
     """Run or resume a comparison; return whether it is finished. Raises FedshelfError."""
-    path, config = place(request)
+    path, config = prepare_comparison(request)
     config = resolve(flatten(config), {"run.device": str(device.pick_device(config.run.device))})
     source = datasets.find(config.data)
     config = settle(config, source.native_size, source.channels)
-    dealt = federation.build(config, image_size=config.data.image_size, channels=source.channels)
-    _check(config, dealt)
-    unknown = display_names.check_classes(request.names or {}, dealt.classes)
+    stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
+    _check(config, stores)
+    unknown = display_names.check_classes(request.names or {}, stores.classes)
     with closing(RunDirectory.open(path, config, request.settings)) as directory:
-        fingerprint.check(directory, fingerprint.of(dealt), "or begin a new comparison")
+        fingerprint.check(directory, fingerprint.of(stores), "or begin a new comparison")
         options = agree_on_options(request, config, directory)
         names = display_names.choose_for_run(path, request.names)
         if unknown:
             console.print(unknown, markup=False)
         if not request.resume:
-            _tell(config, dealt, names, console)
-        comparison = _Comparison(config, options, dealt, names, source.channels, directory, console)
+            _print_intro(config, stores, names, console)
+        comparison = _Comparison(
+            config, options, stores, names, source.channels, directory, console
+        )
         try:
             is_finished = _all_seeds(comparison)
         except KeyboardInterrupt:
-            terminal.how_to_go_on(path, console)
+            terminal.print_how_to_resume(path, console)
             raise
         if not is_finished:
-            terminal.how_to_go_on(path, console)
+            terminal.print_how_to_resume(path, console)
         return is_finished
 
 
 def _all_seeds(comparison: _Comparison) -> bool:
     """Train and judge seed after seed, reporting those that are done; return whether all are."""
     done: list[SeedOutcome] = []
-    told: Mapping[str, object] = {}
-    is_dealt = parse_partition(comparison.config.data.partition) is not None
+    comparison_json: Mapping[str, object] = {}
+    is_partitioned = parse_partition(comparison.config.data.partition) is not None
     for seed in comparison.options.seeds:
-        found = _one_seed(comparison, seed, [f"seed {outcome.seed}" for outcome in done])
-        if found is None:
+        outcome = _one_seed(comparison, seed, [f"seed {outcome.seed}" for outcome in done])
+        if outcome is None:
             return False
-        done.append(found)
-        told = _report(comparison, ComparisonResults(done, is_dealt=is_dealt))
-    terminal.closing(told, comparison.directory.path, comparison.console)
+        done.append(outcome)
+        comparison_json = _report(comparison, ComparisonResults(done, is_dealt=is_partitioned))
+    terminal.print_results(comparison_json, comparison.directory.path, comparison.console)
     return True
 
 
 def _one_seed(comparison: _Comparison, seed: int, finished: Sequence[str]) -> SeedOutcome | None:
     """Train and judge all arms of a seed; return None if that was stopped before its end."""
-    config, dealt = comparison.seed(seed)
-    stores, held_out = hold_out(dealt, seed)
+    config, federation = comparison.seed(seed)
+    stores, held_out = hold_out(federation, seed)
     path = comparison.directory.path
     name = f"seed {seed}"
-    parts = plan(config, stores, comparison.options, path / f"seed-{seed}")
-    workers = min(num_workers(config), len(parts))
+    arms = plan_arms(config, stores, comparison.options, path / f"seed-{seed}")
+    workers = min(num_workers(config), len(arms))
     with closing(
-        ArmTrainer(parts, held_out, path / f"seed-{seed}", comparison.names, workers)
-    ) as crew:
+        ArmTrainer(arms, held_out, path / f"seed-{seed}", comparison.names, workers)
+    ) as trainer:
         try:
-            outcomes = terminal.follow(crew, name, comparison.console)
+            outcomes = terminal.follow(trainer, name, comparison.console)
         except KeyboardInterrupt:
-            terminal.stopped(crew, name, finished, comparison.console)
+            terminal.print_stopped(trainer, name, finished, comparison.console)
             raise
         if not all(
-            number in outcomes and outcomes[number].is_finished for number in range(len(parts))
+            arm_number in outcomes and outcomes[arm_number].is_finished
+            for arm_number in range(len(arms))
         ):
-            terminal.stopped(crew, name, finished, comparison.console)
+            terminal.print_stopped(trainer, name, finished, comparison.console)
             return None
-    return SeedOutcome(seed, stores, held_out, parts, outcomes)
+    return SeedOutcome(seed, stores, held_out, arms, outcomes)
 
 
-def _report(comparison: _Comparison, found: ComparisonResults) -> Mapping[str, object]:
+def _report(comparison: _Comparison, results: ComparisonResults) -> Mapping[str, object]:
     """Write the results of the seeds that are done, and return them."""
-    told = verdict(comparison.config, comparison.options, found)
-    if contributed := contributions(found):
-        told["contributions"] = contributed
-    comparison.directory.write(COMPARE_FILE, told)
+    comparison_json = to_json_values(comparison.config, comparison.options, results)
+    if contributions := measure_contributions(results):
+        comparison_json["contributions"] = contributions
+    comparison.directory.write(COMPARE_FILE, comparison_json)
     page.write(comparison.directory.path)
-    return told
+    return comparison_json
 
 
-def _tell(config: RunConfig, dealt: Federation, names: ProductNames, console: Console) -> None:
+def _print_intro(
+    config: RunConfig, stores: Federation, names: ProductNames, console: Console
+) -> None:
     """Print what a person should know before it begins."""
-    console.print(partition_table(dealt, names, console.width))
-    if dealt.left_out:
-        console.print(dealt.left_out, markup=False)
+    console.print(partition_table(stores, names, console.width))
+    if stores.left_out:
+        console.print(stores.left_out, markup=False)
     if config.run.device == "cpu" and not compiler.has_compiler():
         console.print(NO_COMPILER, markup=False)
 
 
-def _check(config: RunConfig, dealt: Federation) -> None:
+def _check(config: RunConfig, stores: Federation) -> None:
     """Check that the settings can be compared; raise DataError or ConfigError if not."""
-    if len(dealt.stores) < 2:
+    if len(stores.stores) < 2:
         raise DataError(
             "A comparison needs at least two stores, got one; give --stores, or another folder of"
             " them."
         )
-    check_cohort(config, len(dealt.stores))
+    check_cohort(config, len(stores.stores))
     if config.train.objective != "classes":
         raise ConfigError(
             f"A comparison is about product classes, got train.objective {config.train.objective};"
@@ -174,7 +183,7 @@ def _check(config: RunConfig, dealt: Federation) -> None:
             f" {config.train.seconds:g}, a budget of time; leave it out."
         )
     if is_chosen(config) and not has_validation(
-        config, hold_out(dealt, config.run.seed)[0].infos()
+        config, hold_out(stores, config.run.seed)[0].infos()
     ):
         raise ConfigError(nothing_to_choose_on(config))
     if config.run.engine == "ray" or config.run.ray_address:

@@ -10,13 +10,13 @@ import numpy as np
 
 from fedshelf.common.metrics.counts import merge
 from fedshelf.simulations.compare.arms.arms import FEDERATED, WITHOUT
-from fedshelf.simulations.compare.found import ComparisonResults, ResultRow, SeedOutcome
+from fedshelf.simulations.compare.outcomes import ComparisonResults, ResultRow, SeedOutcome
 from fedshelf.simulations.compare.statistics.margins import Paired, gain
 from fedshelf.simulations.compare.statistics.paired_accuracy import Judged
 from fedshelf.simulations.compare.trainer import SERVER_TEST
 
 
-def contributions(found: ComparisonResults) -> dict[str, Any] | None:
+def measure_contributions(results: ComparisonResults) -> dict[str, Any] | None:
     """Return each store's estimate (see `server.updates.contribution`) and, if there is a model
     without it, its gain.
 
@@ -27,15 +27,16 @@ def contributions(found: ComparisonResults) -> dict[str, Any] | None:
         over the seeds
     """
     estimates: dict[int, dict[str, float]] = {
-        seed.seed: seed.parts[FEDERATED].summary.get("contribution") or {} for seed in found.seeds
+        seed.seed: seed.arm_results[FEDERATED].summary.get("contribution") or {}
+        for seed in results.seeds
     }
     if not all(estimates.values()):
         return None
     has_left_out = all(
-        f"{WITHOUT}/{store}" in seed.parts for seed in found.seeds for store in seed.stores
+        f"{WITHOUT}/{store}" in seed.arm_results for seed in results.seeds for store in seed.stores
     )
     rows = {}
-    for row in found.rows:
+    for row in results.rows:
         known = [
             estimate
             for seed in row.seeds
@@ -44,12 +45,12 @@ def contributions(found: ComparisonResults) -> dict[str, Any] | None:
         rows[row.label] = {"estimate": fmean(known) if known else None} | (
             _left_out(row) if has_left_out else {}
         )
-    told: dict[str, Any] = {"stores": rows, "has_left_out": has_left_out}
+    summary: dict[str, Any] = {"stores": rows, "has_left_out": has_left_out}
     if has_left_out:
-        agreements = [_agreement(seed, estimates[seed.seed]) for seed in found.seeds]
+        agreements = [_agreement(seed, estimates[seed.seed]) for seed in results.seeds]
         known = [agreement for agreement in agreements if agreement is not None]
-        told["agreement"] = fmean(known) if known else None
-    return told
+        summary["agreement"] = fmean(known) if known else None
+    return summary
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
@@ -75,10 +76,10 @@ def _left_out(row: ResultRow) -> dict[str, Any]:
         without = _on_all(seed, f"{WITHOUT}/{row.store}")
         whole = _on_all(seed, FEDERATED)
         pairs.append([Paired.of("", np.arange(len(whole.right)), without, whole)])
-    gained = gain(pairs)
-    assert gained is not None, "there are images to judge on"
+    mean_gain = gain(pairs)
+    assert mean_gain is not None, "there are images to judge on"
     return {
-        "left_out": gained.told(),
+        "left_out": mean_gain.to_json(),
         "loss": fmean(_loss_without(seed, row.store) for seed in row.seeds),
     }
 
@@ -95,13 +96,17 @@ def _agreement(seed: SeedOutcome, estimates: dict[str, float]) -> float | None:
     )
 
 
-def _on_all(seed: SeedOutcome, part: str) -> Judged:
+def _on_all(seed: SeedOutcome, arm_name: str) -> Judged:
     """Judge an arm's model on the server's test images, else on all stores' held-out ones, as the
     stores use it.
     """
-    judged = seed.parts[part].judged
-    if SERVER_TEST in judged:
-        return judged[SERVER_TEST].raw
-    own = [judged[store].used(is_adjusted=seed.is_adjusted(FEDERATED)) for store in seed.stores]
-    right = np.concatenate([each.right for each in own])
-    return Judged(right, merge([each.counts for each in own], len(own[0].counts.confusion)))
+    answers = seed.arm_results[arm_name].judged
+    if SERVER_TEST in answers:
+        return answers[SERVER_TEST].raw
+    results = [
+        answers[store].used(is_adjusted=seed.is_adjusted(FEDERATED)) for store in seed.stores
+    ]
+    right = np.concatenate([result.right for result in results])
+    return Judged(
+        right, merge([result.counts for result in results], len(results[0].counts.confusion))
+    )

@@ -30,27 +30,29 @@ def curve_of(history: Iterable[Record]) -> Curve:
 
     The images are the stores' validation images, else the server's test images.
     """
-    found = [(record["round"], record["validation"] or record["test"]) for record in history]
+    evaluations = [(record["round"], record["validation"] or record["test"]) for record in history]
     return tuple(
-        Evaluated(number, told["accuracy"], told["images"]) for number, told in found if told
+        Evaluated(round_number, counts["accuracy"], counts["images"])
+        for round_number, counts in evaluations
+        if counts
     )
 
 
-def together(curves: Sequence[Curve]) -> list[tuple[int, float]]:
+def merge_curves(curves: Sequence[Curve]) -> list[tuple[int, float]]:
     """Merge models' curves: for each round after which all were evaluated, (round, share right of
     all their images).
     """
-    rounds: dict[int, list[Evaluated]] = defaultdict(list)
+    points_of_round: dict[int, list[Evaluated]] = defaultdict(list)
     for curve in curves:
         for point in curve:
-            rounds[point.round].append(point)
+            points_of_round[point.round].append(point)
     return [
         (
-            number,
+            round_number,
             sum(point.accuracy * point.images for point in points)
             / sum(point.images for point in points),
         )
-        for number, points in sorted(rounds.items())
+        for round_number, points in sorted(points_of_round.items())
         if len(points) == len(curves)
     ]
 
@@ -61,17 +63,20 @@ def rise(curve: Sequence[tuple[int, float]]) -> float | None:
     It is the rise of the least-squares line through the evaluations there (LEAST_EVALUATIONS at
     least); None if there are fewer.
     """
-    first = curve[-1][0] * 2 / 3 if curve else 0.0
-    late = [point for point in curve if point[0] >= first]
-    if len(late) < LEAST_EVALUATIONS:
-        late = list(curve[-LEAST_EVALUATIONS:])
-    if len(late) < LEAST_EVALUATIONS:
+    first_round = curve[-1][0] * 2 / 3 if curve else 0.0
+    late_points = [point for point in curve if point[0] >= first_round]
+    if len(late_points) < LEAST_EVALUATIONS:
+        late_points = list(curve[-LEAST_EVALUATIONS:])
+    if len(late_points) < LEAST_EVALUATIONS:
         return None
-    middle = fmean(number for number, _ in late)
-    mean = fmean(accuracy for _, accuracy in late)
-    products = sum((number - middle) * (accuracy - mean) for number, accuracy in late)
-    slope = products / sum((number - middle) ** 2 for number, _ in late)
-    return 100 * slope * (late[-1][0] - late[0][0])
+    mean_round = fmean(round_number for round_number, _ in late_points)
+    mean_accuracy = fmean(accuracy for _, accuracy in late_points)
+    products = sum(
+        (round_number - mean_round) * (accuracy - mean_accuracy)
+        for round_number, accuracy in late_points
+    )
+    slope = products / sum((round_number - mean_round) ** 2 for round_number, _ in late_points)
+    return 100 * slope * (late_points[-1][0] - late_points[0][0])
 
 
 def still_rises(points: float | None) -> bool:

@@ -36,22 +36,22 @@ class HeldOut:
 
     own: Mapping[str, Images]
     server: Images | None
-    told: str
+    origin: str
 
-    def numbers(self) -> dict[str, NDArray[np.int64]]:
+    def image_numbers(self) -> dict[str, NDArray[np.int64]]:
         """Return a number [n] for each of a store's own images, unique among all images and the
         same in every seed.
 
         It is the image's place in the array that all stores share, or in all stores' arrays
         concatenated.
         """
-        first = 0
-        found = dict[str, NDArray[np.int64]]()
+        offset = 0
+        image_numbers = dict[str, NDArray[np.int64]]()
         is_shared = len({images.pixels.data_ptr() for images in self.own.values()}) == 1
         for name, images in self.own.items():
-            found[name] = first + images.rows.cpu().numpy()
-            first += 0 if is_shared else len(images.pixels)
-        return found
+            image_numbers[name] = offset + images.rows.cpu().numpy()
+            offset += 0 if is_shared else len(images.pixels)
+        return image_numbers
 
 
 def hold_out(federation: Federation, seed: int) -> tuple[Federation, HeldOut]:
@@ -67,12 +67,12 @@ def hold_out(federation: Federation, seed: int) -> tuple[Federation, HeldOut]:
     """
     stores = dict(federation.stores)
     if any(len(data.test) for data in stores.values()):
-        told = OWN_TEST
+        origin = OWN_TEST
     elif federation.test is not None:
-        told = DEALT
-        stores = _dealt(stores, federation.test, seed)
+        origin = DEALT
+        stores = _assign_test_images(stores, federation.test, seed)
     elif any(len(data.validation) for data in stores.values()):
-        told = VALIDATION
+        origin = VALIDATION
         none = torch.empty(0, dtype=torch.int64)
         stores = {
             name: StoreData(data.train, data.validation.select(none), data.validation)
@@ -83,7 +83,7 @@ def hold_out(federation: Federation, seed: int) -> tuple[Federation, HeldOut]:
             "A comparison needs images that nobody trains on, and this data has neither test nor"
             " validation images; keep some of each store's with --set data.holdout=0.2."
         )
-    held_out = HeldOut({name: data.test for name, data in stores.items()}, federation.test, told)
+    held_out = HeldOut({name: data.test for name, data in stores.items()}, federation.test, origin)
     has_validation = any(len(data.validation) for data in stores.values())
     return (
         replace(federation, stores=stores, test=None if has_validation else federation.test),
@@ -91,14 +91,18 @@ def hold_out(federation: Federation, seed: int) -> tuple[Federation, HeldOut]:
     )
 
 
-def _dealt(stores: Mapping[str, StoreData], test: Images, seed: int) -> dict[str, StoreData]:
+def _assign_test_images(
+    stores: Mapping[str, StoreData], test: Images, seed: int
+) -> dict[str, StoreData]:
     """Return the stores with the server's test images dealt to them: every one goes to one
     store.
     """
-    trained = [data.train.targets().numpy() for data in stores.values()]
-    parts = np.split(np.arange(sum(map(len, trained))), np.cumsum([*map(len, trained)])[:-1])
+    train_labels = [data.train.targets().numpy() for data in stores.values()]
+    parts = np.split(
+        np.arange(sum(map(len, train_labels))), np.cumsum([*map(len, train_labels)])[:-1]
+    )
     rows = assign_alike(
-        parts, np.concatenate(trained), test.targets().numpy(), rng(seed, "compare", "test")
+        parts, np.concatenate(train_labels), test.targets().numpy(), rng(seed, "compare", "test")
     )
     return {
         name: replace(data, test=test.select(torch.from_numpy(part)))

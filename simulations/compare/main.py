@@ -75,7 +75,7 @@ def compare(
 
     from fedshelf.common.classes import display_names
     from fedshelf.simulations.compare.command import compare as run
-    from fedshelf.simulations.compare.place import ComparisonRequest
+    from fedshelf.simulations.compare.request import ComparisonRequest
 
     names = display_names.read(class_names) if class_names else None
     finished = run(

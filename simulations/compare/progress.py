@@ -18,36 +18,36 @@ class ComparisonProgress:
     only.
     """
 
-    def __init__(self, parts: Sequence[Arm]) -> None:
-        self._parts = parts
-        self._rounds = shared_zeros(1, len(parts))[0]
+    def __init__(self, arms: Sequence[Arm]) -> None:
+        self._arms = arms
+        self._rounds = shared_zeros(1, len(arms))[0]
         self.notes: list[str] = []
 
     def of(self, kind: str) -> tuple[float, int]:
         """Return the share of the work of all arms of a kind that is done (0..1), and the number of
         these arms.
         """
-        parts = [(part, done) for part, done in self._done() if part.kind == kind]
-        return _share(parts), len(parts)
+        arms = [(arm, done) for arm, done in self._rounds_of_arms() if arm.kind == kind]
+        return _share(arms), len(arms)
 
     def share(self) -> float:
         """Return the share of all work that is done (0..1)."""
-        return _share(self._done())
+        return _share(self._rounds_of_arms())
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Return the progress of each kind: "federated 3 of 10 rounds, alone 2 of 4 stores"."""
         kinds: dict[str, list[tuple[Arm, float]]] = {}
-        for part, done in self._done():
-            kinds.setdefault(part.kind, []).append((part, done))
-        return ", ".join(f"{kind} {_of_kind(parts)}" for kind, parts in kinds.items())
+        for arm, done in self._rounds_of_arms():
+            kinds.setdefault(arm.kind, []).append((arm, done))
+        return ", ".join(f"{kind} {_of_kind(arms)}" for kind, arms in kinds.items())
 
-    def tell(self, number: int, rounds: int) -> None:
+    def set_rounds(self, arm_number: int, rounds: int) -> None:
         """Note that the arm with this number has done `rounds` rounds."""
-        self._rounds[number] = rounds
+        self._rounds[arm_number] = rounds
 
-    def finish(self, number: int) -> None:
+    def finish(self, arm_number: int) -> None:
         """Note that the arm with this number needs no more rounds."""
-        self.tell(number, self._parts[number].config.run.rounds)
+        self.set_rounds(arm_number, self._arms[arm_number].config.run.rounds)
 
     def row(self, record: Record) -> None:
         """Do nothing: rounds are those of an arm."""
@@ -62,38 +62,38 @@ class ComparisonProgress:
     def training(self, round: int, done: int, sampled: int) -> None:
         """Do nothing."""
 
-    def _done(self) -> list[tuple[Arm, float]]:
+    def _rounds_of_arms(self) -> list[tuple[Arm, float]]:
         """Return each arm with its rounds done."""
-        return [(part, float(done)) for part, done in zip(self._parts, self._rounds, strict=True)]
+        return [(arm, float(done)) for arm, done in zip(self._arms, self._rounds, strict=True)]
 
 
-def _share(parts: Sequence[tuple[Arm, float]]) -> float:
+def _share(arms: Sequence[tuple[Arm, float]]) -> float:
     """Return the share of the work of some arms that is done (0..1)."""
-    done = sum(part.cost * rounds / part.config.run.rounds for part, rounds in parts)
-    return done / max(1, sum(part.cost for part, _ in parts))
+    done = sum(arm.cost * rounds / arm.config.run.rounds for arm, rounds in arms)
+    return done / max(1, sum(arm.cost for arm, _ in arms))
 
 
-def _of_kind(parts: Sequence[tuple[Arm, float]]) -> str:
+def _of_kind(arms: Sequence[tuple[Arm, float]]) -> str:
     """Return the progress of the arms of a kind: the rounds of a single one, else the number of
     finished ones.
     """
-    if len(parts) == 1 and not parts[0][0].store:
-        ((part, done),) = parts
-        return f"{done:.0f} of {format_count(part.config.run.rounds, 'round')}"
-    finished = sum(done >= part.config.run.rounds for part, done in parts)
-    return f"{finished} of {format_count(len(parts), 'store')}"
+    if len(arms) == 1 and not arms[0][0].store:
+        ((arm, done),) = arms
+        return f"{done:.0f} of {format_count(arm.config.run.rounds, 'round')}"
+    finished = sum(done >= arm.config.run.rounds for arm, done in arms)
+    return f"{finished} of {format_count(len(arms), 'store')}"
 
 
 class ArmObserver:
     """An observer of the rounds of one arm."""
 
-    def __init__(self, progress: ComparisonProgress, number: int) -> None:
+    def __init__(self, progress: ComparisonProgress, arm_number: int) -> None:
         self._progress = progress
-        self._number = number
+        self._arm_number = arm_number
 
     def row(self, record: Record) -> None:
         """Count the round."""
-        self._progress.tell(self._number, record["round"])
+        self._progress.set_rounds(self._arm_number, record["round"])
 
     def note(self, text: str) -> None:
         """Do nothing: the arm's own files have it."""

@@ -21,50 +21,58 @@ from fedshelf.simulations.compare.arms.arms import (
     Options,
     lone_rounds,
 )
-from fedshelf.simulations.compare.found import ComparisonResults, ResultRow
+from fedshelf.simulations.compare.outcomes import ComparisonResults, ResultRow
 from fedshelf.simulations.compare.statistics.margins import LEVEL, Gain, holm
 
 ARMS_WITH_CURVES = (ALONE, FEDERATED, POOLED)  # kinds that train for as many rounds
 
 
-def verdict(config: RunConfig, options: Options, found: ComparisonResults) -> dict[str, Any]:
+def to_json_values(
+    config: RunConfig, options: Options, results: ComparisonResults
+) -> dict[str, Any]:
     """Return all numbers of a comparison as JSON values; sentences are in `wording`."""
-    first = found.seeds[0]
-    done = [seed.seed for seed in found.seeds]
+    first = results.seeds[0]
+    done = [seed.seed for seed in results.seeds]
     result: dict[str, Any] = {
         "status": "finished" if done == list(options.seeds) else "unfinished",
         "seeds": {
             "asked": list(options.seeds),
             "done": done,
-            "is_dealt": found.is_dealt,
-            "is_dealt_anew": found.is_dealt_anew,
+            "is_dealt": results.is_dealt,
+            "is_dealt_anew": results.is_dealt_anew,
         },
         "classes": list(first.federation.classes),
         "judged_on": {
-            "own": first.held_out.told,
+            "own": first.held_out.origin,
             "own_images": sum(map(len, first.held_out.own.values())),
             "server_images": None if first.held_out.server is None else len(first.held_out.server),
         },
         "budget": _budget(config, options, len(first.stores)),
-        "against": {kind: other for kind, other in AGAINST.items() if kind in found.kinds},
-        "stores": _stores(found),
-        "average": {kind: _average(found, kind) for kind in found.kinds},
+        "against": {kind: other for kind, other in AGAINST.items() if kind in results.kinds},
+        "stores": _stores(results),
+        "average": {kind: _average(results, kind) for kind in results.kinds},
         "gains": {
-            kind: {other: _clear(found.gain(kind, other)) for other in found.kinds if other != kind}
-            for kind in found.kinds
+            kind: {
+                other: _gain_to_json(results.gain(kind, other))
+                for other in results.kinds
+                if other != kind
+            }
+            for kind in results.kinds
         },
-        "curves": _curves(config, found),
+        "curves": _curves(config, results),
     }
-    if judged := [kind for kind in found.kinds if found.rows[0].server(kind) is not None]:
-        result["server"] = {kind: _server(found, kind) for kind in judged}
+    if kinds_on_server_test := [
+        kind for kind in results.kinds if results.rows[0].server(kind) is not None
+    ]:
+        result["server"] = {kind: _server(results, kind) for kind in kinds_on_server_test}
     result["parts"] = {
         f"seed-{seed.seed}/{name}": {
             key: outcome.summary[key] for key in ("rounds", "weights_sha256", "seconds")
         }
-        for seed in found.seeds
-        for name, outcome in seed.parts.items()
+        for seed in results.seeds
+        for name, outcome in seed.arm_results.items()
     }
-    result["seconds"] = sum(part["seconds"]["total"] for part in result["parts"].values())
+    result["seconds"] = sum(arm["seconds"]["total"] for arm in result["parts"].values())
     return result
 
 
@@ -78,52 +86,53 @@ def _budget(config: RunConfig, options: Options, stores: int) -> dict[str, Any]:
     }
 
 
-def _stores(found: ComparisonResults) -> dict[str, Any]:
+def _stores(results: ComparisonResults) -> dict[str, Any]:
     """Return a row for each store; whether its gains are clear is corrected for the number of
     stores (Holm).
     """
-    rows = {row.label: _store(found, row) for row in found.rows}
+    rows = {row.label: _store(results, row) for row in results.rows}
     for kind in (FEDERATED, TUNED):
         gains = {
             row.label: gain
-            for row in found.rows
-            if kind in found.kinds and (gain := row.gain(kind, AGAINST[kind]))
+            for row in results.rows
+            if kind in results.kinds and (gain := row.gain(kind, AGAINST[kind]))
         }
         corrected = dict(zip(gains, holm([gain.p for gain in gains.values()]), strict=True))
         for label, gain in gains.items():
-            rows[label]["gain"][kind] = _clear(gain, corrected[label])
+            rows[label]["gain"][kind] = _gain_to_json(gain, corrected[label])
     return rows
 
 
-def _store(found: ComparisonResults, row: ResultRow) -> dict[str, Any]:
+def _store(results: ComparisonResults, row: ResultRow) -> dict[str, Any]:
     seed = row.seeds[0]
     table = seed.federation.table[row.store]
     return {
         "store": row.store,
-        "seeds": [each.seed for each in row.seeds],
+        "seeds": [outcome.seed for outcome in row.seeds],
         "images": sum(table),
         "classes": sum(count > 0 for count in table),
-        "held_out": len(seed.numbers[row.store]),
+        "held_out": len(seed.image_numbers[row.store]),
         "models": {
-            kind: _described(row.counts(kind)) | {"raw_accuracy": _accuracy(row.raw_counts(kind))}
-            for kind in found.kinds
+            kind: _counts_to_json(row.counts(kind))
+            | {"raw_accuracy": _accuracy(row.raw_counts(kind))}
+            for kind in results.kinds
         },
-        "gain": {kind: None for kind in (FEDERATED, TUNED) if kind in found.kinds},
+        "gain": {kind: None for kind in (FEDERATED, TUNED) if kind in results.kinds},
     }
 
 
-def _clear(gain: Gain, p: float | None = None) -> dict[str, Any]:
+def _gain_to_json(gain: Gain, p: float | None = None) -> dict[str, Any]:
     """Return a gain, and whether it is clear: by its own probability, or by one corrected for many.
 
     It is None with one seed, which says nothing about another training.
     """
     if gain.training is None:
-        return gain.told() | {"p": None, "clear": None}
+        return gain.to_json() | {"p": None, "clear": None}
     p = gain.p if p is None else p
-    return gain.told() | {"p": p, "clear": p <= LEVEL}
+    return gain.to_json() | {"p": p, "clear": p <= LEVEL}
 
 
-def _average(found: ComparisonResults, kind: str) -> dict[str, Any]:
+def _average(results: ComparisonResults, kind: str) -> dict[str, Any]:
     """Return the averages of a kind over stores and seeds.
 
     accuracy:     the mean over seeds of the mean of the stores'
@@ -131,40 +140,42 @@ def _average(found: ComparisonResults, kind: str) -> dict[str, Any]:
     deviation:    the standard deviation over the seeds
     all_images:   of all stores' images as one set
     """
-    accuracies = [seed.accuracy(kind) for seed in found.seeds]
+    accuracies = [seed.accuracy(kind) for seed in results.seeds]
     return {
         "accuracy": fmean(accuracies),
-        "raw_accuracy": fmean(seed.accuracy(kind, raw=True) for seed in found.seeds),
-        "scores": ["adjusted" if seed.is_adjusted(kind) else "raw" for seed in found.seeds],
+        "raw_accuracy": fmean(seed.accuracy(kind, raw=True) for seed in results.seeds),
+        "scores": ["adjusted" if seed.is_adjusted(kind) else "raw" for seed in results.seeds],
         "deviation": stdev(accuracies) if len(accuracies) > 1 else None,
         "seeds": accuracies,
-        "all_images": _described(found.everywhere(kind)),
+        "all_images": _counts_to_json(results.everywhere(kind)),
     }
 
 
-def _server(found: ComparisonResults, kind: str) -> dict[str, Any]:
+def _server(results: ComparisonResults, kind: str) -> dict[str, Any]:
     """Return the counts on the server's test set; if each store has a model, the mean and each
     store's.
     """
-    judged = {row.label: counts for row in found.rows if (counts := row.server(kind)) is not None}
+    counts_of_row = {
+        row.label: counts for row in results.rows if (counts := row.server(kind)) is not None
+    }
     if kind in OF_ONE_STORE:
-        accuracies = {label: counts.accuracy for label, counts in judged.items()}
+        accuracies = {label: counts.accuracy for label, counts in counts_of_row.items()}
         return {"accuracy": fmean(accuracies.values()), "stores": accuracies}
-    return _described(
+    return _counts_to_json(
         sum(
-            _one_of_each_seed(found, kind),
-            start=Counts.zero(len(found.seeds[0].federation.classes)),
+            _one_of_each_seed(results, kind),
+            start=Counts.zero(len(results.seeds[0].federation.classes)),
         )
     )
 
 
-def _one_of_each_seed(found: ComparisonResults, kind: str) -> Sequence[Counts]:
+def _one_of_each_seed(results: ComparisonResults, kind: str) -> Sequence[Counts]:
     """Return the counts of a kind's model on the server's test set, for each seed."""
-    judged = [seed.server(kind, seed.stores[0]) for seed in found.seeds]
-    return [each.counts for each in judged if each is not None]
+    counts_results = [seed.server(kind, seed.stores[0]) for seed in results.seeds]
+    return [seed_result.counts for seed_result in counts_results if seed_result is not None]
 
 
-def _curves(config: RunConfig, found: ComparisonResults) -> dict[str, Any]:
+def _curves(config: RunConfig, results: ComparisonResults) -> dict[str, Any]:
     """Return the accuracies over the federation's rounds, and their rise at the end, of kinds with
     learning curves.
 
@@ -172,28 +183,31 @@ def _curves(config: RunConfig, found: ComparisonResults) -> dict[str, Any]:
 
     on: the images; None if no round was evaluated
     """
-    stretch = config.run.rounds / lone_rounds(config, len(found.seeds[0].stores))
-    told = {}
+    stretch = config.run.rounds / lone_rounds(config, len(results.seeds[0].stores))
+    models = {}
     for kind in ARMS_WITH_CURVES:
-        points = curves.together([curve for seed in found.seeds for curve in seed.curve(kind)])
+        points = curves.merge_curves(
+            [curve for seed in results.seeds for curve in seed.curve(kind)]
+        )
         if points:
             rise = curves.rise(points)
-            told[kind] = {
+            models[kind] = {
                 "rounds": [
-                    number if kind == FEDERATED else round(number * stretch) for number, _ in points
+                    round_number if kind == FEDERATED else round(round_number * stretch)
+                    for round_number, _ in points
                 ],
                 "accuracy": [accuracy for _, accuracy in points],
                 "rise": rise,
                 "still_rises": curves.still_rises(rise),
             }
-    on = "validation" if found.seeds[0].federation.test is None else "test"
-    return {"on": on if told else None, "models": told}
+    on = "validation" if results.seeds[0].federation.test is None else "test"
+    return {"on": on if models else None, "models": models}
 
 
-def _described(counts: Counts) -> dict[str, Any]:
+def _counts_to_json(counts: Counts) -> dict[str, Any]:
     """Describe counts; empty without images."""
-    told: dict[str, Any] = {"images": counts.num_examples, "confusion": counts.confusion.tolist()}
-    return (summarize_counts(counts) | macros(counts) if counts.num_examples else {}) | told
+    images: dict[str, Any] = {"images": counts.num_examples, "confusion": counts.confusion.tolist()}
+    return (summarize_counts(counts) | macros(counts) if counts.num_examples else {}) | images
 
 
 def _accuracy(counts: Counts) -> float | None:

@@ -28,74 +28,82 @@ ARM_TITLES = {
     WITHOUT: "federated without one store",
 }
 MAX_STORE_LINES = 40  # stores with a line of their own; all are in the report
-WIDTH = 6  # characters of a figure, "100.0%": in a narrow terminal names are cut, figures never
-LOOK_SECONDS = 2.0  # between two checks of the progress, where no terminal shows it ...
+FIGURE_WIDTH = (
+    6  # characters of a figure, "100.0%": in a narrow terminal names are cut, figures never
+)
+PROGRESS_POLL_SECONDS = 2.0  # between two checks of the progress, where no terminal shows it ...
 MIN_SHARE_OF_WORK = 0.02  # ... and least share of the work between two lines
 
 
-def follow(crew: ArmTrainer, name: str, console: Console) -> Mapping[int, ArmResult]:
+def follow(trainer: ArmTrainer, name: str, console: Console) -> Mapping[int, ArmResult]:
     """Run the trainer to its end, or until a person stops it, and show its progress; return
     outcomes by number.
 
-    crew: the trainer of one seed's arms
+    trainer: the trainer of one seed's arms
     name: of its work, "seed 0"
 
     Raises FedshelfError or OSError if an arm cannot go on.
     """
-    lively = console.is_terminal and not console.is_dumb_terminal
-    live = Live(get_renderable=lambda: _progress(crew, name), console=console, refresh_per_second=2)
-    with crew.stop.on_signals(), live if lively else _lines(crew, name, console):
-        return {outcome.number: outcome for outcome in crew.outcomes()}
+    is_live = console.is_terminal and not console.is_dumb_terminal
+    live = Live(
+        get_renderable=lambda: _progress(trainer, name), console=console, refresh_per_second=2
+    )
+    with trainer.stop.on_signals(), live if is_live else _lines(trainer, name, console):
+        return {outcome.number: outcome for outcome in trainer.outcomes()}
 
 
-def stopped(crew: ArmTrainer, name: str, finished: Sequence[str], console: Console) -> None:
+def print_stopped(
+    trainer: ArmTrainer, name: str, finished: Sequence[str], console: Console
+) -> None:
     """Print the progress of a comparison that was stopped, from its files.
 
     name:     of the trainer's work
     finished: names of the work done before
     """
-    crew.recount()
+    trainer.recount()
     before = f"{format_list(finished)} finished; " if finished else ""
-    line = f"Stopped: {before}{name}: {crew.progress.told()}."
+    line = f"Stopped: {before}{name}: {trainer.progress.summary()}."
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def how_to_go_on(path: Path, console: Console) -> None:
+def print_how_to_resume(path: Path, console: Console) -> None:
     """Print how a stopped comparison can be resumed."""
     line = f"To go on: flower-simulation compare --resume --out {path}"
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def closing(found: Mapping[str, Any], path: Path, console: Console) -> None:
+def print_results(results: Mapping[str, Any], path: Path, console: Console) -> None:
     """Print the answer, a line per store, and where the report is."""
-    console.print(_table(found))
-    for line in headline(found):
+    console.print(_table(results))
+    for line in headline(results):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    for label, store in list(found["stores"].items())[:MAX_STORE_LINES]:
-        line = of_store(label, store, is_dealt_anew=found["seeds"]["is_dealt_anew"])
+    for label, store in list(results["stores"].items())[:MAX_STORE_LINES]:
+        line = of_store(label, store, is_dealt_anew=results["seeds"]["is_dealt_anew"])
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"Report: {path / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def _lines(crew: ArmTrainer, name: str, console: Console) -> Iterator[None]:
+def _lines(trainer: ArmTrainer, name: str, console: Console) -> Iterator[None]:
     """Print a line from time to time while the context is open."""
     ended = Event()
     began = time.monotonic()
 
     def tell() -> None:
-        told = (
-            f"{name}: {percent(crew.progress.share())} done after {time.monotonic() - began:.0f} s"
-        )
+        seconds = time.monotonic() - began
+        progress = f"{name}: {percent(trainer.progress.share())} done after {seconds:.0f} s"
         console.print(
-            f"{told}: {crew.progress.told()}", markup=False, highlight=False, soft_wrap=True
+            f"{progress}: {trainer.progress.summary()}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
 
     def watch() -> None:
-        last = crew.progress.share()
-        while not ended.wait(LOOK_SECONDS):
-            if crew.progress.share() >= last + MIN_SHARE_OF_WORK:
-                last = crew.progress.share()
+        last = trainer.progress.share()
+        while not ended.wait(PROGRESS_POLL_SECONDS):
+            if trainer.progress.share() >= last + MIN_SHARE_OF_WORK:
+                last = trainer.progress.share()
                 tell()
 
     thread = Thread(target=watch, daemon=True)
@@ -107,32 +115,32 @@ def _lines(crew: ArmTrainer, name: str, console: Console) -> Iterator[None]:
         thread.join()
 
 
-def _progress(crew: ArmTrainer, name: str) -> Table:
+def _progress(trainer: ArmTrainer, name: str) -> Table:
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_row(name)
-    for kind, told in ARM_TITLES.items():
-        share, parts = crew.progress.of(kind)
-        if parts:
+    for kind, title in ARM_TITLES.items():
+        share, num_arms = trainer.progress.of(kind)
+        if num_arms:
             grid.add_row(
-                told,
+                title,
                 ProgressBar(total=1.0, completed=share, width=30),
                 percent(share),
-                format_count(parts, "part"),
+                format_count(num_arms, "part"),
             )
-    for note in crew.progress.notes:
+    for note in trainer.progress.notes:
         grid.add_row(note)
     return grid
 
 
-def _table(found: Mapping[str, Any]) -> Table:
-    kinds = list(found["average"])
+def _table(results: Mapping[str, Any]) -> Table:
+    kinds = list(results["average"])
     table = Table(
         title="Right on the store's own held-out images", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
     table.add_column("store", no_wrap=True)
     for name in ("images", *(TITLES[kind].lower().replace(" ", "\n") for kind in kinds), "gain"):
-        table.add_column(name, justify="right", no_wrap=True, min_width=WIDTH)
-    for label, store in list(found["stores"].items())[:MAX_STORE_LINES]:
+        table.add_column(name, justify="right", no_wrap=True, min_width=FIGURE_WIDTH)
+    for label, store in list(results["stores"].items())[:MAX_STORE_LINES]:
         accuracies = [percent(store["models"][kind].get("accuracy")) for kind in kinds]
         gain = store["gain"][FEDERATED]
         table.add_row(
@@ -141,7 +149,7 @@ def _table(found: Mapping[str, Any]) -> Table:
             *accuracies,
             f"{gain['points']:+.1f}" if gain else "–",
         )
-    means = [percent(found["average"][kind]["accuracy"]) for kind in kinds]
+    means = [percent(results["average"][kind]["accuracy"]) for kind in kinds]
     table.add_section()
-    table.add_row("average", "", *means, f"{found['gains'][FEDERATED][ALONE]['points']:+.1f}")
+    table.add_row("average", "", *means, f"{results['gains'][FEDERATED][ALONE]['points']:+.1f}")
     return table

@@ -77,13 +77,13 @@ class ArmTrainer:
     """
 
     def __init__(
-        self, parts: Sequence[Arm], held_out: HeldOut, root: Path, names: ProductNames, workers: int
+        self, arms: Sequence[Arm], held_out: HeldOut, root: Path, names: ProductNames, workers: int
     ) -> None:
-        self._parts = parts
+        self._arms = arms
         self._held_out = held_out
         self._root = root
         self._names = names
-        self.progress = ComparisonProgress(parts)
+        self.progress = ComparisonProgress(arms)
         self.recount()
         self.stop = SharedStop(self.progress)
         self._pool: ProcessPool[int, ArmResult] | None = (
@@ -95,82 +95,84 @@ class ArmTrainer:
 
         Raises FedshelfError or OSError if one cannot go on.
         """
-        for outcome in self._ending():
+        for outcome in self._outcomes_as_they_end():
             if outcome.error is not None:
                 raise outcome.error
             yield outcome
 
     def recount(self) -> None:
         """Read the progress from the files."""
-        for number, part in enumerate(self._parts):
-            if self._finished(part):
-                self.progress.finish(number)
+        for arm_number, arm in enumerate(self._arms):
+            if self._finished_summary(arm):
+                self.progress.finish(arm_number)
             else:
-                saved = Checkpoints(
-                    self._root / part.name / "checkpoints", part.config.run.keep_checkpoints
+                saved_rounds = Checkpoints(
+                    self._root / arm.name / "checkpoints", arm.config.run.keep_checkpoints
                 ).rounds()
-                self.progress.tell(number, saved[-1] if saved else 0)
+                self.progress.set_rounds(arm_number, saved_rounds[-1] if saved_rounds else 0)
 
     def close(self) -> None:
         """End all processes."""
         if self._pool:
             self._pool.close()
 
-    def _ending(self) -> Iterator[ArmResult]:
+    def _outcomes_as_they_end(self) -> Iterator[ArmResult]:
         """Yield outcomes as arms end; an arm that starts from another's model is begun when that is
         finished.
         """
-        followers: dict[str, list[int]] = defaultdict(list)
-        for number, part in enumerate(self._parts):
-            followers[part.after].append(number)
+        arms_after: dict[str, list[int]] = defaultdict(list)
+        for arm_number, arm in enumerate(self._arms):
+            arms_after[arm.after].append(arm_number)
         if self._pool is None:
             yield from map(
-                self._work, (number for numbers in followers.values() for number in numbers)
+                self._work,
+                (arm_number for numbers in arms_after.values() for arm_number in numbers),
             )
             return
-        results = [self._pool.results(self._pool.submit(followers.pop("")))]
+        results = [self._pool.results(self._pool.submit(arms_after.pop("")))]
         while results:
             for outcome in results.pop():
                 if outcome.is_finished and (
-                    waiting := followers.pop(self._parts[outcome.number].name, None)
+                    next_arms := arms_after.pop(self._arms[outcome.number].name, None)
                 ):
-                    results.append(self._pool.results(self._pool.submit(waiting)))
+                    results.append(self._pool.results(self._pool.submit(next_arms)))
                 yield outcome
 
-    def _work(self, number: int) -> ArmResult:
+    def _work(self, arm_number: int) -> ArmResult:
         """Train an arm and judge it, in this process or in a worker."""
         if self.stop():
-            return ArmResult(number)
-        part = self._parts[number]
+            return ArmResult(arm_number)
+        arm = self._arms[arm_number]
         try:
-            if summary := self._finished(part):
-                rename_classes(self._root / part.name, self._names)
+            if summary := self._finished_summary(arm):
+                rename_classes(self._root / arm.name, self._names)
             else:
-                summary = self._train(number, part)
+                summary = self._train(arm_number, arm)
             if summary["status"] != "finished":
-                return ArmResult(number, summary)
-            self.progress.finish(number)
-            curve = curve_of(RunDirectory(self._root / part.name).history())
-            return ArmResult(number, summary, *self._judge(part), curve)
+                return ArmResult(arm_number, summary)
+            self.progress.finish(arm_number)
+            curve = curve_of(RunDirectory(self._root / arm.name).history())
+            return ArmResult(arm_number, summary, *self._judge(arm), curve)
         except (FedshelfError, OSError) as error:
-            return ArmResult(number, error=error)
+            return ArmResult(arm_number, error=error)
 
-    def _finished(self, part: Arm) -> dict[str, Any] | None:
+    def _finished_summary(self, arm: Arm) -> dict[str, Any] | None:
         """Return the summary of an arm that an earlier process finished."""
-        path = self._root / part.name
+        path = self._root / arm.name
         if not (path / "summary.json").is_file() or not (path / WEIGHTS_FILE).is_file():
             return None
         summary: dict[str, Any] = json.loads((path / "summary.json").read_text(encoding="utf-8"))
         return summary if summary["status"] == "finished" else None
 
-    def _train(self, number: int, part: Arm) -> dict[str, Any]:
-        federation = part.federation
-        path = self._root / part.name
+    def _train(self, arm_number: int, arm: Arm) -> dict[str, Any]:
+        federation = arm.federation
+        path = self._root / arm.name
         channels = next(iter(federation.stores.values())).train.pixels.shape[3]
-        start = prepare(part.config, federation.classes, channels)
-        if part.kind == TUNED:
+        start = prepare(arm.config, federation.classes, channels)
+        if arm.kind == TUNED:
             start = replace(
-                start, params=self._of_store(self._parts[0], part.store, start.params, start.layout)
+                start,
+                params=self._params_of_store(self._arms[0], arm.store, start.params, start.layout),
             )
         build_engine = engines.find(engines.choose(start))
         with closing(RunDirectory.open(path, start.plan.config)) as directory:
@@ -180,53 +182,51 @@ class ArmTrainer:
                 "partition.json", {"classes": list(federation.classes), "stores": federation.table}
             )
             start = start.identified(directory.run_id())
-            watcher = ArmObserver(self.progress, number)
+            observer = ArmObserver(self.progress, arm_number)
             with closing(build_engine(federation, start, path / "stores")) as engine:
-                judge = engine.evaluate_test_set if federation.test is not None else None
-                return Training(start, engine, watcher, directory, 0.0, Evaluators(judge)).run(
+                evaluate = engine.evaluate_test_set if federation.test is not None else None
+                return Training(start, engine, observer, directory, 0.0, Evaluators(evaluate)).run(
                     self.stop
                 )
 
-    def _judge(self, part: Arm) -> tuple[dict[str, Answers], dict[str, Answers]]:
+    def _judge(self, arm: Arm) -> tuple[dict[str, Answers], dict[str, Answers]]:
         """Judge an arm on held-out and on validation images.
 
         An arm about one store is judged on its images and the server's, else on all stores' and
         the server's. If stores have personal parts of the model, each judges with these, and the
         server's images are not used.
         """
-        names = [part.store] if part.is_of_one_store else list(self._held_out.own)
-        network = load(read(self._root / part.name), torch.device(part.config.run.device))
-        batch_size = part.config.evaluation.batch_size
-        sent = network.vector.clone()
-        plan = Plan("", part.config, network.spec)
-        own = dict[str, Answers]()
-        validated = dict[str, Answers]()
-        keeps_parts = bool(
-            strategies.build(part.config.strategy, network.layout).personal_tensors()
-        )
-        for name in names:
-            store = self._parts[0].federation.stores[name]
+        stores = [arm.store] if arm.is_of_one_store else list(self._held_out.own)
+        network = load(read(self._root / arm.name), torch.device(arm.config.run.device))
+        batch_size = arm.config.evaluation.batch_size
+        global_params = network.vector.clone()
+        plan = Plan("", arm.config, network.spec)
+        held_out = dict[str, Answers]()
+        validation = dict[str, Answers]()
+        keeps_parts = bool(strategies.build(arm.config.strategy, network.layout).personal_tensors())
+        for name in stores:
+            store = self._arms[0].federation.stores[name]
             if keeps_parts:
-                network.load(self._of_store(part, name, sent, network.layout))
+                network.load(self._params_of_store(arm, name, global_params, network.layout))
             shares = logit_adjustment(store.train, plan)
-            own[name] = judge(network, self._held_out.own[name], shares, batch_size)
+            held_out[name] = judge(network, self._held_out.own[name], shares, batch_size)
             if len(store.validation):
-                validated[name] = judge(network, store.validation, shares, batch_size)
+                validation[name] = judge(network, store.validation, shares, batch_size)
         if self._held_out.server is not None and not keeps_parts:
-            own[SERVER_TEST] = judge(network, self._held_out.server, None, batch_size)
-        return own, validated
+            held_out[SERVER_TEST] = judge(network, self._held_out.server, None, batch_size)
+        return held_out, validation
 
-    def _of_store(self, part: Arm, store: str, params: Tensor, layout: Layout) -> Tensor:
+    def _params_of_store(self, arm: Arm, store: str, params: Tensor, layout: Layout) -> Tensor:
         """Return a finished arm's model (float32 [P]) as a store has it: with the store's personal
         parts.
         """
         places = personalization.personal_slices(
-            layout, strategies.build(part.config.strategy, layout).personal_tensors()
+            layout, strategies.build(arm.config.strategy, layout).personal_tensors()
         )
         if not places:
             return params
-        path = self._root / part.name
+        path = self._root / arm.name
         summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
         run_id = (path / "run-id").read_text(encoding="utf-8")
-        kept = StateStore(path / "stores").load(run_id, store, summary["delivered_round"] + 1)
-        return personalization.local_model(params, kept, places)
+        state = StateStore(path / "stores").load(run_id, store, summary["delivered_round"] + 1)
+        return personalization.local_model(params, state, places)

@@ -86,7 +86,7 @@ def verdict(
     return {
         "classes": list(members[0].spec.classes),
         "class_names": _class_names(members),
-        "fitted_on": {"images": len(said.fit_targets), "told": said.told},
+        "fitted_on": {"images": len(said.fit_targets), "told": said.origin},
         "judged_on": {"images": len(said.test_targets)},
         "best_member": names[best],
         "members": {

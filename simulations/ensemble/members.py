@@ -33,7 +33,7 @@ class Splits:
 
     fit: Images
     test: Images
-    told: str
+    origin: str
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Predictions:
     of_test: Tensor
     fit_targets: Tensor
     test_targets: Tensor
-    told: str
+    origin: str
 
 
 def read_members(paths: Sequence[Path]) -> list[SavedModel]:
@@ -99,7 +99,7 @@ def listen(
         of_test.append(log_probabilities(network, splits.test, batch_size)[:, order].double())
     assert splits is not None, "an ensemble has members"
     targets = splits.fit.targets(), splits.test.targets()
-    return Predictions(torch.stack(of_fit), torch.stack(of_test), *targets, splits.told)
+    return Predictions(torch.stack(of_fit), torch.stack(of_test), *targets, splits.origin)
 
 
 def _open(data: DataConfig, form: PixelFormat, seed: int) -> Splits:

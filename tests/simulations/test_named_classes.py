@@ -13,7 +13,7 @@ from rich.console import Console
 from fedshelf.common.errors import ConfigError
 from fedshelf.server.results.past_rounds import export_round
 from fedshelf.simulations.compare.command import compare
-from fedshelf.simulations.compare.place import ComparisonRequest
+from fedshelf.simulations.compare.request import ComparisonRequest
 from fedshelf.simulations.ensemble.command import ensemble
 from fedshelf.simulations.run.simulate import SimulationRequest, simulate
 from tests.helpers.product_photos import photos

@@ -88,7 +88,7 @@ class Arm:
         )
 
 
-def plan(config: RunConfig, federation: Federation, options: Options, root: Path) -> list[Arm]:
+def plan_arms(config: RunConfig, federation: Federation, options: Options, root: Path) -> list[Arm]:
     """Return all arms of one seed.
 
     The federated one is first, those that start from another's model are at the end; the others
@@ -97,36 +97,37 @@ def plan(config: RunConfig, federation: Federation, options: Options, root: Path
     if config.evaluation.patience:
         # no arm shall stop early by the images that judge in the end
         federation = replace(federation, test=None)
-    stores, rounds = list(federation.stores), lone_rounds(config, len(federation.stores))
+    store_names, rounds = list(federation.stores), lone_rounds(config, len(federation.stores))
     by_itself = _with_own_mix(config)
-    whole = Arm(FEDERATED, "", _single_process(config), federation)
-    pool = Arm(POOLED, "", _lone(config, rounds), _everyone(federation))
+    federated = Arm(FEDERATED, "", _single_process(config), federation)
+    pooled = Arm(POOLED, "", _alone_config(config, rounds), _everyone(federation))
     alone = [
-        Arm(ALONE, name, _lone(by_itself, rounds), _only(federation, [name])) for name in stores
+        Arm(ALONE, name, _alone_config(by_itself, rounds), _only(federation, [name]))
+        for name in store_names
     ]
     without = [
         Arm(
             WITHOUT,
             name,
-            _smaller(config, len(stores) - 1),
-            _only(federation, [n for n in stores if n != name]),
+            _smaller_config(config, len(store_names) - 1),
+            _only(federation, [n for n in store_names if n != name]),
         )
-        for name in stores
-        if options.leave_one_out and len(stores) > 1
+        for name in store_names
+        if options.leave_one_out and len(store_names) > 1
     ]
-    further = [
+    tuned_or_longer = [
         Arm(
             kind,
-            part.store,
-            _further(settings, options, root / start.name),
-            part.federation,
+            alone_arm.store,
+            _further_config(settings, options, root / start.name),
+            alone_arm.federation,
             start.name,
         )
-        for part in alone
-        for kind, settings, start in ((TUNED, config, whole), (LONGER, by_itself, part))
+        for alone_arm in alone
+        for kind, settings, start in ((TUNED, config, federated), (LONGER, by_itself, alone_arm))
         if options.tune_epochs
     ]
-    return [whole, *_costly_first([pool, *alone, *without]), *_costly_first(further)]
+    return [federated, *_costly_first([pooled, *alone, *without]), *_costly_first(tuned_or_longer)]
 
 
 def lone_rounds(config: RunConfig, stores: int) -> int:
@@ -141,8 +142,8 @@ def lone_rounds(config: RunConfig, stores: int) -> int:
     return max(1, round_half_up(config.run.rounds * cohort / stores))
 
 
-def _costly_first(parts: list[Arm]) -> list[Arm]:
-    return sorted(parts, key=lambda part: -part.cost)
+def _costly_first(arms: list[Arm]) -> list[Arm]:
+    return sorted(arms, key=lambda arm: -arm.cost)
 
 
 def _with_own_mix(config: RunConfig) -> RunConfig:
@@ -156,23 +157,23 @@ def _with_own_mix(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"strategy": strategy})
 
 
-def _lone(config: RunConfig, rounds: int) -> RunConfig:
+def _alone_config(config: RunConfig, rounds: int) -> RunConfig:
     """Configure local training of one store: the same model and local settings, and no federated
     algorithm.
 
     The treatment of absent classes stays, as it belongs to the loss, and so does the mean of the
     last rounds' models, by which a model gains with or without others.
     """
-    kept = ("absent_classes", "average", "average_decay", "average_rounds")
-    strategy = StrategyConfig(**{name: getattr(config.strategy, name) for name in kept})
-    plain = {
+    kept_settings = ("absent_classes", "average", "average_decay", "average_rounds")
+    strategy = StrategyConfig(**{name: getattr(config.strategy, name) for name in kept_settings})
+    changed_settings = {
         "strategy": strategy, "cohort": CohortConfig(), "messages": MessagesConfig(),
         "screening": ScreeningConfig(), "run": config.run.model_copy(update={"rounds": rounds}),
     }  # fmt: skip
-    return _single_process(config.model_copy(update=plain))
+    return _single_process(config.model_copy(update=changed_settings))
 
 
-def _further(config: RunConfig, options: Options, start: Path) -> RunConfig:
+def _further_config(config: RunConfig, options: Options, start: Path) -> RunConfig:
     """Configure further training at one store, from the model of the finished arm in the directory
     `start`.
     """
@@ -181,10 +182,10 @@ def _further(config: RunConfig, options: Options, start: Path) -> RunConfig:
         "train.lr": options.tune_lr, "train.schedule": "constant", "strategy.average": "none",
         "evaluation.patience": 0,
     }  # fmt: skip
-    return resolve(flatten(_lone(config, options.tune_epochs)), changed)
+    return resolve(flatten(_alone_config(config, options.tune_epochs)), changed)
 
 
-def _smaller(config: RunConfig, stores: int) -> RunConfig:
+def _smaller_config(config: RunConfig, stores: int) -> RunConfig:
     """Configure the same federation with fewer stores."""
     quorum = min(config.cohort.min_stores, stores)
     return _single_process(resolve(flatten(config), {"cohort.min_stores": quorum}))
@@ -204,11 +205,11 @@ def _only(federation: Federation, names: list[str]) -> Federation:
 
 def _everyone(federation: Federation) -> Federation:
     """Return one store that holds the images of all stores."""
-    held = list(federation.stores.values())
+    stores = list(federation.stores.values())
     store = StoreData(
-        pool_images([data.train for data in held]),
-        pool_images([data.validation for data in held]),
-        pool_images([data.test for data in held]),
+        pool_images([data.train for data in stores]),
+        pool_images([data.validation for data in stores]),
+        pool_images([data.test for data in stores]),
     )
     table = [sum(counts) for counts in zip(*federation.table.values(), strict=True)]
     return replace(federation, stores={EVERYONE: store}, table={EVERYONE: table})

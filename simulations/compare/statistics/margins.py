@@ -112,7 +112,7 @@ class Gain:
         """Return the probability that Student's t is beyond this, in either direction."""
         return max(LEAST_LEVEL, 2 - 2 * cumulative(t, len(self.seeds) - 1))
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Return the gain as JSON values."""
         errors = {"images": self.images, "training": self.training}
         return {
@@ -136,12 +136,14 @@ def gain(seeds: Sequence[Sequence[Paired]]) -> Gain | None:
     (p + q - (p - q)^2) / (n + 2), with p = (b + 1) / (n + 2) and q = (c + 1) / (n + 2) for b images
     that only the second model has right and c that only the first one has.
     """
-    judged = [[pairs for pairs in stores if len(pairs.wins)] for stores in seeds]
-    if not judged or not all(judged):
+    pairs_with_images = [[pairs for pairs in stores if len(pairs.wins)] for stores in seeds]
+    if not pairs_with_images or not all(pairs_with_images):
         return None
-    differences = [100 * fmean(float(pairs.wins.mean()) for pairs in stores) for stores in judged]
+    differences = [
+        100 * fmean(float(pairs.wins.mean()) for pairs in stores) for stores in pairs_with_images
+    ]
     training = math.sqrt(variance(differences) / len(differences)) if len(differences) > 1 else None
-    return Gain(tuple(differences), 100 * math.sqrt(_image_variance(judged)), training)
+    return Gain(tuple(differences), 100 * math.sqrt(_image_variance(pairs_with_images)), training)
 
 
 def holm(levels: Sequence[float]) -> list[float]:
@@ -156,9 +158,9 @@ def holm(levels: Sequence[float]) -> list[float]:
     ordered = sorted(range(len(levels)), key=levels.__getitem__)
     corrected = [0.0] * len(levels)
     largest = 0.0
-    for place, number in enumerate(ordered):
-        largest = max(largest, min(1.0, (len(levels) - place) * levels[number]))
-        corrected[number] = largest
+    for rank, index in enumerate(ordered):
+        largest = max(largest, min(1.0, (len(levels) - rank) * levels[index]))
+        corrected[index] = largest
     return corrected
 
 
@@ -170,17 +172,17 @@ def _image_variance(seeds: Sequence[Sequence[Paired]]) -> float:
     store; the variance is the sum of the squares. The two images added to each store are the same
     in all seeds.
     """
-    parts = list[NDArray[np.float64]]()
+    image_parts = list[NDArray[np.float64]]()
     added = defaultdict[tuple[str, int], float](float)
     for stores in seeds:
         for pairs in stores:
             count = len(pairs.wins) + 2
             mean = pairs.wins.sum() / count
             share = 1 / (count * len(stores) * len(seeds))
-            parts.append((pairs.wins - mean) * share)
+            image_parts.append((pairs.wins - mean) * share)
             for win in (1, -1):
                 added[pairs.store, win] += (win - mean) * share
     numbers = np.concatenate([pairs.numbers for stores in seeds for pairs in stores])
-    _, places = np.unique(numbers, return_inverse=True)
-    sums = np.bincount(places, np.concatenate(parts))
-    return float((sums**2).sum()) + sum(part**2 for part in added.values())
+    _, positions = np.unique(numbers, return_inverse=True)
+    sums = np.bincount(positions, np.concatenate(image_parts))
+    return float((sums**2).sum()) + sum(added_part**2 for added_part in added.values())

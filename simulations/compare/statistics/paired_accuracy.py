@@ -46,11 +46,14 @@ def judge(network: Network, images: Images, adjustment: Tensor | None, batch_siz
 
     adjustment: float32 [C], added to the scores, or None
     """
-    said = log_probabilities(network, images, batch_size)
+    log_probs = log_probabilities(network, images, batch_size)
     targets = images.targets().cpu()
-    raw = judged(said, targets)
+    raw = judged(log_probs, targets)
     return Answers(
-        raw, None if adjustment is None else judged((said + adjustment).log_softmax(dim=1), targets)
+        raw,
+        None
+        if adjustment is None
+        else judged((log_probs + adjustment).log_softmax(dim=1), targets),
     )
 
 

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from fedshelf.common.errors import ConfigError, DataError, RunError
 from fedshelf.simulations.compare.command import compare
-from fedshelf.simulations.compare.place import ComparisonRequest
+from fedshelf.simulations.compare.request import ComparisonRequest
 from fedshelf.simulations.compare.statistics.margins import Gain, holm
 from fedshelf.simulations.compare.wording.findings import headline, of_store
 from fedshelf.simulations.run.simulate import SimulationRequest, simulate

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedshelf.simulations.compare.curves import Evaluated, curve_of, rise, still_rises, together
+from fedshelf.simulations.compare.curves import Evaluated, curve_of, merge_curves, rise, still_rises
 
 
 def test_a_curve_is_of_validation_images_else_of_test_images() -> None:
@@ -18,8 +18,8 @@ def test_a_curve_is_of_validation_images_else_of_test_images() -> None:
 def test_several_curves_together_count_images_over_the_rounds_that_all_have() -> None:
     one = [Evaluated(1, 0.5, 30), Evaluated(2, 0.8, 30)]
     other = [Evaluated(1, 0.1, 10)]
-    assert together([one, other]) == [(1, pytest.approx((15 + 1) / 40))]
-    assert together([[], []]) == []
+    assert merge_curves([one, other]) == [(1, pytest.approx((15 + 1) / 40))]
+    assert merge_curves([[], []]) == []
 
 
 def test_a_rise_is_that_of_the_line_through_the_last_third() -> None:

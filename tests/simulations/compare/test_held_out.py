@@ -12,7 +12,7 @@ import torch
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.types import StoreData
 from fedshelf.simulations.compare import held_out
-from fedshelf.simulations.compare.arms.arms import POOLED, Options, lone_rounds, plan
+from fedshelf.simulations.compare.arms.arms import POOLED, Options, lone_rounds, plan_arms
 from fedshelf.simulations.compare.held_out import hold_out
 from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.federation.partitioned import pool_images
@@ -38,7 +38,7 @@ def without_tests(validation: bool = True) -> Federation:
 def test_a_stores_own_test_images_come_first() -> None:
     dealt = federation([30, 12, 6])
     stores, found = hold_out(dealt, seed=1)
-    assert found.told == held_out.OWN_TEST
+    assert found.origin == held_out.OWN_TEST
     assert [len(images) for images in found.own.values()] == [0, 1, 2]
     assert found.server is dealt.test
     assert stores.test is None
@@ -48,7 +48,7 @@ def test_else_the_servers_are_dealt_each_to_one_store_as_the_training_images_wer
     dealt = without_tests()
     assert dealt.test is not None
     stores, found = hold_out(dealt, seed=1)
-    assert found.told == held_out.DEALT
+    assert found.origin == held_out.DEALT
     rows = torch.cat([images.rows for images in found.own.values()])
     assert sorted(rows.tolist()) == dealt.test.rows.tolist()
     # 48 training images and 50 test images, a third of each class: a store's share differs by an
@@ -62,7 +62,7 @@ def test_else_the_servers_are_dealt_each_to_one_store_as_the_training_images_wer
 
 def test_else_validation_images_are_taken_and_then_choose_nothing() -> None:
     stores, found = hold_out(replace(without_tests(), test=None), seed=1)
-    assert found.told == held_out.VALIDATION
+    assert found.origin == held_out.VALIDATION
     assert found.server is None
     assert [len(images) for images in found.own.values()] == [0, 1, 2]
     assert all(len(data.validation) == 0 for data in stores.stores.values())
@@ -73,14 +73,14 @@ def test_an_image_has_one_number_in_all_seeds() -> None:
     pixels = without_tests().test
     assert pixels is not None
     for found in (dealt, other):
-        for name, numbers in found.numbers().items():
+        for name, numbers in found.image_numbers().items():
             assert torch.equal(
                 pixels.pixels[torch.from_numpy(numbers)],
                 found.own[name].pixels[found.own[name].rows],
             )
-    assert [len(part) for part in dealt.numbers().values()] != [0, 0, 0]
+    assert [len(part) for part in dealt.image_numbers().values()] != [0, 0, 0]
     # stores with arrays of their own: none, one and two test images
-    own = hold_out(federation([30, 12, 6]), seed=1)[1].numbers()
+    own = hold_out(federation([30, 12, 6]), seed=1)[1].image_numbers()
     assert {name: numbers.tolist() for name, numbers in own.items()} == {
         "store-0": [], "store-1": [0], "store-2": [1, 2],
     }  # fmt: skip
@@ -91,7 +91,7 @@ def test_the_server_judges_rounds_only_where_nobody_else_can_and_nothing_stops_b
     for validation in (True, False):
         stores, _ = hold_out(without_tests(validation), seed=1)
         for patience in (0, 2):
-            parts = plan(settings(evaluation__patience=patience), stores, chosen, Path("here"))
+            parts = plan_arms(settings(evaluation__patience=patience), stores, chosen, Path("here"))
             judged = {part.kind for part in parts if part.federation.test is not None}
             assert judged == (set() if validation or patience else {"federated", "pooled"})
 
@@ -118,7 +118,7 @@ class TestParts:
             strategy__name="fedprox", cohort__min_stores=3, train__lr=0.05, **(changed or {})
         )
         stores, _ = hold_out(without_tests(), seed=1)
-        return plan(config, stores, chosen, Path("here"))
+        return plan_arms(config, stores, chosen, Path("here"))
 
     def test_are_one_federation_one_pool_and_three_of_each_store(self) -> None:
         parts = self.parts()

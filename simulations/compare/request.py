@@ -48,7 +48,7 @@ def is_comparison(path: Path) -> bool:
     return (path / OPTIONS).is_file()
 
 
-def place(request: ComparisonRequest) -> tuple[Path, RunConfig]:
+def prepare_comparison(request: ComparisonRequest) -> tuple[Path, RunConfig]:
     """Return the directory and the configuration of a comparison. Raises RunError and
     ConfigError.
     """
@@ -118,12 +118,15 @@ def _stored(path: Path) -> Options | None:
     """Return the options of the comparison in `path`, if there is one. Raises RunError."""
     if not is_comparison(path):
         return None
-    told = json.loads((path / OPTIONS).read_text(encoding="utf-8"))
-    if told.keys() != Options.__dataclass_fields__.keys():
+    options = json.loads((path / OPTIONS).read_text(encoding="utf-8"))
+    if options.keys() != Options.__dataclass_fields__.keys():
         raise RunError(
             f"The comparison in {path} was made by an earlier version, which gave models unequal"
             " work; start a new one."
         )
     return Options(
-        tuple(told["seeds"]), told["tune_epochs"], told["tune_lr"], told["leave_one_out"]
+        tuple(options["seeds"]),
+        options["tune_epochs"],
+        options["tune_lr"],
+        options["leave_one_out"],
     )

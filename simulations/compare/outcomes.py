@@ -37,16 +37,16 @@ class SeedOutcome:
         seed: int,
         federation: Federation,
         held_out: HeldOut,
-        parts: Sequence[Arm],
+        arms: Sequence[Arm],
         outcomes: Mapping[int, ArmResult],
     ) -> None:
         self.seed = seed
         self.federation = federation
         self.held_out = held_out
-        self.parts = {part.name: outcomes[number] for number, part in enumerate(parts)}
+        self.arm_results = {arm.name: outcomes[arm_number] for arm_number, arm in enumerate(arms)}
         self.stores = sorted(federation.stores)
-        self.numbers = held_out.numbers()
-        kinds = {part.kind for part in parts}
+        self.image_numbers = held_out.image_numbers()
+        kinds = {arm.kind for arm in arms}
         self.kinds = [kind for kind in ARM_KINDS if kind in kinds]
         self.is_adjusted = cache(self._is_adjusted)
 
@@ -69,14 +69,16 @@ class SeedOutcome:
 
     def paired(self, store: str, of: str, over: str) -> Paired:
         """Compare a store's model of one kind with that of another, image by image."""
-        return Paired.of(store, self.numbers[store], self.own(over, store), self.own(of, store))
+        return Paired.of(
+            store, self.image_numbers[store], self.own(over, store), self.own(of, store)
+        )
 
     def accuracy(self, kind: str, *, raw: bool = False) -> float:
         """Return the mean over stores of the accuracies on their own images; each store with images
         counts the same.
         """
-        judged = [(self.raw if raw else self.own)(kind, store) for store in self.stores]
-        return fmean(each.counts.accuracy for each in judged if len(each.right))
+        results = [(self.raw if raw else self.own)(kind, store) for store in self.stores]
+        return fmean(result.counts.accuracy for result in results if len(result.right))
 
     def _is_adjusted(self, kind: str) -> bool:
         """Return whether the stores' class shares are added to the scores of all models of a kind.
@@ -93,19 +95,19 @@ class SeedOutcome:
                 _adjustable(answers for outcome in outcomes for answers in outcome.judged.values())
             )
         raw, adjusted = (
-            sum(each.used(is_adjusted=is_adjusted).counts.loss_sum for each in validated)
+            sum(answer.used(is_adjusted=is_adjusted).counts.loss_sum for answer in validated)
             for is_adjusted in (False, True)
         )
         return adjusted <= raw
 
     def _outcome(self, kind: str, store: str) -> ArmResult:
-        return self.parts[f"{kind}/{store}" if kind in (*OF_ONE_STORE, WITHOUT) else kind]
+        return self.arm_results[f"{kind}/{store}" if kind in (*OF_ONE_STORE, WITHOUT) else kind]
 
     def _outcomes(self, kind: str) -> list[ArmResult]:
         return (
             [self._outcome(kind, store) for store in self.stores]
             if kind in OF_ONE_STORE
-            else [self.parts[kind]]
+            else [self.arm_results[kind]]
         )
 
 
@@ -123,18 +125,18 @@ class ResultRow:
 
     def counts(self, kind: str) -> Counts:
         """Return the counts of its model of a kind on its own images, in all its seeds."""
-        return _merged([seed.own(kind, self.store).counts for seed in self.seeds])
+        return _merge_counts([seed.own(kind, self.store).counts for seed in self.seeds])
 
     def raw_counts(self, kind: str) -> Counts:
         """Return the same by the model's own scores."""
-        return _merged([seed.raw(kind, self.store).counts for seed in self.seeds])
+        return _merge_counts([seed.raw(kind, self.store).counts for seed in self.seeds])
 
     def server(self, kind: str) -> Counts | None:
         """Return the same on the server's test set of all classes."""
-        judged = [
-            each for seed in self.seeds if (each := seed.server(kind, self.store)) is not None
+        results = [
+            result for seed in self.seeds if (result := seed.server(kind, self.store)) is not None
         ]
-        return _merged([each.counts for each in judged]) if judged else None
+        return _merge_counts([result.counts for result in results]) if results else None
 
     def gain(self, of: str, over: str) -> Gain | None:
         """Return the store's gain by a model of one kind (`of`) over another (`over`); None without
@@ -167,20 +169,20 @@ class ComparisonResults:
 
     def gain(self, of: str, over: str) -> Gain:
         """Return the mean gain over the stores that have images to judge on, and over the seeds."""
-        found = gain(
+        mean_gain = gain(
             [[seed.paired(store, of, over) for store in seed.stores] for seed in self.seeds]
         )
-        assert found is not None, "there are images to judge on"
-        return found
+        assert mean_gain is not None, "there are images to judge on"
+        return mean_gain
 
     def everywhere(self, kind: str) -> Counts:
         """Return all stores' counts on their own images as one."""
-        return _merged([row.counts(kind) for row in self.rows])
+        return _merge_counts([row.counts(kind) for row in self.rows])
 
 
-def _adjustable(found: Iterator[Answers]) -> Iterator[Answers]:
-    return (answers for answers in found if answers.adjusted is not None)
+def _adjustable(all_answers: Iterator[Answers]) -> Iterator[Answers]:
+    return (answers for answers in all_answers if answers.adjusted is not None)
 
 
-def _merged(counts: list[Counts]) -> Counts:
+def _merge_counts(counts: list[Counts]) -> Counts:
     return merge(counts, len(counts[0].confusion))
