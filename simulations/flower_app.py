@@ -60,37 +60,37 @@ def serve(grid: Grid, context: Context) -> None:
     if config.data.dataset != STORES_OWN:
         expected = len(list(grid.get_node_ids()))
         check_cohort(config, expected)
-        config, channels = _settled(resolve(flatten(config), {"data.stores": expected}))
+        config, channels = _resolve_for_dataset(resolve(flatten(config), {"data.stores": expected}))
     path = Path(config.run.out) if config.run.out else free_name(Path("runs") / "flower").resolve()
     RunDirectory.check_new(path)
     rounds = screen.RoundTable(config.run.rounds, console=Console())
     with closing(RunDirectory.open(path, config, context.run_config)) as directory, rounds:
-        training = GridTraining(config, directory, rounds, _images, began, expected, channels)
+        training = GridTraining(config, directory, rounds, _test_images, began, expected, channels)
         summary = training.run(grid, StopRequest(rounds))
     screen.print_outcome(summary, path)
 
 
-def _settled(config: RunConfig) -> tuple[RunConfig, int]:
+def _resolve_for_dataset(config: RunConfig) -> tuple[RunConfig, int]:
     """Return the configuration with image size and classes of the simulated data set, and the data
     set's channels.
     """
     source = datasets.find(config.data)
     config = settle(config, source.native_size, source.channels)
-    classes = _opened(config.model_dump_json()).classes
+    classes = _open_federation(config.model_dump_json()).classes
     return resolve(flatten(config), {"data.classes": list(classes)}), source.channels
 
 
-def _images(plan: Plan) -> Images | None:
+def _test_images(plan: Plan) -> Images | None:
     """Return the data set's test images, if the data set is simulated and has any."""
     return (
         None
         if plan.config.data.dataset == STORES_OWN
-        else _opened(plan.config.model_dump_json()).test
+        else _open_federation(plan.config.model_dump_json()).test
     )
 
 
 @cache
-def _opened(config: str) -> federation.Federation:
+def _open_federation(config: str) -> federation.Federation:
     """Return the simulated stores of a settled configuration, given as JSON; opened once a
     process.
     """
@@ -104,15 +104,17 @@ class PartitionWorker:
     resident network.
     """
 
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self.name = f"partition-{number}"  # until an order names the federation, and so the store
+    def __init__(self, partition_id: int) -> None:
+        self._partition_id = partition_id
+        self.name = (
+            f"partition-{partition_id}"  # until an order names the federation, and so the store
+        )
 
     def info(self, config: RunConfig) -> StoreInfo:
         """Count the images of the partition by class. Raises DataError."""
         data = self._data(config)
-        classes = _opened(config.model_dump_json()).classes
-        row = _opened(config.model_dump_json()).table[self.name]
+        classes = _open_federation(config.model_dump_json()).classes
+        row = _open_federation(config.model_dump_json()).table[self.name]
         return StoreInfo(
             self.name, dict(zip(classes, row, strict=True)), len(data.validation), len(data.test)
         )
@@ -126,13 +128,13 @@ class PartitionWorker:
         """Evaluate on the images that the partition holds out. Raises FedshelfError."""
         data = self._data(order.plan.config)
         held_out = data.validation if order.split == "validation" else data.test
-        own = {self.name: logit_adjustment(data.train, order.plan)}
-        (evaluation,) = _trainer().evaluate(order, {self.name: held_out}, own)
+        adjustments = {self.name: logit_adjustment(data.train, order.plan)}
+        (evaluation,) = _trainer().evaluate(order, {self.name: held_out}, adjustments)
         return evaluation
 
     def _data(self, config: RunConfig) -> StoreData:
-        stores = _opened(config.model_dump_json()).stores
-        self.name = list(stores)[self._number]
+        stores = _open_federation(config.model_dump_json()).stores
+        self.name = list(stores)[self._partition_id]
         return stores[self.name]
 
 

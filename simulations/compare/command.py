@@ -83,7 +83,9 @@ def compare(request: ComparisonRequest, console: Console) -> bool:
     _check(config, stores)
     unknown = display_names.check_classes(request.names or {}, stores.classes)
     with closing(RunDirectory.open(path, config, request.settings)) as directory:
-        fingerprint.check(directory, fingerprint.of(stores), "or begin a new comparison")
+        fingerprint.check(
+            directory, fingerprint.fingerprint_of(stores), "or begin a new comparison"
+        )
         options = agree_on_options(request, config, directory)
         names = display_names.choose_for_run(path, request.names)
         if unknown:

@@ -21,7 +21,7 @@ from fedshelf.simulations.datasets.dataset.types import DatasetSource
 
 REPOSITORY = "uoft-cs/cifar10"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-ROW = 3 * 32 * 32  # bytes of an image
+BYTES_PER_IMAGE = 3 * 32 * 32  # bytes of an image
 
 Rows = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """Images (uint8 [n, ROW]) and labels (int64 [n]) of a file."""
@@ -35,12 +35,12 @@ def source(name: str) -> DatasetSource:
     for folder in places.candidates(name):
         if parquet.layout(folder):
             return parquet.source(folder, name)
-        for home in (folder, folder / "cifar-10-batches-bin"):
-            if (home / "test_batch.bin").is_file():
-                return _batches(home, name, ".bin", _binary)
-        for home in (folder, folder / "cifar-10-batches-py"):
-            if (home / "test_batch").is_file():
-                return _batches(home, name, "", _pickled)
+        for batches_folder in (folder, folder / "cifar-10-batches-bin"):
+            if (batches_folder / "test_batch.bin").is_file():
+                return _batches(batches_folder, name, ".bin", _read_binary)
+        for batches_folder in (folder, folder / "cifar-10-batches-py"):
+            if (batches_folder / "test_batch").is_file():
+                return _batches(batches_folder, name, "", _read_pickled)
     if fetched := places.fetch(REPOSITORY, name):
         return parquet.source(fetched, name)
     further = (
@@ -54,7 +54,7 @@ def _batches(folder: Path, name: str, suffix: str, read: Callable[[Path], Rows])
     """Return the data set in files data_batch_1 to data_batch_5 and test_batch. Raises
     DataError.
     """
-    train = [folder / f"data_batch_{number}{suffix}" for number in range(1, 6)]
+    train = [folder / f"data_batch_{batch_number}{suffix}" for batch_number in range(1, 6)]
     test = folder / f"test_batch{suffix}"
     if missing := [path.name for path in train if not path.is_file()]:
         raise DataError(
@@ -63,39 +63,43 @@ def _batches(folder: Path, name: str, suffix: str, read: Callable[[Path], Rows])
     key = key_of([*train, test])
 
     def splits() -> dict[str, Chunk]:
-        return {"train": _joined([read(path) for path in train]), "test": _joined([read(test)])}
+        return {
+            "train": _concatenate([read(path) for path in train]),
+            "test": _concatenate([read(test)]),
+        }
 
     return DatasetSource(name, 32, 3, partial(arrays.load, name, CLASSES, key, splits))
 
 
-def _joined(parts: list[Rows]) -> Chunk:
+def _concatenate(parts: list[Rows]) -> Chunk:
     rows, labels = (np.concatenate(each) for each in zip(*parts, strict=True))
     return rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels
 
 
-def _binary(path: Path) -> Rows:
+def _read_binary(path: Path) -> Rows:
     content = np.fromfile(path, np.uint8)
-    if not content.size or content.size % (1 + ROW):
+    if not content.size or content.size % (1 + BYTES_PER_IMAGE):
         raise DataError(
-            f"{path} has {content.size} bytes, not a multiple of {1 + ROW}; download it again."
+            f"{path} has {content.size} bytes, not a multiple of {1 + BYTES_PER_IMAGE}; download it"
+            " again."
         )
-    records = content.reshape(-1, 1 + ROW)
-    return records[:, 1:], _checked(path, records[:, 0].astype(np.int64))
+    records = content.reshape(-1, 1 + BYTES_PER_IMAGE)
+    return records[:, 1:], _check_labels(path, records[:, 0].astype(np.int64))
 
 
-def _pickled(path: Path) -> Rows:
+def _read_pickled(path: Path) -> Rows:
     """Return the pickled dictionary's entries `data`, a NumPy array of bytes, and `labels`, a
     list.
     """
-    found = inert_pickle.read(path)
+    batch = inert_pickle.read(path)
     try:
-        _, shape, kind, is_fortran, content = found["data"].state
-        labels = np.array(found["labels"], dtype=np.int64)
+        _, shape, kind, is_fortran, content = batch["data"].state
+        labels = np.array(batch["labels"], dtype=np.int64)
         rows = np.frombuffer(content.encode("latin-1"), np.uint8).reshape(shape)
         if (
             kind.arguments[0] != "u1"
             or is_fortran
-            or rows.shape != (len(labels), ROW)
+            or rows.shape != (len(labels), BYTES_PER_IMAGE)
             or not len(labels)
         ):
             raise ValueError(
@@ -105,10 +109,10 @@ def _pickled(path: Path) -> Rows:
         raise DataError(
             f"{path} holds no batch of CIFAR-10 ({error}); download it again."
         ) from error
-    return rows, _checked(path, labels)
+    return rows, _check_labels(path, labels)
 
 
-def _checked(path: Path, labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def _check_labels(path: Path, labels: NDArray[np.int64]) -> NDArray[np.int64]:
     if labels.min() < 0 or labels.max() >= len(CLASSES):
         raise DataError(
             f"{path} has labels up to {labels.max()}, and CIFAR-10 those from 0 to 9; download it"

@@ -34,10 +34,10 @@ def source(name: str) -> DatasetSource:
     for folder in places.candidates(name):
         if parquet.layout(folder):
             return parquet.source(folder, name)
-        if found := _files(folder):
-            key = key_of(path for pair in found.values() for path in pair)
+        if files := _files(folder):
+            key = key_of(path for pair in files.values() for path in pair)
             return DatasetSource(
-                name, 28, 1, partial(arrays.load, name, CLASSES, key, partial(_read_all, found))
+                name, 28, 1, partial(arrays.load, name, CLASSES, key, partial(_read_all, files))
             )
     if fetched := places.fetch(REPOSITORY, name):
         return parquet.source(fetched, name)
@@ -48,15 +48,15 @@ def source(name: str) -> DatasetSource:
 
 def _files(folder: Path) -> dict[str, tuple[Path, Path]]:
     """Return split -> files of images and labels; empty unless all four are there."""
-    found = {}
+    files = {}
     for split, prefix in SPLIT_PREFIXES.items():
         pair = [folder / f"{prefix}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
         present = [
             p for path in pair for p in (path, path.with_name(path.name + ".gz")) if p.is_file()
         ]
         if len(present) >= len(pair):
-            found[split] = (present[0], present[-1])
-    return found if len(found) == len(SPLIT_PREFIXES) else {}
+            files[split] = (present[0], present[-1])
+    return files if len(files) == len(SPLIT_PREFIXES) else {}
 
 
 def _read_all(files: dict[str, tuple[Path, Path]]) -> dict[str, Chunk]:

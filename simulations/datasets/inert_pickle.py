@@ -56,21 +56,21 @@ def read(path: Path) -> Any:
     return value
 
 
-def _marked(stack: Stack) -> Stack:
+def _pop_to_mark(stack: Stack) -> Stack:
     """Take the values above the last mark off the stack."""
-    place = (
+    mark_position = (
         len(stack) - 1 - next(back for back, value in enumerate(reversed(stack)) if value is _MARK)
     )
-    found = stack[place + 1 :]
-    del stack[place:]
-    return found
+    values = stack[mark_position + 1 :]
+    del stack[mark_position:]
+    return values
 
 
 def _tuple_of(count: int) -> Callable[[Stack, Any], None]:
     def step(stack: Stack, _: Any) -> None:
-        found = tuple(stack[len(stack) - count :])
+        values = tuple(stack[len(stack) - count :])
         del stack[len(stack) - count :]
-        stack.append(found)
+        stack.append(values)
 
     return step
 
@@ -81,7 +81,7 @@ def _append(stack: Stack, _: Any) -> None:
 
 
 def _appends(stack: Stack, _: Any) -> None:
-    values = _marked(stack)
+    values = _pop_to_mark(stack)
     stack[-1].extend(values)
 
 
@@ -92,14 +92,19 @@ def _set_item(stack: Stack, _: Any) -> None:
 
 
 def _set_items(stack: Stack, _: Any) -> None:
-    values = _marked(stack)
+    values = _pop_to_mark(stack)
     stack[-1].update(zip(values[::2], values[1::2], strict=True))
 
 
 def _reduce(stack: Stack, _: Any) -> None:
     arguments = stack.pop()
-    made = stack.pop()
-    stack.append(Inert(made.name if isinstance(made, Inert) else str(made), arguments))
+    callable_note = stack.pop()
+    stack.append(
+        Inert(
+            callable_note.name if isinstance(callable_note, Inert) else str(callable_note),
+            arguments,
+        )
+    )
 
 
 def _build(stack: Stack, _: Any) -> None:
@@ -133,9 +138,9 @@ _STEPS: Mapping[str, Callable[[Stack, Any], None]] = {
     "EMPTY_DICT": lambda stack, _: stack.append({}),
     "EMPTY_LIST": lambda stack, _: stack.append([]),
     "EMPTY_TUPLE": lambda stack, _: stack.append(()),
-    "DICT": lambda stack, _: stack.append(dict(zip(*[iter(_marked(stack))] * 2, strict=True))),
-    "LIST": lambda stack, _: stack.append(_marked(stack)),
-    "TUPLE": lambda stack, _: stack.append(tuple(_marked(stack))),
+    "DICT": lambda stack, _: stack.append(dict(zip(*[iter(_pop_to_mark(stack))] * 2, strict=True))),
+    "LIST": lambda stack, _: stack.append(_pop_to_mark(stack)),
+    "TUPLE": lambda stack, _: stack.append(tuple(_pop_to_mark(stack))),
     "TUPLE1": _tuple_of(1),
     "TUPLE2": _tuple_of(2),
     "TUPLE3": _tuple_of(3),

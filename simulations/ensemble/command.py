@@ -26,7 +26,7 @@ from fedshelf.server.results.run_directory import RunDirectory, free_name
 from fedshelf.simulations.compare.statistics.margins import Paired, gain
 from fedshelf.simulations.compare.statistics.paired_accuracy import Judged, judged
 from fedshelf.simulations.ensemble import page
-from fedshelf.simulations.ensemble.members import Predictions, listen, read_members
+from fedshelf.simulations.ensemble.members import Predictions, predict_members, read_members
 from fedshelf.simulations.ensemble.methods import Stacking, fit_weights, mean, vote, weighted
 from fedshelf.simulations.ensemble.words import headline
 
@@ -53,41 +53,45 @@ def ensemble(
         else free_name(Path("runs") / f"ensemble-{_dataset(config)}")
     )
     RunDirectory.check_new(out)
-    chosen = device.pick_device(config.run.device)
-    said = listen(members, config.data, chosen, config.evaluation.batch_size, config.run.seed)
-    found = verdict(_names(members), members, said) | {"dataset": config.data.dataset}
+    device_used = device.pick_device(config.run.device)
+    predictions = predict_members(
+        members, config.data, device_used, config.evaluation.batch_size, config.run.seed
+    )
+    results = judge_ensembles(_names(members), members, predictions) | {
+        "dataset": config.data.dataset
+    }
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / ENSEMBLE_FILE, found)
+    write_json(out / ENSEMBLE_FILE, results)
     page.write(out)
-    console.print(_table(found))
-    for line in headline(found):
+    console.print(_table(results))
+    for line in headline(results):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(f"Report: {out / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
-    return found
+    return results
 
 
-def verdict(
-    names: Sequence[str], members: Sequence[SavedModel], said: Predictions
+def judge_ensembles(
+    names: Sequence[str], members: Sequence[SavedModel], predictions: Predictions
 ) -> dict[str, Any]:
     """Return all results as JSON values.
 
     Fits use the `fit` images; gains are over the member that is best on them.
     """
-    weights = fit_weights(said.of_fit, said.fit_targets)
+    weights = fit_weights(predictions.of_fit, predictions.fit_targets)
     rules: dict[str, Rule] = {
         "mean": mean,
-        "weighted": lambda each: weighted(each, weights),
+        "weighted": lambda log_probs: weighted(log_probs, weights),
         "vote": vote,
-        "stacking": Stacking(said.of_fit, said.fit_targets),
+        "stacking": Stacking(predictions.of_fit, predictions.fit_targets),
     }
-    alone = [_both(itemgetter(place), said) for place in range(len(members))]
-    best = max(range(len(members)), key=lambda place: alone[place][0].counts.accuracy)
-    together = {name: _both(rule, said) for name, rule in rules.items()}
+    alone = [_judge_on_both(itemgetter(position), predictions) for position in range(len(members))]
+    best = max(range(len(members)), key=lambda position: alone[position][0].counts.accuracy)
+    together = {name: _judge_on_both(rule, predictions) for name, rule in rules.items()}
     return {
         "classes": list(members[0].spec.classes),
         "class_names": _class_names(members),
-        "fitted_on": {"images": len(said.fit_targets), "told": said.origin},
-        "judged_on": {"images": len(said.test_targets)},
+        "fitted_on": {"images": len(predictions.fit_targets), "told": predictions.origin},
+        "judged_on": {"images": len(predictions.test_targets)},
         "best_member": names[best],
         "members": {
             name: (
@@ -97,13 +101,13 @@ def verdict(
                     "image_size": member.spec.image_size,
                 }
                 | {"weight": float(weight)}
-                | _described(results, with_loss=True)
+                | _scores_of(results, with_loss=True)
             )
             for name, member, weight, results in zip(names, members, weights, alone, strict=True)
         },
         "ensembles": {
             name: (
-                _described(results, with_loss=name != "vote")
+                _scores_of(results, with_loss=name != "vote")
                 | {
                     "gain": _gain(alone[best][1], results[1]),
                     "confusion": results[1].counts.confusion.tolist(),
@@ -114,44 +118,46 @@ def verdict(
     }
 
 
-def _both(rule: Rule, said: Predictions) -> tuple[Judged, Judged]:
+def _judge_on_both(rule: Rule, predictions: Predictions) -> tuple[Judged, Judged]:
     """Judge a rule on the images of the fit and on those of the test."""
-    return judged(rule(said.of_fit), said.fit_targets), judged(
-        rule(said.of_test), said.test_targets
+    return judged(rule(predictions.of_fit), predictions.fit_targets), judged(
+        rule(predictions.of_test), predictions.test_targets
     )
 
 
 def _gain(before: Judged, after: Judged) -> dict[str, float]:
-    found = gain([[Paired.of("", np.arange(len(before.right)), before, after)]])
-    assert found is not None, "there are test images"
-    return {"points": found.points, "margin": found.margin()}
+    mean_gain = gain([[Paired.of("", np.arange(len(before.right)), before, after)]])
+    assert mean_gain is not None, "there are test images"
+    return {"points": mean_gain.points, "margin": mean_gain.margin()}
 
 
-def _described(results: tuple[Judged, Judged], *, with_loss: bool) -> dict[str, Any]:
+def _scores_of(results: tuple[Judged, Judged], *, with_loss: bool) -> dict[str, Any]:
     """Return the scores on both sets; votes are no probabilities and have no loss."""
-    told = [each.counts.scalars() for each in results]
-    for scores in told:
+    scores_of_split = [judged_split.counts.scalars() for judged_split in results]
+    for scores in scores_of_split:
         if not with_loss:
             scores.pop("loss")
-    return {"fit": told[0], "test": told[1]}
+    return {"fit": scores_of_split[0], "test": scores_of_split[1]}
 
 
 def _names(members: Sequence[SavedModel]) -> list[str]:
     """Return the directories' names, with as many parent folders as it takes to tell them apart."""
-    places = [
+    paths_of_members = [
         member.path.resolve().parts[:-1]
         if member.path.name == WEIGHTS_FILE
         else (member.path.stem,)
         for member in members
     ]
     depth = 1
-    while depth < max(map(len, places)) and len({parts[-depth:] for parts in places}) < len(places):
+    while depth < max(map(len, paths_of_members)) and len(
+        {path_parts[-depth:] for path_parts in paths_of_members}
+    ) < len(paths_of_members):
         depth += 1
-    names = ["/".join(parts[-depth:]) for parts in places]
+    names = ["/".join(path_parts[-depth:]) for path_parts in paths_of_members]
     return (
         names
         if len(set(names)) == len(names)
-        else [f"{name} ({place})" for place, name in enumerate(names, 1)]
+        else [f"{name} ({position})" for position, name in enumerate(names, 1)]
     )
 
 
@@ -184,24 +190,29 @@ def _dataset(config: RunConfig) -> str:
     return Path(config.data.dataset).name
 
 
-def _table(found: Mapping[str, Any]) -> Table:
+def _table(results: Mapping[str, Any]) -> Table:
     table = Table(
-        title=f"On {found['judged_on']['images']:,} test images",
+        title=f"On {results['judged_on']['images']:,} test images",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
     table.add_column("", no_wrap=True)
     for name in ("accuracy", "macro F1", "loss", "weight", "gain"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name, each in found["members"].items():
-        table.add_row(printable(name), *_scores(each["test"]), f"{each['weight']:.2f}", "")
+    for name, row in results["members"].items():
+        table.add_row(
+            printable(name),
+            *_scores(row["test"]),
+            f"{row['weight']:.2f}",
+            "",
+        )
     table.add_section()
-    for name, each in found["ensembles"].items():
+    for name, row in results["ensembles"].items():
         table.add_row(
             name,
-            *_scores(each["test"]),
+            *_scores(row["test"]),
             "",
-            f"{each['gain']['points']:+.1f} ± {each['gain']['margin']:.1f}",
+            f"{row['gain']['points']:+.1f} ± {row['gain']['margin']:.1f}",
         )
     return table
 

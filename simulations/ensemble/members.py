@@ -69,7 +69,7 @@ def read_members(paths: Sequence[Path]) -> list[SavedModel]:
     return members
 
 
-def listen(
+def predict_members(
     members: Sequence[SavedModel],
     data: DataConfig,
     device: torch.device,
@@ -85,14 +85,16 @@ def listen(
     of_fit = []
     of_test = []
     splits = None
-    opened: dict[tuple[int, int], Splits] = {}
+    splits_of_format: dict[tuple[int, int], Splits] = {}
     for member in members:
-        form = member.spec.image_size, member.spec.channels
-        if form not in opened:
-            opened[form] = _open(
-                data.model_copy(update={"classes": classes}), PixelFormat(*form, data.denoise), seed
+        pixel_format = member.spec.image_size, member.spec.channels
+        if pixel_format not in splits_of_format:
+            splits_of_format[pixel_format] = _open(
+                data.model_copy(update={"classes": classes}),
+                PixelFormat(*pixel_format, data.denoise),
+                seed,
             )
-        splits = opened[form]
+        splits = splits_of_format[pixel_format]
         network = load(member, device)
         order = torch.tensor([member.spec.classes.index(name) for name in classes])
         of_fit.append(log_probabilities(network, splits.fit, batch_size)[:, order].double())
@@ -102,17 +104,19 @@ def listen(
     return Predictions(torch.stack(of_fit), torch.stack(of_test), *targets, splits.origin)
 
 
-def _open(data: DataConfig, form: PixelFormat, seed: int) -> Splits:
+def _open(data: DataConfig, pixel_format: PixelFormat, seed: int) -> Splits:
     """Return the images of a data set, or of a folder of stores (all of them together)."""
     fit: Images | None
     test: Images | None
     if parse_partition(data.partition) is None:
-        found = open_stores(Path(data.dataset), form, data)
-        stores = list(found.stores.values())
+        folders = open_stores(Path(data.dataset), pixel_format, data)
+        stores = list(folders.stores.values())
         fit = pool_images([store.validation for store in stores])
-        test = pool_images([store.test for store in stores]) if found.test is None else found.test
+        test = (
+            pool_images([store.test for store in stores]) if folders.test is None else folders.test
+        )
     else:
-        dataset = datasets.load(data, form)
+        dataset = datasets.load(data, pixel_format)
         fit = dataset.validation
         test = dataset.test
     if test is None or not len(test):

@@ -11,17 +11,19 @@ EM_STEPS = 10_000
 EM_TOLERANCE = 1e-10  # largest change of a weight that ends the fit
 
 
-def mean(said: Tensor) -> Tensor:
+def mean(log_probs: Tensor) -> Tensor:
     """Return the log of the mean of the probabilities: [N, C]."""
-    return weighted(said, torch.full((len(said),), 1 / len(said), dtype=said.dtype))
+    return weighted(
+        log_probs, torch.full((len(log_probs),), 1 / len(log_probs), dtype=log_probs.dtype)
+    )
 
 
-def weighted(said: Tensor, weights: Tensor) -> Tensor:
+def weighted(log_probs: Tensor, weights: Tensor) -> Tensor:
     """Return log sum_m w_m p_m, for weights [M] on the simplex: [N, C]."""
-    return (said + weights.log().view(-1, 1, 1)).logsumexp(dim=0)
+    return (log_probs + weights.log().view(-1, 1, 1)).logsumexp(dim=0)
 
 
-def fit_weights(said: Tensor, targets: Tensor) -> Tensor:
+def fit_weights(log_probs: Tensor, targets: Tensor) -> Tensor:
     """Return the weights [M], none negative and 1 in sum, that minimise -1/N sum_n log sum_m w_m
     p_m(y_n); targets [N].
 
@@ -29,25 +31,27 @@ def fit_weights(said: Tensor, targets: Tensor) -> Tensor:
     mixture (Dempster, Laird and Rubin 1977), w_m <- 1/N sum_n w_m p_m(y_n) / sum_k w_k p_k(y_n),
     which never leave the simplex.
     """
-    likelihoods = said.gather(2, targets.view(1, -1, 1).expand(len(said), -1, 1)).squeeze(2)
+    likelihoods = log_probs.gather(2, targets.view(1, -1, 1).expand(len(log_probs), -1, 1)).squeeze(
+        2
+    )
     # of each image up to a factor, which cancels out
     likelihoods = (likelihoods - likelihoods.amax(dim=0)).exp()
-    weights = torch.full((len(said),), 1 / len(said), dtype=said.dtype)
+    weights = torch.full((len(log_probs),), 1 / len(log_probs), dtype=log_probs.dtype)
     for _ in range(EM_STEPS):
-        parts = weights.view(-1, 1) * likelihoods
+        posterior = weights.view(-1, 1) * likelihoods
         before = weights
-        weights = (parts / parts.sum(dim=0)).mean(dim=1)
+        weights = (posterior / posterior.sum(dim=0)).mean(dim=1)
         if (weights - before).abs().max() < EM_TOLERANCE:
             break
     return weights / weights.sum()
 
 
-def vote(said: Tensor) -> Tensor:
+def vote(log_probs: Tensor) -> Tensor:
     """Return the votes for each class, [N, C]; of equally many, the class with the higher mean
     probability is ahead.
     """
-    votes = functional.one_hot(said.argmax(dim=2), said.shape[2]).sum(dim=0)
-    return votes + said.exp().mean(dim=0) / 2
+    votes = functional.one_hot(log_probs.argmax(dim=2), log_probs.shape[2]).sum(dim=0)
+    return votes + log_probs.exp().mean(dim=0) / 2
 
 
 class Stacking:
@@ -58,16 +62,16 @@ class Stacking:
     losses plus half the squared norm of the coefficients, as is usual (scikit-learn's default).
     """
 
-    def __init__(self, said: Tensor, targets: Tensor) -> None:
-        features = _side_by_side(said)
+    def __init__(self, log_probs: Tensor, targets: Tensor) -> None:
+        features = _side_by_side(log_probs)
         self._mean = features.mean(dim=0)
         self._scale = features.std(dim=0).clamp(min=1e-6)
         features = self._scaled(features)
-        classes = said.shape[2]
+        classes = log_probs.shape[2]
         self._coefficients = torch.zeros(
-            features.shape[1], classes, dtype=said.dtype, requires_grad=True
+            features.shape[1], classes, dtype=log_probs.dtype, requires_grad=True
         )
-        self._intercepts = torch.zeros(classes, dtype=said.dtype, requires_grad=True)
+        self._intercepts = torch.zeros(classes, dtype=log_probs.dtype, requires_grad=True)
         solver = torch.optim.LBFGS(
             [self._coefficients, self._intercepts],
             max_iter=500,
@@ -84,10 +88,10 @@ class Stacking:
 
         solver.step(objective)
 
-    def __call__(self, said: Tensor) -> Tensor:
+    def __call__(self, log_probs: Tensor) -> Tensor:
         """Return log-probabilities [N, C] of other images."""
         with torch.no_grad():
-            return self._logits(self._scaled(_side_by_side(said))).log_softmax(dim=1)
+            return self._logits(self._scaled(_side_by_side(log_probs))).log_softmax(dim=1)
 
     def _logits(self, features: Tensor) -> Tensor:
         return features @ self._coefficients + self._intercepts
@@ -96,6 +100,6 @@ class Stacking:
         return (features - self._mean) / self._scale
 
 
-def _side_by_side(said: Tensor) -> Tensor:
+def _side_by_side(log_probs: Tensor) -> Tensor:
     """Reshape [M, N, C] to [N, M C]."""
-    return said.permute(1, 0, 2).reshape(said.shape[1], -1)
+    return log_probs.permute(1, 0, 2).reshape(log_probs.shape[1], -1)

@@ -17,14 +17,14 @@ from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, TrainOrder, Update
 
 # Errors that may happen at a single store, and must not end the others' round.
-_EXPECTED = (FedshelfError, OSError, torch.OutOfMemoryError)
+_ERRORS_OF_ONE_STORE = (FedshelfError, OSError, torch.OutOfMemoryError)
 
 
 def train(trainer: Trainer, order: TrainOrder, store: str, images: Images) -> Update | Failure:
     """Train a store on its `images`."""
     try:
         return trainer.train(order, store, images)
-    except _EXPECTED as error:
+    except _ERRORS_OF_ONE_STORE as error:
         return failure_of(store, error)
 
 
@@ -41,18 +41,22 @@ def evaluate(
     """
     try:
         return list(trainer.evaluate(order, sets, adjustments))
-    except _EXPECTED as error:
+    except _ERRORS_OF_ONE_STORE as error:
         if len(sets) == 1:
             return [failure_of(store, error) for store in sets]
         alone = [{store: images} for store, images in sets.items()]
-        return [answer for each in alone for answer in evaluate(trainer, order, each, adjustments)]
+        return [
+            answer
+            for one_store in alone
+            for answer in evaluate(trainer, order, one_store, adjustments)
+        ]
 
 
 def load_state(states: States, run_id: str, store: str, round: int) -> Tensors | Failure:
     """Read a store's state before `round`, where another process trains it."""
     try:
         return states.load(run_id, store, round)
-    except _EXPECTED as error:
+    except _ERRORS_OF_ONE_STORE as error:
         return failure_of(store, error)
 
 
@@ -60,6 +64,6 @@ def save_state(states: States, order: TrainOrder, store: str, state: Tensors) ->
     """Keep a store's state after an order that another process carried out."""
     try:
         states.save(order, store, state)
-    except _EXPECTED as error:
+    except _ERRORS_OF_ONE_STORE as error:
         return failure_of(store, error)
     return None

@@ -61,17 +61,19 @@ def build(config: RunConfig, *, image_size: int, channels: int) -> Federation:
     """
     federation = _build(config, PixelFormat(image_size, channels, config.data.denoise))
     counts = [sum(of_class) for of_class in zip(*federation.table.values(), strict=True)]
-    trained = [name for name, images in zip(federation.classes, counts, strict=True) if images]
-    if len(trained) < 2:
+    trained_classes = [
+        name for name, images in zip(federation.classes, counts, strict=True) if images
+    ]
+    if len(trained_classes) < 2:
         raise DataError(
-            f"{config.data.dataset} has training images of {len(trained)} product class(es)"
-            f" ({', '.join(trained) or 'none'}); a classifier needs at least two: add photos of"
-            " other products, each in a folder of its own."
+            f"{config.data.dataset} has training images of {len(trained_classes)} product class(es)"
+            f" ({', '.join(trained_classes) or 'none'}); a classifier needs at least two: add"
+            " photos of other products, each in a folder of its own."
         )
     return federation
 
 
-def _build(config: RunConfig, form: PixelFormat) -> Federation:
+def _build(config: RunConfig, pixel_format: PixelFormat) -> Federation:
     """Build the federation as `build` does, without its checks."""
     turns = config.train.objective == "turns"
     data = config.data.model_copy(update={"classes": ()}) if turns else config.data
@@ -82,19 +84,19 @@ def _build(config: RunConfig, form: PixelFormat) -> Federation:
                 "Partition folder expects data.dataset to be a folder of stores, or a CSV file"
                 f" with a column store; got {str(path)!r}."
             )
-        found = open_stores(path, form, data, turns=turns)
+        folders = open_stores(path, pixel_format, data, turns=turns)
         table = {
-            name: torch.bincount(store.train.targets(), minlength=len(found.classes)).tolist()
-            for name, store in found.stores.items()
+            name: torch.bincount(store.train.targets(), minlength=len(folders.classes)).tolist()
+            for name, store in folders.stores.items()
         }
-        told = _with_untrained(found.left_out, found.classes, table)
-        return Federation(found.classes, found.stores, found.test, table, told)
-    dataset = load(data, form)
+        left_out = _with_untrained(folders.left_out, folders.classes, table)
+        return Federation(folders.classes, folders.stores, folders.test, table, left_out)
+    dataset = load(data, pixel_format)
     stores = _partition_dataset(dataset, data, config.run.seed)
     test = dataset.test
     classes = dataset.classes
     if turns:
-        stores = stores.changed(label_with_turns)
+        stores = stores.map_images(label_with_turns)
         test = test and label_with_turns(test)
         classes = TURNS
     table = stores.table(len(classes))
@@ -106,15 +108,17 @@ def _build(config: RunConfig, form: PixelFormat) -> Federation:
 def _with_untrained(left_out: str, classes: Sequence[str], table: Mapping[str, list[int]]) -> str:
     """Return `left_out` with the list of classes of which no store has training images."""
     totals = [sum(column) for column in zip(*table.values(), strict=True)]
-    untrained = [classes[place] for place in reading_order(classes) if not totals[place]]
-    told = f"No store has images of {', '.join(untrained)} to train on." if untrained else ""
-    return "\n".join(filter(None, (left_out, told)))
+    untrained = [
+        classes[class_index] for class_index in reading_order(classes) if not totals[class_index]
+    ]
+    sentence = f"No store has images of {', '.join(untrained)} to train on." if untrained else ""
+    return "\n".join(filter(None, (left_out, sentence)))
 
 
 def store_names(count: int) -> list[str]:
     """Return store-0, store-1, ... padded with zeros to equal width."""
     width = len(str(count - 1))
-    return [f"store-{number:0{width}}" for number in range(count)]
+    return [f"store-{index:0{width}}" for index in range(count)]
 
 
 def _partition_dataset(dataset: Dataset, data: DataConfig, seed: int) -> PartitionedStores:

@@ -29,7 +29,7 @@ a split "test".
 """
 
 
-def of(federation: Federation) -> Fingerprint:
+def fingerprint_of(federation: Federation) -> Fingerprint:
     """Return the fingerprint of all stores: hashes per split and class, and per split.
 
     It has the number of images of each split and class with a hash over their sorted hashes, and
@@ -38,7 +38,7 @@ def of(federation: Federation) -> Fingerprint:
     matter.
     """
     hashes = _Hashes()
-    found = {
+    fingerprint = {
         name: {
             split: _of(hashes, images, federation.classes)
             for split, images in (
@@ -51,8 +51,8 @@ def of(federation: Federation) -> Fingerprint:
         for name, data in federation.stores.items()
     }
     if federation.test is not None:
-        found[SERVER_IN_WORDS] = {"test": _of(hashes, federation.test, federation.classes)}
-    return found
+        fingerprint[SERVER_IN_WORDS] = {"test": _of(hashes, federation.test, federation.classes)}
+    return fingerprint
 
 
 def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -60,11 +60,11 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     none.
     """
     names = [*before, *(name for name in now if name not in before)]
-    found = []
+    differences = []
     for name in names:
-        if told := list(_of_store(before.get(name, {}), now.get(name, {}))):
-            found.append(f"{name} ({'; '.join(told)})")
-    return found
+        if differences_of_store := list(_of_store(before.get(name, {}), now.get(name, {}))):
+            differences.append(f"{name} ({'; '.join(differences_of_store)})")
+    return differences
 
 
 def check(directory: RunDirectory, now: Fingerprint, advice: str = "") -> list[str]:
@@ -80,20 +80,20 @@ def check(directory: RunDirectory, now: Fingerprint, advice: str = "") -> list[s
         directory.write(DATA_FILE, now)
         return []
     before = json.loads(path.read_text(encoding="utf-8"))
-    found = changes(before, now)
-    if found and advice:
+    differences = changes(before, now)
+    if differences and advice:
         more = (
-            f", and {len(found) - MAX_DIFFERENCES_NAMED} more"
-            if len(found) > MAX_DIFFERENCES_NAMED
+            f", and {len(differences) - MAX_DIFFERENCES_NAMED} more"
+            if len(differences) > MAX_DIFFERENCES_NAMED
             else ""
         )
         totals = f"{whole(_total(now))} images where there were {whole(_total(before))}"
         raise DataError(
             f"The data of {directory.path} changed since it began, {totals}:"
-            f" {', '.join(found[:MAX_DIFFERENCES_NAMED])}{more}. Put back what there was to get the"
-            f" same result, {advice}."
+            f" {', '.join(differences[:MAX_DIFFERENCES_NAMED])}{more}. Put back what there was to"
+            f" get the same result, {advice}."
         )
-    return found
+    return differences
 
 
 def keep(directory: RunDirectory, now: Fingerprint, changed: list[str]) -> None:
@@ -110,27 +110,27 @@ class _Hashes:
 
     def __call__(self, images: Images) -> NDArray[np.uint64]:
         """Return the hashes of a set's images, uint64 [N]."""
-        place = images.pixels.data_ptr()
-        if place not in self._known:
+        address = images.pixels.data_ptr()
+        if address not in self._known:
             rows = images.pixels.numpy().reshape(len(images.pixels), -1)
             digests = b"".join(blake2b(row.data, digest_size=DIGEST_BYTES).digest() for row in rows)
-            self._known[place] = np.frombuffer(digests, dtype=np.uint64)
-        found: NDArray[np.uint64] = self._known[place][images.rows.numpy()]
-        return found
+            self._known[address] = np.frombuffer(digests, dtype=np.uint64)
+        hashes: NDArray[np.uint64] = self._known[address][images.rows.numpy()]
+        return hashes
 
 
 def _of(hashes: _Hashes, images: Images, classes: tuple[str, ...]) -> dict[str, Any]:
     """Return the fingerprint of one set."""
-    each = hashes(images)
+    hashes_of_images = hashes(images)
     labels = images.targets().numpy()
-    order = np.lexsort((each, labels))
-    found, starts = np.unique(labels[order], return_index=True)
-    sorted_hashes = np.split(each[order], starts[1:])
+    order = np.lexsort((hashes_of_images, labels))
+    labels_present, starts = np.unique(labels[order], return_index=True)
+    sorted_hashes = np.split(hashes_of_images[order], starts[1:])
     return {
-        "order": _digest(each.tobytes() + labels.tobytes()),
+        "order": _digest(hashes_of_images.tobytes() + labels.tobytes()),
         "classes": {
-            classes[label]: [len(those), _digest(those.tobytes())]
-            for label, those in zip(found.tolist(), sorted_hashes, strict=True)
+            classes[label]: [len(hashes_of_class), _digest(hashes_of_class.tobytes())]
+            for label, hashes_of_class in zip(labels_present.tolist(), sorted_hashes, strict=True)
         },
     }
 
@@ -164,11 +164,11 @@ def _of_class(label: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> 
     )
 
 
-def _total(found: Mapping[str, Any]) -> int:
+def _total(fingerprint: Mapping[str, Any]) -> int:
     """Count the images of all stores and the server."""
     return sum(
         count
-        for store in found.values()
+        for store in fingerprint.values()
         for split in store.values()
         for count, _ in split["classes"].values()
     )

@@ -10,8 +10,10 @@ from fedshelf.common.classes.spelling import normalize_name
 from fedshelf.common.images.folder.scan import is_unlabelled
 from fedshelf.common.images.listing.split_names import split_named
 
-_LONGEST = 120  # characters: with a file name after it, well within Windows' limit of a path
-_DEVICES = {
+MAX_NAME_CHARACTERS = (
+    120  # characters: with a file name after it, well within Windows' limit of a path
+)
+WINDOWS_DEVICES = {
     "con",
     "prn",
     "aux",
@@ -28,24 +30,29 @@ def folder_names(labels: Iterable[str]) -> dict[str, str]:
     second gets a number.
     """
     names: dict[str, str] = {}
-    taken: set[str] = set()
+    used_names: set[str] = set()
     for label in sorted(set(labels), key=lambda label: (_folder_name(label) != label, label)):
         first = name = _folder_name(label)
-        for number in itertools.count(2):
-            if normalize_name(name) not in taken:
+        for suffix in itertools.count(2):
+            if normalize_name(name) not in used_names:
                 break
-            name = f"{first} ({number})"
-        taken.add(normalize_name(name))
+            name = f"{first} ({suffix})"
+        used_names.add(normalize_name(name))
         names[label] = name
     return names
 
 
 def _folder_name(label: str) -> str:
     name = (
-        re.sub(r'[\\/:*?"<>|\x00-\x1f]', "-", label).lstrip(".").strip()[:_LONGEST].rstrip(" .")
+        re.sub(r'[\\/:*?"<>|\x00-\x1f]', "-", label)
+        .lstrip(".")
+        .strip()[:MAX_NAME_CHARACTERS]
+        .rstrip(" .")
         or "-"
     )
     means_something = (
-        split_named(name) or is_unlabelled(name) or name.partition(".")[0].casefold() in _DEVICES
+        split_named(name)
+        or is_unlabelled(name)
+        or name.partition(".")[0].casefold() in WINDOWS_DEVICES
     )
     return f"{name} (class)" if means_something else name

@@ -69,9 +69,9 @@ class PartitionedImages:
         for store in np.flatnonzero(counts > 0).tolist():
             order = rng(seed, "holdout", names[store]).permutation(sizes[store])
             held[self.ends[store] + order[: counts[store]]] = True
-        return self._those(~held, sizes - counts), self._those(held, counts)
+        return self._select(~held, sizes - counts), self._select(held, counts)
 
-    def _those(self, chosen: NDArray[np.bool_], sizes: NDArray[np.int64]) -> "PartitionedImages":
+    def _select(self, chosen: NDArray[np.bool_], sizes: NDArray[np.int64]) -> "PartitionedImages":
         return PartitionedImages(
             self.images,
             self.rows[torch.from_numpy(chosen)],
@@ -87,22 +87,22 @@ class PartitionedStores(Mapping[str, StoreData]):
     def __init__(
         self, names: Sequence[str], train: PartitionedImages, validation: PartitionedImages
     ) -> None:
-        self._numbers = {name: number for number, name in enumerate(names)}
+        self._index_of_store = {name: index for index, name in enumerate(names)}
         self._train = train
         self._validation = validation
         self._test = train.images.select(torch.empty(0, dtype=torch.int64))
 
     def __getitem__(self, name: str) -> StoreData:
-        number = self._numbers[name]
-        return StoreData(self._train[number], self._validation[number], self._test)
+        index = self._index_of_store[name]
+        return StoreData(self._train[index], self._validation[index], self._test)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._numbers)
+        return iter(self._index_of_store)
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._index_of_store)
 
-    def changed(self, change: Callable[[Images], Images]) -> "PartitionedStores":
+    def map_images(self, change: Callable[[Images], Images]) -> "PartitionedStores":
         """Return the same stores after a change of the shared images."""
         return PartitionedStores(
             list(self),
@@ -114,7 +114,7 @@ class PartitionedStores(Mapping[str, StoreData]):
 
     def table(self, classes: int) -> dict[str, list[int]]:
         """Count the training images of each class, by store name."""
-        return dict(zip(self._numbers, self._train.table(classes), strict=True))
+        return dict(zip(self._index_of_store, self._train.table(classes), strict=True))
 
 
 def pool_images(sets: Sequence[Images]) -> Images:

@@ -100,28 +100,30 @@ def split(data: DataConfig, out: Path, *, seed: int, test: bool, labelled: float
         )
     source = datasets.find(data)
     if source.photos:
-        dealt, tested, left_out = _photos(source.photos, data, test=test)
+        store_items, test_items, left_out = _photos(source.photos, data, test=test)
     else:
-        dealt, tested, left_out = _pictures(source, data, test=test)
-    if test and not tested:
+        store_items, test_items, left_out = _pictures(source, data, test=test)
+    if test and not test_items:
         raise DataError(
             f"Data set {source.name} has no test images to hold out; split it without a test"
             " folder."
         )
-    labels = np.unique([item.label for item in dealt], return_inverse=True)[1]
+    labels = np.unique([item.label for item in store_items], return_inverse=True)[1]
     parts = partition(data.partition, labels, data.stores, minimum=data.min_images, seed=seed)
     names = store_names(data.stores)
     folders = {
-        name: _drop_labels([dealt[row] for row in part], labelled, rng(seed, "labelled", name))
+        name: _drop_labels(
+            [store_items[row] for row in part], labelled, rng(seed, "labelled", name)
+        )
         for name, part in zip(names, parts, strict=True)
-    } | ({TEST: tested} if test else {})
+    } | ({TEST: test_items} if test else {})
     counts = {
         name: dict(sorted(Counter(item.label or UNLABELLED for item in items).items()))
         for name, items in folders.items()
     }
     about = {"dataset": data.dataset, "partition": data.partition, "seed": seed, "images": counts}
     try:
-        _write(folders, folder_names(item.label for item in dealt + tested), about, out)
+        _write(folders, folder_names(item.label for item in store_items + test_items), about, out)
     except OSError as error:
         raise DataError(
             f"Cannot write {out}: {error.strerror or error}. Nothing of it was kept."
@@ -133,55 +135,58 @@ def _drop_labels(items: list[Item], labelled: float, generator: np.random.Genera
     """Return the items; only the share `labelled` keeps its class, the others are for the folder
     `unlabelled`.
     """
-    kept = max(1, round(labelled * len(items)))
-    forgotten = set(generator.permutation(len(items))[kept:].tolist())
-    return [replace(item, label="") if row in forgotten else item for row, item in enumerate(items)]
+    num_labelled = max(1, round(labelled * len(items)))
+    unlabelled_rows = set(generator.permutation(len(items))[num_labelled:].tolist())
+    return [
+        replace(item, label="") if row in unlabelled_rows else item
+        for row, item in enumerate(items)
+    ]
 
 
 def _photos(root: Path, data: DataConfig, *, test: bool) -> tuple[list[Item], list[Item], str]:
     """Return the usable photos of a folder: those to deal, those to test on, and the unused ones in
     words.
     """
-    found = scan(root, data.classes)
+    scanned = scan(root, data.classes)
     usable, digests, unusable = separate_unusable(
-        found.photos, list(map_in_order(_digest, found.photos))
+        scanned.photos, list(map_in_order(_digest, scanned.photos))
     )
     left_out = [
-        *found.left_out,
+        *scanned.left_out,
         *unusable,
-        *((photo.name, "without a class") for photo in found.unlabelled),
+        *((photo.name, "without a class") for photo in scanned.unlabelled),
     ]
     are_split = any(photo.split for photo in usable)
     splits = assign_splits(usable, digests, data.split)
-    chosen = {} if data.classes else _spelt(usable, merge=data.merge_spellings)
-    dealt: list[Item] = []
-    tested: list[Item] = []
-    for photo, own in zip(usable, splits, strict=True):
+    spelling_of = {} if data.classes else _one_spelling(usable, merge=data.merge_spellings)
+    store_items: list[Item] = []
+    test_items: list[Item] = []
+    for photo, split in zip(usable, splits, strict=True):
         item = Item(
-            chosen.get(photo.label, photo.label),
+            spelling_of.get(photo.label, photo.label),
             photo.path.name,
             partial(shutil.copyfile, photo.path),
         )
-        (tested if own == "test" and (test or are_split) else dealt).append(item)
-    for item in dealt + tested:
+        (test_items if split == "test" and (test or are_split) else store_items).append(item)
+    for item in store_items + test_items:
         if data.classes and item.label not in data.classes:
             raise DataError(
                 f"{root} has images of class {item.label!r}, which is not in data.classes."
             )
-    if not dealt:
+    if not store_items:
         raise DataError(f"{root} has no usable photo to deal to stores.")
-    told = [f"Left out {format_left_out(sorted(left_out))}."] if left_out else []
-    return dealt, tested, " ".join([*told, *(f"{note}." for note in found.notes)])
+    notes = [f"Left out {format_left_out(sorted(left_out))}."] if left_out else []
+    return store_items, test_items, " ".join([*notes, *(f"{note}." for note in scanned.notes)])
 
 
-def _spelt(photos: Sequence[Photo], *, merge: bool) -> dict[str, str]:
+def _one_spelling(photos: Sequence[Photo], *, merge: bool) -> dict[str, str]:
     """Return the one spelling of each class.
 
     Raises DataError for several that are not to be merged.
     """
     counts = Counter(photo.label for photo in photos)
-    chosen = choose_spellings({"": counts}, merge=merge)
-    return {label: chosen[normalize_name(label)] for label in counts}
+    spelling_of = choose_spellings({"": counts}, merge=merge)
+    return {label: spelling_of[normalize_name(label)] for label in counts}
 
 
 def _digest(photo: Photo) -> bytes | NotUsableError:
@@ -216,9 +221,9 @@ def _pictures(
         )
         if images is not None
     }
-    dealt = items["train"] + items.get("validation", [])
-    tested = items.get("test", [])
-    return dealt, tested if test else [], dataset.left_out
+    store_items = items["train"] + items.get("validation", [])
+    test_items = items.get("test", [])
+    return store_items, test_items if test else [], dataset.left_out
 
 
 def _items(images: Images, classes: Sequence[str], split_name: str) -> list[Item]:
@@ -240,29 +245,31 @@ def _save(images: Images, position: int, path: Path) -> None:
 
 
 def _write(
-    folders: dict[str, list[Item]], names: dict[str, str], about: dict[str, object], out: Path
+    folders: dict[str, list[Item]], names: dict[str, str], partition: dict[str, object], out: Path
 ) -> None:
     """Fill a temporary folder beside `out`, then rename it. Raises OSError; then nothing is left.
 
     names: class -> folder
     """
-    aside = out.absolute().with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
+    temporary = out.absolute().with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     try:
-        aside.mkdir(parents=True)
+        temporary.mkdir(parents=True)
         tasks = [
-            task for name, items in folders.items() for task in _targets(items, names, aside / name)
+            task
+            for name, items in folders.items()
+            for task in _targets(items, names, temporary / name)
         ]
         for folder in {path.parent for _, path in tasks}:
             folder.mkdir(parents=True)
         # one after another: threads made creating files slower, not faster
         for item, path in tasks:
             item.write(path)
-        write_json(aside / "partition.json", about)
+        write_json(temporary / "partition.json", partition)
         if any(label != name for label, name in names.items()):
-            write_text(aside / CLASS_NAMES, _table(names))
-        aside.replace(out.absolute())
+            write_text(temporary / CLASS_NAMES, _table(names))
+        temporary.replace(out.absolute())
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     sync_directory(out.absolute().parent)
 
 
@@ -279,14 +286,14 @@ def _targets(items: Sequence[Item], names: dict[str, str], folder: Path) -> list
     """Return the path of each image; a file name that a class already has, in any case, gets a
     number.
     """
-    taken: set[str] = set()
+    used_paths: set[str] = set()
     targets = []
     for item in items:
         first = path = folder / (names[item.label] if item.label else UNLABELLED) / item.name
-        for number in itertools.count(2):
-            if str(path).casefold() not in taken:
+        for suffix in itertools.count(2):
+            if str(path).casefold() not in used_paths:
                 break
-            path = first.with_stem(f"{first.stem} ({number})")
-        taken.add(str(path).casefold())
+            path = first.with_stem(f"{first.stem} ({suffix})")
+        used_paths.add(str(path).casefold())
         targets.append((item, path))
     return targets

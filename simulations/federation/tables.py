@@ -26,9 +26,11 @@ def partition_table(federation: Federation, names: ProductNames, width: int) -> 
         return _summary(federation)
     order = reading_order(federation.classes)
     classes = [printable(display_name(names, label)) for label in federation.classes]
-    table = _table("Training images", "store", *(classes[place] for place in order), "all")
+    table = _table(
+        "Training images", "store", *(classes[class_index] for class_index in order), "all"
+    )
     for name, counts in federation.table.items():
-        held = (str(counts[place]) if counts[place] else "·" for place in order)
+        held = (str(counts[class_index]) if counts[class_index] else "·" for class_index in order)
         table.add_row(name, *held, str(sum(counts)))
     unbounded = Console(width=10_000)
     fits = Measurement.get(unbounded, unbounded.options, table).maximum <= width

@@ -46,7 +46,7 @@ class StoreFolders:
 
 
 def open_stores(
-    path: Path, form: PixelFormat, data: DataConfig, *, turns: bool = False
+    path: Path, pixel_format: PixelFormat, data: DataConfig, *, turns: bool = False
 ) -> StoreFolders:
     """Open each sub-folder of `path`, or each store that a CSV file names, as a store.
 
@@ -63,31 +63,33 @@ def open_stores(
     test = _check_names(path, names)
     if not is_table(path):
         _check_are_stores(path, names, classes)
-    opened = {name: _open(path, name, form, data, turns=turns) for name in names}
-    classes = classes or _joined(opened, test, merge=data.merge_spellings)
-    tested = opened.pop(test, None)
+    folder_of_store = {name: _open(path, name, pixel_format, data, turns=turns) for name in names}
+    classes = classes or _merge_classes(folder_of_store, test, merge=data.merge_spellings)
+    test_folder = folder_of_store.pop(test, None)
     stores = {
         check_store_name(name): _store(name, folder, classes, data)
-        for name, folder in opened.items()
+        for name, folder in folder_of_store.items()
     }
-    images = _whole(tested, classes, merge=data.merge_spellings) if tested else None
-    told = opened | ({test: tested} if tested else {})
+    images = _all_photos(test_folder, classes, merge=data.merge_spellings) if test_folder else None
+    summarized = folder_of_store | ({test: test_folder} if test_folder else {})
     left_out = "\n".join(
         f"{name}: {folder.summary()}"
-        for name, folder in told.items()
+        for name, folder in summarized.items()
         if folder.left_out or folder.unopened_photos
     )
     return StoreFolders(stores, classes, images, left_out)
 
 
-def _joined(opened: Mapping[str, PhotoFolder], test: str, *, merge: bool) -> tuple[str, ...]:
+def _merge_classes(
+    folder_of_store: Mapping[str, PhotoFolder], test: str, *, merge: bool
+) -> tuple[str, ...]:
     """Return all classes, sorted; the images of the folder `test` do not count for the choice of a
     spelling.
 
     Raises DataError for spellings that are not to be merged.
     """
     owners = {}
-    for name, folder in opened.items():
+    for name, folder in folder_of_store.items():
         counts = folder.splits["train"].targets().bincount(minlength=len(folder.classes)).tolist()
         owners[name] = (
             dict.fromkeys(folder.classes, 0)
@@ -149,7 +151,7 @@ def _check_are_stores(path: Path, names: list[str], classes: tuple[str, ...]) ->
     one does.
     """
     inside = inspect_folders(ListedEntry(name, path / name, is_folder=True) for name in names)
-    flat = [each.name for each in inside if each.has_photos and not each.folders]
+    flat = [folder.name for folder in inside if folder.has_photos and not folder.folders]
     if not flat:
         return
     if len(flat) == len(inside) or set(flat) <= set(classes):
@@ -167,14 +169,14 @@ def _check_are_stores(path: Path, names: list[str], classes: tuple[str, ...]) ->
 
 
 def _open(
-    path: Path, name: str, form: PixelFormat, data: DataConfig, *, turns: bool
+    path: Path, name: str, pixel_format: PixelFormat, data: DataConfig, *, turns: bool
 ) -> PhotoFolder:
     store = name if is_table(path) else None
     folder = open_folder(
         path if store else path / name,
-        image_size=form.image_size,
-        channels=form.channels,
-        denoise=form.denoise,
+        image_size=pixel_format.image_size,
+        channels=pixel_format.channels,
+        denoise=pixel_format.denoise,
         unlabelled=turns,
         options=FolderOptions(data.split, () if turns else data.classes, store),
     )
@@ -200,9 +202,9 @@ def _store(
     return data
 
 
-def _whole(folder: PhotoFolder, classes: tuple[str, ...], *, merge: bool) -> Images:
+def _all_photos(folder: PhotoFolder, classes: tuple[str, ...], *, merge: bool) -> Images:
     """Return all photos of a folder as one set, whatever its splits."""
-    parts = list(folder.splits.values())
-    rows = torch.cat([images.rows for images in parts]).sort().values
-    images = Images(parts[0].pixels, parts[0].labels, rows)
+    splits = list(folder.splits.values())
+    rows = torch.cat([images.rows for images in splits]).sort().values
+    images = Images(splits[0].pixels, splits[0].labels, rows)
     return relabel(images, folder.classes, classes, "The test folder", merge=merge)

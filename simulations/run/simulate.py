@@ -67,7 +67,7 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
     images = divide(start, stores.infos(), stores.test)
     build_engine = engines.find(engines.choose(start))
     with closing(RunDirectory.open(path, start.plan.config, request.settings)) as directory:
-        held = fingerprint.of(stores)
+        held = fingerprint.fingerprint_of(stores)
         changed = fingerprint.check(
             directory, held, "" if request.changed_data else CHANGED_DATA_ADVICE
         )

@@ -50,11 +50,11 @@ def relabel(
     """
     if tuple(classes) == tuple(wanted):
         return images
-    place = class_indices(classes, wanted, merge=merge)
+    index_of_class = class_indices(classes, wanted, merge=merge)
     for label in torch.unique(images.targets()).tolist():
-        if classes[label] not in place:
+        if classes[label] not in index_of_class:
             raise DataError(
                 f"{owner} has images of class {classes[label]!r}, which is not among the classes "
                 f"{', '.join(wanted)}; add it to data.classes or remove its images."
             )
-    return images.relabel([place.get(name, -1) for name in classes])
+    return images.relabel([index_of_class.get(name, -1) for name in classes])

@@ -74,12 +74,12 @@ def described(key: str, describe: Callable[[], dict[str, Any]]) -> dict[str, Any
     """
     path = cache_directory() / "datasets" / f"{key}.json"
     try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
+        description: dict[str, Any] = json.loads(path.read_bytes())
     except (OSError, ValueError):
-        found = describe()
+        description = describe()
         with writing_cache(_NAME, cache_directory()):
-            write_json(path, found)
-    return found
+            write_json(path, description)
+    return description
 
 
 def decoded(

@@ -32,17 +32,20 @@ def source(folder: Path, name: str) -> DatasetSource:
 
     Raises DataError if it has no files for training, or columns that cannot be used.
     """
-    found = layout(folder)
-    assert found is not None, folder
-    if "train" not in found.splits:
-        got = ", ".join(path.name for path in found.files())
+    layout_of_folder = layout(folder)
+    assert layout_of_folder is not None, folder
+    if "train" not in layout_of_folder.splits:
+        got = ", ".join(path.name for path in layout_of_folder.files())
         raise DataError(
             f"{folder} has parquet files, but none for training: {got}; expected {EXPECTED}."
         )
-    key = _key(found.splits)
-    about = described(key, partial(_describe, found.splits))
+    key = _key(layout_of_folder.splits)
+    about = described(key, partial(_describe, layout_of_folder.splits))
     return DatasetSource(
-        name, about["native_size"], about["channels"], partial(_load, name, found, key, about)
+        name,
+        about["native_size"],
+        about["channels"],
+        partial(_load, name, layout_of_folder, key, about),
     )
 
 
@@ -71,21 +74,21 @@ def _describe(splits: Files) -> dict[str, Any]:
 
 
 def _load(
-    name: str, found: ParquetLayout, key: str, about: dict[str, Any], form: PixelFormat
+    name: str, layout_of_folder: ParquetLayout, key: str, about: dict[str, Any], form: PixelFormat
 ) -> Dataset:
     files = {
         split: [
-            (path, FileLabels(**told))
-            for path, told in zip(paths, about["files"][split], strict=True)
+            (path, FileLabels(**file_labels))
+            for path, file_labels in zip(paths, about["files"][split], strict=True)
         ]
-        for split, paths in found.splits.items()
+        for split, paths in layout_of_folder.splits.items()
     }
     splits = decoded(
         _key_with_paths(key, files) if about["has_paths"] else key,
         form,
         lambda: _parts(files, form),
     )
-    notes = (unlabelled(splits), found.unused_in_words(), about["note"])
+    notes = (unlabelled(splits), layout_of_folder.unused_in_words(), about["note"])
     return assemble(name, about["classes"], splits, " ".join(note for note in notes if note))
 
 

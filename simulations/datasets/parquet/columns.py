@@ -67,22 +67,22 @@ def _choose(
     fits: Callable[[Any], bool],
 ) -> str:
     fitting = [field.name for field in schema if fits(field.type)]
-    told = [
+    by_feature = [
         name
         for name in fitting
         if isinstance(features.get(name), dict) and features[name].get("_type") == kind
     ]
-    named = [name for name in told or fitting if name.casefold() in usual]
-    found = told if len(told) == 1 else named or told
-    if len(found) == 1:
-        name: str = found[0]
+    by_name = [name for name in by_feature or fitting if name.casefold() in usual]
+    candidates = by_feature if len(by_feature) == 1 else by_name or by_feature
+    if len(candidates) == 1:
+        name: str = candidates[0]
         return name
     what = "encoded images" if kind == "Image" else "labels"
     wanted = (
         f"one of {what}, by its Hugging Face feature {kind} or by its name ({', '.join(usual)})"
     )
-    if found:
-        got = f"more than one may be that ({', '.join(found)})"
+    if candidates:
+        got = f"more than one may be that ({', '.join(candidates)})"
         advice = "rename the others"
     elif misfits := [field.name for field in schema if field.name.casefold() in usual]:
         got = f"{', '.join(misfits)} cannot be that by its type"
@@ -125,7 +125,10 @@ def _may_be_images(kind: Any) -> bool:
     from pyarrow import types
 
     if types.is_struct(kind):
-        return any(kind.field(place).name in ("bytes", "path") for place in range(kind.num_fields))
+        return any(
+            kind.field(field_index).name in ("bytes", "path")
+            for field_index in range(kind.num_fields)
+        )
     return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
 
 

@@ -24,7 +24,7 @@ from fedshelf.simulations.datasets.parquet.layout import Files
 from fedshelf.simulations.datasets.parquet.reading import batches, schema_of
 
 MAX_LABELS = 10_000
-_ROWS = 65_536  # labels read at once
+LABELS_PER_BATCH = 65_536  # labels read at once
 
 Value = int | float | str | bool
 """A label as a file holds it."""
@@ -50,10 +50,12 @@ class FileLabels:
         import pyarrow.compute as pc
 
         column = _plain(column)
-        places = pc.index_in(column, value_set=pa.array(self.values, column.type))
-        found: NDArray[np.int64] = places.fill_null(len(self.values)).to_numpy(zero_copy_only=False)
+        indices = pc.index_in(column, value_set=pa.array(self.values, column.type))
+        positions: NDArray[np.int64] = indices.fill_null(len(self.values)).to_numpy(
+            zero_copy_only=False
+        )
         numbers = np.array([*self.numbers, -1], np.int64)
-        return numbers.take(found)
+        return numbers.take(positions)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _RawFileLabels:
     """The labels of one file.
 
     classes:     the class name of each label; "": none
@@ -102,38 +104,43 @@ def read_labels(splits: Files) -> Labels:
     """
     first = splits["train"][0]
     columns = find_columns(first, schema_of(first))
-    found = {split: [_read(path, first, columns) for path in splits[split]] for split in splits}
-    everything = [file for files in found.values() for file in files]
-    _check_alike(everything)
-    classes = _ordered(
-        found["train"][0], {name for file in everything for name in file.classes.values()} - {""}
+    labels_of_split = {
+        split: [_read(path, first, columns) for path in splits[split]] for split in splits
+    }
+    all_files = [file for files in labels_of_split.values() for file in files]
+    _check_alike(all_files)
+    classes = _order_classes(
+        labels_of_split["train"][0],
+        {name for file in all_files for name in file.classes.values()} - {""},
     )
     if len(classes) > MAX_LABELS:
         raise DataError(_too_many(first, columns.label))
-    numbers = {name: number for number, name in enumerate(classes)} | {"": -1}
-    trained = {normalize_name(name) for file in found["train"] for name in file.classes.values()}
+    numbers = {name: class_index for class_index, name in enumerate(classes)} | {"": -1}
+    trained_names = {
+        normalize_name(name) for file in labels_of_split["train"] for name in file.classes.values()
+    }
     return Labels(
         classes,
         {
             split: tuple(_with_numbers(file, numbers) for file in files)
-            for split, files in found.items()
+            for split, files in labels_of_split.items()
         },
         # spellings are merged or refused
-        tuple(name for name in classes if normalize_name(name) not in trained),
+        tuple(name for name in classes if normalize_name(name) not in trained_names),
     )
 
 
-def _read(path: Path, first: Path, wanted: ParquetColumns) -> _Found:
+def _read(path: Path, first: Path, wanted: ParquetColumns) -> _RawFileLabels:
     schema = schema_of(path)
     columns = wanted if path == first else same_columns(path, schema, first, wanted)
     values: dict[Value, None] = {}
-    for batch in batches(path, [columns.label], _ROWS):
+    for batch in batches(path, [columns.label], LABELS_PER_BATCH):
         values |= dict.fromkeys(_values(batch.column(0)))
         if len(values) > MAX_LABELS:
             raise DataError(_too_many(path, columns.label))
     classes = {value: _class_of(value, columns, path) for value in values}
     is_numbered = not columns.names and any(not isinstance(value, str | bool) for value in values)
-    return _Found(path, columns, classes, is_numbered)
+    return _RawFileLabels(path, columns, classes, is_numbered)
 
 
 def _values(column: Any) -> Iterable[Value]:
@@ -180,7 +187,7 @@ def _class_of(value: Value, columns: ParquetColumns, path: Path) -> str:
     return unicodedata.normalize("NFC", columns.names[int(value)].strip())
 
 
-def _check_alike(files: Sequence[_Found]) -> None:
+def _check_alike(files: Sequence[_RawFileLabels]) -> None:
     """Check that either all files give numbers or all give names; raise DataError if not.
 
     Otherwise nobody could tell which number is which name.
@@ -194,7 +201,7 @@ def _check_alike(files: Sequence[_Found]) -> None:
         )
 
 
-def _ordered(first: _Found, names: set[str]) -> tuple[str, ...]:
+def _order_classes(first: _RawFileLabels, names: set[str]) -> tuple[str, ...]:
     """Return the names in the order of the first file's own; the others after them, numbers by
     size.
     """
@@ -203,7 +210,7 @@ def _ordered(first: _Found, names: set[str]) -> tuple[str, ...]:
     return (*own, *others)
 
 
-def _with_numbers(file: _Found, numbers: Mapping[str, int]) -> FileLabels:
+def _with_numbers(file: _RawFileLabels, numbers: Mapping[str, int]) -> FileLabels:
     values = tuple(file.classes)
     return FileLabels(
         file.columns.image,

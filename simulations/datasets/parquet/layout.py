@@ -26,7 +26,7 @@ Files = Mapping[Split, Sequence[Path]]
 """Split -> its parquet files, sorted."""
 
 # The hub uses `partial-train` for a data set that it converted only in part.
-_NAMED = re.compile(rf"(?:partial-)?({'|'.join(SPLIT_NAMES)})(?![^\W\d_])", re.IGNORECASE)
+_SPLIT_NAME = re.compile(rf"(?:partial-)?({'|'.join(SPLIT_NAMES)})(?![^\W\d_])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -65,19 +65,27 @@ def layout(folder: Path) -> ParquetLayout | None:
     if folder.is_file():
         return ParquetLayout({"train": (folder,)}) if folder.suffix.lower() == ".parquet" else None
     paths = sorted(_parquet_files(folder))
-    told = {path: _told_by_name(path, folder) for path in paths}
-    _check_one_name(folder, {name.casefold() for name, _ in told.values() if name})
-    named = {
-        split: [path for path, (own, _) in told.items() if split_named(own) == split]
+    split_of_path = {path: _split_of_path(path, folder) for path in paths}
+    _check_one_name(folder, {name.casefold() for name, _ in split_of_path.values() if name})
+    paths_of_split = {
+        split: [
+            path
+            for path, (split_name, _) in split_of_path.items()
+            if split_named(split_name) == split
+        ]
         for split in SPLITS
     }
-    splits: Files = {split: files for split, files in named.items() if files}
+    splits: Files = {split: files for split, files in paths_of_split.items() if files}
     if not paths or ("train" not in splits and has_photos(folder)):
         return None
-    unused = [path for path, (name, _) in told.items() if not name] if splits else []
-    homes = {home for path, (_, home) in told.items() if path not in unused}
-    if len(homes) > 1:
-        names = ", ".join(sorted(str(home.relative_to(folder)) for home in homes))
+    unused = [path for path, (name, _) in split_of_path.items() if not name] if splits else []
+    folders = {
+        folder_of_file for path, (_, folder_of_file) in split_of_path.items() if path not in unused
+    }
+    if len(folders) > 1:
+        names = ", ".join(
+            sorted(str(folder_of_file.relative_to(folder)) for folder_of_file in folders)
+        )
         raise DataError(
             f"{folder} holds several data sets ({names}); give the folder of one of them."
         )
@@ -110,15 +118,15 @@ def _check_one_name(folder: Path, names: set[str]) -> None:
             )
 
 
-def _told_by_name(path: Path, folder: Path) -> tuple[str, Path]:
+def _split_of_path(path: Path, folder: Path) -> tuple[str, Path]:
     """Return the name of a split in the file's name, or else in that of a folder above it; and the
     data set's folder.
 
     The name is empty if there is none.
     """
-    place = path
-    while place != folder:
-        if named := _NAMED.match(place.name):
-            return named[1], place.parent
-        place = place.parent
+    path_or_parent = path
+    while path_or_parent != folder:
+        if match := _SPLIT_NAME.match(path_or_parent.name):
+            return match[1], path_or_parent.parent
+        path_or_parent = path_or_parent.parent
     return "", path.parent

@@ -53,10 +53,10 @@ def read_shapes(files: Labelled) -> Shapes:
     sizes: set[tuple[int, int]] = set()
     modes: set[str] = set()
     has_paths = False
-    for found in map_in_order(_look_at, (cells for cells, _ in _cells(files))):
-        sizes |= found.sizes
-        modes |= found.modes
-        has_paths |= found.has_paths
+    for headers in map_in_order(_read_headers, (cells for cells, _ in _cells(files))):
+        sizes |= headers.sizes
+        modes |= headers.modes
+        has_paths |= headers.has_paths
     if not sizes:
         raise DataError(_no_pictures(files))
     sides = {side for size in sizes for side in size}
@@ -84,7 +84,7 @@ def _cells(files: Labelled) -> Iterator[tuple[list[Cell], NDArray[np.int64]]]:
             yield cells, labels.read(batch.column(labels.label))
 
 
-def _cell(value: Any, home: Path) -> Cell:
+def _cell(value: Any, folder: Path) -> Cell:
     """Return one entry of an image column; no bytes if it is empty.
 
     Paths are relative to the parquet file's folder.
@@ -93,23 +93,23 @@ def _cell(value: Any, home: Path) -> Cell:
         return value if isinstance(value, bytes) else b""
     if isinstance(value.get("bytes"), bytes):
         return bytes(value["bytes"])
-    return home / value["path"] if value.get("path") else b""
+    return folder / value["path"] if value.get("path") else b""
 
 
-def _encoded(cell: Cell) -> bytes:
+def _read_encoded(cell: Cell) -> bytes:
     return read_photo(cell) if isinstance(cell, Path) else cell
 
 
-def _look_at(cells: Sequence[Cell]) -> _ImageHeaders:
-    found = _ImageHeaders(set(), set(), any(isinstance(cell, Path) for cell in cells))
+def _read_headers(cells: Sequence[Cell]) -> _ImageHeaders:
+    headers = _ImageHeaders(set(), set(), any(isinstance(cell, Path) for cell in cells))
     for cell in cells:
         try:
-            with open_photo(_encoded(cell)) as image:
-                found.sizes.add(image.size)
-                found.modes.add(image.mode)
+            with open_photo(_read_encoded(cell)) as image:
+                headers.sizes.add(image.size)
+                headers.modes.add(image.mode)
         except Exception:  # a broken image is reported when it is decoded
             continue
-    return found
+    return headers
 
 
 def _decode(chunk: tuple[list[Cell], NDArray[np.int64]], form: PixelFormat) -> Chunk:
@@ -118,7 +118,7 @@ def _decode(chunk: tuple[list[Cell], NDArray[np.int64]], form: PixelFormat) -> C
     pixels = np.zeros((len(cells), *form.shape), np.uint8)
     for row, cell in enumerate(cells):
         try:
-            pixels[row] = decode(_encoded(cell), form)
+            pixels[row] = decode(_read_encoded(cell), form)
         except NotUsableError:
             labels[row] = -1
     return pixels, labels

@@ -14,7 +14,7 @@ from rich.console import Console
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.simulations.federation.federation import Federation
-from fedshelf.simulations.federation.fingerprint import changes, of
+from fedshelf.simulations.federation.fingerprint import changes, fingerprint_of
 from fedshelf.simulations.run.simulate import SimulationRequest, simulate
 from tests.helpers.product_photos import photos
 from tests.helpers.simulation_command import history
@@ -35,11 +35,11 @@ def federation(pixels: torch.Tensor, rows: list[int]) -> Federation:
 
 
 PIXELS = torch.arange(5 * 48, dtype=torch.uint8).reshape(5, 4, 4, 3)
-BEFORE = of(federation(PIXELS, [0, 1, 2, 3]))
+BEFORE = fingerprint_of(federation(PIXELS, [0, 1, 2, 3]))
 
 
 def test_equal_images_have_an_equal_fingerprint() -> None:
-    assert of(federation(PIXELS.clone(), [0, 1, 2, 3])) == BEFORE
+    assert fingerprint_of(federation(PIXELS.clone(), [0, 1, 2, 3])) == BEFORE
     assert [split["classes"].keys() for split in BEFORE["oslo"].values()] == [
         {"hat", "boot"},
         {"hat"},
@@ -50,21 +50,21 @@ def test_equal_images_have_an_equal_fingerprint() -> None:
 
 
 def test_what_differs_is_told_by_store_split_and_class() -> None:
-    fewer = of(federation(PIXELS, [0, 1, 2]))
+    fewer = fingerprint_of(federation(PIXELS, [0, 1, 2]))
     assert changes(BEFORE, fewer) == ["oslo (train: boot 1 instead of 2)"]
     assert changes(fewer, BEFORE) == ["oslo (train: boot 2 instead of 1)"]
     other = PIXELS.clone()
     other[2, 0, 0, 0] += 1  # one value of one pixel
-    assert changes(BEFORE, of(federation(other, [0, 1, 2, 3]))) == [
+    assert changes(BEFORE, fingerprint_of(federation(other, [0, 1, 2, 3]))) == [
         "oslo (train: boot 2 images as before, but not the same)",
         "the server (test: boot 1 image as before, but not the same)",
     ]
-    turned = of(federation(PIXELS, [1, 0, 2, 3]))
+    turned = fingerprint_of(federation(PIXELS, [1, 0, 2, 3]))
     assert changes(BEFORE, turned) == ["oslo (train: the same images in another order)"]
     moved = replace(
         federation(PIXELS, [0, 1, 2, 3]), stores={"rome": federation(PIXELS, [0, 1]).stores["oslo"]}
     )
-    assert changes(BEFORE, of(moved)) == [
+    assert changes(BEFORE, fingerprint_of(moved)) == [
         "oslo (train: boot 0 instead of 2, hat 0 instead of 2; validation: hat 0 instead of 1)",
         "rome (train: hat 2 instead of 0; validation: hat 1 instead of 0)",
     ]
