@@ -63,15 +63,23 @@ def synthesize(images: int, into: Path) -> str:
     return "cifar10"
 
 
-def deal(arrays: Path, stores: int, images: int, into: Path) -> list[Path]:
-    """Stores' images as folders of PNG files, and as files of tensors of the same names with .pt;
-    the folders.
+def write_store_folders(arrays: Path, stores: int, images: int, into: Path) -> list[Path]:
+    """Write stores' images as folders of PNG files, and as files of tensors named alike with .pt.
 
     Every store gets `images` to train on and HELD_OUT to evaluate on, a tenth of them of each
     class.
 
-    arrays: the file that `prepare` has written. Raises SystemExit if it has too few, or `images` is
-        no multiple of ten
+    Args:
+        arrays: the file that `prepare` has written.
+        stores: number of stores.
+        images: training images of each store, a multiple of ten.
+        into: folder in which the stores' folders are made.
+
+    Returns:
+        The stores' folders.
+
+    Raises:
+        SystemExit: there are too few images, or `images` is no multiple of ten.
     """
     import torch
 

@@ -207,7 +207,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended by SIGTERM."))
     with tempfile.TemporaryDirectory() as folder:
         dataset = options.data or ("cifar10" if os.environ.get("FEDSHELF_DATA") else "shelf")
-        stores = data.deal(
+        stores = data.write_store_folders(
             data.prepare(dataset, Path(folder)),
             options.stores,
             options.images,

@@ -35,7 +35,8 @@ class Stores:
         self.model = networks.build(task.model).to(task.device)
         self.x, self.y = (tensor.to(task.device) for tensor in protocol.load(task.data, "train"))
         self.parts = [
-            part.to(task.device) for part in protocol.deal(len(self.y), task.stores, task.seed)
+            part.to(task.device)
+            for part in protocol.assign_images(len(self.y), task.stores, task.seed)
         ]
 
     def fit(self, store: int, start: dict[str, Tensor]) -> tuple[int, dict[str, Tensor]]:

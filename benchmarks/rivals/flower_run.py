@@ -27,7 +27,7 @@ def preloaded(file: str, stores: int, seed: int) -> tuple:
     """Images, labels and who has which: once an actor, kept for all its clients."""
     torch.set_num_threads(1)
     x, y = protocol.load(file, "train")
-    return x, y, protocol.deal(len(y), stores, seed)
+    return x, y, protocol.assign_images(len(y), stores, seed)
 
 
 def client_app(task: SimpleNamespace) -> ClientApp:

@@ -75,7 +75,8 @@ def simulate(task: SimpleNamespace, rank: int) -> None:
     net = network(task)
     x, y = (tensor.to(task.device) for tensor in protocol.load(task.data, "train"))
     stores = [
-        PyTorchTensorDataset((x[p], y[p])) for p in protocol.deal(len(y), task.stores, task.seed)
+        PyTorchTensorDataset((x[p], y[p]))
+        for p in protocol.assign_images(len(y), task.stores, task.seed)
     ]
     images = len(y) // task.stores * task.cohort
     del x, y

@@ -26,14 +26,18 @@ def load(file: str, split: str) -> tuple[Tensor, Tensor]:
     return pixels.float().div_(255).sub_(0.5).div_(0.25), labels
 
 
-def deal(images: int, stores: int, seed: int) -> list[Tensor]:
-    """Which images each store has: shuffled, in equal parts."""
+def assign_images(images: int, stores: int, seed: int) -> list[Tensor]:
+    """Assign images to stores: shuffled, in parts of equal size.
+
+    Returns:
+        Of each store, the positions of its images, int64.
+    """
     order = np.random.default_rng(seed).permutation(images)
     return [torch.from_numpy(part) for part in np.array_split(order, stores)]
 
 
 def is_evaluated(number: int, task: SimpleNamespace) -> bool:
-    """Whether round `number` (from 1) ends with an evaluation."""
+    """Return whether round `number` (from 1) ends with an evaluation."""
     return number % task.every == 0 or number == task.rounds
 
 

@@ -102,7 +102,7 @@ def test_both_sides_get_the_same_images(tmp_path: Path) -> None:
     labels = np.repeat(np.arange(10), 30)
     pixels = np.random.default_rng(0).integers(0, 256, (300, 3, 32, 32), dtype=np.uint8)
     np.savez(tmp_path / "images.npz", train_pixels=pixels, train_labels=labels)
-    folders = data.deal(tmp_path / "images.npz", stores=2, images=20, into=tmp_path)
+    folders = data.write_store_folders(tmp_path / "images.npz", stores=2, images=20, into=tmp_path)
     known = {image.tobytes(): int(label) for image, label in zip(pixels, labels, strict=True)}
     seen = []
     for folder in folders:
@@ -122,7 +122,9 @@ def test_both_sides_get_the_same_images(tmp_path: Path) -> None:
     with pytest.raises(
         SystemExit, match="3 stores of 20 images do not work out: tens are needed, and 30 a class"
     ):
-        data.deal(tmp_path / "images.npz", stores=3, images=20, into=tmp_path / "more")
+        data.write_store_folders(
+            tmp_path / "images.npz", stores=3, images=20, into=tmp_path / "more"
+        )
 
 
 @pytest.mark.slow

@@ -112,7 +112,7 @@ def test_the_bare_loop_deals_all_images_and_weighs_by_them(monkeypatch: pytest.M
     import bare
     import protocol
 
-    parts = protocol.deal(10, 3, seed=1)
+    parts = protocol.assign_images(10, 3, seed=1)
     assert sorted(torch.cat(parts).tolist()) == list(range(10))
     assert [len(part) for part in parts] == [4, 3, 3]
     mean = bare.average(
