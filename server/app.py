@@ -144,12 +144,15 @@ class GridTraining:
         runtime.agree(classes)
         if self.tell_classes:
             self.tell_classes(classes, config)
-        told = {
+        counts_by_store = {
             name: info.counts
             for name, info in sorted(runtime.stores().items())
             if not info.undisclosed_images
         }
-        table = {name: [counts.get(label, 0) for label in classes] for name, counts in told.items()}
+        table = {
+            name: [counts.get(label, 0) for label in classes]
+            for name, counts in counts_by_store.items()
+        }
         self.directory.write("partition.json", {"classes": list(classes), "stores": table})
         start = setup.prepare(config, classes, self.channels).identified(run_id)
         self.directory.settle(start.plan.config)  # a resumed run has these classes

@@ -8,7 +8,7 @@ from fedshelf.common.classes.spelling import class_indices, reading_order
 from fedshelf.common.config import RunConfig
 from fedshelf.common.protocol.messages import StoreInfo
 
-_NAMED = 5  # stores or classes that a line names; it only counts the rest
+MAX_NAMED = 5  # stores or classes that a line names; it only counts the rest
 
 
 def recounted(info: StoreInfo, classes: Sequence[str]) -> StoreInfo:
@@ -18,10 +18,10 @@ def recounted(info: StoreInfo, classes: Sequence[str]) -> StoreInfo:
     """
     if not classes:
         return info
-    found = class_indices(list(info.counts), classes, merge=True)
+    indices = class_indices(list(info.counts), classes, merge=True)
     counts: dict[str, int] = {}
     for name, count in info.counts.items():
-        known = classes[found[name]] if name in found else name
+        known = classes[indices[name]] if name in indices else name
         counts[known] = counts.get(known, 0) + count
     return replace(info, counts=counts)
 
@@ -41,39 +41,44 @@ def lines(
     if config.train.objective == "turns":
         return []
     merge = config.data.merge_spellings
-    told = {
+    counts_by_store = {
         name: recounted(info, classes if merge else ()).counts
         for name, info in sorted(stores.items())
     }
     owners = {
-        label: [name for name, counts in told.items() if label in counts] for label in classes
+        label: [name for name, counts in counts_by_store.items() if label in counts]
+        for label in classes
     }
     shown = {
-        display_name(names, classes[place]): owners[classes[place]]
-        for place in reading_order(classes)
+        display_name(names, classes[index]): owners[classes[index]]
+        for index in reading_order(classes)
     }
-    found = [f"{len(classes)} classes: {'; '.join(_grouped(shown, len(stores)))}."]
+    sentences = [f"{len(classes)} classes: {'; '.join(_grouped(shown, len(stores)))}."]
     alone = [label for label in classes if len(owners[label]) == 1 and len(stores) > 1]
     alone = [label for label in alone if label not in config.data.confirmed_classes]
     if alone and not config.data.classes:
         brought = _named([f"{_folder(names, label)} ({owners[label][0]})" for label in alone])
-        found.append(
+        sentences.append(
             f"Only one store has {brought}: if that is a folder astray, stop, and move it away"
             " there, or start with --classes, which lets no store bring others."
         )
-    found += [
+    sentences += [
         _others(name, counts, classes)
-        for name, counts in told.items()
+        for name, counts in counts_by_store.items()
         if set(counts) - set(classes)
     ]
     everything_told = not any(info.undisclosed_images for info in stores.values())
-    lacking = [label for label in classes if not any(counts.get(label) for counts in told.values())]
+    lacking = [
+        label
+        for label in classes
+        if not any(counts.get(label) for counts in counts_by_store.values())
+    ]
     if lacking and everything_told:
-        found.append(
+        sentences.append(
             "No store that is here has photos of"
             f" {_named([_folder(names, label) for label in lacking])} to train on."
         )
-    return found
+    return sentences
 
 
 def _grouped(owners: Mapping[str, Sequence[str]], everybody: int) -> list[str]:
@@ -106,5 +111,5 @@ def _others(store: str, counts: Mapping[str, int], classes: Sequence[str]) -> st
 
 
 def _named(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + more

@@ -142,9 +142,9 @@ class GridConnection:
         """
         if self._mailbox:
             return self._mailbox.send(content, kind, nodes)
-        told = announce_size(content)
+        announced = announce_size(content)
         messages = [
-            Message(content, node_id, kind, ttl=ttl, group_id=told)
+            Message(content, node_id, kind, ttl=ttl, group_id=announced)
             for node_id, ttl in nodes.items()
         ]
         if not messages:
@@ -177,15 +177,15 @@ class GridConnection:
 
         There are never many large ones in memory at once.
         """
-        asked = list(message_ids)
-        begun = self.begun(asked)
+        wanted = list(message_ids)
+        begun = self.begun(wanted)
         if self._mailbox is None:
-            whole = [each for each in asked if each not in begun]
+            whole = [message_id for message_id in wanted if message_id not in begun]
             yield from self._reply_puller.pull(
                 whole, max(MAX_REPLY_BYTES_AT_ONCE // max(size, 2**20), 1)
             )
             return
-        for order in asked:
+        for order in wanted:
             answer = self._mailbox.take(order)
             if answer is None and order not in begun:
                 answer = self._mailbox.lost(order, self._connected)

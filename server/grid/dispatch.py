@@ -70,12 +70,12 @@ class OrderDispatch:
     def post(self, stores: Collection[str], *, attach_frozen: bool = False) -> None:
         """Send the order to `stores`."""
         self.is_posted = True
-        at = self._registry.nodes()
-        nodes = {store: at.get(store) for store in stores}
+        node_ids = self._registry.nodes()
+        nodes = {store: node_ids.get(store) for store in stores}
         self._unreached += [
             Failure(name, "unavailable", "not connected")
-            for name, at in nodes.items()
-            if at is None
+            for name, node_ids in nodes.items()
+            if node_ids is None
         ]
         reached = {store: node_id for store, node_id in nodes.items() if node_id is not None}
         is_training = isinstance(self.order, TrainOrder)
@@ -216,10 +216,10 @@ class OrderDispatch:
         self._checked = now
         self._expire_partial_uploads(now)
         self._show_transfer_progress()
-        at = self._registry.nodes()
+        node_ids = self._registry.nodes()
         for sent in self._pending.values():
             # it has come back as another node
-            sent.is_missing |= at.get(sent.about, sent.node_id) != sent.node_id
+            sent.is_missing |= node_ids.get(sent.about, sent.node_id) != sent.node_id
         self._outbox.probe_silent()
 
     def _expire_partial_uploads(self, now: float) -> None:
@@ -245,9 +245,12 @@ class OrderDispatch:
             if (flow := flows.get(sent.node_id)) is None:
                 continue
             size = 0 if flow.way == "up" and is_packed else self._size
-            far = format_progress(min(flow.bytes, size or flow.bytes), size, flow.last - flow.since)
+            progress = format_progress(
+                min(flow.bytes, size or flow.bytes), size, flow.last - flow.since
+            )
             self._store_status.explain(
-                sent.about, f"{'sending its answer' if flow.way == 'up' else 'receiving'}: {far}"
+                sent.about,
+                f"{'sending its answer' if flow.way == 'up' else 'receiving'}: {progress}",
             )
 
     def _post_missing(self) -> None:

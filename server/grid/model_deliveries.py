@@ -124,16 +124,16 @@ class ModelDeliveries:
         self._observer.doing(RunActivity(RunStatus.DELIVERING))
         self._observer.note("The model goes to the stores that are here.")
         distributed = self._give(self._directory.path, summary["delivered_round"])
-        told = {**summary, IN_SUMMARY: distributed.to_summary()}
-        self._directory.write("summary.json", told)
+        with_delivery = {**summary, IN_SUMMARY: distributed.to_summary()}
+        self._directory.write("summary.json", with_delivery)
         self._requests.end_asked_delivery()
-        return told
+        return with_delivery
 
-    def _give(self, folder: Path, round: int) -> Distributed:
+    def _give(self, folder: Path, round_number: int) -> Distributed:
         order = _calling_back(model_order(self._directory.path, self._config, folder), self._given)
         self._tried |= (self._spoilt or {}).keys()
         distributed = self._runtime.deliver(order, self._stop)
-        self._spoilt = _noted(distributed, self._given, round, self._observer)
+        self._spoilt = _record_receipts(distributed, self._given, round_number, self._observer)
         return distributed
 
 
@@ -169,7 +169,7 @@ def deliver_only(
     distribution = ModelDistribution(order, link, names, observer.note, before, store_status)
     distributed = distribution.give(until, awaited)
     store_status.flush(at_once=True)
-    _noted(
+    _record_receipts(
         distributed,
         given,
         read_json(directory.path / "summary.json").get("delivered_round", 0),
@@ -195,15 +195,15 @@ def _calling_back(order: DeliverOrder, given: GivenModels) -> DeliverOrder:
     return replace(order, recalled=recalled)
 
 
-def _noted(
-    distributed: Distributed, given: GivenModels, round: int, observer: RunObserver
+def _record_receipts(
+    distributed: Distributed, given: GivenModels, round_number: int, observer: RunObserver
 ) -> Mapping[str, int]:
     """Record and tell which stores have the model.
 
     Return {store: round} of recalled models still in use.
     """
-    observer.note(distributed.told())
-    given.note(distributed.sha256, round, distributed.delivered)
+    observer.note(distributed.sentence())
+    given.note(distributed.sha256, round_number, distributed.delivered)
     if spoilt := still_there(given.taken_back()):
         observer.note(spoilt_words(spoilt))
     return spoilt
@@ -220,9 +220,11 @@ def _in_place(spoilt: Mapping[str, int]) -> str:
 
 def delivered_before(directory: RunDirectory, order: DeliverOrder) -> frozenset[str]:
     """Return the stores that have this very model already, as far as the summary says."""
-    told = read_json(directory.path / "summary.json").get(IN_SUMMARY) or {}
+    delivery = read_json(directory.path / "summary.json").get(IN_SUMMARY) or {}
     return (
-        frozenset(told.get("delivered", [])) if told.get("sha256") == order.sha256 else frozenset()
+        frozenset(delivery.get("delivered", []))
+        if delivery.get("sha256") == order.sha256
+        else frozenset()
     )
 
 

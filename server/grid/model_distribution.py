@@ -49,28 +49,28 @@ class Distributed:
 
     def to_summary(self) -> dict[str, Any]:
         """Return the summary's part."""
-        told = {"sha256": self.sha256, "delivered": sorted(self.delivered)}
-        return told | {
+        summary = {"sha256": self.sha256, "delivered": sorted(self.delivered)}
+        return summary | {
             "refused": dict(sorted(self.refused.items())),
             "missing": dict(sorted(self.missing.items())),
         }
 
-    def told(self) -> str:
+    def sentence(self) -> str:
         """Return the outcome in a sentence or two."""
         stores = "store has" if len(self.delivered) == 1 else "stores have"
-        told = [f"{len(self.delivered)} {stores} the model"]
-        for words, found in (("refused", self.refused), ("not yet delivered", self.missing)):
-            if found:
+        parts = [f"{len(self.delivered)} {stores} the model"]
+        for words, reasons in (("refused", self.refused), ("not yet delivered", self.missing)):
+            if reasons:
                 named = [
-                    f"{name} ({why})" for name, why in sorted(found.items())[:MAX_STORES_IN_LINE]
+                    f"{name} ({why})" for name, why in sorted(reasons.items())[:MAX_STORES_IN_LINE]
                 ]
                 more = (
-                    [f"{len(found) - MAX_STORES_IN_LINE} more"]
-                    if len(found) > MAX_STORES_IN_LINE
+                    [f"{len(reasons) - MAX_STORES_IN_LINE} more"]
+                    if len(reasons) > MAX_STORES_IN_LINE
                     else []
                 )
-                told.append(f"{words}: {', '.join(named + more)}")
-        return "; ".join(told) + "."
+                parts.append(f"{words}: {', '.join(named + more)}")
+        return "; ".join(parts) + "."
 
 
 @dataclass
@@ -189,8 +189,8 @@ class ModelDistribution:
             self._show(self._nodes[node_id], "away", AWAY)
         self._outbox.drop(
             [
-                each
-                for each, sent in self._outbox.waiting.items()
+                message_id
+                for message_id, sent in self._outbox.waiting.items()
                 if sent.node_id not in self._online
             ]
         )

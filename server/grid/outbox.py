@@ -73,7 +73,7 @@ class Outbox(Generic[About]):
         return gone
 
     def pull(
-        self, asked: Collection[str] | None = None, size: int = 0
+        self, message_ids: Collection[str] | None = None, size: int = 0
     ) -> Iterator[tuple[Sent[About], Message]]:
         """Yield the available answers, of about `size` bytes each.
 
@@ -81,9 +81,11 @@ class Outbox(Generic[About]):
         that the node does not have the message.
 
         Args:
-            asked: ids of the messages; None: all
+            message_ids: ids of the messages; None: all
         """
-        for reply in self._connection.pull(self.waiting if asked is None else asked, size):
+        for reply in self._connection.pull(
+            self.waiting if message_ids is None else message_ids, size
+        ):
             # the sender's id is the link's if a node died
             identity = reply.metadata.reply_to_message_id
             is_lost = reply.has_error() and reply.error.code in LOST_ERROR_CODES

@@ -20,13 +20,13 @@ from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
 
 UNREADABLE = 1000  # error code in place of an unreadable answer; Flower's own codes are below 100
-THREADS = 4  # slow pulls at the same time, before all others wait for them
+MAX_SLOW_PULLS = 4  # slow pulls at the same time, before all others wait for them
 SLOW_REPLY_SECONDS = 2.0  # seconds until an answer counts as slow ...
 # ... plus this for each answer pulled with it: ten times what Flower needs for a small one
-EACH = 0.2
-CAREFUL = 60.0  # seconds after a bad answer in which answers are pulled one by one
+SLOW_SECONDS_PER_REPLY = 0.2
+ONE_BY_ONE_SECONDS = 60.0  # seconds after a bad answer in which answers are pulled one by one
 # seconds after which a pull in progress holds up nothing else, and its answers may be pulled again
-STUCK = 30.0
+STUCK_PULL_SECONDS = 30.0
 # most pulls that are kept: in progress, or done with answers that nobody asked for since
 MAX_KEPT_REPLIES = 64
 
@@ -45,7 +45,7 @@ class _Pull:
 
     def is_stuck(self) -> bool:
         """Return whether it has been in progress for so long that it may never end."""
-        return not self.coming.done() and time.monotonic() - self.began > STUCK
+        return not self.coming.done() and time.monotonic() - self.began > STUCK_PULL_SECONDS
 
     def is_busy(self) -> bool:
         """Return whether it is worth waiting for."""
@@ -66,13 +66,13 @@ class ReplyPuller:
 
         Unreadable ones become errors.
         """
-        asked = set(message_ids)
+        wanted = set(message_ids)
         for pull in [
-            each for each in self._underway if each.messages & asked and each.coming.done()
+            pull for pull in self._underway if pull.messages & wanted and pull.coming.done()
         ]:
-            yield from self._taken(pull, asked)
-        asked -= self.underway()
-        left = iter([each for each in message_ids if each in asked])
+            yield from self._hand_out(pull, wanted)
+        wanted -= self.underway()
+        left = iter([message_id for message_id in message_ids if message_id in wanted])
         while some := frozenset(
             islice(left, 1 if time.monotonic() < self._careful_until else together)
         ):
@@ -80,15 +80,15 @@ class ReplyPuller:
                 return
             pull = _Pull(some, time.monotonic(), self._threads.submit(self._pull, sorted(some)))
             self._underway.append(pull)
-            wait([pull.coming], SLOW_REPLY_SECONDS + EACH * len(some))
+            wait([pull.coming], SLOW_REPLY_SECONDS + SLOW_SECONDS_PER_REPLY * len(some))
             if pull.coming.done():
-                yield from self._taken(pull, asked)
+                yield from self._hand_out(pull, wanted)
             else:
-                self._careful_until = time.monotonic() + CAREFUL
+                self._careful_until = time.monotonic() + ONE_BY_ONE_SECONDS
 
     def underway(self) -> frozenset[str]:
         """Return the messages whose answers are being pulled, or wait to be handed out."""
-        return frozenset().union(*(each.messages for each in self._underway if not each.is_stuck()))
+        return frozenset().union(*(pull.messages for pull in self._underway if not pull.is_stuck()))
 
     def _pull(self, message_ids: Sequence[str]) -> list[Message]:
         return list(self._grid.pull_messages(message_ids))
@@ -98,18 +98,21 @@ class ReplyPuller:
 
         Drop answers that nobody asks for any more.
         """
-        if len(busy := [each.coming for each in self._underway if each.is_busy()]) >= THREADS:
+        if (
+            len(busy := [pull.coming for pull in self._underway if pull.is_busy()])
+            >= MAX_SLOW_PULLS
+        ):
             wait(busy, SLOW_REPLY_SECONDS, FIRST_COMPLETED)
-        for pull in [each for each in self._underway if each.coming.done()][
+        for pull in [pull for pull in self._underway if pull.coming.done()][
             : max(len(self._underway) - MAX_KEPT_REPLIES + 1, 0)
         ]:
             self._underway.remove(pull)
         return (
-            sum(each.is_busy() for each in self._underway) < THREADS
+            sum(pull.is_busy() for pull in self._underway) < MAX_SLOW_PULLS
             and len(self._underway) < MAX_KEPT_REPLIES
         )
 
-    def _taken(self, pull: _Pull, asked: Collection[str]) -> Iterator[Message]:
+    def _hand_out(self, pull: _Pull, wanted: Collection[str]) -> Iterator[Message]:
         """Yield the answers of a finished pull.
 
         A reply names its message; one that was not asked for is dropped.
@@ -123,17 +126,20 @@ class ReplyPuller:
         # flwr's, of anything that a store may send: ValueError, KeyError, protobuf's, ...
         except Exception:
             replies = None
-        good = [] if replies is None else [each for each in replies if answers(each, some)]
+        good = [] if replies is None else [reply for reply in replies if answers(reply, some)]
         if replies is None or len(good) < len(replies):
-            self._careful_until = time.monotonic() + CAREFUL
+            self._careful_until = time.monotonic() + ONE_BY_ONE_SECONDS
             if len(some) == 1:
                 good = [unreadable(*some)]
-        yield from (reply for reply in good if reply.metadata.reply_to_message_id in asked)
+        yield from (reply for reply in good if reply.metadata.reply_to_message_id in wanted)
 
 
-def answers(reply: Message, asked: Collection[str]) -> bool:
+def answers(reply: Message, message_ids: Collection[str]) -> bool:
     """Return whether this is an answer, and to one of the messages asked for."""
-    return reply.metadata.reply_to_message_id in asked and reply.has_content() != reply.has_error()
+    return (
+        reply.metadata.reply_to_message_id in message_ids
+        and reply.has_content() != reply.has_error()
+    )
 
 
 def unreadable(message_id: str) -> Message:

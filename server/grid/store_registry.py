@@ -151,16 +151,16 @@ class StoreRegistry:
     def held_back(self) -> dict[str, str]:
         """Return {store: reason} for connected stores that may not be asked now."""
         now = time.monotonic()
-        found = dict[str, str]()
+        reasons = dict[str, str]()
         for node in self._nodes.values():
             name = node.info.name if node.info else node.failure.store if node.failure else ""
             if node.info and name in self._excluded:
-                found[name] = "it is set aside"
+                reasons[name] = "it is set aside"
             elif node.info and self._resting.get(name, now) > now:
-                found[name] = self._rest_reasons[name]
+                reasons[name] = self._rest_reasons[name]
             elif node.failure and name:
-                found[name] = node.failure.reason
-        return found
+                reasons[name] = node.failure.reason
+        return reasons
 
     def exclude(self, store: str, why: str) -> None:
         """Send a store no more orders in this run, and tell it so."""

@@ -39,9 +39,9 @@ class EventWriter:
         """Write the activity that the run has begun."""
         self._write(doing=doing.to_event())
 
-    def training(self, round: int, done: int, sampled: int) -> None:
+    def training(self, round_number: int, done: int, sampled: int) -> None:
         """Write the progress of a round: `done` of `sampled` stores have answered."""
-        self._write(training=[round, done, sampled])
+        self._write(training=[round_number, done, sampled])
 
     def _write(self, **event: Any) -> None:
         with self._path.open("a", encoding="utf-8") as file:
@@ -67,7 +67,7 @@ class EventReader:
                 self._observer.row(record)
             case {"note": text}:
                 self._observer.note(text)
-            case {"doing": dict(told)} if doing := RunActivity.from_event(told):
+            case {"doing": dict(activity)} if doing := RunActivity.from_event(activity):
                 self._observer.doing(doing)
-            case {"training": [round, done, sampled]}:
-                self._observer.training(round, done, sampled)
+            case {"training": [round_number, done, sampled]}:
+                self._observer.training(round_number, done, sampled)

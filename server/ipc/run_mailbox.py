@@ -114,10 +114,10 @@ class RunMailbox:
                 " another --out."
             ) from None
         with held:
-            talk = (CLASSES_FILE, WITHDRAWN, ORDERS, PRESENCE)
-            told = (self.events, self._nodes, *(self.directory / name for name in talk))
+            names = (CLASSES_FILE, WITHDRAWN, ORDERS, PRESENCE)
+            app_files = (self.events, self._nodes, *(self.directory / name for name in names))
             for path in (
-                *told,
+                *app_files,
                 self._outcome,
                 self._stop,
                 *([] if only_delivers else [self.store_status, self._delivering]),
@@ -193,8 +193,11 @@ class RunMailbox:
         Nothing is written if they are not product classes.
         """
         if classes and config.train.objective == "classes":
-            told = {"classes": list(classes), "merge_spellings": config.data.merge_spellings}
-            write_json(self.directory / CLASSES_FILE, told)
+            classes_record = {
+                "classes": list(classes),
+                "merge_spellings": config.data.merge_spellings,
+            }
+            write_json(self.directory / CLASSES_FILE, classes_record)
 
     def ask_to_stop(self) -> None:
         """Ask the app to save and end after its round."""

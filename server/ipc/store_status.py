@@ -36,7 +36,8 @@ class StoreStatusFile:
             else {}
         )
         store_status._stores = {
-            store: told | gone if told["state"] in _HERE else told for store, told in known.items()
+            store: status | gone if status["state"] in _HERE else status
+            for store, status in known.items()
         }
         return store_status
 

@@ -94,12 +94,12 @@ class TrafficRecorder:
         A full disk is no error: only the view of them is lost.
         """
         now = self._written = self._now()
-        told = {
+        flows = {
             node: asdict(flow) for node, flow in self._flows.values() if now - flow.last < ALIVE
         }
         fresh = self._path.with_suffix(".new")
         with suppress(OSError):
-            fresh.write_text(json.dumps(told), encoding="utf-8")
+            fresh.write_text(json.dumps(flows), encoding="utf-8")
             fresh.replace(self._path)
 
 

@@ -109,10 +109,10 @@ class UploadLogReader:
     def complete(self, orders: Container[str]) -> set[str]:
         """Return those of the orders whose answers have become complete since the last call."""
         self._look()
-        found = {order for order in self._complete if order in orders}
-        for order in found:
+        complete = {order for order in self._complete if order in orders}
+        for order in complete:
             del self._complete[order]
-        return found
+        return complete
 
     def begun(self, orders: Container[str]) -> set[str]:
         """Return the orders whose answers have begun to arrive and are not complete.

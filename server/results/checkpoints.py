@@ -17,7 +17,7 @@ from fedshelf.common.errors import RunError
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.system.files import write_atomic
 
-RISK_SECONDS = 5.0
+MAX_UNSAVED_SECONDS = 5.0
 # keys of a file's metadata
 _STATE = "state"
 _SHA256 = "sha256"
@@ -111,10 +111,10 @@ class Checkpoints:
     def is_due(self) -> bool:
         """Return whether the work since the last checkpoint is worth a new one.
 
-        It is if the checkpoint costs at most a twentieth of that time, or if more than RISK_SECONDS
-        of work could be lost.
+        It is if the checkpoint costs at most a twentieth of that time, or if more than
+        MAX_UNSAVED_SECONDS of work could be lost.
         """
-        return time.monotonic() - self._saved >= min(RISK_SECONDS, 20 * self._cost)
+        return time.monotonic() - self._saved >= min(MAX_UNSAVED_SECONDS, 20 * self._cost)
 
     def save(self, state: TrainingState) -> TrainingState:
         """Write the state atomically, and delete what is no longer needed.
@@ -138,9 +138,9 @@ class Checkpoints:
         text = json.dumps(meta)
         content = save(stored, metadata={_STATE: text, _SHA256: _checksum(text, stored)})
         write_atomic(self._path(state.round), lambda file: file.write(content))
-        for round in self.rounds()[: -self._keep]:
-            if state.best is None or round != state.best.round:
-                self._path(round).unlink(missing_ok=True)
+        for round_number in self.rounds()[: -self._keep]:
+            if state.best is None or round_number != state.best.round:
+                self._path(round_number).unlink(missing_ok=True)
         self._saved = time.monotonic()
         self._cost = self._saved - began
         return replace(state, committed=state.round)
@@ -168,46 +168,46 @@ class Checkpoints:
             )
         return state if rounds else None
 
-    def before(self, round: int) -> TrainingState | None:
+    def before(self, round_number: int) -> TrainingState | None:
         """Return the newest state of an earlier round whose model is finite, or None.
 
         Raises:
             RunError: it cannot be read
         """
-        return self._newest([number for number in self.rounds() if number < round])
+        return self._newest([earlier for earlier in self.rounds() if earlier < round_number])
 
     def put_back(self, state: TrainingState) -> TrainingState:
         """Save a state in place of the ones of its round and of later rounds, which are taken back.
 
         Raises OSError.
         """
-        for number in reversed(self.rounds()):
+        for round_number in reversed(self.rounds()):
             # the round's own file is replaced, so that there is always one
-            if number > state.round:
-                self._path(number).unlink(missing_ok=True)
+            if round_number > state.round:
+                self._path(round_number).unlink(missing_ok=True)
         return self.save(state)
 
     def _newest(self, rounds: Sequence[int]) -> TrainingState | None:
-        states = (self.load(number) for number in reversed(rounds))
+        states = (self.load(round_number) for round_number in reversed(rounds))
         return next((state for state in states if bool(torch.isfinite(state.model).all())), None)
 
-    def load(self, round: int) -> TrainingState:
-        """Return the state after `round`. Files of earlier versions have no checksum.
+    def load(self, round_number: int) -> TrainingState:
+        """Return the state after `round_number`. Files of earlier versions have no checksum.
 
         Raises:
             RunError: the file is missing, damaged or the one of another round
         """
-        path = self._path(round)
+        path = self._path(round_number)
         try:
             with safe_open(path, framework="pt") as file:
-                about = file.metadata() or {}
+                metadata = file.metadata() or {}
                 tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if about.get(_SHA256, found := _checksum(about[_STATE], tensors)) != found:
+            if metadata.get(_SHA256, checksum := _checksum(metadata[_STATE], tensors)) != checksum:
                 raise ValueError("its content is not what was written: its checksum differs")
-            meta = json.loads(about[_STATE])
-            if meta["round"] != round:
+            meta = json.loads(metadata[_STATE])
+            if meta["round"] != round_number:
                 raise ValueError(
-                    f"it is the checkpoint of round {meta['round']}, not of round {round}"
+                    f"it is the checkpoint of round {meta['round']}, not of round {round_number}"
                 )
             best = Best(**meta["best"]) if meta["best"] else None
             params = tensors.pop("params")
@@ -230,8 +230,8 @@ class Checkpoints:
                 " one."
             ) from error
 
-    def _path(self, round: int) -> Path:
-        return self._directory / f"round-{round:06d}.safetensors"
+    def _path(self, round_number: int) -> Path:
+        return self._directory / f"round-{round_number:06d}.safetensors"
 
 
 def _checksum(text: str, tensors: Tensors) -> str:

@@ -52,9 +52,9 @@ def deliver(config: RunConfig, last: TrainingState, checkpoints: Checkpoints) ->
 
 
 def best_round(
-    state: TrainingState, number: int, deciding: tuple[str, Counts] | None, metric: str
+    state: TrainingState, round_number: int, deciding: tuple[str, Counts] | None, metric: str
 ) -> tuple[Best | None, int]:
-    """Return the best round up to round `number`, and the number of evaluations since.
+    """Return the best round up to round `round_number`, and the number of evaluations since.
 
     Rounds judged on different images are not compared. If a round is judged on images of higher
     priority (see IMAGES), the choice begins anew; a round without results on images of the priority
@@ -73,7 +73,11 @@ def best_round(
         is_better = True
     else:
         is_better = value < before.value if metric == "loss" else value > before.value
-    return (Best(number, value, counts.accuracy, on), 0) if is_better else (before, state.stale + 1)
+    return (
+        (Best(round_number, value, counts.accuracy, on), 0)
+        if is_better
+        else (before, state.stale + 1)
+    )
 
 
 def explain_best(best: Best, config: RunConfig) -> str:

@@ -45,7 +45,7 @@ class GivenModels:
     def __init__(self, directory: "RunDirectory") -> None:
         self._directory = directory
 
-    def note(self, sha256: str, round: int, stores: Collection[str]) -> None:
+    def note(self, sha256: str, round_number: int, stores: Collection[str]) -> None:
         """Record that `stores` have a model now, in place of their earlier models of this run.
 
         Raises OSError.
@@ -56,9 +56,12 @@ class GivenModels:
             replace(given, stores=tuple(sorted({*given.stores} - {*stores}))) for given in before
         ]
         self._write(
-            [*others, GivenModel(sha256, round, lines.get(round, ""), tuple(sorted(stores)))][
-                -MAX_REMEMBERED_MODELS:
-            ]
+            [
+                *others,
+                GivenModel(
+                    sha256, round_number, lines.get(round_number, ""), tuple(sorted(stores))
+                ),
+            ][-MAX_REMEMBERED_MODELS:]
         )
 
     def taken_back(self) -> list[GivenModel]:
@@ -83,8 +86,8 @@ class GivenModels:
         return [given for given in known if given.is_taken_back]
 
     def _known(self) -> list[GivenModel]:
-        told = read_json(self._directory.path / GIVEN_FILE).get("models", [])
-        return [GivenModel(**{**each, "stores": tuple(each["stores"])}) for each in told]
+        entries = read_json(self._directory.path / GIVEN_FILE).get("models", [])
+        return [GivenModel(**{**entry, "stores": tuple(entry["stores"])}) for entry in entries]
 
     def _write(self, models: list[GivenModel]) -> None:
         self._directory.write(GIVEN_FILE, {"models": [asdict(given) for given in models]})
@@ -95,22 +98,24 @@ def still_there(models: Collection[GivenModel]) -> Mapping[str, int]:
     return dict(sorted((store, given.round) for given in models for store in given.stores))
 
 
-def spoilt_at(told: Mapping[str, Any]) -> dict[str, int]:
+def spoilt_at(record: Mapping[str, Any]) -> dict[str, int]:
     """Return {store: round} for the recalled models of a `GIVEN_FILE`.
 
     Commands that only show a run use it.
     """
-    gone = [each for each in told.get("models", []) if each.get("is_taken_back")]
-    return dict(sorted((store, each["round"]) for each in gone for store in each["stores"]))
+    recalled = [model for model in record.get("models", []) if model.get("is_taken_back")]
+    return dict(sorted((store, model["round"]) for model in recalled for store in model["stores"]))
 
 
 def spoilt_words(spoilt: Mapping[str, int]) -> str:
     """Return a sentence on the stores that have a recalled model; empty if none has."""
     if not spoilt:
         return ""
-    told = ", ".join(f"{store} (of round {round})" for store, round in spoilt.items())
+    named = ", ".join(
+        f"{store} (of round {round_number})" for store, round_number in spoilt.items()
+    )
     return (
-        f"A model that was taken back is still at {told}; `flower-server deliver RUN` puts another"
+        f"A model that was taken back is still at {named}; `flower-server deliver RUN` puts another"
         " in its place."
     )
 

@@ -53,29 +53,31 @@ def export_round(run: Path, which: str, out: Path | None) -> ExportedRound:
     config, checkpoints = _opened(run)
     rounds = checkpoints.rounds()
     latest = checkpoints.load(rounds[-1])
-    number, because = _chosen(which, latest, config)
-    if number not in rounds:
+    round_number, because = _chosen(which, latest, config)
+    if round_number not in rounds:
         raise RunError(
-            f"There is no checkpoint of round {number} in {run}; those that are there:"
+            f"There is no checkpoint of round {round_number} in {run}; those that are there:"
             f" {', '.join(map(str, rounds))}."
         )
     saved = plan_file.read(run / "checkpoints", config)
-    personal = _personal(saved, number, latest)
-    state = checkpoints.load(number)
-    told = _judged(run, saved, state) | {
+    personal = _personal(saved, round_number, latest)
+    state = checkpoints.load(round_number)
+    evaluation = _judged(run, saved, state) | {
         "rounds": latest.round,
         "personal": personal,
         "delivered_because": because,
     }
-    folder = out or run / f"round-{number}"
+    folder = out or run / f"round-{round_number}"
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(
             f"{folder} exists already and is not empty; name a new folder with --out."
         )
-    write_model(folder, saved.plan, state, told, read_from_run(run))
-    test = (told["test"] or {}).get("accuracy")
-    is_calibrated = bool((told["calibration"] or {}).get("temperature"))
-    return ExportedRound(folder / WEIGHTS_FILE, number, latest.round, because, test, is_calibrated)
+    write_model(folder, saved.plan, state, evaluation, read_from_run(run))
+    test = (evaluation["test"] or {}).get("accuracy")
+    is_calibrated = bool((evaluation["calibration"] or {}).get("temperature"))
+    return ExportedRound(
+        folder / WEIGHTS_FILE, round_number, latest.round, because, test, is_calibrated
+    )
 
 
 def model_of_round(run: Path, which: str) -> Path:
@@ -86,17 +88,19 @@ def model_of_round(run: Path, which: str) -> Path:
     Raises the errors of `export_round`, and ConfigError if there is another model in that folder.
     """
     config, checkpoints = _opened(run)
-    number, _ = _chosen(which, checkpoints.load(checkpoints.rounds()[-1]), config)
-    path = run / f"round-{number}" / WEIGHTS_FILE
+    round_number, _ = _chosen(which, checkpoints.load(checkpoints.rounds()[-1]), config)
+    path = run / f"round-{round_number}" / WEIGHTS_FILE
     if not path.is_file():
-        return export_round(run, str(number), None).path
+        return export_round(run, str(round_number), None).path
     digest = weights_sha256(
-        plan_file.read(run / "checkpoints", config).plan, checkpoints.load(number)
+        plan_file.read(run / "checkpoints", config).plan, checkpoints.load(round_number)
     )
-    told = json.loads(path.with_name(DESCRIPTION_FILE).read_text(encoding="utf-8"))["provenance"]
-    if told["weights_sha256"] != digest:
+    provenance = json.loads(path.with_name(DESCRIPTION_FILE).read_text(encoding="utf-8"))[
+        "provenance"
+    ]
+    if provenance["weights_sha256"] != digest:
         raise ConfigError(
-            f"{path} is the model of another round {number} than the checkpoint of {run};"
+            f"{path} is the model of another round {round_number} than the checkpoint of {run};"
             " remove it."
         )
     return path
@@ -136,7 +140,7 @@ def _chosen(which: str, latest: TrainingState, config: RunConfig) -> tuple[int, 
     return int(which), "asked for by its number"
 
 
-def _personal(saved: SavedPlan, number: int, latest: TrainingState) -> list[str]:
+def _personal(saved: SavedPlan, round_number: int, latest: TrainingState) -> list[str]:
     """Return the names of the tensors that stay at the stores.
 
     Raises RunError for a round whose personal tensors no store has: stores keep those of the best
@@ -145,11 +149,11 @@ def _personal(saved: SavedPlan, number: int, latest: TrainingState) -> list[str]
     network = Network(saved.plan.spec, torch.device("cpu"))
     names = list(strategies.build(saved.plan.config.strategy, network.layout).personal_tensors())
     best = latest.best.round if latest.best else latest.round
-    if names and number not in (best, latest.round):
+    if names and round_number not in (best, latest.round):
         raise RunError(
-            f"Round {number} of a run with strategy {saved.plan.config.strategy.name} makes no"
-            f" whole model: stores keep their own parts of the best round ({best}) and of the last"
-            f" ({latest.round}) only; export one of these."
+            f"Round {round_number} of a run with strategy {saved.plan.config.strategy.name} makes"
+            f" no whole model: stores keep their own parts of the best round ({best}) and of the"
+            f" last ({latest.round}) only; export one of these."
         )
     return names
 

@@ -45,15 +45,17 @@ def macros(counts: Counts) -> dict[str, float]:
     return {"macro_precision": counts.macro_precision, "macro_recall": counts.macro_recall}
 
 
-def to_history(found: Mapping[str, Counts]) -> dict[str, Any]:
+def to_history(counts_by_store: Mapping[str, Counts]) -> dict[str, Any]:
     """Return a round's evaluations at the stores.
 
     "stores" has those of each store; for more than `MAX_STORES_ONE_BY_ONE` there is "spread"
     instead.
     """
-    if len(found) <= MAX_STORES_ONE_BY_ONE:
-        return {"stores": {name: summarize_counts(counts) for name, counts in found.items()}}
-    return {"spread": spread(counts.accuracy for counts in found.values())}
+    if len(counts_by_store) <= MAX_STORES_ONE_BY_ONE:
+        return {
+            "stores": {name: summarize_counts(counts) for name, counts in counts_by_store.items()}
+        }
+    return {"spread": spread(counts.accuracy for counts in counts_by_store.values())}
 
 
 def spread(accuracies: Iterable[float | None]) -> dict[str, Any]:
@@ -108,9 +110,11 @@ def results(
     images; None without those.
     """
     for source, scores in (("test", test), ("validation", validation)):
-        if found := scores.stores:
+        if counts_by_store := scores.stores:
             raw = scores.raw
-            return source, {name: _measured(counts, raw[name]) for name, counts in found.items()}
+            return source, {
+                name: _measured(counts, raw[name]) for name, counts in counts_by_store.items()
+            }
     return "class mix", expected_by_mix(classes, test.test, stores) if test.test else None
 
 
@@ -178,12 +182,12 @@ def to_summary(source: str, rows: Rows | None, directory: Path) -> dict[str, Any
 
     Raises OSError.
     """
-    told = fairness(rows, is_measured=source != "class mix") if rows else None
-    found = {"per_store_from": source, "per_store": rows, "per_store_spread": told}
+    fairness_figures = fairness(rows, is_measured=source != "class mix") if rows else None
+    summary = {"per_store_from": source, "per_store": rows, "per_store_spread": fairness_figures}
     if rows is None or len(rows) <= MAX_STORES_ONE_BY_ONE:
-        return found
+        return summary
     write_text(directory / PER_STORE_FILE, _as_csv(rows))
-    return found | {"per_store": None, "per_store_file": PER_STORE_FILE}
+    return summary | {"per_store": None, "per_store_file": PER_STORE_FILE}
 
 
 def read(path: Path) -> dict[str, dict[str, Any]]:

@@ -38,13 +38,13 @@ class SavedPlan:
 def write(directory: Path, saved: SavedPlan) -> None:
     """Write the plan beside the checkpoints, atomically. Raises OSError."""
     plan = saved.plan
-    told = {
+    metadata = {
         "spec": plan.spec.to_json(),
         "run_id": plan.run_id,
         "resumed_from": json.dumps(saved.resumed_from),
     }
     tensors = {} if plan.frozen is None else {_FROZEN: plan.frozen.contiguous()}
-    content = save(tensors, metadata=told)
+    content = save(tensors, metadata=metadata)
     write_atomic(directory / PLAN_FILE, lambda file: file.write(content))
 
 
@@ -62,10 +62,10 @@ def read(directory: Path, config: RunConfig) -> SavedPlan:
         )
     try:
         with safe_open(path, framework="pt") as file:
-            told = file.metadata()
+            metadata = file.metadata()
             frozen = file.get_tensor(_FROZEN) if _FROZEN in file.keys() else None  # noqa: SIM118
-        plan = Plan(told["run_id"], config, ModelSpec.from_json(told["spec"]), frozen)
-        return SavedPlan(plan, json.loads(told["resumed_from"]))
+        plan = Plan(metadata["run_id"], config, ModelSpec.from_json(metadata["spec"]), frozen)
+        return SavedPlan(plan, json.loads(metadata["resumed_from"]))
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise RunError(
             f"{path} cannot be read ({error}); go on with the run by --resume, which writes it."

@@ -142,14 +142,14 @@ class RunDirectory:
 
         A kill between checkpoint and history, or within a line, leaves the history one round short.
         """
-        kept = [
+        records = [
             record
             for record in self.history()
             if last is not None and record["round"] < last["round"]
         ]
-        kept += [dict(last)] if last is not None else []
-        write_text(self._history, "".join(_line(record) for record in kept))
-        return kept
+        records += [dict(last)] if last is not None else []
+        write_text(self._history, "".join(_line(record) for record in records))
+        return records
 
     def take_back(self, first: int) -> None:
         """Copy the recorded rounds from `first` on to a second file, before the history loses them.
@@ -157,8 +157,8 @@ class RunDirectory:
         A killed process may have copied them already; each record is kept once. Raises OSError.
         """
         known = self.taken_back()
-        gone = [record for record in self.history() if record["round"] >= first]
-        new = [record for record in gone if record not in known]
+        taken_back = [record for record in self.history() if record["round"] >= first]
+        new = [record for record in taken_back if record not in known]
         write_text(self._taken_back, "".join(map(_line, [*known, *new])))
 
     def taken_back(self) -> list[Record]:

@@ -100,23 +100,27 @@ class RunActivity:
 
     def sentence(self, rounds: int) -> str:
         """Return a sentence on the present work of a run of `rounds` rounds."""
-        number = f"{self.round:,} of {rounds:,}"
+        round_text = f"{self.round:,} of {rounds:,}"
         match self.status:
             case RunStatus.WAITING:
-                missing = f"{format_count(self.needed, 'store')} needed for round {number}"
+                missing = f"{format_count(self.needed, 'store')} needed for round {round_text}"
                 return f"{missing}, {len(self.stores):,} there: {listed(self.stores)}."
             case RunStatus.BLOCKED:
                 there = (
                     f"{len(self.stores):,} of {format_count(self.needed, 'store')} needed can"
                     " train now"
                 )
-                return f"Round {number} cannot begin: {there}. {printable(self.why)}."
+                return f"Round {round_text} cannot begin: {there}. {printable(self.why)}."
             case RunStatus.TRAINING:
-                return f"Round {number}: {format_count(len(self.stores), 'store')} asked to train."
+                return (
+                    f"Round {round_text}: {format_count(len(self.stores), 'store')} asked to train."
+                )
             case RunStatus.JUDGING:
-                return f"Round {number}: all stores have answered; the new model is being judged."
+                return (
+                    f"Round {round_text}: all stores have answered; the new model is being judged."
+                )
             case RunStatus.DELIVERING if self.round:
-                return f"Round {number} is done; the model goes to the stores, as asked."
+                return f"Round {round_text} is done; the model goes to the stores, as asked."
             case _:
                 return _OUTSIDE_ROUNDS[self.status]
 
@@ -125,14 +129,14 @@ class RunActivity:
         return asdict(self)
 
     @classmethod
-    def from_event(cls, told: Mapping[str, Any]) -> "RunActivity | None":
+    def from_event(cls, event: Mapping[str, Any]) -> "RunActivity | None":
         """Read an activity from a file's dict; None if it is no activity."""
         try:
             return cls(
                 **{
-                    **told,
-                    "status": RunStatus(told["status"]),
-                    "stores": tuple(map(str, told["stores"])),
+                    **event,
+                    "status": RunStatus(event["status"]),
+                    "stores": tuple(map(str, event["stores"])),
                 }
             )
         except (KeyError, TypeError, ValueError):
@@ -151,7 +155,7 @@ class RunObserver(Protocol):
     def doing(self, doing: RunActivity) -> None:
         """Take the activity that the run has begun."""
 
-    def training(self, round: int, done: int, sampled: int) -> None:
+    def training(self, round_number: int, done: int, sampled: int) -> None:
         """Take the progress of a round: `done` of `sampled` stores have answered."""
 
 

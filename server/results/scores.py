@@ -45,11 +45,11 @@ class Scores:
             is_adjusted: as it was chosen on other images; None: chosen on these, by the lower sum
                 of losses
         """
-        raw = {name: found.counts for name, found in evaluations.items()}
+        raw = {name: evaluation.counts for name, evaluation in evaluations.items()}
         adjusted = {
-            name: found.adjusted
-            for name, found in evaluations.items()
-            if found.adjusted is not None
+            name: evaluation.adjusted
+            for name, evaluation in evaluations.items()
+            if evaluation.adjusted is not None
         }
         if is_adjusted is None:
             is_adjusted = _loss_sum(adjusted) <= _loss_sum({name: raw[name] for name in adjusted})
@@ -72,12 +72,12 @@ class Scores:
         These are the counts on the stores' validation images, else on the server's, else on its
         test images; None without any.
         """
-        found = {
+        by_images = {
             "validation": self.together(),
             "server-validation": self.held_out,
             "test": self.test,
         }
-        return next(((on, counts) for on, counts in found.items() if counts is not None), None)
+        return next(((on, counts) for on, counts in by_images.items() if counts is not None), None)
 
     def ways(self) -> dict[str, Counts]:
         """Return all stores' counts merged: "raw", and "adjusted" if any store has an adjustment.
@@ -87,14 +87,14 @@ class Scores:
         ways = {"raw": self.raw} | (
             {"adjusted": {**self.raw, **self.adjusted}} if self.adjusted else {}
         )
-        merged = {way: _merged(found) for way, found in ways.items()}
+        merged = {way: _merged(counts) for way, counts in ways.items()}
         return {way: counts for way, counts in merged.items() if counts is not None}
 
 
-def _merged(found: Mapping[str, Counts]) -> Counts | None:
-    counts = list(found.values())
+def _merged(counts_by_store: Mapping[str, Counts]) -> Counts | None:
+    counts = list(counts_by_store.values())
     return merge(counts, len(counts[0].confusion)) if counts else None
 
 
-def _loss_sum(found: Mapping[str, Counts]) -> float:
-    return sum(counts.loss_sum for counts in found.values())
+def _loss_sum(counts_by_store: Mapping[str, Counts]) -> float:
+    return sum(counts.loss_sum for counts in counts_by_store.values())

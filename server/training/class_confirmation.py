@@ -20,33 +20,34 @@ if TYPE_CHECKING:
     from fedshelf.common.protocol.messages import StoreInfo
 
 UNCONFIRMED_CLASSES_FILE = "unconfirmed-classes.txt"  # in the run directory: a class a line
-MOST_UNASKED = 300  # classes of a model that stores may settle among themselves
-_LISTED = ".txt"
-_NAMED = 5  # classes that the message names; it only counts the rest
+MAX_UNCONFIRMED_CLASSES = 300  # classes of a model that stores may settle among themselves
+LIST_SUFFIX = ".txt"
+MAX_NAMED_CLASSES = 5  # classes that the message names; it only counts the rest
 
 
-def given(asked: str) -> list[str]:
+def given(names_or_file: str) -> list[str]:
     """Return the classes that a person confirms.
 
     Raises ConfigError for a file that cannot be read or that has a line which is no class name.
 
     Args:
-        asked: names with commas between them, or the name of a .txt file with one class a line
+        names_or_file: names with commas between them, or the name of a .txt file with one class a
+            line
     """
-    if not asked.endswith(_LISTED):
-        return [name for part in asked.split(",") if (name := part.strip())]
+    if not names_or_file.endswith(LIST_SUFFIX):
+        return [name for part in names_or_file.split(",") if (name := part.strip())]
     try:
-        lines = Path(asked).read_text(encoding="utf-8").split("\n")
+        lines = Path(names_or_file).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"--confirm-classes got {asked}, which cannot be read ({error}); expected a text file"
-            " with a class a line, or names with commas between them."
+            f"--confirm-classes got {names_or_file}, which cannot be read ({error}); expected a"
+            " text file with a class a line, or names with commas between them."
         ) from None
     names = list(dict.fromkeys(line.removesuffix("\r") for line in lines if line.strip()))
     if len(names) > MAX_CLASSES or not all(map(is_class_name, names)):
         raise ConfigError(
-            f"--confirm-classes got {asked}; expected at most {MAX_CLASSES} lines, each the name of"
-            f" a class in at most {MAX_CLASS_CHARACTERS} plain characters."
+            f"--confirm-classes got {names_or_file}; expected at most {MAX_CLASSES} lines, each the"
+            f" name of a class in at most {MAX_CLASS_CHARACTERS} plain characters."
         )
     return names
 
@@ -60,8 +61,8 @@ def unconfirmed(
     """Return the classes that a person must confirm, each with the stores that have it.
 
     A class that two stores have is accepted without that, as long as the model has at most
-    MOST_UNASKED classes. Nothing needs to be confirmed if the settings give the classes, if the run
-    begins with one store only, or in a simulation.
+    MAX_UNCONFIRMED_CLASSES classes. Nothing needs to be confirmed if the settings give the classes,
+    if the run begins with one store only, or in a simulation.
 
     Args:
         classes: those that the run would have
@@ -84,8 +85,8 @@ def unconfirmed(
     confirmed = class_indices(
         config.data.confirmed_classes, classes, merge=config.data.merge_spellings
     ).values()
-    settled = {*known, *(classes[place] for place in confirmed)}
-    are_many = len(classes) > MOST_UNASKED
+    settled = {*known, *(classes[index] for index in confirmed)}
+    are_many = len(classes) > MAX_UNCONFIRMED_CLASSES
     enough = min(2, len(stores))
     return {
         label: names
@@ -94,39 +95,51 @@ def unconfirmed(
     }
 
 
-def check(found: Mapping[str, Sequence[str]], directory: Path) -> None:
+def check(unconfirmed_classes: Mapping[str, Sequence[str]], directory: Path) -> None:
     """Check that no class is unconfirmed.
 
     Else the list is written to the run directory.
 
     Args:
-        found: class -> the stores that have it, from `unconfirmed`
+        unconfirmed_classes: class -> the stores that have it, from `unconfirmed`
 
     Raises:
         OSError: the file cannot be written
     """
     file = directory / UNCONFIRMED_CLASSES_FILE
-    if not found:
+    if not unconfirmed_classes:
         file.unlink(missing_ok=True)
         return
-    write_text(file, "".join(f"{label}\n" for label in found))
-    told = [f"{label!r} ({', '.join(names[:3])})" for label, names in list(found.items())[:_NAMED]]
-    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    write_text(file, "".join(f"{label}\n" for label in unconfirmed_classes))
+    named = [
+        f"{label!r} ({', '.join(names[:3])})"
+        for label, names in list(unconfirmed_classes.items())[:MAX_NAMED_CLASSES]
+    ]
+    more = (
+        f" and {len(unconfirmed_classes) - MAX_NAMED_CLASSES} more"
+        if len(unconfirmed_classes) > MAX_NAMED_CLASSES
+        else ""
+    )
     short = (
-        list(found)
-        if len(found) <= _NAMED and all(re.fullmatch(r"[\w.-]+", label) for label in found)
+        list(unconfirmed_classes)
+        if len(unconfirmed_classes) <= MAX_NAMED_CLASSES
+        and all(re.fullmatch(r"[\w.-]+", label) for label in unconfirmed_classes)
         else []
     )
     flag = ",".join(short) or shlex.quote(str(file))
-    alone = all(len(names) < 2 for names in found.values())
+    alone = all(len(names) < 2 for names in unconfirmed_classes.values())
     why = (
         "only one store has each of them"
         if alone
-        else f"a model has more than {MOST_UNASKED} classes only if a person wants that"
+        else f"a model has more than {MAX_UNCONFIRMED_CLASSES} classes only if a person wants that"
     )
-    are = "1 class needs" if len(found) == 1 else f"{len(found)} classes need"
+    are = (
+        "1 class needs"
+        if len(unconfirmed_classes) == 1
+        else f"{len(unconfirmed_classes)} classes need"
+    )
     raise DataError(
-        f"{are} a person's word before training begins, as {why}: {', '.join(told)}{more}. If they"
+        f"{are} a person's word before training begins, as {why}: {', '.join(named)}{more}. If they"
         f" are products, run the same command again with --confirm-classes {flag} ({file} lists"
         " them, for striking out what is none). If they are folders astray, have them moved away"
         " there, or name all classes with --classes."

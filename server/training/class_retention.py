@@ -34,10 +34,10 @@ def judge(
         return None
     path = directory.path / BEFORE_FILE
     if not path.exists():
-        found = confusions(round_loop.scores(TrainingState(0, origin.params, {})))
-        directory.write(BEFORE_FILE, {name: matrix.tolist() for name, matrix in found.items()})
-    told = json.loads(path.read_text(encoding="utf-8"))
-    return {name: np.array(matrix, dtype=np.int64) for name, matrix in told.items()}
+        matrices = confusions(round_loop.scores(TrainingState(0, origin.params, {})))
+        directory.write(BEFORE_FILE, {name: matrix.tolist() for name, matrix in matrices.items()})
+    matrices = json.loads(path.read_text(encoding="utf-8"))
+    return {name: np.array(matrix, dtype=np.int64) for name, matrix in matrices.items()}
 
 
 def confusions(scores: Scores) -> Confusions:
@@ -78,15 +78,15 @@ def to_summary(
         "new_after": _accuracy(later, ~is_old),
         "per_class": {
             name: {
-                "images": int(later[place].sum()),
+                "images": int(later[label].sum()),
                 "before": (
                     None
                     if earlier is None
-                    else _accuracy(earlier, np.arange(len(classes)) == place)
+                    else _accuracy(earlier, np.arange(len(classes)) == label)
                 ),
-                "after": _accuracy(later, np.arange(len(classes)) == place),
+                "after": _accuracy(later, np.arange(len(classes)) == label),
             }
-            for place, name in enumerate(classes)
+            for label, name in enumerate(classes)
             if name in old
         },
     }

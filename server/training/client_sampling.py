@@ -34,15 +34,15 @@ def wait_for_quorum(
     work at night only.
     """
     deadline = time.monotonic() + wait
-    told = None
-    noted = -1
+    reported = None
+    noted_count = -1
     while len(present := runtime.stores()) < quorum:
         if stop():
             raise StoppedError(
                 f"{len(present)} of the {quorum} stores needed had joined ({_names(present)})"
             )
-        if rest := runtime.retry_after():
-            deadline = time.monotonic() + rest + wait
+        if retry_after := runtime.retry_after():
+            deadline = time.monotonic() + retry_after + wait
         if time.monotonic() >= deadline:
             raise StoresError(
                 f"{len(present)} of the {quorum} stores needed joined within {wait:g} s"
@@ -54,11 +54,13 @@ def wait_for_quorum(
             RunActivity(RunStatus.WAITING, round_number, tuple(sorted(present)), quorum, until),
             runtime.held_back(),
         )
-        if told is None or _differs(now, told):
-            observer.doing(told := now)
-        if len(present) != noted:
-            noted = len(present)
-            observer.note(f"Waiting for stores: {noted} of {quorum} joined ({_names(present)}).")
+        if reported is None or _differs(now, reported):
+            observer.doing(reported := now)
+        if len(present) != noted_count:
+            noted_count = len(present)
+            observer.note(
+                f"Waiting for stores: {noted_count} of {quorum} joined ({_names(present)})."
+            )
         time.sleep(POLL_SECONDS)
     return present
 
@@ -74,11 +76,14 @@ def _waiting(waiting: RunActivity, held_back: Mapping[str, str]) -> RunActivity:
     return replace(waiting, status=RunStatus.BLOCKED, why=why)
 
 
-def _differs(now: RunActivity, told: RunActivity) -> bool:
+def _differs(now: RunActivity, reported: RunActivity) -> bool:
     """Return whether two activities differ by more than a clock that was read a moment later."""
     assert now.until is not None
-    assert told.until is not None
-    return replace(now, until=told.until) != told or abs(now.until - told.until) > CLOCK_SECONDS
+    assert reported.until is not None
+    return (
+        replace(now, until=reported.until) != reported
+        or abs(now.until - reported.until) > CLOCK_SECONDS
+    )
 
 
 def sample(

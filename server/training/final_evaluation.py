@@ -91,7 +91,7 @@ class FinalEvaluation:
                 "baseline": self._baseline(counts),
             }
         source, rows = per_store.results(self.classes, self.scores, self.validation, stores)
-        directory.write(FILE, self._in_file())
+        directory.write(FILE, self._to_file())
         return {
             "test": test,
             "confused": most_confused(self.classes, self.told[1].confusion) if self.told else [],
@@ -110,14 +110,14 @@ class FinalEvaluation:
         """
         if not self.is_adjustable:
             return None
-        found = {
+        results = {
             on: _described(scores)
             for on, scores in (("validation", self.validation), ("test", self.scores))
         }
         return {
             "used": "adjusted" if self.scores.is_adjusted else "raw",
-            "chosen_on": "validation" if found["validation"] else None,
-            **found,
+            "chosen_on": "validation" if results["validation"] else None,
+            **results,
             "temperature": self.own_temperature,
         }
 
@@ -131,21 +131,21 @@ class FinalEvaluation:
         if reliability is None or not reliability.num_examples:
             return None
         fitted = fit_temperature(fitted_on) if fitted_on else None
-        found = {
+        figures = {
             "temperature": self.temperature,
             "interval": [fitted.low, fitted.high] if fitted else None,
             "fitted_on": fitted_on.num_examples if fitted_on else 0,
         }
         return (
-            found
+            figures
             | {"images": reliability.num_examples, "on": self.told[0] if self.told else None}
             | {
-                name: _sureness(reliability, place) if place is not None else None
-                for name, place in self._places(reliability).items()
+                name: _calibration_figures(reliability, index) if index is not None else None
+                for name, index in self._temperature_indices(reliability).items()
             }
         )
 
-    def _in_file(self) -> dict[str, Any]:
+    def _to_file(self) -> dict[str, Any]:
         """Return each store's results, and the results on all of their images together."""
         source, scores = (
             ("test", self.scores) if self.scores.stores else ("validation", self.validation)
@@ -154,10 +154,10 @@ class FinalEvaluation:
         raw = scores.raw
         calibration = self._calibration()
         if calibration and self.reliability:
-            places = self._places(self.reliability)
-            for name, place in (("bins", places["unscaled"]), ("bins_scaled", places["scaled"])):
-                if place is not None:
-                    calibration[name] = _bins(self.reliability, place)
+            indices = self._temperature_indices(self.reliability)
+            for name, index in (("bins", indices["unscaled"]), ("bins_scaled", indices["scaled"])):
+                if index is not None:
+                    calibration[name] = _bins(self.reliability, index)
             calibration["validation"] = self._losses()
         few = len(stores) <= per_store.MAX_STORES_ONE_BY_ONE
         together = scores.together()
@@ -179,15 +179,15 @@ class FinalEvaluation:
             ),
         }
 
-    def _places(self, reliability: Reliability) -> dict[str, int | None]:
+    def _temperature_indices(self, reliability: Reliability) -> dict[str, int | None]:
         """Return the index of the counts with and without the temperature.
 
         The keys are "scaled" (None without a temperature) and "unscaled".
         """
-        at = {"unscaled": 1.0, "scaled": self.temperature}
+        temperatures = {"unscaled": 1.0, "scaled": self.temperature}
         return {
-            name: None if each is None else reliability.temperatures.index(each)
-            for name, each in at.items()
+            name: None if temperature is None else reliability.temperatures.index(temperature)
+            for name, temperature in temperatures.items()
         }
 
     def _losses(self) -> dict[str, Any] | None:
@@ -197,7 +197,7 @@ class FinalEvaluation:
         """
         if (fitted_on := self.fitted_on) is None:
             return None
-        losses = [fitted_on.loss(place) for place in range(len(GRID))]
+        losses = [fitted_on.loss(index) for index in range(len(GRID))]
         return {"images": fitted_on.num_examples, "temperatures": list(GRID), "loss": losses}
 
     def _told_fully(self, counts: Counts, stores: int = 1) -> dict[str, Any]:
@@ -211,7 +211,11 @@ class FinalEvaluation:
                 matrix
         """
         reliability = counts.reliability
-        sure = _sureness(reliability, reliability.temperatures.index(1.0)) if reliability else None
+        sure = (
+            _calibration_figures(reliability, reliability.temperatures.index(1.0))
+            if reliability
+            else None
+        )
         has_room = stores * len(self.classes) ** 2 <= MOST_CELLS
         further = {
             "untold": {"right": counts.undisclosed_correct, "wrong": counts.undisclosed_wrong},
@@ -286,42 +290,42 @@ def _described(scores: Scores) -> dict[str, Any] | None:
     )
 
 
-def _sureness(reliability: Reliability, place: int) -> dict[str, Any]:
+def _calibration_figures(reliability: Reliability, index: int) -> dict[str, Any]:
     """Return the calibration figures at one temperature.
 
     ece:                        expected calibration error: the gap between confidence and accuracy
     confidence, accuracy, loss: means over the images
 
     Args:
-        place: index of the temperature
+        index: index of the temperature
     """
-    right = int(reliability.correct[place].sum())
+    right = int(reliability.correct[index].sum())
     return {
-        "ece": reliability.ece(place),
-        "confidence": reliability.confidence(place),
+        "ece": reliability.ece(index),
+        "confidence": reliability.confidence(index),
         "accuracy": right / reliability.num_examples if reliability.num_examples else None,
-        "loss": reliability.loss(place),
+        "loss": reliability.loss(index),
     }
 
 
-def _bins(reliability: Reliability, place: int) -> list[dict[str, Any]]:
+def _bins(reliability: Reliability, index: int) -> list[dict[str, Any]]:
     """Return the reliability diagram.
 
     It has per bin of confidence the images, the hits and the mean confidence.
     """
     rows = zip(
-        reliability.images[place],
-        reliability.correct[place],
-        reliability.confidence_sum[place],
+        reliability.images[index],
+        reliability.correct[index],
+        reliability.confidence_sum[index],
         strict=True,
     )
     return [
         {
-            "from": number / BINS,
-            "to": (number + 1) / BINS,
+            "from": bin_number / BINS,
+            "to": (bin_number + 1) / BINS,
             "images": int(images),
             "right": int(right),
             "confidence": float(sure / images) if images else None,
         }
-        for number, (images, right, sure) in enumerate(rows)
+        for bin_number, (images, right, sure) in enumerate(rows)
     ]

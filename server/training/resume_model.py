@@ -49,28 +49,28 @@ def adopt(settings: Mapping[str, Any]) -> dict[str, Any]:
         return dict(settings)
     saved = read(_origin(settings))
     config = resolve(settings)
-    found = {"model.resume_from": str(saved.path.resolve())}
+    inherited = {"model.resume_from": str(saved.path.resolve())}
     for key, field in _NETWORK.items():
         section, _, name = key.partition(".")
-        asked = getattr(getattr(config, section), name)
+        setting = getattr(getattr(config, section), name)
         old = getattr(saved.spec, field)
-        if key in settings and asked not in (old, 0):
+        if key in settings and setting not in (old, 0):
             raise ConfigError(
-                f"Setting {key} got {asked!r}, but the model {saved.path} to go on from has"
+                f"Setting {key} got {setting!r}, but the model {saved.path} to go on from has"
                 f" {old!r}; leave it out."
             )
-        found[key] = old
+        inherited[key] = old
     runs = [
-        place
-        for place in (saved.path.parent, saved.path.parent.parent)
-        if RunDirectory.is_run(place)
+        directory
+        for directory in (saved.path.parent, saved.path.parent.parent)
+        if RunDirectory.is_run(directory)
     ]
     # the run's own model, or that of another of its rounds
     if "data.split" not in settings and runs:
         # photos held out stay unseen
-        found["data.split"] = RunDirectory.stored(runs[0], {}).data.split
+        inherited["data.split"] = RunDirectory.stored(runs[0], {}).data.split
     _check(config, saved)
-    return {**settings, **found}
+    return {**settings, **inherited}
 
 
 def _origin(settings: Mapping[str, Any]) -> Path:
@@ -79,7 +79,7 @@ def _origin(settings: Mapping[str, Any]) -> Path:
     A model of a round is first written into its run.
     """
     path = Path(str(settings["model.resume_from"]))
-    begun = Path(str(settings.get("run.out") or ""))
+    own_run = Path(str(settings.get("run.out") or ""))
     if path.exists():
         _check_finished(path)
         return path
@@ -87,8 +87,8 @@ def _origin(settings: Mapping[str, Any]) -> Path:
     if not (is_round and RunDirectory.is_run(Path(run))):
         return path  # `read` refuses it and says what it expects
     # a resumed run keeps the round that was the best, or the last, when it began
-    if RunDirectory.is_run(begun):
-        taken = RunDirectory.stored(begun, {}).model.resume_from
+    if RunDirectory.is_run(own_run):
+        taken = RunDirectory.stored(own_run, {}).model.resume_from
         if taken and Path(taken).is_relative_to(Path(run).resolve()):
             return Path(taken)
     return model_of_round(Path(run), which)
@@ -145,15 +145,15 @@ def provenance(saved: SavedModel) -> dict[str, Any]:
 
     It has the SHA-256 of the model's file, and the run that made it as its model.json says.
     """
-    told: dict[str, Any] = {}
+    recorded: dict[str, Any] = {}
     with suppress(OSError, ValueError, KeyError, TypeError):
-        told = dict(
+        recorded = dict(
             json.loads(saved.path.with_name(DESCRIPTION_FILE).read_text(encoding="utf-8"))[
                 "provenance"
             ]
         )
     digest = hashlib.sha256(saved.path.read_bytes()).hexdigest()
-    made = {key: told.get(key) for key in ("run_id", "made", "round", "weights_sha256")}
+    made = {key: recorded.get(key) for key in ("run_id", "made", "round", "weights_sha256")}
     return {"file_sha256": digest, "classes": list(saved.spec.classes), **made}
 
 

@@ -121,21 +121,21 @@ class Rollback:
             return next_model
         raise UnusableModelError(round_number, fault)
 
-    def replay(self, state: TrainingState, found: UnusableModelError) -> dict[str, Any]:
+    def replay(self, state: TrainingState, error: UnusableModelError) -> dict[str, Any]:
         """Take back a round that no store's update explains, and return its entry for the history.
 
         The round is then played once more. Raises StoresError the second time.
         """
-        if self.is_redrawn(found.round):
+        if self.is_redrawn(error.round):
             raise StoresError(
-                f"Round {found.round} makes a model that cannot be used ({found.fault}), with"
+                f"Round {error.round} makes a model that cannot be used ({error.fault}), with"
                 " another cohort, too, and no store's update explains it: the learning rates are"
                 " too large (train.lr, strategy.server_lr; train.clip_norm bounds a gradient), or"
                 " a store does harm without standing out. Start a new run with lower ones; this"
                 f" one is saved up to round {state.round}."
             )
         return self._take_back_unexplained(
-            found.round, f"it made a model that cannot be used ({found.fault})", ""
+            error.round, f"it made a model that cannot be used ({error.fault})", ""
         )
 
     def is_redrawn(self, round_number: int) -> bool:
@@ -179,10 +179,10 @@ class Rollback:
             if before is None or is_second:
                 raise diverged(state.round + 1, self._plan.config.train.lr)
             where = f"; the run went back to round {before.round}"
-            told = self._take_back_unexplained(
+            entry = self._take_back_unexplained(
                 state.round, "all stores' training from its model diverges", where
             )
-            return before, Standing.of(before.record), told
+            return before, Standing.of(before.record), entry
         if before is None:
             raise StoresError(
                 f"Everybody's training from round {state.round}'s model diverges, which {store}'s"
@@ -194,12 +194,12 @@ class Rollback:
             " diverges"
         )
         self._note(f"Round {state.round} is taken back, and {store} is left out: {why}.")
-        told = {
+        entry = {
             "store": store,
             "round": state.round,
             "reason": f"{why}; the run went back to round {before.round}",
         }
-        return before, Standing.of(before.record).with_aside(store, why), told
+        return before, Standing.of(before.record).with_aside(store, why), entry
 
     def _fault(self, next_model: NextModel, state: TrainingState) -> str | None:
         """Return the reason why a new model cannot be used, or None."""
@@ -253,8 +253,8 @@ def divergence(
 
 def _is_unexplained(record: Mapping[str, Any] | None) -> bool:
     """Return whether a round was played once more because no store explained its first model."""
-    told = (record or {}).get("taken_back")
-    return told is not None and told["store"] is None
+    entry = (record or {}).get("taken_back")
+    return entry is not None and entry["store"] is None
 
 
 def store_to_blame(trained: RoundOutcome, last: Mapping[str, Any] | None) -> str | None:
@@ -267,9 +267,9 @@ def store_to_blame(trained: RoundOutcome, last: Mapping[str, Any] | None) -> str
     if not diverged or last is None:
         return None
     norms = {
-        store: told["norm"]
-        for store, told in last["stores"].items()
-        if told.get("norm") is not None
+        store: facts["norm"]
+        for store, facts in last["stores"].items()
+        if facts.get("norm") is not None
     }
     store = find_outlier(norms, UsualNorms(UsualNorms.of(last).recent[:-1]))
     others = (diverged | {update.store for update in trained.updates}) - {store}
@@ -340,10 +340,14 @@ def _deciding_loss(scores: Scores) -> float | None:
 
 
 def _recorded_losses(record: Mapping[str, Any] | None) -> list[float]:
-    told = (
+    results = (
         [record.get(images) for images in ("test", "validation", "validation_raw")]
         if record
         else []
     )
-    losses = [each["loss"] for each in told if each is not None and each.get("loss") is not None]
+    losses = [
+        result["loss"]
+        for result in results
+        if result is not None and result.get("loss") is not None
+    ]
     return [loss for loss in losses if isfinite(loss)]

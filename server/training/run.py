@@ -53,16 +53,16 @@ class StopRequest:
     def on_signals(self) -> Iterator[None]:
         """Handle signals: the first asks for an end after this round, the second ends at once."""
         previous = {
-            number: signal.signal(number, self._signalled)
-            for number in (signal.SIGINT, signal.SIGTERM)
+            signal_number: signal.signal(signal_number, self._handle_signal)
+            for signal_number in (signal.SIGINT, signal.SIGTERM)
         }
         try:
             yield
         finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+            for signal_number, handler in previous.items():
+                signal.signal(signal_number, handler)
 
-    def _signalled(self, number: int, frame: FrameType | None) -> None:
+    def _handle_signal(self, signal_number: int, frame: FrameType | None) -> None:
         if self._is_requested:
             raise KeyboardInterrupt
         self.request()
@@ -220,8 +220,8 @@ class Training:
         Tell the observer of new settings.
         """
         settings = operator_settings.remark(recorded, self.start.plan.config)
-        if told := operator_settings.format_changes(settings):
-            self.observer.note(told)
+        if changes := operator_settings.format_changes(settings):
+            self.observer.note(changes)
         return {**self.remark, **settings}
 
     def _finish(
@@ -260,8 +260,8 @@ class Training:
         after = class_retention.confusions(scores)
         old = origin.saved.spec.classes
         classes = self.start.plan.spec.classes
-        told = class_retention.to_summary(old, classes, before, after)
-        return {"resumed_from": self._origin(), "old_classes": told}
+        retention = class_retention.to_summary(old, classes, before, after)
+        return {"resumed_from": self._origin(), "old_classes": retention}
 
     def _origin(self) -> dict[str, Any] | None:
         return provenance(self.start.origin.saved) if self.start.origin else None

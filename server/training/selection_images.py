@@ -76,14 +76,14 @@ def is_chosen(config: RunConfig) -> bool:
 
 def nothing_to_choose_on(config: RunConfig) -> str:
     """Return the message for settings that compare rounds without images to do it on."""
-    asked = "run.deliver got 'best'"
+    setting = "run.deliver got 'best'"
     if config.run.deliver != "best":
-        asked = f"evaluation.patience got {config.evaluation.patience}"
+        setting = f"evaluation.patience got {config.evaluation.patience}"
     return (
-        f"Setting {asked}, but there is nothing to choose rounds on: no store holds out validation"
-        f" images, and the server has no test images to spare (one in {SELECTION_ONE_IN} of each"
-        " class would do); leave the setting out, or let stores hold some out (in a simulation,"
-        " data.holdout = 0.1)."
+        f"Setting {setting}, but there is nothing to choose rounds on: no store holds out"
+        f" validation images, and the server has no test images to spare (one in {SELECTION_ONE_IN}"
+        " of each class would do); leave the setting out, or let stores hold some out (in a"
+        " simulation, data.holdout = 0.1)."
     )
 
 
@@ -93,22 +93,22 @@ def split(images: Images) -> ServerImages:
     The choice does not depend on the order of the images, and takes all of equal images or none. It
     takes none if each class has fewer than five images.
     """
-    of_class: dict[int, dict[bytes, list[int]]] = {}
+    indices_by_class: dict[int, dict[bytes, list[int]]] = {}
     pixels = images.pixels.cpu()
     labels = images.targets().tolist()
-    for place, (row, label) in enumerate(zip(images.rows.tolist(), labels, strict=True)):
+    for index, (row, label) in enumerate(zip(images.rows.tolist(), labels, strict=True)):
         digest = hashlib.blake2b(pixels[row].numpy().tobytes(), digest_size=16).digest()
-        of_class.setdefault(label, {}).setdefault(digest, []).append(place)
+        indices_by_class.setdefault(label, {}).setdefault(digest, []).append(index)
     held: set[int] = set()
-    for alike in of_class.values():
+    for alike in indices_by_class.values():
         wanted = sum(map(len, alike.values())) // SELECTION_ONE_IN
-        for _, places in sorted(alike.items()):
-            if len(places) <= wanted:
-                held.update(places)
-                wanted -= len(places)
+        for _, indices in sorted(alike.items()):
+            if len(indices) <= wanted:
+                held.update(indices)
+                wanted -= len(indices)
     if not held:
         return ServerImages(images)
-    is_held = torch.tensor([place in held for place in range(len(images))])
+    is_held = torch.tensor([index in held for index in range(len(images))])
     parts = (
         images.select(which.nonzero().squeeze(1).to(images.rows.device))
         for which in (~is_held, is_held)

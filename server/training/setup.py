@@ -123,9 +123,9 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
     if "absent_classes" in strategy.uses:
         usual["strategy.absent_classes"] = config.strategy.absent
         photos |= UNLIKE if strategy.one_model and config.train.objective == "classes" else {}
-    asked = {key: value for key, value in flatten(config).items() if value != NOT_CHOSEN.get(key)}
+    chosen = {key: value for key, value in flatten(config).items() if value != NOT_CHOSEN.get(key)}
     return resolve(
-        usual, photos if native_size is None else {}, asked, {"data.image_size": spec.image_size}
+        usual, photos if native_size is None else {}, chosen, {"data.image_size": spec.image_size}
     )
 
 

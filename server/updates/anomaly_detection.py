@@ -85,29 +85,29 @@ class AnomalyDetector:
         if len(updates) < MIN_UPDATES_FOR_MEDIAN:
             return {}, dict(evidence)
         counts = np.stack([self._counts(trained.asked[update.store]) for update in updates])
-        found = self._by_size(trained)
+        reasons = self._large_updates(trained)
         mixes = counts / counts.sum(axis=1, keepdims=True)
-        for place, stray in strays(
+        for index, stray in strays(
             gram(trained.order.params, UpdateVectors(updates)), mixes, MIN_UPDATES_FOR_MEDIAN
         ).items():
             words = (
                 "its update points elsewhere than those of stores with such classes"
                 f" (cosine {stray.cosine:.2f}, where {stray.usual:.2f} is usual)"
             )
-            found.setdefault(updates[place].store, []).append(words)
-        looked_at = self._looked_at(trained, counts, evidence)
-        shifts = self._shifts(trained, counts, evidence) if looked_at else {}
+            reasons.setdefault(updates[index].store, []).append(words)
+        label_evidence = self._label_evidence(trained, counts, evidence)
+        shifts = self._shift_evidence(trained, counts, evidence) if label_evidence else {}
         after = dict(evidence)
         for update, own in zip(updates, counts, strict=True):
-            if update.store in looked_at:
-                seen = looked_at[update.store]
+            if update.store in label_evidence:
+                seen = label_evidence[update.store]
                 shift = shifts.get(update.store, ShiftEvidence())
                 after[update.store] = seen.to_record() | {"shift": shift.to_record()}
-                if (doubt := self._of_labels(seen, shift, own)) is not None:
-                    found.setdefault(update.store, []).append(doubt)
-        return {store: "; ".join(sentences) for store, sentences in sorted(found.items())}, after
+                if (doubt := self._label_suspicion(seen, shift, own)) is not None:
+                    reasons.setdefault(update.store, []).append(doubt)
+        return {store: "; ".join(sentences) for store, sentences in sorted(reasons.items())}, after
 
-    def _by_size(self, trained: RoundOutcome) -> dict[str, list[str]]:
+    def _large_updates(self, trained: RoundOutcome) -> dict[str, list[str]]:
         train = self._plan.config.train
         updates = trained.updates
         most = [-(-update.num_examples // train.batch) * train.passes for update in updates]
@@ -119,13 +119,13 @@ class AnomalyDetector:
         times = times_usual(norms, np.array(steps, dtype=np.float64), shares)
         return {
             update.store: [
-                f"its update is {found:.1f} times as large as is usual for so many steps"
+                f"its update is {factor:.1f} times as large as is usual for so many steps"
             ]
-            for update, found in zip(updates, times, strict=True)
-            if found > SUSPICIOUS_NORM_FACTOR
+            for update, factor in zip(updates, times, strict=True)
+            if factor > SUSPICIOUS_NORM_FACTOR
         }
 
-    def _looked_at(
+    def _label_evidence(
         self, trained: RoundOutcome, counts: Floats, evidence: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, LabelEvidence]:
         """Return the evidence after this round, of each store whose update trained the head.
@@ -150,7 +150,7 @@ class AnomalyDetector:
                 after[update.store] = LabelEvidence.of(evidence.get(update.store)).after(seen)
         return after
 
-    def _shifts(
+    def _shift_evidence(
         self, trained: RoundOutcome, counts: Floats, evidence: Mapping[str, Mapping[str, Any]]
     ) -> dict[str, ShiftEvidence]:
         """Return the evidence of shifted labels, by store.
@@ -178,14 +178,14 @@ class AnomalyDetector:
                 torch.cat([gradient[span] for span in spans]).cpu().double().numpy()
             )
         after = {}
-        for update, found in zip(
+        for update, gain in zip(
             updates, label_shift.gains(np.stack(changes), gradients, counts), strict=True
         ):
             earlier = ShiftEvidence.of(evidence.get(update.store))
-            after[update.store] = earlier if found is None else earlier.after(*found)
+            after[update.store] = earlier if gain is None else earlier.after(*gain)
         return after
 
-    def _of_labels(
+    def _label_suspicion(
         self, evidence: LabelEvidence, shift: ShiftEvidence, counts: Floats
     ) -> str | None:
         if (pair := evidence.exchanged()) is not None:
@@ -205,7 +205,11 @@ class AnomalyDetector:
 
     def _counts(self, info: StoreInfo) -> Floats:
         """Return a store's images by class, [C]; equal shares if it tells nothing."""
-        told = np.array(
+        counts = np.array(
             [info.counts.get(label, 0) for label in self._plan.spec.classes], dtype=np.float64
         )
-        return told if told.any() else np.full(len(told), max(1, info.num_examples) / len(told))
+        return (
+            counts
+            if counts.any()
+            else np.full(len(counts), max(1, info.num_examples) / len(counts))
+        )

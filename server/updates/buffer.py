@@ -66,12 +66,12 @@ class DiskBuffer:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._kept: dict[str, _Kept] = {}
+        self._stored: dict[str, _StoredUpdate] = {}
         self._files = 0
 
     def clear(self) -> None:
         """Drop all updates, and remove the files that an earlier process left. Raises OSError."""
-        self._kept = {}
+        self._stored = {}
         self._files = 0
         if self._directory.exists():
             shutil.rmtree(self._directory)
@@ -80,18 +80,20 @@ class DiskBuffer:
         """Write the update's tensors; nothing of them stays in memory. Raises OSError."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         extras = {name: self._write(tensor) for name, tensor in update.extras.items()}
-        told = replace(update, params=torch.empty(0), extras={})
-        self._kept[update.store] = _Kept(told, self._write(update.params), extras)
+        without_tensors = replace(update, params=torch.empty(0), extras={})
+        self._stored[update.store] = _StoredUpdate(
+            without_tensors, self._write(update.params), extras
+        )
 
     def drop(self, store: str) -> None:
         """Drop the update of a store, and remove its files."""
-        kept = self._kept.pop(store)
-        for file in (kept.params, *kept.extras.values()):
+        stored = self._stored.pop(store)
+        for file in (stored.params, *stored.extras.values()):
             file.path.unlink()
 
     def updates(self) -> "Spooled":
         """Return the updates in store order, each read at every access."""
-        return Spooled([self._kept[store] for store in sorted(self._kept)])
+        return Spooled([self._stored[store] for store in sorted(self._stored)])
 
     def _write(self, tensor: Tensor) -> "_VectorFile":
         path = self._directory / f"{self._files:06d}"
@@ -147,30 +149,33 @@ class _OnDisk(Update):
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _StoredUpdate:
     """An update on disk.
 
     Attributes:
-        told: the update without its tensors
+        without_tensors: the update without its tensors
     """
 
-    told: Update
+    without_tensors: Update
     params: _VectorFile
     extras: Mapping[str, _VectorFile]
 
     def read(self) -> Update:
-        told = {each.name: getattr(self.told, each.name) for each in fields(self.told)}
+        without_tensors = {
+            field.name: getattr(self.without_tensors, field.name)
+            for field in fields(self.without_tensors)
+        }
         read = {
             "params": self.params.read(),
             "extras": {name: file.read() for name, file in self.extras.items()},
         }
-        return _OnDisk(**{**told, **read, "file": self.params})
+        return _OnDisk(**{**without_tensors, **read, "file": self.params})
 
 
 class Spooled(Sequence[Update]):
     """Updates on disk, each read at every access."""
 
-    def __init__(self, kept: Sequence[_Kept]) -> None:
+    def __init__(self, kept: Sequence[_StoredUpdate]) -> None:
         self._kept = kept
 
     def __len__(self) -> int:

@@ -47,15 +47,15 @@ def contributions(
         weights
     )
     stride = max(1, -(-trainable * len(updates) // MAX_COORDINATES)) * BLOCK_COORDINATES
-    found = torch.zeros_like(shares)
+    products = torch.zeros_like(shares)
     for begin in range(0, trainable, stride):
         end = min(begin + BLOCK_COORDINATES, trainable)
         values = torch.stack([update.params_slice(begin, end) for update in updates])
         changes = values - start[begin:end].to(shares.device)
         own = rank_shares(values)
         parts = changes * (shares[:, None] if own is None else own)
-        found += parts @ parts.sum(dim=0)
-    return (found * (stride // BLOCK_COORDINATES)).tolist()
+        products += parts @ parts.sum(dim=0)
+    return (products * (stride // BLOCK_COORDINATES)).tolist()
 
 
 def shares_of_step(contributed: Sequence[float]) -> tuple[list[float | None], float]:
@@ -80,8 +80,8 @@ def to_summary(history: Iterable[Mapping[str, Any]]) -> dict[str, float] | None:
     sums: dict[str, float] = {}
     for record in history:
         squared_step = record["train"].get("squared_step", 1.0)
-        for store, told in record["stores"].items():
-            sums[store] = sums.get(store, 0.0) + (told.get("contribution") or 0.0) * squared_step
+        for store, facts in record["stores"].items():
+            sums[store] = sums.get(store, 0.0) + (facts.get("contribution") or 0.0) * squared_step
     total = sum(sums.values())
     if total <= 0 or len(sums) > per_store.MAX_STORES_ONE_BY_ONE:
         return None

@@ -51,13 +51,13 @@ def gram(start: Tensor, vectors: VectorSequence) -> Floats:
     for begin in range(0, len(start), stride):
         end = min(begin + BLOCK_COORDINATES, len(start))
         block = torch.stack(
-            [vectors.vector_slice(number, begin, end) for number in range(len(vectors))]
+            [vectors.vector_slice(index, begin, end) for index in range(len(vectors))]
         ).double()
         # after .double(): the square of 1e20 overflows float32
         block = block - start[begin:end].to(device)
         products += block @ block.T
-    found: Floats = products.cpu().numpy()
-    return found
+    result: Floats = products.cpu().numpy()
+    return result
 
 
 def predicted(products: Floats, mixes: Floats) -> tuple[Floats, Floats]:
@@ -100,7 +100,7 @@ def strays(products: Floats, mixes: Floats, fewest: int) -> Mapping[int, Stray]:
         mixes: float64 [n, C], each store's shares of the classes
         fewest: number of updates below which nothing can be said
     """
-    found: dict[int, Stray] = {}
+    strays_found: dict[int, Stray] = {}
     left = np.flatnonzero(np.diag(products) > 0)
     while len(left) >= fewest:
         cosines, lengths = predicted(products[np.ix_(left, left)], mixes[left])
@@ -108,6 +108,6 @@ def strays(products: Floats, mixes: Floats, fewest: int) -> Mapping[int, Stray]:
         worst = int(over.argmin())
         if over[worst] >= 0:
             break
-        found[int(left[worst])] = Stray(float(cosines[worst]), float(np.median(cosines)))
+        strays_found[int(left[worst])] = Stray(float(cosines[worst]), float(np.median(cosines)))
         left = np.delete(left, worst)
-    return found
+    return strays_found

@@ -71,12 +71,12 @@ class ServerEvaluator:
         """
         chosen = rng(seed, "sample").permutation(len(self._images))
         labels = self._images.targets().cpu().numpy()
-        places = [
+        by_class = [
             np.flatnonzero(labels[chosen] == label)
             for label in range(len(self._network.spec.classes))
         ]
         rank = np.empty(len(chosen), dtype=np.int64)  # of each image among those of its class
-        for of_class in places:
+        for of_class in by_class:
             rank[of_class] = np.arange(len(of_class))
         first = chosen[np.argsort(rank, kind="stable")[:count]]
         few = self._images.select(torch.from_numpy(np.sort(first)).to(self._images.rows.device))
@@ -115,8 +115,8 @@ class ServerSample:
         The loss is over images of class `of` as if they had this label: over at most `images` of
         them, others at each turn.
         """
-        places = np.flatnonzero(self.targets == of)
-        chosen = places[(np.arange(min(images, len(places))) + turn * images) % len(places)]
+        of_class = np.flatnonzero(self.targets == of)
+        chosen = of_class[(np.arange(min(images, len(of_class))) + turn * images) % len(of_class)]
         network = self._network
         spec = self._network.spec
         network.load(params)

@@ -65,20 +65,20 @@ class ImageCap:
         self._named: set[tuple[str, str]] = set()
 
     def applied(
-        self, present: Mapping[str, StoreInfo], asked: Mapping[str, StoreInfo]
+        self, present: Mapping[str, StoreInfo], cohort: Mapping[str, StoreInfo]
     ) -> dict[str, StoreInfo]:
         """Return all present stores with their counted images.
 
-        Name those `asked` to train that are capped.
+        Name those `cohort` to train that are capped.
         """
         most = most_images(self._config, present)
         counted = {store: capped(info, most) for store, info in present.items()}
-        for store, info in asked.items():
+        for store, info in cohort.items():
             self._name(store, "training", info.num_examples, counted[store].num_examples)
         return counted
 
     def judged(
-        self, found: Mapping[str, Evaluation], claimed: Mapping[str, int], kind: str
+        self, evaluations: Mapping[str, Evaluation], claimed: Mapping[str, int], kind: str
     ) -> dict[str, Evaluation]:
         """Return the stores' evaluations with their counted images, in the same order.
 
@@ -90,9 +90,9 @@ class ImageCap:
         """
         most = most_of(self._config, claimed.values())
         if most is None:
-            return dict(found)
-        counted = {store: _counted(evaluation, most) for store, evaluation in found.items()}
-        for store, evaluation in found.items():
+            return dict(evaluations)
+        counted = {store: _counted(evaluation, most) for store, evaluation in evaluations.items()}
+        for store, evaluation in evaluations.items():
             self._name(
                 store, kind, evaluation.counts.num_examples, counted[store].counts.num_examples
             )

@@ -79,9 +79,9 @@ class ShiftEvidence:
     gap: float = 0.0
 
     @classmethod
-    def of(cls, told: Mapping[str, Any] | None) -> "ShiftEvidence":
+    def of(cls, record: Mapping[str, Any] | None) -> "ShiftEvidence":
         """Read the evidence from a line of the history; one of an earlier version has none."""
-        return cls(**told["shift"]) if told and "shift" in told else cls()
+        return cls(**record["shift"]) if record and "shift" in record else cls()
 
     def to_record(self) -> dict[str, Any]:
         """Return the evidence for a line of the history."""

@@ -96,7 +96,7 @@ class Looks:
         """
         own = [label for label in classes_of(counts) if label in self.directions]
         rows = _without(change @ self.whiten.T, self.common)
-        found = {}
+        likeness = {}
         for label in own:
             others = [other for other in own if other != label] or [
                 o for o in range(len(rows)) if o != label
@@ -104,10 +104,10 @@ class Looks:
             contrast = rows[label] - rows[others].mean(axis=0)
             if contrast.any():
                 direction = _unit(contrast)
-                found[label] = {
+                likeness[label] = {
                     like: float(direction @ along) for like, along in self.directions.items()
                 }
-        return found
+        return likeness
 
 
 def classes_of(counts: Floats) -> list[int]:
@@ -138,11 +138,11 @@ class LabelEvidence:
     likeness: Likeness = field(default_factory=dict)
 
     @classmethod
-    def of(cls, told: Mapping[str, Any] | None) -> "LabelEvidence":
+    def of(cls, record: Mapping[str, Any] | None) -> "LabelEvidence":
         """Read the evidence from a line of the history; a line of an earlier version has none."""
-        if not told or "likeness" not in told:
+        if not record or "likeness" not in record:
             return cls()
-        return cls(told["rounds"], {label: dict(likes) for label, likes in told["likeness"]})
+        return cls(record["rounds"], {label: dict(likes) for label, likes in record["likeness"]})
 
     def to_record(self) -> dict[str, Any]:
         """Return the evidence for a line of the history."""

@@ -89,7 +89,7 @@ def too_large(
     times = {
         store: norm / usually / max(1.0, images[store] / middle) for store, norm in norms.items()
     }
-    return {store: found for store, found in times.items() if found > limit}
+    return {store: factor for store, factor in times.items() if factor > limit}
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,15 @@ class NormBound:
 
     @classmethod
     def of_round(
-        cls, config: RunConfig, number: int, earlier: UsualNorms, size: int, start: float
+        cls, config: RunConfig, round_number: int, earlier: UsualNorms, size: int, start: float
     ) -> "NormBound":
-        """Return the bound for round `number`."""
+        """Return the bound for round `round_number`."""
         return cls(
-            config, earlier, size, start, learning_rate(config.train, number, config.run.rounds)
+            config,
+            earlier,
+            size,
+            start,
+            learning_rate(config.train, round_number, config.run.rounds),
         )
 
     def faults(
@@ -130,16 +134,16 @@ class NormBound:
         """
         if not self.config.screening.norm_factor:
             return {}
-        found = {}
+        reasons = {}
         for store, norm in norms.items():
             most = self.of_order(images[store])
             most_beside = self.of_order(images[store], least=1.0)
             if norm > most:
-                found[store] = _beyond("an update", norm, most)
+                reasons[store] = _beyond("an update", norm, most)
             elif extras[store] > most_beside:
-                found[store] = _beyond("extras", extras[store], most_beside)
-        rest = {store: norm for store, norm in norms.items() if store not in found}
-        return found | self._beside_others(rest, images)
+                reasons[store] = _beyond("extras", extras[store], most_beside)
+        rest = {store: norm for store, norm in norms.items() if store not in reasons}
+        return reasons | self._beside_others(rest, images)
 
     def of_order(self, images: int, least: float = 0.0) -> float:
         """Return a norm that no training on this many images can exceed.

@@ -39,15 +39,15 @@ def times_usual(norms: Floats, steps: Floats, shares: Floats) -> Floats:
         steps: [n] >= 1
         shares: [n], the part s of a batch that the store's images fill, at most 1
     """
-    found = np.zeros(len(norms))
+    factors = np.zeros(len(norms))
     moved = norms > 0
     if not moved.any():
-        return found
+        return factors
     x = np.log(steps[moved])
     y = np.log(np.minimum(norms[moved], MAX_FLOAT64))
     rest = y - _power(x, y) * x
-    found[moved] = np.exp(rest - np.sort(rest)[(len(rest) - 1) // 2])
-    return found * np.sqrt(shares)
+    factors[moved] = np.exp(rest - np.sort(rest)[(len(rest) - 1) // 2])
+    return factors * np.sqrt(shares)
 
 
 def _power(x: Floats, y: Floats) -> float:

@@ -37,41 +37,41 @@ class Reputation:
         self._detector = detector
         self._runtime = runtime
         self._note = note
-        self._left_out = set[str]()
+        self._excluded = set[str]()
         self._suspects = set[str]()
-        self._from_now_on = CLIPPED if config.suspects == "clip" else ""
+        self._consequence = CLIPPED if config.suspects == "clip" else ""
 
     def judge(self, standing: Standing, trained: RoundOutcome) -> tuple[dict[str, str], Standing]:
         """Return the round's suspicions, {store: reason}, and the standing after it.
 
         Name new suspects.
         """
-        found = dict[str, str]()
+        suspicions = dict[str, str]()
         if self._detector is not None:
-            found, evidence = self._detector.look(trained, standing.evidence)
+            suspicions, evidence = self._detector.look(trained, standing.evidence)
             standing = replace(standing, evidence=evidence)
         good = [update.store for update in trained.updates]
-        after = standing.after(good, trained.failed, found, self._config)
+        after = standing.after(good, trained.failed, suspicions, self._config)
         for store in sorted(after.suspects.keys() - standing.suspects.keys() - self._suspects):
             self._suspects.add(store)
-            self._note(f"{store} is under suspicion: {after.suspects[store]}.{self._from_now_on}")
+            self._note(f"{store} is under suspicion: {after.suspects[store]}.{self._consequence}")
         self.exclude(after.set_aside)
-        return found, after
+        return suspicions, after
 
     def clipped(
-        self, standing: Standing, trained: RoundOutcome, held: UpdateBuffer
+        self, standing: Standing, trained: RoundOutcome, buffer: UpdateBuffer
     ) -> RoundOutcome:
         """Return the round with the updates of suspicious stores clipped, if settings say so.
 
         Raises OSError.
 
         Args:
-            held: the updates of the round
+            buffer: the updates of the round
         """
         if self._config.suspects != "clip" or not standing.suspects:
             return trained
-        factors = clip(held, trained.order.params, trained.norms, standing.suspects)
-        return replace(trained, updates=held.updates(), clipped=factors)
+        factors = clip(buffer, trained.order.params, trained.norms, standing.suspects)
+        return replace(trained, updates=buffer.updates(), clipped=factors)
 
     def exclude(self, set_aside: Mapping[str, str]) -> None:
         """Set stores aside that are not yet; after a resume, those that were set aside before.
@@ -79,29 +79,29 @@ class Reputation:
         Args:
             set_aside: store -> reason
         """
-        for store in sorted(set_aside.keys() - self._left_out):
-            self._left_out.add(store)
+        for store in sorted(set_aside.keys() - self._excluded):
+            self._excluded.add(store)
             self._note(f"{store} is set aside: {set_aside[store]}.")
             self._runtime.exclude(store, set_aside[store])
 
 
 def clip(
-    held: UpdateBuffer, start: Tensor, norms: Mapping[str, float], stores: Iterable[str]
+    buffer: UpdateBuffer, start: Tensor, norms: Mapping[str, float], stores: Iterable[str]
 ) -> dict[str, float]:
     """Scale the change by training at `stores` to the usual norm, where it is larger.
 
     Returns the factor of each update that was scaled. Raises OSError if an update cannot be held.
 
     Args:
-        held: the updates of the round
+        buffer: the updates of the round
         start: float32 [P], the parameters that their training started from
         norms: L2 norm of the change by training, by store
     """
     most = usual(norms) if norms else 0.0
     factors = {store: most / norms[store] for store in stores if norms.get(store, 0.0) > most}
-    for update in [update for update in held.updates() if update.store in factors]:
+    for update in [update for update in buffer.updates() if update.store in factors]:
         begin = start.to(update.params.device)
         clipped = begin + (update.params - begin) * factors[update.store]
-        held.drop(update.store)
-        held.put(replace(update, params=clipped))
+        buffer.drop(update.store)
+        buffer.put(replace(update, params=clipped))
     return dict(sorted(factors.items()))

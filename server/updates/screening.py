@@ -32,7 +32,7 @@ DIVERGED = (
 )
 # relative excess that a confidence, or a sum of losses, may have over its range
 REPORT_TOLERANCE = 1e-4
-MOST_GROWTH = 2  # factor by which a store's images may exceed its last declaration
+MAX_GROWTH_FACTOR = 2  # factor by which a store's images may exceed its last declaration
 # seconds, and loss per image: no honest store reports more, and no chart shows it
 MAX_REPORTED = 1e12
 LONGEST_REASON = 300  # characters, which go into the history
@@ -98,7 +98,7 @@ class Screening:
         asked: the stores that got the order, and the images that they have declared
         extras: shapes of the tensors that an update of the run's strategy has beside its
             parameters, all float32
-        held: takes the updates; nothing else here keeps one
+        buffer: takes the updates; nothing else here keeps one
         fault: returns the strategy's objection to an update in words, or None
         earlier: the usual norms of the rounds before
         most_images: the most that an update counts for, see `server.updates.image_cap`; None: as
@@ -108,13 +108,13 @@ class Screening:
     order: TrainOrder
     asked: Mapping[str, StoreInfo]
     extras: Shapes
-    held: UpdateBuffer
+    buffer: UpdateBuffer
     fault: Callable[[Update], str | None] = lambda _: None
     earlier: UsualNorms = field(default_factory=UsualNorms)
     most_images: int | None = None
     _failed: dict[str, Failure] = field(default_factory=dict)
     _ignored: list[str] = field(default_factory=list)
-    _signs: dict[str, Tensor] = field(default_factory=dict)
+    _norms_and_loss: dict[str, Tensor] = field(default_factory=dict)
     _images: dict[str, int] = field(default_factory=dict)
 
     def take(self, answer: Update | Failure) -> None:
@@ -131,9 +131,9 @@ class Screening:
         else:
             most = capped(self.asked[store], self.most_images).num_examples
             counted = replace(answer, num_examples=min(answer.num_examples, most))
-            self._signs[store] = self._sign(counted)
+            self._norms_and_loss[store] = self._measure(counted)
             self._images[store] = counted.num_examples
-            self.held.put(self._reckoned(counted))
+            self.buffer.put(self._with_images_by_class(counted))
 
     def result(self) -> Screened:
         """Return the answers that count, once there are no more."""
@@ -144,7 +144,7 @@ class Screening:
             self._failed[store] = Failure(store, "timeout", "no answer in time")
         norms = {store: norm for store, norm in sorted(norms.items()) if store not in self._failed}
         return Screened(
-            self.held.updates(), dict(sorted(self._failed.items())), self._ignored, norms
+            self.buffer.updates(), dict(sorted(self._failed.items())), self._ignored, norms
         )
 
     def _bound(self) -> NormBound:
@@ -160,9 +160,13 @@ class Screening:
             return f"answers round {update.round}, not round {self.order.round}"
         declared = self.asked[update.store].num_examples
         train = self.order.plan.config.train
-        return self._misfit(update) or _false_claim(update, declared, train) or self.fault(update)
+        return (
+            self._find_mismatch(update)
+            or _find_false_claim(update, declared, train)
+            or self.fault(update)
+        )
 
-    def _misfit(self, update: Update) -> str | None:
+    def _find_mismatch(self, update: Update) -> str | None:
         """Return a sentence on the first tensor that is not as ordered, or None."""
         if update.params.dtype != torch.float32 or update.params.shape != self.order.params.shape:
             return _mismatch("weights", update.params, tuple(self.order.params.shape))
@@ -179,7 +183,7 @@ class Screening:
                 return _mismatch(f"extras {name}", update.extras[name], shape)
         return None
 
-    def _reckoned(self, update: Update) -> Update:
+    def _with_images_by_class(self, update: Update) -> Update:
         """Return the update with its store's images by class, if head rows are averaged by them."""
         if self.order.plan.config.strategy.absent == "full":
             return update
@@ -187,7 +191,7 @@ class Screening:
         info = self.asked[update.store]
         return replace(update, images_by_class=images_by_class(info, classes, update.num_examples))
 
-    def _sign(self, update: Update) -> Tensor:
+    def _measure(self, update: Update) -> Tensor:
         """Return [norm of the change by training, norms of the extras, loss].
 
         This does not wait for the device.
@@ -207,10 +211,14 @@ class Screening:
         finite in a fraction of the time of a full check. Only if a norm is not finite are all
         values checked, as the norm itself may overflow.
         """
-        rows = torch.stack(list(self._signs.values())).tolist() if self._signs else []
-        signs = dict(zip(self._signs, rows, strict=True))
+        rows = (
+            torch.stack(list(self._norms_and_loss.values())).tolist()
+            if self._norms_and_loss
+            else []
+        )
+        signs = dict(zip(self._norms_and_loss, rows, strict=True))
         doubtful = {store for store, sign in signs.items() if not all(map(isfinite, sign))}
-        for update in self.held.updates() if doubtful else ():
+        for update in self.buffer.updates() if doubtful else ():
             if update.store not in doubtful:
                 continue
             if not all(
@@ -224,7 +232,7 @@ class Screening:
         return norms, {store: max(sign[1:-1], default=0.0) for store, sign in finite.items()}
 
     def _drop(self, store: str, reason: str) -> None:
-        self.held.drop(store)
+        self.buffer.drop(store)
         self._refuse(store, reason)
 
     def _refuse(self, store: str, reason: str) -> None:
@@ -249,12 +257,12 @@ def distance(one: Tensor, other: Tensor) -> Tensor:
 
 
 def screen_evaluations(
-    answers: Iterable[Evaluation | Failure], order: EvaluateOrder, asked: Mapping[str, int]
+    answers: Iterable[Evaluation | Failure], order: EvaluateOrder, held_out: Mapping[str, int]
 ) -> dict[str, Evaluation]:
     """Return the evaluations that pass the checks, by store in store order.
 
     Args:
-        asked: store -> images that it holds out
+        held_out: store -> images that it holds out
     """
     classes = len(order.plan.spec.classes)
     good = {
@@ -262,14 +270,14 @@ def screen_evaluations(
         for answer in answers
         if isinstance(answer, Evaluation)
         and answer.round == order.round
-        and _can_be(answer.counts, classes, asked.get(answer.store, 0))
+        and _is_possible(answer.counts, classes, held_out.get(answer.store, 0))
         and _is_sound(answer.counts, order.temperatures)
-        and _goes_with(answer.adjusted, answer.counts, order)
+        and _matches_raw(answer.adjusted, answer.counts, order)
     }
     return dict(sorted(good.items()))
 
 
-def _can_be(counts: Counts, classes: int, most: int) -> bool:
+def _is_possible(counts: Counts, classes: int, most: int) -> bool:
     """Return whether these can be the counts of 1 to `most` images."""
     return bool(
         counts.confusion.shape == (classes, classes)
@@ -279,7 +287,7 @@ def _can_be(counts: Counts, classes: int, most: int) -> bool:
     )
 
 
-def _goes_with(adjusted: Counts | None, raw: Counts, order: EvaluateOrder) -> bool:
+def _matches_raw(adjusted: Counts | None, raw: Counts, order: EvaluateOrder) -> bool:
     """Return whether adjusted counts are absent, or of the same images as the raw ones.
 
     They are only allowed in a run with class offsets.
@@ -288,7 +296,7 @@ def _goes_with(adjusted: Counts | None, raw: Counts, order: EvaluateOrder) -> bo
         return True
     return bool(
         order.plan.config.strategy.absent != "full"
-        and _can_be(adjusted, len(raw.confusion), raw.num_examples)
+        and _is_possible(adjusted, len(raw.confusion), raw.num_examples)
         and (adjusted.confusion.sum(axis=1) == raw.confusion.sum(axis=1)).all()
         and adjusted.num_examples == raw.num_examples
         and abs(adjusted.loss_sum - raw.loss_sum) <= _most_change(raw)
@@ -306,32 +314,32 @@ def _most_change(raw: Counts) -> float:
     )
 
 
-def _is_sound(counts: Counts, asked: tuple[float, ...]) -> bool:
+def _is_sound(counts: Counts, temperatures: tuple[float, ...]) -> bool:
     """Return whether the reliability is absent, or agrees with the counts."""
-    if (told := counts.reliability) is None:
+    if (reliability := counts.reliability) is None:
         return True
     right = int(counts.confusion.trace()) + counts.undisclosed_correct
     least = 1 / counts.confusion.shape[0] - REPORT_TOLERANCE
     return bool(
-        told.temperatures == asked
-        and (told.images.sum(axis=1) == counts.num_examples).all()
-        and (told.correct.sum(axis=1) == right).all()
+        reliability.temperatures == temperatures
+        and (reliability.images.sum(axis=1) == counts.num_examples).all()
+        and (reliability.correct.sum(axis=1) == right).all()
         and (
-            (told.confidence_sum >= least * told.images)
-            & (told.confidence_sum <= (1 + REPORT_TOLERANCE) * told.images)
+            (reliability.confidence_sum >= least * reliability.images)
+            & (reliability.confidence_sum <= (1 + REPORT_TOLERANCE) * reliability.images)
         ).all()
-        and ((told.nll >= 0) & (told.nll <= MAX_REPORTED * counts.num_examples)).all()
+        and ((reliability.nll >= 0) & (reliability.nll <= MAX_REPORTED * counts.num_examples)).all()
     )
 
 
-def _false_claim(update: Update, declared: int, train: TrainConfig) -> str | None:
+def _find_false_claim(update: Update, declared: int, train: TrainConfig) -> str | None:
     """Return a sentence on the first claimed number that cannot be true, or None.
 
     A loss that is not finite is no false claim: it comes with weights that are not finite. Photos
-    may have been added since the store was asked: up to MOST_GROWTH times as many are accepted, and
-    count as those declared.
+    may have been added since the store was asked: up to MAX_GROWTH_FACTOR times as many are
+    accepted, and count as those declared.
     """
-    if not 1 <= update.num_examples <= MOST_GROWTH * declared:
+    if not 1 <= update.num_examples <= MAX_GROWTH_FACTOR * declared:
         return f"claims {update.num_examples} images, where it has declared {declared}"
     if update.steps > (most := -(-update.num_examples // train.batch) * train.passes):
         return f"claims {update.steps} steps, where its images make {most}"

@@ -69,7 +69,7 @@ class Standing:
             for store, rounds in {**dict.fromkeys(suspicion, ""), **self.recent}.items()
         }
         recent = {store: rounds for store, rounds in recent.items() if "1" in rounds}
-        told = {
+        new_suspects = {
             store: why
             for store, why in suspicion.items()
             if recent[store].count("1") >= config.patience
@@ -83,6 +83,8 @@ class Standing:
                 )
                 set_aside.setdefault(store, why)
         if config.suspects == "exclude":
-            for store, why in told.items():
+            for store, why in new_suspects.items():
                 set_aside.setdefault(store, f"it is under suspicion: {why}")
-        return Standing(invalid, recent, {**self.suspects, **told}, set_aside, self.evidence)
+        return Standing(
+            invalid, recent, {**self.suspects, **new_suspects}, set_aside, self.evidence
+        )

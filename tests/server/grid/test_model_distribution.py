@@ -107,14 +107,14 @@ def test_a_model_is_offered_to_all_and_sent_to_those_that_want_it(
     told = (
         f"2 stores have the model; refused: west ({why}); not yet delivered: gone (not connected)."
     )
-    assert distributed.told() == told
+    assert distributed.sentence() == told
     assert notes[-1].startswith(("north", "south", "west"))
 
 
 def test_a_line_names_twenty_stores_and_counts_the_others() -> None:
     missing = {f"store-{number:02}": "not connected" for number in range(23)}
     distributed = Distributed(ORDER.sha256, frozenset({"north"}), {}, missing)
-    told = distributed.told()
+    told = distributed.sentence()
     assert told.startswith(
         "1 store has the model; not yet delivered: store-00 (not connected), store-01 (not"
         " connected),"

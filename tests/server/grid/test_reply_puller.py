@@ -9,7 +9,7 @@ import pytest
 from flwr.app import Message, RecordDict
 
 from fedshelf.server.grid import reply_puller
-from fedshelf.server.grid.reply_puller import THREADS, ReplyPuller
+from fedshelf.server.grid.reply_puller import MAX_SLOW_PULLS, ReplyPuller
 from tests.helpers.deployed import LocalGrid, wait_for
 
 
@@ -35,10 +35,14 @@ class Halting(LocalGrid):
 def test_answers_that_never_come_whole_keep_no_others_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name, value in (("SLOW_REPLY_SECONDS", 0.01), ("EACH", 0.0), ("STUCK", 0.05)):
+    for name, value in (
+        ("SLOW_REPLY_SECONDS", 0.01),
+        ("SLOW_SECONDS_PER_REPLY", 0.0),
+        ("STUCK_PULL_SECONDS", 0.05),
+    ):
         monkeypatch.setattr(reply_puller, name, value)
     grid = Halting()
-    missing = {f"order-{number}" for number in range(3 * THREADS)}
+    missing = {f"order-{number}" for number in range(3 * MAX_SLOW_PULLS)}
     for identity in missing:
         order = Message(RecordDict(), 10, "query")
         order.metadata.__dict__["_message_id"] = identity

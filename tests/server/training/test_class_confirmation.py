@@ -10,7 +10,7 @@ from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.common.protocol.serialization import decode_result, encode_result
 from fedshelf.server.training.class_confirmation import (
-    MOST_UNASKED,
+    MAX_UNCONFIRMED_CLASSES,
     UNCONFIRMED_CLASSES_FILE,
     check,
     given,
@@ -62,7 +62,7 @@ def test_two_spellings_of_one_class_are_two_stores_that_have_it() -> None:
 
 
 def test_beyond_a_few_hundred_even_two_stores_do_not_settle_it() -> None:
-    few = [f"c{number:03d}" for number in range(MOST_UNASKED)]
+    few = [f"c{number:03d}" for number in range(MAX_UNCONFIRMED_CLASSES)]
     assert agree_on_classes(real(), chain(oslo=few, rome=few)).unconfirmed == {}
     many = [*few, "one more"]
     assert list(agree_on_classes(real(), chain(oslo=many, rome=many)).unconfirmed) == many
