@@ -42,9 +42,7 @@ def class_name(name: str) -> str:
 
 
 def unbroken(text: str) -> str:
-    """Hold numbers and their units on one line: with no-break spaces in "8 min 20 s" and "12.3
-    MB".
-    """
+    """Hold numbers and their units on one line, by no-break spaces: "8 min 20 s", "12.3 MB"."""
     return _UNITS.sub("\N{NO-BREAK SPACE}", text)
 
 
@@ -59,8 +57,11 @@ def points(share: float | None) -> str:
 
 
 def decimal(value: float | None, digits: int = 3) -> str:
-    """Write a number with a few digits: 1.23456 -> "1.235"; large and tiny values in powers of
-    ten.
+    """Write a number with a few digits: 1.23456 -> "1.235"; extremes in powers of ten.
+
+    Args:
+        value:  the number
+        digits: digits after the decimal point
     """
     if value is None:
         return UNKNOWN
@@ -77,9 +78,7 @@ def whole(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Write a duration: 0.0123 -> "12 ms", 3.21 -> "3.2 s", 192 -> "3 min 12 s", 7500 -> "2 h 5
-    min".
-    """
+    """Write a duration in seconds: 0.0123 -> "12 ms", 3.21 -> "3.2 s", 7500 -> "2 h 5 min"."""
     if seconds is None:
         return UNKNOWN
     if seconds < 0.9995:
@@ -89,41 +88,47 @@ def duration(seconds: float | None) -> str:
     return wording.format_duration(seconds)
 
 
-def size(number: float | None) -> str:
+def size(byte_count: float | None) -> str:
     """Write bytes in decimal units: 12_345_678 -> "12.3 MB"."""
-    if number is None:
+    if byte_count is None:
         return UNKNOWN
     for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if number >= scale:
-            return f"{number / scale:.1f} {unit}"
-    return f"{number:.0f} B"
+        if byte_count >= scale:
+            return f"{byte_count / scale:.1f} {unit}"
+    return f"{byte_count:.0f} B"
 
 
-def rounds(numbers: Iterable[int], most: int = 8) -> str:
-    """Write rounds as stretches: [1, 2, 3, 7] -> "1–3, 7"; after `most` stretches the rest is only
-    announced.
+def rounds(round_numbers: Iterable[int], max_stretches: int = 8) -> str:
+    """Write rounds as stretches: [1, 2, 3, 7] -> "1–3, 7".
+
+    Args:
+        round_numbers: the rounds, in any order
+        max_stretches: stretches that are written; "…" stands for the others
     """
     stretches: list[list[int]] = []
-    for number in sorted(set(numbers)):
-        if stretches and number == stretches[-1][1] + 1:
-            stretches[-1][1] = number
+    for round_number in sorted(set(round_numbers)):
+        if stretches and round_number == stretches[-1][1] + 1:
+            stretches[-1][1] = round_number
         else:
-            stretches.append([number, number])
-    named = [f"{first}" if first == last else f"{first}–{last}" for first, last in stretches[:most]]
-    return ", ".join(named) + (", …" if len(stretches) > most else "")
+            stretches.append([round_number, round_number])
+    texts = [
+        f"{first}" if first == last else f"{first}–{last}"
+        for first, last in stretches[:max_stretches]
+    ]
+    return ", ".join(texts) + (", …" if len(stretches) > max_stretches else "")
 
 
-def outcome(summary: Mapping[str, Any]) -> list[str]:
-    """Tell a summary in a few sentences: what happened, how good the model is, how fast it went."""
+def describe_outcome(summary: Mapping[str, Any]) -> list[str]:
+    """Describe a summary in a few sentences: the end, the model's quality, the speed."""
     lines = (
-        _what_happened(summary), _how_good(summary), _which_round(summary),
-        how_used(summary.get("adjustment")), _what_stays(summary), _what_grew(summary),
-        _how_fast(summary),
+        _describe_end(summary), _describe_accuracy(summary), _describe_delivered_round(summary),
+        describe_adjustment(summary.get("adjustment")), _describe_personal_layers(summary),
+        _describe_old_classes(summary), _describe_speed(summary),
     )  # fmt: skip
     return [line for line in lines if line]
 
 
-def _what_happened(summary: Mapping[str, Any]) -> str:
+def _describe_end(summary: Mapping[str, Any]) -> str:
     if not summary:
         return "Unfinished: the run is still going on, or was killed."
     status = STATUS.get(str(summary.get("status")), "Ended")
@@ -137,7 +142,7 @@ def _what_happened(summary: Mapping[str, Any]) -> str:
     return f"{line}. Reason: {reason}." if reason else f"{line}."
 
 
-def _how_good(summary: Mapping[str, Any]) -> str:
+def _describe_accuracy(summary: Mapping[str, Any]) -> str:
     test = summary.get("test")
     best = summary.get("best")
     parts = []
@@ -162,31 +167,30 @@ def _how_good(summary: Mapping[str, Any]) -> str:
 
 
 def interval(test: Mapping[str, Any]) -> str:
-    """Return the test accuracy's interval: " (95% interval 74.8 to 83.1%)"; empty if it is not
-    known.
-    """
-    if not (found := test.get("interval")):
+    """Return the test accuracy's interval: " (95% interval 74.8 to 83.1%)"; empty if unknown."""
+    if not (bounds := test.get("interval")):
         return ""
-    return f" (95% interval {100 * found[0]:.1f} to {percent(found[1])})"
+    return f" (95% interval {100 * bounds[0]:.1f} to {percent(bounds[1])})"
 
 
-def _which_round(summary: Mapping[str, Any]) -> str:
-    """Tell the round whose model is delivered, and why it is that one."""
+def _describe_delivered_round(summary: Mapping[str, Any]) -> str:
+    """Name the round whose model is delivered, and why it is that one."""
     if summary.get("delivered_round") is None:
         return ""
-    which = (
+    delivered = (
         f"round {summary['delivered_round']} of {summary['rounds']},"
         f" {printable(summary['delivered_because'])}"
     )
-    found = (
+    accuracy = (
         f" ({percent(summary['best']['accuracy'])} accuracy)" if is_best_delivered(summary) else ""
     )
-    return f"The model is that of {which}{found}."
+    return f"The model is that of {delivered}{accuracy}."
 
 
 def is_best_delivered(summary: Mapping[str, Any]) -> bool:
-    """Return whether the best round was delivered because it is the best, and not because it is the
-    last.
+    """Return whether the best round was delivered because it is the best.
+
+    The best round may also be the delivered one because it is the last.
     """
     best = summary.get("best") or {}
     return (
@@ -194,77 +198,82 @@ def is_best_delivered(summary: Mapping[str, Any]) -> bool:
     )
 
 
-def how_used(adjustment: Mapping[str, Any] | None) -> str:
-    """Tell by which scores the stores use the model, and what their images say of both; nothing if
-    there is one way.
+def describe_adjustment(adjustment: Mapping[str, Any] | None) -> str:
+    """Describe by which scores the stores use the model, and the evidence for it.
+
+    Args:
+        adjustment: `adjustment` of the summary; None if there is only one way: then nothing is said
     """
     if not adjustment:
         return ""
-    on = "test" if adjustment["test"] else "validation"
+    split = "test" if adjustment["test"] else "validation"
     validation = adjustment["validation"]
-    adds = "add the logarithms of their own shares of the classes to the model's scores"
-    if not (found := adjustment[on]):
+    adjusted_use = "add the logarithms of their own shares of the classes to the model's scores"
+    if not (results := adjustment[split]):
         return (
-            f"Stores {adds}, as in training; no validation images of theirs were judged that could"
+            f"Stores {adjusted_use}, as in training; no validation images of theirs were judged"
+            " that could"
             " speak against it."
         )
-    adjusted, raw = (percent(found[way]["accuracy"]) for way in ("adjusted", "raw"))
-    images = f"their {format_count(found['raw']['images'], f'{on} image')}"
+    adjusted, raw = (percent(results[way]["accuracy"]) for way in ("adjusted", "raw"))
+    images = f"their {format_count(results['raw']['images'], f'{split} image')}"
     if adjustment["used"] == "raw":
         return (
             f"Stores use the model as it is: right on {raw} of {images}. With their own shares of"
             f" the classes in its scores it is right on {adjusted}, but the loss of their"
-            f" validation images is higher ({_losses(validation)})."
+            f" validation images is higher ({_format_losses(validation)})."
         )
-    why = (
-        f"; chosen for the lower loss on validation images, {_losses(validation)}"
+    reason = (
+        f"; chosen for the lower loss on validation images, {_format_losses(validation)}"
         if validation
         else ""
     )
     return (
-        f"Stores {adds}: so it is right on {adjusted} of {images}, as it is on {raw}{why}. At a"
+        f"Stores {adjusted_use}: so it is right on {adjusted} of {images}, as it is on"
+        f" {raw}{reason}. At a"
         " store, flower-client export writes its own model."
     )
 
 
-def _losses(found: Mapping[str, Any]) -> str:
-    return f"{decimal(found['adjusted']['loss'])} against {decimal(found['raw']['loss'])}"
+def _format_losses(results: Mapping[str, Any]) -> str:
+    return f"{decimal(results['adjusted']['loss'])} against {decimal(results['raw']['loss'])}"
 
 
-def _what_stays(summary: Mapping[str, Any]) -> str:
-    """Tell what the model lacks if stores keep parts of it."""
+def _describe_personal_layers(summary: Mapping[str, Any]) -> str:
+    """Describe what the model lacks if stores keep parts of it."""
     if not (names := summary.get("personal")):
         return ""
     count = format_count(len(names), "tensor")
     return (
-        f"{count} of the model ({printable(names[0])}, ...) stay at the stores, which are judged"
-        " each with its own; in the model's file they are as before round 1. At a store,"
-        " flower-client export puts in its own."
+        f"{count} of the model ({printable(names[0])}, ...) stay at the stores: each store has its"
+        " own, and is evaluated with it. The model's file has their initial values; at a store,"
+        " flower-client export writes a model with the store's own."
     )
 
 
-def _what_grew(summary: Mapping[str, Any]) -> str:
-    """Tell of a run that went on from a finished model: the old classes before and after, and the
-    new ones.
-    """
-    if not (found := summary.get("old_classes")) or found["after"] is None:
+def _describe_old_classes(summary: Mapping[str, Any]) -> str:
+    """Describe the old classes before and after a run that went on from a finished model."""
+    if not (old_classes := summary.get("old_classes")) or old_classes["after"] is None:
         return ""
-    before = "" if found["before"] is None else f"{percent(found['before'])} before this run and "
-    where = "the server's" if found["on"] == "server" else "the stores'"
-    line = (
-        f"Old classes ({len(found['classes'])}): {before}{percent(found['after'])} after it are"
-        " told rightly"
+    before = (
+        ""
+        if old_classes["before"] is None
+        else f"{percent(old_classes['before'])} accuracy before this run and "
     )
-    line += f", of {where} {whole(found['images'])} test images of them"
+    where = "the server's" if old_classes["on"] == "server" else "the stores'"
+    line = (
+        f"Old classes ({len(old_classes['classes'])}): {before}{percent(old_classes['after'])}"
+        f" after it, measured on {where} {whole(old_classes['images'])} test images of them"
+    )
     new = (
         ""
-        if found["new_after"] is None
-        else f"; new ones ({len(found['new'])}): {percent(found['new_after'])}"
+        if old_classes["new_after"] is None
+        else f"; new ones ({len(old_classes['new'])}): {percent(old_classes['new_after'])}"
     )
     return f"{line}{new}."
 
 
-def _how_fast(summary: Mapping[str, Any]) -> str:
+def _describe_speed(summary: Mapping[str, Any]) -> str:
     parts = []
     if summary.get("images_per_second"):
         parts.append(f"{whole(summary['images_per_second'])} training images a second")

@@ -24,20 +24,31 @@ class Runtime(Protocol):
     ) -> Callable[[], float] | None:
         """Announce that `order` will most likely be the next call of `train`.
 
-        Idle workers may start it early.
+        Idle workers may start it early. Results must equal those of a run without the announcement.
 
-        Results must equal those of a run without the announcement.
+        Args:
+            order:  the order
+            stores: names of its stores
 
-        Returns a function for the end of the evaluation that follows. It returns how many of the
-        seconds since this call went into the announced training. None: nothing is started, or it
-        cannot be measured.
+        Returns:
+            A function for the end of the evaluation that follows. It returns how many of the
+            seconds since
+            this call went into the announced training. None: nothing is started, or it cannot be
+            measured.
         """
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
-        """Return one answer per store asked, in any order; bounded by `cohort.timeout`.
+        """Let stores train.
+
+        Args:
+            order:  the order
+            stores: names of the stores that get it
+
+        Returns:
+            One answer per store, in any order; bounded by `cohort.timeout`.
 
         Raises:
-            StoppedError: the run has been asked to end and too few answers are in sight
+            StoppedError: the run has been asked to end, and too few answers are in sight.
         """
 
     def retry_after(self) -> float:
@@ -50,12 +61,22 @@ class Runtime(Protocol):
         """Return {store: reason in plain words} for connected stores that may not be asked now."""
 
     def exclude(self, store: str, why: str) -> None:
-        """Leave a store out of `stores` from now on, and tell it the reason.
+        """Leave a store out of `stores` from now on, present or not, and tell it the reason.
 
-        It need not be present.
+        Args:
+            store: name of the store
+            why:   the reason in plain words
         """
 
     def evaluate(
         self, order: EvaluateOrder, stores: Sequence[str]
     ) -> Iterable[Evaluation | Failure]:
-        """Return one answer per store asked, in any order; bounded by `cohort.timeout`."""
+        """Let stores evaluate a model.
+
+        Args:
+            order:  the order
+            stores: names of the stores that get it
+
+        Returns:
+            One answer per store, in any order; bounded by `cohort.timeout`.
+        """

@@ -263,8 +263,7 @@ class Authorizer:
         return self._entries.get(store)
 
     def _reload_stores(self) -> None:
-        """Read the list of stores if it has changed; the last good list holds while it is"
-        " damaged."""
+        """Read the list of stores if it has changed; a damaged file changes nothing."""
         if not self._stores_file.has_changed():
             return
         try:

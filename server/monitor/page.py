@@ -203,8 +203,10 @@ def loss_chart(state: RunState) -> LineChart | None:
 
 
 def format_clock(at: float) -> str:
-    """Format a Unix time (s) by the server's clock; the page replaces it by the reader's own"
-    " time."""
+    """Format a Unix time (s) by the server's clock.
+
+    The page replaces it by the reader's own time.
+    """
     return time.strftime("%H:%M:%S", time.localtime(at))
 
 

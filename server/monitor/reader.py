@@ -187,8 +187,7 @@ class RunReader:
         return (self._flower / "stop").exists()
 
     def _only_delivers(self) -> bool:
-        """Return whether the last start trained nothing, and delivered a finished model to"
-        " stores."""
+        """Return whether the last start only delivered a finished model to stores."""
         return (self._flower / "delivering").exists()
 
 
@@ -205,8 +204,10 @@ def is_at_work(directory: Path) -> bool:
 
 
 def _is_held(lock: Path) -> bool:
-    """Return whether a living process holds a lock, by a momentary shared lock; nothing is"
-    " written."""
+    """Return whether a living process holds a lock, by a momentary shared lock.
+
+    Nothing is written.
+    """
     try:
         with lock.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -230,8 +231,7 @@ def _underway(underway: Underway | None, stores: tuple[StoreState, ...]) -> Unde
 
 
 def _best(progress: RunProgress) -> Point | None:
-    """Return the first round with the highest accuracy, on the images that the best is chosen"
-    " by."""
+    """Return the first round with the highest accuracy on the images that decide on the best."""
     points = progress.accuracy["validation"] or progress.accuracy["test"]
     return max(points, key=lambda point: point[1]) if points else None
 

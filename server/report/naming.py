@@ -27,7 +27,7 @@ def describe_outcome(summary: Mapping[str, Any], directory: Path) -> list[str]:
     Raises:
         ConfigError, DataError: the names are damaged.
     """
-    return formatting.outcome(_name_summary(summary, read_from_run(directory)))
+    return formatting.describe_outcome(_name_summary(summary, read_from_run(directory)))
 
 
 def with_display_names(run: RunData) -> RunData:
@@ -124,8 +124,7 @@ def _name_partition(
     order: Sequence[int],
     names: ProductNames,
 ) -> dict[str, Any] | None:
-    """Return a partition with its classes named and in that order; unchanged if it has other"
-    " classes."""
+    """Return a partition with its classes named and ordered; unchanged if it has other classes."""
     if partition is None or list(partition["classes"]) != list(classes):
         return None if partition is None else dict(partition)
     stores = {

@@ -82,7 +82,10 @@ def render(run: RunData) -> str:
     return page.render(
         run=run,
         status=formatting.STATUS.get(str(run.summary.get("status")), "Unfinished"),
-        outcome=[formatting.unbroken(printable(line)) for line in formatting.outcome(run.summary)],
+        outcome=[
+            formatting.unbroken(printable(line))
+            for line in formatting.describe_outcome(run.summary)
+        ],
         again=sections.repeat_command(run),
         tiles=sections.tiles(run),
         is_chosen=formatting.is_best_delivered(run.summary),

@@ -36,8 +36,7 @@ def rounds_taken_back(run: RunData) -> list[str]:
 
 
 def suspects(run: RunData) -> list[Suspect]:
-    """Return the stores that were excluded, that are under suspicion, or that claim too many"
-    " images."""
+    """Return the stores that were excluded, are under suspicion, or claim too many images."""
     clipped = Counter(name for record in run.history for name in record.get("clipped", {}))
     standing = run.history[-1].get("standing", {}) if run.history else {}
     capped = {

@@ -48,13 +48,13 @@ def test_numbers() -> None:
 def test_rounds_are_named_as_stretches() -> None:
     assert formatting.rounds([1, 2, 3, 7]) == "1–3, 7"
     assert formatting.rounds([7, 3, 1, 2, 2]) == "1–3, 7"
-    assert formatting.rounds(range(1, 30, 2), most=3) == "1, 3, 5, …"
+    assert formatting.rounds(range(1, 30, 2), max_stretches=3) == "1, 3, 5, …"
 
 
 @given(st.sets(st.integers(1, 60), min_size=1))
 def test_rounds_lose_none(numbers: set[int]) -> None:
     named: set[int] = set()
-    for stretch in formatting.rounds(numbers, most=60).split(", "):
+    for stretch in formatting.rounds(numbers, max_stretches=60).split(", "):
         first, _, last = stretch.partition("–")
         named |= set(range(int(first), int(last or first) + 1))
     assert named == numbers
@@ -72,7 +72,9 @@ def test_every_failure_code_has_words() -> None:
 
 
 def test_outcome_of_a_run_that_was_killed() -> None:
-    assert formatting.outcome({}) == ["Unfinished: the run is still going on, or was killed."]
+    assert formatting.describe_outcome({}) == [
+        "Unfinished: the run is still going on, or was killed."
+    ]
 
 
 def test_outcome_of_a_failed_run() -> None:
@@ -84,7 +86,7 @@ def test_outcome_of_a_failed_run() -> None:
         "test": None,
         "best": None,
     }
-    assert formatting.outcome(summary) == [
+    assert formatting.describe_outcome(summary) == [
         "Failed: 0 rounds with 1 store. Reason: only 1 of 3 stores joined."
     ]
 
@@ -96,7 +98,7 @@ def test_outcome_of_a_finished_run() -> None:
         "best": {"round": 18, "accuracy": 0.839, "on": "validation"}, "images_per_second": 1234.4,
         "bytes": {"down": 12_300_000, "up": 11_000_000},
     }  # fmt: skip
-    assert formatting.outcome(summary) == [
+    assert formatting.describe_outcome(summary) == [
         "Finished: 20 rounds with 10 stores in 3 min 12 s.",
         (
             "83.4% accuracy on the server's 10,000 test images; best round 18 with 83.9% on"
@@ -106,7 +108,7 @@ def test_outcome_of_a_finished_run() -> None:
     ]
     because = "the best by accuracy on the stores' validation images"
     chosen = summary | {"delivered_round": 18, "delivered_because": because}
-    assert formatting.outcome(chosen)[1:3] == [
+    assert formatting.describe_outcome(chosen)[1:3] == [
         "83.4% accuracy on the server's 10,000 test images.",
         f"The model is that of round 18 of 20, {because} (83.9% accuracy).",
     ]
@@ -115,7 +117,7 @@ def test_outcome_of_a_finished_run() -> None:
         "delivered_because": "the last, as run.deliver asks for",
     }
     assert (
-        formatting.outcome(last)[2]
+        formatting.describe_outcome(last)[2]
         == "The model is that of round 20 of 20, the last, as run.deliver asks for."
     )
 
@@ -136,18 +138,18 @@ def test_by_which_scores_stores_use_the_model_is_said_with_both_figures() -> Non
     adds = "Stores add the logarithms of their own shares of the classes to the model's scores"
     own = "At a store, flower-client export writes its own model."
     assert (
-        formatting.how_used(adjusted)
+        formatting.describe_adjustment(adjusted)
         == f"{adds}: so it is right on 75.0% of their 200 validation images, as it is on 50.0%;"
         f" chosen for the lower loss on validation images, 0.500 against 1.250. {own}"
     )
     unchosen = adjusted | {"chosen_on": None, "validation": None, "test": both}
     assert (
-        formatting.how_used(unchosen)
+        formatting.describe_adjustment(unchosen)
         == f"{adds}: so it is right on 75.0% of their 200 test images, as it is on 50.0%. {own}"
     )
     unknown = adjusted | {"chosen_on": None, "validation": None}
     assert (
-        formatting.how_used(unknown)
+        formatting.describe_adjustment(unknown)
         == f"{adds}, as in training; no validation images of theirs were judged that could speak"
         " against it."
     )
@@ -156,12 +158,12 @@ def test_by_which_scores_stores_use_the_model_is_said_with_both_figures() -> Non
         "validation": {"raw": figures(0.5, 1.0), "adjusted": figures(0.75, 1.5)},
     }
     assert (
-        formatting.how_used(worse)
+        formatting.describe_adjustment(worse)
         == "Stores use the model as it is: right on 50.0% of their 200 validation images. With"
         " their own shares of the classes in its scores it is right on 75.0%, but the loss of"
         " their validation images is higher (1.500 against 1.000)."
     )
-    assert formatting.how_used(None) == ""
+    assert formatting.describe_adjustment(None) == ""
 
 
 def test_numbers_keep_their_units() -> None:

@@ -24,8 +24,10 @@ CURVE_COLOURS = {"train": "#832db6", "test": "#1f6fd0", "validation": "#d9730d"}
 
 
 def class_colours(class_count: int) -> list[str]:
-    """Return one colour per class; beyond ten, hues a golden angle apart: neighbours always"
-    " differ."""
+    """Return one colour per class.
+
+    Beyond ten classes, hues are a golden angle apart, so that neighbours always differ.
+    """
     if class_count <= len(TEN_COLOURS):
         return list(TEN_COLOURS[:class_count])
     return [_golden_angle_colour(index) for index in range(class_count)]
