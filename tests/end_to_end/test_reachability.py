@@ -200,10 +200,10 @@ def test_a_store_with_a_wrong_clock_joins_by_the_servers(oslo: Credentials, ahea
     line = FleetConnection(oslo, Quiet(), deadline=time.monotonic() + 8)
     (signer,) = [each for each in line._client._interceptors if isinstance(each, Signer)]
     # so it takes a clock that is right for one that is `ahead`
-    signer._error = timedelta(seconds=-ahead)
+    signer._clock_error = timedelta(seconds=-ahead)
     with line:
         assert list(line.receive() or []) == []
-    assert abs(signer._error) < timedelta(seconds=3)
+    assert abs(signer._clock_error) < timedelta(seconds=3)
 
 
 def test_a_store_whose_answer_got_lost_enrols_again_with_the_same_key(
