@@ -22,16 +22,27 @@ Freeze = Annotated[str, BeforeValidator(_frozen_part)]
 class ModelConfig(Section):
     """The network."""
 
-    name: str = Field("cnn", description="a model of ours, or any torchvision classification model")
-    norm: Literal["default", "batch", "group"] = Field(
+    name: str = Field(
+        "cnn",
+        description=(
+            "a model of ours, any torchvision classification model, or timm:NAME for any"
+            " architecture of timm"
+        ),
+    )
+    norm: Literal["default", "batch", "group", "frozen"] = Field(
         "default",
         description=(
-            "normalisation layers: the model's own, batch norm, or group norm in their place"
+            "normalisation layers: the model's own, batch norm, group norm in their place, or"
+            " frozen: batch norm that keeps the statistics of its initial weights; with published"
+            " weights the model's own are frozen"
         ),
     )
     weights: str = Field(
         "none",
-        description="initial weights: none, torchvision, or a local .safetensors file",
+        description=(
+            "initial weights: none, imagenet (published ones: from a package, from a cache of"
+            " torchvision or timm, or fetched), or a local .safetensors file"
+        ),
         json_schema_extra={"metavar": "FILE"},
     )
     freeze: Freeze = Field(

@@ -14,24 +14,41 @@ from typing import TYPE_CHECKING
 from fedshelf.common import plugins
 from fedshelf.common.config import ModelConfig
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.models.spec import ModelInfo, ModelSpec
+from fedshelf.common.models.spec import TIMM, ModelInfo, ModelSpec, accept_grey
 from fedshelf.common.seeding import derive
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from fedshelf.common.models.weights import LoadedWeights
 
 # pixels: the side of the input of our networks for photos, which have no common size of their own
 PHOTO_SIZE = 64
 
 # name -> the address of its builder, and the smallest image it takes (pixels)
 OURS: dict[str, tuple[str, int]] = {
-    "cnn": ("fedshelf.common.models.cnn:build", 8),
-    "niid-cnn": ("fedshelf.common.models.niid_cnn:build", 16),
-    "mcmahan-cnn": ("fedshelf.common.models.mcmahan_cnn:build", 4),
-    "moderate-cnn": ("fedshelf.common.models.moderate_cnn:build", 8),
-    "fashion-cnn": ("fedshelf.common.models.fashion_cnn:build", 8),
-    "pfl-cnn": ("fedshelf.common.models.pfl_cnn:build", 6),
+    "cnn": ("fedshelf.common.models.networks.cnn:build", 8),
+    "niid-cnn": ("fedshelf.common.models.networks.niid_cnn:build", 16),
+    "mcmahan-cnn": ("fedshelf.common.models.networks.mcmahan_cnn:build", 4),
+    "moderate-cnn": ("fedshelf.common.models.networks.moderate_cnn:build", 8),
+    "fashion-cnn": ("fedshelf.common.models.networks.fashion_cnn:build", 8),
+    "pfl-cnn": ("fedshelf.common.models.networks.pfl_cnn:build", 6),
 }
+
+# networks of others, written anew here, as their published weights need no other library: name ->
+# builder, smallest image, and side (pixels), mean and deviation of the images they were trained on
+PRETRAINED: dict[str, tuple[str, int, int, float, float]] = {
+    "efficientnet-lite0": (
+        "fedshelf.common.models.networks.efficientnet_lite0:build",
+        32,
+        224,
+        0.5,
+        0.5,
+    ),
+}
+
+# values of model.weights that mean published ones; torchvision is the older word
+PUBLISHED = ("imagenet", "torchvision")
 
 
 def names() -> tuple[str, ...]:
@@ -82,7 +99,7 @@ def specify(
     )
 
 
-def build(spec: ModelSpec, *, weights: str = "none", seed: int = 0) -> "nn.Module":
+def build(spec: ModelSpec, *, weights: "LoadedWeights | None" = None, seed: int = 0) -> "nn.Module":
     """Return the network on the CPU.
 
     It maps float32 [N, channels, image_size, image_size], normalised, to logits [N, classes].
@@ -91,13 +108,12 @@ def build(spec: ModelSpec, *, weights: str = "none", seed: int = 0) -> "nn.Modul
 
     Args:
         spec: the network's specification
-        weights: none (drawn at random from `seed`), torchvision, or a .safetensors file (see
-            `weights.load_fitting`)
+        weights: the initial weights (see `weights.load_fitting`); None: drawn from `seed`
         seed: the run's seed
 
     Raises:
-        ConfigError: `weights` or the norm does not go with the network.
-        DataError: the weights cannot be had, or do not fit.
+        ConfigError: the norm does not go with the network.
+        DataError: the weights do not fit.
     """
     import torch
 
@@ -106,25 +122,28 @@ def build(spec: ModelSpec, *, weights: str = "none", seed: int = 0) -> "nn.Modul
         torch.default_generator.manual_seed(derive(seed, "init"))
         module = info.build(len(spec.classes), spec.image_size, spec.channels)
         _adapt(module, spec)
-    if weights != "none":
+    if weights is not None:
         _load_weights(module, spec, weights)
     return module
 
 
-def check_weights(config: ModelConfig) -> None:
-    """Check the initial weights before anything is built.
+def initial_weights(config: ModelConfig) -> "LoadedWeights | None":
+    """Return the weights that a run begins with; None: drawn at random.
 
     Raises:
-        ConfigError: they are in a kind of file that is never opened.
-        DataError: the file cannot be read, or is no model.
+        ConfigError: a kind of file that is never opened, or a network without published weights.
+        DataError: they cannot be had, cannot be read, or are no model.
     """
     if config.weights == "none":
-        return
-    _check_source(config.name, config.weights)
-    if config.weights != "torchvision":
-        from fedshelf.common.models.weights import read_weights
+        return None
+    if config.weights in PUBLISHED:
+        from fedshelf.common.models import published_weights
 
-        read_weights(Path(config.weights))
+        return published_weights.find(config.name)
+    from fedshelf.common.models.weights import check_file_name, read_weights
+
+    check_file_name(config.weights)
+    return read_weights(Path(config.weights))
 
 
 def set_training(module: "nn.Module", mode: bool) -> None:
@@ -135,12 +154,20 @@ def set_training(module: "nn.Module", mode: bool) -> None:
 
 
 def _model_info(name: str) -> ModelInfo:
-    plugin = plugins.find_plugin(plugins.MODEL, name, OURS)
+    plugin = plugins.find_plugin(plugins.MODEL, name, [*OURS, *PRETRAINED])
     if name in OURS:
         address, min_size = OURS[name]
         return ModelInfo(
             build=partial(_build_ours, address), default_size=PHOTO_SIZE, min_size=min_size
         )
+    if name in PRETRAINED:
+        address, min_size, size, mean, std = PRETRAINED[name]
+        build = partial(_build_for_colour, address)
+        return ModelInfo(build, size, min_size, mean=(mean,) * 3, std=(std,) * 3)
+    if name.startswith(TIMM):
+        from fedshelf.common.models import timm_zoo
+
+        return timm_zoo.find(name.removeprefix(TIMM))
     from fedshelf.common.models import torchvision_zoo
 
     known = torchvision_zoo.names()
@@ -152,15 +179,17 @@ def _model_info(name: str) -> ModelInfo:
     if plugin is not None:
         raise plugins.wrong_plugin(plugins.MODEL, name, "a ModelInfo")
     added = plugins.plugin_names(plugins.MODEL)
-    suggestions = difflib.get_close_matches(name, [*OURS, *added, *known], n=3, cutoff=0.5)
+    suggestions = difflib.get_close_matches(
+        name, [*OURS, *PRETRAINED, *added, *known], n=3, cutoff=0.5
+    )
     hint = (
         f"did you mean {' or '.join(suggestions)}?"
         if suggestions
         else f"ours are {', '.join(OURS)}."
     )
     raise ConfigError(
-        f"Unknown model {name!r}: expected one of ours or a torchvision classification model;"
-        f" {hint}"
+        f"Unknown model {name!r}: expected one of ours, a torchvision classification model, or"
+        f" timm:NAME; {hint}"
     )
 
 
@@ -171,6 +200,12 @@ def _build_ours(address: str, classes: int, image_size: int, channels: int) -> "
     return built
 
 
+def _build_for_colour(address: str, classes: int, image_size: int, channels: int) -> "nn.Module":
+    """Build a network whose published weights are for colour images."""
+    module = _build_ours(address, classes, image_size, channels=3)
+    return accept_grey(module) if channels == 1 else module
+
+
 def _per_channel(rgb: tuple[float, ...], channels: int) -> tuple[float, ...]:
     return rgb if channels == 3 else (sum(rgb) / 3,)
 
@@ -179,9 +214,11 @@ def _adapt(module: "nn.Module", spec: ModelSpec) -> None:
     """Apply norms, dropout and freezing to `module`, in place."""
     from fedshelf.common.models.dropout import replace_dropout
     from fedshelf.common.models.head import add_dropout_before_head, freeze
-    from fedshelf.common.models.norms import replace_norms
+    from fedshelf.common.models.norms import fix_statistics, replace_norms
 
-    if spec.norm != "default" and not replace_norms(module, spec.norm):
+    if spec.norm == "frozen":
+        fix_statistics(module)
+    elif spec.norm != "default" and not replace_norms(module, spec.norm):
         raise ConfigError(
             f"Model {spec.name} has no batch or group norm to turn into model.norm={spec.norm};"
             " leave it at default."
@@ -192,30 +229,11 @@ def _adapt(module: "nn.Module", spec: ModelSpec) -> None:
     freeze(module, spec.freeze)
 
 
-def _check_source(name: str, weights: str) -> None:
-    """Raise ConfigError if the network cannot take weights from this source, without reading it."""
-    from fedshelf.common.models.weights import check_file_name
+def _load_weights(module: "nn.Module", spec: ModelSpec, weights: "LoadedWeights") -> None:
+    from fedshelf.common.models.weights import load_fitting, without_head
 
-    if weights != "torchvision":
-        check_file_name(weights)
-    elif name in OURS or name in plugins.plugin_names(plugins.MODEL):
-        raise ConfigError(
-            f"Model {name} is not torchvision's; set model.weights to none or a file."
-        )
-
-
-def _load_weights(module: "nn.Module", spec: ModelSpec, weights: str) -> None:
-    from fedshelf.common.models.weights import load_fitting, read_weights, without_head
-
-    _check_source(spec.name, weights)
-    if weights == "torchvision":
-        from fedshelf.common.models import torchvision_zoo
-
-        load_fitting(module, torchvision_zoo.pretrained(spec.name), "torchvision")
-        return
-    file = read_weights(Path(weights))
-    file_spec = file.spec
-    same_classes = file_spec is None or file_spec.classes == spec.classes
-    tensors = file.tensors if same_classes else without_head(module, file.tensors)
-    note = f" (a {file_spec.name} for {file_spec.image_size} px)" if file_spec else ""
-    load_fitting(module, tensors, weights + note)
+    known = weights.spec
+    same_classes = known is None or known.classes == spec.classes
+    tensors = weights.tensors if same_classes else without_head(module, weights.tensors)
+    note = f" (a {known.name} for {known.image_size} px)" if known else ""
+    load_fitting(module, tensors, weights.source + note)

@@ -41,6 +41,11 @@ class Dropout(nn.Module):
         self.first_row = 0  # place of the next rows in their batch
         self._element_hashes: dict[int, Tensor] = {}  # number of elements of a row -> int32 [pairs]
 
+    @property
+    def p(self) -> float:
+        """The probability, by PyTorch's name: timm's attention layers read it."""
+        return self.probability
+
     def forward(self, features: Tensor) -> Tensor:
         """Return the features [S * B, ...] with some dropped: the same shape."""
         if not self.training or self.probability == 0:

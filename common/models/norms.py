@@ -1,4 +1,4 @@
-"""Group norm in place of batch norm, and back."""
+"""Group norm in place of batch norm, and back; batch norm whose statistics stay as they are."""
 
 from math import gcd
 from typing import Literal
@@ -7,6 +7,44 @@ from torch import nn
 
 # Wu and He 2018, "Group Normalization", Table 3: 32 groups do best over a wide range.
 GROUPS = 32
+
+
+class FixedStatistics:
+    """Part of a batch norm that uses the statistics of an earlier training, while training, too.
+
+    A store's few photos cannot move them, and no average over stores that differ spoils them.
+    Scale and shift train. The layer is never in training mode, whoever asks for it.
+    """
+
+    @property
+    def training(self) -> bool:
+        """False."""
+        return False
+
+    @training.setter
+    def training(self, _: bool) -> None:
+        """Stay in evaluation mode."""
+
+
+class FixedBatchNorm2d(FixedStatistics, nn.BatchNorm2d):
+    """PyTorch's batch norm with fixed statistics."""
+
+
+def has_moving_statistics(layer: nn.Module) -> bool:
+    """Return whether training changes the statistics of a layer."""
+    is_batch_norm = isinstance(layer, nn.modules.batchnorm._BatchNorm)
+    return is_batch_norm and not isinstance(layer, FixedStatistics)
+
+
+def fix_statistics(module: nn.Module) -> None:
+    """Fix the statistics of all batch norms inside `module`, in place, whatever their class."""
+    for layer in module.modules():
+        if has_moving_statistics(layer):
+            kind = type(layer)
+            if kind is nn.BatchNorm2d:
+                layer.__class__ = FixedBatchNorm2d
+            else:  # a network's own kind, which may do more than normalise
+                layer.__class__ = type(f"Fixed{kind.__name__}", (FixedStatistics, kind), {})
 
 
 def replace_norms(module: nn.Module, kind: Literal["batch", "group"]) -> int:

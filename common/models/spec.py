@@ -11,7 +11,10 @@ from fedshelf.common.config.model_train_strategy import Freeze
 from fedshelf.common.names import MAX_CLASS_CHARACTERS, MAX_CLASSES, is_class_name
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+TIMM = "timm:"
+"""The prefix of the names of timm's architectures."""
 
 TURNS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
 """The classes of a network that tells a photo's quarter turns (`common.training.rotation_task`)."""
@@ -50,6 +53,17 @@ class ModelInfo:
         )
 
 
+def accept_grey(module: "nn.Module") -> "nn.Module":
+    """Return a network for colour images that takes grey ones, [N, 1, H, W]; changed in place."""
+    module.register_forward_pre_hook(_grey_to_rgb)
+    return module
+
+
+def _grey_to_rgb(_: "nn.Module", inputs: "tuple[Tensor]") -> "tuple[Tensor]":
+    """Repeat the grey channel three times: [N, 1, H, W] -> [N, 3, H, W]."""
+    return (inputs[0].expand(-1, 3, -1, -1),)
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """A network's description: enough to build it anywhere and to feed it images.
@@ -63,7 +77,8 @@ class ModelSpec:
         channels: 1 (grey) or 3 (RGB)
         mean: per channel, of intensities scaled to 0..1; an input is (x / 255 - mean) / std
         std: standard deviation per channel
-        norm: "default" (the model's own layers), "batch" or "group"
+        norm: "default" (the model's own layers), "batch", "group", or "frozen" (batch norm whose
+            statistics stay as the weights brought them)
         dropout: probability before the last layer
         freeze: the part that neither trains nor travels: "none", "backbone" (all but the head), or
             "last:K" (all but the head and the last K blocks; see `common.models.head.blocks`)
@@ -75,7 +90,7 @@ class ModelSpec:
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    norm: Literal["default", "batch", "group"] = "default"
+    norm: Literal["default", "batch", "group", "frozen"] = "default"
     dropout: float = 0.0
     freeze: Freeze = "none"
 

@@ -4,17 +4,13 @@ Sizes and normalisation are those that torchvision documents with each model's d
 hold for an untrained network too, so that weights can be exchanged without changing the inputs.
 """
 
-import sys
 from functools import partial
 from typing import Any
 
 import torchvision
-from torch import Tensor, nn
+from torch import nn
 
-from fedshelf.common.errors import DataError
-from fedshelf.common.models.spec import ModelInfo
-from fedshelf.common.models.weights import modern_name
-from fedshelf.common.system.files import cache_directory
+from fedshelf.common.models.spec import ModelInfo, accept_grey
 
 # Models with attention over a fixed grid: https://pytorch.org/vision/stable/models.html, "min_size"
 # of their weights.
@@ -33,7 +29,7 @@ def names() -> list[str]:
 
 def find(name: str) -> ModelInfo:
     """Return torchvision's documented facts about a model in `names()`."""
-    weights = torchvision.models.get_model_weights(name).DEFAULT
+    weights = default_weights(name)
     preset = weights.transforms()
     return ModelInfo(
         build=partial(_build, name),
@@ -45,28 +41,9 @@ def find(name: str) -> ModelInfo:
     )
 
 
-def pretrained(name: str) -> dict[str, Tensor]:
-    """Return the state dict of torchvision's default weights, from our cache once downloaded.
-
-    Raises:
-        DataError: the weights cannot be fetched.
-    """
-    weights = torchvision.models.get_model_weights(name).DEFAULT
-    try:
-        state = weights.get_state_dict(
-            model_dir=str(cache_directory() / "weights"),
-            progress=sys.stderr.isatty(),
-            check_hash=True,
-            weights_only=True,  # tensors only: nothing in the file is executed
-            map_location="cpu",
-        )
-    except Exception as error:  # with any error, the weights cannot be had this way
-        raise DataError(
-            f"Cannot fetch torchvision's weights of {name} from {weights.url} ({error}); save their"
-            f" state dict as {name}.safetensors where there is a connection, copy it here and pass"
-            f" model.weights={name}.safetensors."
-        ) from error
-    return {modern_name(key): tensor for key, tensor in state.items()}
+def default_weights(name: str) -> Any:
+    """Return torchvision's entry of a model's default weights."""
+    return torchvision.models.get_model_weights(name).DEFAULT
 
 
 def _build(name: str, classes: int, image_size: int, channels: int) -> nn.Module:
@@ -76,11 +53,4 @@ def _build(name: str, classes: int, image_size: int, channels: int) -> nn.Module
     module: nn.Module = torchvision.models.get_model(
         name, weights=None, num_classes=classes, **options
     )
-    if channels == 1:
-        module.register_forward_pre_hook(_grey_to_rgb)
-    return module
-
-
-def _grey_to_rgb(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-    """Repeat the grey channel three times: [N, 1, H, W] -> [N, 3, H, W]."""
-    return (inputs[0].expand(-1, 3, -1, -1),)
+    return accept_grey(module) if channels == 1 else module

@@ -1,5 +1,6 @@
 """Initial weights from a safetensors file: our own, or a state dict of torchvision."""
 
+import hashlib
 import re
 import shlex
 from collections.abc import Mapping
@@ -37,11 +38,15 @@ class LoadedWeights:
 
     Attributes:
         tensors: tensors by their names in the state dict
+        source: the place that they come from, in words
+        sha256: of the file, in hexadecimal
         spec: the network that they belong to, if the file names it, as ours do
     """
 
     tensors: Mapping[str, Tensor]
-    spec: ModelSpec | None
+    source: str
+    sha256: str
+    spec: ModelSpec | None = None
 
 
 def check_file_name(weights: str) -> None:
@@ -57,7 +62,7 @@ def check_file_name(weights: str) -> None:
             f" {path.with_suffix('.safetensors').name}: {_CONVERT} {files}"
         )
     raise ConfigError(
-        f"Setting model.weights got {weights!r}; expected none, torchvision or a .safetensors file."
+        f"Setting model.weights got {weights!r}; expected none, imagenet or a .safetensors file."
     )
 
 
@@ -79,7 +84,20 @@ def read_weights(path: Path) -> LoadedWeights:
     spec = None
     with suppress(ValueError, KeyError, RecursionError):
         spec = received_spec(metadata["spec"])
-    return LoadedWeights(tensors, spec)
+    return LoadedWeights(tensors, str(path), file_sha256(path), spec)
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"Cannot read the weights in {path} ({error}).") from error
 
 
 def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:

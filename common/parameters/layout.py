@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from fedshelf.common.models.head import ends_in_head, head_name
+from fedshelf.common.models.norms import FixedStatistics
 
 Tensors = Mapping[str, Tensor]
 
@@ -164,6 +165,8 @@ def _moving_buffers(module: nn.Module) -> dict[str, Tensor]:
     nothing_frozen = all(p.requires_grad for p in module.parameters())
     buffers = {}
     for prefix, layer in module.named_modules():
+        if isinstance(layer, FixedStatistics):
+            continue
         layer_parameters = list(layer.parameters(recurse=False))
         if any(p.requires_grad for p in layer_parameters) or (
             nothing_frozen and not layer_parameters

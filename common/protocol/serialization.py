@@ -22,7 +22,7 @@ from fedshelf.common import compression
 from fedshelf.common.compression.base import rebuild
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import MessageError
-from fedshelf.common.models.spec import received_spec
+from fedshelf.common.models.spec import ModelSpec, received_spec
 from fedshelf.common.names import check_run_id
 from fedshelf.common.protocol import calibration_records, evaluation_records
 from fedshelf.common.protocol.failures import DETAIL_PATTERN, MAX_RETRY_AFTER_SECONDS, make_failure
@@ -96,7 +96,7 @@ Result = Update | Evaluation | Failure | StoreInfo | FrozenWeightsMissing | Mode
 class FrozenStore(Protocol):
     """A store's memory of frozen parameters, by the SHA-256 of their bytes."""
 
-    def get(self, sha256: str) -> Tensor | None:
+    def get(self, sha256: str, spec: ModelSpec) -> Tensor | None:
         """Return the vector (float32 [F]), or None if it is not kept."""
 
     def put(self, sha256: str, vector: Tensor) -> None:
@@ -301,7 +301,7 @@ def _take_common(reader: RecordReader, frozen_store: FrozenStore) -> tuple[Plan,
     spec = reader.parsed("spec", received_spec)
     round_number = reader.count("round")
     params = reader.tensor("params", torch.float32, ndim=1)
-    plan = Plan(run_id, config, spec, _take_frozen(reader, frozen_store))
+    plan = Plan(run_id, config, spec, _take_frozen(reader, frozen_store, spec))
     return plan, round_number, params
 
 
@@ -356,7 +356,7 @@ def _take_failure(store: str, reader: RecordReader) -> Failure:
     return make_failure(store, code, detail, min(retry_after, MAX_RETRY_AFTER_SECONDS))
 
 
-def _take_frozen(reader: RecordReader, frozen_store: FrozenStore) -> Tensor | None:
+def _take_frozen(reader: RecordReader, frozen_store: FrozenStore, spec: ModelSpec) -> Tensor | None:
     """Return the frozen parameters (float32 [F]), None if there are none.
 
     Raises MessageError for others than those that the order names, FrozenMissingError.
@@ -372,7 +372,7 @@ def _take_frozen(reader: RecordReader, frozen_store: FrozenStore) -> Tensor | No
         return attached
     if not sha256:
         return None
-    stored = frozen_store.get(sha256)
+    stored = frozen_store.get(sha256, spec)
     if stored is None:
         raise FrozenMissingError(sha256)
     return stored

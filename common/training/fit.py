@@ -18,7 +18,9 @@ from fedshelf.common.config.schedules import learning_rate
 from fedshelf.common.images.augment import BatchBounds, Blend, DrawStream, augment, normalise
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.dropout import seed_dropout
+from fedshelf.common.models.norms import has_moving_statistics
 from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.models.weights import LoadedWeights
 from fedshelf.common.native.fuse import fuse
 from fedshelf.common.parameters.layout import Layout, Tensors, bind, frozen_vector, load_frozen
 from fedshelf.common.seeding import derive, rng
@@ -41,7 +43,12 @@ class Network:
     """
 
     def __init__(
-        self, spec: ModelSpec, device: torch.device, *, weights: str = "none", seed: int = 0
+        self,
+        spec: ModelSpec,
+        device: torch.device,
+        *,
+        weights: LoadedWeights | None = None,
+        seed: int = 0,
     ) -> None:
         self.spec = spec
         self.device = device
@@ -54,9 +61,7 @@ class Network:
         self._gradient = torch.empty_like(self.weights)
         self._forward = self._fused()
         self.images_per_piece: int | None = None
-        self.has_batch_norm = any(
-            isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.module.modules()
-        )
+        self.has_batch_norm = any(has_moving_statistics(layer) for layer in self.module.modules())
 
     def load(self, params: Tensor) -> None:
         """Copy `params` (float32 [P], on any device) into the network."""
@@ -245,7 +250,7 @@ def _training_mode(network: Network, *, single_images: bool) -> None:
     models.set_training(network.module, mode=True)
     if single_images and network.has_batch_norm:
         for layer in network.module.modules():
-            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            if has_moving_statistics(layer):
                 layer.eval()
 
 

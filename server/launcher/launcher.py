@@ -274,7 +274,7 @@ def check_early(config: RunConfig) -> None:
         native_size=None,
         channels=STORE_CHANNELS,
     )
-    models.check_weights(config.model)
+    models.initial_weights(config.model)
     if config.strategy != StrategyConfig():
         from fedshelf.common import strategies
 

@@ -250,10 +250,14 @@ def failure_rows(run: RunData) -> list[FailureRow]:
 
 def settings(run: RunData) -> dict[str, list[Setting]]:
     """Return the configuration by section, each setting with its meaning from the schema."""
-    return {
+    rows = {
         section: [_setting(section, key, value) for key, value in values.items()]
         for section, values in run.config.items()
     }
+    if weights := run.summary.get("initial_weights"):
+        file = f"{printable(weights['source'])}, SHA-256 {printable(weights['sha256'])}"
+        rows["model"].append(Setting("weights file", file, None, "what training began with"))
+    return rows
 
 
 def _setting(section: str, key: str, value: Any) -> Setting:

@@ -133,6 +133,7 @@ def _provenance(plan: Plan, state: TrainingState, summary: dict[str, Any]) -> di
         "stores": summary["stores"],
         "adjustment": summary["adjustment"],
         "resumed_from": summary["resumed_from"],
+        "initial_weights": summary.get("initial_weights"),  # an earlier version's lacks it
         "test": (
             {key: test[key] for key in ("accuracy", "macro_f1", "loss", "on")} if test else None
         ),

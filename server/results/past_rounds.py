@@ -178,6 +178,7 @@ def _judged(run: Path, saved: SavedPlan, state: TrainingState) -> dict[str, Any]
         "stores": None,
         "adjustment": _adjustment(saved.plan.config, state),
         "resumed_from": saved.resumed_from,
+        "initial_weights": saved.initial_weights,
     }
 
 

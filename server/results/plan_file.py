@@ -29,10 +29,12 @@ class SavedPlan:
     Attributes:
         resumed_from: the finished model that the run went on from, as
             `server.training.resume_model.provenance` describes it; None: there is none
+        initial_weights: source and SHA-256 of the weights that training began with; None: drawn
     """
 
     plan: Plan
     resumed_from: Mapping[str, Any] | None
+    initial_weights: Mapping[str, str] | None = None
 
 
 def write(directory: Path, saved: SavedPlan) -> None:
@@ -42,6 +44,7 @@ def write(directory: Path, saved: SavedPlan) -> None:
         "spec": plan.spec.to_json(),
         "run_id": plan.run_id,
         "resumed_from": json.dumps(saved.resumed_from),
+        "initial_weights": json.dumps(saved.initial_weights),
     }
     tensors = {} if plan.frozen is None else {_FROZEN: plan.frozen.contiguous()}
     content = save(tensors, metadata=metadata)
@@ -65,7 +68,9 @@ def read(directory: Path, config: RunConfig) -> SavedPlan:
             metadata = file.metadata()
             frozen = file.get_tensor(_FROZEN) if _FROZEN in file.keys() else None  # noqa: SIM118
         plan = Plan(metadata["run_id"], config, ModelSpec.from_json(metadata["spec"]), frozen)
-        return SavedPlan(plan, json.loads(metadata["resumed_from"]))
+        # an earlier version's file does not have the last
+        weights = json.loads(metadata.get("initial_weights", "null"))
+        return SavedPlan(plan, json.loads(metadata["resumed_from"]), weights)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise RunError(
             f"{path} cannot be read ({error}); go on with the run by --resume, which writes it."

@@ -133,7 +133,8 @@ class Training:
         remark = self._remark(self._restore_history(state, events))
         try:
             plan_file.write(
-                self.directory.path / "checkpoints", SavedPlan(self.start.plan, self._origin())
+                self.directory.path / "checkpoints",
+                SavedPlan(self.start.plan, self._origin(), self.start.initial_weights),
             )
             class_retention.judge(self.start.origin, round_loop, self.directory)
             first = state.round + 1
@@ -222,7 +223,8 @@ class Training:
         settings = operator_settings.remark(recorded, self.start.plan.config)
         if changes := operator_settings.format_changes(settings):
             self.observer.note(changes)
-        return {**self.remark, **settings}
+        weights = self.start.initial_weights if not recorded else None
+        return {**self.remark, **settings, **({"initial_weights": weights} if weights else {})}
 
     def _finish(
         self, round_loop: RoundLoop, checkpoints: Checkpoints, state: TrainingState
@@ -239,6 +241,7 @@ class Training:
             "delivered_because": delivery.because,
             **evaluation.to_summary(self.directory, self.runtime.stores()),
             **self._retention_summary(round_loop, evaluation.scores),
+            "initial_weights": self.start.initial_weights,
             "contribution": contribution.to_summary(self.directory.history()),
         }
         names = read_from_run(self.directory.path)

@@ -26,7 +26,12 @@ PHOTOS = {"train.epochs": 5, "train.batch_size": 16}
 # Stores sell different products in different shares, so class offsets use the shares (measured
 # there, too).
 UNLIKE = {"strategy.absent_classes": "weigh"}
-NOT_CHOSEN = {"train.epochs": 0, "train.batch_size": 0, "strategy.absent_classes": "auto"}
+NOT_CHOSEN = {
+    "train.epochs": 0,
+    "train.batch_size": 0,
+    "strategy.absent_classes": "auto",
+    "model.norm": "default",
+}
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,14 @@ class InitialState:
         params: float32 [P], the initial model
         layout: the places of the tensors in `params`
         origin: the finished model that the run goes on from, or None
+        initial_weights: source and SHA-256 of the weights that training begins with, or None
     """
 
     plan: Plan
     params: Tensor
     layout: Layout
     origin: Origin | None = None
+    initial_weights: Mapping[str, str] | None = None
 
     def identified(self, run_id: str) -> "InitialState":
         """Return the same start, with the plan's run id set to `run_id`."""
@@ -118,6 +125,8 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
         "train.epochs": config.train.passes,
         "train.batch_size": config.train.batch,
     }
+    if config.model.weights in models.PUBLISHED:
+        usual["model.norm"] = "frozen"
     photos: dict[str, object] = dict(PHOTOS)
     strategy = strategies.build(config.strategy)
     if "absent_classes" in strategy.uses:
@@ -150,11 +159,14 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Initi
     if saved:
         expand_head.check_expandable(saved, spec)
         spec = replace(spec, mean=saved.spec.mean, std=saved.spec.std)
-    network = Network(spec, torch.device("cpu"), weights=config.model.weights, seed=config.run.seed)
+    weights = models.initial_weights(config.model)
+    network = Network(spec, torch.device("cpu"), weights=weights, seed=config.run.seed)
     origin = take_over(network, saved) if saved else None
     _check_personal(config, strategies.build(config.strategy, network.layout).personal_tensors())
     plan = Plan("", config, spec, network.frozen())
-    return InitialState(plan, network.vector.detach().clone(), network.layout, origin)
+    params = network.vector.detach().clone()
+    about = {"source": weights.source, "sha256": weights.sha256} if weights else None
+    return InitialState(plan, params, network.layout, origin, about)
 
 
 def _check_origin(config: RunConfig) -> None:
@@ -166,6 +178,11 @@ def _check_origin(config: RunConfig) -> None:
             f"Setting model.freeze got {model.freeze!r} with model.weights none: a backbone that"
             " never learned anything would be kept as it is; give model.weights or"
             " model.resume_from, or leave model.freeze out."
+        )
+    if model.norm == "frozen" and model.weights == "none" and not model.resume_from:
+        raise ConfigError(
+            "Setting model.norm got 'frozen' with model.weights none: the norms have no statistics"
+            " to keep; give model.weights or model.resume_from, or leave model.norm out."
         )
     if model.freeze == "backbone" and rate != 1:
         raise ConfigError(

@@ -33,6 +33,7 @@ from fedshelf.common.config import RunConfig, from_toml, resolve, to_toml
 from fedshelf.common.errors import ConfigError, FedshelfError
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
 from fedshelf.common.images.folder.scan import scan
+from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.models.weights import read_weights
 from fedshelf.common.protocol.kit import Kit
 from fedshelf.common.protocol.serialization import frozen_sha256
@@ -252,12 +253,13 @@ def test_models(place: Path, data: st.DataObject) -> None:
 @given(data=st.data())
 @examples(26)
 def test_kept_parameters_and_states(place: Path, data: st.DataObject) -> None:
+    spec = ModelSpec("cnn", ("boot", "hat"), 32, 3, (0.5,) * 3, (0.25,) * 3)
     vector = torch.ones(9)
     sha256 = frozen_sha256(vector)
     cache = FrozenCache(place / "frozen")
     cache.put(sha256, vector)
     put(place / "frozen" / f"{sha256}.safetensors", data.draw(spoiled(save({"frozen": vector}))))
-    found = FrozenCache(place / "frozen").get(sha256)
+    found = FrozenCache(place / "frozen").get(sha256, spec)
     assert found is None or frozen_sha256(found) == sha256
     states = StateStore(place / "states")
     states.save(order_of(1), "oslo", {"a": vector})

@@ -91,6 +91,9 @@ RESULTS = (
 
 
 class Kept(dict[str, torch.Tensor]):
+    def get(self, sha256: str, spec: ModelSpec) -> torch.Tensor | None:
+        return super().get(sha256)
+
     def put(self, sha256: str, vector: torch.Tensor) -> None:
         self[sha256] = vector
 

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from fedshelf.common import models
+from fedshelf.common.config import resolve
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.saved import read
@@ -77,7 +78,9 @@ def test_a_model_that_is_not_finite_is_one_sentence(tmp_path: Path, number: floa
     with pytest.raises(DataError, match=r"model\.safetensors are not finite"):
         read(tmp_path)
     with pytest.raises(DataError, match="are not finite"):
-        models.build(network.spec, weights=str(tmp_path / "model.safetensors"))
+        models.initial_weights(
+            resolve({"model.weights": str(tmp_path / "model.safetensors")}).model
+        )
 
 
 def test_weights_of_another_network_are_one_sentence(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from fedshelf.common import models
-from fedshelf.common.config import ModelConfig
+from fedshelf.common.config import ModelConfig, resolve
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.models.spec import ModelSpec
 
@@ -86,17 +86,16 @@ def test_travels_as_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "weights", "reason"),
+    ("weights", "reason"),
     [
-        ("cnn", "torchvision", "cnn is not torchvision's"),
-        ("cnn", "imagenet", "expected none, torchvision or a .safetensors file"),
+        ("imagenet", "Model cnn has no published weights"),
+        ("torchvision", "Model cnn has no published weights"),
+        ("image-net", "expected none, imagenet or a .safetensors file"),
     ],
 )
-def test_refuses_weights_that_do_not_go_with_the_model(
-    name: str, weights: str, reason: str
-) -> None:
+def test_refuses_weights_that_do_not_go_with_the_model(weights: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
-        models.build(settle(name), weights=weights)
+        models.initial_weights(resolve({"model.name": "cnn", "model.weights": weights}).model)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from fedshelf.common.models import torchvision_zoo
 from fedshelf.common.models.dropout import Dropout
 from fedshelf.common.models.head import blocks, ends_in_head, head_name
 from fedshelf.common.models.spec import ModelSpec
-from fedshelf.common.models.weights import modern_name
+from fedshelf.common.models.weights import LoadedWeights
 
 
 def described(
@@ -29,6 +29,15 @@ def described(
     config = ModelConfig.model_validate({"name": name, **settings})
     labels = tuple(f"class {index}" for index in range(classes))
     return models.specify(config, labels, image_size=size, native_size=None, channels=channels)
+
+
+def from_file(path: Path) -> LoadedWeights | None:
+    return models.initial_weights(resolve({"model.weights": str(path)}).model)
+
+
+def published(name: str) -> LoadedWeights | None:
+    settings = {"model.name": name, "model.weights": "imagenet"}
+    return models.initial_weights(resolve(settings).model)
 
 
 def torchvision_state(name: str, seed: int = 5) -> dict[str, Tensor]:
@@ -219,7 +228,7 @@ class TestWeightsFromAFile:
     def test_everything_but_the_head_is_loaded(self, resnet18_file: Path) -> None:
         fresh = models.build(described("resnet18"), seed=1).state_dict()
         loaded = models.build(
-            described("resnet18"), weights=str(resnet18_file), seed=1
+            described("resnet18"), weights=from_file(resnet18_file), seed=1
         ).state_dict()
         published = torchvision_state("resnet18")
         assert all(
@@ -229,7 +238,7 @@ class TestWeightsFromAFile:
 
     def test_group_norm_and_freezing_take_them_too(self, resnet18_file: Path) -> None:
         module = models.build(
-            described("resnet18", norm="group", freeze="backbone"), weights=str(resnet18_file)
+            described("resnet18", norm="group", freeze="backbone"), weights=from_file(resnet18_file)
         )
         assert torch.equal(module.conv1.weight, torchvision_state("resnet18")["conv1.weight"])
         assert not module.conv1.weight.requires_grad
@@ -237,7 +246,7 @@ class TestWeightsFromAFile:
     def test_auxiliary_classifiers_in_the_file_are_left_out(self, tmp_path: Path) -> None:
         save_file(torchvision_state("googlenet"), tmp_path / "googlenet.safetensors")
         module = models.build(
-            described("googlenet"), weights=str(tmp_path / "googlenet.safetensors")
+            described("googlenet"), weights=from_file(tmp_path / "googlenet.safetensors")
         )
         assert torch.equal(
             module.conv1.conv.weight, torchvision_state("googlenet")["conv1.conv.weight"]
@@ -248,14 +257,18 @@ class TestWeightsFromAFile:
         spec = described(name, size=32)
         trained = models.build(spec, seed=1).state_dict()
         save_file(trained, tmp_path / "model.safetensors")
-        back = models.build(spec, weights=str(tmp_path / "model.safetensors"), seed=2).state_dict()
+        back = models.build(
+            spec, weights=from_file(tmp_path / "model.safetensors"), seed=2
+        ).state_dict()
         assert all(torch.equal(trained[key], back[key]) for key in trained)
 
     def test_another_number_of_classes_gets_a_fresh_head(self, tmp_path: Path) -> None:
         trained = models.build(described("cnn", classes=4), seed=1).state_dict()
         save_file(trained, tmp_path / "model.safetensors")
         spec = described("cnn", classes=7)
-        back = models.build(spec, weights=str(tmp_path / "model.safetensors"), seed=2).state_dict()
+        back = models.build(
+            spec, weights=from_file(tmp_path / "model.safetensors"), seed=2
+        ).state_dict()
         fresh = models.build(spec, seed=2).state_dict()
         *backbone, weight, bias = list(back)
         assert all(torch.equal(back[name], trained[name]) for name in backbone)
@@ -269,7 +282,7 @@ class TestWeightsFromAFile:
             tmp_path / "known.safetensors",
             {"spec": others.to_json()},
         )
-        known = str(tmp_path / "known.safetensors")
+        known = from_file(tmp_path / "known.safetensors")
         trained, fresh = (models.build(spec, seed=seed).state_dict() for seed in (1, 2))
         back, again = (models.build(s, weights=known, seed=2).state_dict() for s in (spec, others))
         *backbone, weight, bias = list(back)
@@ -293,11 +306,11 @@ class TestWeightsFromAFile:
         with pytest.raises(
             ConfigError, match=r"a pickle, .* never opened here. Convert it once"
         ) as refused:
-            models.build(spec, weights=str(tmp_path / "it's published.pth"))
+            models.build(spec, weights=from_file(tmp_path / "it's published.pth"))
         command = str(refused.value).partition("published.safetensors: ")[2]
         subprocess.run(shlex.split(command.replace("python", sys.executable, 1)), check=True)
         loaded = models.build(
-            spec, weights=str(tmp_path / "it's published.safetensors")
+            spec, weights=from_file(tmp_path / "it's published.safetensors")
         ).state_dict()
         assert all(
             torch.equal(loaded[key], published[key])
@@ -311,14 +324,16 @@ class TestWeightsFromAFile:
             DataError,
             match=r"resnet18.safetensors fit \d+ of the \d+ tensors of the model's backbone",
         ):
-            models.build(described(name), weights=str(resnet18_file))
+            models.build(described(name), weights=from_file(resnet18_file))
 
     def test_a_larger_relative_is_refused_though_all_names_fit(self, tmp_path: Path) -> None:
         save_file(torchvision_state("resnet34"), tmp_path / "resnet34.safetensors")
         with pytest.raises(
             DataError, match=r"fit 100 of the 100 tensors .* and hold \d+ that it lacks"
         ):
-            models.build(described("resnet18"), weights=str(tmp_path / "resnet34.safetensors"))
+            models.build(
+                described("resnet18"), weights=from_file(tmp_path / "resnet34.safetensors")
+            )
 
     def test_a_missing_file_and_a_file_of_another_kind_are_one_sentence(
         self, tmp_path: Path
@@ -327,7 +342,7 @@ class TestWeightsFromAFile:
         torch.save({"fc.weight": torch.zeros(2)}, pickled)
         for path in (tmp_path / "missing.safetensors", pickled):
             with pytest.raises(DataError, match=f"Cannot read model.weights={path}"):
-                models.build(described("cnn"), weights=str(path))
+                models.build(described("cnn"), weights=from_file(path))
 
 
 def test_weights_that_cannot_be_fetched_say_what_to_do(
@@ -336,33 +351,17 @@ def test_weights_that_cannot_be_fetched_say_what_to_do(
     monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
     with pytest.raises(DataError, match=r"pass model.weights=squeezenet1_1.safetensors"):
-        models.build(described("squeezenet1_1"), weights="torchvision")
+        published("squeezenet1_1")
 
 
-def test_published_weights_are_fetched_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("place", ["weights", "torch/hub/checkpoints"])
+def test_a_file_in_a_cache_whose_name_has_another_hash_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
 ) -> None:
-    """What was fetched lies in the cache under its published name: a file of torchvision's, with
-    1000 classes.
-    """
     monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path))
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens there
-    published = torchvision_state("squeezenet1_1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     file = torchvision.models.get_model_weights("squeezenet1_1").DEFAULT.url.rpartition("/")[2]
-    (tmp_path / "weights").mkdir()
-    torch.save(published, tmp_path / "weights" / file)
-    loaded = models.build(described("squeezenet1_1"), weights="torchvision").state_dict()
-    assert all(
-        torch.equal(loaded[key], published[key])
-        for key in loaded
-        if not key.startswith("classifier.")
-    )
-    assert loaded["classifier.1.weight"].shape[0] == 4
-
-
-def test_published_densenet_names_are_brought_up_to_date() -> None:
-    assert (
-        modern_name("features.denseblock1.denselayer2.norm.1.weight")
-        == "features.denseblock1.denselayer2.norm1.weight"
-    )
-    assert modern_name("features.1.conv.0.0.weight") == "features.1.conv.0.0.weight"
+    (tmp_path / place).mkdir(parents=True)
+    torch.save(torchvision_state("squeezenet1_1"), tmp_path / place / file)
+    with pytest.raises(DataError, match=r"squeezenet1_1-b8a52dc0.pth is damaged: .* delete it"):
+        published("squeezenet1_1")

@@ -52,6 +52,9 @@ PLAN = Plan("run-1", CONFIG, SPEC)
 
 
 class Kept(dict[str, Tensor]):
+    def get(self, sha256: str, spec: ModelSpec) -> Tensor | None:
+        return super().get(sha256)
+
     def put(self, sha256: str, vector: Tensor) -> None:
         self[sha256] = vector
 

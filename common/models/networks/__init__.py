@@ -1,0 +1,1 @@
+"""Networks written here, one file each: ours for small images, and one with published weights."""
