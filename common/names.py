@@ -14,7 +14,7 @@ MAX_CLASS_NAMES_BYTES = 2**18  # of the names of all classes of one store
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
 
-_NAME = re.compile(r"\w[\w .-]{0,62}")
+_NAME_PATTERN = re.compile(r"\w[\w .-]{0,62}")
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _UNFIT = re.compile(r"[^\w .-]+")
 
@@ -25,7 +25,7 @@ def check_store_name(name: str) -> str:
     Raises:
         ConfigError: it does not have 1 to 63 letters, digits, spaces, dots, - or _
     """
-    if not _NAME.fullmatch(name) or name != name.strip():
+    if not _NAME_PATTERN.fullmatch(name) or name != name.strip():
         raise ConfigError(
             f"Store name {name[:80]!r} cannot be used; expected 1 to 63 letters, digits, spaces,"
             " dots, - or _, starting with a letter or digit."
@@ -35,7 +35,7 @@ def check_store_name(name: str) -> str:
 
 def is_run_name(name: str) -> bool:
     """Return whether stores may call a run so: a store's name with no dot at the end."""
-    return bool(_NAME.fullmatch(name)) and name == name.strip().rstrip(".")
+    return bool(_NAME_PATTERN.fullmatch(name)) and name == name.strip().rstrip(".")
 
 
 def run_name(text: str) -> str:

@@ -13,7 +13,7 @@ from fedshelf.simulations.compare.main import compare
 from fedshelf.simulations.ensemble.main import ensemble
 from fedshelf.simulations.run import options
 
-STARTED_AT = time.perf_counter()
+STARTED_CLOCK_SECONDS = time.perf_counter()
 STOPPED_EXIT_CODE = 130  # exit code of a run that a person stopped, as after any SIGINT
 
 app = command_line(
@@ -68,7 +68,7 @@ def run(
 
     names = display_names.read(class_names) if class_names else None
     summary = simulate(
-        SimulationRequest(settings, resume, STARTED_AT, changed_data, names), Console()
+        SimulationRequest(settings, resume, STARTED_CLOCK_SECONDS, changed_data, names), Console()
     )
     raise typer.Exit(0 if summary["status"] == "finished" else STOPPED_EXIT_CODE)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fedshelf.client.connection.known_addresses import KnownAddresses
 
 
-_PROCESS = secrets.token_hex(16)
+_PROCESS_NONCE = secrets.token_hex(16)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Credentials:
     private_key: "EllipticCurvePrivateKey | None" = None
     node_file: Path | None = None
     addresses: "KnownAddresses | None" = None
-    process: str = _PROCESS
+    process: str = _PROCESS_NONCE
 
     @property
     def known_addresses(self) -> "KnownAddresses":

@@ -17,7 +17,7 @@ from fedshelf.client.connection.socks import socks_transport
 from fedshelf.common.protocol.endpoint import Endpoint
 
 MAX_UNSENT_BYTES = 128 * 1024  # bytes that the operating system may buffer of a request
-CONNECT_TIMEOUT_SECONDS = 10.0  # seconds to connect, if the server has other addresses
+SERVER_CONNECT_TIMEOUT_SECONDS = 10.0  # seconds to connect, if the server has other addresses
 
 
 def http_client(addresses: KnownAddresses, timeout: float) -> httpx.Client:
@@ -28,7 +28,7 @@ def http_client(addresses: KnownAddresses, timeout: float) -> httpx.Client:
         timeout: Seconds to connect (less where there are other addresses), and for each piece of an
             answer.
     """
-    connect = min(timeout, CONNECT_TIMEOUT_SECONDS) if len(addresses.all) > 1 else timeout
+    connect = min(timeout, SERVER_CONNECT_TIMEOUT_SECONDS) if len(addresses.all) > 1 else timeout
     client = httpx.Client(
         base_url=f"{addresses.scheme}://{addresses.all[0]}",
         transport=ServerTransport(addresses),

@@ -18,7 +18,7 @@ from fedshelf.common.protocol.probe import header_fields, recalls_models
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-_REASONS = {
+_PURPOSES = {
     "train": "asked to train",
     "evaluate": "asked to judge the global model",
     "query": "asked what is here",
@@ -134,7 +134,7 @@ class SessionRecorder:
         kind = str(fields.get("kind", ""))
         why = (
             why
-            or _REASONS.get(kind, "")
+            or _PURPOSES.get(kind, "")
             or " ".join(str(fields[key]) for key in ("code", "detail") if fields.get(key))
         )
         self._log.record(

@@ -49,7 +49,7 @@ class FrozenCache:
         return self._latest[1]
 
     def put(self, sha256: str, vector: Tensor) -> None:
-        """Keep `vector`. A full disk is no error: the vector is then kept in memory only."""
+        """Keep `vector` (float32 [F]), on a full disk in memory only."""
         self._latest = (sha256, vector)
         try:
             write_atomic(self._path(sha256), lambda file: file.write(save({"frozen": vector})))

@@ -115,8 +115,8 @@ class Trainer:
         round.
 
         Args:
-            adjustments: Of each store, see `common.strategies.shared.class_skew`; None: of no
-                store.
+            adjustments: Of each store's scores, float32 [C] (see
+                `common.strategies.shared.class_skew`); None: of no store.
         """
         network = self.network(order.plan)
         own_slices = personalization.personal_slices(

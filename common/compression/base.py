@@ -48,7 +48,7 @@ class Codec:
 def checked_vector(
     packed: Tensors, name: str, *dtypes: torch.dtype, size: int | None = None
 ) -> Tensor:
-    """Return one packed vector after checks.
+    """Return one packed vector, [N], after checks.
 
     Args:
         packed: tensors that came over a network

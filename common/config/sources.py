@@ -24,7 +24,7 @@ from fedshelf.common.suggest import did_you_mean
 Scalar = bool | int | float | str
 Flat = dict[str, Any]
 
-_OWN = "this_run"
+_RUN_TABLE = "this_run"
 _OWN_NOTE = (
     "# These belong to this run: --config leaves them out, as long as they say the same here as"
     " above."
@@ -70,13 +70,13 @@ def to_toml(config: RunConfig, own: Iterable[str] = ()) -> str:
     text = tomli_w.dumps(config.model_dump(mode="json"))
     flat = flatten(config)
     mine = {key: flat[key] for key in sorted(own)}
-    return f"{text}\n{_OWN_NOTE}\n{tomli_w.dumps({_OWN: mine})}" if mine else text
+    return f"{text}\n{_OWN_NOTE}\n{tomli_w.dumps({_RUN_TABLE: mine})}" if mine else text
 
 
 def from_toml(path: Path) -> Flat:
     """Read a TOML file into the flat form. Raises ConfigError if it is missing or not TOML."""
     return _flat(
-        {section: values for section, values in _document(path).items() if section != _OWN}
+        {section: values for section, values in _document(path).items() if section != _RUN_TABLE}
     )
 
 
@@ -101,7 +101,7 @@ def own_settings(path: Path) -> Flat:
 
     Raises ConfigError if it is missing or not TOML.
     """
-    mine = _document(path).get(_OWN, {})
+    mine = _document(path).get(_RUN_TABLE, {})
     return dict(mine) if isinstance(mine, Mapping) else {}
 
 

@@ -22,7 +22,7 @@ class Images:
 
     @classmethod
     def whole(cls, pixels: Tensor, labels: Tensor) -> "Images":
-        """Return all rows of the array."""
+        """Return all rows of uint8 pixels [N, H, W, channels] with int64 labels [N]."""
         assert pixels.dtype == torch.uint8, pixels.dtype
         assert labels.dtype == torch.int64, labels.dtype
         assert pixels.ndim == 4, pixels.shape

@@ -104,7 +104,7 @@ def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
     """Check that all numbers are finite: no training could go on from others.
 
     Args:
-        tensors: tensors by name
+        tensors: tensors by name, of any shape ([...])
         source: the words by which the error names their source
 
     Raises:
@@ -137,7 +137,7 @@ def load_fitting(module: nn.Module, tensors: Mapping[str, Tensor], source: str) 
 
     Args:
         module: the network
-        tensors: tensors by their names in the state dict
+        tensors: by their names in the state dict; one counts if it has the network's shape [...]
         source: the words by which an error names their source
 
     Raises:

@@ -26,7 +26,7 @@ MAX_DESCRIPTION_BYTES = 4 * 2**20
 MAX_RECALLED_MODELS = 100
 _CONTENT = "content"
 _DESCRIPTION = "description"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _take_bytes(reader: RecordReader, name: str) -> bytes:
 
 def _check_sha256(text: str) -> str:
     """Return a SHA-256 in hexadecimal. Raises ValueError."""
-    if not _SHA256.fullmatch(text):
+    if not _SHA256_PATTERN.fullmatch(text):
         raise ValueError("expected the 64 hexadecimal digits of a SHA-256")
     return text
 

@@ -50,7 +50,7 @@ MESSAGE_FORMAT = 7  # raised whenever a field or a tensor changes its meaning
 # prefixes of tensors' names: those of a strategy's extras, and of a compressed update
 _EXTRA = "extra."
 _PACKED = "packed."
-_VERSION = re.compile(r"[A-Za-z0-9.+!-]{0,40}")  # the characters of PEP 440
+_VERSION_PATTERN = re.compile(r"[A-Za-z0-9.+!-]{0,40}")  # the characters of PEP 440
 
 
 class FrozenMissingError(MessageError):
@@ -265,7 +265,7 @@ def decode_result(content: RecordDict, order: TrainOrder | EvaluateOrder | None 
 
 def _check_version(text: str) -> str:
     """Return the text if it can be a version, or is empty. Raises ValueError."""
-    if not _VERSION.fullmatch(text):
+    if not _VERSION_PATTERN.fullmatch(text):
         raise ValueError("not a version")
     return text
 

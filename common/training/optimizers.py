@@ -35,7 +35,7 @@ class Optimizer(Protocol):
         """
 
     def restart(self, weights: Tensor) -> None:
-        """Forget all past steps; buffers of the shape of `weights` keep their place in memory."""
+        """Forget all past steps; buffers of the shape of `weights` [T] keep their memory."""
 
 
 class SGD:
@@ -48,7 +48,7 @@ class SGD:
         self._buffer: Tensor | None = None
 
     def step(self, weights: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
-        """Take one step, as `Optimizer.step` describes."""
+        """Take one step on weights [T], as `Optimizer.step` describes."""
         if self._decay:
             gradient.add_(weights, alpha=self._decay)
         if self._momentum:
@@ -65,7 +65,7 @@ class SGD:
             weights.addcmul_(gradient, self._shares, value=-lr)
 
     def restart(self, weights: Tensor) -> None:
-        """Set the buffer to zeros; the first step adds its gradient to it."""
+        """Set the buffer [T] to zeros; the first step adds its gradient to it."""
         if self._momentum:
             self._buffer = _zeros(self._buffer, weights)
 
@@ -95,7 +95,7 @@ class Adam:
         self._steps_on_device: Tensor | None = None
 
     def step(self, weights: Tensor, gradient: Tensor, lr: float | Tensor) -> None:
-        """Take one step, as `Optimizer.step` describes."""
+        """Take one step on weights [T], as `Optimizer.step` describes."""
         if self._decoupled:
             weights.mul_(1 - lr * self._decay * (1 if self._shares is None else self._shares))
         elif self._decay:
@@ -118,7 +118,7 @@ class Adam:
             weights.addcdiv_(moved, root, value=-lr / (1 - self.BETA1**self._steps))
 
     def restart(self, weights: Tensor) -> None:
-        """Set both moments and the number of steps to zero."""
+        """Set both moments, [T] each, and the number of steps to zero."""
         self._steps = 0
         if self._steps_on_device is not None:
             self._steps_on_device.zero_()

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from fedshelf.common.protocol.enrolment import RefusalReason
 from fedshelf.common.system.files import write_private
 
-_PROCESS = re.compile(r"([0-9a-f]{32}) ([0-9]{1,2})")
+_PROCESS_PATTERN = re.compile(r"([0-9a-f]{32}) ([0-9]{1,2})")
 MAX_MISSED_SIGNS = 2  # signs of life in a row that may get lost
 SLACK_SECONDS = 2.0  # a sign of life may be this late
 SESSIONS_SAVE_SECONDS = 1.0  # least time between two writings of the file
@@ -105,7 +105,7 @@ class Sessions:
         Returns:
             The reason why the process may not speak, or None if it may.
         """
-        if not (match := _PROCESS.fullmatch(process_header)):
+        if not (match := _PROCESS_PATTERN.fullmatch(process_header)):
             return None
         own = Session(
             key=hashlib.sha256(key.encode()).hexdigest(),

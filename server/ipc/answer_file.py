@@ -11,12 +11,12 @@ from pathlib import Path
 
 LENGTH = 8  # bytes of a piece's length, big-endian
 DIGITS = 64  # hexadecimal digits of an identity, a SHA-256
-_IDENTITY = re.compile(r"[0-9a-f]{64}")
+_MESSAGE_ID_PATTERN = re.compile(r"[0-9a-f]{64}")
 
 
 def is_identity(text: str) -> bool:
     """Return whether `text` can be the identity of a message or of a piece, and so a file name."""
-    return _IDENTITY.fullmatch(text) is not None
+    return _MESSAGE_ID_PATTERN.fullmatch(text) is not None
 
 
 def begin(path: Path, message_id: str) -> None:

@@ -28,7 +28,7 @@ MAX_UPLOAD_LOG_BYTES = (
 # answers that are tracked at the same time; stores that break off leave entries behind
 MOST_UNDERWAY = 4096
 MAX_REMEMBERED_UPLOADS = 2**14  # begun answers, and complete ones until the app asks for them
-_IDENTITY = re.compile(r"[0-9a-f]{64}")
+_MESSAGE_ID_PATTERN = re.compile(r"[0-9a-f]{64}")
 
 
 class UploadLogWriter:
@@ -78,7 +78,7 @@ class UploadLogWriter:
         return True
 
     def _tell(self, what: dict[str, str]) -> None:
-        if not all(map(_IDENTITY.fullmatch, what.values())):
+        if not all(map(_MESSAGE_ID_PATTERN.fullmatch, what.values())):
             return
         line = json.dumps(what).encode() + b"\n"
         if self._written + len(line) > MAX_UPLOAD_LOG_BYTES:

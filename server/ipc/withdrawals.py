@@ -19,7 +19,7 @@ from fedshelf.server.results.jsonl_tail import JsonlTail
 # max size (bytes); then the file starts anew, and a store may send an answer in vain
 MAX_WITHDRAWALS_BYTES = 2**20
 MAX_REMEMBERED_WITHDRAWALS = 2**14  # orders
-_IDENTITY = re.compile(r"[0-9a-f]{64}")
+_MESSAGE_ID_PATTERN = re.compile(r"[0-9a-f]{64}")
 
 
 class Withdrawals:
@@ -69,7 +69,7 @@ class Withdrawn:
             return False
 
     def _take(self, line: dict[str, Any]) -> None:
-        if isinstance(order := line.get("order"), str) and _IDENTITY.fullmatch(order):
+        if isinstance(order := line.get("order"), str) and _MESSAGE_ID_PATTERN.fullmatch(order):
             self._orders[order] = None
             while len(self._orders) > MAX_REMEMBERED_WITHDRAWALS:
                 self._orders.popitem(last=False)

@@ -35,9 +35,10 @@ from fedshelf.server.launcher.launcher import LaunchRequest, launch
 from fedshelf.server.results.run_directory import RunDirectory, free_name
 
 DEFAULT_STORES = 3
-PARTITION = "dirichlet:1"  # how photos are dealt: stores differ in what they sell, as real ones do
+# of the photos over the stores: they differ in what they sell, as real ones do
+TRIAL_PARTITION = "dirichlet:1"
 TEST_FOLDER = "test"
-STORES_POLL_SECONDS = 0.5  # seconds between two checks of the stores' processes
+JOIN_POLL_SECONDS = 0.5  # seconds between two checks of the stores' processes
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def _assign_photos(photos: Path | None, stores: int, out: Path) -> None:
         "--stores",
         str(stores),
     ]
-    command += ["--partition", PARTITION, "--test", "--out", str(out)]
+    command += ["--partition", TRIAL_PARTITION, "--test", "--out", str(out)]
     print(
         f"Distributing the photos of {photos or 'the embedded data set'} among {stores} stores.",
         flush=True,
@@ -264,7 +265,7 @@ class StoreWatch:
         signal.signal(signal.SIGINT, self._previous_handler)
 
     def _watch(self) -> None:
-        while not self._is_over.wait(STORES_POLL_SECONDS):
+        while not self._is_over.wait(JOIN_POLL_SECONDS):
             for name in self._names:
                 if (code := self._children.exit_status(name)) is not None:
                     self.ended[name] = code

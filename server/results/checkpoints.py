@@ -20,7 +20,7 @@ from fedshelf.common.system.files import write_atomic
 MAX_UNSAVED_SECONDS = 5.0
 # keys of a file's metadata
 _STATE = "state"
-_SHA256 = "sha256"
+_SHA256_KEY = "sha256"
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Checkpoints:
         }
         stored = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
         text = json.dumps(meta)
-        content = save(stored, metadata={_STATE: text, _SHA256: _checksum(text, stored)})
+        content = save(stored, metadata={_STATE: text, _SHA256_KEY: _checksum(text, stored)})
         write_atomic(self._path(state.round), lambda file: file.write(content))
         for round_number in self.rounds()[: -self._keep]:
             if state.best is None or round_number != state.best.round:
@@ -202,7 +202,10 @@ class Checkpoints:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
                 tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if metadata.get(_SHA256, checksum := _checksum(metadata[_STATE], tensors)) != checksum:
+            if (
+                metadata.get(_SHA256_KEY, checksum := _checksum(metadata[_STATE], tensors))
+                != checksum
+            ):
                 raise ValueError("its content is not what was written: its checksum differs")
             meta = json.loads(metadata[_STATE])
             if meta["round"] != round_number:

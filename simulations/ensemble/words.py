@@ -22,7 +22,8 @@ def headline(results: Mapping[str, Any]) -> list[str]:
         f" {format_count(results['judged_on']['images'], 'test image')}."
     ]
     lines += [
-        f"{_NAMES[name]}: {_describe(ensemble)}." for name, ensemble in results["ensembles"].items()
+        f"{_METHOD_NAMES[name]}: {_describe(ensemble)}."
+        for name, ensemble in results["ensembles"].items()
     ]
     gains = {name: ensemble["gain"] for name, ensemble in results["ensembles"].items()}
     clear = [name for name, gain in gains.items() if _is_clear(gain) and gain["points"] > 0]
@@ -38,7 +39,7 @@ def headline(results: Mapping[str, Any]) -> list[str]:
     return [first, *lines, fitted]
 
 
-_NAMES = {
+_METHOD_NAMES = {
     "mean": "Mean of the probabilities",
     "weighted": "Weighted mean",
     "vote": "Majority vote",
@@ -61,6 +62,6 @@ def _describe(ensemble: Mapping[str, Any]) -> str:
 
 
 def _list_clear(names: list[str]) -> str:
-    titles = [_NAMES[name].lower() for name in names]
+    titles = [_METHOD_NAMES[name].lower() for name in names]
     are = "is" if len(titles) == 1 else "are"
     return f"{', '.join(titles)} {are} clearly better than the best single model"

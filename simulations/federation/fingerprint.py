@@ -20,7 +20,7 @@ from fedshelf.simulations.federation.federation import Federation
 DATA_FILE = "data.json"
 REMARK = "changed_data"  # key in the history, of the first round with other images
 SERVER_IN_WORDS = "the server"
-DIGEST_BYTES = 8  # 10^8 images have a hash collision with a probability of 10^-4
+FINGERPRINT_BYTES = 8  # 10^8 images have a hash collision with a probability of 10^-4
 MAX_DIFFERENCES_NAMED = 5  # differences that a sentence names
 
 Fingerprint = dict[str, Any]
@@ -113,7 +113,9 @@ class _Hashes:
         address = images.pixels.data_ptr()
         if address not in self._known:
             rows = images.pixels.numpy().reshape(len(images.pixels), -1)
-            digests = b"".join(blake2b(row.data, digest_size=DIGEST_BYTES).digest() for row in rows)
+            digests = b"".join(
+                blake2b(row.data, digest_size=FINGERPRINT_BYTES).digest() for row in rows
+            )
             self._known[address] = np.frombuffer(digests, dtype=np.uint64)
         hashes: NDArray[np.uint64] = self._known[address][images.rows.numpy()]
         return hashes
@@ -136,7 +138,7 @@ def _of(hashes: _Hashes, images: Images, classes: tuple[str, ...]) -> dict[str, 
 
 
 def _digest(content: bytes) -> str:
-    return blake2b(content, digest_size=DIGEST_BYTES).hexdigest()
+    return blake2b(content, digest_size=FINGERPRINT_BYTES).hexdigest()
 
 
 def _of_store(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:

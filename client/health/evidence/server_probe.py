@@ -31,7 +31,7 @@ Proof = Callable[[timedelta], bytes]
 _TIMEOUT_SECONDS = 5.0  # to connect, and for each piece of the answer
 
 # OpenSSL's X509_V_ERR_ codes, in words
-_REASONS = {
+_CERTIFICATE_FAULTS = {
     9: "it is not valid yet, or this machine's clock is behind",
     10: "it has expired, or this machine's clock is ahead",
     18: "it is signed by nobody but itself",
@@ -39,7 +39,7 @@ _REASONS = {
     20: "another authority has signed it",
 }
 # by the right authority
-_NAMES = {62: "it was made for another host name", 64: "it was made for another address"}
+_NAME_FAULTS = {62: "it was made for another host name", 64: "it was made for another address"}
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,13 @@ def probe_server(known: KnownAddresses, proof: Proof | None = None) -> ServerPro
 
 def _without_answer(server: str, error: httpx.TransportError) -> ServerProbe:
     for cause in causes(error):
-        if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in _NAMES:
-            return ServerProbe(server, "name", _NAMES[cause.verify_code])
+        if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in _NAME_FAULTS:
+            return ServerProbe(server, "name", _NAME_FAULTS[cause.verify_code])
         if isinstance(cause, ssl.SSLCertVerificationError):
             return ServerProbe(
-                server, "certificate", _REASONS.get(cause.verify_code, cause.verify_message)
+                server,
+                "certificate",
+                _CERTIFICATE_FAULTS.get(cause.verify_code, cause.verify_message),
             )
         if isinstance(cause, ssl.SSLError):
             return ServerProbe(

@@ -58,7 +58,7 @@ def augment(
 
 
 def transform(pixels: Tensor, config: DataConfig, numbers: Tensor) -> Tensor:
-    """Apply the options that change each image alone; shapes as in `augment`.
+    """Apply the options that change each image alone to pixels [B, S, S, channels].
 
     Flip, crop, TrivialAugment and erasing keep uint8; the other options compute in float32.
     """

@@ -72,7 +72,7 @@ def variant_for(device: torch.device) -> BatchOperation:
 
 
 def apply_in_groups(pixels: Tensor, drawn: DrawnOperations) -> Tensor:
-    """Apply to each image its own operation, in groups of images with the same one."""
+    """Apply to each image of [B, S, S, 3] its own operation, in groups with the same one."""
     result = pixels.clone()
     for first, last, operation in _OPERATIONS:
         selected = ((drawn.operation >= first) & (drawn.operation <= last)).nonzero()[:, 0]
@@ -84,7 +84,7 @@ def apply_in_groups(pixels: Tensor, drawn: DrawnOperations) -> Tensor:
 
 
 def apply_to_all(pixels: Tensor, drawn: DrawnOperations) -> Tensor:
-    """Apply each operation to all images, and select each image's result.
+    """Apply each operation to all images [B, S, S, 3], and select each image's result.
 
     Nothing waits for the device: no operation depends on how many images have drawn it.
     """

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.system.files import cache_directory, write_atomic
 
-_MAGIC = b"fedshelf"
+_FILE_MAGIC = b"fedshelf"
 
 
 def pixel_cache_directory() -> Path:
@@ -132,12 +132,12 @@ def _read_trailer(file: BinaryIO) -> tuple[Any, int]:
 
     Raises ValueError for a file that does not end with one.
     """
-    tail = 8 + len(_MAGIC)
+    tail = 8 + len(_FILE_MAGIC)
     size = file.seek(0, 2)
     file.seek(max(0, size - tail))
     end = file.read()
     length = int.from_bytes(end[:8], "little")
-    if end[8:] != _MAGIC or length > size - tail:
+    if end[8:] != _FILE_MAGIC or length > size - tail:
         raise ValueError("no trailer")
     file.seek(size - tail - length)
     return json.loads(file.read(length)), size - tail - length
@@ -156,4 +156,4 @@ def make_trailer(form: PixelFormat, digests: Sequence[str], unusable: Mapping[st
 
 def _trailer(tag: str, digests: Sequence[str], unusable: Mapping[str, str]) -> bytes:
     text = json.dumps({"format": tag, "digests": [*digests], "unusable": {**unusable}}).encode()
-    return text + len(text).to_bytes(8, "little") + _MAGIC
+    return text + len(text).to_bytes(8, "little") + _FILE_MAGIC

@@ -18,7 +18,7 @@ from fedshelf.common.images.decoding import formats
 from fedshelf.common.images.decoding.decode import NotUsableError
 from fedshelf.common.images.decoding.parallel import map_in_order
 
-DIGEST_BYTES = 20
+CONTENT_DIGEST_BYTES = 20
 # a photo has a few MiB; a larger file is a stray film, and decoding needs it in memory
 MAX_PHOTO_BYTES = 2**28
 _START_BYTES = 512
@@ -131,8 +131,8 @@ def is_unchanged(path: Path, known: KnownFiles) -> bool:
 
 
 def content_digest(data: bytes) -> bytes:
-    """Return the hash of a file that holds `data`: `DIGEST_BYTES` bytes."""
-    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
+    """Return the hash of a file that holds `data`: `CONTENT_DIGEST_BYTES` bytes."""
+    return hashlib.blake2b(data, digest_size=CONTENT_DIGEST_BYTES).digest()
 
 
 def _hash(path: Path) -> tuple[bytes | NotUsableError, list[int]]:
@@ -144,7 +144,7 @@ def _hash(path: Path) -> tuple[bytes | NotUsableError, list[int]]:
         with path.open("rb") as file:
             before = _fingerprint(os.fstat(file.fileno()))
             digest = hashlib.file_digest(
-                file, lambda: hashlib.blake2b(digest_size=DIGEST_BYTES)
+                file, lambda: hashlib.blake2b(digest_size=CONTENT_DIGEST_BYTES)
             ).digest()
             after = _fingerprint(os.fstat(file.fileno()))
     except OSError as error:

@@ -16,7 +16,7 @@ NEEDS_AVIF = "AVIF, which this Pillow cannot read"
 
 # also the odd ones that Pillow takes
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II\0*", b"MM*\0", b"II+\0", b"MM\0+")
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", *TIFF_MAGIC)
+_FORMAT_MAGICS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", *TIFF_MAGIC)
 _AVIF_BRANDS = {b"avif", b"avis"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 
@@ -64,7 +64,7 @@ def rejection_reason(start: bytes) -> str:
         formats = possible_formats(start)
         return missing_reader(formats) if formats else NO_IMAGE
     is_webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
-    return "" if is_webp or start.startswith(_MAGIC) else NO_IMAGE
+    return "" if is_webp or start.startswith(_FORMAT_MAGICS) else NO_IMAGE
 
 
 def missing_reader(formats: tuple[str, ...]) -> str:

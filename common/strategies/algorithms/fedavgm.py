@@ -38,7 +38,7 @@ class FedAvgM(Strategy):
     def server_step(
         self, params: Tensor, combined: Tensor, state: Tensors, trainable: int
     ) -> tuple[Tensor, Tensors]:
-        """Take one momentum step of the trainable part; buffers are taken from the mean."""
+        """Take one momentum step of the trainable part [T] of [P]; buffers are the mean's."""
         velocity = state["velocity"] * self.settings.server_momentum + (
             params[:trainable] - combined[:trainable]
         )

@@ -51,7 +51,7 @@ class FedDyn(Strategy):
         return {"offset": offset - state["linear"] if "linear" in state else offset}
 
     def correct_gradient(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
-        """Add alpha w + (-l_i - alpha x) to the gradient, in place."""
+        """Add alpha w + (-l_i - alpha x) to the gradient [T], in place."""
         gradient.add_(weights, alpha=self.settings.alpha).add_(local["offset"])
 
     def on_train_end(
@@ -72,7 +72,7 @@ class FedDyn(Strategy):
         trainable: int,
         present: Mapping[str, StoreInfo] | None = None,
     ) -> tuple[Tensor, Tensors]:
-        """Return x and h of the next round; buffers are taken from the mean."""
+        """Return x [P] and h [T] of the next round; buffers are taken from the mean."""
         total = self.total_weight(updates, present)
         start = params[:trainable]
         linear = state["linear"].clone()

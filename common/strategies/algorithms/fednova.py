@@ -36,7 +36,7 @@ class FedNova(NormalizedSteps):
         trainable: int,
         present: Mapping[str, StoreInfo] | None = None,
     ) -> tuple[Tensor, Tensors]:
-        """Return x of the next round, and the state; buffers are taken from the mean."""
+        """Return x [P] of the next round, and the state; buffers are taken from the mean."""
         all_steps = [float(update.extras[NORMALIZED_STEPS]) for update in updates]
         weighted_steps = [
             self.weight(update) * steps for update, steps in zip(updates, all_steps, strict=True)

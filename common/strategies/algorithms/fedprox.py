@@ -34,5 +34,5 @@ class FedProx(Strategy):
         return {"anchor": start.clone()}
 
     def correct_gradient(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
-        """Add mu (w - w_t) to the gradient, in place."""
+        """Add mu (w - w_t) to the gradient [T], in place."""
         gradient.add_(weights, alpha=self.settings.mu).sub_(local["anchor"], alpha=self.settings.mu)

@@ -27,7 +27,7 @@ class Median(Strategy):
         return apply_by_blocks(UpdateVectors(updates), _median)
 
     def rank_shares(self, block: Tensor) -> Tensor:
-        """Return 1 for the middle value of a column, or 1/2 for each of two, and 0 for others."""
+        """Return 1 for the middle value of each column of [S, B], 1/2 for each of two, else 0."""
         count = len(block)
         return rank_shares(block, (count - 1) // 2, count // 2 + 1)
 

@@ -72,7 +72,7 @@ class Scaffold(NormalizedSteps):
         return {"shift": shift}
 
     def correct_gradient(self, gradient: Tensor, weights: Tensor, local: Tensors) -> None:
-        """Add c - c_i to the gradient, in place."""
+        """Add c - c_i to the gradient [T], in place."""
         gradient.add_(local["shift"])
 
     def on_train_end(
@@ -100,7 +100,7 @@ class Scaffold(NormalizedSteps):
         trainable: int,
         present: Mapping[str, StoreInfo] | None = None,
     ) -> tuple[Tensor, Tensors]:
-        """Return x and c of the next round; buffers are taken from the mean."""
+        """Return x [P] and c [T] of the next round; buffers are taken from the mean."""
         total = self.total_weight(updates, present)
         control = state["control"].clone()
         start = params[:trainable]

@@ -45,7 +45,7 @@ class TrimmedMean(Strategy):
         return apply_by_blocks(UpdateVectors(updates), trimmed)
 
     def rank_shares(self, block: Tensor) -> Tensor:
-        """Return the same share for all values that are not cut off."""
+        """Return one share for all values of a block [S, B] that are not cut off."""
         cut = self._cut(len(block))
         return rank_shares(block, cut, len(block) - cut)
 

@@ -54,7 +54,7 @@ class FedOpt(Strategy, ABC):
     settings: FedOptSettings
 
     def init_server_state(self, params: Tensor, trainable: int) -> Tensors:
-        """Return both moments at zero, and no steps taken."""
+        """Return both moments at zero, [T] each, and no steps taken."""
         zeros = params.new_zeros(trainable)
         return {
             "first": zeros,
@@ -65,7 +65,7 @@ class FedOpt(Strategy, ABC):
     def server_step(
         self, params: Tensor, combined: Tensor, state: Tensors, trainable: int
     ) -> tuple[Tensor, Tensors]:
-        """Take one step along the first moment, scaled by the second."""
+        """Step the trainable part [T] of [P] along the first moment, scaled by the second."""
         delta = combined[:trainable] - params[:trainable]
         steps = state["steps"] + 1
         first = self.first(state["first"], delta)

@@ -13,7 +13,8 @@ from torch import Tensor
 from fedshelf.common.errors import DataError
 from fedshelf.common.parameters.layout import Layout, Tensors
 
-_OWN = "personal.own"  # key of a store's own values in the state that it keeps between rounds
+# key of a store's own values in the state that it keeps between rounds
+_OWN_LAYERS = "personal.own"
 
 
 def personal_slices(layout: Layout, names: Iterable[str]) -> tuple[slice, ...]:
@@ -32,10 +33,10 @@ def local_model(global_params: Tensor, state: Tensors, slices: tuple[slice, ...]
     Returns:
         Float32 [P].
     """
-    if not slices or _OWN not in state:
+    if not slices or _OWN_LAYERS not in state:
         return global_params
     model = global_params.clone()
-    values = state[_OWN].to(global_params.device)
+    values = state[_OWN_LAYERS].to(global_params.device)
     for personal_slice, part in zip(
         slices,
         values.split([personal_slice.stop - personal_slice.start for personal_slice in slices]),
@@ -64,7 +65,7 @@ def withhold_personal(
     sent = trained.clone()
     for personal_slice in slices:
         sent[personal_slice] = global_params[personal_slice].to(trained.device)
-    return sent, {_OWN: values}
+    return sent, {_OWN_LAYERS: values}
 
 
 def local_tensors(state: Tensors, shared: Tensors) -> dict[str, Tensor]:
@@ -80,14 +81,14 @@ def local_tensors(state: Tensors, shared: Tensors) -> dict[str, Tensor]:
     Raises:
         DataError: their sizes differ.
     """
-    if _OWN not in state:
+    if _OWN_LAYERS not in state:
         return {}
-    if state[_OWN].numel() != (size := sum(tensor.numel() for tensor in shared.values())):
+    if state[_OWN_LAYERS].numel() != (size := sum(tensor.numel() for tensor in shared.values())):
         raise DataError(
-            f"The store kept {state[_OWN].numel():,} numbers of its own; the model has room for"
-            f" {size:,}."
+            f"The store kept {state[_OWN_LAYERS].numel():,} numbers of its own; the model has room"
+            f" for {size:,}."
         )
-    pieces = state[_OWN].split([tensor.numel() for tensor in shared.values()])
+    pieces = state[_OWN_LAYERS].split([tensor.numel() for tensor in shared.values()])
     return {
         name: piece.reshape(shared[name].shape) for name, piece in zip(shared, pieces, strict=True)
     }

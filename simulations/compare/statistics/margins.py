@@ -38,7 +38,7 @@ from fedshelf.simulations.compare.statistics.students_t import cumulative, quant
 
 LEVEL = 0.05  # probability of a difference beyond its margin where there is none
 LEAST_LEVEL = 1e-9  # smaller p-values are reported as this
-HALVINGS = 50  # of the interval that holds a p-value
+BISECTION_STEPS = 50  # of the interval that holds a p-value
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Gain:
         # between which Student's t of that level is
         low = 0.0
         high = abs(self.points) / self.training
-        for _ in range(HALVINGS):
+        for _ in range(BISECTION_STEPS):
             middle = (low + high) / 2
             level = self._level(middle)
             margin = math.hypot(

@@ -3,7 +3,7 @@
 import math
 from functools import lru_cache
 
-HALVINGS = 80  # of the interval that holds a quantile: down to the last digit of a float
+BISECTION_STEPS = 80  # of the interval that holds a quantile: down to the last digit of a float
 
 
 def cumulative(t: float, degrees: int) -> float:
@@ -40,7 +40,7 @@ def quantile(probability: float, degrees: int) -> float:
     while cumulative(high, degrees) < probability:
         low = high
         high = 2 * high
-    for _ in range(HALVINGS):
+    for _ in range(BISECTION_STEPS):
         middle = (low + high) / 2
         low, high = (middle, high) if cumulative(middle, degrees) < probability else (low, middle)
     return high

@@ -27,7 +27,7 @@ from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.images.types import Images
 from fedshelf.common.system.files import cache_directory, write_json, writing_cache
 
-_NAME = "data set"  # of this cache, in sentences
+_CACHE_NAME = "data set"  # of this cache, in sentences
 
 Chunk = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
@@ -60,7 +60,7 @@ def key_of(files: Iterable[Path]) -> str:
         if not isinstance(digest, bytes):
             raise DataError(f"Cannot use {file}: {digest}.")
     if not known.items() >= read.known.items():
-        with writing_cache(_NAME, cache_directory()):
+        with writing_cache(_CACHE_NAME, cache_directory()):
             write_json(memory, known | dict(read.known))
     return hashlib.blake2b(
         b"".join(d for d in read.digests if isinstance(d, bytes)), digest_size=20
@@ -77,7 +77,7 @@ def described(key: str, describe: Callable[[], dict[str, Any]]) -> dict[str, Any
         description: dict[str, Any] = json.loads(path.read_bytes())
     except (OSError, ValueError):
         description = describe()
-        with writing_cache(_NAME, cache_directory()):
+        with writing_cache(_CACHE_NAME, cache_directory()):
             write_json(path, description)
     return description
 
@@ -92,7 +92,7 @@ def decoded(
     tag = hashlib.blake2b(form.tag.encode(), digest_size=8).hexdigest()
     folder = cache_directory() / "datasets" / f"{key}-{tag}"
     if not folder.is_dir():
-        with writing_cache(_NAME, cache_directory()):
+        with writing_cache(_CACHE_NAME, cache_directory()):
             _write(folder, parts())
     return {path.name: _open(path) for path in sorted(folder.iterdir())}
 

@@ -24,7 +24,7 @@ from fedshelf.simulations.datasets.parquet.rows import Labelled, part, paths_in,
 
 __all__ = ["EXPECTED", "layout", "source"]
 
-_VERSION = 2  # raise it when a change here changes labels: every cache is then built anew
+_CACHE_VERSION = 2  # raise it when a change here changes labels: every cache is then built anew
 
 
 def source(folder: Path, name: str) -> DatasetSource:
@@ -52,7 +52,9 @@ def source(folder: Path, name: str) -> DatasetSource:
 def _key(splits: Files) -> str:
     """Return a hash of the files' contents and of the split of each."""
     sizes = [(split, len(splits[split])) for split in sorted(splits)]
-    return _hash(_VERSION, sizes, key_of(path for split, _ in sizes for path in splits[split]))
+    return _hash(
+        _CACHE_VERSION, sizes, key_of(path for split, _ in sizes for path in splits[split])
+    )
 
 
 def _describe(splits: Files) -> dict[str, Any]:

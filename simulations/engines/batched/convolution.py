@@ -36,8 +36,9 @@ W'].
 
 
 def fastest_form(pixels: Tensor, geometry: ConvolutionGeometry) -> Form:
-    """Return the fastest form for the device of the pixels (measured on a CPU only;
-    docs/log.md).
+    """Return the fastest form for pixels [S * B, C, H, W] on their device.
+
+    Measured on a CPU only (docs/log.md).
     """
     if not pixels.is_cuda:
         return one_by_one
@@ -47,7 +48,7 @@ def fastest_form(pixels: Tensor, geometry: ConvolutionGeometry) -> Form:
 def one_by_one(
     pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry
 ) -> Tensor:
-    """Compute one convolution a store: the least work where starting an operation costs nothing."""
+    """Compute one convolution a store, [S * B, C, H, W]: the least work where a start is cheap."""
     images = pixels.split(len(pixels) // len(weight))
     biases = bias.unbind() if bias is not None else [None] * len(weight)
     g = geometry
@@ -62,7 +63,7 @@ def one_by_one(
 def merged(
     pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry
 ) -> Tensor:
-    """Compute one convolution whose groups of channels are the stores."""
+    """Compute one convolution of [S * B, C, H, W] whose groups of channels are the stores."""
     stores, outputs = weight.shape[:2]
     batch = pixels.unflatten(0, (stores, -1)).transpose(0, 1).flatten(1, 2)  # [B, S * C, H, W]
     bias = bias.flatten() if bias is not None else None
@@ -77,10 +78,10 @@ def merged(
 def columns(
     pixels: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry
 ) -> Tensor:
-    """Compute one batched matrix product of windows as rows; the result is in channels-last order.
+    """Compute one batched matrix product of the windows of [S * B, C, H, W] as rows.
 
-    For one group and dilation 1. Chellapilla, Puri and Simard 2006, "High Performance
-    Convolutional Neural Networks for Document Processing".
+    The result is in channels-last order. For one group and dilation 1. Chellapilla, Puri and Simard
+    2006, "High Performance Convolutional Neural Networks for Document Processing".
     """
     stores, outputs, _, height, width = weight.shape
     (down, across), (top, left) = geometry.stride, geometry.padding

@@ -164,9 +164,9 @@ def test_settled_files_are_not_read_again_and_fresh_ones_are(tmp_path: Path) -> 
     assert content_digests.is_unchanged(path, settled.known)
     assert not content_digests.is_unchanged(path, first.known)
     fingerprint, _ = settled.known[str(path)]
-    believed = {str(path): (fingerprint, "00" * content_digests.DIGEST_BYTES)}
+    believed = {str(path): (fingerprint, "00" * content_digests.CONTENT_DIGEST_BYTES)}
     assert content_digests.hash_files([path], believed, now).digests == (
-        bytes(content_digests.DIGEST_BYTES),
+        bytes(content_digests.CONTENT_DIGEST_BYTES),
     )
     os.utime(path)
     assert not content_digests.is_unchanged(path, settled.known)
