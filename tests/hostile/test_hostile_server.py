@@ -193,7 +193,7 @@ def test_frozen_parameters_do_not_fill_the_disk(tmp_path: Path) -> None:
         vector = torch.full((9,), float(number))
         cache.put(frozen_sha256(vector), vector)
         assert len(files(tmp_path)) <= MAX_FROZEN_VECTORS
-    assert cache.get("../../etc/passwd") is None
+    assert cache.get("../../etc/passwd", SPEC) is None
 
 
 def test_states_of_invented_runs_do_not_fill_the_disk(tmp_path: Path) -> None:
