@@ -167,9 +167,9 @@ def show(outcomes: Sequence[Outcome]) -> None:
 
 def available() -> list[str]:
     """The data sets that are on this machine; a word for each other one."""
-    from fedshelf.simulations.datasets import places
+    from fedshelf.simulations.datasets import search_paths
 
-    if any(folder.is_dir() for folder in places.candidates("cifar10")):
+    if any(folder.is_dir() for folder in search_paths.candidates("cifar10")):
         return list(DATA)
     print(
         "CIFAR-10 is left out: it is not on this machine; set FEDSHELF_DATA to the folder with"

@@ -30,7 +30,7 @@ from fedshelf.server.ipc.events import EventWriter
 from fedshelf.server.ipc.run_mailbox import NO_FILES, RunFiles, RunMailbox
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
-from fedshelf.server.training import class_confirmation, client_sampling, setup
+from fedshelf.server.training import class_confirmation, cohort, setup
 from fedshelf.server.training.run import StopRequest, Training
 from fedshelf.server.training.selection_images import divide
 from fedshelf.server.updates.anomaly_detection import sample_of
@@ -193,7 +193,7 @@ class GridTraining:
         """
         done = RunDirectory.rounds_done(self.directory.path)
         try:
-            return client_sampling.wait_for_quorum(
+            return cohort.wait_for_quorum(
                 runtime, done + 1, self.expected, self.config.cohort.wait, self.observer, stop
             )
         except StoppedError as error:

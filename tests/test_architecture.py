@@ -37,7 +37,7 @@ FLOORS = {
         ["operations"],
         ["monitor"],
         ["launcher"],
-        ["training", "credentials", "addresses.py", "patience.py"],
+        ["training", "credentials", "addresses.py", "answer_deadline.py"],
         ["report", "ipc"],
         ["report/charts", "updates"],
         ["results", "runtime.py", "formatting.py"],

@@ -15,8 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from fedshelf.client.health import FACTS_FILE, PAGE_FILE
 from fedshelf.client.health.checks.machine import format_bytes
 from fedshelf.client.health.checks.server import days_left
-from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import SEVERITIES, Exhibit, Finding
+from fedshelf.client.health.evidence.gather import Evidence
 from fedshelf.client.health.evidence.image_quality import thumbnail
 from fedshelf.client.health.run_checks import Report
 from fedshelf.common.images.decoding.decode import NotUsableError

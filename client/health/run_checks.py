@@ -11,8 +11,8 @@ from pathlib import Path
 
 from fedshelf.client.connection.known_addresses import KnownAddresses
 from fedshelf.client.health.checks import CHECKS, Check
-from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import SEVERITIES, Finding, Kind
+from fedshelf.client.health.evidence.gather import Evidence
 from fedshelf.client.health.evidence.label_errors import find_label_errors, load
 from fedshelf.client.health.evidence.machine import inspect_machine
 from fedshelf.client.health.evidence.photos import Progress, list_photos, measure_photos

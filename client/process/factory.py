@@ -12,8 +12,8 @@ from fedshelf.client.policy.budgets import USAGE_FILE, Usage
 from fedshelf.client.policy.command import check_names
 from fedshelf.client.policy.enforcement import PolicyEnforcer
 from fedshelf.client.policy.policy import policy_of
-from fedshelf.client.worker.adjustments import ADJUSTMENTS_FOLDER, Adjustments
 from fedshelf.client.worker.data import FolderSource
+from fedshelf.client.worker.logit_adjustments import ADJUSTMENTS_FOLDER, Adjustments
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import StoreWorker, Trainer
 from fedshelf.common.errors import ConfigError

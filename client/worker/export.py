@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fedshelf.client.identity.home import STATES_FOLDER, known_home
-from fedshelf.client.worker.adjustments import ADJUSTMENTS_FOLDER, Adjustments
+from fedshelf.client.worker.logit_adjustments import ADJUSTMENTS_FOLDER, Adjustments
 from fedshelf.client.worker.state_store import KEPT_RUNS, StateStore
 from fedshelf.common import models
 from fedshelf.common.errors import ConfigError, DataError

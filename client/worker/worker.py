@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fedshelf.client.failures import StoreError
-from fedshelf.client.worker.adjustments import Adjustments
+from fedshelf.client.worker.logit_adjustments import Adjustments
 from fedshelf.client.worker.state_store import States
 from fedshelf.common import compression, strategies
 from fedshelf.common.config import RunConfig

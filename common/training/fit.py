@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fedshelf.common import models
 from fedshelf.common.config import DataConfig, RunConfig, TrainConfig
-from fedshelf.common.config.schedules import learning_rate
+from fedshelf.common.config.learning_rate_schedule import learning_rate
 from fedshelf.common.images.augment import BatchBounds, Blend, DrawStream, augment, normalise
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.dropout import seed_dropout

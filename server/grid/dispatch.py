@@ -10,11 +10,11 @@ from fedshelf.common.errors import StoppedError
 from fedshelf.common.protocol.messages import EvaluateOrder, Failure, TrainOrder
 from fedshelf.common.protocol.serialization import FrozenWeightsMissing, Result, encode_order
 from fedshelf.common.protocol.transfer_progress import format_progress
+from fedshelf.server.answer_deadline import AnswerDeadline
 from fedshelf.server.grid.connection import GONE, GridConnection, read
 from fedshelf.server.grid.outbox import Outbox, Sent
 from fedshelf.server.grid.store_registry import StoreRegistry
 from fedshelf.server.ipc.store_status import StoreStatusFile
-from fedshelf.server.patience import Patience
 
 # seconds between two polls for all answers, growing to a tenth of the time waited ...
 MIN_REPLIES_POLL_SECONDS = 0.05
@@ -122,42 +122,42 @@ class OrderDispatch:
         self._unreached.clear()
         self.post(set(stores) - {sent.about for sent in self._pending.values()})
 
-    def answers(self, patience: Patience) -> Iterator[Result]:
+    def answers(self, deadline: AnswerDeadline) -> Iterator[Result]:
         """Yield one answer per store as they arrive, and a Failure for each store without one.
 
         Raises:
             StoppedError: a request to stop ends the wait for updates: half a round is of no use
         """
         self._poll_all_at = (
-            patience.began + MIN_POLL_ALL_SECONDS
+            deadline.began + MIN_POLL_ALL_SECONDS
             if self._connection.has_upload_log
-            else patience.began
+            else deadline.began
         )
         while self._pending or self._unreached:
             yield from self._pop_unreached()
-            if self._pending and patience.is_over():
-                yield from self._expire(patience)
+            if self._pending and deadline.is_over():
+                yield from self._expire(deadline)
                 return
             self._check_in_flight()
-            for sent, reply in self._outbox.pull(self._replies_due(patience.waited()), self._size):
+            for sent, reply in self._outbox.pull(self._replies_due(deadline.waited()), self._size):
                 yield from self._handle_reply(sent, reply)
             self._post_missing()
             if self._pending and not self._unreached:
                 time.sleep(
                     min(
-                        max(0.01 * patience.waited(), MIN_GATEWAY_POLL_SECONDS),
+                        max(0.01 * deadline.waited(), MIN_GATEWAY_POLL_SECONDS),
                         MAX_GATEWAY_POLL_SECONDS,
                     )
                 )
 
-    def _expire(self, patience: Patience) -> Iterator[Failure]:
+    def _expire(self, deadline: AnswerDeadline) -> Iterator[Failure]:
         """Yield a Failure for each store that has not answered, and withdraw their orders.
 
         Raises StoppedError.
         """
-        why = patience.reason()
+        why = deadline.reason()
         self._connection.withdraw(self._pending)
-        if patience.is_cut() and isinstance(self.order, TrainOrder):
+        if deadline.is_cut() and isinstance(self.order, TrainOrder):
             out = ", ".join(sorted(sent.about for sent in self._pending.values()))
             raise StoppedError(f"{out}: {why}")
         yield from (Failure(sent.about, "timeout", why) for sent in self._pending.values())

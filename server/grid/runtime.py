@@ -24,7 +24,8 @@ from fedshelf.common.protocol.messages import (
 )
 from fedshelf.common.protocol.model_delivery import DeliverOrder
 from fedshelf.common.protocol.serialization import Notice, Query
-from fedshelf.server import patience
+from fedshelf.server import answer_deadline
+from fedshelf.server.answer_deadline import AnswerDeadline
 from fedshelf.server.grid.class_table import recounted
 from fedshelf.server.grid.connection import GridConnection
 from fedshelf.server.grid.dispatch import MIN_REPLIES_POLL_SECONDS, OrderDispatch
@@ -33,7 +34,6 @@ from fedshelf.server.grid.phase_overlap import seconds_ahead, spans_of_stores
 from fedshelf.server.grid.store_registry import RECONNECT_GRACE_SECONDS, StoreRegistry
 from fedshelf.server.ipc.run_mailbox import NO_FILES, RunFiles
 from fedshelf.server.ipc.store_status import StoreStatusFile
-from fedshelf.server.patience import Patience
 
 # seconds that a list of the connected stores is used: a round asks several times
 PRESENCE_FRESH_SECONDS = 0.5
@@ -151,7 +151,9 @@ class GridRuntime:
         else:
             dispatch = self._dispatch(order, max(self._timeout, 1.0))
             dispatch.post(stores)
-        return self._record_training(self._results(dispatch, Update, patience.ROUND_STOP_SECONDS))
+        return self._record_training(
+            self._results(dispatch, Update, answer_deadline.ROUND_STOP_SECONDS)
+        )
 
     def evaluate(
         self, order: EvaluateOrder, stores: Sequence[str]
@@ -166,7 +168,7 @@ class GridRuntime:
             self._prefetched.post(self._prefetched_stores)
         self._evaluated_at = dict.fromkeys(stores)
         return self._record_evaluations(
-            self._results(dispatch, Evaluation, patience.EVALUATION_STOP_SECONDS)
+            self._results(dispatch, Evaluation, answer_deadline.EVALUATION_STOP_SECONDS)
         )
 
     def deliver(self, order: DeliverOrder, stop: Callable[[], bool]) -> Distributed:
@@ -224,7 +226,7 @@ class GridRuntime:
     def _results(
         self, dispatch: OrderDispatch, kind: type[Answer], after_stop: float
     ) -> Iterator[Answer | Failure]:
-        for result in dispatch.answers(Patience(self._timeout, self._stop, after_stop)):
+        for result in dispatch.answers(AnswerDeadline(self._timeout, self._stop, after_stop)):
             if isinstance(result, kind | Failure):
                 yield result
             else:

@@ -23,6 +23,7 @@ from fedshelf.common.errors import RunError
 from fedshelf.common.models.spec import STORE_CHANNELS
 from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.server.addresses import Address, check_free
+from fedshelf.server.answer_deadline import ROUND_STOP_SECONDS
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.last_run import hold_server_lock
 from fedshelf.server.ipc.events import EventReader
@@ -34,7 +35,6 @@ from fedshelf.server.launcher.flower_server import (
 )
 from fedshelf.server.launcher.output import RunOutput
 from fedshelf.server.launcher.page_port import page_port
-from fedshelf.server.patience import ROUND_STOP_SECONDS
 from fedshelf.server.results.run_directory import EMPTY, RunDirectory, free_name
 
 APP_STARTUP_TIMEOUT_SECONDS = 90.0  # for the submitted app to begin its work

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fedshelf.common.config import RunConfig
-from fedshelf.common.config.kinds import of_operator
+from fedshelf.common.config.changeable_settings import of_operator
 
 SETTINGS = "settings"  # in a run's first line: all of the operator's settings
 # in the first line after a change: key -> [before, from this round on]

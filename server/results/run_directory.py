@@ -21,7 +21,7 @@ from fedshelf.common.config import (
     resolve,
     to_toml,
 )
-from fedshelf.common.config.kinds import is_fixed
+from fedshelf.common.config.changeable_settings import is_fixed
 from fedshelf.common.errors import ConfigError, RunError
 from fedshelf.common.system.files import write_json, write_text
 from fedshelf.server.results.jsonl_tail import TAKEN_BACK
@@ -73,7 +73,7 @@ class RunDirectory:
     def stored(path: Path, overrides: Mapping[str, Any]) -> RunConfig:
         """Return the configuration of the run in `path`, with settings that may change replaced.
 
-        See `common.config.kinds` for these.
+        See `common.config.changeable_settings` for these.
 
         Raises:
             RunError: there is no run

@@ -6,7 +6,7 @@ from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.strategies import Strategy
-from fedshelf.server.training import client_sampling
+from fedshelf.server.training import cohort
 
 
 class Guarantee:
@@ -41,7 +41,7 @@ def check_cohort(config: RunConfig, stores: int) -> None:
     Raises:
         ConfigError: they never can
     """
-    size = client_sampling.cohort_size(stores, config.cohort)
+    size = cohort.cohort_size(stores, config.cohort)
     if (
         not config.strategy.malicious
         or (reason := strategies.build(config.strategy).shortfall(size)) is None

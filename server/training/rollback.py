@@ -27,7 +27,7 @@ from fedshelf.server.updates.buffer import UpdateBuffer
 from fedshelf.server.updates.norm_bound import UsualNorms, usual
 from fedshelf.server.updates.reputation import Reputation
 from fedshelf.server.updates.screening import DIVERGED, RoundOutcome
-from fedshelf.server.updates.standing import Standing
+from fedshelf.server.updates.store_findings import Standing
 
 OUTLIER_NORM_FACTOR = 10.0  # times the usual norm of the others' updates
 EXPLODED_LOSS_FACTOR = (

@@ -45,7 +45,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from fedshelf.common import strategies
-from fedshelf.common.config.schedules import learning_rate, standstill
+from fedshelf.common.config.learning_rate_schedule import learning_rate, standstill
 from fedshelf.common.errors import StoppedError
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.failures import format_failures
@@ -58,7 +58,7 @@ from fedshelf.server.results.run_directory import Record
 from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
-from fedshelf.server.training import client_sampling, rollback, round_record
+from fedshelf.server.training import cohort, rollback, round_record
 from fedshelf.server.training.robustness_guarantee import Guarantee
 from fedshelf.server.training.rollback import Rollback
 from fedshelf.server.training.round_evaluation import RoundEvaluator
@@ -73,7 +73,7 @@ from fedshelf.server.updates.image_cap import ImageCap, most_images
 from fedshelf.server.updates.norm_bound import UsualNorms
 from fedshelf.server.updates.reputation import Reputation
 from fedshelf.server.updates.screening import RoundOutcome, Screening
-from fedshelf.server.updates.standing import Standing
+from fedshelf.server.updates.store_findings import Standing
 
 # cohorts that a round is tried with before a missing quorum ends the run
 MAX_COHORTS_PER_ROUND = 3
@@ -277,7 +277,7 @@ class RoundLoop:
         )
 
     def _cohort(self, present: Iterable[str], round_number: int, attempt: int = 0) -> list[str]:
-        return client_sampling.sample(
+        return cohort.sample(
             present, self.config.cohort, self.config.run.seed, round_number, attempt
         )
 
@@ -315,7 +315,7 @@ class RoundLoop:
         refused_cohorts = 0
         for attempt in count():
             wait = self.config.cohort.wait
-            present = client_sampling.wait_for_quorum(
+            present = cohort.wait_for_quorum(
                 self.runtime, round_number, quorum, wait, self._observer, self._stop
             )
             sampled = self._cohort(
@@ -348,7 +348,7 @@ class RoundLoop:
                 break
         if rollback.is_divergence(failed):
             raise rollback.divergence(round_number, state.record, self.config.train.lr)
-        raise client_sampling.quorum_error(round_number, quorum, failed)
+        raise cohort.quorum_error(round_number, quorum, failed)
 
     def _collect_updates(
         self,

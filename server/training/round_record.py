@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedshelf.common.config import RunConfig, TrainConfig
-from fedshelf.common.config.schedules import learning_rate
+from fedshelf.common.config.learning_rate_schedule import learning_rate
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import Update
 from fedshelf.server.results.checkpoints import Totals, TrainingState
@@ -17,7 +17,7 @@ from fedshelf.server.results.scores import Scores
 from fedshelf.server.updates.contribution import shares_of_step
 from fedshelf.server.updates.norm_bound import UsualNorms
 from fedshelf.server.updates.screening import RoundOutcome
-from fedshelf.server.updates.standing import Standing
+from fedshelf.server.updates.store_findings import Standing
 
 BYTES_PER_FLOAT = 4
 

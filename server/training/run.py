@@ -31,7 +31,7 @@ from fedshelf.server.training.setup import InitialState
 from fedshelf.server.updates import contribution
 from fedshelf.server.updates.buffer import InMemoryBuffer, UpdateBuffer
 from fedshelf.server.updates.evaluator import NO_EVALUATORS, Evaluators
-from fedshelf.server.updates.standing import Standing
+from fedshelf.server.updates.store_findings import Standing
 
 
 class StopRequest:

@@ -11,7 +11,7 @@ from math import isfinite, sqrt
 from typing import Any
 
 from fedshelf.common.config import STORES_OWN, RunConfig
-from fedshelf.common.config.schedules import learning_rate
+from fedshelf.common.config.learning_rate_schedule import learning_rate
 from fedshelf.common.strategies.shared.base import normalized_steps
 
 # updates: with fewer, one store's norm has too much weight in the median ...

@@ -11,7 +11,7 @@ from fedshelf.server.updates.anomaly_detection import AnomalyDetector
 from fedshelf.server.updates.buffer import UpdateBuffer
 from fedshelf.server.updates.norm_bound import usual
 from fedshelf.server.updates.screening import RoundOutcome
-from fedshelf.server.updates.standing import Standing
+from fedshelf.server.updates.store_findings import Standing
 
 CLIPPED = (
     " From now on its updates are made no larger than is usual in their cohort"

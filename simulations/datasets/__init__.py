@@ -15,7 +15,7 @@ from fedshelf.common.config import DataConfig
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.suggest import did_you_mean
-from fedshelf.simulations.datasets import places
+from fedshelf.simulations.datasets import search_paths
 from fedshelf.simulations.datasets.dataset.assemble import relabel
 from fedshelf.simulations.datasets.dataset.types import Dataset, DatasetSource
 
@@ -42,7 +42,10 @@ def find(config: DataConfig) -> DatasetSource:
         return _from_plugin(name, plugin)
     from fedshelf.simulations.datasets import folder, parquet
 
-    for path in (Path(name), *(places.candidates(name) if re.fullmatch(r"[\w.-]+", name) else ())):
+    for path in (
+        Path(name),
+        *(search_paths.candidates(name) if re.fullmatch(r"[\w.-]+", name) else ()),
+    ):
         if path.exists() and parquet.layout(path):
             return parquet.source(path, path.resolve().name)
         if path.exists():
@@ -109,10 +112,10 @@ def _from_hub(repository: str) -> DatasetSource:
     from fedshelf.simulations.datasets import parquet
 
     name = repository.replace("/", "--")
-    folders = [folder for folder in places.candidates(name) if parquet.layout(folder)]
-    folder = folders[0] if folders else places.fetch(repository, name)
+    folders = [folder for folder in search_paths.candidates(name) if parquet.layout(folder)]
+    folder = folders[0] if folders else search_paths.fetch(repository, name)
     if folder is None:
-        raise DataError(places.not_here(name, repository))
+        raise DataError(search_paths.not_here(name, repository))
     if not parquet.layout(folder):
         raise DataError(
             f"{repository} has no {parquet.EXPECTED}; save it as such and give its folder."

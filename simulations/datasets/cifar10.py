@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshelf.common.errors import DataError
-from fedshelf.simulations.datasets import arrays, inert_pickle, parquet, places
+from fedshelf.simulations.datasets import arrays, inert_pickle, parquet, search_paths
 from fedshelf.simulations.datasets.dataset.cache import Chunk, key_of
 from fedshelf.simulations.datasets.dataset.types import DatasetSource
 
@@ -32,7 +32,7 @@ def source(name: str) -> DatasetSource:
 
     Raises DataError saying where to put which files.
     """
-    for folder in places.candidates(name):
+    for folder in search_paths.candidates(name):
         if parquet.layout(folder):
             return parquet.source(folder, name)
         for batches_folder in (folder, folder / "cifar-10-batches-bin"):
@@ -41,13 +41,13 @@ def source(name: str) -> DatasetSource:
         for batches_folder in (folder, folder / "cifar-10-batches-py"):
             if (batches_folder / "test_batch").is_file():
                 return _batches(batches_folder, name, "", _read_pickled)
-    if fetched := places.fetch(REPOSITORY, name):
+    if fetched := search_paths.fetch(REPOSITORY, name):
         return parquet.source(fetched, name)
     further = (
         ", or cifar-10-batches-py or cifar-10-batches-bin with data_batch_1 to data_batch_5 and"
         " test_batch,"
     )
-    raise DataError(places.not_here(name, REPOSITORY, further))
+    raise DataError(search_paths.not_here(name, REPOSITORY, further))
 
 
 def _batches(folder: Path, name: str, suffix: str, read: Callable[[Path], Rows]) -> DatasetSource:

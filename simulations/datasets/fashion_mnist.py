@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshelf.common.errors import DataError
-from fedshelf.simulations.datasets import arrays, parquet, places
+from fedshelf.simulations.datasets import arrays, parquet, search_paths
 from fedshelf.simulations.datasets.dataset.cache import Chunk, key_of
 from fedshelf.simulations.datasets.dataset.types import DatasetSource
 
@@ -31,7 +31,7 @@ def source(name: str) -> DatasetSource:
 
     Raises DataError saying where to put which files.
     """
-    for folder in places.candidates(name):
+    for folder in search_paths.candidates(name):
         if parquet.layout(folder):
             return parquet.source(folder, name)
         if files := _files(folder):
@@ -39,10 +39,12 @@ def source(name: str) -> DatasetSource:
             return DatasetSource(
                 name, 28, 1, partial(arrays.load, name, CLASSES, key, partial(_read_all, files))
             )
-    if fetched := places.fetch(REPOSITORY, name):
+    if fetched := search_paths.fetch(REPOSITORY, name):
         return parquet.source(fetched, name)
     raise DataError(
-        places.not_here(name, REPOSITORY, " or train-images-idx3-ubyte.gz and its three companions")
+        search_paths.not_here(
+            name, REPOSITORY, " or train-images-idx3-ubyte.gz and its three companions"
+        )
     )
 
 

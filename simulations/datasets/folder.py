@@ -9,7 +9,7 @@ from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.images.folder.layout import inspect_folders
 from fedshelf.common.images.folder.photo_folder import FolderOptions, open_folder
 from fedshelf.common.images.folder.scan import is_unlabelled
-from fedshelf.common.images.listing.listing import list_entries
+from fedshelf.common.images.listing.folder_entries import list_entries
 from fedshelf.common.images.types import Images
 from fedshelf.common.wording import format_list
 from fedshelf.simulations.datasets.dataset.assemble import assemble

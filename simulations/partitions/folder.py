@@ -22,7 +22,7 @@ from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.images.folder.layout import format_names, inspect_folders
 from fedshelf.common.images.folder.photo_folder import FolderOptions, PhotoFolder, open_folder
 from fedshelf.common.images.folder.scan import is_table, scan
-from fedshelf.common.images.listing.listing import ListedEntry
+from fedshelf.common.images.listing.folder_entries import ListedEntry
 from fedshelf.common.images.listing.split_names import split_named
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.models.spec import TURNS

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fedshelf.client.health.evidence.evidence import Evidence
+from fedshelf.client.health.evidence.gather import Evidence
 from fedshelf.client.health.evidence.image_quality import measure_quality
 from fedshelf.client.health.evidence.machine import Disk, Machine
 from fedshelf.client.health.evidence.photos import PhotoEvidence, StorePhoto

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fedshelf.client.health.checks import classes, copies, files, machine, quality, server
-from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Finding
+from fedshelf.client.health.evidence.gather import Evidence
 
 
 @dataclass(frozen=True)

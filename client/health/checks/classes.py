@@ -6,8 +6,8 @@ from difflib import get_close_matches
 from itertools import combinations
 from pathlib import PurePosixPath
 
-from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Exhibit, Finding
+from fedshelf.client.health.evidence.gather import Evidence
 from fedshelf.common.classes.spelling import class_indices, normalize_name
 from fedshelf.common.wording import format_count, format_first, printable
 

@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
-from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Exhibit, Finding
+from fedshelf.client.health.evidence.gather import Evidence
 from fedshelf.client.health.evidence.near_duplicates import find_near_duplicates
 from fedshelf.client.health.evidence.photos import StorePhoto
 from fedshelf.common.wording import format_count, printable

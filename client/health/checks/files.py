@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Exhibit, Finding, Severity
+from fedshelf.client.health.evidence.gather import Evidence
 from fedshelf.common.images.decoding.content_digests import NO_SUCH_FILE
 from fedshelf.common.images.decoding.formats import NEEDS_AVIF, NEEDS_PI_HEIF
 from fedshelf.common.images.folder.photo_folder import EMPTY_CLASS

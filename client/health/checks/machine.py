@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Finding
+from fedshelf.client.health.evidence.gather import Evidence
 
 _GIB = 2**30
 # bytes free: a ResNet-18 on batches of 32 photos of 224 pixels takes 1.5

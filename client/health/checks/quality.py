@@ -5,8 +5,8 @@ The thresholds were measured on 3,781 photos of clothes: see docs/health.md.
 
 from collections.abc import Callable, Iterator
 
-from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Exhibit, Finding
+from fedshelf.client.health.evidence.gather import Evidence
 from fedshelf.client.health.evidence.image_quality import ImageQuality
 from fedshelf.common.wording import format_count
 

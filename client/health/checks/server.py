@@ -5,8 +5,8 @@ agree.
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Finding
+from fedshelf.client.health.evidence.gather import Evidence
 from fedshelf.common.wording import format_duration
 
 _EXPIRES_SOON_DAYS = 14  # days: enough to ask the operator and to get a new kit

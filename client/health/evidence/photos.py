@@ -14,7 +14,7 @@ from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, 
 from fedshelf.common.images.decoding.parallel import map_in_order
 from fedshelf.common.images.folder.photo_index import PhotoIndex
 from fedshelf.common.images.folder.scan import Photo, Scan, assign_splits, scan
-from fedshelf.common.images.listing.listing import is_photo
+from fedshelf.common.images.listing.folder_entries import is_photo
 from fedshelf.common.images.listing.split import Split
 from fedshelf.common.wording import format_count
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter, UnidentifiedImageError
 
 from fedshelf.common.images.decoding import libtiff
-from fedshelf.common.images.decoding.depth import is_deep, to_eight_bits
+from fedshelf.common.images.decoding.bit_depth import is_deep, to_eight_bits
 from fedshelf.common.images.decoding.formats import (
     NO_IMAGE,
     TIFF_MAGIC,

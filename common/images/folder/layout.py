@@ -16,7 +16,12 @@ from pathlib import Path
 from fedshelf.common import wording
 from fedshelf.common.classes.spelling import normalize_name
 from fedshelf.common.errors import DataError
-from fedshelf.common.images.listing.listing import ListedEntry, has_photos, is_photo, list_entries
+from fedshelf.common.images.listing.folder_entries import (
+    ListedEntry,
+    has_photos,
+    is_photo,
+    list_entries,
+)
 from fedshelf.common.images.listing.split import Split
 from fedshelf.common.images.listing.split_names import split_named
 

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from fedshelf.common.images.decoding.formats import NEEDS_AVIF, NEEDS_PI_HEIF
 from fedshelf.common.images.folder.scan import OUTSIDE_CLASSES, OUTSIDE_SPLITS
-from fedshelf.common.images.listing.listing import is_photo
+from fedshelf.common.images.listing.folder_entries import is_photo
 
 _MAX_NAMES = 10  # a sentence names so many files and folders; it only counts the rest
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.folder.layout import split_folders
-from fedshelf.common.images.listing.listing import (
+from fedshelf.common.images.listing.folder_entries import (
     LeftOut,
     ListedEntry,
     folder_identity,

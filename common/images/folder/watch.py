@@ -14,7 +14,7 @@ from pathlib import Path
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.content_digests import SETTLED_NS
 from fedshelf.common.images.folder.scan import is_table, scan
-from fedshelf.common.images.listing.listing import is_ignored, is_photo
+from fedshelf.common.images.listing.folder_entries import is_ignored, is_photo
 
 Fingerprint = tuple[int, ...]
 """Size (bytes), modification and change time (ns), inode; of a folder its inode; () if missing."""

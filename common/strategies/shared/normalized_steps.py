@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 
 from fedshelf.common.config import RunConfig, TrainConfig
-from fedshelf.common.config.schedules import standstill
+from fedshelf.common.config.learning_rate_schedule import standstill
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import Update
 from fedshelf.common.strategies.shared.base import LocalTrainingSummary, Strategy, normalized_steps

@@ -15,7 +15,7 @@ from fedshelf.common.config import (
 )
 from fedshelf.common.images.types import StoreData
 from fedshelf.common.names import WEIGHTS_FILE
-from fedshelf.server.training.client_sampling import round_half_up
+from fedshelf.server.training.cohort import round_half_up
 from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.federation.partitioned import pool_images
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedshelf.common.errors import DataError
-from fedshelf.common.images.listing.listing import has_photos
+from fedshelf.common.images.listing.folder_entries import has_photos
 from fedshelf.common.images.listing.split import SPLITS, Split
 from fedshelf.common.images.listing.split_names import SPLIT_NAMES, split_named
 from fedshelf.common.wording import format_list

@@ -15,7 +15,7 @@ from torch import Tensor
 from fedshelf.client.failures import failure_of
 from fedshelf.client.worker.state_store import States
 from fedshelf.common import compression
-from fedshelf.common.config.schedules import learning_rate
+from fedshelf.common.config.learning_rate_schedule import learning_rate
 from fedshelf.common.images.types import Images
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import Failure, Plan, TrainOrder, Update

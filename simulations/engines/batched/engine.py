@@ -28,7 +28,7 @@ from fedshelf.common.protocol.messages import (
     Update,
 )
 from fedshelf.common.training.evaluate import RawAndAdjusted
-from fedshelf.server.training import client_sampling
+from fedshelf.server.training import cohort
 from fedshelf.server.training.setup import InitialState
 from fedshelf.simulations.engines.batched.device_worker import DeviceWorker, Store
 from fedshelf.simulations.federation.federation import Federation
@@ -79,9 +79,7 @@ class BatchedEngine(FederationRuntime):
         """
         config = self._plan.config
         next_round = order.round + 1
-        next_cohort = client_sampling.sample(
-            self._infos, config.cohort, config.run.seed, next_round
-        )
+        next_cohort = cohort.sample(self._infos, config.cohort, config.run.seed, next_round)
         stores_of_device = self._split_over_devices(stores)
         next_stores_of_device = self._split_over_devices(
             next_cohort if next_round <= config.run.rounds else []

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig
-from fedshelf.common.config.schedules import learning_rate
+from fedshelf.common.config.learning_rate_schedule import learning_rate
 from fedshelf.common.images.augment import BatchBounds, Blend, augment, normalise
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import ModelSpec

@@ -12,8 +12,8 @@ from fedshelf.client.policy.budgets import Usage
 from fedshelf.client.policy.enforcement import PolicyEnforcer, PolicyWorker
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.worker import export
-from fedshelf.client.worker.adjustments import ADJUSTMENTS_FOLDER, Adjustments
 from fedshelf.client.worker.data import FolderSource
+from fedshelf.client.worker.logit_adjustments import ADJUSTMENTS_FOLDER, Adjustments
 from fedshelf.client.worker.state_store import KEPT_RUNS, StateStore
 from fedshelf.client.worker.worker import StoreWorker, Trainer
 from fedshelf.common.config import resolve

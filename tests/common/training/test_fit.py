@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from fedshelf.common import models, strategies
 from fedshelf.common.config import RunConfig, TrainConfig, resolve
-from fedshelf.common.config.schedules import learning_rate
+from fedshelf.common.config.learning_rate_schedule import learning_rate
 from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import ModelSpec

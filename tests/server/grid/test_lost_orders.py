@@ -25,7 +25,7 @@ from fedshelf.server.grid.runtime import GridRuntime
 from fedshelf.server.ipc import traffic
 from fedshelf.server.ipc.run_mailbox import TRAFFIC, RunFiles
 from fedshelf.server.ipc.store_status import StoreStatusFile
-from fedshelf.server.training import client_sampling
+from fedshelf.server.training import cohort
 from tests.helpers.by_hand import Notes
 from tests.helpers.deployed import draw_photos, wait_for
 from tests.helpers.grid_stores import CONFIG, PLAN, Doubler, LossyGrid, fails, order
@@ -176,7 +176,7 @@ def test_a_store_that_rests_is_not_asked_until_it_has_rested(
     assert "north" not in runtime.stores()
     assert "its policy does not allow it (hours), until" in runtime.held_back()["north"]
     assert "its policy does not allow it (hours)" in notes[-1]
-    present = client_sampling.wait_for_quorum(
+    present = cohort.wait_for_quorum(
         runtime, 1, 1, 0.1, Notes(), lambda: False
     )  # longer than it would wait for others
     assert list(present) == ["south"]
@@ -197,7 +197,7 @@ def test_a_store_that_will_never_take_part_is_not_waited_for(
     wait_for(runtime.stores)
     assert len(list(runtime.train(order(), ["north"]))) == 1
     with pytest.raises(StoresError, match="0 of the 1 stores needed"):
-        client_sampling.wait_for_quorum(runtime, 1, 1, 0.1, Notes(), lambda: False)
+        cohort.wait_for_quorum(runtime, 1, 1, 0.1, Notes(), lambda: False)
 
 
 def test_a_store_that_is_set_aside_is_asked_nothing_more_and_told_why(

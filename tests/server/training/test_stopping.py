@@ -12,7 +12,7 @@ from fedshelf.client.process.handler import make_app
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.common.errors import StoppedError
 from fedshelf.common.protocol.messages import EvaluateOrder, Failure, StoreInfo, TrainOrder, Update
-from fedshelf.server import patience
+from fedshelf.server import answer_deadline
 from fedshelf.server.grid.runtime import GridRuntime
 from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.training.run import StopRequest
@@ -25,7 +25,7 @@ def test_a_store_that_goes_on_for_long_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for wait in ("ROUND_STOP_SECONDS", "EVALUATION_STOP_SECONDS"):
-        monkeypatch.setattr(patience, wait, 0.1)
+        monkeypatch.setattr(answer_deadline, wait, 0.1)
     go_on = threading.Event()
     is_stopped = threading.Event()
     grid = LocalGrid()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedshelf.common.errors import DataError
-from fedshelf.common.images.listing.listing import is_photo
+from fedshelf.common.images.listing.folder_entries import is_photo
 from fedshelf.common.system.csv_text import TextLine
 
 # Names in the form in which they are compared: lower case, without blanks, dashes and underscores.

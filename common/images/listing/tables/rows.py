@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from fedshelf.common.errors import DataError
-from fedshelf.common.images.listing.listing import is_photo
+from fedshelf.common.images.listing.folder_entries import is_photo
 from fedshelf.common.images.listing.split import Split
 from fedshelf.common.images.listing.split_names import SPLIT_NAMES, split_named
 from fedshelf.common.images.listing.tables.columns import TableColumns, find_columns

@@ -15,8 +15,8 @@ from fedshelf.client.health.checks import (
     quality,
     server,
 )
-from fedshelf.client.health.evidence.evidence import Evidence
 from fedshelf.client.health.evidence.finding import Finding, Severity
+from fedshelf.client.health.evidence.gather import Evidence
 from fedshelf.client.health.evidence.label_errors import LabelError, LabelErrors, find_suspects
 from fedshelf.client.health.evidence.machine import Disk
 from fedshelf.client.health.evidence.photos import PhotoEvidence

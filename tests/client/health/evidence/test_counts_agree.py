@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from fedshelf.client.health.checks.files import readable
-from fedshelf.client.health.evidence.evidence import Evidence
+from fedshelf.client.health.evidence.gather import Evidence
 from fedshelf.client.health.evidence.photos import list_photos, measure_photos
 from fedshelf.client.health.folder_summary import summarize_folder
 from fedshelf.client.policy.policy import Policy

@@ -75,7 +75,7 @@ import sys
 sys.modules["pi_heif"] = None
 from pathlib import Path
 from fedshelf.client.health.checks.files import readable
-from fedshelf.client.health.evidence.evidence import Evidence
+from fedshelf.client.health.evidence.gather import Evidence
 from fedshelf.client.health.run_checks import quick_check
 from fedshelf.client.health.evidence.machine import inspect_machine
 from fedshelf.client.health.evidence.photos import measure_photos

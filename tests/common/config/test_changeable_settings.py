@@ -1,7 +1,7 @@
 """Settings that may change when a run goes on, and those that may not."""
 
 from fedshelf.common.config import RunConfig, known_keys
-from fedshelf.common.config.kinds import (
+from fedshelf.common.config.changeable_settings import (
     MACHINE_KEYS,
     MATHEMATICS_KEYS,
     MATHEMATICS_SECTIONS,
@@ -22,7 +22,7 @@ def test_each_setting_has_exactly_one_kind() -> None:
     assert {
         *named,
         *by_section,
-    } == known_keys().keys(), "a new setting needs a kind in common/config/kinds.py"
+    } == known_keys().keys(), "a new setting needs a kind in common/config/changeable_settings.py"
     assert SETTING_KINDS.keys() == known_keys().keys()
 
 

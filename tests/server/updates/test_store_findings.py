@@ -12,7 +12,7 @@ from hypothesis import strategies as draw
 from fedshelf.common.config import ScreeningConfig
 from fedshelf.common.protocol.messages import Failure, Update
 from fedshelf.server.training.round_loop import RoundLoop
-from fedshelf.server.updates.standing import STANDING_ROUNDS, Standing
+from fedshelf.server.updates.store_findings import STANDING_ROUNDS, Standing
 from tests.helpers.by_hand import ONE, Notes, Targets, plan_of, vector
 
 BAD = Failure("c", "invalid", "claims 0 images")

@@ -7,7 +7,7 @@ import torch
 
 from fedshelf.common import strategies
 from fedshelf.common.config import resolve
-from fedshelf.common.config.schedules import standstill
+from fedshelf.common.config.learning_rate_schedule import standstill
 from fedshelf.common.errors import ConfigError
 from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.simulations.engines.sequential import SequentialEngine

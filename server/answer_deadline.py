@@ -1,4 +1,4 @@
-"""The server's patience with answers: as configured, and not much longer once it is to stop."""
+"""The time in which answers must come: as configured, and little more once the run is to stop."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ ROUND_STOP_SECONDS = 60.0
 EVALUATION_STOP_SECONDS = 30.0
 
 
-class Patience:
+class AnswerDeadline:
     """A wait that begins now.
 
     Args:

@@ -1,4 +1,4 @@
-"""Selection of the stores that take part in a round."""
+"""The cohort of a round: the wait for its quorum, and its sample of the stores that are there."""
 
 import math
 import time

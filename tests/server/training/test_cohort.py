@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as draw
 
 from fedshelf.common.config import CohortConfig
-from fedshelf.server.training.client_sampling import sample
+from fedshelf.server.training.cohort import sample
 
 names = draw.lists(
     draw.text("abcdef", min_size=1, max_size=4), unique=True, min_size=1, max_size=30
