@@ -20,11 +20,12 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/flower-simulation run --dataset shelf --stores 10 --partition dirichlet:0.5 --rounds 10 --set run.name=demo
 
+# Three at once on two cores: tests with processes of their own wait part of their time.
 test: setup
 	$(BIN)/python -m compileall -q $(PACKAGES)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3
 
-# They wait part of their time, for processes that were killed. A file stays in one process: its tests share a cluster or a run.
+# A file stays in one process: its tests share a cluster or a run.
 slow: setup
 	$(BIN)/python -m compileall -q $(PACKAGES)
 	$(BIN)/python -m pytest -m slow -n 3 --dist loadfile
