@@ -169,7 +169,7 @@ def flags() -> str:
             more = dict(extra) if isinstance(extra, dict) else {}
             kind = type(field.default).__name__
             about = (field.description or "") + (
-                f"; ours: {', '.join(NAMES[key])}" if key in NAMES else ""
+                f"; built in: {', '.join(NAMES[key])}" if key in NAMES else ""
             )
             found[key] = {
                 "type": "str" if kind == "tuple" else kind,

@@ -39,20 +39,20 @@ class DataConfig(Section):
             " folder (each sub-folder is a store)"
         ),
     )
-    min_images: Count = Field(1, description="images: the least a store gets from a partition")
+    min_images: Count = Field(1, description="fewest images that a partition may give a store")
     holdout: Fraction = Field(
         0.0,
         description=(
-            "share of each store's training images kept for validation, where the data has no such"
-            " split"
+            "share of each store's training images that is kept for validation, if the data"
+            " has no validation images"
         ),
     )
     split: Literal["class", "hash"] = Field(
         "class",
         description=(
-            "how a folder without splits of its own holds photos out, by their content: class (a"
-            " tenth of each class for validation and for test), hash (each photo by itself; runs of"
-            " earlier versions go on so)"
+            "split of a folder that has no splits of its own, by the photos' content: class"
+            " (of each class, a tenth for validation and a tenth for test), hash (the same for"
+            " each photo on its own; runs of earlier versions keep it)"
         ),
     )
     classes: ClassNames = Field(
@@ -61,20 +61,21 @@ class DataConfig(Section):
     confirmed_classes: ClassNames = Field(
         (),
         description=(
-            "deployment: classes that may join the model though only one store has them, or though"
-            " there are more than 300; empty: none"
+            "deployment: classes that may join the model although only one store has them, or"
+            " although there are more than 300; empty: none"
         ),
     )
     merge_spellings: bool = Field(
         False,
         description=(
-            "take class names that differ in case, white space or Unicode form only for one class"
+            "treat class names as one class if they differ only in case, white space or"
+            " Unicode form"
         ),
     )
     image_size: Annotated[int, Field(ge=0, le=1024)] = Field(
         0,
         description=(
-            "pixels: side of the square image the model sees; 0: chosen from model and data"
+            "pixels: side of the square image that the model sees; 0: chosen from model and data"
         ),
     )
     denoise: Literal[0, 3, 5] = Field(
@@ -102,7 +103,8 @@ class DataConfig(Section):
     trivial_augment: bool = Field(
         False,
         description=(
-            "augmentation: one operation an image, of 14 and of any strength (TrivialAugment)"
+            "augmentation: apply one random operation of 14 to each image, with random"
+            " strength (TrivialAugment)"
         ),
     )
     erasing: Fraction = Field(
@@ -111,13 +113,13 @@ class DataConfig(Section):
     mixup: Fraction = Field(
         0.0,
         description=(
-            "augmentation: share of the images blended with another one of their batch, targets as"
-            " well"
+            "augmentation: share of the images that are blended with another image of their"
+            " batch; their targets are blended as well"
         ),
     )
     cutmix: Fraction = Field(
         0.0,
         description=(
-            "augmentation: share of the images that show a rectangle of another one of their batch"
+            "augmentation: share of the images that get a rectangle of another image of their batch"
         ),
     )

@@ -13,13 +13,14 @@ class CohortConfig(Section):
     """The choice of a round's stores, and how long the server waits for them."""
 
     fraction: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="share of the stores sampled for a round"
+        1.0, description="share of the stores that is sampled for each round"
     )
     min_stores: Count = Field(
         1, description="quorum: a round counts only with at least this many updates"
     )
     timeout: Positive = Field(
-        3600.0, description="seconds a round may take before missing stores are left out"
+        3600.0,
+        description="seconds after which a round goes on without the stores that have not answered",
     )
     wait: NonNegative = Field(
         600.0, description="seconds to wait for the quorum to join before giving up"
@@ -32,13 +33,15 @@ class MessagesConfig(Section):
     compression: str = Field(
         "none",
         description=(
-            "updates: none, fp16 (half the bytes), int8 (a quarter) or top-k (the largest changes"
-            " only); what is left out is sent later"
+            "encoding of updates: none, fp16 (half the bytes), int8 (a quarter) or top-k (only"
+            " the largest changes); a store adds what its encoding lost to its next update"
         ),
     )
     keep: Annotated[float, Field(gt=0, le=0.5)] = Field(
         0.1,
-        description="top-k: share of the changes that is sent; each takes 3 bytes, where 4 is none",
+        description=(
+            "top-k: share of the changes that is sent; each costs 3 bytes, an uncompressed change 4"
+        ),
     )
 
 
@@ -50,17 +53,19 @@ class ScreeningConfig(Section):
     norm_factor: NonNegative = Field(
         6.0,
         description=(
-            "largest norm of an update (what training changed), in medians of a cohort of four or"
-            " more; in a simulation as many times that as the store has times the median's images,"
-            " with real stores compared with the rounds before, too; five times as much in smaller"
-            " cohorts; 0: any"
+            "an update is left out if its L2 norm (of the change that training made) is more"
+            " than this many times the usual norm. Usual is the median of the round; a"
+            " simulation raises it for stores with more images than the median, and with real"
+            " stores, or fewer than four updates, the medians of earlier rounds count, too."
+            " With fewer than four updates five times as much is allowed. 0: any norm"
         ),
     )
     images_factor: NonNegative = Field(
         0.0,
         description=(
-            "images that a store counts for at most, in medians of the stores that are there: it"
-            " says itself how many it has; 0: 10 with real stores, any number in a simulation"
+            "a store's images count for at most this many times the median of the present"
+            " stores, because nobody can check the number that a store states; 0: 10 with real"
+            " stores, no limit in a simulation"
         ),
     )
     strikes: Annotated[int, Field(ge=0)] = Field(
@@ -72,29 +77,29 @@ class ScreeningConfig(Section):
     detect: Literal["auto", "on", "off"] = Field(
         "auto",
         description=(
-            "look for swapped labels and poisoned updates in each round; auto: with real stores"
-            " only"
+            "in each round, look for swapped labels and poisoned updates; auto: with real"
+            " stores only"
         ),
     )
     patience: Annotated[int, Field(ge=1, le=10)] = Field(
         3,
         description=(
-            "rounds under suspicion, of the last ten that a store took part in, before a person is"
-            " told"
+            "a store is reported once it was under suspicion in this many of the last ten"
+            " rounds that it took part in"
         ),
     )
     test_images: Annotated[int, Field(ge=0)] = Field(
         2500,
         description=(
-            "images of the server's test set, at most, that are looked at in each round to find"
-            " wrong labels; 0: none"
+            "largest number of the server's test images on which updates are evaluated in each"
+            " round to find wrong labels; 0: none"
         ),
     )
     suspects: Literal["report", "clip", "exclude"] = Field(
         "report",
         description=(
-            "a store under suspicion, once a person is told: report (no more than that), clip (its"
-            " updates, to the median norm of their cohort) or exclude (it is set aside)"
+            "action on a store that is reported: report (nothing more), clip (its updates are"
+            " scaled down to the median norm of their cohort) or exclude (it is set aside)"
         ),
     )
 
@@ -105,12 +110,14 @@ class EvaluationConfig(Section):
     every: Count = Field(
         1, description="rounds between two evaluations; the last round is always evaluated"
     )
-    stores: bool = Field(True, description="also evaluate at the stores, on images they hold out")
+    stores: bool = Field(
+        True, description="also evaluate at the stores, on the images that they hold out"
+    )
     test_data: str = Field(
         "", description="deployment: folder of test images that the server keeps; empty: none"
     )
     metric: Literal["accuracy", "macro_f1", "loss"] = Field(
-        "accuracy", description="decides the best round and early stopping"
+        "accuracy", description="metric that decides the best round and early stopping"
     )
     patience: Annotated[int, Field(ge=0)] = Field(
         0, description="evaluations without improvement before the run ends early; 0: off"

@@ -25,38 +25,39 @@ class ModelConfig(Section):
     name: str = Field(
         "cnn",
         description=(
-            "a model of ours, any torchvision classification model, or timm:NAME for any"
-            " architecture of timm"
+            "one of Fedshelf's models, any torchvision classification model, or timm:NAME for"
+            " any architecture of timm"
         ),
     )
     norm: Literal["default", "batch", "group", "frozen"] = Field(
         "default",
         description=(
-            "normalisation layers: the model's own, batch norm, group norm in their place, or"
-            " frozen: batch norm that keeps the statistics of its initial weights; with published"
-            " weights the model's own are frozen"
+            "normalisation layers: default (the model's own; with published weights, frozen),"
+            " batch (batch norm), group (group norm in place of batch norm) or frozen (batch"
+            " norm that keeps the statistics of its initial weights)"
         ),
     )
     weights: str = Field(
         "none",
         description=(
-            "initial weights: none, imagenet (published ones: from a package, from a cache of"
-            " torchvision or timm, or fetched), or a local .safetensors file"
+            "initial weights: none, imagenet (published weights: from a package, from a cache"
+            " of torchvision or timm, or downloaded), or a local .safetensors file"
         ),
         json_schema_extra={"metavar": "FILE"},
     )
     freeze: Freeze = Field(
         "none",
         description=(
-            "what neither trains nor travels: none, backbone (all but the head), last:K (all but"
-            " the head and the last K blocks)"
+            "layers that are neither trained nor sent: none, backbone (all but the head),"
+            " last:K (all but the head and the last K blocks)"
         ),
     )
     resume_from: str = Field(
         "",
         description=(
-            "a finished run or its model.safetensors, or RUN@best, RUN@last or RUN@N of a run that"
-            " may be unfinished, to go on from: its network, all its classes, and new ones"
+            "model to start from: a finished run, its model.safetensors, or RUN@best, RUN@last"
+            " or RUN@N of a run that may be unfinished; the new run has its network, all its"
+            " classes, and any new classes of the data"
         ),
         json_schema_extra={"metavar": "MODEL", "type": "path"},
     )
@@ -71,30 +72,30 @@ class TrainConfig(Section):
     objective: Literal["classes", "turns"] = Field(
         "classes",
         description=(
-            "what the model learns to tell: classes, or by how many quarter turns a photo was"
-            " turned, for which photos need no class; from such a model start one for classes"
-            " (model.weights)"
+            "task that the model learns: classes (of products), or turns (by how many quarter"
+            " turns a photo was turned; such photos need no class); a run for classes can"
+            " start from a model for turns (model.weights)"
         ),
     )
     epochs: Annotated[int, Field(ge=0)] = Field(
         0,
         description=(
-            "passes over a store's training images per round; 0: chosen from the data, 5 for photos"
-            " and 1 for a data set whose images have a size of their own"
+            "passes over a store's training images per round; 0: chosen from the data, 5 for"
+            " photos and 1 for a data set whose images all have one given size"
         ),
     )
     seconds: NonNegative = Field(
         0.0,
         description=(
-            "seconds after which a store ends its training of a round, after at least one step;"
-            " such a run is not reproducible; 0: all epochs"
+            "seconds after which a store ends its training of a round, but never before one"
+            " step; results with such a limit are not reproducible; 0: all epochs"
         ),
     )
     batch_size: Annotated[int, Field(ge=0)] = Field(
         0,
         description=(
-            "images per optimizer step; 0: chosen from the data, 16 for photos and 32 for a data"
-            " set whose images have a size of their own"
+            "images per optimizer step; 0: chosen from the data, 16 for photos and 32 for a"
+            " data set whose images all have one given size"
         ),
     )
     optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="local optimizer")
@@ -115,17 +116,20 @@ class TrainConfig(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0,
         description=(
-            "share of the target spread over all classes: evenly, or with strategy.absent_classes"
-            " mask or weigh as they count in the store's softmax"
+            "share of the target that is spread over all classes: evenly, or, with"
+            " strategy.absent_classes mask or weigh, in proportion to their weights in the"
+            " store's softmax"
         ),
     )
     clip_norm: NonNegative = Field(0.0, description="largest L2 norm of a gradient; 0: no clipping")
     loss: Literal["cross-entropy", "squared"] = Field(
         "cross-entropy",
-        description="cross-entropy, or squared error between softmax output and one-hot target",
+        description=(
+            "cross-entropy, or squared (squared error between softmax output and one-hot target)"
+        ),
     )
     schedule: Literal["constant", "step", "cosine"] = Field(
-        "constant", description="learning rate over rounds"
+        "constant", description="course of the learning rate over the rounds"
     )
     step_rounds: Count = Field(10, description="rounds between two drops of the step schedule")
     step_factor: Annotated[float, Field(gt=0, le=1)] = Field(
@@ -134,12 +138,12 @@ class TrainConfig(Section):
     final_lr: Fraction = Field(
         0.01,
         description=(
-            "where the cosine schedule ends, as a share of lr; 0: no store learns in the last"
-            " round, and scaffold and fednova refuse it"
+            "learning rate of the cosine schedule in the last round, as a share of lr; 0: no"
+            " store learns in the last round, and scaffold and fednova refuse it"
         ),
     )
     precision: Literal["float32", "mixed"] = Field(
-        "float32", description="mixed: bfloat16 arithmetic on CUDA"
+        "float32", description="float32, or mixed (bfloat16 arithmetic on CUDA)"
     )
 
     @property
@@ -174,23 +178,28 @@ class CommonStrategyConfig(Section):
     absent_classes: Literal["auto", "full", "mask", "weigh"] = Field(
         "auto",
         description=(
-            "classes that a store lacks: full (it trains on the scores of all), mask (theirs count"
-            " 3% of an even share, those it has the same each, and the head's rows are averaged"
-            " over the stores that have their class), weigh (so, but those it has count by its"
-            " shares of them), auto (chosen from the data: weigh for photos, if the strategy makes"
-            " one model of means for all, else full)"
+            "training of a store that lacks some of the C classes: full (all classes count"
+            " alike), weigh (the store adds log max(share, 0.03 / C) to each class's score,"
+            " with the class's share of its images; each row of the head is averaged over the"
+            " stores that have its class), mask (as weigh, but all classes that the store has"
+            " get the same share), auto (chosen from the data: weigh for photos if the"
+            " strategy averages the stores' models into one, else full)"
         ),
     )
     average: Literal["none", "ema", "swa"] = Field(
         "none",
         description=(
-            "the model that is judged and delivered: the last round's, or a mean of the last"
-            " rounds' (ema: weights that fall from round to round; swa: the same for the last"
-            " average_rounds of the run)"
+            "model that is evaluated and delivered: none (the last round's), ema (a mean of"
+            " all rounds' models, in which earlier rounds weigh less) or swa (the plain mean"
+            " of the run's last average_rounds models)"
         ),
     )
     average_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.8, description="average ema: weight of a round's model, as a share of the next one's"
+        0.8,
+        description=(
+            "average ema: weight of a round's model, as a share of the weight of the next"
+            " round's model"
+        ),
     )
     average_rounds: Count = Field(
         5, description="average swa: rounds at the end of the run whose models are averaged"

@@ -36,7 +36,8 @@ def plugin_settings(strategy: str) -> type[StrategySettings]:
         known = StrategyConfig.model_fields.get(name)
         if known and (known.annotation, known.default) != (field.annotation, field.default):
             raise ConfigError(
-                f"The plug-in strategy {strategy} declares a setting {name} otherwise than"
-                " Fedshelf; let it inherit the setting from Fedshelf's class, or have another name."
+                f"The plug-in strategy {strategy} declares a setting {name} that differs from"
+                " Fedshelf's; let it inherit the setting from Fedshelf's class, or give the"
+                " setting another name."
             )
     return own

@@ -34,13 +34,13 @@ class RunSection(Section):
     )
     rounds: Count = Field(10, description="rounds of training")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
-        0, description="the one number all randomness derives from"
+        0, description="number from which all randomness of the run derives"
     )
     engine: str = Field(
         "auto",
         description=(
-            "what executes the stores: sequential, batched (many at once on a GPU), ray, or auto"
-            " for the fastest that fits"
+            "engine that trains the stores: sequential, batched (many stores at once on a"
+            " GPU), ray, or auto for the fastest that fits"
         ),
     )
     workers: Annotated[int, Field(ge=0)] = Field(
@@ -49,24 +49,25 @@ class RunSection(Section):
     ray_address: str = Field(
         "",
         description=(
-            "engine ray: HOST:PORT of a cluster, auto for the one that runs here; empty: start one"
-            " here"
+            "engine ray: HOST:PORT of a cluster, or auto for the cluster on this machine;"
+            " empty: start one on this machine"
         ),
         json_schema_extra={"metavar": "HOST:PORT"},
     )
     gpus_per_worker: Fraction = Field(
         0.0,
         description=(
-            "engine ray: share of a GPU for each worker; 0: a whole one if the device is cuda, else"
-            " none"
+            "engine ray: share of a GPU for each worker; 0: a whole GPU if the device is cuda,"
+            " else none"
         ),
     )
     device: str = Field("auto", description="device: auto, cpu, mps, cuda or cuda:N")
     deliver: Literal["auto", "best", "last"] = Field(
         "auto",
         description=(
-            "the round whose model is delivered: best (by evaluation.metric on validation images,"
-            " never on test images), last, or auto for the best where there are validation images"
+            "round whose model is delivered: best (by evaluation.metric on validation images,"
+            " never on test images), last, or auto (best if there are validation images, else"
+            " last)"
         ),
     )
     keep_checkpoints: Count = Field(

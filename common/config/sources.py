@@ -26,8 +26,8 @@ Flat = dict[str, Any]
 
 _RUN_TABLE = "this_run"
 _OWN_NOTE = (
-    "# These belong to this run: --config leaves them out, as long as they say the same here as"
-    " above."
+    "# These settings belong to this run: --config leaves each out, as long as it has the same"
+    " value here and above."
 )
 
 EXPECTED_KINDS = {

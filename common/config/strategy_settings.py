@@ -37,7 +37,10 @@ class StrategyConfig(CommonStrategyConfig):
     )
     personal: tuple[str, ...] = Field(
         (),
-        description="fedper: layers that stay at the store, with all inside them; empty: the head",
+        description=(
+            "fedper: names of the layers that stay at the store, each with all layers inside"
+            " it; empty: the head"
+        ),
     )
     alpha: Positive = Field(
         0.01, description="feddyn: strength of the pull towards the global model"
@@ -68,18 +71,21 @@ class StrategyConfig(CommonStrategyConfig):
     trim: Annotated[float, Field(ge=0, lt=0.5)] = Field(
         0.2,
         description=(
-            "trimmed-mean: share of the values cut off at each end; below 1 / updates, which is"
-            " said, none is"
+            "trimmed-mean: share of the values that is cut off at each end; a round with fewer"
+            " than 1 / trim updates cuts none off and says so"
         ),
     )
     malicious: Annotated[int, Field(ge=0)] = Field(
         0,
         description=(
-            "krum, multi-krum: stores assumed malicious, for which a round needs twice as many"
-            " updates and three more; with fewer the round says so, and a simulation that can"
-            " never have them is refused"
+            "krum, multi-krum: number f of stores that are assumed to be malicious. A round"
+            " needs 2 f + 3 updates to withstand them; with fewer it says so, and a simulation"
+            " that can never have so many is refused"
         ),
     )
     keep: Annotated[int, Field(ge=0)] = Field(
-        0, description="multi-krum: updates averaged; 0: all but the malicious"
+        0,
+        description=(
+            "multi-krum: number of updates that are averaged; 0: all but strategy.malicious of them"
+        ),
     )

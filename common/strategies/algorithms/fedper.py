@@ -24,7 +24,11 @@ class FedPerSettings(StrategySettings):
     """The setting of FedPer."""
 
     personal: tuple[str, ...] = Field(
-        (), description="layers that stay at the store, with all inside them; empty: the head"
+        (),
+        description=(
+            "names of the layers that stay at the store, each with all layers inside it;"
+            " empty: the head"
+        ),
     )
 
 

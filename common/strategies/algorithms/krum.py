@@ -28,9 +28,9 @@ class KrumSettings(StrategySettings):
     malicious: Annotated[int, Field(ge=0)] = Field(
         0,
         description=(
-            "stores assumed malicious, for which a round needs twice as many updates and three"
-            " more; with fewer the round says so, and a simulation that can never have them is"
-            " refused"
+            "number f of stores that are assumed to be malicious. A round needs 2 f + 3"
+            " updates to withstand them; with fewer it says so, and a simulation that can"
+            " never have so many is refused"
         ),
     )
 

@@ -18,7 +18,8 @@ class MultiKrumSettings(KrumSettings):
     """The settings of Multi-Krum."""
 
     keep: Annotated[int, Field(ge=0)] = Field(
-        0, description="updates averaged; 0: all but the malicious"
+        0,
+        description="number of updates that are averaged; 0: all but strategy.malicious of them",
     )
 
 

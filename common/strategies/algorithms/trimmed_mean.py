@@ -23,7 +23,8 @@ class TrimmedMeanSettings(StrategySettings):
     trim: Annotated[float, Field(ge=0, lt=0.5)] = Field(
         0.2,
         description=(
-            "share of the values cut off at each end; below 1 / updates, which is said, none is"
+            "share of the values that is cut off at each end; a round with fewer than 1 / trim"
+            " updates cuts none off and says so"
         ),
     )
 
