@@ -13,7 +13,8 @@ from fedshelf.common.names import check_store_name
 from fedshelf.common.protocol.endpoint import Endpoint
 
 app = command_line(
-    "A store: trains on its own photos when the server asks; the photos stay on this machine."
+    "Take part in a federation as a store: train on the store's own photos when the server"
+    " asks. The photos stay on this machine."
 )
 
 Photos = Annotated[
@@ -37,17 +38,19 @@ def join(
     server: Annotated[
         str | None,
         typer.Option(
-            help="The server's address, HOST:PORT: with --insecure, or instead of the kit's."
+            help=(
+                "Address of the server, HOST:PORT. It is needed with --insecure; with --kit it"
+                " replaces the kit's address."
+            )
         ),
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="With --insecure: what this store is called.")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="With --insecure: name of this store.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")] = "auto",
     insecure: Annotated[
         bool,
         typer.Option(
-            "--insecure", help="Instead of --kit: plain HTTP, to a server on this machine only."
+            "--insecure",
+            help="Use plain HTTP instead of a kit; for a server on this machine only.",
         ),
     ] = False,
     wait: Annotated[
@@ -106,27 +109,41 @@ def _summarize_and_join(
 def check(
     data: Photos,
     name: Annotated[
-        str, typer.Option(help="What this store is called; by default as the folder is.")
+        str,
+        typer.Option(
+            help="Name of this store; by default that of the kit, else that of the folder."
+        ),
     ] = "",
     kit: Annotated[
-        Path | None, typer.Option(help="The store's kit: its name, its server and certificate.")
+        Path | None,
+        typer.Option(
+            help="The store's kit, with its name and its server's address and certificate."
+        ),
     ] = None,
-    server: Annotated[str, typer.Option(help="Address of the server to call, HOST:PORT.")] = "",
+    server: Annotated[
+        str,
+        typer.Option(help="Address of the server to check, HOST:PORT; by default that of the kit."),
+    ] = "",
     model: Annotated[
         Path | None,
-        typer.Option(help="A run's model.safetensors, or its directory: finds wrong labels."),
+        typer.Option(
+            help=(
+                "A run's model.safetensors, or its directory; this model is used to find wrong"
+                " labels."
+            )
+        ),
     ] = None,
     policy: Annotated[
-        Path | None, typer.Option(help="By default policy.toml in the store's home.")
+        Path | None,
+        typer.Option(help="The store's policy file; by default policy.toml in the store's home."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where the page goes; by default the store's home.")
+        Path | None, typer.Option(help="Folder for the page; by default the store's home.")
     ] = None,
 ) -> None:
-    """See whether this store is fit to take part, and write a page that says what to do:
-    health.html.
+    """Check whether this store can take part, and write health.html: a page that says what to do.
 
-    The page stays here, and so do the photos.
+    The page and the photos stay on this machine.
     """
     if server:
         Endpoint.parse(server, "--server")
@@ -138,14 +155,15 @@ def check(
 @app.command()
 def policy(
     name: Annotated[
-        str | None, typer.Option(help="A store that is set up on this machine.")
+        str | None, typer.Option(help="Name of a store that is set up on this machine.")
     ] = None,
     kit: Annotated[
-        Path | None, typer.Option(help="The kit of a store, which need not have joined yet.")
+        Path | None, typer.Option(help="Kit of a store, which may not have joined yet.")
     ] = None,
 ) -> None:
-    """Check this store's policy.toml and say what it allows; write one that explains every key if
-    there is none.
+    """Check this store's policy.toml and print what it allows.
+
+    If there is none, write one that explains every key.
     """
     from fedshelf.client.identity.home import known_home, store_home
     from fedshelf.client.policy.command import print_policy
@@ -157,8 +175,8 @@ def policy(
         print_policy(known_home(name))
     else:
         raise ConfigError(
-            "Say whose policy: --name NAME of a store on this machine, or --kit NAME.kit of a new"
-            " one."
+            "Give one of two options: --name NAME of a store that is set up on this machine,"
+            " or --kit NAME.kit of a new store."
         )
 
 
@@ -168,12 +186,14 @@ def export(
         Path,
         typer.Argument(help="The run's model.safetensors, or its directory, as the chain sent it."),
     ],
-    name: Annotated[str, typer.Option(help="What this store is called.")],
+    name: Annotated[str, typer.Option(help="Name of this store.")],
     out: Annotated[Path, typer.Option(help="Folder for the store's own model.")],
 ) -> None:
-    """Make this store's own model of the chain's: with the parts that never left the store (fedbn,
-    fedper), and with its shares of the classes counted, where training took them out
-    (absent_classes weigh, mask).
+    """Make this store's own model from the chain's model.
+
+    It gets the layers that never left the store (fedbn, fedper). If training took the stores'
+    shares of the classes out of the scores (absent_classes weigh, mask), it gets this store's
+    shares.
     """
     from fedshelf.client.worker.export import export_own  # loads torch
 
@@ -185,13 +205,19 @@ def export(
 
 @app.command()
 def audit(
-    name: Annotated[str, typer.Option(help="What this store is called.")],
+    name: Annotated[str, typer.Option(help="Name of this store.")],
     as_json: Annotated[
-        bool, typer.Option("--json", help="All lines, as they stand in the log.")
+        bool, typer.Option("--json", help="Print all lines of the log unchanged, as JSON.")
     ] = False,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Check that the log is as it was written; status 4 if not."),
+        typer.Option(
+            "--verify",
+            help=(
+                "Check that the log has not been changed since it was written; exit code 4 if it"
+                " has."
+            ),
+        ),
     ] = False,
 ) -> None:
     """Show all that this store received and all that left it."""
@@ -207,11 +233,12 @@ def audit(
 
 @app.command()
 def status(
-    name: Annotated[str, typer.Option(help="What this store is called.")],
-    as_json: Annotated[bool, typer.Option("--json", help="The same for programs.")] = False,
+    name: Annotated[str, typer.Option(help="Name of this store.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the same as JSON, for programs.")
+    ] = False,
 ) -> None:
-    """Say what this store is joined to, what it did last, what is left of its budgets, and which
-    models it received.
+    """Show the store's server, its last actions, the rest of its budgets and its received models.
 
     Exit code 0 if a flower-client is at work as this store, else 4.
     """
@@ -222,9 +249,10 @@ def status(
 
 
 @app.command()
-def forget(name: Annotated[str, typer.Option(help="What this store is called.")]) -> None:
-    """Remove every copy of photos that Fedshelf made on this machine; what the store needs of them
-    is made again.
+def forget(name: Annotated[str, typer.Option(help="Name of this store.")]) -> None:
+    """Remove every copy of photos that Fedshelf made on this machine.
+
+    Copies that the store still needs are made again.
     """
     from fedshelf.client.commands.leave import forget as forget_photos
     from fedshelf.client.identity.home import known_home
@@ -234,17 +262,22 @@ def forget(name: Annotated[str, typer.Option(help="What this store is called.")]
 
 @app.command()
 def leave(
-    name: Annotated[str, typer.Option(help="What this store is called.")],
+    name: Annotated[str, typer.Option(help="Name of this store.")],
     yes: Annotated[
-        bool, typer.Option("--yes", help="Do it; without this, say what it would remove.")
+        bool,
+        typer.Option(
+            "--yes",
+            help="Remove it all; without this option, only print what would be removed.",
+        ),
     ] = False,
     everything: Annotated[
         bool,
         typer.Option("--everything", help="Remove the audit log, the policy and the models, too."),
     ] = False,
 ) -> None:
-    """Leave the chain for good: remove the store's key, its states and every copy of photos from
-    this machine.
+    """Leave the chain for good.
+
+    Remove the store's key, its states and every copy of photos from this machine.
     """
     from fedshelf.client.commands.leave import leave as leave_for_good
     from fedshelf.client.identity.home import known_home
@@ -263,8 +296,8 @@ def _check_insecure(server: str) -> None:
             " (127.0.0.1) only."
         )
     typer.secho(
-        "WARNING: --insecure. No encryption, and no proof of who the server is. For trying out on"
-        " one machine only.",
+        "WARNING: --insecure means no encryption and no proof of who the server is. Use it"
+        " only to try Fedshelf out on one machine.",
         err=True,
         bold=True,
     )

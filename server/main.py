@@ -17,7 +17,7 @@ from fedshelf.server.operator_commands import check, deliver, runs, status, stop
 STARTED_AT = time.time()
 
 app = command_line(
-    "The server of a training across stores: it combines their updates into one model."
+    "Run the server of a federated training: it combines the stores' updates into one model."
 )
 
 
@@ -45,8 +45,8 @@ def start(
         typer.Option(
             metavar="NAMES",
             help=(
-                "Classes that may join though one store alone has them: comma-separated, or a .txt"
-                " file, one a line."
+                "Classes that may join although only one store has them: comma-separated, or a"
+                " .txt file with one per line."
             ),
         ),
     ] = None,
@@ -54,7 +54,10 @@ def start(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="CSV of folder,name: what reports call the classes; the classes stay the same.",
+            help=(
+                "CSV file of folder,name: the names of the classes in reports; the classes"
+                " stay the same."
+            ),
         ),
     ] = None,
     test_data: Annotated[
@@ -62,7 +65,12 @@ def start(
     ] = None,
     credentials: Annotated[
         Path | None,
-        typer.Option(help="DIR/server of `provision`: TLS, and only this chain's stores join."),
+        typer.Option(
+            help=(
+                "The folder DIR/server that `provision` made: TLS is on, and only this chain's"
+                " stores can join."
+            )
+        ),
     ] = None,
     host: Host = None,
     port: Port = None,
@@ -72,36 +80,41 @@ def start(
         typer.Option(
             min=0,
             max=65535,
-            help="Port of the live page; by default one from 8444 on, kept. 0: no page.",
+            help=(
+                "Port of the live page; by default the first free one from 8444 on, which the"
+                " run keeps. 0: no page."
+            ),
         ),
     ] = None,
     log: Annotated[
         str,
         typer.Option(
             click_type=click.Choice(["table", "json"]),
-            help="What to print: for people, or JSON lines.",
+            help="Form of the output: table is for people, json is JSON lines.",
         ),
     ] = "table",
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Run directory; a run that is there goes on. By default a new one below runs/."
+            help=(
+                "Run directory; if it holds a run, that run continues. By default a new one"
+                " below runs/."
+            )
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Only go on with the run in --out; never begin one.")
+        bool,
+        typer.Option("--resume", help="Only continue the run in --out; never begin a new one."),
     ] = False,
     config: Annotated[
-        Path | None, typer.Option(help="TOML file of settings; flags and --set win over it.")
+        Path | None, typer.Option(help="TOML file of settings; flags and --set override it.")
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be given again."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be given several times."),
     ] = None,
 ) -> None:
-    """Start a training, wait for the stores, show the rounds, and leave a model in the run
-    directory.
-    """
+    """Start a training: wait for stores, run the rounds, and write a model to the run directory."""
     from fedshelf.server.training import class_confirmation
 
     if confirm_classes:
@@ -148,13 +161,13 @@ def provision(
         str | None,
         typer.Option(
             help=(
-                "Names or numbers by which stores reach the server, comma-separated; tried in this"
-                " order."
+                "Host names or IP addresses of the server for the stores, comma-separated;"
+                " stores try them in this order."
             )
         ),
     ] = None,
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Its port; 9092 unless given.")
+        int | None, typer.Option(min=1, max=65535, help="The server's port; by default 9092.")
     ] = None,
     keys_in_kits: Annotated[
         bool,
@@ -165,7 +178,7 @@ def provision(
 ) -> None:
     """Make certificates for the server and a kit for each store.
 
-    Again with more stores, it adds theirs.
+    A later call with more stores adds kits for the new ones.
     """
     from fedshelf.server.credentials import commands
 
@@ -174,16 +187,20 @@ def provision(
 
 @app.command()
 def move(
-    credentials: Annotated[Path, typer.Option(help="DIR/server of `provision`.")],
+    credentials: Annotated[Path, typer.Option(help="The folder DIR/server that `provision` made.")],
     to: Annotated[
         str,
         typer.Option(
-            help="Where stores find the server: HOST:PORT, comma-separated, in this order."
+            help=(
+                "New addresses of the server, HOST:PORT, comma-separated; stores try them in"
+                " this order."
+            )
         ),
     ],
 ) -> None:
-    """Let stores find the server at another address; they learn of it while the old one still
-    answers.
+    """Tell the stores another address of the server.
+
+    They learn of it while the server still answers at the old one.
     """
     from fedshelf.server.credentials import commands
 
@@ -191,10 +208,10 @@ def move(
 
 
 stores_app = typer.Typer(
-    help="Who may join, and is there: list, revoke, renew, delete.", no_args_is_help=True
+    help="Manage the chain's stores: list, revoke, renew, delete.", no_args_is_help=True
 )
 app.add_typer(stores_app, name="stores")
-Credentials = Annotated[Path, typer.Option(help="DIR/server of `provision`.")]
+Credentials = Annotated[Path, typer.Option(help="The folder DIR/server that `provision` made.")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print all that is known as JSON, for programs.")
 ]
@@ -203,7 +220,7 @@ Names = Annotated[list[str], typer.Argument(help="Stores.")]
 
 @stores_app.command(name="list")
 def list_stores(credentials: Credentials, as_json: AsJson = False) -> None:
-    """Show who may join, who is there, and each store's part in the running or last run."""
+    """Show which stores may join, which are there, and their part in the running or last run."""
     from fedshelf.server.operations import listing_output, stores_list
 
     store_list = stores_list.listing(credentials)
@@ -215,7 +232,7 @@ def list_stores(credentials: Credentials, as_json: AsJson = False) -> None:
 
 @stores_app.command()
 def revoke(names: Names, credentials: Credentials) -> None:
-    """Take stores out, now and for good; a running server turns them away at once."""
+    """Exclude stores for good; a running server disconnects and refuses them at once."""
     from fedshelf.server.credentials import commands
 
     commands.revoke(credentials, names)
@@ -231,14 +248,17 @@ def renew(
     at_once: Annotated[
         bool,
         typer.Option(
-            "--now", help="End the key that the store has now; else it works until the kit is used."
+            "--now",
+            help=(
+                "Revoke the store's present key at once; else it works until the new kit is used."
+            ),
         ),
     ] = False,
 ) -> None:
-    """Make new kits, for stores whose kit expired or was lost, whose machine changed, or that were
-    revoked.
+    """Make new kits for stores.
 
-    The key that a store has now works until its new kit is first used.
+    Use it if a kit expired or was lost, if a store has a new machine, or if it was revoked. The
+    key that a store has now works until its new kit is first used.
     """
     from fedshelf.server.credentials import commands
 
@@ -247,8 +267,10 @@ def renew(
 
 @stores_app.command()
 def delete(names: Names, credentials: Credentials) -> None:
-    """Forget stores whose kit was never used (a mistyped name, say) or that are revoked, and delete
-    their kits.
+    """Delete stores and their kits.
+
+    Only stores that are revoked, or whose kit was never used (for example with a mistyped name),
+    can be deleted.
     """
     from fedshelf.server.credentials import commands
 

@@ -18,15 +18,17 @@ STARTED_AT = time.time()
 def status(
     run: Annotated[
         Path | None,
-        typer.Argument(help="Run directory, or a run's name; else the newest in runs/."),
+        typer.Argument(
+            help="Run directory, or the name of a run; by default the newest below runs/."
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print all that is known as JSON, for programs.")
     ] = False,
 ) -> None:
-    """Say how a run is: its stores, rounds, results and failures.
+    """Show the state of a run: its stores, rounds, results and failures.
 
-    Exits with 4 if it failed or nobody works on it.
+    Exit code 4 if it failed, or if no process works on it.
     """
     from rich.console import Console
 
@@ -48,8 +50,8 @@ def watch(
         Path | None,
         typer.Argument(
             help=(
-                "Run directory, also one that is yet to come, or its name; by default the newest"
-                " below runs/."
+                "Run directory, which may not exist yet, or the name of a run; by default the"
+                " newest below runs/."
             )
         ),
     ] = None,
@@ -57,8 +59,9 @@ def watch(
         int, typer.Option(min=1, max=65535, help="Port of this machine to serve on.")
     ] = 8444,
 ) -> None:
-    """Serve a run's page, /metrics and /health on this machine until stopped, while it goes on and
-    after its end.
+    """Serve a run's page, /metrics and /health on this machine, until this command is stopped.
+
+    It serves them while the run goes on, and after its end.
     """
     from fedshelf.server.monitor.run_finder import find_or_expect
     from fedshelf.server.monitor.watch import watch
@@ -71,9 +74,7 @@ def runs(
         bool, typer.Option("--json", help="Print a JSON list, for programs.")
     ] = False,
 ) -> None:
-    """Show the servers that run on this machine, and the latest runs below runs/ that have
-    ended.
-    """
+    """Show the servers that run on this machine, and the latest ended runs below runs/."""
     from fedshelf.server.operations import listing_output, running_servers
 
     servers = running_servers.rows()
@@ -88,13 +89,17 @@ def stop(
     at_once: Annotated[
         bool,
         typer.Option(
-            "--now", help="Do not wait for the round under way; it is lost, all others are saved."
+            "--now",
+            help=(
+                "Do not wait for the end of the present round: it is lost, all earlier rounds"
+                " are saved."
+            ),
         ),
     ] = False,
 ) -> None:
     """End a server after its round, as Ctrl-C would, and wait until it has ended.
 
-    Exits with 4 if none runs there.
+    Exit code 4 if no server runs there.
     """
     from fedshelf.server.operations import stop
 
@@ -102,7 +107,7 @@ def stop(
 
 
 def check(
-    credentials: Annotated[Path, typer.Option(help="DIR/server of `provision`.")],
+    credentials: Annotated[Path, typer.Option(help="The folder DIR/server that `provision` made.")],
     host: Annotated[str | None, typer.Option(help="Address to listen on, as for start.")] = None,
     port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="Port to listen on, as for start.")
@@ -111,7 +116,8 @@ def check(
         int | None, typer.Option(min=0, max=65535, help="Port of the live page; 0: none.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="The model, whose size decides how much disk is needed.")
+        str | None,
+        typer.Option(help="The network; its size decides how much disk space is needed."),
     ] = None,
     classes: Annotated[
         str | None, typer.Option(help="Ordered product classes, comma-separated.")
@@ -120,22 +126,22 @@ def check(
         Path | None, typer.Option(help="Folder of test photos that the server keeps.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Run directory, which need not be there yet.")
+        Path | None, typer.Option(help="Run directory, which may not exist yet.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="TOML file of settings; flags and --set win over it.")
+        Path | None, typer.Option(help="TOML file of settings; flags and --set override it.")
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be given again."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be given several times."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON list, for programs.")
     ] = False,
 ) -> None:
-    """See whether a server can start here: credentials, clock, ports, disk, test photos.
+    """Check whether a server can start here: credentials, clock, ports, disk, test photos.
 
-    Exits with 4 if it cannot.
+    Exit code 4 if it cannot.
     """
     flags: dict[str, Any] = {
         "model.name": model,
@@ -152,27 +158,31 @@ def check(
 def try_out(
     stores: Annotated[
         int | None,
-        typer.Option(min=1, help="Stores; 3, or as many as --photos has folders of stores."),
+        typer.Option(
+            min=1,
+            help="Number of stores; by default 3, or the number of store folders in --photos.",
+        ),
     ] = None,
     photos: Annotated[
         Path | None,
         typer.Option(
             help=(
-                "Folder of photos to deal, or with a folder for each store; else drawn ones are"
-                " dealt."
+                "Folder of photos to split over the stores, or with one folder per store; by"
+                " default, pictures are generated."
             )
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(help="Rounds of training.")] = 5,
     model: Annotated[
-        str, typer.Option(help="A model of ours, or any torchvision classification model.")
+        str,
+        typer.Option(help="One of Fedshelf's models, or any torchvision classification model."),
     ] = "cnn",
     out: Annotated[
         Path | None, typer.Option(help="Run directory; by default a new one below runs/.")
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be given again."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Any setting; may be given several times."),
     ] = None,
 ) -> None:
     """Run a whole federation on this machine: server and stores, with keys of their own.
@@ -189,18 +199,25 @@ def try_out(
 def deliver(
     run: Annotated[Path, typer.Argument(help="Run directory, or the name of a run.")],
     wait: Annotated[
-        float, typer.Option(min=0, help="Seconds to serve stores for; 0: until all have it.")
+        float,
+        typer.Option(
+            min=0, help="Seconds for which stores are served; 0: until all have the model."
+        ),
     ] = 0.0,
     credentials: Annotated[
         Path | None,
-        typer.Option(help="DIR/server of `provision`: gives it to this chain's stores."),
+        typer.Option(
+            help="The folder DIR/server that `provision` made: this chain's stores get the model."
+        ),
     ] = None,
     host: Host = None,
     port: Port = None,
     insecure: Insecure = False,
 ) -> None:
-    """Give the model of a run to the stores that lack it. A server that trains does it after its
-    round; if none does, this command serves stores until all have it.
+    """Give the model of a run to the stores that do not have it yet.
+
+    If a server works on the run, it does so after its present round. Else this command serves the
+    stores until all have the model.
     """
     from fedshelf.server.monitor.run_finder import find_run
     from fedshelf.server.operations import deliver

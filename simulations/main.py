@@ -53,7 +53,8 @@ def run(
     changed_data: Annotated[
         bool,
         typer.Option(
-            "--changed-data", help="Let --resume go on with other images than the run began with."
+            "--changed-data",
+            help="Let --resume continue with other images than the run began with.",
         ),
     ] = False,
     config: options.Settings = None,
@@ -81,9 +82,9 @@ def run(
     merge_spellings="data.merge_spellings",
 )
 def split(
-    out: Annotated[Path, typer.Option(help="Folder to make; must not exist or be empty.")],
+    out: Annotated[Path, typer.Option(help="New folder; it must not exist yet, or be empty.")],
     given: dict[str, Any],
-    seed: Annotated[int, typer.Option(help="The number that the split derives from.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the split.")] = 0,
     test: Annotated[
         bool, typer.Option("--test", help="Also write a folder of test images for the server.")
     ] = False,
@@ -92,7 +93,7 @@ def split(
         typer.Option(
             min=0,
             max=1,
-            help="Share of a store's images whose class is known; others: unlabelled/.",
+            help="Share of a store's images that keep their class; the others go to unlabelled/.",
         ),
     ] = 1.0,
     assignments: Annotated[

@@ -11,16 +11,17 @@ import typer
 
 def export(
     run: Annotated[
-        Path, typer.Argument(help="Run directory or name, of a run that is finished or not.")
+        Path,
+        typer.Argument(help="Run directory, or the name of a run; the run may be unfinished."),
     ],
     which: Annotated[
-        str, typer.Option("--round", metavar="N|best|last", help="Round whose model is wanted.")
+        str, typer.Option("--round", metavar="N|best|last", help="Round whose model is exported.")
     ],
     out: Annotated[
         Path | None, typer.Option(help="New folder for the model; by default round-N in RUN.")
     ] = None,
 ) -> None:
-    """Write the model of another round than the delivered one, of any that has a checkpoint."""
+    """Write the model of any round that has a checkpoint, not only of the delivered one."""
     from fedshelf.server.monitor.run_finder import find_run
 
     path = find_run(run)

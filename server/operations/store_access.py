@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 DEFAULT_INSECURE_PORT = 8443
 Host = Annotated[
-    str | None, typer.Option(help="Address to listen on; by default all of this machine's.")
+    str | None,
+    typer.Option(help="Address to listen on; by default all addresses of this machine."),
 ]
 Port = Annotated[
     int | None,
-    typer.Option(min=1, max=65535, help="Port to listen on; by default that of the kits."),
+    typer.Option(min=1, max=65535, help="Port to listen on; by default the port in the kits."),
 ]
 Insecure = Annotated[
     bool,
     typer.Option(
-        "--insecure", help="Instead of --credentials: plain HTTP, for stores on this machine only."
+        "--insecure",
+        help="Use plain HTTP instead of --credentials; for stores on this machine only.",
     ),
 ]
 
@@ -64,9 +66,9 @@ def resolve_store_access(
             f"--insecure got the host {host!r}; plain HTTP is served on 127.0.0.1 only."
         )
     typer.secho(
-        "WARNING: --insecure. No encryption and no keys: every program on this machine can join as"
-        " any store and read all updates. For trying out only; real stores need `flower-server"
-        " provision`.",
+        "WARNING: --insecure means no encryption and no keys: every program on this machine"
+        " can join as any store and read all updates. Use it only to try Fedshelf out; real"
+        " stores need `flower-server provision`.",
         err=True,
         bold=True,
     )

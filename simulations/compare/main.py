@@ -35,8 +35,8 @@ def compare(
         typer.Option(
             metavar="N,N,...",
             help=(
-                "Several seeds, such as 0,1,2: each deals the data set, trains and judges; --resume"
-                " adds some."
+                "Several seeds, such as 0,1,2: all models are trained and evaluated for each"
+                " seed. --resume can add seeds."
             ),
         ),
     ] = None,
@@ -51,7 +51,7 @@ def compare(
     ] = None,
     tune_lr: Annotated[
         float | None,
-        typer.Option(min=0.0, help="Learning rate of that (default: a fifth of --lr)."),
+        typer.Option(min=0.0, help="Learning rate of the fine-tuning (default: a fifth of --lr)."),
     ] = None,
     leave_one_out: Annotated[
         bool,
@@ -66,8 +66,9 @@ def compare(
     config: options.Settings = None,
     assignments: options.Assignments = None,
 ) -> None:
-    """Show what each store would gain by joining: alone, federated, fine-tuned and pooled, on the
-    same budget.
+    """Show what each store would gain by joining.
+
+    Models are trained alone, federated, fine-tuned and pooled, all with the same amount of work.
     """
     settings = merge_settings(config, given, assignments or [])
     several = _numbers(seeds, given.get("run.seed"))

@@ -23,8 +23,9 @@ def ensemble(
     given: dict[str, Any],
     assignments: options.Assignments = None,
 ) -> None:
-    """Let finished models decide together: mean, weighted, vote and stacking, against each model by
-    itself.
+    """Compare ensembles of finished models with each model alone.
+
+    The ensembles are the mean, a weighted mean, a vote and stacking.
     """
     settings = merge_settings(None, given, assignments or [])
     from rich.console import Console

@@ -12,18 +12,21 @@ ClassNames = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="CSV of folder,name: what reports call the classes; the classes stay the same.",
+        help=(
+            "CSV file of folder,name: the names of the classes in reports; the classes stay"
+            " the same."
+        ),
     ),
 ]
 Settings = Annotated[
     Path | None,
-    typer.Option("--config", help="TOML file of settings; flags and --set win over it."),
+    typer.Option("--config", help="TOML file of settings; flags and --set override it."),
 ]
 Assignments = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Any setting, for example train.momentum=0.5; may be given again.",
+        help="Any setting, for example train.momentum=0.5; may be given several times.",
     ),
 ]
