@@ -28,7 +28,8 @@ def print_log(path: Path, *, as_json: bool) -> None:
     verdict = verify(path, _own_key(path))
     if verdict.fault:
         raise RunError(
-            f"The audit log {path} is not as it was written: {verdict.fault}. --verify tells more."
+            f"The audit log {path} is not as it was written: {verdict.fault}. Run flower-client"
+            " audit --verify for details."
         )
 
 
@@ -42,23 +43,23 @@ def print_verification(path: Path) -> None:
     last_line = f"number {verdict.head.number}, whose hash is {verdict.head.hash}"
     if verdict.fault:
         raise RunError(
-            f"The audit log {path} is not as it was written: {verdict.fault}. What comes before"
-            f" follows up to {last_line}."
+            f"The audit log {path} is not as it was written: {verdict.fault}. The lines before"
+            f" that are in order up to {last_line}."
         )
     print(f"The audit log {path} is as it was written, up to {last_line}.")
     if verdict.signer:
         print(
-            f"Its end is signed by the key {fingerprint(verdict.signer)}; the chain knows whether"
-            " that is the store's."
+            f"Its end is signed by the key {fingerprint(verdict.signer)}; ask the chain whether"
+            " this is the store's key."
         )
     else:
         print(
-            "Its end is not signed, as this store has no key: who can write here can cut lines off"
-            " unseen."
+            "Its end is not signed, because this store has no key: anybody who can write to"
+            " this file can remove the last lines unnoticed."
         )
     print(
-        "Note that hash elsewhere: as long as the log contains it, nobody has written the log up to"
-        " there anew."
+        "Note that hash elsewhere: as long as the log contains it, nobody has rewritten the"
+        " log up to that line."
     )
 
 

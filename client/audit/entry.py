@@ -106,7 +106,7 @@ def decode(line: bytes) -> AuditEntry:
     if line[-_HASH_FIELD_LENGTH:] != f',"hash":"{entry.hash}"}}'.encode():
         raise ValueError("the hash is not at the end")
     if hashlib.sha256(line[:-_HASH_FIELD_LENGTH]).hexdigest() != entry.hash:
-        raise ValueError("its hash is that of another content")
+        raise ValueError("its hash does not belong to its content")
     return entry
 
 

@@ -51,8 +51,8 @@ def show(path: Path, console: Console) -> None:
     head = read_head(path)
     console.print(
         f"Number {head.number if head else '?'} is the last one; its hash is"
-        f" {head.hash if head else 'not known'}.\nWho notes it elsewhere can find it here later:"
-        " --json shows all lines, --verify checks them.",
+        f" {head.hash if head else 'not known'}.\nIf you note it elsewhere, you can find it here"
+        " later: --json shows all lines, --verify checks them.",
         soft_wrap=True,
     )
 

@@ -92,7 +92,7 @@ def _link_fault(entry: AuditEntry, last: LogHead, *, is_first: bool) -> str:
         )
     if entry.number != last.number + 1:
         return f"has number {entry.number} after number {last.number}"
-    return "" if entry.previous == last.hash else "follows another line than the one before it"
+    return "" if entry.previous == last.hash else "does not follow the line before it"
 
 
 def _describe_missing_start(first: int, written: LogHead, full: int) -> str:

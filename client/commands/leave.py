@@ -42,7 +42,8 @@ def leave(home: Path, *, is_confirmed: bool, has_log: bool) -> str:
     names = ", ".join(path.name for path in _files_to_remove(home, has_log=has_log)) or "nothing"
     if not is_confirmed:
         raise ConfigError(
-            f"Leaving removes {names} from {home}, and the pixel cache, for ever; say --yes if so."
+            f"Leaving removes {names} from {home}, and the pixel cache, for ever; add --yes to"
+            " do so."
         )
     with SingleInstanceLock(home.name), _lock_audit_log(home) as log:
         summary = _forget_photos(home)
@@ -72,8 +73,8 @@ def _forget_photos(home: Path) -> str:
     for name in (PAGE_FILE, FACTS_FILE):
         (home / name).unlink(missing_ok=True)
     return (
-        f"Every copy of photos is removed: {size / 1e6:.1f} MB of decoded ones, and the page of"
-        f" check in {home}."
+        f"Every copy of photos is removed: {size / 1e6:.1f} MB of decoded photos, and the"
+        f" health page in {home}."
     )
 
 

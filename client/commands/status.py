@@ -161,7 +161,7 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
     if status["chain"]:
         yield f"Of the chain {status['chain']} since {_shorten_time(status['member_since'])}."
     for key, words in (
-        ("last_heard", "Last heard of the server"),
+        ("last_heard", "Last contact with the server"),
         ("last_trained", "Last trained"),
     ):
         event = status[key]
@@ -171,9 +171,9 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
         yield f"{words}: {_shorten_time(event['time']) + round_number if event else 'never'}."
     today = status["today"]
     yield (
-        f"Today: {today['trainings']} trainings, {today['judgements']} judgements,"
-        f" {today['seconds'] / 60:.1f} minutes of computing, {today['down'] / 1e6:.1f} MB received,"
-        f" {today['up'] / 1e6:.1f} MB sent."
+        f"Today: {today['trainings']} trainings, {today['judgements']} evaluations,"
+        f" {today['seconds'] / 60:.1f} minutes of computing, {today['down'] / 1e6:.1f} MB"
+        f" received, {today['up'] / 1e6:.1f} MB sent."
     )
     for budget in status["budgets"]:
         yield f"Left of {budget['key']}: {budget['left']:g} of {budget['limit']:g}."

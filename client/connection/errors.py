@@ -23,7 +23,7 @@ class RunOverError(Exception):
 # pass by themselves
 NO_CONNECTION = "no connection"
 STARTING = "it is starting"
-NOT_FEDSHELF = "what answers there does not speak as a Fedshelf server does"
+NOT_FEDSHELF = "the program that answers there is not a Fedshelf server"
 # answers of the gateway and the SuperLink while the SuperLink starts or is down
 _SERVER_AWAY_STATUSES = {500, 502, 503, 504}
 
@@ -39,13 +39,14 @@ _SENTENCES = {
         " the chain has deleted this store. Ask for a new kit."
     ),
     RefusalReason.IN_USE: (
-        "another flower-client works with this store's key, on another machine or in a copy of this"
-        " store's home. It came first and goes on; this one ends. Two machines are two stores: ask"
-        " for a kit for this one."
+        "another flower-client works with this store's key, on another machine or in a copy of"
+        " this store's home. The other one came first and goes on; this one ends. Each machine"
+        " is a store of its own: ask for a kit for this machine."
     ),
     RefusalReason.EXPIRED: "the kit's code has expired. Ask for a new kit.",
     RefusalReason.MALFORMED: (
-        "it does not understand how this Fedshelf enrols. Install the same version on both sides."
+        "it does not understand the enrolment by this version of Fedshelf. Install the same"
+        " version on both sides."
     ),
 }
 
@@ -66,11 +67,14 @@ def obstacle(error: httpx.TransportError | httpx.HTTPStatusError) -> str:
             )
         case RefusalReason.MAYBE_IN_USE:
             return (
-                "another flower-client with this store's key was at work seconds ago; if that was"
-                " this one before a restart, the server lets it in in a moment"
+                "another flower-client with this store's key was at work seconds ago; if that"
+                " was this flower-client before a restart, the server lets it in soon"
             )
         case RefusalReason.SLOW_DOWN:
-            return "too many wrong codes came from this address; it takes new ones after a minute"
+            return (
+                "too many wrong codes came from this address; the server takes new ones after"
+                " a minute"
+            )
         case None:
             return STARTING if error.response.status_code in _SERVER_AWAY_STATUSES else ""
         case _:
@@ -93,9 +97,9 @@ def _no_connection(error: httpx.TransportError) -> str:
             # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_
             case ssl.SSLCertVerificationError(verify_code=62 | 64):
                 return (
-                    "its certificate is for other host names than the one that was called. If the"
-                    " address leads to the chain's server all the same, join with --server"
-                    " HOST:PORT beside the kit"
+                    "its certificate is for other host names than the one that was called. If"
+                    " the address still leads to the chain's server, join with --kit and"
+                    " --server HOST:PORT"
                 )
             case ssl.SSLCertVerificationError():
                 return (
@@ -104,7 +108,7 @@ def _no_connection(error: httpx.TransportError) -> str:
                 )
             # that: closed, as on too many connections
             case ssl.SSLError() if not isinstance(cause, ssl.SSLEOFError):
-                return "what answers there does not speak TLS"
+                return "the program that answers there does not use TLS"
     return NO_CONNECTION
 
 

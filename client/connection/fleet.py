@@ -158,8 +158,8 @@ class FleetConnection:
         except (httpx.HTTPStatusError, UnknownStoreError, RunOverError) as error:
             status = getattr(getattr(error, "response", None), "status_code", 401)
             raise NetworkError(
-                f"{self._server} answers, but not as a Fedshelf server does (HTTP {status}); check"
-                " the address."
+                f"{self._server} answers, but it is not a Fedshelf server (HTTP {status});"
+                " check the address."
             ) from error
         self._deadline = float("inf")
         threading.Thread(target=self._heartbeat_loop, name="heartbeat", daemon=True).start()

@@ -103,7 +103,7 @@ def assemble(header: MessageHeader, objects: Mapping[str, bytes]) -> Message:
             f"A message from the server cannot be read ({type(error).__name__})."
         ) from error
     if not isinstance(message, Message) or not message.has_content():
-        raise MessageError("The server sent something that is no message.")
+        raise MessageError("The server sent data that is not a message.")
     message.metadata.__dict__["_message_id"] = header.message_id
     return message
 

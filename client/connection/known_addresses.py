@@ -60,7 +60,7 @@ class KnownAddresses:
             received = AddressList.read(header, self.authority.decode())
         except ValueError:
             LOG.warning(
-                "The server told addresses that its chain has not signed; they are not used."
+                "The server sent addresses that its chain has not signed; they are not used."
             )
             return
         if self._list is not None and received.number <= self._list.number:
@@ -75,7 +75,8 @@ class KnownAddresses:
         # a full disk must not end a heartbeat: its thread may be the first to see the list
         except OSError as error:
             LOG.warning(
-                "%s cannot be written (%s): it is not kept beyond this start.",
+                "%s cannot be written (%s): after a restart, this store does not know the new"
+                " address.",
                 self._file,
                 error.strerror,
             )

@@ -66,9 +66,7 @@ def proxy_fault(proxy: httpx.URL, error: Exception) -> ProxyFault:
     name = f"{proxy.scheme}://{proxy.host}" + (f":{proxy.port}" if proxy.port else "")
     match error:
         case httpx.ProxyError() if str(error).startswith("407") or "username" in str(error).lower():
-            why = (
-                "wants a user name and a password, or others (as in http://USER:PASSWORD@HOST:PORT)"
-            )
+            why = "needs a valid user name and password (as in http://USER:PASSWORD@HOST:PORT)"
         case httpx.ProxyError():
             why = f"does not let this store through to the server ({str(error).rstrip('.')})"
         case httpx.TimeoutException():
@@ -76,7 +74,7 @@ def proxy_fault(proxy: httpx.URL, error: Exception) -> ProxyFault:
         case httpx.ConnectError():
             why = "cannot be reached"
         case _:
-            why = "does not speak as a proxy does"
+            why = "does not answer as a proxy does"
     return ProxyFault(
         f"the proxy {name} {why}; this machine's settings name it (HTTPS_PROXY, ALL_PROXY,"
         " NO_PROXY)"

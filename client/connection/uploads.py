@@ -111,7 +111,7 @@ class Uploader:
                 # had
                 return
             LOG.info(
-                "The server gave up waiting for the rest of the answer; sending what it lacks."
+                "The server gave up waiting for the rest of the answer; sending the missing pieces."
             )
 
     def _send_once(self, sending: _Sending) -> bool:

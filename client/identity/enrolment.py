@@ -207,7 +207,9 @@ def enrolment_request(kit: Kit, code: str, key: "EllipticCurvePrivateKey") -> di
 
 def _describe_foreign_server(error: httpx.HTTPError) -> str:
     status = getattr(getattr(error, "response", None), "status_code", 0)
-    return f"what answers there is not a Fedshelf server that takes kits (HTTP {status})"
+    return (
+        f"the program that answers there is not a Fedshelf server that takes kits (HTTP {status})"
+    )
 
 
 def _key_text(key: "EllipticCurvePrivateKey") -> str:

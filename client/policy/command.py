@@ -21,12 +21,12 @@ def print_policy(home: Path) -> None:
     if not path.exists():
         write_text(path, policy_template())
         print(
-            f"Wrote {path}: every key is explained there, and allows what any honest run needs."
-            " Edit what should not"
+            f"Wrote {path}. It explains every key, and allows what any honest run needs. Change"
+            " what should not"
         )
         print(
-            "be allowed, and run this command again to check it; a store that is running takes it"
-            " up when restarted."
+            "be allowed, and run this command again to check it; a store that is running must"
+            " be restarted to use it."
         )
         return
     policy = load_policy(path)
@@ -62,5 +62,5 @@ def _check(key: str, names: Iterable[str], known: Collection[str]) -> None:
         if name not in known:
             hint = did_you_mean(name, known)
             raise ConfigError(
-                f"The policy's key {key} has {name!r}, which is none that Fedshelf knows.{hint}"
+                f"The policy's key {key} has {name!r}, which Fedshelf does not know.{hint}"
             )

@@ -97,7 +97,7 @@ class PolicyEnforcer:
         if not policy.model_delivery:
             _refuse(
                 "model_delivery",
-                f"no model that a run delivers is taken, that of {order.run} neither",
+                f"this store accepts no delivered model, so the one of {order.run} is refused",
             )
         if policy.models and order.network not in policy.models:
             _refuse(
@@ -193,7 +193,8 @@ class PolicyEnforcer:
         ):
             _refuse(
                 "classes",
-                f"its {len(classes)} classes are not these {len(policy.classes)} and no others",
+                f"its {len(classes)} classes differ from the {len(policy.classes)} classes that"
+                " the policy names",
             )
         if epochs > policy.epochs_per_round:
             _refuse(

@@ -32,9 +32,9 @@ class Policy(BaseModel):
     metrics: Literal["confusion", "accuracy"] = Field(
         "confusion",
         description=(
-            "which metrics may leave: confusion (how many images of each class were taken for"
-            " which, and how sure the model was, in steps), or accuracy (the number of images, how"
-            " many were right, and the loss)"
+            "metrics that may leave: confusion (how many images of each class the model took"
+            " for which class, and how sure it was, in steps), or accuracy (the number of"
+            " images, how many were right, and the loss)"
         ),
     )
     class_names: bool = Field(
@@ -46,9 +46,9 @@ class Policy(BaseModel):
     least_images_per_class: Annotated[int, Field(ge=1)] = Field(
         1,
         description=(
-            "images: a class with fewer in training, validation or test images has no part there:"
-            " it is neither trained on nor judged nor reported, so that nothing that leaves depends"
-            " on these images"
+            "images: a class with fewer training, validation or test images has no part in"
+            " that split: its images there are neither trained on nor evaluated nor reported,"
+            " so that nothing that leaves depends on them"
         ),
     )
     hours: tuple[str, ...] = Field(
@@ -61,13 +61,13 @@ class Policy(BaseModel):
     rounds_per_day: Annotated[int, Field(ge=0)] = Field(
         0,
         description=(
-            "trainings begun a day, and at most three times as many judgements of a model; 0: no"
-            " limit"
+            "trainings that may begin in a day, with at most three times as many evaluations"
+            " of a model; 0: no limit"
         ),
     )
     gpu_minutes_per_day: Limit = Field(
         0.0,
-        description="minutes of computing a day, on a GPU or whatever else there is; 0: no limit",
+        description="minutes of computing a day, on a GPU or any other device; 0: no limit",
     )
     gpu_memory_share: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="share of the GPU's memory that may be used, 0.5 for half of it"
@@ -77,13 +77,17 @@ class Policy(BaseModel):
     )
     megabytes_up_per_day: Limit = Field(0.0, description="MB (10^6 bytes) sent a day; 0: no limit")
     epochs_per_round: Annotated[int, Field(ge=1)] = Field(
-        100, description="most passes over the training images that one order may ask for"
+        100,
+        description="largest number of passes over the training images that one order may ask for",
     )
     models: tuple[str, ...] = Field(
         (), description='networks that may be trained here: ["cnn"]; empty: all'
     )
     strategies: tuple[str, ...] = Field(
-        (), description='federated algorithms: ["fedavg", "fedprox"]; empty: all'
+        (),
+        description=(
+            'federated algorithms that may be used here: ["fedavg", "fedprox"]; empty: all'
+        ),
     )
     classes: tuple[str, ...] = Field(
         (),
@@ -93,9 +97,7 @@ class Policy(BaseModel):
     )
     model_delivery: bool = Field(
         True,
-        description=(
-            "whether models that runs deliver are taken and kept here, in the folder models"
-        ),
+        description="whether delivered models are accepted and kept here, in the folder models",
     )
     megabytes_of_models: Limit = Field(
         4000.0,
@@ -122,8 +124,8 @@ class Policy(BaseModel):
     def _check_consistency(self) -> "Policy":
         if not self.class_names and self.metrics == "confusion":
             raise ValueError(
-                'class_names = false needs metrics = "accuracy": counts per class tell which ones'
-                " there are"
+                'class_names = false needs metrics = "accuracy": counts per class reveal the'
+                " classes"
             )
         return self
 

@@ -46,7 +46,7 @@ def print_quick_findings(settings: WorkerSettings, index: PhotoIndex) -> None:
     for finding in findings[:MAX_PRINTED_FINDINGS]:
         say(f"{finding.severity.capitalize()}: {finding.what} {finding.advice}")
     if findings:
-        say("`flower-client check` looks closer, and writes a page about it.")
+        say("`flower-client check` checks more, and writes a page about it.")
 
 
 def run_worker(pipe: Connection, settings: WorkerSettings, index: PhotoIndex) -> None:

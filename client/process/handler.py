@@ -62,7 +62,9 @@ def handle_order(
     except Exception as error:
         result = failure_of(worker.name, error)
         is_unexpected = result.code == "error"
-        LOG.error("Could not do as asked: %s", error, exc_info=error if is_unexpected else None)
+        LOG.error(
+            "Could not carry out the order: %s", error, exc_info=error if is_unexpected else None
+        )
     return encode_result(result)
 
 

@@ -35,8 +35,8 @@ LOG = logging.getLogger("fedshelf.store")
 MAX_STARTS = 5  # processes that may be killed at their start before the store gives up
 
 _KILLED_AT_START = FedshelfError(
-    f"The store's worker process was killed at its start, {MAX_STARTS} times; often that is for"
-    " want of memory."
+    f"The store's worker process was killed at its start, {MAX_STARTS} times; often the reason"
+    " is too little memory."
 )
 
 
@@ -108,7 +108,7 @@ class WorkerProcess:
             if (self._process.exitcode or 0) < 0:
                 return _KILLED_AT_START
             return FedshelfError(
-                "The store's worker process died at its start; what it printed says why."
+                "The store's worker process died at its start; its output above says why."
             )
 
     @property
@@ -170,7 +170,7 @@ class WorkerProcess:
     def _cause_of_death(self) -> str:
         self._process.join()
         code = self._process.exitcode
-        return "killed, often for want of memory" if code == -9 else f"exit code {code}"
+        return "killed, often because of too little memory" if code == -9 else f"exit code {code}"
 
     def _restart(self) -> None:
         """Start another process, repeatedly if it dies at its start.

@@ -47,8 +47,8 @@ def check_bundle(content: bytes) -> None:
     for path, allowed in _ALLOWED_KEYS.items():
         if unknown := sorted(set(_table(document, path)) - allowed):
             _refuse(
-                f"its {_PROJECT_FILE} has {'.'.join([*path, unknown[0]])[:100]!r}, which Fedshelf's"
-                " has not"
+                f"its {_PROJECT_FILE} has {'.'.join([*path, unknown[0]])[:100]!r}, which is not"
+                " in Fedshelf's own"
             )
     client_app = _table(document, ("tool", "flwr", "app", "components")).get("clientapp")
     if client_app != CLIENT_APP:
@@ -111,4 +111,6 @@ def _table(document: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _refuse(why: str) -> NoReturn:
-    raise StoreError("policy", f"What the server ships with the run is refused: {why}.", "bundle")
+    raise StoreError(
+        "policy", f"The app that the server sent with the run is refused: {why}.", "bundle"
+    )

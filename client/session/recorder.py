@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 _PURPOSES = {
     "train": "asked to train",
-    "evaluate": "asked to judge the global model",
+    "evaluate": "asked to evaluate the global model",
     "query": "asked what is here",
-    "notice": "words for the person at this machine",
+    "notice": "a message for the person at this machine",
     "probe": "asked whether an order has come",
     "update": "the weights after training",
     "evaluation": "counts of hits and misses, the loss, and, if asked, how sure the model was",
@@ -36,7 +36,7 @@ _RECALL_REASON = (
     "the model that a run delivers, or the offer of one; takes back one that the run gave before"
 )
 # a notice is answered with an info that counts nothing
-_NOTICE_ANSWER_REASON = "that the words have arrived"
+_NOTICE_ANSWER_REASON = "that the message has arrived"
 
 
 class SessionRecorder:

@@ -202,8 +202,8 @@ class FolderSource:
         changes = []
         if new := {*classes} - {*before}:
             changes.append(
-                f"{_quote_names(new)} came, and a run that does not know it cannot use this store's"
-                " photos"
+                f"{_quote_names(new)} is new, and a run that does not know it cannot use this"
+                " store's photos"
             )
         if gone := {*before} - {*classes}:
             changes.append(f"{_quote_names(gone)} has no photo left")

@@ -90,8 +90,8 @@ class DeliveredModels:
             if sha256 in order.recalled and sha256 not in self._reported_recalls:
                 self._reported_recalls.add(sha256)
                 self._report(
-                    f"The model of run {order.run} in {folder} was taken back by the server: it"
-                    " came of a round that was spoilt. Do not use it; another one takes its place."
+                    f"The server took back the model of run {order.run} in {folder}, because it"
+                    " comes from a spoilt round. Do not use it; another model will replace it."
                 )
 
     def _is_kept(self, order: DeliverOrder) -> bool:
@@ -134,7 +134,7 @@ class DeliveredModels:
             shutil.rmtree(new, ignore_errors=True)
             raise
         shutil.rmtree(old, ignore_errors=True)
-        self._report(f"The model of run {order.run} is here, whole: {folder / WEIGHTS_FILE}")
+        self._report(f"The model of run {order.run} has arrived: {folder / WEIGHTS_FILE}")
         self._report(own.replace(str(new), str(folder)))
 
     def _make_own(self, folder: Path) -> str:
@@ -147,9 +147,12 @@ class DeliveredModels:
             exported = export_own(folder, self._name, folder / OWN_MODEL_FOLDER)
         # the chain's model is kept, whatever the fault of the store's own parts
         except FedshelfError as error:
-            return f"There is no other one for this store: {sanitize(str(error))}"
+            return f"No model of its own was made for this store: {sanitize(str(error))}"
         return " ".join(
-            [f"Made of it for this store's own photos: {exported.path}.", *exported.differences]
+            [
+                f"The model for this store's own photos, made from it: {exported.path}.",
+                *exported.differences,
+            ]
         )
 
     def _folder(self, order: DeliverOrder) -> Path:

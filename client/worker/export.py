@@ -159,8 +159,8 @@ def _with_bias(model: SavedModel, adjustment: Tensor) -> dict[str, Tensor]:
         after = network.module(noise)
     if not before.isfinite().all():
         raise ConfigError(
-            f"The model {model.path} gives scores that are no finite numbers: a round of its run"
-            " was spoilt. Wait for the one that takes its place."
+            f"The model {model.path} gives scores that are not finite: a round of its run was"
+            " spoilt. Wait for the model that replaces it."
         )
     if not torch.allclose(
         after,
@@ -206,8 +206,8 @@ def _differences(provenance: Mapping[str, Any], own_parts: OwnParts) -> tuple[st
         )
     elif _scores_in_use(provenance) == "raw":
         differences.append(
-            "The store's shares of the classes are not added: the stores' validation images were"
-            " against it."
+            "The store's shares of the classes are not added, because the model did better"
+            " without them on the stores' validation images."
         )
     return tuple(differences)
 

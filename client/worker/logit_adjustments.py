@@ -50,7 +50,7 @@ class Adjustments:
             stored = json.loads(path.read_text(encoding="utf-8"))
             adjustment = [float(stored[name]) for name in classes]
             if len(stored) != len(classes) or not all(map(math.isfinite, adjustment)):
-                raise ValueError(f"{len(stored)} classes, or numbers that are none")
+                raise ValueError(f"{len(stored)} classes, or values that are not numbers")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"Cannot read {path} ({error}); it holds what this store adds to the scores of"

@@ -198,8 +198,8 @@ class StoreWorker:
         self.check_changes()  # drops changed images from the device as well, whatever is asked
         info = self._source.describe(config)
         self._report(
-            f"The server asked what is here: {info.num_examples} photos to train on,"
-            f" {info.validation} for validation and {info.test} for testing held out."
+            f"The server asked for the number of photos: {info.num_examples} to train on;"
+            f" {info.validation} for validation and {info.test} for testing are held out."
         )
         return info
 

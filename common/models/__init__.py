@@ -185,11 +185,11 @@ def _model_info(name: str) -> ModelInfo:
     hint = (
         f"did you mean {' or '.join(suggestions)}?"
         if suggestions
-        else f"ours are {', '.join(OURS)}."
+        else f"Fedshelf's are {', '.join(OURS)}."
     )
     raise ConfigError(
-        f"Unknown model {name!r}: expected one of ours, a torchvision classification model, or"
-        f" timm:NAME; {hint}"
+        f"Unknown model {name!r}: expected one of Fedshelf's, a torchvision classification"
+        f" model, or timm:NAME; {hint}"
     )
 
 

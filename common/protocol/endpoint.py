@@ -40,8 +40,8 @@ class Endpoint:
         bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
         if ":" in host and bare == host:
             raise ConfigError(
-                f"{label} got {text[:300]!r}; an IPv6 number stands in brackets before its port:"
-                f" [{host[:300]}]:{port}."
+                f"{label} got {text[:300]!r}; an IPv6 address stands in brackets before its"
+                f" port: [{host[:300]}]:{port}."
             )
         check_host(bare, label)
         return cls(bare, int(port))
@@ -71,12 +71,12 @@ def check_host(host: str, label: str) -> None:
         if _HOST_NAME.fullmatch(host):
             return
         raise ConfigError(
-            f"{label} got {host[:300]!r}; expected the name or number by which stores reach the"
-            " server, for example shop.example."
+            f"{label} got {host[:300]!r}; expected the host name or IP address by which stores"
+            " reach the server, for example shop.example."
         ) from None
     if address.is_unspecified:
         raise ConfigError(
-            f"{label} got {host}, which means all addresses of a machine and is none that a store"
-            " could call; expected the name or number by which stores reach the server, for"
-            " example shop.example."
+            f"{label} got {host}, which means all addresses of a machine, so that no store can"
+            " call it; expected the host name or IP address by which stores reach the server,"
+            " for example shop.example."
         )

@@ -38,7 +38,9 @@ class Failure:
 
 _REASONS: dict[FailureCode, str] = {
     "data": "its images cannot be used; its own log says why",
-    "unknown-class": "it has photos of a class that is none of the run's; its own log names it",
+    "unknown-class": (
+        "it has photos of a class that the run does not have; its own log names the class"
+    ),
     "no-images": "it has no training images",
     "out-of-memory": "its device ran out of memory even with the smallest batches",
     "disk-full": "its disk is full",

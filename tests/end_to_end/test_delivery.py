@@ -81,7 +81,7 @@ def test_stores_have_the_model_during_the_run_at_its_end_and_when_they_come_back
     stores["west"].interrupt()
     assert stores["west"].ends() in (0, 130)
     assert command("flower-server", "deliver", out).ends() == 0
-    stores["north"].says("The model of run shops is here, whole")
+    stores["north"].says("The model of run shops has arrived")
     stores["north"].says("of its tensors are the store's own.")
     server.says(
         "1 store has the model; refused: south (its policy does not allow it (model-delivery));"

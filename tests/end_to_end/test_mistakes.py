@@ -96,7 +96,7 @@ def test_something_else_listens_there(command: Starter, photos: Path) -> None:
         connection.recv(1000)
         connection.sendall(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
         assert started.ends() == 6
-        assert "not as a Fedshelf server does (HTTP 404)" in started.text
+        assert "it is not a Fedshelf server (HTTP 404)" in started.text
 
 
 @pytest.mark.parametrize(

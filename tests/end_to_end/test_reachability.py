@@ -315,7 +315,7 @@ def test_a_person_is_told_when_the_home_is_a_copy_and_when_the_store_is_revoked(
     second = command(*join)
     second.says("another flower-client with this store's key was at work seconds ago")
     assert second.ends() == RefusedError.exit_code == 7
-    assert "It came first and goes on; this one ends." in second.lines[-1]
+    assert "The other one came first and goes on; this one ends." in second.lines[-1]
     assert first.process.poll() is None
     noted = "127.0.0.1: store bonn: a second machine, or a copy of its home,"
     wait_for(lambda: f"{noted} has its key" in door_log(place))

@@ -248,7 +248,7 @@ def test_the_answer_to_words_is_not_taken_down_as_a_count_of_images(tmp_path: Pa
         recorder.record_sending(answer, parcel, encode_order(Notice("Closed on Monday.")))
         recorder.record_sending(answer, parcel, encode_order(Query("run", resolve({}))))
     assert [entry.why for entry in entries(tmp_path / "audit.jsonl")][1:] == [
-        "that the words have arrived", "how many images are here",
+        "that the message has arrived", "how many images are here",
     ]  # fmt: skip
 
 

@@ -138,7 +138,7 @@ def test_a_run_goes_on_without_the_stores_that_spoil_it_also_when_it_is_killed_r
     assert (
         load_file(out / "model.safetensors").popitem()[1].abs().max() < spoiling_store.WEIGHT / 10
     )
-    stores["north"].says("was taken back by the server")
+    stores["north"].says("The server took back the model of run")
     audit = (tmp_path / "state" / "stores" / "north" / "audit.jsonl").read_text()
     assert "takes back one that the run gave before" in audit
     status = command("flower-server", "status", out)

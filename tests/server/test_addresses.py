@@ -54,7 +54,9 @@ def test_a_server_has_several_addresses_in_its_certificate_and_kits(tmp_path: Pa
     "host", ["0.0.0.0", "::", "shop.example,0.0.0.0", "[2001:db8::7]", "shop.example:9092", ""]
 )
 def test_hosts_that_no_store_could_call_are_refused(tmp_path: Path, host: str) -> None:
-    with pytest.raises(ConfigError, match=r"^--host got .* expected the name or number by which"):
+    with pytest.raises(
+        ConfigError, match=r"^--host got .* expected the host name or IP address by which"
+    ):
         commands.provision(tmp_path / "new", host, None, "oslo-7", keys_in_kits=False)
     assert not (tmp_path / "new").exists()
 

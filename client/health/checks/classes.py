@@ -42,7 +42,7 @@ def sizes(evidence: Evidence) -> Iterator[Finding]:
             "warning",
             f"{format_count(len(few), 'class has', 'classes have')} fewer than {_FEW_PHOTOS}"
             f" photos: {format_first(few, _MAX_NAMED_CLASSES)}.",
-            "Add photos of them, 50 or more if there are any; until then the model learns them from"
+            "Add photos of them, 50 or more if possible; until then the model learns them from"
             " other stores.",
         )
     if empty := [printable(label) for label in evidence.photos.empty]:
@@ -76,10 +76,10 @@ def deep(evidence: Evidence) -> Iterator[Finding]:
             "warning",
             "The classes are"
             f" {format_first([printable(name) for name in sorted(folders)], _MAX_NAMED_CLASSES)},"
-            " but all photos lie in folders within them, some of one name:"
+            " but all photos lie in folders inside them, and some of these have the same name:"
             f" {format_first([printable(name) for name in shared], _MAX_NAMED_CLASSES)}.",
-            "If those within are the classes, give --data the folder right above them; folders of"
-            " splits are to be called train, val and test.",
+            "If the inner folders are the classes, give --data the folder right above them. If"
+            " the outer folders are splits, call them train, val and test.",
         )
 
 
@@ -100,8 +100,8 @@ def balance(evidence: Evidence) -> Iterator[Finding]:
             "photos",
             "warning",
             f"{share:.0%} of the photos are of one class: {comparison}.",
-            "Add photos of the other classes; a model trained here mostly learns to say the large"
-            " one.",
+            "Add photos of the other classes; a model trained here mostly learns to predict"
+            " the large one.",
         )
     elif counts[largest] > _UNEVEN_RATIO * counts[smallest]:
         yield Finding(
@@ -142,8 +142,8 @@ def unknown(evidence: Evidence) -> Iterator[Finding]:
             "server",
             "note",
             "The server has not said which classes it teaches.",
-            "Nothing has to be done: it says so once it was started with --classes, or once its"
-            " stores have joined.",
+            "Nothing has to be done: the server says so once it is started with --classes, or"
+            " once its stores have joined.",
         )
         return
     alike = {normalize_name(name): name for name in probe.classes}
@@ -162,8 +162,8 @@ def unknown(evidence: Evidence) -> Iterator[Finding]:
             "problem",
             f'The chain does not teach the class "{printable(label)}"'
             f" ({format_count(counts[label], 'photo')}).",
-            f"{advice}, or ask for the class to be added: a store with a class of its own takes no"
-            " part.",
+            f"{advice}, or ask the chain to add the class: a store with a class of its own"
+            " takes no part.",
         )
 
 
@@ -178,7 +178,7 @@ def doubts(evidence: Evidence) -> Iterator[Finding]:
             "photos",
             "warning",
             f"The model does not know {format_first(unknown_classes, _MAX_NAMED_CLASSES)}.",
-            "Rename the folder as the chain spells the class, or ask for the class to be added.",
+            "Rename the folder as the chain spells the class, or ask the chain to add the class.",
         )
     if not label_errors.judged:
         return

@@ -85,8 +85,8 @@ def _across_splits(groups: dict[bytes, list[StorePhoto]]) -> Iterator[Finding]:
             "warning",
             f"{format_count(len(leaks), 'photo')} to train on {'is' if len(leaks) == 1 else 'are'}"
             " also held out for validation or test.",
-            "Delete them on one side; as they are, the model's accuracy at this store looks better"
-            " than it is.",
+            "Delete them in one of the two; until then, the model's accuracy at this store"
+            " looks better than it is.",
             _exhibits(leaks),
         )
 

@@ -15,7 +15,7 @@ LeftOut = tuple[tuple[str, str], ...]
 
 _ADVICE = {
     NEEDS_PI_HEIF: "Install it where Fedshelf is installed: pip install pi-heif.",
-    NEEDS_AVIF: "Install a Pillow that can: pip install --upgrade pillow.",
+    NEEDS_AVIF: "Install a Pillow version that can read it: pip install --upgrade pillow.",
 }
 _CORRECT_TABLE = (
     "Correct their lines in the CSV file: IMAGE,LABEL, with paths relative to its folder."
@@ -39,12 +39,9 @@ def readable(evidence: Evidence) -> Iterator[Finding]:
     photos = evidence.photos
     if photos.trouble:
         advice = (
-            "Mend that CSV file."
+            "Correct that CSV file."
             if photos.is_table
-            else (
-                "Put the folder in order, or give --data another: the one that holds the classes'"
-                " folders."
-            )
+            else ("Correct the folder, or give --data another one, which holds the class folders.")
         )
         yield Finding("photos", "problem", photos.trouble, advice)
         return
@@ -82,7 +79,7 @@ def readable(evidence: Evidence) -> Iterator[Finding]:
             "photos",
             "note",
             f"{format_count(len(photos.strays), 'file is no photo', 'files are no photos')}.",
-            "Nothing has to be done; what is not a photo is left alone.",
+            "Nothing has to be done; Fedshelf leaves other files alone.",
             _named(photos.strays),
         )
 
@@ -127,7 +124,7 @@ def _unusable(left_out: LeftOut, *, is_table: bool) -> Finding:
 def _advice_for(reason: str, *, is_table: bool) -> str:
     """Return the advice for photos that are left out for this reason."""
     if reason in (OUTSIDE_CLASSES, OUTSIDE_SPLITS):
-        return "What lies beside the class folders belongs into one."
+        return "Move photos that lie beside the class folders into one of them."
     if reason == EMPTY_CLASS:
         return "Put photos into the folder of an empty class, or delete it."
     if is_table and reason in _OF_LINES:
@@ -147,7 +144,8 @@ def splits(evidence: Evidence) -> Iterator[Finding]:
             "problem",
             "No photo is left to train on: all are held out for validation and test.",
             (
-                "Put photos into train as well, or give the folders of classes themselves."
+                "Put photos into the folder train as well, or put the class folders right into"
+                " the folder of --data."
                 if any(seen.photo.split for seen in evidence.photos.usable)
                 else "Add photos; a tenth of them is held out for each."
             ),
@@ -163,8 +161,8 @@ def splits(evidence: Evidence) -> Iterator[Finding]:
             "photos",
             "warning",
             f"Of {format_count(total.total(), 'photo')}, only {format_list(few)} are held out.",
-            "The store can train, but what it says about the model's accuracy is down to a few"
-            " photos. With 200 photos or more it would be reliable.",
+            "The store can train, but its figures for the model's accuracy depend on a few"
+            " photos. With 200 photos or more they would be reliable.",
         )
 
 

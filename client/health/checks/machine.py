@@ -53,7 +53,7 @@ def memory(evidence: Evidence) -> Iterator[Finding]:
             "machine",
             "warning",
             f"Only {format_bytes(available)} of {format_bytes(total)} of memory are available;"
-            f" training wants {format_bytes(_MIN_MEMORY_BYTES)}.",
+            f" training needs {format_bytes(_MIN_MEMORY_BYTES)}.",
             "Close other programs before joining.",
         )
 
@@ -78,7 +78,7 @@ def disks(evidence: Evidence) -> Iterator[Finding]:
                 "machine",
                 "warning",
                 f"{format_bytes(disk.free)} are free for {disk.purpose} in {disk.path}; up to"
-                f" {format_bytes(needed_bytes)} may be wanted.",
+                f" {format_bytes(needed_bytes)} may be needed.",
                 "Make room there; with less, photos are decoded anew in every round, or training"
                 " stops.",
             )
@@ -91,7 +91,7 @@ def policy(evidence: Evidence) -> Iterator[Finding]:
             "settings",
             "problem",
             evidence.policy_error,
-            "Mend the policy; the store does not join without it.",
+            "Correct the policy; until then the store does not join.",
         )
 
 

@@ -73,8 +73,8 @@ def blurred(evidence: Evidence) -> Iterator[Finding]:
         ),
         lambda quality: "shaken" if quality.soft <= _SOFT_PIXELS else "out of focus",
         "blurred",
-        "Take them again with the camera held still, or delete them. If it is many: clean the"
-        " lens.",
+        "Take them again with the camera held still, or delete them. If there are many, clean"
+        " the lens.",
     )
 
 
@@ -96,7 +96,7 @@ def shape(evidence: Evidence) -> Iterator[Finding]:
         ),
         _size,
         f"more than {_NARROW_RATIO:.0f} times as long as wide",
-        "Cut them to the product: photos are squeezed to a square, and little is left of these.",
+        "Crop them to the product: photos are resized to a square, which leaves little of these.",
     )
 
 

@@ -25,24 +25,25 @@ def answers(evidence: Evidence) -> Iterator[Finding]:
             "server",
             "problem",
             f"The server {probe.server} cannot be reached: {probe.why}.",
-            "Check the address and this machine's network; a firewall must let it call out to that"
-            " port. If all is well here, the server may not be running: ask its operator.",
+            "Check the address and this machine's network; a firewall must allow outgoing"
+            " connections to that port. If nothing is wrong here, the server may not be"
+            " running: ask its operator.",
         )
     elif probe.trouble == "proxy":
         yield Finding(
             "server",
             "problem",
             f"The server {probe.server} cannot be reached: {probe.why}.",
-            "Mend the proxy or its setting. For a server that needs none, add the server's host to"
-            " NO_PROXY.",
+            "Correct the proxy or its setting. For a server that needs none, add the server's"
+            " host to NO_PROXY.",
         )
     elif probe.trouble == "protocol":
         yield Finding(
             "server",
             "problem",
             f"Something answers at {probe.server}, but it is not what was expected: {probe.why}.",
-            "Check the address. A server with certificates is called with --kit, one without needs"
-            " --server alone.",
+            "Check the address. Use --kit for a server with certificates, and --server alone"
+            " for a server without.",
         )
     elif probe.status == 503:
         yield Finding(
@@ -70,7 +71,7 @@ def certificate(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             "server",
             "problem",
-            f"The certificate of {probe.server} is not to be trusted: {probe.why}.",
+            f"The certificate of {probe.server} cannot be trusted: {probe.why}.",
             "Do not join. Check this machine's clock, then ask the server's operator for a new"
             " kit.",
         )
@@ -88,7 +89,7 @@ def certificate(evidence: Evidence) -> Iterator[Finding]:
             "server",
             "warning",
             f"The server's certificate ends in {days} days, on {probe.ends:%d %B %Y}.",
-            "Tell the server's operator, who renews it.",
+            "Ask the server's operator to renew it.",
         )
 
 
@@ -102,8 +103,7 @@ def clock(evidence: Evidence) -> Iterator[Finding]:
         "server",
         "warning",
         f"This machine's clock is {format_duration(abs(probe.skew))} {direction} the server's.",
-        "Switch on setting the time from the internet (NTP). The store joins by the server's clock"
-        " meanwhile.",
+        "Switch on time synchronisation (NTP). Until then the store joins by the server's clock.",
     )
 
 

@@ -83,7 +83,7 @@ def _gpu_trouble(device: str, warning_text: str) -> str:
 
     if device != "cuda":
         return (
-            (warning_text or "PyTorch does not see it")
+            (warning_text or "PyTorch does not find it")
             if _DRIVER.exists() or shutil.which("nvidia-smi")
             else ""
         )

@@ -34,7 +34,7 @@ _TIMEOUT_SECONDS = 5.0  # to connect, and for each piece of the answer
 _CERTIFICATE_FAULTS = {
     9: "it is not valid yet, or this machine's clock is behind",
     10: "it has expired, or this machine's clock is ahead",
-    18: "it is signed by nobody but itself",
+    18: "it is signed only by itself",
     19: "another authority has signed it",
     20: "another authority has signed it",
 }
@@ -112,7 +112,7 @@ def _without_answer(server: str, error: httpx.TransportError) -> ServerProbe:
         return ServerProbe(
             server,
             "protocol",
-            "it takes connections, and does not answer as a Fedshelf server does",
+            "it accepts connections, but does not answer as a Fedshelf server does",
         )
     system_errors = [
         cause.strerror for cause in causes(error) if isinstance(cause, OSError) and cause.strerror

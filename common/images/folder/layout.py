@@ -122,7 +122,8 @@ def _check_splits(
             )
             raise DataError(
                 f"{root} has {names}, which all mean the {split} split; expected one folder for"
-                " each split: put their photos together, or rename what is none."
+                " each split: put their photos together, or rename the folder that is no"
+                " split."
             )
     if flat:
         raise DataError(

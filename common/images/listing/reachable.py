@@ -36,7 +36,7 @@ def check_reachable(missing: Iterable[Path], *, is_any_left: bool) -> None:
         _check_folder(folder)
     if not is_any_left:
         raise UnreachableError(
-            _sentence("none of them is there any more, as where a disk is not mounted")
+            _sentence("none of them is there any more, for example because a disk is not mounted")
         )
 
 
@@ -74,7 +74,7 @@ def _check_folder(folder: Path) -> None:
 
 def _sentence(reason: str) -> str:
     return (
-        f"Photos that were there cannot be reached ({reason}); until they can, none is used and"
-        " none is forgotten: bring their disk back. If they were deleted, `flower-client forget`"
-        " removes what was decoded of them."
+        f"Photos that were there cannot be reached ({reason}); until they can, no photo is"
+        " used, and no decoded copy is removed: bring their disk back. If they were deleted,"
+        " `flower-client forget` removes their decoded copies."
     )

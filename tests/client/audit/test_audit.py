@@ -134,7 +134,7 @@ def test_a_line_written_anew_with_a_fitting_hash_breaks_the_next_one(
     lines[2], _ = encode(AuditNote("sent", "update", "run", 3, 7), 3, 1e9, decode(lines[1]).hash)
     assert (
         verify(placed(tmp_path, b"".join(lines), five[1])).fault
-        == "line 4 of audit.jsonl follows another line than the one before it"
+        == "line 4 of audit.jsonl does not follow the line before it"
     )
 
 

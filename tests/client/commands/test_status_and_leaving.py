@@ -128,7 +128,7 @@ def test_the_join_of_an_earlier_process_is_not_that_of_this_one(
 def test_forgetting_takes_every_copy_of_photos_and_nothing_else(tmp_path: Path, home: Path) -> None:
     before = {path.name for path in home.iterdir()}
     done = run(tmp_path, "forget", "--name", home.name)
-    assert (done.returncode, "2.0 MB of decoded ones" in done.stdout) == (0, True)
+    assert (done.returncode, "2.0 MB of decoded photos" in done.stdout) == (0, True)
     assert list((tmp_path / "cache" / "images").iterdir()) == []
     assert before - {path.name for path in home.iterdir()} == {"health.html"}
 

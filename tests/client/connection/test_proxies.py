@@ -90,7 +90,7 @@ def test_a_proxy_that_refuses_or_is_dead_is_named_and_not_the_server(
             f"socks5://127.0.0.1:{socks.port}": (
                 r"does not let this store through to the server \(.*unreachable\)"
             ),
-            f"http://me:secret@{locked.address}": "wants a user name and a password",
+            f"http://me:secret@{locked.address}": "needs a valid user name and password",
             f"socks5://me:secret@127.0.0.1:{dead}": "cannot be reached",
             f"http://127.0.0.1:{dead}": "cannot be reached",
         }.items():
@@ -116,7 +116,7 @@ def test_what_is_no_proxy_is_named(settings: Settings) -> None:
         line = probe_server(KnownAddresses((SHOP,)))
     assert line.trouble == "proxy"
     assert line.why.startswith(
-        f"the proxy socks5h://{mail.address} does not speak as a proxy does;"
+        f"the proxy socks5h://{mail.address} does not answer as a proxy does;"
     )
 
 

@@ -81,8 +81,8 @@ def test_what_a_file_says_is_taken(tmp_path: Path) -> None:
         (
             'metrics = "all"',
             (
-                "metrics got 'all'; allowed: 'confusion' or 'accuracy'. It means: which metrics may"
-                " leave"
+                "metrics got 'all'; allowed: 'confusion' or 'accuracy'. It means: metrics that"
+                " may leave"
             ),
         ),
         ("rounds_per_day = true", "rounds_per_day got True; allowed: valid integer"),

@@ -53,7 +53,7 @@ def test_a_policy_is_never_that_of_a_store_which_is_not_there(tmp_path: Path) ->
     told = refused(tmp_path, 2, "policy", "--name", "olso-7")
     assert "stores that were set up on this machine: oslo-7. Did you mean oslo-7?" in told
     assert [path.name for path in (tmp_path / "stores").iterdir()] == ["oslo-7"]
-    assert "--kit NAME.kit of a new one" in refused(tmp_path, 2, "policy")
+    assert "--kit NAME.kit of a new store" in refused(tmp_path, 2, "policy")
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,11 @@ def test_a_policy_is_never_that_of_a_store_which_is_not_there(tmp_path: Path) ->
     [
         (
             Policy(models=("niid-cnn", "resnet17")),
-            "models has 'resnet17', which is none that Fedshelf knows. Did you",
+            "models has 'resnet17', which Fedshelf does not know. Did you",
         ),
         (
             Policy(strategies=("fedavgg",)),
-            "strategies has 'fedavgg', which is none that Fedshelf knows. Did you",
+            "strategies has 'fedavgg', which Fedshelf does not know. Did you",
         ),
     ],
 )

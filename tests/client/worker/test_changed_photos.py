@@ -165,7 +165,7 @@ def test_a_new_class_and_one_that_is_gone_are_told(photos: Path, tmp_path: Path)
         store.trained()
     assert refused.value.code == "unknown-class"
     assert (
-        "'scarf' came, and a run that does not know it cannot use this store's photos"
+        "'scarf' is new, and a run that does not know it cannot use this store's photos"
         in store.told[-1]
     )
 

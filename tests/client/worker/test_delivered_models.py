@@ -71,9 +71,7 @@ def test_a_model_is_asked_for_once_and_kept_as_it_was_sent(
     assert (place / "shops" / "model.safetensors").read_bytes() == order.content
     assert (place / "shops" / "model.json").read_bytes() == order.description
     assert {path.stat().st_mode & 0o077 for path in [place, *place.rglob("*")]} == {0}
-    assert (
-        said[0] == f"The model of run shops is here, whole: {place / 'shops' / 'model.safetensors'}"
-    )
+    assert said[0] == f"The model of run shops has arrived: {place / 'shops' / 'model.safetensors'}"
     assert models.receive(offer(order)).is_kept
     (place / "shops" / "model.safetensors").write_bytes(
         order.content[:-1] if order.content else b""

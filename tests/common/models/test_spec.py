@@ -65,7 +65,8 @@ def test_refuses_an_explicit_size_that_the_model_does_not_take(
 
 
 @pytest.mark.parametrize(
-    ("got", "nearest"), [("resnet81", "resnet18"), ("nid-cnn", "niid-cnn"), ("CNN", "ours are")]
+    ("got", "nearest"),
+    [("resnet81", "resnet18"), ("nid-cnn", "niid-cnn"), ("CNN", "Fedshelf's are")],
 )
 def test_names_the_nearest_models(got: str, nearest: str) -> None:
     with pytest.raises(ConfigError, match=f"Unknown model '{got}'.*{nearest}"):

@@ -125,7 +125,9 @@ def test_a_spoilt_model_is_replaced_at_once_and_at_who_comes_later(federation: F
     assert deliveries.is_due(again), "nobody asked, but a store has a spoilt model"
     deliveries.do(again)
     assert (federation.at("north"), federation.at("south")) == ({2.5}, {2.0})
-    assert [line for line in federation.said["north"] if "was taken back by the server" in line]
+    assert [
+        line for line in federation.said["north"] if "The server took back the model of run" in line
+    ]
     told = "in place of that of round 2, which was taken back and which north, south got."
     assert [note for note in federation.notes.notes if note.endswith(told)]
     assert federation.notes.notes[-1].startswith(
@@ -221,5 +223,5 @@ def test_a_store_says_once_that_its_model_was_taken_back(tmp_path: Path) -> None
     said.clear()
     for order in (replace(after, content=None), after, after):
         models(replace(order, recalled=(before.sha256,)))
-    assert [line for line in said if "was taken back" in line] == said[:1]
-    assert "The model of run shops is here, whole" in said[1]
+    assert [line for line in said if "took back the model of run" in line] == said[:1]
+    assert "The model of run shops has arrived" in said[1]

@@ -133,7 +133,7 @@ def _image(path: Path, line_number: int, cell: str) -> str:
     if _WINDOWS_PATH.match(cell):
         raise DataError(
             f"{path}, line {line_number} has a path of a Windows machine, {cell}; expected one"
-            " relative to the folder of the CSV file: replace what all paths begin with."
+            " relative to the folder of the CSV file: replace the beginning of all paths."
         )
     return cell if _is_there(path, cell) else cell.replace("\\", "/")
 

@@ -77,7 +77,11 @@ def test_what_to_do_fits_the_reason() -> None:
         ("no label", True, "Correct their lines in the CSV file"),
         ("no such file", True, "Correct their lines in the CSV file"),
         ("not a file name", True, "Correct their lines in the CSV file"),
-        ("not in a class folder", False, "What lies beside the class folders belongs into one."),
+        (
+            "not in a class folder",
+            False,
+            "Move photos that lie beside the class folders into one of them.",
+        ),
         ("empty class", False, "Put photos into the folder of an empty class"),
     ):
         left_out = replace(photos, left_out=(("a", reason),), is_table=is_table)
@@ -369,7 +373,7 @@ def test_folders_of_splits_or_stores_taken_for_classes_are_a_warning() -> None:
     )
     assert [severity for severity, _ in found] == ["warning"]
     assert "The classes are Test set, Training set" in found[0][1]
-    assert found[0][1].endswith("some of one name: hat, shoe.")
+    assert found[0][1].endswith("some of these have the same name: hat, shoe.")
     assert (
         told(
             classes.deep(
