@@ -23,7 +23,7 @@ function tick() {
     each.textContent = clock(Number(each.dataset.at), each.classList.contains("short"));
   for (const each of document.querySelectorAll("time[data-from-now]")) {
     const seconds = Number(each.dataset.fromNow) - Date.now() / 1000;
-    each.textContent = each.classList.contains("ahead") && seconds < 0 ? "it takes longer" : distance(seconds);
+    each.textContent = each.classList.contains("ahead") && seconds < 0 ? "later than expected" : distance(seconds);
   }
 }
 
@@ -49,8 +49,8 @@ function connected(is) {
   if (is) return;
   const since = `since ${clock(lostSince)}`;
   link.textContent = body.classList.contains("over")
-    ? `The run is over and its server has ended, ${since}. This is how it was left.`
-    : `No connection ${since}. This page goes on by itself once the server is back.`;
+    ? `The run is over and its server has ended, ${since}. This page shows its last state.`
+    : `No connection ${since}. This page updates itself again once the server is back.`;
 }
 
 async function look() {

@@ -48,13 +48,13 @@ class _RunMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """Yield the families of metrics, in the order in which they are printed."""
         state = self._state
-        yield _info("build_info", "What the page that answers is made of.", _build())
-        yield _info("run_info", "Which run this is.", {"run": printable(state.name)})
+        yield _info("build_info", "Versions of the programs that serve this page.", _build())
+        yield _info("run_info", "Name of the run.", {"run": printable(state.name)})
         statuses: dict[str, float] = {status: float(status == state.status) for status in RunStatus}
         yield _gauge("status", "1 for what the run is now, else 0.", statuses, "status")
         yield _gauge(
             "stores",
-            "Stores by what they do; none once the run is over.",
+            "Stores by state; none after the end of the run.",
             _by_state(state),
             "state",
         )
@@ -65,13 +65,17 @@ class _RunMetrics(Collector):
         )
         yield _gauge("loss", "Loss when last judged.", _latest(state.loss), "on")
         played = state.round + state.rounds_taken_back
-        yield _counter("rounds", "Rounds completed, those taken back since included.", played)
         yield _counter(
-            "rounds_taken_back", "Rounds completed, and taken back since.", state.rounds_taken_back
+            "rounds", "Rounds completed, including those that were taken back later.", played
+        )
+        yield _counter(
+            "rounds_taken_back",
+            "Rounds completed that were taken back later.",
+            state.rounds_taken_back,
         )
         yield _gauge(
             "stores_with_spoilt_model",
-            "Stores that have a model taken back since.",
+            "Stores that have a model that was taken back later.",
             len(state.spoilt_at),
         )
         yield _counter("images", "Images trained on, each counted once an epoch.", state.images)
@@ -94,7 +98,7 @@ class _RunMetrics(Collector):
             state.last_round_at or 0.0,
         )
         if state.ends is not None:
-            yield _instant("expected_end", "When the last round is to be expected.", state.ends)
+            yield _instant("expected_end", "When the last round is expected to end.", state.ends)
 
 
 class _StoreMetrics(Collector):
@@ -113,7 +117,9 @@ class _StoreMetrics(Collector):
         a revoked store it is not reported.
         """
         yield _gauge(
-            "stores_unlisted", "Stores beyond those that have series of their own.", self._unlisted
+            "stores_unlisted",
+            "Stores that have no series of their own, because there are too many.",
+            self._unlisted,
         )
         if self._is_presence_known:
             known_stores = {
@@ -153,7 +159,7 @@ class _StoreMetrics(Collector):
         )
         yield _counter(
             "store_failures",
-            "Rounds in which the store gave nothing usable.",
+            "Rounds in which the store gave no usable answer.",
             self._values_of("failures"),
             "store",
         )

@@ -73,7 +73,7 @@ def _report_of(
     if name in revoked:
         return {**reports.get(name, {}), "state": "revoked", "since": revoked[name], "why": ""}
     return reports.get(name) or (
-        {"state": "away", "why": "it has not come since the server started"} if reports else {}
+        {"state": "away", "why": "it has not joined since the server started"} if reports else {}
     )
 
 

@@ -150,7 +150,7 @@ def draw_confusion(classes: Sequence[str], confusion: Sequence[Sequence[int]], p
         size = 9 if len(names) <= 30 else 5.5
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)
         axes.set_yticks(range(len(names)), names, fontsize=size)
-        axes.set_xlabel("what the model says")
+        axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
         for row, column in np.argwhere(share >= 0.01) if len(names) <= MAX_NUMBERED_CLASSES else ():
             value = share[row, column]
@@ -269,8 +269,8 @@ def draw_reliability(confidence: Calibration, path: Path) -> None:
             axes.set(
                 xlim=(0, 1),
                 ylim=(0, 1),
-                xlabel="how sure the model is",
-                ylabel="how often it is right",
+                xlabel="confidence of the model",
+                ylabel="accuracy",
             )
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_formatter(PercentFormatter(1.0, decimals=0))

@@ -176,13 +176,14 @@ def _check(config: RunConfig, stores: Federation) -> None:
     check_cohort(config, len(stores.stores))
     if config.train.objective != "classes":
         raise ConfigError(
-            f"A comparison is about product classes, got train.objective {config.train.objective};"
-            " leave it out, and give what came of such a run as model.weights."
+            "A comparison is about product classes, got train.objective"
+            f" {config.train.objective}; leave it out, and give the model of such a run as"
+            " model.weights."
         )
     if config.train.seconds:
         raise ConfigError(
-            "A comparison gives all models as many passes over images, got train.seconds"
-            f" {config.train.seconds:g}, a budget of time; leave it out."
+            "A comparison gives all models the same number of passes over their images, got"
+            f" the time limit train.seconds {config.train.seconds:g}; leave it out."
         )
     if is_chosen(config) and not has_validation(
         config, hold_out(stores, config.run.seed)[0].infos()

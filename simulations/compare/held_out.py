@@ -17,8 +17,8 @@ from fedshelf.simulations.partitions.matching_split import assign_alike
 
 OWN_TEST = "each store's own test images"
 DEALT = (
-    "the test images, dealt to the stores as the training images were, each class in the same"
-    " proportions"
+    "the test images, split over the stores as the training images were, each class in the"
+    " same proportions"
 )
 VALIDATION = (
     "each store's validation images, as the data has no test images; nothing was chosen on them"

@@ -58,7 +58,7 @@ def _batches(folder: Path, name: str, suffix: str, read: Callable[[Path], Rows])
     test = folder / f"test_batch{suffix}"
     if missing := [path.name for path in train if not path.is_file()]:
         raise DataError(
-            f"{folder} has {test.name}, but no {', '.join(missing)}; add what is missing."
+            f"{folder} has {test.name}, but no {', '.join(missing)}; add the missing files."
         )
     key = key_of([*train, test])
 

@@ -221,8 +221,9 @@ class ProcessPool(Generic[Job, Result]):
 def _dead_worker_error(worker: _WorkerHandle) -> RunError:
     worker.process.join()
     return RunError(
-        f"A worker process ended with code {worker.process.exitcode} (-9: killed, often for want of"
-        " memory); go on with --resume, if need be with fewer of them: --set run.workers=1."
+        f"A worker process ended with code {worker.process.exitcode} (-9: killed, often because"
+        " of too little memory); continue with --resume, if necessary with fewer workers:"
+        " --set run.workers=1."
     )
 
 

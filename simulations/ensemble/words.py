@@ -17,8 +17,8 @@ def headline(results: Mapping[str, Any]) -> list[str]:
     member = results["members"][results["best_member"]]
     alone = percent(member["test"]["accuracy"])
     lines = [
-        f"The best single model is {printable(results['best_member'])}, by the images that"
-        f" ensembles are fitted on: it is right on {alone} of"
+        "On the images that ensembles are fitted on, the best single model is"
+        f" {printable(results['best_member'])}. It is right on {alone} of"
         f" {format_count(results['judged_on']['images'], 'test image')}."
     ]
     lines += [
@@ -28,7 +28,7 @@ def headline(results: Mapping[str, Any]) -> list[str]:
     gains = {name: ensemble["gain"] for name, ensemble in results["ensembles"].items()}
     clear = [name for name, gain in gains.items() if _is_clear(gain) and gain["points"] > 0]
     first = (
-        f"Deciding together pays: {_list_clear(clear)}."
+        f"An ensemble is better: {_list_clear(clear)}."
         if clear
         else "No ensemble is clearly better than its best member."
     )

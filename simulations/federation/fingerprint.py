@@ -90,8 +90,8 @@ def check(directory: RunDirectory, now: Fingerprint, advice: str = "") -> list[s
         totals = f"{whole(_total(now))} images where there were {whole(_total(before))}"
         raise DataError(
             f"The data of {directory.path} changed since it began, {totals}:"
-            f" {', '.join(differences[:MAX_DIFFERENCES_NAMED])}{more}. Put back what there was to"
-            f" get the same result, {advice}."
+            f" {', '.join(differences[:MAX_DIFFERENCES_NAMED])}{more}. Restore the earlier data"
+            f" to get the same result, {advice}."
         )
     return differences
 

@@ -92,7 +92,8 @@ def split(data: DataConfig, out: Path, *, seed: int, test: bool, labelled: float
     """
     if parse_partition(data.partition) is None:
         raise ConfigError(
-            "Partition folder is already written out; choose another, for example dirichlet:0.5."
+            "Partition folder has a folder for each store already; choose another partition,"
+            " for example dirichlet:0.5."
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(
@@ -174,7 +175,7 @@ def _photos(root: Path, data: DataConfig, *, test: bool) -> tuple[list[Item], li
                 f"{root} has images of class {item.label!r}, which is not in data.classes."
             )
     if not store_items:
-        raise DataError(f"{root} has no usable photo to deal to stores.")
+        raise DataError(f"{root} has no usable photo to split over stores.")
     notes = [f"Left out {format_left_out(sorted(left_out))}."] if left_out else []
     return store_items, test_items, " ".join([*notes, *(f"{note}." for note in scanned.notes)])
 

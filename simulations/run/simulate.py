@@ -32,7 +32,7 @@ NO_COMPILER = (
     "No C compiler (cc, gcc or clang) was found: training on the CPU takes up to three times as"
     " long as with one, and its results differ in the last digits."
 )
-CHANGED_DATA_ADVICE = "begin a new run, or go on with what there is now: --changed-data"
+CHANGED_DATA_ADVICE = "begin a new run, or continue with the present data: --changed-data"
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def _describe_temperature(
         f" confidences that are off by {points(scaled['ece'])}"
     )
     if scaled["ece"] < unscaled["ece"]:
-        return f"{sentence}. What the model takes a photo for stays the same."
+        return f"{sentence}. The predicted classes stay the same."
     return f"{sentence}: no better than without, on these images."
 
 
@@ -115,18 +115,19 @@ def _explain_no_temperature(fitted_on: int) -> str:
     """Say why there is no temperature after this number of validation images."""
     if not fitted_on:
         return (
-            "No temperature was fitted, as that takes validation images: stores with photos of"
-            " their own hold some out; in a simulation data.holdout = 0.1 does."
+            "No temperature was fitted, because that needs validation images: stores with"
+            " photos of their own hold some out; in a simulation, set data.holdout=0.1."
         )
     if fitted_on < MIN_CALIBRATION_IMAGES:
         images = format_count(fitted_on, "validation image")
         return (
-            f"No temperature was fitted: {images} are too few, it takes {MIN_CALIBRATION_IMAGES}."
+            f"No temperature was fitted: {images} are too few, {MIN_CALIBRATION_IMAGES} are needed."
         )
     range_words = f"{decimal(GRID[0], 2)} and {decimal(GRID[-1], 0)}"
     return (
-        f"No temperature was fitted: for the {format_count(fitted_on, 'validation image')} none"
-        f" between {range_words} is the likeliest, as where the model is right about all of them."
+        f"No temperature was fitted: for the {format_count(fitted_on, 'validation image')} no"
+        f" temperature between {range_words} is the likeliest, for example because the model is"
+        " right about all of them."
     )
 
 

@@ -158,9 +158,9 @@ def _stores(found: Verdict) -> str:
     if found["seeds"]["is_dealt_anew"]:
         told = [f"{_won(gains[kind])} {_MODEL[kind]} and {_lost(gains[kind])}" for kind in kinds]
         return (
-            f"Of the {format_count(known, 'store')} dealt in {format_count(seeds, 'seed')},"
-            f" {'; '.join(told)}. Each was dealt and trained once, so what a single one gained may"
-            " be chance."
+            f"Of the {format_count(known, 'store')} made in {format_count(seeds, 'seed')},"
+            f" {'; '.join(told)}. Each was made and trained once, so the gain of a single one"
+            " may be chance."
         )
     told = [
         f"{_sure(gains[kind], 1)} clearly gain {_MODEL[kind]} and {_sure(gains[kind], -1)} clearly"
@@ -207,9 +207,10 @@ def _scores(found: Verdict) -> str:
         f"{TITLES[kind].lower()} {percent(each['raw_accuracy'])}" for kind, each in average.items()
     )
     return (
-        "Every model is used as a store uses it, which knows how often it sells what: the"
-        " logarithm of the store's own shares of the classes is added to the scores, unless"
-        f" validation images speak against it. By the scores as they are: {raw}."
+        "Every model is used as a store uses it, which knows how often it sells each class:"
+        " the logarithm of the store's own shares of the classes is added to the scores,"
+        " unless the model does better without it on validation images. By the raw scores:"
+        f" {raw}."
     )
 
 
@@ -217,13 +218,13 @@ def _spread(found: Verdict) -> str:
     """List the gain of each seed; with one seed, say that there is only one."""
     if len(found["seeds"]["done"]) == 1:
         other = (
-            "another deal of the images and another training"
+            "another split of the images and another training"
             if found["seeds"]["is_dealt"]
             else "another training"
         )
         return (
-            f"This is one seed: what {other} would give is not known, and in no margin; --seeds"
-            " 0,1,2 shows it."
+            f"This is one seed: the result of {other} is not known, and no margin includes it;"
+            " --seeds 0,1,2 shows it."
         )
     told = [f"federated over alone {each_seed(found['gains'][FEDERATED][ALONE]['seeds'])}"]
     if TUNED in found["average"]:

@@ -19,16 +19,16 @@ def budget(found: Mapping[str, Any]) -> list[str]:
     others = told["alone_and_pooled"]
     lines = [
         f"Federated: {_rounds(federated, 'local epoch')}. Alone and pooled:"
-        f" {_rounds(others, 'epoch')}, so that a model sees each of its images as often as a"
-        " store's are seen in the federation."
+        f" {_rounds(others, 'epoch')}, so that each model sees each of its images as often as"
+        " the federated model sees each image of a store."
     ]
     if tuning["epochs"]:
         more = format_count(tuning["epochs"], "epoch")
         lines.append(
             f"Fine-tuned: from the federated model, {more} more on the store's own images with"
-            f" learning rate {tuning['lr']:g}. Alone, longer: from the store's model alone, {more}"
-            " more in the same way. What is fine-tuned is compared with that, so both got the same"
-            " work."
+            f" learning rate {tuning['lr']:g}. Alone, longer: from the store's model alone,"
+            f" {more} more in the same way. The fine-tuned model is compared with this one,"
+            " because both got the same work."
         )
     if told["patience"]:
         lines.append(_stopped_early(found))
@@ -39,20 +39,23 @@ def margins(found: Mapping[str, Any]) -> str:
     """Say which sources of variation the margins include."""
     if len(found["seeds"]["done"]) == 1:
         return (
-            "Margins (±) are 95% intervals for the choice of test images alone. What another"
-            " training would have given is not in them: that takes several seeds."
+            "Margins (±) are 95% intervals for the choice of test images alone. They do not"
+            " include the result of another training: that takes several seeds."
         )
+    split = ", including the split of the images over the stores"
     line = (
         "Margins (±) are 95% intervals for the choice of test images and for all that a seed"
-        " decides"
-        f"{', the deal of the images to stores among it' if found['seeds']['is_dealt'] else ''}."
+        f" decides{split if found['seeds']['is_dealt'] else ''}."
     )
     if found["seeds"]["is_dealt_anew"]:
         return (
-            f"{line} Each seed deals other stores: one was trained once, and its margin counts its"
-            " images alone."
+            f"{line} Each seed makes other stores: each store was trained once, and its margin"
+            " is for the choice of its images alone."
         )
-    return f"{line} Stores are called clear by Holm's correction for how many there are."
+    return (
+        f"{line} Whether a store's gain is clear is corrected for the number of stores by"
+        " Holm's method."
+    )
 
 
 def _rounds(told: Mapping[str, int], epoch: str) -> str:

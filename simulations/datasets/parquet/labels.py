@@ -181,8 +181,8 @@ def _class_of(value: Value, columns: ParquetColumns, path: Path) -> str:
         return str(int(value))
     if value >= len(columns.names):
         raise DataError(
-            f"{where} holds {int(value)}, but its classes are only {len(columns.names)}, from 0:"
-            " mend it."
+            f"{where} holds {int(value)}, but its classes are only {len(columns.names)}, from"
+            " 0: correct it."
         )
     return unicodedata.normalize("NFC", columns.names[int(value)].strip())
 

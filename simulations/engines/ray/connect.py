@@ -96,7 +96,7 @@ def _check_ray_answers(address: str) -> str:
         ) from error
     if answer[3:4] != b"\x04":
         raise NetworkError(
-            f"What answers at {address} is not Ray; give the address that `ray start --head`"
-            " printed."
+            f"The program that answers at {address} is not Ray; give the address that `ray"
+            " start --head` printed."
         )
     return host

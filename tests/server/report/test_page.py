@@ -363,12 +363,12 @@ def test_the_raw_accuracy_stands_beside_the_one_of_the_model_as_stores_use_it(
     (run / "summary.json").write_text(json.dumps(summary | {"adjustment": found}))
     write_report(run)
     _, page = page_of(run)
-    assert "As it is" in page.texts
+    assert "Raw" in page.texts
     assert page.texts.count("12.4%") == 3
     assert "87.6% of their 180 validation images, as it is on 43.2%" in " ".join(page.texts)
     (run / "summary.json").write_text(json.dumps(summary | {"adjustment": found | {"used": "raw"}}))
     write_report(run)
-    assert "As it is" not in page_of(run)[1].texts
+    assert "Raw" not in page_of(run)[1].texts
 
 
 def test_classes_that_are_numbers_are_called_so_and_stand_in_their_order(tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ def test_what_is_no_photo_is_left_out_and_named(tmp_path):
 @pytest.mark.parametrize(
     ("data", "error", "sentence"),
     [
-        ({"partition": "folder"}, ConfigError, "already written out"),
+        ({"partition": "folder"}, ConfigError, "has a folder for each store already"),
         ({"stores": 37}, ConfigError, "36 training images cannot give 37 stores"),
         (
             {"classes": ("hat", "coat")},

@@ -93,9 +93,9 @@ def test_counts_the_stores_that_gain_for_sure() -> None:
 def test_stores_that_each_seed_deals_anew_are_never_called_clear_one_by_one() -> None:
     found = verdict(20.0, tuned=-20.0, is_dealt=True)
     assert (
-        "Of the 6 stores dealt in 3 seeds, 6 gained with the federated model and 0 lost; 0 gained"
-        " with the fine-tuned one and 6 lost. Each was dealt and trained once, so what a single one"
-        " gained may be chance." in headline(found)
+        "Of the 6 stores made in 3 seeds, 6 gained with the federated model and 0 lost; 0"
+        " gained with the fine-tuned one and 6 lost. Each was made and trained once, so the"
+        " gain of a single one may be chance." in headline(found)
     )
     told = of_store("seed 1, oslo", found["stores"]["seed 1, oslo"], is_dealt_anew=True)
     assert told.startswith(
@@ -166,7 +166,7 @@ def test_scores_with_the_stores_shares_are_told_beside_those_without() -> None:
     assert not any("shares" in line for line in headline(found))
     found["average"]["federated"]["scores"] = ["raw", "adjusted", "adjusted"]
     assert any(
-        "By the scores as they are: alone 50.0%, federated 50.0%, pooled 50.0%." in line
+        "By the raw scores: alone 50.0%, federated 50.0%, pooled 50.0%." in line
         for line in headline(found)
     )
 
@@ -203,11 +203,12 @@ def test_a_store_without_images_and_one_with_a_name_that_steers_terminals() -> N
 
 def test_the_work_is_told_with_one_round_and_one_epoch() -> None:
     assert budget(verdict(1.0)) == [
-        "Federated: 4 rounds of 1 local epoch. Alone and pooled: 1 round of 1 epoch, so that a"
-        " model sees each of its images as often as a store's are seen in the federation."
+        "Federated: 4 rounds of 1 local epoch. Alone and pooled: 1 round of 1 epoch, so that"
+        " each model sees each of its images as often as the federated model sees each image"
+        " of a store."
     ]
     assert (
-        "2 epochs more in the same way. What is fine-tuned is compared with that"
+        "2 epochs more in the same way. The fine-tuned model is compared with this one"
         in budget(verdict(1.0, tuned=1.0))[1]
     )
 
@@ -226,10 +227,10 @@ def test_early_stopping_is_told_with_the_rounds_that_were_played() -> None:
     ("found", "part"),
     [
         (verdict(1.0, seeds=1), "for the choice of test images alone"),
-        (verdict(1.0), "Holm's correction"),
+        (verdict(1.0), "corrected for the number of stores by Holm's method"),
         (
             verdict(1.0, is_dealt=True),
-            "one was trained once, and its margin counts its images alone",
+            "each store was trained once, and its margin is for the choice of its images alone",
         ),
     ],
 )
