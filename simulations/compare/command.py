@@ -1,6 +1,4 @@
-"""`flower-simulation compare`, from settings to a directory with `compare.json` and
-`report.html`.
-"""
+"""The command `flower-simulation compare`, from settings to `compare.json` and `report.html`."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -46,10 +44,11 @@ COMPARE_FILE = "compare.json"
 class _Comparison:
     """A comparison that can begin, or go on.
 
-    config:   with the first of its seeds
-    first:    the stores that the first seed deals
-    names:    product names of the classes
-    channels: of the images
+    Attributes:
+        config: with the first of its seeds
+        first: the stores that the first seed deals
+        names: product names of the classes
+        channels: of the images
     """
 
     config: RunConfig
@@ -74,7 +73,18 @@ class _Comparison:
 
 
 def compare(request: ComparisonRequest, console: Console) -> bool:
-    """Run or resume a comparison; return whether it is finished. Raises FedshelfError."""
+    """Run or resume a comparison.
+
+    Args:
+        request: the options of the command line
+        console: gets the progress and the results
+
+    Returns:
+        Whether the comparison is finished; False: a person stopped it.
+
+    Raises:
+        FedshelfError: the settings or the data cannot be compared, or an arm cannot go on.
+    """
     path, config = prepare_comparison(request)
     config = resolve(flatten(config), {"run.device": str(device.pick_device(config.run.device))})
     source = datasets.find(config.data)

@@ -1,6 +1,4 @@
-"""Each store's contribution: as estimated while training, and as measured by training without
-it.
-"""
+"""Each store's contribution: estimated in training, and measured by training without the store."""
 
 from collections.abc import Sequence
 from statistics import fmean
@@ -17,14 +15,18 @@ from fedshelf.simulations.compare.trainer import SERVER_TEST
 
 
 def measure_contributions(results: ComparisonResults) -> dict[str, Any] | None:
-    """Return each store's estimate (see `server.updates.contribution`) and, if there is a model
-    without it, its gain.
+    """Return each store's estimated contribution and, if there is one, its measured one.
 
-    left_out: gain of the federated model over the one trained without the store, on the server's
-        test images if there are any, else on all stores' held-out images: points of
-        accuracy, and nats of the mean loss
-    agreement: Spearman's rank correlation of estimate and loss gained, over the stores; the mean
-        over the seeds
+    Args:
+        results: the outcomes of all seeds
+
+    Returns:
+        JSON values, or None if a run has no estimates (`server.updates.contribution`). `stores` has
+        a store's `estimate`; `left_out`, the gain of the federated model over the one trained
+        without the store, in points of accuracy; and `loss`, the same in nats of the mean loss. The
+        images are the server's test images if there are any, else all stores' held-out images.
+        `agreement` is Spearman's rank correlation of estimate and loss over the stores, in the mean
+        over the seeds.
     """
     estimates: dict[int, dict[str, float]] = {
         seed.seed: seed.arm_results[FEDERATED].summary.get("contribution") or {}
@@ -54,9 +56,10 @@ def measure_contributions(results: ComparisonResults) -> dict[str, Any] | None:
 
 
 def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Return Spearman's correlation: that of ranks, equal values sharing theirs.
+    """Return Spearman's correlation: that of ranks, where equal values share their rank.
 
-    None if all values of one side are equal.
+    Returns:
+        A number from -1 to 1; None if all values of one side are equal.
     """
     if len(set(one)) < 2 or len(set(other)) < 2:
         return None
@@ -97,8 +100,9 @@ def _agreement(seed: SeedOutcome, estimates: dict[str, float]) -> float | None:
 
 
 def _on_all(seed: SeedOutcome, arm_name: str) -> Judged:
-    """Judge an arm's model on the server's test images, else on all stores' held-out ones, as the
-    stores use it.
+    """Judge an arm's model on the server's test images.
+
+    Without these, the images are all stores' held-out ones, with the scores that the stores use.
     """
     answers = seed.arm_results[arm_name].judged
     if SERVER_TEST in answers:

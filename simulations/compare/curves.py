@@ -1,6 +1,4 @@
-"""Learning curves of models, and whether the federated model's accuracy was still rising at the
-end.
-"""
+"""Learning curves of models, and whether the federated model still improved at the end."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -15,9 +13,15 @@ LEAST_RISE = 1.0  # points over the last third of the rounds, from which it coun
 
 @dataclass(frozen=True)
 class Evaluated:
-    """The accuracy of a model after a round, and the number of images."""
+    """The accuracy of a model after a round.
 
-    round: int
+    Attributes:
+        round_number: the round, from 1
+        accuracy: share of the images that are right (0..1)
+        images: number of images
+    """
+
+    round_number: int
     accuracy: float
     images: int
 
@@ -26,9 +30,12 @@ Curve = Sequence[Evaluated]
 
 
 def curve_of(history: Iterable[Record]) -> Curve:
-    """Return a run's rounds from its history, without rounds that were not evaluated.
+    """Return the evaluated rounds of a run, from its history.
 
     The images are the stores' validation images, else the server's test images.
+
+    Args:
+        history: the lines of `history.jsonl`
     """
     evaluations = [(record["round"], record["validation"] or record["test"]) for record in history]
     return tuple(
@@ -39,13 +46,19 @@ def curve_of(history: Iterable[Record]) -> Curve:
 
 
 def merge_curves(curves: Sequence[Curve]) -> list[tuple[int, float]]:
-    """Merge models' curves: for each round after which all were evaluated, (round, share right of
-    all their images).
+    """Merge the curves of several models into one.
+
+    Args:
+        curves: of each model, its evaluated rounds
+
+    Returns:
+        (round, share right of all models' images) for each round after which all models were
+        evaluated.
     """
     points_of_round: dict[int, list[Evaluated]] = defaultdict(list)
     for curve in curves:
         for point in curve:
-            points_of_round[point.round].append(point)
+            points_of_round[point.round_number].append(point)
     return [
         (
             round_number,
@@ -60,8 +73,14 @@ def merge_curves(curves: Sequence[Curve]) -> list[tuple[int, float]]:
 def rise(curve: Sequence[tuple[int, float]]) -> float | None:
     """Return by how many points the accuracy rose over the last third of the rounds.
 
-    It is the rise of the least-squares line through the evaluations there (LEAST_EVALUATIONS at
-    least); None if there are fewer.
+    It is the rise of the least-squares line through the evaluations there, at least
+    LEAST_EVALUATIONS.
+
+    Args:
+        curve: (round, accuracy from 0 to 1), in the order of the rounds
+
+    Returns:
+        Percentage points; None if there are too few evaluations.
     """
     first_round = curve[-1][0] * 2 / 3 if curve else 0.0
     late_points = [point for point in curve if point[0] >= first_round]

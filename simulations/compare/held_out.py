@@ -1,6 +1,4 @@
-"""Images on which the models of a comparison are judged: each store's own images, and the server's
-test set.
-"""
+"""Images on which a comparison's models are judged: stores' own, and the server's test set."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -29,9 +27,10 @@ VALIDATION = (
 class HeldOut:
     """Images that no model of a comparison is trained or chosen on.
 
-    own:    store -> its images, possibly none
-    server: the server's test set, or None if there is none
-    told:   the origin of `own`, for a person
+    Attributes:
+        own: store -> its images, possibly none
+        server: the server's test set, or None if there is none
+        origin: the origin of `own`, in words for a person
     """
 
     own: Mapping[str, Images]
@@ -39,11 +38,13 @@ class HeldOut:
     origin: str
 
     def image_numbers(self) -> dict[str, NDArray[np.int64]]:
-        """Return a number [n] for each of a store's own images, unique among all images and the
-        same in every seed.
+        """Return a number for each of a store's own images, unique and the same in every seed.
 
-        It is the image's place in the array that all stores share, or in all stores' arrays
+        It is the image's position in the array that all stores share, or in all stores' arrays
         concatenated.
+
+        Returns:
+            Store -> int64 [n].
         """
         offset = 0
         image_numbers = dict[str, NDArray[np.int64]]()
@@ -55,15 +56,22 @@ class HeldOut:
 
 
 def hold_out(federation: Federation, seed: int) -> tuple[Federation, HeldOut]:
-    """Return the federation, its stores with the held-out images as their test images, and these
-    held-out images.
+    """Choose the images on which all models are judged.
 
-    The server keeps its test images for its rounds only if no store has validation images to draw
-    a curve of.
+    A store's own images are its test images. If no store has any, the server's test images are
+    dealt to the stores. If there are none either, the stores' validation images are taken, which
+    then choose nothing.
 
-    A store's own images are its test images; if no store has any, the server's test images are
-    dealt to them, and if there are none, the stores' validation images are taken, which then
-    choose nothing. Raises DataError if nothing is held out.
+    Args:
+        federation: the stores as a run would train them
+        seed: decides which test image goes to which store
+
+    Returns:
+        The federation, in which the held-out images are the stores' test images, and the held-out
+        images. The server keeps its test images only if no store has validation images for a curve.
+
+    Raises:
+        DataError: nothing is held out.
     """
     stores = dict(federation.stores)
     if any(len(data.test) for data in stores.values()):
@@ -94,9 +102,7 @@ def hold_out(federation: Federation, seed: int) -> tuple[Federation, HeldOut]:
 def _assign_test_images(
     stores: Mapping[str, StoreData], test: Images, seed: int
 ) -> dict[str, StoreData]:
-    """Return the stores with the server's test images dealt to them: every one goes to one
-    store.
-    """
+    """Return the stores with the server's test images: each image goes to one store."""
     train_labels = [data.train.targets().numpy() for data in stores.values()]
     parts = np.split(
         np.arange(sum(map(len, train_labels))), np.cumsum([*map(len, train_labels)])[:-1]

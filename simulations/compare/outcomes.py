@@ -29,7 +29,12 @@ ARM_KINDS = (ALONE, FEDERATED, LONGER, TUNED, POOLED)  # in the order in which t
 class SeedOutcome:
     """The outcomes of one seed.
 
-    parts: by the name of the arm
+    Args:
+        seed: the seed
+        federation: the stores that it deals
+        held_out: the images on which models are judged
+        arms: all trainings, in the order of their numbers
+        outcomes: by the number of the arm
     """
 
     def __init__(
@@ -51,15 +56,15 @@ class SeedOutcome:
         self.is_adjusted = cache(self._is_adjusted)
 
     def own(self, kind: str, store: str) -> Judged:
-        """Return a store's model of a kind, on the store's own images, as the store uses it."""
+        """Return the results of a store's model on its own images, as the store uses the model."""
         return self._outcome(kind, store).judged[store].used(is_adjusted=self.is_adjusted(kind))
 
     def raw(self, kind: str, store: str) -> Judged:
-        """Return the same by the model's own scores."""
+        """Return the results of a store's model on its own images, by the model's own scores."""
         return self._outcome(kind, store).judged[store].raw
 
     def server(self, kind: str, store: str) -> Judged | None:
-        """Return the same on the server's test set of all classes."""
+        """Return the results of a store's model on the server's test set; None without one."""
         answers = self._outcome(kind, store).judged.get(SERVER_TEST)
         return None if answers is None else answers.raw
 
@@ -74,8 +79,13 @@ class SeedOutcome:
         )
 
     def accuracy(self, kind: str, *, raw: bool = False) -> float:
-        """Return the mean over stores of the accuracies on their own images; each store with images
-        counts the same.
+        """Return the mean over stores of the accuracies on their own images.
+
+        Each store with images counts the same.
+
+        Args:
+            kind: the kind of models
+            raw: whether to use the models' own scores, and not those that the stores use
         """
         results = [(self.raw if raw else self.own)(kind, store) for store in self.stores]
         return fmean(result.counts.accuracy for result in results if len(result.right))
@@ -115,8 +125,10 @@ class SeedOutcome:
 class ResultRow:
     """A store's row in the results.
 
-    label: its name, preceded by its seed if each seed deals other stores
-    seeds: those in which it took part
+    Attributes:
+        label: the store's name, preceded by its seed if each seed deals other stores
+        store: the store's name
+        seeds: the seeds in which it took part
     """
 
     label: str
@@ -124,33 +136,32 @@ class ResultRow:
     seeds: Sequence[SeedOutcome]
 
     def counts(self, kind: str) -> Counts:
-        """Return the counts of its model of a kind on its own images, in all its seeds."""
+        """Return the counts of the store's models of a kind on its own images, in all its seeds."""
         return _merge_counts([seed.own(kind, self.store).counts for seed in self.seeds])
 
     def raw_counts(self, kind: str) -> Counts:
-        """Return the same by the model's own scores."""
+        """Return the same counts by the models' own scores."""
         return _merge_counts([seed.raw(kind, self.store).counts for seed in self.seeds])
 
     def server(self, kind: str) -> Counts | None:
-        """Return the same on the server's test set of all classes."""
+        """Return the counts of the store's models on the server's test set; None without one."""
         results = [
             result for seed in self.seeds if (result := seed.server(kind, self.store)) is not None
         ]
         return _merge_counts([result.counts for result in results]) if results else None
 
     def gain(self, of: str, over: str) -> Gain | None:
-        """Return the store's gain by a model of one kind (`of`) over another (`over`); None without
-        images.
-        """
+        """Return the gain by models of the kind `of` over the kind `over`; None without images."""
         return gain([[seed.paired(self.store, of, over)] for seed in self.seeds])
 
 
 class ComparisonResults:
     """A comparison's seeds, at least one.
 
-    is_dealt:      whether a seed deals a data set to stores; else the stores exist already
-    is_dealt_anew: whether each seed deals other stores than the next, although their names are the
-                   same
+    Args:
+        is_dealt: whether a seed deals a data set to stores; else the stores exist already
+        is_dealt_anew: whether each seed deals other stores than the next, although their names are
+            the same
     """
 
     def __init__(self, seeds: Sequence[SeedOutcome], *, is_dealt: bool) -> None:

@@ -1,4 +1,4 @@
-"""`report.html` of a comparison, made from the files in its directory alone."""
+"""The page `report.html` of a comparison, made only from the files in its directory."""
 
 import json
 import tomllib
@@ -28,41 +28,54 @@ from fedshelf.simulations.compare.wording.method_notes import budget, margins
 
 
 def write(directory: Path) -> Path:
-    """Write the page and return its path; it may be written again at any time. Raises OSError."""
-    found = json.loads((directory / "compare.json").read_text(encoding="utf-8"))
+    """Write the page and return its path; it may be written again at any time.
+
+    Raises:
+        OSError: a file of the comparison cannot be read, or the page cannot be written.
+    """
+    results = json.loads((directory / "compare.json").read_text(encoding="utf-8"))
     settings = tomllib.loads((directory / "config.toml").read_text(encoding="utf-8"))
     path = directory / "report.html"
-    write_text(path, render(directory.resolve().name, found, settings, read_from_run(directory)))
+    write_text(path, render(directory.resolve().name, results, settings, read_from_run(directory)))
     return path
 
 
 def render(
-    name: str, found: dict[str, Any], settings: dict[str, dict[str, Any]], names: ProductNames
+    name: str, results: dict[str, Any], settings: dict[str, dict[str, Any]], names: ProductNames
 ) -> str:
-    """Render the page as text; names of stores and classes are escaped everywhere.
+    """Render the page; names of stores and classes are escaped everywhere.
 
-    names: product names of the classes
+    Args:
+        name: the name of the comparison's directory
+        results: the content of `compare.json`
+        settings: the content of `config.toml`
+        names: product names of the classes
+
+    Returns:
+        The page as HTML.
     """
     return (
         environment(Path(__file__).parent)
         .get_template("compare.html.j2")
         .render(
             name=printable(name),
-            found=found,
+            results=results,
             settings=settings,
-            headline=headline(found),
-            agreement=of_contributions(found["contributions"]) if "contributions" in found else "",
+            headline=headline(results),
+            agreement=of_contributions(results["contributions"])
+            if "contributions" in results
+            else "",
             sentences=[
-                of_store(label, each, is_dealt_anew=found["seeds"]["is_dealt_anew"])
-                for label, each in found["stores"].items()
+                of_store(label, store, is_dealt_anew=results["seeds"]["is_dealt_anew"])
+                for label, store in results["stores"].items()
             ],
             titles=TITLES,
-            margins=margins(found),
-            budget=budget(found),
-            curves=_curves(found["curves"]["models"]),
+            margins=margins(results),
+            budget=budget(results),
+            curves=_curves(results["curves"]["models"]),
             matrices={
-                kind: matrix(found["classes"], each["all_images"]["confusion"], names)
-                for kind, each in found["average"].items()
+                kind: matrix(results["classes"], arm["all_images"]["confusion"], names)
+                for kind, arm in results["average"].items()
             },
         )
     )
@@ -71,16 +84,22 @@ def render(
 def matrix(
     classes: Sequence[str], confusion: Sequence[Sequence[int]], names: ProductNames
 ) -> HeatMap:
-    """Lay out a confusion matrix with its classes as people name and order them."""
+    """Lay out a confusion matrix with its classes as people name and order them.
+
+    Args:
+        classes: C names
+        confusion: counts [C][C], a row per true class
+        names: product names of the classes
+    """
     order = reading_order(classes)
     return heat_map(ordered_names(classes, order, names), reorder_matrix(confusion, order))
 
 
-def _curves(found: Mapping[str, Any]) -> LineChart | None:
+def _curves(curves: Mapping[str, Any]) -> LineChart | None:
     """Draw the accuracies over the rounds of the federation; None if none were measured."""
     series = {
-        kind: list(zip(each["rounds"], each["accuracy"], strict=True))
-        for kind, each in found.items()
+        kind: list(zip(curve["rounds"], curve["accuracy"], strict=True))
+        for kind, curve in curves.items()
     }
     return line_chart("Accuracy", series, formatting.percent)
 
@@ -92,16 +111,16 @@ def environment(folder: Path) -> Environment:
     All values are escaped.
     """
     folders = [folder, Path(__file__).parent, Path(fedshelf.server.report.__file__).parent]
-    made = Environment(
+    templates = Environment(
         loader=FileSystemLoader(folders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {
+    templates.filters |= {
         "percent": formatting.percent, "decimal": formatting.decimal, "whole": formatting.whole,
         "size":
         formatting.size, "printable": printable, "duration": formatting.duration,
     }  # fmt: skip
-    return made
+    return templates

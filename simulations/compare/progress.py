@@ -1,6 +1,4 @@
-"""Progress of a comparison's arms, and the request to stop them; both are shared with forked
-processes.
-"""
+"""Progress of a comparison's arms, and the request to stop them, shared with forked processes."""
 
 import multiprocessing
 from collections.abc import Sequence
@@ -14,8 +12,12 @@ from fedshelf.simulations.engines.process_pool import shared_zeros
 
 
 class ComparisonProgress:
-    """Rounds done of each arm. Also the observer of the whole comparison, which gets signals
-    only.
+    """Counter of the finished rounds of each arm.
+
+    It is also the observer of the whole comparison, which gets signals only.
+
+    Args:
+        arms: all arms, in the order of their numbers
     """
 
     def __init__(self, arms: Sequence[Arm]) -> None:
@@ -24,8 +26,10 @@ class ComparisonProgress:
         self.notes: list[str] = []
 
     def of(self, kind: str) -> tuple[float, int]:
-        """Return the share of the work of all arms of a kind that is done (0..1), and the number of
-        these arms.
+        """Return the progress of all arms of a kind.
+
+        Returns:
+            The share of their work that is done (0..1), and the number of these arms.
         """
         arms = [(arm, done) for arm, done in self._rounds_of_arms() if arm.kind == kind]
         return _share(arms), len(arms)
@@ -53,13 +57,13 @@ class ComparisonProgress:
         """Do nothing: rounds are those of an arm."""
 
     def note(self, text: str) -> None:
-        """Keep a line for the one who shows them."""
+        """Keep a line for the code that shows the progress."""
         self.notes.append(text)
 
     def doing(self, doing: RunActivity) -> None:
         """Do nothing."""
 
-    def training(self, round: int, done: int, sampled: int) -> None:
+    def training(self, round_number: int, done: int, sampled: int) -> None:
         """Do nothing."""
 
     def _rounds_of_arms(self) -> list[tuple[Arm, float]]:
@@ -74,8 +78,9 @@ def _share(arms: Sequence[tuple[Arm, float]]) -> float:
 
 
 def _of_kind(arms: Sequence[tuple[Arm, float]]) -> str:
-    """Return the progress of the arms of a kind: the rounds of a single one, else the number of
-    finished ones.
+    """Return the progress of the arms of a kind in words.
+
+    It is the rounds of a single arm, else the number of finished arms.
     """
     if len(arms) == 1 and not arms[0][0].store:
         ((arm, done),) = arms
@@ -101,7 +106,7 @@ class ArmObserver:
     def doing(self, doing: RunActivity) -> None:
         """Do nothing."""
 
-    def training(self, round: int, done: int, sampled: int) -> None:
+    def training(self, round_number: int, done: int, sampled: int) -> None:
         """Do nothing."""
 
 

@@ -24,14 +24,15 @@ TUNE_LR_PART = 5
 class ComparisonRequest:
     """The options of the command line.
 
-    settings:      flat settings, merged in the order of their precedence
-    seeds:         as in `Options`; empty: those of the comparison to resume, else the one of
-                   `settings`. A comparison to resume keeps its seeds, and these come after them
-    tune_epochs:   as in `Options`; None: that of the comparison to resume, else TUNE_EPOCHS
-    tune_lr:       the same; else the first round's learning rate divided by TUNE_LR_PART
-    leave_one_out: as in `Options`; a comparison to resume may have it already
-    names:         product names of the classes; None: those of the comparison to resume, else the
-                   folders' names
+    Attributes:
+        settings: flat settings, merged in the order of their precedence
+        seeds: as in `Options`; empty: those of the comparison to resume, else the one of
+            `settings`. A comparison to resume keeps its seeds, and these come after them
+        tune_epochs: as in `Options`; None: that of the comparison to resume, else TUNE_EPOCHS
+        tune_lr: the same; else the first round's learning rate divided by TUNE_LR_PART
+        leave_one_out: as in `Options`; a comparison to resume may have it already
+        names: product names of the classes; None: those of the comparison to resume, else the
+            folders' names
     """
 
     settings: dict[str, Any]
@@ -49,8 +50,11 @@ def is_comparison(path: Path) -> bool:
 
 
 def prepare_comparison(request: ComparisonRequest) -> tuple[Path, RunConfig]:
-    """Return the directory and the configuration of a comparison. Raises RunError and
-    ConfigError.
+    """Return the directory and the configuration of a comparison.
+
+    Raises:
+        RunError: the directory cannot be used, or holds no comparison to resume.
+        ConfigError: the settings are invalid, or differ from those of the comparison to resume.
     """
     settings = adopt(request.settings)
     config = resolve(settings)
@@ -66,10 +70,18 @@ def prepare_comparison(request: ComparisonRequest) -> tuple[Path, RunConfig]:
 def agree_on_options(
     request: ComparisonRequest, config: RunConfig, directory: RunDirectory
 ) -> Options:
-    """Return the options asked for, else those of the comparison to resume, and save them in its
-    directory.
+    """Return the options of a comparison, and save them in its directory.
 
-    Raises ConfigError if they differ, RunError for a comparison of an earlier version.
+    They are the options of the request, else those of the comparison to resume, else the defaults.
+
+    Args:
+        request: the options of the command line
+        config: the settings of the comparison
+        directory: the comparison's directory
+
+    Raises:
+        ConfigError: they differ from those of the comparison to resume.
+        RunError: an earlier version made the comparison to resume.
     """
     before = _stored(directory.path)
     usual = before or Options(
@@ -115,7 +127,11 @@ def _resumed(path: Path, settings: Mapping[str, Any]) -> tuple[Path, RunConfig]:
 
 
 def _stored(path: Path) -> Options | None:
-    """Return the options of the comparison in `path`, if there is one. Raises RunError."""
+    """Return the options of the comparison in `path`; None if there is none.
+
+    Raises:
+        RunError: an earlier version made the comparison.
+    """
     if not is_comparison(path):
         return None
     options = json.loads((path / OPTIONS).read_text(encoding="utf-8"))

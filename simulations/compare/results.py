@@ -30,7 +30,13 @@ ARMS_WITH_CURVES = (ALONE, FEDERATED, POOLED)  # kinds that train for as many ro
 def to_json_values(
     config: RunConfig, options: Options, results: ComparisonResults
 ) -> dict[str, Any]:
-    """Return all numbers of a comparison as JSON values; sentences are in `wording`."""
+    """Return all numbers of a comparison as JSON values; sentences are in `wording`.
+
+    Args:
+        config: the settings of the comparison
+        options: its options
+        results: the outcomes of the seeds that are done
+    """
     first = results.seeds[0]
     done = [seed.seed for seed in results.seeds]
     result: dict[str, Any] = {
@@ -87,8 +93,9 @@ def _budget(config: RunConfig, options: Options, stores: int) -> dict[str, Any]:
 
 
 def _stores(results: ComparisonResults) -> dict[str, Any]:
-    """Return a row for each store; whether its gains are clear is corrected for the number of
-    stores (Holm).
+    """Return a row for each store.
+
+    The probabilities behind "clear" are corrected for the number of stores (Holm).
     """
     rows = {row.label: _store(results, row) for row in results.rows}
     for kind in (FEDERATED, TUNED):
@@ -122,9 +129,13 @@ def _store(results: ComparisonResults, row: ResultRow) -> dict[str, Any]:
 
 
 def _gain_to_json(gain: Gain, p: float | None = None) -> dict[str, Any]:
-    """Return a gain, and whether it is clear: by its own probability, or by one corrected for many.
+    """Return a gain with its probability and whether it is clear.
 
-    It is None with one seed, which says nothing about another training.
+    Both are None with one seed, which gives no information about another training.
+
+    Args:
+        gain: the gain
+        p: probability corrected for many questions; None: the gain's own
     """
     if gain.training is None:
         return gain.to_json() | {"p": None, "clear": None}
@@ -135,10 +146,10 @@ def _gain_to_json(gain: Gain, p: float | None = None) -> dict[str, Any]:
 def _average(results: ComparisonResults, kind: str) -> dict[str, Any]:
     """Return the averages of a kind over stores and seeds.
 
-    accuracy:     the mean over seeds of the mean of the stores'
-    raw_accuracy: the same by the models' own scores
-    deviation:    the standard deviation over the seeds
-    all_images:   of all stores' images as one set
+    Returns:
+        `accuracy`: the mean over seeds of the mean over stores; `raw_accuracy`: the same by the
+        models' own scores; `deviation`: the standard deviation over the seeds; `all_images`: the
+        counts of all stores' images as one set.
     """
     accuracies = [seed.accuracy(kind) for seed in results.seeds]
     return {
@@ -152,8 +163,9 @@ def _average(results: ComparisonResults, kind: str) -> dict[str, Any]:
 
 
 def _server(results: ComparisonResults, kind: str) -> dict[str, Any]:
-    """Return the counts on the server's test set; if each store has a model, the mean and each
-    store's.
+    """Return the counts on the server's test set.
+
+    If each store has a model of the kind, return the accuracy of each, and their mean.
     """
     counts_of_row = {
         row.label: counts for row in results.rows if (counts := row.server(kind)) is not None
@@ -176,12 +188,13 @@ def _one_of_each_seed(results: ComparisonResults, kind: str) -> Sequence[Counts]
 
 
 def _curves(config: RunConfig, results: ComparisonResults) -> dict[str, Any]:
-    """Return the accuracies over the federation's rounds, and their rise at the end, of kinds with
-    learning curves.
+    """Return the accuracies over the federation's rounds, and their rise at the end.
 
-    These train for as many rounds as the federation, or for as long in fewer.
+    The kinds with curves train for as many rounds as the federation, or for the same work in fewer.
 
-    on: the images; None if no round was evaluated
+    Returns:
+        `on`: the images, "validation" or "test", or None if no round was evaluated; `models`: kind
+        -> curve.
     """
     stretch = config.run.rounds / lone_rounds(config, len(results.seeds[0].stores))
     models = {}

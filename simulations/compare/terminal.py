@@ -36,13 +36,19 @@ MIN_SHARE_OF_WORK = 0.02  # ... and least share of the work between two lines
 
 
 def follow(trainer: ArmTrainer, name: str, console: Console) -> Mapping[int, ArmResult]:
-    """Run the trainer to its end, or until a person stops it, and show its progress; return
-    outcomes by number.
+    """Run the trainer to its end, or until a person stops it, and show its progress.
 
-    trainer: the trainer of one seed's arms
-    name: of its work, "seed 0"
+    Args:
+        trainer: the trainer of one seed's arms
+        name: the name of its work, such as "seed 0"
+        console: shows the progress
 
-    Raises FedshelfError or OSError if an arm cannot go on.
+    Returns:
+        The outcomes, by the number of the arm.
+
+    Raises:
+        FedshelfError: an arm cannot go on.
+        OSError: a file of an arm cannot be read or written.
     """
     is_live = console.is_terminal and not console.is_dumb_terminal
     live = Live(
@@ -57,8 +63,11 @@ def print_stopped(
 ) -> None:
     """Print the progress of a comparison that was stopped, from its files.
 
-    name:     of the trainer's work
-    finished: names of the work done before
+    Args:
+        trainer: the trainer of one seed's arms
+        name: the name of its work
+        finished: names of the work done before
+        console: gets the line
     """
     trainer.recount()
     before = f"{format_list(finished)} finished; " if finished else ""
@@ -73,7 +82,13 @@ def print_how_to_resume(path: Path, console: Console) -> None:
 
 
 def print_results(results: Mapping[str, Any], path: Path, console: Console) -> None:
-    """Print the answer, a line per store, and where the report is."""
+    """Print the answer, a line per store, and the path of the report.
+
+    Args:
+        results: the content of `compare.json`
+        path: the comparison's directory
+        console: gets the lines
+    """
     console.print(_table(results))
     for line in headline(results):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -89,7 +104,7 @@ def _lines(trainer: ArmTrainer, name: str, console: Console) -> Iterator[None]:
     ended = Event()
     began = time.monotonic()
 
-    def tell() -> None:
+    def print_progress() -> None:
         seconds = time.monotonic() - began
         progress = f"{name}: {percent(trainer.progress.share())} done after {seconds:.0f} s"
         console.print(
@@ -104,7 +119,7 @@ def _lines(trainer: ArmTrainer, name: str, console: Console) -> Iterator[None]:
         while not ended.wait(PROGRESS_POLL_SECONDS):
             if trainer.progress.share() >= last + MIN_SHARE_OF_WORK:
                 last = trainer.progress.share()
-                tell()
+                print_progress()
 
     thread = Thread(target=watch, daemon=True)
     thread.start()

@@ -47,13 +47,16 @@ SERVER_TEST = ""  # in place of a store's name: the server's test set
 
 @dataclass(frozen=True)
 class ArmResult:
-    """The result of the arm with this number.
+    """The result of an arm.
 
-    summary:   of its run; empty if it was not begun
-    judged:    its finished model on the held-out images of each store that it is for, and on the
-               server's (`SERVER_TEST`)
-    validated: the same on the validation images of those stores that have any
-    curve:     its rounds and their accuracies, see `curves`
+    Attributes:
+        number: the number of the arm
+        summary: the summary of its run; empty if the run was not begun
+        judged: results of its finished model on the held-out images of each store that it is for,
+            and on the server's (`SERVER_TEST`)
+        validated: the same on the validation images of those stores that have any
+        curve: its rounds and their accuracies, see `curves`
+        error: the reason why it cannot go on; None: there is none
     """
 
     number: int
@@ -70,10 +73,14 @@ class ArmResult:
 
 
 class ArmTrainer:
-    """Trains arms below `root`, on a CPU in `workers` processes, and judges the models.
+    """Trainer of the arms of one seed, which also judges their models.
 
-    parts: the arms of one seed, the federated one first
-    names: product names of the classes
+    Args:
+        arms: the arms of one seed, the federated one first
+        held_out: the images to judge on
+        root: the directory below which each arm has a directory
+        names: product names of the classes
+        workers: processes on a CPU
     """
 
     def __init__(
@@ -93,7 +100,9 @@ class ArmTrainer:
     def outcomes(self) -> Iterator[ArmResult]:
         """Yield the outcomes of the arms as they end.
 
-        Raises FedshelfError or OSError if one cannot go on.
+        Raises:
+            FedshelfError: an arm cannot go on.
+            OSError: a file of an arm cannot be read or written.
         """
         for outcome in self._outcomes_as_they_end():
             if outcome.error is not None:
@@ -117,8 +126,9 @@ class ArmTrainer:
             self._pool.close()
 
     def _outcomes_as_they_end(self) -> Iterator[ArmResult]:
-        """Yield outcomes as arms end; an arm that starts from another's model is begun when that is
-        finished.
+        """Yield outcomes as arms end.
+
+        An arm that starts from another arm's model is begun when that arm is finished.
         """
         arms_after: dict[str, list[int]] = defaultdict(list)
         for arm_number, arm in enumerate(self._arms):
@@ -192,9 +202,9 @@ class ArmTrainer:
     def _judge(self, arm: Arm) -> tuple[dict[str, Answers], dict[str, Answers]]:
         """Judge an arm on held-out and on validation images.
 
-        An arm about one store is judged on its images and the server's, else on all stores' and
-        the server's. If stores have personal parts of the model, each judges with these, and the
-        server's images are not used.
+        An arm about one store is judged on the store's images and the server's, any other arm on
+        all stores' and the server's. If stores have personal parts of the model, each judges with
+        these, and the server's images are not used.
         """
         stores = [arm.store] if arm.is_of_one_store else list(self._held_out.own)
         network = load(read(self._root / arm.name), torch.device(arm.config.run.device))
@@ -217,9 +227,7 @@ class ArmTrainer:
         return held_out, validation
 
     def _params_of_store(self, arm: Arm, store: str, params: Tensor, layout: Layout) -> Tensor:
-        """Return a finished arm's model (float32 [P]) as a store has it: with the store's personal
-        parts.
-        """
+        """Return a finished arm's model (float32 [P]) with a store's personal parts."""
         places = personalization.personal_slices(
             layout, strategies.build(arm.config.strategy, layout).personal_tensors()
         )

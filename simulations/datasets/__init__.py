@@ -29,9 +29,16 @@ DATASETS = {
 
 
 def find(config: DataConfig) -> DatasetSource:
-    """Find `data.dataset` without decoding it: its name, native image size and channels.
+    """Find the data set `data.dataset` without decoding it.
 
-    Raises DataError if it is not there and cannot be fetched.
+    Args:
+        config: names the data set
+
+    Returns:
+        Its name, native image size and channels, and how to load it.
+
+    Raises:
+        DataError: it is not there and cannot be fetched.
     """
     name = config.dataset
     plugin = plugins.find_plugin(plugins.DATASET, name, DATASETS)
@@ -62,9 +69,16 @@ def find(config: DataConfig) -> DatasetSource:
 
 
 def load(config: DataConfig, form: PixelFormat) -> Dataset:
-    """Find and decode `data.dataset`; labels are indices into `data.classes` if these are given.
+    """Find and decode the data set `data.dataset`.
 
-    Raises DataError.
+    Labels are indices into `data.classes` if these are given.
+
+    Args:
+        config: names the data set
+        form: the pixel format to decode to
+
+    Raises:
+        DataError: it is not there, cannot be decoded, or has other classes.
     """
     dataset = find(config).load(form)
     merge, classes = (
@@ -92,7 +106,8 @@ def load(config: DataConfig, form: PixelFormat) -> Dataset:
 def _spelt_once(dataset: Dataset, *, merge: bool) -> tuple[str, ...]:
     """Return the classes of a data set in order, each once.
 
-    Raises DataError for spellings that must not be merged.
+    Raises:
+        DataError: there are spellings that must not be merged.
     """
     counts = dataset.train.targets().bincount(minlength=len(dataset.classes)).tolist()
     chosen = choose_spellings({"": dict(zip(dataset.classes, counts, strict=True))}, merge=merge)

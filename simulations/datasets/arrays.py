@@ -22,8 +22,17 @@ Arrays = Mapping[str, Chunk]
 def load(
     name: str, classes: tuple[str, ...], key: str, read: Callable[[], Arrays], form: PixelFormat
 ) -> Dataset:
-    """Return the data set that `read` reads, in the pixel format wanted, through the cache under
-    `key`.
+    """Return a data set of arrays in one pixel format, decoded once and then kept in the cache.
+
+    Args:
+        name: the name of the data set
+        classes: the names of its classes, in the order of their labels
+        key: the hash of its files, under which the cache keeps it
+        read: reads the arrays of all splits
+        form: the pixel format wanted
+
+    Raises:
+        DataError: there is no image to train on, or the cache cannot be written.
     """
 
     def parts() -> dict[str, CachedPart]:
@@ -44,8 +53,14 @@ def _chunks(arrays: Chunk, form: PixelFormat) -> Iterator[Chunk]:
 
 
 def convert(pixels: NDArray[np.uint8], form: PixelFormat) -> NDArray[np.uint8]:
-    """Resize, change channels and denoise as `common.images.decoding.decode` does: uint8 [n, S, S,
-    C].
+    """Resize, change channels and denoise as `common.images.decoding.decode` does.
+
+    Args:
+        pixels: uint8 [n, height, width, channels]
+        form: the pixel format wanted, of side S with C channels
+
+    Returns:
+        Uint8 [n, S, S, C].
     """
     if pixels.shape[1:] == form.shape and not form.denoise:
         return pixels

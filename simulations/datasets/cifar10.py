@@ -1,10 +1,10 @@
-"""CIFAR-10 (Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images"): 32x32 RGB,
-10 classes.
+"""CIFAR-10: 32x32 RGB images of 10 classes.
 
-It is read from parquet files, or from the two versions at
-https://www.cs.toronto.edu/~kriz/cifar.html, of rows of 3 x 32 x 32 bytes, channel by channel: the
-"binary version", whose records are a label byte and such a row, and the "Python version", which
-torchvision downloads. That one is a pickle; its values are read without running any of it.
+The source is Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images". The data set
+is read from parquet files, or from the two versions at https://www.cs.toronto.edu/~kriz/cifar.html,
+of rows of 3 x 32 x 32 bytes, channel by channel. In the "binary version" a record is a label byte
+and such a row. The "Python version", which torchvision downloads, is a pickle; its values are read
+without running any of it.
 """
 
 from collections.abc import Callable
@@ -21,16 +21,17 @@ from fedshelf.simulations.datasets.dataset.types import DatasetSource
 
 REPOSITORY = "uoft-cs/cifar10"
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-BYTES_PER_IMAGE = 3 * 32 * 32  # bytes of an image
+BYTES_PER_IMAGE = 3 * 32 * 32
 
 Rows = tuple[NDArray[np.uint8], NDArray[np.int64]]
-"""Images (uint8 [n, ROW]) and labels (int64 [n]) of a file."""
+"""Images (uint8 [n, BYTES_PER_IMAGE]) and labels (int64 [n]) of a file."""
 
 
 def source(name: str) -> DatasetSource:
-    """Return CIFAR-10 from the first place that has it.
+    """Return CIFAR-10 from the first folder that has it.
 
-    Raises DataError saying where to put which files.
+    Raises:
+        DataError: no folder has it; the message names the folders and files.
     """
     for folder in search_paths.candidates(name):
         if parquet.layout(folder):
@@ -51,8 +52,10 @@ def source(name: str) -> DatasetSource:
 
 
 def _batches(folder: Path, name: str, suffix: str, read: Callable[[Path], Rows]) -> DatasetSource:
-    """Return the data set in files data_batch_1 to data_batch_5 and test_batch. Raises
-    DataError.
+    """Return the data set in files data_batch_1 to data_batch_5 and test_batch.
+
+    Raises:
+        DataError: a file is missing.
     """
     train = [folder / f"data_batch_{batch_number}{suffix}" for batch_number in range(1, 6)]
     test = folder / f"test_batch{suffix}"
@@ -72,7 +75,7 @@ def _batches(folder: Path, name: str, suffix: str, read: Callable[[Path], Rows])
 
 
 def _concatenate(parts: list[Rows]) -> Chunk:
-    rows, labels = (np.concatenate(each) for each in zip(*parts, strict=True))
+    rows, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
     return rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels
 
 
@@ -88,8 +91,9 @@ def _read_binary(path: Path) -> Rows:
 
 
 def _read_pickled(path: Path) -> Rows:
-    """Return the pickled dictionary's entries `data`, a NumPy array of bytes, and `labels`, a
-    list.
+    """Return the images and labels of a pickled batch.
+
+    They are the dictionary's entries `data`, a NumPy array of bytes, and `labels`, a list.
     """
     batch = inert_pickle.read(path)
     try:

@@ -29,15 +29,15 @@ class Dice:
     random: np.random.Generator
 
     def between(self, low: float, high: float) -> Array:
-        """Draw one number a picture: [n, 1, 1]."""
+        """Draw one number a picture: float32 [n, 1, 1]."""
         return self.random.random((self.n, 1, 1), dtype=np.float32) * (high - low) + low
 
     def chance(self, probability: float) -> Array:
-        """Draw 1 with this probability, else 0: [n, 1, 1]."""
+        """Draw 1 with this probability, else 0: float32 [n, 1, 1]."""
         return (self.between(0, 1) < probability).astype(np.float32)
 
     def colour(self, saturation: tuple[float, float], value: tuple[float, float]) -> Array:
-        """Draw one colour a picture of any hue: [n, 1, 1, 3]."""
+        """Draw one colour a picture, of any hue: float32 [n, 1, 1, 3]."""
         hue = self.between(0, 6)
         s = self.between(*saturation)
         v = self.between(*value)
@@ -49,7 +49,17 @@ class Dice:
 
 
 def draw(name: str, n: int, size: int, random: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw `n` pictures of one product on shelves: uint8 [n, size, size, 3]."""
+    """Draw pictures of one product on shelves.
+
+    Args:
+        name: the product, a key of `PRODUCTS`
+        n: number of pictures
+        size: side of a picture, pixels
+        random: source of all variation
+
+    Returns:
+        Uint8 [n, size, size, 3].
+    """
     dice = Dice(n, random)
     axis = (np.arange(size, dtype=np.float32) + 0.5) / size
     # y runs upwards from the foot
@@ -78,9 +88,7 @@ def _slab(value: Array, low: Array | float, high: Array | float) -> Array:
 
 
 def _ellipse(x: Array, y: Array, a: Array | float, b: Array | float) -> Array:
-    """Return the approximate signed distance to an ellipse about the origin with half-axes a
-    and b.
-    """
+    """Return the approximate signed distance to an ellipse about the origin, half-axes a and b."""
     distance: Array = (np.sqrt((x / a) ** 2 + (y / b) ** 2) - 1) * np.minimum(a, b)
     return distance
 
@@ -139,8 +147,9 @@ def _stand(picture: Array, product: Product, x: Array, y: Array, board: Array, d
 
 
 def _half_width(v: Array, product: Product, dice: Dice) -> Array:
-    """Return the half-width of the outline at each height; each corner varies a little between
-    pictures.
+    """Return the half-width of the outline at each height.
+
+    Each corner varies a little between pictures.
     """
     heights, widths = zip(*product.outline, strict=True)
     corners = [width * dice.between(0.93, 1.07) for width in widths]
@@ -154,8 +163,9 @@ def _half_width(v: Array, product: Product, dice: Dice) -> Array:
 
 
 def _paint(product: Product, u: Array, v: Array, half: Array, pixel: Array, dice: Dice) -> Array:
-    """Return the colours of the body: base, stripes, label with marks like print, cap, and the
-    light on its form.
+    """Return the colours of the body.
+
+    It has a base, stripes, a label with marks like print, a cap, and the light on its form.
     """
     fill = partial(_fill, pixel=pixel)
     base = dice.colour((0.5, 1.0), (0.25, 0.8))
@@ -195,7 +205,8 @@ def _close(
 ) -> tuple[Array, Array]:
     """Add the ellipse at the top, seen from a little above: a metal lid, or an opening.
 
-    Return body and distance.
+    Returns:
+        The colours of the body, and the signed distance to its outline.
     """
     across = product.outline[-1][1] * dice.between(0.95, 1.05)
     depth = product.rim * dice.between(0.6, 1.3) * product.height

@@ -27,9 +27,10 @@ SPLIT_PREFIXES = {"train": "train", "test": "t10k"}
 
 
 def source(name: str) -> DatasetSource:
-    """Return Fashion-MNIST from the first place that has it.
+    """Return Fashion-MNIST from the first folder that has it.
 
-    Raises DataError saying where to put which files.
+    Raises:
+        DataError: no folder has it; the message names the folders and files.
     """
     for folder in search_paths.candidates(name):
         if parquet.layout(folder):
@@ -54,7 +55,10 @@ def _files(folder: Path) -> dict[str, tuple[Path, Path]]:
     for split, prefix in SPLIT_PREFIXES.items():
         pair = [folder / f"{prefix}-{kind}-ubyte" for kind in ("images-idx3", "labels-idx1")]
         present = [
-            p for path in pair for p in (path, path.with_name(path.name + ".gz")) if p.is_file()
+            file
+            for path in pair
+            for file in (path, path.with_name(path.name + ".gz"))
+            if file.is_file()
         ]
         if len(present) >= len(pair):
             files[split] = (present[0], present[-1])
@@ -69,10 +73,16 @@ def _read_all(files: dict[str, tuple[Path, Path]]) -> dict[str, Chunk]:
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """Read an array of bytes in IDX format. Raises DataError.
+    """Read an array of bytes in IDX format.
 
     The file has two zeros, type 8, the number of dimensions, the size of each (big-endian), then
     the data.
+
+    Args:
+        path: the file; compressed if its name ends with .gz
+
+    Raises:
+        DataError: it cannot be read, or is not such a file.
     """
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()

@@ -18,9 +18,14 @@ from fedshelf.simulations.partitions import FOLDER_PARTITION
 
 
 def source(path: Path, config: DataConfig) -> DatasetSource:
-    """Return the data set of photos of any size, in colour.
+    """Return the data set of a person's photos, of any size and in colour.
 
-    Raises DataError if they seem to be of several stores.
+    Args:
+        path: a folder of photos, or a CSV file
+        config: the settings of the data set
+
+    Raises:
+        DataError: the photos seem to be of several stores.
     """
     if path.is_dir() and config.partition != FOLDER_PARTITION:
         _check_depth(path, config.classes)
@@ -49,12 +54,14 @@ def _load(path: Path, config: DataConfig, form: PixelFormat) -> Dataset:
 
 
 def _check_depth(path: Path, classes: tuple[str, ...]) -> None:
-    """Check that the photos do not all lie one folder deeper than classes, as in a folder of
-    stores.
+    """Check that the photos do not all lie one folder too deep, as in a folder of stores.
 
-    classes: names that are known to be classes, whose photos may lie at any depth
+    Args:
+        path: the folder
+        classes: names that are known to be classes, whose photos may lie at any depth
 
-    Raises DataError if they do.
+    Raises:
+        DataError: they do.
     """
     folders = [
         entry
@@ -62,13 +69,13 @@ def _check_depth(path: Path, classes: tuple[str, ...]) -> None:
         if entry.is_folder and not is_unlabelled(entry.name)
     ]
     inside = inspect_folders(folders)
-    others = [each for each in inside if each.split != "test"]
+    others = [inner for inner in inside if inner.split != "test"]
     if not others or any(
-        each.split or not each.is_nested or each.name in classes for each in others
+        inner.split or not inner.is_nested or inner.name in classes for inner in others
     ):
         return
     first = others[0]
-    names = format_list([each.name for each in others])
+    names = format_list([inner.name for inner in others])
     whole = f"if it is the whole data set, give {first.path}"
     splits = (
         "if they are splits, call them train, val and test, with the folders of classes right"

@@ -21,9 +21,10 @@ _MARK = object()
 class Inert:
     """A note of an object that the pickle would import or create.
 
-    name:      `module name`, as in the pickle
-    arguments: the arguments of the call
-    state:     the state that the object would get
+    Attributes:
+        name: `module name`, as in the pickle
+        arguments: the arguments of the call
+        state: the state that the object would get
     """
 
     name: str
@@ -34,7 +35,8 @@ class Inert:
 def read(path: Path) -> Any:
     """Return the value in a file of pickle protocol 2 or less, as Python 2 wrote them.
 
-    Raises DataError.
+    Raises:
+        DataError: the file cannot be read as plain values.
     """
     stack: Stack = []
     memory: dict[Any, Any] = {}

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 class Product:
     """One kind of product.
 
-    outline: (height, half-width) from foot to top; straight lines in between, or curves if `soft`
-    height:  of the product, as a share of the largest one's
-    soft:    whether the outline bends smoothly
-    turned:  round like a can, shaded from side to side; otherwise it has a front and a darker side
-             face
-    cap:     heights between which the second colour shows, or none
-    label:   heights between which a printed label may sit
-    rim:     half-height of the ellipse that closes the top, 0 for none
-    opening: whether that ellipse is an opening (dark) or a lid (bright)
-    crimp:   depth of the pleats along foot and top, 0 for none
+    Attributes:
+        outline: (height, half-width) from foot to top; straight lines in between, or curves if
+            `soft`
+        height: height of the product, as a share of the largest one's
+        soft: whether the outline bends smoothly
+        turned: whether it is round like a can, shaded from side to side; otherwise it has a front
+            and a darker side face
+        cap: heights between which the second colour shows, or None
+        label: heights between which a printed label may sit
+        rim: half-height of the ellipse that closes the top; 0: no ellipse
+        opening: whether that ellipse is an opening (dark) or a lid (bright)
+        crimp: depth of the pleats along foot and top; 0: no pleats
     """
 
     outline: tuple[tuple[float, float], ...]

@@ -8,18 +8,26 @@ from fedshelf.common.system.files import cache_directory
 
 
 def candidates(name: str) -> list[Path]:
-    """Return the folders to search: $FEDSHELF_DATA/NAME if set, ./data/NAME, and data/NAME in the
-    cache directory.
+    """Return the folders in which a data set is searched.
+
+    They are $FEDSHELF_DATA/NAME if that is set, ./data/NAME, and data/NAME in the cache directory.
     """
     roots = [Path(os.environ["FEDSHELF_DATA"])] if os.environ.get("FEDSHELF_DATA") else []
     return [root / name for root in (*roots, Path("data").absolute(), cache_directory() / "data")]
 
 
 def fetch(repository: str, name: str) -> Path | None:
-    """Download the parquet files of a Hugging Face data set; None if `huggingface_hub` is not
-    installed.
+    """Download the parquet files of a Hugging Face data set.
 
-    Raises DataError if it cannot be fetched.
+    Args:
+        repository: OWNER/NAME on the Hugging Face hub
+        name: the name of its folder in the cache directory
+
+    Returns:
+        The folder; None if `huggingface_hub` is not installed.
+
+    Raises:
+        DataError: it cannot be fetched.
     """
     # keeps all of its files in our cache
     os.environ.setdefault("HF_HOME", str(cache_directory() / "huggingface"))
@@ -40,10 +48,16 @@ def fetch(repository: str, name: str) -> Path | None:
 
 
 def not_here(name: str, repository: str, files: str = "") -> str:
-    """Return the sentence that says where to put which files."""
-    looked = ", ".join(str(folder) for folder in candidates(name))
+    """Return the message that names the folders and the files to put there.
+
+    Args:
+        name: the data set
+        repository: OWNER/NAME on the Hugging Face hub
+        files: further files that would do, in words
+    """
+    searched = ", ".join(str(folder) for folder in candidates(name))
     return (
-        f"Data set {name} is not on this machine (looked in {looked}). Put its parquet files "
+        f"Data set {name} is not on this machine (looked in {searched}). Put its parquet files "
         f"(huggingface.co/datasets/{repository}){files} into one of these folders, "
         "give another with --dataset FOLDER, or install huggingface_hub to have it fetched."
     )

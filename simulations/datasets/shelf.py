@@ -1,8 +1,8 @@
-"""The data set `shelf`: ten kinds of products on shelves, drawn by the program itself; needs no
-download.
+"""The data set `shelf`: ten kinds of products on shelves, drawn by the program itself.
 
-The pictures are part of Fedshelf: 4,000 for training and 1,000 for testing, the same on every
-machine. They are drawn at the size that the model wants, 32x32 by default.
+The pictures are part of Fedshelf, so nothing is downloaded: 4,000 for training and 1,000 for
+testing, the same on every machine. They are drawn at the size that the model wants, 32x32 by
+default.
 """
 
 from functools import partial

@@ -1,6 +1,4 @@
-"""`flower-simulation ensemble`, from models to a directory with `ensemble.json` and
-`report.html`.
-"""
+"""The command `flower-simulation ensemble`, from models to `ensemble.json` and `report.html`."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +38,19 @@ C].
 def ensemble(
     paths: Sequence[Path], settings: Mapping[str, Any], console: Console
 ) -> dict[str, Any]:
-    """Judge models and their ensembles, and write the results. Raises FedshelfError."""
+    """Judge models and their ensembles, and write the results.
+
+    Args:
+        paths: run directories or files of models, at least two
+        settings: flat settings
+        console: gets the table and the sentences
+
+    Returns:
+        The results as JSON values.
+
+    Raises:
+        FedshelfError: the models or the data cannot be used, or the directory is not free.
+    """
     config = resolve(settings)
     if len(paths) < 2:
         raise ConfigError(
@@ -73,9 +83,17 @@ def ensemble(
 def judge_ensembles(
     names: Sequence[str], members: Sequence[SavedModel], predictions: Predictions
 ) -> dict[str, Any]:
-    """Return all results as JSON values.
+    """Judge each model and each ensemble.
 
-    Fits use the `fit` images; gains are over the member that is best on them.
+    Ensembles are fitted on the `fit` images. Gains are over the member that is best on these.
+
+    Args:
+        names: a name for each member
+        members: the models
+        predictions: their predictions
+
+    Returns:
+        All results as JSON values.
     """
     weights = fit_weights(predictions.of_fit, predictions.fit_targets)
     rules: dict[str, Rule] = {
@@ -162,8 +180,9 @@ def _names(members: Sequence[SavedModel]) -> list[str]:
 
 
 def _class_names(members: Sequence[SavedModel]) -> list[str]:
-    """Return names for the first member's classes, as people know them, from the first member that
-    has such names.
+    """Return names for the first member's classes, as people know them.
+
+    They come from the first member that has such names.
     """
     names = next(filter(None, map(_names_beside, members)), {})
     return [names.get(label, label) for label in members[0].spec.classes]
@@ -172,7 +191,8 @@ def _class_names(members: Sequence[SavedModel]) -> list[str]:
 def _names_beside(member: SavedModel) -> dict[str, str]:
     """Return class -> name from the `model.json` beside a model's file.
 
-    Raises DataError if it cannot be read.
+    Raises:
+        DataError: it cannot be read.
     """
     path = member.path.with_name(DESCRIPTION_FILE)
     try:

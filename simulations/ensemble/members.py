@@ -28,7 +28,10 @@ HALF = "half of the test images, as the data set has no validation images; the o
 class Splits:
     """Images to fit on, and others to judge on.
 
-    told: the origin of the first, for a person
+    Attributes:
+        fit: images to fit on
+        test: images to judge on
+        origin: the origin of the images to fit on, in words for a person
     """
 
     fit: Images
@@ -40,9 +43,12 @@ class Splits:
 class Predictions:
     """Predictions of M members.
 
-    of_fit, of_test: log-probabilities, float64 [M, N, C]
-    fit_targets, test_targets: classes of the images, int64 [N]
-    told: the origin of the images of the fit, for a person
+    Attributes:
+        of_fit: log-probabilities of the images to fit on, float64 [M, N, C]
+        of_test: the same of the images to judge on
+        fit_targets: classes of the images to fit on, int64 [N]
+        test_targets: classes of the images to judge on, int64 [N]
+        origin: the origin of the images to fit on, in words for a person
     """
 
     of_fit: Tensor
@@ -55,7 +61,8 @@ class Predictions:
 def read_members(paths: Sequence[Path]) -> list[SavedModel]:
     """Read the models at these paths.
 
-    Raises DataError for an invalid file, and if their classes differ.
+    Raises:
+        DataError: a file is invalid, or the models' classes differ.
     """
     members = [read(path) for path in paths]
     first = members[0]
@@ -78,8 +85,17 @@ def predict_members(
 ) -> Predictions:
     """Compute each member's predictions on the images, in the size that it needs.
 
-    Classes are in the first member's order. Raises DataError if the data has classes that the
-    members do not know, or no images to judge on.
+    Classes are in the first member's order.
+
+    Args:
+        members: the models
+        data: names the data set
+        device: the device to compute on
+        batch_size: images at once
+        seed: decides on the halves if test images have to be divided
+
+    Raises:
+        DataError: the data has classes that the members do not know, or no images to judge on.
     """
     classes = members[0].spec.classes
     of_fit = []

@@ -12,24 +12,45 @@ EM_TOLERANCE = 1e-10  # largest change of a weight that ends the fit
 
 
 def mean(log_probs: Tensor) -> Tensor:
-    """Return the log of the mean of the probabilities: [N, C]."""
+    """Return the log of the mean of the probabilities.
+
+    Args:
+        log_probs: float64 [M, N, C]
+
+    Returns:
+        Float64 [N, C].
+    """
     return weighted(
         log_probs, torch.full((len(log_probs),), 1 / len(log_probs), dtype=log_probs.dtype)
     )
 
 
 def weighted(log_probs: Tensor, weights: Tensor) -> Tensor:
-    """Return log sum_m w_m p_m, for weights [M] on the simplex: [N, C]."""
+    """Return log sum_m w_m p_m.
+
+    Args:
+        log_probs: float64 [M, N, C]
+        weights: float64 [M], none negative and 1 in sum
+
+    Returns:
+        Float64 [N, C].
+    """
     return (log_probs + weights.log().view(-1, 1, 1)).logsumexp(dim=0)
 
 
 def fit_weights(log_probs: Tensor, targets: Tensor) -> Tensor:
-    """Return the weights [M], none negative and 1 in sum, that minimise -1/N sum_n log sum_m w_m
-    p_m(y_n); targets [N].
+    """Return the weights that minimise -1/N sum_n log sum_m w_m p_m(y_n).
 
     The problem is convex. Steps are those of expectation maximisation for the proportions of a
-    mixture (Dempster, Laird and Rubin 1977), w_m <- 1/N sum_n w_m p_m(y_n) / sum_k w_k p_k(y_n),
-    which never leave the simplex.
+    mixture (Dempster, Laird and Rubin 1977), w_m <- 1/N sum_n w_m p_m(y_n) / sum_k w_k p_k(y_n).
+    The weights stay non-negative with sum 1 in every step.
+
+    Args:
+        log_probs: float64 [M, N, C]
+        targets: classes y of the images, int64 [N]
+
+    Returns:
+        Float64 [M], none negative and 1 in sum.
     """
     likelihoods = log_probs.gather(2, targets.view(1, -1, 1).expand(len(log_probs), -1, 1)).squeeze(
         2
@@ -47,19 +68,30 @@ def fit_weights(log_probs: Tensor, targets: Tensor) -> Tensor:
 
 
 def vote(log_probs: Tensor) -> Tensor:
-    """Return the votes for each class, [N, C]; of equally many, the class with the higher mean
-    probability is ahead.
+    """Return the votes for each class.
+
+    If classes have equally many votes, the one with the higher mean probability is ahead.
+
+    Args:
+        log_probs: float64 [M, N, C]
+
+    Returns:
+        Float64 [N, C].
     """
     votes = functional.one_hot(log_probs.argmax(dim=2), log_probs.shape[2]).sum(dim=0)
     return votes + log_probs.exp().mean(dim=0) / 2
 
 
 class Stacking:
-    """Multinomial logistic regression on all members' log-probabilities (Wolpert 1992, "Stacked
-    generalization").
+    """Multinomial logistic regression on all members' log-probabilities.
 
-    Features are scaled to variance 1 over the images of the fit; the objective is the sum of the
-    losses plus half the squared norm of the coefficients, as is usual (scikit-learn's default).
+    The source is Wolpert 1992, "Stacked generalization". Features are scaled to variance 1 over the
+    images of the fit. The objective is the sum of the losses plus half the squared norm of the
+    coefficients, as is usual (scikit-learn's default).
+
+    Args:
+        log_probs: float64 [M, N, C], of the images of the fit
+        targets: their classes, int64 [N]
     """
 
     def __init__(self, log_probs: Tensor, targets: Tensor) -> None:
@@ -89,7 +121,14 @@ class Stacking:
         solver.step(objective)
 
     def __call__(self, log_probs: Tensor) -> Tensor:
-        """Return log-probabilities [N, C] of other images."""
+        """Return log-probabilities of other images.
+
+        Args:
+            log_probs: float64 [M, N, C]
+
+        Returns:
+            Float64 [N, C].
+        """
         with torch.no_grad():
             return self._logits(self._scaled(_side_by_side(log_probs))).log_softmax(dim=1)
 

@@ -11,8 +11,8 @@ from fedshelf.simulations.compare.wording.gains import points
 def headline(results: Mapping[str, Any]) -> list[str]:
     """Return the outcome in sentences, the answer first: does the ensemble pay?
 
-    The ensemble named is the one best on the images of the fit, among those without fitted
-    parameters: fitted ones have seen these images.
+    Args:
+        results: the content of `ensemble.json`
     """
     member = results["members"][results["best_member"]]
     alone = percent(member["test"]["accuracy"])
@@ -48,8 +48,9 @@ _METHOD_NAMES = {
 
 
 def _is_clear(gain: Mapping[str, float]) -> bool:
-    """Return whether a gain exceeds its margin, which is for the choice of test images only, not
-    for training.
+    """Return whether a gain exceeds its margin.
+
+    The margin covers the choice of test images only, not training.
     """
     return abs(gain["points"]) > gain["margin"]
 

@@ -39,11 +39,12 @@ CHANGED_DATA_ADVICE = "begin a new run, or continue with the present data: --cha
 class SimulationRequest:
     """The request of the command line.
 
-    settings:     flat settings, merged in the order of their precedence
-    began:        time.perf_counter() when the process started
-    changed_data: whether to resume with other images than the run began with
-    names:        product names of the classes; None: those of the resumed run, else the folders'
-                  names
+    Attributes:
+        settings: flat settings, merged in the order of their precedence
+        resume: whether to continue a run
+        began: time.perf_counter() when the process started
+        changed_data: whether to resume with other images than the run began with
+        names: product names of the classes; None: those of the resumed run, else the folders' names
     """
 
     settings: dict[str, Any]
@@ -54,8 +55,20 @@ class SimulationRequest:
 
 
 def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
-    """Run or resume one simulation; return the summary. Raises FedshelfError."""
-    path, config = _place(request)
+    """Run or resume one simulation.
+
+    Args:
+        request: the request of the command line
+        console: gets the tables and notes
+
+    Returns:
+        The content of `summary.json`.
+
+    Raises:
+        FedshelfError: the settings, the data or the directory cannot be used, or the run cannot go
+            on.
+    """
+    path, config = _directory_and_settings(request)
     config = resolve(flatten(config), {"run.device": str(device.pick_device(config.run.device))})
     source = datasets.find(config.data)
     config = settle(config, source.native_size, source.channels)
@@ -105,8 +118,10 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
 
 
 def _check_judges(start: InitialState, stores: federation.Federation) -> None:
-    """Check that stores with personal parts of the model have images to judge it on; raise
-    ConfigError if not.
+    """Check that stores with personal parts of the model have images to judge it on.
+
+    Raises:
+        ConfigError: they have none.
     """
     config = start.plan.config
     infos = stores.infos()
@@ -123,15 +138,16 @@ def _check_judges(start: InitialState, stores: federation.Federation) -> None:
 def _evaluators(
     start: InitialState, images: ServerImages, test: ModelEvaluator | None
 ) -> Evaluators:
-    """Return the server's evaluators; single updates are evaluated only if anomaly detection is
-    on.
+    """Return the server's evaluators.
+
+    Single updates are evaluated only if anomaly detection is on.
     """
     config = start.plan.config
     sample = sample_of(build_evaluator(start.plan, images.test), config) if is_on(config) else None
     return Evaluators(test, build_evaluator(start.plan, images.validation), sample)
 
 
-def _place(request: SimulationRequest) -> tuple[Path, RunConfig]:
+def _directory_and_settings(request: SimulationRequest) -> tuple[Path, RunConfig]:
     """Return the run's directory and configuration: a new run, or the one to resume."""
     settings = adopt(request.settings)
     config = resolve(settings)

@@ -36,11 +36,12 @@ AGAINST = {FEDERATED: ALONE, TUNED: LONGER, POOLED: FEDERATED}
 class Options:
     """The options of a comparison beside the settings of its runs.
 
-    seeds:         each deals the data set, and trains and judges every model
-    tune_epochs:   passes over a store's own images to fine-tune the federated model; 0: no fine-
-                   tuning
-    tune_lr:       learning rate of the fine-tuning
-    leave_one_out: whether to train once more without each store
+    Attributes:
+        seeds: each deals the data set, and trains and judges every model
+        tune_epochs: passes over a store's own images to fine-tune the federated model; 0: no
+            fine-tuning
+        tune_lr: learning rate of the fine-tuning
+        leave_one_out: whether to train once more without each store
     """
 
     seeds: tuple[int, ...]
@@ -53,8 +54,12 @@ class Options:
 class Arm:
     """One training.
 
-    store: the store it is about, or "" if it is about all
-    after: the arm from whose finished model it starts, or ""
+    Attributes:
+        kind: the way to train, for example `ALONE`
+        store: the store that it is about, or "" if it is about all
+        config: the settings of its run
+        federation: the stores that take part in it
+        after: the name of the arm from whose finished model it starts, or ""
     """
 
     kind: str
@@ -75,7 +80,7 @@ class Arm:
 
     @property
     def cost(self) -> int:
-        """About how many images it trains on."""
+        """The number of images that it trains on, approximately."""
         images = sum(sum(counts) for counts in self.federation.table.values())
         return (
             int(
@@ -91,8 +96,14 @@ class Arm:
 def plan_arms(config: RunConfig, federation: Federation, options: Options, root: Path) -> list[Arm]:
     """Return all arms of one seed.
 
-    The federated one is first, those that start from another's model are at the end; the others
-    come in between, those that cost most first.
+    The federated arm is first, and arms that start from another's model are at the end. The others
+    come in between, the most costly first.
+
+    Args:
+        config: the settings of the comparison, with this seed
+        federation: the stores that the seed deals
+        options: the options of the comparison
+        root: the directory of the seed, below which each arm has a directory
     """
     if config.evaluation.patience:
         # no arm shall stop early by the images that judge in the end
@@ -131,10 +142,14 @@ def plan_arms(config: RunConfig, federation: Federation, options: Options, root:
 
 
 def lone_rounds(config: RunConfig, stores: int) -> int:
-    """Return the rounds of a model that sees its images in each round, for as many passes as a
-    store's on average.
+    """Return the rounds of a model that sees all its images in each round.
 
-    rounds * cohort / stores: with all stores in every round, as many rounds.
+    So it makes as many passes over its images as the federation makes over a store's images on
+    average: rounds * cohort / stores. With all stores in every round, these are as many rounds.
+
+    Args:
+        config: the settings of the comparison
+        stores: number of stores of the federation
     """
     cohort = min(
         stores, max(config.cohort.min_stores, round_half_up(config.cohort.fraction * stores), 1)
@@ -158,11 +173,10 @@ def _with_own_mix(config: RunConfig) -> RunConfig:
 
 
 def _alone_config(config: RunConfig, rounds: int) -> RunConfig:
-    """Configure local training of one store: the same model and local settings, and no federated
-    algorithm.
+    """Configure local training of one store: same model and local settings, no federated algorithm.
 
-    The treatment of absent classes stays, as it belongs to the loss, and so does the mean of the
-    last rounds' models, by which a model gains with or without others.
+    The treatment of absent classes stays, as it belongs to the loss. So does the mean of the last
+    rounds' models, which helps a model with or without others.
     """
     kept_settings = ("absent_classes", "average", "average_decay", "average_rounds")
     strategy = StrategyConfig(**{name: getattr(config.strategy, name) for name in kept_settings})
@@ -174,9 +188,7 @@ def _alone_config(config: RunConfig, rounds: int) -> RunConfig:
 
 
 def _further_config(config: RunConfig, options: Options, start: Path) -> RunConfig:
-    """Configure further training at one store, from the model of the finished arm in the directory
-    `start`.
-    """
+    """Configure further training at one store, from the model in the directory `start`."""
     changed = {
         "model.weights": str(start / WEIGHTS_FILE), "model.resume_from": "", "train.epochs": 1,
         "train.lr": options.tune_lr, "train.schedule": "constant", "strategy.average": "none",

@@ -1,5 +1,4 @@
-"""Margins of a difference between two kinds of models, from the variation of trainings and of test
-images.
+"""Margins of a difference between two kinds of models, due to training and to test images.
 
 A difference is measured in S seeds, each of which trains both models anew and judges both on the
 same images. So it varies for two reasons, and its variance has two parts:
@@ -18,8 +17,8 @@ half-widths of independent parts are added in squares by MOVER (Zou and Donner 2
 of confidence intervals about effect measures"). An image that is answered differently in each seed
 counts in both parts, so margins are rather too wide than too narrow.
 
-With one seed there is no first part: such a margin says what other images would change, and nothing
-of training.
+With one seed there is no first part: such a margin covers other test images, but not another
+training.
 """
 
 import math
@@ -45,10 +44,11 @@ BISECTION_STEPS = 50  # of the interval that holds a p-value
 class Paired:
     """Two models on the same images of one store.
 
-    store:   its name
-    numbers: int64 [n], the same for the same image in every seed
-    wins:    int64 [n], 1 where only the second model is right, -1 where only the first one is, else
-             0
+    Attributes:
+        store: its name
+        numbers: int64 [n], the same for the same image in every seed
+        wins: int64 [n], 1 where only the second model is right, -1 where only the first one is,
+            else 0
     """
 
     store: str
@@ -65,9 +65,10 @@ class Paired:
 class Gain:
     """The difference between the accuracies of two kinds of models, in percentage points.
 
-    seeds:    in each seed
-    images:   standard error that comes from the choice of test images
-    training: standard error that comes from everything a seed decides; None with one seed
+    Attributes:
+        seeds: the difference in each seed
+        images: standard error that comes from the choice of test images
+        training: standard error that comes from everything that a seed decides; None with one seed
     """
 
     seeds: tuple[float, ...]
@@ -80,8 +81,10 @@ class Gain:
         return fmean(self.seeds)
 
     def margin(self, level: float = LEVEL) -> float:
-        """Return half the width of the interval that the true difference is outside of with
-        probability `level`.
+        """Return half the width of the interval around the difference, in percentage points.
+
+        Args:
+            level: probability that the true difference is outside of the interval
         """
         images = NormalDist().inv_cdf(1 - level / 2) * self.images
         if self.training is None:
@@ -92,7 +95,7 @@ class Gain:
     def p(self) -> float:
         """The level at which the margin is as large as the difference.
 
-        LEAST_LEVEL if the margin is smaller even there.
+        It is LEAST_LEVEL if the margin is smaller even there.
         """
         if not self.training:
             return max(LEAST_LEVEL, 2 - 2 * NormalDist().cdf(abs(self.points) / self.images))
@@ -126,15 +129,16 @@ class Gain:
 def gain(seeds: Sequence[Sequence[Paired]]) -> Gain | None:
     """Return the mean gain over stores and seeds; None if no store has images.
 
-    seeds: of each seed, its stores; those without images do not count, the others count the same
-        each
-
     With wins w_j of n images, a seed's difference at a store is the sum of w_j by n. For its
     variance two images are added, one that each model alone is right about, so that few images
     prove nothing (adjusted Wald interval; Bonett and Price 2012, "Adjusted Wald confidence interval
     for a difference of binomial proportions based on paired data"). For one seed and store that is
     (p + q - (p - q)^2) / (n + 2), with p = (b + 1) / (n + 2) and q = (c + 1) / (n + 2) for b images
     that only the second model has right and c that only the first one has.
+
+    Args:
+        seeds: of each seed, its stores; those without images do not count, and all others count the
+            same
     """
     pairs_with_images = [[pairs for pairs in stores if len(pairs.wins)] for stores in seeds]
     if not pairs_with_images or not all(pairs_with_images):
@@ -149,11 +153,12 @@ def gain(seeds: Sequence[Sequence[Paired]]) -> Gain | None:
 def holm(levels: Sequence[float]) -> list[float]:
     """Return p-values of several questions, each corrected for all (Holm 1979).
 
-    With those up to LEVEL called clear, the probability of a single false one among them is LEVEL
-    at most.
+    If those up to LEVEL are called clear, the probability of a single false one among them is LEVEL
+    at most. The k-th smallest of m values counts m - k + 1 times, and none counts less than a
+    smaller one. The source is Holm 1979, "A simple sequentially rejective multiple test procedure".
 
-    Source: Holm 1979, "A simple sequentially rejective multiple test procedure": the k-th smallest
-    of m counts m - k + 1 times, and none less than a smaller one.
+    Args:
+        levels: the p-values of m questions
     """
     ordered = sorted(range(len(levels)), key=levels.__getitem__)
     corrected = [0.0] * len(levels)
@@ -165,12 +170,11 @@ def holm(levels: Sequence[float]) -> list[float]:
 
 
 def _image_variance(seeds: Sequence[Sequence[Paired]]) -> float:
-    """Return the variance of the mean over seeds of the mean over stores, from each image's part in
-    it.
+    """Return the variance of the mean over seeds and stores that is due to the choice of images.
 
-    Image j has the part sum over seeds of (w_j - m) / ((n + 2) stores seeds), m the mean at its
-    store; the variance is the sum of the squares. The two images added to each store are the same
-    in all seeds.
+    Image j has the part sum over seeds of (w_j - m) / ((n + 2) stores seeds), with m the mean at
+    its store; the variance is the sum of the squares. The two images added to each store are the
+    same in all seeds.
     """
     image_parts = list[NDArray[np.float64]]()
     added = defaultdict[tuple[str, int], float](float)

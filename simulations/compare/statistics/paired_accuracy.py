@@ -17,7 +17,9 @@ from fedshelf.common.training.predict import log_probabilities
 class Judged:
     """A model's results on one set of images.
 
-    right: bool [n], in the order of the images
+    Attributes:
+        right: bool [n], in the order of the images
+        counts: the confusion matrix and the sum of the losses
     """
 
     right: NDArray[np.bool_]
@@ -28,23 +30,28 @@ class Judged:
 class Answers:
     """A model's results on one set of images, by its own scores and by those that a store uses.
 
-    raw:      by the model's scores alone
-    adjusted: with the logarithm of the store's class shares added
-              (`common.strategies.shared.class_skew.adjustment`); None if there is nothing to add
+    Attributes:
+        raw: by the model's scores alone
+        adjusted: with the logarithm of the store's class shares added
+            (`common.strategies.shared.class_skew`); None if there is nothing to add
     """
 
     raw: Judged
     adjusted: Judged | None = None
 
     def used(self, *, is_adjusted: bool) -> Judged:
-        """Return the results that count."""
+        """Return the adjusted results if they are asked for and exist, else the raw ones."""
         return self.adjusted if is_adjusted and self.adjusted is not None else self.raw
 
 
 def judge(network: Network, images: Images, adjustment: Tensor | None, batch_size: int) -> Answers:
     """Judge the network's present weights on images.
 
-    adjustment: float32 [C], added to the scores, or None
+    Args:
+        network: the network, for C classes
+        images: n images
+        adjustment: float32 [C], added to the scores, or None
+        batch_size: images at once
     """
     log_probs = log_probabilities(network, images, batch_size)
     targets = images.targets().cpu()
@@ -58,8 +65,11 @@ def judge(network: Network, images: Images, adjustment: Tensor | None, batch_siz
 
 
 def judged(log_probabilities: Tensor, targets: Tensor) -> Judged:
-    """Judge log-probabilities (float32 [N, C]) of images whose classes are `targets` (int64
-    [N]).
+    """Judge log-probabilities of images.
+
+    Args:
+        log_probabilities: float32 [N, C]
+        targets: classes of the images, int64 [N]
     """
     classes = log_probabilities.shape[1]
     guesses = log_probabilities.argmax(dim=1)

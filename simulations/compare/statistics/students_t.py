@@ -9,10 +9,14 @@ BISECTION_STEPS = 80  # of the interval that holds a quantile: down to the last 
 def cumulative(t: float, degrees: int) -> float:
     """Return P(T <= t), by the finite sums for whole degrees of freedom.
 
-    Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), 26.7.3 and 26.7.4. With a =
-    atan(t / sqrt(n)), P(|T| <= t) is sin a (1 + 1/2 cos^2 a + (1 3)/(2 4) cos^4 a + ... to cos^(n
-    - 2) a) for n even, and 2/pi (a + sin a (cos a + 2/3 cos^3 a + (2 4)/(3 5) cos^5 a + ... to
-    cos^(n - 2) a)) for n odd.
+    The source is Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), 26.7.3 and
+    26.7.4. With a = atan(t / sqrt(n)), P(|T| <= t) is sin a (1 + 1/2 cos^2 a + (1 3)/(2 4) cos^4 a
+    + ... to cos^(n - 2) a) for n even, and 2/pi (a + sin a (cos a + 2/3 cos^3 a + (2 4)/(3 5) cos^5
+    a + ... to cos^(n - 2) a)) for n odd.
+
+    Args:
+        t: the quantile
+        degrees: n, degrees of freedom, at least 1
     """
     assert degrees >= 1, degrees
     angle = math.atan2(t, math.sqrt(degrees))
@@ -33,7 +37,12 @@ def cumulative(t: float, degrees: int) -> float:
 
 @lru_cache(maxsize=1024)
 def quantile(probability: float, degrees: int) -> float:
-    """Return the t that T stays below with this probability (0.5 <= probability < 1)."""
+    """Return the t with P(T <= t) = probability.
+
+    Args:
+        probability: at least 0.5, below 1
+        degrees: degrees of freedom, at least 1
+    """
     assert 0.5 <= probability < 1, probability
     low = 0.0
     high = 1.0

@@ -1,8 +1,7 @@
-"""The results of a comparison in sentences for decision makers, made of `compare.json`, for
-terminal and page.
+"""The results of a comparison in sentences for decision makers, for terminal and page.
 
-With several seeds a difference can be called clear; with one it is reported as the result of this
-run.
+All sentences are made of `compare.json`. With several seeds a difference can be called clear; with
+one it is reported as the result of this run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,8 +31,12 @@ TITLES = {
 
 
 def of_store(label: str, store: Mapping[str, Any], *, is_dealt_anew: bool) -> str:
-    """Describe a store's gain by joining, with the federated model as it is and with its own
-    fine-tuned one.
+    """Describe a store's gain by joining, with the federated model and with its fine-tuned one.
+
+    Args:
+        label: the name of the store's row
+        store: its entry in `compare.json`
+        is_dealt_anew: whether each seed deals other stores
     """
     gain = store["gain"][FEDERATED]
     models = store["models"]
@@ -43,13 +46,13 @@ def of_store(label: str, store: Mapping[str, Any], *, is_dealt_anew: bool) -> st
     past = gain["clear"] is None
     when = f"in seed {store['seeds'][0]}, " if is_dealt_anew else "in this run, "
     line = f"{when if past else ''}{name} {change(gain)} by joining{chance(gain)}"
-    told = (
+    accuracies = (
         f"{percent(models[ALONE]['accuracy'])} right alone,"
         f" {percent(models[FEDERATED]['accuracy'])} federated"
     )
     if TUNED in models:
         tuned = store["gain"][TUNED]
-        told += (
+        accuracies += (
             f"; {percent(models[LONGER]['accuracy'])} alone for longer,"
             f" {percent(models[TUNED]['accuracy'])} fine-tuned"
         )
@@ -58,45 +61,46 @@ def of_store(label: str, store: Mapping[str, Any], *, is_dealt_anew: bool) -> st
             f", {link} {change(tuned)} with the model fine-tuned on its own images{chance(tuned)}"
         )
     return (
-        f"{line[:1].upper() if past else line[:1]}{line[1:]}: {told}, of"
+        f"{line[:1].upper() if past else line[:1]}{line[1:]}: {accuracies}, of"
         f" {format_count(store['held_out'], 'image')}."
     )
 
 
-def headline(found: Verdict) -> list[str]:
-    """Return the outcome in a few sentences, the answer first; an unexpected order of the models is
-    said plainly.
+def headline(results: Verdict) -> list[str]:
+    """Return the outcome in a few sentences, the answer first.
+
+    An unexpected order of the models is stated plainly.
     """
     lines = [
-        *_joining(found),
-        _stores(found),
-        _all_classes(found),
-        _pooling(found),
-        _scores(found),
-        _spread(found),
-        _rise(found),
-        _unfinished(found),
+        *_joining(results),
+        _stores(results),
+        _all_classes(results),
+        _pooling(results),
+        _scores(results),
+        _spread(results),
+        _rise(results),
+        _unfinished(results),
     ]
     return [line for line in lines if line]
 
 
-def of_contributions(told: Mapping[str, Any]) -> str:
+def of_contributions(contributions: Mapping[str, Any]) -> str:
     """Say how well the estimate agrees with leaving stores out; empty if none was left out."""
-    if not told["has_left_out"] or told["agreement"] is None:
+    if not contributions["has_left_out"] or contributions["agreement"] is None:
         return ""
-    stores = format_count(len(told["stores"]), "store")
+    stores = format_count(len(contributions["stores"]), "store")
     return (
         "The estimate and the loss of models trained without a store have a rank correlation of"
-        f" {told['agreement']:.2f} over {stores} (1: the same order, 0: no relation)."
+        f" {contributions['agreement']:.2f} over {stores} (1: the same order, 0: no relation)."
     )
 
 
-def _joining(found: Verdict) -> list[str]:
+def _joining(results: Verdict) -> list[str]:
     """Return the answer, and the result of the other way to join."""
-    federated = found["gains"][FEDERATED][ALONE]
-    tuned = found["gains"].get(TUNED, {}).get(LONGER)
-    by_itself = _federated(found)
-    fine_tuned = _tuning(found) if tuned else ""
+    federated = results["gains"][FEDERATED][ALONE]
+    tuned = results["gains"].get(TUNED, {}).get(LONGER)
+    by_itself = _federated(results)
+    fine_tuned = _tuning(results) if tuned else ""
     several = federated["clear"] is not None
     if is_sure(federated) and federated["points"] > 0:
         first = "Joining pays" if several else "In this run, joining helped"
@@ -123,88 +127,88 @@ def _joining(found: Verdict) -> list[str]:
     ]
 
 
-def _federated(found: Verdict) -> str:
-    average = found["average"]
+def _federated(results: Verdict) -> str:
+    average = results["average"]
     return (
-        f"on average over {_over(found)}, the federated model is right on"
+        f"on average over {_over(results)}, the federated model is right on"
         f" {percent(average[FEDERATED]['accuracy'])} of a store's own held-out images, training"
         f" alone on {percent(average[ALONE]['accuracy'])}:"
-        f" {difference(found['gains'][FEDERATED][ALONE])}"
+        f" {difference(results['gains'][FEDERATED][ALONE])}"
     )
 
 
-def _tuning(found: Verdict) -> str:
-    budget = found["budget"]["fine_tuning"]
-    average = found["average"]
+def _tuning(results: Verdict) -> str:
+    budget = results["budget"]["fine_tuning"]
+    average = results["average"]
     epochs = format_count(budget["epochs"], "epoch")
     return (
         f"fine-tuned at each store for {epochs} with learning rate {budget['lr']:g}, the federated"
         f" model is right on {percent(average[TUNED]['accuracy'])} of a store's own images, a model"
         f" trained alone that gets as many epochs more on {percent(average[LONGER]['accuracy'])}:"
-        f" {difference(found['gains'][TUNED][LONGER])}"
+        f" {difference(results['gains'][TUNED][LONGER])}"
     )
 
 
-def _stores(found: Verdict) -> str:
+def _stores(results: Verdict) -> str:
     """Say how many stores gain and lose, and how many clearly, if that is known."""
-    rows = found["stores"].values()
-    seeds = len(found["seeds"]["done"])
-    kinds = [kind for kind in (FEDERATED, TUNED) if kind in found["average"]]
+    rows = results["stores"].values()
+    seeds = len(results["seeds"]["done"])
+    kinds = [kind for kind in (FEDERATED, TUNED) if kind in results["average"]]
     gains = {kind: [row["gain"][kind] for row in rows if row["gain"][kind]] for kind in kinds}
     known = len(gains[FEDERATED])
     if seeds == 1:
-        told = [f"{_won(gains[kind])} {_MODEL[kind]} and {_lost(gains[kind])}" for kind in kinds]
-        return f"In this run, of {format_count(known, 'store')}, {'; '.join(told)}."
-    if found["seeds"]["is_dealt_anew"]:
-        told = [f"{_won(gains[kind])} {_MODEL[kind]} and {_lost(gains[kind])}" for kind in kinds]
+        clauses = [f"{_won(gains[kind])} {_MODEL[kind]} and {_lost(gains[kind])}" for kind in kinds]
+        return f"In this run, of {format_count(known, 'store')}, {'; '.join(clauses)}."
+    if results["seeds"]["is_dealt_anew"]:
+        clauses = [f"{_won(gains[kind])} {_MODEL[kind]} and {_lost(gains[kind])}" for kind in kinds]
         return (
             f"Of the {format_count(known, 'store')} made in {format_count(seeds, 'seed')},"
-            f" {'; '.join(told)}. Each was made and trained once, so the gain of a single one"
+            f" {'; '.join(clauses)}. Each was made and trained once, so the gain of a single one"
             " may be chance."
         )
-    told = [
+    clauses = [
         f"{_sure(gains[kind], 1)} clearly gain {_MODEL[kind]} and {_sure(gains[kind], -1)} clearly"
         " lose"
         for kind in kinds
     ]
     return (
-        f"Of {format_count(known, 'store')}, {'; '.join(told)} (corrected for their number by"
+        f"Of {format_count(known, 'store')}, {'; '.join(clauses)} (corrected for their number by"
         " Holm's method)."
     )
 
 
-def _all_classes(found: Verdict) -> str:
-    if not {ALONE, FEDERATED} <= found.get("server", {}).keys():
+def _all_classes(results: Verdict) -> str:
+    if not {ALONE, FEDERATED} <= results.get("server", {}).keys():
         return ""
-    alone, federated = (percent(found["server"][kind]["accuracy"]) for kind in (ALONE, FEDERATED))
-    images = format_count(found["judged_on"]["server_images"], "test image")
+    alone, federated = (percent(results["server"][kind]["accuracy"]) for kind in (ALONE, FEDERATED))
+    images = format_count(results["judged_on"]["server_images"], "test image")
     return (
         f"Of the server's {images} of all classes, the federated model has {federated} right, a"
         f" store's own model {alone} on average."
     )
 
 
-def _pooling(found: Verdict) -> str:
-    gain = found["gains"][POOLED][FEDERATED]
-    told = f"{percent(found['average'][POOLED]['accuracy'])}: {difference(gain)}"
+def _pooling(results: Verdict) -> str:
+    gain = results["gains"][POOLED][FEDERATED]
+    outcome = f"{percent(results['average'][POOLED]['accuracy'])}: {difference(gain)}"
     if gain["points"] < 0:
         return (
-            f"All images pooled in one place are not better than federated here: {told} than"
+            f"All images pooled in one place are not better than federated here: {outcome} than"
             " federated."
         )
     return (
-        f"All images pooled in one place would reach {told} than federated, the price of leaving"
+        f"All images pooled in one place would reach {outcome} than federated, the price of leaving"
         " them where they are."
     )
 
 
-def _scores(found: Verdict) -> str:
+def _scores(results: Verdict) -> str:
     """State the accuracies by raw scores, if stores' class shares were added."""
-    average = found["average"]
-    if not any("adjusted" in each["scores"] for each in average.values()):
+    average = results["average"]
+    if not any("adjusted" in arm["scores"] for arm in average.values()):
         return ""
     raw = ", ".join(
-        f"{TITLES[kind].lower()} {percent(each['raw_accuracy'])}" for kind, each in average.items()
+        f"{TITLES[kind].lower()} {percent(arm['raw_accuracy'])}" for kind, arm in average.items()
     )
     return (
         "Every model is used as a store uses it, which knows how often it sells each class:"
@@ -214,29 +218,29 @@ def _scores(found: Verdict) -> str:
     )
 
 
-def _spread(found: Verdict) -> str:
-    """List the gain of each seed; with one seed, say that there is only one."""
-    if len(found["seeds"]["done"]) == 1:
+def _spread(results: Verdict) -> str:
+    """List the gain of each seed; with one seed, state that there is only one."""
+    if len(results["seeds"]["done"]) == 1:
         other = (
             "another split of the images and another training"
-            if found["seeds"]["is_dealt"]
+            if results["seeds"]["is_dealt"]
             else "another training"
         )
         return (
             f"This is one seed: the result of {other} is not known, and no margin includes it;"
             " --seeds 0,1,2 shows it."
         )
-    told = [f"federated over alone {each_seed(found['gains'][FEDERATED][ALONE]['seeds'])}"]
-    if TUNED in found["average"]:
-        told.append(
-            f"fine-tuned over alone for longer {each_seed(found['gains'][TUNED][LONGER]['seeds'])}"
-        )
-    return f"Gains in points, seed by seed: {'; '.join(told)}."
+    gains = results["gains"]
+    clauses = [f"federated over alone {each_seed(gains[FEDERATED][ALONE]['seeds'])}"]
+    if TUNED in results["average"]:
+        tuned = each_seed(gains[TUNED][LONGER]["seeds"])
+        clauses.append(f"fine-tuned over alone for longer {tuned}")
+    return f"Gains in points, seed by seed: {'; '.join(clauses)}."
 
 
-def _rise(found: Verdict) -> str:
+def _rise(results: Verdict) -> str:
     """Return a warning if more rounds might change the answer."""
-    curve = found["curves"]["models"].get(FEDERATED)
+    curve = results["curves"]["models"].get(FEDERATED)
     if curve is None:
         return (
             "No round was judged, so it is not known whether the federated model was still getting"
@@ -255,8 +259,8 @@ def _rise(found: Verdict) -> str:
     )
 
 
-def _unfinished(found: Verdict) -> str:
-    asked, done = (found["seeds"][key] for key in ("asked", "done"))
+def _unfinished(results: Verdict) -> str:
+    asked, done = (results["seeds"][key] for key in ("asked", "done"))
     if len(asked) == len(done):
         return ""
     return (
@@ -268,9 +272,9 @@ def _unfinished(found: Verdict) -> str:
 _MODEL = {FEDERATED: "with the federated model", TUNED: "with the fine-tuned one"}
 
 
-def _over(found: Verdict) -> str:
-    seeds = len(found["seeds"]["done"])
-    stores = len({row["store"] for row in found["stores"].values()})
+def _over(results: Verdict) -> str:
+    seeds = len(results["seeds"]["done"])
+    stores = len({row["store"] for row in results["stores"].values()})
     return format_count(stores, "store") + (
         f" in each of {format_count(seeds, 'seed')}" if seeds > 1 else ""
     )

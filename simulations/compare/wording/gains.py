@@ -1,6 +1,6 @@
 """A difference between two kinds of models in words.
 
-A gain in JSON is `clear` or not; None with one seed, which cannot tell: it is reported as the
+A gain in JSON is `clear` or not. With one seed `clear` is None, and the gain is reported as the
 result of that run.
 """
 
@@ -20,8 +20,9 @@ def points(value: float) -> str:
 
 
 def is_sure(gain: NamedGain) -> bool:
-    """Return whether a difference is clear; with one seed, whether it exceeds the margin of its
-    test images.
+    """Return whether a difference is clear.
+
+    With one seed, return whether it exceeds the margin of its test images.
     """
     return (
         bool(gain["clear"]) if gain["clear"] is not None else abs(gain["points"]) > gain["margin"]
@@ -29,8 +30,9 @@ def is_sure(gain: NamedGain) -> bool:
 
 
 def change(gain: NamedGain) -> str:
-    """Say what a store gains or loses: "would clearly gain 5 points", or of one seed "gained 5
-    points".
+    """Say how much a store gains or loses.
+
+    It is "would clearly gain 5 points", or "gained 5 points" with one seed.
     """
     past = gain["clear"] is None
     if _is_nothing(gain):
@@ -41,7 +43,7 @@ def change(gain: NamedGain) -> str:
 
 
 def chance(gain: NamedGain) -> str:
-    """Return a remark on a difference that may be none."""
+    """Return a remark on a difference that may be due to chance."""
     if gain["clear"] is None:
         return (
             "" if is_sure(gain) or _is_nothing(gain) else " (within the margin of its test images)"
@@ -57,7 +59,7 @@ def difference(gain: NamedGain) -> str:
 
 
 def each_seed(gains: Sequence[float]) -> str:
-    """Return the points of each seed or, of many, the least and the largest."""
+    """Return the points of each seed; with many seeds, the least and the largest."""
     if len(gains) > MOST_SEEDS:
         return f"from {min(gains):+.1f} to {max(gains):+.1f}"
     return format_list([f"{gain:+.1f}" for gain in gains])

@@ -1,6 +1,4 @@
-"""Sentences on the method of a comparison: the work of each model, and the sources of variation in
-its margins.
-"""
+"""Sentences on the method of a comparison: each model's work, and the sources of its margins."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,14 +7,15 @@ from fedshelf.common.wording import format_count
 from fedshelf.simulations.compare.arms.arms import ALONE, FEDERATED, POOLED
 
 
-def budget(found: Mapping[str, Any]) -> list[str]:
-    """Say how much local work each model got, and that models compared with each other got the
-    same.
+def budget(results: Mapping[str, Any]) -> list[str]:
+    """Say how much local work each model got.
+
+    Models that are compared with each other got the same.
     """
-    told = found["budget"]
-    tuning = found["budget"]["fine_tuning"]
-    federated = told["federated"]
-    others = told["alone_and_pooled"]
+    work = results["budget"]
+    tuning = results["budget"]["fine_tuning"]
+    federated = work["federated"]
+    others = work["alone_and_pooled"]
     lines = [
         f"Federated: {_rounds(federated, 'local epoch')}. Alone and pooled:"
         f" {_rounds(others, 'epoch')}, so that each model sees each of its images as often as"
@@ -30,14 +29,14 @@ def budget(found: Mapping[str, Any]) -> list[str]:
             f" {more} more in the same way. The fine-tuned model is compared with this one,"
             " because both got the same work."
         )
-    if told["patience"]:
-        lines.append(_stopped_early(found))
+    if work["patience"]:
+        lines.append(_stopped_early(results))
     return lines
 
 
-def margins(found: Mapping[str, Any]) -> str:
+def margins(results: Mapping[str, Any]) -> str:
     """Say which sources of variation the margins include."""
-    if len(found["seeds"]["done"]) == 1:
+    if len(results["seeds"]["done"]) == 1:
         return (
             "Margins (±) are 95% intervals for the choice of test images alone. They do not"
             " include the result of another training: that takes several seeds."
@@ -45,9 +44,9 @@ def margins(found: Mapping[str, Any]) -> str:
     split = ", including the split of the images over the stores"
     line = (
         "Margins (±) are 95% intervals for the choice of test images and for all that a seed"
-        f" decides{split if found['seeds']['is_dealt'] else ''}."
+        f" decides{split if results['seeds']['is_dealt'] else ''}."
     )
-    if found["seeds"]["is_dealt_anew"]:
+    if results["seeds"]["is_dealt_anew"]:
         return (
             f"{line} Each seed makes other stores: each store was trained once, and its margin"
             " is for the choice of its images alone."
@@ -58,21 +57,27 @@ def margins(found: Mapping[str, Any]) -> str:
     )
 
 
-def _rounds(told: Mapping[str, int], epoch: str) -> str:
-    return f"{format_count(told['rounds'], 'round')} of {format_count(told['epochs'], epoch)}"
+def _rounds(training: Mapping[str, int], epoch: str) -> str:
+    return (
+        f"{format_count(training['rounds'], 'round')} of {format_count(training['epochs'], epoch)}"
+    )
 
 
-def _stopped_early(found: Mapping[str, Any]) -> str:
+def _stopped_early(results: Mapping[str, Any]) -> str:
     """Say how many rounds each kind of model was trained, in a comparison with early stopping."""
-    played: dict[str, list[int]] = {}
-    for name, part in found["parts"].items():
-        played.setdefault(name.split("/")[1], []).append(part["rounds"])
-    told = [
-        f"{kind} {min(played[kind])}"
-        + (f" to {max(played[kind])}" if max(played[kind]) > min(played[kind]) else "")
+    rounds_of_kind: dict[str, list[int]] = {}
+    for name, part in results["parts"].items():
+        rounds_of_kind.setdefault(name.split("/")[1], []).append(part["rounds"])
+    rounds = [
+        f"{kind} {min(rounds_of_kind[kind])}"
+        + (
+            f" to {max(rounds_of_kind[kind])}"
+            if max(rounds_of_kind[kind]) > min(rounds_of_kind[kind])
+            else ""
+        )
         for kind in (FEDERATED, ALONE, POOLED)
     ]
     return (
-        f"Each stopped by its own validation images (evaluation.patience): {', '.join(told)}"
+        f"Each stopped by its own validation images (evaluation.patience): {', '.join(rounds)}"
         " rounds."
     )

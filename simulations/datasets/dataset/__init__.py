@@ -1,1 +1,1 @@
-"""The steps to a data set: found, decoded, and kept on disk."""
+"""The steps to a data set: its description, its assembly, and its cache on disk."""

@@ -15,7 +15,14 @@ def assemble(
 ) -> Dataset:
     """Return a data set of these splits, without those that have no images.
 
-    Raises DataError if there is no image to train on.
+    Args:
+        name: the name of the data set
+        classes: the names of its classes, in the order of their labels
+        splits: split -> images
+        left_out: images that are not used and why, in words
+
+    Raises:
+        DataError: there is no image to train on.
     """
     usable = {split: images for split, images in splits.items() if len(images)}
     if "train" not in usable:
@@ -28,7 +35,7 @@ def assemble(
 
 
 def unlabelled(splits: Mapping[str, Images]) -> str:
-    """Say how many rows no split selects; empty if none."""
+    """Return a sentence on the number of rows that no split selects; empty if there are none."""
     total = sum(len(images.labels) for images in splits.values())
     lost = total - sum(map(len, splits.values()))
     return f"{lost} of {total} images are left out: broken, or without a label." if lost else ""
@@ -44,9 +51,15 @@ def relabel(
 ) -> Images:
     """Return the same images with labels that are indices into `wanted` instead of `classes`.
 
-    merge: whether a class may be spelt otherwise there; see `common.classes.spelling`
+    Args:
+        images: the images
+        classes: the classes that their labels are indices of
+        wanted: the classes that the new labels are indices of
+        owner: the name of the data set, for the message
+        merge: whether a class may be spelt otherwise there; see `common.classes.spelling`
 
-    Raises DataError naming `owner` and its first class that has images but is not wanted.
+    Raises:
+        DataError: a class has images but is not wanted.
     """
     if tuple(classes) == tuple(wanted):
         return images

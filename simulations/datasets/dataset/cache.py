@@ -36,8 +36,9 @@ Chunk = tuple[NDArray[np.uint8], NDArray[np.int64]]
 class CachedPart:
     """One split to be written to the cache.
 
-    count:  number of rows
-    chunks: pixels (uint8 [n, S, S, C]) and labels (int64 [n]) in order; label -1: not usable
+    Attributes:
+        count: number of rows
+        chunks: pixels (uint8 [n, S, S, C]) and labels (int64 [n]) in order; label -1: not usable
     """
 
     count: int
@@ -47,7 +48,10 @@ class CachedPart:
 def key_of(files: Iterable[Path]) -> str:
     """Return a hash of the files' contents, in order.
 
-    Unchanged files are not read again. Raises DataError.
+    Unchanged files are not read again.
+
+    Raises:
+        DataError: a file cannot be read, or the cache cannot be written.
     """
     files = [file.resolve() for file in files]
     memory = cache_directory() / "datasets" / "files.json"
@@ -68,9 +72,14 @@ def key_of(files: Iterable[Path]) -> str:
 
 
 def described(key: str, describe: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return the result of `describe` (JSON values) for the data set, computed once.
+    """Return the description of a data set, computed once.
 
-    Raises DataError.
+    Args:
+        key: the hash of its files
+        describe: computes the description, JSON values
+
+    Raises:
+        DataError: it cannot be computed, or the cache cannot be written.
     """
     path = cache_directory() / "datasets" / f"{key}.json"
     try:
@@ -85,9 +94,18 @@ def described(key: str, describe: Callable[[], dict[str, Any]]) -> dict[str, Any
 def decoded(
     key: str, form: PixelFormat, parts: Callable[[], Mapping[str, CachedPart]]
 ) -> dict[str, Images]:
-    """Return the splits of a data set in one pixel format, written by `parts` if they are missing.
+    """Return the splits of a data set in one pixel format, decoded once.
 
-    Raises DataError.
+    Args:
+        key: the hash of its files
+        form: the pixel format
+        parts: decodes the splits if the cache does not have them
+
+    Returns:
+        Split -> images, whose pixels are mapped from the cache's files.
+
+    Raises:
+        DataError: the cache cannot be written.
     """
     tag = hashlib.blake2b(form.tag.encode(), digest_size=8).hexdigest()
     folder = cache_directory() / "datasets" / f"{key}-{tag}"

@@ -1,5 +1,6 @@
-"""A data set in two steps: found first, so that the model can choose an image size, then decoded to
-that size.
+"""A data set in two steps: its description, and its images.
+
+It is found first, so that the model can choose an image size, and then decoded to that size.
 """
 
 from collections.abc import Callable
@@ -14,11 +15,12 @@ from fedshelf.common.images.types import Images
 class Dataset:
     """A decoded data set.
 
-    classes:    ordered names; a label is an index into them
-    train:      never empty
-    validation: None if the data set has no such split of its own
-    test:       None if the data set has no test split
-    left_out:   images that are not used and why, one line for a person; empty if all are used
+    Attributes:
+        classes: ordered names; a label is an index into them
+        train: never empty
+        validation: None if the data set has no such split of its own
+        test: None if the data set has no test split
+        left_out: images that are not used and why, one line for a person; empty if all are used
     """
 
     classes: tuple[str, ...]
@@ -32,11 +34,12 @@ class Dataset:
 class DatasetSource:
     """A data set that was found; nothing is decoded before `load`.
 
-    name:        for reports
-    native_size: pixels, side of its images if all are squares of one size, else None
-    channels:    1 (grey) or 3 (RGB)
-    load:        decodes to a pixel format, or maps an earlier result; raises DataError
-    photos:      the folder or CSV file of its original files, if there is one
+    Attributes:
+        name: the name for reports
+        native_size: side of its images in pixels if all are squares of one size, else None
+        channels: 1 (grey) or 3 (RGB)
+        load: decodes to a pixel format, or maps an earlier result; raises DataError
+        photos: the folder or CSV file of its original files, if there is one
     """
 
     name: str

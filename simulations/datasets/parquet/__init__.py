@@ -1,8 +1,7 @@
-"""Data sets in the Hugging Face layout: parquet files with a column of encoded images and one of
-labels.
+"""Data sets in the Hugging Face layout: parquet files with columns of encoded images and labels.
 
-`layout` assigns files to training, validation or testing, `columns` finds the columns of images
-and labels, `labels` lists the classes, and `rows` decodes.
+`layout` assigns files to training, validation or testing, `columns` finds the columns of images and
+labels, `labels` lists the classes, and `rows` decodes.
 """
 
 import hashlib
@@ -28,9 +27,14 @@ _CACHE_VERSION = 2  # raise it when a change here changes labels: every cache is
 
 
 def source(folder: Path, name: str) -> DatasetSource:
-    """Return the data set in `folder` (or in one parquet file), which has a `layout`.
+    """Return the data set in a folder that has a `layout`.
 
-    Raises DataError if it has no files for training, or columns that cannot be used.
+    Args:
+        folder: the folder, or a single parquet file
+        name: the name for reports
+
+    Raises:
+        DataError: it has no files for training, or columns that cannot be used.
     """
     layout_of_folder = layout(folder)
     assert layout_of_folder is not None, folder
@@ -58,8 +62,9 @@ def _key(splits: Files) -> str:
 
 
 def _describe(splits: Files) -> dict[str, Any]:
-    """Return the classes, the mapping of each file's labels, image size and channels, as JSON
-    values.
+    """Return the description of the data set as JSON values.
+
+    It has the classes, the mapping of each file's labels, image size and channels.
     """
     labels = read_labels(splits)
     everything = [

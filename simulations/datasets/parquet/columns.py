@@ -23,7 +23,10 @@ Kind = Literal["Image", "ClassLabel"]
 class ParquetColumns:
     """The names of the columns of images and labels.
 
-    names: class names of the labels 0, 1, ...; empty if the file has none
+    Attributes:
+        image: the column of images
+        label: the column of labels
+        names: class names of the labels 0, 1, ...; empty if the file has none
     """
 
     image: str
@@ -32,9 +35,14 @@ class ParquetColumns:
 
 
 def find_columns(path: Path, schema: Any) -> ParquetColumns:
-    """Choose the columns of the file `path` by its pyarrow `schema`.
+    """Choose the columns of images and labels of a file.
 
-    Raises DataError, which lists the columns, if there is none of a kind, or more than one.
+    Args:
+        path: the file, for the message
+        schema: its pyarrow schema
+
+    Raises:
+        DataError: there is no column of a kind, or more than one; the message lists the columns.
     """
     features = _features(schema)
     image = _choose(path, schema, features, "Image", IMAGE_NAMES, _may_be_images)
@@ -43,10 +51,19 @@ def find_columns(path: Path, schema: Any) -> ParquetColumns:
 
 
 def same_columns(path: Path, schema: Any, first: Path, wanted: ParquetColumns) -> ParquetColumns:
-    """Check that a further file has the columns `wanted`, of the file `first`; return them with its
-    own class names.
+    """Check that a further file has the columns of the first one.
 
-    Raises DataError, which lists the columns, if it has others.
+    Args:
+        path: the further file
+        schema: its pyarrow schema
+        first: the first file
+        wanted: the columns of the first file
+
+    Returns:
+        The same columns, with the further file's own class names.
+
+    Raises:
+        DataError: it has others; the message lists the columns.
     """
     kinds = {field.name: field.type for field in schema}
     fits = {wanted.image: _may_be_images, wanted.label: _may_be_labels}
@@ -96,9 +113,7 @@ def _choose(
 
 
 def _features(schema: Any) -> dict[str, Any]:
-    """Return the Hugging Face features, by column; empty if there are none, or they cannot be
-    read.
-    """
+    """Return the Hugging Face features, by column; empty if there are none that can be read."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"][
             "features"

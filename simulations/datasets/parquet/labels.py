@@ -1,8 +1,6 @@
-"""The classes of a data set in parquet files: those of the labels that occur, one list for all
-files.
+"""The classes of a data set in parquet files: those of all labels, one list for all files.
 
-A label counts by its class name, never by its number: each file's own names are mapped to the
-list.
+A label counts by its class name, never by its number: each file's own names are mapped to the list.
 """
 
 import math
@@ -34,9 +32,10 @@ Value = int | float | str | bool
 class FileLabels:
     """The mapping of one file's labels to the data set's classes.
 
-    image, label: its columns
-    values:       all labels that occur in it
-    numbers:      for each of them, its index in the data set's classes; -1: no class
+    Attributes:
+        image, label: its columns
+        values: all labels that occur in it
+        numbers: for each of them, its index in the data set's classes; -1: no class
     """
 
     image: str
@@ -45,7 +44,11 @@ class FileLabels:
     numbers: tuple[int, ...]
 
     def read(self, column: Any) -> NDArray[np.int64]:
-        """Map a pyarrow array to labels (int64 [N]); -1 where there is none."""
+        """Map a pyarrow array to labels.
+
+        Returns:
+            Int64 [N]; -1 where there is no class.
+        """
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -62,9 +65,10 @@ class FileLabels:
 class Labels:
     """The labels of a data set.
 
-    classes:   names, in the order of the first file's own names, else sorted
-    files:     split -> label mapping of each of its files, in order
-    untrained: classes with labels in other splits, but not in train
+    Attributes:
+        classes: names, in the order of the first file's own names, else sorted
+        files: split -> label mapping of each of its files, in order
+        untrained: classes with labels in other splits, but not in train
     """
 
     classes: tuple[str, ...]
@@ -85,8 +89,9 @@ class Labels:
 class _RawFileLabels:
     """The labels of one file.
 
-    classes:     the class name of each label; "": none
-    is_numbered: whether the labels are numbers without names
+    Attributes:
+        classes: the class name of each label; "": none
+        is_numbered: whether the labels are numbers without names
     """
 
     path: Path
@@ -98,9 +103,13 @@ class _RawFileLabels:
 def read_labels(splits: Files) -> Labels:
     """Find the columns and the classes of all files.
 
-    Raises DataError, naming the file, for columns that cannot be used or differ from the first
-    file's, labels that are no classes, more than `MAX_LABELS` of them, or numbers without names
-    beside names.
+    Args:
+        splits: split -> its files, with at least one for training
+
+    Raises:
+        DataError: columns cannot be used or differ from the first file's; labels are no classes;
+            there are more than `MAX_LABELS` classes; or some files have names and others numbers.
+            The message names the file.
     """
     first = splits["train"][0]
     columns = find_columns(first, schema_of(first))
@@ -165,8 +174,9 @@ def _plain(column: Any) -> Any:
 
 
 def _class_of(value: Value, columns: ParquetColumns, path: Path) -> str:
-    """Return the name of a label's class; empty if it means none, as -1 does on the Hugging Face
-    hub.
+    """Return the name of a label's class.
+
+    It is empty if the label means no class, as -1 does on the Hugging Face hub.
     """
     where = f"The column {columns.label!r} of {path}"
     if isinstance(value, str):
@@ -202,8 +212,9 @@ def _check_alike(files: Sequence[_RawFileLabels]) -> None:
 
 
 def _order_classes(first: _RawFileLabels, names: set[str]) -> tuple[str, ...]:
-    """Return the names in the order of the first file's own; the others after them, numbers by
-    size.
+    """Return the names in the order of the first file's own names.
+
+    The other names follow, numbers by size.
     """
     own = list(dict.fromkeys(name for name in first.columns.names if name in names))
     others = sorted(names - set(own), key=int if first.is_numbered else str)

@@ -33,8 +33,9 @@ _SPLIT_NAME = re.compile(rf"(?:partial-)?({'|'.join(SPLIT_NAMES)})(?![^\W\d_])",
 class ParquetLayout:
     """The parquet files of one data set.
 
-    splits: the files of each split; no split is empty
-    unused: the files whose names name no split, although others' do
+    Attributes:
+        splits: the files of each split; no split is empty
+        unused: the files whose names name no split, although others' do
     """
 
     splits: Files
@@ -47,7 +48,8 @@ class ParquetLayout:
     def unused_in_words(self) -> str:
         """Return the sentence on files that belong to no split; empty if there are none.
 
-        Raises DataError.
+        Raises:
+            DataError: such a file cannot be read.
         """
         if not self.unused:
             return ""
@@ -56,11 +58,17 @@ class ParquetLayout:
 
 
 def layout(folder: Path) -> ParquetLayout | None:
-    """Return the parquet files of `folder` (or the one that it is) by split.
+    """Return the parquet files of a folder, by split.
 
-    None if it holds none; or if none is named as training, and photos lie beside them: then it is
-    a folder of photos. Raises DataError if several sub-folders hold such files: they are different
-    data sets.
+    Args:
+        folder: the folder, or a single parquet file
+
+    Returns:
+        The files; None if there are none. None, too, if no file is named as training and photos lie
+        beside the files: then it is a folder of photos.
+
+    Raises:
+        DataError: several sub-folders hold such files: they are different data sets.
     """
     if folder.is_file():
         return ParquetLayout({"train": (folder,)}) if folder.suffix.lower() == ".parquet" else None
@@ -93,8 +101,9 @@ def layout(folder: Path) -> ParquetLayout | None:
 
 
 def _parquet_files(folder: Path) -> Iterator[Path]:
-    """Yield all parquet files below `folder` except hidden ones, such as those of an unfinished
-    download.
+    """Yield all parquet files below `folder` except hidden ones.
+
+    Files of an unfinished download are hidden.
     """
     for path in folder.rglob("*.parquet"):
         if (
@@ -105,8 +114,10 @@ def _parquet_files(folder: Path) -> Iterator[Path]:
 
 
 def _check_one_name(folder: Path, names: set[str]) -> None:
-    """Check that each split has one name; raise DataError for two: the second could be a copy, or
-    further images.
+    """Check that each split has one name.
+
+    Raises:
+        DataError: a split has two names. The second could be a copy, or further images.
     """
     for split in SPLITS:
         alike = sorted(name for name in names if split_named(name) == split)
@@ -119,10 +130,10 @@ def _check_one_name(folder: Path, names: set[str]) -> None:
 
 
 def _split_of_path(path: Path, folder: Path) -> tuple[str, Path]:
-    """Return the name of a split in the file's name, or else in that of a folder above it; and the
-    data set's folder.
+    """Return the name of a split in a file's path, and the data set's folder.
 
-    The name is empty if there is none.
+    The name is that in the file's own name, or else that of a folder above it; empty if there is
+    none.
     """
     path_or_parent = path
     while path_or_parent != folder:

@@ -9,7 +9,11 @@ from fedshelf.common.errors import DataError
 
 
 def schema_of(path: Path) -> Any:
-    """Return the pyarrow schema of a file. Raises DataError."""
+    """Return the pyarrow schema of a file.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     import pyarrow.parquet as pq
 
     with _reading(path):
@@ -17,7 +21,11 @@ def schema_of(path: Path) -> Any:
 
 
 def rows_of(path: Path) -> int:
-    """Return the number of rows of a file. Raises DataError."""
+    """Return the number of rows of a file.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     import pyarrow.parquet as pq
 
     with _reading(path):
@@ -25,7 +33,16 @@ def rows_of(path: Path) -> int:
 
 
 def batches(path: Path, columns: Sequence[str], size: int) -> Iterator[Any]:
-    """Yield record batches of some columns, of at most `size` rows. Raises DataError."""
+    """Yield record batches of some columns.
+
+    Args:
+        path: the file
+        columns: the names of the columns
+        size: the most rows of a batch
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     import pyarrow.parquet as pq
 
     with _reading(path):

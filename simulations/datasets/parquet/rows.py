@@ -29,10 +29,11 @@ Cell = bytes | Path
 class Shapes(NamedTuple):
     """The formats of a data set's images.
 
-    native_size: pixels, side of the images if all are squares of one size, or None
-    channels:    1 if all images are grey, else 3
-    has_paths:   whether some are in files of their own, of which the parquet files hold the paths
-                 only
+    Attributes:
+        native_size: pixels, side of the images if all are squares of one size, or None
+        channels: 1 if all images are grey, else 3
+        has_paths: whether some are in files of their own, of which the parquet files hold the paths
+            only
     """
 
     native_size: int | None
@@ -49,7 +50,11 @@ class _ImageHeaders(NamedTuple):
 
 
 def read_shapes(files: Labelled) -> Shapes:
-    """Read the headers of all images. Raises DataError if there is no image in any cell."""
+    """Read the headers of all images.
+
+    Raises:
+        DataError: there is no image in any cell.
+    """
     sizes: set[tuple[int, int]] = set()
     modes: set[str] = set()
     has_paths = False
@@ -64,8 +69,14 @@ def read_shapes(files: Labelled) -> Shapes:
 
 
 def part(files: Labelled, form: PixelFormat) -> CachedPart:
-    """Return one split for the cache: its images decoded, its labels as indices into the data set's
-    classes.
+    """Return one split for the cache.
+
+    Args:
+        files: the files of the split
+        form: the pixel format to decode to
+
+    Returns:
+        Its decoded images, and its labels as indices into the data set's classes.
     """
     count = sum(rows_of(path) for path, _ in files)
     return CachedPart(count, map_in_order(partial(_decode, form=form), _cells(files)))
