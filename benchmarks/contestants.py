@@ -39,7 +39,8 @@ class Images:
 def contestants(work: Work, images: Images, pfl_python: str) -> dict[str, Contestant]:
     """All who can do this work here, ours first; who cannot is named on standard error.
 
-    pfl_python: the Python interpreter that has pfl
+    Args:
+        pfl_python: the Python interpreter that has pfl
     """
     many = cores()
     found: dict[str, Contestant] = {"ours": partial(ours, work, images)}

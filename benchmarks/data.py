@@ -17,7 +17,8 @@ def prepare(dataset: str, into: Path) -> Path:
     """Decode a data set of 32x32 RGB images into the file that rivals read; this fills our cache,
     too.
 
-    dataset: what `flower-simulation --dataset` takes
+    Args:
+        dataset: what `flower-simulation --dataset` takes
     """
     from fedshelf.common.config import resolve
     from fedshelf.common.images.decoding.decode import PixelFormat

@@ -147,7 +147,8 @@ def per_round(
     """Medians over the rounds between the first and the last, as ours begins a round while it
     evaluates the one before.
 
-    training: by round, seconds that the slowest store trained
+    Args:
+        training: by round, seconds that the slowest store trained
     Returns seconds, seconds beyond training, processor seconds; and the mean of bytes up and down,
     for each of `stores` stores, over all rounds, joining included: what is sent early belongs to no
     round by its time.

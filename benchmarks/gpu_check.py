@@ -87,7 +87,8 @@ ROBUST = ("median", "trimmed-mean", "krum", "multi-krum")
 class Bench:
     """The settings that the checks share.
 
-    small: True if a CPU stands in for the device, so that work is cut down
+    Attributes:
+        small: True if a CPU stands in for the device, so that work is cut down
     """
 
     device: torch.device

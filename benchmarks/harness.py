@@ -44,11 +44,12 @@ class BenchmarkError(Exception):
 class Measured:
     """One run of a command.
 
-    wall: seconds from the start of the process to its end
-    first_round: seconds until the history had the line of round 1; None if it never had one
-    peak_bytes: most memory at one time: proportional set size of all its processes; 0 where there
-        is no /proc
-    output: what it wrote to standard output
+    Attributes:
+        wall: seconds from the start of the process to its end
+        first_round: seconds until the history had the line of round 1; None if it never had one
+        peak_bytes: most memory at one time: proportional set size of all its processes; 0 where
+            there is no /proc
+        output: what it wrote to standard output
     """
 
     wall: float
@@ -80,9 +81,10 @@ def measure(
 ) -> Measured:
     """Run a command to its end. What it leaves running is ended, by process id.
 
-    history: the file that gets one JSON line a round; None: standard output
-    env:     environment variables on top of this process's own
-    limit:   seconds after which it is ended: it hangs
+    Args:
+        history: the file that gets one JSON line a round; None: standard output
+        env: environment variables on top of this process's own
+        limit: seconds after which it is ended: it hangs
 
     Raises BenchmarkError, with the end of what it wrote to standard error, if it fails.
     """

@@ -59,7 +59,8 @@ class Report:
 class Connection:
     """One kept connection to the server: signed requests, one after the other.
 
-    is_held: the server keeps polls until there is a message, as its last answer says
+    Args:
+        is_held: the server keeps polls until there is a message, as its last answer says
     """
 
     def __init__(

@@ -19,8 +19,9 @@ SHARE = 20  # a look takes at most one 20th of the sampler's time: it competes w
 class Tree:
     """All processes of one command.
 
-    tag:  NAME=VALUE as it stands in their environment
-    root: id of the first of them
+    Args:
+        tag: NAME=VALUE as it stands in their environment
+        root: id of the first of them
     """
 
     def __init__(self, tag: str, root: int) -> None:

@@ -50,9 +50,10 @@ class Work:
 class Played:
     """What a side says of a round itself.
 
-    training: seconds that the slowest store trained
-    accuracy: on the images that stores hold out
-    seconds:  from its beginning to its end, if the side tells
+    Attributes:
+        training: seconds that the slowest store trained
+        accuracy: on the images that stores hold out
+        seconds: from its beginning to its end, if the side tells
     """
 
     training: float
@@ -64,8 +65,9 @@ class Side:
     """A deployment in the folder `place`, as a context manager: whatever it has started is gone
     afterwards.
 
-    lines: the file that gets a line a round
-    tree: all its processes, once there are any
+    Attributes:
+        lines: the file that gets a line a round
+        tree: all its processes, once there are any
     """
 
     lines: Path

@@ -41,8 +41,9 @@ def allow_files(count: int) -> None:
 class Strangers:
     """Connections to a port, as a context manager that closes them.
 
-    tls:   with which they shake hands, if they do
-    first: number of the first address that they come from
+    Args:
+        tls: with which they shake hands, if they do
+        first: number of the first address that they come from
     """
 
     def __init__(self, port: int, tls: ssl.SSLContext, first: int = 0) -> None:

@@ -16,8 +16,9 @@ class Wire:
 
     A target that is away refuses them.
 
-    up, down: bytes passed on so far, to the server and to stores: what TCP carries, encrypted or
-        not
+    Args:
+        up, down: bytes passed on so far, to the server and to stores: what TCP carries, encrypted
+            or not
     """
 
     def __init__(self, target: int) -> None:

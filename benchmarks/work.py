@@ -7,16 +7,17 @@ from dataclasses import dataclass
 class Work:
     """One federated training on CIFAR-10, dealt IID, plain FedAvg.
 
-    model:      a network of ours, which `benchmarks.rivals.networks` has by the same name
-    stores:     how many share the images
-    cohort:     stores a round
-    rounds:     how many
-    epochs:     passes over a store's images a round
-    batch_size: images a step
-    lr:         of local SGD
-    momentum:   of local SGD
-    every:      rounds between evaluations on the test images; the last round has one anyway
-    device:     as torch names it
+    Attributes:
+        model: a network of ours, which `benchmarks.rivals.networks` has by the same name
+        stores: how many share the images
+        cohort: stores a round
+        rounds: how many
+        epochs: passes over a store's images a round
+        batch_size: images a step
+        lr: of local SGD
+        momentum: of local SGD
+        every: rounds between evaluations on the test images; the last round has one anyway
+        device: as torch names it
     """
 
     model: str

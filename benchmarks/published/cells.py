@@ -21,13 +21,14 @@ BASE = "base-"  # how the names of the shared files begin
 class Published(BaseModel):
     """What was published.
 
-    source: who, where
-    figure: share of correctly classified test images; None: there is none, the cell is a setting of
-        ours
-    metric: what the figure is the accuracy of: which images, which round, how many runs
-    others: figures of others for the same nominal cell
-    budget: stores, rounds, local epochs, batch
-    unequal: in what our run differs, as far as it is known
+    Attributes:
+        source: who, where
+        figure: share of correctly classified test images; None: there is none, the cell is a
+            setting of ours
+        metric: what the figure is the accuracy of: which images, which round, how many runs
+        others: figures of others for the same nominal cell
+        budget: stores, rounds, local epochs, batch
+        unequal: in what our run differs, as far as it is known
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

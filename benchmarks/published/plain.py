@@ -43,8 +43,9 @@ Tensors = list[Tensor]
 class Plain:
     """A federated training by loops over parameters.
 
-    model: the global model
-    test:  the server's test images
+    Args:
+        model: the global model
+        test: the server's test images
 
     Raises SystemExit for an algorithm that is not written down here.
     """

@@ -19,10 +19,11 @@ ROWS = Path(__file__).with_name("results") / "rows.jsonl"
 class Row(BaseModel):
     """One run of a cell: a line of the results.
 
-    budget:  rounds x local epochs; reduced: whether that is less than the cell has
-    counts:  store -> training images of each class
-    curve:   accuracy on the test images after each round
-    seconds: of the whole run, on this machine, whatever else it did
+    Attributes:
+        budget: rounds x local epochs; reduced: whether that is less than the cell has
+        counts: store -> training images of each class
+        curve: accuracy on the test images after each round
+        seconds: of the whole run, on this machine, whatever else it did
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -52,10 +52,10 @@ def evaluate(
         ]
 
 
-def load_state(states: States, run_id: str, store: str, round: int) -> Tensors | Failure:
-    """Read a store's state before `round`, where another process trains it."""
+def load_state(states: States, run_id: str, store: str, round_number: int) -> Tensors | Failure:
+    """Read a store's state before round `round_number`, where another process trains it."""
     try:
-        return states.load(run_id, store, round)
+        return states.load(run_id, store, round_number)
     except _ERRORS_OF_ONE_STORE as error:
         return failure_of(store, error)
 

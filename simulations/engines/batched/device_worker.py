@@ -265,15 +265,17 @@ class DeviceWorker:
         """Make this the thread's current device."""
         return torch.cuda.device(self._device) if self._device.type == "cuda" else nullcontext()
 
-    def _schedule(self, round: int, group: Sequence[Store]) -> BatchSchedule:
+    def _schedule(self, round_number: int, group: Sequence[Store]) -> BatchSchedule:
         """Return the schedule of a group: prepared before, or made now."""
         prepared = self._next_schedule
         self._next_schedule = None
-        if prepared is not None and prepared[:2] == (round, [name for name, _ in group]):
+        if prepared is not None and prepared[:2] == (round_number, [name for name, _ in group]):
             return prepared[2]
-        return self._plan_schedule(round, group)[1]
+        return self._plan_schedule(round_number, group)[1]
 
-    def _plan_schedule(self, round: int, group: Sequence[Store]) -> tuple[list[str], BatchSchedule]:
+    def _plan_schedule(
+        self, round_number: int, group: Sequence[Store]
+    ) -> tuple[list[str], BatchSchedule]:
         names = [name for name, _ in group]
         _, starts = self._device_images.join([images for _, images in group])
         rows = [
@@ -281,7 +283,7 @@ class DeviceWorker:
         ]
         schedule = plan_schedule(
             self._plan.config,
-            round,
+            round_number,
             list(zip(names, rows, strict=True)),
             self._network.has_batch_norm,
         )

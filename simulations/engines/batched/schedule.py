@@ -71,13 +71,16 @@ class BatchSchedule:
 
 
 def plan_schedule(
-    config: RunConfig, round: int, stores: Sequence[tuple[str, NDArray[np.int64]]], keep_pairs: bool
+    config: RunConfig,
+    round_number: int,
+    stores: Sequence[tuple[str, NDArray[np.int64]]],
+    keep_pairs: bool,
 ) -> BatchSchedule:
     """Plan all steps of a group of stores in a round.
 
     Args:
         config: the run's settings.
-        round: number of the round, from 1.
+        round_number: number of the round, from 1.
         stores: name and rows of the images (int64 [N]) of each store, largest store first.
         keep_pairs: see `common.training.loss.batches`.
 
@@ -102,7 +105,7 @@ def plan_schedule(
         lengths = np.array(sizes[position] * train.passes)
         step = np.repeat(np.arange(len(lengths)), lengths)
         slot = np.arange(len(step)) - np.repeat(lengths.cumsum() - lengths, lengths)
-        order = rng(seed, "order", round, name)
+        order = rng(seed, "order", round_number, name)
         rows[step, position, slot] = np.concatenate(
             [own_rows[order.permutation(len(own_rows))] for _ in range(train.passes)]
         )
@@ -110,7 +113,9 @@ def plan_schedule(
         counts[steps[position] - len(sizes[position]) : steps[position], position] = sizes[position]
         np.maximum(batch_sizes[: len(lengths)], lengths, out=batch_sizes[: len(lengths)])
         if num_draws:
-            draws[step, position, slot] = DrawStream(config.data, seed, round, name).take(len(step))
+            draws[step, position, slot] = DrawStream(config.data, seed, round_number, name).take(
+                len(step)
+            )
     active_stores = [sum(count > step for count in steps) for step in range(shape[0])]
     inputs = Inputs(*(torch.from_numpy(array) for array in (rows, shares, counts, draws)))
     return BatchSchedule(inputs, steps, active_stores, batch_sizes.tolist())

@@ -81,7 +81,7 @@ class StackedTraining:
         self._graphs: dict[tuple[object, ...], StepGraph] = {}
 
     def run(
-        self, group: Group, round: int, start: Tensor, extras: Tensors
+        self, group: Group, round_number: int, start: Tensor, extras: Tensors
     ) -> tuple[Tensor, Tensor]:
         """Train a group of S stores through all steps of its schedule.
 
@@ -89,7 +89,7 @@ class StackedTraining:
 
         Args:
             group: the stores, their images and their schedule.
-            round: number of the round, from 1.
+            round_number: number of the round, from 1.
             start: the global model, float32 [P].
             extras: the strategy's tensors for the stores.
 
@@ -102,11 +102,11 @@ class StackedTraining:
         if not self.hooks.on_train_begin(start, extras, group.states):
             self._graphs.clear()  # they read the earlier tensors
             self._step_counts.clear()
-        self._lr = learning_rate(config.train, round, config.run.rounds)
+        self._lr = learning_rate(config.train, round_number, config.run.rounds)
         self._lr_on_device.fill_(self._lr)
         self.network.weights[:stores] = start
         self.network.address(
-            [derive(config.run.seed, "dropout", round, name) for name in group.names]
+            [derive(config.run.seed, "dropout", round_number, name) for name in group.names]
         )
         self._optimizer.restart(self.network.weights)
         self._loss_sums.zero_()

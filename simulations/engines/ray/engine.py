@@ -188,9 +188,9 @@ class RayEngine(FederationRuntime):
             else {}
         )
 
-    def _load_state(self, store: str, round: int) -> Arrays | Failure:
+    def _load_state(self, store: str, round_number: int) -> Arrays | Failure:
         """Return the state of a store before `round`, or its failure to read it."""
-        state = load_state(self._states, self._plan.run_id, store, round)
+        state = load_state(self._states, self._plan.run_id, store, round_number)
         return state if isinstance(state, Failure) else arrays(state)
 
     def _adjustments(self, stores: Sequence[str]) -> Arrays:

@@ -128,7 +128,7 @@ class JobStates:
     def __init__(self) -> None:
         self.by_store: dict[str, Tensors] = {}
 
-    def load(self, run_id: str, store: str, round: int) -> Tensors:
+    def load(self, run_id: str, store: str, round_number: int) -> Tensors:
         """Return the state that came with the job."""
         return self.by_store.get(store, {})
 
