@@ -1,9 +1,9 @@
-"""Combining updates: weighted mean, median and Krum of 11 million parameters over 3 to 100 stores.
+"""Measure the combination of updates: mean, median and Krum of 11 million parameters.
 
     python -m benchmarks.aggregation
 
-Rows: our strategies, a loop in NumPy, Flower's functions on the same arrays, Flower's FedAvg on
-message contents.
+The updates come from 3 to 100 stores. The rows are our strategies, a loop in NumPy, Flower's
+functions on the same arrays, and Flower's FedAvg on the content of messages.
 """
 
 import sys
@@ -21,7 +21,17 @@ ONLY_MEAN = "Flower (messages)"
 
 
 def combined(system: str, rule: str, floats: int) -> Sample:
-    """Seconds by number of stores, and the memory of the process with the most stores."""
+    """Return the seconds of one combination.
+
+    Args:
+        system: a key of `benchmarks.combine.SYSTEMS`
+        rule: "mean", "median" or "krum"
+        floats: parameters of an update
+
+    Returns:
+        Seconds by number of stores, and the peak memory (bytes) of the process with the most
+        stores.
+    """
     found: dict[str, float | None] = {}
     for stores in STORES[rule]:
         words = [sys.executable, "-m", "benchmarks.combine", system, rule, str(stores), str(floats)]
@@ -31,6 +41,7 @@ def combined(system: str, rule: str, floats: int) -> Sample:
 
 
 def main() -> None:
+    """Print a table for each rule."""
     parser = harness.parser(__doc__)
     parser.add_argument("--rules", nargs="+", choices=STORES, default=list(STORES))
     parser.add_argument("--floats", type=int, default=FLOATS, help="parameters of an update")

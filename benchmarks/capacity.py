@@ -1,14 +1,14 @@
-"""Measure how many stores one server holds: seconds, processor, memory and requests of it with many
-light stores.
+"""Measure how many stores one server can hold, with many light stores.
 
     python -m benchmarks.capacity --stores 3,30,100,300,1000 --cohorts 1,0.1 --rounds 4
     python -m benchmarks.capacity --stores 300 --cohorts 1 --idle 20
 
-Stores (`benchmarks.light_stores`) speak over TLS with keys of their own and answer at once with a
-model of 62k weights, so a round's seconds are what the system adds to training. Where a round asks
-all of them, they wait idle first, for a last one to join; where it asks some, rounds begin with
-these, and count from when all have joined. The light stores share the machine's cores with the
-server; what they take is in a column of its own.
+The table has seconds, processor time, memory and requests. Stores (`benchmarks.light_stores`)
+connect over TLS with keys of their own and answer at once with a model of 62k weights, so a round's
+seconds are the time that the system adds to training. If a round asks all of them, they first wait
+idle until the last one joins. If it asks some, rounds begin with these, and the measurement begins
+when all have joined. The light stores share the machine's cores with the server; their own
+processor time is in a column of its own.
 """
 
 import argparse
@@ -56,8 +56,12 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True)
 class Case:
-    """stores: how many are enrolled and joined; cohort: the share that a round asks; rounds: how
-    many are looked at.
+    """One measurement.
+
+    Attributes:
+        stores: number of stores that are enrolled and join
+        cohort: share of the stores that a round asks (0..1)
+        rounds: rounds that are measured, the first one included
     """
 
     stores: int
@@ -66,23 +70,31 @@ class Case:
 
     @property
     def name(self) -> str:
+        """The title of its row."""
         return f"{self.stores} stores, {self.cohort:.0%} in a round"
 
     @property
     def asked(self) -> int:
-        """Stores that train in a round."""
+        """The number of stores that train in a round."""
         return max(1, round(self.stores * self.cohort))
 
     @property
     def is_whole(self) -> bool:
-        """Return whether a round asks all stores, so that none begins before the last one has
-        joined.
+        """True if a round asks all stores.
+
+        Then no round begins before the last store has joined.
         """
         return self.asked == self.stores
 
 
 class Fleet:
-    """Light stores in as many processes as it takes; a context manager."""
+    """Light stores in as many processes as they need; a context manager.
+
+    Args:
+        kits: the folder of their kits
+        names: the names of the stores that join at once
+        place: the folder for their files
+    """
 
     def __init__(self, kits: Path, names: Sequence[str], place: Path) -> None:
         self._files = list[Path]()
@@ -118,7 +130,7 @@ class Fleet:
             file.write(f"{name}\n")
 
     def cpu(self) -> float:
-        """Processor seconds so far."""
+        """Return the processor seconds so far."""
         return sum(ticks(process.pid) for process in self._processes) / TICK
 
     def __exit__(self, *_: object) -> None:
@@ -133,7 +145,12 @@ class Fleet:
 
 
 class Server:
-    """`flower-server` with credentials for the case's stores; a context manager."""
+    """`flower-server` with credentials for the case's stores; a context manager.
+
+    Args:
+        case: the measurement
+        place: the folder for its files
+    """
 
     def __init__(self, case: Case, place: Path) -> None:
         self._case = case
@@ -199,7 +216,7 @@ class Server:
         self._process.wait()
 
     def cpu(self) -> dict[str, float]:
-        """Processor seconds so far: of the SuperLink, the door, the app, and of all."""
+        """Return the processor seconds so far: of SuperLink, gateway and app, and of all."""
         used = dict.fromkeys([*PARTS, "all"], 0.0)
         alive = self.tree.alive()
         for pid in alive:
@@ -211,12 +228,19 @@ class Server:
         return used
 
     def rounds(self) -> list[dict[str, Any]]:
-        """The lines of its history."""
+        """Return the lines of its history."""
         path = self.run / "history.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def await_rounds(self, count: int) -> float:
-        """When that many rounds were done, in time.monotonic(). Raises BenchmarkError."""
+        """Wait until `count` rounds are done.
+
+        Returns:
+            The time at which they were, as of time.monotonic().
+
+        Raises:
+            BenchmarkError: the server ended, or LIMIT seconds passed.
+        """
         until = time.monotonic() + LIMIT
         while len(self.rounds()) < count:
             if self._process.poll() is not None or time.monotonic() > until:
@@ -227,7 +251,11 @@ class Server:
         return time.monotonic()
 
     def await_joined(self, count: int) -> None:
-        """Wait until the server sees so many stores. Raises BenchmarkError."""
+        """Wait until the server sees `count` stores.
+
+        Raises:
+            BenchmarkError: the server ended, or LIMIT seconds passed.
+        """
         until = time.monotonic() + LIMIT
         board = self.run / "flower" / "stores.json"
         while not board.exists() or sum(store["state"] != "away" for store in _told(board)) < count:
@@ -244,8 +272,14 @@ def _told(board: Path) -> list[Mapping[str, Any]]:
 
 
 def measured(case: Case, idle_seconds: float) -> dict[str, float]:
-    """One server and its stores, from the first to the last round, after they have idled for so
-    long.
+    """Run one server and its stores, and measure them from the first to the last round.
+
+    Args:
+        case: the measurement
+        idle_seconds: seconds of idling that are measured before; 0: none
+
+    Returns:
+        A number for each of `COLUMNS`.
     """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         place = Path(folder)
@@ -290,7 +324,7 @@ def measured(case: Case, idle_seconds: float) -> dict[str, float]:
 
 
 def _of_fleet(stack: ExitStack, fleet: Fleet, case: Case, server: Server) -> dict[str, float]:
-    """Return what the light stores counted, once server and stores have ended."""
+    """Return the counts of the light stores, once server and stores have ended."""
     if case.is_whole:
         server.await_rounds(case.rounds)
     stack.close()
@@ -326,7 +360,7 @@ COLUMNS = {
 
 
 def show(samples: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
-    """Print a row a case."""
+    """Print a row for each case."""
     table = Table(
         title=(
             f"How many stores one server holds ({machine()['cpu']})" if "cpu" in machine() else None
@@ -343,6 +377,7 @@ def show(samples: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
 
 
 def main() -> None:
+    """Measure the cases, one after the other."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

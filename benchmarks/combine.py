@@ -1,8 +1,9 @@
-"""Combine the updates of some stores once, as `benchmarks.aggregation` asks: SYSTEM RULE STORES
-FLOATS.
+"""Combine the updates of some stores once, for `benchmarks.aggregation`.
 
-Prints the median of seconds over a few repetitions. Ten distinct updates serve in turn, so that a
-hundred stores take no more memory than ten, and yet more than any processor's cache.
+    python -m benchmarks.combine SYSTEM RULE STORES FLOATS
+
+It prints the median of seconds over a few repetitions. Ten distinct updates are used in turn. So a
+hundred stores take no more memory than ten, but still more than any processor's cache.
 """
 
 import statistics
@@ -22,7 +23,7 @@ Combine = Callable[[], object]
 
 
 def ours(rule: str, arrays: Arrays) -> Combine:
-    """Our strategy's server half, from updates as the engines hand them over."""
+    """Prepare our strategy's server half, with updates as the engines return them."""
     import torch
 
     from fedshelf.common import strategies
@@ -38,7 +39,7 @@ def ours(rule: str, arrays: Arrays) -> Combine:
 
 
 def flower(rule: str, arrays: Arrays) -> Combine:
-    """Flower's aggregation functions on arrays in memory, without its messages."""
+    """Prepare Flower's aggregation functions on arrays in memory, without its messages."""
     from flwr.server.strategy import aggregate
 
     results = [([array], IMAGES + i) for i, array in enumerate(arrays)]
@@ -51,7 +52,7 @@ def flower(rule: str, arrays: Arrays) -> Combine:
 
 
 def records(rule: str, arrays: Arrays) -> Combine:
-    """Flower's FedAvg on the content of its messages, as a ServerApp does it."""
+    """Prepare Flower's FedAvg on the content of its messages, as a ServerApp uses it."""
     from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
     from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 
@@ -67,7 +68,7 @@ def records(rule: str, arrays: Arrays) -> Combine:
 
 
 def numpy_loop(rule: str, arrays: Arrays) -> Combine:
-    """The rule as one writes it in NumPy."""
+    """Prepare the rule as one writes it in NumPy."""
 
     def mean() -> object:
         total = sum(IMAGES + i for i in range(len(arrays)))
@@ -90,6 +91,7 @@ SYSTEMS = {"ours": ours, "numpy loop": numpy_loop, "Flower": flower, "Flower (me
 
 
 def main() -> None:
+    """Print the seconds of one combination."""
     system = sys.argv[1]
     rule = sys.argv[2]
     stores = int(sys.argv[3])

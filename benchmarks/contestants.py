@@ -1,6 +1,4 @@
-"""Who does the work: `flower-simulation`, the bare PyTorch loop, Flower's simulation,
-pfl-research.
-"""
+"""The contestants: `flower-simulation`, a bare PyTorch loop, Flower's simulation, pfl-research."""
 
 import json
 import statistics
@@ -30,16 +28,25 @@ Record = dict[str, Any]
 
 @dataclass(frozen=True)
 class Images:
-    """The same images twice: what `--dataset` takes, and the file of arrays that rivals read."""
+    """The same images in two forms.
+
+    Attributes:
+        dataset: the value of `--dataset` for ours
+        arrays: the file of arrays that rivals read
+    """
 
     dataset: str
     arrays: Path
 
 
 def contestants(work: Work, images: Images, pfl_python: str) -> dict[str, Contestant]:
-    """All who can do this work here, ours first; who cannot is named on standard error.
+    """Return all contestants that can do this work on this machine, ours first.
+
+    A contestant that cannot is named on standard error.
 
     Args:
+        work: the training
+        images: its images
         pfl_python: the Python interpreter that has pfl
     """
     many = cores()
@@ -74,7 +81,7 @@ def _has_pfl(python: str) -> bool:
 
 
 def ours(work: Work, images: Images) -> Sample:
-    """`flower-simulation run` in a new run directory."""
+    """Run `flower-simulation run` in a new run directory."""
     with tempfile.TemporaryDirectory() as folder:
         history = Path(folder) / "run" / "history.jsonl"
         measured = measure(command(work, images.dataset, history.parent), history=history)
@@ -83,7 +90,13 @@ def ours(work: Work, images: Images) -> Sample:
 
 
 def command(work: Work, dataset: str, out: Path) -> list[str]:
-    """The command line of ours for this work."""
+    """Return our command line for this work.
+
+    Args:
+        work: the training
+        dataset: the value of `--dataset`
+        out: the run directory
+    """
     flags = {
         "dataset": dataset, "stores": work.stores, "partition": "iid",
         "fraction": work.cohort / work.stores, "rounds": work.rounds, "epochs": work.epochs,
@@ -103,7 +116,15 @@ def command(work: Work, dataset: str, out: Path) -> list[str]:
 
 
 def rival(work: Work, images: Images, processes: int, script: str, python: str) -> Sample:
-    """A script of `rivals/`, which is told the work and prints a line a round."""
+    """Run a script of `rivals/`, which gets the work and prints a line for each round.
+
+    Args:
+        work: the training
+        images: its images
+        processes: number of processes to train in
+        script: the file name of the script
+        python: the interpreter
+    """
     task = json.dumps(asdict(work) | {"data": str(images.arrays), "processes": processes})
     with tempfile.TemporaryDirectory() as home:
         measured = measure([python, RIVALS / script, task], env=QUIET | {"FLWR_HOME": home})
@@ -111,13 +132,20 @@ def rival(work: Work, images: Images, processes: int, script: str, python: str) 
 
 
 def printed(output: str) -> list[Record]:
-    """The lines of rounds among what a rival printed."""
+    """Return the lines of rounds in a rival's output."""
     return [json.loads(line) for line in output.splitlines() if line.startswith('{"round":')]
 
 
 def translated(record: Record, epochs: int) -> Record:
-    """A line of our history as rivals report it: seconds from sending the model to having the new
-    one.
+    """Convert a line of our history to the form in which rivals report a round.
+
+    Args:
+        record: the line
+        epochs: passes over a store's images in a round
+
+    Returns:
+        The round, images trained on, seconds from sending the model to having the new one, and
+        accuracy (0..1 or None).
     """
     return {
         "round": record["round"],
@@ -128,8 +156,13 @@ def translated(record: Record, epochs: int) -> Record:
 
 
 def sample(measured: Measured, rounds: Sequence[Record]) -> Sample:
-    """The numbers of one run. images_per_second: median over the rounds after the first, evaluation
-    left out.
+    """Return the numbers of one run.
+
+    `images_per_second` is the median over the rounds after the first, without evaluation.
+
+    Args:
+        measured: the measured command
+        rounds: a record for each round
     """
     speeds = [record["images"] / record["seconds"] for record in rounds]
     scores = [record["accuracy"] for record in rounds if record["accuracy"] is not None]

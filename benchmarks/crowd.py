@@ -1,7 +1,9 @@
-"""Stores that speak as real ones but do not train, many in one process: python -m benchmarks.crowd
-SERVER COUNT.
+"""Stores that speak the protocol but do not train, many in one process.
 
-Each sends the model back with a little noise, so that updates differ. It ends when it is ended.
+    python -m benchmarks.crowd SERVER COUNT
+
+Each sends the model back with a little noise, so that updates differ. The process runs until it is
+ended from outside.
 """
 
 import sys
@@ -39,25 +41,33 @@ WAIT = 300.0
 
 @dataclass(frozen=True)
 class Idler:
-    """A store's worker that does not work."""
+    """A store's worker that does not work.
+
+    Attributes:
+        name: the name of the store
+        number: seed of its noise
+    """
 
     name: str
     number: int
 
     def info(self, config: RunConfig) -> StoreInfo:
+        """Return the classes of a store with IMAGES images of each."""
         return StoreInfo(self.name, {f"class-{label}": IMAGES for label in range(CLASSES)}, 0, 0)
 
     def train(self, order: TrainOrder) -> Update:
+        """Return the order's parameters with noise."""
         noise = torch.randn(len(order.params), generator=torch.Generator().manual_seed(self.number))
         moved = noise.mul_(1e-3).add_(order.params)
         return Update(self.name, order.round, moved, CLASSES * IMAGES, 1.0, 0.0)
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
+        """Return counts of zero."""
         return Evaluation(self.name, order.round, Counts.zero(CLASSES))
 
 
 class Silent:
-    """Tells nothing of what happens on the line."""
+    """Ignores all events of the connection."""
 
     def on_joined(self) -> None: ...
 
@@ -67,7 +77,7 @@ class Silent:
 
 
 def serve(server: str, worker: Idler) -> None:
-    """Answer what comes until the server forgets this store."""
+    """Answer all messages until the server forgets this store."""
     frozen = FrozenCache()
     pause = threading.Event()
     with FleetConnection(Credentials(server), Silent(), WAIT + 1e9) as line:
@@ -95,6 +105,7 @@ def respond(line: FleetConnection, head: MessageHeader, worker: Idler, frozen: F
 
 
 def main() -> None:
+    """Connect the stores."""
     server = sys.argv[1]
     count = int(sys.argv[2])
     torch.set_num_threads(1)

@@ -1,5 +1,6 @@
-"""The images of a benchmark, decoded once: ours reads its own cache, rivals a file of uint8 arrays;
-none decodes.
+"""The images of a benchmark, decoded once, before anything is measured.
+
+Ours reads its own cache, and rivals read a file of uint8 arrays.
 """
 
 import os
@@ -14,11 +15,19 @@ HELD_OUT = 100  # images that a store of a deployment evaluates on
 
 
 def prepare(dataset: str, into: Path) -> Path:
-    """Decode a data set of 32x32 RGB images into the file that rivals read; this fills our cache,
-    too.
+    """Decode a data set of 32x32 RGB images into the file that rivals read.
+
+    This fills our cache, too.
 
     Args:
-        dataset: what `flower-simulation --dataset` takes
+        dataset: a value of `flower-simulation --dataset`
+        into: the folder for the file
+
+    Returns:
+        The file: uint8 [N, 3, 32, 32] and int64 [N] for each split.
+
+    Raises:
+        SystemExit: the data set has no training or no test images.
     """
     from fedshelf.common.config import resolve
     from fedshelf.common.images.decoding.decode import PixelFormat
@@ -42,11 +51,17 @@ def prepare(dataset: str, into: Path) -> Path:
 
 
 def synthesize(images: int, into: Path) -> str:
-    """Make a data set of random images, a fifth more for testing, for this process and its
-    children; its name.
+    """Make a data set of random images for this process and its children.
 
-    They come in the binary layout of CIFAR-10, and each shows its class's pattern under noise, so
-    that they can be learned.
+    It has the binary layout of CIFAR-10. Each image shows its class's pattern under noise, so that
+    the classes can be learned.
+
+    Args:
+        images: number of training images; there are a fifth as many test images
+        into: the folder for it
+
+    Returns:
+        The name of the data set.
     """
     random = np.random.default_rng(0)
     patterns = random.integers(0, 256, (CLASSES, 3 * SIDE * SIDE))
@@ -114,7 +129,7 @@ def write_store_folders(arrays: Path, stores: int, images: int, into: Path) -> l
 
 
 def _write_photos(folder: Path, pixels: Any, rows: Any) -> None:
-    """PNG files by class: rows[c] are those of class c among pixels, uint8 [N, 3, 32, 32]."""
+    """Write PNG files by class: rows[c] are those of class c in pixels, uint8 [N, 3, 32, 32]."""
     from PIL import Image
 
     for label, those in enumerate(rows):

@@ -1,13 +1,12 @@
-"""A round of the deployment beside a plain Flower app under Flower's own commands, on the same
-work.
+"""Measure a round of the deployment, compared with a plain Flower app on the same work.
 
     python -m benchmarks.deployment --rounds 10
     python -m benchmarks.deployment --kill store,app,superlink,server --times 1
 
-The 62k-parameter CNN of NIID-Bench on three stores of this machine, 500 images of CIFAR-10 each;
-all of them train and evaluate in every round, but in one row of ours they only train. With --kill,
-processes are killed in mid-round instead, and what counts is how long it takes until there is one
-more round than before.
+Three stores on this machine train the 62k-parameter CNN of NIID-Bench on 500 images of CIFAR-10
+each. All of them train and evaluate in every round, except in one row of ours, in which they only
+train. The plain app runs under Flower's own commands. With --kill, processes are killed in
+mid-round instead, and the table has the seconds until one more round than before is done.
 """
 
 import argparse
@@ -49,8 +48,13 @@ COLUMNS = [
 
 @dataclass(frozen=True)
 class Mark:
-    """The end of a round. at: value of time.monotonic(); up, down: bytes so far; cpu: processor
-    seconds so far.
+    """The end of a round.
+
+    Attributes:
+        at: value of time.monotonic()
+        up: bytes to the server so far
+        down: bytes to the stores so far
+        cpu: processor seconds so far
     """
 
     at: float
@@ -60,8 +64,12 @@ class Mark:
 
 
 class Watch(threading.Thread):
-    """Notes the end of every round of a side from its `lines`, in `marks` by number; a context
-    manager.
+    """Thread that notes the end of every round of a deployment; a context manager.
+
+    It reads the deployment's `lines`, and keeps a mark for each round by its number.
+
+    Args:
+        side: the deployment
     """
 
     def __init__(self, side: Side) -> None:
@@ -80,6 +88,7 @@ class Watch(threading.Thread):
         self.join()
 
     def run(self) -> None:
+        """Look for new lines until the context ends."""
         while not self._ended.wait(LOOK):
             with suppress(FileNotFoundError):
                 if (size := self._side.lines.stat().st_size) != self._size:
@@ -87,7 +96,7 @@ class Watch(threading.Thread):
                     self._note(last_round(self._side.lines.read_bytes()))
 
     def await_round(self, number: int, seconds: float) -> bool:
-        """Whether that round ended within `seconds`."""
+        """Wait for the end of a round; return whether it ended within `seconds`."""
         until = time.monotonic() + seconds
         while number not in self.marks and time.monotonic() < until:
             time.sleep(LOOK)
@@ -102,14 +111,14 @@ class Watch(threading.Thread):
 
 
 def last_round(lines: bytes) -> int:
-    """The number of the last whole line; -1 if there is none."""
+    """Return the round of the last whole line; -1 if there is none."""
     whole = lines[: lines.rfind(b"\n") + 1].splitlines()
     return int(json.loads(whole[-1])["round"]) if whole else -1
 
 
 @contextmanager
 def deployed_and_watched(side: type[Side], work: Work) -> Iterator[tuple[Side, Watch]]:
-    """A deployment in a temporary folder."""
+    """Deploy a side in a temporary folder while the context is open."""
     with (
         tempfile.TemporaryDirectory() as folder,
         side(work, Path(folder).resolve()) as deployed,
@@ -119,7 +128,7 @@ def deployed_and_watched(side: type[Side], work: Work) -> Iterator[tuple[Side, W
 
 
 def measured(side: type[Side], work: Work) -> Sample:
-    """A deployment that nobody disturbs."""
+    """Measure a deployment that is not disturbed."""
     began = time.monotonic()
     with deployed_and_watched(side, work) as (deployed, watch):
         for number in range(1, work.rounds + 1):
@@ -144,14 +153,20 @@ def measured(side: type[Side], work: Work) -> Sample:
 def per_round(
     marks: Mapping[int, Mark], training: Mapping[int, float], stores: int
 ) -> dict[str, float]:
-    """Medians over the rounds between the first and the last, as ours begins a round while it
-    evaluates the one before.
+    """Return medians over the rounds between the first and the last.
+
+    The first and the last are left out because our server begins a round while it evaluates the one
+    before. Bytes are means over all rounds, with joining, because bytes that are sent early cannot
+    be assigned to a round by their time.
 
     Args:
+        marks: the ends of the rounds, by number; 0: the beginning
         training: by round, seconds that the slowest store trained
-    Returns seconds, seconds beyond training, processor seconds; and the mean of bytes up and down,
-    for each of `stores` stores, over all rounds, joining included: what is sent early belongs to no
-    round by its time.
+        stores: number of stores
+
+    Returns:
+        Seconds, seconds beyond training and processor seconds of a round; and bytes up and down of
+        a round and store.
     """
     inner = sorted(number for number in marks if number > 0)[:-1]
     pairs = [(number, marks[before], marks[number]) for before, number in pairwise(inner)]
@@ -166,8 +181,14 @@ def per_round(
 
 
 def recovered(side: type[Side], work: Work, victims: Sequence[str]) -> Sample:
-    """By victim: seconds from its death to the end of the next round, each in a new deployment;
-    None: no such round.
+    """Return the seconds from each victim's death to the end of the next round.
+
+    Each victim gets a deployment of its own. The value is None if there was no such round.
+
+    Args:
+        side: the kind of deployment
+        work: the training
+        victims: processes to kill, see `benchmarks.sides.VICTIMS`
     """
     found: dict[str, float | None] = {}
     for victim in victims:
@@ -186,7 +207,7 @@ def recovered(side: type[Side], work: Work, victims: Sequence[str]) -> Sample:
 
 
 def main() -> None:
-    """Run the table."""
+    """Print the table."""
     parser = harness.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--stores", type=int, default=3)
@@ -240,7 +261,11 @@ def main() -> None:
 
 
 def victims_of(options: argparse.Namespace) -> list[str]:
-    """Whom to kill. Raises SystemExit for somebody unknown, and for too few rounds."""
+    """Return the processes to kill.
+
+    Raises:
+        SystemExit: a name is unknown, or there are too few rounds.
+    """
     victims = options.kill.split(",") if options.kill else []
     if unknown := [victim for victim in victims if victim not in VICTIMS]:
         raise SystemExit(

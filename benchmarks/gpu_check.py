@@ -1,12 +1,12 @@
-"""All that only a GPU can show, within eight minutes: equality, bits, memory, recorded steps,
-aggregation, speed.
+"""Check within eight minutes everything that only a GPU can show.
 
     python -m benchmarks.gpu_check          on a machine with a CUDA device
     python -m benchmarks.gpu_check --dry    the same checks on the CPU: do they run?
 
-Each line is one check: what was measured, and whether it is as promised in docs/performance.md. The
-exit code is 0 if all are. A check that would begin after --seconds is said to be left out, and
-counts as not passed.
+The checks are about equality, bits, memory, recorded steps, aggregation and speed. Each prints a
+line: the measurement, and whether it is as promised in docs/performance.md. The exit code is 0 if
+all are. A check that would begin after --seconds is left out, which the output says, and counts as
+not passed.
 """
 
 import argparse
@@ -88,7 +88,9 @@ class Bench:
     """The settings that the checks share.
 
     Attributes:
-        small: True if a CPU stands in for the device, so that work is cut down
+        device: the device that is checked
+        small: True if a CPU stands in for the device, so that there is less work
+        folder: a temporary folder
     """
 
     device: torch.device
@@ -96,7 +98,14 @@ class Bench:
     folder: Path
 
     def dealt(self, **changed: Any) -> tuple[InitialState, Federation]:
-        """Four stores of `shelf`, the smallest of a single image, and what they start from."""
+        """Deal `shelf` to four stores, the smallest of which has a single image.
+
+        Args:
+            changed: settings that differ from the usual ones
+
+        Returns:
+            The state in which a run starts, and the stores.
+        """
         usual = {
             "data.dataset": "shelf", "data.stores": 4, "data.partition": "iid",
             "data.image_size": 32, "model.name": "niid-cnn", "train.epochs": 1,
@@ -117,7 +126,7 @@ class Bench:
         return prepare(config, dealt.classes, 3).identified("check"), dealt
 
     def states(self) -> Path:
-        """A fresh folder for what strategies keep."""
+        """Return a new folder for the states of strategies."""
         return Path(tempfile.mkdtemp(dir=self.folder))
 
 
@@ -126,8 +135,9 @@ Check = Callable[[Bench], tuple[bool, str]]
 
 
 def paths_equal(bench: Bench) -> Iterator[tuple[str, bool, str]]:
-    """Many stores at once on the device, and one after another on it, against each store alone on
-    the CPU.
+    """Compare training on the device with training of each store alone on the CPU.
+
+    On the device, stores train at once and one after the other.
     """
     for name, changed in PATHS.items():
         if bench.small and changed.get("model.name"):
@@ -145,7 +155,7 @@ def paths_equal(bench: Bench) -> Iterator[tuple[str, bool, str]]:
 
 
 def same_bits(bench: Bench) -> tuple[bool, str]:
-    """The same training twice, in each way, has the same weights to the bit."""
+    """Train twice in each way, and check that the weights are equal to the bit."""
     start, dealt = bench.dealt(**{"model.dropout": 0.3})
     pairs = [
         [together(start, dealt, bench) for _ in range(2)],
@@ -156,8 +166,9 @@ def same_bits(bench: Bench) -> tuple[bool, str]:
 
 
 def plans_of_memory(bench: Bench) -> tuple[bool, str]:
-    """The plan is the same when made twice, and a step of as many stores as planned fits, without
-    much to spare.
+    """Plan the memory twice, and check that the plans are equal.
+
+    As many stores as planned must fit, without much memory to spare.
     """
     start, _ = bench.dealt()
     network = Network(start.plan.spec, bench.device)
@@ -177,7 +188,7 @@ def plans_of_memory(bench: Bench) -> tuple[bool, str]:
 
 
 def steps_recorded(bench: Bench) -> tuple[bool, str]:
-    """Steps are recorded once, whatever becomes of the rate, and recorded ones are quicker."""
+    """Check that steps are recorded once for all learning rates, and how fast they are."""
     start, dealt = bench.dealt(**{"train.schedule": "cosine", "train.epochs": 8, "run.rounds": 6})
     engine = BatchedEngine(dealt, start, bench.states(), [bench.device])
     counts = []
@@ -200,8 +211,9 @@ def steps_recorded(bench: Bench) -> tuple[bool, str]:
 
 
 def robust_means(bench: Bench) -> Iterator[tuple[str, bool, str]]:
-    """Robust strategies combine on the device what they combine on the CPU, and how long it takes
-    there.
+    """Check that robust strategies combine to the same on the device and on the CPU.
+
+    The line also has the time that they take on the device.
     """
     draws = torch.Generator().manual_seed(1)
     size = 2_000_000 if bench.small else 11_000_000
@@ -228,7 +240,7 @@ def robust_means(bench: Bench) -> Iterator[tuple[str, bool, str]]:
 
 
 def judged(bench: Bench) -> tuple[bool, str]:
-    """Test images judged on the device are taken for what they are on the CPU, all but ties."""
+    """Check that the model's answers on test images are those on the CPU, except for ties."""
     start, dealt = bench.dealt()
     assert dealt.test is not None
     order = EvaluateOrder(start.plan, 0, start.params, "test", (0.5, 1.0, 2.0))
@@ -244,7 +256,7 @@ def judged(bench: Bench) -> tuple[bool, str]:
 
 
 def float32_is_exact(bench: Bench) -> tuple[bool, str]:
-    """No TensorFloat-32: a product of matrices and a convolution against float64."""
+    """Check that TensorFloat-32 is off: compare a product and a convolution with float64."""
     compute_exactly(bench.device)
     draws = torch.Generator().manual_seed(2)
     left, right = (torch.randn(512, 512, generator=draws) for _ in range(2))
@@ -260,8 +272,9 @@ def float32_is_exact(bench: Bench) -> tuple[bool, str]:
 
 
 def channels_last(bench: Bench) -> tuple[bool, str]:
-    """Measure what converting the weights of convolutions beforehand would save: cuDNN converts
-    them at each call.
+    """Measure the time that converting the weights of convolutions in advance would save.
+
+    cuDNN converts them at each call.
     """
     draws = torch.Generator().manual_seed(3)
     images = torch.randn(64, 64, 32, 32, generator=draws).to(
@@ -283,7 +296,7 @@ def channels_last(bench: Bench) -> tuple[bool, str]:
 
 
 def too_little_memory(bench: Bench) -> tuple[bool, str]:
-    """A device that holds a part of a batch at a time comes to the same weights."""
+    """Check that a device that holds a part of a batch at a time gets the same weights."""
     if bench.device.type != "cuda":
         return True, "nothing runs out of memory on a CPU"
     start, dealt = bench.dealt(**{"train.batch_size": 512})
@@ -303,9 +316,7 @@ def too_little_memory(bench: Bench) -> tuple[bool, str]:
 
 
 def speed(bench: Bench) -> Iterator[tuple[str, bool, str]]:
-    """W3, pfl-research's benchmark, cut to fewer rounds, beside a bare PyTorch loop in the same
-    run.
-    """
+    """Run a part of W3, pfl-research's benchmark, and a bare PyTorch loop for comparison."""
     rounds, stores, images = (2, 20, 1000) if bench.small else (150, 1000, 50_000)
     work = dataclasses.replace(WORKS["w3"], device=str(bench.device), rounds=rounds, stores=stores)
     work = dataclasses.replace(work, cohort=min(work.cohort, work.stores))
@@ -324,7 +335,11 @@ def speed(bench: Bench) -> Iterator[tuple[str, bool, str]]:
 def alone(
     start: InitialState, dealt: Federation, device: torch.device, bench: Bench
 ) -> dict[str, Tensor]:
-    """Each store's weights after two rounds by itself on `device`: float32 [P], on the CPU."""
+    """Train each store for two rounds by itself on `device`.
+
+    Returns:
+        Store -> weights, float32 [P], on the CPU.
+    """
     trainer = Trainer(device, StateStore(bench.states()))
     return {
         name: [trainer.train(order, name, store.train) for order in orders(start)][-1].params.cpu()
@@ -334,7 +349,11 @@ def alone(
 
 
 def together(start: InitialState, dealt: Federation, bench: Bench) -> dict[str, Tensor]:
-    """The same of all stores at once on the device."""
+    """Train all stores at once on the device for two rounds.
+
+    Returns:
+        Store -> weights, float32 [P], on the CPU.
+    """
     engine = BatchedEngine(dealt, start, bench.states(), [bench.device])
     try:
         answers = [list(engine.train(order, list(dealt.stores))) for order in orders(start)][-1]
@@ -348,7 +367,10 @@ def together(start: InitialState, dealt: Federation, bench: Bench) -> dict[str, 
 
 
 def orders(start: InitialState) -> list[TrainOrder]:
-    """Two rounds from the same model; strategies begin with nothing to send along but zeros."""
+    """Return the orders of two rounds that start from the same model.
+
+    Strategies begin with zeros as their extra tensors.
+    """
     config: RunConfig = start.plan.config
     strategy = strategies.build(config.strategy, start.layout)
     extras = strategy.extras(strategy.init_server_state(start.params, start.layout.trainable))
@@ -356,18 +378,18 @@ def orders(start: InitialState) -> list[TrainOrder]:
 
 
 def distance(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
-    """The largest ||a - b|| / ||b|| over stores."""
+    """Return the largest ||a - b|| / ||b|| over stores."""
     assert found.keys() == expected.keys(), (found.keys(), expected.keys())
     return max(relative(found[name], expected[name]) for name in expected)
 
 
 def relative(one: Tensor, other: Tensor) -> float:
-    """||a - b|| / ||b||."""
+    """Return ||a - b|| / ||b||."""
     return float((one - other).norm() / other.norm())
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait for what a device has been asked for."""
+    """Wait until a device has done all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -384,7 +406,7 @@ SINGLE: Mapping[str, Check] = {
 
 
 def checks(bench: Bench) -> Iterator[tuple[str, bool, str]]:
-    """All checks, one after another: name, whether passed, what was measured."""
+    """Yield the result of each check: its name, whether it passed, and the measurement in words."""
     for name, check in SINGLE.items():
         yield name, *check(bench)
     yield from robust_means(bench)

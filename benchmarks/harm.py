@@ -1,6 +1,4 @@
-"""One run of simulated stores, one of which may do harm: its labels are wrong, or its updates
-are.
-"""
+"""One run of simulated stores, one of which may have wrong labels or send wrong updates."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,8 +41,17 @@ SPOILING = ("flipped", "scaled", "noise")
 
 
 def wrong_labels(harm: str, labels: Tensor, own: Tensor, classes: int) -> Tensor:
-    """Labels (int64 [M]) of a store with labels `own` [N]: its two most frequent exchanged, or all
-    shifted by one.
+    """Return wrong labels for a store.
+
+    Args:
+        harm: "exchanged": its two most frequent classes are exchanged; "shifted": all classes are
+            shifted by one
+        labels: int64 [M]
+        own: labels of the store's own images, int64 [N]
+        classes: number of classes
+
+    Returns:
+        Int64 [M].
     """
     if harm == "shifted":
         return (labels + 1) % classes
@@ -57,8 +64,15 @@ def wrong_labels(harm: str, labels: Tensor, own: Tensor, classes: int) -> Tensor
 
 
 def spoiled(harm: str, change: Tensor, seed: int) -> Tensor:
-    """What a store answers with (float32 [P]) in place of what training changed; noise of that
-    norm.
+    """Return the change of the weights that a harmful store sends.
+
+    Args:
+        harm: "flipped" or "scaled": a multiple of the true change; "noise": noise of the same norm
+        change: the true change by training, float32 [P]
+        seed: seed of the noise
+
+    Returns:
+        Float32 [P].
     """
     if harm != "noise":
         return change * {"flipped": -1, "scaled": 10}[harm]
@@ -68,7 +82,14 @@ def spoiled(harm: str, change: Tensor, seed: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Harmful:
-    """An engine whose store `bad` spoils its updates; else as the engine."""
+    """An engine one of whose stores spoils its updates; all else is the engine's.
+
+    Attributes:
+        engine: trains all stores
+        bad: the name of the harmful store
+        harm: see `spoiled`
+        seed: seed of the noise
+    """
 
     engine: Engine
     bad: str
@@ -76,26 +97,33 @@ class Harmful:
     seed: int
 
     def stores(self) -> Mapping[str, StoreInfo]:
+        """Return the engine's stores."""
         return self.engine.stores()
 
     def retry_after(self) -> float:
+        """Return 0 seconds: no store comes back later."""
         return 0.0
 
     def held_back(self) -> Mapping[str, str]:
+        """Return no stores."""
         return {}
 
     def exclude(self, store: str, why: str) -> None:
+        """Exclude a store from the engine."""
         self.engine.exclude(store, why)
 
     def prefetch_training(self, order: TrainOrder, stores: Sequence[str]) -> None:
+        """Pass the hint on to the engine."""
         self.engine.prefetch_training(order, stores)
 
     def evaluate(
         self, order: EvaluateOrder, stores: Sequence[str]
     ) -> Iterator[Evaluation | Failure]:
+        """Evaluate as the engine does."""
         return iter(self.engine.evaluate(order, stores))
 
     def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
+        """Train as the engine does, and spoil the updates of the harmful store."""
         for answer in self.engine.train(order, stores):
             if isinstance(answer, Update) and answer.store == self.bad:
                 yield self._spoiled(order, answer)
@@ -110,8 +138,9 @@ class Harmful:
 
 
 def mislabelled(stores: Federation, bad: str, harm: str) -> Federation:
-    """The same stores, of which one has wrong labels and counts its images by them, as a real one
-    would.
+    """Return the same stores, one of which has wrong labels.
+
+    It also counts its images by these labels, as a real store would.
     """
     good = stores.stores[bad]
     labels = wrong_labels(harm, good.train.labels, good.train.targets(), len(stores.classes))
@@ -122,7 +151,7 @@ def mislabelled(stores: Federation, bad: str, harm: str) -> Federation:
 
 
 class Silent:
-    """A watcher that tells nobody."""
+    """An observer that ignores all events."""
 
     def row(self, record: Mapping[str, Any]) -> None: ...
 
@@ -134,10 +163,16 @@ class Silent:
 
 
 def play(settings: Mapping[str, Any], harm: str) -> dict[str, Any]:
-    """A run that ends when its bad store is told, or after its rounds.
+    """Play a run that ends when its bad store is told, or after its rounds.
 
-    Returns bad (name or None), told (store -> round in which it was suspected for long enough to
-    tell a person, or was set aside), why (store -> sentence) and rounds (how many were played).
+    Args:
+        settings: flat settings of the run
+        harm: the harm that its bad store does; "honest": there is no bad store
+
+    Returns:
+        `bad`: the name of the bad store, or None; `told`: store -> round in which it was set aside,
+        or had been suspected for long enough to tell a person; `why`: store -> sentence; `rounds`:
+        the number of rounds played.
     """
     torch.set_num_threads(1)
     config = resolve(
@@ -165,7 +200,7 @@ def play(settings: Mapping[str, Any], harm: str) -> dict[str, Any]:
 def _told(
     start: InitialState, stores: Federation, runtime: Runtime, bad: str | None
 ) -> dict[str, Any]:
-    """Play rounds until `bad` is told."""
+    """Play rounds until the server tells of the store `bad`."""
     assert stores.test is not None
     evaluators = Evaluators(
         sample=sample_of(ServerEvaluator(start.plan, stores.test, CPU), start.plan.config)

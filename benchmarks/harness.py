@@ -1,8 +1,7 @@
-"""What all benchmarks share: run a command and measure it, alternate contestants, print medians and
-ratios.
+"""The parts that all benchmarks share: measure a command, alternate contestants, print medians.
 
 A contestant does the work once and returns a sample: {column: number}. `alternate` calls them in
-turn, so that whatever else the machine does hits all of them alike; ratios are taken within a turn.
+turn, so that other work on the machine hits all of them alike. Ratios are taken within a turn.
 """
 
 import argparse
@@ -47,9 +46,9 @@ class Measured:
     Attributes:
         wall: seconds from the start of the process to its end
         first_round: seconds until the history had the line of round 1; None if it never had one
-        peak_bytes: most memory at one time: proportional set size of all its processes; 0 where
+        peak_bytes: most memory at one time, as proportional set size of all its processes; 0 where
             there is no /proc
-        output: what it wrote to standard output
+        output: the text that it wrote to standard output
     """
 
     wall: float
@@ -60,8 +59,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: the median of a sample's `key`, in units of `unit`; `ratio`: ours to
-    theirs beside it.
+    """A column of a table: medians of samples.
+
+    Attributes:
+        key: the key of the number in a sample
+        title: the column's title
+        digits: digits after the decimal point
+        unit: size of the unit that is shown, in units of the sample
+        ratio: whether a column with the ratio of ours to the row's follows
     """
 
     key: str
@@ -79,14 +84,18 @@ def measure(
     cwd: Path | None = None,
     limit: float = 3600.0,
 ) -> Measured:
-    """Run a command to its end. What it leaves running is ended, by process id.
+    """Run a command to its end, and end all processes that it leaves behind.
 
     Args:
+        command: the words of the command
         history: the file that gets one JSON line a round; None: standard output
-        env: environment variables on top of this process's own
-        limit: seconds after which it is ended: it hangs
+        env: environment variables in addition to this process's own
+        cwd: the folder to run it in; None: this process's own
+        limit: seconds after which it is ended because it hangs
 
-    Raises BenchmarkError, with the end of what it wrote to standard error, if it fails.
+    Raises:
+        BenchmarkError: the command failed or was ended; the message has the end of its standard
+            error.
     """
     tag = uuid.uuid4().hex
     with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +123,7 @@ def measure(
 
 
 class _Watch(threading.Thread):
-    """Looks at a command while it runs: when round 1 is done, and the most memory."""
+    """Thread that watches a command: the end of round 1, and the most memory."""
 
     def __init__(self, tree: Tree, history: Path, began: float, limit: float) -> None:
         super().__init__(daemon=True)
@@ -128,6 +137,7 @@ class _Watch(threading.Thread):
         self.peak = 0
 
     def run(self) -> None:
+        """Look at the command until it ends."""
         due = time.perf_counter()
         while not self._ended.wait(POLL):
             self._look()
@@ -140,6 +150,7 @@ class _Watch(threading.Thread):
                 due = now + SHARE * (time.perf_counter() - now)
 
     def finish(self) -> None:
+        """Look a last time, and end the processes that are left behind."""
         self._ended.set()
         self.join()
         # a short run may have ended between two looks; what it left behind is still there
@@ -155,7 +166,13 @@ class _Watch(threading.Thread):
 
 
 def alternate(contestants: Mapping[str, Contestant], times: int) -> dict[str, list[Sample]]:
-    """Every contestant once, in turn, `times` times over; progress goes to standard error."""
+    """Run every contestant once, in turn, `times` times over.
+
+    Progress goes to standard error.
+
+    Returns:
+        Name -> a sample for each turn.
+    """
     samples: dict[str, list[Sample]] = {name: [] for name in contestants}
     for turn in range(1, times + 1):
         for name, contestant in contestants.items():
@@ -167,8 +184,13 @@ def alternate(contestants: Mapping[str, Contestant], times: int) -> dict[str, li
 
 
 def table(title: str, samples: Samples, columns: Sequence[Column], ours: str = "ours") -> None:
-    """Print a row per contestant: median (least to most), and the ratio of `ours` to it where a
-    column asks for it.
+    """Print a row for each contestant: median (least to most), and ratios of ours to it.
+
+    Args:
+        title: the title of the table
+        samples: name -> a sample for each turn
+        columns: the columns
+        ours: the name of the row to which ratios are taken
     """
     shown = Table(title=title, title_justify="left")
     shown.add_column("")
@@ -189,13 +211,14 @@ def table(title: str, samples: Samples, columns: Sequence[Column], ours: str = "
 
 
 def values(samples: Sequence[Sample], key: str) -> list[float]:
-    """What the samples have under `key`."""
+    """Return the samples' values of `key`."""
     return [value for sample in samples if (value := sample.get(key)) is not None]
 
 
 def ratio(ours: Sequence[Sample], theirs: Sequence[Sample], key: str) -> float | None:
-    """Median over turns of ours divided by theirs in the same turn; None if they have no turn in
-    common.
+    """Return the median over turns of ours divided by theirs in the same turn.
+
+    It is None if they have no turn in common.
     """
     pairs = [(a.get(key), b.get(key)) for a, b in zip(ours, theirs, strict=False)]
     found = [a / b for a, b in pairs if a is not None and b]
@@ -214,7 +237,12 @@ def _cells(samples: Sequence[Sample], ours: Sequence[Sample], column: Column) ->
 
 
 def parser(description: str | None, times: int = 3) -> argparse.ArgumentParser:
-    """A command line with what every benchmark takes: how often, and where the raw results go."""
+    """Return a command line with the options of every benchmark: --times and --json.
+
+    Args:
+        description: the text of --help
+        times: the default number of turns
+    """
     made = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -224,8 +252,13 @@ def parser(description: str | None, times: int = 3) -> argparse.ArgumentParser:
 
 
 def write(path: Path | None, name: str, settings: Mapping[str, Any], samples: Samples) -> None:
-    """The raw results as JSON: benchmark, machine (with versions and date), settings, samples by
-    contestant.
+    """Write the raw results as JSON, with the machine, its versions and the date.
+
+    Args:
+        path: the file; None: nothing is written
+        name: the benchmark
+        settings: the settings of the work
+        samples: name -> a sample for each turn
     """
     if path is None:
         return

@@ -1,8 +1,7 @@
-"""One light store's connection to a server: Flower's Fleet API over TLS, and counts of what it
-cost.
+"""One light store's connection to a server: Flower's Fleet API over TLS, with counts of its cost.
 
-It is HTTP/1.1 by hand, as a general client would take more of the processor than the server that is
-measured.
+It implements HTTP/1.1 itself, because a general client would take more processor time than the
+server that is measured.
 """
 
 import asyncio
@@ -38,7 +37,14 @@ class RefusedError(Exception):
 
 @dataclass
 class Report:
-    """Counts of all stores of this process. idle: seconds of each poll that brought nothing."""
+    """Counts of all stores of this process.
+
+    Attributes:
+        requests: by name of the call
+        failures: by name of the error, or by call and status
+        idle: seconds of each poll that brought no message
+        joined: number of successful registrations
+    """
 
     requests: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
@@ -46,6 +52,7 @@ class Report:
     joined: int = 0
 
     def write(self, path: Path) -> None:
+        """Write the counts as JSON, with this process's processor seconds."""
         cpu = time.process_time()
         told = {
             "requests": self.requests,
@@ -57,10 +64,15 @@ class Report:
 
 
 class Connection:
-    """One kept connection to the server: signed requests, one after the other.
+    """One persistent connection to the server: signed requests, one after the other.
+
+    `is_held` is True if the server keeps polls until there is a message, as its last answer says.
 
     Args:
-        is_held: the server keeps polls until there is a message, as its last answer says
+        server: HOST:PORT
+        tls: context that trusts the server's authority
+        key: the store's key
+        report: gets the counts
     """
 
     def __init__(
@@ -79,7 +91,17 @@ class Connection:
         self.is_held = False
 
     async def call(self, name: str, request: ProtoMessage, reply: type[Reply]) -> Reply:
-        """Call the Fleet API. Raises RefusedError, and OSError if the connection breaks."""
+        """Call the Fleet API.
+
+        Args:
+            name: the name of the call, such as "pull-messages"
+            request: its message
+            reply: the type of the reply
+
+        Raises:
+            RefusedError: the status is not 200.
+            OSError: the connection breaks.
+        """
         body = request.SerializeToString(deterministic=True)
         self._report.requests[name] += 1
         try:
@@ -94,6 +116,7 @@ class Connection:
         return reply.FromString(content)
 
     def close(self) -> None:
+        """Close the connection; the next call opens a new one."""
         if self._streams:
             self._streams[1].close()
         self._streams = None
@@ -116,7 +139,7 @@ class Connection:
         return int(status.split()[1]), content
 
     def _identity(self) -> bytes:
-        """The headers that prove who sends."""
+        """Return the headers that prove who sends."""
         if time.monotonic() - self._signed > SIGNED_FOR:
             moment = datetime.now(UTC).isoformat()
             fields = {

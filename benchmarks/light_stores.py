@@ -1,13 +1,13 @@
-"""Many light stores in one process: they speak Flower's Fleet API over TLS as `flower-client` does,
-and do not train.
+"""Many light stores in one process: they speak Flower's Fleet API over TLS, and do not train.
 
     python -m benchmarks.light_stores KITS NAMES REPORT
 
-KITS is a folder of kits with keys; NAMES a file with a store's name a line, to which lines may be
-added. Each store has one connection, polls and beats as a real one, takes orders in pieces, and
-answers at once: with the model that it was sent and the same little noise as every other store.
-There is no PyTorch here. When it is terminated it writes to REPORT how many requests of each kind
-it sent, how long polls took that brought nothing, and its own processor seconds.
+KITS is a folder of kits with keys. NAMES is a file with one store's name a line, to which lines may
+be added. Each store has one connection, polls and sends heartbeats as `flower-client` does, takes
+orders in pieces, and answers at once: with the model that it got and the same little noise as every
+other store. PyTorch is not imported. When the process is terminated it writes to REPORT the number
+of requests of each kind, the duration of polls that brought no message, and its own processor
+seconds.
 """
 
 import asyncio
@@ -68,11 +68,18 @@ LOOK = 0.5  # seconds between two looks for more names
 
 
 class WithdrawnError(Exception):
-    """The server has an order no more: it has sent another in its place, or waits no longer."""
+    """The server has withdrawn an order: it sent another in its place, or waits no longer."""
 
 
 class LightStore:
-    """One store: it joins, polls as `client.session.poll_loop` does, and answers at once."""
+    """One store: it joins, polls as `client.session.poll_loop` does, and answers at once.
+
+    Args:
+        kit: its kit, with a key
+        tls: context that trusts the server's authority
+        report: gets the counts
+        joining: limits the stores that join at the same time
+    """
 
     def __init__(
         self, kit: Kit, tls: ssl.SSLContext, report: Report, joining: asyncio.Semaphore
@@ -184,7 +191,7 @@ class LightStore:
             await asyncio.sleep(UPLOAD_POLL_SECONDS)
 
     async def _look_at_bundle(self, run_id: int) -> None:
-        """Fetch what the server ships with a run, once, as a real store does."""
+        """Fetch the run's bundle once, as a real store does."""
         if run_id in self._runs:
             return
         run = (
@@ -238,7 +245,7 @@ _MADE: dict[bytes, bytes] = {}
 
 
 def _moved(blob: object) -> bytes:
-    """The order's parameters with noise, made once for all stores."""
+    """Return the order's parameters with noise, computed once for all stores."""
     assert isinstance(blob, bytes), (
         "a light store takes models of up to 4 MiB, which travel within the header"
     )
@@ -253,7 +260,7 @@ def _moved(blob: object) -> bytes:
 
 
 def _blob(name: str, kind: str, array: np.ndarray) -> bytes:
-    """One tensor in the safetensors format."""
+    """Return one tensor in the safetensors format."""
     about = json.dumps(
         {name: {"dtype": kind, "shape": array.shape, "data_offsets": [0, array.nbytes]}}
     ).encode()
@@ -261,7 +268,13 @@ def _blob(name: str, kind: str, array: np.ndarray) -> bytes:
 
 
 async def serve(kits: Path, names: Path, report: Report) -> None:
-    """Let every store work whose name is in the file, until this process is terminated."""
+    """Run all stores whose names are in the file, until this process is terminated.
+
+    Args:
+        kits: the folder of kits
+        names: the file of names
+        report: gets the counts
+    """
     ended = asyncio.Event()
     joining = asyncio.Semaphore(JOINING)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
@@ -280,6 +293,7 @@ async def serve(kits: Path, names: Path, report: Report) -> None:
 
 
 def main() -> None:
+    """Run the stores, then write the report."""
     kits, names, to = map(Path, sys.argv[1:])
     report = Report()
     asyncio.run(serve(kits, names, report))

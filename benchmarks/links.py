@@ -1,11 +1,10 @@
-"""What compressed updates cost in accuracy and save in bytes: every codec on the same stores,
-cohorts and seeds.
+"""Measure the accuracy and the bytes of compressed updates, for every codec.
 
     python -m benchmarks.links ../shared/data/cifar10 --times 3
 
-The 62k-parameter CNN of NIID-Bench on 10 stores with labels by Dirichlet(0.5), all of them in every
-round. Turn N is seed N for all codecs, so that they share the split, the first model and the order
-of images.
+The work is the 62k-parameter CNN of NIID-Bench on 10 stores with labels by Dirichlet(0.5), all of
+them in every round. Turn N uses seed N for all codecs, so that they share the split, the first
+model and the order of images.
 """
 
 import itertools
@@ -36,13 +35,21 @@ COLUMNS = [
 def contestant(
     dataset: str, rounds: int, stores: int, codec: Mapping[str, object]
 ) -> Callable[[], Sample]:
-    """Runs of this codec, each with the next seed."""
+    """Return a contestant that runs this codec, each time with the next seed."""
     seeds = itertools.count(1)
     return lambda: once(dataset, rounds, stores, codec, next(seeds))
 
 
 def once(dataset: str, rounds: int, stores: int, codec: Mapping[str, object], seed: int) -> Sample:
-    """One run of `rounds` rounds; a round's bytes and time are medians over rounds."""
+    """Run `rounds` rounds once; a round's bytes and time are medians over rounds.
+
+    Args:
+        dataset: the value of `--dataset`
+        rounds: number of rounds
+        stores: number of stores
+        codec: flat settings of the codec
+        seed: seed of the run
+    """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         settings = {
@@ -64,7 +71,7 @@ def once(dataset: str, rounds: int, stores: int, codec: Mapping[str, object], se
 
 
 def main() -> None:
-    """Run the table."""
+    """Print the table."""
     options = parser(__doc__)
     options.add_argument("dataset")
     options.add_argument("--rounds", type=int, default=20)

@@ -1,6 +1,4 @@
-"""The machine that a figure comes from, in words: processor, cores, memory, system, versions,
-date.
-"""
+"""The machine of a figure in words: processor, cores, memory, system, versions, date."""
 
 import functools
 import os
@@ -16,7 +14,7 @@ GIB = 2**30
 
 @functools.cache
 def machine() -> dict[str, str]:
-    """What to print below a table. Nothing that names the machine or its user."""
+    """Return the lines below a table; none of them names the machine or its user."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     return {
         "cpu": f"{_processor()}, {cores()} cores",
@@ -30,7 +28,7 @@ def machine() -> dict[str, str]:
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -43,7 +41,7 @@ def _processor() -> str:
 
 
 def _gpus() -> str:
-    """Asked of the driver's own command: importing torch here would take seconds."""
+    """Return the names of the GPUs by nvidia-smi, as importing torch would take seconds."""
     try:
         answer = subprocess.run(
             ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],

@@ -1,11 +1,10 @@
-"""The server's memory with few and with many stores: the most that each of its processes held at
-one time.
+"""Measure the peak memory of each of the server's processes, with few and with many stores.
 
     python -m benchmarks.memory --times 1
 
-A real server, with all its processes, and stores that answer without training (`benchmarks.crowd`),
-so that thirty of them fit on a machine. The model is ResNet-18 for ten classes, 11 million
-parameters: 43 MiB.
+A real server runs with all its processes. The stores (`benchmarks.crowd`) answer without training,
+so that thirty of them fit on a machine. The model is ResNet-18 for ten classes: 11 million
+parameters, 43 MiB.
 """
 
 import os
@@ -35,7 +34,20 @@ PARTS = {
 
 
 def peaks(stores: int, model: str, rounds: int, strategy: str) -> Sample:
-    """Peak bytes by part of the server, and of all of them together."""
+    """Run a server once.
+
+    Args:
+        stores: number of stores
+        model: name of the network
+        rounds: number of rounds
+        strategy: name of the strategy
+
+    Returns:
+        Peak bytes by part of the server, and of all parts together.
+
+    Raises:
+        BenchmarkError: the server failed.
+    """
     tag = uuid.uuid4().hex
     port = free_port()
     env = {**os.environ, TAG: tag}
@@ -67,7 +79,7 @@ def peaks(stores: int, model: str, rounds: int, strategy: str) -> Sample:
 
 
 def watched(process: "subprocess.Popen[bytes]", tree: Tree) -> Sample:
-    """Look at the processes until the first of them ends."""
+    """Return the peak bytes by part of the server, from now until `process` ends."""
     found: dict[str, float] = defaultdict(float)
     while process.poll() is None:
         now: dict[str, int] = defaultdict(int)
@@ -83,11 +95,13 @@ def watched(process: "subprocess.Popen[bytes]", tree: Tree) -> Sample:
 
 
 def part(pid: int) -> str:
+    """Return the part of the server to which a process belongs."""
     command = read(pid, "cmdline").decode(errors="replace")
     return next((name for word, name in PARTS.items() if word in command), "other")
 
 
 def main() -> None:
+    """Print the table."""
     parser = harness.parser(__doc__, times=1)
     parser.add_argument("--stores", type=int, nargs="+", default=[3, 30])
     parser.add_argument("--model", default="resnet18")

@@ -1,12 +1,12 @@
-"""What photos cost: the first epoch, which decodes them, and later ones, against synthetic pixels
-of the same shape.
+"""Measure the cost of photos: a first epoch, which decodes them, and later epochs.
 
     python -m benchmarks.photos ../shared/data/clothing --model resnet18 --image-size 64 --limit 500
     python -m benchmarks.photos ../shared/data/clothing --enlarge 40    # as photos of 3000 x 4000
 
-Both sides train through what a store trains through; the synthetic pixels lie in memory, those of
-the photos in the cache's memory-mapped file. "epoch" is the images per second of a later epoch; the
-aim is a ratio of 0.95 or more.
+Later epochs are compared with epochs on synthetic pixels of the same shape. Both use the training
+code of a store. The synthetic pixels are in memory, and those of the photos in the cache's
+memory-mapped file. "epoch" is the images per second of a later epoch; the aim is a ratio of 0.95 or
+more.
 """
 
 import argparse
@@ -35,8 +35,12 @@ LARGE = (3000, 4000)  # pixels of a telephone's photo
 
 
 def enlarge(folder: Path, photos: int, into: Path) -> Path:
-    """So many photos of the folder, by file name, as large JPEG files with the noise of a
-    camera.
+    """Write the first photos of a folder as large JPEG files with the noise of a camera.
+
+    Args:
+        folder: a folder of photos
+        photos: number of photos, by the order of their file names
+        into: the folder to write to, which is returned
     """
     found = sorted(scan(folder).photos, key=lambda photo: (photo.path.name, photo.name))
     for number, photo in zip(range(photos), found, strict=False):
@@ -62,7 +66,7 @@ class Store:
         self._rounds = count(1)
 
     def epoch(self, images: Images) -> Sample:
-        """Images per second of training on all of them once."""
+        """Train on all images once; return images per second."""
         order = TrainOrder(self._start.plan, next(self._rounds), self._start.params)
         began = time.perf_counter()
         self._trainer.train(order, "store", images)
@@ -70,7 +74,7 @@ class Store:
 
 
 def opened(path: Path, options: argparse.Namespace) -> tuple[Images, tuple[str, ...], float]:
-    """A folder's training images, its classes, and the seconds it took to open."""
+    """Return a folder's training images, its classes, and the seconds that opening took."""
     began = time.perf_counter()
     folder = open_folder(path, image_size=options.image_size, channels=3)
     return folder.splits["train"], folder.classes, time.perf_counter() - began
@@ -107,7 +111,7 @@ def compare(path: Path, options: argparse.Namespace, scratch: Path) -> None:
 
 
 def main() -> None:
-    """Run the comparison in a cache of its own, so that the first opening decodes."""
+    """Run the comparison in a new cache, so that the first opening decodes."""
     options = parser(__doc__, times=5)
     options.add_argument("folder", type=Path)
     options.add_argument("--model", default="resnet18")

@@ -23,7 +23,12 @@ KEY = "images_per_second"
 
 
 def draw(results: list[dict[str, Any]], out: Path) -> None:
-    """One panel of bars per result, with a whisker from the least to the most of the turns."""
+    """Draw one panel of bars for each result, with whiskers from the least to the most.
+
+    Args:
+        results: contents of files that `harness.write` wrote
+        out: the PNG file
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -81,6 +86,7 @@ def _panel(axes: "Axes", result: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    """Draw the picture."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

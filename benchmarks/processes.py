@@ -1,9 +1,8 @@
-"""The processes of a measured command, found in /proc: what memory they hold, and how to end those
-left behind.
+"""The processes of a measured command, found in /proc: their memory, and how to end them.
 
-Descendants are found by parent, and by an environment variable set for the command, because daemons
-leave their parent. What was found once is remembered: a process may overwrite its environment when
-it gives itself a title.
+Descendants are found by their parent, and by an environment variable that is set for the command,
+because daemons leave their parent. A process that was found once is remembered, because it may
+overwrite its environment when it gives itself a title.
 """
 
 import os
@@ -20,8 +19,8 @@ class Tree:
     """All processes of one command.
 
     Args:
-        tag: NAME=VALUE as it stands in their environment
-        root: id of the first of them
+        tag: NAME=VALUE in their environment
+        root: process id of the first of them
     """
 
     def __init__(self, tag: str, root: int) -> None:
@@ -29,7 +28,7 @@ class Tree:
         self._known = {root: started(root)}
 
     def alive(self) -> set[int]:
-        """Ids of those that run now."""
+        """Return the process ids of those that run now."""
         mine = {
             pid for pid, start in self._known.items() if start is not None and started(pid) == start
         }
@@ -42,19 +41,21 @@ class Tree:
         return mine
 
     def memory(self) -> int:
-        """Bytes of them all: proportional set size, in which a page that n processes share counts
-        1/n for each.
+        """Return the bytes of all processes, as proportional set size.
+
+        A page that n processes share counts 1/n for each.
         """
         return sum(proportional(pid) for pid in self.alive())
 
     def cpu(self) -> float:
-        """Seconds of processor time that they have used, those included that have ended and been
-        waited for.
+        """Return the seconds of processor time that they have used.
+
+        Processes count that have ended and for which their parent has waited.
         """
         return sum(ticks(pid) for pid in self.alive()) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> None:
-        """End those that still run: first by asking."""
+        """End those that still run: first with SIGTERM, after PATIENCE seconds with SIGKILL."""
         for how in (signal.SIGTERM, signal.SIGKILL):
             until = time.monotonic() + PATIENCE
             _signal(self.alive(), how)
@@ -63,7 +64,7 @@ class Tree:
 
 
 def read(pid: int, name: str) -> bytes:
-    """A file of a process; empty if the process is gone or another user's."""
+    """Return a file of a process; empty if the process is gone or another user's."""
     try:
         return (PROC / str(pid) / name).read_bytes()
     except OSError:
@@ -71,29 +72,31 @@ def read(pid: int, name: str) -> bytes:
 
 
 def parent(pid: int) -> int:
-    """Id of the process that started this one; 0 if it is gone."""
+    """Return the id of the process that started this one; 0 if it is gone."""
     fields = _stat(pid)
     return int(fields[1]) if fields else 0
 
 
 def started(pid: int) -> int | None:
-    """Ticks from the machine's start to the process's; None if it has ended, even if nobody has
-    asked how.
+    """Return the clock ticks from the machine's start to the process's.
+
+    None if it has ended, even if its parent has not waited for it yet.
     """
     fields = _stat(pid)
     return int(fields[19]) if fields and fields[0] != b"Z" else None
 
 
 def ticks(pid: int) -> int:
-    """Clock ticks in which this process, and descendants of it that have ended, have run; 0 if it
-    is gone.
+    """Return the clock ticks for which a process and its ended descendants have run.
+
+    0 if it is gone.
     """
     fields = _stat(pid)
     return sum(map(int, fields[11:15])) if fields else 0
 
 
 def proportional(pid: int) -> int:
-    """Bytes of one process; 0 if it is gone."""
+    """Return the bytes of one process; 0 if it is gone."""
     for line in read(pid, "smaps_rollup").splitlines():
         if line.startswith(b"Pss:"):
             return int(line.split()[1]) * 1024
@@ -101,8 +104,9 @@ def proportional(pid: int) -> int:
 
 
 def _stat(pid: int) -> list[bytes]:
-    """The fields of /proc/PID/stat from the third (state) on; the second is a name that may hold
-    blanks.
+    """Return the fields of /proc/PID/stat from the third (state) on.
+
+    The second field is a name that may hold blanks.
     """
     return read(pid, "stat").rpartition(b")")[2].split()
 

@@ -1,10 +1,10 @@
-"""What a simulation of many stores costs: 100, 1,000 and 10,000 of them, cohorts of 10, 50 and 100.
+"""Measure the cost of a simulation of 100, 1,000 and 10,000 stores, with cohorts of 10 to 100.
 
     python -m benchmarks.scale ../shared/data/cifar10 --rounds 20
 
-One data set is dealt to all of them, and the server's test set is judged in the last round only, so
-that what is left is the cost of stores and rounds. Start-up and files should hardly depend on the
-number of stores, and a round on the cohort alone: the lines below the table say what a round costs
+One data set is dealt to all of them. The server evaluates on its test set in the last round only,
+so that the rest is the cost of stores and rounds. Start-up and files should hardly depend on the
+number of stores, and a round only on the cohort: the lines below the table have the cost of a round
 per store trained, which should not grow.
 """
 
@@ -31,7 +31,15 @@ COLUMNS = [
 
 
 def once(dataset: str, stores: int, cohort: int, rounds: int, holdout: float) -> Sample:
-    """One run of `rounds` rounds; a round's time is the median, without the first."""
+    """Run `rounds` rounds once; a round's time is the median, without the first.
+
+    Args:
+        dataset: the value of `--dataset`
+        stores: number of stores
+        cohort: stores of a round
+        rounds: number of rounds
+        holdout: share of each store's images that is held out (0..1)
+    """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "run"
         settings = {
@@ -61,12 +69,12 @@ def once(dataset: str, stores: int, cohort: int, rounds: int, holdout: float) ->
 
 
 def name(stores: int, cohort: int) -> str:
-    """What a row is called."""
+    """Return the title of a row."""
     return f"{stores:,} stores, {cohort} a round"
 
 
 def main() -> None:
-    """Run the table."""
+    """Print the table."""
     options = parser(__doc__, times=1)
     options.add_argument("dataset")
     options.add_argument("--rounds", type=int, default=20)

@@ -1,8 +1,8 @@
-"""The two sides of `benchmarks.deployment`: how each is deployed on this machine, watched, and hit.
+"""The two sides of `benchmarks.deployment`: ours, and Flower's own commands.
 
 Both have their server and stores as processes of their own, with all state in one folder, and
-stores that reach the server through a `Wire`. Whoever is killed is started again at once with the
-same command, as a supervisor does, unless the side does that by itself.
+stores that reach the server through a `Wire`. A process that is killed is started again at once
+with the same command, as a supervisor does, unless the side does that by itself.
 """
 
 import json
@@ -34,8 +34,15 @@ STARTUP = 120.0  # seconds that a server has to answer
 
 @dataclass(frozen=True)
 class Work:
-    """What both sides do. folders, files: the stores' images, as ours and as Flower's app read
-    them.
+    """The training of both sides.
+
+    Attributes:
+        rounds: number of rounds
+        folders: the stores' images, as folders for ours
+        files: the same images, as files for Flower's app
+        batch_size: images a step
+        lr: learning rate of local SGD
+        momentum: momentum of local SGD
     """
 
     rounds: int
@@ -48,12 +55,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Played:
-    """What a side says of a round itself.
+    """The figures that a side itself has on a round.
 
     Attributes:
         training: seconds that the slowest store trained
-        accuracy: on the images that stores hold out
-        seconds: from its beginning to its end, if the side tells
+        accuracy: accuracy on the images that stores hold out (0..1)
+        seconds: seconds from the round's beginning to its end, if the side has them
     """
 
     training: float
@@ -62,12 +69,13 @@ class Played:
 
 
 class Side:
-    """A deployment in the folder `place`, as a context manager: whatever it has started is gone
-    afterwards.
+    """A deployment; a context manager that ends all processes that it has started.
 
-    Attributes:
-        lines: the file that gets a line a round
-        tree: all its processes, once there are any
+    `lines` is the file that gets a line a round, and `tree` all its processes, once there are any.
+
+    Args:
+        work: the training
+        place: the folder for all files
     """
 
     lines: Path
@@ -102,16 +110,21 @@ class Side:
         self.wire.__exit__(None, None, None)
 
     def deploy(self) -> None:
-        """Start everything."""
+        """Start all processes."""
         raise NotImplementedError
 
     def played(self) -> Mapping[int, Played]:
-        """All rounds, by number, after the last one."""
+        """Return all rounds, by number, after the last one."""
         raise NotImplementedError
 
     def kill(self, victim: str) -> None:
-        """SIGKILL to the `superlink`, the server's `app`, one `store`, or the whole `server` with
-        all its processes.
+        """Send SIGKILL to a victim, and start it again if it does not come back by itself.
+
+        Args:
+            victim: "superlink", "app", "store", or "server" for all processes of the server
+
+        Raises:
+            BenchmarkError: there is no such process.
         """
         part = "store-1" if victim == "store" else "server"
         hit = self._parts[part].alive()
@@ -127,7 +140,7 @@ class Side:
             self.spawn(part, *self._commands[part])
 
     def spawn(self, name: str, command: Sequence[str | Path], env: Mapping[str, str]) -> None:
-        """Start a part; what it writes goes to `place/NAME.log`."""
+        """Start a part; its output goes to `place/NAME.log`."""
         self._commands[name] = ([str(word) for word in command], dict(env))
         part = f"{TAG}_PART={self._tag}-{name}"
         marks = dict([part.split("=")]) | {TAG: self._tag}
@@ -142,7 +155,7 @@ class Side:
         self.tree = self.tree or Tree(f"{TAG}={self._tag}", process.pid)
 
     def said(self) -> str:
-        """The ends of all logs, for whoever has to find out what went wrong."""
+        """Return the ends of all logs, to find out what went wrong."""
         logs = sorted(self.place.glob("*.log"))
         return "\n".join(f"{log.name}: {log.read_text(errors='replace')[-1500:]}" for log in logs)
 
@@ -152,18 +165,19 @@ VICTIMS = ("store", "app", "superlink", "server")
 
 
 def program(cmdline: bytes) -> set[str]:
-    """What a process may be called: the first two words of its command line, without folders."""
+    """Return possible names of a process: the first two words of its command line."""
     words = cmdline.replace(b"\0", b" ").decode(errors="replace").split()
     return {Path(word).name for word in words[:2]}
 
 
 class Ours(Side):
-    """`flower-server start` and `flower-client join`: with kits, or else with --insecure."""
+    """The side of `flower-server start` and `flower-client join`, with kits or with --insecure."""
 
     has_kits = True
     judges_each_round = True
 
     def deploy(self) -> None:
+        """Start the server and the stores, with kits if `has_kits`."""
         self.lines = self.place / "run" / "history.jsonl"
         stores = [folder.name for folder in self.work.folders]
         self._env |= {"FEDSHELF_HOME": str(self.place / "home")}
@@ -213,6 +227,7 @@ class Ours(Side):
             )
 
     def played(self) -> Mapping[int, Played]:
+        """Return the rounds of the history."""
         return rounds_of(self.lines.read_text(encoding="utf-8"))
 
     def _settings(self) -> list[str]:
@@ -235,23 +250,25 @@ class Ours(Side):
 
 
 class OursInsecure(Ours):
-    """The same over plain HTTP, as Flower's quickstart has it."""
+    """Ours over plain HTTP, as in Flower's quickstart."""
 
     has_kits = False
 
 
 class OursTraining(Ours):
-    """The same with kits, but stores judge the model after the last round alone."""
+    """Ours with kits, but stores evaluate the model only after the last round."""
 
     judges_each_round = False
 
 
 class Flower(Side):
-    """Flower's stock commands and a plain app (`rivals/quickstart`), over plain HTTP, with a
-    database on disk.
+    """The side of Flower's stock commands and a plain app (`rivals/quickstart`).
+
+    It uses plain HTTP and a database on disk.
     """
 
     def deploy(self) -> None:
+        """Start the SuperLink and the SuperNodes, and submit the app."""
         self.lines = self.place / "rounds.jsonl"
         home = self.place / "home-server"
         home.mkdir()
@@ -291,6 +308,7 @@ class Flower(Side):
         )
 
     def played(self) -> Mapping[int, Played]:
+        """Return the rounds in the app's result, once the app has written it."""
         file = self.place / "result.json"
         until = time.monotonic() + STARTUP
         while not file.exists() or not file.read_bytes().endswith(b"}}"):
@@ -317,7 +335,10 @@ class Flower(Side):
 
 
 def rounds_of(history: str) -> dict[int, Played]:
-    """The rounds of a history of ours, by number; accuracy is NaN where stores did not judge."""
+    """Return the rounds of our history, by number.
+
+    The accuracy is NaN if stores did not evaluate.
+    """
     records = [json.loads(line) for line in history.splitlines()]
     slowest = [max(store["seconds"] for store in record["stores"].values()) for record in records]
     return {

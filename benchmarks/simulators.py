@@ -1,7 +1,8 @@
-"""Simulators on the same federated training, in turn: ours, the bare PyTorch loop, Flower's
-simulation, pfl-research.
+"""Compare simulators on the same federated training, in turn.
 
-python -m benchmarks.simulators w1      (or w2, w3)
+    python -m benchmarks.simulators w1      (or w2, w3)
+
+They are ours, the bare PyTorch loop, Flower's simulation and pfl-research.
 """
 
 import argparse
@@ -26,7 +27,7 @@ COLUMNS = [
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What every comparison with rivals takes."""
+    """Add the options of every comparison with rivals."""
     parser.add_argument(
         "--data", default="cifar10", help="CIFAR-10: its name where that is known, or its folder"
     )
@@ -45,7 +46,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def settled(work: Work, rounds: int | None, stores: int | None) -> Work:
-    """The work with a real device, cut to what was asked for."""
+    """Return the work with a real device, and with fewer rounds or stores if asked.
+
+    Args:
+        work: the training
+        rounds: number of rounds; None: the work's own
+        stores: number of stores; None: the work's own
+    """
     import torch
 
     device = (
@@ -58,13 +65,17 @@ def settled(work: Work, rounds: int | None, stores: int | None) -> Work:
 
 
 def prepared(options: argparse.Namespace, folder: Path) -> Images:
-    """The images of a comparison, in a temporary folder where they are made for it."""
+    """Return the images of a comparison; those made for it lie in `folder`."""
     dataset = data.synthesize(options.synthetic, folder) if options.synthetic else options.data
     return Images(dataset, data.prepare(dataset, folder))
 
 
 def chosen(found: dict[str, Contestant], only: str | None) -> dict[str, Contestant]:
-    """Those whose names begin as asked for. Raises SystemExit if there are none."""
+    """Return the contestants whose names begin with one of the words in `only`.
+
+    Raises:
+        SystemExit: there are none.
+    """
     if only is None:
         return found
     some = {name: found[name] for name in found if name.startswith(tuple(only.split(",")))}
@@ -76,6 +87,7 @@ def chosen(found: dict[str, Contestant], only: str | None) -> dict[str, Contesta
 
 
 def main() -> None:
+    """Print the table."""
     parser = harness.parser(__doc__)
     parser.add_argument("work", choices=WORKS)
     parser.add_argument("--rounds", type=int, help="fewer rounds than the work has")

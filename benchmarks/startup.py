@@ -1,7 +1,8 @@
-"""Start-up: our commands' --help beside bare Python, and the first round of W1 beside the bare
-loop's.
+"""Measure start-up: --help of our commands, and the first round of W1.
 
-python -m benchmarks.startup
+    python -m benchmarks.startup
+
+They are compared with bare Python, and with the first round of the bare loop.
 """
 
 import dataclasses
@@ -27,11 +28,12 @@ COMMANDS: dict[str, list[str | Path]] = {
 
 
 def started(command: list[str | Path]) -> Sample:
-    """Seconds of a command that does nothing but start."""
+    """Return the seconds of a command that does nothing but start."""
     return {"wall": measure(command).wall}
 
 
 def main() -> None:
+    """Print both tables."""
     parser = harness.parser(__doc__, times=5)
     simulators.add_options(parser)
     options = parser.parse_args()

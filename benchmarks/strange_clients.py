@@ -1,17 +1,16 @@
-"""Many clients that nobody knows: they connect from addresses of this machine's own, and are slow
-or send a lot.
+"""Many unknown clients, which are slow or send a lot.
 
     python -m benchmarks.strange_clients KIND PORT AUTHORITY
 
-They come to the server at PORT, whose certificate is from the authority in that file, say "ready"
-once they are all there, and go on until they are ended. Connections that the server ends are made
-again, at most 100 a second of them.
+They connect from addresses of this machine to the server at PORT, whose certificate is from the
+authority in the file AUTHORITY. They print "ready" once all are connected, and run until they are
+ended. Connections that the server ends are opened again, at most 100 a second.
 
-KIND: slow       1,500 connections that say nothing, 500 that send half of a request
-      bodies     25 requests with bodies of 8 MB, 200 MB in all, of which the last byte never comes
-      headers    one client that sends requests with 20,000 headers, one after the other
-      handshakes 1,000 TLS handshakes a second that are begun and not finished; they cost the
-      clients next to nothing
+    KIND: slow       1,500 connections that send nothing, 500 that send half of a request
+          bodies     25 requests with bodies of 8 MB, 200 MB in all; the last byte never comes
+          headers    one client that sends requests with 20,000 headers, one after the other
+          handshakes 1,000 TLS handshakes a second that are begun and not finished, which cost
+                     the clients next to nothing
 """
 
 import itertools
@@ -33,17 +32,18 @@ RATE = 1000.0  # handshakes a second
 
 
 def allow_files(count: int) -> None:
-    """Let this process have that many files open, as far as it may."""
+    """Let this process open `count` files, or as many as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(count, hard)), hard))
 
 
 class Strangers:
-    """Connections to a port, as a context manager that closes them.
+    """Connections to a port; a context manager that closes them.
 
     Args:
-        tls: with which they shake hands, if they do
-        first: number of the first address that they come from
+        port: the server's port on this machine
+        tls: context for handshakes
+        first: number of the first address from which they connect
     """
 
     def __init__(self, port: int, tls: ssl.SSLContext, first: int = 0) -> None:
@@ -66,18 +66,21 @@ class Strangers:
             connection.close()
 
     def silent(self, count: int) -> None:
-        """Connect so many times, each time from another address, and say nothing."""
+        """Connect `count` times, each time from another address, and send nothing."""
         for _ in range(count):
             self._connect()
 
     def half_said(self, count: int) -> None:
-        """Connect so many times, shake hands, and send half of a request."""
+        """Connect `count` times, do the handshake, and send half of a request."""
         for _ in range(count):
             self._greet().sendall(b"POST /v1/fleet/push-object HTTP/1.1\r\nhost: x\r\nx-half: ")
 
     def bodies(self, count: int, size: int) -> None:
-        """Send so many requests with bodies of `size` bytes, as much as is taken of each before it
-        is answered.
+        """Send requests with large bodies, as much of each as the server takes before it answers.
+
+        Args:
+            count: number of requests
+            size: bytes of a body
         """
         for _ in range(count):
             connection = self._greet()
@@ -89,15 +92,16 @@ class Strangers:
                 connection.sendall(bytes(size - 1))
 
     def many_headers(self) -> None:
-        """Send a request with 20,000 headers, and wait until it is answered."""
+        """Send a request with 20,000 headers, and wait for an answer."""
         connection = self._greet()
         connection.sendall(b"GET /health HTTP/1.1\r\nhost: x\r\n")
         connection.sendall(b"".join(b"a%d: b\r\n" % number for number in range(20_000)))
         connection.recv(1)
 
     def hello(self) -> None:
-        """Send the beginning of a handshake, which the server has to answer before it knows of
-        whom.
+        """Send the beginning of a handshake.
+
+        The server has to answer it before it knows who sent it.
         """
         if not self._hello:
             outgoing = ssl.MemoryBIO()
@@ -108,13 +112,13 @@ class Strangers:
         self._connect().sendall(self._hello)
 
     def drop_oldest(self, most: int) -> None:
-        """Close the oldest connections beyond so many."""
+        """Close the oldest connections, so that `most` remain."""
         for connection in self.connections[:-most]:
             connection.close()
         del self.connections[:-most]
 
     def forget_ended(self) -> int:
-        """Close the connections that the server has ended, and return how many they were."""
+        """Close the connections that the server has ended, and return their number."""
         waiting = select.poll()
         before = len(self.connections)
         for connection in self.connections:
@@ -152,7 +156,7 @@ def sockets_of(process_id: int) -> int:
 
 
 def slow(made: Callable[[], Strangers], ready: Callable[[], None]) -> None:
-    """Keep 2,000 slow connections, for ever."""
+    """Keep 2,000 slow connections open, for ever."""
     strangers = made()
     missing = 0
     strangers.silent(1500)
@@ -169,7 +173,7 @@ def slow(made: Callable[[], Strangers], ready: Callable[[], None]) -> None:
 
 
 def bodies(made: Callable[[], Strangers], ready: Callable[[], None]) -> None:
-    """Send 25 bodies at the same time that never end, again and again, for ever."""
+    """Send 25 endless bodies at the same time, again and again, for ever."""
     begun = threading.Barrier(26)
 
     def send() -> None:
@@ -212,6 +216,7 @@ KINDS = {"slow": slow, "bodies": bodies, "headers": headers, "handshakes": hands
 
 
 def main() -> None:
+    """Run the clients of one kind."""
     kind, port, authority = sys.argv[1:]
     allow_files(MOST_FILES)
     tls = ssl.create_default_context(cafile=authority)

@@ -1,13 +1,12 @@
-"""Measure whether strangers hold up the stores: rounds of `flower-server` undisturbed and beside
-clients without a key.
+"""Measure whether unknown clients delay the stores' rounds.
 
     python -m benchmarks.strangers
 
-Light stores (`benchmarks.light_stores`) train round after round at one server over TLS. Between
-them come, in turn, the crowds of `benchmarks.strange_clients`, and nobody. Of each crowd the first
-round is left out, and the next few are timed; ratios are taken within a turn. The crowds share the
-machine's cores with server and stores, so a column says what they take themselves. It ends with
-code 1 if a crowd makes rounds more than 1.5 times as long.
+Light stores (`benchmarks.light_stores`) train round after round at one server over TLS. Rounds are
+timed while each crowd of `benchmarks.strange_clients` connects, in turn, and while none does. The
+first round of each crowd is left out, and the next few are timed; ratios are taken within a turn.
+The crowds share the machine's cores with server and stores, so a column has the cores that they
+take themselves. The exit code is 1 if a crowd makes rounds more than 1.5 times as long.
 """
 
 import subprocess
@@ -40,7 +39,12 @@ COLUMNS = [
 
 
 class Crowd:
-    """Strangers of a kind, in a process of their own; a context manager. kind: None: nobody"""
+    """Unknown clients of a kind, in a process of their own; a context manager.
+
+    Args:
+        kind: a key of `benchmarks.strange_clients.KINDS`; None: no clients
+        server: the server to which they connect
+    """
 
     def __init__(self, kind: str | None, server: Server) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -57,7 +61,11 @@ class Crowd:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE)
 
     def __enter__(self) -> "Crowd":
-        """Wait until all of them are there. Raises BenchmarkError."""
+        """Wait until all of them are connected.
+
+        Raises:
+            BenchmarkError: they did not come.
+        """
         if self._process:
             assert self._process.stdout is not None
             if self._process.stdout.readline() != b"ready\n":
@@ -70,7 +78,11 @@ class Crowd:
             self._process.communicate()
 
     def cpu(self) -> float:
-        """Processor seconds so far. Raises BenchmarkError if they have gone."""
+        """Return the processor seconds so far.
+
+        Raises:
+            BenchmarkError: they have ended.
+        """
         if not self._process:
             return 0.0
         if self._process.poll() is not None:
@@ -79,8 +91,15 @@ class Crowd:
 
 
 def measured(server: Server, kind: str | None, rounds: int) -> Sample:
-    """Seconds a round beside strangers of this kind, and cores that the door, the server and they
-    take.
+    """Time rounds while unknown clients connect.
+
+    Args:
+        server: the server
+        kind: the kind of clients; None: no clients
+        rounds: number of rounds that are timed
+
+    Returns:
+        Seconds a round, and the cores that the gateway, the whole server and the clients take.
     """
     with Crowd(kind, server) as crowd:
         done = len(server.rounds()) + 1
@@ -97,7 +116,7 @@ def measured(server: Server, kind: str | None, rounds: int) -> Sample:
 
 
 def verdicts(samples: Samples) -> list[tuple[str, bool]]:
-    """Return a sentence on each crowd, and whether rounds beside it are short enough."""
+    """Return a sentence on each crowd, and whether its rounds are short enough."""
     found = []
     for name in samples:
         if (
@@ -113,7 +132,14 @@ def verdicts(samples: Samples) -> list[tuple[str, bool]]:
 
 
 def play(stores: int, kinds: Sequence[str], rounds: int, times: int) -> Samples:
-    """Measure every kind in turn, beside one server with so many stores."""
+    """Measure every kind in turn, at one server.
+
+    Args:
+        stores: number of light stores
+        kinds: kinds of unknown clients
+        rounds: rounds that are timed for each kind and turn
+        times: number of turns
+    """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         place = Path(folder)
         server = Server(Case(stores, 1.0, 1_000_000), place)
@@ -131,6 +157,7 @@ def play(stores: int, kinds: Sequence[str], rounds: int, times: int) -> Samples:
 
 
 def main() -> None:
+    """Print the table and the verdicts."""
     parser = harness.parser(__doc__, times=5)
     parser.add_argument(
         "--stores", type=int, default=20, help="light stores, all of which take part in each round"

@@ -1,14 +1,15 @@
-"""Whether the server finds a bad store, and leaves honest ones in peace, with seeds that it was not
-tuned on.
+"""Measure whether the server finds a bad store and suspects no honest one, with new seeds.
 
     python -m benchmarks.suspicion --seeds 11,12,13
     python -m benchmarks.suspicion --seeds 14 --only "honest,exchanged cifar10"
 
-Every seed plays all data sets and partitions, honest and with one bad store, which the seed draws;
-the two networks take turns. A run has 10 rounds of 20 of 20 stores, unless told otherwise, but ends
-when its bad store is told. A store is told when the server would name it to a person, or has set it
-aside: rounds under suspicion as `screening.patience` has it, or answers that screening refuses.
-Thresholds are those of `server/updates/anomaly_detection.py` and what it uses.
+The thresholds were not tuned on these seeds. Every seed plays all data sets and partitions, once
+with honest stores only and once for each kind of harm with one bad store, which the seed draws; the
+two networks are used in turn. A run has 10 rounds of 20 of 20 stores by default, but ends when the
+server tells of its bad store. The server tells of a store when it would name it to a person, or has
+set it aside: after `screening.patience` rounds under suspicion, or after answers that screening
+refuses. Thresholds are those of `server/updates/anomaly_detection.py` and of the modules that it
+uses.
 """
 
 import argparse
@@ -38,7 +39,17 @@ ROUNDS = 10
 
 @dataclass(frozen=True)
 class Case:
-    """One run; harm: what its bad store does, "honest": it has none."""
+    """One run.
+
+    Attributes:
+        harm: the harm that its bad store does; "honest": there is none
+        dataset: the name of the data set
+        partition: the partition
+        model: the network
+        stores: number of stores
+        cohort: stores of a round
+        seed: seed of the run
+    """
 
     harm: str
     dataset: str
@@ -50,11 +61,12 @@ class Case:
 
     @property
     def name(self) -> str:
+        """The name of the run."""
         crowd = f"{self.cohort} of {self.stores} stores"
         return f"{self.harm} {self.dataset} {self.partition} {self.model} {crowd}, seed {self.seed}"
 
     def settings(self) -> dict[str, Any]:
-        """What `common.config` takes."""
+        """Return the flat settings of the run."""
         return {
             "data.dataset": self.dataset, "data.stores": self.stores,
             "data.partition": self.partition, "data.holdout": DATA[self.dataset],
@@ -66,7 +78,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a case: see `benchmarks.harm.play`."""
+    """The outcome of a case: see `benchmarks.harm.play`.
+
+    Attributes:
+        case: the run
+        bad: the name of the bad store; None: there is none
+        told: store -> round in which the server told of it
+        why: store -> the reason in words
+        rounds: number of rounds played
+    """
 
     case: Case
     bad: str | None
@@ -76,17 +96,24 @@ class Outcome:
 
     @property
     def found(self) -> int | None:
-        """The round in which the bad store was told; None if it was not, or there is none."""
+        """The round in which the server told of the bad store; None if it did not."""
         return self.told.get(self.bad) if self.bad else None
 
     @property
     def alarms(self) -> dict[str, int]:
-        """Honest stores that were told."""
+        """Honest stores of which the server told, with the round."""
         return {store: number for store, number in self.told.items() if store != self.bad}
 
 
 def cases(seeds: Sequence[int], data: Sequence[str], stores: int, cohort: int) -> Iterator[Case]:
-    """What is played: see above."""
+    """Yield all runs.
+
+    Args:
+        seeds: the seeds
+        data: the names of the data sets
+        stores: number of stores
+        cohort: stores of a round
+    """
     for seed in seeds:
         settings = [(dataset, partition) for dataset in data for partition in PARTITIONS]
         for place, (dataset, partition) in enumerate(settings):
@@ -96,7 +123,11 @@ def cases(seeds: Sequence[int], data: Sequence[str], stores: int, cohort: int) -
 
 
 def chosen(found: Sequence[Case], only: str | None) -> list[Case]:
-    """Those whose names begin as asked for. Raises SystemExit if there are none."""
+    """Return the cases whose names begin with one of the words in `only`.
+
+    Raises:
+        SystemExit: there are none.
+    """
     some = [case for case in found if only is None or case.name.startswith(tuple(only.split(",")))]
     if not some:
         raise SystemExit(
@@ -106,7 +137,12 @@ def chosen(found: Sequence[Case], only: str | None) -> list[Case]:
 
 
 def cells(outcomes: Sequence[Outcome]) -> list[str]:
-    """A row of the table: runs, honest stores told of all, bad stores told of all, their rounds."""
+    """Return a row of the table.
+
+    Returns:
+        The number of runs; honest stores told of, of all; bad stores told of, of all; and their
+        rounds.
+    """
     honest = sum(outcome.case.stores - (outcome.bad is not None) for outcome in outcomes)
     alarms = sum(len(outcome.alarms) for outcome in outcomes)
     bad = [outcome for outcome in outcomes if outcome.bad is not None]
@@ -121,7 +157,7 @@ def cells(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def told(outcome: Outcome) -> Iterator[str]:
-    """A line for each mistake of the server's."""
+    """Yield a line for each mistake of the server."""
     if outcome.bad and outcome.found is None:
         yield f"missed: {outcome.case.name}: {outcome.bad}, in {outcome.rounds} rounds"
     for store, number in outcome.alarms.items():
@@ -129,14 +165,14 @@ def told(outcome: Outcome) -> Iterator[str]:
 
 
 def play(case: Case) -> Outcome:
-    """One run, in this process."""
+    """Play one run in this process."""
     from benchmarks import harm
 
     return Outcome(case, **harm.play(case.settings(), case.harm))
 
 
 def show(outcomes: Sequence[Outcome]) -> None:
-    """The table, by what the bad store does and by where, then every mistake."""
+    """Print the table by harm, data and model, then every mistake."""
     shown = Table(title=f"Stores told within {ROUNDS} rounds", title_justify="left")
     for title in (
         "",
@@ -166,7 +202,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
 
 
 def available() -> list[str]:
-    """The data sets that are on this machine; a word for each other one."""
+    """Return the data sets on this machine; a message is printed for a missing one."""
     from fedshelf.simulations.datasets import search_paths
 
     if any(folder.is_dir() for folder in search_paths.candidates("cifar10")):
@@ -179,7 +215,7 @@ def available() -> list[str]:
 
 
 def main() -> None:
-    """Play what was asked for, a run on each core."""
+    """Play the chosen runs, one on each core."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

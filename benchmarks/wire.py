@@ -1,6 +1,4 @@
-"""A TCP proxy on this machine that counts what passes: the bytes of stores on their way to a server
-and back.
-"""
+"""A TCP proxy on this machine that counts the bytes between stores and a server."""
 
 import asyncio
 import threading
@@ -12,13 +10,13 @@ PIECE = 64 * 1024  # bytes passed on at a time
 
 
 class Wire:
-    """Passes connections to its own `port` on to `target`, as a context manager.
+    """Proxy that passes connections on to a port of this machine; a context manager.
 
-    A target that is away refuses them.
+    It listens on `port`. If the target does not answer, it refuses connections. `up` and `down` are
+    the bytes passed on so far, to the server and to stores: all that TCP carries, encrypted or not.
 
     Args:
-        up, down: bytes passed on so far, to the server and to stores: what TCP carries, encrypted
-            or not
+        target: the server's port
     """
 
     def __init__(self, target: int) -> None:

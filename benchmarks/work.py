@@ -1,4 +1,4 @@
-"""What is to be done: W1, W2 and W3, the federated trainings that simulators are compared on."""
+"""The work W1, W2 and W3: the federated trainings on which simulators are compared."""
 
 from dataclasses import dataclass
 
@@ -9,15 +9,16 @@ class Work:
 
     Attributes:
         model: a network of ours, which `benchmarks.rivals.networks` has by the same name
-        stores: how many share the images
-        cohort: stores a round
-        rounds: how many
-        epochs: passes over a store's images a round
+        stores: number of stores that share the images
+        cohort: stores of a round
+        rounds: number of rounds
         batch_size: images a step
-        lr: of local SGD
-        momentum: of local SGD
-        every: rounds between evaluations on the test images; the last round has one anyway
-        device: as torch names it
+        lr: learning rate of local SGD
+        momentum: momentum of local SGD
+        every: rounds between evaluations on the test images; the last round always has one
+        epochs: passes over a store's images in a round
+        seed: seed of all random numbers
+        device: name of the device in torch; "auto": a GPU if there is one
     """
 
     model: str
@@ -34,7 +35,7 @@ class Work:
 
     @property
     def title(self) -> str:
-        """The work in a line."""
+        """The work in one line."""
         return (
             f"{self.model}, {self.cohort} of {self.stores} stores a round, batch {self.batch_size},"
             f" {self.rounds} rounds on {self.device}"

@@ -1,3 +1,1 @@
-"""Published results, run again: a TOML file per cell of a published table, and one command for all
-of them.
-"""
+"""Published results, reproduced: a TOML file for each cell, and one command for all cells."""

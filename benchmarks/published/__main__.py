@@ -1,16 +1,15 @@
-"""Published results, run again with `flower-simulation`: a cell of a published table, its figure
-and ours.
+"""Reproduce cells of published tables with `flower-simulation`.
 
     python -m benchmarks.published a2-dirichlet-fedavg --seeds 0,1,2
     python -m benchmarks.published a2-dirichlet-fedavg a2-dirichlet-scaffold --rounds 10 --epochs 5
     python -m benchmarks.published --table
 
-Cells are the files in benchmarks/published/cells. Each run is a row of
-benchmarks/published/results/rows.jsonl: what the stores held, the curve, the machine, the time. Run
-directories stay in runs/published; a command that was stopped goes on where it was. With --rounds
-or --epochs the row is marked as one at a reduced budget, and is never taken for the published one.
---table prints what docs/results.md shows. CIFAR-10 and Fashion-MNIST are looked for as
-`flower-simulation` does, in the folder that FEDSHELF_DATA names for one.
+Cells are the files in benchmarks/published/cells. Each run adds a row to
+benchmarks/published/results/rows.jsonl: the stores' images, the curve, the machine and the time.
+Run directories stay in runs/published, and the same command continues one that was stopped. With
+--rounds or --epochs the row is marked as one at a reduced budget, and never counts as the published
+cell. --table prints the table of docs/results.md. CIFAR-10 and Fashion-MNIST are searched like in
+`flower-simulation`, in a folder that FEDSHELF_DATA may name.
 """
 
 import argparse
@@ -49,7 +48,7 @@ def main() -> None:
 
 
 def show(chosen: list[cells.Cell], rows: list[play.Row]) -> None:
-    """The table of these cells."""
+    """Print the table of these cells."""
     shown = Table(title="Test accuracy, %; means over seeds", title_justify="left")
     for title in table.HEAD:
         shown.add_column(title)

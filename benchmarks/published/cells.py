@@ -1,8 +1,8 @@
-"""A cell of a published table: the run that answers it, and what was published.
+"""A cell of a published table: the run that reproduces it, and the published figure.
 
 A cell is `cells/NAME.toml`: settings of a run, as `flower-simulation run --config` takes them, and
-a table [published]. What all cells of a published table share stands in a file of its own, which a
-cell names as its `base`.
+a table [published]. The settings that all cells of a published table share are in a file of their
+own, which a cell names as its `base`.
 """
 
 import tomllib
@@ -19,16 +19,16 @@ BASE = "base-"  # how the names of the shared files begin
 
 
 class Published(BaseModel):
-    """What was published.
+    """The published result.
 
     Attributes:
-        source: who, where
-        figure: share of correctly classified test images; None: there is none, the cell is a
+        source: authors and publication
+        figure: share of correctly classified test images; None: there is none, as the cell is a
             setting of ours
-        metric: what the figure is the accuracy of: which images, which round, how many runs
+        metric: meaning of the figure: which images, which round, how many runs
         others: figures of others for the same nominal cell
         budget: stores, rounds, local epochs, batch
-        unequal: in what our run differs, as far as it is known
+        unequal: the known differences of our run
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,29 +51,31 @@ class Cell:
 
     @property
     def budget(self) -> str:
-        """Rounds and local epochs: "50 x 10"."""
+        """Rounds and local epochs, such as "50 x 10"."""
         return f"{self.config.run.rounds} x {self.config.train.epochs}"
 
     def reduced(self, rounds: int | None, epochs: int | None) -> "Cell":
-        """The same cell with fewer rounds or local epochs."""
+        """Return the same cell with fewer rounds or local epochs; None: as many."""
         wanted = {"run.rounds": rounds, "train.epochs": epochs}
         changes = {key: value for key, value in wanted.items() if value is not None}
         return Cell(self.name, resolve(flatten(self.config), changes), self.published)
 
     def seeded(self, seed: int) -> "Cell":
-        """The same cell with this seed."""
+        """Return the same cell with this seed."""
         return Cell(self.name, resolve(flatten(self.config), {"run.seed": seed}), self.published)
 
 
 def names() -> list[str]:
-    """All cells, in the order of their names."""
+    """Return the names of all cells, sorted."""
     return sorted(path.stem for path in FOLDER.glob("*.toml") if not path.stem.startswith(BASE))
 
 
 def read(name: str) -> Cell:
-    """The cell of this name.
+    """Return the cell of this name.
 
-    Raises SystemExit if there is none, ConfigError for settings that do not exist.
+    Raises:
+        SystemExit: there is none.
+        ConfigError: a setting does not exist.
     """
     if name not in names():
         raise SystemExit(f"Unknown cell {name!r}; expected one of: {', '.join(names())}.")

@@ -1,5 +1,4 @@
-"""FedAvg and SCAFFOLD once more, from the papers' equations in plain PyTorch, and how far ours is
-from them.
+"""Train FedAvg or SCAFFOLD by the papers' equations in plain PyTorch, and compare with ours.
 
     python -m benchmarks.published.plain a2-dirichlet-fedavg --rounds 10 --epochs 5
     python -m benchmarks.published.plain a2-dirichlet-scaffold --rounds 10 --epochs 5
@@ -7,8 +6,8 @@ from them.
 Nothing of `common.strategies`, `common.training.fit`, `common.training.optimizers` or the engines
 is used here: a module's own parameters, its own backward pass, torch.optim.SGD, and loops over
 parameters. Images, their order, their augmentation and the first weights are those of the same
-seed, so that both sides see the same batches: what differs is rounding, what many steps make of it,
-and mistakes.
+seed, so that both sides see the same batches. Differences come from rounding, which many steps
+enlarge, and from mistakes.
 
     FedAvg (McMahan et al. 2017, Algorithm 1):   x <- sum_i (n_i / n) y_i,    y_i trained from x
     SCAFFOLD (Karimireddy et al. 2020, Algorithm 1, option II):
@@ -43,11 +42,13 @@ Tensors = list[Tensor]
 class Plain:
     """A federated training by loops over parameters.
 
-    Args:
-        model: the global model
-        test: the server's test images
+    `model` is the global model, and `test` the server's test images.
 
-    Raises SystemExit for an algorithm that is not written down here.
+    Args:
+        config: the settings of the cell
+
+    Raises:
+        SystemExit: the algorithm is neither FedAvg nor SCAFFOLD, or the learning rate changes.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -76,15 +77,15 @@ class Plain:
         self.controls = {name: self.zeros() for name in self.stores}
 
     def zeros(self) -> Tensors:
-        """As the parameters, but zero."""
+        """Return zeros in the shapes of the parameters."""
         return [torch.zeros_like(parameter) for parameter in self.model.parameters()]
 
     def parameters(self) -> Tensors:
-        """A copy of the model's parameters."""
+        """Return a copy of the model's parameters."""
         return [parameter.detach().clone() for parameter in self.model.parameters()]
 
     def load(self, tensors: Tensors) -> None:
-        """Put these into the model."""
+        """Put these tensors into the model."""
         with torch.no_grad():
             for parameter, tensor in zip(self.model.parameters(), tensors, strict=True):
                 parameter.copy_(tensor)
@@ -110,7 +111,15 @@ class Plain:
         self.control = [c + moved for c, moved in zip(self.control, change, strict=True)]
 
     def train(self, fed: Iterator[Batch], shift: Tensors) -> float:
-        """SGD on the gradients plus `shift`; returns the K of the equations."""
+        """Train by SGD on the gradients plus a shift.
+
+        Args:
+            batches: pixels and labels of each step
+            shift: a tensor for each parameter
+
+        Returns:
+            The K of the equations.
+        """
         train = self.config.train
         steps = 0
         optimizer = torch.optim.SGD(
@@ -130,7 +139,7 @@ class Plain:
         return sum((1 - train.momentum**k) / (1 - train.momentum) for k in range(1, steps + 1))
 
     def accuracy(self) -> float:
-        """Share of the test images that the global model classifies correctly."""
+        """Return the share of the test images that the global model classifies correctly."""
         assert self.test is not None, "a cell's data set has test images"
         right = 0
         with torch.no_grad():
@@ -144,8 +153,17 @@ class Plain:
 def batches(
     images: Images, name: str, spec: ModelSpec, config: RunConfig, number: int
 ) -> Iterator[Batch]:
-    """A store's batches of one round: the same images, order and augmentation as a run of ours with
-    this seed.
+    """Yield a store's batches of one round, as in our run with this seed.
+
+    Args:
+        images: the store's training images
+        name: the store
+        spec: the network, with the mean and deviation of pixels
+        config: the settings of the cell
+        number: the round
+
+    Yields:
+        Pixels, float32 [B, C, S, S], and labels, int64 [B].
     """
     order = rng(config.run.seed, "order", number, name)
     draws = DrawStream(config.data, config.run.seed, number, name)
@@ -159,7 +177,7 @@ def batches(
 
 
 def main() -> None:
-    """Run a cell both ways and print both curves side by side."""
+    """Run a cell in both ways and print the two curves side by side."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

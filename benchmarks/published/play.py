@@ -1,4 +1,4 @@
-"""Run a cell with `flower-simulation`, and make a row of what its run directory holds."""
+"""Run a cell with `flower-simulation`, and make a row of the results from its run directory."""
 
 import json
 import subprocess
@@ -20,10 +20,15 @@ class Row(BaseModel):
     """One run of a cell: a line of the results.
 
     Attributes:
-        budget: rounds x local epochs; reduced: whether that is less than the cell has
+        cell: the name of the cell
+        seed: the seed
+        budget: rounds x local epochs
+        reduced: whether that is less than the cell has
         counts: store -> training images of each class
-        curve: accuracy on the test images after each round
-        seconds: of the whole run, on this machine, whatever else it did
+        curve: accuracy on the test images after each round (0..1)
+        seconds: seconds of the whole run, on a machine that may have done other work
+        machine: the machine in words
+        weights_sha256: hash of the final weights
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,20 +45,26 @@ class Row(BaseModel):
 
     @property
     def last(self) -> float:
-        """Accuracy after the last round."""
+        """The accuracy after the last round."""
         return self.curve[-1]
 
     @property
     def best(self) -> float:
-        """The best accuracy after any round: chosen on the test images, so too good by a little."""
+        """The best accuracy after any round: chosen on the test images, so slightly too good."""
         return max(self.curve)
 
 
 def play(cell: Cell, workers: int) -> Row:
-    """Run the cell, or go on with it where an earlier command stopped; a finished run is only read.
+    """Run the cell, or continue the run that an earlier command began.
 
-    Raises SystemExit, with the exit code of `flower-simulation`, if it cannot be run here: it has
-    said why.
+    A finished run is only read.
+
+    Args:
+        cell: the cell, with its seed
+        workers: processes on a CPU; 0: one per core
+
+    Raises:
+        SystemExit: it cannot be run here; `flower-simulation` has printed the reason.
     """
     out = RUNS / f"{cell.name}-{cell.budget.replace(' ', '')}-{cell.config.run.seed}"
     if not is_finished(out):
@@ -71,13 +82,13 @@ def play(cell: Cell, workers: int) -> Row:
 
 
 def is_finished(out: Path) -> bool:
-    """Whether the run in this directory has come to its end."""
+    """Return whether the run in this directory has come to its end."""
     summary = out / "summary.json"
     return summary.exists() and json.loads(summary.read_text())["status"] == "finished"
 
 
 def assignments(config: RunConfig) -> list[str]:
-    """The settings as --set flags, those left out that have their default."""
+    """Return the settings as --set flags, without those that have their default."""
     plain = flatten(RunConfig())
     wanted = flatten(config)
     return [
@@ -89,7 +100,7 @@ def assignments(config: RunConfig) -> list[str]:
 
 
 def row(cell: Cell, out: Path) -> Row:
-    """The row of a finished run."""
+    """Return the row of a finished run."""
     history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     summary = json.loads((out / "summary.json").read_text())
     here = machine()
@@ -107,7 +118,7 @@ def row(cell: Cell, out: Path) -> Row:
 
 
 def append(found: Row, file: Path) -> None:
-    """Add a line, unless the very same run is there already."""
+    """Add a row to a file, unless it has the very same run already."""
     if (found.cell, found.weights_sha256) in {
         (known.cell, known.weights_sha256) for known in load(file)
     }:
@@ -118,7 +129,7 @@ def append(found: Row, file: Path) -> None:
 
 
 def load(file: Path) -> list[Row]:
-    """All rows of a file of results; none if there is no such file."""
+    """Return all rows of a file of results; none if there is no such file."""
     if not file.exists():
         return []
     return [Row.model_validate_json(line) for line in file.read_text(encoding="utf-8").splitlines()]

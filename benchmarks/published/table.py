@@ -1,6 +1,4 @@
-"""Rows of results beside what was published: for a terminal, and as the table of
-docs/results.md.
-"""
+"""The table of our results and the published ones, for the terminal and for docs/results.md."""
 
 from collections.abc import Iterator, Sequence
 from statistics import mean
@@ -19,8 +17,11 @@ HEAD = (
 
 
 def markdown(cells: Sequence[Cell], rows: Sequence[Row]) -> str:
-    """The table, a line for each cell whether it was measured or not, and below it who had how many
-    images.
+    """Return the table in Markdown: a line for each cell, and below it the stores' images.
+
+    Args:
+        cells: all cells, measured or not
+        rows: all runs
     """
     lines = [HEAD, tuple("---" for _ in HEAD), *(line(cell, rows) for cell in cells)]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -28,7 +29,7 @@ def markdown(cells: Sequence[Cell], rows: Sequence[Row]) -> str:
 
 
 def line(cell: Cell, rows: Sequence[Row]) -> tuple[str, ...]:
-    """A cell's line: means over seeds, in percent."""
+    """Return a cell's line: means over seeds, in percent."""
     own = [row for row in rows if row.cell == cell.name]
     whole = [row for row in own if not row.reduced]
     figure = "–" if cell.published.figure is None else f"{100 * cell.published.figure:.1f}"
@@ -41,9 +42,9 @@ def line(cell: Cell, rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def dealt(cells: Sequence[Cell], rows: Sequence[Row]) -> Iterator[str]:
-    """For every split that was trained on: images of each store.
+    """Yield a line for every split that was trained on: the number of images of each store.
 
-    The classes of each are in the rows.
+    The classes of each store are in the rows.
     """
     partitions = {
         cell.name: f"{cell.config.data.partition}, {cell.config.data.stores} stores"
@@ -56,7 +57,7 @@ def dealt(cells: Sequence[Cell], rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _means(rows: Sequence[Row]) -> tuple[str, str, str]:
-    """Mean over seeds of the last and of the best accuracy, in percent, and the seeds."""
+    """Return the means over seeds of the last and best accuracy, in percent, and the seeds."""
     seeds = ", ".join(str(seed) for seed in sorted(row.seed for row in rows))
     return (
         f"{100 * mean(row.last for row in rows):.1f}",

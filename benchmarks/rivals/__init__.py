@@ -1,3 +1,1 @@
-"""The rivals, each a script of its own that imports nothing of ours and prints one JSON line a
-round.
-"""
+"""The rivals: scripts that import nothing of ours and print one JSON line a round."""

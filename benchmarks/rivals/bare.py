@@ -17,7 +17,14 @@ from torch.nn import functional
 
 
 def train(model: nn.Module, x: Tensor, y: Tensor, task: SimpleNamespace) -> None:
-    """One store's local training, in place."""
+    """Train one store's model, in place.
+
+    Args:
+        model: the network
+        x: images, float32 [N, 3, 32, 32]
+        y: labels, int64 [N]
+        task: the work
+    """
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)
     for _ in range(task.epochs):
@@ -28,7 +35,7 @@ def train(model: nn.Module, x: Tensor, y: Tensor, task: SimpleNamespace) -> None
 
 
 class Stores:
-    """All stores' images on one device, and one model that takes a store's place."""
+    """All stores' images on one device, and one model that stores use in turn."""
 
     def __init__(self, task: SimpleNamespace) -> None:
         self.task = task
@@ -40,7 +47,7 @@ class Stores:
         ]
 
     def fit(self, store: int, start: dict[str, Tensor]) -> tuple[int, dict[str, Tensor]]:
-        """Images of the store, and the weights after training on them."""
+        """Return the number of a store's images, and the weights after training on them."""
         self.model.load_state_dict(start)
         part = self.parts[store]
         train(self.model, self.x[part], self.y[part], self.task)
@@ -48,7 +55,7 @@ class Stores:
 
 
 def serve(task: SimpleNamespace, orders, answers) -> None:
-    """A worker process: train a store whenever told to, until told None."""
+    """Train a store for each order, in a worker process, until the order is None."""
     torch.set_num_threads(1)
     stores = Stores(task)
     while (order := orders.get()) is not None:
@@ -56,7 +63,7 @@ def serve(task: SimpleNamespace, orders, answers) -> None:
 
 
 class Pool:
-    """Worker processes behind the same `fit_all` as one process has."""
+    """Worker processes with the same `fit_all` as a single process."""
 
     def __init__(self, task: SimpleNamespace) -> None:
         context = multiprocessing.get_context("spawn")
@@ -72,11 +79,13 @@ class Pool:
     def fit_all(
         self, cohort: list[int], start: dict[str, Tensor]
     ) -> list[tuple[int, dict[str, Tensor]]]:
+        """Train a cohort; return the number of images and the weights of each store."""
         for store in cohort:
             self.orders.put((store, start))
         return [self.answers.get() for _ in cohort]
 
     def close(self) -> None:
+        """End the worker processes."""
         for _ in self.workers:
             self.orders.put(None)
         for worker in self.workers:
@@ -92,14 +101,16 @@ class Alone:
     def fit_all(
         self, cohort: list[int], start: dict[str, Tensor]
     ) -> list[tuple[int, dict[str, Tensor]]]:
+        """Train a cohort; return the number of images and the weights of each store."""
         return [self.stores.fit(store, start) for store in cohort]
 
     def close(self) -> None:
+        """Do nothing."""
         pass
 
 
 def average(answers: list[tuple[int, dict[str, Tensor]]]) -> dict[str, Tensor]:
-    """The mean of the weights, weighted by images."""
+    """Return the mean of the weights, weighted by images."""
     total = sum(images for images, _ in answers)
     return {
         name: sum(state[name] * (images / total) for images, state in answers)
@@ -108,6 +119,7 @@ def average(answers: list[tuple[int, dict[str, Tensor]]]) -> dict[str, Tensor]:
 
 
 def main() -> None:
+    """Train, and print a line for each round."""
     task = protocol.work()
     torch.manual_seed(task.seed)
     sampler = random.Random(task.seed)

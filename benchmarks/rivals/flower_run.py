@@ -1,5 +1,4 @@
-"""Flower's simulation on its Ray backend at its best: one core a client, one thread each, data
-preloaded as tensors.
+"""Flower's simulation on its Ray backend at its best: one core and thread a client, tensors loaded.
 
 `run_simulation` starts it in this process, which is quicker than `flwr run` (that starts a
 SuperLink first) and leaves nothing running; the simulation inside is the same.
@@ -24,13 +23,14 @@ from flwr.simulation import run_simulation
 
 @functools.cache
 def preloaded(file: str, stores: int, seed: int) -> tuple:
-    """Images, labels and who has which: once an actor, kept for all its clients."""
+    """Return images, labels and each store's positions, loaded once for all clients of an actor."""
     torch.set_num_threads(1)
     x, y = protocol.load(file, "train")
     return x, y, protocol.assign_images(len(y), stores, seed)
 
 
 def client_app(task: SimpleNamespace) -> ClientApp:
+    """Return an app that trains on the images of its partition."""
     app = ClientApp()
 
     @app.train()
@@ -48,7 +48,7 @@ def client_app(task: SimpleNamespace) -> ClientApp:
 
 
 class Timed(FedAvg):
-    """FedAvg that notes when a round's training begins and when its new model is there."""
+    """FedAvg that notes the begin of a round's training and the time of its new model."""
 
     def configure_train(self, server_round, arrays, config, grid):
         self.began = time.perf_counter()
@@ -65,6 +65,7 @@ class Timed(FedAvg):
 
 
 def server_app(task: SimpleNamespace) -> ServerApp:
+    """Return an app that trains, evaluates, and prints a line for each round."""
     app = ServerApp()
 
     @app.main()
@@ -90,6 +91,7 @@ def server_app(task: SimpleNamespace) -> ServerApp:
 
 
 def main() -> None:
+    """Run the simulation."""
     task = protocol.work()
     torch.manual_seed(task.seed)
     run_simulation(

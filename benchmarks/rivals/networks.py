@@ -1,12 +1,15 @@
-"""The networks of the benchmarks as one would write them by hand: layers only, no library of
-ours.
-"""
+"""The networks of the benchmarks as one writes them by hand: layers only, no library of ours."""
 
 from torch import nn
 
 
 def build(name: str, classes: int = 10) -> nn.Module:
-    """Float32 [N, 3, 32, 32] to logits [N, classes]."""
+    """Build a network for float32 [N, 3, 32, 32], with logits [N, classes].
+
+    Args:
+        name: "niid-cnn", "mcmahan-cnn" or "pfl-cnn"
+        classes: number of classes
+    """
     if name == "niid-cnn":  # 62,006 parameters
         return nn.Sequential(
             nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2),

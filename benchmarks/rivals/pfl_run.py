@@ -1,5 +1,4 @@
-"""Starts pfl-research's simulation, in one process or distributed over several by pfl's own means,
-over gloo.
+"""Start pfl-research's simulation, in one process or distributed by pfl over several, with gloo.
 
 The processes meet in a file: pfl's way, a TCP store, would listen on every interface of the
 machine.
@@ -20,7 +19,12 @@ MEETING = "BENCHMARK_PFL_MEETING"
 
 
 def join(processes: int, rank: int) -> None:
-    """Make pfl's distributed context, which is made when pfl is imported, meet in a file."""
+    """Let pfl's distributed context meet in a file; it is made when pfl is imported.
+
+    Args:
+        processes: number of processes
+        rank: number of this one, from 0
+    """
     torch.set_num_threads(1)
     begin = torch.distributed.init_process_group
     meeting = f"file://{os.environ[MEETING]}"
@@ -34,7 +38,7 @@ def join(processes: int, rank: int) -> None:
 
 
 def spawn(processes: int) -> int:
-    """Run this script once a process, told its rank; the worst exit code."""
+    """Run this script once for each process, with its rank; return the worst exit code."""
     with tempfile.TemporaryDirectory() as folder:
         meeting = {MEETING: str(Path(folder) / "meeting"), "GLOO_SOCKET_IFNAME": "lo"}
         command = [sys.executable, __file__, json.dumps(vars(protocol.work()))]
@@ -50,6 +54,7 @@ def spawn(processes: int) -> int:
 
 
 def main() -> None:
+    """Simulate, in this process or in several."""
     task = protocol.work()
     os.environ["PFL_PYTORCH_DEVICE"] = task.device
     if task.processes > 1 and RANK not in os.environ:

@@ -26,7 +26,7 @@ from torch.nn import functional
 
 
 class Report(TrainingProcessCallback):
-    """Evaluates as often as asked, and tells how long the round's training took."""
+    """Callback that evaluates as often as asked, and prints the time of a round's training."""
 
     def __init__(self, task: SimpleNamespace, net: nn.Module, images: int, rank: int) -> None:
         self.task = task
@@ -56,7 +56,7 @@ class Report(TrainingProcessCallback):
 
 
 def network(task: SimpleNamespace) -> nn.Module:
-    """The network with the two methods that pfl asks for."""
+    """Return the network with the two methods that pfl needs."""
     net = networks.build(task.model).to(task.device)
 
     def loss(x, y):
@@ -69,7 +69,7 @@ def network(task: SimpleNamespace) -> nn.Module:
 
 
 def simulate(task: SimpleNamespace, rank: int) -> None:
-    """The whole work, as one of `task.processes`."""
+    """Do the whole work, as one of `task.processes`."""
     torch.manual_seed(task.seed)
     np.random.seed(task.seed)  # pfl's processes sample the same cohorts only if this is the same
     net = network(task)

@@ -1,5 +1,6 @@
-"""What every rival is told and tells: the work as JSON on its command line, one JSON line a round
-on its output.
+"""The protocol of all rivals: the work on the command line, one line a round as output.
+
+Both are JSON.
 """
 
 import json
@@ -12,14 +13,19 @@ from torch import Tensor, nn
 
 
 def work() -> SimpleNamespace:
-    """The work: see `benchmarks.work.Work` for what the fields mean; `data` is the file of
-    arrays.
+    """Return the work.
+
+    `benchmarks.work.Work` explains the fields; `data` is the file of arrays.
     """
     return SimpleNamespace(**json.loads(sys.argv[1]))
 
 
 def load(file: str, split: str) -> tuple[Tensor, Tensor]:
-    """All images of a split, ready to train on: float32 [N, 3, 32, 32], and labels, int64 [N]."""
+    """Load all images of a split, ready to train on.
+
+    Returns:
+        Images, float32 [N, 3, 32, 32], and labels, int64 [N].
+    """
     with np.load(file, allow_pickle=False) as arrays:
         pixels = torch.from_numpy(arrays[f"{split}_pixels"])
         labels = torch.from_numpy(arrays[f"{split}_labels"])
@@ -43,7 +49,7 @@ def is_evaluated(number: int, task: SimpleNamespace) -> bool:
 
 @torch.no_grad()
 def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
-    """Share of the images that the model gets right."""
+    """Return the share of the images that the model classifies correctly."""
     model.eval()
     right = sum(
         int((model(a).argmax(1) == b).sum())
@@ -53,8 +59,13 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
 
 
 def report(number: int, images: int, seconds: float, score: float | None) -> None:
-    """Round `number` is done: images trained on, seconds from sending the model to having the new
-    one.
+    """Print the line of a finished round.
+
+    Args:
+        number: the round, from 1
+        images: images trained on
+        seconds: seconds from sending the model to having the new one
+        score: accuracy on the test images (0..1), or None
     """
     line = {"round": number, "images": images, "seconds": seconds, "accuracy": score}
     print(json.dumps(line), flush=True)

@@ -1,3 +1,1 @@
-"""A plain Flower app, as Flower's quickstart for PyTorch has it: FedAvg, and a client that trains
-and evaluates.
-"""
+"""A plain Flower app like Flower's quickstart for PyTorch: FedAvg, and a client."""

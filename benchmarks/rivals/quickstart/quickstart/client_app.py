@@ -13,6 +13,7 @@ app = ClientApp()
 
 
 def net_of(message: Message) -> task.Net:
+    """Return the network with the weights of a message."""
     net = task.Net()
     net.load_state_dict(message.content["arrays"].to_torch_state_dict())
     return net
@@ -41,7 +42,7 @@ def train(message: Message, context: Context) -> Message:
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
-    """Judge the model on local data."""
+    """Evaluate the model on local data."""
     images, labels = task.load(context.node_config["data"], "validation")
     loss, accuracy = task.test(net_of(message), images, labels)
     metrics = MetricRecord({"eval_loss": loss, "eval_acc": accuracy, "num-examples": len(images)})

@@ -13,13 +13,13 @@ app = ServerApp()
 
 
 def slowest(contents: list[RecordDict], _: str) -> MetricRecord:
-    """Seconds of training at the slowest store."""
+    """Return the seconds of training at the slowest store."""
     return MetricRecord({"seconds": max(content["metrics"]["seconds"] for content in contents)})
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Train with all stores; a line a round for the benchmark."""
+    """Train with all stores; write a line for each round for the benchmark."""
     stores = context.run_config["stores"]
     out = Path(context.run_config["out"])
 

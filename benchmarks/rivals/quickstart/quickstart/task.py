@@ -1,4 +1,4 @@
-"""The network (62,006 parameters), and what a client does with it."""
+"""The network (62,006 parameters), and the work of a client."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 class Net(nn.Module):
-    """Float32 [N, 3, 32, 32] to logits [N, 10]."""
+    """The network: float32 [N, 3, 32, 32] to logits [N, 10]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class Net(nn.Module):
 
 
 def load(file: str, split: str) -> tuple[Tensor, Tensor]:
-    """A split's images, float32 [N, 3, 32, 32], and labels, int64 [N]."""
+    """Return a split's images, float32 [N, 3, 32, 32], and labels, int64 [N]."""
     data = torch.load(file, weights_only=True)
     return data[f"{split}_images"], data[f"{split}_labels"]
 
@@ -33,7 +33,7 @@ def load(file: str, split: str) -> tuple[Tensor, Tensor]:
 def train(
     net: Net, images: Tensor, labels: Tensor, batch_size: int, lr: float, momentum: float
 ) -> float:
-    """One epoch, in place; the mean loss."""
+    """Train for one epoch, in place; return the mean loss."""
     net.train()
     optimizer = torch.optim.SGD(net.parameters(), lr=lr, momentum=momentum)
     total = 0.0
@@ -48,7 +48,7 @@ def train(
 
 @torch.no_grad()
 def test(net: Net, images: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Mean loss, and share of the images that are right."""
+    """Return the mean loss, and the share of the images that are right."""
     net.eval()
     logits = net(images)
     right = (logits.argmax(1) == labels).float().mean()
