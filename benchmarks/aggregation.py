@@ -32,12 +32,12 @@ def combined(system: str, rule: str, floats: int) -> Sample:
         Seconds by number of stores, and the peak memory (bytes) of the process with the most
         stores.
     """
-    found: dict[str, float | None] = {}
+    figures: dict[str, float | None] = {}
     for stores in STORES[rule]:
         words = [sys.executable, "-m", "benchmarks.combine", system, rule, str(stores), str(floats)]
         measured = measure(words)
-        found |= {str(stores): float(measured.output), "peak_bytes": measured.peak_bytes}
-    return found
+        figures |= {str(stores): float(measured.output), "peak_bytes": measured.peak_bytes}
+    return figures
 
 
 def main() -> None:

@@ -61,7 +61,7 @@ class Case:
     Attributes:
         stores: number of stores that are enrolled and join
         cohort: share of the stores that a round asks (0..1)
-        rounds: rounds that are measured, the first one included
+        rounds: number of rounds that the measurement looks at; the first is not counted
     """
 
     stores: int
@@ -93,24 +93,24 @@ class Fleet:
     Args:
         kits: the folder of their kits
         names: the names of the stores that join at once
-        place: the folder for their files
+        directory: the folder for their files
     """
 
-    def __init__(self, kits: Path, names: Sequence[str], place: Path) -> None:
+    def __init__(self, kits: Path, names: Sequence[str], directory: Path) -> None:
         self._files = list[Path]()
         self._reports = list[Path]()
         self._processes = list[subprocess.Popen[bytes]]()
         self._kits = kits
-        self._place = place
+        self._directory = directory
         parts = [names[begin : begin + PER_PROCESS] for begin in range(0, len(names), PER_PROCESS)]
         for number, part in enumerate(parts):
-            self._files.append(place / f"names-{number}")
-            self._reports.append(place / f"report-{number}.json")
+            self._files.append(directory / f"names-{number}")
+            self._reports.append(directory / f"report-{number}.json")
             self._files[-1].write_text("\n".join(part) + "\n", encoding="utf-8")
 
     def __enter__(self) -> "Fleet":
         for number, (names, report) in enumerate(zip(self._files, self._reports, strict=True)):
-            with (self._place / f"fleet-{number}.log").open("wb") as log:
+            with (self._directory / f"fleet-{number}.log").open("wb") as log:
                 command = [
                     sys.executable,
                     "-m",
@@ -139,7 +139,7 @@ class Fleet:
         for process in self._processes:
             process.wait()
 
-    def told(self) -> list[dict[str, Any]]:
+    def reports(self) -> list[dict[str, Any]]:
         """Return the report of each process, once all have ended."""
         return [json.loads(report.read_text(encoding="utf-8")) for report in self._reports]
 
@@ -149,18 +149,18 @@ class Server:
 
     Args:
         case: the measurement
-        place: the folder for its files
+        directory: the folder for its files
     """
 
-    def __init__(self, case: Case, place: Path) -> None:
+    def __init__(self, case: Case, directory: Path) -> None:
         self._case = case
-        self.run = place / "run"
-        self._log = place / "server.log"
-        self._credentials = place / "chain" / "server"
+        self.run = directory / "run"
+        self._log = directory / "server.log"
+        self._credentials = directory / "chain" / "server"
         self.port = free_port()
         self._env = {**os.environ, **QUIET, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
-        self._env["FEDSHELF_HOME"] = str(place / "home")
-        self.kits = place / "chain" / "kits"
+        self._env["FEDSHELF_HOME"] = str(directory / "home")
+        self.kits = directory / "chain" / "kits"
         self.names = [f"store-{number:04}" for number in range(case.stores)]
 
     def provision(self) -> None:
@@ -258,7 +258,10 @@ class Server:
         """
         until = time.monotonic() + LIMIT
         board = self.run / "flower" / "stores.json"
-        while not board.exists() or sum(store["state"] != "away" for store in _told(board)) < count:
+        while (
+            not board.exists()
+            or sum(store["state"] != "away" for store in _read_stores(board)) < count
+        ):
             if self._process.poll() is not None or time.monotonic() > until:
                 raise BenchmarkError(
                     f"{count} did not join:\n{self._log.read_text(errors='replace')[-3000:]}"
@@ -266,9 +269,9 @@ class Server:
             time.sleep(LOOK)
 
 
-def _told(board: Path) -> list[Mapping[str, Any]]:
-    found = json.loads(board.read_text(encoding="utf-8"))
-    return list(found.values()) if isinstance(found, dict) else list(found)
+def _read_stores(board: Path) -> list[Mapping[str, Any]]:
+    stores = json.loads(board.read_text(encoding="utf-8"))
+    return list(stores.values()) if isinstance(stores, dict) else list(stores)
 
 
 def measured(case: Case, idle_seconds: float) -> dict[str, float]:
@@ -282,11 +285,11 @@ def measured(case: Case, idle_seconds: float) -> dict[str, float]:
         A number for each of `COLUMNS`.
     """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        place = Path(folder)
-        server = Server(case, place)
+        directory = Path(folder)
+        server = Server(case, directory)
         server.provision()
         stack.enter_context(server)
-        fleet = stack.enter_context(Fleet(server.kits, server.names[:-1], place))
+        fleet = stack.enter_context(Fleet(server.kits, server.names[:-1], directory))
         server.await_joined(case.stores - 1)
         time.sleep(SETTLE)
         began = time.monotonic()
@@ -328,18 +331,24 @@ def _of_fleet(stack: ExitStack, fleet: Fleet, case: Case, server: Server) -> dic
     if case.is_whole:
         server.await_rounds(case.rounds)
     stack.close()
-    told = fleet.told()
-    waits = sorted(wait for each in told for wait in each["idle"])
-    requests = sum(sum(each["requests"].values()) for each in told)
+    reports = fleet.reports()
+    waits = sorted(wait for report in reports for wait in report["idle"])
+    requests = sum(sum(report["requests"].values()) for report in reports)
     failures = sum(
-        count for each in told for name, count in each["failures"].items() if name not in BEFORE
+        count
+        for report in reports
+        for name, count in report["failures"].items()
+        if name not in BEFORE
     )
-    kept = sum(
-        count for each in told for name, count in each["requests"].items() if name not in POLLS
+    order_requests = sum(
+        count
+        for report in reports
+        for name, count in report["requests"].items()
+        if name not in POLLS
     )
     return {
         # else most are of joining
-        "requests": kept / case.rounds / case.asked if case.is_whole else math.nan,
+        "requests": order_requests / case.rounds / case.asked if case.is_whole else math.nan,
         "p99": max(waits[int(0.99 * len(waits))] - HOLD_SECONDS, 0.0) if waits else 0.0,
         "failures": failures / requests,
     }
@@ -369,10 +378,10 @@ def show(samples: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
     table.add_column("")
     for title, _, _ in COLUMNS.values():
         table.add_column(title, justify="right")
-    for name, taken in samples.items():
-        middle = {key: statistics.median(sample[key] for sample in taken) for key in COLUMNS}
-        told = [f"{middle[key] / unit:.{digits}f}" for key, (_, digits, unit) in COLUMNS.items()]
-        table.add_row(name, *("–" if word == "nan" else word for word in told))
+    for name, case_samples in samples.items():
+        middle = {key: statistics.median(sample[key] for sample in case_samples) for key in COLUMNS}
+        texts = [f"{middle[key] / unit:.{digits}f}" for key, (_, digits, unit) in COLUMNS.items()]
+        table.add_row(name, *("–" if word == "nan" else word for word in texts))
     Console(width=200).print(table)
 
 

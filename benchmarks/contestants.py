@@ -50,25 +50,29 @@ def contestants(work: Work, images: Images, pfl_python: str) -> dict[str, Contes
         pfl_python: the Python interpreter that has pfl
     """
     many = cores()
-    found: dict[str, Contestant] = {"ours": partial(ours, work, images)}
+    contestants_here: dict[str, Contestant] = {"ours": partial(ours, work, images)}
     alone = partial(rival, work, images, 1)
     together = partial(rival, work, images, many)
-    found["bare loop (1 process)"] = partial(alone, "bare.py", sys.executable)
+    contestants_here["bare loop (1 process)"] = partial(alone, "bare.py", sys.executable)
     on_cpu = work.device == "cpu"
     if on_cpu and many > 1:  # several processes would only queue for one GPU
-        found[f"bare loop ({many} processes)"] = partial(together, "bare.py", sys.executable)
+        contestants_here[f"bare loop ({many} processes)"] = partial(
+            together, "bare.py", sys.executable
+        )
     if on_cpu:
-        found["Flower"] = partial(together, "flower_run.py", sys.executable)
+        contestants_here["Flower"] = partial(together, "flower_run.py", sys.executable)
     if not _has_pfl(pfl_python):
         print(
             f"pfl-research is left out: {pfl_python} cannot import pfl; see benchmarks/README.md.",
             file=sys.stderr,
         )
-        return found
-    found["pfl-research (1 process)"] = partial(alone, "pfl_run.py", pfl_python)
+        return contestants_here
+    contestants_here["pfl-research (1 process)"] = partial(alone, "pfl_run.py", pfl_python)
     if on_cpu and many > 1:
-        found[f"pfl-research ({many} processes)"] = partial(together, "pfl_run.py", pfl_python)
-    return found
+        contestants_here[f"pfl-research ({many} processes)"] = partial(
+            together, "pfl_run.py", pfl_python
+        )
+    return contestants_here
 
 
 def _has_pfl(python: str) -> bool:

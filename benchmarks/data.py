@@ -132,8 +132,8 @@ def _write_photos(folder: Path, pixels: Any, rows: Any) -> None:
     """Write PNG files by class: rows[c] are those of class c in pixels, uint8 [N, 3, 32, 32]."""
     from PIL import Image
 
-    for label, those in enumerate(rows):
-        place = folder / f"class-{label}"
-        place.mkdir(parents=True)
-        for row in those:
-            Image.fromarray(pixels[row].transpose(1, 2, 0)).save(place / f"{row}.png")
+    for label, rows_of_class in enumerate(rows):
+        class_folder = folder / f"class-{label}"
+        class_folder.mkdir(parents=True)
+        for row in rows_of_class:
+            Image.fromarray(pixels[row].transpose(1, 2, 0)).save(class_folder / f"{row}.png")

@@ -136,17 +136,17 @@ def measured(side: type[Side], work: Work) -> Sample:
                 raise BenchmarkError(
                     f"Round {number} did not end within {LIMIT:g} s.\n{deployed.said()}"
                 )
-        played = deployed.played()
-        first = played[1].seconds or watch.marks[1].at - watch.marks[0].at
+        rounds = deployed.played()
+        first = rounds[1].seconds or watch.marks[1].at - watch.marks[0].at
     return {
         **per_round(
             watch.marks,
-            {number: each.training for number, each in played.items()},
+            {number: figures.training for number, figures in rounds.items()},
             len(work.folders),
         ),
         "first": first,
         "begun": watch.marks[1].at - began,
-        "accuracy": played[work.rounds].accuracy,
+        "accuracy": rounds[work.rounds].accuracy,
     }
 
 
@@ -170,14 +170,14 @@ def per_round(
     """
     inner = sorted(number for number in marks if number > 0)[:-1]
     pairs = [(number, marks[before], marks[number]) for before, number in pairwise(inner)]
-    found: dict[str, list[float]] = {
+    values_of_rounds: dict[str, list[float]] = {
         "round": [mark.at - before.at for _, before, mark in pairs],
         "overhead": [mark.at - before.at - training[number] for number, before, mark in pairs],
         "cpu": [mark.cpu - before.cpu for _, before, mark in pairs],
     }
     last = max(marks)
     carried = {"up": marks[last].up / last / stores, "down": marks[last].down / last / stores}
-    return {key: statistics.median(values) for key, values in found.items()} | carried
+    return {key: statistics.median(values) for key, values in values_of_rounds.items()} | carried
 
 
 def recovered(side: type[Side], work: Work, victims: Sequence[str]) -> Sample:
@@ -190,7 +190,7 @@ def recovered(side: type[Side], work: Work, victims: Sequence[str]) -> Sample:
         work: the training
         victims: processes to kill, see `benchmarks.sides.VICTIMS`
     """
-    found: dict[str, float | None] = {}
+    seconds_of_victim: dict[str, float | None] = {}
     for victim in victims:
         with deployed_and_watched(side, work) as (deployed, watch):
             if not watch.await_round(2, LIMIT):
@@ -202,8 +202,8 @@ def recovered(side: type[Side], work: Work, victims: Sequence[str]) -> Sample:
             killed = time.monotonic()
             deployed.kill(victim)
             is_back = watch.await_round(done + 1, RECOVERY)
-            found[victim] = watch.marks[done + 1].at - killed if is_back else None
-    return found
+            seconds_of_victim[victim] = watch.marks[done + 1].at - killed if is_back else None
+    return seconds_of_victim
 
 
 def main() -> None:
@@ -237,12 +237,14 @@ def main() -> None:
         )
         rounds = LONG if victims else options.rounds
         work = Work(rounds, stores, [store.with_suffix(".pt") for store in stores])
-        found: dict[str, Contestant] = {
+        contestants: dict[str, Contestant] = {
             name: partial(measured, side, work) for name, side in SIDES.items()
         }
         if victims:
-            found = {name: partial(recovered, side, work, victims) for name, side in SIDES.items()}
-        samples = harness.alternate(chosen(found, options.only), options.times)
+            contestants = {
+                name: partial(recovered, side, work, victims) for name, side in SIDES.items()
+            }
+        samples = harness.alternate(chosen(contestants, options.only), options.times)
     what = f"niid-cnn, {options.stores} stores of {options.images} images ({dataset})"
     if victims:
         columns = [Column(victim, f"{victim}, s", 1) for victim in victims]

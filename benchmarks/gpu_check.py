@@ -39,8 +39,7 @@ from fedshelf.simulations import datasets
 from fedshelf.simulations.engines.batched.engine import BatchedEngine
 from fedshelf.simulations.engines.batched.memory import stores_that_fit
 from fedshelf.simulations.engines.batched.training import StackedTraining
-from fedshelf.simulations.federation import federation
-from fedshelf.simulations.federation.federation import Federation
+from fedshelf.simulations.federation.federation import Federation, build
 
 # of ||a - b|| / ||b||: float32 added in another order by another device, over some dozen steps
 TOLERANCE = 1e-3
@@ -97,7 +96,7 @@ class Bench:
     small: bool
     folder: Path
 
-    def dealt(self, **changed: Any) -> tuple[InitialState, Federation]:
+    def partition(self, **changed: Any) -> tuple[InitialState, Federation]:
         """Deal `shelf` to four stores, the smallest of which has a single image.
 
         Args:
@@ -114,16 +113,16 @@ class Bench:
         }  # fmt: skip
         config = resolve(usual | {key.replace("__", "."): value for key, value in changed.items()})
         config = settle(config, datasets.find(config.data).native_size, 3)
-        dealt = federation.build(config, image_size=config.data.image_size, channels=3)
+        federation = build(config, image_size=config.data.image_size, channels=3)
         size = 9 if self.small else 90
         stores = {
             name: dataclasses.replace(
-                store, train=store.train.select(torch.arange(size * place + 1))
+                store, train=store.train.select(torch.arange(size * position + 1))
             )
-            for place, (name, store) in enumerate(dealt.stores.items())
+            for position, (name, store) in enumerate(federation.stores.items())
         }
-        dealt = dataclasses.replace(dealt, stores=stores)
-        return prepare(config, dealt.classes, 3).identified("check"), dealt
+        federation = dataclasses.replace(federation, stores=stores)
+        return prepare(config, federation.classes, 3).identified("check"), federation
 
     def states(self) -> Path:
         """Return a new folder for the states of strategies."""
@@ -142,10 +141,10 @@ def paths_equal(bench: Bench) -> Iterator[tuple[str, bool, str]]:
     for name, changed in PATHS.items():
         if bench.small and changed.get("model.name"):
             continue  # minutes on a CPU
-        start, dealt = bench.dealt(**changed)
-        reference = alone(start, dealt, torch.device("cpu"), bench)
-        at_once = together(start, dealt, bench)
-        one_by_one = alone(start, dealt, bench.device, bench)
+        start, federation = bench.partition(**changed)
+        reference = alone(start, federation, torch.device("cpu"), bench)
+        at_once = together(start, federation, bench)
+        one_by_one = alone(start, federation, bench.device, bench)
         apart = max(distance(at_once, reference), distance(one_by_one, reference))
         yield (
             f"equality: {name}",
@@ -156,13 +155,13 @@ def paths_equal(bench: Bench) -> Iterator[tuple[str, bool, str]]:
 
 def same_bits(bench: Bench) -> tuple[bool, str]:
     """Train twice in each way, and check that the weights are equal to the bit."""
-    start, dealt = bench.dealt(**{"model.dropout": 0.3})
+    start, federation = bench.partition(**{"model.dropout": 0.3})
     pairs = [
-        [together(start, dealt, bench) for _ in range(2)],
-        [alone(start, dealt, bench.device, bench) for _ in range(2)],
+        [together(start, federation, bench) for _ in range(2)],
+        [alone(start, federation, bench.device, bench) for _ in range(2)],
     ]
     differ = sum(not torch.equal(one[store], other[store]) for one, other in pairs for store in one)
-    return differ == 0, f"{differ} of {2 * len(dealt.stores)} stores differ between two runs"
+    return differ == 0, f"{differ} of {2 * len(federation.stores)} stores differ between two runs"
 
 
 def plans_of_memory(bench: Bench) -> tuple[bool, str]:
@@ -170,7 +169,7 @@ def plans_of_memory(bench: Bench) -> tuple[bool, str]:
 
     As many stores as planned must fit, without much memory to spare.
     """
-    start, _ = bench.dealt()
+    start, _ = bench.partition()
     network = Network(start.plan.spec, bench.device)
     first, second = (stores_that_fit(network, 32) for _ in range(2))
     if bench.device.type != "cuda":
@@ -189,13 +188,15 @@ def plans_of_memory(bench: Bench) -> tuple[bool, str]:
 
 def steps_recorded(bench: Bench) -> tuple[bool, str]:
     """Check that steps are recorded once for all learning rates, and how fast they are."""
-    start, dealt = bench.dealt(**{"train.schedule": "cosine", "train.epochs": 8, "run.rounds": 6})
-    engine = BatchedEngine(dealt, start, bench.states(), [bench.device])
+    start, federation = bench.partition(
+        **{"train.schedule": "cosine", "train.epochs": 8, "run.rounds": 6}
+    )
+    engine = BatchedEngine(federation, start, bench.states(), [bench.device])
     counts = []
     seconds = []
     for number in range(1, 6):
         began = time.perf_counter()
-        list(engine.train(TrainOrder(start.plan, number, start.params), list(dealt.stores)))
+        list(engine.train(TrainOrder(start.plan, number, start.params), list(federation.stores)))
         seconds.append(time.perf_counter() - began)
         training = engine._shards[0]._training
         counts.append(len(training._graphs) if training else 0)
@@ -221,7 +222,7 @@ def robust_means(bench: Bench) -> Iterator[tuple[str, bool, str]]:
     layout = Layout((), (), size, size)
     for name in ROBUST:
         strategy = strategies.build(resolve({"strategy.name": name}).strategy, layout)
-        found = []
+        means = []
         seconds = []
         for device in (torch.device("cpu"), bench.device):
             updates = [
@@ -233,25 +234,25 @@ def robust_means(bench: Bench) -> Iterator[tuple[str, bool, str]]:
             combined = strategy.aggregate_updates(updates)
             synchronise(device)
             seconds.append(time.perf_counter() - began)
-            found.append(combined.cpu())
-        apart = relative(found[1], found[0])
-        told = f"{apart:.1e} apart; {seconds[1] / seconds[0]:.3f} of a CPU's time"
-        yield f"aggregation: {name}", apart < TOLERANCE, told
+            means.append(combined.cpu())
+        apart = relative(means[1], means[0])
+        measurement = f"{apart:.1e} apart; {seconds[1] / seconds[0]:.3f} of a CPU's time"
+        yield f"aggregation: {name}", apart < TOLERANCE, measurement
 
 
 def judged(bench: Bench) -> tuple[bool, str]:
     """Check that the model's answers on test images are those on the CPU, except for ties."""
-    start, dealt = bench.dealt()
-    assert dealt.test is not None
+    start, federation = bench.partition()
+    assert federation.test is not None
     order = EvaluateOrder(start.plan, 0, start.params, "test", (0.5, 1.0, 2.0))
-    found = [
-        Trainer(device, StateStore(bench.states())).evaluate(order, {"": dealt.test})[0].counts
+    counts = [
+        Trainer(device, StateStore(bench.states())).evaluate(order, {"": federation.test})[0].counts
         for device in (torch.device("cpu"), bench.device)
     ]
-    moved = int(abs(found[0].confusion - found[1].confusion).sum()) // 2
+    moved = int(abs(counts[0].confusion - counts[1].confusion).sum()) // 2
     return (
-        moved <= len(dealt.test) // 500,
-        f"{moved} of {len(dealt.test)} images taken for another class",
+        moved <= len(federation.test) // 500,
+        f"{moved} of {len(federation.test)} images taken for another class",
     )
 
 
@@ -299,8 +300,8 @@ def too_little_memory(bench: Bench) -> tuple[bool, str]:
     """Check that a device that holds a part of a batch at a time gets the same weights."""
     if bench.device.type != "cuda":
         return True, "nothing runs out of memory on a CPU"
-    start, dealt = bench.dealt(**{"train.batch_size": 512})
-    whole = together(start, dealt, bench)
+    start, federation = bench.partition(**{"train.batch_size": 512})
+    whole = together(start, federation, bench)
     total = torch.cuda.get_device_properties(bench.device).total_memory
     torch.cuda.empty_cache()
     held = torch.cuda.memory_reserved(bench.device)
@@ -308,7 +309,7 @@ def too_little_memory(bench: Bench) -> tuple[bool, str]:
         torch.cuda.set_per_process_memory_fraction(
             min(1.0, (held + 192 * MIB) / total), bench.device
         )
-        in_pieces = together(start, dealt, bench)
+        in_pieces = together(start, federation, bench)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, bench.device)
     apart = distance(in_pieces, whole)
@@ -321,19 +322,25 @@ def speed(bench: Bench) -> Iterator[tuple[str, bool, str]]:
     work = dataclasses.replace(WORKS["w3"], device=str(bench.device), rounds=rounds, stores=stores)
     work = dataclasses.replace(work, cohort=min(work.cohort, work.stores))
     dataset = data.synthesize(images, bench.folder)
-    found = contestants(work, Images(dataset, data.prepare(dataset, bench.folder)), sys.executable)
-    rows = {name: found[name] for name in found if name.startswith(("ours", "bare"))}
+    all_contestants = contestants(
+        work, Images(dataset, data.prepare(dataset, bench.folder)), sys.executable
+    )
+    rows = {
+        name: all_contestants[name] for name in all_contestants if name.startswith(("ours", "bare"))
+    }
     samples = harness.alternate(rows, 1)
     rates = {name: sample[0]["images_per_second"] or 0.0 for name, sample in samples.items()}
     ours = next(rate for name, rate in rates.items() if name.startswith("ours"))
     for name, rate in rates.items():
         if not name.startswith("ours") and rate:
-            told = "too little work to tell" if bench.small else f"{ours / rate:.2f} times as many"
-            yield f"speed: W3 beside {name}", True, f"{ours:,.0f} images/s, {told}"
+            measurement = (
+                "too little work to tell" if bench.small else f"{ours / rate:.2f} times as many"
+            )
+            yield f"speed: W3 beside {name}", True, f"{ours:,.0f} images/s, {measurement}"
 
 
 def alone(
-    start: InitialState, dealt: Federation, device: torch.device, bench: Bench
+    start: InitialState, federation: Federation, device: torch.device, bench: Bench
 ) -> dict[str, Tensor]:
     """Train each store for two rounds by itself on `device`.
 
@@ -343,20 +350,22 @@ def alone(
     trainer = Trainer(device, StateStore(bench.states()))
     return {
         name: [trainer.train(order, name, store.train) for order in orders(start)][-1].params.cpu()
-        for name, store in dealt.stores.items()
+        for name, store in federation.stores.items()
         if len(store.train)
     }
 
 
-def together(start: InitialState, dealt: Federation, bench: Bench) -> dict[str, Tensor]:
+def together(start: InitialState, federation: Federation, bench: Bench) -> dict[str, Tensor]:
     """Train all stores at once on the device for two rounds.
 
     Returns:
         Store -> weights, float32 [P], on the CPU.
     """
-    engine = BatchedEngine(dealt, start, bench.states(), [bench.device])
+    engine = BatchedEngine(federation, start, bench.states(), [bench.device])
     try:
-        answers = [list(engine.train(order, list(dealt.stores))) for order in orders(start)][-1]
+        answers = [list(engine.train(order, list(federation.stores))) for order in orders(start)][
+            -1
+        ]
         return {
             answer.store: answer.params.cpu().clone()
             for answer in answers
@@ -377,10 +386,10 @@ def orders(start: InitialState) -> list[TrainOrder]:
     return [TrainOrder(start.plan, number, start.params, extras, number - 1) for number in (1, 2)]
 
 
-def distance(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
+def distance(weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> float:
     """Return the largest ||a - b|| / ||b|| over stores."""
-    assert found.keys() == expected.keys(), (found.keys(), expected.keys())
-    return max(relative(found[name], expected[name]) for name in expected)
+    assert weights.keys() == expected.keys(), (weights.keys(), expected.keys())
+    return max(relative(weights[name], expected[name]) for name in expected)
 
 
 def relative(one: Tensor, other: Tensor) -> float:
@@ -432,11 +441,11 @@ def main() -> None:
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(torch.device("cpu" if options.dry else "cuda"), options.dry, Path(folder))
-        for name, good, told in checks(bench):
+        for name, good, measurement in checks(bench):
             failed += not good
             line = (
                 f"{'ok    ' if good else 'FAILED'} {time.perf_counter() - began:5.0f} s  {name}:"
-                f" {told}"
+                f" {measurement}"
             )
             console.print(line, highlight=False, soft_wrap=True)
             if time.perf_counter() - began > options.seconds:

@@ -159,7 +159,7 @@ class Silent:
 
     def doing(self, doing: RunActivity) -> None: ...
 
-    def training(self, round: int, done: int, sampled: int) -> None: ...
+    def training(self, round_number: int, done: int, sampled: int) -> None: ...
 
 
 def play(settings: Mapping[str, Any], harm: str) -> dict[str, Any]:
@@ -189,15 +189,17 @@ def play(settings: Mapping[str, Any], harm: str) -> dict[str, Any]:
     start = prepare(config, stores.classes, source.channels).identified("run")
     with (
         tempfile.TemporaryDirectory() as folder,
-        closing(engines.find("sequential")(stores, start, Path(folder))) as e,
+        closing(engines.find("sequential")(stores, start, Path(folder))) as engine,
     ):
         runtime = (
-            Harmful(e, bad, harm, config.run.seed) if bad is not None and harm in SPOILING else e
+            Harmful(engine, bad, harm, config.run.seed)
+            if bad is not None and harm in SPOILING
+            else engine
         )
-        return {"bad": bad} | _told(start, stores, runtime, bad)
+        return {"bad": bad} | _play_until_told(start, stores, runtime, bad)
 
 
-def _told(
+def _play_until_told(
     start: InitialState, stores: Federation, runtime: Runtime, bad: str | None
 ) -> dict[str, Any]:
     """Play rounds until the server tells of the store `bad`."""
@@ -207,9 +209,9 @@ def _told(
     )
     rounds = RoundLoop(start.plan, start.layout, runtime, Silent(), lambda: False, evaluators)
     state = rounds.initial_state(start.params)
-    told: dict[str, int] = {}
+    told_rounds: dict[str, int] = {}
     why: dict[str, str] = {}
-    while state.round < start.plan.config.run.rounds and bad not in told:
+    while state.round < start.plan.config.run.rounds and bad not in told_rounds:
         try:
             state, record = rounds.play(state)
         except StoresError:  # the model is ruined: nobody's training comes to anything
@@ -218,6 +220,6 @@ def _told(
         for store, sentence in (
             record["standing"]["set_aside"] | record["standing"]["suspects"]
         ).items():
-            told.setdefault(store, state.round)
+            told_rounds.setdefault(store, state.round)
             why.setdefault(store, sentence)
-    return {"told": told, "why": why, "rounds": state.round}
+    return {"told": told_rounds, "why": why, "rounds": state.round}

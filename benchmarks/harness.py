@@ -115,10 +115,10 @@ def measure(
             finally:
                 watch.finish()
         if code:
-            said = err.read_text(errors="replace")[-3000:]
-            how = f"ended with code {code}"
-            how = f"had not ended after {limit:g} s" if watch.late else how
-            raise BenchmarkError(f"{' '.join(map(str, command))} {how}:\n{said}")
+            error_text = err.read_text(errors="replace")[-3000:]
+            ending = f"ended with code {code}"
+            ending = f"had not ended after {limit:g} s" if watch.late else ending
+            raise BenchmarkError(f"{' '.join(map(str, command))} {ending}:\n{error_text}")
         return Measured(wall, watch.first_round, watch.peak, out.read_text(errors="replace"))
 
 
@@ -221,8 +221,8 @@ def ratio(ours: Sequence[Sample], theirs: Sequence[Sample], key: str) -> float |
     It is None if they have no turn in common.
     """
     pairs = [(a.get(key), b.get(key)) for a, b in zip(ours, theirs, strict=False)]
-    found = [a / b for a, b in pairs if a is not None and b]
-    return statistics.median(found) if found else None
+    ratios = [a / b for a, b in pairs if a is not None and b]
+    return statistics.median(ratios) if ratios else None
 
 
 def _cells(samples: Sequence[Sample], ours: Sequence[Sample], column: Column) -> list[str]:
@@ -232,8 +232,8 @@ def _cells(samples: Sequence[Sample], ours: Sequence[Sample], column: Column) ->
         text += f" ({min(numbers):,.{column.digits}f} to {max(numbers):,.{column.digits}f})"
     if not column.ratio:
         return [text]
-    found = ratio(ours, samples, column.key)
-    return [text, "-" if found is None else f"{found:.2f}"]
+    value = ratio(ours, samples, column.key)
+    return [text, "-" if value is None else f"{value:.2f}"]
 
 
 def parser(description: str | None, times: int = 3) -> argparse.ArgumentParser:
@@ -243,12 +243,14 @@ def parser(description: str | None, times: int = 3) -> argparse.ArgumentParser:
         description: the text of --help
         times: the default number of turns
     """
-    made = argparse.ArgumentParser(
+    command_line = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--times", type=int, default=times, help=f"turns; default {times}")
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the raw results there, too")
-    return made
+    command_line.add_argument("--times", type=int, default=times, help=f"turns; default {times}")
+    command_line.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the raw results there, too"
+    )
+    return command_line
 
 
 def write(path: Path | None, name: str, settings: Mapping[str, Any], samples: Samples) -> None:

@@ -54,13 +54,13 @@ class Report:
     def write(self, path: Path) -> None:
         """Write the counts as JSON, with this process's processor seconds."""
         cpu = time.process_time()
-        told = {
+        counts = {
             "requests": self.requests,
             "failures": self.failures,
             "idle": self.idle,
             "joined": self.joined,
         }
-        path.write_text(json.dumps({**told, "cpu": cpu}), encoding="utf-8")
+        path.write_text(json.dumps({**counts, "cpu": cpu}), encoding="utf-8")
 
 
 class Connection:

@@ -129,7 +129,7 @@ class LightStore:
                 fleet.PullMessagesResponse,
             )
             took = time.monotonic() - began
-            if not (found := read_headers(reply)):
+            if not (headers := read_headers(reply)):
                 self._report.idle.append(took)
                 if self._line.is_held:
                     self._beaten = time.monotonic()
@@ -146,7 +146,7 @@ class LightStore:
                 continue
             self._turn = began - self._done
             is_held = self._line.is_held
-            for head in found:
+            for head in headers:
                 with suppress(WithdrawnError):
                     await self._answer(head)
             if is_held:
@@ -208,11 +208,11 @@ def answer(store: str, message: Message) -> RecordDict:
     """Return a light store's answer to an order, in the form of `common.protocol.serialization`."""
     order = message.content[HEADER_RECORD]
     assert isinstance(order, ConfigRecord)
-    told: dict[str, object] = {"format": order["format"], "store": store}
+    values: dict[str, object] = {"format": order["format"], "store": store}
     match order["kind"]:
         case "train":
             numbers = {"num_examples": CLASSES * IMAGES, "loss": 1.0, "seconds": 0.0, "steps": 1}
-            told |= {
+            values |= {
                 "kind": "update",
                 "round": order["round"],
                 "tensors": _moved(order["tensors"]),
@@ -220,28 +220,28 @@ def answer(store: str, message: Message) -> RecordDict:
             }
         case "evaluate":
             confusion = np.diag(np.full(CLASSES, IMAGES // CLASSES)).astype(np.int64)
-            told |= {
+            values |= {
                 "kind": "evaluation",
                 "round": order["round"],
                 "loss_sum": 1.0,
                 "right": 0,
                 "wrong": 0,
             }
-            told |= {"tensors": _blob("confusion", "I64", confusion)}
+            values |= {"tensors": _blob("confusion", "I64", confusion)}
         case _:
             classes = [f"class-{label}" for label in range(CLASSES)]
-            told |= {
+            values |= {
                 "kind": "info",
                 "validation": IMAGES,
                 "test": IMAGES,
                 "untold": 0,
                 "version": version("fedshelf"),
             }
-            told |= {"classes": classes, "counts": [IMAGES] * CLASSES}
-    return RecordDict({HEADER_RECORD: ConfigRecord(told)})
+            values |= {"classes": classes, "counts": [IMAGES] * CLASSES}
+    return RecordDict({HEADER_RECORD: ConfigRecord(values)})
 
 
-_MADE: dict[bytes, bytes] = {}
+_NOISY_MODELS: dict[bytes, bytes] = {}
 
 
 def _moved(blob: object) -> bytes:
@@ -249,14 +249,14 @@ def _moved(blob: object) -> bytes:
     assert isinstance(blob, bytes), (
         "a light store takes models of up to 4 MiB, which travel within the header"
     )
-    if blob not in _MADE:
+    if blob not in _NOISY_MODELS:
         (length,) = struct.unpack("<Q", blob[:8])
         begin, end = json.loads(blob[8 : 8 + length])["params"]["data_offsets"]
         params = np.frombuffer(blob[8 + length + begin : 8 + length + end], np.float32)
         noise = np.random.default_rng(0).normal(0, NOISE, len(params)).astype(np.float32)
-        _MADE.clear()
-        _MADE[blob] = _blob("params", "F32", params + noise)
-    return _MADE[blob]
+        _NOISY_MODELS.clear()
+        _NOISY_MODELS[blob] = _blob("params", "F32", params + noise)
+    return _NOISY_MODELS[blob]
 
 
 def _blob(name: str, kind: str, array: np.ndarray) -> bytes:

@@ -63,35 +63,35 @@ def peaks(stores: int, model: str, rounds: int, strategy: str) -> Sample:
             process = subprocess.Popen(
                 list(map(str, server)), env=env, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
-            others = subprocess.Popen(
+            store_process = subprocess.Popen(
                 list(map(str, crowd)), stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
             tree = Tree(f"{TAG}={tag}", process.pid)
             try:
-                found = watched(process, tree)
+                peak_bytes = watched(process, tree)
             finally:
-                others.kill()
-                others.wait()
+                store_process.kill()
+                store_process.wait()
                 tree.end()
         if process.wait():
             raise BenchmarkError((Path(folder) / "log").read_text(errors="replace")[-3000:])
-    return found
+    return peak_bytes
 
 
 def watched(process: "subprocess.Popen[bytes]", tree: Tree) -> Sample:
     """Return the peak bytes by part of the server, from now until `process` ends."""
-    found: dict[str, float] = defaultdict(float)
+    peak_bytes: dict[str, float] = defaultdict(float)
     while process.poll() is None:
         now: dict[str, int] = defaultdict(int)
         for pid in tree.alive():
             now[part(pid)] += proportional(pid)
-        for name, held in {**now, "all": sum(now.values())}.items():
-            found[name] = max(found[name], held)
+        for name, bytes_held in {**now, "all": sum(now.values())}.items():
+            peak_bytes[name] = max(peak_bytes[name], bytes_held)
         try:
             process.wait(POLL)
         except subprocess.TimeoutExpired:
             continue
-    return dict(found)
+    return dict(peak_bytes)
 
 
 def part(pid: int) -> str:

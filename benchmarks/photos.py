@@ -42,8 +42,8 @@ def enlarge(folder: Path, photos: int, into: Path) -> Path:
         photos: number of photos, by the order of their file names
         into: the folder to write to, which is returned
     """
-    found = sorted(scan(folder).photos, key=lambda photo: (photo.path.name, photo.name))
-    for number, photo in zip(range(photos), found, strict=False):
+    photos_of_folder = sorted(scan(folder).photos, key=lambda photo: (photo.path.name, photo.name))
+    for number, photo in zip(range(photos), photos_of_folder, strict=False):
         with Image.open(photo.path) as image:
             large = image.convert("RGB").resize(LARGE, Image.Resampling.BICUBIC)
         noisy = Image.blend(large, Image.effect_noise(LARGE, 40).convert("RGB"), 0.1)
@@ -91,8 +91,8 @@ def compare(path: Path, options: argparse.Namespace, scratch: Path) -> None:
     )
     if options.limit:
         photos = photos.select(torch.arange(options.limit) % len(photos))
-    made = torch.randint(256, photos.pixels.shape, dtype=torch.uint8)
-    synthetic = Images(made, photos.labels, photos.rows)
+    random_pixels = torch.randint(256, photos.pixels.shape, dtype=torch.uint8)
+    synthetic = Images(random_pixels, photos.labels, photos.rows)
     store = Store(options, classes, scratch)
     store.epoch(synthetic)  # what is built once, on either side
     began = time.perf_counter()

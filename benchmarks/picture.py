@@ -63,10 +63,10 @@ def _panel(axes: "Axes", result: dict[str, Any]) -> None:
         error_kw={"ecolor": TEXT, "lw": 1},
     )
     longest = max(median + more for median, more in zip(medians, above, strict=True))
-    for place, (median, more) in enumerate(zip(medians, above, strict=True)):
+    for row, (median, more) in enumerate(zip(medians, above, strict=True)):
         axes.text(
             median + more + 0.02 * longest,
-            place,
+            row,
             f"{median:,.0f}",
             va="center",
             color=TEXT,

@@ -33,9 +33,9 @@ class Tree:
             pid for pid, start in self._known.items() if start is not None and started(pid) == start
         }
         others = {int(entry.name) for entry in PROC.glob("[0-9]*")} - mine
-        while found := {pid for pid in others if parent(pid) in mine}:
-            mine |= found
-            others -= found
+        while children := {pid for pid in others if parent(pid) in mine}:
+            mine |= children
+            others -= children
         mine |= {pid for pid in others if self._tag in read(pid, "environ").split(b"\0")}
         self._known |= {pid: started(pid) for pid in mine if pid not in self._known}
         return mine

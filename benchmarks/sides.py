@@ -75,14 +75,14 @@ class Side:
 
     Args:
         work: the training
-        place: the folder for all files
+        directory: the folder for all files
     """
 
     lines: Path
 
-    def __init__(self, work: Work, place: Path) -> None:
+    def __init__(self, work: Work, directory: Path) -> None:
         self.work = work
-        self.place = place
+        self.directory = directory
         self._tag = uuid.uuid4().hex
         self._env = {**os.environ, **QUIET, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
         self._env["PATH"] = f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
@@ -127,26 +127,26 @@ class Side:
             BenchmarkError: there is no such process.
         """
         part = "store-1" if victim == "store" else "server"
-        hit = self._parts[part].alive()
+        pids = self._parts[part].alive()
         if victim in PROGRAMS:
-            hit = {pid for pid in hit if PROGRAMS[victim] in program(read(pid, "cmdline"))}
-        if not hit:
+            pids = {pid for pid in pids if PROGRAMS[victim] in program(read(pid, "cmdline"))}
+        if not pids:
             raise BenchmarkError(f"There is no {victim} to kill.")
-        for pid in hit:
+        for pid in pids:
             os.kill(pid, signal.SIGKILL)
-        while any(started(pid) for pid in hit):
+        while any(started(pid) for pid in pids):
             time.sleep(0.01)
         if self._roots[part].poll() is not None:
             self.spawn(part, *self._commands[part])
 
     def spawn(self, name: str, command: Sequence[str | Path], env: Mapping[str, str]) -> None:
-        """Start a part; its output goes to `place/NAME.log`."""
+        """Start a part; its output goes to `directory/NAME.log`."""
         self._commands[name] = ([str(word) for word in command], dict(env))
         part = f"{TAG}_PART={self._tag}-{name}"
         marks = dict([part.split("=")]) | {TAG: self._tag}
-        with (self.place / f"{name}.log").open("ab") as log:
+        with (self.directory / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                self._commands[name][0], env=self._env | dict(env) | marks, cwd=self.place,
+                self._commands[name][0], env=self._env | dict(env) | marks, cwd=self.directory,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True,
             )  # fmt: skip
@@ -156,7 +156,7 @@ class Side:
 
     def said(self) -> str:
         """Return the ends of all logs, to find out what went wrong."""
-        logs = sorted(self.place.glob("*.log"))
+        logs = sorted(self.directory.glob("*.log"))
         return "\n".join(f"{log.name}: {log.read_text(errors='replace')[-1500:]}" for log in logs)
 
 
@@ -178,14 +178,14 @@ class Ours(Side):
 
     def deploy(self) -> None:
         """Start the server and the stores, with kits if `has_kits`."""
-        self.lines = self.place / "run" / "history.jsonl"
+        self.lines = self.directory / "run" / "history.jsonl"
         stores = [folder.name for folder in self.work.folders]
-        self._env |= {"FEDSHELF_HOME": str(self.place / "home")}
+        self._env |= {"FEDSHELF_HOME": str(self.directory / "home")}
         server: list[str | Path] = [
             BIN / "flower-server",
             "start",
             "--out",
-            self.place / "run",
+            self.directory / "run",
             *self._settings(),
         ]
         server += ["--host", "127.0.0.1", "--port", str(self.port)]
@@ -203,19 +203,22 @@ class Ours(Side):
                 "provision",
                 *chain,
                 "--out",
-                self.place / "chain",
+                self.directory / "chain",
             ]
             subprocess.run(
-                provision, env=self._env, cwd=self.place, stdout=subprocess.DEVNULL, check=True
+                provision, env=self._env, cwd=self.directory, stdout=subprocess.DEVNULL, check=True
             )
-            server += ["--credentials", self.place / "chain" / "server"]
+            server += ["--credentials", self.directory / "chain" / "server"]
         else:
             server += ["--insecure"]
         self.spawn("server", server, {})
         for number, folder in enumerate(self.work.folders, 1):
-            who: list[str | Path] = ["--kit", self.place / "chain" / "kits" / f"{folder.name}.kit"]
+            identity: list[str | Path] = [
+                "--kit",
+                self.directory / "chain" / "kits" / f"{folder.name}.kit",
+            ]
             if not self.has_kits:
-                who = [
+                identity = [
                     "--insecure",
                     "--server",
                     f"127.0.0.1:{self.wire.port}",
@@ -223,7 +226,7 @@ class Ours(Side):
                     folder.name,
                 ]
             self.spawn(
-                f"store-{number}", [BIN / "flower-client", "join", "--data", folder, *who], {}
+                f"store-{number}", [BIN / "flower-client", "join", "--data", folder, *identity], {}
             )
 
     def played(self) -> Mapping[int, Played]:
@@ -269,15 +272,15 @@ class Flower(Side):
 
     def deploy(self) -> None:
         """Start the SuperLink and the SuperNodes, and submit the app."""
-        self.lines = self.place / "rounds.jsonl"
-        home = self.place / "home-server"
+        self.lines = self.directory / "rounds.jsonl"
+        home = self.directory / "home-server"
         home.mkdir()
         address = f'address = "127.0.0.1:{self.port}"\ninsecure = true\n'
         (home / "config.toml").write_text(
             f'[superlink]\ndefault = "here"\n[superlink.here]\n{address}'
         )
         superlink: list[str | Path] = [BIN / "flower-superlink", *QUICK, "--port", str(self.port)]
-        superlink += ["--database", self.place / "state.db"]
+        superlink += ["--database", self.directory / "state.db"]
         self.spawn("server", superlink, {"FLWR_HOME": str(home)})
         self._await_health()
         for number, file in enumerate(self.work.files, 1):
@@ -294,12 +297,12 @@ class Flower(Side):
                 f'data="{file}"',
             ]
             self.spawn(
-                f"store-{number}", supernode, {"FLWR_HOME": str(self.place / f"home-{number}")}
+                f"store-{number}", supernode, {"FLWR_HOME": str(self.directory / f"home-{number}")}
             )
-        app = shutil.copytree(RIVALS / "quickstart", self.place / "app")
+        app = shutil.copytree(RIVALS / "quickstart", self.directory / "app")
         settings = {
             "num-server-rounds": self.work.rounds, "stores": len(self.work.files),
-            "out": f'"{self.place}"', "batch-size": self.work.batch_size,
+            "out": f'"{self.directory}"', "batch-size": self.work.batch_size,
             "learning-rate": self.work.lr, "momentum": self.work.momentum,
         }  # fmt: skip
         words = " ".join(f"{name}={value}" for name, value in settings.items())
@@ -309,15 +312,16 @@ class Flower(Side):
 
     def played(self) -> Mapping[int, Played]:
         """Return the rounds in the app's result, once the app has written it."""
-        file = self.place / "result.json"
+        file = self.directory / "result.json"
         until = time.monotonic() + STARTUP
         while not file.exists() or not file.read_bytes().endswith(b"}}"):
             if time.monotonic() > until:
                 raise BenchmarkError(f"Flower's app has not ended well.\n{self.said()}")
             time.sleep(0.1)
-        told: dict[str, dict[str, Any]] = json.loads(file.read_text())
+        result: dict[str, dict[str, Any]] = json.loads(file.read_text())
         return {
-            int(n): Played(seconds, told["accuracy"][n]) for n, seconds in told["seconds"].items()
+            int(n): Played(seconds, result["accuracy"][n])
+            for n, seconds in result["seconds"].items()
         }
 
     def _await_health(self) -> None:

@@ -70,20 +70,24 @@ def prepared(options: argparse.Namespace, folder: Path) -> Images:
     return Images(dataset, data.prepare(dataset, folder))
 
 
-def chosen(found: dict[str, Contestant], only: str | None) -> dict[str, Contestant]:
+def chosen(contestants_here: dict[str, Contestant], only: str | None) -> dict[str, Contestant]:
     """Return the contestants whose names begin with one of the words in `only`.
 
     Raises:
         SystemExit: there are none.
     """
     if only is None:
-        return found
-    some = {name: found[name] for name in found if name.startswith(tuple(only.split(",")))}
-    if not some:
+        return contestants_here
+    chosen_ones = {
+        name: contestants_here[name]
+        for name in contestants_here
+        if name.startswith(tuple(only.split(",")))
+    }
+    if not chosen_ones:
         raise SystemExit(
-            f"--only got {only}; expected the beginning of one of: {', '.join(found)}."
+            f"--only got {only}; expected the beginning of one of: {', '.join(contestants_here)}."
         )
-    return some
+    return chosen_ones
 
 
 def main() -> None:

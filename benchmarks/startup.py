@@ -47,10 +47,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         images = simulators.prepared(options, Path(folder))
         ours(work, images)
-        found = simulators.chosen(
+        contestants_here = simulators.chosen(
             contestants(work, images, options.pfl_python), options.only or "ours,bare"
         )
-        rounds = harness.alternate(found, options.times)
+        rounds = harness.alternate(contestants_here, options.times)
     harness.table(
         f"First round: {work.title}",
         rounds,

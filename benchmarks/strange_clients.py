@@ -128,7 +128,9 @@ class Strangers:
         for connection in self.connections:
             if connection.fileno() in gone:
                 connection.close()
-        self.connections = [each for each in self.connections if each.fileno() >= 0]
+        self.connections = [
+            connection for connection in self.connections if connection.fileno() >= 0
+        ]
         return before - len(self.connections)
 
     def _connect(self) -> socket.socket:
@@ -155,9 +157,9 @@ def sockets_of(process_id: int) -> int:
     return count
 
 
-def slow(made: Callable[[], Strangers], ready: Callable[[], None]) -> None:
+def slow(connect: Callable[[], Strangers], ready: Callable[[], None]) -> None:
     """Keep 2,000 slow connections open, for ever."""
-    strangers = made()
+    strangers = connect()
     missing = 0
     strangers.silent(1500)
     for _ in range(500):
@@ -172,14 +174,14 @@ def slow(made: Callable[[], Strangers], ready: Callable[[], None]) -> None:
         missing -= again
 
 
-def bodies(made: Callable[[], Strangers], ready: Callable[[], None]) -> None:
+def bodies(connect: Callable[[], Strangers], ready: Callable[[], None]) -> None:
     """Send 25 endless bodies at the same time, again and again, for ever."""
     begun = threading.Barrier(26)
 
     def send() -> None:
         begun.wait()
         while True:
-            with made() as strangers, suppress(OSError):
+            with connect() as strangers, suppress(OSError):
                 strangers.bodies(1, 8_000_000)
                 while strangers.connections[0].recv(1000):
                     pass
@@ -191,17 +193,17 @@ def bodies(made: Callable[[], Strangers], ready: Callable[[], None]) -> None:
     threading.Event().wait()
 
 
-def headers(made: Callable[[], Strangers], ready: Callable[[], None]) -> None:
+def headers(connect: Callable[[], Strangers], ready: Callable[[], None]) -> None:
     """Send requests with 20,000 headers, for ever."""
     ready()
     while True:
-        with made() as strangers, suppress(OSError):
+        with connect() as strangers, suppress(OSError):
             strangers.many_headers()
 
 
-def handshakes(made: Callable[[], Strangers], ready: Callable[[], None]) -> None:
+def handshakes(connect: Callable[[], Strangers], ready: Callable[[], None]) -> None:
     """Begin handshakes, 1,000 a second at the most, for ever."""
-    strangers = made()
+    strangers = connect()
     due = time.monotonic()
     ready()
     while True:

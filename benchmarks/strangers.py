@@ -117,7 +117,7 @@ def measured(server: Server, kind: str | None, rounds: int) -> Sample:
 
 def verdicts(samples: Samples) -> list[tuple[str, bool]]:
     """Return a sentence on each crowd, and whether its rounds are short enough."""
-    found = []
+    sentences = []
     for name in samples:
         if (
             name != ALONE
@@ -125,10 +125,10 @@ def verdicts(samples: Samples) -> list[tuple[str, bool]]:
         ):
             is_good = times <= MOST
             word = "at most" if is_good else "MORE than"
-            found.append(
+            sentences.append(
                 (f"{name}: {times:.2f} times as long as undisturbed, {word} {MOST:g}", is_good)
             )
-    return found
+    return sentences
 
 
 def play(stores: int, kinds: Sequence[str], rounds: int, times: int) -> Samples:
@@ -141,11 +141,11 @@ def play(stores: int, kinds: Sequence[str], rounds: int, times: int) -> Samples:
         times: number of turns
     """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        place = Path(folder)
-        server = Server(Case(stores, 1.0, 1_000_000), place)
+        directory = Path(folder)
+        server = Server(Case(stores, 1.0, 1_000_000), directory)
         server.provision()
         stack.enter_context(server)
-        stack.enter_context(Fleet(server.kits, server.names, place))
+        stack.enter_context(Fleet(server.kits, server.names, directory))
         server.await_rounds(3)
         return harness.alternate(
             {
@@ -182,9 +182,9 @@ def main() -> None:
     harness.table(
         f"Rounds of {options.stores} light stores beside strangers", samples, COLUMNS, ours=ALONE
     )
-    found = verdicts(samples)
-    print(*(words for words, _ in found), f"{time.monotonic() - began:.0f} s in all", sep="\n")
-    sys.exit(0 if all(is_good for _, is_good in found) else 1)
+    sentences = verdicts(samples)
+    print(*(words for words, _ in sentences), f"{time.monotonic() - began:.0f} s in all", sep="\n")
+    sys.exit(0 if all(is_good for _, is_good in sentences) else 1)
 
 
 if __name__ == "__main__":

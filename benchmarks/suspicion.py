@@ -116,24 +116,27 @@ def cases(seeds: Sequence[int], data: Sequence[str], stores: int, cohort: int) -
     """
     for seed in seeds:
         settings = [(dataset, partition) for dataset in data for partition in PARTITIONS]
-        for place, (dataset, partition) in enumerate(settings):
-            model = MODELS[(place + seed) % len(MODELS)]
+        for position, (dataset, partition) in enumerate(settings):
+            model = MODELS[(position + seed) % len(MODELS)]
             for harm in HARMS:
                 yield Case(harm, dataset, partition, model, stores, cohort, seed)
 
 
-def chosen(found: Sequence[Case], only: str | None) -> list[Case]:
+def chosen(all_cases: Sequence[Case], only: str | None) -> list[Case]:
     """Return the cases whose names begin with one of the words in `only`.
 
     Raises:
         SystemExit: there are none.
     """
-    some = [case for case in found if only is None or case.name.startswith(tuple(only.split(",")))]
-    if not some:
+    chosen_cases = [
+        case for case in all_cases if only is None or case.name.startswith(tuple(only.split(",")))
+    ]
+    if not chosen_cases:
         raise SystemExit(
-            f"--only got {only}; expected the beginning of a run's name, such as: {found[0].name}."
+            f"--only got {only}; expected the beginning of a run's name, such as:"
+            f" {all_cases[0].name}."
         )
-    return some
+    return chosen_cases
 
 
 def cells(outcomes: Sequence[Outcome]) -> list[str]:
@@ -156,7 +159,7 @@ def cells(outcomes: Sequence[Outcome]) -> list[str]:
     ]
 
 
-def told(outcome: Outcome) -> Iterator[str]:
+def mistakes(outcome: Outcome) -> Iterator[str]:
     """Yield a line for each mistake of the server."""
     if outcome.bad and outcome.found is None:
         yield f"missed: {outcome.case.name}: {outcome.bad}, in {outcome.rounds} rounds"
@@ -196,7 +199,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(shown)
     for outcome in outcomes:
-        for line in told(outcome):
+        for line in mistakes(outcome):
             console.print(line, highlight=False, markup=False)
     console.print(" · ".join(machine().values()), highlight=False)
 

@@ -99,18 +99,20 @@ class Plain:
         for name, images in self.stores.items():
             self.load(start)
             shift = [c - own for c, own in zip(self.control, self.controls[name], strict=True)]
-            reach = self.train(batches(images, name, self.spec, self.config, number), shift)
-            for place, (x, y) in enumerate(zip(start, self.parameters(), strict=True)):
-                mean[place] += len(images) / total * y
+            step_sum = self.train(batches(images, name, self.spec, self.config, number), shift)
+            for index, (x, y) in enumerate(zip(start, self.parameters(), strict=True)):
+                mean[index] += len(images) / total * y
                 if self.config.strategy.name == "scaffold":
-                    before = self.controls[name][place]
-                    after = before - self.control[place] + (x - y) / (reach * self.config.train.lr)
-                    change[place] += len(images) / total * (after - before)
-                    self.controls[name][place] = after
+                    before = self.controls[name][index]
+                    after = (
+                        before - self.control[index] + (x - y) / (step_sum * self.config.train.lr)
+                    )
+                    change[index] += len(images) / total * (after - before)
+                    self.controls[name][index] = after
         self.load(mean)
         self.control = [c + moved for c, moved in zip(self.control, change, strict=True)]
 
-    def train(self, fed: Iterator[Batch], shift: Tensors) -> float:
+    def train(self, batches: Iterator[Batch], shift: Tensors) -> float:
         """Train by SGD on the gradients plus a shift.
 
         Args:
@@ -128,7 +130,7 @@ class Plain:
             momentum=train.momentum,
             weight_decay=train.weight_decay,
         )
-        for pixels, targets in fed:
+        for pixels, targets in batches:
             optimizer.zero_grad()
             functional.cross_entropy(self.model(pixels), targets).backward()
             for parameter, moved in zip(self.model.parameters(), shift, strict=True):
@@ -143,8 +145,8 @@ class Plain:
         assert self.test is not None, "a cell's data set has test images"
         right = 0
         with torch.no_grad():
-            for places in torch.arange(len(self.test)).split(1000):
-                pixels, targets = self.test.batch(places)
+            for positions in torch.arange(len(self.test)).split(1000):
+                pixels, targets = self.test.batch(positions)
                 scores = self.model(normalise(pixels, self.spec.mean, self.spec.std))
                 right += int((scores.argmax(dim=1) == targets).sum())
         return right / len(self.test)
@@ -168,9 +170,9 @@ def batches(
     order = rng(config.run.seed, "order", number, name)
     draws = DrawStream(config.data, config.run.seed, number, name)
     for _ in range(config.train.epochs):
-        for places in torch.from_numpy(order.permutation(len(images))).split(config.train.batch):
-            pixels, targets = images.batch(places)
-            numbers = torch.from_numpy(draws.take(len(places)))
+        for positions in torch.from_numpy(order.permutation(len(images))).split(config.train.batch):
+            pixels, targets = images.batch(positions)
+            numbers = torch.from_numpy(draws.take(len(positions)))
             if numbers.shape[1]:  # else no option is on
                 pixels = transform(pixels, config.data, numbers)
             yield normalise(pixels, spec.mean, spec.std), targets

@@ -117,15 +117,15 @@ def row(cell: Cell, out: Path) -> Row:
     )
 
 
-def append(found: Row, file: Path) -> None:
+def append(new_row: Row, file: Path) -> None:
     """Add a row to a file, unless it has the very same run already."""
-    if (found.cell, found.weights_sha256) in {
-        (known.cell, known.weights_sha256) for known in load(file)
+    if (new_row.cell, new_row.weights_sha256) in {
+        (row.cell, row.weights_sha256) for row in load(file)
     }:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8") as lines:
-        lines.write(found.model_dump_json() + "\n")
+        lines.write(new_row.model_dump_json() + "\n")
 
 
 def load(file: Path) -> list[Row]:

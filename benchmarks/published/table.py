@@ -50,8 +50,8 @@ def dealt(cells: Sequence[Cell], rows: Sequence[Row]) -> Iterator[str]:
         cell.name: f"{cell.config.data.partition}, {cell.config.data.stores} stores"
         for cell in cells
     }
-    found = {(partitions[row.cell], row.seed): row for row in rows if row.cell in partitions}
-    for (partition, seed), row in sorted(found.items()):
+    row_of_split = {(partitions[row.cell], row.seed): row for row in rows if row.cell in partitions}
+    for (partition, seed), row in sorted(row_of_split.items()):
         sizes = ", ".join(str(sum(counts)) for counts in row.counts.values())
         yield f"- {partition}, seed {seed}: {sizes}"
 

@@ -58,10 +58,10 @@ class Timed(FedAvg):
         replies = list(replies)
         if failed := [reply.error.reason for reply in replies if reply.has_error()]:
             raise RuntimeError(failed[0])
-        found = super().aggregate_train(server_round, replies)
+        aggregated = super().aggregate_train(server_round, replies)
         self.seconds = time.perf_counter() - self.began
         self.images = sum(int(reply.content["metrics"]["num-examples"]) for reply in replies)
-        return found
+        return aggregated
 
 
 def server_app(task: SimpleNamespace) -> ServerApp:

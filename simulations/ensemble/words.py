@@ -9,7 +9,7 @@ from fedshelf.simulations.compare.wording.gains import points
 
 
 def headline(results: Mapping[str, Any]) -> list[str]:
-    """Return the outcome in sentences, the answer first: does the ensemble pay?
+    """Return the outcome in sentences, the answer first.
 
     Args:
         results: the content of `ensemble.json`

@@ -19,7 +19,7 @@ from benchmarks.suspicion import (
     cases,
     cells,
     chosen,
-    told,
+    mistakes,
 )
 from fedshelf.common.config import resolve
 
@@ -74,8 +74,8 @@ def test_rows_by_hand() -> None:
 
 def test_every_mistake_has_a_line() -> None:
     name = "exchanged shelf iid niid-cnn 8 of 8 stores, seed 11"
-    assert list(told(outcome({"b": 3}))) == []
-    assert list(told(outcome({"a": 2}))) == [
+    assert list(mistakes(outcome({"b": 3}))) == []
+    assert list(mistakes(outcome({"a": 2}))) == [
         f"missed: {name}: b, in 20 rounds",
         f"false alarm: {name}: a in round 2: why",
     ]

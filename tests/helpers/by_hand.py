@@ -87,7 +87,7 @@ class Notes:
     def doing(self, doing: RunActivity) -> None:
         self.done.append(doing)
 
-    def training(self, round: int, done: int, sampled: int) -> None:
+    def training(self, round_number: int, done: int, sampled: int) -> None:
         assert 0 <= done <= sampled
 
 

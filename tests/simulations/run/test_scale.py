@@ -58,7 +58,7 @@ class Watch:
     def doing(self, doing: RunActivity) -> None:
         pass
 
-    def training(self, round: int, done: int, sampled: int) -> None:
+    def training(self, round_number: int, done: int, sampled: int) -> None:
         pass
 
 

@@ -34,7 +34,7 @@ def main(grid: Grid, context: Context) -> None:
     initial = ArrayRecord(Net().state_dict())
     rounds = context.run_config["num-server-rounds"]
     result = strategy.start(grid=grid, initial_arrays=initial, num_rounds=rounds, evaluate_fn=note)
-    told = {
+    figures = {
         "seconds": {
             number: metrics["seconds"] for number, metrics in result.train_metrics_clientapp.items()
         },
@@ -43,4 +43,4 @@ def main(grid: Grid, context: Context) -> None:
             for number, metrics in result.evaluate_metrics_clientapp.items()
         },
     }
-    (out / "result.json").write_text(json.dumps(told))
+    (out / "result.json").write_text(json.dumps(figures))
