@@ -15,7 +15,7 @@ from benchmarks.harness import Column, Contestant, Sample, measure
 
 FLOATS = 11_173_962  # ResNet-18 for 10 classes at 32 px
 MIB = 2**20
-# what fits into 16 GB and some minutes
+# as many stores as fit into 16 GB and some minutes
 STORES = {"mean": (3, 10, 30, 100), "median": (3, 10, 30), "krum": (3, 10)}
 ONLY_MEAN = "Flower (messages)"
 

@@ -41,17 +41,17 @@ from fedshelf.server.gateway.exchange import HOLD_SECONDS
 from fedshelf.server.ipc.presence import PASSED_EVERY
 
 BIN = Path(sys.executable).parent
-PER_PROCESS = 250  # light stores in one process
-SETTLE = 8.0  # seconds after which stores that have joined wait for orders
-UNBOUNDED = 10_000  # rounds: the run is ended from outside
-LIMIT = 1800.0  # seconds without a round after which a case is given up
-LOOK = 0.1  # seconds between two looks
+STORES_PER_PROCESS = 250  # light stores in one process
+SETTLE_SECONDS = 8.0  # after this time all stores that have joined wait for orders
+UNBOUNDED_ROUNDS = 10_000  # the run is ended from outside
+ROUND_LIMIT_SECONDS = 1800.0  # a case is given up if a round takes longer
+POLL_SECONDS = 0.1
 PARTS = {
     "superlink": "flower-superlink",
     "door": "fedshelf.server.gateway.proxy",
     "app": "flwr-serverapp",
 }
-TICK = os.sysconf("SC_CLK_TCK")
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,10 @@ class Fleet:
         self._processes = list[subprocess.Popen[bytes]]()
         self._kits = kits
         self._directory = directory
-        parts = [names[begin : begin + PER_PROCESS] for begin in range(0, len(names), PER_PROCESS)]
+        parts = [
+            names[begin : begin + STORES_PER_PROCESS]
+            for begin in range(0, len(names), STORES_PER_PROCESS)
+        ]
         for number, part in enumerate(parts):
             self._files.append(directory / f"names-{number}")
             self._reports.append(directory / f"report-{number}.json")
@@ -131,7 +134,7 @@ class Fleet:
 
     def cpu(self) -> float:
         """Return the processor seconds so far."""
-        return sum(ticks(process.pid) for process in self._processes) / TICK
+        return sum(ticks(process.pid) for process in self._processes) / TICKS_PER_SECOND
 
     def __exit__(self, *_: object) -> None:
         for process in self._processes:
@@ -187,7 +190,8 @@ class Server:
         case = self._case
         settings = {
             "cohort.min_stores": case.asked, "cohort.fraction": case.cohort,
-            "run.rounds": case.rounds if case.is_whole else UNBOUNDED, "cohort.wait": LIMIT,
+            "run.rounds": case.rounds if case.is_whole else UNBOUNDED_ROUNDS,
+            "cohort.wait": ROUND_LIMIT_SECONDS,
             "model.name": "niid-cnn", "data.image_size": 32, "data.flip": "false", "run.seed": 1,
             "train.batch_size": 32, "train.epochs": 1, "train.lr": 0.05,
         }  # fmt: skip
@@ -221,7 +225,7 @@ class Server:
         alive = self.tree.alive()
         for pid in alive:
             words = read(pid, "cmdline").replace(b"\0", b" ").decode(errors="replace")
-            seconds = ticks(pid) / TICK
+            seconds = ticks(pid) / TICKS_PER_SECOND
             used["all"] += seconds
             for part, mark in PARTS.items():
                 used[part] += seconds if mark in words else 0.0
@@ -239,24 +243,24 @@ class Server:
             The time at which they were, as of time.monotonic().
 
         Raises:
-            BenchmarkError: the server ended, or LIMIT seconds passed.
+            BenchmarkError: the server ended, or ROUND_LIMIT_SECONDS passed.
         """
-        until = time.monotonic() + LIMIT
+        until = time.monotonic() + ROUND_LIMIT_SECONDS
         while len(self.rounds()) < count:
             if self._process.poll() is not None or time.monotonic() > until:
                 raise BenchmarkError(
                     f"No round {count}:\n{self._log.read_text(errors='replace')[-3000:]}"
                 )
-            time.sleep(LOOK)
+            time.sleep(POLL_SECONDS)
         return time.monotonic()
 
     def await_joined(self, count: int) -> None:
         """Wait until the server sees `count` stores.
 
         Raises:
-            BenchmarkError: the server ended, or LIMIT seconds passed.
+            BenchmarkError: the server ended, or ROUND_LIMIT_SECONDS passed.
         """
-        until = time.monotonic() + LIMIT
+        until = time.monotonic() + ROUND_LIMIT_SECONDS
         board = self.run / "flower" / "stores.json"
         while (
             not board.exists()
@@ -266,7 +270,7 @@ class Server:
                 raise BenchmarkError(
                     f"{count} did not join:\n{self._log.read_text(errors='replace')[-3000:]}"
                 )
-            time.sleep(LOOK)
+            time.sleep(POLL_SECONDS)
 
 
 def _read_stores(board: Path) -> list[Mapping[str, Any]]:
@@ -291,7 +295,7 @@ def measured(case: Case, idle_seconds: float) -> dict[str, float]:
         stack.enter_context(server)
         fleet = stack.enter_context(Fleet(server.kits, server.names[:-1], directory))
         server.await_joined(case.stores - 1)
-        time.sleep(SETTLE)
+        time.sleep(SETTLE_SECONDS)
         began = time.monotonic()
         used = server.cpu()
         time.sleep(idle_seconds)
@@ -338,13 +342,13 @@ def _of_fleet(stack: ExitStack, fleet: Fleet, case: Case, server: Server) -> dic
         count
         for report in reports
         for name, count in report["failures"].items()
-        if name not in BEFORE
+        if name not in FAILURES_BEFORE_REGISTRATION
     )
     order_requests = sum(
         count
         for report in reports
         for name, count in report["requests"].items()
-        if name not in POLLS
+        if name not in IDLE_CALLS
     )
     return {
         # else most are of joining
@@ -355,8 +359,8 @@ def _of_fleet(stack: ExitStack, fleet: Fleet, case: Case, server: Server) -> dic
 
 
 # to stores that are not registered yet
-BEFORE = {f"activate-node {status}" for status in (401, 412, 503)}
-POLLS = ("pull-messages", "send-node-heartbeat", "activate-node")
+FAILURES_BEFORE_REGISTRATION = {f"activate-node {status}" for status in (401, 412, 503)}
+IDLE_CALLS = ("pull-messages", "send-node-heartbeat", "activate-node")
 COLUMNS = {
     "round": ("round, s", 1, 1.0), "server": ("CPU a store and round, ms", 0, 1e-3),
     "superlink": ("SuperLink, ms", 0, 1e-3), "door": ("door, ms", 0, 1e-3),

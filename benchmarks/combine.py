@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-DISTINCT = 10
-STEPS_BEFORE_RECORDING = 3
-IMAGES = 100  # of the first store; each next one has one more
+DISTINCT_UPDATES = 10
+REPETITIONS = 3
+FIRST_STORE_IMAGES = 100  # each further store has one image more
 
 Arrays = Sequence[np.ndarray[Any, Any]]
 Combine = Callable[[], object]
@@ -33,7 +33,8 @@ def ours(rule: str, arrays: Arrays) -> Combine:
     strategy = strategies.build(StrategyConfig(name={"mean": "fedavg"}.get(rule, rule)))
     vectors = [torch.from_numpy(array) for array in arrays]
     updates = [
-        Update(f"store-{i}", 1, vector, IMAGES + i, 0.0, 0.0) for i, vector in enumerate(vectors)
+        Update(f"store-{i}", 1, vector, FIRST_STORE_IMAGES + i, 0.0, 0.0)
+        for i, vector in enumerate(vectors)
     ]
     return lambda: strategy.update_global_model(vectors[0], updates, {}, len(vectors[0]))
 
@@ -42,7 +43,7 @@ def flower(rule: str, arrays: Arrays) -> Combine:
     """Prepare Flower's aggregation functions on arrays in memory, without its messages."""
     from flwr.server.strategy import aggregate
 
-    results = [([array], IMAGES + i) for i, array in enumerate(arrays)]
+    results = [([array], FIRST_STORE_IMAGES + i) for i, array in enumerate(arrays)]
     rules: dict[str, Combine] = {
         "mean": lambda: aggregate.aggregate(results),
         "median": lambda: aggregate.aggregate_median(results),
@@ -57,10 +58,13 @@ def records(rule: str, arrays: Arrays) -> Combine:
     from flwr.serverapp.strategy.strategy_utils import aggregate_arrayrecords
 
     assert rule == "mean", rule
-    sent = [ArrayRecord({"0": Array(array)}) for array in arrays[:DISTINCT]]
+    sent = [ArrayRecord({"0": Array(array)}) for array in arrays[:DISTINCT_UPDATES]]
     contents = [
         RecordDict(
-            {"arrays": sent[i % DISTINCT], "metrics": MetricRecord({"num-examples": IMAGES + i})}
+            {
+                "arrays": sent[i % DISTINCT_UPDATES],
+                "metrics": MetricRecord({"num-examples": FIRST_STORE_IMAGES + i}),
+            }
         )
         for i in range(len(arrays))
     ]
@@ -71,10 +75,10 @@ def numpy_loop(rule: str, arrays: Arrays) -> Combine:
     """Prepare the rule as one writes it in NumPy."""
 
     def mean() -> object:
-        total = sum(IMAGES + i for i in range(len(arrays)))
+        total = sum(FIRST_STORE_IMAGES + i for i in range(len(arrays)))
         combined = np.zeros_like(arrays[0])
         for i, array in enumerate(arrays):
-            combined += array * np.float32((IMAGES + i) / total)
+            combined += array * np.float32((FIRST_STORE_IMAGES + i) / total)
         return combined
 
     def krum() -> object:
@@ -98,12 +102,13 @@ def main() -> None:
     floats = int(sys.argv[4])
     random = np.random.default_rng(0)
     distinct = [
-        random.standard_normal(floats, dtype=np.float32) for _ in range(min(DISTINCT, stores))
+        random.standard_normal(floats, dtype=np.float32)
+        for _ in range(min(DISTINCT_UPDATES, stores))
     ]
-    combine = SYSTEMS[system](rule, [distinct[i % DISTINCT] for i in range(stores)])
+    combine = SYSTEMS[system](rule, [distinct[i % DISTINCT_UPDATES] for i in range(stores)])
     combine()  # the first time pays for threads and memory
     seconds = []
-    for _ in range(STEPS_BEFORE_RECORDING):
+    for _ in range(REPETITIONS):
         began = time.perf_counter()
         combine()
         seconds.append(time.perf_counter() - began)

@@ -32,11 +32,10 @@ from fedshelf.common.protocol.probe import PROBE_MESSAGE_TYPE, make_presence
 
 CLASSES = 10
 IMAGES = 100
-# stores that hold a model in memory, lest this process needs more than the server
+# Few stores hold a model in memory at the same time: else this process needs more than the server.
 AT_ONCE = threading.Semaphore(3)
-# seconds between two looks for messages; seconds that a server has to appear
-POLL = 0.5
-WAIT = 300.0
+POLL_SECONDS = 0.5  # between two polls for messages
+SERVER_WAIT_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def serve(server: str, worker: Idler) -> None:
     """Answer all messages until the server forgets this store."""
     frozen = FrozenCache()
     pause = threading.Event()
-    with FleetConnection(Credentials(server), Silent(), WAIT + 1e9) as line:
+    with FleetConnection(Credentials(server), Silent(), SERVER_WAIT_SECONDS + 1e9) as line:
         while True:
             try:
                 for head in line.receive():
@@ -89,7 +88,7 @@ def serve(server: str, worker: Idler) -> None:
                 continue
             except UnknownStoreError:
                 return
-            pause.wait(POLL)
+            pause.wait(POLL_SECONDS)
 
 
 def respond(line: FleetConnection, head: MessageHeader, worker: Idler, frozen: FrozenCache) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 CLASSES = 10
-SIDE = 32  # pixels
-HELD_OUT = 100  # images that a store of a deployment evaluates on
+IMAGE_SIZE = 32  # pixels
+HELD_OUT_IMAGES = 100  # images that a store of a deployment evaluates on
 
 
 def prepare(dataset: str, into: Path) -> Path:
@@ -33,7 +33,7 @@ def prepare(dataset: str, into: Path) -> Path:
     from fedshelf.common.images.decoding.decode import PixelFormat
     from fedshelf.simulations import datasets
 
-    loaded = datasets.load(resolve({"data.dataset": dataset}).data, PixelFormat(SIDE))
+    loaded = datasets.load(resolve({"data.dataset": dataset}).data, PixelFormat(IMAGE_SIZE))
     arrays: dict[str, Any] = {}
     for split, images in (("train", loaded.train), ("test", loaded.test)):
         if images is None:
@@ -64,14 +64,16 @@ def synthesize(images: int, into: Path) -> str:
         The name of the data set.
     """
     random = np.random.default_rng(0)
-    patterns = random.integers(0, 256, (CLASSES, 3 * SIDE * SIDE))
+    patterns = random.integers(0, 256, (CLASSES, 3 * IMAGE_SIZE * IMAGE_SIZE))
     folder = into / "cifar10"
     folder.mkdir()
     train = [f"data_batch_{number}.bin" for number in range(1, 6)]
     test = ["test_batch.bin"]
     for files, count in ((train, images), (test, max(1, images // 5))):
         labels = random.integers(0, CLASSES, count)
-        pixels = (patterns[labels] + random.integers(0, 256, (count, 3 * SIDE * SIDE))) // 2
+        pixels = (
+            patterns[labels] + random.integers(0, 256, (count, 3 * IMAGE_SIZE * IMAGE_SIZE))
+        ) // 2
         records = np.concatenate([labels[:, None], pixels], axis=1).astype(np.uint8)
         for file, part in zip(files, np.array_split(records, len(files)), strict=True):
             part.tofile(folder / file)
@@ -82,8 +84,7 @@ def synthesize(images: int, into: Path) -> str:
 def write_store_folders(arrays: Path, stores: int, images: int, into: Path) -> list[Path]:
     """Write stores' images as folders of PNG files, and as files of tensors named alike with .pt.
 
-    Every store gets `images` to train on and HELD_OUT to evaluate on, a tenth of them of each
-    class.
+    Every store gets `images` to train on and HELD_OUT_IMAGES to evaluate on, a tenth of each class.
 
     Args:
         arrays: the file that `prepare` has written.
@@ -102,9 +103,9 @@ def write_store_folders(arrays: Path, stores: int, images: int, into: Path) -> l
     with np.load(arrays, allow_pickle=False) as loaded:
         pixels = loaded["train_pixels"]
         labels = loaded["train_labels"]
-    here = (images + HELD_OUT) // CLASSES
+    images_per_class = (images + HELD_OUT_IMAGES) // CLASSES
     most = int(np.bincount(labels, minlength=CLASSES).min())
-    if images % CLASSES or stores * here > most:
+    if images % CLASSES or stores * images_per_class > most:
         raise SystemExit(
             f"{stores} stores of {images} images do not work out: tens are needed, and {most} a"
             " class are there."
@@ -113,11 +114,13 @@ def write_store_folders(arrays: Path, stores: int, images: int, into: Path) -> l
     by_class = [order[labels[order] == label] for label in range(CLASSES)]
     folders = [into / f"store-{number}" for number in range(1, stores + 1)]
     for number, folder in enumerate(folders):
-        mine = np.stack([rows[number * here : (number + 1) * here] for rows in by_class])
+        mine = np.stack(
+            [rows[number * images_per_class : (number + 1) * images_per_class] for rows in by_class]
+        )
         tensors = {}
         for split, rows in (
-            ("train", mine[:, HELD_OUT // CLASSES :]),
-            ("validation", mine[:, : HELD_OUT // CLASSES]),
+            ("train", mine[:, HELD_OUT_IMAGES // CLASSES :]),
+            ("validation", mine[:, : HELD_OUT_IMAGES // CLASSES]),
         ):
             _write_photos(folder / split, pixels, rows)
             tensors[f"{split}_images"] = (

@@ -30,10 +30,10 @@ from benchmarks.harness import BenchmarkError, Column, Contestant, Sample
 from benchmarks.sides import SIDES, VICTIMS, Side, Work
 from benchmarks.simulators import chosen
 
-LIMIT = 600.0  # seconds without a round after which a deployment that nobody has hit is given up
-LONG = 100  # rounds of a run that is hit and does not end before
-RECOVERY = 120.0  # seconds that a deployment that was hit gets for its next round
-LOOK = 0.01  # seconds between two looks for a round's line
+ROUND_LIMIT_SECONDS = 600.0  # an undisturbed deployment is given up if a round takes longer
+LONG_RUN_ROUNDS = 100  # more than a run can have before its victims are killed
+RECOVERY_SECONDS = 120.0  # a deployment whose process was killed has this time for a round
+POLL_SECONDS = 0.01  # between two checks for a round's line
 COLUMNS = [
     Column("round", "round, s", 2, ratio=True),
     Column("overhead", "beyond training, s", 2, ratio=True),
@@ -89,7 +89,7 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         """Look for new lines until the context ends."""
-        while not self._ended.wait(LOOK):
+        while not self._ended.wait(POLL_SECONDS):
             with suppress(FileNotFoundError):
                 if (size := self._side.lines.stat().st_size) != self._size:
                     self._size = size
@@ -99,7 +99,7 @@ class Watch(threading.Thread):
         """Wait for the end of a round; return whether it ended within `seconds`."""
         until = time.monotonic() + seconds
         while number not in self.marks and time.monotonic() < until:
-            time.sleep(LOOK)
+            time.sleep(POLL_SECONDS)
         return number in self.marks
 
     def _note(self, number: int) -> None:
@@ -132,9 +132,10 @@ def measured(side: type[Side], work: Work) -> Sample:
     began = time.monotonic()
     with deployed_and_watched(side, work) as (deployed, watch):
         for number in range(1, work.rounds + 1):
-            if not watch.await_round(number, LIMIT):
+            if not watch.await_round(number, ROUND_LIMIT_SECONDS):
                 raise BenchmarkError(
-                    f"Round {number} did not end within {LIMIT:g} s.\n{deployed.said()}"
+                    f"Round {number} did not end within {ROUND_LIMIT_SECONDS:g} s.\n"
+                    f"{deployed.said()}"
                 )
         rounds = deployed.played()
         first = rounds[1].seconds or watch.marks[1].at - watch.marks[0].at
@@ -193,15 +194,15 @@ def recovered(side: type[Side], work: Work, victims: Sequence[str]) -> Sample:
     seconds_of_victim: dict[str, float | None] = {}
     for victim in victims:
         with deployed_and_watched(side, work) as (deployed, watch):
-            if not watch.await_round(2, LIMIT):
+            if not watch.await_round(2, ROUND_LIMIT_SECONDS):
                 raise BenchmarkError(
-                    f"Two rounds did not end within {LIMIT:g} s.\n{deployed.said()}"
+                    f"Two rounds did not end within {ROUND_LIMIT_SECONDS:g} s.\n{deployed.said()}"
                 )
             time.sleep((watch.marks[2].at - watch.marks[1].at) / 2)
             done = max(watch.marks)
             killed = time.monotonic()
             deployed.kill(victim)
-            is_back = watch.await_round(done + 1, RECOVERY)
+            is_back = watch.await_round(done + 1, RECOVERY_SECONDS)
             seconds_of_victim[victim] = watch.marks[done + 1].at - killed if is_back else None
     return seconds_of_victim
 
@@ -235,7 +236,7 @@ def main() -> None:
             options.images,
             Path(folder) / "stores",
         )
-        rounds = LONG if victims else options.rounds
+        rounds = LONG_RUN_ROUNDS if victims else options.rounds
         work = Work(rounds, stores, [store.with_suffix(".pt") for store in stores])
         contestants: dict[str, Contestant] = {
             name: partial(measured, side, work) for name, side in SIDES.items()
@@ -249,7 +250,7 @@ def main() -> None:
     if victims:
         columns = [Column(victim, f"{victim}, s", 1) for victim in victims]
         harness.table(f"From SIGKILL to the end of the next round: {what}", samples, columns)
-        print(f"-: no such round within {RECOVERY:g} s")
+        print(f"-: no such round within {RECOVERY_SECONDS:g} s")
     else:
         harness.table(f"A round of the deployment: {what}", samples, COLUMNS)
         print("kB: on the wire, a round and store; CPU: seconds of all processes, a round")

@@ -41,12 +41,12 @@ from fedshelf.simulations.engines.batched.memory import stores_that_fit
 from fedshelf.simulations.engines.batched.training import StackedTraining
 from fedshelf.simulations.federation.federation import Federation, build
 
-# of ||a - b|| / ||b||: float32 added in another order by another device, over some dozen steps
+# Largest ||a - b|| / ||b||: another device adds float32 in another order, over some dozen steps.
 TOLERANCE = 1e-3
 MIB = 2**20
 
-# What trains: every optimizer, schedule, loss, kind of layer and strategy that takes a way of its
-# own on a GPU.
+# Settings of the trainings: every optimizer, schedule, loss, kind of layer and strategy that has
+# code of its own for a GPU.
 PATHS: Mapping[str, Mapping[str, Any]] = {
     "sgd": {},
     "sgd along a cosine": {"train.schedule": "cosine", "train.backbone_lr": 0.5},

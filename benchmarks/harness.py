@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import machine
-from benchmarks.processes import SHARE, Tree
+from benchmarks.processes import SAMPLER_PAUSE_FACTOR, Tree
 
 Sample = Mapping[str, float | None]
 Contestant = Callable[[], Sample]
@@ -32,7 +32,7 @@ Samples = Mapping[str, Sequence[Sample]]
 ROUND_1 = b'{"round": 1,'
 # environment variable by which a measured process and its descendants are found
 TAG = "BENCHMARK_TAG"
-POLL = 0.02  # seconds between looks
+POLL_SECONDS = 0.02
 
 
 class BenchmarkError(Exception):
@@ -139,7 +139,7 @@ class _Watch(threading.Thread):
     def run(self) -> None:
         """Look at the command until it ends."""
         due = time.perf_counter()
-        while not self._ended.wait(POLL):
+        while not self._ended.wait(POLL_SECONDS):
             self._look()
             if time.perf_counter() > self._end:
                 self.late = True
@@ -147,7 +147,7 @@ class _Watch(threading.Thread):
                 return
             if (now := time.perf_counter()) >= due:
                 self.peak = max(self.peak, self._tree.memory())
-                due = now + SHARE * (time.perf_counter() - now)
+                due = now + SAMPLER_PAUSE_FACTOR * (time.perf_counter() - now)
 
     def finish(self) -> None:
         """Look a last time, and end the processes that are left behind."""

@@ -26,7 +26,7 @@ from google.protobuf.message import Message as ProtoMessage
 from fedshelf.client.connection.fleet import HEARTBEAT_SECONDS
 from fedshelf.common.protocol.enrolment import HELD_HEADER, PROCESS_HEADER, process_header
 
-SIGNED_FOR = 60.0  # seconds for which one signature is used: the server takes it for 305
+SIGNATURE_SECONDS = 60.0  # age at which a signature is renewed; the server accepts 305 s
 
 Reply = TypeVar("Reply", bound=ProtoMessage)
 
@@ -84,7 +84,7 @@ class Connection:
         self._key = key
         self._report = report
         self.public_key = public_key_to_bytes(key.public_key())
-        self._signed = -SIGNED_FOR
+        self._signed = -SIGNATURE_SECONDS
         self._headers = b""
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._process = process_header(secrets.token_hex(16), HEARTBEAT_SECONDS / 2)
@@ -140,7 +140,7 @@ class Connection:
 
     def _identity(self) -> bytes:
         """Return the headers that prove who sends."""
-        if time.monotonic() - self._signed > SIGNED_FOR:
+        if time.monotonic() - self._signed > SIGNATURE_SECONDS:
             moment = datetime.now(UTC).isoformat()
             fields = {
                 "Host": f"{self._host}:{self._port}",

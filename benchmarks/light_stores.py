@@ -61,10 +61,10 @@ from fedshelf.common.protocol.probe import HEADER_RECORD, PROBE_MESSAGE_TYPE, ma
 
 CLASSES = 10
 IMAGES = 100
-NOISE = 1e-3  # deviation of what an answer adds to each weight
-RETRY = 1.0  # seconds between two attempts at a server that does not answer
-JOINING = 16  # stores that shake hands at the same time
-LOOK = 0.5  # seconds between two looks for more names
+NOISE = 1e-3  # standard deviation of the noise on each weight of an answer
+RETRY_SECONDS = 1.0  # between two attempts to reach a server that does not answer
+MAX_JOINING_STORES = 16  # at the same time
+NAMES_POLL_SECONDS = 0.5
 
 
 class WithdrawnError(Exception):
@@ -104,7 +104,7 @@ class LightStore:
                     await self._join()
                 self._report.joined += 1
                 await self._listen()
-            await asyncio.sleep(RETRY * (1 + random.random()))
+            await asyncio.sleep(RETRY_SECONDS * (1 + random.random()))
 
     async def _join(self) -> None:
         request = fleet.ActivateNodeRequest(
@@ -276,7 +276,7 @@ async def serve(kits: Path, names: Path, report: Report) -> None:
         report: gets the counts
     """
     ended = asyncio.Event()
-    joining = asyncio.Semaphore(JOINING)
+    joining = asyncio.Semaphore(MAX_JOINING_STORES)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     tasks: dict[str, asyncio.Task[None]] = {}
     tls: ssl.SSLContext | None = None
@@ -287,7 +287,7 @@ async def serve(kits: Path, names: Path, report: Report) -> None:
                 tls = tls or ssl.create_default_context(cadata=kit.authority)
                 tasks[name] = asyncio.create_task(LightStore(kit, tls, report, joining).work())
         with suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), LOOK)
+            await asyncio.wait_for(ended.wait(), NAMES_POLL_SECONDS)
     for task in tasks.values():
         task.cancel()
 

@@ -22,8 +22,8 @@ from benchmarks.processes import Tree, proportional, read
 from fedshelf.server.addresses import free_port
 
 MIB = 2**20
-POLL = 0.2  # seconds between two looks at the processes
-# a word in the command line -> which of the server's processes it is; the first that fits
+POLL_SECONDS = 0.2
+# A word in the command line -> the part of the server to which it belongs; the first that fits.
 PARTS = {
     "flower-superlink": "SuperLink",
     "flower-superexec": "SuperExec",
@@ -88,7 +88,7 @@ def watched(process: "subprocess.Popen[bytes]", tree: Tree) -> Sample:
         for name, bytes_held in {**now, "all": sum(now.values())}.items():
             peak_bytes[name] = max(peak_bytes[name], bytes_held)
         try:
-            process.wait(POLL)
+            process.wait(POLL_SECONDS)
         except subprocess.TimeoutExpired:
             continue
     return dict(peak_bytes)

@@ -31,7 +31,7 @@ from fedshelf.common.protocol.messages import TrainOrder
 from fedshelf.common.system.device import pick_device
 from fedshelf.server.training.setup import prepare
 
-LARGE = (3000, 4000)  # pixels of a telephone's photo
+LARGE_PHOTO_PIXELS = (3000, 4000)  # pixels of a telephone's photo
 
 
 def enlarge(folder: Path, photos: int, into: Path) -> Path:
@@ -45,8 +45,8 @@ def enlarge(folder: Path, photos: int, into: Path) -> Path:
     photos_of_folder = sorted(scan(folder).photos, key=lambda photo: (photo.path.name, photo.name))
     for number, photo in zip(range(photos), photos_of_folder, strict=False):
         with Image.open(photo.path) as image:
-            large = image.convert("RGB").resize(LARGE, Image.Resampling.BICUBIC)
-        noisy = Image.blend(large, Image.effect_noise(LARGE, 40).convert("RGB"), 0.1)
+            large = image.convert("RGB").resize(LARGE_PHOTO_PIXELS, Image.Resampling.BICUBIC)
+        noisy = Image.blend(large, Image.effect_noise(LARGE_PHOTO_PIXELS, 40).convert("RGB"), 0.1)
         path = into / photo.label / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         noisy.save(path, quality=90)

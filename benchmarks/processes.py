@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 PROC = Path("/proc")
-PATIENCE = 5.0  # seconds between asking a process to end and ending it
-SHARE = 20  # a look takes at most one 20th of the sampler's time: it competes with what it measures
+TERMINATION_SECONDS = 5.0  # between SIGTERM and SIGKILL
+# The sampler competes with the processes that it measures, so it works for one 20th of its time.
+SAMPLER_PAUSE_FACTOR = 20
 
 
 class Tree:
@@ -55,9 +56,9 @@ class Tree:
         return sum(ticks(pid) for pid in self.alive()) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> None:
-        """End those that still run: first with SIGTERM, after PATIENCE seconds with SIGKILL."""
+        """End those that still run: first with SIGTERM, later with SIGKILL."""
         for how in (signal.SIGTERM, signal.SIGKILL):
-            until = time.monotonic() + PATIENCE
+            until = time.monotonic() + TERMINATION_SECONDS
             _signal(self.alive(), how)
             while self.alive() and time.monotonic() < until:
                 time.sleep(0.02)

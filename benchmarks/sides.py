@@ -28,8 +28,8 @@ from benchmarks.wire import Wire
 from fedshelf.server.addresses import free_port
 
 BIN = Path(sys.executable).parent
-QUICK = ("--insecure", "--host", "127.0.0.1")
-STARTUP = 120.0  # seconds that a server has to answer
+PLAIN_HTTP_FLAGS = ("--insecure", "--host", "127.0.0.1")
+STARTUP_SECONDS = 120.0  # a server must answer within this time
 
 
 @dataclass(frozen=True)
@@ -279,14 +279,19 @@ class Flower(Side):
         (home / "config.toml").write_text(
             f'[superlink]\ndefault = "here"\n[superlink.here]\n{address}'
         )
-        superlink: list[str | Path] = [BIN / "flower-superlink", *QUICK, "--port", str(self.port)]
+        superlink: list[str | Path] = [
+            BIN / "flower-superlink",
+            *PLAIN_HTTP_FLAGS,
+            "--port",
+            str(self.port),
+        ]
         superlink += ["--database", self.directory / "state.db"]
         self.spawn("server", superlink, {"FLWR_HOME": str(home)})
         self._await_health()
         for number, file in enumerate(self.work.files, 1):
             supernode: list[str | Path] = [
                 BIN / "flower-supernode",
-                *QUICK,
+                *PLAIN_HTTP_FLAGS,
                 "--port",
                 str(free_port()),
             ]
@@ -313,7 +318,7 @@ class Flower(Side):
     def played(self) -> Mapping[int, Played]:
         """Return the rounds in the app's result, once the app has written it."""
         file = self.directory / "result.json"
-        until = time.monotonic() + STARTUP
+        until = time.monotonic() + STARTUP_SECONDS
         while not file.exists() or not file.read_bytes().endswith(b"}}"):
             if time.monotonic() > until:
                 raise BenchmarkError(f"Flower's app has not ended well.\n{self.said()}")
@@ -325,7 +330,7 @@ class Flower(Side):
         }
 
     def _await_health(self) -> None:
-        until = time.monotonic() + STARTUP
+        until = time.monotonic() + STARTUP_SECONDS
         while True:
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2):

@@ -27,8 +27,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-MOST_FILES = 8192
-RATE = 1000.0  # handshakes a second
+MAX_OPEN_FILES = 8192
+HANDSHAKES_PER_SECOND = 1000.0
 
 
 def allow_files(count: int) -> None:
@@ -210,7 +210,7 @@ def handshakes(connect: Callable[[], Strangers], ready: Callable[[], None]) -> N
         with suppress(OSError):
             strangers.hello()
         strangers.drop_oldest(500)
-        due = max(due + 1 / RATE, time.monotonic() - 1.0)
+        due = max(due + 1 / HANDSHAKES_PER_SECOND, time.monotonic() - 1.0)
         time.sleep(max(0.0, due - time.monotonic()))
 
 
@@ -220,7 +220,7 @@ KINDS = {"slow": slow, "bodies": bodies, "headers": headers, "handshakes": hands
 def main() -> None:
     """Run the clients of one kind."""
     kind, port, authority = sys.argv[1:]
-    allow_files(MOST_FILES)
+    allow_files(MAX_OPEN_FILES)
     tls = ssl.create_default_context(cafile=authority)
     counter = itertools.count()
     KINDS[kind](

@@ -19,13 +19,13 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import harness
-from benchmarks.capacity import TICK, Case, Fleet, Server
+from benchmarks.capacity import TICKS_PER_SECOND, Case, Fleet, Server
 from benchmarks.harness import BenchmarkError, Column, Sample, Samples
 from benchmarks.processes import ticks
 from benchmarks.strange_clients import KINDS
 
 ALONE = "undisturbed"
-MOST = 1.5  # times as long as undisturbed
+MAX_RATIO = 1.5  # of a round's time to that of an undisturbed one
 NAMES = {
     "slow": "2,000 slow connections", "bodies": "200 MB of unfinished bodies",
     "headers": "20,000 headers", "handshakes": "1,000 handshakes a second",
@@ -87,7 +87,7 @@ class Crowd:
             return 0.0
         if self._process.poll() is not None:
             raise BenchmarkError("The strangers have gone; what they printed says why.")
-        return ticks(self._process.pid) / TICK
+        return ticks(self._process.pid) / TICKS_PER_SECOND
 
 
 def measured(server: Server, kind: str | None, rounds: int) -> Sample:
@@ -123,10 +123,10 @@ def verdicts(samples: Samples) -> list[tuple[str, bool]]:
             name != ALONE
             and (times := harness.ratio(samples[name], samples[ALONE], "round")) is not None
         ):
-            is_good = times <= MOST
+            is_good = times <= MAX_RATIO
             word = "at most" if is_good else "MORE than"
             sentences.append(
-                (f"{name}: {times:.2f} times as long as undisturbed, {word} {MOST:g}", is_good)
+                (f"{name}: {times:.2f} times as long as undisturbed, {word} {MAX_RATIO:g}", is_good)
             )
     return sentences
 

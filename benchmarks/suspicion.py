@@ -29,7 +29,7 @@ from benchmarks import harness
 from benchmarks.machine import machine
 
 HARMS = ("honest", "exchanged", "shifted", "flipped", "scaled", "noise")
-# the share that is left out: of 50,000 images 8,000 are enough here
+# share of the images that is left out: of CIFAR-10's 50,000 images, 8,000 are enough here
 DATA = {"shelf": 0.0, "cifar10": 0.84}
 PARTITIONS = ("iid", "dirichlet:0.3", "dirichlet:0.1", "labels:2")
 MODELS = ("niid-cnn", "cnn")

@@ -6,7 +6,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-PIECE = 64 * 1024  # bytes passed on at a time
+PIECE_BYTES = 64 * 1024  # passed on at a time
 
 
 class Wire:
@@ -73,7 +73,7 @@ class Wire:
     async def _pass(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: str
     ) -> None:
-        while data := await reader.read(PIECE):
+        while data := await reader.read(PIECE_BYTES):
             setattr(self, way, getattr(self, way) + len(data))
             writer.write(data)
             await writer.drain()

@@ -15,9 +15,8 @@ from fedshelf.simulations.compare.arms.arms import Options
 
 OPTIONS = "options.json"
 CHANGEABLE = frozenset({"run.out", "run.workers", "run.device"})
-# epochs; the first round's learning rate is divided by this
 TUNE_EPOCHS = 2
-TUNE_LR_PART = 5
+TUNE_LR_PART = 5  # the first round's learning rate is divided by this
 
 
 @dataclass(frozen=True)

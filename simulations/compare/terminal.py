@@ -28,11 +28,11 @@ ARM_TITLES = {
     WITHOUT: "federated without one store",
 }
 MAX_STORE_LINES = 40  # stores with a line of their own; all are in the report
-FIGURE_WIDTH = (
-    6  # characters of a figure, "100.0%": in a narrow terminal names are cut, figures never
-)
-PROGRESS_POLL_SECONDS = 2.0  # between two checks of the progress, where no terminal shows it ...
-MIN_SHARE_OF_WORK = 0.02  # ... and least share of the work between two lines
+# Characters of the longest figure, "100.0%": in a narrow terminal names are cut, figures never.
+FIGURE_WIDTH = 6
+# Without a live terminal, the progress is checked so often, and printed after so much more work.
+PROGRESS_POLL_SECONDS = 2.0
+MIN_SHARE_OF_WORK = 0.02
 
 
 def follow(trainer: ArmTrainer, name: str, console: Console) -> Mapping[int, ArmResult]:
