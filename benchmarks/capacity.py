@@ -297,36 +297,38 @@ def measured(case: Case, idle_seconds: float) -> dict[str, float]:
         server.await_joined(case.stores - 1)
         time.sleep(SETTLE_SECONDS)
         began = time.monotonic()
-        used = server.cpu()
+        cpu_before = server.cpu()
         time.sleep(idle_seconds)
-        spent = server.cpu()
-        passed = time.monotonic() - began
-        idle = {part: (seconds - used[part]) / passed for part, seconds in spent.items()}
+        cpu_after = server.cpu()
+        idle_passed = time.monotonic() - began
+        idle = {
+            part: (seconds - cpu_before[part]) / idle_passed for part, seconds in cpu_after.items()
+        }
         fleet.join(server.names[-1])
         first = len(server.rounds()) + 1
         ends = [server.await_rounds(first)]
-        used = server.cpu()
-        lent = fleet.cpu()
+        cpu_before = server.cpu()
+        fleet_cpu_before = fleet.cpu()
         peak = server.tree.memory()
         for number in range(first + 1, first + case.rounds - 1):
             ends.append(server.await_rounds(number))
             peak = max(peak, server.tree.memory())
-        spent = server.cpu()
+        cpu_after = server.cpu()
         stores = (case.rounds - 2) * case.asked
-        light = fleet.cpu() - lent
-        counted = _of_fleet(stack, fleet, case, server)
+        light = fleet.cpu() - fleet_cpu_before
+        fleet_counts = _of_fleet(stack, fleet, case, server)
         median = statistics.median(later - before for before, later in itertools.pairwise(ends))
         return {
             "round": median,
-            "rate": counted["requests"] * case.asked / median,
-            "superlink": (spent["superlink"] - used["superlink"]) / stores,
-            "door": (spent["door"] - used["door"]) / stores,
-            "app": (spent["app"] - used["app"]) / stores,
-            "server": (spent["all"] - used["all"]) / stores,
+            "rate": fleet_counts["requests"] * case.asked / median,
+            "superlink": (cpu_after["superlink"] - cpu_before["superlink"]) / stores,
+            "door": (cpu_after["door"] - cpu_before["door"]) / stores,
+            "app": (cpu_after["app"] - cpu_before["app"]) / stores,
+            "server": (cpu_after["all"] - cpu_before["all"]) / stores,
             "light": light / stores,
             "memory": peak,
             "idle": idle["all"] if idle_seconds else math.nan,
-            **counted,
+            **fleet_counts,
         }
 
 

@@ -57,8 +57,8 @@ class Idler:
     def train(self, order: TrainOrder) -> Update:
         """Return the order's parameters with noise."""
         noise = torch.randn(len(order.params), generator=torch.Generator().manual_seed(self.number))
-        moved = noise.mul_(1e-3).add_(order.params)
-        return Update(self.name, order.round, moved, CLASSES * IMAGES, 1.0, 0.0)
+        noisy_params = noise.mul_(1e-3).add_(order.params)
+        return Update(self.name, order.round, noisy_params, CLASSES * IMAGES, 1.0, 0.0)
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
         """Return counts of zero."""

@@ -114,13 +114,13 @@ def write_store_folders(arrays: Path, stores: int, images: int, into: Path) -> l
     by_class = [order[labels[order] == label] for label in range(CLASSES)]
     folders = [into / f"store-{number}" for number in range(1, stores + 1)]
     for number, folder in enumerate(folders):
-        mine = np.stack(
+        rows_of_store = np.stack(
             [rows[number * images_per_class : (number + 1) * images_per_class] for rows in by_class]
         )
         tensors = {}
         for split, rows in (
-            ("train", mine[:, HELD_OUT_IMAGES // CLASSES :]),
-            ("validation", mine[:, : HELD_OUT_IMAGES // CLASSES]),
+            ("train", rows_of_store[:, HELD_OUT_IMAGES // CLASSES :]),
+            ("validation", rows_of_store[:, : HELD_OUT_IMAGES // CLASSES]),
         ):
             _write_photos(folder / split, pixels, rows)
             tensors[f"{split}_images"] = (

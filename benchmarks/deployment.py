@@ -112,8 +112,8 @@ class Watch(threading.Thread):
 
 def last_round(lines: bytes) -> int:
     """Return the round of the last whole line; -1 if there is none."""
-    whole = lines[: lines.rfind(b"\n") + 1].splitlines()
-    return int(json.loads(whole[-1])["round"]) if whole else -1
+    whole_lines = lines[: lines.rfind(b"\n") + 1].splitlines()
+    return int(json.loads(whole_lines[-1])["round"]) if whole_lines else -1
 
 
 @contextmanager
@@ -177,8 +177,13 @@ def per_round(
         "cpu": [mark.cpu - before.cpu for _, before, mark in pairs],
     }
     last = max(marks)
-    carried = {"up": marks[last].up / last / stores, "down": marks[last].down / last / stores}
-    return {key: statistics.median(values) for key, values in values_of_rounds.items()} | carried
+    bytes_per_round = {
+        "up": marks[last].up / last / stores,
+        "down": marks[last].down / last / stores,
+    }
+    return {
+        key: statistics.median(values) for key, values in values_of_rounds.items()
+    } | bytes_per_round
 
 
 def recovered(side: type[Side], work: Work, victims: Sequence[str]) -> Sample:
@@ -246,13 +251,15 @@ def main() -> None:
                 name: partial(recovered, side, work, victims) for name, side in SIDES.items()
             }
         samples = harness.alternate(chosen(contestants, options.only), options.times)
-    what = f"niid-cnn, {options.stores} stores of {options.images} images ({dataset})"
+    work_in_words = f"niid-cnn, {options.stores} stores of {options.images} images ({dataset})"
     if victims:
         columns = [Column(victim, f"{victim}, s", 1) for victim in victims]
-        harness.table(f"From SIGKILL to the end of the next round: {what}", samples, columns)
+        harness.table(
+            f"From SIGKILL to the end of the next round: {work_in_words}", samples, columns
+        )
         print(f"-: no such round within {RECOVERY_SECONDS:g} s")
     else:
-        harness.table(f"A round of the deployment: {what}", samples, COLUMNS)
+        harness.table(f"A round of the deployment: {work_in_words}", samples, COLUMNS)
         print("kB: on the wire, a round and store; CPU: seconds of all processes, a round")
     settings = {
         "dataset": dataset,

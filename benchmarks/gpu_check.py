@@ -105,13 +105,15 @@ class Bench:
         Returns:
             The state in which a run starts, and the stores.
         """
-        usual = {
+        default_settings = {
             "data.dataset": "shelf", "data.stores": 4, "data.partition": "iid",
             "data.image_size": 32, "model.name": "niid-cnn", "train.epochs": 1,
             "train.batch_size": 8, "train.lr": 0.01, "run.rounds": 3,
             "run.device": str(self.device),
         }  # fmt: skip
-        config = resolve(usual | {key.replace("__", "."): value for key, value in changed.items()})
+        config = resolve(
+            default_settings | {key.replace("__", "."): value for key, value in changed.items()}
+        )
         config = settle(config, datasets.find(config.data).native_size, 3)
         federation = build(config, image_size=config.data.image_size, channels=3)
         size = 9 if self.small else 90
@@ -145,11 +147,11 @@ def paths_equal(bench: Bench) -> Iterator[tuple[str, bool, str]]:
         reference = alone(start, federation, torch.device("cpu"), bench)
         at_once = together(start, federation, bench)
         one_by_one = alone(start, federation, bench.device, bench)
-        apart = max(distance(at_once, reference), distance(one_by_one, reference))
+        difference = max(distance(at_once, reference), distance(one_by_one, reference))
         yield (
             f"equality: {name}",
-            apart < TOLERANCE,
-            f"{apart:.1e} apart at most, {TOLERANCE:g} allowed",
+            difference < TOLERANCE,
+            f"{difference:.1e} apart at most, {TOLERANCE:g} allowed",
         )
 
 
@@ -179,9 +181,9 @@ def plans_of_memory(bench: Bench) -> tuple[bool, str]:
     torch.cuda.reset_peak_memory_stats(bench.device)
     StackedTraining(network, start.plan.config, count, mixed=False)
     used = torch.cuda.max_memory_allocated(bench.device)
-    good = abs(first - second) <= 0.02 * first and used < free
+    is_good = abs(first - second) <= 0.02 * first and used < free
     return (
-        good,
+        is_good,
         f"{first} stores, then {second}; weights of {count} take {used / free:.0%} of what is free",
     )
 
@@ -201,9 +203,9 @@ def steps_recorded(bench: Bench) -> tuple[bool, str]:
         training = engine._shards[0]._training
         counts.append(len(training._graphs) if training else 0)
     engine.close()
-    good = counts[-1] == counts[-2] and (bench.device.type != "cuda" or counts[-1] > 0)
+    is_good = counts[-1] == counts[-2] and (bench.device.type != "cuda" or counts[-1] > 0)
     return (
-        good,
+        is_good,
         (
             f"{counts} steps recorded after each round; round 5 takes"
             f" {seconds[-1] / seconds[0]:.2f} of round 1"
@@ -235,9 +237,9 @@ def robust_means(bench: Bench) -> Iterator[tuple[str, bool, str]]:
             synchronise(device)
             seconds.append(time.perf_counter() - began)
             means.append(combined.cpu())
-        apart = relative(means[1], means[0])
-        measurement = f"{apart:.1e} apart; {seconds[1] / seconds[0]:.3f} of a CPU's time"
-        yield f"aggregation: {name}", apart < TOLERANCE, measurement
+        difference = relative(means[1], means[0])
+        measurement = f"{difference:.1e} apart; {seconds[1] / seconds[0]:.3f} of a CPU's time"
+        yield f"aggregation: {name}", difference < TOLERANCE, measurement
 
 
 def judged(bench: Bench) -> tuple[bool, str]:
@@ -249,10 +251,10 @@ def judged(bench: Bench) -> tuple[bool, str]:
         Trainer(device, StateStore(bench.states())).evaluate(order, {"": federation.test})[0].counts
         for device in (torch.device("cpu"), bench.device)
     ]
-    moved = int(abs(counts[0].confusion - counts[1].confusion).sum()) // 2
+    num_changed = int(abs(counts[0].confusion - counts[1].confusion).sum()) // 2
     return (
-        moved <= len(federation.test) // 500,
-        f"{moved} of {len(federation.test)} images taken for another class",
+        num_changed <= len(federation.test) // 500,
+        f"{num_changed} of {len(federation.test)} images taken for another class",
     )
 
 
@@ -264,12 +266,12 @@ def float32_is_exact(bench: Bench) -> tuple[bool, str]:
     images = torch.randn(8, 64, 32, 32, generator=draws)
     kernels = torch.randn(64, 64, 3, 3, generator=draws)
     product = (left.to(bench.device) @ right.to(bench.device)).cpu()
-    folded = torch.conv2d(images.to(bench.device), kernels.to(bench.device)).cpu()
-    apart = max(
+    convolved = torch.conv2d(images.to(bench.device), kernels.to(bench.device)).cpu()
+    difference = max(
         relative(product.double(), left.double() @ right.double()),
-        relative(folded.double(), torch.conv2d(images.double(), kernels.double())),
+        relative(convolved.double(), torch.conv2d(images.double(), kernels.double())),
     )
-    return apart < 1e-5, f"{apart:.1e} from float64; TensorFloat-32 would be 3e-4"
+    return difference < 1e-5, f"{difference:.1e} from float64; TensorFloat-32 would be 3e-4"
 
 
 def channels_last(bench: Bench) -> tuple[bool, str]:
@@ -304,16 +306,16 @@ def too_little_memory(bench: Bench) -> tuple[bool, str]:
     whole = together(start, federation, bench)
     total = torch.cuda.get_device_properties(bench.device).total_memory
     torch.cuda.empty_cache()
-    held = torch.cuda.memory_reserved(bench.device)
+    reserved_bytes = torch.cuda.memory_reserved(bench.device)
     try:
         torch.cuda.set_per_process_memory_fraction(
-            min(1.0, (held + 192 * MIB) / total), bench.device
+            min(1.0, (reserved_bytes + 192 * MIB) / total), bench.device
         )
         in_pieces = together(start, federation, bench)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, bench.device)
-    apart = distance(in_pieces, whole)
-    return apart < TOLERANCE, f"{apart:.1e} apart with 192 MiB"
+    difference = distance(in_pieces, whole)
+    return difference < TOLERANCE, f"{difference:.1e} apart with 192 MiB"
 
 
 def speed(bench: Bench) -> Iterator[tuple[str, bool, str]]:
@@ -441,10 +443,10 @@ def main() -> None:
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(torch.device("cpu" if options.dry else "cuda"), options.dry, Path(folder))
-        for name, good, measurement in checks(bench):
-            failed += not good
+        for name, is_good, measurement in checks(bench):
+            failed += not is_good
             line = (
-                f"{'ok    ' if good else 'FAILED'} {time.perf_counter() - began:5.0f} s  {name}:"
+                f"{'ok    ' if is_good else 'FAILED'} {time.perf_counter() - began:5.0f} s  {name}:"
                 f" {measurement}"
             )
             console.print(line, highlight=False, soft_wrap=True)

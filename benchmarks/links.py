@@ -72,21 +72,21 @@ def once(dataset: str, rounds: int, stores: int, codec: Mapping[str, object], se
 
 def main() -> None:
     """Print the table."""
-    options = parser(__doc__)
-    options.add_argument("dataset")
-    options.add_argument("--rounds", type=int, default=20)
-    options.add_argument("--stores", type=int, default=10)
-    chosen = options.parse_args()
+    command_line = parser(__doc__)
+    command_line.add_argument("dataset")
+    command_line.add_argument("--rounds", type=int, default=20)
+    command_line.add_argument("--stores", type=int, default=10)
+    arguments = command_line.parse_args()
     contestants = {
-        name: contestant(chosen.dataset, chosen.rounds, chosen.stores, codec)
+        name: contestant(arguments.dataset, arguments.rounds, arguments.stores, codec)
         for name, codec in CODECS.items()
     }
-    samples = alternate(contestants, chosen.times)
+    samples = alternate(contestants, arguments.times)
     table("Compressed updates", samples, COLUMNS, ours="none")
     write(
-        chosen.json,
+        arguments.json,
         "links",
-        {"dataset": chosen.dataset, "rounds": chosen.rounds, "stores": chosen.stores},
+        {"dataset": arguments.dataset, "rounds": arguments.rounds, "stores": arguments.stores},
         samples,
     )
 

@@ -82,12 +82,13 @@ def opened(path: Path, options: argparse.Namespace) -> tuple[Images, tuple[str, 
 
 def compare(path: Path, options: argparse.Namespace, scratch: Path) -> None:
     """Open the folder twice, train on it, and alternate with synthetic pixels."""
-    photos, classes, first = opened(path, options)
-    _, _, again = opened(path, options)
+    photos, classes, seconds_first = opened(path, options)
+    _, _, seconds_again = opened(path, options)
     total = len(photos.pixels)
+    core_milliseconds = 1000 * seconds_first * usable_cores() / total
     print(
-        f"{total} photos: opened in {first:.2f} s ({1000 * first * usable_cores() / total:.1f} ms a"
-        f" photo and core), opened again in {again:.3f} s"
+        f"{total} photos: opened in {seconds_first:.2f} s ({core_milliseconds:.1f} ms a photo and"
+        f" core), opened again in {seconds_again:.3f} s"
     )
     if options.limit:
         photos = photos.select(torch.arange(options.limit) % len(photos))
@@ -97,48 +98,49 @@ def compare(path: Path, options: argparse.Namespace, scratch: Path) -> None:
     store.epoch(synthetic)  # what is built once, on either side
     began = time.perf_counter()
     store.epoch(photos)
-    print(
-        f"first epoch with decoding: {first + time.perf_counter() - began:.2f} s, {len(photos)}"
-        " images"
-    )
+    seconds = seconds_first + time.perf_counter() - began
+    print(f"first epoch with decoding: {seconds:.2f} s, {len(photos)} images")
     sides = {"photos": lambda: store.epoch(photos), "synthetic": lambda: store.epoch(synthetic)}
     samples = alternate(sides, options.times)
     table("Later epochs", samples, [Column("epoch", "images/s", 1, ratio=True)], ours="photos")
     settings = {key: str(value) for key, value in vars(options).items()}
     write(
-        options.json, "photos", settings | {"first_seconds": first, "again_seconds": again}, samples
+        options.json,
+        "photos",
+        settings | {"first_seconds": seconds_first, "again_seconds": seconds_again},
+        samples,
     )
 
 
 def main() -> None:
     """Run the comparison in a new cache, so that the first opening decodes."""
-    options = parser(__doc__, times=5)
-    options.add_argument("folder", type=Path)
-    options.add_argument("--model", default="resnet18")
-    options.add_argument("--image-size", type=int, default=64, help="pixels; default 64")
-    options.add_argument(
+    command_line = parser(__doc__, times=5)
+    command_line.add_argument("folder", type=Path)
+    command_line.add_argument("--model", default="resnet18")
+    command_line.add_argument("--image-size", type=int, default=64, help="pixels; default 64")
+    command_line.add_argument(
         "--crop", type=int, default=4, help="augmentation beside the mirror, pixels; default 4"
     )
-    options.add_argument("--device", default="auto")
-    options.add_argument(
+    command_line.add_argument("--device", default="auto")
+    command_line.add_argument(
         "--limit",
         type=int,
         default=0,
         help="images an epoch, if need be repeated; 0: all of the training split",
     )
-    options.add_argument(
+    command_line.add_argument(
         "--enlarge", type=int, default=0, help="take so many, as photos of 3000 x 4000 pixels"
     )
-    chosen = options.parse_args()
+    arguments = command_line.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         os.environ["FEDSHELF_CACHE"] = str(scratch / "cache")
         path = (
-            enlarge(chosen.folder, chosen.enlarge, scratch / "large")
-            if chosen.enlarge
-            else chosen.folder
+            enlarge(arguments.folder, arguments.enlarge, scratch / "large")
+            if arguments.enlarge
+            else arguments.folder
         )
-        compare(path, chosen, scratch / "states")
+        compare(path, arguments, scratch / "states")
 
 
 if __name__ == "__main__":

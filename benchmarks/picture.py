@@ -62,10 +62,10 @@ def _panel(axes: "Axes", result: dict[str, Any]) -> None:
         xerr=[below, above],
         error_kw={"ecolor": TEXT, "lw": 1},
     )
-    longest = max(median + more for median, more in zip(medians, above, strict=True))
-    for row, (median, more) in enumerate(zip(medians, above, strict=True)):
+    longest = max(median + upper for median, upper in zip(medians, above, strict=True))
+    for row, (median, upper) in enumerate(zip(medians, above, strict=True)):
         axes.text(
-            median + more + 0.02 * longest,
+            median + upper + 0.02 * longest,
             row,
             f"{median:,.0f}",
             va="center",

@@ -30,16 +30,16 @@ class Tree:
 
     def alive(self) -> set[int]:
         """Return the process ids of those that run now."""
-        mine = {
+        own_pids = {
             pid for pid, start in self._known.items() if start is not None and started(pid) == start
         }
-        others = {int(entry.name) for entry in PROC.glob("[0-9]*")} - mine
-        while children := {pid for pid in others if parent(pid) in mine}:
-            mine |= children
-            others -= children
-        mine |= {pid for pid in others if self._tag in read(pid, "environ").split(b"\0")}
-        self._known |= {pid: started(pid) for pid in mine if pid not in self._known}
-        return mine
+        other_pids = {int(entry.name) for entry in PROC.glob("[0-9]*")} - own_pids
+        while children := {pid for pid in other_pids if parent(pid) in own_pids}:
+            own_pids |= children
+            other_pids -= children
+        own_pids |= {pid for pid in other_pids if self._tag in read(pid, "environ").split(b"\0")}
+        self._known |= {pid: started(pid) for pid in own_pids if pid not in self._known}
+        return own_pids
 
     def memory(self) -> int:
         """Return the bytes of all processes, as proportional set size.
@@ -57,9 +57,9 @@ class Tree:
 
     def end(self) -> None:
         """End those that still run: first with SIGTERM, later with SIGKILL."""
-        for how in (signal.SIGTERM, signal.SIGKILL):
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
             until = time.monotonic() + TERMINATION_SECONDS
-            _signal(self.alive(), how)
+            _signal(self.alive(), signal_number)
             while self.alive() and time.monotonic() < until:
                 time.sleep(0.02)
 
@@ -112,9 +112,9 @@ def _stat(pid: int) -> list[bytes]:
     return read(pid, "stat").rpartition(b")")[2].split()
 
 
-def _signal(pids: set[int], how: signal.Signals) -> None:
+def _signal(pids: set[int], signal_number: signal.Signals) -> None:
     for pid in pids:
         try:
-            os.kill(pid, how)
+            os.kill(pid, signal_number)
         except ProcessLookupError:
             continue

@@ -75,25 +75,25 @@ def name(stores: int, cohort: int) -> str:
 
 def main() -> None:
     """Print the table."""
-    options = parser(__doc__, times=1)
-    options.add_argument("dataset")
-    options.add_argument("--rounds", type=int, default=20)
-    options.add_argument(
+    command_line = parser(__doc__, times=1)
+    command_line.add_argument("dataset")
+    command_line.add_argument("--rounds", type=int, default=20)
+    command_line.add_argument(
         "--holdout",
         type=float,
         default=0.0,
         help="share of each store's images held out; default 0",
     )
-    chosen = options.parse_args()
-    once(chosen.dataset, 10, 10, 2, 0)  # decode once
+    arguments = command_line.parse_args()
+    once(arguments.dataset, 10, 10, 2, 0)  # decode once
     contestants = {
         name(stores, cohort): lambda stores=stores, cohort=cohort: once(
-            chosen.dataset, stores, cohort, chosen.rounds, chosen.holdout
+            arguments.dataset, stores, cohort, arguments.rounds, arguments.holdout
         )
         for stores in STORES
         for cohort in COHORTS
     }
-    samples = alternate(contestants, chosen.times)
+    samples = alternate(contestants, arguments.times)
     table("Stores and cohorts", samples, COLUMNS)
     for stores in STORES:
         rounds = [
@@ -105,9 +105,9 @@ def main() -> None:
         )
         print(f"{stores:,} stores, ms of a round per store trained (cohort): {', '.join(costs)}")
     write(
-        chosen.json,
+        arguments.json,
         "scale",
-        {"dataset": chosen.dataset, "rounds": chosen.rounds, "holdout": chosen.holdout},
+        {"dataset": arguments.dataset, "rounds": arguments.rounds, "holdout": arguments.holdout},
         samples,
     )
 

@@ -105,9 +105,9 @@ class Strangers:
         """
         if not self._hello:
             outgoing = ssl.MemoryBIO()
-            begun = self._tls.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+            handshake = self._tls.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
             with suppress(ssl.SSLWantReadError):
-                begun.do_handshake()
+                handshake.do_handshake()
             self._hello = outgoing.read()
         self._connect().sendall(self._hello)
 
@@ -124,9 +124,9 @@ class Strangers:
         for connection in self.connections:
             if connection.fileno() >= 0:
                 waiting.register(connection, select.POLLRDHUP)
-        gone = {number for number, _ in waiting.poll(0)}
+        ended_files = {number for number, _ in waiting.poll(0)}
         for connection in self.connections:
-            if connection.fileno() in gone:
+            if connection.fileno() in ended_files:
                 connection.close()
         self.connections = [
             connection for connection in self.connections if connection.fileno() >= 0
@@ -169,9 +169,9 @@ def slow(connect: Callable[[], Strangers], ready: Callable[[], None]) -> None:
     while True:
         time.sleep(0.1)
         missing += strangers.forget_ended()
-        again = min(missing, 10)
-        strangers.silent(again)
-        missing -= again
+        num_again = min(missing, 10)
+        strangers.silent(num_again)
+        missing -= num_again
 
 
 def bodies(connect: Callable[[], Strangers], ready: Callable[[], None]) -> None:

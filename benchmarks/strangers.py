@@ -104,15 +104,19 @@ def measured(server: Server, kind: str | None, rounds: int) -> Sample:
     with Crowd(kind, server) as crowd:
         done = len(server.rounds()) + 1
         began = server.await_rounds(done)
-        used = server.cpu()
-        lent = crowd.cpu()
+        cpu_before = server.cpu()
+        crowd_cpu_before = crowd.cpu()
         seconds = server.await_rounds(done + rounds) - began
-        spent = server.cpu()
+        cpu_after = server.cpu()
         parts = {
-            part: (spent[name] - used[name]) / seconds
+            part: (cpu_after[name] - cpu_before[name]) / seconds
             for part, name in (("door", "door"), ("server", "all"))
         }
-        return {"round": seconds / rounds, **parts, "crowd": (crowd.cpu() - lent) / seconds}
+        return {
+            "round": seconds / rounds,
+            **parts,
+            "crowd": (crowd.cpu() - crowd_cpu_before) / seconds,
+        }
 
 
 def verdicts(samples: Samples) -> list[tuple[str, bool]]:

@@ -110,7 +110,7 @@ class Plain:
                     change[index] += len(images) / total * (after - before)
                     self.controls[name][index] = after
         self.load(mean)
-        self.control = [c + moved for c, moved in zip(self.control, change, strict=True)]
+        self.control = [c + delta for c, delta in zip(self.control, change, strict=True)]
 
     def train(self, batches: Iterator[Batch], shift: Tensors) -> float:
         """Train by SGD on the gradients plus a shift.
@@ -133,9 +133,9 @@ class Plain:
         for pixels, targets in batches:
             optimizer.zero_grad()
             functional.cross_entropy(self.model(pixels), targets).backward()
-            for parameter, moved in zip(self.model.parameters(), shift, strict=True):
+            for parameter, delta in zip(self.model.parameters(), shift, strict=True):
                 assert parameter.grad is not None
-                parameter.grad += moved
+                parameter.grad += delta
             optimizer.step()
             steps += 1
         return sum((1 - train.momentum**k) / (1 - train.momentum) for k in range(1, steps + 1))

@@ -103,7 +103,7 @@ def row(cell: Cell, out: Path) -> Row:
     """Return the row of a finished run."""
     history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     summary = json.loads((out / "summary.json").read_text())
-    here = machine()
+    machine_in_words = machine()
     return Row(
         cell=cell.name,
         seed=cell.config.run.seed,
@@ -112,7 +112,7 @@ def row(cell: Cell, out: Path) -> Row:
         counts=json.loads((out / "partition.json").read_text())["stores"],
         curve=[record["test"]["accuracy"] for record in history if record["test"]],
         seconds=round(summary["seconds"]["total"], 1),
-        machine=" · ".join(here[key] for key in ("cpu", "gpu", "versions", "date")),
+        machine=" · ".join(machine_in_words[key] for key in ("cpu", "gpu", "versions", "date")),
         weights_sha256=summary["weights_sha256"],
     )
 

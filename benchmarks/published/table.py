@@ -36,8 +36,10 @@ def line(cell: Cell, rows: Sequence[Row]) -> tuple[str, ...]:
     last, best, seeds = _means(whole) if whole else ("not yet measured", "", "")
     reduced = []
     for budget in dict.fromkeys(row.budget for row in own if row.reduced):
-        at, top, by = _means([row for row in own if row.budget == budget])
-        reduced.append(f"{at} ({top}), {budget}, seeds {by}")
+        last_reduced, best_reduced, seeds_reduced = _means(
+            [row for row in own if row.budget == budget]
+        )
+        reduced.append(f"{last_reduced} ({best_reduced}), {budget}, seeds {seeds_reduced}")
     return cell.name, figure, last, best, seeds, "; ".join(reduced)
 
 

@@ -39,19 +39,19 @@ def measure_contributions(results: ComparisonResults) -> dict[str, Any] | None:
     )
     rows = {}
     for row in results.rows:
-        known = [
+        known_values = [
             estimate
             for seed in row.seeds
             if (estimate := estimates[seed.seed].get(row.store)) is not None
         ]
-        rows[row.label] = {"estimate": fmean(known) if known else None} | (
+        rows[row.label] = {"estimate": fmean(known_values) if known_values else None} | (
             _left_out(row) if has_left_out else {}
         )
     summary: dict[str, Any] = {"stores": rows, "has_left_out": has_left_out}
     if has_left_out:
         agreements = [_agreement(seed, estimates[seed.seed]) for seed in results.seeds]
-        known = [agreement for agreement in agreements if agreement is not None]
-        summary["agreement"] = fmean(known) if known else None
+        known_values = [agreement for agreement in agreements if agreement is not None]
+        summary["agreement"] = fmean(known_values) if known_values else None
     return summary
 
 
@@ -76,9 +76,9 @@ def _ranks(values: Sequence[float]) -> np.ndarray:
 def _left_out(row: ResultRow) -> dict[str, Any]:
     pairs = []
     for seed in row.seeds:
-        without = _on_all(seed, f"{WITHOUT}/{row.store}")
-        whole = _on_all(seed, FEDERATED)
-        pairs.append([Paired.of("", np.arange(len(whole.right)), without, whole)])
+        without_store = _on_all(seed, f"{WITHOUT}/{row.store}")
+        with_store = _on_all(seed, FEDERATED)
+        pairs.append([Paired.of("", np.arange(len(with_store.right)), without_store, with_store)])
     mean_gain = gain(pairs)
     assert mean_gain is not None, "there are images to judge on"
     return {

@@ -83,17 +83,17 @@ def agree_on_options(
         RunError: an earlier version made the comparison to resume.
     """
     before = _stored(directory.path)
-    usual = before or Options(
+    defaults = before or Options(
         (config.run.seed,), TUNE_EPOCHS, config.train.lr / TUNE_LR_PART, leave_one_out=False
     )
-    seeds = request.seeds or usual.seeds
+    seeds = request.seeds or defaults.seeds
     if before:
         seeds = (*before.seeds, *(seed for seed in seeds if seed not in before.seeds))
     options = Options(
         seeds,
-        usual.tune_epochs if request.tune_epochs is None else request.tune_epochs,
-        usual.tune_lr if request.tune_lr is None else request.tune_lr,
-        request.leave_one_out or usual.leave_one_out,
+        defaults.tune_epochs if request.tune_epochs is None else request.tune_epochs,
+        defaults.tune_lr if request.tune_lr is None else request.tune_lr,
+        request.leave_one_out or defaults.leave_one_out,
     )
     if before and (options.tune_epochs, options.tune_lr) != (before.tune_epochs, before.tune_lr):
         raise ConfigError(

@@ -59,12 +59,12 @@ def find(config: DataConfig) -> DatasetSource:
             return folder.source(path, config)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
         return _from_hub(name)
-    known = [*DATASETS, *plugins.plugin_names(plugins.DATASET)]
-    hint = did_you_mean(name, known)
+    known_names = [*DATASETS, *plugins.plugin_names(plugins.DATASET)]
+    hint = did_you_mean(name, known_names)
     raise DataError(
-        f"Data set {name!r} is neither known ({', '.join(known)}) nor a folder or CSV file, here"
-        " or in the folder of data sets (FEDSHELF_DATA, else data), nor OWNER/NAME of the Hugging"
-        f" Face hub.{hint}"
+        f"Data set {name!r} is neither known ({', '.join(known_names)}) nor a folder or CSV file,"
+        " here or in the folder of data sets (FEDSHELF_DATA, else data), nor OWNER/NAME of the"
+        f" Hugging Face hub.{hint}"
     )
 
 
@@ -110,8 +110,10 @@ def _spelt_once(dataset: Dataset, *, merge: bool) -> tuple[str, ...]:
         DataError: there are spellings that must not be merged.
     """
     counts = dataset.train.targets().bincount(minlength=len(dataset.classes)).tolist()
-    chosen = choose_spellings({"": dict(zip(dataset.classes, counts, strict=True))}, merge=merge)
-    return tuple(name for name in dataset.classes if chosen[normalize_name(name)] == name)
+    spelling_of_name = choose_spellings(
+        {"": dict(zip(dataset.classes, counts, strict=True))}, merge=merge
+    )
+    return tuple(name for name in dataset.classes if spelling_of_name[normalize_name(name)] == name)
 
 
 def _from_plugin(name: str, plugin: Any) -> DatasetSource:

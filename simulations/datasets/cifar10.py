@@ -42,8 +42,8 @@ def source(name: str) -> DatasetSource:
         for batches_folder in (folder, folder / "cifar-10-batches-py"):
             if (batches_folder / "test_batch").is_file():
                 return _batches(batches_folder, name, "", _read_pickled)
-    if fetched := search_paths.fetch(REPOSITORY, name):
-        return parquet.source(fetched, name)
+    if downloaded_folder := search_paths.fetch(REPOSITORY, name):
+        return parquet.source(downloaded_folder, name)
     further = (
         ", or cifar-10-batches-py or cifar-10-batches-bin with data_batch_1 to data_batch_5 and"
         " test_batch,"

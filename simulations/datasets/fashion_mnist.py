@@ -40,8 +40,8 @@ def source(name: str) -> DatasetSource:
             return DatasetSource(
                 name, 28, 1, partial(arrays.load, name, CLASSES, key, partial(_read_all, files))
             )
-    if fetched := search_paths.fetch(REPOSITORY, name):
-        return parquet.source(fetched, name)
+    if downloaded_folder := search_paths.fetch(REPOSITORY, name):
+        return parquet.source(downloaded_folder, name)
     raise DataError(
         search_paths.not_here(
             name, REPOSITORY, " or train-images-idx3-ubyte.gz and its three companions"

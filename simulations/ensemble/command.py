@@ -196,9 +196,9 @@ def _names_beside(member: SavedModel) -> dict[str, str]:
     """
     path = member.path.with_name(DESCRIPTION_FILE)
     try:
-        described = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        description = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         return dict(
-            zip(described.get("classes", ()), described.get("class_names", ()), strict=False)
+            zip(description.get("classes", ()), description.get("class_names", ()), strict=False)
         )
     except (OSError, ValueError) as error:
         raise DataError(

@@ -80,9 +80,9 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
     images = divide(start, stores.infos(), stores.test)
     build_engine = engines.find(engines.choose(start))
     with closing(RunDirectory.open(path, start.plan.config, request.settings)) as directory:
-        held = fingerprint.fingerprint_of(stores)
-        changed = fingerprint.check(
-            directory, held, "" if request.changed_data else CHANGED_DATA_ADVICE
+        data_fingerprint = fingerprint.fingerprint_of(stores)
+        change_note = fingerprint.check(
+            directory, data_fingerprint, "" if request.changed_data else CHANGED_DATA_ADVICE
         )
         table = {"classes": list(stores.classes), "stores": stores.table}
         directory.write("partition.json", table)
@@ -106,13 +106,13 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
             test = engine.evaluate_test_set if images.test is not None else None
             evaluators = _evaluators(start, images, test)
             startup = time.perf_counter() - request.began
-            remark = {fingerprint.REMARK: changed} if changed else {}
+            remark = {fingerprint.REMARK: change_note} if change_note else {}
             training = Training(
                 start, engine, rounds, directory, startup, evaluators, remark=remark
             )
             with rounds, stop.on_signals():
                 summary = training.run(stop)
-            fingerprint.keep(directory, held, changed)
+            fingerprint.keep(directory, data_fingerprint, change_note)
         screen.print_outcome(summary, path, console=console)
         return summary
 

@@ -189,12 +189,12 @@ def _alone_config(config: RunConfig, rounds: int) -> RunConfig:
 
 def _further_config(config: RunConfig, options: Options, start: Path) -> RunConfig:
     """Configure further training at one store, from the model in the directory `start`."""
-    changed = {
+    changed_settings = {
         "model.weights": str(start / WEIGHTS_FILE), "model.resume_from": "", "train.epochs": 1,
         "train.lr": options.tune_lr, "train.schedule": "constant", "strategy.average": "none",
         "evaluation.patience": 0,
     }  # fmt: skip
-    return resolve(flatten(_alone_config(config, options.tune_epochs)), changed)
+    return resolve(flatten(_alone_config(config, options.tune_epochs)), changed_settings)
 
 
 def _smaller_config(config: RunConfig, stores: int) -> RunConfig:

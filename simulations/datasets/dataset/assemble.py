@@ -37,8 +37,12 @@ def assemble(
 def unlabelled(splits: Mapping[str, Images]) -> str:
     """Return a sentence on the number of rows that no split selects; empty if there are none."""
     total = sum(len(images.labels) for images in splits.values())
-    lost = total - sum(map(len, splits.values()))
-    return f"{lost} of {total} images are left out: broken, or without a label." if lost else ""
+    num_left_out = total - sum(map(len, splits.values()))
+    return (
+        f"{num_left_out} of {total} images are left out: broken, or without a label."
+        if num_left_out
+        else ""
+    )
 
 
 def relabel(

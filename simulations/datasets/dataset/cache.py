@@ -56,18 +56,18 @@ def key_of(files: Iterable[Path]) -> str:
     files = [file.resolve() for file in files]
     memory = cache_directory() / "datasets" / "files.json"
     try:
-        known = content_digests.parse_known_files(json.loads(memory.read_bytes()))
+        known_files = content_digests.parse_known_files(json.loads(memory.read_bytes()))
     except (OSError, ValueError):
-        known = {}
-    read = content_digests.hash_files(files, known, time.time_ns())
-    for file, digest in zip(files, read.digests, strict=True):
+        known_files = {}
+    hashes = content_digests.hash_files(files, known_files, time.time_ns())
+    for file, digest in zip(files, hashes.digests, strict=True):
         if not isinstance(digest, bytes):
             raise DataError(f"Cannot use {file}: {digest}.")
-    if not known.items() >= read.known.items():
+    if not known_files.items() >= hashes.known.items():
         with writing_cache(_CACHE_NAME, cache_directory()):
-            write_json(memory, known | dict(read.known))
+            write_json(memory, known_files | dict(hashes.known))
     return hashlib.blake2b(
-        b"".join(d for d in read.digests if isinstance(d, bytes)), digest_size=20
+        b"".join(d for d in hashes.digests if isinstance(d, bytes)), digest_size=20
     ).hexdigest()
 
 

@@ -80,7 +80,7 @@ def _choose(
     schema: Any,
     features: Mapping[str, Any],
     kind: Kind,
-    usual: tuple[str, ...],
+    usual_names: tuple[str, ...],
     fits: Callable[[Any], bool],
 ) -> str:
     fitting = [field.name for field in schema if fits(field.type)]
@@ -89,19 +89,20 @@ def _choose(
         for name in fitting
         if isinstance(features.get(name), dict) and features[name].get("_type") == kind
     ]
-    by_name = [name for name in by_feature or fitting if name.casefold() in usual]
+    by_name = [name for name in by_feature or fitting if name.casefold() in usual_names]
     candidates = by_feature if len(by_feature) == 1 else by_name or by_feature
     if len(candidates) == 1:
         name: str = candidates[0]
         return name
-    what = "encoded images" if kind == "Image" else "labels"
+    kind_in_words = "encoded images" if kind == "Image" else "labels"
     wanted = (
-        f"one of {what}, by its Hugging Face feature {kind} or by its name ({', '.join(usual)})"
+        f"one of {kind_in_words}, by its Hugging Face feature {kind} or by its name"
+        f" ({', '.join(usual_names)})"
     )
     if candidates:
         got = f"more than one may be that ({', '.join(candidates)})"
         advice = "rename the others"
-    elif misfits := [field.name for field in schema if field.name.casefold() in usual]:
+    elif misfits := [field.name for field in schema if field.name.casefold() in usual_names]:
         got = f"{', '.join(misfits)} cannot be that by its type"
         advice = "write it as such"
     else:
