@@ -100,7 +100,7 @@ class Bench:
         """Deal `shelf` to four stores, the smallest of which has a single image.
 
         Args:
-            changed: settings that differ from the usual ones
+            **changed: settings that differ from the usual ones
 
         Returns:
             The state in which a run starts, and the stores.

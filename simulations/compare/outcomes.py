@@ -156,12 +156,14 @@ class ResultRow:
 
 
 class ComparisonResults:
-    """A comparison's seeds, at least one.
+    """A comparison's seeds, and its rows of stores.
+
+    `is_dealt_anew` is True if each seed deals other stores than the next, although their names are
+    the same.
 
     Args:
+        seeds: the outcomes of the seeds, at least one
         is_dealt: whether a seed deals a data set to stores; else the stores exist already
-        is_dealt_anew: whether each seed deals other stores than the next, although their names are
-            the same
     """
 
     def __init__(self, seeds: Sequence[SeedOutcome], *, is_dealt: bool) -> None:

@@ -33,7 +33,8 @@ class FileLabels:
     """The mapping of one file's labels to the data set's classes.
 
     Attributes:
-        image, label: its columns
+        image: its column of images
+        label: its column of labels
         values: all labels that occur in it
         numbers: for each of them, its index in the data set's classes; -1: no class
     """
