@@ -19,8 +19,8 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import harness
-from benchmarks.capacity import TICKS_PER_SECOND, Case, Fleet, Server
 from benchmarks.harness import BenchmarkError, Column, Sample, Samples
+from benchmarks.loaded_server import TICKS_PER_SECOND, Case, Fleet, Server
 from benchmarks.processes import ticks
 from benchmarks.strange_clients import KINDS
 
