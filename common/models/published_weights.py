@@ -18,7 +18,7 @@ from torch import Tensor
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.models.networks import efficientnet_lite0
 from fedshelf.common.models.spec import TIMM
-from fedshelf.common.models.weights import LoadedWeights, file_sha256, modern_name
+from fedshelf.common.models.weights import LoadedWeights, check_finite, file_sha256, modern_name
 from fedshelf.common.system.files import cache_directory
 
 LITE0 = "efficientnet-lite0"
@@ -129,6 +129,11 @@ def _timm(name: str, *, may_fetch: bool) -> LoadedWeights:
 
     config = timm_zoo.published(name)
     file = config.hf_hub_filename or "model.safetensors"
+    if not file.endswith(".safetensors"):  # a pickle whose hash nobody has published
+        raise ConfigError(
+            f"The published weights of {TIMM}{name} are a pickle ({file}), which is never opened"
+            " here; convert them once, and pass --weights FILE.safetensors."
+        )
     hub: Any = importlib.import_module("huggingface_hub")
     found = hub.try_to_load_from_cache(config.hf_hub_id, file)
     source = f"timm's {config.hf_hub_id}, from its cache"
@@ -141,7 +146,9 @@ def _timm(name: str, *, may_fetch: bool) -> LoadedWeights:
         source = f"timm's {config.hf_hub_id}, fetched"
     path = Path(found)
     sha256 = file_sha256(path)
-    return LoadedWeights(timm_zoo.state_dict(name, path), source, sha256)
+    tensors = timm_zoo.state_dict(name, path)
+    check_finite(tensors, source)
+    return LoadedWeights(tensors, source, sha256)
 
 
 def _fetched(fetch: Callable[[], str], name: str, repository: str) -> str:
