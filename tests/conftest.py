@@ -37,6 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def minutes(item: pytest.Item) -> float:
-    """What a test says that it takes on two cores, `slow(minutes=1)`; others count as short."""
+    """Return the minutes that a test declares for two cores, `slow(minutes=1)`; others count as
+    short.
+    """
     marks = item.iter_markers("slow")
     return max((float(mark.kwargs.get("minutes", 0)) for mark in marks), default=0.0)

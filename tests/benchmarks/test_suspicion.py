@@ -1,4 +1,6 @@
-"""What a bad store does to its labels and updates; how runs are counted; one run for real."""
+"""The changes by which a bad store harms labels and updates; how runs are counted; one run for
+real.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace

@@ -12,7 +12,9 @@ TOP = ["--set", "messages.compression=top-k", "--set", "messages.keep=0.05"]
 
 @pytest.mark.slow
 def test_killed_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
-    """What stores have not sent yet survives with them, as of the round that is trained again."""
+    """Changes that stores have not sent yet survive with them, as of the round that is trained
+    again.
+    """
     whole = tmp_path / "whole"
     out = tmp_path / "run"
     assert run("run", *SMALL, *TOP, "--rounds", "4", "--out", whole).returncode == 0

@@ -1,4 +1,4 @@
-"""What goes wrong while stores train: the run goes on, or stops and can be resumed, and nothing is
+"""Faults while stores train: the run goes on, or stops and can be resumed, and nothing is
 left over.
 """
 

@@ -1,4 +1,4 @@
-"""What the public port of a provisioned server serves, to whom; and who is turned away, with what
+"""The public port of a provisioned server: its answers, and who is turned away, with what
 words.
 """
 

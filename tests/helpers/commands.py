@@ -16,7 +16,7 @@ from fedshelf.common import command_line
 
 
 class Output(io.StringIO):
-    """What is printed, and what is done as soon as some words have been printed: words -> what,
+    """Collect printed lines, and act as soon as some words have been printed: words -> action,
     each once.
     """
 

@@ -49,7 +49,7 @@ NESTED = (
 
 
 def odd() -> st.SearchStrategy[Any]:
-    """What stands where nothing like it should."""
+    """Values that stand where nothing like them should."""
     return st.sampled_from(ODD).map(copy.deepcopy)
 
 
@@ -61,8 +61,8 @@ def examples(number: int) -> settings:
 
 
 def decodes(decode: Callable[[], Any], *others: type[Exception]) -> Any:
-    """What `decode` returns, or the error, which must be one of ours or of the `others` that it
-    documents.
+    """Return the result of `decode`, or its error, which must be ours or one of the `others` that
+    it documents.
     """
     try:
         return decode()

@@ -1,4 +1,4 @@
-"""What the tests of the deployment build on: photos, a Flower grid in this process, our commands as
+"""Helpers of the deployment's tests: photos, a Flower grid in this process, our commands as
 processes.
 """
 
@@ -35,7 +35,7 @@ def free_port() -> int:
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
-    """What `condition` gives once it is true; fails after `seconds`."""
+    """Return the value of `condition` once it is true; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"still not so after {seconds} s"

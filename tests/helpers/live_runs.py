@@ -71,7 +71,7 @@ class LiveRun:
         write_history(self.path, self.records[:last])
 
     def tell(self, **stores: dict[str, Any]) -> None:
-        """What the app says of its stores."""
+        """Write the app's words on its stores."""
         told = {
             name: {"state": "ready", "since": BEGAN, "why": "", "images": 500, "round": 3}
             for name in self.names

@@ -107,7 +107,7 @@ def together(
 
 
 def same(found: dict[str, Any], expected: dict[str, Update], tolerance: float = TOLERANCE) -> bool:
-    """Whether the same stores have the same updates, but for rounding."""
+    """Return whether the same stores have the same updates, but for rounding."""
     assert sorted(found) == sorted(expected)
     for name, update in expected.items():
         assert isinstance(found[name], Update), found[name]

@@ -1,4 +1,4 @@
-"""What a server that means harm can make a store do: train, or refuse."""
+"""A server that means harm can make a store train or refuse, nothing else."""
 
 import logging
 import re

@@ -1,4 +1,4 @@
-"""What a store that means harm can do to a run and to the others: lose its own part in it."""
+"""A store that means harm loses its own part in a run, and harms no other."""
 
 import json
 from collections.abc import Callable, Iterable

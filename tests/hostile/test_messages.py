@@ -127,7 +127,7 @@ LISTS: list[Any] = [[1, 2], ["a", "b"], [""], ["\x1b[1m"], [-1], [0.5], [b""]]
 
 
 def values() -> st.SearchStrategy[Any]:
-    """What a record's field can hold."""
+    """Values that a record's field can hold."""
     texts = [each for each in PLAIN if each != "\ud800"] + [each.decode() for each in NESTED]
     return st.one_of(st.sampled_from(texts), st.sampled_from(LISTS), blobs())
 

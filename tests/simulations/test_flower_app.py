@@ -1,4 +1,4 @@
-"""What Flower's own tools read: `pyproject.toml` and the apps it names."""
+"""Flower's own tools read `pyproject.toml` and the apps that it names."""
 
 import importlib
 import tomllib

@@ -1,4 +1,4 @@
-"""What a store has spent: days, clocks, processes that die."""
+"""Amounts that a store has spent: days, clocks, processes that die."""
 
 import multiprocessing
 import os

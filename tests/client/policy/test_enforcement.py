@@ -1,4 +1,4 @@
-"""What the policy lets happen, and what it lets out."""
+"""The policy decides what may happen, and what may leave the store."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -275,7 +275,7 @@ def test_adjusted_counts_are_masked_as_the_raw_ones() -> None:
 def test_masked_counts_say_of_small_classes_their_sums_alone(
     confusion: np.ndarray, least: int
 ) -> None:
-    """Which of the small classes an image is of, and which class it was taken for, changes nothing
+    """The true and the predicted class of images of small classes change nothing
     that leaves.
     """
     policy = Policy(least_images_per_class=least)

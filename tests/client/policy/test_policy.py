@@ -236,7 +236,7 @@ def test_after_waiting_it_is_time_and_not_a_minute_before(
 
 
 def _clocks_change(begin: float, end: float) -> bool:
-    """Whether local time jumps in between, so that a window's begin may not exist or comes
+    """Tell whether local time jumps in between, so that a window's begin may not exist or comes
     twice.
     """
     return (

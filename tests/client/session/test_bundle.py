@@ -1,4 +1,4 @@
-"""What a server may ship with a run: no code."""
+"""A server may ship no code with a run."""
 
 import os
 import subprocess

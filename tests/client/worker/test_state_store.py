@@ -1,4 +1,4 @@
-"""What stores remember between rounds."""
+"""Stores' memory between rounds."""
 
 from pathlib import Path
 

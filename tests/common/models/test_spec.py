@@ -1,4 +1,4 @@
-"""What a specification settles: size, normalisation, and errors in one sentence."""
+"""A specification settles size, normalisation, and errors in one sentence."""
 
 import pytest
 

@@ -41,7 +41,7 @@ def published(name: str) -> LoadedWeights | None:
 
 
 def torchvision_state(name: str, seed: int = 5) -> dict[str, Tensor]:
-    """What torchvision would publish for `name`: its state dict with 1000 classes."""
+    """Return a state dict of 1000 classes, as torchvision would publish it for `name`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         options = {"init_weights": True} if name == "googlenet" else {}

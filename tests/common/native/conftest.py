@@ -1,4 +1,4 @@
-"""What is compiled can only be tested where there is a compiler; without one, runs do without it,
+"""Compiled code can only be tested where there is a compiler; without one, runs do without it,
 too.
 """
 

@@ -1,4 +1,4 @@
-"""Which connections have to go for others, and when one is late: numbers by hand."""
+"""Connections that have to go for others, and those that are late: numbers by hand."""
 
 import time
 

@@ -237,7 +237,7 @@ def test_the_board_says_how_stores_are(tmp_path: Path) -> None:
 
 
 class Deadly(WorkerProcess):
-    """Whoever gets an order dies of it, as often as `deaths` says."""
+    """The process that gets an order dies of it, as often as `deaths` says."""
 
     deaths = 0
 

@@ -1,4 +1,4 @@
-"""Who is there: by a clock that is set by hand."""
+"""Stores that are there, by a clock that is set by hand."""
 
 import json
 from pathlib import Path

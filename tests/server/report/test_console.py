@@ -38,7 +38,7 @@ def text(console: Console) -> str:
 
 
 def last_frame(console: Console) -> str:
-    """What the terminal shows in the end: all after the last time that the table's head was
+    """Return the last picture of the terminal: all after the last time that the table's head was
     drawn.
     """
     written = text(console)

@@ -1,4 +1,4 @@
-"""What history and summary tell of each store, by hand."""
+"""Figures of each store in history and summary, by hand."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the end of a run says: figures that add up, whoever told what."""
+"""The end of a run has figures that add up, whatever stores disclose."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What of a training is on disk, and when."""
+"""The files of a training, and when they are on disk."""
 
 from collections.abc import Iterator, Sequence
 from itertools import count

@@ -1,4 +1,4 @@
-"""What is chosen from the data, where nobody asks for anything."""
+"""Settings are chosen from the data where nobody asks for them."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the signs of poisoned updates say: numbers by hand, then real training on drawn products
+"""Signs of poisoned updates: numbers by hand, then real training on drawn products
 with one bad store.
 """
 
@@ -290,7 +290,7 @@ def begun(partition: str, rounds: int, model: str = "niid-cnn") -> tuple[Initial
 
 
 def suspects(partition: str, how: str, rounds: int) -> dict[str, str]:
-    """Who comes under suspicion first within some rounds of real training, and why."""
+    """Return the store that is suspected first in some rounds of real training, and why."""
     start, stores = begun(partition, rounds)
     assert stores.test is not None
     evaluators = Evaluators(

@@ -1,4 +1,4 @@
-"""Which updates point elsewhere: by hand, and against plain regressions of one update by the
+"""Updates that point elsewhere: by hand, and against plain regressions of one update by the
 others.
 """
 

@@ -1,4 +1,4 @@
-"""What the images of a store's labels look like, by its training of the head: features and changes
+"""The looks of the images of a store's labels, by its training of the head: features and changes
 set by hand.
 """
 

@@ -1,5 +1,5 @@
-"""Who fails again and again is set aside; suspicion is told once it lasts; both outlive a restart
-of the server.
+"""A store that fails again and again is set aside; suspicion is told once it lasts; both outlive a
+restart of the server.
 """
 
 import json

@@ -1,5 +1,5 @@
-"""What models are judged on: no image of it was trained or chosen on, and each store has its
-own.
+"""The images on which models are judged: no image of them was trained or chosen on, and each store
+has its own.
 """
 
 from collections import Counter

@@ -272,7 +272,7 @@ def test_an_unknown_name_gets_the_nearest():
 
 
 def test_a_folder_among_the_data_sets_needs_no_path(tmp_path, monkeypatch):
-    """What lies here under the same name goes first."""
+    """A data set that lies here under the same name goes first."""
     write_parquet(tmp_path / "sets" / "flowers" / "train-00000-of-00001.parquet", [0, 1])
     monkeypatch.setenv("FEDSHELF_DATA", str(tmp_path / "sets"))
     monkeypatch.chdir(tmp_path)

@@ -92,8 +92,8 @@ def test_the_number_of_steps_does_not_pull_the_optimum(momentum: float) -> None:
 
 
 def test_a_reach_is_of_its_own_store_alone() -> None:
-    """Whoever did twice the work for twice the way counts as before; only the common length of the
-    step grows.
+    """A store that did twice the work for twice the way counts as before; only the common length of
+    the step grows.
     """
     one = update("a", 1, [2.0], 1.0)
     other = update("b", 1, [0.0], 1.0)

@@ -1,4 +1,4 @@
-"""What a comparison says in words: the answer, and whatever is not as one would expect."""
+"""A comparison in words: the answer, and all that is not as one would expect."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
-"""What a CUDA device would record, recorded on the CPU: a step as a list of operations on fixed
-memory.
+"""Steps as a CUDA device would record them, recorded on the CPU: a step as a list of operations on
+fixed memory.
 
 As in a CUDA graph, Python runs once, when the step is recorded: every number is as it was then,
 every tensor is where it was then. That a step can be played again and again is therefore tested

@@ -200,7 +200,7 @@ def test_nodes_come_and_go(cluster: Any, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def kept(answer: Any) -> dict[str, torch.Tensor]:
-    """What an update says, copied: the sequential engine uses its shared memory again."""
+    """Return copies of an update's tensors: the sequential engine uses its shared memory again."""
     assert isinstance(answer, Update), answer
     return {"params": answer.params.clone(), "loss": torch.tensor(answer.loss), **answer.extras}
 

@@ -1,5 +1,5 @@
-"""Who does what on a Ray cluster: places for workers, jobs in advance, and what becomes of jobs
-whose worker died.
+"""Assignment of work on a Ray cluster: places for workers, jobs in advance, and what becomes of
+jobs whose worker died.
 """
 
 from collections import Counter
