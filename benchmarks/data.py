@@ -42,7 +42,7 @@ def prepare(dataset: str, into: Path) -> Path:
                 " images."
             )
         arrays[f"{split}_pixels"] = (
-            images.pixels[images.rows].permute(0, 3, 1, 2).contiguous().numpy()
+            images.inputs[images.rows].permute(0, 3, 1, 2).contiguous().numpy()
         )
         arrays[f"{split}_labels"] = images.targets().numpy()
     path = into / "images.npz"

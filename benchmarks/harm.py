@@ -144,7 +144,7 @@ def mislabelled(stores: Federation, bad: str, harm: str) -> Federation:
     """
     good = stores.stores[bad]
     labels = wrong_labels(harm, good.train.labels, good.train.targets(), len(stores.classes))
-    train = Images(good.train.pixels, labels, good.train.rows)
+    train = Images(good.train.inputs, labels, good.train.rows)
     counts = torch.bincount(train.targets(), minlength=len(stores.classes)).tolist()
     wrong: dict[str, StoreData] = {bad: replace(good, train=train)}
     return replace(stores, stores={**stores.stores, **wrong}, table={**stores.table, bad: counts})

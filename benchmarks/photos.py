@@ -84,7 +84,7 @@ def compare(path: Path, options: argparse.Namespace, scratch: Path) -> None:
     """Open the folder twice, train on it, and alternate with synthetic pixels."""
     photos, classes, seconds_first = opened(path, options)
     _, _, seconds_again = opened(path, options)
-    total = len(photos.pixels)
+    total = len(photos.inputs)
     core_milliseconds = 1000 * seconds_first * usable_cores() / total
     print(
         f"{total} photos: opened in {seconds_first:.2f} s ({core_milliseconds:.1f} ms a photo and"
@@ -92,7 +92,7 @@ def compare(path: Path, options: argparse.Namespace, scratch: Path) -> None:
     )
     if options.limit:
         photos = photos.select(torch.arange(options.limit) % len(photos))
-    random_pixels = torch.randint(256, photos.pixels.shape, dtype=torch.uint8)
+    random_pixels = torch.randint(256, photos.inputs.shape, dtype=torch.uint8)
     synthetic = Images(random_pixels, photos.labels, photos.rows)
     store = Store(options, classes, scratch)
     store.epoch(synthetic)  # what is built once, on either side

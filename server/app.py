@@ -225,5 +225,5 @@ def folder_images(agreed: Plan) -> Images | None:
     if (
         "test" not in opened.given_splits
     ):  # a folder of test photos only: all of them are for testing
-        test = Images.whole(test.pixels, test.labels)
+        test = Images.whole(test.inputs, test.labels)
     return test

@@ -156,11 +156,11 @@ class Trainer:
 
     def _on_device(self, images: Images) -> Images:
         """Return the images with their whole array on the device, moved when the array changes."""
-        if images.pixels.device == self._device or self._device.type == "cpu":
+        if images.inputs.device == self._device or self._device.type == "cpu":
             return images
-        if self._device_pixels is None or self._device_pixels[0] is not images.pixels:
+        if self._device_pixels is None or self._device_pixels[0] is not images.inputs:
             self._device_pixels = None  # the earlier images are freed before others come
-            self._device_pixels = (images.pixels, images.pixels.to(self._device))
+            self._device_pixels = (images.inputs, images.inputs.to(self._device))
         return Images(
             self._device_pixels[1], images.labels.to(self._device), images.rows.to(self._device)
         )

@@ -1,4 +1,4 @@
-"""Images in memory: one uint8 array, and rows of it."""
+"""Images in memory: one array of pixels, or of features computed from them, and rows of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,12 +11,14 @@ from torch import Tensor
 class Images:
     """Labelled images, as a selection of rows of a shared array that is never copied.
 
-    pixels: uint8 [M, height, width, channels], often memory-mapped
+    inputs: what a network gets of each image, often memory-mapped: pixels, uint8 [M, height, width,
+        channels]; or features, float32 [M, views, ...], from which the part of a network that
+        trains goes on (see `common.training.features`)
     labels: int64 [M], an index into the classes that the owner of the images keeps
-    rows:   int64 [N], the rows of `pixels` that belong to this set, in order
+    rows:   int64 [N], the rows of `inputs` that belong to this set, in order
     """
 
-    pixels: Tensor
+    inputs: Tensor
     labels: Tensor
     rows: Tensor
 
@@ -29,25 +31,30 @@ class Images:
         assert labels.shape == pixels.shape[:1], (labels.shape, pixels.shape)
         return cls(pixels, labels, torch.arange(len(labels), device=labels.device))
 
+    @property
+    def are_features(self) -> bool:
+        """True if `inputs` are features, False if they are pixels."""
+        return self.inputs.is_floating_point()
+
     def __len__(self) -> int:
         return len(self.rows)
 
     def select(self, positions: Tensor) -> "Images":
         """Return the images at these positions (int64 [K], counted within this set)."""
-        return Images(self.pixels, self.labels, self.rows[positions])
+        return Images(self.inputs, self.labels, self.rows[positions])
 
     def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return copies of pixels and labels.
+        """Return copies of inputs and labels.
 
         Args:
             positions: int64 [K], counted within this set
 
         Returns:
-            uint8 [K, height, width, channels] and int64 [K]
+            uint8 [K, height, width, channels], or float32 [K, views, ...]; and int64 [K]
         """
-        # copies whole rows; pixels[rows] takes 5 to 20 times as long
+        # copies whole rows; inputs[rows] takes 5 to 20 times as long
         rows = self.rows.index_select(0, positions)
-        return self.pixels.index_select(0, rows), self.labels.index_select(0, rows)
+        return self.inputs.index_select(0, rows), self.labels.index_select(0, rows)
 
     def targets(self) -> Tensor:
         """Return the labels of all images of this set: int64 [N]."""
@@ -65,7 +72,7 @@ class Images:
 
     def to(self, device: torch.device) -> "Images":
         """Return the same set with its whole array on `device`."""
-        return Images(self.pixels.to(device), self.labels.to(device), self.rows.to(device))
+        return Images(self.inputs.to(device), self.labels.to(device), self.rows.to(device))
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def evaluate_adjusted(
     indices_by_array: dict[int, list[int]] = defaultdict(list)
     for index, images in enumerate(sets):
         if len(images):
-            indices_by_array[images.pixels.data_ptr()].append(index)
+            indices_by_array[images.inputs.data_ptr()].append(index)
     for indices in indices_by_array.values():
         sets_of_array = [sets[index] for index in indices]
         counts = _evaluate_array(
@@ -113,7 +113,7 @@ def features(network: Network, images: Images, batch_size: int) -> Tensor:
     try:
         with torch.inference_mode():
             for rows in images.rows.to(network.device, non_blocking=True).split(batch_size):
-                pixels = rotate_as_labelled(network.spec, images.pixels[rows], images.labels[rows])
+                pixels = rotate_as_labelled(network.spec, images.inputs[rows], images.labels[rows])
                 network.module(normalise(pixels, network.spec.mean, network.spec.std))
     finally:
         hook.remove()
@@ -177,7 +177,7 @@ def _evaluate_array(
     with torch.inference_mode():
         for batch in torch.arange(len(rows)).split(batch_size):
             positions = slice(int(batch[0]), int(batch[-1]) + 1)
-            pixels = array.pixels.index_select(0, rows[positions])
+            pixels = array.inputs.index_select(0, rows[positions])
             targets = array.labels.index_select(0, rows[positions])
             pixels = rotate_as_labelled(network.spec, pixels, targets)
             logits = network.logits(normalise(pixels, network.spec.mean, network.spec.std)).float()

@@ -71,7 +71,7 @@ def rotate_as_labelled(spec: ModelSpec, pixels: Tensor, targets: Tensor) -> Tens
 def label_with_turns(images: Images) -> Images:
     """Return the same photos with turns as labels: a photo's turn depends only on its row."""
     return replace(
-        images, labels=torch.arange(len(images.pixels), device=images.labels.device) % len(TURNS)
+        images, labels=torch.arange(len(images.inputs), device=images.labels.device) % len(TURNS)
     )
 
 

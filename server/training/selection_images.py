@@ -94,7 +94,7 @@ def split(images: Images) -> ServerImages:
     takes none if each class has fewer than five images.
     """
     indices_by_class: dict[int, dict[bytes, list[int]]] = {}
-    pixels = images.pixels.cpu()
+    pixels = images.inputs.cpu()
     labels = images.targets().tolist()
     for index, (row, label) in enumerate(zip(images.rows.tolist(), labels, strict=True)):
         digest = hashlib.blake2b(pixels[row].numpy().tobytes(), digest_size=16).digest()

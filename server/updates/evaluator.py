@@ -125,7 +125,7 @@ class ServerSample:
         for rows in self._images.select(
             torch.from_numpy(chosen).to(self._images.rows.device)
         ).rows.split(GRADIENT_BATCH):
-            pixels = rotate_as_labelled(spec, self._images.pixels[rows], self._images.labels[rows])
+            pixels = rotate_as_labelled(spec, self._images.inputs[rows], self._images.labels[rows])
             with torch.enable_grad():
                 logits = network.logits(normalise(pixels, spec.mean, spec.std))
                 targets = torch.full_like(rows, label)

@@ -48,10 +48,10 @@ class HeldOut:
         """
         offset = 0
         image_numbers = dict[str, NDArray[np.int64]]()
-        is_shared = len({images.pixels.data_ptr() for images in self.own.values()}) == 1
+        is_shared = len({images.inputs.data_ptr() for images in self.own.values()}) == 1
         for name, images in self.own.items():
             image_numbers[name] = offset + images.rows.cpu().numpy()
-            offset += 0 if is_shared else len(images.pixels)
+            offset += 0 if is_shared else len(images.inputs)
         return image_numbers
 
 

@@ -177,7 +177,7 @@ class ArmTrainer:
     def _train(self, arm_number: int, arm: Arm) -> dict[str, Any]:
         federation = arm.federation
         path = self._root / arm.name
-        channels = next(iter(federation.stores.values())).train.pixels.shape[3]
+        channels = next(iter(federation.stores.values())).train.inputs.shape[3]
         start = prepare(arm.config, federation.classes, channels)
         if arm.kind == TUNED:
             start = replace(

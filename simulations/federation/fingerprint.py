@@ -110,9 +110,9 @@ class _Hashes:
 
     def __call__(self, images: Images) -> NDArray[np.uint64]:
         """Return the hashes of a set's images, uint64 [N]."""
-        address = images.pixels.data_ptr()
+        address = images.inputs.data_ptr()
         if address not in self._known:
-            rows = images.pixels.numpy().reshape(len(images.pixels), -1)
+            rows = images.inputs.numpy().reshape(len(images.inputs), -1)
             digests = b"".join(
                 blake2b(row.data, digest_size=FINGERPRINT_BYTES).digest() for row in rows
             )

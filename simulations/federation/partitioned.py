@@ -20,7 +20,7 @@ class PartitionedImages:
     """Images dealt to S stores: store i has rows[ends[i]:ends[i + 1]].
 
     images: the shared pixels and labels
-    rows:   int64 [N], rows of `images.pixels`, store after store
+    rows:   int64 [N], rows of `images.inputs`, store after store
     ends:   int64 [S + 1], from 0 to N
     """
 
@@ -41,7 +41,7 @@ class PartitionedImages:
     def __getitem__(self, store: int) -> Images:
         """Return the images of the store with this number."""
         return Images(
-            self.images.pixels,
+            self.images.inputs,
             self.images.labels,
             self.rows[self.ends[store] : self.ends[store + 1]],
         )
@@ -129,9 +129,9 @@ def pool_images(sets: Sequence[Images]) -> Images:
         All images, set after set.
     """
     first = sets[0]
-    if all(images.pixels.data_ptr() == first.pixels.data_ptr() for images in sets):
-        return Images(first.pixels, first.labels, torch.cat([images.rows for images in sets]))
+    if all(images.inputs.data_ptr() == first.inputs.data_ptr() for images in sets):
+        return Images(first.inputs, first.labels, torch.cat([images.rows for images in sets]))
     return Images.whole(
-        torch.cat([images.pixels.index_select(0, images.rows) for images in sets]),
+        torch.cat([images.inputs.index_select(0, images.rows) for images in sets]),
         torch.cat([images.targets() for images in sets]),
     )

@@ -241,7 +241,7 @@ def _items(images: Images, classes: Sequence[str], split_name: str) -> list[Item
 
 
 def _save(images: Images, position: int, path: Path) -> None:
-    pixels = images.pixels[images.rows[position]].numpy()
+    pixels = images.inputs[images.rows[position]].numpy()
     Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(path, "PNG")
 
 

@@ -206,5 +206,5 @@ def _all_photos(folder: PhotoFolder, classes: tuple[str, ...], *, merge: bool) -
     """Return all photos of a folder as one set, whatever its splits."""
     splits = list(folder.splits.values())
     rows = torch.cat([images.rows for images in splits]).sort().values
-    images = Images(splits[0].pixels, splits[0].labels, rows)
+    images = Images(splits[0].inputs, splits[0].labels, rows)
     return relabel(images, folder.classes, classes, "The test folder", merge=merge)

@@ -21,17 +21,17 @@ class DeviceImages:
 
     def on_device(self, images: Images) -> Images:
         """Return the array of `images` on the device, with no rows selected."""
-        address = images.pixels.data_ptr()
+        address = images.inputs.data_ptr()
         if address not in self._arrays:
             nothing = images.rows[:0]
-            moved = Images(images.pixels, images.labels, nothing).to(self._device)
-            self._arrays[address] = (images.pixels, moved)
+            moved = Images(images.inputs, images.labels, nothing).to(self._device)
+            self._arrays[address] = (images.inputs, moved)
         return self._arrays[address][1]
 
     def select(self, images: Images) -> Images:
         """Return `images` with their array on the device; their rows stay on their device."""
         array = self.on_device(images)
-        return Images(array.pixels, array.labels, images.rows)
+        return Images(array.inputs, array.labels, images.rows)
 
     def join(self, sets: Sequence[Images]) -> tuple[Images, list[int]]:
         """Return one array that has all of `sets`, and the start of each one's array in it; it
@@ -42,8 +42,8 @@ class DeviceImages:
         """
         num_known = len(self._starts)
         for images in sets:
-            if images.pixels.data_ptr() not in self._starts:
-                self._starts[images.pixels.data_ptr()] = sum(
+            if images.inputs.data_ptr() not in self._starts:
+                self._starts[images.inputs.data_ptr()] = sum(
                     len(part.labels) for part in self._parts
                 )
                 self._parts.append(self.on_device(images))
@@ -53,8 +53,8 @@ class DeviceImages:
             if others:
                 pixels, labels = (
                     torch.cat([getattr(p, field) for p in self._parts])
-                    for field in ("pixels", "labels")
+                    for field in ("inputs", "labels")
                 )
                 self._joined = Images(pixels, labels, first.rows)
         assert self._joined is not None
-        return self._joined, [self._starts[images.pixels.data_ptr()] for images in sets]
+        return self._joined, [self._starts[images.inputs.data_ptr()] for images in sets]

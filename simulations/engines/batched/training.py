@@ -124,7 +124,7 @@ class StackedTraining:
         def step(given: Inputs) -> None:
             self._step(array, given)
 
-        key = (inputs.rows.shape, array.pixels.data_ptr())
+        key = (inputs.rows.shape, array.inputs.data_ptr())
         if key in self._graphs:
             return self._graphs[key](inputs)
         self._step_counts[key] += 1
@@ -178,7 +178,7 @@ def _images_of(
     of a step.
     """
     rows = inputs.rows.flatten()
-    pixels = array.pixels.index_select(0, rows)
+    pixels = array.inputs.index_select(0, rows)
     targets = array.labels.index_select(0, rows)
     pixels, blend = augment(
         pixels, targets, config.data, inputs.draws.flatten(0, 1), _batches(inputs)

@@ -208,9 +208,9 @@ class RayEngine(FederationRuntime):
         """Return the images for a job; their array is put into the object store when it is first
         seen.
         """
-        addresses = images.pixels.data_ptr(), images.labels.data_ptr()
+        addresses = images.inputs.data_ptr(), images.labels.data_ptr()
         if addresses not in self._image_objects:
-            references = ray.put(images.pixels.numpy()), ray.put(images.labels.numpy())
+            references = ray.put(images.inputs.numpy()), ray.put(images.labels.numpy())
             # the images are kept, so that their addresses are not used for others
             self._image_objects[addresses] = images, references
         return ImageSelection(self._image_objects[addresses][1], images.rows.numpy())

@@ -148,7 +148,7 @@ def test_unchanged_photos_give_the_same_images_in_the_same_place(
     (photos / "hat" / "new.png").unlink()
     again = store.source.open(PLAN)
     assert torch.equal(again.train.rows, first.train.rows)
-    assert torch.equal(again.train.pixels, first.train.pixels)
+    assert torch.equal(again.train.inputs, first.train.inputs)
 
 
 def test_a_new_class_and_one_that_is_gone_are_told(photos: Path, tmp_path: Path) -> None:

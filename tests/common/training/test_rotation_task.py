@@ -106,7 +106,7 @@ class TestUnlabelled:
         assert "50 images without a class" in folder.summary()
         for split, images in folder.splits.items():
             assert torch.equal(
-                images.pixels[images.rows], alone.splits[split].pixels[alone.splits[split].rows]
+                images.inputs[images.rows], alone.splits[split].inputs[alone.splits[split].rows]
             )
             assert torch.equal(images.targets(), alone.splits[split].targets())
 

@@ -28,7 +28,7 @@ def numbers(chosen: Images | None) -> set[int]:
     assert chosen is not None
     return {
         int(sum(int(value) * 64**place for place, value in enumerate(row.flatten())))
-        for row in chosen.pixels[chosen.rows]
+        for row in chosen.inputs[chosen.rows]
     }
 
 
@@ -52,7 +52,7 @@ def test_the_same_ones_in_any_order() -> None:
 
 def test_equal_images_are_on_one_side() -> None:
     one = images(20)
-    twice = Images(one.pixels, one.labels, torch.cat([one.rows, one.rows]))
+    twice = Images(one.inputs, one.labels, torch.cat([one.rows, one.rows]))
     found = split(twice)
     assert found.validation is not None
     assert len(found.validation) == 8

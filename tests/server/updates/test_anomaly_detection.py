@@ -268,7 +268,7 @@ def swapped(images: Images) -> Images:
     )
     labels = images.labels.clone()
     labels[images.labels == first], labels[images.labels == second] = second, first
-    return Images(images.pixels, labels, images.rows)
+    return Images(images.inputs, labels, images.rows)
 
 
 def begun(partition: str, rounds: int, model: str = "niid-cnn") -> tuple[InitialState, Federation]:

@@ -75,8 +75,8 @@ def test_an_image_has_one_number_in_all_seeds() -> None:
     for found in (dealt, other):
         for name, numbers in found.image_numbers().items():
             assert torch.equal(
-                pixels.pixels[torch.from_numpy(numbers)],
-                found.own[name].pixels[found.own[name].rows],
+                pixels.inputs[torch.from_numpy(numbers)],
+                found.own[name].inputs[found.own[name].rows],
             )
     assert [len(part) for part in dealt.image_numbers().values()] != [0, 0, 0]
     # stores with arrays of their own: none, one and two test images
@@ -104,10 +104,10 @@ def test_nothing_held_out_is_an_error_that_says_what_to_do() -> None:
 def test_pooled_sets_hold_the_same_images_whether_they_share_an_array_or_not() -> None:
     whole = photos(20, 8)
     halves = [whole.select(torch.arange(12)), whole.select(torch.arange(12, 20))]
-    assert pool_images(halves).pixels is whole.pixels
+    assert pool_images(halves).inputs is whole.inputs
     apart = pool_images([halves[0], photos(7, 8, seed=3).select(torch.tensor([5, 2]))])
     assert apart.targets().tolist() == [*whole.targets()[:12].tolist(), 2, 2]
-    assert len(apart.pixels) == 14
+    assert len(apart.inputs) == 14
 
 
 class TestParts:

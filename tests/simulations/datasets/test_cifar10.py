@@ -28,7 +28,7 @@ def test_cifar10_is_read_from_its_binary_version(tmp_path, monkeypatch):
     assert dataset.classes[3] == "cat"
     assert dataset.classes[9] == "truck"
     assert dataset.train.targets().tolist() == [3, 9] * 5
-    assert (dataset.train.pixels.numpy()[:2] == planes.transpose(0, 2, 3, 1)).all()
+    assert (dataset.train.inputs.numpy()[:2] == planes.transpose(0, 2, 3, 1)).all()
     assert dataset.test.targets().tolist() == [9]
     (folder / "test_batch.bin").write_bytes(b"short")
     assert "has 5 bytes, not a multiple of 3073" in refusal("cifar10")
@@ -70,7 +70,7 @@ def test_cifar10_is_read_from_torchvisions_files_and_nothing_in_them_is_run(tmp_
     monkeypatch.setenv("FEDSHELF_DATA", str(tmp_path))
     dataset = load("cifar10")
     assert dataset.train.targets().tolist() == [3, 9] * 5
-    assert (dataset.test.pixels.numpy() == planes.transpose(0, 2, 3, 1)).all()
+    assert (dataset.test.inputs.numpy() == planes.transpose(0, 2, 3, 1)).all()
     marker = tmp_path / "was-run"
     (folder / "test_batch").write_bytes(pickle.dumps(Touch(marker), protocol=2))
     assert "holds no batch of CIFAR-10" in refusal("cifar10")
@@ -119,7 +119,7 @@ def test_cifar10_is_read_from_the_hubs_lossless_images_as_they_are(tmp_path, mon
         pq.write_table(table, folder / f"{split}-00000-of-00001.parquet")
     monkeypatch.setenv("FEDSHELF_DATA", str(tmp_path))
     dataset = load("cifar10")
-    assert (dataset.train.pixels.numpy() == pixels).all()
+    assert (dataset.train.inputs.numpy() == pixels).all()
     assert [dataset.classes[label] for label in dataset.train.targets()] == [
         "airplane",
         "dog",

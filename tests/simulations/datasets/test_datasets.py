@@ -66,7 +66,7 @@ def test_shelf_has_ten_balanced_classes():
     assert dataset.classes == tuple(sorted(PRODUCTS))
     assert torch.bincount(dataset.train.targets()).tolist() == [400] * 10
     assert torch.bincount(dataset.test.targets()).tolist() == [100] * 10
-    assert dataset.train.pixels.shape == (4000, 32, 32, 3)
+    assert dataset.train.inputs.shape == (4000, 32, 32, 3)
 
 
 def test_shelf_has_the_same_pixels_on_every_machine():
@@ -79,14 +79,14 @@ def test_shelf_has_the_same_pixels_on_every_machine():
 def test_shelf_pictures_do_not_repeat():
     dataset = load("shelf")
     pixels = torch.cat(
-        [images.pixels.flatten(1) for images in (dataset.train, dataset.test)]
+        [images.inputs.flatten(1) for images in (dataset.train, dataset.test)]
     ).numpy()
     assert len({row.tobytes() for row in pixels}) == 5000
 
 
 def test_shelf_is_drawn_in_the_size_and_channels_wanted():
     dataset = load("shelf", PixelFormat(20, 1))
-    assert dataset.train.pixels.shape == (4000, 20, 20, 1)
+    assert dataset.train.inputs.shape == (4000, 20, 20, 1)
 
 
 # parquet
@@ -138,7 +138,7 @@ def test_images_of_many_sizes_and_grey_ones(tmp_path):
     mixed, grey = (datasets.find(DataConfig(dataset=str(tmp_path / name))) for name in "ab")
     assert (mixed.native_size, mixed.channels) == (None, 3)
     assert (grey.native_size, grey.channels) == (8, 1)
-    assert load(tmp_path / "a", PixelFormat(6)).train.pixels.shape == (2, 6, 6, 3)
+    assert load(tmp_path / "a", PixelFormat(6)).train.inputs.shape == (2, 6, 6, 3)
 
 
 def test_chosen_classes_set_the_order(tmp_path):
@@ -164,7 +164,7 @@ def test_a_second_load_reads_neither_parquet_nor_pyarrow(tmp_path):
     answer = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout
-    assert answer.split() == ["False", str(first.train.pixels.sum().item())]
+    assert answer.split() == ["False", str(first.train.inputs.sum().item())]
 
 
 def test_a_changed_file_is_never_served_from_the_cache(tmp_path):
@@ -183,7 +183,7 @@ def test_two_processes_may_decode_the_same_at_once(tmp_path):
         "from fedshelf.common.config import DataConfig\nfrom"
         " fedshelf.common.images.decoding.decode import PixelFormat\nfrom fedshelf.simulations"
         f" import datasets\nprint(datasets.load(DataConfig(dataset={str(tmp_path)!r}),"
-        " PixelFormat(16)).train.pixels.sum().item())"
+        " PixelFormat(16)).train.inputs.sum().item())"
     )
     processes = [
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
@@ -192,7 +192,7 @@ def test_two_processes_may_decode_the_same_at_once(tmp_path):
     answers = [process.communicate()[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert (
-        answers[0] == answers[1] == f"{load(tmp_path, PixelFormat(16)).train.pixels.sum().item()}\n"
+        answers[0] == answers[1] == f"{load(tmp_path, PixelFormat(16)).train.inputs.sum().item()}\n"
     )
 
 
@@ -248,13 +248,13 @@ def test_fashion_mnist_is_read_from_idx_files(tmp_path, monkeypatch, suffix):
     source = datasets.find(DataConfig(dataset="fashion-mnist"))
     assert (source.native_size, source.channels) == (28, 1)
     dataset = load("fashion-mnist", PixelFormat(28, 1))
-    assert (dataset.train.pixels.numpy()[..., 0] == pixels).all()
+    assert (dataset.train.inputs.numpy()[..., 0] == pixels).all()
     assert [dataset.classes[label] for label in dataset.test.targets()] == [
         "Ankle boot",
         "T-shirt/top",
         "Bag",
     ]
-    assert load("fashion-mnist", PixelFormat(32, 3)).train.pixels.shape == (3, 32, 32, 3)
+    assert load("fashion-mnist", PixelFormat(32, 3)).train.inputs.shape == (3, 32, 32, 3)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "fashion-mnist", "someone/something"])

@@ -255,7 +255,7 @@ def test_thousands_of_stores_share_one_array():
     parts = [
         part for data in dealt.stores.values() for part in (data.train, data.validation, data.test)
     ]
-    assert len({part.pixels.data_ptr() for part in parts}) == 1
+    assert len({part.inputs.data_ptr() for part in parts}) == 1
     assert [len(data.train) for data in dealt.stores.values()] == [1] * 4000
 
 

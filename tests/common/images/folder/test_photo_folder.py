@@ -27,13 +27,13 @@ def all_labels(folder: PhotoFolder) -> list[int]:
 
 
 def all_pixels(folder: PhotoFolder) -> torch.Tensor:
-    return next(iter(folder.splits.values())).pixels
+    return next(iter(folder.splits.values())).inputs
 
 
 def contents(folder: PhotoFolder) -> dict[str, set[bytes]]:
     """The pictures of each split."""
     return {
-        split: {image.numpy().tobytes() for image in s.pixels[s.rows]}
+        split: {image.numpy().tobytes() for image in s.inputs[s.rows]}
         for split, s in folder.splits.items()
     }
 
@@ -229,7 +229,7 @@ def test_the_order_does_not_depend_on_the_file_system(tmp_path: Path) -> None:
 def test_other_classes_move_no_photo_and_copies_stay_together(tmp_path: Path) -> None:
     root = store(tmp_path / "store", {"shoes": 60})
     before = {
-        split: {image.numpy().tobytes() for image in s.pixels[s.rows]}
+        split: {image.numpy().tobytes() for image in s.inputs[s.rows]}
         for split, s in opened(root).splits.items()
     }
     store(root, {"boots": 30, "a first class": 30}, first_seed=1000)

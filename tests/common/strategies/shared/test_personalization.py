@@ -140,7 +140,7 @@ def two_tongues() -> Federation:
         everything = photos(60, 16)
         two = everything.select(torch.nonzero(everything.labels < 2).flatten())
         labels = 1 - two.targets() if turned else two.targets()
-        images = Images.whole(two.pixels[two.rows], labels)
+        images = Images.whole(two.inputs[two.rows], labels)
         held_out = images.select(torch.arange(0, 40, 5))
         stores[f"store-{number}"] = StoreData(images, held_out, held_out)
     return Federation(CLASSES, stores, None, {name: [20, 20, 0] for name in stores}, "")
