@@ -33,6 +33,7 @@ from fedshelf.common.protocol.messages import (
     Update,
 )
 from fedshelf.common.strategies.shared.class_skew import logit_adjustment
+from fedshelf.common.system.allocator import keep_freed_memory
 from fedshelf.common.system.device import pick_device
 from fedshelf.common.system.files import cache_directory
 from fedshelf.server.app import GridTraining
@@ -144,6 +145,7 @@ def _trainer() -> Trainer:
 
     Actors share the cores, and one thread keeps sums the same.
     """
+    keep_freed_memory()
     device = pick_device("auto")
     if device.type == "cpu":
         torch.set_num_threads(1)

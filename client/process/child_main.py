@@ -22,10 +22,13 @@ from fedshelf.common.errors import FedshelfError
 from fedshelf.common.images.folder.photo_index import PhotoIndex
 from fedshelf.common.protocol.failures import make_failure
 from fedshelf.common.protocol.serialization import encode_result
+from fedshelf.common.system.allocator import release_freed_memory
 
 MAX_PRINTED_FINDINGS = 5  # findings
 # seconds without an order after which deleted photos are dropped from memory and the pixel cache
 IDLE_CHECK_SECONDS = 3600.0
+# seconds without an order after which memory kept for the next step goes back to the system
+IDLE_RELEASE_SECONDS = 10.0
 
 
 def print_quick_findings(settings: WorkerSettings, index: PhotoIndex) -> None:
@@ -89,6 +92,8 @@ def run_worker(pipe: Connection, settings: WorkerSettings, index: PhotoIndex) ->
         return
     pipe.send(None)
     while True:
+        if not pipe.poll(IDLE_RELEASE_SECONDS):
+            release_freed_memory()
         while not pipe.poll(IDLE_CHECK_SECONDS):
             store.check_changes()
         match pipe.recv():

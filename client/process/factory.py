@@ -18,6 +18,7 @@ from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import StoreWorker, Trainer
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.folder.photo_index import PhotoIndex
+from fedshelf.common.system.allocator import keep_freed_memory
 from fedshelf.common.system.device import pick_device
 from fedshelf.common.wording import format_list
 
@@ -71,6 +72,7 @@ def _worker(
     report: Callable[[str], None],
     index: PhotoIndex | None,
 ) -> StoreWorker:
+    keep_freed_memory()
     home = store_home(name)
     torch_device = pick_device(device)
     policy = policy_of(home)

@@ -1,1 +1,1 @@
-"""The machine below: files that are never half-written, tables of text, devices."""
+"""The machine below: files that are never half-written, tables of text, devices, memory."""

@@ -16,6 +16,7 @@ from fedshelf.common.images.types import Images
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import Plan
 from fedshelf.common.seeding import rng
+from fedshelf.common.system.allocator import keep_freed_memory
 from fedshelf.common.system.device import pick_device
 from fedshelf.common.training.evaluate import evaluate, features
 from fedshelf.common.training.fit import Network
@@ -58,6 +59,7 @@ class ServerEvaluator:
     """Evaluates parameters on images that the server holds, with a resident network."""
 
     def __init__(self, plan: Plan, images: Images, device: torch.device) -> None:
+        keep_freed_memory()
         self._network = Network(plan.spec, device)
         if plan.frozen is not None:
             self._network.load_frozen(plan.frozen)

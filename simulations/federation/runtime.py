@@ -9,6 +9,7 @@ from torch import Tensor
 from fedshelf.common.images.types import Images
 from fedshelf.common.protocol.messages import Plan, StoreInfo, TrainOrder
 from fedshelf.common.strategies.shared.class_skew import logit_adjustment
+from fedshelf.common.system.allocator import keep_freed_memory
 from fedshelf.simulations.federation.federation import Federation
 
 
@@ -19,6 +20,7 @@ class FederationRuntime:
     """
 
     def __init__(self, federation: Federation, plan: Plan) -> None:
+        keep_freed_memory()  # before any fork
         self._federation = federation
         self._plan = plan
         self._infos = federation.infos()

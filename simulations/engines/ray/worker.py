@@ -32,6 +32,7 @@ from fedshelf.common.protocol.messages import (
     TrainOrder,
     Update,
 )
+from fedshelf.common.system.allocator import keep_freed_memory
 from fedshelf.simulations.federation import answers
 
 Arrays = Mapping[str, NDArray[np.float32]]
@@ -141,6 +142,7 @@ class RayWorker:
     """A process on some node, with one thread and one network."""
 
     def __init__(self, setup: WorkerSetup) -> None:
+        keep_freed_memory()
         torch.set_num_threads(1)  # the same sums on any number of cores
         frozen = None if setup.frozen is None else torch.from_numpy(setup.frozen)
         self._plan = replace(setup.plan, frozen=frozen)
