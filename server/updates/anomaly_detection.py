@@ -9,10 +9,12 @@ large: the norm of the change by training, compared with stores that took as man
 direction: the cosine of that change with the one that the others' updates predict for a store with
     its mix of classes (`directions`)
 exchange: the store's images of class a look like the test set's images of b, and those of b like a
-    (`mislabelling`)
-shift: the update of the layers below the head follows a list of classes that is shifted by one
-    (`label_shift`), and the head shows images unlike their labels, both together by SHIFTED_SCORE
-labels: the images of the store's classes look like other classes (`mislabelling`)
+    (`mislabelling`); where this is slight, the update of the layers below the head must follow
+    labels that are so exchanged (`label_guesses`)
+shift: that update follows a list of classes that is shifted by one, and the head shows images
+    unlike their labels, both together by SHIFTED_LEAD
+labels: that update follows labels by which the images are of the classes that they look like to the
+    head, and the head shows images unlike their labels, both together by WRONG_LEAD
 
 A suspicion is a reason to look, not a proof: docs/log.md has the rate of false alarms.
 """
@@ -27,18 +29,32 @@ from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Plan, StoreInfo
 from fedshelf.common.strategies.shared.base import UpdateVectors
-from fedshelf.server.updates import label_shift
+from fedshelf.server.updates import label_guesses
 from fedshelf.server.updates.directions import Floats, gram, strays
 from fedshelf.server.updates.evaluator import FeatureSample, ModelEvaluator, ServerEvaluator
-from fedshelf.server.updates.label_shift import ShiftEvidence
-from fedshelf.server.updates.mislabelling import LabelEvidence, Looks
+from fedshelf.server.updates.label_guesses import (
+    ALIKE,
+    EXCHANGED,
+    SHIFTED,
+    GuessComparison,
+    GuessedLabels,
+)
+from fedshelf.server.updates.mislabelling import (
+    EXCHANGED_SCORE,
+    WRONG_SCORE,
+    LabelEvidence,
+    Looks,
+)
 from fedshelf.server.updates.norm_bound import MIN_UPDATES_FOR_MEDIAN
 from fedshelf.server.updates.norm_regression import times_usual
 from fedshelf.server.updates.screening import RoundOutcome
 
 SUSPICIOUS_NORM_FACTOR = 3.5  # times the usual norm
-# lead of shifted labels in the layers below the head, less the lead of right ones in the head
-SHIFTED_SCORE = 0.35
+# leads of guesses about labels in the layers below the head, less the lead of right labels in the
+# head: of shifted and exchanged labels, and of those that look like others
+SHIFTED_LEAD = 0.35
+EXCHANGED_LEAD = 0.35
+WRONG_LEAD = 0.3
 
 
 def is_on(config: RunConfig) -> bool:
@@ -96,14 +112,14 @@ class AnomalyDetector:
             )
             reasons.setdefault(updates[index].store, []).append(words)
         label_evidence = self._label_evidence(trained, counts, evidence)
-        shifts = self._shift_evidence(trained, counts, evidence) if label_evidence else {}
+        guesses = self._guesses(trained, counts, label_evidence, evidence) if label_evidence else {}
         after = dict(evidence)
         for update, own in zip(updates, counts, strict=True):
             if update.store in label_evidence:
                 seen = label_evidence[update.store]
-                shift = shifts.get(update.store, ShiftEvidence())
-                after[update.store] = seen.to_record() | {"shift": shift.to_record()}
-                if (doubt := self._label_suspicion(seen, shift, own)) is not None:
+                guessed = guesses[update.store]
+                after[update.store] = seen.to_record() | guessed.to_record()
+                if (doubt := self._label_suspicion(seen, guessed, own)) is not None:
                     reasons.setdefault(update.store, []).append(doubt)
         return {store: "; ".join(sentences) for store, sentences in sorted(reasons.items())}, after
 
@@ -150,53 +166,78 @@ class AnomalyDetector:
                 after[update.store] = LabelEvidence.of(evidence.get(update.store)).after(seen)
         return after
 
-    def _shift_evidence(
-        self, trained: RoundOutcome, counts: Floats, evidence: Mapping[str, Mapping[str, Any]]
-    ) -> dict[str, ShiftEvidence]:
-        """Return the evidence of shifted labels, by store.
+    def _guesses(
+        self,
+        trained: RoundOutcome,
+        counts: Floats,
+        labels: Mapping[str, LabelEvidence],
+        evidence: Mapping[str, Mapping[str, Any]],
+    ) -> dict[str, GuessedLabels]:
+        """Return the evidence of the layers below the head after this round, by store.
 
-        Each update of the layers below the head is examined.
+        Args:
+            counts: [n, C], training images by class of the n updates' stores
+            labels: the evidence of the head after this round
+            evidence: of earlier rounds
         """
         assert self._sample is not None
         order = trained.order
-        updates = trained.updates
-        needed = label_shift.guesses(self._sample.targets, counts.shape[1])
-        spans = label_shift.spans(self._layout, len(updates) + len(needed))
-        if not spans:
-            return {}
+        stores = [update.store for update in trained.updates]
+        examined = label_guesses.examination(
+            labels, dict(zip(stores, counts, strict=True)), self._sample.targets
+        )
+        spans = label_guesses.spans(self._layout, len(stores) + len(examined.gradients))
+        after = {store: GuessedLabels.of(evidence.get(store)) for store in labels}
+        if not spans or not examined.gradients:
+            return after
         start = torch.cat([order.params[span] for span in spans]).cpu()
         changes = [
             torch.cat([update.params_slice(s.start, s.stop) for s in spans]).cpu().double() - start
-            for update in updates
+            for update in trained.updates
         ]
         gradients = {}
-        for of, label in needed:
+        for of, label in examined.gradients:
             gradient = self._sample.gradient(
-                order.params, of, label, label_shift.GRADIENT_IMAGES, order.round
+                order.params, of, label, label_guesses.GRADIENT_IMAGES, order.round
             )
             gradients[of, label] = (
                 torch.cat([gradient[span] for span in spans]).cpu().double().numpy()
             )
-        after = {}
-        for update, gain in zip(
-            updates, label_shift.gains(np.stack(changes), gradients, counts), strict=True
-        ):
-            earlier = ShiftEvidence.of(evidence.get(update.store))
-            after[update.store] = earlier if gain is None else earlier.after(*gain)
+        comparison = GuessComparison(np.stack(changes), gradients)
+        for row, store in enumerate(stores):
+            if store not in labels:
+                continue
+            candidate = labels[store].exchange_candidate()
+            known = after[store].about(candidate[0] if candidate else None)
+            for kind, guess in examined.guesses[store].items():
+                if (gain := comparison.gain(row, counts[row], guess)) is not None:
+                    known = known.after(kind, *gain)
+            after[store] = known
         return after
 
     def _label_suspicion(
-        self, evidence: LabelEvidence, shift: ShiftEvidence, counts: Floats
+        self, evidence: LabelEvidence, guessed: GuessedLabels, counts: Floats
     ) -> str | None:
-        if (pair := evidence.exchanged()) is not None:
-            a, b = (self._plan.spec.classes[label] for label in pair)
-            return f"its updates teach that {a} is {b} and {b} is {a}: are the two exchanged?"
-        if shift.lead > 0 and shift.lead - evidence.lead(counts) > SHIFTED_SCORE:
+        if (candidate := evidence.exchange_candidate()) is not None:
+            pair, score = candidate
+            below = guessed.lead(EXCHANGED) if guessed.pair == pair else 0.0
+            if score < EXCHANGED_SCORE or (below > 0 and below - score > EXCHANGED_LEAD):
+                a, b = (self._plan.spec.classes[label] for label in pair)
+                return f"its updates teach that {a} is {b} and {b} is {a}: are the two exchanged?"
+        lead = evidence.lead(counts)
+        below = guessed.lead(SHIFTED)
+        if below > 0 and below - lead > SHIFTED_LEAD:
             return (
                 "its updates teach each class's images the name of the next: is its list of classes"
                 " shifted by one?"
             )
-        if evidence.is_wrong(counts):
+        below = guessed.lead(ALIKE)
+        is_wrong = (
+            lead < 0 < below and below - lead > WRONG_LEAD
+            if ALIKE in guessed.evidence
+            else lead < WRONG_SCORE
+        )
+        if is_wrong:
             return (
                 "its updates teach of its classes' images that they are others: are its labels"
                 " right?"

@@ -33,7 +33,7 @@ SHOWN = 20  # test images that are enough to know the mean features of a class
 FEATURE_RIDGE = 3.0
 MAX_FOLLOWED_CLASSES = 5  # other classes whose likeness to a label is kept from round to round
 MEAN_ROUNDS = 10  # rounds that a mean covers
-# below these scores, two classes look exchanged, and labels wrong
+# below these scores, two classes look exchanged, and labels wrong, whatever other layers say
 EXCHANGED_SCORE = -0.3
 WRONG_SCORE = -0.26
 
@@ -172,29 +172,19 @@ class LabelEvidence:
             means[label] = {like: moved[like] for like in (label, *others[:MAX_FOLLOWED_CLASSES])}
         return LabelEvidence(rounds, means)
 
-    def exchanged(self) -> Pair | None:
-        """Return the two classes that look exchanged, or None.
+    def exchange_candidate(self) -> tuple[Pair, float] | None:
+        """Return the two classes that look exchanged most, and how much; None: none do.
 
-        The images of both look more like the other class, on average by more than -EXCHANGED_SCORE.
+        The images of both look more like the other class. The score is their lead over it, less
+        than 0, in the mean of both.
         """
         scores = {}
         for a, b in combinations(sorted(self.likeness), 2):
             if b in self.likeness[a] and a in self.likeness[b]:
                 ahead = self._ahead(a, b), self._ahead(b, a)
-                if max(ahead) < 0 and sum(ahead) / 2 < EXCHANGED_SCORE:
-                    scores[a, b] = sum(ahead)
-        return min(scores, key=lambda pair: scores[pair], default=None)
-
-    def is_wrong(self, counts: Floats) -> bool:
-        """Return whether the labels look wrong.
-
-        They do if the images look more like another class than like the class of their label, on
-        average over the images by more than -WRONG_SCORE.
-
-        Args:
-            counts: [C], as in `Looks.likeness`
-        """
-        return self.lead(counts) < WRONG_SCORE
+                if max(ahead) < 0:
+                    scores[a, b] = sum(ahead) / 2
+        return min(scores.items(), key=lambda item: item[1], default=None)
 
     def lead(self, counts: Floats) -> float:
         """Return the lead of right labels: their likeness less that of the most like other class.

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,9 +146,14 @@ def test_a_store_with_one_class_whose_images_look_like_the_other_is_told() -> No
         assert found == ({} if name == "right" else {f"s{i}": words for i in range(6)})
 
 
+PRODUCTS = ("boot", "coat", "hat", "sock")
+BELOW = 16  # weights below the head
+
+
 class Deep:
-    """Twenty images of each of four classes, class k with feature k; each gradient below the head
-    has its own axis. A model has eight weights below the head and its four rows of four.
+    """Twenty images of each of four classes, class k with feature k; each gradient below the head,
+    of a class and a label, has its own axis. A model has 16 weights below the head and its four
+    rows of four.
     """
 
     targets = np.repeat(np.arange(4), 20)
@@ -156,30 +162,78 @@ class Deep:
         return np.eye(4)[self.targets] * 6 + 1 + np.tile([[0.1], [-0.1]], (40, 4))
 
     def gradient(self, params: Tensor, of: int, label: int, images: int, turn: int) -> Tensor:
-        return torch.eye(24)[2 * of + (label != of)]
+        return torch.eye(BELOW + 16)[4 * of + label]
+
+
+def deep(below: Sequence[int], at_the_head: Sequence[int], right: float) -> list[float]:
+    """Parameters after training on images of each label whose class is `below[label]` to the layers
+    below the head. To the head they are of class `at_the_head[label]`, but for a share of `right`,
+    which are of the class of their label.
+    """
+    body = np.zeros(BELOW)
+    body[[4 * of + label for label, of in enumerate(below)]] = -1.0
+    images = (1 - right) * np.eye(4)[list(at_the_head)] + right * np.eye(4)
+    head = (np.eye(4) - 1 / 4).T @ images
+    return [*body.tolist(), *head.ravel().tolist()]
+
+
+def looked_at_deep(store: list[float]) -> tuple[str, Mapping[str, Any]]:
+    """The suspicion of a store beside five honest ones, and its evidence."""
+    plan = plan_of()
+    weights = (torch.Size([BELOW]), torch.Size([4, 4]))
+    layout = Layout(("body", "head.weight"), weights, BELOW + 16, BELOW + 16, "head")
+    looking = AnomalyDetector(
+        replace(plan, spec=replace(plan.spec, classes=PRODUCTS)), Deep(), layout
+    )
+    vectors = [deep(OWN, OWN, 1)] * 5 + [store]
+    round_of = trained([0.0] * (BELOW + 16), vectors, dict.fromkeys(PRODUCTS, 30))
+    found, evidence = looking.look(round_of, {})
+    assert found.keys() <= {"s5"}
+    return found.get("s5", ""), evidence["s5"]
+
+
+OWN = (0, 1, 2, 3)
+NEXT = (3, 0, 1, 2)
+SWAPPED = (1, 0, 2, 3)
+AMONG_THREE = (1, 2, 0, 3)
 
 
 @pytest.mark.parametrize(("below", "at_the_head"), [(0, 0), (0, 1), (1, 0), (1, 1)])
 def test_a_shifted_list_is_told_if_the_head_and_the_layers_below_both_say_so(
     below: int, at_the_head: int
 ) -> None:
-    """Of five honest stores and another one, whose changes look right (0) or shifted (1)."""
-    plan = plan_of()
-    layout = Layout(("body", "head.weight"), (torch.Size([8]), torch.Size([4, 4])), 24, 24, "head")
-    looking = AnomalyDetector(
-        replace(plan, spec=replace(plan.spec, classes=("boot", "coat", "hat", "sock"))),
-        Deep(),
-        layout,
-    )
-    bodies = [[-1.0, 0.0] * 4, [0.0, -1.0] * 4]
-    images = [np.eye(4), 0.9 * np.eye(4)[[3, 0, 1, 2]] + 0.1 * np.eye(4)]  # of each label
-    heads = [((np.eye(4) - 1 / 4).T @ of_label).ravel().tolist() for of_label in images]
-    vectors = [bodies[0] + heads[0]] * 5 + [bodies[below] + heads[at_the_head]]
-    counts = dict.fromkeys(("boot", "coat", "hat", "sock"), 30)
-    found, evidence = looking.look(trained([0.0] * 24, vectors, counts), {})
-    assert evidence["s5"]["shift"] == {"rounds": 1, "gain": [-1.0, 1.0][below], "gap": 1.0}
-    assert ("shifted by one?" in found.get("s5", "")) is bool(below and at_the_head)
-    assert found.keys() <= {"s5"}
+    told, evidence = looked_at_deep(deep([OWN, NEXT][below], [OWN, NEXT][at_the_head], 0.1))
+    assert evidence["shift"] == {"rounds": 1, "gain": [-1.0, 1.0][below], "gap": 1.0}
+    assert ("shifted by one?" in told) is bool(below and at_the_head)
+
+
+@pytest.mark.parametrize(("below", "expected"), [(OWN, False), (SWAPPED, True)])
+def test_classes_that_look_slightly_exchanged_are_told_if_the_layers_below_say_so(
+    below: Sequence[int], expected: bool
+) -> None:
+    # 11 of 20 images are the other's: the head's cosines differ by less than 0.3
+    told, evidence = looked_at_deep(deep(below, SWAPPED, 0.45))
+    assert evidence["pair"] == [0, 1]
+    # two of four labels are the same: <r, s> = 1 / 2
+    assert evidence["exchange"] == {"rounds": 1, "gain": [-0.5, 0.5][expected], "gap": 0.5}
+    words = "its updates teach that boot is coat and coat is boot: are the two exchanged?"
+    assert (words in told) is expected
+
+
+def test_classes_that_look_clearly_exchanged_are_told_whatever_the_layers_below_say() -> None:
+    told, _ = looked_at_deep(deep(OWN, SWAPPED, 0))
+    assert "are the two exchanged?" in told
+
+
+@pytest.mark.parametrize(("below", "expected"), [(OWN, False), (AMONG_THREE, True)])
+def test_labels_look_wrong_if_the_layers_below_follow_what_they_look_like(
+    below: Sequence[int], expected: bool
+) -> None:
+    told, evidence = looked_at_deep(deep(below, AMONG_THREE, 0.1))
+    assert "pair" not in evidence  # no two look like each other
+    # three labels are as guessed, and the fourth, which looks like its class, is right
+    assert evidence["alike"] == {"rounds": 1, "gain": [-1.0, 0.5][expected], "gap": 1.0}
+    assert ("are its labels right?" in told) is expected
 
 
 def test_without_test_images_labels_are_not_looked_at() -> None:

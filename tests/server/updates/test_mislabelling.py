@@ -47,32 +47,35 @@ def test_right_labels_look_like_their_classes() -> None:
             {like: 1 if like == label else -0.5 for like in range(3)}
         )
     evidence = LabelEvidence().after(seen)
-    assert (evidence.exchanged(), evidence.is_wrong(EVEN)) == (None, False)
+    assert evidence.exchange_candidate() is None
+    assert evidence.lead(EVEN) == pytest.approx(1.5)
 
 
 def test_exchanged_labels_look_like_each_other() -> None:
     seen = looks().likeness(step(1, 0, 2), EVEN)
     assert [max(seen[label], key=lambda like: seen[label][like]) for label in range(3)] == [1, 0, 2]
     evidence = LabelEvidence().after(seen)
-    assert evidence.exchanged() == (0, 1)
-    assert evidence.is_wrong(EVEN)
-    # most images are right: (1 * -1.5 * 2 + 100 * 1.5) / 102
-    assert not evidence.is_wrong(np.array([1.0, 1.0, 100.0]))
+    assert evidence.exchange_candidate() == ((0, 1), pytest.approx(-1.5))
+    # labels 0 and 1 are behind by 1.5, label 2 is ahead by 1.5
+    assert evidence.lead(EVEN) == pytest.approx(-0.5)
+    assert evidence.lead(np.array([1.0, 1.0, 100.0])) == pytest.approx(1.5 * 98 / 102)
 
 
 def test_shifted_labels_look_wrong() -> None:
     seen = looks().likeness(step(1, 2, 0), EVEN)
     assert [max(seen[label], key=lambda like: seen[label][like]) for label in range(3)] == [1, 2, 0]
-    assert LabelEvidence().after(seen).is_wrong(EVEN)
+    assert LabelEvidence().after(seen).lead(EVEN) == pytest.approx(-1.5)
 
 
 def test_two_classes_look_exchanged_if_the_images_of_both_look_more_like_the_other() -> None:
     one_way = {0: {0: -0.5, 1: 0.5}, 1: {0: 0.1, 1: 0.2}}  # -0.45 in the mean, but 1 is more like 1
-    assert LabelEvidence(1, one_way).exchanged() is None
-    slightly = {0: {0: 0.0, 1: 0.3}, 1: {0: 0.2, 1: 0.0}}  # -0.25 in the mean
-    assert LabelEvidence(1, slightly).exchanged() is None
-    clearly = {0: {0: 0.0, 1: 0.4}, 1: {0: 0.3, 1: 0.0}}
-    assert LabelEvidence(1, clearly).exchanged() == (0, 1)
+    assert LabelEvidence(1, one_way).exchange_candidate() is None
+    both = {0: {0: 0.0, 1: 0.4}, 1: {0: 0.3, 1: 0.0}}
+    assert LabelEvidence(1, both).exchange_candidate() == ((0, 1), pytest.approx(-0.35))
+    more = {**both, 2: {2: 0.0, 3: 0.5}, 3: {3: 0.0, 2: 0.6}}
+    assert LabelEvidence(1, more).exchange_candidate() == ((2, 3), pytest.approx(-0.55))
+    not_followed = {0: {0: 0.0, 1: 0.4}, 1: {1: 0.0}}
+    assert LabelEvidence(1, not_followed).exchange_candidate() is None
 
 
 def test_a_single_class_is_told_from_all_others() -> None:
