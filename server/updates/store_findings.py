@@ -24,8 +24,8 @@ class Standing:
         suspects: store -> reason, of stores that were suspicious in enough rounds to tell a person,
             at any time of the run
         set_aside: store -> reason, of stores that are not asked any more
-        evidence: the classes that the images of stores' labels look like, see
-            `server.updates.mislabelling`
+        evidence: of the labels of stores, see `server.updates.mislabelling` and
+            `server.updates.label_guesses`
     """
 
     invalid: Mapping[str, int] = field(default_factory=dict)
