@@ -55,7 +55,13 @@ FLOORS = {
     "common": [
         ["training", "command_line.py", "setting_flags.py"],
         ["strategies", "images/folder", "images/augment", "native"],
-        ["strategies/algorithms", "classes", "images/cache", "images/listing/tables"],
+        [
+            "strategies/algorithms",
+            "strategies/closed_form",
+            "classes",
+            "images/cache",
+            "images/listing/tables",
+        ],
         ["strategies/shared", "images/listing", "images/decoding"],
         ["protocol", "images"],
         ["compression", "metrics", "wording.py"],

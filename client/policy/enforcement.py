@@ -17,6 +17,7 @@ from fedshelf.client.policy.budgets import Spent, Usage
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.policy.schedule import seconds_until, seconds_until_midnight
 from fedshelf.client.worker.protocol import Worker
+from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS
@@ -201,6 +202,11 @@ class PolicyEnforcer:
                 "epochs_per_round",
                 f"it asks for {epochs} epochs; allowed: {policy.epochs_per_round}",
             )
+        if policy.metrics != "confusion" and _sends_class_counts(strategy):
+            _refuse(
+                "metrics",
+                f"{strategy} sends how many images each class has, which this store keeps private",
+            )
         if policy.differential_privacy and strategy not in PRIVATE_STRATEGIES:
             _refuse("differential_privacy", f"{strategy} has no differential privacy")
 
@@ -265,6 +271,14 @@ class PolicyWorker:
             return self._enforcer.evaluation(
                 self._worker.evaluate(self._enforcer.without_class_masking(order))
             )
+
+
+def _sends_class_counts(strategy: str) -> bool:
+    """Return whether a strategy's updates count the images of each class.
+
+    Raises ConfigError if it is unknown here.
+    """
+    return strategies.find(strategy).closed_form
 
 
 def _refuse(key: str, why: str, retry_after: float = MAX_RETRY_AFTER_SECONDS) -> NoReturn:

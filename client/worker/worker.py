@@ -27,6 +27,7 @@ from fedshelf.common.protocol.messages import (
 from fedshelf.common.strategies.shared import personalization
 from fedshelf.common.strategies.shared.class_skew import logit_adjustment
 from fedshelf.common.training import error_feedback
+from fedshelf.common.training.closed_form import summarise
 from fedshelf.common.training.evaluate import RawAndAdjusted, evaluate_adjusted
 from fedshelf.common.training.fit import LocalTrainingTask, Network, fit
 
@@ -63,7 +64,10 @@ class Trainer:
         self._device_pixels: tuple[Tensor, Tensor] | None = None
 
     def train(self, order: TrainOrder, store: str, images: Images) -> Update:
-        """Train on a store's `images`. Raises StoreError if there are none."""
+        """Train on a store's `images`, or take a strategy's sums over them.
+
+        Raises StoreError if there are none.
+        """
         if not len(images):
             raise StoreError("no-images", f"Store {store} has no training images.")
         began = time.perf_counter()
@@ -77,7 +81,8 @@ class Trainer:
         start = personalization.local_model(order.params, state, own_slices)
         task = LocalTrainingTask(config, strategy, store, order.round, start, order.extras, state)
         batch_limit = network.images_per_piece
-        result = fit(network, self._on_device(images), task)
+        play = summarise if strategy.closed_form else fit
+        result = play(network, self._on_device(images), task)
         if network.images_per_piece != batch_limit:
             LOG.warning(
                 "The device's memory holds %s images at a time; training takes longer.",

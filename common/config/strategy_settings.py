@@ -3,7 +3,7 @@
 Written by `make settings` from their declarations in `common/strategies`: change them there.
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -30,6 +30,7 @@ class StrategyConfig(CommonStrategyConfig):
         "trimmed-mean",
         "krum",
         "multi-krum",
+        "ridge",
     )
 
     mu: NonNegative = Field(
@@ -87,5 +88,19 @@ class StrategyConfig(CommonStrategyConfig):
         0,
         description=(
             "multi-krum: number of updates that are averaged; 0: all but strategy.malicious of them"
+        ),
+    )
+    ridge_penalty: NonNegative = Field(
+        0.0,
+        description=(
+            "ridge: strength of the pull of the weights towards 0, as a share of the features'"
+            " mean square; 0: chosen by generalised cross-validation"
+        ),
+    )
+    class_weights: Literal["balanced", "none"] = Field(
+        "balanced",
+        description=(
+            "ridge: balanced (all classes weigh the same) or none (each weighs as many images"
+            " as it has)"
         ),
     )

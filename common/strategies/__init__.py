@@ -28,7 +28,9 @@ from fedshelf.common.strategies.algorithms.median import Median
 from fedshelf.common.strategies.algorithms.multi_krum import MultiKrum
 from fedshelf.common.strategies.algorithms.scaffold import Scaffold
 from fedshelf.common.strategies.algorithms.trimmed_mean import TrimmedMean
-from fedshelf.common.strategies.shared.base import LocalTrainingSummary, Strategy
+from fedshelf.common.strategies.closed_form.ridge import Ridge
+from fedshelf.common.strategies.shared.base import Strategy
+from fedshelf.common.strategies.shared.local_training import LocalTrainingSummary
 
 # In this order their settings stand in all files.
 STRATEGIES: Mapping[str, type[Strategy]] = {
@@ -47,6 +49,7 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
     "trimmed-mean": TrimmedMean,
     "krum": Krum,
     "multi-krum": MultiKrum,
+    "ridge": Ridge,
 }
 
 AVERAGES = {

@@ -65,7 +65,6 @@ from fedshelf.server.training.round_evaluation import RoundEvaluator
 from fedshelf.server.training.round_record import NextModel, PhaseTimer
 from fedshelf.server.training.weight_averaging import averaged
 from fedshelf.server.updates import anomaly_detection
-from fedshelf.server.updates.anomaly_detection import AnomalyDetector
 from fedshelf.server.updates.buffer import InMemoryBuffer, UpdateBuffer
 from fedshelf.server.updates.contribution import contributions
 from fedshelf.server.updates.evaluator import NO_EVALUATORS, Evaluators
@@ -127,9 +126,7 @@ class RoundLoop:
         self._seconds_prefetched: Callable[[], float] | None = None
         self._last_prefetched = 0.0  # seconds of the last round's evaluation that were training
         sample = None if self.personal else evaluators.sample
-        detector = (
-            AnomalyDetector(plan, sample, layout) if anomaly_detection.is_on(self.config) else None
-        )
+        detector = anomaly_detection.build(plan, sample, layout, observer.note)
         self._reputation = Reputation(self.config.screening, detector, runtime, observer.note)
         self._rollback = Rollback(plan, self._buffer, self._reputation, observer.note)
 
@@ -203,7 +200,7 @@ class RoundLoop:
             params, memory = self.strategy.update_global_model(
                 state.params,
                 trained.updates,
-                state.strategy,
+                self.strategy.forget(state.strategy, standing.set_aside),
                 self._layout.trainable,
                 trained.present,
             )
@@ -304,7 +301,7 @@ class RoundLoop:
     def _train(self, state: TrainingState, round_number: int, norms: UsualNorms) -> RoundOutcome:
         """Let one cohort after the other train until the quorum is reached."""
         order = self._order(state)
-        if round_number == standstill(self.config):
+        if round_number == standstill(self.config) and not self.strategy.closed_form:
             self._observer.note(
                 f"Round {round_number}: the learning rate is 0 from here on, so no store changes a"
                 " weight."
@@ -369,6 +366,7 @@ class RoundLoop:
             lambda update: self.strategy.validate_update(update, lr, self.config.train),
             norms,
             most_images(self.config, present),
+            self.strategy.norm,
         )
         self._observer.doing(RunActivity(RunStatus.TRAINING, order.round, tuple(cohort)))
         for answer in self._report_progress(

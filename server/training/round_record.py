@@ -77,8 +77,11 @@ def totals(trained: RoundOutcome, config: RunConfig, seconds: Mapping[str, float
 def _images(update: Update, train: TrainConfig) -> int:
     """Return the images that a store trained on, each counted once a pass.
 
-    If a time budget may have ended the training, the number is right to within a batch.
+    If a time budget may have ended the training, the number is right to within a batch. A store
+    that took no step went over its images once, for a strategy in closed form.
     """
+    if not update.steps:
+        return update.num_examples
     all_passes = update.num_examples * train.passes
     return min(all_passes, update.steps * train.batch) if train.seconds else all_passes
 

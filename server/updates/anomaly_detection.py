@@ -19,12 +19,13 @@ labels: that update follows labels by which the images are of the classes that t
 A suspicion is a reason to look, not a proof: docs/log.md has the rate of false alarms.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
+from fedshelf.common import strategies
 from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Plan, StoreInfo
@@ -73,6 +74,26 @@ def sample_of(judge: ModelEvaluator | None, config: RunConfig) -> FeatureSample 
         return None
     assert isinstance(judge, ServerEvaluator)
     return judge.sample(config.screening.test_images, config.run.seed)
+
+
+def build(
+    plan: Plan, sample: FeatureSample | None, layout: Layout, note: Callable[[str], None]
+) -> "AnomalyDetector | None":
+    """Return a run's detector; None if detection is off, or has no weights to examine.
+
+    Args:
+        sample: returns the features of some of the server's test images, or None
+        note: tells a person that a strategy leaves nothing to examine
+    """
+    if not is_on(plan.config):
+        return None
+    if strategies.find(plan.config.strategy.name).closed_form:
+        note(
+            f"Strategy {plan.config.strategy.name} trains no weights, so nobody looks for swapped"
+            " labels (screening.detect); sums that contradict each other are refused."
+        )
+        return None
+    return AnomalyDetector(plan, sample, layout)
 
 
 class AnomalyDetector:

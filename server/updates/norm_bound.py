@@ -12,7 +12,7 @@ from typing import Any
 
 from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.config.learning_rate_schedule import learning_rate
-from fedshelf.common.strategies.shared.base import normalized_steps
+from fedshelf.common.strategies.shared.local_training import normalized_steps
 
 # updates: with fewer, one store's norm has too much weight in the median ...
 MIN_UPDATES_FOR_MEDIAN = 4

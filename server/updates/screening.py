@@ -103,6 +103,8 @@ class Screening:
         earlier: the usual norms of the rounds before
         most_images: the most that an update counts for, see `server.updates.image_cap`; None: as
             many as its store declared
+        norm: returns the norm by which the strategy compares updates, or None for that of the
+            change by training
     """
 
     order: TrainOrder
@@ -112,6 +114,7 @@ class Screening:
     fault: Callable[[Update], str | None] = lambda _: None
     earlier: UsualNorms = field(default_factory=UsualNorms)
     most_images: int | None = None
+    norm: Callable[[Update], Tensor | None] = lambda _: None
     _failed: dict[str, Failure] = field(default_factory=dict)
     _ignored: list[str] = field(default_factory=list)
     _norms_and_loss: dict[str, Tensor] = field(default_factory=dict)
@@ -131,8 +134,10 @@ class Screening:
         else:
             most = capped(self.asked[store], self.most_images).num_examples
             counted = replace(answer, num_examples=min(answer.num_examples, most))
-            self._norms_and_loss[store] = self._measure(counted)
-            self._images[store] = counted.num_examples
+            own_norm = self.norm(counted)
+            self._norms_and_loss[store] = self._measure(counted, own_norm)
+            # a change by training grows with the images; a strategy's own norm does not
+            self._images[store] = counted.num_examples if own_norm is None else 1
             self.buffer.put(self._with_images_by_class(counted))
 
     def result(self) -> Screened:
@@ -191,16 +196,20 @@ class Screening:
         info = self.asked[update.store]
         return replace(update, images_by_class=images_by_class(info, classes, update.num_examples))
 
-    def _measure(self, update: Update) -> Tensor:
+    def _measure(self, update: Update, own_norm: Tensor | None) -> Tensor:
         """Return [norm of the change by training, norms of the extras, loss].
 
-        This does not wait for the device.
+        With a norm of the strategy's own, that one comes first, and the norm of the change takes
+        the place of the extras'. This does not wait for the device.
         """
-        norm = distance(update.params, self.order.params)
+        change = distance(update.params, self.order.params)
+        loss = torch.full_like(change, update.loss)
+        if own_norm is not None:
+            return torch.stack([own_norm.to(change.device), change, loss])
         extras = [
-            torch.linalg.vector_norm(tensor).to(norm.device) for tensor in update.extras.values()
+            torch.linalg.vector_norm(tensor).to(change.device) for tensor in update.extras.values()
         ]
-        return torch.stack([norm, *extras, torch.full_like(norm, update.loss)])
+        return torch.stack([change, *extras, loss])
 
     def _finite_norms(self) -> tuple[dict[str, float], dict[str, float]]:
         """Return the norms of the updates whose values are all finite, and of their extras.

@@ -122,6 +122,7 @@ def _may_batch(start: InitialState) -> bool:
     it.
     """
     config = start.plan.config
-    if config.train.seconds or strategies.build(config.strategy, start.layout).personal_tensors():
+    strategy = strategies.build(config.strategy, start.layout)
+    if config.train.seconds or strategy.closed_form or strategy.personal_tensors():
         return False
     return config.data.partition == "folder" or config.cohort.fraction * config.data.stores >= 1.5

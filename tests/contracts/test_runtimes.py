@@ -26,6 +26,7 @@ from fedshelf.common.protocol.messages import DetachedOrder, EvaluateOrder, Trai
 from fedshelf.common.protocol.serialization import decode_order, encode_order
 from fedshelf.simulations.federation.federation import Federation
 from tests.helpers.equality import same
+from tests.helpers.frozen_backbone import frozen_backbone
 from tests.helpers.ray_nodes import ray_cluster
 from tests.helpers.runtimes import (
     EMPTY,
@@ -78,7 +79,8 @@ def config_of(strategy: str = "fedavg", **changed: object) -> RunConfig:
         "model__name": "cnn", "train__epochs": 2, "run__rounds": 8, "strategy__name": strategy,
         "train__lr": 0.02, "cohort__fraction": 0.8, "evaluation__patience": 2,
     }  # fmt: skip
-    return settings(**usual | OWN_SETTINGS.get(strategy, {}) | changed)
+    own = frozen_backbone() if strategies.find(strategy).closed_form else {}
+    return settings(**usual | own | OWN_SETTINGS.get(strategy, {}) | changed)
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +151,7 @@ def is_one_sentence_with(words: str, sentence: str) -> bool:
     [(strategy, runtime) for strategy in strategies.STRATEGIES for runtime in OPENERS]
     + [
         pytest.param(strategy, "ray", marks=pytest.mark.slow)
-        for strategy in ("fedavg", "scaffold", "fedper")
+        for strategy in ("fedavg", "scaffold", "fedper", "ridge")
     ],
 )
 def test_a_run_ends_as_the_reference_does(
@@ -165,16 +167,15 @@ def test_a_run_ends_as_the_reference_does(
     for themselves.
 
     With Ray, whose processes take seconds to start: strategies whose stores keep nothing, a tensor,
-    and layers.
+    and layers, and one whose stores do not train.
     """
     config = config_of(strategy)
     found = play_or_refuse(opener, dealt, config, tmp_path, cut_in=3)
     if isinstance(found, str):
-        assert (
-            runtime,
-            bool(strategies.build(config.strategy, start(config).layout).personal_tensors()),
-        ) == ("batched", True)
-        assert is_one_sentence_with(f"Strategy {strategy} keeps parts of the model", found)
+        built = strategies.build(config.strategy, start(config).layout)
+        assert (runtime, built.closed_form or bool(built.personal_tensors())) == ("batched", True)
+        reason = "does not train its stores" if built.closed_form else "keeps parts of the model"
+        assert is_one_sentence_with(f"Strategy {strategy} {reason}", found)
         return
     expected, place = reference(config)
     assert is_same_run(runtime, found, expected)

@@ -6,12 +6,15 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from fedshelf.common import strategies
 from fedshelf.common.config import TrainConfig
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.strategies import LocalTrainingSummary, Strategy
 from fedshelf.common.training.optimizers import SGD
 
+# strategies whose stores train; the others solve for a head, of a network that has one
+TRAINED = [name for name, strategy in strategies.STRATEGIES.items() if not strategy.closed_form]
 SGD_WITHOUT_MOMENTUM = TrainConfig(momentum=0.0, lr=0.1)
 
 

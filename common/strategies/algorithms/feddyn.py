@@ -30,7 +30,8 @@ from torch import Tensor
 from fedshelf.common.config.field_types import Positive, StrategySettings
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
-from fedshelf.common.strategies.shared.base import LocalTrainingSummary, Strategy
+from fedshelf.common.strategies.shared.base import Strategy
+from fedshelf.common.strategies.shared.local_training import LocalTrainingSummary
 
 
 class FedDynSettings(StrategySettings):

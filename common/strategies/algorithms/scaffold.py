@@ -38,7 +38,7 @@ from torch import Tensor
 from fedshelf.common.config import RunConfig
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
-from fedshelf.common.strategies.shared.base import LocalTrainingSummary
+from fedshelf.common.strategies.shared.local_training import LocalTrainingSummary
 from fedshelf.common.strategies.shared.normalized_steps import NORMALIZED_STEPS, NormalizedSteps
 from fedshelf.common.strategies.shared.server_rate import ServerRateSettings
 

@@ -1,7 +1,9 @@
 """The base class of all federated algorithms.
 
 A strategy has two halves. The client half hooks into the local training (`common.training.fit`),
-the server half turns the updates of a round into the next global model:
+the server half turns the updates of a round into the next global model. A strategy in closed form
+(`common.strategies.closed_form.sums`) has one hook at the store, `summarise`, in place of all
+training:
 
     server          store                                    server
     extras  ----->  on_train_begin
@@ -12,8 +14,7 @@ the server half turns the updates of a round into the next global model:
                                                                server_step
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, get_type_hints
 
 from torch import Tensor
@@ -24,58 +25,7 @@ from fedshelf.common.parameters.aggregation import RowShares, VectorSequence, we
 from fedshelf.common.parameters.layout import Layout, Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.strategies.shared import class_skew
-
-ROUNDED = 1e-6  # if 1 - momentum is smaller, it has lost too many digits to be a divisor
-
-
-@dataclass(frozen=True)
-class LocalTrainingSummary:
-    """The facts of one local training, passed to `Strategy.on_train_end`.
-
-    Attributes:
-        start: float32 [T], the trainable part of the vector before the training
-        end: float32 [T], the same part after it
-        steps: optimizer steps taken
-        lr: learning rate of the round
-        num_examples: training images
-        momentum: momentum of the optimizer
-    """
-
-    start: Tensor
-    end: Tensor
-    steps: int
-    lr: float
-    num_examples: int
-    momentum: float = 0.0
-
-    @property
-    def normalized_steps(self) -> float:
-        """The learning rate times the normalised number of steps (see `normalized_steps`)."""
-        return normalized_steps(self.steps, self.lr, self.momentum)
-
-
-def normalized_steps(steps: int, lr: float, momentum: float) -> float:
-    """Return lr |a|_1 of local SGD with momentum (Wang et al. 2020, FedNova).
-
-    It is lr sum_k (1 - momentum^k) / (1 - momentum), k = 1 .. steps; without momentum, lr * steps.
-    A weight moves by this distance if every gradient is -1.
-    """
-    if 1 - momentum < ROUNDED:
-        return lr * _summed_distance(steps, momentum)
-    distance = steps - momentum * (1 - momentum**steps) / (1 - momentum)
-    return lr * distance / (1 - momentum)
-
-
-def _summed_distance(steps: int, momentum: float) -> float:
-    """Return sum_k (1 - momentum^k) / (1 - momentum), k = 1 .. steps, by adding the terms up.
-
-    This is for a momentum so close to 1 that the closed form would be nothing but rounding error.
-    """
-    velocity = distance = 0.0
-    for _ in range(steps):
-        velocity = momentum * velocity + 1
-        distance += velocity
-    return distance
+from fedshelf.common.strategies.shared.local_training import LocalTrainingSummary
 
 
 class UpdateVectors(VectorSequence):
@@ -129,6 +79,8 @@ class Strategy:
     # takes a value from the middle of the stores' values, for each coordinate
     order_statistic: ClassVar[bool] = False
     one_model: ClassVar[bool] = True  # all stores get the same model; False: each store has its own
+    # stores send what `summarise` returns and do not train, and the server solves for the head
+    closed_form: ClassVar[bool] = False
 
     def __init__(self, config: StrategyConfig, layout: Layout | None = None) -> None:
         self.config = config
@@ -213,6 +165,18 @@ class Strategy:
         """
         return {}, state
 
+    def summarise(self, features: Tensor, targets: Tensor) -> Tensors:
+        """Return sums over a store's images, if the strategy is in closed form.
+
+        Args:
+            features: float32 [N, D], the input of the head for each image
+            targets: int64 [N]
+
+        Returns:
+            Tensors for the server, as `expected_extras` names them, on the CPU.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not in closed form")
+
     # --- server half ------------------------------------------------------------------------------
 
     def init_server_state(self, params: Tensor, trainable: int) -> Tensors:
@@ -254,6 +218,23 @@ class Strategy:
             A reason that follows the name of the store: "claims ...".
         """
         return None
+
+    def norm(self, update: Update) -> Tensor | None:
+        """Return the norm by which screening compares an update with the others', a scalar.
+
+        None: it is that of the change by training. A strategy with a norm of its own also bounds
+        its extras itself, in `validate_update`.
+        """
+        return None
+
+    def forget(self, state: Tensors, stores: Collection[str]) -> Tensors:
+        """Return the server's state without what it keeps of single stores; here it keeps nothing.
+
+        Args:
+            state: the server's state
+            stores: names of the stores
+        """
+        return state
 
     def update_global_model(
         self,

@@ -9,7 +9,8 @@ from fedshelf.common.config import RunConfig, TrainConfig
 from fedshelf.common.config.learning_rate_schedule import standstill
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import Update
-from fedshelf.common.strategies.shared.base import LocalTrainingSummary, Strategy, normalized_steps
+from fedshelf.common.strategies.shared.base import Strategy
+from fedshelf.common.strategies.shared.local_training import LocalTrainingSummary, normalized_steps
 
 # name of the tensor in an update, as it travels
 NORMALIZED_STEPS = "reach"

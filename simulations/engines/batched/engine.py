@@ -202,7 +202,13 @@ def _check_settings(start: InitialState) -> None:
             f"Setting train.seconds got {config.train.seconds:g} with the engine batched, whose"
             f" stores take their steps together, so that none is slower than others; {advice}"
         )
-    if strategies.build(config.strategy, start.layout).personal_tensors():
+    strategy = strategies.build(config.strategy, start.layout)
+    if strategy.closed_form:
+        raise ConfigError(
+            f"Strategy {config.strategy.name} does not train its stores, and the engine batched"
+            f" only trains many at once; {advice}"
+        )
+    if strategy.personal_tensors():
         raise ConfigError(
             f"Strategy {config.strategy.name} keeps parts of the model at the stores, and the"
             f" engine batched begins all stores with the same model; {advice}"

@@ -84,6 +84,7 @@ def test_by_default_all_is_admitted(guard: Callable[..., PolicyEnforcer]) -> Non
         ({"strategies": ("fedavg",)}, {"strategy__name": "fedprox"}, "strategies"),
         ({"epochs_per_round": 5}, {"train__epochs": 6}, "epochs-per-round"),
         ({"differential_privacy": True}, {}, "differential-privacy"),
+        ({"metrics": "accuracy"}, {"strategy__name": "ridge"}, "metrics"),
         ({"classes": ("boot", "hat")}, {"data__classes": list(CLASSES)}, "classes"),
         ({"classes": (*CLASSES, "sock")}, {"data__classes": list(CLASSES)}, "classes"),
     ],

@@ -19,7 +19,7 @@ from fedshelf.common.errors import ConfigError, MessageError
 from fedshelf.common.protocol.messages import Plan, TrainOrder, Update
 from fedshelf.common.protocol.serialization import decode_result, encode_result
 from fedshelf.common.training.error_feedback import compress_update
-from tests.helpers.toy import told
+from tests.helpers.toy import TRAINED, told
 
 CODEC = pytest.mark.parametrize("name", CODECS)
 
@@ -146,7 +146,7 @@ def test_missing_and_additional_parts_are_refused(name: str) -> None:
 # --- what goes together ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("strategy", strategies.STRATEGIES)
+@pytest.mark.parametrize("strategy", TRAINED)
 @CODEC
 def test_every_strategy_works_with_it_or_says_why_not(name: str, strategy: str) -> None:
     config = resolve({"messages.compression": name, "strategy.name": strategy})

@@ -13,6 +13,7 @@ from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.simulations.engines.sequential import SequentialEngine
 from tests.helpers.by_hand import Notes
 from tests.helpers.simulated_stores import federation, settings, start
+from tests.helpers.toy import TRAINED
 
 TO_NOTHING = {"train.schedule": "cosine", "train.final_lr": 0.0}
 STEEP = {"train.schedule": "step", "train.step_rounds": 1, "train.step_factor": 0.1}
@@ -46,9 +47,7 @@ def test_strategies_that_cannot_stand_still_refuse_before_round_1(name: str, giv
         strategies.check(resolve(given | {"strategy.name": name, "run.rounds": 60}))
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in strategies.STRATEGIES if n not in ("scaffold", "fednova")]
-)
+@pytest.mark.parametrize("name", [n for n in TRAINED if n not in ("scaffold", "fednova")])
 def test_others_go_on_with_a_word(name: str, tmp_path: Path) -> None:
     config = settings(
         model__name="cnn", strategy__name=name, train__schedule="cosine", train__final_lr=0.0,

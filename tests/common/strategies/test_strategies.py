@@ -11,7 +11,7 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.parameters.aggregation import BLOCK_COORDINATES, VectorSequence
 from fedshelf.common.protocol.messages import Update
 from fedshelf.common.strategies.algorithms.krum import squared_distances
-from tests.helpers.toy import told
+from tests.helpers.toy import TRAINED, told
 
 
 def updates(*rows: tuple[int, list[float]]) -> list[Update]:
@@ -114,7 +114,7 @@ def test_server_optimizers_leave_buffers_to_the_mean(name: str) -> None:
     assert step(name, [1.0, 4.0], updates((1, [2.0, 6.0]), (1, [2.0, 8.0])), trainable=1)[1] == 7.0
 
 
-@pytest.mark.parametrize("name", strategies.STRATEGIES)
+@pytest.mark.parametrize("name", TRAINED)
 class TestEveryStrategy:
     def test_standing_still_is_a_fixed_point(self, name: str) -> None:
         params = [0.5, -1.0, 2.0]
@@ -178,7 +178,7 @@ def test_small_distances_between_large_vectors_are_not_lost() -> None:
     assert squared_distances(VectorSequence([far, near]))[0, 1].item() == 2**-12
 
 
-@pytest.mark.parametrize("name", strategies.STRATEGIES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_the_next_model_is_in_memory_of_its_own(name: str) -> None:
     """Engines use the memory of updates again in the next round."""
     strategy = strategies.build(StrategyConfig(name=name))

@@ -11,7 +11,7 @@ from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.types import Images
-from fedshelf.common.strategies.shared.base import normalized_steps
+from fedshelf.common.strategies.shared.local_training import normalized_steps
 from fedshelf.common.training.fit import LocalTrainingResult, LocalTrainingTask, Network, fit
 from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.simulations import engines

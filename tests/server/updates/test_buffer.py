@@ -14,7 +14,7 @@ from fedshelf.common.config import StrategyConfig
 from fedshelf.common.parameters.aggregation import BLOCK_COORDINATES
 from fedshelf.common.protocol.messages import Update
 from fedshelf.server.updates.buffer import DiskBuffer, InMemoryBuffer, UpdateBuffer
-from tests.helpers.toy import told
+from tests.helpers.toy import TRAINED, told
 
 SETTINGS = {"krum": {"malicious": 1}, "multi-krum": {"malicious": 1}}
 
@@ -39,7 +39,7 @@ def held(holder: UpdateBuffer, updates: list[Update]) -> UpdateBuffer:
     return holder
 
 
-@pytest.mark.parametrize("name", strategies.STRATEGIES)
+@pytest.mark.parametrize("name", TRAINED)
 @settings(max_examples=4, deadline=None)  # each waits for the disk
 @given(
     count=draw.integers(1, 9),

@@ -37,6 +37,7 @@ from fedshelf.server.updates.screening import (
     screen_evaluations,
 )
 from tests.helpers.by_hand import counts_of, plan_of, vector
+from tests.helpers.toy import TRAINED
 
 NAMES = tuple("abcdef")
 SHAPES = {"change": (2,)}
@@ -100,6 +101,23 @@ POISON = [
         "has the extras change, where its strategy has none",
     ),
 ]
+
+
+def test_a_norm_of_the_strategys_own_is_compared_and_does_not_grow_with_the_images() -> None:
+    """A change by training five times as large is allowed to a store with five times the images."""
+    stores = dict.fromkeys(NAMES, 1.0) | {"c": 7.0, "d": 5.9}
+    order = TrainOrder(plan_of(), 3, vector(1.0, 1.0))
+    infos = {name: StoreInfo(name, {"a": 500}, 0, 0) for name in NAMES}
+    screen = Screening(
+        order, infos, {}, InMemoryBuffer(), norm=lambda update: torch.tensor(stores[update.store])
+    )
+    for name in NAMES:
+        change = {"params": vector(NAN, 1.0)} if name == "f" else {"params": vector(1.0, 1.0)}
+        screen.take(good(name, **change, num_examples=500 if name == "c" else 100))
+    found = screen.result()
+    assert "7.0 times as large as is usual" in found.failed["c"].reason
+    assert "not finite" in found.failed["f"].reason
+    assert list(found.norms.values()) == [1.0, 1.0, pytest.approx(5.9), 1.0]
 
 
 def test_what_a_store_calls_its_tensors_is_told_in_part() -> None:
@@ -286,7 +304,7 @@ def test_what_is_said_of_confidence_is_of_the_same_images_and_hits_or_nothing() 
     assert list(screen_evaluations(answers, order, dict.fromkeys(cases, 10))) == ["good", "silent"]
 
 
-@pytest.mark.parametrize("name", strategies.STRATEGIES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_what_a_strategy_expects_is_what_its_stores_send(name: str) -> None:
     strategy = strategies.build(StrategyConfig(name=name))
     start = torch.ones(5)

@@ -10,7 +10,7 @@ import torch
 from fedshelf.common import strategies
 from fedshelf.common.config import StrategyConfig, TrainConfig
 from fedshelf.common.protocol.messages import Failure, TrainOrder, Update
-from fedshelf.common.strategies.shared.base import normalized_steps
+from fedshelf.common.strategies.shared.local_training import normalized_steps
 from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.simulations.engines.sequential import SequentialEngine
 from tests.helpers.by_hand import Notes

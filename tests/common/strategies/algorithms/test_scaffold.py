@@ -9,7 +9,7 @@ from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig, StrategyConfig, TrainConfig, resolve
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.protocol.messages import StoreInfo, Update
-from fedshelf.common.strategies.shared.base import normalized_steps
+from fedshelf.common.strategies.shared.local_training import normalized_steps
 from fedshelf.common.training.fit import LocalTrainingTask, Network, fit
 from tests.helpers.simulated_stores import CPU, photos, settings, start
 from tests.helpers.toy import SGD_WITHOUT_MOMENTUM, Toy
