@@ -31,6 +31,7 @@ class StrategyConfig(CommonStrategyConfig):
         "krum",
         "multi-krum",
         "ridge",
+        "prototypes",
     )
 
     mu: NonNegative = Field(

@@ -28,6 +28,7 @@ from fedshelf.common.strategies.algorithms.median import Median
 from fedshelf.common.strategies.algorithms.multi_krum import MultiKrum
 from fedshelf.common.strategies.algorithms.scaffold import Scaffold
 from fedshelf.common.strategies.algorithms.trimmed_mean import TrimmedMean
+from fedshelf.common.strategies.closed_form.prototypes import Prototypes
 from fedshelf.common.strategies.closed_form.ridge import Ridge
 from fedshelf.common.strategies.shared.base import Strategy
 from fedshelf.common.strategies.shared.local_training import LocalTrainingSummary
@@ -50,6 +51,7 @@ STRATEGIES: Mapping[str, type[Strategy]] = {
     "krum": Krum,
     "multi-krum": MultiKrum,
     "ridge": Ridge,
+    "prototypes": Prototypes,
 }
 
 AVERAGES = {

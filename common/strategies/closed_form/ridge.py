@@ -1,8 +1,8 @@
 """Ridge regression: the head in closed form, from one round of sums.
 
 Fanì, Camoriano, Caputo, Ciccone: Accelerating Heterogeneous Federated Learning with Closed-form
-Classifiers. ICML 2024 (Fed3R), Equations 3 to 5. Afonin, Karimireddy: Towards Model Agnostic
-Federated Learning Using Knowledge Distillation. ICLR 2022, Section 4 (kernel ridge regression).
+Classifiers. ICML 2024 (Fed3R). Afonin, Karimireddy: Towards Model Agnostic Federated Learning Using
+Knowledge Distillation. ICLR 2022 (kernel ridge regression).
 
 With x the D inputs of the head and y the one-hot class of an image, the sums go over the images of
 a store, and then over all stores:

@@ -1,0 +1,58 @@
+"""Rounds of a strategy in closed form: stores that are set aside, and detection that rests."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from fedshelf.server.results.checkpoints import TrainingState
+from fedshelf.server.training.round_loop import RoundLoop
+from fedshelf.server.updates.store_findings import Standing
+from fedshelf.simulations.engines.sequential import SequentialEngine
+from fedshelf.simulations.federation.federation import Federation
+from tests.helpers.by_hand import Notes
+from tests.helpers.frozen_backbone import frozen_backbone
+from tests.helpers.simulated_stores import federation, settings, start
+
+
+def loop_of(dealt: Federation, notes: Notes, place: Path) -> tuple[RoundLoop, TrainingState]:
+    config = settings(
+        **frozen_backbone(), strategy__name="ridge", screening__detect="on", run__workers=1,
+        train__schedule="cosine", train__final_lr=0.0, run__rounds=2,
+    )  # fmt: skip
+    begun = start(config)
+    engine = SequentialEngine(dealt, begun, place)
+    rounds = RoundLoop(begun.plan, begun.layout, engine, notes, lambda: False)
+    return rounds, rounds.initial_state(begun.params)
+
+
+def test_a_store_that_is_set_aside_leaves_no_trace_in_the_next_head(tmp_path: Path) -> None:
+    dealt = federation((13, 6, 9))
+    rounds, state = loop_of(dealt, Notes(), tmp_path / "a")
+    first, _ = rounds.play(state)
+    standing = Standing().with_aside("store-1", "its answers were of no use")
+    second, record = rounds.play(replace(first, record={"standing": standing.to_record()}))
+    assert record["sampled"] == ["store-0", "store-2"]
+    stores = {name: data for name, data in dealt.stores.items() if name != "store-1"}
+    others = replace(dealt, stores=stores, table={name: dealt.table[name] for name in stores})
+    alone, state = loop_of(others, Notes(), tmp_path / "b")
+    expected, _ = alone.play(state)
+    assert torch.equal(second.params, expected.params)
+    assert not torch.equal(first.params, expected.params)
+    assert second.strategy.keys() == expected.strategy.keys()
+
+
+def test_a_run_says_that_detection_rests_and_suspects_nobody(tmp_path: Path) -> None:
+    """All updates are equal to the order's model, and no rate of learning counts."""
+    notes = Notes()
+    rounds, state = loop_of(federation((13, 6, 9, 8, 7)), notes, tmp_path)
+    for _ in range(2):
+        state, record = rounds.play(state)
+        assert record["suspicion"] == {}
+        assert record["failed"] == {}
+        assert record["train"]["images"] == 43
+        state = replace(state, record=record)
+    assert notes.notes == [
+        "Strategy ridge trains no weights, so nobody looks for swapped labels (screening.detect);"
+        " sums that contradict each other are refused."
+    ]
