@@ -1,0 +1,45 @@
+"""The head in closed form from real stores in processes of their own, and training that follows."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.helpers.deployed import free_port, history, summary
+from tests.helpers.deployment_fixtures import Starter
+from tests.helpers.frozen_backbone import frozen_backbone
+
+
+@pytest.mark.slow(minutes=1)
+def test_one_round_equals_the_simulated_one_and_training_goes_on_from_it(
+    command: Starter, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    weights = str(frozen_backbone("niid-cnn", 32)["model__weights"])
+    port = free_port()
+    for folder in folders.values():
+        command.store(folder, port)
+    ridge = [
+        "--rounds", "1", "--strategy", "ridge", "--weights", weights,
+        "--set", "model.freeze=backbone",
+    ]  # fmt: skip
+    server = command.server(tmp_path / "ridge", port, "--stores", "3", *ridge)
+    assert server.ends() == 0, server.text
+    assert any("nobody looks for swapped labels" in line for line in server.lines)
+    told = summary(tmp_path / "ridge")
+    (line,) = history(tmp_path / "ridge")
+    assert (line["failed"], line["suspicion"], line["standing"]["suspects"]) == ({}, {}, {})
+    simulated = command.simulated(tmp_path / "simulated", folders["ost"].parent, *ridge)
+    assert told["weights_sha256"] == simulated["weights_sha256"]
+
+    model = tmp_path / "ridge" / "model.safetensors"
+    trained = command.server(
+        tmp_path / "trained", port, "--stores", "3", "--rounds", "1", "--resume-from", str(model)
+    )
+    assert trained.ends() == 0, trained.text
+    before = load_file(model)
+    after = load_file(tmp_path / "trained" / "model.safetensors")
+    assert before.keys() == after.keys()
+    assert not any(torch.equal(before[name], after[name]) for name in before)
+    (line,) = history(tmp_path / "trained")
+    assert line["train"]["loss"] < 2
