@@ -53,7 +53,7 @@ class Decoded:
 
 
 def pixels(folder: PhotoFolder) -> torch.Tensor:
-    return folder.splits["train"].pixels
+    return folder.splits["train"].inputs
 
 
 def builder(root: Path) -> subprocess.Popen[str]:
