@@ -113,11 +113,26 @@ def features(network: Network, images: Images, batch_size: int) -> Tensor:
     try:
         with torch.inference_mode():
             for rows in images.rows.to(network.device, non_blocking=True).split(batch_size):
-                pixels = rotate_as_labelled(network.spec, images.inputs[rows], images.labels[rows])
-                network.module(normalise(pixels, network.spec.mean, network.spec.std))
+                scores(network, images, rows)
     finally:
         hook.remove()
     return torch.cat(pieces)
+
+
+def scores(network: Network, images: Images, rows: Tensor) -> Tensor:
+    """Return the class scores of images without augmentation: [B, C].
+
+    Args:
+        network: in the mode of evaluation
+        images: their array is on the network's device
+        rows: int64 [B], rows of the array
+    """
+    inputs = images.inputs.index_select(0, rows)
+    if images.are_features:
+        return network.forward(images)(inputs[:, 0])
+    labels = images.labels.index_select(0, rows)
+    pixels = rotate_as_labelled(network.spec, inputs, labels)
+    return network.logits(normalise(pixels, network.spec.mean, network.spec.std))
 
 
 class _DeviceResults:
@@ -177,10 +192,8 @@ def _evaluate_array(
     with torch.inference_mode():
         for batch in torch.arange(len(rows)).split(batch_size):
             positions = slice(int(batch[0]), int(batch[-1]) + 1)
-            pixels = array.inputs.index_select(0, rows[positions])
             targets = array.labels.index_select(0, rows[positions])
-            pixels = rotate_as_labelled(network.spec, pixels, targets)
-            logits = network.logits(normalise(pixels, network.spec.mean, network.spec.std)).float()
+            logits = scores(network, array, rows[positions]).float()
             raw.record(positions, logits, targets)
             if adjusted is not None and offsets is not None:
                 adjusted.record(positions, logits + offsets[set_of_image[positions]], targets)

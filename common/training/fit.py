@@ -5,7 +5,7 @@ The engine `batched` takes the same steps for many stores at once (see
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,8 +16,10 @@ from fedshelf.common import models
 from fedshelf.common.config import DataConfig, RunConfig, TrainConfig
 from fedshelf.common.config.learning_rate_schedule import learning_rate
 from fedshelf.common.images.augment import BatchBounds, Blend, DrawStream, augment, normalise
+from fedshelf.common.images.augment.views import drawn_view
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.dropout import seed_dropout
+from fedshelf.common.models.frozen_part import FrozenPart, cut
 from fedshelf.common.models.norms import has_moving_statistics
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.models.weights import LoadedWeights
@@ -60,6 +62,7 @@ class Network:
         self._parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._gradient = torch.empty_like(self.weights)
         self._forward = self._fused()
+        self._frozen_part: FrozenPart | None = None
         self.images_per_piece: int | None = None
         self.has_batch_norm = any(has_moving_statistics(layer) for layer in self.module.modules())
 
@@ -75,6 +78,25 @@ class Network:
     def load_frozen(self, frozen: Tensor) -> None:
         """Write a vector from the method `frozen` (float32 [F]) into the network."""
         load_frozen(self.module, self.layout, frozen)
+        self._frozen_part = None
+
+    @property
+    def frozen_part(self) -> FrozenPart | None:
+        """The part of the network before its first layer that trains; None: there is none."""
+        if self._frozen_part is None and self.spec.freeze != "none":
+            models.set_training(self.module, mode=False)
+            self._frozen_part = cut(self.module, self._example().to(self.device))
+        return self._frozen_part
+
+    def forward(self, images: Images) -> Callable[[Tensor], Tensor]:
+        """Return the function that maps a batch of such images' inputs to class scores [B, C].
+
+        Inputs are normalised pixels [B, channels, H, W], or features [B, ...].
+        """
+        if not images.are_features:
+            return self.logits
+        assert self.frozen_part is not None, "features are made by the frozen part"
+        return self.frozen_part.rest
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Return class scores [B, C] of normalised images [B, channels, H, W]."""
@@ -85,10 +107,11 @@ class Network:
         """Return the module, or on a CPU a faster one that computes the same."""
         if self.device.type != "cpu":
             return self.module
-        return fuse(
-            self.module,
-            torch.zeros(1, self.spec.channels, self.spec.image_size, self.spec.image_size),
-        )
+        return fuse(self.module, self._example())
+
+    def _example(self) -> Tensor:
+        """Return an image for the network, on the CPU: float32 [1, channels, H, W]."""
+        return torch.zeros(1, self.spec.channels, self.spec.image_size, self.spec.image_size)
 
     def gradient(self, loss: Tensor) -> Tensor:
         """Return dloss/dweights as one vector [T]; the next call overwrites it."""
@@ -176,7 +199,10 @@ def fit(network: Network, images: Images, task: LocalTrainingTask) -> LocalTrain
     _training_mode(network, single_images=len(images) == 1 or config.batch == 1)
     offsets = logit_offsets(images, len(network.spec.classes), task.config.strategy.absent)
     batch_gradient = BatchGradient(
-        network, config, None if offsets is None else offsets.to(network.device)
+        network,
+        config,
+        None if offsets is None else offsets.to(network.device),
+        network.forward(images),
     )
     steps = 0
     seen = 0
@@ -264,14 +290,17 @@ def _inputs(
 ) -> tuple[Tensor, Tensor, Blend | None]:
     """Return the inputs of a batch on the network's device.
 
-    They are normalised pixels [B, channels, H, W], targets int64 [B], and the blend or None.
+    They are normalised pixels [B, channels, H, W], or features [B, ...]; targets int64 [B]; and the
+    blend or None.
     """
-    pixels, targets = images.batch(torch.from_numpy(positions).to(images.rows.device))
-    pixels = pixels.to(network.device)
+    inputs, targets = images.batch(torch.from_numpy(positions).to(images.rows.device))
+    inputs = inputs.to(network.device)
     targets = targets.to(network.device)
     random_numbers = torch.from_numpy(draws.take(len(positions))).to(network.device)
+    if images.are_features:
+        return drawn_view(inputs, augmentation, random_numbers), targets, None
     pixels, blend = augment(
-        pixels, targets, augmentation, random_numbers, BatchBounds(0, len(positions))
+        inputs, targets, augmentation, random_numbers, BatchBounds(0, len(positions))
     )
     # last: the mirror image of a turned photo is turned the other way
     pixels, targets = transform(pixels, targets)

@@ -1,6 +1,6 @@
 """The loss of a batch and its gradient, in pieces if the whole does not fit into memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -44,23 +44,29 @@ class BatchGradient:
         network: the network whose weights are trained
         config: loss, label smoothing and precision
         offsets: float32 [C], added to the scores; None: nothing (see `objective`)
+        forward: maps the inputs of a batch to class scores [B, C]; None: the network's `logits`
     """
 
     def __init__(
-        self, network: GradientNetwork, config: TrainConfig, offsets: Tensor | None = None
+        self,
+        network: GradientNetwork,
+        config: TrainConfig,
+        offsets: Tensor | None = None,
+        forward: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self._network = network
+        self._forward = forward or network.logits
         self._config = config
         self._offsets = offsets
         self._dropouts = dropout_layers(network.module)
 
     def __call__(
-        self, pixels: Tensor, targets: Tensor, blend: Blend | None = None
+        self, inputs: Tensor, targets: Tensor, blend: Blend | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return the loss of a batch and its gradient.
 
         Args:
-            pixels: float32 [B, channels, H, W], normalised
+            inputs: float32 [B, ...]: normalised pixels, or features
             targets: int64 [B]
             blend: the images that are mixed in, or None
 
@@ -76,8 +82,8 @@ class BatchGradient:
             size = min(len(targets), network.images_per_piece or len(targets))
             try:
                 if size == len(targets):
-                    return self._in_one_piece(pixels, targets, blend)
-                return self._in_pieces(pixels, targets, blend, size, calls)
+                    return self._in_one_piece(inputs, targets, blend)
+                return self._in_pieces(inputs, targets, blend, size, calls)
             except torch.OutOfMemoryError:
                 if size == 1 or (size == 2 and network.has_batch_norm):
                     raise
@@ -87,17 +93,15 @@ class BatchGradient:
             self._rewind(calls, 0)
 
     def _in_one_piece(
-        self, pixels: Tensor, targets: Tensor, blend: Blend | None
+        self, inputs: Tensor, targets: Tensor, blend: Blend | None
     ) -> tuple[Tensor, Tensor]:
         with autocast(self._config, self._network.device):
-            loss = objective(
-                self._network.logits(pixels), targets, self._config, blend, self._offsets
-            )
+            loss = objective(self._forward(inputs), targets, self._config, blend, self._offsets)
         return loss.detach(), self._network.gradient(loss)
 
     def _in_pieces(
         self,
-        pixels: Tensor,
+        inputs: Tensor,
         targets: Tensor,
         blend: Blend | None,
         size: int,
@@ -108,13 +112,13 @@ class BatchGradient:
         calls: each dropout layer's number of calls before the batch: all pieces begin there, so
             that their masks are those of the whole batch
         """
-        loss_sum = torch.zeros((), device=pixels.device)
+        loss_sum = torch.zeros((), device=inputs.device)
         gradient_sum = torch.zeros_like(self._network.weights)
         for positions in split_batches(np.arange(len(targets)), size, self._network.has_batch_norm):
             piece = slice(int(positions[0]), int(positions[-1]) + 1)
             self._rewind(calls, piece.start)
             blend_of_piece = Blend(*(tensor[piece] for tensor in blend)) if blend else None
-            loss, gradient = self._in_one_piece(pixels[piece], targets[piece], blend_of_piece)
+            loss, gradient = self._in_one_piece(inputs[piece], targets[piece], blend_of_piece)
             loss_sum += loss * (len(positions) / len(targets))
             gradient_sum.add_(gradient, alpha=len(positions) / len(targets))
         for dropout in self._dropouts:

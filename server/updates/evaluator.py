@@ -11,16 +11,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedshelf.common import models
-from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.types import Images
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import Plan
 from fedshelf.common.seeding import rng
 from fedshelf.common.system.allocator import keep_freed_memory
 from fedshelf.common.system.device import pick_device
-from fedshelf.common.training.evaluate import evaluate, features
+from fedshelf.common.training.evaluate import evaluate, features, scores
 from fedshelf.common.training.fit import Network
-from fedshelf.common.training.rotation_task import rotate_as_labelled
 
 GRADIENT_BATCH = 32  # images whose gradient is taken at once
 
@@ -120,16 +118,14 @@ class ServerSample:
         of_class = np.flatnonzero(self.targets == of)
         chosen = of_class[(np.arange(min(images, len(of_class))) + turn * images) % len(of_class)]
         network = self._network
-        spec = self._network.spec
         network.load(params)
         models.set_training(network.module, mode=False)
         total = torch.zeros_like(network.weights)
         for rows in self._images.select(
             torch.from_numpy(chosen).to(self._images.rows.device)
         ).rows.split(GRADIENT_BATCH):
-            pixels = rotate_as_labelled(spec, self._images.inputs[rows], self._images.labels[rows])
             with torch.enable_grad():
-                logits = network.logits(normalise(pixels, spec.mean, spec.std))
+                logits = scores(network, self._images, rows)
                 targets = torch.full_like(rows, label)
                 total += network.gradient(
                     functional.cross_entropy(logits, targets, reduction="sum")

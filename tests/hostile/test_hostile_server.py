@@ -209,7 +209,7 @@ def test_sizes_of_images_do_not_fill_the_disk(home: Path, monkeypatch: pytest.Mo
     for size in range(8, 16):
         open_pixels(home / "photos", paths, PixelFormat(size))
     assert len(list((home / "cache" / "images").glob("*.pixels"))) == 4
-    monkeypatch.setattr("fedshelf.common.images.cache.cache._RESERVED_BYTES", 2**60)
+    monkeypatch.setattr("fedshelf.common.images.cache.pixel_file._RESERVED_BYTES", 2**60)
     with pytest.raises(DataError, match="Make room there"):
         open_pixels(home / "photos", paths, PixelFormat(99))
     assert len(list((home / "cache" / "images").glob("*.pixels"))) == 4

@@ -13,12 +13,9 @@ rows of its latest pixel file are copied. Both files are for this user only;
 """
 
 import contextlib
-import errno
 import hashlib
 import json
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +28,7 @@ from numpy.typing import NDArray
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.pixel_file import (
     PixelFile,
+    check_room,
     make_trailer,
     open_pixel_file,
     pixel_cache_directory,
@@ -45,14 +43,13 @@ from fedshelf.common.images.decoding.decode import (
 )
 from fedshelf.common.images.decoding.parallel import map_in_order
 from fedshelf.common.images.listing.reachable import check_reachable
-from fedshelf.common.system.files import private_directory, write_atomic, writing_cache
+from fedshelf.common.system.files import write_atomic, writing_cache
 
 Progress = Callable[[int, int], None]
 """Gets the number of photos that are decoded, and of all that have to be."""
 
-# pixel files of a folder: a server that asks for ever new sizes does not fill the disk ...
+# pixel files of a folder: a server that asks for ever new sizes does not fill the disk
 _MAX_FORMATS = 4
-_RESERVED_BYTES = 2**28  # ... and leaves room for more important files
 # no build takes a day; an older temporary file is from an interrupted one
 _STALE_SECONDS = 24 * 3600
 
@@ -216,7 +213,7 @@ def _open_or_build(
         return pixel_file
     remove_stale_builds(path.parent)
     earlier = open_pixel_file(earlier_path, form)
-    _check_room(path.parent, len(photos) * math.prod(form.shape))
+    check_room(path.parent, len(photos) * math.prod(form.shape))
     write_atomic(
         path, lambda file: _write_rows(file, photos, form, earlier, progress), private=True
     )
@@ -243,13 +240,6 @@ def _update_index(
     if list(pixels) != list(index["pixels"]) or updated != index:
         write_atomic(path, lambda file: file.write(json.dumps(updated).encode()), private=True)
     return dropped
-
-
-def _check_room(directory: Path, size: int) -> None:
-    """Raise OSError if a file of `size` bytes would fill the disk."""
-    private_directory(directory)
-    if shutil.disk_usage(directory).free < size + _RESERVED_BYTES:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
 
 
 def _write_rows(

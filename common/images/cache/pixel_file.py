@@ -6,7 +6,10 @@ The trailer stands last, as it is known only when all photos are decoded; withou
 whole.
 """
 
+import errno
 import json
+import os
+import shutil
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshelf.common.images.decoding.decode import PixelFormat
-from fedshelf.common.system.files import cache_directory, write_atomic
+from fedshelf.common.system.files import cache_directory, private_directory, write_atomic
 
 _FILE_MAGIC = b"fedshelf"
+_RESERVED_BYTES = 2**28  # of a disk are left for more important files
 
 
 def pixel_cache_directory() -> Path:
@@ -51,7 +55,7 @@ def open_pixel_file(path: Path, form: PixelFormat) -> PixelFile | None:
     """Return a memory-mapped pixel file; None if it is absent, cut off or of another format."""
     try:
         with path.open("rb") as file:
-            trailer, size = _read_trailer(file)
+            trailer, size = read_trailer(file)
             digests = trailer["digests"]
             unusable = trailer["unusable"]
             shape = (sum(digest not in unusable for digest in digests), *form.shape)
@@ -76,7 +80,7 @@ def read_verdicts(path: Path) -> dict[str, str]:
     """
     try:
         with path.open("rb") as file:
-            trailer, _ = _read_trailer(file)
+            trailer, _ = read_trailer(file)
         return {
             str(digest): str(trailer["unusable"].get(digest, "")) for digest in trailer["digests"]
         }
@@ -91,7 +95,7 @@ def read_digests(path: Path) -> list[str]:
     """
     try:
         with path.open("rb") as file:
-            return [str(digest) for digest in _read_trailer(file)[0]["digests"]]
+            return [str(digest) for digest in read_trailer(file)[0]["digests"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
@@ -108,7 +112,7 @@ def copy_without(gone: Set[str], source: Path, target: Path) -> None:
         OSError: the disk is full, or `source` cannot be read
     """
     with source.open("rb") as file:
-        trailer, size = _read_trailer(file)
+        trailer, size = read_trailer(file)
         unusable = {
             digest: reason for digest, reason in trailer["unusable"].items() if digest not in gone
         }
@@ -122,15 +126,20 @@ def copy_without(gone: Set[str], source: Path, target: Path) -> None:
                 if digest not in gone:
                     copy.write(row)
             digests = [digest for digest in trailer["digests"] if digest not in gone]
-            copy.write(_trailer(trailer["format"], digests, unusable))
+            copy.write(
+                trailer_bytes(
+                    {"format": trailer["format"], "digests": digests, "unusable": unusable}
+                )
+            )
 
         write_atomic(target, write, private=True)
 
 
-def _read_trailer(file: BinaryIO) -> tuple[Any, int]:
-    """Return a pixel file's trailer, and the number of bytes before it.
+def read_trailer(file: BinaryIO) -> tuple[Any, int]:
+    """Return a cache file's trailer, and the number of bytes before it.
 
-    Raises ValueError for a file that does not end with one.
+    Raises:
+        ValueError: the file does not end with one
     """
     tail = 8 + len(_FILE_MAGIC)
     size = file.seek(0, 2)
@@ -151,9 +160,21 @@ def make_trailer(form: PixelFormat, digests: Sequence[str], unusable: Mapping[st
         digests: hashes (hex) of all photos, in the order of the rows
         unusable: hash -> why that photo has no row
     """
-    return _trailer(form.tag, digests, unusable)
+    return trailer_bytes({"format": form.tag, "digests": [*digests], "unusable": {**unusable}})
 
 
-def _trailer(tag: str, digests: Sequence[str], unusable: Mapping[str, str]) -> bytes:
-    text = json.dumps({"format": tag, "digests": [*digests], "unusable": {**unusable}}).encode()
+def trailer_bytes(values: Mapping[str, Any]) -> bytes:
+    """Return the end of a cache file, from which `read_trailer` reads `values`."""
+    text = json.dumps(values).encode()
     return text + len(text).to_bytes(8, "little") + _FILE_MAGIC
+
+
+def check_room(directory: Path, size: int) -> None:
+    """Check that a file of `size` bytes would not fill the disk; make the directory if need be.
+
+    Raises:
+        OSError: it would, or the directory cannot be made
+    """
+    private_directory(directory)
+    if shutil.disk_usage(directory).free < size + _RESERVED_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
