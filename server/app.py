@@ -23,6 +23,8 @@ from fedshelf.common.errors import StoppedError
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import STORE_CHANNELS
 from fedshelf.common.protocol.messages import Plan, StoreInfo
+from fedshelf.common.system.device import pick_device
+from fedshelf.common.training.features import plan_extractor
 from fedshelf.server.grid import class_table
 from fedshelf.server.grid.model_deliveries import WAIT, ModelDeliveries, deliver_only, wait_or_stop
 from fedshelf.server.grid.runtime import GridRuntime
@@ -159,6 +161,8 @@ class GridTraining:
         images = divide(start, present, self.images_for(start.plan))
         if images.told:
             self.observer.note(images.told)
+        if extractor := plan_extractor(start.plan, pick_device(config.run.device)):
+            images = images.with_features(extractor)
         test = build_evaluator(start.plan, images.test)
         evaluators = Evaluators(
             test,

@@ -15,6 +15,7 @@ from fedshelf.client.worker.state_store import States
 from fedshelf.common import compression, strategies
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import FedshelfError
+from fedshelf.common.images.cache.feature_file import Progress
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
@@ -29,6 +30,7 @@ from fedshelf.common.strategies.shared.class_skew import logit_adjustment
 from fedshelf.common.training import error_feedback
 from fedshelf.common.training.closed_form import summarise
 from fedshelf.common.training.evaluate import RawAndAdjusted, evaluate_adjusted
+from fedshelf.common.training.features import extractor
 from fedshelf.common.training.fit import LocalTrainingTask, Network, fit
 
 LOG = logging.getLogger("fedshelf.store")
@@ -60,8 +62,10 @@ class Trainer:
         self._device = device
         self._states = states
         self._network: tuple[Plan, Network] | None = None
-        # pixels, and their copy on the device
-        self._device_pixels: tuple[Tensor, Tensor] | None = None
+        # a store's images, the run, and the images with features in place of pixels
+        self._featured: tuple[StoreData, str, StoreData] | None = None
+        # an array of images, and its copy on the device
+        self._device_inputs: tuple[Tensor, Tensor] | None = None
 
     def train(self, order: TrainOrder, store: str, images: Images) -> Update:
         """Train on a store's `images`, or take a strategy's sums over them.
@@ -159,20 +163,42 @@ class Trainer:
             self._network = (plan, network)
         return self._network[1]
 
+    def with_features(
+        self, plan: Plan, data: StoreData, progress: Progress | None = None
+    ) -> StoreData:
+        """Return a store's images, with features in place of pixels if a run trains on features.
+
+        They are computed when they are first needed, and again for images that are new.
+
+        Args:
+            progress: Called while features are computed.
+
+        Raises DataError if they cannot be kept.
+        """
+        known = self._featured
+        if known is not None and known[0] is data and known[1] == plan.run_id:
+            return known[2]
+        self._featured = None
+        make = extractor(self.network(plan), plan.config, progress)
+        featured = make.store(data) if make else data
+        self._featured = (data, plan.run_id, featured)
+        return featured
+
     def _on_device(self, images: Images) -> Images:
         """Return the images with their whole array on the device, moved when the array changes."""
         if images.inputs.device == self._device or self._device.type == "cpu":
             return images
-        if self._device_pixels is None or self._device_pixels[0] is not images.inputs:
-            self._device_pixels = None  # the earlier images are freed before others come
-            self._device_pixels = (images.inputs, images.inputs.to(self._device))
+        if self._device_inputs is None or self._device_inputs[0] is not images.inputs:
+            self._device_inputs = None  # the earlier images are freed before others come
+            self._device_inputs = (images.inputs, images.inputs.to(self._device))
         return Images(
-            self._device_pixels[1], images.labels.to(self._device), images.rows.to(self._device)
+            self._device_inputs[1], images.labels.to(self._device), images.rows.to(self._device)
         )
 
     def release_images(self) -> None:
-        """Drop the images on the device."""
-        self._device_pixels = None
+        """Drop the images on the device, and their features."""
+        self._device_inputs = None
+        self._featured = None
 
 
 class StoreWorker:
@@ -246,7 +272,13 @@ class StoreWorker:
 
     def _data(self, plan: Plan) -> StoreData:
         try:
-            return self._source.open(plan)
+            data = self._source.open(plan)
+            return self._trainer.with_features(plan, data, self._report_features)
         except FedshelfError:
             self._trainer.release_images()  # of photos that may not be used any more
             raise
+
+    def _report_features(self, done: int, total: int) -> None:
+        """Report the beginning, and each further tenth, of the computation of features."""
+        if done == 1 or done * 10 // total > (done - 1) * 10 // total:
+            self._report(f"Photos through the frozen part of the model, once: {done} of {total}.")

@@ -124,13 +124,13 @@ def scores(network: Network, images: Images, rows: Tensor) -> Tensor:
 
     Args:
         network: in the mode of evaluation
-        images: their array is on the network's device
-        rows: int64 [B], rows of the array
+        images: on any device
+        rows: int64 [B], rows of their array, on its device
     """
-    inputs = images.inputs.index_select(0, rows)
+    inputs = images.inputs.index_select(0, rows).to(network.device)
     if images.are_features:
         return network.forward(images)(inputs[:, 0])
-    labels = images.labels.index_select(0, rows)
+    labels = images.labels.index_select(0, rows).to(network.device)
     pixels = rotate_as_labelled(network.spec, inputs, labels)
     return network.logits(normalise(pixels, network.spec.mean, network.spec.std))
 

@@ -11,8 +11,9 @@ A photo's features do not depend on the others, so all engines and all stores ge
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -22,10 +23,16 @@ from torch import Tensor
 from fedshelf.common.config import RunConfig
 from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.augment.views import num_views, views
-from fedshelf.common.images.cache.feature_file import Progress, open_features
+from fedshelf.common.images.cache.feature_file import (
+    Digests,
+    Progress,
+    open_features,
+    pixel_digests,
+)
 from fedshelf.common.images.decoding.parallel import map_in_order
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.models.frozen_part import FrozenPart
+from fedshelf.common.protocol.messages import Plan
 from fedshelf.common.protocol.serialization import frozen_sha256
 from fedshelf.common.training.fit import Network
 
@@ -34,25 +41,37 @@ PHOTOS_PER_PASS = {"cpu": 4, "cuda": 64}
 VERSION = 1  # of this computation; another one makes other features
 
 
-@dataclass(frozen=True)
 class FeatureExtractor:
     """Computes and keeps the features of images.
 
-    Attributes:
+    Args:
         part: the frozen part of the run's network, and the rest
         key: names the frozen weights and how pixels become their input
         normalisation: mean and deviation of each channel
-        views: number of views of a training photo; 1: the photo alone; 2: its mirror image, too
+        num_views: views of a training photo; 1: the photo alone; 2: its mirror image, too
         device: the device that computes
         progress: called while features are computed
     """
 
-    part: FrozenPart
-    key: str
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]]
-    views: int
-    device: torch.device
-    progress: Progress | None = None
+    def __init__(
+        self,
+        part: FrozenPart,
+        key: str,
+        normalisation: tuple[tuple[float, ...], tuple[float, ...]],
+        num_views: int,
+        device: torch.device,
+        progress: Progress | None = None,
+    ) -> None:
+        self._part = part
+        self._key = key
+        self._normalisation = normalisation
+        self._num_views = num_views
+        self._device = device
+        self._progress = progress
+        # address of pixels -> the pixels, which keep the address theirs, and their hashes
+        self._digests: dict[int, tuple[Tensor, Digests]] = {}
+        # address of pixels and number of views -> features, and which of their rows are there
+        self._known: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     def store(self, data: StoreData) -> StoreData:
         """Return a store's images with features in place of pixels.
@@ -60,41 +79,66 @@ class FeatureExtractor:
         Raises:
             DataError: the cache cannot be written.
         """
-        return StoreData(
-            self.training(data.train), self.held_out(data.validation), self.held_out(data.test)
-        )
+        (train,) = self.training([data.train])
+        return StoreData(train, *self.held_out([data.validation, data.test]))
 
-    def training(self, images: Images) -> Images:
+    def training(self, sets: Sequence[Images]) -> list[Images]:
         """Return training images with the features of all views in place of pixels.
 
         Raises:
             DataError: the cache cannot be written.
         """
-        return self._extract(images, self.views)
+        return self._extract(sets, self._num_views)
 
-    def held_out(self, images: Images) -> Images:
+    def held_out(self, sets: Sequence[Images]) -> list[Images]:
         """Return images for evaluation with features in place of pixels.
 
         Raises:
             DataError: the cache cannot be written.
         """
-        return self._extract(images, 1)
+        return self._extract(sets, 1)
 
-    def _extract(self, images: Images, count: int) -> Images:
-        if not len(images) or images.are_features:
-            return images
-        shape = (count, *self.part.shape)
+    def _extract(self, sets: Sequence[Images], count: int) -> list[Images]:
+        """Return the sets with features of `count` views; sets of one array share one again."""
+        by_array: dict[int, list[Images]] = defaultdict(list)
+        for images in sets:
+            by_array[images.inputs.data_ptr()].append(images)
+        features = {
+            address: self._features(same_array, count) for address, same_array in by_array.items()
+        }
+        return [replace(images, inputs=features[images.inputs.data_ptr()]) for images in sets]
+
+    def _features(self, sets: Sequence[Images], count: int) -> Tensor:
+        """Return the features of sets of one array: float32 [M, count, *shape]."""
+        pixels = sets[0].inputs
+        address = pixels.data_ptr()
+        rows = torch.cat([images.rows for images in sets]).unique()
+        known, present = self._known.get((address, count), (pixels, torch.zeros(len(pixels))))
+        if (address, count) in self._known and present[rows].all():
+            return known
+        if address not in self._digests:
+            self._digests[address] = pixels, pixel_digests(pixels.numpy())
+        shape = (count, *self._part.shape)
 
         def compute(rows: Sequence[int]) -> Iterator[NDArray[np.float32]]:
-            size = PHOTOS_PER_PASS[self.device.type]
+            size = PHOTOS_PER_PASS[self._device.type]
             passes = [rows[start : start + size] for start in range(0, len(rows), size)]
-            for features in self._each(passes, images.inputs, count):
+            for features in self._each(passes, pixels, count):
                 yield from features.numpy()
 
-        rows = images.rows.unique().numpy()
-        key = f"{self.key} {count}"
-        features = open_features(key, images.inputs.numpy(), rows, shape, compute, self.progress)
-        return replace(images, inputs=torch.from_numpy(features))
+        features = torch.from_numpy(
+            open_features(
+                f"{self._key} {count}",
+                self._digests[address][1],
+                rows.numpy(),
+                shape,
+                compute,
+                self._progress,
+            )
+        )
+        present[rows] = 1
+        self._known[address, count] = features, present
+        return features
 
     def _each(
         self, passes: Sequence[Sequence[int]], pixels: Tensor, count: int
@@ -103,14 +147,14 @@ class FeatureExtractor:
 
         def features(rows: Sequence[int]) -> Tensor:
             with torch.inference_mode():
-                photos = pixels[torch.tensor(rows)].to(self.device)
+                photos = pixels[torch.tensor(rows)].to(self._device)
                 of_views = [
-                    self.part.backbone(normalise(view, *self.normalisation))
+                    self._part.backbone(normalise(view, *self._normalisation))
                     for view in views(photos, count)
                 ]
                 return torch.stack(of_views, dim=1).contiguous().cpu()
 
-        if self.device.type != "cpu":
+        if self._device.type != "cpu":
             yield from map(features, passes)
             return
         # a thread a core, each of which computes alone: the cores never wait for each other
@@ -151,3 +195,24 @@ def extractor(
         network.device,
         progress,
     )
+
+
+def plan_extractor(
+    plan: Plan, device: torch.device, progress: Progress | None = None
+) -> FeatureExtractor | None:
+    """Return the extractor of a plan's features, for images that no resident network looks at.
+
+    Args:
+        plan: the run's plan
+        device: the device that computes
+        progress: called while features are computed
+
+    Returns:
+        The extractor; None: see `extractor`.
+    """
+    if plan.spec.freeze == "none":
+        return None
+    network = Network(plan.spec, device)
+    if plan.frozen is not None:
+        network.load_frozen(plan.frozen)
+    return extractor(network, plan.config, progress)

@@ -5,9 +5,9 @@ from torch import Tensor
 
 from fedshelf.common import models
 from fedshelf.common.errors import DataError
-from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.saved import SavedModel
+from fedshelf.common.training.evaluate import scores
 from fedshelf.common.training.fit import Network
 
 
@@ -43,7 +43,6 @@ def log_probabilities(network: Network, images: Images, batch_size: int) -> Tens
     log_probs = torch.empty(len(images), len(network.spec.classes))
     with torch.inference_mode():
         for positions in torch.arange(len(images)).split(batch_size):
-            pixels, _ = images.batch(positions.to(images.rows.device))
-            pixels = normalise(pixels.to(network.device), network.spec.mean, network.spec.std)
-            log_probs[positions] = network.logits(pixels).float().log_softmax(dim=1).cpu()
+            rows = images.rows[positions.to(images.rows.device)]
+            log_probs[positions] = scores(network, images, rows).float().log_softmax(dim=1).cpu()
     return log_probs

@@ -16,6 +16,7 @@ from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.types import Images
 from fedshelf.common.protocol.messages import StoreInfo
+from fedshelf.common.training.features import FeatureExtractor
 from fedshelf.server.results.delivered_round import has_validation
 from fedshelf.server.training.setup import InitialState
 
@@ -33,6 +34,16 @@ class ServerImages:
 
     test: Images | None
     validation: Images | None = None
+
+    def with_features(self, extractor: FeatureExtractor) -> "ServerImages":
+        """Return the same images with features in place of pixels.
+
+        Raises:
+            DataError: the cache of features cannot be written
+        """
+        sets = [images for images in (self.test, self.validation) if images is not None]
+        features = iter(extractor.held_out(sets))
+        return ServerImages(self.test and next(features), self.validation and next(features))
 
     @property
     def told(self) -> str:

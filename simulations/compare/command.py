@@ -16,7 +16,7 @@ from fedshelf.server.results.delivered_round import has_validation
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.training.robustness_guarantee import check_cohort
 from fedshelf.server.training.selection_images import is_chosen, nothing_to_choose_on
-from fedshelf.server.training.setup import settle
+from fedshelf.server.training.setup import prepare, settle
 from fedshelf.simulations import datasets
 from fedshelf.simulations.compare import page, terminal
 from fedshelf.simulations.compare.arms.arms import Options, plan_arms
@@ -35,6 +35,7 @@ from fedshelf.simulations.federation import federation, fingerprint
 from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.federation.tables import partition_table
 from fedshelf.simulations.partitions import parse_partition
+from fedshelf.simulations.run.features import feature_extractor
 from fedshelf.simulations.run.simulate import NO_COMPILER
 
 COMPARE_FILE = "compare.json"
@@ -134,12 +135,23 @@ def _one_seed(comparison: _Comparison, seed: int, finished: Sequence[str]) -> Se
     """Train and judge all arms of a seed; return None if that was stopped before its end."""
     config, federation = comparison.seed(seed)
     stores, held_out = hold_out(federation, seed)
+    start = prepare(config, stores.classes, comparison.channels)  # all arms have its frozen part
+    if extractor := feature_extractor(start, comparison.console):
+        stores = stores.with_features(extractor)
+        held_out = held_out.with_features(extractor)
     path = comparison.directory.path
     name = f"seed {seed}"
     arms = plan_arms(config, stores, comparison.options, path / f"seed-{seed}")
     workers = min(num_workers(config), len(arms))
     with closing(
-        ArmTrainer(arms, held_out, path / f"seed-{seed}", comparison.names, workers)
+        ArmTrainer(
+            arms,
+            held_out,
+            path / f"seed-{seed}",
+            comparison.names,
+            workers=workers,
+            channels=comparison.channels,
+        )
     ) as trainer:
         try:
             outcomes = terminal.follow(trainer, name, comparison.console)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.seeding import rng
+from fedshelf.common.training.features import FeatureExtractor
 from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.partitions.matching_split import assign_alike
 
@@ -36,6 +37,16 @@ class HeldOut:
     own: Mapping[str, Images]
     server: Images | None
     origin: str
+
+    def with_features(self, extractor: FeatureExtractor) -> "HeldOut":
+        """Return the same images with features in place of pixels.
+
+        Raises:
+            DataError: the cache of features cannot be written.
+        """
+        own = dict(zip(self.own, extractor.held_out(list(self.own.values())), strict=True))
+        server = self.server and extractor.held_out([self.server])[0]
+        return HeldOut(own, server, self.origin)
 
     def image_numbers(self) -> dict[str, NDArray[np.int64]]:
         """Return a number for each of a store's own images, unique and the same in every seed.

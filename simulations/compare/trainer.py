@@ -81,12 +81,21 @@ class ArmTrainer:
         root: the directory below which each arm has a directory
         names: product names of the classes
         workers: processes on a CPU
+        channels: of the images: 1 (grey) or 3 (RGB)
     """
 
     def __init__(
-        self, arms: Sequence[Arm], held_out: HeldOut, root: Path, names: ProductNames, workers: int
+        self,
+        arms: Sequence[Arm],
+        held_out: HeldOut,
+        root: Path,
+        names: ProductNames,
+        *,
+        workers: int,
+        channels: int,
     ) -> None:
         self._arms = arms
+        self._channels = channels
         self._held_out = held_out
         self._root = root
         self._names = names
@@ -177,8 +186,7 @@ class ArmTrainer:
     def _train(self, arm_number: int, arm: Arm) -> dict[str, Any]:
         federation = arm.federation
         path = self._root / arm.name
-        channels = next(iter(federation.stores.values())).train.inputs.shape[3]
-        start = prepare(arm.config, federation.classes, channels)
+        start = prepare(arm.config, federation.classes, self._channels)
         if arm.kind == TUNED:
             start = replace(
                 start,

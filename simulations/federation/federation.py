@@ -1,7 +1,7 @@
 """A data set dealt to stores, for a simulation to train on."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.models.spec import TURNS
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.common.seeding import rng
+from fedshelf.common.training.features import FeatureExtractor
 from fedshelf.common.training.rotation_task import label_with_turns
 from fedshelf.simulations.datasets import Dataset, load
 from fedshelf.simulations.federation.partitioned import PartitionedImages, PartitionedStores
@@ -41,6 +42,32 @@ class Federation:
     test: Images | None
     table: Mapping[str, list[int]]
     left_out: str
+
+    def with_features(self, extractor: FeatureExtractor) -> "Federation":
+        """Return the same federation with features in place of pixels.
+
+        Raises:
+            DataError: the cache of features cannot be written.
+        """
+        if isinstance(self.stores, PartitionedStores):
+            stores: Mapping[str, StoreData] = self.stores.map_images(
+                lambda images: extractor.training([images])[0],
+                lambda images: extractor.held_out([images])[0],
+            )
+        else:
+            splits = self.stores.values()
+            parts = zip(
+                extractor.training([data.train for data in splits]),
+                extractor.held_out([data.validation for data in splits]),
+                extractor.held_out([data.test for data in splits]),
+                strict=True,
+            )
+            stores = {
+                name: StoreData(*of_store)
+                for name, of_store in zip(self.stores, parts, strict=True)
+            }
+        test = self.test and extractor.held_out([self.test])[0]
+        return replace(self, stores=stores, test=test)
 
     def infos(self) -> "Infos":
         """Return each store's info, as a real one would send it."""
@@ -96,7 +123,7 @@ def _build(config: RunConfig, pixel_format: PixelFormat) -> Federation:
     test = dataset.test
     classes = dataset.classes
     if turns:
-        stores = stores.map_images(label_with_turns)
+        stores = stores.map_images(label_with_turns, label_with_turns)
         test = test and label_with_turns(test)
         classes = TURNS
     table = stores.table(len(classes))

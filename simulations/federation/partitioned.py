@@ -46,6 +46,11 @@ class PartitionedImages:
             self.rows[self.ends[store] : self.ends[store + 1]],
         )
 
+    def map_images(self, change: Callable[[Images], Images]) -> "PartitionedImages":
+        """Return the same parts after a change of the images, whose rows stay where they are."""
+        changed = change(Images(self.images.inputs, self.images.labels, self.rows))
+        return replace(self, images=changed)
+
     def table(self, classes: int) -> list[list[int]]:
         """Count the images of each store and class: S lists of `classes` counts."""
         stores = len(self.ends) - 1
@@ -102,14 +107,17 @@ class PartitionedStores(Mapping[str, StoreData]):
     def __len__(self) -> int:
         return len(self._index_of_store)
 
-    def map_images(self, change: Callable[[Images], Images]) -> "PartitionedStores":
-        """Return the same stores after a change of the shared images."""
+    def map_images(
+        self, training: Callable[[Images], Images], held_out: Callable[[Images], Images]
+    ) -> "PartitionedStores":
+        """Return the same stores after a change of the shared images.
+
+        Args:
+            training: changes the images to train on; rows stay where they are.
+            held_out: changes the images for validation.
+        """
         return PartitionedStores(
-            list(self),
-            *(
-                replace(parts, images=change(parts.images))
-                for parts in (self._train, self._validation)
-            ),
+            list(self), self._train.map_images(training), self._validation.map_images(held_out)
         )
 
     def table(self, classes: int) -> dict[str, list[int]]:
@@ -131,7 +139,6 @@ def pool_images(sets: Sequence[Images]) -> Images:
     first = sets[0]
     if all(images.inputs.data_ptr() == first.inputs.data_ptr() for images in sets):
         return Images(first.inputs, first.labels, torch.cat([images.rows for images in sets]))
-    return Images.whole(
-        torch.cat([images.inputs.index_select(0, images.rows) for images in sets]),
-        torch.cat([images.targets() for images in sets]),
-    )
+    inputs = torch.cat([images.inputs.index_select(0, images.rows) for images in sets])
+    labels = torch.cat([images.targets() for images in sets])
+    return Images(inputs, labels, torch.arange(len(labels)))

@@ -27,6 +27,7 @@ from fedshelf.server.updates.evaluator import Evaluators, ModelEvaluator, build_
 from fedshelf.simulations import datasets, engines
 from fedshelf.simulations.federation import federation, fingerprint
 from fedshelf.simulations.federation.tables import partition_table
+from fedshelf.simulations.run.features import feature_extractor
 
 NO_COMPILER = (
     "No C compiler (cc, gcc or clang) was found: training on the CPU takes up to three times as"
@@ -98,9 +99,11 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
             if advice := engines.advice(start):
                 console.print(advice, markup=False)
         start = start.identified(directory.run_id())
-        with closing(
-            build_engine(replace(stores, test=images.test), start, path / "stores")
-        ) as engine:
+        stores = replace(stores, test=images.test)
+        if extractor := feature_extractor(start, console):
+            stores = stores.with_features(extractor)
+            images = images.with_features(extractor)
+        with closing(build_engine(stores, start, path / "stores")) as engine:
             rounds = screen.RoundTable(config.run.rounds, console=console)
             stop = StopRequest(rounds)
             test = engine.evaluate_test_set if images.test is not None else None

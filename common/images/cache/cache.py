@@ -26,12 +26,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshelf.common.errors import DataError
+from fedshelf.common.images.cache.feature_file import forget_features
 from fedshelf.common.images.cache.pixel_file import (
     PixelFile,
     check_room,
     make_trailer,
     open_pixel_file,
     pixel_cache_directory,
+    read_digests,
     read_verdicts,
 )
 from fedshelf.common.images.decoding import content_digests
@@ -133,9 +135,13 @@ def open_pixels(
         obsolete = _update_index(index_path, index, hashed.known, form.tag, pixel_path.name)
         if earlier_path != pixel_path:
             obsolete.append(earlier_path.name)
+        kept = set(pixel_file.digests)
         for name in obsolete:
+            obsolete_path = directory / Path(name).name
+            if lost := set(read_digests(obsolete_path)) - kept:
+                forget_features(obsolete_path, lost)
             # a process that has the file mapped keeps it until it lets go
-            (directory / Path(name).name).unlink(missing_ok=True)
+            obsolete_path.unlink(missing_ok=True)
     reasons = {digest: NotUsableError(reason) for digest, reason in pixel_file.unusable.items()}
     digests = tuple(
         reasons.get(digest.hex(), digest) if isinstance(digest, bytes) else digest

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.pixel_file import (
-    PixelFile,
     check_room,
     pixel_cache_directory,
+    read_pixels,
     read_trailer,
     trailer_bytes,
 )
@@ -80,7 +80,7 @@ class _FeatureFile:
 
 def open_features(
     key: str,
-    pixels: NDArray[np.uint8],
+    digests: Digests,
     rows: NDArray[np.int64],
     shape: Sequence[int],
     compute: Compute,
@@ -92,7 +92,7 @@ def open_features(
 
     Args:
         key: names all that features depend on but the pixels
-        pixels: uint8 [M, ...]
+        digests: of the pixels of M images
         rows: the images whose features are wanted
         shape: shape of the features of an image
         compute: computes features of images, given their rows
@@ -105,7 +105,6 @@ def open_features(
         DataError: the cache cannot be written.
     """
     directory = pixel_cache_directory()
-    digests = pixel_digests(pixels)
     path = directory / _file_name(key, digests)
     with writing_cache("feature", directory):
         private_directory(directory)
@@ -137,19 +136,19 @@ def pixel_digests(pixels: NDArray[np.uint8]) -> Digests:
     return np.frombuffer(joined, np.uint8).reshape(len(pixels), DIGEST_BYTES)
 
 
-def forget_features(pixel_file: PixelFile, lost: Set[str]) -> None:
+def forget_features(pixel_path: Path, lost: Set[str]) -> None:
     """Remove the features of photos from all files.
 
     Args:
-        pixel_file: the photos' pixels
+        pixel_path: the pixel file that still has the photos
         lost: hashes (hex) of the contents of the photos that are gone
 
     Raises:
         OSError: the disk is full, or a file cannot be read.
     """
-    rows = [row for digest, row in pixel_file.rows().items() if digest in lost]
-    gone = {digest.tobytes() for digest in pixel_digests(pixel_file.pixels[rows])}
-    for path in pixel_cache_directory().glob("*.features") if gone else ():
+    paths = list(pixel_cache_directory().glob("*.features"))
+    gone = {digest.tobytes() for digest in pixel_digests(read_pixels(pixel_path, lost))}
+    for path in paths if gone else ():
         features = _read(path)
         if features is None:
             continue
@@ -178,7 +177,8 @@ def _read(path: Path) -> _FeatureFile | None:
                 return None
             # mode "c": private to this process and writable, so torch takes it without a warning
             features = np.memmap(file, np.float32, "c", shape=tuple(shape))
-            entries = np.fromfile(file, ROW_ENTRY, shape[0], offset=size - file.tell())
+            file.seek(size)
+            entries = np.frombuffer(file.read(end - size), ROW_ENTRY)
             return _FeatureFile(path, str(trailer["key"]), features, entries)
     except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None

@@ -1,4 +1,4 @@
-"""Removal of photos that are gone from the pixel cache: their rows, their hashes and their names.
+"""Removal of photos that are gone from the caches: pixels, features, hashes and names.
 
 Photos that cannot be reached for the moment stay in it, for a week: see
 `common.images.listing.reachable`.
@@ -16,6 +16,7 @@ from fedshelf.common.images.cache.cache import (
     read_index,
     remove_stale_builds,
 )
+from fedshelf.common.images.cache.feature_file import forget_features
 from fedshelf.common.images.cache.pixel_file import (
     copy_without,
     pixel_cache_directory,
@@ -107,6 +108,7 @@ def _forget_deleted_of(index_path: Path, paths: Collection[Path], *, is_emptied:
         lost = {digest for digest in digests if digest not in present}
         gone |= lost
         if lost:
+            forget_features(path, lost)
             outdated.append(path)
             digests = [digest for digest in digests if digest not in lost]
             path = index_path.parent / pixel_file_name(tag, digests)

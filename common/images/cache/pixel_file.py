@@ -100,6 +100,31 @@ def read_digests(path: Path) -> list[str]:
         return []
 
 
+def read_pixels(path: Path, digests: Set[str]) -> NDArray[np.uint8]:
+    """Return the pixels of some photos of a pixel file, in its order.
+
+    Args:
+        path: the pixel file
+        digests: hashes (hex) of these photos
+
+    Returns:
+        uint8 [K, bytes of a photo]; K is 0 if the file is absent or not whole.
+    """
+    try:
+        with path.open("rb") as file:
+            trailer, size = read_trailer(file)
+            rows = [digest for digest in trailer["digests"] if digest not in trailer["unusable"]]
+            length = size // max(len(rows), 1)
+            found = []
+            for row, digest in enumerate(rows):
+                if digest in digests:
+                    file.seek(row * length)
+                    found.append(np.frombuffer(file.read(length), np.uint8))
+    except (OSError, ValueError, KeyError, TypeError):
+        return np.empty((0, 0), np.uint8)
+    return np.stack(found) if found else np.empty((0, 0), np.uint8)
+
+
 def copy_without(gone: Set[str], source: Path, target: Path) -> None:
     """Write a pixel file again without some photos.
 

@@ -72,6 +72,7 @@ class DeviceWorker:
         self._device_images = DeviceImages(device)
         self._codec = compression.build(plan.config.messages)
         self._training: StackedTraining | None = None
+        self._on_features = False
         # stores that fit in memory with batches of this size; 0: not measured yet
         self._max_stores = 0
         self._measured_batch_size = 0
@@ -97,6 +98,7 @@ class DeviceWorker:
         waiting = deque(stores)
         if not waiting:
             return
+        self._on_features = waiting[0][1].are_features
         self._measure_room(len(waiting), min(len(waiting[0][1]), self._plan.config.train.batch))
         start = order.params.to(self._device)
         extras = {name: tensor.to(self._device) for name, tensor in order.extras.items()}
@@ -169,7 +171,9 @@ class DeviceWorker:
         if batch_size > self._measured_batch_size:
             self._training = None
             with self._as_current_device():
-                self._max_stores = stores_that_fit(self._network, batch_size)
+                self._max_stores = stores_that_fit(
+                    self._network, batch_size, on_features=self._on_features
+                )
             self._measured_batch_size = batch_size
         if self._training is not None and self._training.max_stores < min(
             num_stores, self._max_stores
@@ -259,7 +263,9 @@ class DeviceWorker:
     def _new_training(self, stores: int) -> StackedTraining:
         train = self._plan.config.train
         mixed = train.precision == "mixed" and self._device.type == "cuda"
-        return StackedTraining(self._network, self._plan.config, stores, mixed=mixed)
+        return StackedTraining(
+            self._network, self._plan.config, stores, mixed=mixed, on_features=self._on_features
+        )
 
     def _as_current_device(self) -> AbstractContextManager[object]:
         """Make this the thread's current device."""

@@ -1,5 +1,8 @@
 """Memory limits: the number of stores that fit on a device at once."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -18,22 +21,27 @@ MAX_SHARE_FOR_UPDATES = 0.3
 SMALL_UPDATES_BYTES = 1 << 30  # bytes of updates up to which the free memory is not checked
 
 
-def stores_that_fit(network: Network, batch_size: int) -> int:
+def stores_that_fit(network: Network, batch_size: int, *, on_features: bool = False) -> int:
     """Return how many stores can step together.
 
     Args:
         network: the network of one store.
         batch_size: images in a store's batch.
+        on_features: whether images come as features.
 
     Returns:
         Number of stores, at least 1.
     """
+
+    def run_one_step(stores: int) -> None:
+        _run_one_step(network, batch_size, stores, on_features=on_features)
+
     if network.device.type == "cuda":
         try:
             # cuBLAS and cuDNN take workspaces at first use, which belong to no store
-            _run_one_step(network, batch_size, 1)
+            run_one_step(1)
             bytes_of_one, bytes_of_two = (
-                _peak_bytes(network, batch_size, stores) for stores in (1, 2)
+                _peak_bytes(network.device, partial(run_one_step, stores)) for stores in (1, 2)
             )
         except torch.OutOfMemoryError:
             return 1
@@ -42,7 +50,7 @@ def stores_that_fit(network: Network, batch_size: int) -> int:
         usable_share = USABLE_SHARE - MAX_SHARE_FOR_UPDATES
         budget_bytes = usable_share * _free_bytes(network.device) - shared_bytes
     else:
-        bytes_per_store = _saved_bytes(network, batch_size)
+        bytes_per_store = _saved_bytes(partial(run_one_step, 1))
         budget_bytes = float(CPU_BUDGET_BYTES)
     bytes_per_store += VECTORS_PER_STORE * network.vector.numel() * network.vector.element_size()
     return max(1, int(budget_bytes // bytes_per_store))
@@ -73,15 +81,15 @@ def _free_bytes(device: torch.device) -> int:
     return torch.cuda.mem_get_info(device)[0] + unused
 
 
-def _peak_bytes(network: Network, batch_size: int, stores: int) -> int:
+def _peak_bytes(device: torch.device, step: Callable[[], None]) -> int:
     """Return the bytes that a CUDA device needs for one step beyond those in use."""
-    before = torch.cuda.memory_allocated(network.device)
-    torch.cuda.reset_peak_memory_stats(network.device)
-    _run_one_step(network, batch_size, stores)
-    return torch.cuda.max_memory_allocated(network.device) - before
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    step()
+    return torch.cuda.max_memory_allocated(device) - before
 
 
-def _saved_bytes(network: Network, batch_size: int) -> int:
+def _saved_bytes(step: Callable[[], None]) -> int:
     """Return the bytes that one store's forward pass saves for the backward pass, and as many again
     for gradients.
     """
@@ -93,14 +101,19 @@ def _saved_bytes(network: Network, batch_size: int) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note_size, lambda tensor: tensor):
-        _run_one_step(network, batch_size, 1)
+        step()
     return 2 * sum(sizes.values())
 
 
-def _run_one_step(network: Network, batch_size: int, stores: int) -> None:
-    stacked = StackedNetwork(network, stores)
+def _run_one_step(network: Network, batch_size: int, stores: int, *, on_features: bool) -> None:
+    stacked = StackedNetwork(network, stores, on_features=on_features)
     spec = network.spec
     stacked.address([0] * stores)
-    shape = (stores * batch_size, spec.channels, spec.image_size, spec.image_size)
-    pixels = torch.zeros(shape, device=network.device).contiguous(memory_format=torch.channels_last)
-    stacked.gradient(stacked.logits(pixels).float().square().sum())
+    shape: tuple[int, ...] = (spec.channels, spec.image_size, spec.image_size)
+    if on_features:
+        assert network.frozen_part is not None, "features are made by the frozen part"
+        shape = tuple(network.frozen_part.shape)
+    images = torch.zeros(stores * batch_size, *shape, device=network.device)
+    if images.ndim == 4:
+        images = images.contiguous(memory_format=torch.channels_last)
+    stacked.gradient(stacked.logits(images).float().square().sum())

@@ -84,12 +84,17 @@ class StackedNetwork:
     weights: float32 [stores, P], one row a store; write to it to load
     stores:  S, number of stores that take part at present: the first rows
 
-    The network must be stackable: see `check`.
+    The network must be stackable: see `check`. It takes features if it is made `on_features`, of
+    the part of the network that trains.
     """
 
-    def __init__(self, network: Network, stores: int) -> None:
+    def __init__(self, network: Network, stores: int, *, on_features: bool = False) -> None:
+        module = network.module
+        if on_features:
+            assert network.frozen_part is not None, "features are made by the frozen part"
+            module = network.frozen_part.rest
         # the network itself may be one layer
-        root = nn.ModuleDict({"network": copy.deepcopy(network.module)})
+        root = nn.ModuleDict({"network": copy.deepcopy(module)})
         models.set_training(root, mode=True)
         layers = _stack(root, set(network.layout.names), "")
         self.module = root["network"]
@@ -120,11 +125,13 @@ class StackedNetwork:
         dropout.seed_dropout(self.module, padded, self.weights.device)
         self.narrow(len(seeds))
 
-    def logits(self, pixels: Tensor) -> Tensor:
-        """Return class scores [S * B, C] of normalised images [S * B, channels, H, W], store by
-        store.
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Return class scores [S * B, C], store by store.
+
+        Args:
+            inputs: normalised images [S * B, channels, H, W], or features [S * B, ...].
         """
-        scores: Tensor = self.module(pixels)
+        scores: Tensor = self.module(inputs)
         return scores
 
     def gradient(self, loss: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig
 from fedshelf.common.config.learning_rate_schedule import learning_rate
 from fedshelf.common.images.augment import BatchBounds, Blend, augment, normalise
+from fedshelf.common.images.augment.views import drawn_view
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.parameters.layout import Tensors
@@ -58,11 +59,20 @@ class StackedTraining:
         config: the run's settings.
         stores: most stores of a group.
         mixed: whether the network computes in bfloat16.
+        on_features: whether the images come as features.
     """
 
-    def __init__(self, network: Network, config: RunConfig, stores: int, *, mixed: bool) -> None:
+    def __init__(
+        self,
+        network: Network,
+        config: RunConfig,
+        stores: int,
+        *,
+        mixed: bool,
+        on_features: bool = False,
+    ) -> None:
         self.max_stores = stores
-        self.network = StackedNetwork(network, stores)
+        self.network = StackedNetwork(network, stores, on_features=on_features)
         self.hooks = StackedClientHooks(strategies.build(config.strategy, network.layout), stores)
         self._spec = network.spec
         self._config = config
@@ -149,7 +159,7 @@ class StackedTraining:
     def _step(self, array: Images, inputs: Inputs) -> None:
         stores = len(inputs.rows)
         weights = self.network.weights[:stores]
-        pixels, targets, blend = _images_of(array, inputs, self._config, self._spec)
+        images, targets, blend = _images_of(array, inputs, self._config, self._spec)
         with torch.autocast(
             weights.device.type, torch.bfloat16, enabled=self._mixed, cache_enabled=False
         ):
@@ -157,7 +167,7 @@ class StackedTraining:
             if self._offsets is not None:
                 offsets = self._offsets[:stores].repeat_interleave(inputs.rows.shape[1], dim=0)
             losses_of_images = image_losses(
-                self.network.logits(pixels), targets, self._config.train, blend, offsets
+                self.network.logits(images), targets, self._config.train, blend, offsets
             )
             losses = torch.where(
                 inputs.shares > 0, losses_of_images.view(stores, -1) * inputs.shares, 0
@@ -174,20 +184,26 @@ class StackedTraining:
 def _images_of(
     array: Images, inputs: Inputs, config: RunConfig, spec: ModelSpec
 ) -> tuple[Tensor, Tensor, Blend | None]:
-    """Return augmented and normalised pixels [S * B, channels, H, W], targets [S * B] and the blend
-    of a step.
+    """Return the images of a step.
+
+    Returns:
+        Augmented and normalised pixels [S * B, channels, H, W], or features [S * B, ...]; targets
+        [S * B]; and the blend or None.
     """
     rows = inputs.rows.flatten()
-    pixels = array.inputs.index_select(0, rows)
+    images = array.inputs.index_select(0, rows)
     targets = array.labels.index_select(0, rows)
-    pixels, blend = augment(
-        pixels, targets, config.data, inputs.draws.flatten(0, 1), _batches(inputs)
-    )
-    pixels = normalise(pixels, spec.mean, spec.std)
+    draws = inputs.draws.flatten(0, 1)
+    blend = None
+    if array.are_features:
+        images = drawn_view(images, config.data, draws)
+    else:
+        images, blend = augment(images, targets, config.data, draws, _batches(inputs))
+        images = normalise(images, spec.mean, spec.std)
     # An image whose scores overflow would make NaN of a share of 0, in the loss or in the backward
     # pass.
-    is_unused = (inputs.shares == 0).view(-1, 1, 1, 1)
-    return pixels.masked_fill_(is_unused, 0), targets, blend
+    is_unused = (inputs.shares == 0).view(-1, *(1,) * (images.ndim - 1))
+    return images.masked_fill_(is_unused, 0), targets, blend
 
 
 def _batches(inputs: Inputs) -> BatchBounds:
