@@ -99,14 +99,21 @@ class FeatureExtractor:
         return self._extract(sets, 1)
 
     def _extract(self, sets: Sequence[Images], count: int) -> list[Images]:
-        """Return the sets with features of `count` views; sets of one array share one again."""
+        """Return the sets with features of `count` views; sets of one array share one again.
+
+        Empty sets stay as they are.
+        """
         by_array: dict[int, list[Images]] = defaultdict(list)
         for images in sets:
-            by_array[images.inputs.data_ptr()].append(images)
+            if len(images):
+                by_array[images.inputs.data_ptr()].append(images)
         features = {
             address: self._features(same_array, count) for address, same_array in by_array.items()
         }
-        return [replace(images, inputs=features[images.inputs.data_ptr()]) for images in sets]
+        return [
+            replace(images, inputs=features[images.inputs.data_ptr()]) if len(images) else images
+            for images in sets
+        ]
 
     def _features(self, sets: Sequence[Images], count: int) -> Tensor:
         """Return the features of sets of one array: float32 [M, count, *shape]."""

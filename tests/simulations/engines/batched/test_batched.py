@@ -113,7 +113,7 @@ def test_groups_of_any_size_are_the_same(
 ) -> None:
     config = settings(model__name="cnn", model__dropout=0.3)
     dealt = federation(SIZES)
-    monkeypatch.setattr(device_worker, "stores_that_fit", lambda *_: fitting)
+    monkeypatch.setattr(device_worker, "stores_that_fit", lambda *_, **__: fitting)
     assert same(together(dealt, config, tmp_path / "a"), alone(dealt, config, tmp_path / "b"))
 
 
