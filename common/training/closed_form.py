@@ -18,8 +18,10 @@ def head_inputs(network: Network, images: Images, batch_size: int) -> Tensor:
         batch_size: images in a batch
 
     Returns:
-        Float32 [V, N, D] on the device. The only view is the image as it is.
+        Float32 [V, N, D] on the device: the views that features are kept of, or the image alone.
     """
+    if images.are_features:
+        return images.inputs.index_select(0, images.rows).transpose(0, 1)
     return features(network, images, batch_size)[None]
 
 
