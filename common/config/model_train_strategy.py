@@ -183,7 +183,7 @@ class CommonStrategyConfig(Section):
             " with the class's share of its images; each row of the head is averaged over the"
             " stores that have its class), mask (as weigh, but all classes that the store has"
             " get the same share), auto (chosen from the data: weigh for photos if the"
-            " strategy averages the stores' models into one, else full)"
+            " strategy makes one mean model for all stores, or solves for one, else full)"
         ),
     )
     average: Literal["none", "ema", "swa"] = Field(

@@ -204,9 +204,9 @@ class RoundLoop:
                 self._layout.trainable,
                 trained.present,
             )
-            params = keep_absent_rows(
-                state.params, params, [u.images_by_class for u in trained.updates], self._layout
-            )
+            if not self.strategy.closed_form:  # which has the rows of stores that were here before
+                by_class = [update.images_by_class for update in trained.updates]
+                params = keep_absent_rows(state.params, params, by_class, self._layout)
             params = withhold_personal(
                 self.strategy.centred(params),
                 state.params,

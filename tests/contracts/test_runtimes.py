@@ -67,6 +67,7 @@ OWN_SETTINGS = {
     "fedadam": GENTLE,
     "fedyogi": GENTLE,
     "fedadagrad": GENTLE,
+    "ridge": {"strategy__absent_classes": "weigh"},  # stores add their shares to the scores
     "trimmed-mean": {"strategy__trim": 0.3},  # at the default nothing is trimmed of four updates
 }
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fedshelf.common import strategies
 from fedshelf.common.config import (
     CohortConfig,
     MessagesConfig,
@@ -110,10 +111,11 @@ def plan_arms(config: RunConfig, federation: Federation, options: Options, root:
         federation = replace(federation, test=None)
     store_names, rounds = list(federation.stores), lone_rounds(config, len(federation.stores))
     by_itself = _with_own_mix(config)
+    lone = config if strategies.find(config.strategy.name).closed_form else by_itself
     federated = Arm(FEDERATED, "", _single_process(config), federation)
     pooled = Arm(POOLED, "", _alone_config(config, rounds), _everyone(federation))
     alone = [
-        Arm(ALONE, name, _alone_config(by_itself, rounds), _only(federation, [name]))
+        Arm(ALONE, name, _alone_config(lone, rounds), _only(federation, [name]))
         for name in store_names
     ]
     without = [
@@ -175,11 +177,26 @@ def _with_own_mix(config: RunConfig) -> RunConfig:
 def _alone_config(config: RunConfig, rounds: int) -> RunConfig:
     """Configure local training of one store: same model and local settings, no federated algorithm.
 
+    A strategy in closed form stays: it solves for the head of one store as for that of many, and
+    its model is used with the store's class shares at no cost.
+    """
+    if strategies.find(config.strategy.name).closed_form:
+        return _local_config(config, rounds, config.strategy)
+    return _local_config(config, rounds, _trained(config))
+
+
+def _trained(config: RunConfig) -> StrategyConfig:
+    """Return the settings of plain local training.
+
     The treatment of absent classes stays, as it belongs to the loss. So does the mean of the last
     rounds' models, which helps a model with or without others.
     """
     kept_settings = ("absent_classes", "average", "average_decay", "average_rounds")
-    strategy = StrategyConfig(**{name: getattr(config.strategy, name) for name in kept_settings})
+    return StrategyConfig(**{name: getattr(config.strategy, name) for name in kept_settings})
+
+
+def _local_config(config: RunConfig, rounds: int, strategy: StrategyConfig) -> RunConfig:
+    """Configure one store by itself, for some rounds of a strategy."""
     changed_settings = {
         "strategy": strategy, "cohort": CohortConfig(), "messages": MessagesConfig(),
         "screening": ScreeningConfig(), "run": config.run.model_copy(update={"rounds": rounds}),
@@ -194,7 +211,8 @@ def _further_config(config: RunConfig, options: Options, start: Path) -> RunConf
         "train.lr": options.tune_lr, "train.schedule": "constant", "strategy.average": "none",
         "evaluation.patience": 0,
     }  # fmt: skip
-    return resolve(flatten(_alone_config(config, options.tune_epochs)), changed_settings)
+    local = _local_config(config, options.tune_epochs, _trained(config))
+    return resolve(flatten(local), changed_settings)
 
 
 def _smaller_config(config: RunConfig, stores: int) -> RunConfig:

@@ -1,10 +1,11 @@
-"""Rounds of a strategy in closed form: stores that are set aside, and detection that rests."""
+"""Rounds of a strategy in closed form: stores that come and go, and detection that rests."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from fedshelf.common.images.types import StoreData
 from fedshelf.server.results.checkpoints import TrainingState
 from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.updates.store_findings import Standing
@@ -12,18 +13,46 @@ from fedshelf.simulations.engines.sequential import SequentialEngine
 from fedshelf.simulations.federation.federation import Federation
 from tests.helpers.by_hand import Notes
 from tests.helpers.frozen_backbone import frozen_backbone
-from tests.helpers.simulated_stores import federation, settings, start
+from tests.helpers.simulated_stores import CLASSES, federation, photos, settings, start
 
 
-def loop_of(dealt: Federation, notes: Notes, place: Path) -> tuple[RoundLoop, TrainingState]:
+def loop_of(
+    dealt: Federation, notes: Notes, place: Path, **changed: object
+) -> tuple[RoundLoop, TrainingState]:
     config = settings(
         **frozen_backbone(), strategy__name="ridge", screening__detect="on", run__workers=1,
         train__schedule="cosine", train__final_lr=0.0, run__rounds=2,
+        **changed,
     )  # fmt: skip
     begun = start(config)
     engine = SequentialEngine(dealt, begun, place)
     rounds = RoundLoop(begun.plan, begun.layout, engine, notes, lambda: False)
     return rounds, rounds.initial_state(begun.params)
+
+
+def test_stores_of_one_class_each_that_come_in_turn_give_the_head_of_all(tmp_path: Path) -> None:
+    """Rows of a class stay solved for by all sums in rounds in which no store has the class."""
+    photos_of = photos(60, 16)
+    stores = {
+        f"store-{number}": StoreData(
+            photos_of.select(torch.arange(number, 30, 3)), *[photos_of.select(torch.arange(0))] * 2
+        )
+        for number in range(3)
+    }
+    table = {
+        f"store-{number}": [10 * (number == label) for label in range(3)] for number in (0, 1, 2)
+    }
+    dealt = Federation(CLASSES, stores, photos(50, 16, seed=9), table, "")
+    weigh = {"strategy__absent_classes": "weigh"}
+    together, state = loop_of(dealt, Notes(), tmp_path / "a", **weigh)
+    expected, _ = together.play(state)
+    turns, state = loop_of(dealt, Notes(), tmp_path / "b", cohort__fraction=0.3, **weigh)
+    seen = set[str]()
+    while len(seen) < 3:
+        state, record = turns.play(state)
+        assert len(record["sampled"]) == 1
+        seen |= set(record["sampled"])
+    assert torch.equal(state.params, expected.params)
 
 
 def test_a_store_that_is_set_aside_leaves_no_trace_in_the_next_head(tmp_path: Path) -> None:

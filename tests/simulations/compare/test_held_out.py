@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fedshelf.common import strategies
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.types import StoreData
 from fedshelf.simulations.compare import held_out
@@ -16,6 +17,7 @@ from fedshelf.simulations.compare.arms.arms import POOLED, Options, lone_rounds,
 from fedshelf.simulations.compare.held_out import hold_out
 from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.federation.partitioned import pool_images
+from tests.helpers.frozen_backbone import frozen_backbone
 from tests.helpers.simulated_stores import federation, photos, settings
 
 NONE = torch.empty(0, dtype=torch.int64)
@@ -114,9 +116,10 @@ class TestParts:
     def parts(self, changed: dict | None = None, **options: object) -> list:
         usual: dict = {"seeds": (5,), "tune_epochs": 2, "tune_lr": 0.01, "leave_one_out": False}
         chosen = Options(**(usual | options))
-        config = settings(
-            strategy__name="fedprox", cohort__min_stores=3, train__lr=0.05, **(changed or {})
-        )
+        usual_settings = {
+            "strategy__name": "fedprox", "cohort__min_stores": 3, "train__lr": 0.05,
+        }  # fmt: skip
+        config = settings(**usual_settings | (changed or {}))
         stores, _ = hold_out(without_tests(), seed=1)
         return plan_arms(config, stores, chosen, Path("here"))
 
@@ -126,6 +129,17 @@ class TestParts:
         assert Counter(part.kind for part in parts) == {"federated": 1, "pooled": 1} | of_stores
         assert parts[0].kind == "federated"
         assert {part.kind for part in parts[-6:]} == {"fine-tuned", "alone-longer"}
+
+    def test_solve_for_the_head_alone_and_pooled_too_where_the_federation_does(self) -> None:
+        ridge = {"strategy__name": "ridge", "strategy__ridge_penalty": 0.3}
+        parts = self.parts(frozen_backbone() | ridge)
+        assert {part.kind: part.config.strategy.name for part in parts} == {
+            "federated": "ridge", "pooled": "ridge", "alone": "ridge",
+            "fine-tuned": "fedavg", "alone-longer": "fedavg",
+        }  # fmt: skip
+        for part in parts:
+            strategies.check(part.config)
+            assert part.config.strategy.ridge_penalty == (0.3 if part in parts[:5] else 0)
 
     def test_what_is_fine_tuned_and_what_it_is_compared_with_get_the_same_work(self) -> None:
         parts = {part.name: part for part in self.parts()}
