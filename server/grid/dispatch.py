@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from flwr.app import Message, MessageType
 
+from fedshelf.common import strategies
 from fedshelf.common.errors import StoppedError
 from fedshelf.common.protocol.messages import EvaluateOrder, Failure, TrainOrder
 from fedshelf.common.protocol.serialization import FrozenWeightsMissing, Result, encode_order
@@ -238,13 +239,18 @@ class OrderDispatch:
                 self._unreached.append(Failure(sent.about, "unavailable", "lost the connection"))
 
     def _show_transfer_progress(self) -> None:
-        """Show the progress of long transfers. The size of a compressed update is not known."""
+        """Show the progress of long transfers.
+
+        The size of a compressed update is not known here, nor that of sums in closed form.
+        """
         flows = self._connection.flows()
-        is_packed = self.order.plan.config.messages.compression != "none"
+        config = self.order.plan.config
+        is_packed = config.messages.compression != "none"
+        is_unknown = is_packed or strategies.find(config.strategy.name).closed_form
         for sent in self._pending.values():
             if (flow := flows.get(sent.node_id)) is None:
                 continue
-            size = 0 if flow.way == "up" and is_packed else self._size
+            size = 0 if flow.way == "up" and is_unknown else self._size
             progress = format_progress(
                 min(flow.bytes, size or flow.bytes), size, flow.last - flow.since
             )
