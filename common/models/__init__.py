@@ -45,6 +45,13 @@ PRETRAINED: dict[str, tuple[str, int, int, float, float]] = {
         0.5,
         0.5,
     ),
+    "efficientnet-lite0-depths": (
+        "fedshelf.common.models.networks.efficientnet_lite0_depths:build",
+        32,
+        224,
+        0.5,
+        0.5,
+    ),
 }
 
 # values of model.weights that mean published ones; torchvision is the older word

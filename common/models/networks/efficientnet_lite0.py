@@ -9,6 +9,7 @@ squeeze-and-excitation, ReLU6 in place of swish, stem and head are not scaled.
 Names and order of the weights are those of timm's `tf_efficientnet_lite0`.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -85,10 +86,37 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits, float32 [N, classes]."""
-        inner = self.activation(self.bn1(self.conv_stem(self.pad(images))))
-        inner = self.activation(self.bn2(self.conv_head(self.blocks(inner))))
-        logits: Tensor = self.classifier(inner.mean((2, 3)))
+        final, _ = self.activations(images, ())
+        logits: Tensor = self.classifier(final.mean((2, 3)))
         return logits
+
+    def activations(
+        self, images: Tensor, expanded_of: Sequence[int]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the last activations, and those inside the first block of some stages.
+
+        Args:
+            images: float32 [N, channels, image_size, image_size]
+            expanded_of: positions of the stages in `STAGES`
+
+        Returns:
+            [N, FEATURES, h, w], and for each stage the wide activations of its first block.
+        """
+        inner = self.activation(self.bn1(self.conv_stem(self.pad(images))))
+        expanded = []
+        for place, stage in enumerate(self.blocks):
+            assert isinstance(stage, nn.Sequential)
+            first, *others = stage
+            if place in expanded_of:
+                assert isinstance(first, _Expanded), f"the block of stage {place} has no wide part"
+                wide = first.expand(inner)
+                expanded.append(wide)
+                inner = first.project(wide)
+            else:
+                inner = first(inner)
+            for block in others:
+                inner = block(inner)
+        return self.activation(self.bn2(self.conv_head(inner))), expanded
 
 
 class _Plain(nn.Module):
@@ -126,10 +154,19 @@ class _Expanded(nn.Module):
         self.is_residual = stride == 1 and inner == outer
 
     def forward(self, inputs: Tensor) -> Tensor:
-        inner = self.activation(self.bn1(self.conv_pw(inputs)))
-        inner = self.activation(self.bn2(self.conv_dw(self.pad(inner))))
-        outputs: Tensor = self.bn3(self.conv_pwl(inner))
+        outputs = self.project(self.expand(inputs))
         return outputs + inputs if self.is_residual else outputs
+
+    def expand(self, inputs: Tensor) -> Tensor:
+        """Return the wide activations before the depthwise convolution, all of them 0 to 6."""
+        wide: Tensor = self.activation(self.bn1(self.conv_pw(inputs)))
+        return wide
+
+    def project(self, wide: Tensor) -> Tensor:
+        """Return the output for wide activations, without the input that may be added."""
+        inner = self.activation(self.bn2(self.conv_dw(self.pad(wide))))
+        outputs: Tensor = self.bn3(self.conv_pwl(inner))
+        return outputs
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
