@@ -41,6 +41,7 @@ from fedshelf.server.updates.label_guesses import (
     GuessedLabels,
 )
 from fedshelf.server.updates.mislabelling import (
+    DOUBT_SCORE,
     EXCHANGED_SCORE,
     WRONG_SCORE,
     LabelEvidence,
@@ -254,7 +255,7 @@ class AnomalyDetector:
             )
         below = guessed.lead(ALIKE)
         is_wrong = (
-            lead < 0 < below and below - lead > WRONG_LEAD
+            lead < DOUBT_SCORE and below > 0 and below - lead > WRONG_LEAD
             if ALIKE in guessed.evidence
             else lead < WRONG_SCORE
         )

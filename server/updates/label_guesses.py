@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from fedshelf.common.parameters.aggregation import BLOCK_COORDINATES
 from fedshelf.common.parameters.layout import Layout
-from fedshelf.server.updates.mislabelling import LabelEvidence, Pair
+from fedshelf.server.updates.mislabelling import DOUBT_SCORE, LabelEvidence, Pair
 
 GRADIENT_IMAGES = 100  # test images of each class whose gradient is taken in a round
 MIN_CLASS_IMAGES = 20  # test images of a class from which its gradient says something
@@ -230,7 +230,7 @@ def examination(
         if (candidate := seen.exchange_candidate()) is not None:
             pair, score = candidate
             doubts.append((score, store, EXCHANGED, exchanged(pair, len(own))))
-        if (lead := seen.lead(own)) < 0:
+        if (lead := seen.lead(own)) < DOUBT_SCORE:
             doubts.append((lead, store, ALIKE, most_alike(seen, len(own))))
     limit = len(gradients) + MAX_FURTHER_GRADIENTS
     for _, store, kind, guess in sorted(doubts, key=lambda doubt: doubt[:3]):

@@ -33,9 +33,10 @@ SHOWN = 20  # test images that are enough to know the mean features of a class
 FEATURE_RIDGE = 3.0
 MAX_FOLLOWED_CLASSES = 5  # other classes whose likeness to a label is kept from round to round
 MEAN_ROUNDS = 10  # rounds that a mean covers
-# below these scores, two classes look exchanged, and labels wrong, whatever other layers say
+# below these scores, two classes look exchanged, and labels wrong, whatever other layers say ...
 EXCHANGED_SCORE = -0.3
 WRONG_SCORE = -0.26
+DOUBT_SCORE = -0.15  # ... and below this score of either there is reason to ask other layers
 
 Floats = NDArray[np.float64]
 Pair = tuple[int, int]
@@ -175,14 +176,14 @@ class LabelEvidence:
     def exchange_candidate(self) -> tuple[Pair, float] | None:
         """Return the two classes that look exchanged most, and how much; None: none do.
 
-        The images of both look more like the other class. The score is their lead over it, less
-        than 0, in the mean of both.
+        The images of both look more like the other class. The score is their lead over it in the
+        mean of both, less than DOUBT_SCORE.
         """
         scores = {}
         for a, b in combinations(sorted(self.likeness), 2):
             if b in self.likeness[a] and a in self.likeness[b]:
                 ahead = self._ahead(a, b), self._ahead(b, a)
-                if max(ahead) < 0:
+                if max(ahead) < 0 and sum(ahead) / 2 < DOUBT_SCORE:
                     scores[a, b] = sum(ahead) / 2
         return min(scores.items(), key=lambda item: item[1], default=None)
 

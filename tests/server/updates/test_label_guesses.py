@@ -147,7 +147,7 @@ def test_the_greatest_doubts_are_examined_first_as_far_as_gradients_go() -> None
     even = np.ones(classes)
     doubts = {}
     for first in range(0, classes, 2):  # classes 0 and 1, 2 and 3, ...
-        doubt = 0.1 + first / classes / 2
+        doubt = 0.2 + first / classes / 2
         pair = {first: {first: 0.0, first + 1: doubt}, first + 1: {first + 1: 0.0, first: doubt}}
         doubts[f"s{first:02d}"] = LabelEvidence(1, pair)
     found = examination(doubts, dict.fromkeys(doubts, even), targets)

@@ -74,6 +74,8 @@ def test_two_classes_look_exchanged_if_the_images_of_both_look_more_like_the_oth
     assert LabelEvidence(1, both).exchange_candidate() == ((0, 1), pytest.approx(-0.35))
     more = {**both, 2: {2: 0.0, 3: 0.5}, 3: {3: 0.0, 2: 0.6}}
     assert LabelEvidence(1, more).exchange_candidate() == ((2, 3), pytest.approx(-0.55))
+    hardly = {0: {0: 0.0, 1: 0.16}, 1: {0: 0.12, 1: 0.0}}  # -0.14 in the mean
+    assert LabelEvidence(1, hardly).exchange_candidate() is None
     not_followed = {0: {0: 0.0, 1: 0.4}, 1: {1: 0.0}}
     assert LabelEvidence(1, not_followed).exchange_candidate() is None
 
