@@ -6,29 +6,39 @@
 Later epochs are compared with epochs on synthetic pixels of the same shape. Both use the training
 code of a store. The synthetic pixels are in memory, and those of the photos in the cache's
 memory-mapped file. "epoch" is the images per second of a later epoch; the aim is a ratio of 0.95 or
-more.
+more. "bare loop" is SGD in float32 as PyTorch's tutorials write it, on the synthetic pixels as
+float tensors in memory, in a process of its own with the allocator as it comes; the aim for
+resnet18 with `--precision auto` on a CPU with bfloat16 is 1.6. Processor time ("CPU") compares
+them on a busy machine. `--threads 1` is what simulations have.
 """
 
 import argparse
+import multiprocessing
 import os
 import tempfile
 import time
 from itertools import count
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
 from PIL import Image
+from torch.nn import functional
 
 from benchmarks.harness import Column, Sample, alternate, parser, table, write
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import Trainer
+from fedshelf.common import models
 from fedshelf.common.config import resolve
 from fedshelf.common.images.decoding.parallel import usable_cores
 from fedshelf.common.images.folder.photo_folder import open_folder
 from fedshelf.common.images.folder.scan import scan
 from fedshelf.common.images.types import Images
+from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.messages import TrainOrder
+from fedshelf.common.system.allocator import keep_freed_memory
 from fedshelf.common.system.device import pick_device
+from fedshelf.server.training.precision import settle_precision
 from fedshelf.server.training.setup import prepare
 
 LARGE_PHOTO_PIXELS = (3000, 4000)  # pixels of a telephone's photo
@@ -60,8 +70,13 @@ class Store:
         settings = {
             "data.image_size": options.image_size, "model.name": options.model,
             "data.crop": options.crop, "train.lr": 0.001, "run.rounds": 10_000,
+            "train.batch_size": options.batch_size, "train.precision": options.precision,
         }  # fmt: skip
-        self._start = prepare(resolve(settings), classes, 3).identified("benchmark")
+        config, told = settle_precision(resolve(settings), 3)
+        print(told or f"precision {config.train.precision}")
+        keep_freed_memory()
+        self._start = prepare(config, classes, 3).identified("benchmark")
+        self.spec = self._start.plan.spec
         self._trainer = Trainer(pick_device(options.device), StateStore(folder))
         self._rounds = count(1)
 
@@ -69,8 +84,61 @@ class Store:
         """Train on all images once; return images per second."""
         order = TrainOrder(self._start.plan, next(self._rounds), self._start.params)
         began = time.perf_counter()
+        cpu_began = time.process_time()
         self._trainer.train(order, "store", images)
-        return {"epoch": len(images) / (time.perf_counter() - began)}
+        return _rates(len(images), began, cpu_began)
+
+
+def _rates(images: int, began: float, cpu_began: float) -> Sample:
+    """Return images per second, and per second of processor time of this process."""
+    cpu_seconds = time.process_time() - cpu_began
+    return {"epoch": images / (time.perf_counter() - began), "cpu": images / cpu_seconds}
+
+
+def serve_bare_loop(
+    pipe: Connection, spec: ModelSpec, device_name: str, threads: int, batch_size: int, images: int
+) -> None:
+    """Train an epoch on random images whenever the pipe asks, and answer its sample."""
+    torch.set_num_threads(threads)
+    device = pick_device(device_name)
+    module = models.build(spec, seed=0).to(device).train()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.001, momentum=0.9)
+    shape = (images, spec.channels, spec.image_size, spec.image_size)
+    pixels = torch.rand(shape, device=device)
+    targets = torch.randint(len(spec.classes), (images,), device=device)
+    while pipe.recv():
+        began = time.perf_counter()
+        cpu_began = time.process_time()
+        for batch in torch.randperm(images, device=device).split(batch_size):
+            optimizer.zero_grad()
+            functional.cross_entropy(module(pixels[batch]), targets[batch]).backward()
+            optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        pipe.send(_rates(images, began, cpu_began))
+
+
+class BareLoop:
+    """A bare loop in a process of its own; `epoch` trains one epoch."""
+
+    def __init__(self, spec: ModelSpec, options: argparse.Namespace, images: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, other_end = context.Pipe()
+        threads = torch.get_num_threads()
+        arguments = (other_end, spec, options.device, threads, options.batch_size, images)
+        self._process = context.Process(target=serve_bare_loop, args=arguments, daemon=True)
+        self._process.start()
+
+    def epoch(self) -> Sample:
+        """Train an epoch; return images per second."""
+        self._pipe.send(True)
+        sample: Sample = self._pipe.recv()
+        return sample
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.send(False)
+        self._process.join()
 
 
 def opened(path: Path, options: argparse.Namespace) -> tuple[Images, tuple[str, ...], float]:
@@ -100,9 +168,20 @@ def compare(path: Path, options: argparse.Namespace, scratch: Path) -> None:
     store.epoch(photos)
     seconds = seconds_first + time.perf_counter() - began
     print(f"first epoch with decoding: {seconds:.2f} s, {len(photos)} images")
-    sides = {"photos": lambda: store.epoch(photos), "synthetic": lambda: store.epoch(synthetic)}
+    bare = BareLoop(store.spec, options, len(photos))
+    bare.epoch()
+    sides = {
+        "photos": lambda: store.epoch(photos),
+        "synthetic": lambda: store.epoch(synthetic),
+        "bare loop": bare.epoch,
+    }
     samples = alternate(sides, options.times)
-    table("Later epochs", samples, [Column("epoch", "images/s", 1, ratio=True)], ours="photos")
+    bare.close()
+    columns = [
+        Column("epoch", "images/s", 1, ratio=True),
+        Column("cpu", "images/CPU s", 1, ratio=True),
+    ]
+    table("Later epochs", samples, columns, ours="photos")
     settings = {key: str(value) for key, value in vars(options).items()}
     write(
         options.json,
@@ -121,6 +200,11 @@ def main() -> None:
     command_line.add_argument(
         "--crop", type=int, default=4, help="augmentation beside the mirror, pixels; default 4"
     )
+    command_line.add_argument("--batch-size", type=int, default=16, help="images; default 16")
+    command_line.add_argument(
+        "--precision", default="float32", choices=("float32", "mixed", "auto"), help="of ours"
+    )
+    command_line.add_argument("--threads", type=int, default=0, help="0: as PyTorch chooses")
     command_line.add_argument("--device", default="auto")
     command_line.add_argument(
         "--limit",
@@ -132,6 +216,8 @@ def main() -> None:
         "--enlarge", type=int, default=0, help="take so many, as photos of 3000 x 4000 pixels"
     )
     arguments = command_line.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         os.environ["FEDSHELF_CACHE"] = str(scratch / "cache")

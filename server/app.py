@@ -33,6 +33,7 @@ from fedshelf.server.ipc.run_mailbox import NO_FILES, RunFiles, RunMailbox
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
 from fedshelf.server.training import class_confirmation, cohort, setup
+from fedshelf.server.training.precision import keep_float32
 from fedshelf.server.training.run import StopRequest, Training
 from fedshelf.server.training.selection_images import divide
 from fedshelf.server.updates.anomaly_detection import sample_of
@@ -131,7 +132,9 @@ class GridTraining:
             FedshelfError: the run cannot start or go on
             DataError: a person has to confirm classes first
         """
-        config = setup.settle(self.config, None, self.channels)
+        config, precision_note = keep_float32(setup.settle(self.config, None, self.channels))
+        if precision_note:
+            self.observer.note(precision_note)
         run_id = self.directory.run_id()
         runtime = GridRuntime(grid, config, run_id, self.observer.note, self.files, stop=stop)
         present = self._assembled(runtime, stop)

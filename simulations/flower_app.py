@@ -39,6 +39,7 @@ from fedshelf.common.system.files import cache_directory
 from fedshelf.server.app import GridTraining
 from fedshelf.server.report import console as screen
 from fedshelf.server.results.run_directory import RunDirectory, free_name
+from fedshelf.server.training.precision import settle_precision
 from fedshelf.server.training.robustness_guarantee import check_cohort
 from fedshelf.server.training.run import StopRequest
 from fedshelf.server.training.setup import settle
@@ -77,6 +78,7 @@ def _resolve_for_dataset(config: RunConfig) -> tuple[RunConfig, int]:
     """
     source = datasets.find(config.data)
     config = settle(config, source.native_size, source.channels)
+    config, _ = settle_precision(config, source.channels)
     classes = _open_federation(config.model_dump_json()).classes
     return resolve(flatten(config), {"data.classes": list(classes)}), source.channels
 

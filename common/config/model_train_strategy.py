@@ -142,8 +142,13 @@ class TrainConfig(Section):
             " store learns in the last round, and scaffold and fednova refuse it"
         ),
     )
-    precision: Literal["float32", "mixed"] = Field(
-        "float32", description="float32, or mixed (bfloat16 arithmetic on CUDA)"
+    precision: Literal["float32", "mixed", "auto"] = Field(
+        "float32",
+        description=(
+            "arithmetic of training: float32; mixed (products in bfloat16 on CUDA, and on a CPU"
+            " with AVX512-BF16 or AMX; else float32); or auto (a simulation on a CPU takes the"
+            " faster one for its network, measured once on its machine; else float32)"
+        ),
     )
 
     @property

@@ -34,6 +34,19 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Return whether a device multiplies bfloat16 in hardware, so that it may be the faster way.
+
+    CUDA devices count as such, and CPUs with AVX512-BF16 or AMX. Other CPUs emulate it slowly.
+    """
+    if device.type != "cpu":
+        return device.type == "cuda"
+    has: dict[str, object] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # older PyTorch has no such list
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
 def compute_exactly(device: torch.device) -> None:
     """Let CUDA compute float32 in float32 and in one order, for this whole process.
 

@@ -100,7 +100,9 @@ class Network:
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Return class scores [B, C] of normalised images [B, channels, H, W]."""
-        scores: Tensor = self._forward(pixels)
+        # compiled operations are for float32 alone
+        is_mixed = self.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        scores: Tensor = (self.module if is_mixed else self._forward)(pixels)
         return scores
 
     def _fused(self) -> nn.Module:

@@ -11,6 +11,11 @@ from torch.nn import functional
 from fedshelf.common.config import TrainConfig
 from fedshelf.common.images.augment import Blend
 from fedshelf.common.models.dropout import dropout_layers
+from fedshelf.common.system.device import has_bfloat16
+
+# pixels of a batch from which channels-last order is faster: resnet18 at 64 px was 15% slower with
+# 16 images and 3% faster with 32; with 16 images at 128 px 11% faster, at 224 px 27% (docs/log.md)
+MIN_CHANNELS_LAST_PIXELS = 32 * 64 * 64
 
 
 class GradientNetwork(Protocol):
@@ -95,8 +100,14 @@ class BatchGradient:
     def _in_one_piece(
         self, inputs: Tensor, targets: Tensor, blend: Blend | None
     ) -> tuple[Tensor, Tensor]:
-        with autocast(self._config, self._network.device):
-            loss = objective(self._forward(inputs), targets, self._config, blend, self._offsets)
+        device = self._network.device
+        if device.type == "cpu" and is_bfloat16(self._config, device):
+            with autocast(self._config, device):
+                logits = self._forward(_in_fast_order(inputs)).float()
+            loss = objective(logits, targets, self._config, blend, self._offsets)
+        else:
+            with autocast(self._config, device):
+                loss = objective(self._forward(inputs), targets, self._config, blend, self._offsets)
         return loss.detach(), self._network.gradient(loss)
 
     def _in_pieces(
@@ -128,6 +139,20 @@ class BatchGradient:
     def _rewind(self, calls: Sequence[Tensor | None], first_row: int) -> None:
         for dropout, count in zip(self._dropouts, calls, strict=True):
             dropout.rewind(count, first_row)
+
+
+def _in_fast_order(inputs: Tensor) -> Tensor:
+    """Return a batch in the order of memory that is faster in bfloat16 on a CPU.
+
+    In channels-last order, in which augmented images come, all activations are quicker, but each
+    weight is reordered in each step.
+
+    Args:
+        inputs: images or feature maps [B, C, H, W], or feature vectors [B, d], which have one order
+    """
+    if inputs.ndim == 4 and inputs.numel() // inputs.shape[1] >= MIN_CHANNELS_LAST_PIXELS:
+        return inputs.contiguous(memory_format=torch.channels_last)
+    return inputs.contiguous()
 
 
 def objective(
@@ -230,14 +255,14 @@ def split_batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np
     yield from np.split(order, stops)
 
 
-def autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
-    """Return a context that computes in bfloat16 if the settings ask for it and on CUDA.
+def is_bfloat16(config: TrainConfig, device: torch.device) -> bool:
+    """Return whether training computes in bfloat16: if asked for and the device can do it fast."""
+    return config.precision == "mixed" and has_bfloat16(device)
 
-    Elsewhere it computes in float32.
-    """
-    return torch.autocast(
-        device.type, torch.bfloat16, enabled=config.precision == "mixed" and device.type == "cuda"
-    )
+
+def autocast(config: TrainConfig, device: torch.device) -> torch.autocast:
+    """Return a context that computes in bfloat16 if `is_bfloat16`, else in float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_bfloat16(config, device))
 
 
 def regularise(gradient: Tensor, weights: Tensor, config: TrainConfig) -> None:

@@ -14,6 +14,7 @@ from fedshelf.common.native import compiler
 from fedshelf.common.system import device
 from fedshelf.server.results.delivered_round import has_validation
 from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.training.precision import settle_precision
 from fedshelf.server.training.robustness_guarantee import check_cohort
 from fedshelf.server.training.selection_images import is_chosen, nothing_to_choose_on
 from fedshelf.server.training.setup import prepare, settle
@@ -90,6 +91,7 @@ def compare(request: ComparisonRequest, console: Console) -> bool:
     config = resolve(flatten(config), {"run.device": str(device.pick_device(config.run.device))})
     source = datasets.find(config.data)
     config = settle(config, source.native_size, source.channels)
+    config, precision_note = settle_precision(config, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     _check(config, stores)
     unknown = display_names.check_classes(request.names or {}, stores.classes)
@@ -101,6 +103,8 @@ def compare(request: ComparisonRequest, console: Console) -> bool:
         names = display_names.choose_for_run(path, request.names)
         if unknown:
             console.print(unknown, markup=False)
+        if precision_note:
+            console.print(precision_note, markup=False)
         if not request.resume:
             _print_intro(config, stores, names, console)
         comparison = _Comparison(

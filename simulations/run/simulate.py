@@ -17,6 +17,7 @@ from fedshelf.common.native import compiler
 from fedshelf.common.system import device
 from fedshelf.server.report import console as screen
 from fedshelf.server.results.run_directory import RunDirectory, free_name
+from fedshelf.server.training.precision import settle_precision
 from fedshelf.server.training.resume_model import adopt
 from fedshelf.server.training.robustness_guarantee import check_cohort
 from fedshelf.server.training.run import StopRequest, Training
@@ -73,6 +74,7 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
     config = resolve(flatten(config), {"run.device": str(device.pick_device(config.run.device))})
     source = datasets.find(config.data)
     config = settle(config, source.native_size, source.channels)
+    config, precision_note = settle_precision(config, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     start = prepare(config, stores.classes, source.channels)
     unknown = display_names.check_classes(request.names or {}, stores.classes)
@@ -92,7 +94,7 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
             console.print(unknown, markup=False)
         if not request.resume:
             console.print(partition_table(stores, names, console.width))
-            for sentence in filter(None, (stores.left_out, images.told)):
+            for sentence in filter(None, (stores.left_out, images.told, precision_note)):
                 console.print(sentence, markup=False)
             if config.run.device == "cpu" and not compiler.has_compiler():
                 console.print(NO_COMPILER, markup=False)

@@ -24,6 +24,7 @@ from fedshelf.common.strategies.shared.class_skew import logit_offsets
 from fedshelf.common.training.error_feedback import compress_update, split_state
 from fedshelf.common.training.evaluate import RawAndAdjusted, evaluate_adjusted
 from fedshelf.common.training.fit import Network
+from fedshelf.common.training.loss import is_bfloat16
 from fedshelf.simulations.engines.batched.device_images import DeviceImages
 from fedshelf.simulations.engines.batched.memory import device_of_updates, stores_that_fit
 from fedshelf.simulations.engines.batched.network import check_stackable
@@ -262,7 +263,7 @@ class DeviceWorker:
 
     def _new_training(self, stores: int) -> StackedTraining:
         train = self._plan.config.train
-        mixed = train.precision == "mixed" and self._device.type == "cuda"
+        mixed = is_bfloat16(train, self._device)
         return StackedTraining(
             self._network, self._plan.config, stores, mixed=mixed, on_features=self._on_features
         )
