@@ -132,9 +132,7 @@ class GridTraining:
             FedshelfError: the run cannot start or go on
             DataError: a person has to confirm classes first
         """
-        config, precision_note = keep_float32(setup.settle(self.config, None, self.channels))
-        if precision_note:
-            self.observer.note(precision_note)
+        config = self._settled()
         run_id = self.directory.run_id()
         runtime = GridRuntime(grid, config, run_id, self.observer.note, self.files, stop=stop)
         present = self._assembled(runtime, stop)
@@ -192,6 +190,13 @@ class GridTraining:
         summary = training.run(stop)
         runtime.tell(f"The training is over: {summary['status']} after {summary['rounds']} rounds.")
         return deliveries.at_end(summary) if deliveries else summary
+
+    def _settled(self) -> RunConfig:
+        """Return the settings with those that the data decide. Raises ConfigError."""
+        config, precision_note = keep_float32(setup.settle(self.config, None, self.channels))
+        if precision_note:
+            self.observer.note(precision_note)
+        return config
 
     def _assembled(self, runtime: GridRuntime, stop: StopRequest) -> Mapping[str, StoreInfo]:
         """Return the stores that the run begins, or goes on, with.
