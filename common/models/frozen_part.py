@@ -3,12 +3,15 @@
     images -> backbone (frozen) -> features -> rest (trains) -> logits
 
 Nothing before the first layer that trains changes during a run, so its output can be computed once
-for each image. The cut is where one value alone passes from the frozen layers to the others: in a
-network whose head trains, at the head's input.
+for each image. Where one value passes from the frozen layers to the others (in a network whose head
+trains, the head's input), it is the features. Where several do, as in a network whose head looks at
+several depths, the features are all of them, flattened and joined.
 """
 
 import copy
-from collections.abc import Callable
+import math
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -42,30 +45,32 @@ def cut(module: nn.Module, example: Tensor) -> FrozenPart | None:
         example: float32 [1, channels, H, W] on the network's device
 
     Returns:
-        The two parts. None if no layer before the first one that trains is frozen, if several
-        values pass from frozen layers to others, or if the path through the network depends on its
-        input, so that it cannot be traced.
+        The two parts. None if no layer before the first one that trains is frozen, if something
+        else than numbers of each image passes from frozen layers to others, or if the path through
+        the network depends on its input, so that it cannot be traced.
     """
     if all(parameter.requires_grad for parameter in module.parameters()):
         return None
     graph = _trace(module)
-    if graph is None:
-        return None
-    moving = _moving_nodes(graph, module)
-    if any("training" in node.kwargs for node in moving):
-        return None  # a mode that the trace has made a constant
+    moving = _moving_nodes(graph, module) if graph else set[fx.Node]()
+    if graph is None or any("training" in node.kwargs for node in moving):
+        return None  # "training": a mode that the trace has made a constant
     crossing = [
         node
         for node in graph.nodes
         if node not in moving and any(user in moving for user in node.users)
     ]
-    if len(crossing) != 1 or crossing[0].op == "placeholder":
+    if not crossing or any(node.op == "placeholder" for node in crossing):
         return None
-    rest = _rest(module, graph, moving, crossing[0])
-    backbone = _backbone(module, graph, crossing[0])
-    with torch.inference_mode():
-        features: Tensor = backbone(example)
-    return FrozenPart(backbone, rest, features.shape[1:])
+    backbone = _backbone(module, graph, moving, crossing)
+    shapes = _shapes(backbone, example)
+    if shapes is None:
+        return None
+    rest = _rest(module, graph, moving, dict(zip(crossing, shapes, strict=True)))
+    _join_output(backbone)
+    is_one = len(shapes) == 1
+    shape = shapes[0] if is_one else torch.Size([sum(shape.numel() for shape in shapes)])
+    return FrozenPart(backbone, rest, shape)
 
 
 class _Tracer(fx.Tracer):
@@ -111,31 +116,91 @@ def _weights(node: fx.Node, module: nn.Module) -> list[Tensor]:
     return []
 
 
-def _rest(module: nn.Module, graph: fx.Graph, moving: set[fx.Node], start: fx.Node) -> nn.Module:
-    """Return the part of a network after a value; it shares the network's layers."""
+def _shapes(backbone: nn.Module, example: Tensor) -> list[torch.Size] | None:
+    """Return the shapes of the values of one image.
+
+    Args:
+        backbone: returns a tuple of values
+        example: float32 [1, channels, H, W]
+
+    Returns:
+        The shapes; None if a value is no tensor with a row of numbers for each image.
+    """
+    with torch.inference_mode():
+        # two images: a tensor that has nothing to do with them has not as many rows
+        values = backbone(torch.cat([example, example]))
+    has_rows = [
+        isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value.ndim > 1
+        and len(value) == 2
+        for value in values
+    ]
+    return [value.shape[1:] for value in values] if all(has_rows) else None
+
+
+def _rest(
+    module: nn.Module,
+    graph: fx.Graph,
+    moving: set[fx.Node],
+    shapes: Mapping[fx.Node, torch.Size],
+) -> nn.Module:
+    """Return the part of a network after the crossing values; it shares the network's layers."""
     rest = fx.Graph()
-    copies = {start: rest.placeholder("features")}
+    features = rest.placeholder("features")
+    copies = dict.fromkeys(shapes, features)
+    if len(shapes) > 1:
+        parts = rest.call_function(_separated, (features, tuple(shapes.values())))
+        for place, node in enumerate(shapes):
+            copies[node] = rest.call_function(operator.getitem, (parts, place))
     for node in graph.nodes:
         if node in moving:
             copies[node] = rest.node_copy(node, copies.__getitem__)
     return fx.GraphModule(module, rest)
 
 
-def _backbone(module: nn.Module, graph: fx.Graph, end: fx.Node) -> nn.Module:
-    """Return a frozen copy of the part of a network up to a value; it is equal to rounding."""
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Return tensors [B, ...] as one of shape [B, sum of their sizes]."""
+    return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+
+def _separated(joined: Tensor, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    """Return the tensors [B, *shape] that were joined to [B, sum of their sizes]."""
+    parts = joined.split([math.prod(shape) for shape in shapes], dim=1)
+    return [part.unflatten(1, shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def _backbone(
+    module: nn.Module, graph: fx.Graph, moving: set[fx.Node], crossing: Sequence[fx.Node]
+) -> fx.GraphModule:
+    """Return a frozen copy of the part of a network up to the crossing values.
+
+    It returns a tuple of them, equal to rounding.
+    """
     backbone = fx.Graph()
     copies = dict[fx.Node, fx.Node]()
     for node in graph.nodes:
-        copies[node] = backbone.node_copy(node, copies.__getitem__)
-        if node is end:
+        if node not in moving:
+            copies[node] = backbone.node_copy(node, copies.__getitem__)
+        if node is crossing[-1]:
             break
-    backbone.output(copies[end])
+    backbone.output(tuple(copies[node] for node in crossing))
     frozen = copy.deepcopy(fx.GraphModule(module, backbone)).eval().requires_grad_(False)
     _fold(frozen, nn.BatchNorm2d, fuse_conv_bn_eval)
     if torch.backends.mkldnn.is_available() and _is_on_cpu(frozen):
         _use_onednn(frozen)
-    channels_last: nn.Module = frozen.to(memory_format=torch.channels_last)
+    channels_last: fx.GraphModule = frozen.to(memory_format=torch.channels_last)
     return channels_last
+
+
+def _join_output(backbone: fx.GraphModule) -> None:
+    """Let a network that returns a tuple return its values joined, or its only one, in place."""
+    output = next(iter(reversed(backbone.graph.nodes)))
+    (values,) = output.args
+    with backbone.graph.inserting_before(output):
+        is_one = len(values) == 1
+        output.args = (values[0] if is_one else backbone.graph.call_function(_joined, (values,)),)
+    backbone.recompile()
 
 
 def _fold(

@@ -45,6 +45,9 @@ def parts(module: nn.Module, size: int = 64) -> FrozenPart:
         ("resnet18", "last:1", (512, 2, 2)),
         ("mobilenet_v3_small", "backbone", (1024,)),
         ("squeezenet1_1", "backbone", (512, 3, 3)),
+        # a map before the last block, and the pooled activations of two depths
+        ("efficientnet-lite0-depths", "last:1", (320 * 2 * 2 + 240 + 672,)),
+        ("densenet121", "last:1", (1024 * 2 * 2,)),
     ],
 )
 def test_parts_equal_the_whole(name: str, freeze: str, shape: tuple[int, ...]) -> None:
@@ -56,6 +59,7 @@ def test_parts_equal_the_whole(name: str, freeze: str, shape: tuple[int, ...]) -
         features = two.backbone(images)
         scores = two.rest(features)
     assert features.shape == (5, *shape) == (5, *two.shape)
+    assert features.dtype == torch.float32
     torch.testing.assert_close(scores, whole, rtol=1e-5, atol=1e-5 * float(whole.abs().max()))
 
 
@@ -107,6 +111,23 @@ class _Skipping(nn.Module):
         return joined
 
 
+class _Crossing(nn.Module):
+    """A map and two means pass from frozen layers to those that train."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen = nn.Conv2d(3, 4, 3).requires_grad_(False)
+        self.block = nn.Conv2d(4, 2, 1)
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.frozen(images)
+        means = maps.mean((2, 3))
+        trained = self.block(maps).mean((2, 3))
+        scores: Tensor = self.head(torch.cat([trained, means], dim=1))
+        return scores
+
+
 class _Choosing(nn.Module):
     """The way through it depends on the images."""
 
@@ -125,6 +146,39 @@ class _Choosing(nn.Module):
 
 def test_a_joined_value_is_the_cut_of_a_network_with_several_paths() -> None:
     assert parts(_Skipping(), 8).shape == (8,)
+
+
+def test_values_that_cross_side_by_side_are_joined_in_the_order_they_are_made() -> None:
+    module = _Crossing()
+    two = parts(module, 8)
+    images = pictures(3, 8)
+    with torch.no_grad():
+        maps = module.frozen(images)
+        expected = torch.cat([maps.flatten(1), maps.mean((2, 3))], dim=1)
+        features = two.backbone(images)
+        assert two.shape == (4 * 6 * 6 + 4,)
+        torch.testing.assert_close(features, expected, rtol=1e-5, atol=1e-5)
+        for count in (1, 3):  # any number of images
+            torch.testing.assert_close(two.rest(features[:count]), module(images[:count]))
+
+
+class _ByBatch(nn.Module):
+    """The number of images passes from the frozen part to the head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frozen = nn.Conv2d(3, 4, 3).requires_grad_(False)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.frozen(images)
+        count = maps.shape[0]
+        scores: Tensor = self.head(maps.mean((2, 3))).view(count, 2)
+        return scores
+
+
+def test_what_is_no_number_of_an_image_cannot_be_kept_for_it() -> None:
+    assert cut(_ByBatch(), torch.zeros(1, 3, 8, 8)) is None
 
 
 def test_a_network_that_cannot_be_cut_has_no_parts() -> None:

@@ -66,6 +66,29 @@ def test_training_equals_that_through_the_network(freeze: str, flip: bool) -> No
     assert (on_features.steps, on_features.num_examples) == (through.steps, through.num_examples)
 
 
+def test_training_equals_that_through_a_network_whose_head_looks_at_several_depths() -> None:
+    spec = replace(SPEC, name="efficientnet-lite0-depths", image_size=64, freeze="last:1")
+    small = images(9)
+    data = replace(small, inputs=small.inputs.repeat_interleave(2, 1).repeat_interleave(2, 2))
+    model = Network(spec, CPU, seed=5)
+    start = model.vector.detach().clone()
+    config = config_of()
+    on_pixels, on_features = (
+        fit(
+            model,
+            given,
+            LocalTrainingTask(
+                config, strategies.build(config.strategy, model.layout), "oslo", 2, start
+            ),
+        )
+        for given in (data, with_features(model, config, data))
+    )
+    moved = (on_pixels.params - start).abs().max()
+    assert moved > 0
+    assert (on_features.params - on_pixels.params).abs().max() < 1e-3 * moved
+    assert on_features.loss == pytest.approx(on_pixels.loss, rel=1e-4)
+
+
 def test_features_are_the_inputs_of_the_head_for_a_photo_and_its_mirror_image() -> None:
     data = images(7)
     model = network()
