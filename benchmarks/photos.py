@@ -38,7 +38,7 @@ from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.messages import TrainOrder
 from fedshelf.common.system.allocator import keep_freed_memory
 from fedshelf.common.system.device import pick_device
-from fedshelf.server.training.precision import settle_precision
+from fedshelf.server.settings.precision import settle_precision
 from fedshelf.server.training.setup import prepare
 
 LARGE_PHOTO_PIXELS = (3000, 4000)  # pixels of a telephone's photo

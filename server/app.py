@@ -32,8 +32,8 @@ from fedshelf.server.ipc.events import EventWriter
 from fedshelf.server.ipc.run_mailbox import NO_FILES, RunFiles, RunMailbox
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
+from fedshelf.server.settings.precision import keep_float32
 from fedshelf.server.training import class_confirmation, cohort, setup
-from fedshelf.server.training.precision import keep_float32
 from fedshelf.server.training.run import StopRequest, Training
 from fedshelf.server.training.selection_images import divide
 from fedshelf.server.updates.anomaly_detection import sample_of

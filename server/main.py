@@ -24,6 +24,7 @@ app = command_line(
 @app.command()
 @setting_flags(
     stores="cohort.min_stores",
+    recipe="run.recipe",
     rounds="run.rounds",
     model="model.name",
     weights="model.weights",

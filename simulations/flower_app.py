@@ -39,7 +39,7 @@ from fedshelf.common.system.files import cache_directory
 from fedshelf.server.app import GridTraining
 from fedshelf.server.report import console as screen
 from fedshelf.server.results.run_directory import RunDirectory, free_name
-from fedshelf.server.training.precision import settle_precision
+from fedshelf.server.settings.precision import settle_precision
 from fedshelf.server.training.robustness_guarantee import check_cohort
 from fedshelf.server.training.run import StopRequest
 from fedshelf.server.training.setup import settle

@@ -26,6 +26,7 @@ app = command_line(
     dataset="data.dataset",
     stores="data.stores",
     partition="data.partition",
+    recipe="run.recipe",
     rounds="run.rounds",
     fraction="cohort.fraction",
     epochs="train.epochs",

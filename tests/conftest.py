@@ -15,6 +15,9 @@ pytest.register_assert_rewrite("tests.helpers")
 os.environ["FEDSHELF_HOME"] = tempfile.mkdtemp(prefix="fedshelf-state-")
 atexit.register(shutil.rmtree, os.environ["FEDSHELF_HOME"], ignore_errors=True)
 
+# Tests of photos train the small network, unless they are about pretrained ones.
+os.environ.setdefault("FEDSHELF_RECIPE", "scratch")
+
 # As engines have it: two workers with two threads each on two cores wait for each other. Before
 # torch is loaded.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -40,7 +40,7 @@ FLOORS = {
         ["training", "credentials", "addresses.py", "answer_deadline.py"],
         ["report", "ipc"],
         ["report/charts", "updates"],
-        ["results", "runtime.py", "formatting.py"],
+        ["results", "settings", "runtime.py", "formatting.py"],
     ],
     "client": [
         ["main.py", "app.py"],

@@ -42,7 +42,7 @@ MACHINE_KEYS = frozenset(
 MATHEMATICS_KEYS = frozenset(
     {
         "cohort.fraction", "evaluation.metric", "evaluation.stores", "evaluation.test_data",
-        "run.engine", "run.seed", "screening.images_factor",
+        "run.engine", "run.recipe", "run.seed", "screening.images_factor",
     }
 )  # fmt: skip
 # except the keys above

@@ -32,6 +32,16 @@ class RunSection(Section):
         description="run directory; empty: a new one below runs/",
         json_schema_extra={"type": "path"},
     )
+    recipe: Literal["auto", "none", "ridge", "head", "finetune", "scratch"] = Field(
+        "auto",
+        description=(
+            "settings that go together, for those that are not given: ridge (one exact round for"
+            " the head of a frozen, pretrained network), head (the same head by training),"
+            " finetune (trains a finished model further), scratch (a small network from nothing),"
+            " none, or auto: for photos ridge, or head if settings say how to train, or scratch"
+            " without pretrained weights; none if a network is given"
+        ),
+    )
     rounds: Count = Field(10, description="rounds of training")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
         0, description="number from which all randomness of the run derives"

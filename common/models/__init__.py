@@ -48,7 +48,7 @@ PRETRAINED: dict[str, tuple[str, int, int, float, float]] = {
     "efficientnet-lite0-depths": (
         "fedshelf.common.models.networks.efficientnet_lite0_depths:build",
         32,
-        224,
+        288,
         0.5,
         0.5,
     ),

@@ -36,6 +36,7 @@ from fedshelf.server.launcher.flower_server import (
 from fedshelf.server.launcher.output import RunOutput
 from fedshelf.server.launcher.page_port import page_port
 from fedshelf.server.results.run_directory import EMPTY, RunDirectory, free_name
+from fedshelf.server.settings import recipes
 
 APP_STARTUP_TIMEOUT_SECONDS = 90.0  # for the submitted app to begin its work
 MAX_APP_DEATHS_PER_ROUND = 4  # deaths of the app within one round before the run is given up
@@ -247,14 +248,18 @@ def _resolve_run(request: LaunchRequest) -> tuple[Path, RunConfig]:
 
         settings = adopt(settings)
     settings = _with_absolute_weights(settings)
-    config = resolve({"data.dataset": STORES_OWN}, settings)
+    completed = recipes.complete(settings, photos=True)
+    config = resolve({"data.dataset": STORES_OWN}, completed.settings)
     name = config.run.name or f"stores-{config.model.name}-{config.strategy.name}"
     requested = Path(config.run.out or f"runs/{name}")
     if request.resume or (config.run.out and RunDirectory.is_run(requested)):
         return requested, RunDirectory.stored(requested, settings)
     path = Path(config.run.out) if config.run.out else free_name(Path("runs") / name)
     RunDirectory.check_new(path)
-    return path, resolve({"data.dataset": STORES_OWN}, settings, {"run.out": str(path)})
+    if completed.note:
+        print(completed.note, flush=True)
+    own = {"run.out": str(path)}
+    return path, resolve({"data.dataset": STORES_OWN}, completed.settings, own)
 
 
 def check_early(config: RunConfig) -> None:

@@ -60,6 +60,8 @@ def adopt(settings: Mapping[str, Any]) -> dict[str, Any]:
                 f" {old!r}; leave it out."
             )
         inherited[key] = old
+    if "model.freeze" not in settings and saved.spec.freeze != "none":
+        inherited["model.freeze"] = saved.spec.freeze
     runs = [
         directory
         for directory in (saved.path.parent, saved.path.parent.parent)

@@ -14,7 +14,7 @@ from fedshelf.common.native import compiler
 from fedshelf.common.system import device
 from fedshelf.server.results.delivered_round import has_validation
 from fedshelf.server.results.run_directory import RunDirectory
-from fedshelf.server.training.precision import settle_precision
+from fedshelf.server.settings.precision import settle_precision
 from fedshelf.server.training.robustness_guarantee import check_cohort
 from fedshelf.server.training.selection_images import is_chosen, nothing_to_choose_on
 from fedshelf.server.training.setup import prepare, settle

@@ -16,6 +16,7 @@ STOPPED_EXIT_CODE = 130  # exit code after a person stopped it, as after any SIG
     stores="data.stores",
     partition="data.partition",
     merge_spellings="data.merge_spellings",
+    recipe="run.recipe",
     rounds="run.rounds",
     fraction="cohort.fraction",
     epochs="train.epochs",

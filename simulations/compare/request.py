@@ -10,7 +10,9 @@ from fedshelf.common.classes.display_names import ProductNames
 from fedshelf.common.config import RunConfig, flatten, resolve
 from fedshelf.common.errors import ConfigError, RunError
 from fedshelf.server.results.run_directory import RunDirectory, free_name
+from fedshelf.server.settings import recipes
 from fedshelf.server.training.resume_model import adopt
+from fedshelf.simulations import datasets
 from fedshelf.simulations.compare.arms.arms import Options
 
 OPTIONS = "options.json"
@@ -60,6 +62,8 @@ def prepare_comparison(request: ComparisonRequest) -> tuple[Path, RunConfig]:
     default = Path("runs") / f"compare-{config.run.name or Path(config.data.dataset).name}"
     if request.resume:
         return _resumed(Path(config.run.out or default), settings)
+    is_photos = datasets.find(config.data).native_size is None
+    settings = recipes.complete(settings, photos=is_photos).settings
     path = Path(config.run.out) if config.run.out else free_name(default)
     RunDirectory.check_new(path)
     first = {"run.seed": request.seeds[0]} if request.seeds else {}

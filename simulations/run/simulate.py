@@ -17,7 +17,8 @@ from fedshelf.common.native import compiler
 from fedshelf.common.system import device
 from fedshelf.server.report import console as screen
 from fedshelf.server.results.run_directory import RunDirectory, free_name
-from fedshelf.server.training.precision import settle_precision
+from fedshelf.server.settings import recipes
+from fedshelf.server.settings.precision import settle_precision
 from fedshelf.server.training.resume_model import adopt
 from fedshelf.server.training.robustness_guarantee import check_cohort
 from fedshelf.server.training.run import StopRequest, Training
@@ -70,7 +71,7 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
         FedshelfError: the settings, the data or the directory cannot be used, or the run cannot go
             on.
     """
-    path, config = _directory_and_settings(request)
+    path, config, note = _directory_and_settings(request)
     config = resolve(flatten(config), {"run.device": str(device.pick_device(config.run.device))})
     source = datasets.find(config.data)
     config = settle(config, source.native_size, source.channels)
@@ -94,7 +95,8 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
             console.print(unknown, markup=False)
         if not request.resume:
             console.print(partition_table(stores, names, console.width))
-            for sentence in filter(None, (stores.left_out, images.told, precision_note)):
+            notes = (note, stores.left_out, images.told, precision_note)
+            for sentence in filter(None, notes):
                 console.print(sentence, markup=False)
             if config.run.device == "cpu" and not compiler.has_compiler():
                 console.print(NO_COMPILER, markup=False)
@@ -152,22 +154,31 @@ def _evaluators(
     return Evaluators(test, build_evaluator(start.plan, images.validation), sample)
 
 
-def _directory_and_settings(request: SimulationRequest) -> tuple[Path, RunConfig]:
-    """Return the run's directory and configuration: a new run, or the one to resume."""
+def _directory_and_settings(request: SimulationRequest) -> tuple[Path, RunConfig, str]:
+    """Return the run's directory and configuration, of a new run or the one to resume.
+
+    The third is a note on the new run for a person; often empty.
+    """
     settings = adopt(request.settings)
     config = resolve(settings)
+    completed = recipes.Completed(settings)
+    if not (request.resume and config.run.out):
+        is_photos = datasets.find(config.data).native_size is None
+        completed = recipes.complete(settings, photos=is_photos)
+        config = resolve(completed.settings)
     if request.resume:
         path = Path(config.run.out or f"runs/{_name(config)}")
         if (path / "options.json").is_file():
             raise RunError(
                 f"{path} holds a comparison; go on with it by flower-simulation compare --resume."
             )
-        return path, RunDirectory.stored(path, settings)
+        return path, RunDirectory.stored(path, settings), ""
     if not config.run.out:
-        config = resolve(settings, {"run.out": str(free_name(Path("runs") / _name(config)))})
+        out = str(free_name(Path("runs") / _name(config)))
+        config = resolve(completed.settings, {"run.out": out})
     path = Path(config.run.out)
     RunDirectory.check_new(path)
-    return path, config
+    return path, config, completed.note
 
 
 def _name(config: RunConfig) -> str:

