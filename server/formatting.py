@@ -177,9 +177,11 @@ def _describe_delivered_round(summary: Mapping[str, Any]) -> str:
     """Name the round whose model is delivered, and why it is that one."""
     if summary.get("delivered_round") is None:
         return ""
+    because = printable(summary["delivered_because"])
     delivered = (
-        f"round {summary['delivered_round']} of {summary['rounds']},"
-        f" {printable(summary['delivered_because'])}"
+        f"round {summary['delivered_round']} of {summary['rounds']}, {because}"
+        if summary["delivered_round"]
+        else f"the run that this one went on from, {because}"
     )
     accuracy = (
         f" ({percent(summary['best']['accuracy'])} accuracy)" if is_best_delivered(summary) else ""

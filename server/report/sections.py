@@ -130,7 +130,9 @@ def _accuracy_tile(test: Mapping[str, Any]) -> Tile:
 def _delivered_tile(summary: Mapping[str, Any]) -> Tile:
     """Return the round whose model is delivered: chosen, or the last one."""
     remark = (
-        f"best of {summary['rounds']}"
+        f"the start, better than all {summary['rounds']}"
+        if not summary["delivered_round"]
+        else f"best of {summary['rounds']}"
         if formatting.is_best_delivered(summary)
         else f"the last of {summary['rounds']}"
     )
@@ -179,7 +181,8 @@ def accuracy_chart(run: RunData) -> LineChart | None:
     """Draw accuracy on test and validation images over rounds, the best round marked."""
     series = {name: curve_points(run.history, name, "accuracy") for name in ("test", "validation")}
     best = run.summary.get("best")
-    mark = (best["round"], f"best: {best['round']}") if best else None
+    # round 0, the model that the run began with, is not among the curve's points
+    mark = (best["round"], f"best: {best['round']}") if best and best["round"] else None
     return line_chart(
         "Accuracy",
         series,

@@ -16,7 +16,7 @@ from fedshelf.common.errors import FedshelfError, StoppedError
 from fedshelf.server.report.tensorboard import TensorBoardLog
 from fedshelf.server.results import operator_settings, plan_file
 from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
-from fedshelf.server.results.delivered_round import deliver
+from fedshelf.server.results.delivered_round import best_round, deliver
 from fedshelf.server.results.model_export import weights_sha256, write_model
 from fedshelf.server.results.plan_file import SavedPlan
 from fedshelf.server.results.run_directory import Record, RunDirectory
@@ -136,7 +136,7 @@ class Training:
                 self.directory.path / "checkpoints",
                 SavedPlan(self.start.plan, self._origin(), self.start.initial_weights),
             )
-            class_retention.judge(self.start.origin, round_loop, self.directory)
+            state = self._judge_origin(round_loop, state, checkpoints)
             first = state.round + 1
             while not self._is_over(state) and not stop():
                 done = state.round
@@ -172,6 +172,33 @@ class Training:
         finally:
             events.close()
         return self._finish(round_loop, checkpoints, state)
+
+    def _judge_origin(
+        self, round_loop: RoundLoop, state: TrainingState, checkpoints: Checkpoints
+    ) -> TrainingState:
+        """Judge the finished model that a run goes on from, before round 1.
+
+        On validation images it is round 0 of those to choose from, so a run that makes it no better
+        delivers it as it was. It is no candidate if it begins as another model than it was, with
+        more classes or without stores' own parts; nor in a closed form, which solves anew, for
+        example without a store that is to be forgotten.
+
+        Raises OSError.
+        """
+        config = self.start.plan.config
+        origin = self.start.origin
+        class_retention.judge(origin, round_loop, self.directory)
+        if state.round or state.best or origin is None:
+            return state
+        if origin.saved.spec.classes != self.start.plan.spec.classes:
+            return state
+        if config.run.deliver == "last" or round_loop.personal or round_loop.strategy.closed_form:
+            return state
+        deciding = round_loop.validation_scores(state).deciding()
+        if deciding is None:
+            return state
+        best, _ = best_round(state, state.round, deciding, config.evaluation.metric)
+        return checkpoints.save(replace(state, best=best))
 
     def _record_round(
         self, state: TrainingState, checkpoints: Checkpoints, done: int

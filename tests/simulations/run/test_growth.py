@@ -206,3 +206,29 @@ def test_a_run_goes_on_from_a_round_of_one_that_is_not_finished(
     trained(out, again, resume=True)
     history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
     assert history[1]["settings_changed"] == {"run.rounds": [1, 2], "cohort.min_stores": [1, 2]}
+
+
+def test_a_run_that_makes_a_model_no_better_delivers_it_as_it_was(
+    first: Path, tmp_path: Path
+) -> None:
+    """With a rate that moves nothing, no round is better on validation images than the start."""
+    settings = MORE | {
+        "data.dataset": str(first.parent / "old"),
+        "data.holdout": "0.25",
+        "model.resume_from": str(first),
+        "run.rounds": "2",
+        "train.lr": "1e-12",
+    }
+    out = tmp_path / "run"
+    found, told = trained(out, settings)
+    begun = load_file(first / "model.safetensors")
+    assert (found["delivered_round"], found["best"]["round"], found["rounds"]) == (0, 0, 2)
+    assert all(
+        torch.equal(load_file(out / "model.safetensors")[name], begun[name]) for name in begun
+    )
+    assert "The model is that of the run that this one went on from, the best by accuracy" in told
+    assert "the start, better than all 2" in (out / "report.html").read_text()
+    longer, _ = trained(out, {"run.rounds": "3"}, resume=True)
+    assert (longer["delivered_round"], longer["rounds"]) == (0, 3)
+    last, _ = trained(tmp_path / "last", settings | {"run.deliver": "last"})
+    assert last["delivered_round"] == 2
