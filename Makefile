@@ -20,6 +20,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/flower-simulation run --dataset shelf --stores 10 --partition dirichlet:0.5 --rounds 10 --set run.name=demo
 
+# Test processes share what pytest makes of the test files, also where the environment forbids bytecode.
+test slow: export PYTHONDONTWRITEBYTECODE =
+
 # Three at once on two cores: tests with processes of their own wait part of their time.
 test: setup
 	$(BIN)/python -m compileall -q $(PACKAGES)
