@@ -24,6 +24,8 @@ ASKED = [
     str(ROUNDS),
     "--strategy",
     "fedadam",
+    "--set",
+    "data.image_size=16",
 ]
 
 

@@ -8,10 +8,16 @@ import torch
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One cache for all of them, so that `shelf` is drawn once."""
+def cache(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Path]:
+    """One cache for all of them, in all processes of this test run, so that `shelf` is drawn
+    once.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if hasattr(request.config, "workerinput") else own) / "shared-cache"
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
         patch.setenv("FEDSHELF_CACHE", str(folder))
         patch.delenv("FEDSHELF_DATA", raising=False)
         yield folder

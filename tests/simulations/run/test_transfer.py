@@ -9,7 +9,11 @@ from safetensors.torch import load_file
 
 from tests.helpers.simulation_command import history, run, summary
 
-SMALL = ["--dataset", "shelf", "--stores", "3", "--model", "cnn", "--rounds", "1", "--seed", "1"]
+SMALL_IMAGES = ["--set", "data.image_size=16"]
+SMALL = [
+    *["--dataset", "shelf", "--stores", "3", "--model", "cnn", "--rounds", "1", "--seed", "1"],
+    *SMALL_IMAGES,
+]
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +71,7 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--test",
         "--labelled",
         "0.1",
-        "--set",
-        "data.image_size=16",
+        *SMALL_IMAGES,
     ]
     assert run("split", *asked, "--out", out).returncode == 0
     return out
@@ -92,7 +95,7 @@ def first(shops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def photo_settings(shops: Path) -> list[str]:
-    small = ["--model", "cnn", "--seed", "1", "--set", "data.image_size=16"]
+    small = ["--model", "cnn", "--seed", "1", *SMALL_IMAGES]
     return ["--dataset", str(shops), "--partition", "folder", *small]
 
 
