@@ -46,7 +46,8 @@ def compare(
         typer.Option(
             min=0,
             help=(
-                "Epochs for which each store fine-tunes the federated model; 0: none (default: 2)."
+                "Epochs for which each store fine-tunes the federated model; 0: none (default: 2,"
+                " and 0 for a strategy in closed form)."
             ),
         ),
     ] = None,

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fedshelf.common import strategies
 from fedshelf.common.classes.display_names import ProductNames
 from fedshelf.common.config import RunConfig, flatten, resolve
 from fedshelf.common.errors import ConfigError, RunError
@@ -87,8 +88,10 @@ def agree_on_options(
         RunError: an earlier version made the comparison to resume.
     """
     before = _stored(directory.path)
+    # a head in closed form is the best for its store's sums: steps at a usual rate only harm it
+    tune_epochs = 0 if strategies.find(config.strategy.name).closed_form else TUNE_EPOCHS
     defaults = before or Options(
-        (config.run.seed,), TUNE_EPOCHS, config.train.lr / TUNE_LR_PART, leave_one_out=False
+        (config.run.seed,), tune_epochs, config.train.lr / TUNE_LR_PART, leave_one_out=False
     )
     seeds = request.seeds or defaults.seeds
     if before:
