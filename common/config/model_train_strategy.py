@@ -25,8 +25,8 @@ class ModelConfig(Section):
     name: str = Field(
         "cnn",
         description=(
-            "one of Fedshelf's models, any torchvision classification model, or timm:NAME for"
-            " any architecture of timm"
+            "one of Fedshelf's models, any torchvision classification model, timm:NAME for any"
+            " architecture of timm, or auto: as run.recipe chooses"
         ),
     )
     norm: Literal["default", "batch", "group", "frozen"] = Field(

@@ -93,6 +93,7 @@ def complete(given: Mapping[str, Any], *, photos: bool) -> Completed:
     Raises:
         ConfigError: the recipe needs a model to start from, or weights that are not installed.
     """
+    given = {key: value for key, value in given.items() if (key, value) != ("model.name", "auto")}
     name = str(given.get(RECIPE) or os.environ.get(VARIABLE) or "auto")
     note = ""
     if name == "auto":

@@ -41,6 +41,7 @@ def chosen(given: Mapping[str, Any], *, photos: bool = True) -> str:
         ({"train.objective": "turns"}, "none"),
         ({"model.resume_from": "runs/a", "model.name": "efficientnet-lite0-depths"}, "finetune"),
         ({"model.resume_from": "runs/a", "model.name": "cnn"}, "none"),
+        ({"model.name": "auto"}, "ridge"),
         ({"run.recipe": "scratch"}, "scratch"),
         ({"run.recipe": "none"}, "none"),
     ],
