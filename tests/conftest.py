@@ -4,6 +4,8 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -30,10 +32,13 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put slow tests of minutes first, so that all processes end together; slow ones have time on a
-    busy machine.
+    """Put files with slow tests of minutes first, so that all processes end together: a file stays
+    in one. Slow tests have time on a busy machine.
     """
-    items.sort(key=minutes, reverse=True)
+    of_file = Counter[Path]()
+    for item in items:
+        of_file[item.path] += minutes(item)
+    items.sort(key=lambda item: of_file[item.path], reverse=True)
     for item in items:
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(900))

@@ -109,7 +109,7 @@ def test_commands_start_beside_modules_of_the_same_names(command: str, neighbour
     assert f"Usage: {command}" in done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_server_and_stores_run_beside_modules_of_the_same_names(neighbours: Path) -> None:
     options = ["--stores", "2", "--rounds", "1", "--set", "data.image_size=8", "--out", "run"]
     done = subprocess.run(

@@ -154,7 +154,7 @@ def installs(
     plugins._entries.cache_clear()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_a_package_from_a_folder_adds_all_four_to_the_command_line(
     site: Path, tmp_path: Path
 ) -> None:

@@ -127,7 +127,7 @@ def test_both_sides_get_the_same_images(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_ours_is_measured(tmp_path: Path) -> None:
     settings = [
         "--data",

@@ -123,7 +123,7 @@ def test_the_bare_loop_deals_all_images_and_weighs_by_them(monkeypatch: pytest.M
     assert [n for n in range(1, 8) if protocol.is_evaluated(n, task)] == [5, 7]
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_ours_and_every_rival_that_is_here_run(tmp_path: Path) -> None:
     """W1 in little, with results that can be drawn."""
     settings = ["--synthetic", "200", "--rounds", "2", "--stores", "2", "--times", "1"]
@@ -143,7 +143,7 @@ def test_ours_and_every_rival_that_is_here_run(tmp_path: Path) -> None:
     assert (tmp_path / "w1.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_start_up_is_measured() -> None:
     out, _ = play(
         "startup", "--synthetic", "200", "--stores", "2", "--times", "1", "--only", "ours"

@@ -53,7 +53,7 @@ from tests.helpers.sameness import (
 )
 from tests.helpers.simulated_stores import TOLERANCE, settings, start
 
-RUNTIMES = [*OPENERS, pytest.param("ray", marks=pytest.mark.slow)]
+RUNTIMES = [*OPENERS, pytest.param("ray", marks=pytest.mark.slow(minutes=0.1))]
 EVERY_RUNTIME = pytest.mark.parametrize("runtime", RUNTIMES)
 # each costs little; with Ray, each starts processes
 OF_ONE_PROCESS = pytest.mark.parametrize("runtime", OPENERS)
@@ -151,7 +151,7 @@ def is_one_sentence_with(words: str, sentence: str) -> bool:
     ("strategy", "runtime"),
     [(strategy, runtime) for strategy in strategies.STRATEGIES for runtime in OPENERS]
     + [
-        pytest.param(strategy, "ray", marks=pytest.mark.slow)
+        pytest.param(strategy, "ray", marks=pytest.mark.slow(minutes=0.1))
         for strategy in ("fedavg", "scaffold", "fedper", "ridge")
     ],
 )

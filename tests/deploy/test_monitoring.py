@@ -213,7 +213,7 @@ class _HookHandler(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_an_alertmanager_sends_who_is_on_duty_a_sentence_on_what_failed(
     run: LiveRun, page: tuple[int, subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
@@ -248,7 +248,7 @@ def prometheus(tmp_path: Path, page: tuple[int, subprocess.Popen[bytes]]) -> Ite
     started.end()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_a_prometheus_learns_which_store_is_dead_and_how_the_run_ended(
     run: LiveRun, page: tuple[int, subprocess.Popen[bytes]], prometheus: Prometheus
 ) -> None:

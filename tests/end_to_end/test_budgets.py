@@ -13,7 +13,7 @@ from tests.helpers.deployed import draw_photos, free_port, history, wait_for
 from tests.helpers.deployment_fixtures import Starter
 from tests.helpers.link import Link
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=0.5)
 
 MODEL = 4 * 2_000_000  # bytes at least, of mcmahan-cnn for photos of 32 pixels in three colours
 BUDGET = 3_000_000  # bytes a day, less than one model

@@ -11,7 +11,7 @@ from fedshelf.common.images.cache.pixel_file import read_digests
 from tests.helpers.deployed import draw_photos, free_port, history, wait_for
 from tests.helpers.deployment_fixtures import Starter
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=0.5)
 
 
 def trained(out: Path) -> list[int]:

@@ -90,7 +90,7 @@ def test_nobody_else_than_this_machine_is_served(
     assert f"00000000:{port:04X}" not in local
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 @pytest.mark.parametrize("stores", [THREE, HOSTILE, [f"store-{index:02d}" for index in range(60)]])
 def test_it_fits_and_is_quiet_in_a_browser(
     tmp_path: Path, stores: list[str], serve: Callable[[LiveRun, int], subprocess.Popen[bytes]]
@@ -115,7 +115,7 @@ def test_it_fits_and_is_quiet_in_a_browser(
         assert tab.errors == []
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_it_follows_the_run_through_a_restart(
     tmp_path: Path, serve: Callable[[LiveRun, int], subprocess.Popen[bytes]]
 ) -> None:
@@ -139,7 +139,7 @@ def says(tab: Tab, words: str) -> None:
     wait_for(lambda: words in tab.run("document.body.innerText"))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_a_run_has_its_page_while_it_goes_on_and_is_watched_beyond_its_end(
     command: Starter, folders: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -292,7 +292,7 @@ def test_a_new_kit_replaces_the_key_when_it_is_used(chain: Chain, place: Path) -
             line.receive()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_a_person_is_told_when_the_home_is_a_copy_and_when_the_store_is_revoked(
     chain: Chain, place: Path, command: Starter, folders: dict[str, Path]
 ) -> None:
@@ -411,7 +411,7 @@ def test_wrong_codes_are_taken_a_few_times_only(oslo: Credentials) -> None:
     assert {answer.status_code for answer in answers} == {403}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_stores_are_let_in_again_after_the_server_was_started_afresh(
     tmp_path: Path, place: Path
 ) -> None:

@@ -18,7 +18,7 @@ from tests.helpers.deployed import SCRIPTS, wait_for
 from tests.helpers.deployment_fixtures import Starter
 from tests.helpers.provisioned import running, say_what_is_here
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.slow(minutes=0.5)
 
 STORES = ("mitte", "ost", "süd 2")
 APP = '''

@@ -227,7 +227,7 @@ def test_a_crowd_of_strangers_has_so_much_room_and_a_store_gets_through(door: Do
     assert "too many connections on which no store has proven its key" in door.log.read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_rounds_go_on_beside_two_thousand_slow_strangers_and_200_mb_of_bodies(
     command: Starter, folders: dict[str, Path], tmp_path: Path
 ) -> None:

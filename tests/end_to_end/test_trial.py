@@ -57,7 +57,7 @@ def test_mistakes_are_told_before_anything_starts(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_one_interrupt_ends_server_and_stores(
     command: Starter, folders: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -83,7 +83,7 @@ def test_one_interrupt_ends_server_and_stores(
     assert processes_of(place) == processes_of(out) == []
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_killed_it_leaves_no_process(command: Starter, tmp_path: Path) -> None:
     out = tmp_path / "run"
     photos = draw_photos(tmp_path / "photos", ["boot", "hat"])
@@ -125,7 +125,7 @@ def test_a_store_that_ends_interrupts_a_trial_in_the_background_too(tmp_path: Pa
     assert done.stdout == "{'lyon': 3}\n", done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_a_store_that_cannot_join_ends_it_and_is_named(command: Starter, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     draw_photos(photos / "oslo", ["boot", "hat"])

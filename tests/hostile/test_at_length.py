@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=1)
 def test_fuzzing_at_length() -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "800"]
     files = [str(Path(__file__).with_name(name)) for name in ("test_messages.py", "test_files.py")]

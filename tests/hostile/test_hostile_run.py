@@ -106,7 +106,7 @@ class Spite:
             self.foreign.append(line._client.PullObject(request).object_found)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_a_store_that_does_its_worst_loses_its_own_part_only(
     command: Starter, folders: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from tests.helpers.deployment_fixtures import Starter
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow(minutes=1), pytest.mark.timeout(900)]
 
 # each one spoils a round of such a number
 HONEST = ("north", "south")

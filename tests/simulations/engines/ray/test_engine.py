@@ -98,7 +98,7 @@ SETTINGS = [
 ]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_a_cluster_gives_the_same_result_as_one_machine(cluster: Any, tmp_path: Path) -> None:
     arguments = [
         *UNEVEN,
@@ -126,7 +126,7 @@ def test_a_cluster_gives_the_same_result_as_one_machine(cluster: Any, tmp_path: 
     assert listening(descendants(os.getpid())) == {HERE}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_a_node_that_has_something_else_is_named(cluster: Any, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "fedshelf", tmp_path / "other" / "fedshelf")
     with (tmp_path / "other" / "fedshelf" / "common" / "names.py").open("a") as code:
@@ -142,7 +142,7 @@ def test_a_node_that_has_something_else_is_named(cluster: Any, tmp_path: Path) -
     cluster.remove_node(other)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_nodes_come_and_go(cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Round 2 loses a node, round 3 gets another and loses the second; stores remember
     throughout.
@@ -209,7 +209,7 @@ def same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> 
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=0.5)
 def test_ctrl_c_ends_after_the_round_and_leaves_nothing_running(tmp_path: Path) -> None:
     running = start(
         "run",
