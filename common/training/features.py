@@ -36,8 +36,9 @@ from fedshelf.common.protocol.messages import Plan
 from fedshelf.common.protocol.serialization import frozen_sha256
 from fedshelf.common.training.fit import Network
 
-# photos that pass through the network together: more take no less time for each
-PHOTOS_PER_PASS = {"cpu": 4, "cuda": 64}
+# photos that pass through the network together: on a CPU more take no less time for each
+CPU_PHOTOS_PER_PASS = 4
+GPU_PHOTOS_PER_PASS = 64
 VERSION = 1  # of this computation; another one makes other features
 
 
@@ -128,7 +129,7 @@ class FeatureExtractor:
         shape = (count, *self._part.shape)
 
         def compute(rows: Sequence[int]) -> Iterator[NDArray[np.float32]]:
-            size = PHOTOS_PER_PASS[self._device.type]
+            size = CPU_PHOTOS_PER_PASS if self._device.type == "cpu" else GPU_PHOTOS_PER_PASS
             passes = [rows[start : start + size] for start in range(0, len(rows), size)]
             for features in self._each(passes, pixels, count):
                 yield from features.numpy()
