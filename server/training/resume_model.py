@@ -18,6 +18,7 @@ from fedshelf.common.names import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.training.fit import Network
 from fedshelf.server.results.past_rounds import model_of_round
 from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.settings import recipes
 
 _NETWORK = {"model.name": "name", "model.norm": "norm", "data.image_size": "image_size"}
 
@@ -60,7 +61,9 @@ def adopt(settings: Mapping[str, Any]) -> dict[str, Any]:
                 f" {old!r}; leave it out."
             )
         inherited[key] = old
-    if "model.freeze" not in settings and saved.spec.freeze != "none":
+    # a recipe may choose another part to train; whether the images are photos, the model decides
+    chosen = recipes.complete({**settings, **inherited}, photos=True).settings
+    if "model.freeze" not in chosen and saved.spec.freeze != "none":
         inherited["model.freeze"] = saved.spec.freeze
     runs = [
         directory

@@ -1,5 +1,6 @@
 """A finished model with more classes: the old ones are told as before, to the bit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,18 @@ def test_settings_are_the_models_unless_they_contradict_it(tmp_path: Path) -> No
             adopt({"model.resume_from": path, **contradiction})
     with pytest.raises(DataError, match="There is no model in"):
         adopt({"model.resume_from": str(tmp_path / "nothing")})
+
+
+def test_the_frozen_part_is_the_models_unless_a_person_or_a_recipe_chooses_another(
+    tmp_path: Path,
+) -> None:
+    spec = replace(spec_of(OLD), freeze="backbone")
+    state = Network(spec, CPU, seed=3).module.state_dict()
+    save_file(state, tmp_path / "model.safetensors", metadata={"spec": spec.to_json()})
+    given = {"model.resume_from": str(tmp_path)}
+    assert adopt(given | {"run.recipe": "none"})["model.freeze"] == "backbone"
+    assert adopt(given | {"model.freeze": "last:2"})["model.freeze"] == "last:2"
+    assert "model.freeze" not in adopt(given | {"run.recipe": "finetune"})
 
 
 def test_provenance_is_told_with_and_without_a_model_json(tmp_path: Path) -> None:
