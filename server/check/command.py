@@ -14,6 +14,7 @@ from fedshelf.server.check.ports import ports
 from fedshelf.server.check.training import flower, test_photos
 from fedshelf.server.operations.listing_output import to_json
 from fedshelf.server.operations.store_access import resolve_store_access
+from fedshelf.server.settings import recipes
 
 MAX_LINE_CHARACTERS = 2000  # characters of a line: the names of many classes are listed in full
 
@@ -72,7 +73,8 @@ def check_server(
     """
     from fedshelf.server.training.resume_model import adopt  # loads torch
 
-    config = resolve({"data.dataset": STORES_OWN}, adopt(dict(settings)))
+    completed = recipes.complete(adopt(dict(settings)), photos=True)
+    config = resolve({"data.dataset": STORES_OWN}, completed.settings)
     findings: list[CheckFinding] = []
     try:
         address_for_stores, chain = resolve_store_access(directory, *address, insecure=False)
