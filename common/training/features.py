@@ -100,10 +100,7 @@ class FeatureExtractor:
         return self._extract(sets, 1)
 
     def _extract(self, sets: Sequence[Images], count: int) -> list[Images]:
-        """Return the sets with features of `count` views; sets of one array share one again.
-
-        Empty sets stay as they are.
-        """
+        """Return the sets with features of `count` views; sets of one array share one again."""
         by_array: dict[int, list[Images]] = defaultdict(list)
         for images in sets:
             if len(images):
@@ -111,8 +108,10 @@ class FeatureExtractor:
         features = {
             address: self._features(same_array, count) for address, same_array in by_array.items()
         }
+        # empty sets, too, can then be joined with others
+        nothing = torch.zeros(0, count, *self._part.shape)
         return [
-            replace(images, inputs=features[images.inputs.data_ptr()]) if len(images) else images
+            replace(images, inputs=features[images.inputs.data_ptr()] if len(images) else nothing)
             for images in sets
         ]
 

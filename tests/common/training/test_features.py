@@ -170,3 +170,12 @@ def test_features_lie_in_the_cache_of_images(cache_folder: Path) -> None:
     with_features(network(), config_of(), images(4))
     (path,) = cache_folder.glob("*.features")
     assert path.stat().st_size > 4 * 2 * 512 * 4
+
+
+def test_no_images_have_no_features_of_the_same_shape() -> None:
+    model = network()
+    make = extractor(model, config_of())
+    assert make is not None
+    empty = images(6).select(torch.arange(0))
+    some, none = make.held_out([images(3), empty])
+    assert (len(none), none.inputs.shape[1:]) == (0, some.inputs.shape[1:])
