@@ -248,12 +248,14 @@ def _resolve_run(request: LaunchRequest) -> tuple[Path, RunConfig]:
 
         settings = adopt(settings)
     settings = _with_absolute_weights(settings)
-    completed = recipes.complete(settings, photos=True)
+    completed = recipes.complete(request.settings, photos=True, inherited=settings)
     config = resolve({"data.dataset": STORES_OWN}, completed.settings)
     name = config.run.name or f"stores-{config.model.name}-{config.strategy.name}"
     requested = Path(config.run.out or f"runs/{name}")
     if request.resume or (config.run.out and RunDirectory.is_run(requested)):
-        return requested, RunDirectory.stored(requested, settings)
+        # only what was given: of the rest the run decided itself
+        given = {key: settings[key] for key in request.settings}
+        return requested, RunDirectory.stored(requested, given)
     path = Path(config.run.out) if config.run.out else free_name(Path("runs") / name)
     RunDirectory.check_new(path)
     if completed.note:

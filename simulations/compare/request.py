@@ -62,13 +62,15 @@ def prepare_comparison(request: ComparisonRequest) -> tuple[Path, RunConfig]:
     config = resolve(settings)
     default = Path("runs") / f"compare-{config.run.name or Path(config.data.dataset).name}"
     if request.resume:
-        return _resumed(Path(config.run.out or default), settings)
+        # only what was given: of the rest the comparison decided itself
+        given = {key: settings[key] for key in request.settings}
+        return _resumed(Path(config.run.out or default), given)
     is_photos = datasets.find(config.data).native_size is None
-    settings = recipes.complete(settings, photos=is_photos).settings
+    completed = recipes.complete(request.settings, photos=is_photos, inherited=settings)
     path = Path(config.run.out) if config.run.out else free_name(default)
     RunDirectory.check_new(path)
     first = {"run.seed": request.seeds[0]} if request.seeds else {}
-    return path, resolve(settings, {"run.out": str(path)}, first)
+    return path, resolve(completed.settings, {"run.out": str(path)}, first)
 
 
 def agree_on_options(

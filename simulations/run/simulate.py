@@ -164,7 +164,7 @@ def _directory_and_settings(request: SimulationRequest) -> tuple[Path, RunConfig
     completed = recipes.Completed(settings)
     if not (request.resume and config.run.out):
         is_photos = datasets.find(config.data).native_size is None
-        completed = recipes.complete(settings, photos=is_photos)
+        completed = recipes.complete(request.settings, photos=is_photos, inherited=settings)
         config = resolve(completed.settings)
     if request.resume:
         path = Path(config.run.out or f"runs/{_name(config)}")
@@ -172,7 +172,8 @@ def _directory_and_settings(request: SimulationRequest) -> tuple[Path, RunConfig
             raise RunError(
                 f"{path} holds a comparison; go on with it by flower-simulation compare --resume."
             )
-        return path, RunDirectory.stored(path, settings), ""
+        # only what was given: of the rest the run decided itself
+        return path, RunDirectory.stored(path, {key: settings[key] for key in request.settings}), ""
     if not config.run.out:
         out = str(free_name(Path("runs") / _name(config)))
         config = resolve(completed.settings, {"run.out": out})

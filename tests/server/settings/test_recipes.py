@@ -97,3 +97,33 @@ def test_recipes_make_runs_that_can_begin(name: str) -> None:
     strategies.check(config)
     start = prepare(config, ("hat", "shoe"), 3)
     assert len(start.params) == start.layout.size
+
+
+def test_the_part_that_the_model_before_had_frozen_is_no_choice_of_a_person() -> None:
+    given = {"model.resume_from": "runs/a"}
+    model = {
+        "model.resume_from": "/runs/a/model.safetensors",
+        "model.name": "efficientnet-lite0-depths",
+        "model.freeze": "backbone",
+    }
+    settings = complete(given, photos=True, inherited=model).settings
+    assert (settings["run.recipe"], settings["model.freeze"]) == ("finetune", "last:1")
+    assert settings["model.resume_from"] == "/runs/a/model.safetensors"
+    # a recipe that chooses no part, and a person who does
+    plain = complete({**given, "train.lr": 0.1}, photos=True, inherited=model).settings
+    assert (plain["run.recipe"], plain["model.freeze"]) == ("none", "backbone")
+    chosen = {"model.freeze": "none"}
+    own = complete({**given, **chosen}, photos=True, inherited={**model, **chosen}).settings
+    assert (own["run.recipe"], own["model.freeze"]) == ("finetune", "none")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "strategy", "words"),
+    [
+        ("ridge", "fedprox", "'ridge', which solves .* 'fedprox', which trains by rounds"),
+        ("head", "ridge", "'head', which trains by rounds, .* 'ridge', which solves"),
+    ],
+)
+def test_a_named_recipe_does_not_become_another_one(recipe: str, strategy: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        complete({"run.recipe": recipe, "strategy.name": strategy}, photos=True)

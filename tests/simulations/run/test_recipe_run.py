@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from fedshelf.server.settings import recipes
 from tests.helpers.deployed import draw_photos
@@ -53,3 +55,21 @@ def test_a_machine_without_the_weights_says_what_it_misses(
     assert done.returncode == 0, done.stderr
     assert "pip install 'fedshelf[pretrained]'" in " ".join(done.stdout.split())
     assert json.loads((out / "model.json").read_text())["name"] == "cnn"
+
+
+def test_fine_tuning_moves_the_last_block_and_goes_on_after_a_stop(
+    photos: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    run("run", "--dataset", photos, *ARGUMENTS, "--out", first)
+    tune = ("run", "--dataset", photos, *ARGUMENTS[:4], "--resume-from", first, "--out", second)
+    last = ("--set", "run.deliver=last")
+    done = run(*tune, *last, "--recipe", "finetune", "--rounds", "1")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((second / "model.json").read_text())["freeze"] == "last:1"
+    before, after = (load_file(out / "model.safetensors") for out in (first, second))
+    moved = [key for key in before if not torch.equal(before[key], after[key])]
+    assert len(moved) > 2  # more than the head's weight and bias
+    done = run(*tune, "--resume", "--rounds", "2")
+    assert done.returncode == 0, done.stderr
+    assert summary(second)["rounds"] == 2
