@@ -133,8 +133,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[GraphModule]:
 def test_recorded_steps_train_as_stores_do_alone(
     changed: dict, recorded: list[GraphModule], tmp_path: Path
 ) -> None:
-    usual = {"model__name": "niid-cnn", "model__dropout": 0.3, "train__epochs": 2}
-    config = settings(**usual | changed)
+    config = settings(model__name="niid-cnn", data__image_size=16, model__dropout=0.3, **changed)
     dealt = federation((13, 1, 29))
     begun = start(config)
     engine = batched(dealt, begun, tmp_path / "a")
