@@ -62,7 +62,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
 }
 
 # settings that say how to train, by their beginnings
-_TRAINING = ("train.", "strategy.", "messages.", "cohort.fraction", "run.rounds", "run.engine")
+_TRAINING = ("train.", "strategy.", "messages.", "cohort.fraction", "run.rounds")
 _CLOSED_FORMS = ("ridge", "prototypes")
 WITHOUT_PRETRAINED = (
     "No pretrained weights are installed, so the small network cnn begins with no knowledge of"
@@ -146,7 +146,9 @@ def _check_strategy(name: str, strategy: Any) -> None:
 
 def _fitting(given: Mapping[str, Any], *, photos: bool) -> tuple[str, str]:
     """Return the name of the recipe for settings that name none, and a note for a person."""
-    trains = any(key.startswith(_TRAINING) for key in given)
+    # of the engines, only this one cannot run stores that do not train
+    is_batched = given.get("run.engine") == "batched"
+    trains = is_batched or any(key.startswith(_TRAINING) for key in given)
     if given.get("model.resume_from"):
         goes_on = given.get("model.name") in (RIDGE["model.name"], HEAD["model.name"])
         return ("finetune" if goes_on and not trains else "none"), ""

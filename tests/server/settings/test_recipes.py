@@ -33,6 +33,8 @@ def chosen(given: Mapping[str, Any], *, photos: bool = True) -> str:
         ({}, "ridge"),
         ({"run.seed": 3, "data.stores": 7}, "ridge"),
         ({"strategy.name": "prototypes"}, "ridge"),
+        ({"run.engine": "ray"}, "ridge"),
+        ({"run.engine": "batched"}, "head"),
         ({"run.rounds": 20}, "head"),
         ({"train.lr": 0.1}, "head"),
         ({"strategy.name": "fedprox"}, "head"),
