@@ -102,14 +102,14 @@ def open_features(
         float32 [M, *shape], memory-mapped; rows that are not wanted may be zeros.
 
     Raises:
-        DataError: the cache cannot be written.
+        DataError: features are missing, and the cache cannot be written.
     """
     directory = pixel_cache_directory()
     path = directory / _file_name(key, digests)
     with writing_cache("feature", directory):
-        private_directory(directory)
         complete = _read(path)
         if complete is None or not complete.has(rows):
+            private_directory(directory)
             # whoever computes features uses all cores, so one process at a time does
             with FileLock(directory / "features.lock", mode=0o600), _opened(path) as file:
                 _Filling(path, key, digests, shape).fill(file, rows, compute, progress)
@@ -119,6 +119,7 @@ def open_features(
                     f"The feature cache {path} was removed while it was being built; try again."
                 )
             _remove_others(complete)
+    with contextlib.suppress(OSError):  # a cache that has all of it may be read-only
         os.utime(path)
     return complete.features
 

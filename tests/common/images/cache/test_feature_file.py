@@ -1,5 +1,6 @@
 """Features are computed once for each image: after kills, additions, damage and removals."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache import feature_file
 from fedshelf.common.images.cache.feature_file import (
     Progress,
@@ -242,3 +244,21 @@ def test_forgetting_all_removes_features(cache_folder: Path) -> None:
     Computed().open(pictures(3))
     assert forget_all() > 3 * 2 * 3 * 4
     assert files(cache_folder) == []
+
+
+@pytest.mark.usefixtures("cache_folder")
+def test_a_whole_file_serves_from_a_cache_that_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    computed = Computed()
+    before = computed.open(pictures(3)).copy()
+    # what a read-only file system does, for root, too
+    for call in ("utime", "open", "mkdir", "chmod"):
+        monkeypatch.setattr(os, call, refuse)
+    assert np.array_equal(computed.open(pictures(3)), before)
+    assert computed.rows == []
+    with pytest.raises(DataError, match="Read-only file system"):
+        computed.open(pictures(4))
