@@ -165,9 +165,8 @@ def _lines(status: dict[str, Any]) -> Iterator[str]:
         ("last_trained", "Last trained"),
     ):
         event = status[key]
-        round_number = (
-            f", round {event['round']} of run {event['run']}" if event and event["round"] else ""
-        )
+        run = f" of run {event['run']}" if event and event["run"] else ""  # not all have a name
+        round_number = f", round {event['round']}{run}" if event and event["round"] else ""
         yield f"{words}: {_shorten_time(event['time']) + round_number if event else 'never'}."
     today = status["today"]
     yield (

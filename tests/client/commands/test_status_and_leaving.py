@@ -69,6 +69,12 @@ def at_work(home: Path) -> Iterator[AuditLog]:
         yield log
 
 
+def test_a_run_without_a_name_leaves_no_gap(tmp_path: Path, home: Path) -> None:
+    with AuditLog(home / AUDIT_FILE, now=lambda: 1e9, key=None) as log:
+        log.record(AuditNote("sent", "update", "", 4))
+    assert "round 4.\n" in run(tmp_path, "status", "--name", home.name).stdout
+
+
 def test_a_store_that_is_not_at_work_says_so_with_its_exit_code(tmp_path: Path, home: Path) -> None:
     done = run(tmp_path, "status", "--name", home.name)
     assert done.returncode == 4
