@@ -1,4 +1,4 @@
-"""What runs a strategy in closed form has no answer for, and the sums by class."""
+"""Runs for which a strategy in closed form has no answer, and the sums by class."""
 
 import pytest
 import torch
