@@ -43,7 +43,7 @@ def has_glibc() -> bool:
 
 
 def run(**environment: str) -> tuple[str, int, int]:
-    """The changes of a fresh process, its page faults for a block that it had before, and after a release.
+    """The changes of a fresh process, its page faults for a block it had before, and after release.
 
     The environment is ours without what decides about the allocator, and with `environment`.
     """
