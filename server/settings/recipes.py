@@ -104,6 +104,11 @@ def complete(
         del settings["model.name"]
     given = {key: value for key, value in settings.items() if key in given or key != FREEZE}
     name = str(given.get(RECIPE) or os.environ.get(VARIABLE) or "auto")
+    if name not in ("auto", *RECIPES):  # the environment's is checked by nobody else
+        raise ConfigError(
+            f"Setting {RECIPE} got {name!r}; allowed: auto, {', '.join(RECIPES)}"
+            f" ({VARIABLE} names that of runs that name none)."
+        )
     note = ""
     if name == "auto":
         name, note = _fitting(given, photos=photos)

@@ -129,3 +129,11 @@ def test_the_part_that_the_model_before_had_frozen_is_no_choice_of_a_person() ->
 def test_a_named_recipe_does_not_become_another_one(recipe: str, strategy: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         complete({"run.recipe": recipe, "strategy.name": strategy}, photos=True)
+
+
+def test_an_unknown_recipe_is_refused_wherever_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="got 'rigde'; allowed: auto, none, ridge"):
+        complete({"run.recipe": "rigde"}, photos=True)
+    monkeypatch.setenv(recipes.VARIABLE, "best")
+    with pytest.raises(ConfigError, match=r"got 'best'; .*FEDSHELF_RECIPE"):
+        complete({}, photos=True)
