@@ -24,10 +24,14 @@ from fedshelf.common.images.folder.watch import Snapshot
 from fedshelf.common.images.listing.reachable import UnreachableError, check_reachable
 from fedshelf.common.images.types import StoreData
 from fedshelf.common.models.spec import STORE_CHANNELS
+from fedshelf.common.protocol.failures import FailureCode
 from fedshelf.common.protocol.messages import Plan, StoreInfo
 from fedshelf.common.training.rotation_task import as_rotation_task
 
 LOG = logging.getLogger("fedshelf.store")
+
+# the server asks again after it, and waits for other stores until then: a person must move a folder
+UNKNOWN_CLASS_RETRY_SECONDS = 60
 
 
 class PhotoRules(Protocol):
@@ -161,9 +165,8 @@ class FolderSource:
         try:
             splits = relabel(folder, classes, merge=plan.config.data.merge_spellings).splits
         except DataError as error:
-            raise StoreError(
-                "unknown-class" if self._rules.class_names else "data", str(error)
-            ) from error
+            code: FailureCode = "unknown-class" if self._rules.class_names else "data"
+            raise StoreError(code, str(error), retry_after=UNKNOWN_CLASS_RETRY_SECONDS) from error
         return StoreData(splits["train"], splits["validation"], splits["test"])
 
     def _open(self, config: RunConfig) -> PhotoFolder:

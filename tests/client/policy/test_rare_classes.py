@@ -94,3 +94,4 @@ def test_a_class_that_the_run_has_not_is_named_at_most_in_the_stores_own_log(
     with pytest.raises(StoreError, match="'cap' is not one of the run's 2 classes") as caught:
         answers(worker(folder(tmp_path / "store", 3), tmp_path, policy), ("boot", "hat"))
     assert (caught.value.code, caught.value.detail) == (code, "")
+    assert caught.value.retry_after == 60  # others are waited for in the meantime
