@@ -20,6 +20,20 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 ClassNames = Annotated[tuple[str, ...], AfterValidator(_distinct)]
 """The classes of a classifier, in order."""
 
+# options that change a photo in more ways than a few views: the photo, and its mirror image
+AUGMENTATION_BEYOND_FLIP = (
+    "crop",
+    "rotation",
+    "translate",
+    "scale",
+    "brightness",
+    "contrast",
+    "trivial_augment",
+    "erasing",
+    "mixup",
+    "cutmix",
+)
+
 
 class DataConfig(Section):
     """The images: their source, their split over stores, their cleaning and augmentation."""

@@ -285,7 +285,7 @@ def check_early(config: RunConfig) -> None:
     if config.strategy != StrategyConfig():
         from fedshelf.common import strategies
 
-        strategies.build(config.strategy)
+        strategies.check(config)
 
 
 def _with_absolute_weights(settings: Mapping[str, Any]) -> dict[str, Any]:

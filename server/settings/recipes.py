@@ -9,6 +9,8 @@
     auto      for photos ridge, or head if the settings say how to train, or scratch without
               pretrained weights; none if a network is given, and for data sets of small images
 
+A strategy in closed form has one round in all of them.
+
 Settings that are given win over a recipe. Figures behind the choice are in docs/results.md.
 """
 
@@ -64,6 +66,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
 # settings that say how to train, by their beginnings
 _TRAINING = ("train.", "strategy.", "messages.", "cohort.fraction", "run.rounds")
 _CLOSED_FORMS = ("ridge", "prototypes")
+ONE_ROUND: Mapping[str, Any] = {"run.rounds": 1}  # all that a closed form needs, in any recipe
 WITHOUT_PRETRAINED = (
     "No pretrained weights are installed, so the small network cnn begins with no knowledge of"
     " photos; with them far more photos are named right (docs/results.md): pip install"
@@ -124,7 +127,8 @@ def complete(
         )
     if given.get(RECIPE) == name != "none":
         _check_strategy(name, given.get("strategy.name"))
-    return Completed({**settings, **RECIPES[name], **given, RECIPE: name}, note)
+    rounds = ONE_ROUND if given.get("strategy.name") in _CLOSED_FORMS else {}
+    return Completed({**settings, **RECIPES[name], **rounds, **given, RECIPE: name}, note)
 
 
 def has_pretrained() -> bool:

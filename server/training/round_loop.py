@@ -301,7 +301,7 @@ class RoundLoop:
     def _train(self, state: TrainingState, round_number: int, norms: UsualNorms) -> RoundOutcome:
         """Let one cohort after the other train until the quorum is reached."""
         order = self._order(state)
-        if round_number == standstill(self.config) and not self.strategy.closed_form:
+        if round_number == standstill(self.config):
             self._observer.note(
                 f"Round {round_number}: the learning rate is 0 from here on, so no store changes a"
                 " weight."

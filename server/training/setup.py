@@ -121,14 +121,14 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
         native_size=native_size,
         channels=channels,
     )
-    usual: dict[str, object] = {
-        "train.epochs": config.train.passes,
-        "train.batch_size": config.train.batch,
-    }
+    strategy = strategies.build(config.strategy)
+    usual: dict[str, object] = {"train.epochs": config.train.passes}
+    photos: dict[str, object] = {}
+    if not strategy.closed_form:  # which goes over the images once, and takes no steps
+        usual["train.batch_size"] = config.train.batch
+        photos |= PHOTOS
     if config.model.weights in models.PUBLISHED:
         usual["model.norm"] = "frozen"
-    photos: dict[str, object] = dict(PHOTOS)
-    strategy = strategies.build(config.strategy)
     if "absent_classes" in strategy.uses:
         usual["strategy.absent_classes"] = config.strategy.absent
         photos |= UNLIKE if strategy.one_model and config.train.objective == "classes" else {}

@@ -26,7 +26,7 @@ from fedshelf.common.protocol.messages import DetachedOrder, EvaluateOrder, Trai
 from fedshelf.common.protocol.serialization import decode_order, encode_order
 from fedshelf.simulations.federation.federation import Federation
 from tests.helpers.equality import same
-from tests.helpers.frozen_backbone import frozen_backbone
+from tests.helpers.frozen_backbone import closed_form
 from tests.helpers.ray_nodes import ray_cluster
 from tests.helpers.runtimes import (
     EMPTY,
@@ -80,7 +80,8 @@ def config_of(strategy: str = "fedavg", **changed: object) -> RunConfig:
         "model__name": "cnn", "train__epochs": 2, "run__rounds": 8, "strategy__name": strategy,
         "train__lr": 0.02, "cohort__fraction": 0.8, "evaluation__patience": 2,
     }  # fmt: skip
-    own = frozen_backbone() if strategies.find(strategy).closed_form else {}
+    own = closed_form(strategy) if strategies.find(strategy).closed_form else {}
+    own |= {"run__rounds": usual["run__rounds"]}
     return settings(**usual | own | OWN_SETTINGS.get(strategy, {}) | changed)
 
 
@@ -152,7 +153,7 @@ def is_one_sentence_with(words: str, sentence: str) -> bool:
     [(strategy, runtime) for strategy in strategies.STRATEGIES for runtime in OPENERS]
     + [
         pytest.param(strategy, "ray", marks=pytest.mark.slow(minutes=0.1))
-        for strategy in ("fedavg", "scaffold", "fedper", "ridge")
+        for strategy in ("fedavg", "scaffold", "fedper", "ridge", "prototypes")
     ],
 )
 def test_a_run_ends_as_the_reference_does(
@@ -168,7 +169,7 @@ def test_a_run_ends_as_the_reference_does(
     for themselves.
 
     With Ray, whose processes take seconds to start: strategies whose stores keep nothing, a tensor,
-    and layers, and one whose stores do not train.
+    and layers, and those whose stores do not train.
     """
     config = config_of(strategy)
     found = play_or_refuse(opener, dealt, config, tmp_path, cut_in=3)

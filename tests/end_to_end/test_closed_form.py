@@ -21,7 +21,7 @@ def test_one_round_equals_the_simulated_one_and_training_goes_on_from_it(
         command.store(folder, port)
     ridge = [
         "--rounds", "1", "--strategy", "ridge", "--weights", weights,
-        "--set", "model.freeze=backbone",
+        "--set", "model.freeze=backbone", "--set", "train.lr=0.05",  # the default, as it has none
     ]  # fmt: skip
     server = command.server(tmp_path / "ridge", port, "--stores", "3", *ridge)
     assert server.ends() == 0, server.text

@@ -28,6 +28,7 @@ from fedshelf.common.protocol.messages import (
     TrainOrder,
     Update,
 )
+from fedshelf.common.training.features import plan_extractor
 from fedshelf.server.grid import dispatch
 from fedshelf.server.grid.runtime import GridRuntime
 from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
@@ -82,10 +83,16 @@ def engine(name: str, **settings: object) -> Opener:
         begun = start(
             resolve(flatten(config), {f"run.{key}": value for key, value in settings.items()})
         )
-        with closing(engines.find(name)(dealt, begun, states)) as made:
+        with closing(engines.find(name)(_featured(dealt, begun), begun, states)) as made:
             yield Opened(made, made.evaluate_test_set)
 
     return opened
+
+
+def _featured(dealt: Federation, begun: InitialState) -> Federation:
+    """Return the images with features in place of pixels, if the run trains on features."""
+    extractor = plan_extractor(begun.plan, CPU)
+    return dealt.with_features(extractor) if extractor else dealt
 
 
 class OneSource:
@@ -152,7 +159,7 @@ def _opened_grid(dealt: Federation, config: RunConfig, states: Path) -> Opened:
         grid, begun.plan.config, begun.plan.run_id, lambda _: None, reconnect_grace=0.0
     )
     wait_for(lambda: len(runtime.stores()) == len(dealt.stores))
-    test = dealt.test
+    test = _featured(dealt, begun).test
     assert test is not None
     return Opened(runtime, ServerEvaluator(begun.plan, test, CPU))
 

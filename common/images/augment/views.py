@@ -4,26 +4,13 @@ import torch
 from torch import Tensor
 
 from fedshelf.common.config import DataConfig
+from fedshelf.common.config.data import AUGMENTATION_BEYOND_FLIP
 from fedshelf.common.images.augment.draws import basic_draws, draws_per_image
-
-# options that change a photo in more ways than a few views
-OTHER_AUGMENTATION = (
-    "crop",
-    "rotation",
-    "translate",
-    "scale",
-    "brightness",
-    "contrast",
-    "trivial_augment",
-    "erasing",
-    "mixup",
-    "cutmix",
-)
 
 
 def num_views(config: DataConfig) -> int | None:
     """Return the number of views that augmentation makes of a photo; None: more than a few."""
-    if any(getattr(config, option) for option in OTHER_AUGMENTATION):
+    if any(getattr(config, option) for option in AUGMENTATION_BEYOND_FLIP):
         return None
     return 2 if config.flip else 1
 

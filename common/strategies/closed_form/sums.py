@@ -18,12 +18,13 @@ aside.
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from fedshelf.common.config import RunConfig, StrategyConfig
+from fedshelf.common.config import STORES_OWN, RunConfig, StrategyConfig, flatten, known_keys
+from fedshelf.common.config.data import AUGMENTATION_BEYOND_FLIP
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.parameters.layout import Layout, Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
@@ -52,20 +53,24 @@ class ClosedForm(Strategy):
 
     def incompatible_with(self, config: RunConfig) -> str | None:
         """Return why a run has no head to solve for, or asks for what needs training."""
-        if config.model.freeze != "backbone":
+        needed = {
+            ("model.freeze", "backbone"): "solves for the head of a frozen network",
+            ("train.objective", "classes"): "solves for product classes",
+            ("messages.compression", "none"): "sends exact sums and no change of weights",
+            ("strategy.average", "none"): "gives one exact model",
+        }
+        flat = flatten(config)
+        for (key, value), promise in needed.items():
+            if flat[key] != value:
+                return f"{promise}, and {key} is {flat[key]}, not {value}"
+        if (ignored := _ignored(flat)) is not None:
+            return f"trains nothing and has no use for {ignored}, which is {flat[ignored]}"
+        is_simulated = config.data.dataset != STORES_OWN
+        if is_simulated and config.run.rounds > 1 and config.cohort.fraction == 1:
             return (
-                "solves for the head of a frozen network, and model.freeze is"
-                f" {config.model.freeze}, not backbone"
+                "is complete after one round of all stores of a simulation, and run.rounds is"
+                f" {config.run.rounds}"
             )
-        if config.train.objective != "classes":
-            return f"solves for product classes, and train.objective is {config.train.objective}"
-        if config.messages.compression != "none":
-            return (
-                "sends exact sums and no change of weights, and messages.compression is"
-                f" {config.messages.compression}"
-            )
-        if config.strategy.average != "none":
-            return f"gives one exact model, and strategy.average is {config.strategy.average}"
         return None
 
     @abstractmethod
@@ -127,6 +132,19 @@ class ClosedForm(Strategy):
         """C and D."""
         assert self.layout is not None
         return self.layout.shapes[self.layout.names.index(f"{self.layout.head}.weight")]
+
+
+def _ignored(flat: Mapping[str, Any]) -> str | None:
+    """Return the key of a setting that only training uses, if one is not at its default.
+
+    Args:
+        flat: all settings
+    """
+    defaults = known_keys() | {"train.epochs": 1, "train.objective": flat["train.objective"]}
+    of_training = [key for key in defaults if key.startswith("train.")]
+    of_training += ["model.dropout", *(f"data.{option}" for option in AUGMENTATION_BEYOND_FLIP)]
+    given = {**flat, "train.epochs": flat["train.epochs"] or 1}
+    return next((key for key in of_training if given[key] != defaults[key]), None)
 
 
 def count_fault(counts: Tensor, num_examples: int) -> str | None:

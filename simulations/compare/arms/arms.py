@@ -146,13 +146,16 @@ def plan_arms(config: RunConfig, federation: Federation, options: Options, root:
 def lone_rounds(config: RunConfig, stores: int) -> int:
     """Return the rounds of a model that sees all its images in each round.
 
-    So it makes as many passes over its images as the federation makes over a store's images on
-    average: rounds * cohort / stores. With all stores in every round, these are as many rounds.
+    A head in closed form needs one. Another model makes as many passes over its images as the
+    federation makes over a store's images on average: rounds * cohort / stores. With all stores in
+    every round, these are as many rounds.
 
     Args:
         config: the settings of the comparison
         stores: number of stores of the federation
     """
+    if strategies.find(config.strategy.name).closed_form:
+        return 1
     cohort = min(
         stores, max(config.cohort.min_stores, round_half_up(config.cohort.fraction * stores), 1)
     )

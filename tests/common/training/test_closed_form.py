@@ -10,13 +10,13 @@ from fedshelf.client.worker.worker import Trainer
 from fedshelf.common import strategies
 from fedshelf.common.training.closed_form import head_inputs
 from fedshelf.common.training.evaluate import evaluate
-from tests.helpers.frozen_backbone import frozen_backbone
+from tests.helpers.frozen_backbone import closed_form
 from tests.helpers.simulated_stores import CPU, order, photos, settings, start
 
 
 def test_an_update_has_the_sums_of_the_networks_own_features(tmp_path: Path) -> None:
     """The weights stay, and the loss is the one that an evaluation of them finds."""
-    config = settings(**frozen_backbone(), strategy__name="ridge", evaluation__batch_size=4)
+    config = settings(**closed_form(), evaluation__batch_size=4)
     begun = start(config)
     images = photos(10, 16)
     trainer = Trainer(CPU, StateStore(tmp_path))

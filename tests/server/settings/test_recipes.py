@@ -64,6 +64,13 @@ def test_given_settings_win() -> None:
     assert (settings["run.rounds"], settings["model.freeze"]) == (2, "backbone")
 
 
+def test_a_closed_form_has_one_round_in_every_recipe() -> None:
+    for model in ({}, {"model.name": "cnn"}):
+        given = {"strategy.name": "prototypes", **model}
+        assert complete(given, photos=False).settings["run.rounds"] == 1
+    assert "run.rounds" not in complete({"model.name": "cnn"}, photos=True).settings
+
+
 @pytest.mark.usefixtures("nothing_installed")
 def test_without_weights_photos_train_from_scratch_and_a_line_tells_what_is_missed() -> None:
     completed = complete({}, photos=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from fedshelf.common.config import STORES_OWN
 from fedshelf.common.images.types import StoreData
 from fedshelf.server.results.checkpoints import TrainingState
 from fedshelf.server.training.round_loop import RoundLoop
@@ -12,7 +13,7 @@ from fedshelf.server.updates.store_findings import Standing
 from fedshelf.simulations.engines.sequential import SequentialEngine
 from fedshelf.simulations.federation.federation import Federation
 from tests.helpers.by_hand import Notes
-from tests.helpers.frozen_backbone import frozen_backbone
+from tests.helpers.frozen_backbone import closed_form
 from tests.helpers.simulated_stores import CLASSES, federation, photos, settings, start
 
 
@@ -20,9 +21,8 @@ def loop_of(
     dealt: Federation, notes: Notes, place: Path, **changed: object
 ) -> tuple[RoundLoop, TrainingState]:
     config = settings(
-        **frozen_backbone(), strategy__name="ridge", screening__detect="on", run__workers=1,
-        train__schedule="cosine", train__final_lr=0.0, run__rounds=2,
-        **changed,
+        **{**closed_form(), "run__rounds": 2}, data__dataset=STORES_OWN, screening__detect="on",
+        run__workers=1, **changed,
     )  # fmt: skip
     begun = start(config)
     engine = SequentialEngine(dealt, begun, place)
@@ -72,7 +72,7 @@ def test_a_store_that_is_set_aside_leaves_no_trace_in_the_next_head(tmp_path: Pa
 
 
 def test_a_run_says_that_detection_rests_and_suspects_nobody(tmp_path: Path) -> None:
-    """All updates are equal to the order's model, and no rate of learning counts."""
+    """All updates are equal to the order's model."""
     notes = Notes()
     rounds, state = loop_of(federation((13, 6, 9, 8, 7)), notes, tmp_path)
     for _ in range(2):

@@ -17,7 +17,7 @@ from fedshelf.simulations.compare.arms.arms import POOLED, Options, lone_rounds,
 from fedshelf.simulations.compare.held_out import hold_out
 from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.federation.partitioned import pool_images
-from tests.helpers.frozen_backbone import frozen_backbone
+from tests.helpers.frozen_backbone import closed_form
 from tests.helpers.simulated_stores import federation, photos, settings
 
 NONE = torch.empty(0, dtype=torch.int64)
@@ -131,8 +131,7 @@ class TestParts:
         assert {part.kind for part in parts[-6:]} == {"fine-tuned", "alone-longer"}
 
     def test_solve_for_the_head_alone_and_pooled_too_where_the_federation_does(self) -> None:
-        ridge = {"strategy__name": "ridge", "strategy__ridge_penalty": 0.3}
-        parts = self.parts(frozen_backbone() | ridge)
+        parts = self.parts(closed_form() | {"strategy__ridge_penalty": 0.3})
         assert {part.kind: part.config.strategy.name for part in parts} == {
             "federated": "ridge", "pooled": "ridge", "alone": "ridge",
             "fine-tuned": "fedavg", "alone-longer": "fedavg",
