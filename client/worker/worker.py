@@ -30,6 +30,7 @@ from fedshelf.common.strategies.shared.class_skew import logit_adjustment
 from fedshelf.common.training import error_feedback
 from fedshelf.common.training.closed_form import summarise
 from fedshelf.common.training.evaluate import RawAndAdjusted, evaluate_adjusted
+from fedshelf.common.training.extraction_time import ExtractionTime
 from fedshelf.common.training.features import extractor
 from fedshelf.common.training.fit import LocalTrainingTask, Network, fit
 
@@ -273,12 +274,24 @@ class StoreWorker:
     def _data(self, plan: Plan) -> StoreData:
         try:
             data = self._source.open(plan)
-            return self._trainer.with_features(plan, data, self._report_features)
+            return self._trainer.with_features(plan, data, self._feature_progress(plan))
         except FedshelfError:
             self._trainer.release_images()  # of photos that may not be used any more
             raise
 
-    def _report_features(self, done: int, total: int) -> None:
-        """Report the beginning, and each further tenth, of the computation of features."""
-        if done == 1 or done * 10 // total > (done - 1) * 10 // total:
-            self._report(f"Photos through the frozen part of the model, once: {done} of {total}.")
+    def _feature_progress(self, plan: Plan) -> Progress:
+        """Return a function that reports on features that are computed.
+
+        It reports the beginning, a long time that is expected, and each further tenth.
+        """
+        expected = ExtractionTime(plan.config, "the server's")
+
+        def progress(done: int, total: int) -> None:
+            if done == 1 or done * 10 // total > (done - 1) * 10 // total:
+                self._report(
+                    f"Photos through the frozen part of the model, once: {done} of {total}."
+                )
+            if told := expected.tell(done, total):
+                self._report(told)
+
+        return progress

@@ -3,6 +3,7 @@
 import torch
 from rich.console import Console
 
+from fedshelf.common.training.extraction_time import ExtractionTime
 from fedshelf.common.training.features import FeatureExtractor, plan_extractor
 from fedshelf.common.wording import format_count
 from fedshelf.server.training.setup import InitialState
@@ -15,18 +16,20 @@ def feature_extractor(start: InitialState, console: Console) -> FeatureExtractor
 
     Args:
         start: the run's initial state
-        console: gets a line when features have to be computed
+        console: gets a line when features have to be computed, and one if that takes long
     """
     plan = start.plan
+    expected = ExtractionTime(plan.config)
 
     def progress(done: int, total: int) -> None:
+        told = expected.tell(done, total)
         if done == 1 and total >= MIN_ANNOUNCED:
-            console.print(
+            told = (
                 f"Computing what the frozen part of {plan.spec.name} makes of"
-                f" {format_count(total, 'image')}; this is done once and kept.",
-                markup=False,
-                highlight=False,
-                soft_wrap=True,
+                f" {format_count(total, 'image')} of {plan.spec.image_size} pixels a side; this is"
+                " done once and kept."
             )
+        if told:
+            console.print(told, markup=False, highlight=False, soft_wrap=True)
 
     return plan_extractor(plan, torch.device(plan.config.run.device), progress)
