@@ -237,15 +237,20 @@ class StoreWorker:
 
     def train(self, order: TrainOrder) -> Update:
         """Train on the training images. Raises DataError, ConfigError, OSError."""
-        self._report(f"Round {order.round} of {order.plan.config.run.rounds}: training.")
-        train = self._data(order.plan).train
         plan = order.plan
+        trains = not strategies.find(plan.config.strategy.name).closed_form
+        work = "training" if trains else "sums over the photos"
+        self._report(f"Round {order.round} of {plan.config.run.rounds}: {work}.")
+        train = self._data(plan).train
         if self._adjustments is not None:
             self._adjustments.save(plan.run_id, plan.spec.classes, logit_adjustment(train, plan))
         update = self._trainer.train(order, self.name, train)
         self._report(
             f"Round {order.round}: trained on {update.num_examples} photos in"
             f" {update.seconds:.1f} s, loss {update.loss:.4f}; sending the update."
+            if trains
+            else f"Round {order.round}: summed over {update.num_examples} photos in"
+            f" {update.seconds:.1f} s; sending the sums."
         )
         return update
 

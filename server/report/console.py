@@ -153,9 +153,10 @@ class RoundTable:
             name for name in ("test", "validation") if any(record[name] for record in records)
         ]
         table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+        trains = any(record["train"]["loss"] is not None for record in records)
         for heading in (
             "round",
-            "train loss",
+            *(("train loss",) if trains else ()),
             *(f"{name} accuracy" for name in evaluated),
             "stores",
             "seconds",
@@ -166,7 +167,7 @@ class RoundTable:
             best = "bold green" if record["round"] == self._best[1] else ""
             table.add_row(
                 str(record["round"]),
-                decimal(record["train"]["loss"], 4),
+                *((decimal(record["train"]["loss"], 4),) if trains else ()),
                 *(
                     Text(percent(record[name]["accuracy"]) if record[name] else "", style=best)
                     for name in evaluated
@@ -208,10 +209,9 @@ def format_round(record: Mapping[str, Any], total_rounds: int, seconds_left: flo
         total_rounds: planned rounds
         seconds_left: expected time until the last round
     """
-    pairs = [
-        ("round", f"{record['round']}/{total_rounds}"),
-        ("loss", _format_number(record["train"]["loss"])),
-    ]
+    pairs = [("round", f"{record['round']}/{total_rounds}")]
+    if record["train"]["loss"] is not None:  # a closed form trains nothing
+        pairs.append(("loss", _format_number(record["train"]["loss"])))
     pairs += [
         (name, _format_number(record[name]["accuracy"]))
         for name in ("test", "validation")

@@ -88,7 +88,7 @@ def render(run: RunData) -> str:
         ],
         again=sections.repeat_command(run),
         tiles=sections.tiles(run),
-        is_chosen=formatting.is_best_delivered(run.summary),
+        is_chosen=sections.is_chosen(run),
         accuracy=sections.accuracy_chart(run),
         loss=sections.loss_chart(run),
         stores=store_accuracies(run),

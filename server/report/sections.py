@@ -117,6 +117,13 @@ def tiles(run: RunData) -> list[Tile]:
     return shown_tiles
 
 
+def is_chosen(run: RunData) -> bool:
+    """Return whether the delivered round was chosen from several, by the images that judge it."""
+    deliver = run.config.get("run", {}).get("deliver")
+    candidates = run.summary.get("rounds", 0) + bool(run.summary.get("resumed_from"))
+    return deliver != "last" and candidates > 1 and formatting.is_best_delivered(run.summary)
+
+
 def _accuracy_tile(test: Mapping[str, Any]) -> Tile:
     """Return the test accuracy, with its interval and its baseline."""
     remarks = [f"macro F1 {formatting.decimal(test['macro_f1'])}"]

@@ -103,7 +103,7 @@ def line(
     shares, squared_step = shares_of_step(model.contributed)
     stores = {
         u.store: {
-            "images": u.num_examples, "steps": u.steps, "loss": u.loss, "seconds": u.seconds,
+            "images": u.num_examples, "steps": u.steps, "loss": _loss(u), "seconds": u.seconds,
             "contribution": share, "norm": trained.norms[u.store],
         }
         for u, share in zip(updates, shares, strict=True)
@@ -128,7 +128,7 @@ def line(
             for name, failure in trained.failed.items()
         },
         "train": {
-            "loss": sum(u.loss * u.num_examples for u in updates) / images,
+            "loss": _mean_loss(updates),
             "images": images,
             "squared_step": squared_step,
         },
@@ -148,6 +148,23 @@ def line(
         "usual_norms": list(norms.after(trained.norms).recent),
         **({"taken_back": model.taken_back} if model.taken_back else {}),
     }
+
+
+def _loss(update: Update) -> float | None:
+    """Return the loss of a store's training; None if it took no step (see `_images`).
+
+    The loss that such a store sends is that of the model before the round.
+    """
+    return update.loss if update.steps else None
+
+
+def _mean_loss(updates: Sequence[Update]) -> float | None:
+    """Return the mean loss of the stores' training, weighted by images; None if one has none."""
+    losses = [_loss(update) for update in updates]
+    if None in losses:
+        return None
+    images = sum(update.num_examples for update in updates)
+    return sum(update.loss * update.num_examples for update in updates) / images
 
 
 def _raw(scores: Scores) -> Counts | None:

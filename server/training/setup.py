@@ -31,6 +31,7 @@ NOT_CHOSEN = {
     "train.batch_size": 0,
     "strategy.absent_classes": "auto",
     "model.norm": "default",
+    "run.deliver": "auto",
 }
 
 
@@ -106,8 +107,8 @@ def _joined(
 def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConfig:
     """Return the configuration with the settings that depend on the data.
 
-    These are `data.image_size` (for its model), `train.epochs`, `train.batch_size` and
-    `strategy.absent_classes`.
+    These are `data.image_size` (for its model), `train.epochs`, `train.batch_size`,
+    `strategy.absent_classes`, and `run.deliver` of a strategy in closed form.
 
     Raises ConfigError.
 
@@ -124,7 +125,9 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
     strategy = strategies.build(config.strategy)
     usual: dict[str, object] = {"train.epochs": config.train.passes}
     photos: dict[str, object] = {}
-    if not strategy.closed_form:  # which goes over the images once, and takes no steps
+    if strategy.closed_form:  # goes over the images once, and a later round only knows more of them
+        usual["run.deliver"] = "last"
+    else:
         usual["train.batch_size"] = config.train.batch
         photos |= PHOTOS
     if config.model.weights in models.PUBLISHED:

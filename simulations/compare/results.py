@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.server.results.per_store import macros, summarize_counts
@@ -89,7 +90,13 @@ def _budget(config: RunConfig, options: Options, stores: int) -> dict[str, Any]:
         "alone_and_pooled": {"rounds": lone_rounds(config, stores), "epochs": epochs},
         "fine_tuning": {"epochs": options.tune_epochs, "lr": options.tune_lr},
         "patience": config.evaluation.patience,
+        "is_solved": _is_solved(config),
     }
+
+
+def _is_solved(config: RunConfig) -> bool:
+    """Return whether one round gives each model its exact head, so that more change nothing."""
+    return strategies.find(config.strategy.name).closed_form and config.cohort.fraction == 1
 
 
 def _stores(results: ComparisonResults) -> dict[str, Any]:

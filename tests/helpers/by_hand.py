@@ -45,7 +45,7 @@ class Targets:
         self.asked.append(list(stores))
         for name in reversed(stores):  # arrival order is not store order
             moved = (order.params + self.targets[name]) / 2
-            yield self.broken.get(name) or Update(name, order.round, moved, 10, 1.0, 0.1)
+            yield self.broken.get(name) or Update(name, order.round, moved, 10, 1.0, 0.1, steps=1)
 
     def retry_after(self) -> float:
         return 0.0

@@ -240,6 +240,8 @@ def _spread(results: Verdict) -> str:
 
 def _rise(results: Verdict) -> str:
     """Return a warning if more rounds might change the answer."""
+    if results["budget"].get("is_solved"):
+        return ""
     curve = results["curves"]["models"].get(FEDERATED)
     if curve is None:
         return (

@@ -16,11 +16,19 @@ def budget(results: Mapping[str, Any]) -> list[str]:
     tuning = results["budget"]["fine_tuning"]
     federated = work["federated"]
     others = work["alone_and_pooled"]
-    lines = [
-        f"Federated: {_rounds(federated, 'local epoch')}. Alone and pooled:"
-        f" {_rounds(others, 'epoch')}, so that each model sees each of its images as often as"
-        " the federated model sees each image of a store."
-    ]
+    if work.get("is_solved"):  # absent in comparisons of earlier versions
+        first = (
+            "Federated, alone and pooled: one round, in which the head is solved for in closed"
+            " form, so that each model sees each of its images once, and more rounds would change"
+            " nothing."
+        )
+    else:
+        first = (
+            f"Federated: {_rounds(federated, 'local epoch')}. Alone and pooled:"
+            f" {_rounds(others, 'epoch')}, so that each model sees each of its images as often as"
+            " the federated model sees each image of a store."
+        )
+    lines = [first]
     if tuning["epochs"]:
         more = format_count(tuning["epochs"], "epoch")
         lines.append(

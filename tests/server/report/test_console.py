@@ -55,7 +55,7 @@ def test_plain_line() -> None:
 
 def test_plain_line_leaves_out_what_was_not_measured() -> None:
     record = RECORD | {"failed": {}, "test": None, "validation": None, "train": {"loss": None}}
-    assert format_round(record, 20, 0.0) == "round=3/20 loss=nan stores=9/10 seconds=0.310 eta=0"
+    assert format_round(record, 20, 0.0) == "round=3/20 stores=9/10 seconds=0.310 eta=0"
 
 
 def test_plain_line_shortens_many_failures_and_stays_one_word_per_key() -> None:
@@ -112,6 +112,14 @@ def test_the_table_shows_failures_and_the_best_round() -> None:
     assert "9/10" in frame
     assert "store-00:timeout" in frame
     assert "best 79.9% in round 3" in frame
+
+
+def test_the_table_of_a_run_that_trains_nothing_has_no_loss() -> None:
+    for loss, is_shown in ((0.5, True), (None, False)):
+        console = terminal()
+        with RoundTable(20, first_round=3, console=console) as table:
+            table.row(RECORD | {"train": {"loss": loss}})
+        assert ("train loss" in text(console)) == is_shown
 
 
 def test_a_low_terminal_gets_fewer_rows() -> None:

@@ -283,6 +283,37 @@ def test_half_a_last_line_from_a_kill_is_passed_over(tmp_path: Path) -> None:
     assert line.count("L") == 3  # four rounds
 
 
+@pytest.mark.parametrize(
+    ("rounds", "deliver", "is_flattered"),
+    [(3, "auto", True), (1, "auto", False), (3, "last", False)],
+)
+def test_figures_by_which_a_round_was_chosen_are_called_too_good(
+    tmp_path: Path, rounds: int, deliver: str, is_flattered: bool
+) -> None:
+    directory = make_run(tmp_path / "run", rounds=rounds)
+    best = {"round": rounds, "accuracy": 0.7, "on": "validation"}
+    change_summary(
+        directory, best=best, delivered_round=rounds, per_store_from="validation", rounds=rounds
+    )
+    config = directory / "config.toml"
+    config.write_text(config.read_text().replace('deliver = "auto"', f'deliver = "{deliver}"'))
+    markup, _ = page_of(directory)
+    assert "Measured on the validation images" in markup
+    assert ("these figures are a little too good" in markup) == is_flattered
+
+
+def test_a_run_that_trains_nothing_shows_no_loss_of_training(tmp_path: Path) -> None:
+    directory = make_run(tmp_path / "run", rounds=2)
+    assert "at the stores, during training" in page_of(directory)[0]
+    records = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
+    for record in records:
+        record["train"]["loss"] = None
+    write_history(directory, records)
+    markup, page = page_of(directory)
+    assert "at the stores, during training" not in markup
+    assert "line train" not in {found.get("class") for _, found in page.tags}
+
+
 def test_a_loss_that_exploded_and_values_that_are_null(tmp_path: Path) -> None:
     directory = make_run(tmp_path / "run", rounds=5)
     records = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]

@@ -60,6 +60,10 @@ def test_the_first_of_the_best_rounds_on_validation_is_delivered(tmp_path: Path)
         4.0,
         "the last, as run.deliver asks for",
     )
+    assert delivered(tmp_path, last, run__deliver="last", strategy__name="ridge") == (
+        4.0,
+        "the last, which has the sums of all stores so far",
+    )
 
 
 def test_rounds_that_are_not_evaluated_are_neither_best_nor_stale(tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ def test_a_run_says_that_detection_rests_and_suspects_nobody(tmp_path: Path) -> 
         state, record = rounds.play(state)
         assert record["suspicion"] == {}
         assert record["failed"] == {}
-        assert record["train"]["images"] == 43
+        assert (record["train"]["images"], record["train"]["loss"]) == (43, None)
+        assert {each["loss"] for each in record["stores"].values()} == {None}
         state = replace(state, record=record)
     assert notes.notes == [
         "Strategy ridge trains no weights, so nobody looks for swapped labels (screening.detect);"

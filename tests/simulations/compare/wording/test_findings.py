@@ -213,6 +213,14 @@ def test_the_work_is_told_with_one_round_and_one_epoch() -> None:
     )
 
 
+def test_of_a_head_in_closed_form_more_rounds_are_not_asked_for() -> None:
+    found = verdict(1.0, rise=None)
+    found["budget"]["is_solved"] = True
+    assert not any("rounds" in line for line in headline(found))
+    (line,) = budget(found)
+    assert line.startswith("Federated, alone and pooled: one round, in which the head is solved")
+
+
 def test_early_stopping_is_told_with_the_rounds_that_were_played() -> None:
     found = verdict(1.0)
     found["budget"]["patience"] = 3
