@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fedshelf.client.connection.credentials import Credentials
+from fedshelf.client.use.classify import classify
 from fedshelf.common.command_line import command_line
 from fedshelf.common.command_line import run as run_command_line
 from fedshelf.common.errors import ConfigError
@@ -283,6 +284,9 @@ def leave(
     from fedshelf.client.identity.home import known_home
 
     print(leave_for_good(known_home(name), is_confirmed=yes, has_log=not everything))
+
+
+app.command()(classify)
 
 
 def _check_insecure(server: str) -> None:

@@ -44,7 +44,7 @@ FLOORS = {
     ],
     "client": [
         ["main.py", "app.py"],
-        ["session", "commands"],
+        ["session", "commands", "use"],
         ["process", "audit"],
         ["health"],
         ["health/checks", "policy"],
@@ -53,6 +53,8 @@ FLOORS = {
         ["connection"],
     ],
     "common": [
+        ["inference"],
+        ["inference/predictors"],
         ["training", "command_line.py", "setting_flags.py"],
         ["strategies", "images/folder", "images/augment", "native"],
         [

@@ -8,7 +8,7 @@ the head's bias (see `common.strategies.shared.class_skew`).
 import hashlib
 import json
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,7 @@ def export_own(model: Path, name: str, out: Path) -> ExportedModel:
         raise ConfigError(f"--out got {out}, which holds a model already; name another folder.")
     tensors = {**shared.tensors, **own_parts.tensors}
     if own_parts.adjustment is not None:
-        tensors = _with_bias(SavedModel(shared.path, shared.spec, tensors), own_parts.adjustment)
+        tensors = _with_bias(replace(shared, tensors=tensors), own_parts.adjustment)
     content = save(tensors, metadata={"spec": shared.spec.to_json()})
     own_description = _own_description(description, name, shared.spec.classes, own_parts.adjustment)
     write_json(

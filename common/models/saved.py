@@ -1,5 +1,6 @@
 """A finished model, read back from the `model.safetensors` that a run leaves behind."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,11 +22,15 @@ class SavedModel:
         path: the file
         spec: architecture, classes, image size, normalisation
         tensors: the whole state dict by torch names, on the CPU
+        metadata: the texts in the file
+        sha256: of the file's bytes
     """
 
     path: Path
     spec: ModelSpec
     tensors: Mapping[str, Tensor]
+    metadata: Mapping[str, str]
+    sha256: str
 
 
 def read(path: Path) -> SavedModel:
@@ -44,8 +49,11 @@ def read(path: Path) -> SavedModel:
             " that has one."
         )
     try:
+        with file.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         with safe_open(file, framework="pt") as opened:
-            spec = ModelSpec.from_json((opened.metadata() or {})["spec"])
+            metadata: dict[str, str] = opened.metadata() or {}
+            spec = ModelSpec.from_json(metadata["spec"])
             tensors: dict[str, Tensor] = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except KeyError:
         raise DataError(
@@ -57,7 +65,7 @@ def read(path: Path) -> SavedModel:
             " run."
         ) from error
     check_finite(tensors, str(file))
-    return SavedModel(file, spec, tensors)
+    return SavedModel(file, spec, tensors, metadata, sha256)
 
 
 def _first_line(error: Exception) -> str:

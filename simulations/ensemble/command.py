@@ -24,7 +24,7 @@ from fedshelf.server.results.run_directory import RunDirectory, free_name
 from fedshelf.simulations.compare.statistics.margins import Paired, gain
 from fedshelf.simulations.compare.statistics.paired_accuracy import Judged, judged
 from fedshelf.simulations.ensemble import page
-from fedshelf.simulations.ensemble.members import Predictions, predict_members, read_members
+from fedshelf.simulations.ensemble.members import MemberPredictions, predict_members, read_members
 from fedshelf.simulations.ensemble.methods import Stacking, fit_weights, mean, vote, weighted
 from fedshelf.simulations.ensemble.words import headline
 
@@ -81,7 +81,7 @@ def ensemble(
 
 
 def judge_ensembles(
-    names: Sequence[str], members: Sequence[SavedModel], predictions: Predictions
+    names: Sequence[str], members: Sequence[SavedModel], predictions: MemberPredictions
 ) -> dict[str, Any]:
     """Judge each model and each ensemble.
 
@@ -136,7 +136,7 @@ def judge_ensembles(
     }
 
 
-def _judge_on_both(rule: Rule, predictions: Predictions) -> tuple[Judged, Judged]:
+def _judge_on_both(rule: Rule, predictions: MemberPredictions) -> tuple[Judged, Judged]:
     """Judge a rule on the images of the fit and on those of the test."""
     return judged(rule(predictions.of_fit), predictions.fit_targets), judged(
         rule(predictions.of_test), predictions.test_targets

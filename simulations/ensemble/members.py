@@ -40,8 +40,8 @@ class Splits:
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """Predictions of M members.
+class MemberPredictions:
+    """MemberPredictions of M members.
 
     Attributes:
         of_fit: log-probabilities of the images to fit on, float64 [M, N, C]
@@ -82,7 +82,7 @@ def predict_members(
     device: torch.device,
     batch_size: int,
     seed: int,
-) -> Predictions:
+) -> MemberPredictions:
     """Compute each member's predictions on the images, in the size that it needs.
 
     Classes are in the first member's order.
@@ -117,7 +117,7 @@ def predict_members(
         of_test.append(log_probabilities(network, splits.test, batch_size)[:, order].double())
     assert splits is not None, "an ensemble has members"
     targets = splits.fit.targets(), splits.test.targets()
-    return Predictions(torch.stack(of_fit), torch.stack(of_test), *targets, splits.origin)
+    return MemberPredictions(torch.stack(of_fit), torch.stack(of_test), *targets, splits.origin)
 
 
 def _open(data: DataConfig, pixel_format: PixelFormat, seed: int) -> Splits:

@@ -1,0 +1,1 @@
+"""The commands for people who use a finished model on their own photos; a file for each."""

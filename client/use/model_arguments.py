@@ -1,0 +1,66 @@
+"""The arguments that all commands on a finished model share."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fedshelf.common.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fedshelf.common.inference.predictors.predictor import Predictor
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help=(
+            "The directory of a run, or its model.safetensors. Several, separated by commas, answer"
+            " together."
+        ),
+    ),
+]
+Photos = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PHOTOS", help="Photos, folders of photos, or CSV files with a line IMAGE,LABEL."
+    ),
+]
+Combine = Annotated[
+    str,
+    typer.Option(
+        help="How several models answer together: mean, vote, or a weight for each (0.7,0.3)."
+    ),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")]
+
+
+def open_model(model: str, combine: str = "mean", device: str = "auto") -> "Predictor":
+    """Return the model or models of a command's first argument.
+
+    Args:
+        model: paths separated by commas; a path that exists may have commas itself
+        combine: mean, vote, or weights separated by commas
+        device: of the computation
+
+    Raises:
+        ConfigError: `combine` cannot be understood, or there is no such device.
+        DataError: a model cannot be used.
+    """
+    from fedshelf.common.inference.loading import load_all
+
+    paths = [Path(model)]
+    if not paths[0].exists():
+        paths = [Path(part.strip()) for part in model.split(",") if part.strip()]
+    if combine in ("mean", "vote"):
+        return load_all(paths, device, "vote" if combine == "vote" else "mean")
+    try:
+        weights = [float(part) for part in combine.split(",")]
+    except ValueError:
+        raise ConfigError(
+            f"--combine got {combine!r}; expected mean, vote, or a weight for each model, as in"
+            " 0.7,0.3."
+        ) from None
+    if len(paths) == 1:
+        raise ConfigError(f"--combine got the weights {combine} for one model; give several.")
+    return load_all(paths, device, "mean", weights)

@@ -1,0 +1,44 @@
+"""Small finished models on disk, without a training."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from fedshelf.common.inference.predictors.description import METADATA_KEY, ModelDescription
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.names import DESCRIPTION_FILE, WEIGHTS_FILE
+from fedshelf.common.training.fit import Network
+
+CLASSES = ("boot", "hat", "shirt")
+
+
+def spec_of(
+    network: str = "cnn", classes: tuple[str, ...] = CLASSES, size: int = 32, channels: int = 3
+) -> ModelSpec:
+    """A specification with the usual normalisation of our own networks."""
+    return ModelSpec(network, classes, size, channels, (0.5,) * channels, (0.25,) * channels)
+
+
+def save_model(
+    folder: Path, spec: ModelSpec | None = None, *, seed: int = 0, **described: Any
+) -> Path:
+    """Write a network with random weights as a run leaves its model, and return the folder.
+
+    described: further values of its `ModelDescription`, as `temperature`
+    """
+    spec = spec or spec_of()
+    network = Network(spec, torch.device("cpu"), seed=seed)
+    description = ModelDescription(spec, described.pop("class_names", spec.classes), **described)
+    content = save(
+        {name: tensor.clone() for name, tensor in network.module.state_dict().items()},
+        metadata={"spec": spec.to_json(), METADATA_KEY: description.to_json()},
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / WEIGHTS_FILE).write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    told = description.to_json().removesuffix("}") + f', "sha256": "{sha256}"}}'
+    (folder / DESCRIPTION_FILE).write_text(told, encoding="utf-8")
+    return folder
