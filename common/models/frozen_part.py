@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from fedshelf.common.models.spec import colour_inputs, grey_to_rgb
+
 
 @dataclass(frozen=True)
 class FrozenPart:
@@ -82,14 +84,23 @@ class _Tracer(fx.Tracer):
 
 
 def _trace(module: nn.Module) -> fx.Graph | None:
-    """Return the graph of a network; None if it has none, or if hooks change its inputs."""
-    if module._forward_pre_hooks or module._forward_hooks:
+    """Return the graph of a network; None if it has none, or if unknown hooks change its values."""
+    hooks = list(module._forward_pre_hooks.values())
+    if module._forward_hooks or any(hook is not colour_inputs for hook in hooks):
         return None
     try:
         graph = _Tracer().trace(module)
     except Exception:  # a network may do anything; then its images go through the whole of it
         return None
-    return graph if sum(node.op == "placeholder" for node in graph.nodes) == 1 else None
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    if len(inputs) != 1:
+        return None
+    if hooks:  # which a trace leaves out
+        (grey,) = inputs
+        with graph.inserting_after(grey):
+            colour = graph.call_function(grey_to_rgb, (grey,))
+        grey.replace_all_uses_with(colour, lambda user: user is not colour)
+    return graph
 
 
 def _moving_nodes(graph: fx.Graph, module: nn.Module) -> set[fx.Node]:

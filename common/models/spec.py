@@ -55,13 +55,18 @@ class ModelInfo:
 
 def accept_grey(module: "nn.Module") -> "nn.Module":
     """Return a network for colour images that takes grey ones, [N, 1, H, W]; changed in place."""
-    module.register_forward_pre_hook(_grey_to_rgb)
+    module.register_forward_pre_hook(colour_inputs)
     return module
 
 
-def _grey_to_rgb(_: "nn.Module", inputs: "tuple[Tensor]") -> "tuple[Tensor]":
+def colour_inputs(_: "nn.Module", inputs: "tuple[Tensor]") -> "tuple[Tensor]":
+    """Give a network for colour images grey ones (see `accept_grey`)."""
+    return (grey_to_rgb(inputs[0]),)
+
+
+def grey_to_rgb(images: "Tensor") -> "Tensor":
     """Repeat the grey channel three times: [N, 1, H, W] -> [N, 3, H, W]."""
-    return (inputs[0].expand(-1, 3, -1, -1),)
+    return images.expand(-1, 3, -1, -1)
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,20 @@ def test_parts_equal_the_whole(name: str, freeze: str, shape: tuple[int, ...]) -
     torch.testing.assert_close(scores, whole, rtol=1e-5, atol=1e-5 * float(whole.abs().max()))
 
 
+@pytest.mark.parametrize(
+    ("name", "freeze"), [("efficientnet-lite0-depths", "backbone"), ("resnet18", "last:1")]
+)
+def test_grey_images_pass_through_a_network_for_colour(name: str, freeze: str) -> None:
+    module = network(name, freeze, channels=1)
+    images = pictures(3)[:, :1]
+    two = cut(module, images[:1])
+    assert two is not None
+    with torch.inference_mode():
+        whole = module(images)
+        scores = two.rest(two.backbone(images))
+    torch.testing.assert_close(scores, whole, rtol=1e-5, atol=1e-5 * float(whole.abs().max()))
+
+
 def test_an_image_has_the_same_features_whatever_its_batch() -> None:
     two = parts(network("efficientnet-lite0", "backbone"))
     images = pictures(21).contiguous(memory_format=torch.channels_last)
@@ -188,5 +202,6 @@ def test_a_network_that_cannot_be_cut_has_no_parts() -> None:
     first_trains = _Skipping()
     first_trains.first.requires_grad_(True)
     assert cut(first_trains, example) is None
-    grey = network("efficientnet-lite0", "backbone", channels=1)
-    assert cut(grey, torch.zeros(1, 1, 64, 64)) is None  # a hook makes its images colour images
+    hooked = network("efficientnet-lite0", "backbone")
+    hooked.register_forward_pre_hook(lambda _, inputs: (2 * inputs[0],))
+    assert cut(hooked, example) is None

@@ -11,6 +11,7 @@ from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.system.device import has_bfloat16
 from fedshelf.common.training.evaluate import evaluate, features
 from fedshelf.common.training.features import extractor
 from fedshelf.common.training.fit import LocalTrainingResult, LocalTrainingTask, Network, fit
@@ -115,6 +116,36 @@ def test_evaluation_equals_that_through_the_network() -> None:
     torch.testing.assert_close(
         log_probabilities(model, found, 2), log_probabilities(model, data, 2), rtol=1e-4, atol=1e-4
     )
+
+
+def test_grey_photos_have_the_features_of_the_network_for_colour() -> None:
+    colour = images(9)
+    data = replace(colour, inputs=colour.inputs[..., :1].contiguous())
+    spec = replace(SPEC, freeze="backbone", channels=1, mean=(0.5,), std=(0.25,))
+    model = Network(spec, CPU, seed=5)
+    make = extractor(model, config_of())
+    assert make is not None
+    (found,) = make.held_out([data])
+    expected = features(model, data, 4)
+    largest = float(expected.abs().max())
+    torch.testing.assert_close(found.inputs[:, 0], expected, rtol=0, atol=1e-5 * largest)
+
+
+def test_mixed_precision_trains_on_the_features_that_float32_has() -> None:
+    """Where the machine has no bfloat16, both are float32."""
+    data = images(21)
+    model = network("last:1")
+    plain, mixed = config_of(), config_of(train__precision="mixed")
+    kept = with_features(model, plain, data)
+    again = with_features(model, mixed, data)
+    assert torch.equal(again.inputs, kept.inputs)
+    in_float32 = trained(model, plain, kept)
+    in_bfloat16 = trained(model, mixed, again)
+    assert in_bfloat16.params.dtype == torch.float32
+    moved = (in_float32.params - network("last:1").vector).norm()
+    error = (in_bfloat16.params - in_float32.params).norm() / moved
+    assert error < 0.1
+    assert bool(error > 0) == has_bfloat16(CPU)
 
 
 def test_sets_of_one_array_share_their_features_and_keep_their_rows() -> None:
