@@ -1,9 +1,10 @@
-"""Calibration of a model's confidence: mergeable counts by confidence, and temperature scaling.
+"""Calibration of a model's confidence: mergeable counts, temperature scaling, energy threshold.
 
 Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks" (ICML 2017). The
 confidence of an image is max_c softmax(z / T)_c of its scores z. T > 1 makes a model less sure, T <
 1 surer, and no T changes the class that it predicts. All counts are sums over images, so no score
-of an image leaves the place of the evaluation.
+of an image leaves the place of the evaluation. With the confidence, the energy of the images is
+counted (`common.metrics.energy`).
 """
 
 import math
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fedshelf.common.metrics.energy import energy_histogram, energy_quantile, is_in_range
 from fedshelf.common.metrics.proportions import apportion
 
 BINS = 15  # bins of equal width, as in Table 1 of the paper
@@ -23,6 +25,9 @@ GRID: tuple[float, ...] = tuple(2.0 ** (step / 4) for step in range(-8, 24))
 COOLEST = 1 / 64
 HOTTEST = 64.0
 MAX_TEMPERATURES = 32
+# an image of lower energy than this share of the validation images counts as unknown; the paper's
+# figures are for it, too
+UNKNOWN_SHARE = 0.05
 # for a fit: with 20 images, all correct by chance, any model looks too unsure
 MIN_CALIBRATION_IMAGES = 50
 PRIOR = math.log(2)  # standard deviation of the prior of log T: most models need 1/2 to 2
@@ -41,6 +46,7 @@ class Reliability:
         images: int64 [K, BINS], images by confidence
         correct: int64 [K, BINS], images whose class is predicted correctly
         confidence_sum: float64 [K, BINS], sum of the confidences of `images`
+        energies: int64 [ENERGY_BINS], images by energy at temperature 1
     """
 
     temperatures: tuple[float, ...]
@@ -48,6 +54,7 @@ class Reliability:
     images: NDArray[np.int64]
     correct: NDArray[np.int64]
     confidence_sum: NDArray[np.float64]
+    energies: NDArray[np.int64]
 
     @classmethod
     def from_predictions(
@@ -56,6 +63,7 @@ class Reliability:
         nll: NDArray[np.float32],
         confidences: NDArray[np.float32],
         is_correct: NDArray[np.bool_],
+        energies: NDArray[np.float32],
     ) -> "Reliability":
         """Return the counts of N images.
 
@@ -64,6 +72,7 @@ class Reliability:
             nll: float32 [K, N], each image's negative log-likelihood at each temperature
             confidences: float32 [K, N], the largest probability of each image, 0 to 1
             is_correct: bool [N], whether the predicted class is the true one
+            energies: float32 [N], log sum exp of each image's scores
         """
         shape = (len(temperatures), BINS)
         bins = np.clip(
@@ -83,6 +92,7 @@ class Reliability:
             np.bincount(cells, weights=confidences.ravel(), minlength=size)
             .reshape(shape)
             .astype(np.float64),
+            energy_histogram(energies),
         )
 
     def __add__(self, other: "Reliability") -> "Reliability":
@@ -102,6 +112,7 @@ class Reliability:
             self.images + other.images,
             self.correct + other.correct,
             self.confidence_sum + other.confidence_sum,
+            self.energies + other.energies,
         )
 
     def at_most(self, images: int) -> "Reliability":
@@ -118,6 +129,7 @@ class Reliability:
             correct + parts[:, BINS:],
             correct,
             self.confidence_sum * share,
+            apportion(self.energies, images),
         )
 
     @property
@@ -201,3 +213,16 @@ def fit_temperature(counts: Reliability) -> FittedTemperature | None:
         math.exp(log_temperature - half_width),
         math.exp(log_temperature + half_width),
     )
+
+
+def fit_energy_threshold(counts: Reliability) -> float | None:
+    """Return the energy below which UNKNOWN_SHARE of the images lie.
+
+    Returns:
+        None for fewer than MIN_CALIBRATION_IMAGES images, and for a threshold at an end of the
+        range of energies, as what lies outside of it is counted there.
+    """
+    if counts.num_examples < MIN_CALIBRATION_IMAGES:
+        return None
+    threshold = energy_quantile(counts.energies, UNKNOWN_SHARE)
+    return threshold if is_in_range(threshold) else None

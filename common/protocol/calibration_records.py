@@ -9,6 +9,7 @@ from torch import Tensor
 from fedshelf.common.errors import MessageError
 from fedshelf.common.metrics import calibration
 from fedshelf.common.metrics.calibration import BINS, Reliability
+from fedshelf.common.metrics.energy import ENERGY_BINS
 from fedshelf.common.protocol.records import RecordReader
 
 _TEMPERATURES = "temperatures"
@@ -52,7 +53,8 @@ def encode_reliability(reliability: Reliability | None) -> dict[str, Tensor]:
     """Return the tensors of an answer; {} for None. The sender may prefix their names.
 
     They are, for T temperatures and K = `BINS` bins: `temperatures` and `nll`, float64 [T];
-    `bin_images` and `bin_right`, int64 [T, K]; `bin_sure`, float64 [T, K].
+    `bin_images` and `bin_right`, int64 [T, K]; `bin_sure`, float64 [T, K]; and `bin_energy`, int64
+    [`ENERGY_BINS`].
     """
     if reliability is None:
         return {}
@@ -60,6 +62,7 @@ def encode_reliability(reliability: Reliability | None) -> dict[str, Tensor]:
         "bin_images": reliability.images,
         "bin_right": reliability.correct,
         "bin_sure": reliability.confidence_sum,
+        "bin_energy": reliability.energies,
     }
     arrays = {"nll": reliability.nll} | counts
     return encode_temperatures(reliability.temperatures) | {
@@ -84,18 +87,33 @@ def decode_reliability(reader: RecordReader, prefix: str) -> Reliability | None:
     images = reader.tensor(f"{prefix}bin_images", torch.int64, ndim=2)
     correct = reader.tensor(f"{prefix}bin_right", torch.int64, ndim=2)
     confidence = reader.tensor(f"{prefix}bin_sure", torch.float64, ndim=2)
+    energies = reader.tensor(f"{prefix}bin_energy", torch.int64, ndim=1)
     shape = (len(temperatures), BINS)
-    if nll.shape != shape[:1] or any(
-        tensor.shape != shape for tensor in (images, correct, confidence)
+    if (
+        nll.shape != shape[:1]
+        or any(tensor.shape != shape for tensor in (images, correct, confidence))
+        or energies.shape != (ENERGY_BINS,)
     ):
         raise MessageError(
             f"Tensors '{prefix}nll' and '{prefix}bin_*' are not counts at {len(temperatures)}"
             " temperatures."
         )
-    if (correct < 0).any() or (correct > images).any() or (images > _MAX_IMAGES).any():
+    if (
+        (correct < 0).any()
+        or (correct > images).any()
+        or (images > _MAX_IMAGES).any()
+        or (energies < 0).any()
+        or (energies > _MAX_IMAGES).any()
+    ):
         raise MessageError(
-            f"Tensors '{prefix}bin_images' and '{prefix}bin_right' are not counts of images."
+            f"Tensors '{prefix}bin_images', '{prefix}bin_right' and '{prefix}bin_energy' are not"
+            " counts of images."
         )
     return Reliability(
-        temperatures, nll.numpy(), images.numpy(), correct.numpy(), confidence.numpy()
+        temperatures,
+        nll.numpy(),
+        images.numpy(),
+        correct.numpy(),
+        confidence.numpy(),
+        energies.numpy(),
     )

@@ -46,7 +46,7 @@ from fedshelf.common.protocol.model_delivery import (
 )
 from fedshelf.common.protocol.records import RecordReader, Value, pack
 
-MESSAGE_FORMAT = 7  # raised whenever a field or a tensor changes its meaning
+MESSAGE_FORMAT = 8  # raised whenever a field or a tensor changes its meaning
 # prefixes of tensors' names: those of a strategy's extras, and of a compressed update
 _EXTRA = "extra."
 _PACKED = "packed."

@@ -33,7 +33,7 @@ def evaluate(
         network: changed to evaluation mode
         sets: images whose arrays are on the network's device
         batch_size: images in a batch
-        temperatures: if given, the confidence at each of them is counted, too
+        temperatures: if given, the confidence at each of them is counted, too, and the energy
 
     Returns:
         Confusion matrix and loss of each set.
@@ -58,7 +58,7 @@ def evaluate_adjusted(
         sets: images whose arrays are on the network's device
         adjustments: float32 [C] for each set, added to the scores; None: no adjustment
         batch_size: images in a batch
-        temperatures: if given, the confidence at each of them is counted, too
+        temperatures: if given, the confidence at each of them is counted, too, and the energy
     """
     models.set_training(network.module, mode=False)
     nothing = Counts.zero(len(network.spec.classes))
@@ -145,6 +145,7 @@ class _DeviceResults:
         self._nll, self._confidences = torch.empty(
             2, len(temperatures), images, device=network.device
         )
+        self._energies = torch.empty(images, device=network.device)
         self._cells = torch.empty(images, dtype=torch.int64, device=network.device)
 
     def record(self, positions: slice, logits: Tensor, targets: Tensor) -> None:
@@ -157,6 +158,8 @@ class _DeviceResults:
         """
         self._losses[positions] = functional.cross_entropy(logits, targets, reduction="none")
         self._cells[positions] = targets * self._classes + logits.argmax(dim=1)
+        if self._temperatures:
+            self._energies[positions] = logits.logsumexp(dim=1)
         for index, temperature in enumerate(self._temperatures):
             likelihoods = functional.log_softmax(logits / temperature, dim=1)
             self._nll[index, positions] = -likelihoods.gather(1, targets[:, None]).squeeze(1)
@@ -165,7 +168,7 @@ class _DeviceResults:
     def counts(self, lengths: Sequence[int]) -> list[Counts]:
         """Return the counts of consecutive parts of the images; wait for the device."""
         stops = np.cumsum(lengths)[:-1]
-        recorded = self._cells, self._losses, self._nll, self._confidences
+        recorded = self._cells, self._losses, self._nll, self._confidences, self._energies
         parts = [np.split(tensor.cpu().numpy(), stops, axis=-1) for tensor in recorded]
         return [
             _count(self._classes, self._temperatures, *part) for part in zip(*parts, strict=True)
@@ -226,6 +229,7 @@ def _count(
     losses: NDArray[np.float32],
     nll: NDArray[np.float32],
     confidences: NDArray[np.float32],
+    energies: NDArray[np.float32],
 ) -> Counts:
     """Return the counts of N images.
 
@@ -236,6 +240,7 @@ def _count(
         losses: float32 [N]
         nll: float32 [K, N], negative log-likelihood at each temperature
         confidences: float32 [K, N], largest probability at each temperature
+        energies: float32 [N], log sum exp of the scores; of no meaning if K is 0
     """
     confusion = np.bincount(cells, minlength=classes**2).reshape(classes, classes)
     loss_sum = float(losses.sum(dtype=np.float64))
@@ -245,5 +250,7 @@ def _count(
     return Counts(
         confusion,
         loss_sum,
-        reliability=Reliability.from_predictions(temperatures, nll, confidences, is_correct),
+        reliability=Reliability.from_predictions(
+            temperatures, nll, confidences, is_correct, energies
+        ),
     )

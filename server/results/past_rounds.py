@@ -190,5 +190,5 @@ def _adjustment(config: RunConfig, state: TrainingState) -> dict[str, Any] | Non
     if config.strategy.absent == "full":
         return None
     found = (state.record or {}).get("adjustment")
-    nothing = dict.fromkeys(("validation", "test", "temperature"))
+    nothing = dict.fromkeys(("validation", "test", "temperature", "energy_threshold"))
     return {"used": found or "adjusted", "chosen_on": "validation" if found else None} | nothing

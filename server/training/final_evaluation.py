@@ -9,9 +9,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from fedshelf.common.metrics.calibration import BINS, GRID, Reliability, fit_temperature
+from fedshelf.common.metrics.calibration import (
+    BINS,
+    GRID,
+    Reliability,
+    fit_energy_threshold,
+    fit_temperature,
+)
 from fedshelf.common.metrics.confusions import most_confused
 from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.metrics.energy import share_below
 from fedshelf.common.metrics.proportions import wilson_interval
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.server.report.run_data import EVALUATION_FILE as FILE
@@ -119,10 +126,13 @@ class FinalEvaluation:
             "chosen_on": "validation" if results["validation"] else None,
             **results,
             "temperature": self.own_temperature,
+            "energy_threshold": _energy_threshold(self.validation.ways().get("adjusted")),
         }
 
     def _calibration(self) -> dict[str, Any] | None:
         """Return the calibration on test images, with and without the temperature.
+
+        `unknown` is the share of these images whose energy is below `energy_threshold`.
 
         It is None without images.
         """
@@ -131,10 +141,13 @@ class FinalEvaluation:
         if reliability is None or not reliability.num_examples:
             return None
         fitted = fit_temperature(fitted_on) if fitted_on else None
+        threshold = fit_energy_threshold(fitted_on) if fitted_on else None
         figures = {
             "temperature": self.temperature,
             "interval": [fitted.low, fitted.high] if fitted else None,
             "fitted_on": fitted_on.num_examples if fitted_on else 0,
+            "energy_threshold": threshold,
+            "unknown": None if threshold is None else share_below(reliability.energies, threshold),
         }
         return (
             figures
@@ -275,6 +288,14 @@ def _temperature(counts: Counts | None) -> float | None:
         fit_temperature(counts.reliability) if counts is not None and counts.reliability else None
     )
     return fitted.temperature if fitted else None
+
+
+def _energy_threshold(counts: Counts | None) -> float | None:
+    return (
+        fit_energy_threshold(counts.reliability)
+        if counts is not None and counts.reliability
+        else None
+    )
 
 
 def _described(scores: Scores) -> dict[str, Any] | None:

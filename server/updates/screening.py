@@ -333,6 +333,7 @@ def _is_sound(counts: Counts, temperatures: tuple[float, ...]) -> bool:
         reliability.temperatures == temperatures
         and (reliability.images.sum(axis=1) == counts.num_examples).all()
         and (reliability.correct.sum(axis=1) == right).all()
+        and reliability.energies.sum() == counts.num_examples
         and (
             (reliability.confidence_sum >= least * reliability.images)
             & (reliability.confidence_sum <= (1 + REPORT_TOLERANCE) * reliability.images)

@@ -278,6 +278,11 @@ def test_an_evaluation_is_of_the_split_and_at_the_temperatures_asked_for(
         np.testing.assert_allclose(
             counts.reliability.nll, found[0][1][name].reliability.nll, rtol=TOLERANCE
         )
+        expected = found[0][1][name].reliability.energies
+        assert expected.sum() == HELD_OUT
+        # by rounding, an image between two bins may change sides
+        moved = abs(np.cumsum(counts.reliability.energies - expected)).sum()
+        assert moved <= (runtime == "batched")
 
 
 @EVERY_RUNTIME

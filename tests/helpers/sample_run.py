@@ -138,7 +138,11 @@ def counted(matrix: list[list[int]], seed: int, temperatures: tuple[float, ...])
     )
     nll = np.where(is_right, -np.log(sure), -np.log((1 - sure) / 3))
     told = Reliability.from_predictions(
-        temperatures, nll.astype(np.float32), sure.astype(np.float32), is_right
+        temperatures,
+        nll.astype(np.float32),
+        sure.astype(np.float32),
+        is_right,
+        draw.normal(6, 1, images).astype(np.float32),
     )
     return replace(counts, reliability=told)
 

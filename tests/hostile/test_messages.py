@@ -69,7 +69,11 @@ PACKED = error_feedback.compress_update(
     compression.build(CONFIG.messages),
 )[0]
 SURE = Reliability.from_predictions(
-    (1.0,), torch.ones(1, 2).numpy(), torch.full((1, 2), 0.6).numpy(), torch.ones(2).bool().numpy()
+    (1.0,),
+    torch.ones(1, 2).numpy(),
+    torch.full((1, 2), 0.6).numpy(),
+    torch.ones(2).bool().numpy(),
+    torch.ones(2).numpy(),
 )
 SURELY = Counts(torch.eye(2, dtype=torch.int64).numpy(), 0.5, reliability=SURE)
 RESULTS = (

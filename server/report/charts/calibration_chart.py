@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedshelf.common.metrics.calibration import GRID, MIN_CALIBRATION_IMAGES
+from fedshelf.common.metrics.calibration import GRID, MIN_CALIBRATION_IMAGES, UNKNOWN_SHARE
 from fedshelf.common.wording import format_count
 from fedshelf.server.formatting import decimal, percent, points
 from fedshelf.server.report.charts.line_chart import BOX_UNITS
@@ -69,13 +69,14 @@ def calibration_charts(calibration: Mapping[str, Any] | None) -> Calibration | N
                 calibration["bins_scaled"],
             )
         )
-    return Calibration(
-        [
-            _describe_confidence(unscaled, calibration),
-            _describe_temperature(unscaled, scaled, calibration),
-        ],
-        charts,
-    )
+    sentences = [
+        _describe_confidence(unscaled, calibration),
+        _describe_temperature(unscaled, scaled, calibration),
+    ]
+    # an earlier version's run has no threshold
+    if calibration.get("energy_threshold") is not None:
+        sentences.append(_describe_unknown(calibration))
+    return Calibration(sentences, charts)
 
 
 def _describe_confidence(unscaled: Mapping[str, Any], calibration: Mapping[str, Any]) -> str:
@@ -109,6 +110,15 @@ def _describe_temperature(
     if scaled["ece"] < unscaled["ece"]:
         return f"{sentence}. The predicted classes stay the same."
     return f"{sentence}: no better than without, on these images."
+
+
+def _describe_unknown(calibration: Mapping[str, Any]) -> str:
+    return (
+        f"{percent(calibration['unknown'])} of the test photos would be called unknown: the energy"
+        " of their scores (the logarithm of the sum of the scores' exponentials) is below"
+        f" {decimal(calibration['energy_threshold'], 2)}, as it is for {percent(UNKNOWN_SHARE)} of"
+        f" the {format_count(calibration['fitted_on'], 'validation image')}."
+    )
 
 
 def _explain_no_temperature(fitted_on: int) -> str:

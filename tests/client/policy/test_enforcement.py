@@ -245,7 +245,11 @@ def test_masking_keeps_what_is_summed_and_tells_no_small_class(
 
 def test_how_sure_the_model_was_leaves_with_counts_per_class_only() -> None:
     told = Reliability.from_predictions(
-        (1.0,), np.ones((1, 4), np.float32), np.ones((1, 4), np.float32), np.ones(4, bool)
+        (1.0,),
+        np.ones((1, 4), np.float32),
+        np.ones((1, 4), np.float32),
+        np.ones(4, bool),
+        np.ones(4, np.float32),
     )
     whole = Evaluation("oslo", 1, Counts(2 * np.eye(2, dtype=np.int64), 1.5, reliability=told))
     for metrics, expected in (("confusion", told), ("accuracy", None)):

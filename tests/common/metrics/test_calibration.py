@@ -16,6 +16,7 @@ from fedshelf.common.metrics.calibration import (
     MIN_CALIBRATION_IMAGES,
     PRIOR,
     Reliability,
+    fit_energy_threshold,
     fit_temperature,
 )
 
@@ -32,7 +33,11 @@ def counted(
     )
     sure = torch.stack([each.exp().amax(dim=1) for each in likelihoods])
     return Reliability.from_predictions(
-        temperatures, nll.numpy(), sure.numpy(), (logits.argmax(dim=1) == targets).numpy()
+        temperatures,
+        nll.numpy(),
+        sure.numpy(),
+        (logits.argmax(dim=1) == targets).numpy(),
+        logits.logsumexp(dim=1).numpy(),
     )
 
 
@@ -54,7 +59,11 @@ def test_numbers_by_hand() -> None:
     """
     sure = np.array([[0.9, 0.9, 0.5, 1.0]], dtype=np.float32)
     found = Reliability.from_predictions(
-        (1.0,), np.array([[0.1, 2.0, 0.7, 0.0]], np.float32), sure, np.array([1, 0, 1, 1], bool)
+        (1.0,),
+        np.array([[0.1, 2.0, 0.7, 0.0]], np.float32),
+        sure,
+        np.array([1, 0, 1, 1], bool),
+        np.zeros(4, np.float32),
     )
     assert found.num_examples == 4
     assert {place: int(images) for place, images in enumerate(found.images[0]) if images} == {
@@ -72,7 +81,7 @@ def test_numbers_by_hand() -> None:
 def test_an_edge_belongs_to_the_bin_below_it() -> None:
     sure = np.array([[1 / BINS, 5 / BINS, 1.0]], dtype=np.float64)
     found = Reliability.from_predictions(
-        (1.0,), np.zeros((1, 3), np.float32), sure, np.ones(3, bool)
+        (1.0,), np.zeros((1, 3), np.float32), sure, np.ones(3, bool), np.zeros(3, np.float32)
     )
     assert found.images[0].nonzero()[0].tolist() == [0, 4, BINS - 1]
 
@@ -102,6 +111,7 @@ def test_counting_in_parts_equals_counting_at_once(sizes: list[int], seed: int) 
     merged = sum(parts[1:], parts[0])
     np.testing.assert_array_equal(merged.images, whole.images)
     np.testing.assert_array_equal(merged.correct, whole.correct)
+    np.testing.assert_array_equal(merged.energies, whole.energies)
     np.testing.assert_allclose(merged.confidence_sum, whole.confidence_sum)
     np.testing.assert_allclose(merged.nll, whole.nll)
     assert merged.num_examples == sum(sizes)
@@ -194,3 +204,20 @@ def test_nothing_and_what_is_not_finite_have_no_temperature() -> None:
     assert fit_temperature(diverged) is None
     assert diverged.num_examples == 60
     assert math.isnan(counted(logits[:0], targets[:0], (1.0,)).ece(0))
+
+
+def test_the_energy_threshold_has_a_twentieth_of_the_images_below_it() -> None:
+    logits, targets = scores(4000, 5)
+    found = fit_energy_threshold(counted(logits, targets, (1.0,)))
+    energies = logits.exp().sum(dim=1).log()
+    assert found is not None
+    assert found == pytest.approx(energies.quantile(0.05).item(), rel=0.02)
+    assert (energies < found).float().mean().item() == pytest.approx(0.05, abs=0.005)
+
+
+def test_few_images_and_scores_of_a_diverged_model_have_no_energy_threshold() -> None:
+    logits, targets = scores(MIN_CALIBRATION_IMAGES, 5)
+    assert fit_energy_threshold(counted(logits, targets, (1.0,))) is not None
+    assert fit_energy_threshold(counted(logits[1:], targets[1:], (1.0,))) is None
+    for spoilt in (logits * 1e6, -1e6 - logits, logits * math.nan):
+        assert fit_energy_threshold(counted(spoilt, targets, (1.0,))) is None

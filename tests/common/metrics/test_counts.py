@@ -83,7 +83,11 @@ def test_merging_in_parts_equals_counting_at_once(parts: list[np.ndarray]) -> No
 
 def test_stores_that_do_not_tell_how_sure_the_model_was_leave_the_rest() -> None:
     told = Reliability.from_predictions(
-        (1.0,), np.ones((1, 6), np.float32), np.ones((1, 6), np.float32), np.ones(6, bool)
+        (1.0,),
+        np.ones((1, 6), np.float32),
+        np.ones((1, 6), np.float32),
+        np.ones(6, bool),
+        np.ones(6, np.float32),
     )
     silent = BY_HAND
     open_one = replace(BY_HAND, reliability=told)

@@ -21,6 +21,7 @@ from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.errors import MessageError
 from fedshelf.common.metrics.calibration import BINS, Reliability
 from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.metrics.energy import ENERGY_BINS
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.failures import make_failure
 from fedshelf.common.protocol.messages import (
@@ -103,7 +104,11 @@ def sureness() -> Reliability:
     """Of three images at two temperatures; two of them right."""
     sure = np.array([[0.9, 0.8, 0.6], [0.7, 0.6, 0.55]], np.float32)
     return Reliability.from_predictions(
-        (1.0, 2.0), np.ones((2, 3), np.float32), sure, np.array([True, True, False])
+        (1.0, 2.0),
+        np.ones((2, 3), np.float32),
+        sure,
+        np.array([True, True, False]),
+        np.array([3.0, 2.0, -1.0], np.float32),
     )
 
 
@@ -116,6 +121,11 @@ def sureness() -> Reliability:
         ("nll", np.ones(3)),
         ("confidence_sum", np.ones((2, BINS), np.float32)),
         ("temperatures", (1.0,)),
+        ("energies", np.ones(ENERGY_BINS - 1, np.int64)),
+        ("energies", np.ones((1, ENERGY_BINS), np.int64)),
+        ("energies", np.ones(ENERGY_BINS)),
+        ("energies", -np.ones(ENERGY_BINS, np.int64)),
+        ("energies", np.full(ENERGY_BINS, 2**40)),
     ],
 )
 def test_a_sureness_that_makes_no_sense_is_refused(field: str, value: Any) -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from fedshelf.common.config import resolve
 from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.types import Images
+from fedshelf.common.metrics.energy import energy_histogram
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.messages import Plan
 from fedshelf.common.strategies.shared.class_skew import logit_adjustment, max_loss_change
@@ -59,7 +60,14 @@ def test_a_model_that_knows_nothing_answers_by_the_shares(level: Network) -> Non
     assert adjusted.loss_sum == pytest.approx(
         4 * log(total) - log(0.01) - 2 * log(0.75) - log(0.25), rel=1e-6
     )
+    assert raw.reliability is not None
+    np.testing.assert_array_equal(
+        raw.reliability.energies, energy_histogram(np.full(4, log(3), np.float32))
+    )
     assert adjusted.reliability is not None
+    np.testing.assert_array_equal(
+        adjusted.reliability.energies, energy_histogram(np.full(4, log(total), np.float32))
+    )
     assert adjusted.reliability.nll[0] == pytest.approx(adjusted.loss_sum)
     roots = [share**0.5 for share in (0.01, 0.75, 0.25)]  # at a temperature of 2
     assert adjusted.reliability.nll[1] == pytest.approx(

@@ -1,6 +1,7 @@
 """The end of a run has figures that add up, whatever stores disclose."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,18 @@ from tests.helpers.by_hand import plan_of
 CLASSES = ("boot", "hat", "shirt")
 
 
-def sure(counts: Counts, temperatures: tuple[float, ...], confidence: float) -> Counts:
-    """The counts of a model that is always that sure."""
+def sure(
+    counts: Counts, temperatures: tuple[float, ...], confidence: float, energy: float = 4.0
+) -> Counts:
+    """The counts of a model that is always that sure, at the same energy."""
     images = counts.num_examples
     is_right = np.arange(images) < round(counts.accuracy * images)
     values = np.full((len(temperatures), images), confidence, np.float32)
     return replace(
         counts,
-        reliability=Reliability.from_predictions(temperatures, -np.log(values), values, is_right),
+        reliability=Reliability.from_predictions(
+            temperatures, -np.log(values), values, is_right, np.full(images, energy, np.float32)
+        ),
     )
 
 
@@ -129,6 +134,30 @@ def test_a_server_with_test_images_is_what_the_model_is_judged_by(tmp_path: Path
     assert summary["calibration"]["unscaled"]["ece"] == pytest.approx(5 / 6 - 0.5)
     assert (summary["per_store_from"], list(summary["per_store"])) == ("class mix", ["a"])
     assert (file["stores_on"], file["together"], file["stores"]) == (None, None, {})
+
+
+def test_the_energy_threshold_is_of_validation_images_by_raw_scores(tmp_path: Path) -> None:
+    many = Counts(10 * OPEN.confusion, 30.0)
+    validation = Scores(
+        None, {"a": sure(many, GRID, 0.9)}, {"a": sure(many, GRID, 0.9, energy=2.0)}
+    )
+    stores = {"a": sure(OPEN, (1.0, 2.0), 0.9), "b": sure(OPEN, (1.0, 2.0), 0.9, energy=1.0)}
+    verdict = FinalEvaluation(CLASSES, Scores(None, stores), validation, 2.0, is_adjustable=True)
+    summary, file = told(tmp_path, verdict)
+    # asinh(4) = 2.095 lies in bin 67 of width 1/32 above 0, asinh(2) = 1.444 in bin 46
+    threshold = summary["calibration"]["energy_threshold"]
+    assert math.asinh(threshold) == pytest.approx(67.05 / 32)
+    assert math.asinh(summary["adjustment"]["energy_threshold"]) == pytest.approx(46.05 / 32)
+    assert summary["calibration"]["unknown"] == pytest.approx((6 + 0.05 * 6) / 12)
+    assert file["calibration"]["unknown"] == summary["calibration"]["unknown"]
+
+
+def test_too_few_validation_images_have_no_energy_threshold(tmp_path: Path) -> None:
+    stores = Scores(None, {"a": sure(OPEN, (1.0,), 0.9)})
+    validation = Scores(None, {"a": sure(OPEN, GRID, 0.9)})
+    summary, _ = told(tmp_path, FinalEvaluation(CLASSES, stores, validation, None))
+    calibration = summary["calibration"]
+    assert (calibration["energy_threshold"], calibration["unknown"]) == (None, None)
 
 
 def test_many_classes_at_many_stores_leave_no_matrix_of_each(

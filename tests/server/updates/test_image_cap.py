@@ -203,8 +203,12 @@ def test_a_smaller_count_keeps_shares(counts: list[int], data: st.DataObject) ->
 def test_how_sure_a_model_was_is_capped_with_its_means() -> None:
     sure = np.full((2, 40), 0.8, np.float32)
     right = np.arange(40) < 30
-    whole = Reliability.from_predictions((1.0, 2.0), np.full((2, 40), 0.5, np.float32), sure, right)
+    energies = np.where(right, 5, 0).astype(np.float32)
+    whole = Reliability.from_predictions(
+        (1.0, 2.0), np.full((2, 40), 0.5, np.float32), sure, right, energies
+    )
     less = Counts(np.array([[30, 10], [0, 0]]), 20.0, reliability=whole).at_most(8).reliability
     assert less is not None
     assert (less.num_examples, less.correct.sum(axis=1).tolist()) == (8, [6, 6])
+    assert less.energies[less.energies > 0].tolist() == [2, 6]
     assert (less.nll.tolist(), less.ece(0)) == ([4.0, 4.0], pytest.approx(whole.ece(0)))

@@ -285,7 +285,11 @@ def test_what_is_said_of_confidence_is_of_the_same_images_and_hits_or_nothing() 
     order = EvaluateOrder(plan_of(), 3, vector(1.0), "test", (1.0,))
     hits = np.array([True] * 5 + [False] * 5)
     told = Reliability.from_predictions(
-        (1.0,), np.ones((1, 10), np.float32), np.full((1, 10), 0.7, np.float32), hits
+        (1.0,),
+        np.ones((1, 10), np.float32),
+        np.full((1, 10), 0.7, np.float32),
+        hits,
+        np.ones(10, np.float32),
     )
     cases = {
         "good": told,
@@ -296,6 +300,8 @@ def test_what_is_said_of_confidence_is_of_the_same_images_and_hits_or_nothing() 
         "surer than sure": replace(told, confidence_sum=told.confidence_sum * 2),
         "less sure than chance": replace(told, confidence_sum=told.confidence_sum * 0.5),
         "not a number": replace(told, nll=told.nll * NAN),
+        "energies of more images": replace(told, energies=2 * told.energies),
+        "energies of no images": replace(told, energies=0 * told.energies),
     }
     answers = [
         Evaluation(name, 3, replace(counts_of(5, 5), reliability=reliability))

@@ -97,6 +97,7 @@ def test_processes_count_how_sure_the_model_is_as_one_does(
         assert found.reliability is not None
         assert expected.reliability is not None
         assert (found.reliability.images == expected.reliability.images).all()
+        assert (found.reliability.energies == expected.reliability.energies).all()
         assert found.reliability.nll.tolist() == expected.reliability.nll.tolist()
 
 

@@ -222,6 +222,15 @@ def test_reliability_pictures_show_confidence_over_and_under_accuracy() -> None:
         "off by 40.0 points: no better than without, on these images."
     )
     assert [chart.title for chart in scaled.charts] == ["As trained", "Temperature 0.50"]
+    assert len(scaled.sentences) == 2
+    unknown = {"energy_threshold": 3.21, "unknown": 0.041, "fitted_on": 1200}
+    told_unknown = calibration_charts(told | {"bins": bins} | worse | unknown)
+    assert told_unknown is not None
+    assert told_unknown.sentences[2] == (
+        "4.1% of the test photos would be called unknown: the energy of their scores (the logarithm"
+        " of the sum of the scores' exponentials) is below 3.21, as it is for 5.0% of the 1,200"
+        " validation images."
+    )
     assert calibration_charts(None) is None
 
 

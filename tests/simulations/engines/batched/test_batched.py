@@ -234,6 +234,7 @@ def test_judging_counts_what_stores_count(devices: int, tmp_path: Path) -> None:
     assert told is not None
     assert reliability is not None
     np.testing.assert_array_equal(told.images, reliability.images)
+    assert told.energies.sum() == reliability.energies.sum() == expected.num_examples
     np.testing.assert_allclose(told.nll, reliability.nll, rtol=1e-5)
     assert reliability.loss(0) == pytest.approx(expected.loss, rel=1e-5)
     engine.close()

@@ -188,6 +188,7 @@ def test_nodes_come_and_go(cluster: Any, tmp_path: Path, monkeypatch: pytest.Mon
         at_both = [at.evaluate_test_set(params, (1.0, 2.0)) for at in (here, there)]
         assert len({counts.loss_sum for counts in at_both}) == 1
         assert len({counts.reliability.nll.tobytes() for counts in at_both}) == 1
+        assert len({counts.reliability.energies.tobytes() for counts in at_both}) == 1
         # the last node goes too
         monkeypatch.setattr("fedshelf.simulations.engines.ray.workers.NODE_TIMEOUT_SECONDS", 1.0)
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
