@@ -13,6 +13,8 @@ MAX_CLASS_NAMES_BYTES = 2**18  # of the names of all classes of one store
 # the two files of a finished model
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
+# of the content of the second in the metadata of the first
+DESCRIPTION_KEY = "description"
 
 _NAME_PATTERN = re.compile(r"\w[\w .-]{0,62}")
 _RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -18,6 +18,7 @@ from typing import Any
 from fedshelf.client.failures import StoreError
 from fedshelf.common.errors import DataError, FedshelfError, MessageError
 from fedshelf.common.models import saved
+from fedshelf.common.models.model_file import is_described_by
 from fedshelf.common.names import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS
 from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
@@ -122,7 +123,7 @@ class DeliveredModels:
             write_atomic(
                 new / DESCRIPTION_FILE, lambda file: file.write(order.description), private=True
             )
-            _check_files(new, order)
+            _check_files(new, order, content)
             own = self._make_own(new)
             folder = self._folder(order)
             old = self._directory / f"{_OLD_PREFIX}{folder.name}"
@@ -214,7 +215,7 @@ def _folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _check_files(folder: Path, order: DeliverOrder) -> None:
+def _check_files(folder: Path, order: DeliverOrder, content: bytes) -> None:
     """Check that the files are a model of that run and its description; raise MessageError if
     not.
     """
@@ -229,7 +230,8 @@ def _check_files(folder: Path, order: DeliverOrder) -> None:
             description["classes"] == list(model.spec.classes)
             and description["name"] == model.spec.name == order.network
         )
-    except (DataError, KeyError, TypeError):
+        is_consistent &= is_described_by(content, description)
+    except (DataError, ValueError, KeyError, TypeError, RecursionError):
         is_consistent = False
     if not is_consistent:
         raise MessageError(

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from fedshelf.client.identity.home import STATES_FOLDER, known_home
@@ -23,6 +22,7 @@ from fedshelf.common import models
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.models import saved
 from fedshelf.common.models.head import head_name
+from fedshelf.common.models.model_file import encode_model
 from fedshelf.common.models.saved import SavedModel
 from fedshelf.common.names import DESCRIPTION_FILE, WEIGHTS_FILE, check_run_id
 from fedshelf.common.strategies.shared import personalization
@@ -75,8 +75,8 @@ def export_own(model: Path, name: str, out: Path) -> ExportedModel:
     tensors = {**shared.tensors, **own_parts.tensors}
     if own_parts.adjustment is not None:
         tensors = _with_bias(replace(shared, tensors=tensors), own_parts.adjustment)
-    content = save(tensors, metadata={"spec": shared.spec.to_json()})
     own_description = _own_description(description, name, shared.spec.classes, own_parts.adjustment)
+    content = encode_model(shared.spec, tensors, own_description)
     write_json(
         out / DESCRIPTION_FILE, own_description | {"sha256": hashlib.sha256(content).hexdigest()}
     )
@@ -185,11 +185,11 @@ def _own_description(
     own_description = description | {"provenance": provenance}
     if adjustment is None:
         return own_description
-    temperature = description["provenance"]["adjustment"].get("temperature") or description.get(
-        "temperature", 1.0
-    )
+    fitted = description["provenance"]["adjustment"]
     return own_description | {
-        "temperature": temperature,
+        "temperature": fitted.get("temperature") or description.get("temperature", 1.0),
+        # the chain's threshold is of other scores
+        "energy_threshold": fitted.get("energy_threshold"),
         "added_to_bias": dict(zip(classes, adjustment.tolist(), strict=True)),
     }
 

@@ -8,7 +8,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fedshelf.common.classes.display_names import ProductNames, read_from_run, write_to_run
-from fedshelf.common.names import DESCRIPTION_FILE
 from fedshelf.common.system.files import write_json, write_text
 from fedshelf.common.wording import printable
 from fedshelf.server import formatting
@@ -44,7 +43,7 @@ def write_report(run_directory: Path) -> Path:
 def rename_classes(directory: Path, names: ProductNames) -> bool:
     """Give the classes of a finished run other names, without any training or evaluation.
 
-    The run's directory, its `model.json`, its pictures and its report get the names.
+    The model, the run's directory, its pictures and its report get the names.
 
     Args:
         directory: run directory
@@ -58,13 +57,15 @@ def rename_classes(directory: Path, names: ProductNames) -> bool:
         ValueError, FedshelfError: a file is damaged.
     """
     from fedshelf.server.report.png import write_pictures  # late: matplotlib
-    from fedshelf.server.results.model_export import with_names  # late: torch
+    from fedshelf.server.results.model_export import rename_model  # late: torch
 
     if names == read_from_run(directory):
         return False
+    sha256 = rename_model(directory, names)
+    path = directory / "summary.json"
+    write_json(path, json.loads(path.read_text(encoding="utf-8")) | {"model_sha256": sha256})
+    # after the model, so that a call that was killed before can be repeated
     write_to_run(directory, names)
-    path = directory / DESCRIPTION_FILE
-    write_json(path, with_names(json.loads(path.read_text(encoding="utf-8")), names))
     write_pictures(directory)
     write_report(directory)
     return True

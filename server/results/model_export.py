@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 
 from fedshelf.common.classes.display_names import ProductNames, display_name
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import RunError
+from fedshelf.common.models.model_file import describe, encode_model, is_described_by
 from fedshelf.common.names import DESCRIPTION_FILE, WEIGHTS_FILE, run_name
 from fedshelf.common.protocol.messages import Plan
 from fedshelf.common.protocol.model_delivery import MAX_DESCRIPTION_BYTES, DeliverOrder
@@ -30,12 +30,16 @@ def write_model(
 
     Return its SHA-256.
 
-    model.safetensors: the whole state dict by torch names, with the spec in the metadata
+    model.safetensors: the whole state dict by torch names, with the spec and the content of the
+                       other file in the metadata (see `common.models.model_file`)
     model.json: architecture, classes, image size, normalisation; provenance and test result of the
     raw model;
                        `temperature`: scores are divided by it before the softmax, so that
                            confidences can be trusted
-                       (1: unchanged), also of the raw model; `adjustment`: which scores stores use
+                       (1: unchanged), also of the raw model; `energy_threshold`: log sum exp of its
+                       scores below which an image is like nothing that it knows (null: not
+                       measured); `denoise`: pixels, side of the median filter over a photo (0:
+                       none); `adjustment`: which scores stores use
                        (see `server.training.final_evaluation`); `class_names` in the order of the
                        classes, if there are `names`; the SHA-256 of the other file
 
@@ -48,28 +52,45 @@ def write_model(
     tensors = {
         name: tensor.detach().clone() for name, tensor in network.module.state_dict().items()
     }
-    content = save(tensors, metadata={"spec": plan.spec.to_json()})
+    calibration = summary["calibration"] or {}
+    use = {
+        "temperature": calibration.get("temperature") or 1.0,
+        "energy_threshold": calibration.get("energy_threshold"),
+        "denoise": plan.config.data.denoise,
+        "provenance": _provenance(plan, state, summary),
+    }
+    description = _with_names(finite(json.loads(plan.spec.to_json()) | use), names)
+    return _write(directory, encode_model(plan.spec, tensors, description), description)
+
+
+def rename_model(directory: Path, names: ProductNames) -> str:
+    """Give the classes of the model in `directory` other names, in both of its files.
+
+    Return its new SHA-256.
+
+    Raises OSError, ValueError.
+    """
+    description = json.loads((directory / DESCRIPTION_FILE).read_text(encoding="utf-8"))
+    renamed = _with_names(description, names)
+    return _write(directory, describe((directory / WEIGHTS_FILE).read_bytes(), renamed), renamed)
+
+
+def _write(directory: Path, content: bytes, description: Mapping[str, Any]) -> str:
+    """Write both files of a model, each atomically; return the SHA-256. Raises OSError."""
     write_atomic(directory / WEIGHTS_FILE, lambda file: file.write(content))
-    temperature = (summary["calibration"] or {}).get("temperature") or 1.0
     sha256 = hashlib.sha256(content).hexdigest()
-    summarize_counts = with_names(
-        json.loads(plan.spec.to_json()) | {"temperature": temperature, "sha256": sha256}, names
-    )
-    write_json(
-        directory / DESCRIPTION_FILE,
-        finite(summarize_counts | {"provenance": _provenance(plan, state, summary)}),
-    )
+    write_json(directory / DESCRIPTION_FILE, {**description, "sha256": sha256})
     return sha256
 
 
-def with_names(summarize_counts: Mapping[str, Any], names: ProductNames) -> dict[str, Any]:
+def _with_names(description: Mapping[str, Any], names: ProductNames) -> dict[str, Any]:
     """Return the content of `model.json` with `class_names`, if there are `names`.
 
     They are in the order of the classes.
     """
-    others = {key: value for key, value in summarize_counts.items() if key != "class_names"}
+    others = {key: value for key, value in description.items() if key != "class_names"}
     return others | (
-        {"class_names": [display_name(names, label) for label in summarize_counts["classes"]]}
+        {"class_names": [display_name(names, label) for label in description["classes"]]}
         if names
         else {}
     )
@@ -85,6 +106,7 @@ def model_order(run: Path, config: RunConfig, folder: Path) -> DeliverOrder:
         told = json.loads((folder / DESCRIPTION_FILE).read_text(encoding="utf-8"))
         network = told["name"]
         run_id = told["provenance"]["run_id"]
+        is_whole = is_described_by(content, told)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"There is no whole model in {folder}: {WEIGHTS_FILE} or {DESCRIPTION_FILE} cannot be"
@@ -96,6 +118,12 @@ def model_order(run: Path, config: RunConfig, folder: Path) -> DeliverOrder:
         raise RunError(
             f"{folder / WEIGHTS_FILE} is not the model that the {DESCRIPTION_FILE} beside it names"
             " by its SHA-256."
+        )
+    if not is_whole:
+        raise RunError(
+            f"{folder / DESCRIPTION_FILE} says other things of the model than"
+            f" {folder / WEIGHTS_FILE} itself: one of them was changed. Export the model again"
+            " (flower-server export)."
         )
     description = json.dumps(told, ensure_ascii=False, indent=2).encode() + b"\n"
     if len(description) > MAX_DESCRIPTION_BYTES:

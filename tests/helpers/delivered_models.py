@@ -5,8 +5,8 @@ import json
 from typing import Any
 
 import torch
-from safetensors.torch import save
 
+from fedshelf.common.models.model_file import encode_model
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.model_delivery import DeliverOrder
 
@@ -19,11 +19,10 @@ def order_of(
     """A small file that says it is a model, and its description; `changes` are of the
     description.
     """
-    content = save({"head": torch.full((3,), value)}, metadata={"spec": SPEC.to_json()})
-    sha256 = hashlib.sha256(content).hexdigest()
     told = json.loads(SPEC.to_json()) | {
-        "sha256": sha256,
-        "provenance": {"run_id": run_id, "round": 1, "personal": []},
+        "provenance": {"run_id": run_id, "round": 1, "personal": []}
     }
-    description = json.dumps(told | changes).encode()
+    content = encode_model(SPEC, {"head": torch.full((3,), value)}, told | changes)
+    sha256 = hashlib.sha256(content).hexdigest()
+    description = json.dumps(told | {"sha256": sha256} | changes).encode()
     return DeliverOrder(run_id, run, "niid-cnn", description, sha256, len(content), content)

@@ -1,13 +1,14 @@
 """Small finished models on disk, without a training."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 
-from fedshelf.common.inference.predictors.description import METADATA_KEY, ModelDescription
+from fedshelf.common.inference.predictors.description import ModelDescription
+from fedshelf.common.models.model_file import encode_model
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.names import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.training.fit import Network
@@ -32,13 +33,11 @@ def save_model(
     spec = spec or spec_of()
     network = Network(spec, torch.device("cpu"), seed=seed)
     description = ModelDescription(spec, described.pop("class_names", spec.classes), **described)
-    content = save(
-        {name: tensor.clone() for name, tensor in network.module.state_dict().items()},
-        metadata={"spec": spec.to_json(), METADATA_KEY: description.to_json()},
-    )
+    told = json.loads(description.to_json())
+    tensors = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}
+    content = encode_model(spec, tensors, told)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS_FILE).write_bytes(content)
     sha256 = hashlib.sha256(content).hexdigest()
-    told = description.to_json().removesuffix("}") + f', "sha256": "{sha256}"}}'
-    (folder / DESCRIPTION_FILE).write_text(told, encoding="utf-8")
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(told | {"sha256": sha256}), encoding="utf-8")
     return folder

@@ -2,13 +2,16 @@
 elsewhere.
 """
 
+import hashlib
 import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
+from safetensors.torch import load_file
 
 from fedshelf.common.errors import ConfigError
 from fedshelf.server.results.past_rounds import export_round
@@ -16,6 +19,7 @@ from fedshelf.simulations.compare.command import compare
 from fedshelf.simulations.compare.request import ComparisonRequest
 from fedshelf.simulations.ensemble.command import ensemble
 from fedshelf.simulations.run.simulate import SimulationRequest, simulate
+from tests.helpers.model_files import description_beside, description_in
 from tests.helpers.product_photos import photos
 
 NAMES = {"hat": "Beret", "bag": "Satchel"}
@@ -85,6 +89,13 @@ def test_names_stand_where_people_read_and_change_nothing_else(data: Path, tmp_p
     assert "Beret" not in simulated(data, named, {"hat": "Fedora"}, resume=True)
     simulated(data, named, None, resume=True)
     assert load(named / "model.json")["class_names"] == ["coat", "Fedora", "shoe"]
+    renamed = named / "model.safetensors"
+    assert description_in(renamed) == description_beside(renamed)
+    sha256 = hashlib.sha256(renamed.read_bytes()).hexdigest()
+    assert load(named / "model.json")["sha256"] == load(named / "summary.json")["model_sha256"]
+    assert load(named / "model.json")["sha256"] == sha256
+    after, before = (load_file(run / "model.safetensors") for run in (named, plain))
+    assert all(torch.equal(after[name], before[name]) for name in before)
     page = (named / "report.html").read_text(encoding="utf-8")
     assert ("Fedora" in page, "Beret" in page) == (True, False)
 

@@ -10,10 +10,7 @@ from typing import Any
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.models.spec import ModelSpec, received_spec
-from fedshelf.common.names import DESCRIPTION_FILE, WEIGHTS_FILE
-
-METADATA_KEY = "description"
-"""The key of the description in the metadata of a model's file; it holds JSON."""
+from fedshelf.common.names import DESCRIPTION_FILE, DESCRIPTION_KEY, WEIGHTS_FILE
 
 DENOISE_SIDES = (0, 3, 5)
 
@@ -146,8 +143,8 @@ def read_description(file: Path, metadata: Mapping[str, str], sha256: str) -> Mo
             f"{file} is not the model that the {DESCRIPTION_FILE} beside it describes (its SHA-256"
             " is another); copy both from one run."
         )
-    if METADATA_KEY in metadata:
-        return ModelDescription.parse(_parsed(metadata[METADATA_KEY], file), file)
+    if DESCRIPTION_KEY in metadata:
+        return ModelDescription.parse(_parsed(metadata[DESCRIPTION_KEY], file), file)
     if beside is not None:
         return ModelDescription.parse(beside, file.with_name(DESCRIPTION_FILE))
     raise DataError(

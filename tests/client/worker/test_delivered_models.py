@@ -113,6 +113,10 @@ def test_another_model_of_the_run_replaces_it_and_one_of_another_run_does_not(
         (lambda order: replace(order, network="resnet18"), "do not fit together"),
         (lambda order: replace(order, run_id="c" * 32), "do not fit together"),
         (lambda order: replace(order, description=b"[]"), "do not fit together"),
+        (
+            lambda order: replace(order, description=order.description.replace(b": 1", b": 2")),
+            "do not fit together",
+        ),
         (lambda order: replace(order, description=b"[" * 100_000), "do not fit together"),
     ],
 )

@@ -12,6 +12,7 @@ from fedshelf.common.models import saved
 from fedshelf.common.training.predict import load
 from tests.helpers.client_command import refused
 from tests.helpers.client_command import run as client
+from tests.helpers.model_files import description_beside, description_in
 from tests.helpers.simulation_command import SMALL, run, summary
 
 
@@ -55,6 +56,8 @@ def test_a_stores_own_model_has_the_chains_backbone_and_its_own_head(
     )
     described = json.loads((tmp_path / "own" / "model.json").read_text())
     assert described["provenance"]["store"] == "store-1"
+    own_file = tmp_path / "own" / "model.safetensors"
+    assert description_in(own_file) == description_beside(own_file)
     again = refused(
         trained / "home",
         2,

@@ -25,6 +25,7 @@ from fedshelf.common.training.fit import Network
 from fedshelf.common.training.predict import load
 from tests.helpers.client_command import refused
 from tests.helpers.client_command import run as client
+from tests.helpers.model_files import description_beside, description_in
 from tests.helpers.policy_store import folder
 from tests.helpers.simulation_command import SMALL, run, summary
 
@@ -113,6 +114,14 @@ def test_any_tool_that_loads_the_file_adds_the_shares(shared: Path, tmp_path: Pa
         == chain["provenance"]["adjustment"]["temperature"]
         != chain["temperature"]
     )
+    # each is of its own model's scores
+    assert (
+        told["energy_threshold"]
+        == chain["provenance"]["adjustment"]["energy_threshold"]
+        < chain["energy_threshold"]
+    )
+    own_file = tmp_path / "own" / "model.safetensors"
+    assert description_in(own_file) == description_beside(own_file)
     again = refused(
         shared / "home", 2, "export", str(tmp_path / "own"), "--name", "store-1", "--out", "twice"
     )

@@ -16,6 +16,7 @@ from fedshelf.server.results.checkpoints import Best, Checkpoints, TrainingState
 from fedshelf.server.results.model_export import weights_sha256
 from fedshelf.server.results.past_rounds import export_round
 from fedshelf.server.results.plan_file import SavedPlan
+from tests.helpers.model_files import description_beside, description_in
 from tests.helpers.past_run import TEST, filling, run_of, start_of
 
 
@@ -43,6 +44,7 @@ def test_each_round_has_its_own_weights_and_figures(
         5,
     )
     assert filling(found.path.parent) == {float(number)}
+    assert description_in(found.path) == description_beside(found.path)
     told = described(found.path.parent)
     assert (told["temperature"], told["classes"]) == (1.0, ["boot", "hat"])
     provenance = told["provenance"]
@@ -65,7 +67,7 @@ def test_only_the_delivered_round_has_the_figures_of_the_outcome(tmp_path: Path)
         "rounds": 5,
         "test": TEST | {"accuracy": 0.25, "on": "stores"},
         "stores": 3,
-        "calibration": {"temperature": 1.25},
+        "calibration": {"temperature": 1.25, "energy_threshold": 2.5},
         "resumed_from": None,
         "personal": [],
         "weights_sha256": weights_sha256(
@@ -77,8 +79,10 @@ def test_only_the_delivered_round_has_the_figures_of_the_outcome(tmp_path: Path)
     other = export_round(run, "4", None)
     assert (delivered.test, delivered.is_calibrated) == (0.25, True)
     assert (other.test, other.is_calibrated) == (0.5, False)
-    assert described(delivered.path.parent)["temperature"] == 1.25
-    assert described(other.path.parent)["temperature"] == 1.0
+    assert [
+        (told["temperature"], told["energy_threshold"])
+        for told in (described(delivered.path.parent), described(other.path.parent))
+    ] == [(1.25, 2.5), (1.0, None)]
     (run / "summary.json").write_text(
         json.dumps(summary | {"weights_sha256": "of an earlier run's round 5"})
     )
