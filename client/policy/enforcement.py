@@ -68,6 +68,18 @@ class PolicyEnforcer:
         self._check_hours()
         self._check_budgets(order)
 
+    def check_images(self, num_examples: int) -> None:
+        """Check that an update stands for enough training images; raise StoreError if not.
+
+        Anybody who has the update of one photo can redraw the photo.
+        """
+        if num_examples < self._policy.images_least:
+            _refuse(
+                "images_least",
+                f"an update would stand for {num_examples} images; allowed:"
+                f" {self._policy.images_least} or more",
+            )
+
     @contextmanager
     def metered(self, order: TrainOrder | EvaluateOrder) -> Iterator[None]:
         """Check that an order is allowed, and count it and the time that it takes.
@@ -202,6 +214,12 @@ class PolicyEnforcer:
                 "epochs_per_round",
                 f"it asks for {epochs} epochs; allowed: {policy.epochs_per_round}",
             )
+        if config.train.seconds and config.train.batch < policy.images_least:
+            _refuse(
+                "images_least",
+                f"with its time limit an update may stand for one batch of {config.train.batch}"
+                f" images; allowed: {policy.images_least} or more",
+            )
         if policy.metrics != "confusion" and _sends_class_counts(strategy):
             _refuse(
                 "metrics",
@@ -255,7 +273,9 @@ class PolicyWorker:
         allowed.
         """
         self._enforcer.check_allowed(config)
-        return self._enforcer.info(self._worker.info(config))
+        info = self._worker.info(config)
+        self._enforcer.check_images(info.num_examples)
+        return self._enforcer.info(info)
 
     def train(self, order: TrainOrder) -> Update:
         """Train, if allowed.
@@ -263,7 +283,9 @@ class PolicyWorker:
         An update needs no masking: rare classes are left out of the training images.
         """
         with self._enforcer.metered(order):
-            return self._worker.train(self._enforcer.without_class_masking(order))
+            update = self._worker.train(self._enforcer.without_class_masking(order))
+        self._enforcer.check_images(update.num_examples)
+        return update
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
         """Evaluate a model, if allowed, and return the part of the evaluation that may leave."""

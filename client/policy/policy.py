@@ -51,6 +51,15 @@ class Policy(BaseModel):
             " so that nothing that leaves depends on them"
         ),
     )
+    images_least: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description=(
+            "images: fewest training images that an update may stand for; a store with fewer does"
+            " not train, and an order with a time limit, which may end after one batch, needs"
+            " batches of so many; 0: no limit. An update of one photo shows that photo, one of 64"
+            " hardly any"
+        ),
+    )
     hours: tuple[str, ...] = Field(
         (),
         description=(

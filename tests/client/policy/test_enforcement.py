@@ -31,6 +31,7 @@ from fedshelf.common.protocol.messages import (
     Update,
 )
 from fedshelf.common.protocol.serialization import decode_result, encode_order
+from tests.helpers.grid_stores import Doubler
 
 NOON = datetime(2026, 11, 20, 12).timestamp()
 CLASSES = ("boot", "hat", "shirt")
@@ -84,6 +85,7 @@ def test_by_default_all_is_admitted(guard: Callable[..., PolicyEnforcer]) -> Non
         ({"strategies": ("fedavg",)}, {"strategy__name": "fedprox"}, "strategies"),
         ({"epochs_per_round": 5}, {"train__epochs": 6}, "epochs-per-round"),
         ({"differential_privacy": True}, {}, "differential-privacy"),
+        ({"images_least": 33}, {"train__seconds": 1.0, "train__batch_size": 32}, "images-least"),
         ({"metrics": "accuracy"}, {"strategy__name": "ridge"}, "metrics"),
         ({"classes": ("boot", "hat")}, {"data__classes": list(CLASSES)}, "classes"),
         ({"classes": (*CLASSES, "sock")}, {"data__classes": list(CLASSES)}, "classes"),
@@ -382,6 +384,17 @@ def test_an_order_is_carried_out_exactly_if_every_key_allows_it(
         assert 0 < rest <= MAX_RETRY_AFTER_SECONDS
     else:
         guard.check_allowed(asked)
+
+
+def test_an_update_of_too_few_images_does_not_leave(guard: Callable[..., PolicyEnforcer]) -> None:
+    store = Doubler("oslo")  # it has 7 training images
+    with pytest.raises(StoreError, match="stand for 7 images; allowed: 8 or more") as caught:
+        PolicyWorker(store, guard(images_least=8)).train(order())
+    assert caught.value.detail == "images-least"
+    with pytest.raises(StoreError, match="stand for 7 images"):
+        PolicyWorker(store, guard(images_least=8)).info(resolve())
+    assert PolicyWorker(store, guard(images_least=7)).train(order()).num_examples == 7
+    assert PolicyWorker(store, guard(images_least=8)).evaluate(judgement()).counts.num_examples == 2
 
 
 def test_a_refusal_travels_as_a_code_a_key_and_a_time(tmp_path: Path) -> None:
