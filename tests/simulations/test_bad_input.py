@@ -8,6 +8,7 @@ import pytest
 from fedshelf.common import command_line
 from fedshelf.simulations.main import app
 from tests.helpers.commands import call
+from tests.helpers.model_files import description_in
 from tests.helpers.simulation_command import SMALL, run, run_process, summary
 
 LITTLE = [*SMALL, "--stores", "12", "--fraction", "0.25"]  # three of twelve stores a round
@@ -143,6 +144,10 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
     assert "Traceback" not in full.stderr
     assert run("run", "--resume", "--out", out).returncode == 0
     assert summary(out)["weights_sha256"] == summary(whole)["weights_sha256"]
+    descriptions = [description_in(each / "model.safetensors") for each in (out, whole)]
+    for description in descriptions:
+        del description["provenance"]["run_id"], description["provenance"]["made"]
+    assert descriptions[0] == descriptions[1]
 
 
 def test_help_needs_no_torch() -> None:
