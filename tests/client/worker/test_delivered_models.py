@@ -2,6 +2,8 @@
 bounded size.
 """
 
+import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save
 
 from fedshelf.client.failures import StoreError, failure_of
 from fedshelf.client.policy.budgets import Spent, Usage
@@ -28,7 +32,7 @@ from fedshelf.common.protocol.serialization import (
     encode_order,
     encode_result,
 )
-from tests.helpers.delivered_models import order_of
+from tests.helpers.delivered_models import SPEC, order_of
 
 ROOM = 3.5e6  # bytes, enough for three models, which count for a megabyte each
 NOTHING = FrozenCache(Path("unused"))
@@ -130,6 +134,25 @@ def test_what_is_not_the_model_that_it_is_said_to_be_is_refused_and_the_one_befo
     assert failure_of("oslo", caught.value).code == "invalid"
     assert files(place) == {"shops/model.safetensors", "shops/model.json"}
     assert (place / "shops" / "model.safetensors").read_bytes() == before.content
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"temperature": NaN}'])
+def test_a_file_that_is_not_described_as_its_order_is_refused(
+    models: DeliveredModels, place: Path, text: str
+) -> None:
+    content = save({"head": torch.ones(3)}, metadata={"spec": SPEC.to_json(), "description": text})
+    sha256 = hashlib.sha256(content).hexdigest()
+    told = json.loads(order_of().description) | {"sha256": sha256}
+    order = replace(
+        order_of(),
+        content=content,
+        size=len(content),
+        sha256=sha256,
+        description=json.dumps(told).encode(),
+    )
+    with pytest.raises(MessageError, match="do not fit together"):
+        models.receive(order)
+    assert files(place) == set()
 
 
 def test_models_of_other_runs_drive_none_out_and_find_no_room_in_the_end(
