@@ -54,6 +54,7 @@ FLOORS = {
     ],
     "common": [
         ["inference"],
+        ["inference/export"],
         ["inference/predictors"],
         ["training", "command_line.py", "setting_flags.py"],
         ["strategies", "images/folder", "images/augment", "native"],

@@ -3,29 +3,33 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedshelf.common.errors import DataError
+from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.inference.predictors.ensemble import Combination, Ensemble
+from fedshelf.common.inference.predictors.onnx_seal import BEGINNING, is_onnx
 from fedshelf.common.inference.predictors.predictor import Predictor
 from fedshelf.common.names import WEIGHTS_FILE
 
 
 def load(path: Path, device: str = "auto") -> Predictor:
-    """Return the model in a run directory or a `model.safetensors`, ready for use.
+    """Return a model, ready for use.
 
     Args:
-        path: the directory or the file
-        device: auto, cpu, mps, cuda or cuda:N
+        path: the directory of a run, its `model.safetensors`, or an ONNX file that was exported
+            from it; a file's content decides, not its name
+        device: auto, cpu, mps, cuda or cuda:N; an ONNX file runs on the CPU alone
 
     Raises:
-        DataError: there is no model, its files do not belong together, it lacks parts that stay at
-            the stores, or it does not tell products.
-        ConfigError: there is no such device.
+        DataError: there is no model, it is damaged or not of Fedshelf, its files do not belong
+            together, it lacks parts that stay at the stores, or it does not tell products.
+        ConfigError: there is no such device, or a package for the file is not installed.
     """
     if not path.exists():
         raise DataError(
-            f"There is no model at {path}; expected the directory of a run, or its {WEIGHTS_FILE}."
+            f"There is no model at {path}; expected the directory of a run, its {WEIGHTS_FILE}, or"
+            " an exported ONNX file."
         )
-    return _load_weights(path / WEIGHTS_FILE if path.is_dir() else path, device)
+    file = path / WEIGHTS_FILE if path.is_dir() else path
+    return _load_onnx(file, device) if _is_onnx(file) else _load_weights(file, device)
 
 
 def load_all(
@@ -48,6 +52,29 @@ def load_all(
     """
     members = [load(path, device) for path in paths]
     return members[0] if len(members) == 1 else Ensemble(members, combination, weights)
+
+
+def _is_onnx(file: Path) -> bool:
+    """Return whether a file is ONNX, by its content. Raises DataError."""
+    try:
+        with file.open("rb") as stream:
+            return is_onnx(stream.read(BEGINNING))
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise DataError(f"Cannot read the model {file} ({error.strerror or error}).") from error
+
+
+def _load_onnx(file: Path, device: str) -> Predictor:
+    """Return the model in an ONNX file, for ONNX Runtime. Raises DataError, ConfigError."""
+    from fedshelf.common.inference.predictors.onnx_predictor import open_onnx
+
+    if device not in ("auto", "cpu"):
+        raise ConfigError(
+            f"The ONNX file {file} runs on the CPU, but --device is {device!r}; use auto, or the"
+            f" {WEIGHTS_FILE} that it was exported from."
+        )
+    return open_onnx(file)
 
 
 def _load_weights(file: Path, device: str) -> Predictor:

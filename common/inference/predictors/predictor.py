@@ -76,3 +76,9 @@ def interpret(logits: Floats, embeddings: Floats, description: ModelDescription)
         embeddings=embeddings,
         familiarity=energies - np.float32(np.nan if threshold is None else threshold),
     )
+
+
+def empty_predictions(description: ModelDescription) -> Predictions:
+    """Return the predictions for no photos."""
+    scores = np.empty((0, len(description.classes)), np.float32)
+    return interpret(scores, np.empty((0, 0), np.float32), description)

@@ -11,7 +11,12 @@ from fedshelf.common import models
 from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.inference.predictors.description import ModelDescription
-from fedshelf.common.inference.predictors.predictor import Pixels, Predictions, interpret
+from fedshelf.common.inference.predictors.predictor import (
+    Pixels,
+    Predictions,
+    empty_predictions,
+    interpret,
+)
 from fedshelf.common.training.fit import Network
 
 CPU_PHOTOS_PER_PASS = 4  # on a CPU more take no less time for each (see `common.training.features`)
@@ -56,18 +61,15 @@ class TorchPredictor:
         embeddings: list[Tensor] = []
         with self._lock, torch.inference_mode():
             handle = self._head.register_forward_pre_hook(
-                lambda _, inputs: embeddings.append(_pooled(self._head, inputs[0]))
+                lambda _, inputs: embeddings.append(pooled(self._head, inputs[0]))
             )
             try:
                 for part in torch.from_numpy(np.ascontiguousarray(pixels)).split(size):
                     logits.append(self._logits(part.to(device)))
             finally:
                 handle.remove()
-        classes = len(self._description.classes)
         if not logits:
-            return interpret(
-                np.empty((0, classes), np.float32), np.empty((0, 0), np.float32), self._description
-            )
+            return empty_predictions(self._description)
         return interpret(
             torch.cat(logits).float().cpu().numpy(),
             torch.cat(embeddings).float().cpu().numpy(),
@@ -92,12 +94,15 @@ def resized(pixels: Tensor, side: int) -> Tensor:
     """
     if pixels.shape[1:3] == (side, side):
         return pixels
-    planes = pixels.permute(0, 3, 1, 2).contiguous()
-    small = functional.interpolate(planes, (side, side), mode="bilinear", antialias=True)
-    return small.permute(0, 2, 3, 1)
+    return resized_planes(pixels.permute(0, 3, 1, 2).contiguous(), side).permute(0, 2, 3, 1)
 
 
-def _pooled(head: nn.Module, inputs: Tensor) -> Tensor:
+def resized_planes(planes: Tensor, side: int) -> Tensor:
+    """Return photos squeezed to a square: uint8 [B, C, H, W] to [B, C, side, side]."""
+    return functional.interpolate(planes, (side, side), mode="bilinear", antialias=True)
+
+
+def pooled(head: nn.Module, inputs: Tensor) -> Tensor:
     """Return one vector per photo: the mean of the head's input over its positions, if any."""
     if isinstance(head, nn.Conv2d):  # [N, d, H, W]; else [N, d] or [N, ..., d]
         return inputs.flatten(2).mean(dim=2)

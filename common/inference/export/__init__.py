@@ -1,0 +1,1 @@
+"""Export of a finished model to forms that other programs run."""

@@ -1,0 +1,235 @@
+"""A finished model as one ONNX file.
+
+    images -> resize on whole numbers -> normalise -> network -> logits -> probabilities
+                                                         `-> embedding
+
+The file has all that its use needs: any number and size of photos go in, calibrated probabilities
+come out, and the description is in its metadata. Two exports of a model give the same bytes, which
+say nothing of the machine that made them.
+"""
+
+import copy
+import warnings
+from collections.abc import Mapping, MutableSequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedshelf.common.errors import DataError
+from fedshelf.common.inference.predictors.description import ModelDescription
+from fedshelf.common.inference.predictors.onnx_predictor import (
+    EMBEDDING,
+    IMAGES,
+    LOGITS,
+    MODEL_SHA256_KEY,
+    PROBABILITIES,
+    OnnxPredictor,
+    start_session,
+)
+from fedshelf.common.inference.predictors.onnx_seal import sealed
+from fedshelf.common.inference.predictors.predictor import Pixels, Predictions, Predictor
+from fedshelf.common.inference.predictors.torch_predictor import (
+    TorchPredictor,
+    pooled,
+    resized_planes,
+)
+from fedshelf.common.names import DESCRIPTION_KEY
+from fedshelf.common.system.extras import import_extra
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+OPSET = 21  # in 20, group normalisation has other inputs, which runtimes read differently
+MAX_DIFFERENCE = 1e-3
+"""The greatest difference of a probability between PyTorch and a file that is written."""
+
+_MAX_BYTES = 2**31 - 1  # of a protobuf message
+_EXAMPLE = (2, 61, 67)  # photos, rows and columns: three different numbers, none of them 1
+
+
+@dataclass(frozen=True)
+class Parity:
+    """The agreement of two predictors on N photos.
+
+    Attributes:
+        photos: N
+        difference: the greatest of all probabilities
+        same_class: number of photos whose most probable class is the same
+    """
+
+    photos: int
+    difference: float
+    same_class: int
+
+    @classmethod
+    def of(cls, one: Predictions, other: Predictions) -> "Parity":
+        """Compare the predictions for the same photos."""
+        same = one.probabilities.argmax(axis=1) == other.probabilities.argmax(axis=1)
+        difference = np.abs(one.probabilities - other.probabilities).max(initial=0.0)
+        return cls(len(one), float(difference), int(same.sum()))
+
+
+def make_graph(predictor: TorchPredictor, model_sha256: str) -> "ModelProto":
+    """Return the graph of a model, with its description.
+
+    Args:
+        predictor: the model
+        model_sha256: of the `model.safetensors` that it comes from
+
+    Raises:
+        DataError: PyTorch cannot export the network, or it is too large for one file.
+        ConfigError: the packages for it are not installed.
+    """
+    import_extra("onnx", "export")
+    import_extra("onnxscript", "export")
+    network = predictor.network
+    if 4 * sum(weight.numel() for weight in network.module.parameters()) > _MAX_BYTES:
+        raise DataError(
+            f"The network {network.spec.name} does not fit into one ONNX file, which holds at most"
+            " 2 GiB; use its model.safetensors."
+        )
+    whole = _WholeModel(predictor).eval()
+    example = torch.zeros(*_EXAMPLE, network.spec.channels, dtype=torch.uint8)
+    sizes = {axis: torch.export.Dim(name) for axis, name in enumerate(("N", "H", "W"))}
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                whole,
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[IMAGES],
+                output_names=[PROBABILITIES, EMBEDDING, LOGITS],
+                dynamic_shapes={IMAGES: sizes},
+                verbose=False,
+            )
+    except Exception as error:  # a network may do anything
+        raise DataError(
+            f"PyTorch {torch.__version__} cannot export the network {network.spec.name} to ONNX"
+            f" ({type(error).__name__}); use its model.safetensors."
+        ) from error
+    assert program is not None
+    graph = program.model_proto
+    _strip(graph)
+    graph.producer_name = "fedshelf"
+    graph.producer_version = ""
+    _describe(graph, predictor.description, model_sha256)
+    return graph
+
+
+def file_content(graph: "ModelProto") -> bytes:
+    """Return the bytes of the file of a graph, sealed; the same for the same graph."""
+    return sealed(graph.SerializeToString(deterministic=True))
+
+
+def check_parity(
+    predictor: Predictor, content: bytes, pixels: Pixels, *, limit: float = MAX_DIFFERENCE
+) -> Parity:
+    """Compare a file's predictions with those of the model that it was made of.
+
+    Args:
+        predictor: the model
+        content: of the file
+        pixels: photos, uint8 [N, S, S, C], at the model's own size
+        limit: the greatest difference of a probability that is allowed
+
+    Raises:
+        DataError: a probability differs by more, or a photo's class.
+    """
+    exported = predictor_of(content, predictor.description)
+    parity = Parity.of(predictor.predict(pixels), exported.predict(pixels))
+    if not parity.difference <= limit or parity.same_class < parity.photos:
+        raise DataError(
+            f"The exported model does not predict like the original: on {parity.photos} photos, a"
+            f" probability differs by up to {parity.difference:.4f} (allowed: {limit:g}), and"
+            f" {parity.photos - parity.same_class} get another class. Nothing was written; use"
+            " model.safetensors."
+        )
+    return parity
+
+
+def predictor_of(content: bytes, description: ModelDescription) -> OnnxPredictor:
+    """Return the predictor of a file that is not written yet. Raises DataError, ConfigError."""
+    return OnnxPredictor(start_session(content, Path("exported.onnx")), description)
+
+
+def drawn_photos(description: ModelDescription, count: int = 16) -> Pixels:
+    """Return pictures with soft colours and edges: uint8 [N, S, S, C], always the same."""
+    form = description.pixel_format
+    draws = np.random.default_rng(0)
+    coarse = draws.integers(0, 256, (count, 6, 6, form.channels))
+    soft = nn.functional.interpolate(
+        torch.from_numpy(coarse.astype(np.float32)).permute(0, 3, 1, 2),
+        (form.image_size, form.image_size),
+        mode="bicubic",
+    )
+    pixels = soft.clamp(0, 255).permute(0, 2, 3, 1).numpy().astype(np.uint8)
+    edge = form.image_size // 3
+    pixels[:, edge : 2 * edge, edge : 2 * edge] = draws.integers(0, 256, (count, 1, 1, 1))
+    return np.ascontiguousarray(pixels)
+
+
+class _WholeModel(nn.Module):
+    """A network with all that stands before and after it.
+
+    Args:
+        predictor: its network is copied
+    """
+
+    def __init__(self, predictor: TorchPredictor) -> None:
+        super().__init__()
+        spec = predictor.network.spec
+        self.network = copy.deepcopy(predictor.network.module).cpu().eval()
+        self._side = spec.image_size
+        self._temperature = predictor.description.temperature
+        self._head = self.network.get_submodule(predictor.network.layout.head)
+        mean = torch.tensor(spec.mean).view(-1, 1, 1)
+        std = torch.tensor(spec.std).view(-1, 1, 1)
+        self.scale = nn.Buffer(1 / (255 * std))
+        self.shift = nn.Buffer(-mean / std)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return probabilities, embeddings and scores of uint8 [N, H, W, C]."""
+        planes = resized_planes(images.permute(0, 3, 1, 2), self._side)
+        inputs = planes.to(torch.float32) * self.scale + self.shift
+        inputs_of_head: list[Tensor] = []
+        handle = self._head.register_forward_pre_hook(
+            lambda _, values: inputs_of_head.append(values[0])
+        )
+        try:
+            logits = self.network(inputs)
+        finally:
+            handle.remove()
+        probabilities = torch.softmax(logits / self._temperature, dim=1)
+        return probabilities, pooled(self._head, inputs_of_head[0]), logits
+
+
+def _strip(message: Any) -> None:
+    """Remove from a message, and from all within it, texts that say how and where it was made."""
+    for field, value in list(message.ListFields()):
+        if field.name in ("doc_string", "metadata_props", "value_info"):
+            message.ClearField(field.name)
+        elif field.type == field.TYPE_MESSAGE:
+            for inner in value if isinstance(value, MutableSequence) else (value,):
+                _strip(inner)
+
+
+def _describe(graph: "ModelProto", description: ModelDescription, model_sha256: str) -> None:
+    told = replace(description, provenance=_without_folders(description.provenance))
+    for key, value in ((DESCRIPTION_KEY, told.to_json()), (MODEL_SHA256_KEY, model_sha256)):
+        graph.metadata_props.add(key=key, value=value)
+
+
+def _without_folders(provenance: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the provenance with the names of files and folders alone: paths are of one machine."""
+    if provenance is None:
+        return None
+    return {
+        key: Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+        for key, value in provenance.items()
+    }
