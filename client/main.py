@@ -7,6 +7,7 @@ import typer
 
 from fedshelf.client.connection.credentials import Credentials
 from fedshelf.client.use.classify import classify
+from fedshelf.client.use.serve import serve
 from fedshelf.common.command_line import command_line
 from fedshelf.common.command_line import run as run_command_line
 from fedshelf.common.errors import ConfigError
@@ -287,6 +288,7 @@ def leave(
 
 
 app.command()(classify)
+app.command()(serve)
 
 
 def _check_insecure(server: str) -> None:

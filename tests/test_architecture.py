@@ -45,7 +45,7 @@ FLOORS = {
     "client": [
         ["main.py", "app.py"],
         ["session", "commands", "use"],
-        ["process", "audit"],
+        ["process", "audit", "service"],
         ["health"],
         ["health/checks", "policy"],
         ["health/evidence", "worker"],
@@ -71,7 +71,7 @@ FLOORS = {
         ["parameters"],
         ["models"],
         ["models/networks"],
-        ["config", "system", "seeding.py", "names.py"],
+        ["config", "system", "http", "seeding.py", "names.py"],
         ["plugins.py"],
         ["errors.py", "suggest.py"],
         ["text.py"],

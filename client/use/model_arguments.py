@@ -35,6 +35,17 @@ Combine = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")]
 
 
+def model_paths(model: str) -> list[Path]:
+    """Return the paths that a command's first argument names.
+
+    Args:
+        model: paths separated by commas; a path that exists may have commas itself
+    """
+    if Path(model).exists():
+        return [Path(model)]
+    return [Path(part.strip()) for part in model.split(",") if part.strip()]
+
+
 def open_model(model: str, combine: str = "mean", device: str = "auto") -> "Predictor":
     """Return the model or models of a command's first argument.
 
@@ -49,9 +60,7 @@ def open_model(model: str, combine: str = "mean", device: str = "auto") -> "Pred
     """
     from fedshelf.common.inference.loading import load_all
 
-    paths = [Path(model)]
-    if not paths[0].exists():
-        paths = [Path(part.strip()) for part in model.split(",") if part.strip()]
+    paths = model_paths(model)
     if combine in ("mean", "vote"):
         return load_all(paths, device, "vote" if combine == "vote" else "mean")
     try:

@@ -13,15 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.strange_clients import Strangers, allow_files, sockets_of
 from fedshelf.client.connection.credentials import new_key
+from fedshelf.common.http.bounded_protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES
 from fedshelf.common.protocol.enrolment import CLASSES_PATH, REASON_HEADER
 from fedshelf.server.credentials.chain import Chain, public_key_text
 from fedshelf.server.credentials.stores import EnrolmentState
-from fedshelf.server.gateway.bounded_http import (
-    MAX_BODY_BYTES,
-    MAX_HEAD_BYTES,
-    MAX_HEADERS,
-    MAX_URL_BYTES,
-)
+from fedshelf.server.gateway.bounded_http import MAX_BODY_BYTES
 from fedshelf.server.gateway.connections import MAX_UNPROVEN_CONNECTIONS
 from tests.helpers.deployed import free_port, history, wait_for
 from tests.helpers.deployment_fixtures import Starter

@@ -1,0 +1,122 @@
+"""The first code that sees a request: counts it, and refuses those that may not be answered."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fedshelf.client.service.api_keys import ApiKeys
+from fedshelf.client.service.metrics import ServiceMetrics
+from fedshelf.client.service.problems import ProblemError, busy
+
+RETRY_SECONDS = 5  # after which a service that is restarted is likely back
+# They tell nobody anything, and what watches a service has no key.
+_OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})
+
+SECURITY_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+class Access:
+    """ASGI middleware before all endpoints.
+
+    Args:
+        app: the endpoints
+        keys: of the clients
+        hosts: names under which requests are answered, against other sites whose name leads here
+            (DNS rebinding); None: any, for what is open to the network has keys instead
+        metrics: gets each request
+        open_paths: paths that need no key, beside those of health: the page's files
+
+    Attributes:
+        is_stopping: True: new requests are refused
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: ApiKeys,
+        hosts: Sequence[str] | None,
+        metrics: ServiceMetrics,
+        open_paths: frozenset[str],
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._hosts = None if hosts is None else frozenset(hosts)
+        self._metrics = metrics
+        self._open_paths = _OPEN_PATHS | open_paths
+        self._under_way = 0
+        self._all_answered = asyncio.Event()
+        self._all_answered.set()
+        self._security = [(name.encode(), text.encode()) for name, text in SECURITY_HEADERS.items()]
+        self.is_stopping = False
+
+    async def wait_until_answered(self) -> None:
+        """Wait until no request is under way."""
+        await self._all_answered.wait()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        status = 500
+
+        async def send_secured(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *self._security]
+            await send(message)
+
+        self._under_way += 1
+        self._all_answered.clear()
+        try:
+            if (problem := self._refusal(scope)) is not None:
+                await problem.response()(scope, receive, send_secured)
+            else:
+                await self._app(scope, receive, send_secured)
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._all_answered.set()
+            endpoint = getattr(scope.get("endpoint"), "__name__", "none")
+            self._metrics.count_request(endpoint, status, time.perf_counter() - began)
+
+    def _refusal(self, scope: Scope) -> ProblemError | None:
+        """Return why a request is not answered; None: it is."""
+        headers = Headers(scope=scope)
+        path = scope["path"]
+        if self._hosts is not None and _host(headers.get("host", "")) not in self._hosts:
+            return ProblemError(
+                400,
+                "The header Host names another machine; without API keys the service answers as"
+                " localhost alone.",
+            )
+        if self.is_stopping and path != "/v2/health/live":
+            problem = busy(503, "The service is stopping.", RETRY_SECONDS)
+            problem.headers["connection"] = "close"
+            return problem
+        if path not in self._open_paths and not self._keys.accept(headers.get("authorization", "")):
+            return ProblemError(
+                401,
+                "This service needs a key, in the header Authorization: Bearer KEY.",
+                {"www-authenticate": "Bearer"},
+            )
+        return None
+
+
+def _host(header: str) -> str:
+    """Return the host in a header "Host: HOST:PORT", without brackets."""
+    if header.startswith("["):
+        return header[1:].partition("]")[0]
+    return header.partition(":")[0].lower()

@@ -1,0 +1,44 @@
+"""The service as a Starlette app."""
+
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from fedshelf.client.service import problems
+from fedshelf.client.service.inference_protocol import protocol_routes
+from fedshelf.client.service.metrics import CONTENT_TYPE
+from fedshelf.client.service.photo_endpoints import photo_routes
+from fedshelf.client.service.photo_service import PhotoService
+
+OPENAPI_FILE = Path(__file__).parent / "openapi.json"
+
+
+def service_app(service: PhotoService) -> Starlette:
+    """Return the app that answers for a service."""
+    openapi = OPENAPI_FILE.read_bytes()
+
+    async def metrics(_: Request) -> Response:
+        service.model.look()
+        return Response(service.metrics.exposition(), media_type=CONTENT_TYPE)
+
+    async def description(_: Request) -> Response:
+        return Response(openapi, media_type="application/json")
+
+    return Starlette(
+        routes=[
+            *photo_routes(service),
+            *protocol_routes(service),
+            Route("/metrics", metrics, methods=["GET"]),
+            Route("/openapi.json", description, methods=["GET"]),
+        ],
+        exception_handlers={
+            problems.ProblemError: problems.answer_problem,
+            problems.ClientGoneError: problems.answer_gone,
+            HTTPException: problems.answer_http_exception,
+            Exception: problems.answer_fault,
+        },
+    )

@@ -1,0 +1,145 @@
+"""From the bytes of photos to a model's answers, within bounds."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedshelf.client.service.limits import ServiceLimits
+from fedshelf.client.service.micro_batcher import MicroBatcher
+from fedshelf.client.service.problems import ClientGoneError, ProblemError, busy
+from fedshelf.client.service.served_model import PhotoAnswer, ServedModel
+from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
+from fedshelf.common.images.decoding.formats import NO_IMAGE, missing_reader, possible_formats
+from fedshelf.common.images.decoding.limits import SERVICE_LIMITS
+
+Result = TypeVar("Result")
+
+_TOO_LARGE = "too large"  # the decoder's words, before the size
+
+
+class PhotoClassifier:
+    """Decodes photos, two at a time, and has them classified in batches.
+
+    Args:
+        limits: of the service
+        batcher: runs the batches
+    """
+
+    def __init__(self, limits: ServiceLimits, batcher: MicroBatcher) -> None:
+        self._limits = limits
+        self._batcher = batcher
+        self._decoders = ThreadPoolExecutor(SERVICE_LIMITS.max_decodes, thread_name_prefix="decode")
+        self.photos_held = 0
+        self._seconds_per_photo = 0.1  # of late, for the time to tell those who must wait
+
+    async def classify(
+        self, model: ServedModel, photos: Sequence[bytes], is_wanted: Callable[[], bool]
+    ) -> list[PhotoAnswer | ProblemError]:
+        """Return an answer for each photo, or the problem with it.
+
+        Args:
+            model: answers
+            photos: the files' bytes
+            is_wanted: False once the client has left
+
+        Raises:
+            ProblemError: 429: there is too much to do already; 503: it took too long
+            ClientGoneError: the client left
+        """
+        with self._places(len(photos)):
+            return list(
+                await self._in_time(
+                    asyncio.gather(*(self._answer(model, data, is_wanted) for data in photos))
+                )
+            )
+
+    async def decoded(
+        self, model: ServedModel, photo: bytes, is_wanted: Callable[[], bool]
+    ) -> NDArray[np.uint8]:
+        """Return one photo's pixels, uint8 [S, S, C].
+
+        Raises:
+            ProblemError: the photo cannot be used; and see `classify`
+            ClientGoneError: the client left
+        """
+        with self._places(1):
+            return await self._in_time(self._decode(model, photo, is_wanted))
+
+    async def _answer(
+        self, model: ServedModel, data: bytes, is_wanted: Callable[[], bool]
+    ) -> PhotoAnswer | ProblemError:
+        try:
+            pixels = await self._decode(model, data, is_wanted)
+        except ProblemError as problem:
+            return problem
+        return await self._batcher.answer(model, pixels, is_wanted)
+
+    async def _decode(
+        self, model: ServedModel, data: bytes, is_wanted: Callable[[], bool]
+    ) -> NDArray[np.uint8]:
+        form = model.predictor.pixel_format
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._decoders, decode_wanted, data, form, is_wanted)
+
+    @contextmanager
+    def _places(self, photos: int) -> Iterator[None]:
+        """Take places for photos until the context ends. Raises ProblemError 429."""
+        if self.photos_held + photos > self._limits.max_photos_held:
+            raise busy(
+                429,
+                f"{self.photos_held} photos are waiting already; try again later.",
+                self.photos_held * self._seconds_per_photo,
+            )
+        began = time.monotonic()
+        self.photos_held += photos
+        held = self.photos_held
+        try:
+            yield
+        finally:
+            self.photos_held -= photos
+            self._seconds_per_photo += 0.1 * (
+                (time.monotonic() - began) / held - self._seconds_per_photo
+            )
+
+    async def _in_time(self, work: Awaitable[Result]) -> Result:
+        """Wait for work, for a bounded time. Raises ProblemError 503."""
+        try:
+            async with asyncio.timeout(self._limits.answer_seconds):
+                return await work
+        except TimeoutError:
+            raise busy(503, "The photos could not be classified in time; try again.", 1) from None
+
+
+def decode_wanted(
+    data: bytes, form: PixelFormat, is_wanted: Callable[[], bool]
+) -> NDArray[np.uint8]:
+    """Return a stranger's photo as uint8 [S, S, C].
+
+    Raises:
+        ClientGoneError: the client has left meanwhile
+        ProblemError: 400: empty; 413: too many pixels; 415: no photo; 422: a broken one
+    """
+    if not is_wanted():
+        raise ClientGoneError
+    try:
+        return decode(data, form, SERVICE_LIMITS)
+    except NotUsableError as reason:
+        raise ProblemError(
+            _status(str(reason), data), f"The photo cannot be used: {reason}."
+        ) from None
+    except MemoryError:
+        raise ProblemError(413, "The photo cannot be used: it takes too much memory.") from None
+
+
+def _status(reason: str, data: bytes) -> int:
+    if not data:
+        return 400
+    if reason.startswith(_TOO_LARGE):
+        return 413
+    return 415 if reason == NO_IMAGE or missing_reader(possible_formats(data)) else 422

@@ -1,0 +1,106 @@
+"""One connection to the service: bounded heads and time, and whether the client is still there."""
+
+import asyncio
+import json
+from typing import Any
+
+import uvicorn
+from uvicorn.server import ServerState
+
+from fedshelf.client.service.limits import ServiceLimits
+from fedshelf.client.service.problems import MEDIA_TYPE, ProblemError
+from fedshelf.common.http.bounded_protocol import BoundedProtocol
+
+
+class ServiceProtocol(BoundedProtocol):
+    """uvicorn's protocol for one connection.
+
+    Endpoints find it as `request.state.connection`.
+
+    Attributes:
+        is_lost: the client has closed the connection
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        limits: ServiceLimits,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.is_lost = False
+        self._limits = limits
+        self._discarded_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Wait for the first request; one connection too many is told so and closed."""
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.max_connections:
+            self.reject(503, "one of too many connections; try again in a moment")
+        else:
+            self._start_timer(self._limits.head_seconds, self._reject_slow_head)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell endpoints that nobody waits any more."""
+        super().connection_lost(exc)
+        self.is_lost = True
+        self._stop_timer()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse received bytes; those of a body that was answered already are thrown away."""
+        if self.discards_body:
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > self._limits.max_body_bytes:
+                self.transport.abort()
+                return
+        elif self._timer is None and self._awaits_head:
+            self._start_timer(self._limits.head_seconds, self._reject_slow_head)
+        super().data_received(data)
+
+    @property
+    def _awaits_head(self) -> bool:
+        return self.is_in_head and (self.cycle is None or self.cycle.response_complete)
+
+    def on_message_begin(self) -> None:
+        """Begin a request (called by the parser)."""
+        super().on_message_begin()
+        self._discarded_bytes = 0
+        self.scope["state"]["connection"] = self
+
+    def on_headers_complete(self) -> None:
+        """Hand the request to the application (called by the parser), which times its body."""
+        super().on_headers_complete()
+        self._stop_timer()
+
+    def on_message_complete(self) -> None:
+        """End a request (called by the parser)."""
+        super().on_message_complete()
+        self._stop_timer()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request, or throw away the rest of the body for a while."""
+        super().on_response_complete()
+        if not self.is_in_head and not self.transport.is_closing():
+            self._start_timer(self._limits.stall_seconds, self.transport.abort)
+
+    def rejection(self, status: int, reason: str) -> tuple[str, bytes]:
+        """Return further header lines and the body of the answer that rejects a request."""
+        problem = ProblemError(status, f"The request was refused: {reason}.")
+        retry = "retry-after: 1\r\n" if status == 503 else ""
+        return f"content-type: {MEDIA_TYPE}\r\n{retry}", json.dumps(problem.to_json()).encode()
+
+    def _reject_slow_head(self) -> None:
+        self.reject(408, "its headers did not come in time")
+
+    def _start_timer(self, seconds: float, call: Any) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(seconds, call)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

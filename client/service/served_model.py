@@ -1,0 +1,140 @@
+"""The model that a service answers with, and its replacement while requests are under way."""
+
+import asyncio
+import hashlib
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedshelf.common.errors import FedshelfError
+from fedshelf.common.inference.predictors.predictor import Pixels, Predictor
+from fedshelf.common.inference.predictors.verdicts import Verdict, verdicts
+from fedshelf.common.names import DESCRIPTION_FILE
+
+CHECK_SECONDS = 1.0  # between two looks at the model's files, and only when somebody asks something
+_MODEL_SUFFIXES = (".safetensors", ".onnx")
+
+
+@dataclass(frozen=True)
+class PhotoAnswer:
+    """A model's answer for one photo.
+
+    Attributes:
+        probabilities: float32 [C]
+        embedding: float32 [D]
+        verdict: on it
+    """
+
+    probabilities: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model with the version that clients see.
+
+    Attributes:
+        predictor: the model
+        version: the first 16 hex digits of the SHA-256 of its files
+    """
+
+    predictor: Predictor
+    version: str
+
+    def answers(self, pixels: Pixels) -> list[PhotoAnswer]:
+        """Return the answers for photos, uint8 [N, H, W, C]."""
+        found = self.predictor.predict(pixels)
+        return [
+            PhotoAnswer(probabilities, embedding, verdict)
+            for probabilities, embedding, verdict in zip(
+                found.probabilities, found.embeddings, verdicts(found, pixels), strict=True
+            )
+        ]
+
+
+class ModelFiles:
+    """The model on the disk, and the one that was loaded from it last.
+
+    Args:
+        paths: files and directories of the model, or of several that answer together
+        load: loads it; raises FedshelfError
+
+    Raises:
+        FedshelfError: it cannot be used.
+    """
+
+    def __init__(self, paths: Sequence[Path], load: Callable[[], Predictor]) -> None:
+        self._paths = tuple(paths)
+        self._load = load
+        self._tried = self._fingerprint()
+        self._looked_at = time.monotonic()
+        self._reload: asyncio.Task[None] | None = None
+        self.current = self._loaded()
+        self.reloads = 0
+        self.failed_reloads = 0
+
+    @property
+    def name(self) -> str:
+        """The model's name in addresses: that of its directory or file."""
+        first = self._paths[0].resolve()
+        return first.name if first.is_dir() else first.stem
+
+    def look(self) -> None:
+        """Begin to load the model anew if its files have changed.
+
+        Requests call it, and it looks at the disk once a second at most, so an idle service does
+        nothing.
+        """
+        if time.monotonic() - self._looked_at >= CHECK_SECONDS:
+            self._looked_at = time.monotonic()
+            if self._fingerprint() != self._tried:
+                self.reload()
+
+    def reload(self) -> None:
+        """Begin to load the model anew; the one that is there answers until the new one can.
+
+        A model that cannot be used is told on stderr, and the old one stays.
+        """
+        if self._reload is None or self._reload.done():
+            self._reload = asyncio.get_running_loop().create_task(self._load_anew())
+
+    async def _load_anew(self) -> None:
+        self._tried = self._fingerprint()
+        try:
+            self.current = await asyncio.to_thread(self._loaded)
+        except FedshelfError as error:
+            self.failed_reloads += 1
+            print(f"The model stays the one before. {error}", file=sys.stderr, flush=True)
+        else:
+            self.reloads += 1
+            print(f"Now version {self.current.version} answers.", file=sys.stderr, flush=True)
+
+    def _loaded(self) -> ServedModel:
+        digest = hashlib.sha256()
+        for path in self._model_files():
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return ServedModel(self._load(), digest.hexdigest()[:16])
+
+    def _model_files(self) -> list[Path]:
+        found: list[Path] = []
+        for path in self._paths:
+            inside = sorted(path.iterdir()) if path.is_dir() else [path]
+            found += [file for file in inside if file.suffix in _MODEL_SUFFIXES]
+        return found
+
+    def _fingerprint(self) -> list[tuple[str, int, int, int]]:
+        """Return what changes with the files: name, size, modification time and inode of each."""
+        try:
+            files = self._model_files()
+            files += [path / DESCRIPTION_FILE for path in self._paths if path.is_dir()]
+            states = [(str(file), file.stat()) for file in files if file.exists()]
+        except OSError:
+            return []  # it is being replaced
+        return [(name, state.st_size, state.st_mtime_ns, state.st_ino) for name, state in states]

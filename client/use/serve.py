@@ -1,0 +1,57 @@
+"""`flower-client serve`: a finished model behind HTTP."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedshelf.client.use.model_arguments import Combine, Device, Model, model_paths, open_model
+from fedshelf.common.errors import ConfigError
+
+
+def serve(
+    model: Model,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address of this machine to listen at; another than loopback needs --key-file."
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen at; 0: a free one.")
+    ] = 8080,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(help="File with API keys, one a line, that you alone can read."),
+    ] = None,
+    combine: Combine = "mean",
+    device: Device = "auto",
+) -> None:
+    """Answer questions about photos over HTTP, and by a page for people.
+
+    A changed model is taken up without a lost request; SIGHUP makes sure of it.
+    """
+    from fedshelf.client.service.api_keys import ApiKeys, read_api_keys
+    from fedshelf.client.service.limits import ServiceLimits
+    from fedshelf.client.service.photo_service import PhotoService
+    from fedshelf.client.service.served_model import ModelFiles
+    from fedshelf.client.service.server import bind
+    from fedshelf.client.service.server import serve as serve_requests
+
+    try:
+        import python_multipart  # noqa: F401
+    except ImportError:
+        raise ConfigError(
+            "Serving needs python-multipart; install it: pip install 'fedshelf[use]'."
+        ) from None
+    keys = ApiKeys([]) if key_file is None else read_api_keys(key_file)
+    listener = bind(host, port, keys)
+    files = ModelFiles(model_paths(model), lambda: open_model(model, combine, device))
+    shown = f"[{host}]" if ":" in host else host
+    address = f"http://{shown}:{listener.getsockname()[1]}"
+    serve_requests(
+        PhotoService(files, ServiceLimits()),
+        keys,
+        listener,
+        lambda: typer.echo(f"{files.name} answers at {address}; end it with Ctrl-C."),
+    )

@@ -1,0 +1,113 @@
+"""A service in a thread of this process, over a real socket, with a model that needs no network."""
+
+import asyncio
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from fedshelf.client.service.api_keys import ApiKeys
+from fedshelf.client.service.limits import ServiceLimits
+from fedshelf.client.service.photo_service import PhotoService
+from fedshelf.client.service.served_model import ModelFiles
+from fedshelf.client.service.server import ServiceServer, bind
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.common.inference.predictors.description import ModelDescription
+from fedshelf.common.inference.predictors.predictor import Pixels, Predictions
+from tests.helpers.saved_models import spec_of
+
+COLOURS = ("red", "green", "blue")
+
+
+class ColourPredictor:
+    """Tells of which colour a photo has most: a class's probability is its channel's share.
+
+    gate: batches wait until it is set
+    batches: photos of each batch so far
+    """
+
+    def __init__(self, size: int = 8) -> None:
+        self.description = ModelDescription(spec_of(classes=COLOURS, size=size), COLOURS)
+        self.pixel_format: PixelFormat = self.description.pixel_format
+        self.gate = threading.Event()
+        self.gate.set()
+        self.batches: list[int] = []
+
+    def predict(self, pixels: Pixels) -> Predictions:
+        self.batches.append(len(pixels))
+        assert self.gate.wait(60)
+        sums = pixels.mean(axis=(1, 2), dtype=np.float32) + np.float32(1e-6)
+        shares = sums / sums.sum(axis=1, keepdims=True)
+        return Predictions(shares, sums, np.full(len(pixels), np.nan, np.float32))
+
+
+def coloured(red: int, green: int, blue: int, kind: str = "PNG", side: int = 64) -> bytes:
+    """A photo whose left half is of that colour, and the right half black: nobody calls it flat."""
+    image = Image.new("RGB", (side, side))
+    image.paste((red, green, blue), (0, 0, side // 2, side))
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+@dataclass
+class RunningService:
+    """The address of a service, and what is behind it."""
+
+    url: str
+    predictor: ColourPredictor
+    service: PhotoService
+    server: ServiceServer
+    loop: asyncio.AbstractEventLoop
+    thread: threading.Thread
+    key: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url=self.url, trust_env=False, timeout=60, headers=self.headers)
+
+    def stop(self) -> None:
+        """As SIGTERM does."""
+        self.loop.call_soon_threadsafe(self.server.stop)
+
+
+@contextmanager
+def running_service(
+    folder: Path, limits: ServiceLimits | None = None, key: str = ""
+) -> Iterator[RunningService]:
+    """A service until the context ends. Its model's one file lies in `folder`."""
+    (folder / "colours.onnx").write_bytes(b"first")
+    predictor = ColourPredictor()
+    keys = ApiKeys([key] if key else [])
+    listener = bind("127.0.0.1", 0, keys)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    started = threading.Event()
+    found: list[RunningService] = []
+
+    async def run() -> None:
+        files = ModelFiles([folder / "colours.onnx"], lambda: predictor)
+        service = PhotoService(files, limits or ServiceLimits())
+        server = ServiceServer(service, keys, started.set)
+        loop = asyncio.get_running_loop()
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        found.append(RunningService(url, predictor, service, server, loop, thread, key, headers))
+        await server.serve(sockets=[listener])
+
+    thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
+    thread.start()
+    assert started.wait(60)
+    (running,) = found
+    try:
+        yield running
+    finally:
+        predictor.gate.set()
+        if thread.is_alive():
+            running.stop()
+        thread.join(60)
+        assert not thread.is_alive()
