@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fedshelf.client.connection.credentials import Credentials
+from fedshelf.client.use.annotate import annotate, corrections, undo
 from fedshelf.client.use.classify import classify
 from fedshelf.client.use.serve import serve
 from fedshelf.common.command_line import command_line
@@ -288,6 +289,9 @@ def leave(
 
 
 app.command()(classify)
+app.command()(annotate)
+app.command()(undo)
+app.command()(corrections)
 app.command()(serve)
 
 

@@ -54,7 +54,7 @@ FLOORS = {
     ],
     "common": [
         ["inference"],
-        ["inference/export"],
+        ["inference/export", "inference/labelling"],
         ["inference/predictors"],
         ["training", "command_line.py", "setting_flags.py"],
         ["strategies", "images/folder", "images/augment", "native"],

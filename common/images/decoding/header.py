@@ -1,0 +1,55 @@
+"""Facts that a photo's header tells without its pixels: its size, and when it was taken."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from fedshelf.common.images.decoding.content_digests import read_photo
+from fedshelf.common.images.decoding.decode import NotUsableError, open_photo
+
+TimeSource = Literal["camera", "file"]
+
+# EXIF 2.32
+_ORIENTATION_TAG = 0x0112
+_EXIF_TAGS = 0x8769
+_DATE_TIME_ORIGINAL = 0x9003
+_FIRST_SIDEWAYS = 5  # orientations from here on swap width and height
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Return the width and height of a photo as people see it, turned upright (pixels).
+
+    Raises:
+        NotUsableError: it has no header that can be read
+    """
+    data = read_photo(path)
+    try:
+        with open_photo(data) as image:
+            try:
+                turn = image.getexif().get(_ORIENTATION_TAG, 1)
+            except Exception:  # a malformed EXIF block turns nothing
+                turn = 1
+            is_sideways = isinstance(turn, int) and turn >= _FIRST_SIDEWAYS
+            return image.size[::-1] if is_sideways else image.size
+    except NotUsableError:
+        raise
+    except Exception as error:  # Pillow raises nearly everything on broken files
+        raise NotUsableError("broken") from error
+
+
+def time_taken(path: Path) -> tuple[datetime, TimeSource]:
+    """Return when a photo was taken, in local time, and who says so.
+
+    The camera does (EXIF DateTimeOriginal, which has no time zone), else the file's modification
+    time has to do.
+
+    Raises:
+        OSError: there is no such file
+    """
+    modified = datetime.fromtimestamp(path.stat().st_mtime)
+    try:
+        with open_photo(read_photo(path)) as image:
+            text = image.getexif().get_ifd(_EXIF_TAGS)[_DATE_TIME_ORIGINAL]
+            return datetime.strptime(str(text).strip("\0 "), "%Y:%m:%d %H:%M:%S"), "camera"
+    except Exception:  # no EXIF, a clock that was never set (0000:00:00), a broken file
+        return modified, "file"
