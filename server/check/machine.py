@@ -1,5 +1,6 @@
 """Checks of the machine: space on the disk, and the clock."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from cryptography import x509
 
+from fedshelf.common.config import RunConfig
 from fedshelf.server.check.finding import CheckFinding, CheckSubject
 from fedshelf.server.formatting import size
 
@@ -22,23 +24,7 @@ FLOAT32_BYTES = 4  # bytes of a float32
 
 def disk(subject: CheckSubject) -> Iterator[CheckFinding]:
     """Check the space for checkpoints, for a round's updates, and for the report."""
-    from fedshelf.common.models.spec import STORE_CHANNELS
-    from fedshelf.server.training.setup import prepare, settle  # loads torch
-
-    config = settle(subject.config, None, STORE_CHANNELS)
-    parameter_count = prepare(
-        config, config.data.classes or tuple(map(str, range(100))), STORE_CHANNELS
-    ).params.numel()
-    stores = max(config.cohort.min_stores, len(subject.chain.stores.stores()))
-    checkpoint_bytes = (
-        parameter_count
-        * FLOAT32_BYTES
-        * STATES_PER_CHECKPOINT
-        * (config.run.keep_checkpoints + EXTRA_CHECKPOINTS)
-    )
-    # each once in Flower's database and once in the spool
-    update_bytes = parameter_count * FLOAT32_BYTES * 2 * (stores + 1)
-    needed_bytes = checkpoint_bytes + update_bytes + OTHER_FILES_BYTES
+    config, needed_bytes, stores = _needed(subject)
     existing_folder = next(
         path for path in [subject.run, *subject.run.absolute().parents] if path.exists()
     )
@@ -62,6 +48,28 @@ def disk(subject: CheckSubject) -> Iterator[CheckFinding]:
         )
     else:
         yield CheckFinding("ok", "disk", message)
+
+
+def _needed(subject: CheckSubject) -> tuple[RunConfig, int, int]:
+    """Return the settled configuration of a run, the bytes that it needs, and its stores."""
+    from fedshelf.common import strategies
+    from fedshelf.common.models.spec import STORE_CHANNELS
+    from fedshelf.server.training.setup import prepare, settle  # loads torch
+
+    config = settle(subject.config, None, STORE_CHANNELS)
+    classes = config.data.classes or tuple(map(str, range(100)))
+    start = prepare(config, classes, STORE_CHANNELS)
+    strategy = strategies.build(config.strategy, start.layout)
+    sent = strategy.expected_extras(start.layout.trainable).values()
+    numbers, beside = start.params.numel(), sum(math.prod(shape) for shape in sent)
+    stores = max(config.cohort.min_stores, len(subject.chain.stores.stores()))
+    state = STATES_PER_CHECKPOINT * numbers
+    if strategy.closed_form:  # whose state has the sums of each store
+        state += stores * beside
+    checkpoints = state * (config.run.keep_checkpoints + EXTRA_CHECKPOINTS)
+    # each once in Flower's database and once in the spool
+    updates = (numbers + beside) * 2 * (stores + 1)
+    return config, (checkpoints + updates) * FLOAT32_BYTES + OTHER_FILES_BYTES, stores
 
 
 def clock(subject: CheckSubject) -> Iterator[CheckFinding]:

@@ -3,6 +3,7 @@ is named.
 """
 
 import os
+import re
 import socket
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fedshelf.common.config import resolve
+from fedshelf.common.config import STORES_OWN, resolve
 from fedshelf.common.system.files import write_private, write_text
 from fedshelf.server.addresses import LOOPBACK, Address, free_port
 from fedshelf.server.check.certificates import certificates, credentials, names
@@ -21,6 +22,7 @@ from fedshelf.server.check.ports import listening_program, ports
 from fedshelf.server.credentials.authority import Authority, certificate_text, load_key
 from fedshelf.server.credentials.chain import Chain
 from tests.helpers.deployed import draw_photos
+from tests.helpers.frozen_backbone import closed_form
 
 MakeSubject = Callable[..., CheckSubject]
 
@@ -107,6 +109,19 @@ def test_a_port_in_use_is_told_with_who_has_it(subject: MakeSubject) -> None:
         assert f"{LOOPBACK}:{port} is used by process {os.getpid()}" in finding.told
         assert verdicts(ports(subject(live_port=port))) == [("port", "ok"), ("page", "fail")]
     assert verdicts(ports(subject(port))) == [("port", "ok")]
+
+
+def test_the_sums_of_each_store_need_room_in_every_checkpoint(subject: MakeSubject) -> None:
+    """Of 256 features: 257 * 258 / 2 products, and 257 sums for each of 100 classes."""
+    solved = {
+        **closed_form(), "data__dataset": STORES_OWN, "cohort__min_stores": 10_000,
+        "run__keep_checkpoints": 98, "data__image_size": 16,
+    }  # fmt: skip
+    (finding,) = disk(subject(**solved))
+    sums = 257 * 258 // 2 + 257 * 100
+    bytes_of_sums = 4 * sums * (10_000 * (98 + 2) + 2 * 10_001)
+    (needed,) = re.findall(r"10000 stores need about ([\d.]+) GB", finding.told)
+    assert 1 <= float(needed) * 10**9 / bytes_of_sums < 1.02
 
 
 def test_a_disk_too_small_for_the_checkpoints_is_no_place_for_a_run(subject: MakeSubject) -> None:
