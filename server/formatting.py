@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fedshelf.common import wording
-from fedshelf.common.wording import format_count, printable
+from fedshelf.common.wording import format_count, format_list, printable
 
 UNKNOWN = "–"
 _UNITS = re.compile(
@@ -123,7 +123,7 @@ def describe_outcome(summary: Mapping[str, Any]) -> list[str]:
     lines = (
         _describe_end(summary), _describe_accuracy(summary), _describe_delivered_round(summary),
         describe_adjustment(summary.get("adjustment")), _describe_personal_layers(summary),
-        _describe_old_classes(summary), _describe_speed(summary),
+        _describe_old_classes(summary), _describe_forgotten(summary), _describe_speed(summary),
     )  # fmt: skip
     return [line for line in lines if line]
 
@@ -251,6 +251,14 @@ def _describe_personal_layers(summary: Mapping[str, Any]) -> str:
         " own, and is evaluated with it. The model's file has their initial values; at a store,"
         " flower-client export writes a model with the store's own."
     )
+
+
+def _describe_forgotten(summary: Mapping[str, Any]) -> str:
+    """Name the stores whose sums were taken out of the model, and when."""
+    if not (forgotten := summary.get("forgotten")):
+        return ""
+    stores = [f"{printable(store)} ({when[:10]})" for store, when in sorted(forgotten.items())]
+    return f"The model has nothing of {format_list(stores)}, as a person asked."
 
 
 def _describe_old_classes(summary: Mapping[str, Any]) -> str:

@@ -209,7 +209,7 @@ def move(
 
 
 stores_app = typer.Typer(
-    help="Manage the chain's stores: list, revoke, renew, delete.", no_args_is_help=True
+    help="Manage the chain's stores: list, revoke, renew, delete, forget.", no_args_is_help=True
 )
 app.add_typer(stores_app, name="stores")
 Credentials = Annotated[Path, typer.Option(help="The folder DIR/server that `provision` made.")]
@@ -276,6 +276,25 @@ def delete(names: Names, credentials: Credentials) -> None:
     from fedshelf.server.credentials import commands
 
     commands.delete(credentials, names)
+
+
+@stores_app.command()
+def forget(
+    name: Annotated[str, typer.Argument(help="Store.")],
+    run: Annotated[
+        Path, typer.Option(help="Directory or name of a run of a strategy in closed form.")
+    ],
+) -> None:
+    """Take a store's sums out of a run's model, which is then that of the other stores alone.
+
+    The server of the run must be stopped. The store takes no further part in this run.
+    """
+    from fedshelf.server.monitor.run_finder import find_run
+
+    path = find_run(run)
+    from fedshelf.server.operations.forget_store import forget_store  # loads torch
+
+    forget_store(path, name)
 
 
 def main() -> None:

@@ -187,6 +187,18 @@ class Checkpoints:
                 self._path(round_number).unlink(missing_ok=True)
         return self.save(state)
 
+    def put_alone(self, state: TrainingState) -> TrainingState:
+        """Save a state in place of all others: nothing of any earlier state is left.
+
+        If the process is killed, the state of this round before it is left.
+
+        Raises OSError.
+        """
+        for round_number in self.rounds():
+            if round_number != state.round:
+                self._path(round_number).unlink(missing_ok=True)
+        return self.save(state)
+
     def _newest(self, rounds: Sequence[int]) -> TrainingState | None:
         states = (self.load(round_number) for round_number in reversed(rounds))
         return next((state for state in states if bool(torch.isfinite(state.model).all())), None)

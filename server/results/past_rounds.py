@@ -62,7 +62,7 @@ def export_round(run: Path, which: str, out: Path | None) -> ExportedRound:
     saved = plan_file.read(run / "checkpoints", config)
     personal = _personal(saved, round_number, latest)
     state = checkpoints.load(round_number)
-    evaluation = _judged(run, saved, state) | {
+    evaluation = judged(run, saved, state) | {
         "rounds": latest.round,
         "personal": personal,
         "delivered_because": because,
@@ -158,7 +158,7 @@ def _personal(saved: SavedPlan, round_number: int, latest: TrainingState) -> lis
     return names
 
 
-def _judged(run: Path, saved: SavedPlan, state: TrainingState) -> dict[str, Any]:
+def judged(run: Path, saved: SavedPlan, state: TrainingState) -> dict[str, Any]:
     """Return the known results of a round's model.
 
     For the delivered model these are all of the run's `summary.json`, else the round's metrics on

@@ -32,6 +32,8 @@ RUNS_OWN_SETTINGS = frozenset({"run.name", "run.out"})  # no other run can use t
 # from the data and the machine, unless somebody gives them
 DERIVED = frozenset({"data.classes", "run.device"})
 
+FORGOTTEN = "forgotten"  # in a line of the history: store -> when its sums were taken out
+
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 # The settings of a run whose config.toml lacks them, because an earlier version wrote it.

@@ -136,6 +136,10 @@ class RoundLoop:
             0, params, self.strategy.init_server_state(params, self._layout.trainable)
         )
 
+    def leave_out_again(self, state: TrainingState) -> None:
+        """Leave out the stores that were set aside before a resume."""
+        self._reputation.exclude(Standing.of(state.record).set_aside)
+
     def play(self, state: TrainingState) -> tuple[TrainingState, Record]:
         """Play one round: sample, train, screen, aggregate, look for suspects, evaluate.
 

@@ -19,7 +19,7 @@ from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
 from fedshelf.server.results.delivered_round import best_round, deliver
 from fedshelf.server.results.model_export import weights_sha256, write_model
 from fedshelf.server.results.plan_file import SavedPlan
-from fedshelf.server.results.run_directory import Record, RunDirectory
+from fedshelf.server.results.run_directory import FORGOTTEN, Record, RunDirectory
 from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
@@ -136,6 +136,7 @@ class Training:
                 self.directory.path / "checkpoints",
                 SavedPlan(self.start.plan, self._origin(), self.start.initial_weights),
             )
+            round_loop.leave_out_again(state)
             state = self._judge_origin(round_loop, state, checkpoints)
             first = state.round + 1
             while not self._is_over(state) and not stop():
@@ -346,6 +347,11 @@ class Training:
             "stores": len(self.runtime.stores()),
             "suspicion": dict(standing.suspects),
             "set_aside": dict(standing.set_aside),
+            FORGOTTEN: {
+                store: when
+                for record in self.directory.history()
+                for store, when in record.get(FORGOTTEN, {}).items()
+            },
             "taken_back": [
                 record["taken_back"]
                 for record in self.directory.history()

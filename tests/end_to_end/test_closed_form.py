@@ -1,4 +1,6 @@
-"""The head in closed form from real stores in processes of their own, and training that follows."""
+"""The head in closed form from real stores in processes of their own; what follows: training, and a
+store that is forgotten.
+"""
 
 from pathlib import Path
 
@@ -46,3 +48,27 @@ def test_one_round_equals_the_simulated_one_and_training_goes_on_from_it(
     assert len({name.rpartition(".")[0] for name in moved}) == 1
     (line,) = history(tmp_path / "trained")
     assert line["train"]["loss"] < 2
+
+    sums = _sums_of("mitte", tmp_path / "ridge")
+    forgotten = command("flower-server", "stores", "forget", "mitte", "--run", tmp_path / "ridge")
+    assert forgotten.ends() == 0, forgotten.text
+    assert "solved for without mitte, from the sums of 2 stores" in forgotten.text
+    without = summary(tmp_path / "ridge")["weights_sha256"]
+    assert without != told["weights_sha256"]
+    judged = command.server(
+        tmp_path / "ridge", port, "--resume", "--stores", "2", "--set", "train.lr=0.05"
+    )
+    assert judged.ends() == 0, judged.text
+    told = summary(tmp_path / "ridge")
+    assert (told["status"], told["weights_sha256"]) == ("finished", without)
+    assert "mitte" not in told["per_store"]
+    for path in (tmp_path / "ridge").rglob("*"):
+        assert not path.is_file() or sums not in path.read_bytes(), path
+
+
+def _sums_of(store: str, run: Path) -> bytes:
+    """Return the beginning of a store's sums as they are in a run's files."""
+    (checkpoint,) = (run / "checkpoints").glob("round-*.safetensors")
+    sums = load_file(checkpoint)[f"strategy.gram/{store}"].numpy().tobytes()[:4096]
+    assert sums in checkpoint.read_bytes()
+    return sums

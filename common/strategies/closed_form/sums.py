@@ -34,6 +34,7 @@ CLASS_SUMS = "class_sums"  # name of the tensor from `class_sums`, which every c
 FEATURES_AT_ONCE = 4096  # images whose features are in float64 at a time
 # separates the name of a sum from that of its store, in the server's state
 _OF = "/"
+_START = "start"  # in the server's state: the head before the first round
 
 
 class ClosedForm(Strategy):
@@ -83,7 +84,7 @@ class ClosedForm(Strategy):
 
         Args:
             sums: float64, those of all stores together, in the shapes of `sum_shapes`
-            start: float32 [C, D + 1], the present head: each class's weights, then its bias
+            start: float32 [C, D + 1], the head before round 1: each class's weights, then its bias
 
         Returns:
             [C, D + 1], laid out as `start`.
@@ -101,16 +102,21 @@ class ClosedForm(Strategy):
         trainable: int,
         present: Mapping[str, StoreInfo] | None = None,
     ) -> tuple[Tensor, Tensors]:
-        """Return the model with the head of all sums so far, and those sums by store."""
-        state = dict(state)
-        for update in updates:
-            for name, tensor in _counted(update).items():
-                state[name + _OF + update.store] = tensor.cpu().clone()
+        """Return the model with the head of all sums so far, and those sums by store.
+
+        Without updates it is the head of the sums that the state has.
+        """
         classes, _ = self._head_shape
         assert self.layout is not None
         slices = self.layout.head_slices()
-        start = torch.cat([params[part].view(classes, -1) for part in slices], dim=1)
-        head = self.solve(_totals(state), start.cpu()).float().to(params.device)
+        state = dict(state)
+        if _START not in state:
+            parts = [params[part].view(classes, -1) for part in slices]
+            state[_START] = torch.cat(parts, dim=1).cpu()
+        for update in updates:
+            for name, tensor in _counted(update).items():
+                state[name + _OF + update.store] = tensor.cpu().clone()
+        head = self.solve(_totals(state), state[_START].cpu()).float().to(params.device)
         model = params.clone()
         for part, rows in zip(slices, (head[:, :-1], head[:, -1:]), strict=True):
             model[part] = rows.reshape(-1)
@@ -126,6 +132,10 @@ class ClosedForm(Strategy):
         The next head owes nothing to them: it is the one that the other stores alone would give.
         """
         return {name: tensor for name, tensor in state.items() if _split(name)[1] not in stores}
+
+    def contributors(self, state: Tensors) -> frozenset[str]:
+        """Return the names of the stores whose sums are in the state."""
+        return frozenset(store for _, store in map(_split, state)) - {""}
 
     @property
     def _head_shape(self) -> torch.Size:
@@ -213,13 +223,15 @@ def _totals(state: Tensors) -> dict[str, Tensor]:
     """Return the sums of all stores together, added in store order: float64 on the CPU."""
     totals: dict[str, Tensor] = {}
     for key in sorted(state):
-        name, _ = _split(key)
+        name, store = _split(key)
+        if not store:
+            continue
         tensor = state[key].cpu().double()
         totals[name] = totals[name] + tensor if name in totals else tensor
     return totals
 
 
 def _split(key: str) -> tuple[str, str]:
-    """Return the name of a sum and of its store."""
+    """Return the name of a sum and of its store, which is empty for what is of no store."""
     name, _, store = key.partition(_OF)
     return name, store

@@ -236,6 +236,14 @@ class Strategy:
         """
         return state
 
+    def contributors(self, state: Tensors) -> frozenset[str]:
+        """Return the names of the stores that `forget` can take out of the model; here none.
+
+        Args:
+            state: the server's state
+        """
+        return frozenset()
+
     def update_global_model(
         self,
         params: Tensor,

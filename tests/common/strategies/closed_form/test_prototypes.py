@@ -73,9 +73,12 @@ def test_a_new_product_in_a_second_round_touches_no_other_row() -> None:
     views = LAYOUT.split_views(after)
     assert torch.equal(views["head.weight"][:2], LAYOUT.split_views(before)["head.weight"][:2])
     assert views["head.weight"][2].tolist() == [0, SHARPNESS]
-    # b sends its photos again, and is forgotten: the row stays until others have the product
-    assert state.keys() == {"class_sums/a", "class_sums/b"}
-    assert strategy.forget(state, {"b"}).keys() == {"class_sums/a"}
+    # b is forgotten: the row is what it was before any photo of the product
+    assert strategy.contributors(state) == {"a", "b"}
+    without = strategy.forget(state, {"b"})
+    assert strategy.contributors(without) == {"a"}
+    last, _ = strategy.update_global_model(after, [], without, 9)
+    assert torch.equal(last, before)
 
 
 @pytest.mark.parametrize(
