@@ -13,7 +13,7 @@ from tests.helpers.deployment_fixtures import Starter
 from tests.helpers.frozen_backbone import frozen_backbone
 
 
-@pytest.mark.slow(minutes=1)
+@pytest.mark.slow(minutes=1.5)
 def test_one_round_equals_the_simulated_one_and_training_goes_on_from_it(
     command: Starter, folders: dict[str, Path], tmp_path: Path
 ) -> None:
