@@ -395,7 +395,5 @@ class RoundLoop:
             yield answer
 
     def _is_evaluated(self, round_number: int) -> bool:
-        return (
-            round_number % self.config.evaluation.every == 0
-            or round_number == self.config.run.rounds
-        )
+        is_last = round_number == self.config.run.rounds
+        return is_last or round_number % self.config.evaluation.every == 0

@@ -109,8 +109,7 @@ class Training:
     def run(self, stop: StopRequest) -> dict[str, Any]:
         """Train to the end, write all of the run directory, and return the summary.
 
-        Raises FedshelfError if the run cannot go on; the summary then says so, and the run can be
-        resumed.
+        Raises FedshelfError if the run cannot go on; the summary says so, and it can be resumed.
         """
         checkpoints = Checkpoints(
             self.directory.path / "checkpoints", self.start.plan.config.run.keep_checkpoints
