@@ -23,12 +23,8 @@ from torch import Tensor
 from fedshelf.common.config import RunConfig
 from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.augment.views import num_views, views
-from fedshelf.common.images.cache.feature_file import (
-    Digests,
-    Progress,
-    open_features,
-    pixel_digests,
-)
+from fedshelf.common.images.cache.feature_file import Progress, open_features
+from fedshelf.common.images.cache.pixel_hashes import PixelHashes, pixel_hashes
 from fedshelf.common.images.decoding.parallel import map_in_order
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.models.frozen_part import FrozenPart
@@ -70,7 +66,7 @@ class FeatureExtractor:
         self._device = device
         self._progress = progress
         # address of pixels -> the pixels, which keep the address theirs, and their hashes
-        self._digests: dict[int, tuple[Tensor, Digests]] = {}
+        self._digests: dict[int, tuple[Tensor, PixelHashes]] = {}
         # address of pixels and number of views -> features, and which of their rows are there
         self._known: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
@@ -124,7 +120,7 @@ class FeatureExtractor:
         if (address, count) in self._known and present[rows].all():
             return known
         if address not in self._digests:
-            self._digests[address] = pixels, pixel_digests(pixels.numpy())
+            self._digests[address] = pixels, pixel_hashes(pixels.numpy())
         shape = (count, *self._part.shape)
 
         def compute(rows: Sequence[int]) -> Iterator[NDArray[np.float32]]:

@@ -36,6 +36,7 @@ from fedshelf.common.images.cache.pixel_file import (
     read_digests,
     read_verdicts,
 )
+from fedshelf.common.images.cache.pixel_hashes import pixel_hash
 from fedshelf.common.images.decoding import content_digests
 from fedshelf.common.images.decoding.decode import (
     NotUsableError,
@@ -262,6 +263,7 @@ def _write_rows(
     fresh = [photo for photo in photos if photo.digest.hex() not in known]
     decoded = _with_progress(map_in_order(_decode, fresh), len(fresh), progress)
     waiting = {photo.digest for photo in fresh}
+    hashes = []
     for photo in photos:
         digest = photo.digest.hex()
         if photo.digest in waiting:
@@ -270,12 +272,15 @@ def _write_rows(
                 unusable[digest] = str(pixels)
             else:
                 file.write(pixels.data)
+                hashes.append(pixel_hash(pixels).hex())
         elif (row := rows.get(digest)) is not None:
             assert earlier is not None
             file.write(earlier.pixels[row].data)
+            known_hash = earlier.hashes[row] if earlier.hashes else None
+            hashes.append(known_hash or pixel_hash(earlier.pixels[row]).hex())
     digests = [photo.digest.hex() for photo in photos]
     reasons = {digest: unusable[digest] for digest in digests if digest in unusable}
-    file.write(make_trailer(form, digests, reasons))
+    file.write(make_trailer(form, digests, reasons, hashes))
 
 
 def _decode(photo: _PhotoFile) -> NDArray[np.uint8] | NotUsableError:

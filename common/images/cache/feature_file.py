@@ -30,6 +30,12 @@ from fedshelf.common.images.cache.pixel_file import (
     read_trailer,
     trailer_bytes,
 )
+from fedshelf.common.images.cache.pixel_hashes import (
+    HASH_BYTES,
+    ROWS_PER_TASK,
+    PixelHashes,
+    pixel_hashes,
+)
 from fedshelf.common.images.decoding.parallel import map_in_order
 from fedshelf.common.system.files import private_directory, write_atomic, writing_cache
 
@@ -41,12 +47,7 @@ Progress = Callable[[int, int], None]
 
 # the least recently used files beyond it are removed
 MAX_BYTES = 8 * 2**30
-DIGEST_BYTES = 16
-ROW_ENTRY = np.dtype([("pixels", np.uint8, DIGEST_BYTES), ("checksum", np.uint64)])
-ROWS_PER_TASK = 64  # rows that a thread hashes at a time
-
-Digests = NDArray[np.uint8]
-"""Hashes of the pixels of M images, uint8 [M, DIGEST_BYTES]."""
+ROW_ENTRY = np.dtype([("pixels", np.uint8, HASH_BYTES), ("checksum", np.uint64)])
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class _FeatureFile:
 
 def open_features(
     key: str,
-    digests: Digests,
+    digests: PixelHashes,
     rows: NDArray[np.int64],
     shape: Sequence[int],
     compute: Compute,
@@ -124,19 +125,6 @@ def open_features(
     return complete.features
 
 
-def pixel_digests(pixels: NDArray[np.uint8]) -> Digests:
-    """Return the hashes of the pixels of images, uint8 [M, ...]."""
-
-    def digest(start: int) -> bytes:
-        return b"".join(
-            hashlib.blake2b(row, digest_size=DIGEST_BYTES).digest()
-            for row in pixels[start : start + ROWS_PER_TASK]
-        )
-
-    joined = b"".join(map_in_order(digest, range(0, len(pixels), ROWS_PER_TASK)))
-    return np.frombuffer(joined, np.uint8).reshape(len(pixels), DIGEST_BYTES)
-
-
 def forget_features(pixel_path: Path, lost: Set[str]) -> None:
     """Remove the features of photos from all files.
 
@@ -148,7 +136,7 @@ def forget_features(pixel_path: Path, lost: Set[str]) -> None:
         OSError: the disk is full, or a file cannot be read.
     """
     paths = list(pixel_cache_directory().glob("*.features"))
-    gone = {digest.tobytes() for digest in pixel_digests(read_pixels(pixel_path, lost))}
+    gone = {digest.tobytes() for digest in pixel_hashes(read_pixels(pixel_path, lost))}
     for path in paths if gone else ():
         features = _read(path)
         if features is None:
@@ -161,7 +149,7 @@ def forget_features(pixel_path: Path, lost: Set[str]) -> None:
             path.unlink(missing_ok=True)  # a process that has it mapped keeps it until it lets go
 
 
-def _file_name(key: str, digests: Digests) -> str:
+def _file_name(key: str, digests: PixelHashes) -> str:
     content = hashlib.blake2b(key.encode(), digest_size=20)
     content.update(digests.tobytes())
     return f"{content.hexdigest()}.features"
@@ -203,7 +191,7 @@ class _Filling:
 
     path: Path
     key: str
-    digests: Digests
+    digests: PixelHashes
     shape: Sequence[int]
 
     def fill(

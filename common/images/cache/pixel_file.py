@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from fedshelf.common.images.cache.pixel_hashes import joined, remember
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.system.files import cache_directory, private_directory, write_atomic
 
@@ -37,11 +38,13 @@ class PixelFile:
     pixels:   uint8 [M, S, S, C], a row for each usable file
     digests:  hashes (hex) of all files, in the order of the rows
     unusable: hash -> reason, for files without a row
+    hashes: of the pixels of each row (hex); None: the file of an earlier version has none
     """
 
     pixels: NDArray[np.uint8]
     digests: list[str]
     unusable: dict[str, str]
+    hashes: list[str] | None = None
 
     def rows(self) -> dict[str, int]:
         """Return the row of each hash."""
@@ -58,6 +61,7 @@ def open_pixel_file(path: Path, form: PixelFormat) -> PixelFile | None:
             trailer, size = read_trailer(file)
             digests = trailer["digests"]
             unusable = trailer["unusable"]
+            hashes = trailer.get("hashes")
             shape = (sum(digest not in unusable for digest in digests), *form.shape)
             if trailer["format"] != form.tag or int(np.prod(shape)) != size:
                 return None
@@ -68,9 +72,11 @@ def open_pixel_file(path: Path, form: PixelFormat) -> PixelFile | None:
                 if shape[0]
                 else np.empty(shape, np.uint8)
             )
+            if hashes is not None and len(hashes) == len(pixels):
+                remember(pixels, joined(map(bytes.fromhex, hashes)))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return PixelFile(pixels, digests, unusable)
+    return PixelFile(pixels, digests, unusable, hashes)
 
 
 def read_verdicts(path: Path) -> dict[str, str]:
@@ -150,12 +156,15 @@ def copy_without(gone: Set[str], source: Path, target: Path) -> None:
                 row = file.read(length)
                 if digest not in gone:
                     copy.write(row)
-            digests = [digest for digest in trailer["digests"] if digest not in gone]
-            copy.write(
-                trailer_bytes(
-                    {"format": trailer["format"], "digests": digests, "unusable": unusable}
-                )
-            )
+            kept: dict[str, Any] = {
+                "format": trailer["format"],
+                "digests": [digest for digest in trailer["digests"] if digest not in gone],
+                "unusable": unusable,
+            }
+            if "hashes" in trailer:
+                pairs = zip(rows, trailer["hashes"], strict=True)
+                kept["hashes"] = [each for digest, each in pairs if digest not in gone]
+            copy.write(trailer_bytes(kept))
 
         write_atomic(target, write, private=True)
 
@@ -177,15 +186,22 @@ def read_trailer(file: BinaryIO) -> tuple[Any, int]:
     return json.loads(file.read(length)), size - tail - length
 
 
-def make_trailer(form: PixelFormat, digests: Sequence[str], unusable: Mapping[str, str]) -> bytes:
+def make_trailer(
+    form: PixelFormat,
+    digests: Sequence[str],
+    unusable: Mapping[str, str],
+    hashes: Sequence[str],
+) -> bytes:
     """Return the end of a pixel file.
 
     Args:
         form: the format of its pixels
         digests: hashes (hex) of all photos, in the order of the rows
         unusable: hash -> why that photo has no row
+        hashes: of the pixels (hex) of each row
     """
-    return trailer_bytes({"format": form.tag, "digests": [*digests], "unusable": {**unusable}})
+    values = {"digests": [*digests], "unusable": {**unusable}, "hashes": [*hashes]}
+    return trailer_bytes({"format": form.tag, **values})
 
 
 def trailer_bytes(values: Mapping[str, Any]) -> bytes:

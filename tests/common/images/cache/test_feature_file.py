@@ -18,10 +18,10 @@ from fedshelf.common.images.cache.feature_file import (
     Progress,
     forget_features,
     open_features,
-    pixel_digests,
 )
 from fedshelf.common.images.cache.forget import forget_all
 from fedshelf.common.images.cache.pixel_file import open_pixel_file
+from fedshelf.common.images.cache.pixel_hashes import pixel_hashes
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.images.folder.photo_folder import open_folder
 from tests.helpers.image_cache import cache_folder
@@ -33,7 +33,8 @@ SHAPE = (2, 3)
 
 KILLED = """
 import numpy as np, sys
-from fedshelf.common.images.cache.feature_file import open_features, pixel_digests
+from fedshelf.common.images.cache.feature_file import open_features
+from fedshelf.common.images.cache.pixel_hashes import pixel_hashes
 pixels = np.arange(10 * 4, dtype=np.uint8).reshape(10, 4)
 
 def compute(rows):
@@ -43,7 +44,7 @@ def compute(rows):
             sys.stdin.readline()
         yield np.full((2, 3), pixels[row].sum(), np.float32)
 
-open_features("key", pixel_digests(pixels), np.arange(10), (2, 3), compute)
+open_features("key", pixel_hashes(pixels), np.arange(10), (2, 3), compute)
 """
 
 
@@ -72,7 +73,7 @@ class Computed:
                 yield np.full(SHAPE, pixels[row].sum(), np.float32)
 
         wanted = np.arange(len(pixels)) if rows is None else np.array(rows)
-        return open_features(key, pixel_digests(pixels), wanted, SHAPE, compute, progress)
+        return open_features(key, pixel_hashes(pixels), wanted, SHAPE, compute, progress)
 
 
 def sums(pixels: NDArray[np.uint8]) -> list[float]:
@@ -214,7 +215,7 @@ def test_photos_that_are_gone_are_gone_from_features(tmp_path: Path, cache_folde
     left = np.delete(pixel_file.pixels, [2, 3], axis=0)
     (path,) = files(cache_folder)
     content = path.read_bytes()
-    for digest in pixel_digests(pixel_file.pixels[2:4]):
+    for digest in pixel_hashes(pixel_file.pixels[2:4]):
         assert digest.tobytes() not in content
     computed.open(left.reshape(6, -1))
     assert computed.rows == []
@@ -236,7 +237,7 @@ def test_a_smaller_folder_leaves_no_features_of_the_others(
     computed.open(left)
     assert computed.rows == []
     (path,) = files(cache_folder)
-    gone = pixel_digests(pixel_file.pixels[1:2])[0].tobytes()
+    gone = pixel_hashes(pixel_file.pixels[1:2])[0].tobytes()
     assert gone not in path.read_bytes()
 
 
