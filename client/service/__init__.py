@@ -1,9 +1,8 @@
 """A finished model behind HTTP: `flower-client serve`.
 
-    connection ──► access ──► routes, inference_protocol ──► classifier ──► micro_batcher
-    (bounds a      (keys,     (JSON, PNG, problem JSON)      (decodes two   (one batch at
-    request's      hosts)                                    at a time)     a time)
-    head, time)
+    requests/connection ──► requests/access ──► endpoints ──► classification/
+    (bounds a request's     (keys, hosts,       (JSON, PNG,    (decodes two at a time,
+    head and time)          counts)             the page)      one batch at a time)
 
-`server` starts, drains and reloads it; `served_model` holds the model that answers.
+`server` starts and drains it; `photo_service` holds the parts that endpoints share.
 """

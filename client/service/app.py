@@ -8,11 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from fedshelf.client.service import problems
 from fedshelf.client.service.inference_protocol import protocol_routes
-from fedshelf.client.service.metrics import CONTENT_TYPE
+from fedshelf.client.service.page_files import page_routes
 from fedshelf.client.service.photo_endpoints import photo_routes
 from fedshelf.client.service.photo_service import PhotoService
+from fedshelf.client.service.requests import problems
+from fedshelf.client.service.requests.metrics import CONTENT_TYPE
 
 OPENAPI_FILE = Path(__file__).parent / "openapi.json"
 
@@ -34,6 +35,7 @@ def service_app(service: PhotoService) -> Starlette:
             *protocol_routes(service),
             Route("/metrics", metrics, methods=["GET"]),
             Route("/openapi.json", description, methods=["GET"]),
+            *page_routes(),
         ],
         exception_handlers={
             problems.ProblemError: problems.answer_problem,

@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from fedshelf.client.service.bodies import UploadedPhoto
+from fedshelf.client.service.classification.served_model import PhotoAnswer, ServedModel
 from fedshelf.client.service.photo_endpoints import json_response
 from fedshelf.client.service.photo_service import PhotoService
-from fedshelf.client.service.problems import ProblemError
-from fedshelf.client.service.served_model import PhotoAnswer, ServedModel
+from fedshelf.client.service.requests.bodies import UploadedPhoto
+from fedshelf.client.service.requests.problems import ProblemError
 
 PLATFORM = "fedshelf"
 INPUT = "image"

@@ -8,9 +8,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from fedshelf.client.service.classification.served_model import PhotoAnswer, ServedModel
 from fedshelf.client.service.photo_service import PhotoService
-from fedshelf.client.service.problems import ProblemError
-from fedshelf.client.service.served_model import PhotoAnswer, ServedModel
+from fedshelf.client.service.requests.problems import ProblemError
 
 DEFAULT_TOP = 3  # classes told for each photo
 
@@ -43,6 +43,7 @@ def photo_routes(service: PhotoService) -> list[Route]:
                 "image_size": form.image_size,
                 "channels": form.channels,
                 "denoise": form.denoise,
+                "explains": False,
                 "tells_unknown": description.energy_threshold is not None,
                 "max_photos": service.limits.max_photos_per_request,
                 "max_bytes": service.limits.max_body_bytes,

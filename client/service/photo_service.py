@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from starlette.requests import Request
 
-from fedshelf.client.service.bodies import BodyReader, UploadedPhoto
-from fedshelf.client.service.classifier import PhotoClassifier
-from fedshelf.client.service.limits import ServiceLimits
-from fedshelf.client.service.metrics import ServiceMetrics
-from fedshelf.client.service.micro_batcher import MicroBatcher
-from fedshelf.client.service.problems import ProblemError
-from fedshelf.client.service.served_model import ModelFiles, PhotoAnswer, ServedModel
+from fedshelf.client.service.classification.classifier import PhotoClassifier
+from fedshelf.client.service.classification.micro_batcher import MicroBatcher
+from fedshelf.client.service.classification.served_model import ModelFiles, PhotoAnswer, ServedModel
+from fedshelf.client.service.requests.bodies import BodyReader, UploadedPhoto
+from fedshelf.client.service.requests.limits import ServiceLimits
+from fedshelf.client.service.requests.metrics import ServiceMetrics
+from fedshelf.client.service.requests.problems import ProblemError
 
 
 class PhotoService:

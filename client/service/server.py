@@ -15,11 +15,12 @@ from typing import Any, cast
 
 import uvicorn
 
-from fedshelf.client.service.access import Access
-from fedshelf.client.service.api_keys import ApiKeys
 from fedshelf.client.service.app import service_app
-from fedshelf.client.service.connection import ServiceProtocol
+from fedshelf.client.service.page_files import page_paths
 from fedshelf.client.service.photo_service import PhotoService
+from fedshelf.client.service.requests.access import Access
+from fedshelf.client.service.requests.api_keys import ApiKeys
+from fedshelf.client.service.requests.connection import ServiceProtocol
 from fedshelf.common.errors import ConfigError, NetworkError
 from fedshelf.common.protocol.endpoint import Endpoint
 
@@ -46,7 +47,7 @@ class ServiceServer(uvicorn.Server):
             keys=keys,
             hosts=None if keys.are_needed else _OWN_HOSTS,
             metrics=service.metrics,
-            open_paths=frozenset(),
+            open_paths=page_paths(),
         )
         self._on_start = on_start
         self._end = asyncio.Event()

@@ -31,10 +31,10 @@ def serve(
 
     A changed model is taken up without a lost request; SIGHUP makes sure of it.
     """
-    from fedshelf.client.service.api_keys import ApiKeys, read_api_keys
-    from fedshelf.client.service.limits import ServiceLimits
+    from fedshelf.client.service.classification.served_model import ModelFiles
     from fedshelf.client.service.photo_service import PhotoService
-    from fedshelf.client.service.served_model import ModelFiles
+    from fedshelf.client.service.requests.api_keys import ApiKeys, read_api_keys
+    from fedshelf.client.service.requests.limits import ServiceLimits
     from fedshelf.client.service.server import bind
     from fedshelf.client.service.server import serve as serve_requests
 

@@ -19,13 +19,20 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 class Tab:
-    """One page. `errors`: what its console and its security policy complained of."""
+    """One page.
+
+    errors: what its console and its security policy complained of
+    requests: the addresses that it asked for, with their method: (POST, http://...)
+    choosers: file inputs whose dialogue was opened, once they are intercepted
+    """
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._numbers = itertools.count(1)
         self.errors: list[str] = []
-        for domain in ("Page", "Runtime", "Log"):
+        self.requests: list[tuple[str, str]] = []
+        self.choosers: list[int] = []
+        for domain in ("Page", "Runtime", "Log", "Network"):
             self.ask(f"{domain}.enable")
 
     def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -63,6 +70,23 @@ class Tab:
             "value"
         )
 
+    def choose_file(self, file: Path) -> None:
+        """Give a file to the input that was opened last, as the system's dialogue does."""
+        self.ask("DOM.setFileInputFiles", backendNodeId=self.choosers.pop(), files=[str(file)])
+
+    def press(self, key: str, code: int) -> None:
+        """Press a key; `code` is its Windows virtual key code."""
+        text = {"Enter": "\r", " ": " "}.get(key, "")
+        for kind in ("keyDown", "keyUp"):
+            self.ask(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code="Space" if key == " " else key,
+                windowsVirtualKeyCode=code,
+                **({"text": text} if text and kind == "keyDown" else {}),
+            )
+
     def overflow(self) -> int:
         """By how many pixels the page is wider than its window."""
         return int(
@@ -81,6 +105,13 @@ class Tab:
                 "params": {"entry": {"level": "error", "text": text}},
             }:
                 self.errors.append(text)
+            case {
+                "method": "Network.requestWillBeSent",
+                "params": {"request": {"method": method, "url": url}},
+            }:
+                self.requests.append((method, url))
+            case {"method": "Page.fileChooserOpened", "params": {"backendNodeId": node}}:
+                self.choosers.append(node)
             case {"method": "Runtime.exceptionThrown", "params": {"exceptionDetails": details}}:
                 self.errors.append(str(details.get("exception", details)))
             case {

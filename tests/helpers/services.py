@@ -12,10 +12,10 @@ import httpx
 import numpy as np
 from PIL import Image
 
-from fedshelf.client.service.api_keys import ApiKeys
-from fedshelf.client.service.limits import ServiceLimits
+from fedshelf.client.service.classification.served_model import ModelFiles
 from fedshelf.client.service.photo_service import PhotoService
-from fedshelf.client.service.served_model import ModelFiles
+from fedshelf.client.service.requests.api_keys import ApiKeys
+from fedshelf.client.service.requests.limits import ServiceLimits
 from fedshelf.client.service.server import ServiceServer, bind
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.inference.predictors.description import ModelDescription

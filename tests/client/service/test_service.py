@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fedshelf.client.service.limits import ServiceLimits
+from fedshelf.client.service.requests.limits import ServiceLimits
 from tests.helpers.deployed import wait_for
 from tests.helpers.services import RunningService, coloured, running_service
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
 
-from fedshelf.client.service.limits import ServiceLimits
-from fedshelf.client.service.problems import ClientGoneError, ProblemError, busy
+from fedshelf.client.service.requests.limits import ServiceLimits
+from fedshelf.client.service.requests.problems import ClientGoneError, ProblemError, busy
 
 # A photo may come under these types or none: `curl --data-binary` sends the second.
 _RAW_TYPES = ("application/octet-stream", "application/x-www-form-urlencoded", "")

@@ -7,8 +7,8 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
-from fedshelf.client.service.limits import ServiceLimits
-from fedshelf.client.service.problems import MEDIA_TYPE, ProblemError
+from fedshelf.client.service.requests.limits import ServiceLimits
+from fedshelf.client.service.requests.problems import MEDIA_TYPE, ProblemError
 from fedshelf.common.http.bounded_protocol import BoundedProtocol
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from fedshelf.client.service.api_keys import ApiKeys, read_api_keys
+from fedshelf.client.service.requests.api_keys import ApiKeys, read_api_keys
 from fedshelf.client.service.server import bind
 from fedshelf.common.errors import ConfigError
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fedshelf.client.service.api_keys import ApiKeys
-from fedshelf.client.service.metrics import ServiceMetrics
-from fedshelf.client.service.problems import ProblemError, busy
+from fedshelf.client.service.requests.api_keys import ApiKeys
+from fedshelf.client.service.requests.metrics import ServiceMetrics
+from fedshelf.client.service.requests.problems import ProblemError, busy
 
 RETRY_SECONDS = 5  # after which a service that is restarted is likely back
 # They tell nobody anything, and what watches a service has no key.

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fedshelf.client.service.problems import ClientGoneError
-from fedshelf.client.service.served_model import PhotoAnswer, ServedModel
+from fedshelf.client.service.classification.served_model import PhotoAnswer, ServedModel
+from fedshelf.client.service.requests.problems import ClientGoneError
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fedshelf.client.service.limits import ServiceLimits
-from fedshelf.client.service.micro_batcher import MicroBatcher
-from fedshelf.client.service.problems import ClientGoneError, ProblemError, busy
-from fedshelf.client.service.served_model import PhotoAnswer, ServedModel
+from fedshelf.client.service.classification.micro_batcher import MicroBatcher
+from fedshelf.client.service.classification.served_model import PhotoAnswer, ServedModel
+from fedshelf.client.service.requests.limits import ServiceLimits
+from fedshelf.client.service.requests.problems import ClientGoneError, ProblemError, busy
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
 from fedshelf.common.images.decoding.formats import NO_IMAGE, missing_reader, possible_formats
 from fedshelf.common.images.decoding.limits import SERVICE_LIMITS

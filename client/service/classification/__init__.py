@@ -1,0 +1,1 @@
+"""From photos' bytes to a model's answers: decoding, batches, and the model's replacement."""

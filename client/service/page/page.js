@@ -1,0 +1,178 @@
+// The page: takes a photo, shows the answer. All that is shown is set as text, never as HTML.
+
+import { ServerBackend, ServiceError } from "./server_backend.js";
+import { hasWord, language, percent, word } from "./words.js";
+
+const FIRST_CLASSES = 5;
+const element = (id) => document.getElementById(id);
+
+const backend = new ServerBackend();
+let model = null;
+let photo = null; // the file that is shown
+let guesses = [];
+let turn = 0; // answers to an earlier photo are thrown away
+let shownUrl = "";
+
+function translate() {
+  document.documentElement.lang = language;
+  for (const part of document.querySelectorAll("[data-word]"))
+    part.textContent = word(part.dataset.word);
+  document.title = word("title");
+}
+
+async function start() {
+  translate();
+  try {
+    model = await backend.model();
+  } catch (error) {
+    fail(error);
+    return;
+  }
+  element("problem").hidden = true;
+  element("key-form").hidden = true;
+  element("model").textContent = word("model", { name: model.name, count: model.classes.length });
+  element("privacy").textContent = word("privacy_server", { host: location.host });
+}
+
+function fail(error) {
+  element("status").textContent = "";
+  if (!(error instanceof ServiceError)) console.error(error);
+  const status = error.status ?? -1;
+  if (status === 401 && !backend.key) {
+    element("key-form").hidden = false;
+    element("key").focus();
+    return;
+  }
+  if (status === 401) element("key-form").hidden = false;
+  const problem = element("problem");
+  problem.textContent =
+    status === 0
+      ? word("offline")
+      : hasWord(`problem_${status}`)
+        ? word(`problem_${status}`)
+        : word("problem", { detail: error.message });
+  problem.hidden = false;
+}
+
+async function take(file) {
+  if (!file || !model) return;
+  const mine = ++turn;
+  photo = file;
+  element("problem").hidden = true;
+  element("result").hidden = true;
+  element("status").textContent = word("looking");
+  let result;
+  try {
+    result = await backend.classify(file, model.classes.length);
+  } catch (error) {
+    if (mine === turn) fail(error);
+    return;
+  }
+  if (mine !== turn) return;
+  guesses = result.guesses;
+  show(file, word("photo"));
+  element("explain").hidden = !model.explains;
+  element("explain").setAttribute("aria-pressed", "false");
+  showAnswer(result);
+}
+
+function show(picture, alternative) {
+  URL.revokeObjectURL(shownUrl);
+  shownUrl = URL.createObjectURL(picture);
+  element("photo").src = shownUrl;
+  element("photo").alt = alternative;
+}
+
+function showAnswer({ verdict }) {
+  const best = guesses[0];
+  const heading = element("verdict");
+  heading.dataset.verdict = verdict;
+  heading.textContent = word(verdict, { name: best.class });
+  element("meaning").textContent = word(`${verdict}_meaning`);
+  element("all").setAttribute("aria-expanded", "false");
+  element("all").hidden = guesses.length <= FIRST_CLASSES;
+  listClasses(FIRST_CLASSES);
+  element("result").hidden = false;
+  element("status").textContent = "";
+  heading.focus({ preventScroll: true }); // a screen reader reads on from the answer
+  element("result").scrollIntoView({ block: "nearest" });
+}
+
+function listClasses(count) {
+  const rows = guesses.slice(0, count).map((guess) => {
+    const row = document.createElement("li");
+    const [bar, name, share] = ["bar", "name", "share"].map((kind) => {
+      const part = document.createElement("span");
+      part.className = kind;
+      return part;
+    });
+    bar.style.width = `${100 * guess.probability}%`;
+    name.textContent = guess.class;
+    share.textContent = percent(guess.probability);
+    row.append(bar, name, share);
+    return row;
+  });
+  element("classes").replaceChildren(...rows);
+}
+
+async function toggleExplanation() {
+  const button = element("explain");
+  if (button.getAttribute("aria-pressed") === "true") {
+    button.setAttribute("aria-pressed", "false");
+    show(photo, word("photo"));
+    return;
+  }
+  const mine = turn;
+  button.disabled = true;
+  element("status").textContent = word("explaining");
+  try {
+    const picture = await backend.explain(photo);
+    if (mine !== turn) return;
+    show(picture, word("heat"));
+    button.setAttribute("aria-pressed", "true");
+    element("status").textContent = "";
+  } catch (error) {
+    if (mine === turn) fail(error);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+function photoIn(transfer) {
+  const files = [...(transfer?.files ?? [])];
+  return files.find((file) => file.type.startsWith("image/")) ?? files[0];
+}
+
+for (const id of ["file", "camera"])
+  element(id).addEventListener("change", (event) => {
+    take(event.target.files[0]);
+    event.target.value = ""; // so that the same photo can be chosen again
+  });
+element("explain").addEventListener("click", toggleExplanation);
+element("all").addEventListener("click", () => {
+  element("all").setAttribute("aria-expanded", "true");
+  element("all").hidden = true;
+  listClasses(guesses.length);
+});
+element("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  backend.key = element("key").value.trim();
+  start();
+});
+document.addEventListener("paste", (event) => {
+  const file = photoIn(event.clipboardData);
+  if (file) take(file);
+});
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  element("drop").classList.add("over");
+});
+document.addEventListener("dragleave", () => element("drop").classList.remove("over"));
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  element("drop").classList.remove("over");
+  const file = photoIn(event.dataTransfer);
+  if (file) take(file);
+});
+
+start();

@@ -1,0 +1,1 @@
+"""Requests of strangers: bounded while they come, counted, and refused in one form."""
