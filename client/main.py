@@ -8,7 +8,9 @@ import typer
 from fedshelf.client.connection.credentials import Credentials
 from fedshelf.client.use.annotate import annotate, corrections, undo
 from fedshelf.client.use.classify import classify
+from fedshelf.client.use.index import index
 from fedshelf.client.use.serve import serve
+from fedshelf.client.use.similar import similar
 from fedshelf.common.command_line import command_line
 from fedshelf.common.command_line import run as run_command_line
 from fedshelf.common.errors import ConfigError
@@ -293,6 +295,8 @@ app.command()(annotate)
 app.command()(undo)
 app.command()(corrections)
 app.command()(serve)
+app.command()(index)
+app.command()(similar)
 
 
 def _check_insecure(server: str) -> None:

@@ -54,8 +54,8 @@ FLOORS = {
     ],
     "common": [
         ["inference"],
-        ["inference/export", "inference/labelling"],
-        ["inference/predictors"],
+        ["inference/export", "inference/labelling", "inference/search"],
+        ["inference/predictors", "inference/sheet"],
         ["training", "command_line.py", "setting_flags.py"],
         ["strategies", "images/folder", "images/augment", "native"],
         [

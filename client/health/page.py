@@ -3,7 +3,6 @@
 Both stay at the store.
 """
 
-import base64
 import contextlib
 from collections.abc import Iterable
 from itertools import islice
@@ -17,9 +16,9 @@ from fedshelf.client.health.checks.machine import format_bytes
 from fedshelf.client.health.checks.server import days_left
 from fedshelf.client.health.evidence.finding import SEVERITIES, Exhibit, Finding
 from fedshelf.client.health.evidence.gather import Evidence
-from fedshelf.client.health.evidence.image_quality import thumbnail
 from fedshelf.client.health.run_checks import Report
 from fedshelf.common.images.decoding.decode import NotUsableError
+from fedshelf.common.images.decoding.picture import data_uri, thumbnail
 from fedshelf.common.system.files import write_json, write_private
 from fedshelf.common.wording import format_count, printable
 
@@ -99,9 +98,9 @@ class _Pictures:
         if exhibit.path is None or not self._left:
             return None
         with contextlib.suppress(NotUsableError, MemoryError):
-            picture = base64.b64encode(thumbnail(exhibit.path, _THUMBNAIL_PIXELS)).decode()
+            source = data_uri(thumbnail(exhibit.path, _THUMBNAIL_PIXELS))
             self._left -= 1
-            return f"data:image/jpeg;base64,{picture}"
+            return source
         return None
 
 

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedshelf.client.use.model_arguments import Combine, Device, Model, Photos, open_model
+from fedshelf.client.use.model_arguments import (
+    Combine,
+    Device,
+    Features,
+    Model,
+    Photos,
+    open_with_index,
+)
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.wording import printable
 
@@ -64,6 +71,14 @@ def classify(
         Path | None, typer.Option("--csv", help="Write a table to this CSV file.")
     ] = None,
     parquet: Annotated[Path | None, typer.Option(help="Write a table to this file.")] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            help="An index of the store's photos: what is not like them is unknown, which guards"
+            " better than the model's own threshold."
+        ),
+    ] = None,
+    features: Features = None,
     combine: Combine = "mean",
     device: Device = "auto",
 ) -> None:
@@ -74,7 +89,8 @@ def classify(
     from fedshelf.common.images.folder.left_out import format_left_out
 
     left_out: LeftOut = []
-    rows = list(classified(open_model(model, combine, device), photos, top, unsure_below, left_out))
+    predictor = open_with_index(model, index, features, combine, device)
+    rows = list(classified(predictor, photos, top, unsure_below, left_out))
     if not rows:
         raise DataError(
             f"No photo could be classified ({format_left_out(left_out) or 'there is none'});"

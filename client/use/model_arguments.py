@@ -32,6 +32,13 @@ Combine = Annotated[
         help="How several models answer together: mean, vote, or a weight for each (0.7,0.3)."
     ),
 ]
+Features = Annotated[
+    Path | None,
+    typer.Option(
+        help="Another model, which makes the embeddings of the index in place of MODEL.",
+    ),
+]
+DEFAULT_INDEX = Path("shop.index")
 Device = Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")]
 
 
@@ -73,3 +80,50 @@ def open_model(model: str, combine: str = "mean", device: str = "auto") -> "Pred
     if len(paths) == 1:
         raise ConfigError(f"--combine got the weights {combine} for one model; give several.")
     return load_all(paths, device, "mean", weights)
+
+
+def open_features(
+    model: str, features: Path | None, combine: str = "mean", device: str = "auto"
+) -> "Predictor":
+    """Return the model that makes the embeddings of an index: that of --features, or MODEL.
+
+    Args:
+        model: see `open_model`
+        features: the model of --features
+        combine: see `open_model`
+        device: of the computation
+
+    Raises:
+        ConfigError: there is no such device.
+        DataError: the model cannot be used.
+    """
+    from fedshelf.common.inference.loading import load
+
+    return open_model(model, combine, device) if features is None else load(features, device)
+
+
+def open_with_index(
+    model: str, index: Path | None, features: Path | None, combine: str, device: str
+) -> "Predictor":
+    """Return the model, with the familiarity of an index if there is one.
+
+    Args:
+        model: see `open_model`
+        index: of the store's photos
+        features: the model of the index, if it is another one
+        combine: see `open_model`
+        device: of the computation
+
+    Raises:
+        ConfigError: `features` without an index, or see `open_model`.
+        DataError: a model or the index cannot be used, or they do not belong together.
+    """
+    if features is not None and index is None:
+        raise ConfigError(f"--features got {features} without --index, whose model it should be.")
+    predictor = open_model(model, combine, device)
+    if index is None:
+        return predictor
+    from fedshelf.common.inference.loading import load
+    from fedshelf.common.inference.search.familiarity import open_familiarity
+
+    return open_familiarity(predictor, index, None if features is None else load(features, device))

@@ -2,21 +2,18 @@
 pixels.
 """
 
-import io
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from fedshelf.common.images.decoding.content_digests import read_photo
-from fedshelf.common.images.decoding.decode import PixelFormat, decode, open_photo
+from fedshelf.common.images.decoding.decode import PixelFormat, decode
+from fedshelf.common.images.decoding.picture import upright_size
 
 SIDE = 256  # pixels: a blur of half a percent of the side still shows, and decoding stays cheap
 _TINY = 16  # pixels: the smallest square that tells photos of different things apart
 _SMEAR = 4  # pixels to either side: the window of nine of Crete et al.
-_TURNED = range(5, 9)  # EXIF orientations that swap width and height
 
 Pixels = NDArray[np.uint8]
 
@@ -48,7 +45,7 @@ def measure_quality(data: bytes) -> ImageQuality:
     """Measure a photo. Raises NotUsableError with the reason if training could not use it
     either.
     """
-    width, height = _size(data)
+    width, height = upright_size(data) or (SIDE, SIDE)
     # A small photo is measured at its own size: enlarged, it would count as blurred.
     pixels = decode(data, PixelFormat(max(_TINY, min(SIDE, width, height))))
     low, high = np.percentile(_grey(pixels), (2, 98))
@@ -67,19 +64,6 @@ def measure_quality(data: bytes) -> ImageQuality:
         smear=smear(pixels),
         tiny=np.asarray(Image.fromarray(pixels).resize((_TINY, _TINY), Image.Resampling.BOX)),
     )
-
-
-def thumbnail(path: Path, side: int) -> bytes:
-    """Return a JPEG of the photo, its longer side `side` pixels. Raises NotUsableError."""
-    data = read_photo(path)
-    square = Image.fromarray(decode(data, PixelFormat(side)))
-    width, height = _size(data)
-    scale = side / max(width, height)
-    file = io.BytesIO()
-    square.resize(
-        (max(1, round(width * scale)), max(1, round(height * scale))), Image.Resampling.BILINEAR
-    ).save(file, "JPEG", quality=72, optimize=True)
-    return file.getvalue()
 
 
 def softness(pixels: Pixels) -> float:
@@ -120,17 +104,3 @@ def smear(pixels: Pixels) -> float:
 
 def _grey(pixels: Pixels) -> NDArray[np.float32]:
     return np.asarray(Image.fromarray(pixels).convert("L"), dtype=np.float32)
-
-
-def _size(data: bytes) -> tuple[int, int]:
-    """Return the upright width and height in pixels from the header; a guess without one."""
-    try:
-        with open_photo(data) as image:
-            width, height = image.size
-            try:
-                turned = image.getexif().get(0x0112, 1) in _TURNED
-            except Exception:  # a malformed EXIF block rotates nothing, as when decoding
-                turned = False
-    except Exception:
-        return SIDE, SIDE
-    return (height, width) if turned else (width, height)

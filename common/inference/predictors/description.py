@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class ModelDescription:
         energy_threshold: log sum exp of the scores below which a photo is like nothing that the
             model knows; None: it was not measured
         provenance: the run that made it, its results and versions, as in `model.json`
+        sha256: of the model's file, which cannot hold it itself; None: it was not read from one
     """
 
     spec: ModelSpec
@@ -36,6 +37,7 @@ class ModelDescription:
     temperature: float = 1.0
     energy_threshold: float | None = None
     provenance: Mapping[str, Any] | None = None
+    sha256: str | None = field(default=None, compare=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -144,9 +146,11 @@ def read_description(file: Path, metadata: Mapping[str, str], sha256: str) -> Mo
             " is another); copy both from one run."
         )
     if DESCRIPTION_KEY in metadata:
-        return ModelDescription.parse(_parsed(metadata[DESCRIPTION_KEY], file), file)
+        found = ModelDescription.parse(_parsed(metadata[DESCRIPTION_KEY], file), file)
+        return replace(found, sha256=sha256)
     if beside is not None:
-        return ModelDescription.parse(beside, file.with_name(DESCRIPTION_FILE))
+        found = ModelDescription.parse(beside, file.with_name(DESCRIPTION_FILE))
+        return replace(found, sha256=sha256)
     raise DataError(
         f"{file} does not describe its model; expected the {WEIGHTS_FILE} of a run, a release, or"
         " an ONNX file that Fedshelf exported."

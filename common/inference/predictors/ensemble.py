@@ -1,6 +1,8 @@
 """Several models that answer together."""
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -65,8 +67,12 @@ class Ensemble:
 
     @property
     def description(self) -> ModelDescription:
-        """The first member's, whose classes are those of all."""
-        return self._members[0].description
+        """The first member's, whose classes are those of all; its hash is that of all hashes."""
+        hashes = [member.description.sha256 or "" for member in self._members]
+        return replace(
+            self._members[0].description,
+            sha256=hashlib.sha256(" ".join(hashes).encode()).hexdigest(),
+        )
 
     @property
     def pixel_format(self) -> PixelFormat:

@@ -24,8 +24,8 @@ class Predictions:
         embeddings: float32 [N, D], the input of the model's last layer; photos that look alike to
             the model have similar ones
         familiarity: float32 [N], by how much a photo's energy, log sum exp of its scores, is above
-            the model's threshold; below 0 the photo is like nothing that the model knows; nan: the
-            model has no threshold
+            the model's threshold, or its likeness to an index of photos above that of the index;
+            below 0 the photo is like nothing that the model knows; nan: there is no threshold
     """
 
     probabilities: Floats

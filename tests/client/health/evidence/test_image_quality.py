@@ -1,5 +1,4 @@
 import contextlib
-import io
 import os
 from pathlib import Path
 
@@ -14,11 +13,10 @@ from fedshelf.client.health.evidence.image_quality import (
     measure_quality,
     smear,
     softness,
-    thumbnail,
 )
 from fedshelf.common.images.decoding.content_digests import read_photo
 from fedshelf.common.images.decoding.decode import NotUsableError
-from tests.helpers.store_photos import encoded, save, thing
+from tests.helpers.store_photos import encoded, thing
 
 
 def look(image: Image.Image) -> ImageQuality:
@@ -78,8 +76,6 @@ def test_a_photo_that_lies_on_its_side_is_told_upright(tmp_path: Path) -> None:
     Image.new("RGB", (90, 30)).save(tmp_path / "a.jpg", exif=exif)
     found = measure_quality((tmp_path / "a.jpg").read_bytes())
     assert (found.width, found.height) == (30, 90)
-    with Image.open(io.BytesIO(thumbnail(tmp_path / "a.jpg", 60))) as small:
-        assert small.size == (20, 60)
 
 
 @given(st.binary(max_size=300))
@@ -109,8 +105,3 @@ def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(NotUsableError, match=reason):
             read_photo(tmp_path / f"{name}.jpg")
-
-
-def test_a_thumbnail_is_small(tmp_path: Path) -> None:
-    path = save(tmp_path / "large.png", thing(3, 2000))
-    assert len(thumbnail(path, 160)) < 12_000

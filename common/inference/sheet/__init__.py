@@ -1,0 +1,1 @@
+"""A page of pictures in one HTML file."""
