@@ -11,6 +11,7 @@ from fedshelf.common.setting_flags import setting_flags
 from fedshelf.server.operations.export import export
 from fedshelf.simulations.compare.main import compare
 from fedshelf.simulations.ensemble.main import ensemble
+from fedshelf.simulations.reveal.main import reveal
 from fedshelf.simulations.run import options
 
 STARTED_CLOCK_SECONDS = time.perf_counter()
@@ -116,6 +117,7 @@ def split(
 
 app.command()(compare)
 app.command()(ensemble)
+app.command()(reveal)
 app.command()(export)
 
 

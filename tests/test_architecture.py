@@ -20,7 +20,7 @@ ALLOWED = {
 FLOORS = {
     "simulations": [
         ["main.py", "flower_app.py", "engines/ray"],
-        ["ensemble"],
+        ["ensemble", "reveal"],
         ["compare"],
         ["compare/statistics", "compare/wording", "run"],
         ["compare/arms", "engines"],

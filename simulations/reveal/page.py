@@ -1,0 +1,72 @@
+"""`report.html` of what an update reveals."""
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fedshelf.common.system.files import write_text
+from fedshelf.common.wording import printable
+from fedshelf.simulations.compare.page import environment
+from fedshelf.simulations.reveal.inversion import Inversion
+from fedshelf.simulations.reveal.words import headline
+
+RESULTS_FILE = "reveal.json"
+_SHOWN_SIDE = 96  # pixels of a photo on the page
+
+
+def write(directory: Path, results: dict[str, Any], inversions: Sequence[Inversion]) -> Path:
+    """Write the page and return its path.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = directory / "report.html"
+    write_text(path, render(directory.resolve().name, results, inversions))
+    return path
+
+
+def render(name: str, results: dict[str, Any], inversions: Sequence[Inversion]) -> str:
+    """Return the page as HTML; names are escaped everywhere.
+
+    Args:
+        name: the name of the directory
+        results: the content of `reveal.json`
+        inversions: redrawn photos
+    """
+    pictures = [
+        {
+            "photos": each.photos,
+            "pairs": [
+                {"original": _data_uri(one), "redrawn": _data_uri(other), "decibels": decibels}
+                for one, other, decibels in zip(
+                    each.originals, each.redrawn, each.decibels, strict=False
+                )
+            ],
+        }
+        for each in inversions
+    ]
+    return (
+        environment(Path(__file__).parent)
+        .get_template("reveal.html.j2")
+        .render(
+            name=printable(name),
+            results=results,
+            sentences=headline(results),
+            pictures=pictures,
+        )
+    )
+
+
+def _data_uri(pixels: NDArray[np.uint8]) -> str:
+    """Return a photo, uint8 [H, W, C], as the address of an enlarged PNG."""
+    shown = pixels[..., 0] if pixels.shape[2] == 1 else pixels
+    image = Image.fromarray(shown).resize((_SHOWN_SIDE, _SHOWN_SIDE), Image.Resampling.NEAREST)
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
