@@ -8,6 +8,7 @@ import typer
 from fedshelf.client.connection.credentials import Credentials
 from fedshelf.client.use.annotate import annotate, corrections, undo
 from fedshelf.client.use.classify import classify
+from fedshelf.client.use.export_onnx import export_onnx
 from fedshelf.client.use.index import index
 from fedshelf.client.use.serve import serve
 from fedshelf.client.use.similar import similar
@@ -297,6 +298,7 @@ app.command()(corrections)
 app.command()(serve)
 app.command()(index)
 app.command()(similar)
+app.command()(export_onnx)
 
 
 def _check_insecure(server: str) -> None:

@@ -45,13 +45,22 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, private: bo
     sync_directory(path.parent)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes atomically.
+
+    Raises:
+        OSError: see `write_atomic`
+    """
+    write_atomic(path, lambda file: file.write(content))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically.
 
     Raises:
         OSError: see `write_atomic`
     """
-    write_atomic(path, lambda file: file.write(text.encode()))
+    write_bytes(path, text.encode())
 
 
 def write_private(path: Path, text: str) -> None:

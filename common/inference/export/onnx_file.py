@@ -11,7 +11,7 @@ say nothing of the machine that made them.
 import copy
 import warnings
 from collections.abc import Mapping, MutableSequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from fedshelf.common.errors import DataError
+from fedshelf.common.inference.export.comparison import Comparison
 from fedshelf.common.inference.predictors.description import ModelDescription
 from fedshelf.common.inference.predictors.onnx_predictor import (
     EMBEDDING,
@@ -31,7 +32,7 @@ from fedshelf.common.inference.predictors.onnx_predictor import (
     start_session,
 )
 from fedshelf.common.inference.predictors.onnx_seal import sealed
-from fedshelf.common.inference.predictors.predictor import Pixels, Predictions, Predictor
+from fedshelf.common.inference.predictors.predictor import Pixels, Predictor
 from fedshelf.common.inference.predictors.torch_predictor import (
     TorchPredictor,
     pooled,
@@ -44,33 +45,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 OPSET = 21  # in 20, group normalisation has other inputs, which runtimes read differently
-MAX_DIFFERENCE = 1e-3
-"""The greatest difference of a probability between PyTorch and a file that is written."""
-
 _MAX_BYTES = 2**31 - 1  # of a protobuf message
 _EXAMPLE = (2, 61, 67)  # photos, rows and columns: three different numbers, none of them 1
-
-
-@dataclass(frozen=True)
-class Parity:
-    """The agreement of two predictors on N photos.
-
-    Attributes:
-        photos: N
-        difference: the greatest of all probabilities
-        same_class: number of photos whose most probable class is the same
-    """
-
-    photos: int
-    difference: float
-    same_class: int
-
-    @classmethod
-    def of(cls, one: Predictions, other: Predictions) -> "Parity":
-        """Compare the predictions for the same photos."""
-        same = one.probabilities.argmax(axis=1) == other.probabilities.argmax(axis=1)
-        difference = np.abs(one.probabilities - other.probabilities).max(initial=0.0)
-        return cls(len(one), float(difference), int(same.sum()))
 
 
 def make_graph(predictor: TorchPredictor, model_sha256: str) -> "ModelProto":
@@ -92,9 +68,8 @@ def make_graph(predictor: TorchPredictor, model_sha256: str) -> "ModelProto":
             f"The network {network.spec.name} does not fit into one ONNX file, which holds at most"
             " 2 GiB; use its model.safetensors."
         )
-    whole = _WholeModel(predictor).eval()
-    example = torch.zeros(*_EXAMPLE, network.spec.channels, dtype=torch.uint8)
-    sizes = {axis: torch.export.Dim(name) for axis, name in enumerate(("N", "H", "W"))}
+    whole = WholeModel(predictor).eval()
+    example, sizes = example_photos(network.spec.channels)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
@@ -115,7 +90,7 @@ def make_graph(predictor: TorchPredictor, model_sha256: str) -> "ModelProto":
         ) from error
     assert program is not None
     graph = program.model_proto
-    _strip(graph)
+    strip(graph)
     graph.producer_name = "fedshelf"
     graph.producer_version = ""
     _describe(graph, predictor.description, model_sha256)
@@ -127,30 +102,24 @@ def file_content(graph: "ModelProto") -> bytes:
     return sealed(graph.SerializeToString(deterministic=True))
 
 
-def check_parity(
-    predictor: Predictor, content: bytes, pixels: Pixels, *, limit: float = MAX_DIFFERENCE
-) -> Parity:
+def check_parity(predictor: Predictor, content: bytes, pixels: Pixels) -> Comparison:
     """Compare a file's predictions with those of the model that it was made of.
 
     Args:
         predictor: the model
         content: of the file
         pixels: photos, uint8 [N, S, S, C], at the model's own size
-        limit: the greatest difference of a probability that is allowed
 
     Raises:
-        DataError: a probability differs by more, or a photo's class.
+        DataError: they are not equal to rounding.
     """
-    exported = predictor_of(content, predictor.description)
-    parity = Parity.of(predictor.predict(pixels), exported.predict(pixels))
-    if not parity.difference <= limit or parity.same_class < parity.photos:
-        raise DataError(
-            f"The exported model does not predict like the original: on {parity.photos} photos, a"
-            f" probability differs by up to {parity.difference:.4f} (allowed: {limit:g}), and"
-            f" {parity.photos - parity.same_class} get another class. Nothing was written; use"
-            " model.safetensors."
-        )
-    return parity
+    exported = predictor_of(content, predictor.description).predict(pixels)
+    comparison = Comparison()
+    comparison.add(
+        predictor.predict(pixels).probabilities, exported.probabilities, [None] * len(pixels)
+    )
+    comparison.check_exact()
+    return comparison
 
 
 def predictor_of(content: bytes, description: ModelDescription) -> OnnxPredictor:
@@ -174,7 +143,14 @@ def drawn_photos(description: ModelDescription, count: int = 16) -> Pixels:
     return np.ascontiguousarray(pixels)
 
 
-class _WholeModel(nn.Module):
+def example_photos(channels: int) -> tuple[Tensor, dict[int, Any]]:
+    """Return photos with which a model is traced, uint8 [2, 61, 67, C], and the axes that vary."""
+    names = enumerate(("N", "H", "W"))
+    sizes = {axis: torch.export.Dim(name) for axis, name in names}
+    return torch.zeros(*_EXAMPLE, channels, dtype=torch.uint8), sizes
+
+
+class WholeModel(nn.Module):
     """A network with all that stands before and after it.
 
     Args:
@@ -184,7 +160,7 @@ class _WholeModel(nn.Module):
     def __init__(self, predictor: TorchPredictor) -> None:
         super().__init__()
         spec = predictor.network.spec
-        self.network = copy.deepcopy(predictor.network.module).cpu().eval()
+        self.network = copy.deepcopy(predictor.network.module).cpu().requires_grad_(False)
         self._side = spec.image_size
         self._temperature = predictor.description.temperature
         self._head = self.network.get_submodule(predictor.network.layout.head)
@@ -209,14 +185,14 @@ class _WholeModel(nn.Module):
         return probabilities, pooled(self._head, inputs_of_head[0]), logits
 
 
-def _strip(message: Any) -> None:
+def strip(message: Any) -> None:
     """Remove from a message, and from all within it, texts that say how and where it was made."""
     for field, value in list(message.ListFields()):
         if field.name in ("doc_string", "metadata_props", "value_info"):
             message.ClearField(field.name)
         elif field.type == field.TYPE_MESSAGE:
             for inner in value if isinstance(value, MutableSequence) else (value,):
-                _strip(inner)
+                strip(inner)
 
 
 def _describe(graph: "ModelProto", description: ModelDescription, model_sha256: str) -> None:
