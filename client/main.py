@@ -8,6 +8,7 @@ import typer
 from fedshelf.client.connection.credentials import Credentials
 from fedshelf.client.use.annotate import annotate, corrections, undo
 from fedshelf.client.use.classify import classify
+from fedshelf.client.use.count import count
 from fedshelf.client.use.export_onnx import export_onnx
 from fedshelf.client.use.index import index
 from fedshelf.client.use.serve import serve
@@ -295,6 +296,7 @@ app.command()(classify)
 app.command()(annotate)
 app.command()(undo)
 app.command()(corrections)
+app.command()(count)
 app.command()(serve)
 app.command()(index)
 app.command()(similar)

@@ -54,7 +54,12 @@ FLOORS = {
     ],
     "common": [
         ["inference"],
-        ["inference/export", "inference/labelling", "inference/search"],
+        [
+            "inference/export",
+            "inference/labelling",
+            "inference/counting",
+            "inference/search",
+        ],
         ["inference/predictors", "inference/sheet"],
         ["training", "command_line.py", "setting_flags.py"],
         ["strategies", "images/folder", "images/augment", "native"],

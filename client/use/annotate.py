@@ -185,12 +185,16 @@ def _guesses(
     from fedshelf.common.images.folder.left_out import format_left_out
     from fedshelf.common.inference.labelling.asking import worth_asking
     from fedshelf.common.inference.labelling.guesses import Guess
-    from fedshelf.common.inference.predictors.photos import list_photos, predict_photos
+    from fedshelf.common.inference.predictors.photos import (
+        distinct,
+        list_photos,
+        predict_photos,
+    )
     from fedshelf.common.inference.predictors.verdicts import UNSURE_BELOW, verdicts
 
     classes = predictor.description.classes
     limit = UNSURE_BELOW if unsure_below is None else unsure_below
-    found = list({photo.path.absolute(): photo for photo in list_photos(paths, left_out)}.values())
+    found = distinct(list_photos(paths, left_out))
     guesses: list[Guess] = []
     known = []  # for `ask`: of photos that are like something known
     with photo_progress(len(found)) as done:

@@ -74,6 +74,11 @@ def list_photos(paths: Iterable[Path], left_out: LeftOut) -> Iterator[NamedPhoto
             )
 
 
+def distinct(photos: Iterable[NamedPhoto]) -> list[NamedPhoto]:
+    """Return each file once: somebody may give a folder and a photo in it."""
+    return list({photo.path.absolute(): photo for photo in photos}.values())
+
+
 def decode_file(
     path: Path, form: PixelFormat, limits: Limits = LOCAL_LIMITS
 ) -> NDArray[np.uint8] | NotUsableError:
