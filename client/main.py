@@ -13,6 +13,7 @@ from fedshelf.client.use.export_onnx import export_onnx
 from fedshelf.client.use.index import index
 from fedshelf.client.use.serve import serve
 from fedshelf.client.use.similar import similar
+from fedshelf.client.use.watch import watch
 from fedshelf.common.command_line import command_line
 from fedshelf.common.command_line import run as run_command_line
 from fedshelf.common.errors import ConfigError
@@ -301,6 +302,7 @@ app.command()(serve)
 app.command()(index)
 app.command()(similar)
 app.command()(export_onnx)
+app.command()(watch)
 
 
 def _check_insecure(server: str) -> None:

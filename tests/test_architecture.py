@@ -45,7 +45,7 @@ FLOORS = {
     "client": [
         ["main.py", "app.py"],
         ["session", "commands", "use"],
-        ["process", "audit", "service"],
+        ["process", "audit", "service", "notifications"],
         ["health", "service/classification"],
         ["health/checks", "policy", "service/requests"],
         ["health/evidence", "worker"],
@@ -57,6 +57,7 @@ FLOORS = {
         [
             "inference/export",
             "inference/labelling",
+            "inference/video",
             "inference/counting",
             "inference/search",
         ],

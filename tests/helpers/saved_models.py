@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from fedshelf.common.inference.predictors.description import ModelDescription
 from fedshelf.common.models.model_file import encode_model
@@ -24,14 +26,22 @@ def spec_of(
 
 
 def save_model(
-    folder: Path, spec: ModelSpec | None = None, *, seed: int = 0, **described: Any
+    folder: Path,
+    spec: ModelSpec | None = None,
+    *,
+    seed: int = 0,
+    set_weights: Callable[[nn.Module], object] = lambda _: None,
+    **described: Any,
 ) -> Path:
     """Write a network with random weights as a run leaves its model, and return the folder.
 
+    set_weights: may give the network other weights
     described: further values of its `ModelDescription`, as `temperature`
     """
     spec = spec or spec_of()
     network = Network(spec, torch.device("cpu"), seed=seed)
+    with torch.no_grad():
+        set_weights(network.module)
     description = ModelDescription(spec, described.pop("class_names", spec.classes), **described)
     told = json.loads(description.to_json())
     tensors = {name: tensor.clone() for name, tensor in network.module.state_dict().items()}

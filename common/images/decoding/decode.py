@@ -123,9 +123,16 @@ def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL_LIMITS) -> NDA
         pixels = full if image.info.get("progressive") else image.width * image.height
         with reserve_memory(limits, memory_needed(pixels, is_webp=is_webp)):
             small = _upright(_square(image, form), image)
-    if form.denoise:
-        small = small.filter(ImageFilter.MedianFilter(form.denoise))
-    return np.asarray(small, dtype=np.uint8).reshape(form.shape)
+    return _pixels(small, form)
+
+
+def squeeze(image: Image.Image, form: PixelFormat) -> NDArray[np.uint8]:
+    """Squeeze an upright picture, such as a video's frame, to the pixels of a photo of the same.
+
+    Returns:
+        uint8 [S, S, C]
+    """
+    return _pixels(_square(image, form), form)
 
 
 def open_photo(data: bytes) -> Image.Image:
@@ -185,6 +192,12 @@ def _square(image: Image.Image, form: PixelFormat) -> Image.Image:
     if image.mode != form.mode:
         image = image.convert(form.mode)
     return image.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0)
+
+
+def _pixels(small: Image.Image, form: PixelFormat) -> NDArray[np.uint8]:
+    if form.denoise:
+        small = small.filter(ImageFilter.MedianFilter(form.denoise))
+    return np.asarray(small, dtype=np.uint8).reshape(form.shape)
 
 
 def _upright(small: Image.Image, image: Image.Image) -> Image.Image:

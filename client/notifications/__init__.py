@@ -1,0 +1,1 @@
+"""Delivery of alarms to other programs, while frames go on."""
