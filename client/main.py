@@ -9,6 +9,7 @@ from fedshelf.client.connection.credentials import Credentials
 from fedshelf.client.use.annotate import annotate, corrections, undo
 from fedshelf.client.use.classify import classify
 from fedshelf.client.use.count import count
+from fedshelf.client.use.explain import explain
 from fedshelf.client.use.export_onnx import export_onnx
 from fedshelf.client.use.index import index
 from fedshelf.client.use.serve import serve
@@ -303,6 +304,7 @@ app.command()(index)
 app.command()(similar)
 app.command()(export_onnx)
 app.command()(watch)
+app.command()(explain)
 
 
 def _check_insecure(server: str) -> None:

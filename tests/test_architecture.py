@@ -60,6 +60,7 @@ FLOORS = {
             "inference/video",
             "inference/counting",
             "inference/search",
+            "inference/explain",
         ],
         ["inference/predictors", "inference/sheet"],
         ["training", "command_line.py", "setting_flags.py"],
