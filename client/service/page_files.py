@@ -31,11 +31,15 @@ def page_routes() -> list[Route]:
     index = files["index.html"].read_text(encoding="utf-8")
     found = _POLICY.search(index)
     assert found is not None
-    policy = f"{found[1]}; frame-ancestors 'none'"  # a <meta> must not say the last
+    headers = {
+        "content-security-policy": f"{found[1]}; frame-ancestors 'none'",  # not for a <meta>
+        "referrer-policy": "no-referrer",
+        "cross-origin-resource-policy": "same-origin",
+        "cross-origin-opener-policy": "same-origin",
+    }
 
     async def page_file(request: Request) -> Response:
         file = files[request.url.path.removeprefix("/") or "index.html"]
-        headers = {"content-security-policy": policy}
         return Response(file.read_bytes(), headers=headers, media_type=_TYPES[file.suffix])
 
     return [Route(path, page_file, methods=["GET"]) for path in sorted(page_paths())]

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from fedshelf.client.use.model_arguments import Combine, Device, Model, model_paths, open_model
-from fedshelf.common.errors import ConfigError
 
 
 def serve(
@@ -37,13 +36,11 @@ def serve(
     from fedshelf.client.service.requests.limits import ServiceLimits
     from fedshelf.client.service.server import bind
     from fedshelf.client.service.server import serve as serve_requests
+    from fedshelf.common.system.allocator import return_large_blocks
+    from fedshelf.common.system.extras import import_extra
 
-    try:
-        import python_multipart  # noqa: F401
-    except ImportError:
-        raise ConfigError(
-            "Serving needs python-multipart; install it: pip install 'fedshelf[use]'."
-        ) from None
+    import_extra("python_multipart", "use")
+    return_large_blocks()
     keys = ApiKeys([]) if key_file is None else read_api_keys(key_file)
     listener = bind(host, port, keys)
     files = ModelFiles(model_paths(model), lambda: open_model(model, combine, device))

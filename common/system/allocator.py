@@ -14,6 +14,7 @@ MAX_KEPT_BLOCK_BYTES = 256 << 20  # a larger block goes back to the system when 
 MAX_KEPT_FREE_BYTES = 512 << 20  # more free memory at the end of a heap goes back to the system
 # the largest block that glibc before 2.35 agrees to keep
 OLD_MAX_KEPT_BLOCK_BYTES = 32 << 20
+MAX_SMALL_BLOCK_BYTES = 4 << 20  # larger ones are not kept by a process that stays small
 # option -> the variable with which a user sets it; numbers are those of glibc's malloc.h
 _MMAP_THRESHOLD = (-3, "MALLOC_MMAP_THRESHOLD_")
 _TRIM_THRESHOLD = (-1, "MALLOC_TRIM_THRESHOLD_")
@@ -41,6 +42,16 @@ def keep_freed_memory() -> tuple[str, ...]:
         if variable not in os.environ and any(glibc.mallopt(option, value) for value in values):
             changed.append(variable)
     return tuple(changed)
+
+
+def return_large_blocks() -> None:
+    """Let large blocks go back to the system when they are freed, for a process that stays small.
+
+    By itself glibc keeps larger and larger blocks, up to those of 32 MiB.
+    """
+    glibc = _glibc()
+    if glibc is not None:
+        glibc.mallopt(_MMAP_THRESHOLD[0], MAX_SMALL_BLOCK_BYTES)
 
 
 def release_freed_memory() -> None:

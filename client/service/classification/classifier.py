@@ -53,11 +53,10 @@ class PhotoClassifier:
             ClientGoneError: the client left
         """
         with self._places(len(photos)):
-            return list(
-                await self._in_time(
-                    asyncio.gather(*(self._answer(model, data, is_wanted) for data in photos))
-                )
-            )
+            answers = [self._answer(model, data, is_wanted) for data in photos]
+            if len(answers) == 1:  # the usual case, without a task of its own
+                return [await self._in_time(answers[0])]
+            return await self._in_time(asyncio.gather(*answers))
 
     async def decoded(
         self, model: ServedModel, photo: bytes, is_wanted: Callable[[], bool]

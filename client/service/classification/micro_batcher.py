@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from fedshelf.client.service.classification.served_model import PhotoAnswer, ServedModel
 from fedshelf.client.service.requests.problems import ClientGoneError
+from fedshelf.common.system.allocator import release_freed_memory
+
+REST_SECONDS = 5.0  # between two times that freed memory is given back, while there are requests
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class MicroBatcher:
         self._waiting: deque[_Waiting] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch")
         self._run: asyncio.Task[None] | None = None
+        self._rest: asyncio.TimerHandle | None = None
 
     async def answer(
         self, model: ServedModel, pixels: NDArray[np.uint8], is_wanted: Callable[[], bool]
@@ -59,6 +63,8 @@ class MicroBatcher:
         self._waiting.append(waiting)
         if self._run is None or self._run.done():
             self._run = loop.create_task(self._run_batches())
+        if self._rest is None:
+            self._rest = loop.call_later(REST_SECONDS, self._release_memory)
         return await waiting.answer
 
     async def _run_batches(self) -> None:
@@ -77,6 +83,11 @@ class MicroBatcher:
             for waiting, answer in zip(batch, answers, strict=True):
                 if not waiting.answer.done():  # its request may have ended by its time limit
                     waiting.answer.set_result(answer)
+
+    def _release_memory(self) -> None:
+        """Give back what passes and decodes have freed, which the C library keeps by itself."""
+        self._rest = None
+        release_freed_memory()
 
     def _next_batch(self) -> list[_Waiting]:
         """Take the next photos of one model that are still wanted."""

@@ -65,12 +65,20 @@ class ModelFiles:
         paths: files and directories of the model, or of several that answer together
         load: loads it; raises FedshelfError
 
+    Attributes:
+        name: the model's name in addresses: that of its directory or file
+        current: the model that answers now
+        reloads: number of models that were taken up later
+        failed_reloads: number of those that could not be used
+
     Raises:
         FedshelfError: it cannot be used.
     """
 
     def __init__(self, paths: Sequence[Path], load: Callable[[], Predictor]) -> None:
         self._paths = tuple(paths)
+        first = self._paths[0].resolve()
+        self.name = first.name if first.is_dir() else first.stem
         self._load = load
         self._tried = self._fingerprint()
         self._looked_at = time.monotonic()
@@ -78,12 +86,6 @@ class ModelFiles:
         self.current = self._loaded()
         self.reloads = 0
         self.failed_reloads = 0
-
-    @property
-    def name(self) -> str:
-        """The model's name in addresses: that of its directory or file."""
-        first = self._paths[0].resolve()
-        return first.name if first.is_dir() else first.stem
 
     def look(self) -> None:
         """Begin to load the model anew if its files have changed.

@@ -15,13 +15,8 @@ RETRY_SECONDS = 5  # after which a service that is restarted is likely back
 # They tell nobody anything, and what watches a service has no key.
 _OPEN_PATHS = frozenset({"/v2/health/live", "/v2/health/ready"})
 
-SECURITY_HEADERS = {
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "cache-control": "no-store",
-}
+# of every answer; the page's files have more
+_HEADERS = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 
 
 class Access:
@@ -56,7 +51,6 @@ class Access:
         self._under_way = 0
         self._all_answered = asyncio.Event()
         self._all_answered.set()
-        self._security = [(name.encode(), text.encode()) for name, text in SECURITY_HEADERS.items()]
         self.is_stopping = False
 
     async def wait_until_answered(self) -> None:
@@ -75,7 +69,7 @@ class Access:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *self._security]
+                message["headers"] = [*message["headers"], *_HEADERS]
             await send(message)
 
         self._under_way += 1

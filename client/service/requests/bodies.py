@@ -1,6 +1,7 @@
 """Bodies of requests, bounded in size and time while they are read, and the photos in them."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,8 @@ from fedshelf.client.service.requests.problems import ClientGoneError, ProblemEr
 # A photo may come under these types or none: `curl --data-binary` sends the second.
 _RAW_TYPES = ("application/octet-stream", "application/x-www-form-urlencoded", "")
 _MULTIPART = "multipart/form-data"
+# Strangers' broken forms are their affair.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)

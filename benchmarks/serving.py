@@ -1,0 +1,176 @@
+"""Measure `flower-client serve`, and a bare loop that decodes the same photos for the same model.
+
+    flower-client export-onnx RUN --out shop.onnx
+    python -m benchmarks.serving shop.onnx ../shared/data/clothing/test
+
+The service answers photos on some connections at once; its processor time for each is compared
+with that of a loop without any HTTP, which decodes the same bytes and runs batches of the size that
+the service's batches had. The aim is 0.75. Then hostile requests and slow senders come while honest
+ones go on. Told at the end: processor time while idle (aim: 0.5% of a core) and memory (150 MB).
+"""
+
+import http.client
+import itertools
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.harness import parser
+from benchmarks.hostile_photos import hostile_requests
+from benchmarks.machine import machine
+from fedshelf.common.images.decoding.decode import decode
+from fedshelf.common.images.decoding.limits import SERVICE_LIMITS
+from fedshelf.common.inference.loading import load
+
+IDLE_SECONDS = 20.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Server:
+    """A `flower-client serve` process on this machine."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.process = process
+        self.port = port
+
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def memory_mb(self) -> float:
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(text.partition("VmRSS:")[2].split()[0]) * 1024 / 1e6
+
+    def post(self, connection: http.client.HTTPConnection, photo: bytes) -> int:
+        connection.request("POST", "/v1/classify", photo, {"content-type": "image/jpeg"})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+    def connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+
+    def mean_batch(self) -> float:
+        connection = self.connection()
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+        values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        counts = float(values["fedshelf_batch_photos_count"])
+        return float(values["fedshelf_batch_photos_sum"]) / counts
+
+
+@contextmanager
+def served(model: Path) -> Iterator[Server]:
+    """A service of a model until the context ends."""
+    command = [Path(sys.executable).parent / "flower-client", "serve", model, "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        yield Server(process, int(line.partition(";")[0].rpartition(":")[2]))
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def answer_all(
+    server: Server, photos: Sequence[bytes], count: int, connections: int
+) -> list[float]:
+    """Send photos on some connections; return the seconds that each answer took."""
+    numbers = iter(range(count))
+    lock = threading.Lock()
+
+    def send() -> list[float]:
+        connection = server.connection()
+        seconds = []
+        while True:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                return seconds
+            began = time.perf_counter()
+            status = server.post(connection, photos[number % len(photos)])
+            seconds.append(time.perf_counter() - began)
+            assert status == 200, status
+
+    with ThreadPoolExecutor(connections) as pool:
+        return [
+            s for part in [pool.submit(send) for _ in range(connections)] for s in part.result()
+        ]
+
+
+def bare_loop(model: Path, photos: Sequence[bytes], count: int, batch: int) -> float:
+    """Return the processor seconds of a photo without any service."""
+    predictor = load(model)
+    form = predictor.pixel_format
+    cycle = itertools.cycle(photos)
+    for warm in (True, False):
+        began = time.process_time()
+        for _ in range(1 if warm else max(1, count // batch)):
+            pixels = [decode(next(cycle), form, SERVICE_LIMITS) for _ in range(batch)]
+            predictor.predict(np.stack(pixels))
+    return (time.process_time() - began) / (max(1, count // batch) * batch)
+
+
+def hostile(server: Server, photo: bytes, count: int) -> tuple[dict[int, int], float]:
+    """Send hostile requests; return how many got each status, and the slowest's seconds."""
+    statuses: dict[int, int] = {}
+    slowest = 0.0
+    for request in itertools.islice(hostile_requests(photo), count):
+        began = time.perf_counter()
+        with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+            connection.sendall(request.sent)
+            answer = connection.recv(4096)
+        slowest = max(slowest, time.perf_counter() - began)
+        status = int(answer.split()[1]) if answer else 0
+        statuses[status] = statuses.get(status, 0) + 1
+    return statuses, slowest
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("model", type=Path)
+    options.add_argument("photos", type=Path)
+    options.add_argument("--requests", type=int, default=10_000)
+    options.add_argument("--hostile", type=int, default=1_000)
+    options.add_argument("--connections", type=int, default=8)
+    given = options.parse_args()
+    photos = [path.read_bytes() for path in sorted(given.photos.rglob("*.jpg"))]
+    with served(given.model) as server:
+        answer_all(server, photos, min(200, given.requests), given.connections)
+        began = server.cpu_seconds()
+        seconds = sorted(answer_all(server, photos, given.requests, given.connections))
+        ours = (server.cpu_seconds() - began) / given.requests
+        batch = server.mean_batch()
+        bare = bare_loop(given.model, photos, given.requests // 2, max(1, round(batch)))
+        print(machine())
+        print(
+            f"batches of {batch:.1f} photos; ms of CPU a photo: {1e3 * ours:.2f} served,", end=" "
+        )
+        print(f"{1e3 * bare:.2f} bare; bare / served {bare / ours:.2f}")
+        print(f"seconds: median {statistics.median(seconds):.3f}, p99", end=" ")
+        print(f"{seconds[int(0.99 * len(seconds))]:.3f}, slowest {seconds[-1]:.3f}")
+        with ThreadPoolExecutor(1) as pool:
+            honest = pool.submit(answer_all, server, photos, given.hostile, 2)
+            statuses, slowest = hostile(server, photos[0], given.hostile)
+            meanwhile = max(honest.result())
+        print(f"hostile requests by status: {dict(sorted(statuses.items()))}, slowest", end=" ")
+        print(f"{slowest:.2f} s; honest ones meanwhile: slowest {meanwhile:.2f} s")
+        began = server.cpu_seconds()
+        time.sleep(IDLE_SECONDS)
+        idle = (server.cpu_seconds() - began) / IDLE_SECONDS
+        print(f"idle: {idle:.2%} of a core; memory: {server.memory_mb():.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
