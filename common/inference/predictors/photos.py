@@ -41,12 +41,15 @@ class NamedPhoto:
         return named.pop() if len(named) == 1 else None
 
 
-def list_photos(paths: Iterable[Path], left_out: LeftOut) -> Iterator[NamedPhoto]:
+def list_photos(
+    paths: Iterable[Path], left_out: LeftOut, is_wanted: Callable[[str], bool] = is_photo
+) -> Iterator[NamedPhoto]:
     """Yield the photos of files, folders (at any depth) and CSV files, in a fixed order.
 
     Args:
         paths: as a person gave them
-        left_out: gets folders that cannot be read, and files in folders that are no photos by name
+        left_out: gets folders that cannot be read, and files in folders that are not wanted
+        is_wanted: whether a file of this name is yielded, in a folder
 
     Raises:
         DataError: a path does not exist, or a CSV file cannot be used.
@@ -54,7 +57,7 @@ def list_photos(paths: Iterable[Path], left_out: LeftOut) -> Iterator[NamedPhoto
     for path in paths:
         if path.is_dir():
             for name, file in walk_files(path, path.name, set(), left_out):
-                if is_photo(name):
+                if is_wanted(name):
                     yield NamedPhoto(name, file, tuple(name.split("/")[:-1]))
                 else:
                     left_out.append((name, "no photo, by its name"))
