@@ -12,6 +12,7 @@ from fedshelf.client.use.count import count
 from fedshelf.client.use.explain import explain
 from fedshelf.client.use.export_onnx import export_onnx
 from fedshelf.client.use.index import index
+from fedshelf.client.use.pin_release_key import pin_release_key
 from fedshelf.client.use.serve import serve
 from fedshelf.client.use.similar import similar
 from fedshelf.client.use.watch import watch
@@ -305,6 +306,7 @@ app.command()(similar)
 app.command()(export_onnx)
 app.command()(watch)
 app.command()(explain)
+app.command()(pin_release_key)
 
 
 def _check_insecure(server: str) -> None:

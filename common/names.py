@@ -13,7 +13,11 @@ MAX_CLASS_NAMES_BYTES = 2**18  # of the names of all classes of one store
 # the two files of a finished model
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "model.json"
-# of the content of the second in the metadata of the first
+# the further files of a release
+ONNX_FILE = "model.onnx"
+CARD_FILE = "card.md"
+ENVELOPE_FILE = "release.json"
+# of the content of model.json in the metadata of model.safetensors
 DESCRIPTION_KEY = "description"
 
 _NAME_PATTERN = re.compile(r"\w[\w .-]{0,62}")

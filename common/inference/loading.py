@@ -1,5 +1,6 @@
 """Opening of a finished model, whatever it lies in."""
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,20 +8,22 @@ from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.inference.predictors.ensemble import Combination, Ensemble
 from fedshelf.common.inference.predictors.onnx_seal import BEGINNING, is_onnx
 from fedshelf.common.inference.predictors.predictor import Predictor
-from fedshelf.common.names import WEIGHTS_FILE
+from fedshelf.common.names import ONNX_FILE, WEIGHTS_FILE
+from fedshelf.common.release.verify import is_release
 
 
 def load(path: Path, device: str = "auto") -> Predictor:
     """Return a model, ready for use.
 
     Args:
-        path: the directory of a run, its `model.safetensors`, or an ONNX file that was exported
-            from it; a file's content decides, not its name
+        path: the directory of a run or of a release, a `model.safetensors`, or an ONNX file that
+            was exported from it; a file's content decides, not its name
         device: auto, cpu, mps, cuda or cuda:N; an ONNX file runs on the CPU alone
 
     Raises:
         DataError: there is no model, it is damaged or not of Fedshelf, its files do not belong
-            together, it lacks parts that stay at the stores, or it does not tell products.
+            together or are not those that were signed, it lacks parts that stay at the stores, or
+            it does not tell products.
         ConfigError: there is no such device, or a package for the file is not installed.
     """
     if not path.exists():
@@ -28,6 +31,8 @@ def load(path: Path, device: str = "auto") -> Predictor:
             f"There is no model at {path}; expected the directory of a run, its {WEIGHTS_FILE}, or"
             " an exported ONNX file."
         )
+    if is_release(path) and device in ("auto", "cpu") and _can_run_onnx(path):
+        return _load_onnx(path / ONNX_FILE, device)
     file = path / WEIGHTS_FILE if path.is_dir() else path
     return _load_onnx(file, device) if _is_onnx(file) else _load_weights(file, device)
 
@@ -52,6 +57,12 @@ def load_all(
     """
     members = [load(path, device) for path in paths]
     return members[0] if len(members) == 1 else Ensemble(members, combination, weights)
+
+
+def _can_run_onnx(release: Path) -> bool:
+    """Return whether a release has an ONNX file and this machine the package for it."""
+    has_runtime = importlib.util.find_spec("onnxruntime") is not None
+    return has_runtime and (release / ONNX_FILE).is_file()
 
 
 def _is_onnx(file: Path) -> bool:

@@ -15,6 +15,8 @@ from fedshelf.common import plugins
 from fedshelf.common.config import ModelConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.models.spec import TIMM, ModelInfo, ModelSpec, accept_grey
+from fedshelf.common.names import WEIGHTS_FILE
+from fedshelf.common.release.verify import is_release
 from fedshelf.common.seeding import derive
 
 if TYPE_CHECKING:
@@ -139,7 +141,8 @@ def initial_weights(config: ModelConfig) -> "LoadedWeights | None":
 
     Raises:
         ConfigError: a kind of file that is never opened, or a network without published weights.
-        DataError: they cannot be had, cannot be read, or are no model.
+        DataError: they cannot be had, cannot be read, or are no model; or their release is not as
+            it was signed.
     """
     if config.weights == "none":
         return None
@@ -149,8 +152,11 @@ def initial_weights(config: ModelConfig) -> "LoadedWeights | None":
         return published_weights.find(config.name)
     from fedshelf.common.models.weights import check_file_name, read_weights
 
-    check_file_name(config.weights)
-    return read_weights(Path(config.weights))
+    path = Path(config.weights)
+    if is_release(path):
+        path /= WEIGHTS_FILE
+    check_file_name(str(path))
+    return read_weights(path)
 
 
 def set_training(module: "nn.Module", mode: bool) -> None:

@@ -12,6 +12,7 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.models.weights import check_finite
 from fedshelf.common.names import WEIGHTS_FILE
+from fedshelf.common.release.verify import verify_release_of
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,9 @@ def read(path: Path) -> SavedModel:
     makes a network of it.
 
     Raises:
-        DataError: there is no model, or it cannot be read, or is not finite.
+        DataError: there is no model, or it cannot be read, or is not finite, or it is one of a
+            release that is not as it was signed.
+        ConfigError: the keys of releases cannot be read.
     """
     file = path / WEIGHTS_FILE if path.is_dir() else path
     if not file.is_file():
@@ -48,6 +51,7 @@ def read(path: Path) -> SavedModel:
             f"There is no model in {path}: expected a {WEIGHTS_FILE}, or the directory of a run"
             " that has one."
         )
+    verify_release_of(file)
     try:
         with file.open("rb") as stream:
             sha256 = hashlib.file_digest(stream, "sha256").hexdigest()

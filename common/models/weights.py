@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.models.head import head_name
 from fedshelf.common.models.spec import ModelSpec, received_spec
+from fedshelf.common.release.verify import verify_release_of
 from fedshelf.common.text import sanitize
 
 # Tensors of published weights that the network we build does not have: auxiliary classifiers of
@@ -70,8 +71,11 @@ def read_weights(path: Path) -> LoadedWeights:
     """Return the tensors of a safetensors file.
 
     Raises:
-        DataError: the file is missing or no safetensors file, or a tensor is not finite.
+        DataError: the file is missing or no safetensors file, a tensor is not finite, or the file
+            is one of a release that is not as it was signed.
+        ConfigError: the keys of releases cannot be read.
     """
+    verify_release_of(path)
     try:
         with safe_open(path, "pt") as file:
             tensors = {modern_name(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -5,11 +5,13 @@
 A reader sees the old file or the new one, also after a power cut.
 """
 
+import errno
 import json
 import os
 import shlex
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -98,6 +100,31 @@ def check_private(path: Path) -> None:
             f"{path} can be used by others on this machine (mode {mode:03o}, expected {needed}); "
             f"keep it to yourself: chmod {needed} {shlex.quote(str(path))}"
         )
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a whole folder: it is there with all its files, or not at all.
+
+    Args:
+        path: of the folder; there must be nothing yet
+        files: the contents by their names
+
+    Raises:
+        OSError: it is there already, or cannot be written
+    """
+    if path.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    try:
+        for name, content in files.items():
+            write_bytes(unfinished / name, content)
+        unfinished.chmod(0o777 & ~_umask())  # mkdtemp made it private
+        unfinished.rename(path)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    sync_directory(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -19,6 +19,7 @@ from fedshelf.common.inference.predictors.predictor import (
     interpret,
 )
 from fedshelf.common.names import DESCRIPTION_KEY
+from fedshelf.common.release.verify import verify_release_of
 from fedshelf.common.system.extras import import_extra
 
 # the graph's input, uint8 [N, H, W, C], and its outputs, float32: [N, classes], [N, D] and
@@ -84,9 +85,11 @@ def open_onnx(file: Path) -> OnnxPredictor:
 
     Raises:
         DataError: the file cannot be read, is damaged or none of ours, or belongs to another
-            description than the one beside it.
-        ConfigError: ONNX Runtime is not installed.
+            description than the one beside it; or it is one of a release that is not as it was
+            signed.
+        ConfigError: ONNX Runtime is not installed, or the keys of releases cannot be read.
     """
+    verify_release_of(file)
     try:
         content = file.read_bytes()
     except OSError as error:

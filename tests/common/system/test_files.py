@@ -1,4 +1,4 @@
-"""JSON that a person can read and a machine reads back."""
+"""JSON that a person can read and a machine reads back, and whole folders."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as draw
 
-from fedshelf.common.system.files import write_json
+from fedshelf.common.system.files import write_folder, write_json
 
 plain = (
     draw.none()
@@ -52,3 +52,16 @@ def test_what_json_does_not_know_is_refused_and_leaves_no_file(tmp_path: Path) -
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "v.json", {"loss": float("nan")})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    write_folder(tmp_path / "new" / "two", {"a": b"1", "b": b"2"})
+    assert {file.name: file.read_bytes() for file in (tmp_path / "new" / "two").iterdir()} == {
+        "a": b"1",
+        "b": b"2",
+    }
+    with pytest.raises(FileExistsError):
+        write_folder(tmp_path / "new" / "two", {"a": b"3"})
+    with pytest.raises(OSError, match="too long"):
+        write_folder(tmp_path / "new" / "three", {"a": b"1", "b" * 300: b"2"})
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["two"]

@@ -1,0 +1,1 @@
+"""Making of a release from a run."""

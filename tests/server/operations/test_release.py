@@ -1,0 +1,56 @@
+"""`flower-server release`, and a store that uses it, as people run them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from fedshelf.client.main import app as client
+from fedshelf.common.errors import ConfigError, DataError, RunError
+from fedshelf.common.release.keys import VARIABLE
+from fedshelf.server.main import app as server
+from tests.helpers.saved_models import save_model
+
+run = CliRunner().invoke
+
+
+def test_a_release_goes_from_the_chain_to_a_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv(VARIABLE, raising=False)
+    model = save_model(tmp_path / "runs" / "shop")
+    key, out = tmp_path / "release.key", tmp_path / "out" / "shop-1"
+    told = run(server, ["release-key", str(key)])
+    assert told.exit_code == 0, told.output
+    argv = ["release", str(model), "--key", str(key), "--out", str(out), "--licence", "CC0"]
+    assert isinstance(run(server, argv).exception, RunError)  # no summary yet
+    (model / "summary.json").write_text(json.dumps({"stores": 3}))
+    (model / "config.toml").write_text("[run]\nrecipe = 'scratch'\n")
+    released = run(server, argv)
+    assert released.exit_code == 0, released.output
+    assert "model.onnx" in released.output
+    card = (out / "card.md").read_text()
+    assert "- Stores: 3" in card
+    assert "CC0" in card
+    assert isinstance(run(server, argv).exception, ConfigError)  # it is there already
+    Image.fromarray(np.arange(48 * 48 * 3).reshape(48, 48, 3).astype(np.uint8)).save(
+        tmp_path / "photo.png"
+    )
+    classify = ["classify", str(out), str(tmp_path / "photo.png")]
+    assert isinstance(run(client, classify).exception, DataError)  # the key is not pinned
+    public = (tmp_path / "release.key.pub").read_text().strip()
+    assert public in told.stdout
+    pinned = run(client, ["pin-release-key", public])
+    assert pinned.exit_code == 0, pinned.output
+    assert run(client, classify).stdout.startswith("photo.png: ")
+
+
+def test_a_mistyped_key_is_not_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "home"))
+    mistake = run(client, ["pin-release-key", "ed25519:AAAA"]).exception
+    assert isinstance(mistake, ConfigError)
+    assert not (tmp_path / "home").exists()
