@@ -14,8 +14,9 @@ from fedshelf.common.models.dropout import dropout_layers
 from fedshelf.common.system.device import has_bfloat16
 
 # pixels of a batch from which channels-last order is faster: resnet18 at 64 px was 15% slower with
-# 16 images and 3% faster with 32; with 16 images at 128 px 11% faster, at 224 px 27% (docs/log.md)
-MIN_CHANNELS_LAST_PIXELS = 32 * 64 * 64
+# 16 images, 6% with 32, 2% with 48 (196,608 pixels) and 3% faster with 64; at 224 px it was 3%
+# slower with 2 images and 11% faster with 4 (200,704 pixels; docs/log.md)
+MIN_CHANNELS_LAST_PIXELS = 200_000
 
 
 class GradientNetwork(Protocol):
