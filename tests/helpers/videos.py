@@ -37,9 +37,25 @@ def write_video(
 
     MPEG-2 has 25 pictures a second, whatever its times are.
     """
+    write_stream(
+        str(path), pictures, codec=codec, times=times, options=options, container=container
+    )
+    return path
+
+
+def write_stream(
+    location: str,
+    pictures: Iterable[Image.Image],
+    *,
+    codec: str = "mpeg4",
+    times: Sequence[float] | None = None,
+    options: dict[str, str] | None = None,
+    container: str | None = None,
+) -> None:
+    """Do the same to an address of FFmpeg."""
     shown = list(pictures)
     ticks = Fraction(1, 100)
-    with av.open(str(path), "w", format=container, options=options or {}) as file:
+    with av.open(location, "w", format=container, options=options or {}) as file:
         stream = file.add_stream(codec, rate=25 if codec.startswith("mpeg2") else 100)
         stream.width, stream.height = shown[0].size
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
@@ -50,7 +66,6 @@ def write_video(
             frame.time_base = ticks
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
-    return path
 
 
 def turn_mp4(path: Path, turn: Turn) -> Path:

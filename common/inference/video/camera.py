@@ -39,25 +39,29 @@ def camera_frames(
         DataError: the source is no camera
         NetworkError: the camera never answered
     """
-    return newest(lambda: _reconnected(source, every, told, first_pause))
+    return newest(lambda stopping: _reconnected(source, every, told, first_pause, stopping))
 
 
-def newest(items: Callable[[], Iterator[Item]]) -> Iterator[Item]:
+def newest(items: Callable[[threading.Event], Iterator[Item]]) -> Iterator[Item]:
     """Yield the newest item each time when one is asked for, and drop those in between.
 
     Another thread takes the items as they come. It never delays the end of the process.
 
     Args:
-        items: returns the items; called in the other thread
+        items: returns the items; called in the other thread with an event that is set once nobody
+            wants more of them
 
     Raises:
         Exception: that of `items`
     """
     slot = _Slot[Item]()
+    stopping = threading.Event()
 
     def take() -> None:
         try:
-            for item in items():
+            for item in items(stopping):
+                if stopping.is_set():
+                    break
                 slot.put(item)
         except BaseException as error:  # raised where the items are used
             slot.end(error)
@@ -65,7 +69,10 @@ def newest(items: Callable[[], Iterator[Item]]) -> Iterator[Item]:
             slot.end(None)
 
     threading.Thread(target=take, name="camera", daemon=True).start()
-    return iter(slot.get, None)
+    try:
+        yield from iter(slot.get, None)
+    finally:
+        stopping.set()
 
 
 class _Slot(Generic[Item]):
@@ -99,10 +106,15 @@ class _Slot(Generic[Item]):
 
 
 def _reconnected(
-    source: VideoSource, every: float, told: Callable[[str], object], first_pause: float
+    source: VideoSource,
+    every: float,
+    told: Callable[[str], object],
+    first_pause: float,
+    stopping: threading.Event,
 ) -> Iterator[Frame]:
-    """Yield all sampled frames of one connection after the other."""
+    """Yield all sampled frames of one connection after the other, until `stopping` is set."""
     began: float | None = None
+    reached = 0.0
     pause = first_pause
     is_away = False
     while True:
@@ -114,18 +126,21 @@ def _reconnected(
                 if began is None:
                     began = now
                 if is_new:
-                    offset = now - began - frame.seconds
+                    # a camera's clock may be ahead of ours: time never goes back
+                    offset = max(now - began, reached) - frame.seconds
                     is_new = False
                 if is_away:
                     told(f"The camera {source.name} is back.")
                     is_away = False
                     pause = first_pause
-                yield replace(frame, seconds=offset + frame.seconds)
+                reached = offset + frame.seconds
+                yield replace(frame, seconds=reached)
         except (NetworkError, DataError) as error:
             if began is None:
                 raise
             if not is_away:
                 told(f"{error} It is tried again.")
                 is_away = True
-        time.sleep(pause)
+        if stopping.wait(pause):
+            return
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
