@@ -19,7 +19,7 @@ def photo_routes(service: PhotoService) -> list[Route]:
     """Return the routes below `/v1`."""
 
     async def classify(request: Request) -> Response:
-        top = _top(request)
+        top = requested_number(request, "top", DEFAULT_TOP)
         service.model.look()
         model = service.model.current
         async with service.bodies.body(request) as body:
@@ -29,7 +29,21 @@ def photo_routes(service: PhotoService) -> list[Route]:
             {"photo": photo.name} | _result(answer, model, top)
             for photo, answer in zip(photos, answers, strict=True)
         ]
-        return json_response({"model": _identity(service, model), "results": results})
+        return json_response({"model": model_identity(service, model), "results": results})
+
+    async def explain(request: Request) -> Response:
+        service.model.look()
+        model = service.model.current
+        class_index = _class_index(request, model)
+        async with service.bodies.body(request) as body:
+            photos = await service.bodies.photos(request, body)
+            if len(photos) != 1:
+                raise ProblemError(400, f"Got {len(photos)} photos, expected one to explain.")
+            connection = request.state.connection
+            content = await service.classifier.explain(
+                model, photos[0].data, class_index, lambda: not connection.is_lost
+            )
+        return Response(content, media_type="image/png")
 
     async def model(_: Request) -> Response:
         service.model.look()
@@ -37,13 +51,13 @@ def photo_routes(service: PhotoService) -> list[Route]:
         description = current.predictor.description
         form = current.predictor.pixel_format
         return json_response(
-            _identity(service, current)
+            model_identity(service, current)
             | {
                 "classes": list(description.class_names),
                 "image_size": form.image_size,
                 "channels": form.channels,
                 "denoise": form.denoise,
-                "explains": False,
+                "has_index": current.index is not None,
                 "tells_unknown": description.energy_threshold is not None,
                 "max_photos": service.limits.max_photos_per_request,
                 "max_bytes": service.limits.max_body_bytes,
@@ -52,6 +66,7 @@ def photo_routes(service: PhotoService) -> list[Route]:
 
     return [
         Route("/v1/classify", classify, methods=["POST"]),
+        Route("/v1/explain", explain, methods=["POST"]),
         Route("/v1/model", model, methods=["GET"]),
     ]
 
@@ -62,16 +77,28 @@ def json_response(values: Any) -> Response:
     return Response(content, media_type="application/json")
 
 
-def _identity(service: PhotoService, model: ServedModel) -> dict[str, Any]:
+def model_identity(service: PhotoService, model: ServedModel) -> dict[str, Any]:
+    """Return the model's name and version, which every answer has."""
     return {"name": service.model.name, "version": model.version}
 
 
-def _top(request: Request) -> int:
-    """Return the number of classes that a request wants for each photo. Raises ProblemError 400."""
-    text = request.query_params.get("top", str(DEFAULT_TOP))
+def requested_number(request: Request, name: str, default: int) -> int:
+    """Return a number, 1 or more, in the query of a request. Raises ProblemError 400."""
+    text = request.query_params.get(name, str(default))
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 10_000):
-        raise ProblemError(400, f"top got {text[:50]!r}; expected a number of classes, 1 or more.")
+        raise ProblemError(400, f"{name} got {text[:50]!r}; expected a number, 1 or more.")
     return int(text[:9])
+
+
+def _class_index(request: Request, model: ServedModel) -> int | None:
+    """Return the class that a request names; None: it names none. Raises ProblemError 400."""
+    name = request.query_params.get("class")
+    names = model.predictor.description.class_names
+    if name is None:
+        return None
+    if name not in names:
+        raise ProblemError(400, f"class got {name[:100]!r}, which is no class of the model.")
+    return names.index(name)
 
 
 def _result(answer: PhotoAnswer | ProblemError, model: ServedModel, top: int) -> dict[str, Any]:

@@ -1,11 +1,15 @@
 """`flower-client serve`: a finished model behind HTTP."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedshelf.client.use.model_arguments import Combine, Device, Model, model_paths, open_model
+from fedshelf.client.use.model_arguments import Combine, Device, Model, model_paths, open_with_index
+
+if TYPE_CHECKING:
+    from fedshelf.common.inference.predictors.predictor import Predictor
+    from fedshelf.common.inference.search.index_file import SearchIndex
 
 
 def serve(
@@ -23,6 +27,12 @@ def serve(
         Path | None,
         typer.Option(help="File with API keys, one a line, that you alone can read."),
     ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            help="An index of photos: similar ones are found, and what is unlike all is unknown."
+        ),
+    ] = None,
     combine: Combine = "mean",
     device: Device = "auto",
 ) -> None:
@@ -36,6 +46,7 @@ def serve(
     from fedshelf.client.service.requests.limits import ServiceLimits
     from fedshelf.client.service.server import bind
     from fedshelf.client.service.server import serve as serve_requests
+    from fedshelf.common.inference.search.index_file import read_index
     from fedshelf.common.system.allocator import return_large_blocks
     from fedshelf.common.system.extras import import_extra
 
@@ -43,7 +54,12 @@ def serve(
     return_large_blocks()
     keys = ApiKeys([]) if key_file is None else read_api_keys(key_file)
     listener = bind(host, port, keys)
-    files = ModelFiles(model_paths(model), lambda: open_model(model, combine, device))
+
+    def load() -> tuple[Predictor, SearchIndex | None]:
+        predictor = open_with_index(model, index, None, combine, device)
+        return predictor, None if index is None else read_index(index)
+
+    files = ModelFiles([*model_paths(model), *([] if index is None else [index])], load)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}"
     serve_requests(

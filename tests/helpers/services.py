@@ -20,6 +20,7 @@ from fedshelf.client.service.server import ServiceServer, bind
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.inference.predictors.description import ModelDescription
 from fedshelf.common.inference.predictors.predictor import Pixels, Predictions
+from fedshelf.common.inference.search.index_file import SearchIndex
 from tests.helpers.saved_models import spec_of
 
 COLOURS = ("red", "green", "blue")
@@ -79,7 +80,10 @@ class RunningService:
 
 @contextmanager
 def running_service(
-    folder: Path, limits: ServiceLimits | None = None, key: str = ""
+    folder: Path,
+    limits: ServiceLimits | None = None,
+    key: str = "",
+    index: SearchIndex | None = None,
 ) -> Iterator[RunningService]:
     """A service until the context ends. Its model's one file lies in `folder`."""
     (folder / "colours.onnx").write_bytes(b"first")
@@ -91,7 +95,7 @@ def running_service(
     found: list[RunningService] = []
 
     async def run() -> None:
-        files = ModelFiles([folder / "colours.onnx"], lambda: predictor)
+        files = ModelFiles([folder / "colours.onnx"], lambda: (predictor, index))
         service = PhotoService(files, limits or ServiceLimits())
         server = ServiceServer(service, keys, started.set)
         loop = asyncio.get_running_loop()

@@ -1,6 +1,7 @@
 """From the bytes of photos to a model's answers, within bounds."""
 
 import asyncio
+import io
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,15 @@ from fedshelf.client.service.requests.problems import ClientGoneError, ProblemEr
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
 from fedshelf.common.images.decoding.formats import NO_IMAGE, missing_reader, possible_formats
 from fedshelf.common.images.decoding.limits import SERVICE_LIMITS
+from fedshelf.common.images.decoding.picture import picture
+from fedshelf.common.inference.explain.occlusion import occlusion
+from fedshelf.common.inference.explain.overlay import overlay
+from fedshelf.common.inference.predictors.predictor import Predictor
 
 Result = TypeVar("Result")
 
+EXPLANATION_PLACES = 32  # it takes 65 passes, so four at a time are enough
+PICTURE_PIXELS = 768  # longer side of a picture that is sent
 _TOO_LARGE = "too large"  # the decoder's words, before the size
 
 
@@ -35,6 +42,7 @@ class PhotoClassifier:
         self._limits = limits
         self._batcher = batcher
         self._decoders = ThreadPoolExecutor(SERVICE_LIMITS.max_decodes, thread_name_prefix="decode")
+        self._explainer = ThreadPoolExecutor(1, thread_name_prefix="explain")
         self.photos_held = 0
         self._seconds_per_photo = 0.1  # of late, for the time to tell those who must wait
 
@@ -58,17 +66,33 @@ class PhotoClassifier:
                 return [await self._in_time(answers[0])]
             return await self._in_time(asyncio.gather(*answers))
 
-    async def decoded(
-        self, model: ServedModel, photo: bytes, is_wanted: Callable[[], bool]
-    ) -> NDArray[np.uint8]:
-        """Return one photo's pixels, uint8 [S, S, C].
+    async def explain(
+        self,
+        model: ServedModel,
+        data: bytes,
+        class_index: int | None,
+        is_wanted: Callable[[], bool],
+    ) -> bytes:
+        """Return a PNG of a photo on which the parts that speak for a class are yellow to red.
+
+        Args:
+            model: is explained
+            data: the photo's file
+            class_index: the class's position; None: the most probable one
+            is_wanted: see `classify`
 
         Raises:
             ProblemError: the photo cannot be used; and see `classify`
             ClientGoneError: the client left
         """
-        with self._places(1):
-            return await self._in_time(self._decode(model, photo, is_wanted))
+        with self._places(EXPLANATION_PLACES):
+            pixels = await self._in_time(self._decode(model, data, is_wanted))
+            loop = asyncio.get_running_loop()
+            return await self._in_time(
+                loop.run_in_executor(
+                    self._explainer, heat_picture, model.predictor, data, pixels, class_index
+                )
+            )
 
     async def _answer(
         self, model: ServedModel, data: bytes, is_wanted: Callable[[], bool]
@@ -113,6 +137,25 @@ class PhotoClassifier:
                 return await work
         except TimeoutError:
             raise busy(503, "The photos could not be classified in time; try again.", 1) from None
+
+
+def heat_picture(
+    predictor: Predictor, data: bytes, pixels: NDArray[np.uint8], class_index: int | None
+) -> bytes:
+    """Return a PNG of a photo with what speaks for a class over it.
+
+    Args:
+        predictor: the model
+        data: the photo's file
+        pixels: the photo for the model, uint8 [S, S, C]
+        class_index: the class's position; None: the most probable one
+    """
+    if class_index is None:
+        class_index = int(predictor.predict(pixels[None].copy()).probabilities[0].argmax())
+    heat = occlusion(predictor, pixels, class_index)
+    file = io.BytesIO()
+    overlay(picture(data, PICTURE_PIXELS, SERVICE_LIMITS), heat).save(file, "PNG")
+    return file.getvalue()
 
 
 def decode_wanted(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fedshelf.common.errors import FedshelfError
 from fedshelf.common.inference.predictors.predictor import Pixels, Predictor
 from fedshelf.common.inference.predictors.verdicts import Verdict, verdicts
+from fedshelf.common.inference.search.index_file import SearchIndex
 from fedshelf.common.names import DESCRIPTION_FILE
 
 CHECK_SECONDS = 1.0  # between two looks at the model's files, and only when somebody asks something
@@ -41,10 +42,12 @@ class ServedModel:
 
     Attributes:
         predictor: the model
+        index: of the photos among which similar ones are searched; None: there is none
         version: the first 16 hex digits of the SHA-256 of its files
     """
 
     predictor: Predictor
+    index: SearchIndex | None
     version: str
 
     def answers(self, pixels: Pixels) -> list[PhotoAnswer]:
@@ -62,8 +65,9 @@ class ModelFiles:
     """The model on the disk, and the one that was loaded from it last.
 
     Args:
-        paths: files and directories of the model, or of several that answer together
-        load: loads it; raises FedshelfError
+        paths: files and directories of the model, or of several that answer together, and the
+            index if there is one
+        load: loads model and index; raises FedshelfError
 
     Attributes:
         name: the model's name in addresses: that of its directory or file
@@ -75,7 +79,9 @@ class ModelFiles:
         FedshelfError: it cannot be used.
     """
 
-    def __init__(self, paths: Sequence[Path], load: Callable[[], Predictor]) -> None:
+    def __init__(
+        self, paths: Sequence[Path], load: Callable[[], tuple[Predictor, SearchIndex | None]]
+    ) -> None:
         self._paths = tuple(paths)
         first = self._paths[0].resolve()
         self.name = first.name if first.is_dir() else first.stem
@@ -122,13 +128,14 @@ class ModelFiles:
         for path in self._model_files():
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-        return ServedModel(self._load(), digest.hexdigest()[:16])
+        return ServedModel(*self._load(), digest.hexdigest()[:16])
 
     def _model_files(self) -> list[Path]:
         found: list[Path] = []
         for path in self._paths:
-            inside = sorted(path.iterdir()) if path.is_dir() else [path]
+            inside = sorted(path.iterdir()) if path.is_dir() else []
             found += [file for file in inside if file.suffix in _MODEL_SUFFIXES]
+            found += [] if path.is_dir() else [path]
         return found
 
     def _fingerprint(self) -> list[tuple[str, int, int, int]]:

@@ -60,6 +60,7 @@ async function take(file) {
   photo = file;
   element("problem").hidden = true;
   element("result").hidden = true;
+  element("similar").hidden = true;
   element("status").textContent = word("looking");
   let result;
   try {
@@ -71,9 +72,31 @@ async function take(file) {
   if (mine !== turn) return;
   guesses = result.guesses;
   show(file, word("photo"));
-  element("explain").hidden = !model.explains;
+  element("explain").hidden = false;
   element("explain").setAttribute("aria-pressed", "false");
   showAnswer(result);
+  if (model.has_index) await showSimilar(file, mine);
+}
+
+async function showSimilar(file, mine) {
+  try {
+    const matches = await backend.similar(file);
+    const pictures = await Promise.all(matches.map(({ picture }) => backend.picture(picture)));
+    if (mine !== turn) return;
+    const items = matches.map((match, number) => {
+      const image = new Image();
+      image.src = URL.createObjectURL(pictures[number]);
+      image.onload = () => URL.revokeObjectURL(image.src);
+      image.alt = match.photo;
+      const item = document.createElement("li");
+      item.append(image, `${match.photo.split("/").slice(-2).join("/")} `, percent(match.similarity));
+      return item;
+    });
+    element("matches").replaceChildren(...items);
+    element("similar").hidden = !items.length;
+  } catch (error) {
+    if (mine === turn) fail(error);
+  }
 }
 
 function show(picture, alternative) {
@@ -122,8 +145,9 @@ async function toggleExplanation() {
     show(photo, word("photo"));
     return;
   }
+  if (button.getAttribute("aria-disabled") === "true") return;
   const mine = turn;
-  button.disabled = true;
+  button.setAttribute("aria-disabled", "true"); // "disabled" would take the focus away
   element("status").textContent = word("explaining");
   try {
     const picture = await backend.explain(photo);
@@ -134,7 +158,7 @@ async function toggleExplanation() {
   } catch (error) {
     if (mine === turn) fail(error);
   } finally {
-    button.disabled = false;
+    button.removeAttribute("aria-disabled");
   }
 }
 

@@ -27,6 +27,15 @@ export class ServerBackend {
     return (await this.#ask("v1/explain", photo)).blob();
   }
 
+  // -> [{photo, similarity, picture}], the most similar first; picture is an address for `picture`
+  async similar(photo) {
+    return (await (await this.#ask("v1/similar?top=8", photo)).json()).matches;
+  }
+
+  async picture(address) {
+    return (await this.#ask(address)).blob();
+  }
+
   async #ask(path, photo) {
     const headers = this.key ? { authorization: `Bearer ${this.key}` } : {};
     const request = photo ? { method: "POST", body: photo } : {};

@@ -8,6 +8,7 @@ from PIL import Image
 
 from fedshelf.common.images.decoding.content_digests import read_photo
 from fedshelf.common.images.decoding.decode import PixelFormat, decode, open_photo
+from fedshelf.common.images.decoding.limits import LOCAL_LIMITS, Limits
 
 _TURNED = range(5, 9)  # EXIF orientations that swap width and height
 
@@ -26,17 +27,18 @@ def upright_size(data: bytes) -> tuple[int, int] | None:
     return (height, width) if turned else (width, height)
 
 
-def picture(data: bytes, side: int) -> Image.Image:
+def picture(data: bytes, side: int, limits: Limits = LOCAL_LIMITS) -> Image.Image:
     """Return a photo in RGB with a longer side of `side` pixels.
 
     Args:
         data: the photo's file
         side: pixels
+        limits: of decoding
 
     Raises:
         NotUsableError: it cannot be decoded.
     """
-    square = Image.fromarray(decode(data, PixelFormat(side)))
+    square = Image.fromarray(decode(data, PixelFormat(side), limits))
     width, height = upright_size(data) or (side, side)
     scale = side / max(width, height)
     return square.resize(

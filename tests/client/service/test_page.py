@@ -97,6 +97,25 @@ def test_a_pasted_photo_is_answered(tab: Tab, running: RunningService) -> None:
     assert wait_for(lambda: text(tab, "verdict")) == "green"
 
 
+def test_the_parts_that_decide_are_shown_and_hidden_again(
+    tab: Tab, running: RunningService
+) -> None:
+    show(tab, running)
+    drop(tab, coloured(200, 60, 60))
+    wait_for(lambda: text(tab, "verdict"))
+    pressed = "document.getElementById('explain').getAttribute('aria-pressed')"
+    name = "document.getElementById('photo').alt"
+    tab.run("document.getElementById('explain').focus()")
+    tab.press(*ENTER)
+    wait_for(lambda: tab.run(pressed) == "true")
+    assert tab.run(name) == "Your photo; the parts that decide are bright."
+    wait_for(lambda: tab.run("document.getElementById('photo').naturalWidth") == 768)
+    tab.press(*ENTER)
+    wait_for(lambda: tab.run(pressed) == "false")
+    assert tab.run(name) == "Your photo"
+    assert tab.errors == []
+
+
 def test_a_keyboard_is_enough(tab: Tab, running: RunningService, photo: Path) -> None:
     show(tab, running, 1280)
     tab.press(*TAB)

@@ -1,11 +1,18 @@
 """`/v1` over a real socket, with a model whose answers a reader can compute."""
 
+import io
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
-from tests.helpers.services import RunningService, coloured, running_service
+from fedshelf.common.inference.search.index_file import read_index
+from fedshelf.common.inference.search.updating import update_index
+from tests.helpers.services import ColourPredictor, RunningService, coloured, running_service
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +75,56 @@ def test_a_body_that_cannot_be_used_is_a_problem(
     assert (problem["status"], problem["type"]) == (status, "about:blank")
     assert problem["title"]
     assert problem["detail"].endswith(".")
+
+
+def test_a_photo_is_explained_by_a_picture(client: httpx.Client) -> None:
+    """Its left half is red and the right one black, so only the left can speak for red."""
+    answer = client.post("/v1/explain", params={"class": "red"}, content=coloured(200, 60, 60))
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"] == "image/png"
+    picture = np.asarray(Image.open(io.BytesIO(answer.content)).convert("RGB"), np.int16)
+    height, width, _ = picture.shape
+    assert (height, width) == (768, 768)
+    plain = np.zeros_like(picture)
+    plain[:, : width // 2] = (200, 60, 60)
+    changed = np.abs(picture - plain).sum(axis=2) > 30
+    assert changed[:, : width // 2 - 100].mean() > 0.9
+    assert changed[:, width // 2 + 100 :].mean() < 0.1
+
+
+def test_explanations_are_of_one_photo_and_a_known_class(client: httpx.Client) -> None:
+    photo = coloured(200, 0, 0)
+    assert client.post("/v1/explain", params={"class": "x"}, content=photo).status_code == 400
+    files = [("a", ("a.png", photo)), ("b", ("b.png", photo))]
+    assert client.post("/v1/explain", files=files).status_code == 400
+    assert client.post("/v1/explain", content=b"no photo").status_code == 415
+
+
+def test_similar_photos_need_an_index(client: httpx.Client) -> None:
+    assert client.post("/v1/similar", content=coloured(200, 0, 0)).status_code == 404
+    assert client.get("/v1/indexed/00").status_code == 404
+
+
+def test_similar_photos_are_found_in_an_index(tmp_path: Path) -> None:
+    """By direction of colour: the reddest first; the photo itself is left out."""
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    colours = {"red": (200, 10, 10), "rose": (200, 90, 90), "blue": (0, 0, 200)}
+    for name, colour in colours.items():
+        (shop / f"{name}.png").write_bytes(coloured(*colour))
+    predictor = ColourPredictor()
+    predictor.description = replace(predictor.description, sha256="ab" * 32)
+    update_index(tmp_path / "shop.index", shop, predictor, [])
+    index = read_index(tmp_path / "shop.index")
+    with running_service(tmp_path, index=index) as running, running.client() as client:
+        assert client.get("/v1/model").json()["has_index"] is True
+        photo = (shop / "red.png").read_bytes()
+        matches = client.post("/v1/similar", params={"top": 2}, content=photo).json()["matches"]
+        assert [match["photo"] for match in matches] == ["shop/rose.png", "shop/blue.png"]
+        assert matches[0]["similarity"] > matches[1]["similarity"]
+        picture = client.get(f"/{matches[0]['picture']}")
+        assert picture.headers["content-type"] == "image/jpeg"
+        assert Image.open(io.BytesIO(picture.content)).size == (256, 256)
 
 
 def test_a_number_of_classes_is_checked(client: httpx.Client) -> None:
