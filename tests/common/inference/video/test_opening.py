@@ -2,6 +2,7 @@
 
 import contextlib
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -224,3 +225,11 @@ def test_a_file_of_sound_alone_has_no_pictures(tmp_path: Path) -> None:
         container.mux(stream.encode(frame))
     with pytest.raises(DataError, match="has no pictures"):
         open_video(file_source(path))
+
+
+def test_without_pyav_one_sentence_says_what_to_install(
+    canary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(ConfigError, match=r"^Videos need PyAV: pip install 'fedshelf\[video\]'$"):
+        open_video(file_source(canary))
