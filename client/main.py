@@ -12,6 +12,7 @@ from fedshelf.client.use.count import count
 from fedshelf.client.use.explain import explain
 from fedshelf.client.use.export_onnx import export_onnx
 from fedshelf.client.use.index import index
+from fedshelf.client.use.inspect import inspect
 from fedshelf.client.use.pin_release_key import pin_release_key
 from fedshelf.client.use.serve import serve
 from fedshelf.client.use.similar import similar
@@ -300,6 +301,7 @@ app.command()(annotate)
 app.command()(undo)
 app.command()(corrections)
 app.command()(count)
+app.command()(inspect)
 app.command()(serve)
 app.command()(index)
 app.command()(similar)

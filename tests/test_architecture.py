@@ -59,6 +59,7 @@ FLOORS = {
             "inference/labelling",
             "inference/video",
             "inference/counting",
+            "inference/inspection",
             "inference/search",
             "inference/explain",
             "inference/release",

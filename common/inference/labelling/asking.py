@@ -13,6 +13,7 @@ So sure photos are not asked, however odd, and of near-duplicates one is.
 import numpy as np
 from numpy.typing import NDArray
 
+from fedshelf.common.inference.predictors.embeddings import unit_vectors
 from fedshelf.common.inference.predictors.predictor import Floats
 
 
@@ -48,10 +49,3 @@ def margin(probabilities: Floats) -> Floats:
     best = np.partition(probabilities, -2, axis=1)
     difference: Floats = best[:, -1] - best[:, -2]
     return difference
-
-
-def unit_vectors(embeddings: Floats) -> Floats:
-    """Return vectors of length 1 in the same directions: [N, D]; a vector of zeros stays so."""
-    lengths: Floats = np.sqrt((embeddings**2).sum(axis=1, keepdims=True))
-    directions: Floats = (embeddings / np.maximum(lengths, 1e-30)).astype(np.float32, copy=False)
-    return directions

@@ -44,7 +44,7 @@ class NamedPhoto:
 def list_photos(
     paths: Iterable[Path], left_out: LeftOut, is_wanted: Callable[[str], bool] = is_photo
 ) -> Iterator[NamedPhoto]:
-    """Yield the photos of files, folders (at any depth) and CSV files, in a fixed order.
+    """Yield the photos of files, folders (at any depth, by name) and CSV files, in order.
 
     Args:
         paths: as a person gave them
@@ -56,7 +56,7 @@ def list_photos(
     """
     for path in paths:
         if path.is_dir():
-            for name, file in walk_files(path, path.name, set(), left_out):
+            for name, file in sorted(walk_files(path, path.name, set(), left_out)):
                 if is_wanted(name):
                     yield NamedPhoto(name, file, tuple(name.split("/")[:-1]))
                 else:
