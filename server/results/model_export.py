@@ -155,7 +155,7 @@ def _provenance(plan: Plan, state: TrainingState, summary: dict[str, Any]) -> di
         "round": state.round,
         "rounds": summary["rounds"],
         "delivered_because": summary["delivered_because"],
-        "dataset": plan.config.data.dataset,
+        "dataset": _dataset_name(plan.config.data.dataset),
         "strategy": plan.config.strategy.name,
         "personal": summary["personal"],
         "stores": summary["stores"],
@@ -171,3 +171,8 @@ def _provenance(plan: Plan, state: TrainingState, summary: dict[str, Any]) -> di
             for name in ("fedshelf", "torch", "torchvision", "flwr")
         },
     }
+
+
+def _dataset_name(dataset: str) -> str:
+    """Return the name of a data set; of a folder its last part, as the model goes to others."""
+    return Path(dataset).name if Path(dataset).is_absolute() else dataset

@@ -29,6 +29,14 @@ def test_a_model_says_all_that_is_needed_to_decode_photos_alike(model: Path) -> 
     assert {"name", "classes", "image_size", "channels", "mean", "std"} <= told.keys()
 
 
+def test_a_model_names_its_photos_without_the_folders_of_the_machine(tmp_path: Path) -> None:
+    start = start_of(data__dataset=str(tmp_path / "private" / "shop"))
+    run = run_of(tmp_path / "run", start, Best(4, 0.9, 0.9, "validation"))
+    made = export_round(run, "best", tmp_path / "model").path
+    assert description_beside(made)["provenance"]["dataset"] == "shop"
+    assert str(tmp_path).encode() not in made.read_bytes()
+
+
 def test_other_names_of_the_classes_are_in_both_files(model: Path) -> None:
     before = description_in(model / "model.safetensors")
     sha256 = rename_model(model, {"boot": "Stiefel"})
