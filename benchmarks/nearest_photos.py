@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from fedshelf.common.inference.search.nearest import nearest, unit
+from fedshelf.common.inference.predictors.embeddings import unit_vectors
+from fedshelf.common.inference.search.nearest import nearest
 
 NEAREST = 10
 
@@ -29,8 +30,12 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=50)
     arguments = parser.parse_args()
     random = np.random.default_rng(0)
-    embeddings = unit(random.standard_normal((arguments.photos, arguments.dimensions), np.float32))
-    queries = unit(random.standard_normal((arguments.queries, arguments.dimensions), np.float32))
+    embeddings = unit_vectors(
+        random.standard_normal((arguments.photos, arguments.dimensions), np.float32)
+    )
+    queries = unit_vectors(
+        random.standard_normal((arguments.queries, arguments.dimensions), np.float32)
+    )
     found = {}
     for name in ("faiss", "NumPy"):
         with _engine(name):

@@ -14,8 +14,8 @@ from fedshelf.client.service.requests.problems import ProblemError
 from fedshelf.common.images.decoding.content_digests import content_digest
 from fedshelf.common.images.decoding.decode import NotUsableError
 from fedshelf.common.images.decoding.picture import thumbnail
+from fedshelf.common.inference.predictors.embeddings import unit_vectors
 from fedshelf.common.inference.search.index_file import SearchIndex
-from fedshelf.common.inference.search.nearest import unit
 from fedshelf.common.inference.search.query import QueryPhoto, search
 
 DEFAULT_MATCHES = 10
@@ -37,7 +37,7 @@ def similar_routes(service: PhotoService) -> list[Route]:
         for photo, answer in zip(photos, answers, strict=True):
             if isinstance(answer, ProblemError):
                 raise answer  # a search for the rest is not what was asked for
-            embedding = unit(answer.embedding[None])[0]
+            embedding = unit_vectors(answer.embedding[None])[0]
             name = photo.name or "photo"
             query.append(QueryPhoto(name, Path(name), 1.0, content_digest(photo.data), embedding))
         matches = await asyncio.to_thread(search, index, query, count)

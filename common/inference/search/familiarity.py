@@ -14,6 +14,7 @@ import numpy as np
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.inference.predictors.description import ModelDescription
+from fedshelf.common.inference.predictors.embeddings import unit_vectors
 from fedshelf.common.inference.predictors.predictor import (
     Floats,
     Pixels,
@@ -21,7 +22,7 @@ from fedshelf.common.inference.predictors.predictor import (
     Predictor,
 )
 from fedshelf.common.inference.search.index_file import SearchIndex, read_index
-from fedshelf.common.inference.search.nearest import nearest, unit
+from fedshelf.common.inference.search.nearest import nearest
 
 NEIGHBOURS = 10
 UNKNOWN_SHARE = 0.05  # of the store's own photos that may be taken for foreign ones
@@ -100,7 +101,7 @@ class IndexedPredictor:
         """
         predictions = self._predictor.predict(pixels)
         seen = predictions if self._features is None else self._features.predict(pixels)
-        familiarity = likeness(self._embeddings, unit(seen.embeddings)) - np.float32(
+        familiarity = likeness(self._embeddings, unit_vectors(seen.embeddings)) - np.float32(
             self._threshold
         )
         return replace(predictions, familiarity=familiarity)

@@ -21,12 +21,6 @@ _SPARE = 16  # candidates beyond those that are wanted, for equal similarities
 _QUERIES_PER_PASS = 64  # NumPy holds the similarities of so many queries to all photos at once
 
 
-def unit(vectors: Floats) -> Floats:
-    """Return vectors scaled to length 1, float32 [N, D]; those of length 0 stay."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
-
-
 def nearest(embeddings: Floats, queries: Floats, count: int) -> tuple[Floats, Rows]:
     """Return the embeddings with the largest inner products with each query, largest first.
 

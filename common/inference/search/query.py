@@ -10,9 +10,10 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.content_digests import content_digest, read_photo
 from fedshelf.common.images.decoding.decode import NotUsableError, decode
 from fedshelf.common.images.listing.folder_entries import valid_text
+from fedshelf.common.inference.predictors.embeddings import unit_vectors
 from fedshelf.common.inference.predictors.predictor import Floats, Predictor
 from fedshelf.common.inference.search.index_file import SearchIndex
-from fedshelf.common.inference.search.nearest import nearest, unit
+from fedshelf.common.inference.search.nearest import nearest
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def read_query(path: Path, weight: float, predictor: Predictor) -> QueryPhoto:
         pixels = decode(data, predictor.pixel_format)
     except NotUsableError as reason:
         raise DataError(f"The photo {path} cannot be used: {reason}.") from None
-    embedding = unit(predictor.predict(np.stack([pixels])).embeddings)[0]
+    embedding = unit_vectors(predictor.predict(np.stack([pixels])).embeddings)[0]
     return QueryPhoto(valid_text(path.name), path, weight, content_digest(data), embedding)
 
 

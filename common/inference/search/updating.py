@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.content_digests import ContentDigests, hash_files
 from fedshelf.common.images.listing.folder_entries import LeftOut
+from fedshelf.common.inference.predictors.embeddings import unit_vectors
 from fedshelf.common.inference.predictors.photos import NamedPhoto, list_photos, predict_photos
 from fedshelf.common.inference.predictors.predictor import Floats, Predictor
 from fedshelf.common.inference.search.familiarity import own_threshold
@@ -21,7 +22,6 @@ from fedshelf.common.inference.search.index_file import (
     read_index,
     write_index,
 )
-from fedshelf.common.inference.search.nearest import unit
 
 PHOTOS_PER_SAVE = 4096
 """New photos after which the index is written: a machine that stops loses no more of them."""
@@ -93,7 +93,7 @@ def update_index(
         for photos, _, predictions in predict_photos(
             predictor, missing, left_out, progress(len(missing))
         ):
-            state.add(photos, unit(predictions.embeddings), hashed, left_out)
+            state.add(photos, unit_vectors(predictions.embeddings), hashed, left_out)
             new += len(photos)
             if new >= PHOTOS_PER_SAVE:
                 new = 0

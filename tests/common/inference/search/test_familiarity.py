@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from fedshelf.common.errors import DataError
+from fedshelf.common.inference.predictors.embeddings import unit_vectors
 from fedshelf.common.inference.predictors.verdicts import verdicts
 from fedshelf.common.inference.search.familiarity import (
     NEIGHBOURS,
@@ -17,7 +18,6 @@ from fedshelf.common.inference.search.familiarity import (
     own_threshold,
 )
 from fedshelf.common.inference.search.index_file import read_index, write_index
-from fedshelf.common.inference.search.nearest import unit
 from fedshelf.common.inference.search.updating import update_index
 from tests.helpers.colour_predictor import ColourPredictor
 
@@ -30,7 +30,7 @@ def test_likeness_is_the_mean_of_the_ten_nearest() -> None:
 
 
 def test_the_threshold_leaves_each_photo_out() -> None:
-    vectors = unit(np.random.default_rng(0).standard_normal((40, 5)).astype(np.float32))
+    vectors = unit_vectors(np.random.default_rng(0).standard_normal((40, 5)).astype(np.float32))
     products = vectors.astype(np.float64) @ vectors.T.astype(np.float64)
     np.fill_diagonal(products, -np.inf)
     means = np.sort(products, axis=1)[:, -NEIGHBOURS:].mean(axis=1)

@@ -12,13 +12,13 @@ import pytest
 from safetensors import safe_open
 
 from fedshelf.common.errors import DataError
+from fedshelf.common.inference.predictors.embeddings import unit_vectors
 from fedshelf.common.inference.search.index_file import (
     IndexedPhoto,
     SearchIndex,
     read_index,
     write_index,
 )
-from fedshelf.common.inference.search.nearest import unit
 
 ROOT = Path(__file__).parents[4]
 
@@ -35,7 +35,7 @@ def made(photos: int = 3, dimensions: int = 4) -> SearchIndex:
             IndexedPhoto(bytes([number % 256]) * 20, ((f"hat/{number}.jpg", (1, 2, 3, 4)),))
             for number in range(photos)
         ),
-        embeddings=unit(drawn.astype(np.float32)),
+        embeddings=unit_vectors(drawn.astype(np.float32)),
     )
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fedshelf.common.inference.search.nearest import nearest, unit
+from fedshelf.common.inference.predictors.embeddings import unit_vectors
+from fedshelf.common.inference.search.nearest import nearest
 
 
 @pytest.fixture(params=["faiss", "NumPy"], autouse=True)
@@ -21,7 +22,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 
 def drawn(rows: int, dimensions: int = 32, seed: int = 0) -> NDArray[np.float32]:
     vectors = np.random.default_rng(seed).standard_normal((rows, dimensions))
-    return unit(vectors.astype(np.float32))
+    return unit_vectors(vectors.astype(np.float32))
 
 
 def brute_force(
@@ -63,7 +64,7 @@ def test_nothing_is_found_in_nothing() -> None:
 
 
 def test_a_vector_without_length_is_like_nothing() -> None:
-    vectors = unit(np.array([[3.0, 4.0], [0.0, 0.0]], np.float32))
+    vectors = unit_vectors(np.array([[3.0, 4.0], [0.0, 0.0]], np.float32))
     assert vectors == pytest.approx(np.array([[0.6, 0.8], [0.0, 0.0]]))
     similarities, rows = nearest(vectors, vectors[:1], 2)
     assert rows.tolist() == [[0, 1]]
