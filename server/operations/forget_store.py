@@ -19,6 +19,7 @@ import torch
 
 from fedshelf.common import strategies
 from fedshelf.common.classes.display_names import read_from_run
+from fedshelf.common.config import STORES_OWN
 from fedshelf.common.errors import ConfigError, RunError
 from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.common.strategies.shared.base import Strategy
@@ -87,6 +88,8 @@ def forget_store(run: Path, store: str) -> None:
     print(
         f"Nobody has judged it yet: `flower-server start --resume --out {run} --stores"
         f" {len(others)}` does so at the stores, and gives it to them."
+        if config.data.dataset == STORES_OWN
+        else f"Nobody has judged it yet: `flower-simulation run --resume --out {run}` does."
     )
     if spoilt:
         print(f"The model before it is still at {format_list(list(map(printable, spoilt)))}.")
