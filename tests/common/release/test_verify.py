@@ -1,6 +1,8 @@
 """A release is used as it was signed, or not at all."""
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,15 @@ from fedshelf.common.models import initial_weights, saved
 from fedshelf.common.names import ONNX_FILE, WEIGHTS_FILE
 from fedshelf.common.release.keys import VARIABLE
 from tests.helpers.released_models import save_release
+
+PREDICT_WITHOUT_TORCH = """
+import sys
+from pathlib import Path
+import numpy as np
+from fedshelf.common.inference.loading import load
+assert len(load(Path(sys.argv[1])).predict(np.zeros((2, 40, 50, 3), np.uint8))) == 2
+assert "torch" not in sys.modules
+"""
 
 CONSUMERS: list[Callable[[Path], Any]] = [
     load,
@@ -50,6 +61,10 @@ def test_every_consumer_takes_what_was_signed(release: Path) -> None:
         load(release / WEIGHTS_FILE, "cpu").predict(photos).probabilities,
         atol=1e-5,
     )
+
+
+def test_torch_is_not_loaded_for_a_release(release: Path) -> None:
+    subprocess.run([sys.executable, "-c", PREDICT_WITHOUT_TORCH, str(release)], check=True)
 
 
 def test_a_release_without_a_pinned_key_is_refused(
