@@ -55,7 +55,7 @@ def serve(
     keys = ApiKeys([]) if key_file is None else read_api_keys(key_file)
     listener = bind(host, port, keys)
 
-    def load() -> tuple[Predictor, SearchIndex | None]:
+    def load() -> "tuple[Predictor, SearchIndex | None]":
         predictor = open_with_index(model, index, None, combine, device)
         return predictor, None if index is None else read_index(index)
 
