@@ -68,6 +68,7 @@ def make_graph(predictor: TorchPredictor, model_sha256: str) -> "ModelProto":
             f"The network {network.spec.name} does not fit into one ONNX file, which holds at most"
             " 2 GiB; use its model.safetensors."
         )
+    start_autograd()
     whole = WholeModel(predictor).eval()
     example, sizes = example_photos(network.spec.channels)
     try:
@@ -95,6 +96,16 @@ def make_graph(predictor: TorchPredictor, model_sha256: str) -> "ModelProto":
     graph.producer_version = ""
     _describe(graph, predictor.description, model_sha256)
     return graph
+
+
+def start_autograd() -> None:
+    """Let autograd start before PyTorch's exporter is used.
+
+    The exporter registers a device. If autograd starts after it, it starts a thread for that
+    device, and no worker process that is forked later can train.
+    """
+    with torch.enable_grad():
+        torch.ones((), requires_grad=True).backward()
 
 
 def file_content(graph: "ModelProto") -> bytes:

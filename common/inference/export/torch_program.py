@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from fedshelf.common.errors import DataError
-from fedshelf.common.inference.export.onnx_file import WholeModel, example_photos
+from fedshelf.common.inference.export.onnx_file import WholeModel, example_photos, start_autograd
 from fedshelf.common.inference.predictors.torch_predictor import TorchPredictor
 from fedshelf.common.system.files import write_bytes
 
@@ -22,6 +22,7 @@ def write_program(predictor: TorchPredictor, file: Path) -> None:
         DataError: PyTorch cannot export the network.
         OSError: the file cannot be written.
     """
+    start_autograd()
     example, sizes = example_photos(predictor.network.spec.channels)
     try:
         with torch.no_grad():

@@ -152,3 +152,9 @@ def test_heic_and_sixteen_bits_have_the_class_of_the_plain_photo(tmp_path: Path)
         assert [guess["class"] for guess in line["guesses"]] == [guess["class"] for guess in plain]
         for guess, wanted in zip(line["guesses"], plain, strict=True):
             assert guess["probability"] == pytest.approx(wanted["probability"], abs=0.02)
+
+
+def test_help_explains_the_arguments() -> None:
+    told = run(app, ["classify", "--help"], env={"COLUMNS": "200"}).stdout
+    assert "The directory of a run" in told
+    assert "folders of photos" in told

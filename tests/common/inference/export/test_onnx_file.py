@@ -1,6 +1,8 @@
 """ONNX files: exact, whole, the same each time, and silent on the machine that made them."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from fedshelf.common.models.spec import ModelSpec
 from tests.helpers.exported_models import exported, open_torch, save_exported
 from tests.helpers.saved_models import save_model, spec_of
 
+ROOT = Path(__file__).parents[4]
 TORCHVISION = {
     "resnet18": 64,
     "mobilenet_v3_small": 64,
@@ -105,6 +108,35 @@ def test_a_graph_is_its_own_definition(tmp_path: Path) -> None:
     np.testing.assert_allclose(embedding, predicted.embeddings, atol=1e-3)
     halved = np.exp(logits / 2)  # the temperature is 2
     np.testing.assert_allclose(probabilities, halved / halved.sum(axis=1, keepdims=True), atol=1e-6)
+
+
+def test_a_process_that_exported_trains_on_in_forked_workers(tmp_path: Path) -> None:
+    """In a process of its own: only the first use of autograd decides."""
+    script = """
+import multiprocessing, sys
+from tests.helpers.exported_models import exported
+from pathlib import Path
+import torch
+
+def train():
+    torch.ones((), requires_grad=True).backward()
+
+exported(Path(sys.argv[1]))
+train()
+worker = multiprocessing.get_context("fork").Process(target=train)
+worker.start()
+worker.join()
+sys.exit(worker.exitcode)
+"""
+    model = save_model(tmp_path / "model")
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(model)],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.slow(minutes=0.3)
