@@ -7,6 +7,8 @@ import typer
 
 from fedshelf.client.use.model_arguments import Combine, Device, Model, model_paths, open_with_index
 
+MEMORY_ARENAS = 2  # heaps of the C library: one for each thread took 20 MB more
+
 if TYPE_CHECKING:
     from fedshelf.common.inference.predictors.predictor import Predictor
     from fedshelf.common.inference.search.index_file import SearchIndex
@@ -40,6 +42,10 @@ def serve(
 
     A changed model is taken up without a lost request; SIGHUP makes sure of it.
     """
+    from fedshelf.common.system.allocator import limit_arenas
+
+    limit_arenas(MEMORY_ARENAS)  # before the imports below start threads
+
     from fedshelf.client.service.classification.served_model import ModelFiles
     from fedshelf.client.service.photo_service import PhotoService
     from fedshelf.client.service.requests.api_keys import ApiKeys, read_api_keys
@@ -47,11 +53,9 @@ def serve(
     from fedshelf.client.service.server import bind
     from fedshelf.client.service.server import serve as serve_requests
     from fedshelf.common.inference.search.index_file import read_index
-    from fedshelf.common.system.allocator import return_large_blocks
     from fedshelf.common.system.extras import import_extra
 
     import_extra("python_multipart", "use")
-    return_large_blocks()
     keys = ApiKeys([]) if key_file is None else read_api_keys(key_file)
     listener = bind(host, port, keys)
 

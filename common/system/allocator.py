@@ -14,11 +14,11 @@ MAX_KEPT_BLOCK_BYTES = 256 << 20  # a larger block goes back to the system when 
 MAX_KEPT_FREE_BYTES = 512 << 20  # more free memory at the end of a heap goes back to the system
 # the largest block that glibc before 2.35 agrees to keep
 OLD_MAX_KEPT_BLOCK_BYTES = 32 << 20
-MAX_SMALL_BLOCK_BYTES = 4 << 20  # larger ones are not kept by a process that stays small
 # option -> the variable with which a user sets it; numbers are those of glibc's malloc.h
 _MMAP_THRESHOLD = (-3, "MALLOC_MMAP_THRESHOLD_")
 _TRIM_THRESHOLD = (-1, "MALLOC_TRIM_THRESHOLD_")
 _TUNABLES = "GLIBC_TUNABLES"
+_ARENA_MAX = -8  # also of malloc.h
 
 
 @cache
@@ -44,14 +44,15 @@ def keep_freed_memory() -> tuple[str, ...]:
     return tuple(changed)
 
 
-def return_large_blocks() -> None:
-    """Let large blocks go back to the system when they are freed, for a process that stays small.
+def limit_arenas(count: int) -> None:
+    """Let all threads share a few heaps, for a process that must stay small.
 
-    By itself glibc keeps larger and larger blocks, up to those of 32 MiB.
+    Args:
+        count: of heaps; those that other threads have already stay, so call it early
     """
     glibc = _glibc()
     if glibc is not None:
-        glibc.mallopt(_MMAP_THRESHOLD[0], MAX_SMALL_BLOCK_BYTES)
+        glibc.mallopt(_ARENA_MAX, count)
 
 
 def release_freed_memory() -> None:
