@@ -9,15 +9,24 @@ _UNSAFE_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
 _DIRECTION_MARKS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
+def printable(text: object) -> str:
+    """Return the text with U+FFFD for each character that could control a terminal.
+
+    Names come from disks and from other machines.
+    """
+    return "".join(
+        character if _is_safe(character) else "\N{REPLACEMENT CHARACTER}" for character in str(text)
+    )
+
+
 def sanitize(text: str, longest: int = MAX_CHARACTERS) -> str:
-    """Return the text in one line, with `?` for each character that could control a terminal.
+    """Return the text in one printable line.
 
     Args:
         text: from another machine
         longest: characters; a longer text is cut and ends with "..."
     """
-    cut = text if len(text) <= longest else text[: longest - 3] + "..."
-    return "".join(character if _is_safe(character) else "?" for character in cut)
+    return printable(text if len(text) <= longest else text[: longest - 3] + "...")
 
 
 def is_sanitized(text: str, longest: int = MAX_CHARACTERS) -> bool:

@@ -38,14 +38,3 @@ def format_duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {whole_seconds} s" if minutes else f"{whole_seconds} s"
-
-
-def printable(text: object) -> str:
-    """Return the text with a replacement for each character that is not printable.
-
-    Names come from disks and stores, and none may control a terminal.
-    """
-    return "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}"
-        for character in str(text)
-    )

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fedshelf.common import wording
-from fedshelf.common.wording import format_count, format_list, printable
+from fedshelf.common.text import printable
+from fedshelf.common.wording import format_count, format_list
 
 UNKNOWN = "–"
 _UNITS = re.compile(

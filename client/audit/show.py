@@ -14,6 +14,7 @@ from rich.table import Table
 from fedshelf.client.audit.entry import AuditEntry
 from fedshelf.client.audit.files import read_head
 from fedshelf.client.audit.verify import entries
+from fedshelf.common.text import printable
 
 MAX_LATEST_LINES = 30  # lines
 
@@ -93,12 +94,10 @@ def _latest_lines_table(latest: Iterable[AuditEntry]) -> Table:
             entry.sha256[:8],
             entry.why,
         )
-        table.add_row(str(entry.number), *(_printable(cell) for cell in row))
+        table.add_row(str(entry.number), *(_in_table(cell) for cell in row))
     return table
 
 
-def _printable(text: str) -> str:
-    """Remove rich's markup and a terminal's control sequences: a server may have chosen the
-    text.
-    """
-    return "".join(letter if letter.isprintable() else "?" for letter in text).replace("[", r"\[")
+def _in_table(text: str) -> str:
+    """Return a cell without rich's markup: a server may have chosen the text."""
+    return printable(text).replace("[", r"\[")

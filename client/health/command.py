@@ -11,7 +11,7 @@ from fedshelf.client.identity.enrolment import addresses_of
 from fedshelf.client.identity.home import store_home
 from fedshelf.client.policy.policy import POLICY_FILE
 from fedshelf.common.protocol.kit import Kit
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 
 if TYPE_CHECKING:
     from fedshelf.client.health.run_checks import Report

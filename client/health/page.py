@@ -20,7 +20,8 @@ from fedshelf.client.health.run_checks import Report
 from fedshelf.common.images.decoding.decode import NotUsableError
 from fedshelf.common.images.decoding.picture import data_uri, thumbnail
 from fedshelf.common.system.files import write_json, write_private
-from fedshelf.common.wording import format_count, printable
+from fedshelf.common.text import printable
+from fedshelf.common.wording import format_count
 
 _MAX_PICTURES_PER_FINDING = 12  # photos of one finding
 _MAX_PICTURES = 120  # photos on the page: at 4 KB each it stays under a megabyte

@@ -20,7 +20,8 @@ from fedshelf.client.use.model_arguments import (
 )
 from fedshelf.client.use.watch_report import video_time
 from fedshelf.common.errors import ConfigError, DataError
-from fedshelf.common.wording import format_count, format_list, printable
+from fedshelf.common.text import printable
+from fedshelf.common.wording import format_count, format_list
 
 if TYPE_CHECKING:
     from fedshelf.common.images.listing.folder_entries import LeftOut

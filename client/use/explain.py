@@ -13,7 +13,7 @@ from fedshelf.client.use.model_arguments import (
     open_model,
 )
 from fedshelf.common.errors import ConfigError, DataError
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 
 if TYPE_CHECKING:
     import numpy as np

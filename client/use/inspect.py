@@ -13,7 +13,8 @@ import typer
 
 from fedshelf.client.use.model_arguments import Combine, Device, Model, Photos, open_model
 from fedshelf.common.errors import ConfigError, DataError
-from fedshelf.common.wording import format_count, printable
+from fedshelf.common.text import printable
+from fedshelf.common.wording import format_count
 
 if TYPE_CHECKING:
     from fedshelf.common.images.listing.folder_entries import LeftOut

@@ -16,7 +16,8 @@ from fedshelf.client.use.model_arguments import (
     open_features,
 )
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.wording import format_count, format_list, printable
+from fedshelf.common.text import printable
+from fedshelf.common.wording import format_count, format_list
 
 if TYPE_CHECKING:
     from fedshelf.common.inference.search.index_file import SearchIndex

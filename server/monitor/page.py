@@ -8,7 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 from fedshelf.server import formatting
 from fedshelf.server.monitor import wording
 from fedshelf.server.monitor.state import RunState

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 from fedshelf.server.formatting import FAILURES
 from fedshelf.server.monitor.progress import Point
 from fedshelf.server.monitor.state import ABSENT_STATES, RunState, StoreState

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 from fedshelf.server import formatting
 from fedshelf.server.monitor import wording
 from fedshelf.server.monitor.state import RunState

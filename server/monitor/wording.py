@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from fedshelf.common.wording import format_count, printable
+from fedshelf.common.text import printable
+from fedshelf.common.wording import format_count
 from fedshelf.server.formatting import FAILURES, percent
 from fedshelf.server.monitor.state import ABSENT_STATES, FailureSummary, RunState, StoreState
 from fedshelf.server.results.run_status import HELD_UP, WORDS, RunStatus, listed

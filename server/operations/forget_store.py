@@ -23,8 +23,9 @@ from fedshelf.common.config import STORES_OWN
 from fedshelf.common.errors import ConfigError, RunError
 from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.common.strategies.shared.base import Strategy
+from fedshelf.common.text import printable
 from fedshelf.common.training.fit import Network
-from fedshelf.common.wording import format_count, format_list, printable
+from fedshelf.common.wording import format_count, format_list
 from fedshelf.server.ipc.run_mailbox import RunMailbox
 from fedshelf.server.report.page import write_report
 from fedshelf.server.report.png import write_pictures

@@ -8,7 +8,7 @@ from typing import Any
 
 from cryptography import x509
 
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 from fedshelf.server.credentials.authority import AUTHORITY_WARNING_TIME
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.last_run import last_run

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedshelf.common.metrics.confusions import most_confused
-from fedshelf.common.wording import format_count, printable
+from fedshelf.common.text import printable
+from fedshelf.common.wording import format_count
 from fedshelf.server.formatting import percent
 
 

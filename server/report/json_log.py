@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 from fedshelf.server.report.naming import describe_outcome
 from fedshelf.server.results.run_status import HELD_UP, RunActivity, RunStatus
 

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fedshelf.common.classes.display_names import ProductNames, read_from_run, write_to_run
 from fedshelf.common.system.files import write_json, write_text
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 from fedshelf.server import formatting
 from fedshelf.server.report import sections
 from fedshelf.server.report.charts.calibration_chart import calibration_charts

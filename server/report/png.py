@@ -19,7 +19,7 @@ from matplotlib.style import context
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fedshelf.common.system.files import write_atomic
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 from fedshelf.server.report import sections
 from fedshelf.server.report.charts.calibration_chart import Calibration, calibration_charts
 from fedshelf.server.report.charts.colours import CURVE_COLOURS

@@ -9,7 +9,7 @@ from typing import Any
 
 from fedshelf.common.classes.display_names import ProductNames, read_from_run
 from fedshelf.common.config import RunConfig
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 
 Record = Mapping[str, Any]
 # of the outcome that names it: one of an earlier outcome may lie there

@@ -9,7 +9,7 @@ from typing import Any
 from fedshelf.common.classes import display_names
 from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.config.field_types import Section
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 from fedshelf.server import formatting
 from fedshelf.server.report.charts.line_chart import LineChart, Point, line_chart
 from fedshelf.server.report.run_data import RunData

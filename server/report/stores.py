@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from fedshelf.common.wording import format_count, printable
+from fedshelf.common.text import printable
+from fedshelf.common.wording import format_count
 from fedshelf.server.formatting import percent, points
 from fedshelf.server.report.charts.line_chart import nice_ticks
 from fedshelf.server.report.run_data import RunData

@@ -3,7 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from fedshelf.common.wording import format_count, printable
+from fedshelf.common.text import printable
+from fedshelf.common.wording import format_count
 from fedshelf.server.report.run_data import RunData
 from fedshelf.server.updates.image_cap import describe_cap
 

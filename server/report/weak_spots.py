@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 from fedshelf.server.formatting import percent
 from fedshelf.server.report.charts.confusion_chart import (
     SHADE_COUNT,

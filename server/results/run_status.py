@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fedshelf.common.wording import format_count, format_first, printable
+from fedshelf.common.text import printable
+from fedshelf.common.wording import format_count, format_first
 
 if TYPE_CHECKING:
     # loads pydantic, which a command that only shows a run does not need

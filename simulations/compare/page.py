@@ -13,7 +13,7 @@ import fedshelf.server.report
 from fedshelf.common.classes.display_names import ProductNames, read_from_run
 from fedshelf.common.classes.spelling import reading_order
 from fedshelf.common.system.files import write_text
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 from fedshelf.server import formatting
 from fedshelf.server.report.charts.confusion_chart import HeatMap, heat_map
 from fedshelf.server.report.charts.line_chart import LineChart, line_chart

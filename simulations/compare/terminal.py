@@ -13,7 +13,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from fedshelf.common.wording import format_count, format_list, printable
+from fedshelf.common.text import printable
+from fedshelf.common.wording import format_count, format_list
 from fedshelf.server.formatting import percent
 from fedshelf.simulations.compare.arms.arms import ALONE, FEDERATED, LONGER, POOLED, TUNED, WITHOUT
 from fedshelf.simulations.compare.trainer import ArmResult, ArmTrainer

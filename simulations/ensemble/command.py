@@ -18,7 +18,7 @@ from fedshelf.common.models.saved import SavedModel
 from fedshelf.common.names import DESCRIPTION_FILE, WEIGHTS_FILE
 from fedshelf.common.system import device
 from fedshelf.common.system.files import write_json
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 from fedshelf.server.formatting import decimal, percent
 from fedshelf.server.results.run_directory import RunDirectory, free_name
 from fedshelf.simulations.compare.statistics.margins import Paired, gain

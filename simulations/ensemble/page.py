@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fedshelf.common.system.files import write_text
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 from fedshelf.simulations.compare.page import environment, matrix
 from fedshelf.simulations.ensemble.words import headline
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fedshelf.common.wording import format_count, printable
+from fedshelf.common.text import printable
+from fedshelf.common.wording import format_count
 from fedshelf.server.formatting import percent
 from fedshelf.simulations.compare.wording.gains import points
 

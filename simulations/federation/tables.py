@@ -10,7 +10,7 @@ from rich.text import Text
 
 from fedshelf.common.classes.display_names import ProductNames, display_name
 from fedshelf.common.classes.spelling import reading_order
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 from fedshelf.simulations.federation.federation import Federation
 
 MAX_STORES = 20

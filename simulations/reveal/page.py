@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fedshelf.common.system.files import write_text
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 from fedshelf.simulations.compare.page import environment
 from fedshelf.simulations.reveal.inversion import Inversion
 from fedshelf.simulations.reveal.words import headline

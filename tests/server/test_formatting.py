@@ -1,3 +1,4 @@
+import unicodedata
 from typing import get_args
 
 import pytest
@@ -5,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedshelf.common.protocol.messages import FailureCode
-from fedshelf.common.wording import format_count, printable
+from fedshelf.common.text import printable
+from fedshelf.common.wording import format_count
 from fedshelf.server import formatting
 
 
@@ -64,7 +66,8 @@ def test_rounds_lose_none(numbers: set[int]) -> None:
 def test_printable_text_cannot_steer_a_terminal(text: str) -> None:
     shown = printable(text)
     assert len(shown) == len(text)
-    assert shown.isprintable()
+    assert not {unicodedata.category(character) for character in shown} & {"Cc", "Cs", "Zl", "Zp"}
+    assert not set(shown) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def test_every_failure_code_has_words() -> None:

@@ -9,7 +9,8 @@ from pathlib import PurePosixPath
 from fedshelf.client.health.evidence.finding import Exhibit, Finding
 from fedshelf.client.health.evidence.gather import Evidence
 from fedshelf.common.classes.spelling import class_indices, normalize_name
-from fedshelf.common.wording import format_count, format_first, printable
+from fedshelf.common.text import printable
+from fedshelf.common.wording import format_count, format_first
 
 _MAX_NAMED_CLASSES = 10  # classes that a sentence names before it only counts them
 _FEW_PHOTOS = 10  # photos: with eight of ten to train on, such a class is hardly learnt

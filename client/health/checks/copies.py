@@ -7,7 +7,8 @@ from fedshelf.client.health.evidence.finding import Exhibit, Finding
 from fedshelf.client.health.evidence.gather import Evidence
 from fedshelf.client.health.evidence.near_duplicates import find_near_duplicates
 from fedshelf.client.health.evidence.photos import StorePhoto
-from fedshelf.common.wording import format_count, printable
+from fedshelf.common.text import printable
+from fedshelf.common.wording import format_count
 
 
 def exact(evidence: Evidence) -> Iterator[Finding]:

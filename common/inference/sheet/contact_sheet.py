@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from fedshelf.common.images.decoding.decode import NotUsableError
 from fedshelf.common.images.decoding.picture import data_uri, thumbnail
 from fedshelf.common.system.files import write_private
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 
 _THUMBNAIL_PIXELS = 240  # of the longer side
 

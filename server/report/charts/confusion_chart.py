@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 from fedshelf.server.formatting import percent
 
 SHADE_COUNT = 10

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedshelf.common.wording import format_count, printable
+from fedshelf.common.text import printable
+from fedshelf.common.wording import format_count
 from fedshelf.server.report.charts.line_chart import BOX_UNITS, Tick, nice_ticks
 from fedshelf.server.report.charts.shown_classes import ShownClasses, shown_classes
 

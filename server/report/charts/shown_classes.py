@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedshelf.common.wording import printable
+from fedshelf.common.text import printable
 from fedshelf.server.report.charts.colours import OTHER_COLOUR, TEN_COLOURS, class_colours
 
 MAX_COLOURED_CLASSES = 20  # up to this many classes, each has a colour

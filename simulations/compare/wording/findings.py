@@ -7,7 +7,8 @@ one it is reported as the result of this run.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedshelf.common.wording import format_count, format_list, printable
+from fedshelf.common.text import printable
+from fedshelf.common.wording import format_count, format_list
 from fedshelf.server.formatting import percent
 from fedshelf.simulations.compare.arms.arms import ALONE, FEDERATED, LONGER, POOLED, TUNED
 from fedshelf.simulations.compare.wording.gains import (

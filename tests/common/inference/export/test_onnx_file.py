@@ -110,6 +110,7 @@ def test_a_graph_is_its_own_definition(tmp_path: Path) -> None:
     np.testing.assert_allclose(probabilities, halved / halved.sum(axis=1, keepdims=True), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_process_that_exported_trains_on_in_forked_workers(tmp_path: Path) -> None:
     """In a process of its own: only the first use of autograd decides."""
     script = """
