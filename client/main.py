@@ -25,7 +25,7 @@ from fedshelf.common.protocol.endpoint import Endpoint
 
 app = command_line(
     "Take part in a federation as a store: train on the store's own photos when the server"
-    " asks. The photos stay on this machine."
+    " asks. The photos stay on this machine. And use finished models."
 )
 
 Photos = Annotated[
@@ -296,19 +296,22 @@ def leave(
     print(leave_for_good(known_home(name), is_confirmed=yes, has_log=not everything))
 
 
-app.command()(classify)
-app.command()(annotate)
-app.command()(undo)
-app.command()(corrections)
-app.command()(count)
-app.command()(inspect)
-app.command()(serve)
-app.command()(index)
-app.command()(similar)
-app.command()(export_onnx)
-app.command()(watch)
-app.command()(explain)
-app.command()(pin_release_key)
+for command in (
+    classify,
+    annotate,
+    undo,
+    corrections,
+    count,
+    inspect,
+    index,
+    similar,
+    explain,
+    watch,
+    serve,
+    export_onnx,
+    pin_release_key,
+):
+    app.command(rich_help_panel="Use a finished model")(command)
 
 
 def _check_insecure(server: str) -> None:
