@@ -13,6 +13,7 @@ from fedshelf.client.use.explain import explain
 from fedshelf.client.use.export_onnx import export_onnx
 from fedshelf.client.use.index import index
 from fedshelf.client.use.inspect import inspect
+from fedshelf.client.use.page import page
 from fedshelf.client.use.pin_release_key import pin_release_key
 from fedshelf.client.use.serve import serve
 from fedshelf.client.use.similar import similar
@@ -308,6 +309,7 @@ for command in (
     explain,
     watch,
     serve,
+    page,
     export_onnx,
     pin_release_key,
 ):

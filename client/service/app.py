@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from fedshelf.client.service.device_endpoints import device_routes
 from fedshelf.client.service.inference_protocol import protocol_routes
 from fedshelf.client.service.page_files import page_routes
 from fedshelf.client.service.photo_endpoints import photo_routes
@@ -35,6 +36,7 @@ def service_app(service: PhotoService) -> Starlette:
             *photo_routes(service),
             *similar_routes(service),
             *protocol_routes(service),
+            *device_routes(service),
             Route("/metrics", metrics, methods=["GET"]),
             Route("/openapi.json", description, methods=["GET"]),
             *page_routes(),

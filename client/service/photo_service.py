@@ -1,6 +1,7 @@
 """One service: the model, the bounds, and the parts that answer requests."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from starlette.requests import Request
 
@@ -19,11 +20,15 @@ class PhotoService:
     Args:
         model: answers
         limits: of requests
+        onnx_file: of the model, for browsers that run it themselves; None: it has none
     """
 
-    def __init__(self, model: ModelFiles, limits: ServiceLimits) -> None:
+    def __init__(
+        self, model: ModelFiles, limits: ServiceLimits, onnx_file: Path | None = None
+    ) -> None:
         self.model = model
         self.limits = limits
+        self.onnx_file = onnx_file
         self.metrics = ServiceMetrics(limits.max_batch)
         self.bodies = BodyReader(limits)
         self.classifier = PhotoClassifier(

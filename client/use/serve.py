@@ -52,6 +52,7 @@ def serve(
     from fedshelf.client.service.requests.limits import ServiceLimits
     from fedshelf.client.service.server import bind
     from fedshelf.client.service.server import serve as serve_requests
+    from fedshelf.common.inference.loading import onnx_file_of
     from fedshelf.common.inference.search.index_file import read_index
     from fedshelf.common.system.extras import import_extra
 
@@ -63,11 +64,12 @@ def serve(
         predictor = open_with_index(model, index, None, combine, device)
         return predictor, None if index is None else read_index(index)
 
-    files = ModelFiles([*model_paths(model), *([] if index is None else [index])], load)
+    paths = model_paths(model)
+    files = ModelFiles([*paths, *([] if index is None else [index])], load)
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}"
     serve_requests(
-        PhotoService(files, ServiceLimits()),
+        PhotoService(files, ServiceLimits(), onnx_file_of(paths[0]) if len(paths) == 1 else None),
         keys,
         listener,
         lambda: typer.echo(f"{files.name} answers at {address}; end it with Ctrl-C."),

@@ -59,6 +59,16 @@ def load_all(
     return members[0] if len(members) == 1 else Ensemble(members, combination, weights)
 
 
+def onnx_file_of(path: Path) -> Path | None:
+    """Return the ONNX file of a model: the path itself, or that of a release; None: it has none.
+
+    Raises:
+        DataError: the path cannot be read.
+    """
+    file = path / ONNX_FILE if is_release(path) else path
+    return file if file.is_file() and _is_onnx(file) else None
+
+
 def _can_run_onnx(release: Path) -> bool:
     """Return whether a release has an ONNX file and this machine the package for it."""
     has_runtime = importlib.util.find_spec("onnxruntime") is not None

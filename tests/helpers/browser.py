@@ -70,6 +70,14 @@ class Tab:
             "value"
         )
 
+    def waited_for(self, script: str) -> Any:
+        """The value of a promise, the expression of which is given."""
+        answer = self.ask(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
     def choose_file(self, file: Path) -> None:
         """Give a file to the input that was opened last, as the system's dialogue does."""
         self.ask("DOM.setFileInputFiles", backendNodeId=self.choosers.pop(), files=[str(file)])

@@ -18,6 +18,7 @@ from fedshelf.client.service.requests.api_keys import ApiKeys
 from fedshelf.client.service.requests.limits import ServiceLimits
 from fedshelf.client.service.server import ServiceServer, bind
 from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.common.inference.loading import load
 from fedshelf.common.inference.predictors.description import ModelDescription
 from fedshelf.common.inference.predictors.predictor import Pixels, Predictions
 from fedshelf.common.inference.search.index_file import SearchIndex
@@ -84,9 +85,14 @@ def running_service(
     limits: ServiceLimits | None = None,
     key: str = "",
     index: SearchIndex | None = None,
+    onnx_file: Path | None = None,
 ) -> Iterator[RunningService]:
-    """A service until the context ends. Its model's one file lies in `folder`."""
-    (folder / "colours.onnx").write_bytes(b"first")
+    """A service until the context ends. Its model's one file lies in `folder`, unless an ONNX file
+    is given.
+    """
+    file = onnx_file or folder / "colours.onnx"
+    if onnx_file is None:
+        file.write_bytes(b"first")
     predictor = ColourPredictor()
     keys = ApiKeys([key] if key else [])
     listener = bind("127.0.0.1", 0, keys)
@@ -95,8 +101,8 @@ def running_service(
     found: list[RunningService] = []
 
     async def run() -> None:
-        files = ModelFiles([folder / "colours.onnx"], lambda: (predictor, index))
-        service = PhotoService(files, limits or ServiceLimits())
+        files = ModelFiles([file], lambda: (load(file) if onnx_file else predictor, index))
+        service = PhotoService(files, limits or ServiceLimits(), onnx_file)
         server = ServiceServer(service, keys, started.set)
         loop = asyncio.get_running_loop()
         headers = {"authorization": f"Bearer {key}"} if key else {}

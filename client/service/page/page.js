@@ -1,13 +1,22 @@
 // The page: takes a photo, shows the answer. All that is shown is set as text, never as HTML.
 
-import { ServerBackend, ServiceError } from "./server_backend.js";
+import { Connection, ServiceError } from "./connection.js";
+import { DeviceBackend, canRunModels } from "./device_backend.js";
+import { ServerBackend } from "./server_backend.js";
 import { hasWord, language, percent, word } from "./words.js";
 
 const FIRST_CLASSES = 5;
 const element = (id) => document.getElementById(id);
 
-const backend = new ServerBackend();
+const ON_DEVICE = "on-device"; // kept while the tab is open
+const isServed = document.documentElement.dataset.from === "service"; // else it is a folder
+
+const connection = new Connection();
+const serverBackend = new ServerBackend(connection);
+const deviceBackend = new DeviceBackend(connection);
+let backend = isServed ? serverBackend : deviceBackend;
 let model = null;
+let starting = null; // a promise: the model is there, or a problem is shown
 let photo = null; // the file that is shown
 let guesses = [];
 let turn = 0; // answers to an earlier photo are thrown away
@@ -20,43 +29,79 @@ function translate() {
   document.title = word("title");
 }
 
+// Asks the backend for its model. While it has none, no photo is taken.
 async function start() {
-  translate();
-  try {
-    model = await backend.model();
-  } catch (error) {
-    fail(error);
+  const mine = backend;
+  model = null;
+  if (mine === deviceBackend && !canRunModels()) {
+    showProblem(word("device_missing"));
     return;
   }
+  element("privacy").textContent =
+    mine === deviceBackend ? word("privacy_device") : word("privacy_server", { host: location.host });
+  if (mine === deviceBackend) element("status").textContent = word("loading");
+  let found;
+  try {
+    found = await mine.model();
+  } catch (error) {
+    if (mine === backend) fail(error);
+    return;
+  }
+  if (mine !== backend) return; // the switch was moved meanwhile
+  model = found;
+  element("status").textContent = "";
   element("problem").hidden = true;
   element("key-form").hidden = true;
   element("model").textContent = word("model", { name: model.name, count: model.classes.length });
-  element("privacy").textContent = word("privacy_server", { host: location.host });
+  if (model.on_device) offerSwitch();
+}
+
+function offerSwitch() {
+  element("where").hidden = false;
+  if (canRunModels()) return;
+  element("device").disabled = true;
+  element("privacy").append(` ${word("device_missing")}`);
+}
+
+// From now on photos are classified here or there; what was shown came from the other place.
+function choosePlace(isHere) {
+  backend = isHere ? deviceBackend : serverBackend;
+  sessionStorage.setItem(ON_DEVICE, isHere ? "yes" : "no");
+  turn++;
+  for (const part of ["result", "similar", "problem"]) element(part).hidden = true;
+  element("status").textContent = "";
+  starting = start();
 }
 
 function fail(error) {
   element("status").textContent = "";
   if (!(error instanceof ServiceError)) console.error(error);
   const status = error.status ?? -1;
-  if (status === 401 && !backend.key) {
+  if (status === 401 && !connection.key) {
     element("key-form").hidden = false;
     element("key").focus();
     return;
   }
   if (status === 401) element("key-form").hidden = false;
-  const problem = element("problem");
-  problem.textContent =
+  showProblem(
     status === 0
       ? word("offline")
       : hasWord(`problem_${status}`)
         ? word(`problem_${status}`)
-        : word("problem", { detail: error.message });
-  problem.hidden = false;
+        : word("problem", { detail: error.message }),
+  );
+}
+
+function showProblem(text) {
+  element("problem").textContent = text;
+  element("problem").hidden = false;
 }
 
 async function take(file) {
-  if (!file || !model) return;
+  if (!file) return;
   const mine = ++turn;
+  await starting;
+  if (!model || mine !== turn) return;
   photo = file;
   element("problem").hidden = true;
   element("result").hidden = true;
@@ -180,9 +225,10 @@ element("all").addEventListener("click", () => {
 });
 element("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  backend.key = element("key").value.trim();
-  start();
+  connection.key = element("key").value.trim();
+  starting = start();
 });
+element("device").addEventListener("change", (event) => choosePlace(event.target.checked));
 document.addEventListener("paste", (event) => {
   const file = photoIn(event.clipboardData);
   if (file) take(file);
@@ -199,4 +245,10 @@ document.addEventListener("drop", (event) => {
   if (file) take(file);
 });
 
-start();
+translate();
+if (isServed && sessionStorage.getItem(ON_DEVICE) === "yes" && canRunModels()) {
+  element("device").checked = true;
+  element("where").hidden = false;
+  backend = deviceBackend;
+}
+starting = start();

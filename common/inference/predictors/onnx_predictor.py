@@ -84,10 +84,19 @@ def open_onnx(file: Path) -> OnnxPredictor:
     """Return the model in an ONNX file, ready for use.
 
     Raises:
-        DataError: the file cannot be read, is damaged or none of ours, or belongs to another
-            description than the one beside it; or it is one of a release that is not as it was
-            signed.
+        DataError: see `read_onnx` and `open_onnx_content`
         ConfigError: ONNX Runtime is not installed, or the keys of releases cannot be read.
+    """
+    return open_onnx_content(read_onnx(file), file)
+
+
+def read_onnx(file: Path) -> bytes:
+    """Return the content of an ONNX file that Fedshelf exported.
+
+    Raises:
+        DataError: it cannot be read, is damaged or none of ours, or is one of a release that is not
+            as it was signed.
+        ConfigError: the keys of releases cannot be read.
     """
     verify_release_of(file)
     try:
@@ -95,6 +104,20 @@ def open_onnx(file: Path) -> OnnxPredictor:
     except OSError as error:
         raise DataError(f"Cannot read the model {file} ({error.strerror or error}).") from error
     check_seal(content, file)
+    return content
+
+
+def open_onnx_content(content: bytes, file: Path) -> OnnxPredictor:
+    """Return the model in the content of an ONNX file, ready for use.
+
+    Args:
+        content: see `read_onnx`
+        file: where it lies
+
+    Raises:
+        DataError: it is none of ours, or belongs to another description than the one beside it.
+        ConfigError: ONNX Runtime is not installed.
+    """
     session = start_session(content, file)
     metadata = session.get_modelmeta().custom_metadata_map
     if DESCRIPTION_KEY not in metadata:

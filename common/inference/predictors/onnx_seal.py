@@ -31,6 +31,11 @@ def sealed(content: bytes) -> bytes:
     return content + _PROPERTY + hashlib.sha256(content).hexdigest().encode()
 
 
+def seal_of(content: bytes) -> str:
+    """Return the seal of a sealed ONNX file, 64 hex digits."""
+    return content[-_HEX_DIGITS:].decode()
+
+
 def check_seal(content: bytes, source: Path) -> None:
     """Check that an ONNX file is one of ours, and whole.
 

@@ -1,6 +1,5 @@
 """The page in a real browser: what a person sees, with eyes, a keyboard or a screen reader."""
 
-import base64
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 from fedshelf.client.service.page_files import PAGE_FOLDER
 from tests.helpers.browser import Tab, chromium
 from tests.helpers.deployed import wait_for
+from tests.helpers.page import drop, text
 from tests.helpers.services import RunningService, coloured, running_service
 
 TAB = ("Tab", 9)
@@ -49,27 +49,6 @@ def show(tab: Tab, running: RunningService, width: int = 390, *, dark: bool = Fa
     tab.requests.clear()
     tab.open(f"{running.url}/", width=width, dark=dark)
     wait_for(lambda: tab.run("document.getElementById('privacy').textContent"))
-
-
-def drop(tab: Tab, content: bytes, kind: str = "image/png", event: str = "drop") -> None:
-    """Drop or paste a file, with the events that a browser sends."""
-    data = base64.b64encode(content).decode()
-    transfer = "clipboardData" if event == "paste" else "dataTransfer"
-    constructor = "ClipboardEvent" if event == "paste" else "DragEvent"
-    tab.run(
-        f"""(() => {{
-          const bytes = Uint8Array.from(atob("{data}"), (c) => c.charCodeAt(0));
-          const transfer = new DataTransfer();
-          transfer.items.add(new File([bytes], "photo", {{type: "{kind}"}}));
-          document.dispatchEvent(new {constructor}("{event}", {{{transfer}: transfer}}));
-        }})()"""
-    )
-
-
-def text(tab: Tab, identity: str) -> str:
-    """The text of a part of the page; empty while it is hidden."""
-    part = f"document.getElementById('{identity}')"
-    return str(tab.run(f"{part}.checkVisibility() ? {part}.innerText : ''"))
 
 
 @pytest.mark.parametrize("width", [390, 1280])
