@@ -13,7 +13,7 @@ from fedshelf.common.inference.predictors.verdicts import UNSURE_BELOW
 
 @dataclass(frozen=True)
 class DeviceModel:
-    """What the page in device mode loads.
+    """The two files that the page in device mode loads.
 
     Attributes:
         onnx: `model.onnx`

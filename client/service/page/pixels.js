@@ -59,7 +59,8 @@ function grey(red, green, blue) {
   return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
 }
 
-// The pixels squeezed to a square, to the bit as Pillow's bilinear resize (of uint8, antialiased).
+// The pixels squeezed to a square: Pillow's bilinear resize (of uint8, antialiased) to the bit, the
+// width first.
 export function squeezed({ data, height, width, channels }, side) {
   const row = side * channels;
   const narrow = new Uint8Array(height * row);
@@ -97,7 +98,7 @@ function weightsOf(from, to) {
       Math.max(0, 1 - Math.abs((tap + first - centre + 0.5) * narrowing)),
     );
     const sum = raw.reduce((total, share) => total + share, 0);
-    const shares = Int32Array.from(raw, (share) => Math.trunc(0.5 + share * (1 / sum) * 2 ** PRECISION));
+    const shares = Int32Array.from(raw, (share) => Math.trunc(0.5 + (share / sum) * 2 ** PRECISION));
     return { first, shares };
   });
 }
