@@ -63,10 +63,25 @@ function offerSwitch() {
   element("privacy").append(` ${word("device_missing")}`);
 }
 
+// Browsers may forbid to keep anything; then the switch is off in a new page.
+function remember(isHere) {
+  try {
+    sessionStorage.setItem(ON_DEVICE, isHere ? "yes" : "no");
+  } catch {}
+}
+
+function isRemembered() {
+  try {
+    return sessionStorage.getItem(ON_DEVICE) === "yes";
+  } catch {
+    return false;
+  }
+}
+
 // From now on photos are classified here or there; what was shown came from the other place.
 function choosePlace(isHere) {
   backend = isHere ? deviceBackend : serverBackend;
-  sessionStorage.setItem(ON_DEVICE, isHere ? "yes" : "no");
+  remember(isHere);
   turn++;
   for (const part of ["result", "similar", "problem"]) element(part).hidden = true;
   element("status").textContent = "";
@@ -246,7 +261,7 @@ document.addEventListener("drop", (event) => {
 });
 
 translate();
-if (isServed && sessionStorage.getItem(ON_DEVICE) === "yes" && canRunModels()) {
+if (isServed && isRemembered() && canRunModels()) {
   element("device").checked = true;
   element("where").hidden = false;
   backend = deviceBackend;

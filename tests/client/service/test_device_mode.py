@@ -165,6 +165,19 @@ def test_a_browser_without_webassembly_is_told(tab: Tab, running: RunningService
     assert text(tab, "privacy").endswith("This browser cannot run the model: it lacks WebAssembly.")
 
 
+def test_a_browser_that_keeps_nothing_has_the_switch_all_the_same(
+    tab: Tab, running: RunningService
+) -> None:
+    source = """Object.defineProperty(globalThis, "sessionStorage", {
+      get() { throw new DOMException("", "SecurityError"); } })"""
+    script = tab.ask("Page.addScriptToEvaluateOnNewDocument", source=source)["identifier"]
+    show(tab, running.url)
+    tab.ask("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+    tab.run("document.getElementById('device').click()")
+    answered(tab)
+    assert [url for method, url in tab.requests if method == "POST"] == []
+
+
 def test_another_model_has_no_switch(tab: Tab, tmp_path: Path) -> None:
     with running_service(tmp_path) as running:
         show(tab, running.url)
