@@ -1,4 +1,4 @@
-"""What a model's file says of its model."""
+"""The description in a model's file."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which files are opened, by whatever code: inotify (Linux)."""
+"""Files that are opened, by whatever code: inotify (Linux)."""
 
 import ctypes
 import os

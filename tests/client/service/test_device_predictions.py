@@ -1,4 +1,4 @@
-"""What the page answers on a device is what Python answers for the same pixels."""
+"""The page answers on a device as Python does for the same pixels."""
 
 import base64
 import io

@@ -132,7 +132,7 @@ def test_grey_photos_have_the_features_of_the_network_for_colour() -> None:
 
 
 def test_mixed_precision_trains_on_the_features_that_float32_has() -> None:
-    """Where the machine has no bfloat16, both are float32."""
+    """Both are float32 on a machine without bfloat16."""
     data = images(21)
     model = network("last:1")
     plain, mixed = config_of(), config_of(train__precision="mixed")
