@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedshelf.client.use.model_arguments import Combine, Device, Model, Photos, open_model
+from fedshelf.client.use.model_arguments import (
+    Combine,
+    Device,
+    Model,
+    Photos,
+    UnsureBelow,
+    open_model,
+)
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count
@@ -52,12 +59,7 @@ def annotate(
             ),
         ),
     ] = None,
-    unsure_below: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Probability below which a photo is unsure; 0.6 by default."
-        ),
-    ] = None,
+    unsure_below: UnsureBelow = None,
     combine: Combine = "mean",
     device: Device = "auto",
 ) -> None:

@@ -16,6 +16,7 @@ from fedshelf.client.use.model_arguments import (
     Features,
     Model,
     Photos,
+    UnsureBelow,
     open_with_index,
 )
 from fedshelf.client.use.watch_report import video_time
@@ -67,12 +68,7 @@ def classify(
     model: Model,
     photos: Photos,
     top: Annotated[int, typer.Option(min=1, help="Classes told for each photo.")] = 3,
-    unsure_below: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Probability below which a photo is unsure; 0.6 by default."
-        ),
-    ] = None,
+    unsure_below: UnsureBelow = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a line of JSON for each photo.")
     ] = False,

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedshelf.client.use.model_arguments import Combine, Device, Model, Photos, open_model
+from fedshelf.client.use.model_arguments import (
+    Combine,
+    Device,
+    Model,
+    Photos,
+    UnsureBelow,
+    open_model,
+)
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count
@@ -42,12 +49,7 @@ def count(
         Path | None,
         typer.Option(help="Tell what changed since an earlier count, a file of --json."),
     ] = None,
-    unsure_below: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Probability below which a photo is unsure; 0.6 by default."
-        ),
-    ] = None,
+    unsure_below: UnsureBelow = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, which --compare takes later.")
     ] = False,

@@ -39,6 +39,10 @@ Features = Annotated[
     ),
 ]
 DEFAULT_INDEX = Path("shop.index")
+UnsureBelow = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Probability below which a photo is unsure; 0.6 by default."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, mps, cuda or cuda:N.")]
 
 
