@@ -1,6 +1,5 @@
 """A real run, with a store that does its worst against Flower itself."""
 
-import json
 from pathlib import Path
 from threading import Event, Thread
 
@@ -20,19 +19,9 @@ from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.protocol.probe import PROBE_MESSAGE_TYPE, header_fields, make_presence
 from fedshelf.common.protocol.serialization import encode_result
 from fedshelf.server.gateway.push_inspection import MIN_ALLOWED_PIECES
-from tests.helpers.deployed import PATIENCE, free_port
+from tests.helpers.deployed import PATIENCE, free_port, history, wait_for
 from tests.helpers.deployment_fixtures import Starter
 from tests.helpers.provisioned import Quiet
-
-
-class Joining(Quiet):
-    """A narrator that notes when the server knows the store."""
-
-    def __init__(self) -> None:
-        self.has_joined = Event()
-
-    def on_joined(self) -> None:
-        self.has_joined.set()
 
 
 class Spite:
@@ -46,14 +35,13 @@ class Spite:
         self.refused = list[int]()
         self.foreign = list[bool]()
         self.orders = 0
-        self.narrator = Joining()
         self.thread = Thread(target=self._work, daemon=True)
         self.thread.start()
 
     def _work(self) -> None:
         try:
             with FleetConnection(
-                Credentials(f"127.0.0.1:{self.port}"), self.narrator, deadline=float("inf")
+                Credentials(f"127.0.0.1:{self.port}"), Quiet(), deadline=float("inf")
             ) as line:
                 while not self.over.wait(0.1):
                     for head in line.receive():
@@ -112,21 +100,27 @@ def test_a_store_that_does_its_worst_loses_its_own_part_only(
 ) -> None:
     port = free_port()
     out = tmp_path / "run"
-    quorum = ("--set", "cohort.min_stores=2", "--set", "cohort.timeout=60")
-    classes = ("--classes", "boot,hat,shirt")  # whichever two of the three stores come first
-    server = command.server(out, port, "--stores", "3", "--rounds", "2", *classes, *quorum)
-    spite = Spite(port)
-    assert spite.narrator.has_joined.wait(PATIENCE)  # first, so that it is one of those that begin
+    classes = ("--classes", "boot,hat,shirt", "--set", "cohort.timeout=60")
+    server = command.server(out, port, "--stores", "2", "--rounds", "1000", *classes)
     for name in ("mitte", "ost"):
         command.store(folders[name], port)
-    assert server.ends() == 0, server.text
+    wait_for(lambda: history(out))
+    spite = Spite(port)
+
+    def failures() -> set[str]:
+        return {
+            record["failed"]["spite"]["code"]
+            for record in history(out)
+            if "spite" in record["failed"]
+        }
+
+    wait_for(failures)
+    assert failures() == {"invalid"}
     spite.over.set()
-    spite.thread.join(30)
-    history = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()]
-    assert [sorted(record["stores"]) for record in history] == [["mitte", "ost"]] * 2
-    assert {
-        record["failed"]["spite"]["code"] for record in history if "spite" in record["failed"]
-    } == {"invalid"}
+    spite.thread.join(PATIENCE)
+    server.interrupt()
+    assert server.ends() == 130, server.text
+    assert all(sorted(record["stores"]) == ["mitte", "ost"] for record in history(out))
     assert spite.orders > 0
     assert set(spite.refused) == {422}
     assert len(spite.refused) == 2 * spite.orders
