@@ -1,5 +1,6 @@
 """Addresses at which stores find their server: several, a move, and what is refused."""
 
+import socket
 import ssl
 from contextlib import closing
 from pathlib import Path
@@ -187,3 +188,11 @@ def test_ipv6_numbers_stand_in_brackets_and_are_listened_at() -> None:
         check_free(Address("2001:db8::7", 9092))
     with pytest.raises(NetworkError, match="--host has to be an address of this machine"):
         check_free(Address("no-such-host.invalid", 9092))
+
+
+def test_answers_do_not_wait_for_their_heads_to_be_confirmed() -> None:
+    """Connections have what the listening socket has (Linux): no Nagle's algorithm."""
+    with listening_socket(Address("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        with socket.create_connection(address), listener.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
