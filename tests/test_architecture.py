@@ -76,7 +76,7 @@ FLOORS = {
         ],
         ["strategies/shared", "images/listing", "images/decoding"],
         ["protocol", "images"],
-        ["compression", "metrics", "wording.py"],
+        ["compression", "metrics", "privacy", "wording.py"],
         ["parameters"],
         ["models"],
         ["models/networks", "release"],

@@ -8,6 +8,7 @@ from fedshelf.common.config.federation import (
     ScreeningConfig,
 )
 from fedshelf.common.config.model_train_strategy import ModelConfig, TrainConfig
+from fedshelf.common.config.privacy import PrivacyConfig
 from fedshelf.common.config.schema import STORES_OWN, RunConfig, RunSection
 from fedshelf.common.config.sources import (
     flatten,
@@ -29,6 +30,7 @@ __all__ = [
     "EvaluationConfig",
     "MessagesConfig",
     "ModelConfig",
+    "PrivacyConfig",
     "RunConfig",
     "RunSection",
     "ScreeningConfig",

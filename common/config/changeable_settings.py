@@ -46,7 +46,7 @@ MATHEMATICS_KEYS = frozenset(
     }
 )  # fmt: skip
 # except the keys above
-MATHEMATICS_SECTIONS = frozenset({"data", "messages", "model", "strategy", "train"})
+MATHEMATICS_SECTIONS = frozenset({"data", "messages", "model", "privacy", "strategy", "train"})
 
 SETTING_KINDS: Mapping[str, Kind] = {
     **{

@@ -16,6 +16,7 @@ from fedshelf.common.config.federation import (
 )
 from fedshelf.common.config.field_types import Count, Fraction, Section
 from fedshelf.common.config.model_train_strategy import ModelConfig, TrainConfig
+from fedshelf.common.config.privacy import PrivacyConfig
 from fedshelf.common.config.strategy_settings import StrategyConfig
 
 STORES_OWN = "stores"  # the data set of a deployment: the stores' own images, which no server opens
@@ -95,5 +96,6 @@ class RunConfig(Section):
     cohort: CohortConfig = CohortConfig()
     messages: MessagesConfig = MessagesConfig()
     screening: ScreeningConfig = ScreeningConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunSection = RunSection()

@@ -1,0 +1,44 @@
+"""Settings of differential privacy: how much a model update may tell of one photo."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from fedshelf.common.config.field_types import Fraction, NonNegative, Section
+
+
+class PrivacyConfig(Section):
+    """Differentially private training at a store (DP-SGD).
+
+    Each step draws every image with probability `rate`, clips the gradient of each drawn image to
+    the norm `clip`, sums them and adds Gaussian noise of standard deviation `noise * clip` (Abadi
+    et al. 2016, https://arxiv.org/abs/1607.00133).
+    """
+
+    clip: NonNegative = Field(
+        0.0,
+        description=(
+            "largest L2 norm of one image's gradient; 0: training without differential privacy"
+        ),
+    )
+    noise: NonNegative = Field(
+        0.0, description="standard deviation of the noise in each step, as a multiple of clip"
+    )
+    rate: Fraction = Field(
+        0.0, description="probability with which an image takes part in a step (Poisson sampling)"
+    )
+    steps: Annotated[int, Field(ge=0)] = Field(
+        0, description="optimizer steps per round; they replace train.epochs and train.batch_size"
+    )
+    copies: Annotated[int, Field(ge=1)] = Field(
+        1,
+        description=(
+            "augmented copies of an image whose gradients are averaged before clipping (De et al."
+            " 2022, https://arxiv.org/abs/2204.13650)"
+        ),
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Tell if training is differentially private."""
+        return self.clip > 0
