@@ -32,6 +32,7 @@ FAILURES = {
     "refused": "it declined to take part",
     "invalid": "its answer could not be used",
     "error": "something went wrong at the store",
+    "withheld": "its policy withholds the reason",
 }
 
 

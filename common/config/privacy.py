@@ -12,7 +12,8 @@ class PrivacyConfig(Section):
 
     Each step draws every image with probability `rate`, clips the gradient of each drawn image to
     the norm `clip`, sums them and adds Gaussian noise of standard deviation `noise * clip` (Abadi
-    et al. 2016, https://arxiv.org/abs/1607.00133).
+    et al. 2016, https://arxiv.org/abs/1607.00133). Averages over copies before clipping: De et al.
+    2022, https://arxiv.org/abs/2204.13650.
     """
 
     clip: NonNegative = Field(
@@ -32,10 +33,7 @@ class PrivacyConfig(Section):
     )
     copies: Annotated[int, Field(ge=1)] = Field(
         1,
-        description=(
-            "augmented copies of an image whose gradients are averaged before clipping (De et al."
-            " 2022, https://arxiv.org/abs/2204.13650)"
-        ),
+        description="augmented copies of an image whose gradients are averaged before clipping",
     )
 
     @property

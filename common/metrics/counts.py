@@ -17,7 +17,8 @@ class Counts:
 
     Attributes:
         confusion: int64 [C, C], row = true class, column = predicted class
-        loss_sum: sum over images of the loss
+        loss_sum: sum over images of the loss; None: a store's policy withholds it, for some of the
+            images or all
         undisclosed_correct: images predicted correctly whose classes a store keeps to itself: they
             count for accuracy and loss, not per class
         undisclosed_wrong: the same for images predicted wrongly
@@ -34,7 +35,7 @@ class Counts:
     """
 
     confusion: NDArray[np.int64]
-    loss_sum: float
+    loss_sum: float | None
     undisclosed_correct: int = 0
     undisclosed_wrong: int = 0
     reliability: Reliability | None = None
@@ -48,7 +49,9 @@ class Counts:
         known = [counts for counts in (self.reliability, other.reliability) if counts is not None]
         return Counts(
             self.confusion + other.confusion,
-            self.loss_sum + other.loss_sum,
+            None
+            if self.loss_sum is None or other.loss_sum is None
+            else self.loss_sum + other.loss_sum,
             self.undisclosed_correct + other.undisclosed_correct,
             self.undisclosed_wrong + other.undisclosed_wrong,
             reduce(Reliability.__add__, known) if known else None,
@@ -68,7 +71,7 @@ class Counts:
         confusion = cells[:-2].reshape(self.confusion.shape)
         return Counts(
             confusion,
-            self.loss_sum * images / num_examples,
+            None if self.loss_sum is None else self.loss_sum * images / num_examples,
             int(cells[-2]),
             int(cells[-1]),
             reliability,
@@ -81,8 +84,10 @@ class Counts:
 
     @property
     def loss(self) -> float:
-        """The mean loss per image; nan without images."""
-        return self.loss_sum / self.num_examples if self.num_examples else float("nan")
+        """The mean loss per image; nan without images, and if a store withholds it."""
+        if self.loss_sum is None or not self.num_examples:
+            return float("nan")
+        return self.loss_sum / self.num_examples
 
     @property
     def accuracy(self) -> float:

@@ -39,10 +39,11 @@ def decode_evaluation(store: str, reader: RecordReader) -> Evaluation:
 def _encode_counts(counts: Counts, prefix: str) -> tuple[dict[str, Value], dict[str, Tensor]]:
     """Return the fields and tensors of counts, their names with a prefix."""
     fields: dict[str, Value] = {
-        "loss_sum": float(counts.loss_sum),
         "right": int(counts.undisclosed_correct),
         "wrong": int(counts.undisclosed_wrong),
     }
+    if counts.loss_sum is not None:
+        fields["loss_sum"] = float(counts.loss_sum)
     tensors = {
         "confusion": torch.from_numpy(counts.confusion)
     } | calibration_records.encode_reliability(counts.reliability)
@@ -67,7 +68,7 @@ def _decode_counts(reader: RecordReader, prefix: str) -> Counts:
     wrong = reader.count(f"{prefix}wrong")
     return Counts(
         confusion,
-        reader.number(f"{prefix}loss_sum"),
+        reader.number_or_none(f"{prefix}loss_sum"),
         correct,
         wrong,
         calibration_records.decode_reliability(reader, prefix),

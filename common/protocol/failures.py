@@ -15,7 +15,7 @@ MAX_RETRY_AFTER_SECONDS = 7 * 86_400  # seconds
 
 FailureCode = Literal[
     "data", "unknown-class", "no-images", "out-of-memory", "disk-full", "policy", "refused",
-    "invalid", "crashed", "error", "timeout", "unavailable",
+    "invalid", "crashed", "error", "withheld", "timeout", "unavailable",
 ]  # fmt: skip
 
 
@@ -49,6 +49,7 @@ _REASONS: dict[FailureCode, str] = {
     "invalid": "it could not understand the order; both sides need the same version of Fedshelf",
     "crashed": "its worker process died, twice with the same order",
     "error": "something unexpected happened; its own log says more",
+    "withheld": "its policy withholds the reason, which may depend on photos; its own log says it",
     "timeout": "no answer in time",
     "unavailable": "not connected",
 }

@@ -111,7 +111,8 @@ class Update:
 
     params: float32 [P], the locally trained vector itself, not a difference, as the server has it
     num_examples: images trained on (of the store's training split, not times epochs)
-    loss: mean training loss per image over the last local epoch
+    loss: mean training loss per image over the last local epoch; None: the store's policy
+        withholds it
     seconds: wall time of the local training, s
     extras: tensors that the strategy's client half adds
     packed: the tensors that travel in place of `params` if updates are compressed; dropped on
@@ -126,7 +127,7 @@ class Update:
     round: int
     params: Tensor
     num_examples: int
-    loss: float
+    loss: float | None
     seconds: float
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     packed: Mapping[str, Tensor] | None = None

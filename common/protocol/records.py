@@ -100,6 +100,10 @@ class RecordReader:
         """Take a float field."""
         return cast(float, self._take(key, float))
 
+    def number_or_none(self, key: str) -> float | None:
+        """Take a float field, if it is there."""
+        return self.number(key) if key in self._header else None
+
     def count(self, key: str) -> int:
         """Take an integer field of zero or more."""
         value = cast(int, self._take(key, int))

@@ -187,9 +187,10 @@ def encode_result(result: Result) -> RecordDict:
                 "round": result.round,
                 "seconds": float(result.seconds),
                 "num_examples": result.num_examples,
-                "loss": float(result.loss),
                 "steps": result.steps,
             }
+            if result.loss is not None:
+                header["loss"] = float(result.loss)
             weights = (
                 {"params": result.params}
                 if result.packed is None
@@ -321,7 +322,7 @@ def _take_update(
     """Return an update whose parameters are decompressed. Raises MessageError."""
     round_number = reader.count("round")
     num_examples = reader.count("num_examples")
-    loss = reader.number("loss")
+    loss = reader.number_or_none("loss")
     seconds = reader.number("seconds")
     steps = reader.count("steps")
     codec = compression.build(order.plan.config.messages) if order else None

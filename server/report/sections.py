@@ -10,6 +10,7 @@ from fedshelf.common.classes import display_names
 from fedshelf.common.config import STORES_OWN, RunConfig
 from fedshelf.common.config.field_types import Section
 from fedshelf.common.text import printable
+from fedshelf.common.wording import format_count
 from fedshelf.server import formatting
 from fedshelf.server.report.charts.line_chart import LineChart, Point, line_chart
 from fedshelf.server.report.run_data import RunData
@@ -182,6 +183,22 @@ def curve_points(history: Sequence[Mapping[str, Any]], group: str, name: str) ->
     """
     values = ((record["round"], (record.get(group) or {}).get(name)) for record in history)
     return [(round_number, value) for round_number, value in values if value is not None]
+
+
+def withheld_losses(run: RunData) -> str:
+    """Return a sentence on stores that have trained and withhold the loss of it; empty if none."""
+    stores = {
+        store
+        for record in run.history
+        for store, training in record["stores"].items()
+        if training.get("steps") and training.get("loss") is None
+    }
+    if not stores:
+        return ""
+    return (
+        f"The training loss of {format_count(len(stores), 'store')} is withheld by policy; a mean"
+        " that lacks one is not drawn."
+    )
 
 
 def accuracy_chart(run: RunData) -> LineChart | None:

@@ -65,7 +65,8 @@ def best_round(
 
     Rounds judged on different images are not compared. If a round is judged on images of higher
     priority (see IMAGES), the choice begins anew; a round without results on images of the priority
-    reached so far does not count.
+    reached so far does not count. With the metric loss, neither does a round whose loss a store
+    withholds.
 
     Args:
         deciding: the images on which the round was judged, and the counts; None: it was not judged
@@ -75,6 +76,8 @@ def best_round(
     if deciding is None or (before is not None and rank.index(deciding[0]) > rank.index(before.on)):
         return before, state.stale
     on, counts = deciding
+    if metric == "loss" and counts.loss_sum is None:
+        return before, state.stale
     value = counts.scalars()[metric]
     if before is None or before.on != on or math.isnan(before.value):
         is_better = True

@@ -97,4 +97,4 @@ def _merged(counts_by_store: Mapping[str, Counts]) -> Counts | None:
 
 
 def _loss_sum(counts_by_store: Mapping[str, Counts]) -> float:
-    return sum(counts.loss_sum for counts in counts_by_store.values())
+    return sum(counts.loss_sum or 0.0 for counts in counts_by_store.values())

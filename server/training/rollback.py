@@ -303,6 +303,7 @@ def is_unusable_to_all(scores: Scores | None, last: Mapping[str, Any] | None, cl
     return all(
         counts.loss > EXPLODED_LOSS_FACTOR * _reference_loss(last, classes)
         for counts in scores.raw.values()
+        if counts.loss_sum is not None
     )
 
 
@@ -335,7 +336,8 @@ def _deciding_loss(scores: Scores) -> float | None:
     for counts in (scores.test, scores.held_out):
         if counts is not None and counts.num_examples:
             return counts.loss if isfinite(counts.loss) else inf
-    stores = sorted([counts.loss for counts in scores.raw.values()] + [inf] * len(scores.diverged))
+    told = [counts.loss for counts in scores.raw.values() if counts.loss_sum is not None]
+    stores = sorted(told + [inf] * len(scores.diverged))
     return stores[(len(stores) - 1) // 2] if stores else None
 
 

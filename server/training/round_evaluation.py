@@ -114,10 +114,14 @@ def _noted(
 ) -> Iterator[Evaluation | Failure]:
     """Pass answers on, and add to `lost` the stores without a finite loss.
 
-    A loss beyond MAX_REPORTED counts as not finite.
+    A loss beyond MAX_REPORTED counts as not finite. A loss that a store withholds says nothing.
     """
     for answer in answers:
-        if isinstance(answer, Evaluation) and not answer.counts.loss <= MAX_REPORTED:
+        if (
+            isinstance(answer, Evaluation)
+            and answer.counts.loss_sum is not None
+            and not answer.counts.loss <= MAX_REPORTED
+        ):
             lost.add(answer.store)
         yield answer
 

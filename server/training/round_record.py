@@ -151,20 +151,25 @@ def line(
 
 
 def _loss(update: Update) -> float | None:
-    """Return the loss of a store's training; None if it took no step (see `_images`).
+    """Return the loss of a store's training; None if the store withholds it, or took no step.
 
-    The loss that such a store sends is that of the model before the round.
+    The loss that a store without a step sends is that of the model before the round.
     """
     return update.loss if update.steps else None
 
 
 def _mean_loss(updates: Sequence[Update]) -> float | None:
-    """Return the mean loss of the stores' training, weighted by images; None if one has none."""
-    losses = [_loss(update) for update in updates]
-    if None in losses:
-        return None
+    """Return the mean loss of the stores' training, weighted by images.
+
+    None if one of them has none.
+    """
     images = sum(update.num_examples for update in updates)
-    return sum(update.loss * update.num_examples for update in updates) / images
+    total = 0.0
+    for update in updates:
+        if (loss := _loss(update)) is None:
+            return None
+        total += loss * update.num_examples
+    return total / images
 
 
 def _raw(scores: Scores) -> Counts | None:

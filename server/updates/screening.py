@@ -203,7 +203,7 @@ class Screening:
         the place of the extras'. This does not wait for the device.
         """
         change = distance(update.params, self.order.params)
-        loss = torch.full_like(change, update.loss)
+        loss = torch.full_like(change, update.loss or 0.0)
         if own_norm is not None:
             return torch.stack([own_norm.to(change.device), change, loss])
         extras = [
@@ -234,7 +234,7 @@ class Screening:
                 torch.isfinite(tensor).all() for tensor in (update.params, *update.extras.values())
             ):
                 self._drop(update.store, DIVERGED)
-            elif not isfinite(update.loss):
+            elif update.loss is not None and not isfinite(update.loss):
                 self._drop(update.store, f"reports a loss of {update.loss}")
         finite = {store: sign for store, sign in signs.items() if store not in self._failed}
         norms = {store: sign[0] for store, sign in finite.items()}
@@ -292,7 +292,7 @@ def _is_possible(counts: Counts, classes: int, most: int) -> bool:
         counts.confusion.shape == (classes, classes)
         and (counts.confusion >= 0).all()
         and 0 < counts.num_examples <= most
-        and 0 <= counts.loss_sum <= MAX_REPORTED * counts.num_examples
+        and 0 <= (counts.loss_sum or 0.0) <= MAX_REPORTED * counts.num_examples
     )
 
 
@@ -308,19 +308,20 @@ def _matches_raw(adjusted: Counts | None, raw: Counts, order: EvaluateOrder) -> 
         and _is_possible(adjusted, len(raw.confusion), raw.num_examples)
         and (adjusted.confusion.sum(axis=1) == raw.confusion.sum(axis=1)).all()
         and adjusted.num_examples == raw.num_examples
-        and abs(adjusted.loss_sum - raw.loss_sum) <= _most_change(raw)
+        and adjusted.loss_sum is not None
+        and raw.loss_sum is not None
+        and abs(adjusted.loss_sum - raw.loss_sum)
+        <= _most_change(len(raw.confusion), raw.num_examples, raw.loss_sum)
         and _is_sound(adjusted, order.temperatures)
     )
 
 
-def _most_change(raw: Counts) -> float:
-    """Return the most by which an adjustment can change the sum of losses.
+def _most_change(classes: int, images: int, loss_sum: float) -> float:
+    """Return the most by which an adjustment can change a sum of losses.
 
     Without this limit, one store could decide which scores all stores use.
     """
-    return max_loss_change(len(raw.confusion)) * raw.num_examples + REPORT_TOLERANCE * (
-        raw.num_examples + raw.loss_sum
-    )
+    return max_loss_change(classes) * images + REPORT_TOLERANCE * (images + loss_sum)
 
 
 def _is_sound(counts: Counts, temperatures: tuple[float, ...]) -> bool:
@@ -355,8 +356,9 @@ def _find_false_claim(update: Update, declared: int, train: TrainConfig) -> str 
         return f"claims {update.steps} steps, where its images make {most}"
     if not 0 <= update.seconds <= MAX_REPORTED:
         return f"claims to have trained for {update.seconds} s"
-    is_claim = isfinite(update.loss) and not 0 <= update.loss <= MAX_REPORTED
-    return f"claims a loss of {update.loss}" if is_claim else None
+    loss = 0.0 if update.loss is None else update.loss
+    is_claim = isfinite(loss) and not 0 <= loss <= MAX_REPORTED
+    return f"claims a loss of {loss}" if is_claim else None
 
 
 def _mismatch(what: str, got: Tensor, shape: tuple[int, ...]) -> str:

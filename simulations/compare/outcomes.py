@@ -105,7 +105,8 @@ class SeedOutcome:
                 _adjustable(answers for outcome in outcomes for answers in outcome.judged.values())
             )
         raw, adjusted = (
-            sum(answer.used(is_adjusted=is_adjusted).counts.loss_sum for answer in validated)
+            # a simulated store has no policy that withholds it
+            sum(answer.used(is_adjusted=is_adjusted).counts.loss_sum or 0.0 for answer in validated)
             for is_adjusted in (False, True)
         )
         return adjusted <= raw

@@ -81,6 +81,14 @@ def test_merging_in_parts_equals_counting_at_once(parts: list[np.ndarray]) -> No
     assert merged.loss_sum == 1.5 * len(parts)
 
 
+def test_a_sum_with_a_loss_that_is_withheld_has_none_and_keeps_the_rest() -> None:
+    merged = merge([BY_HAND, replace(BY_HAND, loss_sum=None)], 3)
+    assert merged.loss_sum is None
+    assert math.isnan(merged.loss)
+    assert (merged.num_examples, merged.accuracy) == (12, BY_HAND.accuracy)
+    assert merged.at_most(6).loss_sum is None
+
+
 def test_stores_that_do_not_tell_how_sure_the_model_was_leave_the_rest() -> None:
     told = Reliability.from_predictions(
         (1.0,),

@@ -167,6 +167,15 @@ def test_an_update_arrives_as_it_left(
     )
 
 
+def test_a_loss_that_is_withheld_does_not_travel() -> None:
+    update = Update("s", 1, torch.zeros(2), 3, None, 0.5)
+    evaluation = Evaluation("s", 1, Counts(np.eye(2, dtype=np.int64), None))
+    for result in (update, evaluation):
+        records = encode_result(result)
+        assert not {"loss", "loss_sum"} & set(records["header"])
+        assert same(decode_result(records), result)
+
+
 @given(
     st.lists(st.lists(st.integers(0, 2**31), min_size=3, max_size=3), min_size=3, max_size=3),
     st.floats(),

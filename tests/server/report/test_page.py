@@ -314,6 +314,21 @@ def test_a_run_that_trains_nothing_shows_no_loss_of_training(tmp_path: Path) -> 
     assert "line train" not in {found.get("class") for _, found in page.tags}
 
 
+def test_a_loss_that_policies_withhold_is_told_in_words_and_not_drawn(tmp_path: Path) -> None:
+    directory = make_run(tmp_path / "run", rounds=2)
+    assert "withheld" not in page_of(directory)[0]
+    records = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
+    for record in records:
+        record["train"]["loss"] = None
+        for store in ("store-00", "store-01"):
+            record["stores"][store] = {"images": 50, "steps": 9, "loss": None, "seconds": 10.0}
+    write_history(directory, records)
+    markup, page = page_of(directory)
+    assert "The training loss of 2 stores is withheld by policy" in markup
+    assert "nan" not in markup.lower().split("<main>")[1].split("</main>")[0]
+    assert "line train" not in {found.get("class") for _, found in page.tags}
+
+
 def test_a_loss_that_exploded_and_values_that_are_null(tmp_path: Path) -> None:
     directory = make_run(tmp_path / "run", rounds=5)
     records = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]

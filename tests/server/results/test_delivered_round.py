@@ -112,3 +112,11 @@ def test_a_loss_that_is_not_finite_is_never_better() -> None:
     assert after(bad, ("validation", right(1, 20.0)), bad, metric="loss").best == Best(
         2, 2.0, 0.1, "validation"
     )
+
+
+def test_a_round_whose_loss_is_withheld_is_neither_best_nor_stale_by_loss() -> None:
+    told, withheld = right(4), Counts(right(9).confusion, None)
+    rounds = [("validation", counts) for counts in (withheld, told, withheld)]
+    last = after(*rounds, metric="loss")
+    assert (last.best, last.stale) == (Best(2, 0.1, 0.4, "validation"), 0)
+    assert after(*rounds).best == Best(1, 0.9, 0.9, "validation")

@@ -290,6 +290,9 @@ def test_one_store_of_three_cannot_make_a_good_model_look_bad_nor_a_bad_one_good
     two_bad = Scores(None, {"a": bad, "evil": good}, diverged=frozenset({"b"}))
     assert loss_explosion(two_good, None, 2) is None
     assert loss_explosion(two_bad, None, 2) is not None
+    withheld = Counts(counts_of(9, 1).confusion, None)
+    assert loss_explosion(Scores(None, {"a": withheld, "b": withheld}), None, 2) is None
+    assert loss_explosion(Scores(None, {"a": withheld, "b": bad}), None, 2) is not None
     assert loss_explosion(None, None, 2) is None
     assert loss_explosion(Scores(None, {}), None, 2) is None
 

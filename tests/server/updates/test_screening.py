@@ -250,8 +250,9 @@ def test_evaluations_that_cannot_be_are_left_out() -> None:
         Evaluation("d", 3, replace(counts_of(5, 5), loss_sum=NAN)),
         Evaluation("zoe", 3, counts_of(5, 5)),
         Failure("e", "data", "x"),
+        Evaluation("f", 3, replace(counts_of(5, 5), loss_sum=None)),  # withheld
     ]
-    assert list(screen_evaluations(answers, order, dict.fromkeys("abcde", 10))) == ["a"]
+    assert list(screen_evaluations(answers, order, dict.fromkeys("abcdef", 10))) == ["a", "f"]
 
 
 def test_adjusted_counts_are_of_the_same_images_or_the_evaluation_is_left_out() -> None:
@@ -267,6 +268,7 @@ def test_adjusted_counts_are_of_the_same_images_or_the_evaluation_is_left_out() 
         "negative": Counts(np.array([[11, -1], [0, 0]]), 1.0),
         "no loss": replace(adjusted, loss_sum=NAN),
         "a loss below 0": replace(adjusted, loss_sum=-1.0),
+        "a withheld loss": replace(adjusted, loss_sum=None),
         "told and untold": Counts(np.array([[4, 1], [0, 0]]), 1.0, undisclosed_correct=5),
         # ten images of two classes, each at most log(2 / 0.03) = 4.2 worse than the raw loss of 1
         # in all
