@@ -1,0 +1,106 @@
+"""Accountant of differential privacy: how much noisy trainings tell of one photo, at most.
+
+The sampled Gaussian mechanism takes each photo with probability q and adds noise of sigma times
+the clipping norm. Its Rényi divergence at the order a > 1 is
+
+    divergence(a) = log E[(1 - q + q exp((2 z - 1) / (2 sigma^2)))^a] / (a - 1),  z ~ N(0, sigma^2)
+
+(Mironov, Talwar and Zhang 2019, https://arxiv.org/abs/1908.10530). Divergences of steps, and of
+trainings, add up. The sum is a guarantee of (epsilon, delta) with
+
+    epsilon = min over a of divergence(a) + log(1 - 1 / a) - (log delta + log a) / (a - 1)
+
+(Canonne, Kamath and Steinke 2020, https://arxiv.org/abs/2004.00010, proposition 12). It is an upper
+bound for photos drawn independently (Poisson sampling) and zero-out adjacency: the number of photos
+is known; one of them is used as stated, or contributes nothing.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+
+# the best order is near 1 for a large epsilon, and in the thousands for a tiny one; the least value
+# on this grid is at most 0.2% above the least of all orders
+ORDERS: Values = 1 + 2.0 ** (np.arange(-7 * 8, 12 * 8 + 1) / 8)
+_TAIL = 12.0  # standard deviations beyond which a Gaussian does not count: exp(-72)
+_MAX_NOISE = 1e6  # beyond it nothing is told that an integral would tell more exactly
+_MAX_POINTS = 100_000  # of an integral; more are needed only where the result is of no use
+
+
+@dataclass(frozen=True)
+class SampledGaussian:
+    """Steps of the sampled Gaussian mechanism.
+
+    Attributes:
+        noise: Standard deviation of the noise, as a multiple of the clipping norm.
+        rate: Probability with which a photo takes part in a step.
+        steps: Number of steps.
+    """
+
+    noise: float
+    rate: float
+    steps: int
+
+
+def epsilon(mechanisms: Iterable[SampledGaussian], delta: float) -> float:
+    """Return the epsilon of all mechanisms together; infinity if one of them has no noise.
+
+    >>> round(epsilon([SampledGaussian(noise=1.0, rate=0.01, steps=1000)], delta=1e-5), 2)
+    2.1
+    """
+    assert 0 < delta < 1, delta
+    total = np.zeros(len(ORDERS))
+    for mechanism in mechanisms:
+        if mechanism.steps and mechanism.rate:
+            total += mechanism.steps * divergences(mechanism.noise, mechanism.rate)
+    if not total.any():
+        return 0.0
+    bounds = total + np.log1p(-1 / ORDERS) - (math.log(delta) + np.log(ORDERS)) / (ORDERS - 1)
+    return max(0.0, float(bounds.min()))
+
+
+@lru_cache(maxsize=1024)
+def divergences(noise: float, rate: float) -> Values:
+    """Return the Rényi divergence of one step at each of `ORDERS`, as a read-only array."""
+    values = np.array([divergence(order, noise, rate) for order in ORDERS.tolist()])
+    values.setflags(write=False)
+    return values
+
+
+def divergence(order: float, noise: float, rate: float) -> float:
+    """Return the Rényi divergence of one step at an order above 1; infinity without noise.
+
+    The trapezoidal rule converges exponentially on a function that is analytic in a strip about
+    the real line: here to below 1e-15, as the nearest zero of the power's base is at pi noise^2
+    above it.
+    """
+    assert order > 1, order
+    assert noise >= 0, noise
+    assert 0 < rate <= 1, rate
+    variance = noise * noise
+    if not variance:
+        return math.inf
+    without_sampling = order / (2 * variance)
+    if rate == 1 or noise > _MAX_NOISE:
+        return without_sampling
+    spacing = min(noise / 8, variance / 4)
+    first = -_TAIL * noise
+    points = math.ceil((order - first + _TAIL * noise) / spacing)
+    if points > _MAX_POINTS:
+        return without_sampling  # drawing photos at random can only tell less
+    z = first + spacing * np.arange(points)
+    ratio = np.logaddexp(math.log1p(-rate), math.log(rate) + (2 * z - 1) / (2 * variance))
+    exponent = order * ratio - z**2 / (2 * variance)
+    peak = exponent.max()
+    log_mean = (
+        peak
+        + math.log(np.exp(exponent - peak).sum() * spacing)
+        - math.log(2 * math.pi * variance) / 2
+    )
+    return max(0.0, min(without_sampling, float(log_mean) / (order - 1)))

@@ -1,0 +1,70 @@
+"""Identity of a training: the key of its charge in the ledger, and of its randomness.
+
+Training is the same to the bit when nothing that it depends on has changed. So a training that is
+repeated with the same noise gives the same update, which tells nothing new. Were anything left out
+of the key, two trainings that differ in it would have the same noise, and the difference of their
+updates would show photos without any.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from fedshelf.common.images.types import Images
+from fedshelf.common.protocol.messages import TrainOrder
+
+_IMAGES_PER_PIECE = 1024  # images that are copied at once
+
+
+def order_digest(order: TrainOrder) -> str:
+    """Return the SHA-256, in hexadecimal, of the parts of an order on which training depends.
+
+    `committed` and `best` are not among them: they say which states a store may forget.
+    """
+    plan = order.plan
+    hasher = hashlib.sha256()
+    for text in (
+        plan.run_id,
+        str(order.round),
+        plan.config.model_dump_json(),
+        plan.spec.to_json(),
+    ):
+        _add(hasher, text.encode())
+    frozen = {} if plan.frozen is None else {"frozen": plan.frozen}
+    _add_tensors(hasher, {"params": order.params} | frozen)
+    _add_tensors(hasher, order.extras)
+    return hasher.hexdigest()
+
+
+def training_digest(order_sha256: str, state: Mapping[str, Tensor], images: Images) -> str:
+    """Return the SHA-256, in hexadecimal, of all on which a training depends.
+
+    Args:
+        order_sha256: of the order, from `order_digest`
+        state: tensors that the store keeps between rounds, as they are before this one
+        images: the training images in their order
+    """
+    hasher = hashlib.sha256()
+    _add(hasher, order_sha256.encode())
+    _add_tensors(hasher, state)
+    _add_tensors(hasher, {"rows": images.rows.new_tensor(len(images))})
+    for rows in images.rows.split(_IMAGES_PER_PIECE):
+        inputs = images.inputs.index_select(0, rows)
+        _add_tensors(hasher, {"inputs": inputs, "labels": images.labels.index_select(0, rows)})
+    return hasher.hexdigest()
+
+
+def _add_tensors(hasher: "hashlib._Hash", tensors: Mapping[str, Tensor]) -> None:
+    """Add tensors in the order of their names, each with its name, type and shape."""
+    _add(hasher, str(len(tensors)).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        _add(hasher, f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        _add(hasher, tensor.detach().cpu().contiguous().numpy().tobytes())
+
+
+def _add(hasher: "hashlib._Hash", content: bytes) -> None:
+    """Add bytes, preceded by their number, so that no two lists of contents look the same."""
+    hasher.update(len(content).to_bytes(8, "big"))
+    hasher.update(content)
