@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 Z_95 = 1.959964  # the standard normal's quantile of 97.5%
 
 
-def apportion(counts: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+def apportion(counts: NDArray[np.int64] | NDArray[np.float64], total: int) -> NDArray[np.int64]:
     """Return counts in the same proportions that add up to `total`, by the largest remainders.
 
     Each is within one of its exact share. Of equal remainders the first ones are rounded up.
 
     Args:
-        counts: int64 [N], not negative, not all 0; their sum must be at most 2**53 for exact shares
+        counts: [N], not negative, not all 0; their sum must be at most 2**53 for exact shares
         total: sum of the counts that are returned
 
     Returns:
