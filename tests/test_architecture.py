@@ -77,6 +77,7 @@ FLOORS = {
         ["strategies/shared", "images/listing", "images/decoding"],
         ["protocol", "images"],
         ["privacy"],
+        ["privacy/secure_sum"],
         ["compression", "metrics", "wording.py"],
         ["parameters"],
         ["models"],

@@ -1,14 +1,14 @@
-"""Settings of differential privacy: how much a model update may tell of one photo."""
+"""Settings of privacy: how much a model update may tell of one photo, and of one store."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from fedshelf.common.config.field_types import Fraction, NonNegative, Section
+from fedshelf.common.config.field_types import Fraction, NonNegative, Positive, Section
 
 
 class PrivacyConfig(Section):
-    """Differentially private training at a store (DP-SGD).
+    """Differentially private training at a store (DP-SGD), and the secure sum of updates.
 
     Each step draws every image with probability `rate`, clips the gradient of each drawn image to
     the norm `clip`, sums them and adds Gaussian noise of standard deviation `noise * clip` (Abadi
@@ -34,6 +34,22 @@ class PrivacyConfig(Section):
     copies: Annotated[int, Field(ge=1)] = Field(
         1,
         description="augmented copies of an image whose gradients are averaged before clipping",
+    )
+
+    secure_sum: bool = Field(
+        False,
+        description=(
+            "the server gets the sum of the stores' updates, and of their judgements of a model,"
+            " and no single one; what needs single ones (median, krum, detection of harmful"
+            " updates, contributions, results per store) is refused or not visible"
+        ),
+    )
+    sum_bound: Positive = Field(
+        20.0,
+        description=(
+            "secure sum: largest L2 norm of an update (the change that training made); a longer"
+            " one is scaled down, and the round tells how many were"
+        ),
     )
 
     @property
