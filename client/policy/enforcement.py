@@ -4,23 +4,23 @@ answer leave it.
 Decisions use only the policy and validated fields of the order; the order cannot change them.
 """
 
-import math
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
-from fedshelf.client.failures import StoreError
 from fedshelf.client.policy.budgets import Spent, Usage
 from fedshelf.client.policy.policy import Policy
+from fedshelf.client.policy.private_training import check_privacy
+from fedshelf.client.policy.refusal import refuse
 from fedshelf.client.policy.schedule import seconds_until, seconds_until_midnight
 from fedshelf.client.worker.protocol import Worker
 from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig
 from fedshelf.common.metrics.counts import Counts
-from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS
+from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
@@ -32,9 +32,6 @@ from fedshelf.common.protocol.model_delivery import DeliverOrder
 
 # a run of one round evaluates its model on validation images, twice, and on test images
 EVALUATIONS_PER_TRAINING = 3
-# strategies whose client half clips and noises updates; none does yet
-PRIVATE_STRATEGIES = frozenset[str]()
-
 
 Order = TypeVar("Order", TrainOrder, EvaluateOrder)
 
@@ -64,7 +61,8 @@ class PolicyEnforcer:
         if isinstance(order, RunConfig):
             self._check_run(order.model.name, order.data.classes, order)
             return
-        self._check_run(order.plan.spec.name, order.plan.spec.classes, order.plan.config)
+        spec = order.plan.spec
+        self._check_run(spec.name, spec.classes, order.plan.config, spec)
         self._check_hours()
         self._check_budgets(order)
 
@@ -74,7 +72,7 @@ class PolicyEnforcer:
         Anybody who has the update of one photo can redraw the photo.
         """
         if num_examples < self._policy.images_least:
-            _refuse(
+            refuse(
                 "images_least",
                 f"an update would stand for {num_examples} images; allowed:"
                 f" {self._policy.images_least} or more",
@@ -108,12 +106,12 @@ class PolicyEnforcer:
         """
         policy = self._policy
         if not policy.model_delivery:
-            _refuse(
+            refuse(
                 "model_delivery",
                 f"this store accepts no delivered model, so the one of {order.run} is refused",
             )
         if policy.models and order.network not in policy.models:
-            _refuse(
+            refuse(
                 "models",
                 f"it is for the network {order.network!r}; allowed: {', '.join(policy.models)}",
             )
@@ -121,7 +119,7 @@ class PolicyEnforcer:
         limit = policy.megabytes_down_per_day
         if limit and used >= limit:
             wait = seconds_until_midnight(self._now())
-            _refuse("megabytes_down_per_day", f"{used:g} of {limit:g} are used up", wait)
+            refuse("megabytes_down_per_day", f"{used:g} of {limit:g} are used up", wait)
 
     def info(self, info: StoreInfo) -> StoreInfo:
         """Return the part of it that may leave: the same number of images, fewer names and
@@ -185,17 +183,23 @@ class PolicyEnforcer:
             reliability,
         )
 
-    def _check_run(self, model: str, classes: Sequence[str], config: RunConfig) -> None:
+    def _check_run(
+        self,
+        model: str,
+        classes: Sequence[str],
+        config: RunConfig,
+        spec: ModelSpec | None = None,
+    ) -> None:
         """Check the conditions that do not change with time."""
         policy = self._policy
         strategy = config.strategy.name
         epochs = config.train.passes
         if policy.models and model not in policy.models:
-            _refuse(
+            refuse(
                 "models", f"it is for the network {model!r}; allowed: {', '.join(policy.models)}"
             )
         if policy.strategies and strategy not in policy.strategies:
-            _refuse(
+            refuse(
                 "strategies",
                 f"it is for the strategy {strategy!r}; allowed: {', '.join(policy.strategies)}",
             )
@@ -204,33 +208,33 @@ class PolicyEnforcer:
             and classes
             and _normalize_names(classes) != _normalize_names(policy.classes)
         ):
-            _refuse(
+            refuse(
                 "classes",
                 f"its {len(classes)} classes differ from the {len(policy.classes)} classes that"
                 " the policy names",
             )
         if epochs > policy.epochs_per_round:
-            _refuse(
+            refuse(
                 "epochs_per_round",
                 f"it asks for {epochs} epochs; allowed: {policy.epochs_per_round}",
             )
         if config.train.seconds and config.train.batch < policy.images_least:
-            _refuse(
+            refuse(
                 "images_least",
                 f"with its time limit an update may stand for one batch of {config.train.batch}"
                 f" images; allowed: {policy.images_least} or more",
             )
         if policy.metrics != "confusion" and _sends_class_counts(strategy):
-            _refuse(
+            refuse(
                 "metrics",
                 f"{strategy} sends how many images each class has, which this store keeps private",
             )
-        if policy.differential_privacy and strategy not in PRIVATE_STRATEGIES:
-            _refuse("differential_privacy", f"{strategy} has no differential privacy")
+        if policy.epsilon:
+            check_privacy(config, spec)
 
     def _check_hours(self) -> None:
         if (wait := seconds_until(self._policy.windows, self._now())) > 0:
-            _refuse("hours", f"it came outside of {', '.join(self._policy.hours)}", wait)
+            refuse("hours", f"it came outside of {', '.join(self._policy.hours)}", wait)
 
     def _check_budgets(self, order: TrainOrder | EvaluateOrder) -> None:
         policy = self._policy
@@ -248,7 +252,7 @@ class PolicyEnforcer:
             ("megabytes_up_per_day", spent.up / 1e6, policy.megabytes_up_per_day),
         ):
             if limit and used >= limit:
-                _refuse(
+                refuse(
                     key, f"{used:g} of {limit:g} are used up", seconds_until_midnight(self._now())
                 )
 
@@ -301,16 +305,6 @@ def _sends_class_counts(strategy: str) -> bool:
     Raises ConfigError if it is unknown here.
     """
     return strategies.find(strategy).closed_form
-
-
-def _refuse(key: str, why: str, retry_after: float = MAX_RETRY_AFTER_SECONDS) -> NoReturn:
-    message = f"The store's policy does not allow the order ({key}): {why}."
-    raise StoreError(
-        "policy",
-        message,
-        key.replace("_", "-"),
-        min(math.ceil(retry_after), MAX_RETRY_AFTER_SECONDS),
-    )
 
 
 def _normalize_names(names: Sequence[str]) -> set[str]:

@@ -114,11 +114,33 @@ class Policy(BaseModel):
             "MB (10^6 bytes) that the models in the folder models may take together; 0: no limit"
         ),
     )
-    differential_privacy: bool = Field(
-        False,
+    epsilon: Limit = Field(
+        0.0,
         description=(
-            "whether only trainings with differential privacy are allowed; no strategy offers"
-            " it yet"
+            "most that all trainings together may tell of one photo, for as long as it is at this"
+            " store, over all runs and servers: the epsilon of differential privacy, 8 or less;"
+            " other trainings are refused, and so are those that would pass it; 0: no demand"
+        ),
+    )
+    delta: Annotated[float, Field(gt=0, le=1e-5)] = Field(
+        1e-5,
+        description=(
+            "the delta at which epsilon holds, at most 0.00001; with more than 10,000 photos take"
+            " 0.1 / photos"
+        ),
+    )
+    epsilon_judging: Limit = Field(
+        0.0,
+        description=(
+            "as epsilon, for the photos held out, on which models are evaluated; 0: with epsilon,"
+            " no evaluation leaves; without, no demand"
+        ),
+    )
+    counts: Literal["exact", "noised", "none"] = Field(
+        "exact",
+        description=(
+            "numbers of images per class that leave: exact, noised (once, the same answer for"
+            " ever) or none; epsilon needs noised or none"
         ),
     )
 
@@ -136,6 +158,13 @@ class Policy(BaseModel):
                 'class_names = false needs metrics = "accuracy": counts per class reveal the'
                 " classes"
             )
+        if self.epsilon and self.counts == "exact":
+            raise ValueError(
+                'epsilon needs counts = "noised" or counts = "none": exact counts of images per'
+                " class tell of single photos"
+            )
+        if self.epsilon_judging and not self.epsilon:
+            raise ValueError("epsilon_judging needs epsilon: the photos trained on come first")
         return self
 
     @property
@@ -167,6 +196,7 @@ def load_policy(path: Path) -> Policy:
         raise ConfigError(f"Cannot read the policy {path}: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"The policy {path} is not valid TOML: {error}.") from None
+    _translate_differential_privacy(document, path)
     if unknown := [key for key in document if key not in Policy.model_fields]:
         raise ConfigError(
             f"The policy {path} has the unknown key {unknown[0]!r}.{_key_hint(unknown[0])}"
@@ -195,6 +225,19 @@ def policy_template() -> str:
     for name, field in Policy.model_fields.items():
         lines += [f"# {field.description}", tomli_w.dumps({name: field.get_default()}).strip(), ""]
     return "\n".join(lines)
+
+
+def _translate_differential_privacy(document: dict[str, object], path: Path) -> None:
+    """Remove a key of earlier versions, `differential_privacy`, of which `epsilon` is the amount.
+
+    Raises ConfigError if the key demands privacy, but no epsilon says how much.
+    """
+    demanded = document.pop("differential_privacy", False)
+    if demanded is not False and not document.get("epsilon"):
+        raise ConfigError(
+            f"The policy {path}: differential_privacy got {demanded!r}, and needs an epsilon, which"
+            " says how much may be told of one photo: add epsilon = 8.0, or less."
+        )
 
 
 def _key_hint(key: str) -> str:

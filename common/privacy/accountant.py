@@ -25,12 +25,11 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
-# the best order is near 1 for a large epsilon, and in the thousands for a tiny one; the least value
-# on this grid is at most 0.2% above the least of all orders
-ORDERS: Values = 1 + 2.0 ** (np.arange(-7 * 8, 12 * 8 + 1) / 8)
+# the best order is near 1 for a large epsilon, and in the thousands for a tiny one
+ORDERS: Values = 1 + 2.0 ** (np.arange(-7 * 16, 12 * 16 + 1) / 16)
 _TAIL = 12.0  # standard deviations beyond which a Gaussian does not count: exp(-72)
 _MAX_NOISE = 1e6  # beyond it nothing is told that an integral would tell more exactly
-_MAX_POINTS = 100_000  # of an integral; more are needed only where the result is of no use
+_MAX_POINTS = 20_000  # of an integral; more are needed only where the result is of no use
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def divergence(order: float, noise: float, rate: float) -> float:
     without_sampling = order / (2 * variance)
     if rate == 1 or noise > _MAX_NOISE:
         return without_sampling
-    spacing = min(noise / 8, variance / 4)
+    spacing = min(noise / 2, 0.4 * variance)
     first = -_TAIL * noise
     points = math.ceil((order - first + _TAIL * noise) / spacing)
     if points > _MAX_POINTS:

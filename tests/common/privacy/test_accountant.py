@@ -1,4 +1,7 @@
+import csv
 import math
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -60,3 +63,62 @@ def test_more_noise_less_sampling_and_fewer_steps_tell_less() -> None:
 def test_absurd_noise_is_bounded_or_infinite_but_never_wrong(noise: float) -> None:
     spent = epsilon([SampledGaussian(noise, 0.5, 10)], DELTA)
     assert spent > 1000 if noise <= 0.01 else spent < 0.01
+
+
+class Reference(NamedTuple):
+    """A row of `reference_epsilons.csv`; divergences of one step are those at these orders."""
+
+    noise: float
+    rate: float
+    steps: float
+    pld: float
+    opacus: float
+    divergences: dict[float, float]
+
+    @property
+    def epsilon(self) -> float:
+        return epsilon([SampledGaussian(self.noise, self.rate, int(self.steps))], DELTA)
+
+    @property
+    def is_usual(self) -> bool:
+        """A Rényi divergence is a coarse bound for few steps in which few photos take part."""
+        return self.rate >= 0.02 and self.steps >= 50
+
+
+@pytest.fixture(scope="module")
+def references() -> list[Reference]:
+    with (Path(__file__).parent / "reference_epsilons.csv").open(encoding="utf-8") as file:
+        rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    assert len(rows) == 250
+    by_order = {float(key.removeprefix("divergence_")): key for key in rows[0] if "_" in key}
+    assert list(by_order) == [1.5, 4.0, 32.0]
+    return [
+        Reference(
+            *[row[key] for key in Reference._fields[:-1]],
+            {order: row[key] for order, key in by_order.items()},
+        )
+        for row in rows
+    ]
+
+
+def test_it_is_an_upper_bound_and_not_a_wide_one(references: list[Reference]) -> None:
+    """dp-accounting's privacy loss distributions are exact up to their grid."""
+    assert [row for row in references if row.epsilon < row.pld] == []
+    assert [row for row in references if row.epsilon > 2.5 * row.pld] == []
+    usual = [row for row in references if row.is_usual]
+    assert len(usual) > 100
+    assert [row for row in usual if row.epsilon > 1.25 * row.pld] == []
+
+
+def test_divergences_are_those_of_opacus(references: list[Reference]) -> None:
+    for row in references:
+        for order, expected in row.divergences.items():
+            assert divergence(order, row.noise, row.rate) == pytest.approx(
+                expected, rel=1e-6, abs=1e-12
+            )
+
+
+def test_epsilon_is_that_of_opacus(references: list[Reference]) -> None:
+    """It takes the least of other orders, and none above 63."""
+    for row in references:
+        assert 0.95 * row.opacus < row.epsilon < 1.01 * row.opacus

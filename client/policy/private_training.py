@@ -1,0 +1,37 @@
+"""The policy's demand of differential privacy, decided by an order's configuration alone."""
+
+from functools import lru_cache
+
+import torch
+
+from fedshelf.client.policy.refusal import refuse
+from fedshelf.common import models, strategies
+from fedshelf.common.config import RunConfig
+from fedshelf.common.config.private_training import privacy_conflict
+from fedshelf.common.models.norms import has_moving_statistics
+from fedshelf.common.models.spec import ModelSpec
+
+
+def check_privacy(config: RunConfig, spec: ModelSpec | None) -> None:
+    """Check that a run trains with differential privacy; raise StoreError if not.
+
+    Args:
+        config: Settings of the run.
+        spec: Its model; None if it is not known yet, as when a store joins.
+    """
+    strategy = config.strategy.name
+    if strategies.find(strategy).closed_form:
+        refuse("epsilon", f"{strategy} sends sums over the photos without noise")
+    if not config.privacy.is_on:
+        refuse("epsilon", "it trains without differential privacy (privacy.clip is 0)")
+    if fault := privacy_conflict(config):
+        refuse("epsilon", fault.removesuffix("."))
+    if spec is not None and _has_batch_norm(spec):
+        refuse("epsilon", f"{spec.name} has batch norm, which mixes photos; expected group norm")
+
+
+@lru_cache(maxsize=8)
+def _has_batch_norm(spec: ModelSpec) -> bool:
+    with torch.device("meta"):  # no memory, no initial weights
+        module = models.build(spec)
+    return any(has_moving_statistics(layer) for layer in module.modules())
