@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 Values = NDArray[np.float64]
 
 # the best order is near 1 for a large epsilon, and in the thousands for a tiny one
-ORDERS: Values = 1 + 2.0 ** (np.arange(-7 * 16, 12 * 16 + 1) / 16)
+ORDERS: Values = 1 + 2.0 ** (np.arange(-7 * 24, 12 * 24 + 1) / 24)
 _TAIL = 12.0  # standard deviations beyond which a Gaussian does not count: exp(-72)
 _MAX_NOISE = 1e6  # beyond it nothing is told that an integral would tell more exactly
 _MAX_POINTS = 20_000  # of an integral; more are needed only where the result is of no use
