@@ -15,7 +15,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 import tomli_w
 
@@ -160,7 +160,7 @@ def documentation() -> str:
 
 
 def flags() -> str:
-    """Return type and help of each setting for the command line, as JSON."""
+    """Return type, help and default of each setting for the command line, as JSON."""
     found = {}
     for section, part in RunConfig.model_fields.items():
         for name, field in type(part.default).model_fields.items():
@@ -171,9 +171,14 @@ def flags() -> str:
             about = (field.description or "") + (
                 f"; built in: {', '.join(NAMES[key])}" if key in NAMES else ""
             )
+            choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+            if unnamed := [each for each in choices if str(each) not in about]:
+                sys.exit(f"The description of {key} must name {', '.join(map(str, unnamed))}.")
+            default = "" if field.default in ("", ()) else str(field.default).lower()
             found[key] = {
                 "type": "str" if kind == "tuple" else kind,
                 "help": f"{about[0].upper()}{about[1:]}.",
+                "default": default,
             } | more
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
 

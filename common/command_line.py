@@ -6,12 +6,14 @@ Only modules that load quickly are imported at the top, so that `--help` answers
 import atexit
 import errno
 import os
+import platform
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import click
 import typer
@@ -31,12 +33,36 @@ ENVIRONMENT = {
 
 
 def command_line(help: str) -> typer.Typer:
-    """Return a typer application in the common style: plain errors, no completion commands."""
+    """Return a typer application in the common style: plain errors, -h, --version, completion."""
     app = typer.Typer(
-        help=help, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False
+        help=help,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback()(lambda: None)  # so that a single command is still a sub-command
+    app.callback()(_version_option)  # so that a single command is still a sub-command
     return app
+
+
+def _version_option(
+    _: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=lambda is_given: _print_versions() if is_given else None,
+            help="Show the version, and those of the libraries it stands on, and exit.",
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
+def _print_versions() -> NoReturn:
+    """Print the versions that belong into a report of a fault, and exit."""
+    parts = [f"{name} {metadata.version(name)}" for name in ("fedshelf", "flwr", "torch")]
+    typer.echo(f"{', '.join(parts)}, Python {platform.python_version()}")
+    raise typer.Exit
 
 
 def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> NoReturn:

@@ -56,7 +56,13 @@ def _option(name: str, key: str) -> inspect.Parameter:
     declared = DECLARED[key]
     kind = TYPES[declared["type"]]
     flag = f"--{name.replace('_', '-')}"
-    option = typer.Option(flag, metavar=declared.get("metavar"), help=declared["help"])
+    default = f" Default: {declared['default']}." if declared["default"] else ""
+    option = typer.Option(
+        flag,
+        metavar=declared.get("metavar"),
+        help=declared["help"] + default,
+        rich_help_panel=f"Settings of {key.partition('.')[0]}",
+    )
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,

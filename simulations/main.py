@@ -4,9 +4,11 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
 
 from fedshelf.common.command_line import command_line, merge_settings, run_and_exit
+from fedshelf.common.errors import ConfigError
 from fedshelf.common.setting_flags import setting_flags
 from fedshelf.server.operations.export import export
 from fedshelf.simulations.compare.main import compare
@@ -59,10 +61,26 @@ def run(
             help="Let --resume continue with other images than the run began with.",
         ),
     ] = False,
+    log: Annotated[
+        str,
+        typer.Option(
+            click_type=click.Choice(["table", "json"]),
+            help="Form of the output: table is for people, json is JSON lines.",
+        ),
+    ] = "table",
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", help="Print nothing but the run's directory at the end."),
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Print a line for each store of a round, too.")
+    ] = False,
     config: options.Settings = None,
     assignments: options.Assignments = None,
 ) -> None:
     """Simulate a federated training and write a run directory with model and report."""
+    if quiet + verbose + (log == "json") > 1:
+        raise ConfigError("Give one of --quiet, --verbose and --log json.")
     settings = merge_settings(config, given, assignments or [])
     from rich.console import Console
 
@@ -70,9 +88,17 @@ def run(
     from fedshelf.simulations.run.simulate import SimulationRequest, simulate
 
     names = display_names.read(class_names) if class_names else None
-    summary = simulate(
-        SimulationRequest(settings, resume, STARTED_CLOCK_SECONDS, changed_data, names), Console()
+    request = SimulationRequest(
+        settings,
+        resume,
+        STARTED_CLOCK_SECONDS,
+        changed_data,
+        names,
+        as_json=log == "json",
+        per_store=verbose,
+        quiet=quiet,
     )
+    summary = simulate(request, Console())
     raise typer.Exit(0 if summary["status"] == "finished" else STOPPED_EXIT_CODE)
 
 
@@ -122,19 +148,19 @@ app.command()(export)
 
 
 @app.command()
-def settings() -> None:
-    """List every setting: its default and its meaning."""
-    from rich.console import Console
-    from rich.table import Table
+def settings(
+    word: Annotated[
+        str,
+        typer.Argument(help="A section, or a word of a setting's name or meaning; else: all."),
+    ] = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object with a line for each setting.")
+    ] = False,
+) -> None:
+    """List settings: defaults, and what they mean."""
+    from fedshelf.simulations.run.list_settings import find_settings, print_settings
 
-    from fedshelf.common.config import RunConfig, known_keys
-
-    table = Table("setting", "default", "meaning", box=None)
-    for key, default in known_keys().items():
-        section, _, name = key.partition(".")
-        fields = type(getattr(RunConfig(), section)).model_fields
-        table.add_row(key, "" if default in ("", ()) else str(default), fields[name].description)
-    Console().print(table, markup=False)
+    print_settings(find_settings(word), as_json=as_json)
 
 
 def main() -> None:

@@ -109,6 +109,18 @@ def test_commands_start_beside_modules_of_the_same_names(command: str, neighbour
     assert f"Usage: {command}" in done.stdout
 
 
+def test_a_shell_completes_commands() -> None:
+    asked = {"_FLOWER_CLIENT_COMPLETE": "complete_bash", "COMP_WORDS": "flower-client jo"}
+    done = subprocess.run(
+        [BIN / "flower-client"],
+        env={**os.environ, **asked, "COMP_CWORD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["join"]
+
+
 @pytest.mark.slow(minutes=0.5)
 def test_server_and_stores_run_beside_modules_of_the_same_names(neighbours: Path) -> None:
     options = ["--stores", "2", "--rounds", "1", "--set", "data.image_size=8", "--out", "run"]

@@ -93,7 +93,8 @@ class DataConfig(Section):
         ),
     )
     denoise: Literal[0, 3, 5] = Field(
-        0, description="pixels: side of the median filter applied when decoding; 0: none"
+        0,
+        description=("pixels: side of the median filter applied when decoding: 3 or 5; 0: none"),
     )
     flip: bool = Field(True, description="augmentation: mirror left-right at random")
     crop: Annotated[int, Field(ge=0, le=64)] = Field(

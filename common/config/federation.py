@@ -77,8 +77,8 @@ class ScreeningConfig(Section):
     detect: Literal["auto", "on", "off"] = Field(
         "auto",
         description=(
-            "in each round, look for swapped labels and poisoned updates; auto: with real"
-            " stores only"
+            "in each round, look for swapped labels and poisoned updates: auto (on with real"
+            " stores only), on or off"
         ),
     )
     patience: Annotated[int, Field(ge=1, le=10)] = Field(
@@ -117,7 +117,10 @@ class EvaluationConfig(Section):
         "", description="deployment: folder of test images that the server keeps; empty: none"
     )
     metric: Literal["accuracy", "macro_f1", "loss"] = Field(
-        "accuracy", description="metric that decides the best round and early stopping"
+        "accuracy",
+        description=(
+            "metric that decides the best round and early stopping: accuracy, macro_f1 or loss"
+        ),
     )
     patience: Annotated[int, Field(ge=0)] = Field(
         0, description="evaluations without improvement before the run ends early; 0: off"

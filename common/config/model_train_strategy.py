@@ -98,7 +98,9 @@ class TrainConfig(Section):
             " data set whose images all have one given size"
         ),
     )
-    optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="local optimizer")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field(
+        "sgd", description="local optimizer: sgd, adam or adamw"
+    )
     lr: Positive = Field(0.05, description="learning rate of the first round")
     backbone_lr: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0,
@@ -129,7 +131,8 @@ class TrainConfig(Section):
         ),
     )
     schedule: Literal["constant", "step", "cosine"] = Field(
-        "constant", description="course of the learning rate over the rounds"
+        "constant",
+        description="course of the learning rate over the rounds: constant, step or cosine",
     )
     step_rounds: Count = Field(10, description="rounds between two drops of the step schedule")
     step_factor: Annotated[float, Field(gt=0, le=1)] = Field(
@@ -178,7 +181,7 @@ class CommonStrategyConfig(Section):
     name: str = Field("fedavg", description="federated algorithm")
     weighting: Literal["images", "uniform"] = Field(
         "images",
-        description="weight of a store's update: its number of images, or the same for all",
+        description="weight of a store's update: images (as many as it has), or uniform (the same)",
     )
     absent_classes: Literal["auto", "full", "mask", "weigh"] = Field(
         "auto",

@@ -43,12 +43,19 @@ class RoundTable:
         total_rounds: planned rounds
         first_round:  the first one to come
         console:      where to print; None: standard output
+        per_store:    also print a line for each store of a round
     """
 
     def __init__(
-        self, total_rounds: int, first_round: int = 1, *, console: Console | None = None
+        self,
+        total_rounds: int,
+        first_round: int = 1,
+        *,
+        console: Console | None = None,
+        per_store: bool = False,
     ) -> None:
         self._total_rounds = total_rounds
+        self._per_store = per_store
         self._rounds_done = first_round - 1
         # of the current round
         self._answered = 0
@@ -96,6 +103,9 @@ class RoundTable:
             self._draw_if_due()
         else:
             self._print(format_round(record, self._total_rounds, self._seconds_left()))
+        if self._per_store:
+            for store, facts in record["stores"].items():
+                self._print(f"  {format_store(store, facts)}")
 
     def doing(self, doing: RunActivity) -> None:
         """Show the run's activity beside the progress.
@@ -121,7 +131,7 @@ class RoundTable:
     def _print(self, text: str) -> None:
         if self._live:
             self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:  # a tenth of the cost, and no layout is needed
+        elif not self._console.quiet:  # a tenth of the cost, and no layout is needed
             print(text, file=self._console.file, flush=True)
 
     def _seconds_left(self) -> float:
@@ -222,6 +232,20 @@ def format_round(record: Mapping[str, Any], total_rounds: int, seconds_left: flo
     if record["failed"]:
         pairs.append(("failed", _format_failures(record, ",").replace(" ", "_")))
     pairs += [("seconds", f"{record['seconds']['total']:.3f}"), ("eta", f"{seconds_left:.0f}")]
+    return " ".join(f"{key}={value}" for key, value in pairs)
+
+
+def format_store(store: str, facts: Mapping[str, Any]) -> str:
+    """Format a store's part of a round as key=value pairs in a fixed order.
+
+    Args:
+        store: its name
+        facts: its entry in the round's history record
+    """
+    pairs = [("store", printable(store).replace(" ", "_")), ("images", str(facts["images"]))]
+    if facts["loss"] is not None:
+        pairs.append(("loss", _format_number(facts["loss"])))
+    pairs += [("norm", f"{facts['norm']:.4g}"), ("seconds", f"{facts['seconds']:.3f}")]
     return " ".join(f"{key}={value}" for key, value in pairs)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import IO, Any, Self
 
 from fedshelf.common.text import printable
 from fedshelf.server.report.naming import describe_outcome
@@ -31,7 +31,7 @@ class JsonLog:
         stream:       where to write; None: standard output
     """
 
-    def __init__(self, total_rounds: int, stream: TextIO | None = None) -> None:
+    def __init__(self, total_rounds: int, stream: IO[str] | None = None) -> None:
         self._total_rounds = total_rounds
         self._stream = stream or sys.stdout
         self._current_round = 0

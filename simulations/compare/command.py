@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 from rich.console import Console
 
@@ -140,7 +141,9 @@ def _one_seed(comparison: _Comparison, seed: int, finished: Sequence[str]) -> Se
     config, federation = comparison.seed(seed)
     stores, held_out = hold_out(federation, seed)
     start = prepare(config, stores.classes, comparison.channels)  # all arms have its frozen part
-    if extractor := feature_extractor(start, comparison.console):
+    if extractor := feature_extractor(
+        start, partial(comparison.console.print, markup=False, soft_wrap=True)
+    ):
         stores = stores.with_features(extractor)
         held_out = held_out.with_features(extractor)
     path = comparison.directory.path

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -77,9 +78,10 @@ def _open(settings: Mapping[str, Any], console: Console) -> tuple[InitialState, 
     config = settle(config, source.native_size, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     start = prepare(config, stores.classes, source.channels)
+    note = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     if completed.note:
-        console.print(completed.note, markup=False, highlight=False, soft_wrap=True)
-    if extractor := feature_extractor(start, console):
+        note(completed.note)
+    if extractor := feature_extractor(start, note):
         stores = stores.with_features(extractor)
     pool = pool_images([stores.stores[name].train for name in stores.stores])
     return start, pool, [sum(counts) for counts in stores.table.values()]

@@ -1,7 +1,8 @@
 """The features of a simulation's images, computed before its first round."""
 
+from collections.abc import Callable
+
 import torch
-from rich.console import Console
 
 from fedshelf.common.training.extraction_time import ExtractionTime
 from fedshelf.common.training.features import FeatureExtractor, plan_extractor
@@ -11,12 +12,12 @@ from fedshelf.server.training.setup import InitialState
 MIN_ANNOUNCED = 100  # images whose features take long enough for a line of their own
 
 
-def feature_extractor(start: InitialState, console: Console) -> FeatureExtractor | None:
+def feature_extractor(start: InitialState, note: Callable[[str], None]) -> FeatureExtractor | None:
     """Return the extractor of a run's features; None: the run trains on pixels.
 
     Args:
         start: the run's initial state
-        console: gets a line when features have to be computed, and one if that takes long
+        note: called with a line when features have to be computed, and one if that takes long
     """
     plan = start.plan
     expected = ExtractionTime(plan.config)
@@ -30,6 +31,6 @@ def feature_extractor(start: InitialState, console: Console) -> FeatureExtractor
                 " done once and kept."
             )
         if told:
-            console.print(told, markup=False, highlight=False, soft_wrap=True)
+            note(told)
 
     return plan_extractor(plan, torch.device(plan.config.run.device), progress)

@@ -1,6 +1,7 @@
 """The run of one simulated training, from settings to a run directory."""
 
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from fedshelf.common.errors import ConfigError, RunError
 from fedshelf.common.native import compiler
 from fedshelf.common.system import device
 from fedshelf.server.report import console as screen
+from fedshelf.server.report.json_log import JsonLog
 from fedshelf.server.results.run_directory import RunDirectory, free_name
 from fedshelf.server.settings import recipes
 from fedshelf.server.settings.precision import settle_precision
@@ -48,6 +50,9 @@ class SimulationRequest:
         began: time.perf_counter() when the process started
         changed_data: whether to resume with other images than the run began with
         names: product names of the classes; None: those of the resumed run, else the folders' names
+        as_json: whether to write JSON lines in place of a table
+        per_store: whether the table has a line for each store of a round
+        quiet: whether nothing is written but the run directory at the end
     """
 
     settings: dict[str, Any]
@@ -55,6 +60,9 @@ class SimulationRequest:
     began: float
     changed_data: bool = False
     names: ProductNames | None = None
+    as_json: bool = False
+    per_store: bool = False
+    quiet: bool = False
 
 
 def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
@@ -62,7 +70,7 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
 
     Args:
         request: the request of the command line
-        console: gets the tables and notes
+        console: gets the tables, or the JSON lines, and the notes
 
     Returns:
         The content of `summary.json`.
@@ -71,6 +79,7 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
         FedshelfError: the settings, the data or the directory cannot be used, or the run cannot go
             on.
     """
+    shown = Console(quiet=True) if request.quiet else console
     path, config, note = _directory_and_settings(request)
     config = resolve(flatten(config), {"run.device": str(device.pick_device(config.run.device))})
     source = datasets.find(config.data)
@@ -91,24 +100,21 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
         table = {"classes": list(stores.classes), "stores": stores.table}
         directory.write("partition.json", table)
         names = display_names.choose_for_run(directory.path, request.names)
+        rounds = _display(request, config.run.rounds, shown)
         if unknown:
-            console.print(unknown, markup=False)
+            rounds.note(unknown)
         if not request.resume:
-            console.print(partition_table(stores, names, console.width))
-            notes = (note, stores.left_out, images.told, precision_note)
-            for sentence in filter(None, notes):
-                console.print(sentence, markup=False)
-            if config.run.device == "cpu" and not compiler.has_compiler():
-                console.print(NO_COMPILER, markup=False)
-            if advice := engines.advice(start):
-                console.print(advice, markup=False)
+            if not request.as_json:
+                shown.print(partition_table(stores, names, shown.width))
+            said = (note, stores.left_out, images.told, precision_note, *_advice(start))
+            for sentence in filter(None, said):
+                rounds.note(sentence)
         start = start.identified(directory.run_id())
         stores = replace(stores, test=images.test)
-        if extractor := feature_extractor(start, console):
+        if extractor := feature_extractor(start, rounds.note):
             stores = stores.with_features(extractor)
             images = images.with_features(extractor)
         with closing(build_engine(stores, start, path / "stores")) as engine:
-            rounds = screen.RoundTable(config.run.rounds, console=console)
             stop = StopRequest(rounds)
             test = engine.evaluate_test_set if images.test is not None else None
             evaluators = _evaluators(start, images, test)
@@ -120,8 +126,40 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
             with rounds, stop.on_signals():
                 summary = training.run(stop)
             fingerprint.keep(directory, data_fingerprint, change_note)
-        screen.print_outcome(summary, path, console=console)
+        _close(request, rounds, summary, path, console)
         return summary
+
+
+def _display(
+    request: SimulationRequest, rounds: int, console: Console
+) -> JsonLog | screen.RoundTable:
+    """Return the observer of a run's rounds in the form that was asked for."""
+    if request.as_json:
+        return JsonLog(rounds, console.file)
+    return screen.RoundTable(rounds, console=console, per_store=request.per_store)
+
+
+def _close(
+    request: SimulationRequest,
+    rounds: JsonLog | screen.RoundTable,
+    summary: Mapping[str, Any],
+    path: Path,
+    console: Console,
+) -> None:
+    """Write a run's outcome in the form that was asked for."""
+    if isinstance(rounds, JsonLog):
+        rounds.closing(summary, path)
+    elif request.quiet:
+        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    else:
+        screen.print_outcome(summary, path, console=console)
+
+
+def _advice(start: InitialState) -> Iterator[str]:
+    """Yield what would make this run faster here; an empty sentence says nothing."""
+    if start.plan.config.run.device == "cpu" and not compiler.has_compiler():
+        yield NO_COMPILER
+    yield engines.advice(start)
 
 
 def _check_judges(start: InitialState, stores: federation.Federation) -> None:

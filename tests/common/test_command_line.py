@@ -1,5 +1,8 @@
 """Errors of the command line: one sentence, each thing said once."""
 
+import platform
+from importlib import metadata
+
 import pytest
 import typer
 
@@ -30,3 +33,25 @@ def test_a_mistyped_command_is_asked_about_once(
     told = capsys.readouterr().err
     assert end.value.code == 2
     assert told.count("Did you mean 'join'?") == 1
+
+
+def test_the_version_names_what_a_report_of_a_fault_needs(
+    app: typer.Typer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        run(app, ["--version"])
+    told = capsys.readouterr().out
+    assert end.value.code == 0
+    for name in ("fedshelf", "flwr", "torch"):
+        assert f"{name} {metadata.version(name)}" in told
+    assert f"Python {platform.python_version()}" in told
+
+
+def test_help_has_a_short_name_in_commands_too(
+    app: typer.Typer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in (["-h"], ["join", "-h"]):
+        with pytest.raises(SystemExit) as end:
+            run(app, arguments)
+        assert end.value.code == 0
+        assert "Usage:" in capsys.readouterr().out

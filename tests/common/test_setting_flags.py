@@ -97,6 +97,7 @@ def test_a_flag_of_no_setting_is_a_mistake_of_the_programmer() -> None:
 def test_commands_explain_settings_in_the_words_of_their_declaration(
     app: typer.Typer, name: str
 ) -> None:
-    helps = {each["help"] for each in flags.DECLARED.values()}
-    found = options(app, name)
-    assert getattr(found["dataset" if app is simulation else "lr"], "help", None) in helps
+    key, flag = ("data.dataset", "dataset") if app is simulation else ("train.lr", "lr")
+    declared = flags.DECLARED[key]
+    explained = f"{declared['help']} Default: {known_keys()[key]}."
+    assert getattr(options(app, name)[flag], "help", None) == explained
