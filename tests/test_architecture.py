@@ -45,10 +45,11 @@ FLOORS = {
     "client": [
         ["main.py", "app.py"],
         ["session", "commands", "use"],
-        ["process", "audit", "service", "notifications"],
+        ["process", "service", "notifications"],
         ["health", "service/classification"],
         ["health/checks", "policy", "service/requests"],
-        ["health/evidence", "worker"],
+        ["privacy"],
+        ["health/evidence", "worker", "audit"],
         ["identity", "failures.py"],
         ["connection"],
     ],

@@ -25,6 +25,8 @@ Event = Literal[
     "refused",  # an order that the policy does not allow
     "sent",  # a message to the server, written before its first byte leaves
     "photos",  # the store's photos have changed
+    "charged",  # an answer with noise is in the ledger; sha256 is the ledger's state
+    "forgotten",  # a person began a new ledger
     "mended",  # half a line, which a killed process left behind, was cut off
     "broken",  # the existing log is not as it was written
 ]

@@ -8,12 +8,14 @@ from fedshelf.client.health import FACTS_FILE, PAGE_FILE
 from fedshelf.client.identity.enrolment import SingleInstanceLock, load_key
 from fedshelf.client.identity.home import KEY_FILE, MODELS_FOLDER
 from fedshelf.client.policy.policy import POLICY_FILE
+from fedshelf.client.privacy.charges import LEDGER_FILE
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.cache.forget import forget_all
 from fedshelf.common.wording import format_list
 
-# Kept in a store's home beside the audit log: the person's policy and the delivered models.
-KEPT_FILES = (POLICY_FILE, MODELS_FOLDER)
+# Kept in a store's home beside the audit log: the person's policy, the delivered models, and what
+# was told of photos, which counts for as long as the photos may come back.
+KEPT_FILES = (POLICY_FILE, MODELS_FOLDER, LEDGER_FILE)
 
 
 def forget(home: Path) -> str:

@@ -16,6 +16,8 @@ from fedshelf.client.policy.policy import Policy
 from fedshelf.client.policy.private_training import check_privacy
 from fedshelf.client.policy.refusal import refuse
 from fedshelf.client.policy.schedule import seconds_until, seconds_until_midnight
+from fedshelf.client.privacy.ledger import Ledger
+from fedshelf.client.privacy.training_charge import training_charge
 from fedshelf.client.worker.protocol import Worker
 from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig
@@ -43,12 +45,20 @@ class PolicyEnforcer:
         policy: The limits that the store has set.
         usage: The amounts spent on each day.
         now: Clock; returns Unix time (s).
+        ledger: What was told of the photos; None: nobody asks for noise.
     """
 
-    def __init__(self, policy: Policy, usage: Usage, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        usage: Usage,
+        now: Callable[[], float] = time.time,
+        ledger: Ledger | None = None,
+    ) -> None:
         self._policy = policy
         self._usage = usage
         self._now = now
+        self._ledger = ledger
 
     def check_allowed(self, order: TrainOrder | EvaluateOrder | RunConfig) -> None:
         """Check that the policy allows the order, or an order of a run with this configuration;
@@ -58,6 +68,8 @@ class PolicyEnforcer:
         the key allows the order again. The photos are not looked at before: a refusal reveals
         nothing about them. Raises ConfigError for damaged records.
         """
+        if self._ledger is not None:
+            self._ledger.charges()  # if they cannot be trusted, nothing leaves
         if isinstance(order, RunConfig):
             self._check_run(order.model.name, order.data.classes, order)
             return
@@ -65,6 +77,12 @@ class PolicyEnforcer:
         self._check_run(spec.name, spec.classes, order.plan.config, spec)
         self._check_hours()
         self._check_budgets(order)
+        if (
+            self._ledger is not None
+            and isinstance(order, TrainOrder)
+            and order.plan.config.privacy.is_on
+        ):
+            self._ledger.check_room(training_charge(order))
 
     def check_images(self, num_examples: int) -> None:
         """Check that an update stands for enough training images; raise StoreError if not.

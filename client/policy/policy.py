@@ -14,6 +14,8 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fedshelf.client.policy.schedule import Window, parse_window
+from fedshelf.client.privacy.charges import Budget
+from fedshelf.client.privacy.ledger import PrivacyLimits
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.suggest import did_you_mean
 
@@ -171,6 +173,15 @@ class Policy(BaseModel):
     def windows(self) -> tuple[Window, ...]:
         """`hours`, parsed."""
         return tuple(parse_window(text) for text in self.hours)
+
+    @property
+    def privacy_limits(self) -> PrivacyLimits:
+        """The limits of the ledger."""
+        limits: dict[Budget, float] = {
+            "epsilon": self.epsilon,
+            "epsilon_judging": self.epsilon_judging,
+        }
+        return PrivacyLimits(limits, self.delta)
 
     def changed_values(self) -> dict[str, object]:
         """Return the values that differ from the defaults."""

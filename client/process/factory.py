@@ -12,12 +12,15 @@ from fedshelf.client.policy.budgets import USAGE_FILE, Usage
 from fedshelf.client.policy.command import check_names
 from fedshelf.client.policy.enforcement import PolicyEnforcer
 from fedshelf.client.policy.policy import policy_of
+from fedshelf.client.privacy.ledger import Ledger
+from fedshelf.client.privacy.training_charge import training_charge
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.logit_adjustments import ADJUSTMENTS_FOLDER, Adjustments
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import StoreWorker, Trainer
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.folder.photo_index import PhotoIndex
+from fedshelf.common.protocol.messages import TrainOrder
 from fedshelf.common.system.allocator import keep_freed_memory
 from fedshelf.common.system.device import pick_device
 from fedshelf.common.wording import format_list
@@ -60,7 +63,13 @@ def policy_enforcer(store: str) -> PolicyEnforcer:
     home = store_home(store)
     policy = policy_of(home)
     check_names(policy)
-    return PolicyEnforcer(policy, Usage(home / USAGE_FILE))
+    return PolicyEnforcer(policy, Usage(home / USAGE_FILE), ledger=_ledger(store))
+
+
+@cache
+def _ledger(store: str) -> Ledger:
+    home = store_home(store)
+    return Ledger(home, policy_of(home).privacy_limits)
 
 
 @cache
@@ -80,7 +89,12 @@ def _worker(
     source = FolderSource(name, Path(data), policy, on_change, index)
     trainer = Trainer(torch_device, StateStore(home / STATES_FOLDER))
     source.forget_deleted()
-    return StoreWorker(name, source, trainer, Adjustments(home / ADJUSTMENTS_FOLDER), report)
+    adjustments = Adjustments(home / ADJUSTMENTS_FOLDER)
+
+    def charge(order: TrainOrder, identity: str) -> None:
+        _ledger(name).charge(training_charge(order, identity))
+
+    return StoreWorker(name, source, trainer, adjustments, report, charge)
 
 
 def limit_gpu_memory(device: torch.device, share: float) -> None:

@@ -13,6 +13,8 @@ from fedshelf.client.connection.framing import MessageHeader, OutgoingMessage
 from fedshelf.client.policy.budgets import USAGE_FILE, Usage
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.policy.traffic_budget import TrafficBudget
+from fedshelf.client.privacy.audited_state import audited_hash, charge_notes
+from fedshelf.client.privacy.ledger import Ledger
 from fedshelf.common.protocol.probe import header_fields, recalls_models
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ _PURPOSES = {
 _RECALL_REASON = (
     "the model that a run delivers, or the offer of one; takes back one that the run gave before"
 )
+# answers that tell of photos; all others may leave whatever the ledger says
+_CHARGED_KINDS = ("update", "evaluation", "info")
 # a notice is answered with an info that counts nothing
 _NOTICE_ANSWER_REASON = "that the message has arrived"
 
@@ -55,6 +59,9 @@ class SessionRecorder:
         self.traffic = TrafficBudget(policy, Usage(home / USAGE_FILE))
         self._log = AuditLog(home / AUDIT_FILE, key=key)
         self._log.record(AuditNote("policy", sha256=policy.sha256(), why="in force from here on"))
+        self._delta = policy.delta
+        self._ledger = Ledger(home, policy.privacy_limits)
+        self._ledger_state = audited_hash(home)
 
     def __enter__(self) -> Self:
         return self
@@ -119,13 +126,21 @@ class SessionRecorder:
     def record_sending(
         self, content: RecordDict, outgoing: OutgoingMessage, order: RecordDict
     ) -> None:
-        """Record that an answer to `order` is about to leave.
+        """Record that an answer to `order` is about to leave, and before it what was charged.
 
-        Raises OSError: then it must not be sent.
+        Raises OSError, or StoreError if the ledger cannot be trusted: then it must not be sent.
         """
+        if header_fields(content).get("kind") in _CHARGED_KINDS:
+            self._record_charges()
         why = _NOTICE_ANSWER_REASON if header_fields(order).get("kind") == "notice" else ""
         self._write("sent", content, outgoing.size, outgoing.content_id, why)
         self.traffic.count_sent(outgoing.size)
+
+    def _record_charges(self) -> None:
+        """Record the charges that the ledger has, and the audit log has not."""
+        for note in charge_notes(self._ledger.charges(), self._ledger_state, self._delta):
+            self._log.record(note)
+            self._ledger_state = note.sha256
 
     def _write(
         self, event: Event, content: RecordDict, size: int, sha256: str, why: str = ""

@@ -33,6 +33,7 @@ from fedshelf.common.training.evaluate import RawAndAdjusted, evaluate_adjusted
 from fedshelf.common.training.extraction_time import ExtractionTime
 from fedshelf.common.training.features import extractor
 from fedshelf.common.training.fit import LocalTrainingTask, Network, fit
+from fedshelf.common.training.order_digest import order_digest, training_digest
 
 LOG = logging.getLogger("fedshelf.store")
 
@@ -53,6 +54,13 @@ class DataSource(Protocol):
         """Read changes to the images since the last look, and return whether there may be any."""
 
 
+ChargeTraining = Callable[[TrainOrder, str], None]
+"""Charge a private training, given its identity (see `training_digest`), before it begins.
+
+Raises StoreError if it may not begin, OSError.
+"""
+
+
 class Trainer:
     """A resident network on one device, for one store or for many in turn.
 
@@ -68,18 +76,24 @@ class Trainer:
         # an array of images, and its copy on the device
         self._device_inputs: tuple[Tensor, Tensor] | None = None
 
-    def train(self, order: TrainOrder, store: str, images: Images) -> Update:
+    def train(
+        self, order: TrainOrder, store: str, images: Images, charge: ChargeTraining | None = None
+    ) -> Update:
         """Train on a store's `images`, or take a strategy's sums over them.
 
-        Raises StoreError if there are none.
+        Raises StoreError if there are none, and what `charge` raises.
+
+        Args:
+            charge: Charges the store's ledger; None: there is none, as in a simulation.
         """
         if not len(images):
             raise StoreError("no-images", f"Store {store} has no training images.")
         began = time.perf_counter()
         config, codec = order.plan.config, compression.build(order.plan.config.messages)
-        state, unsent = error_feedback.split_state(
-            self._states.load(order.plan.run_id, store, order.round)
-        )
+        kept = self._states.load(order.plan.run_id, store, order.round)
+        if config.privacy.is_on and charge is not None:
+            charge(order, training_digest(order_digest(order), kept, images))
+        state, unsent = error_feedback.split_state(kept)
         network = self.network(order.plan)
         strategy = strategies.build(config.strategy, network.layout)
         own_slices = personalization.personal_slices(network.layout, strategy.personal_tensors())
@@ -209,6 +223,7 @@ class StoreWorker:
         adjustments: Storage of the store's logit adjustments, for `flower-client export`; None: not
             kept.
         report: Called with a sentence when an order begins or ends.
+        charge: Charges the store's ledger; None: there is none.
     """
 
     def __init__(
@@ -218,12 +233,14 @@ class StoreWorker:
         trainer: Trainer,
         adjustments: Adjustments | None = None,
         report: Callable[[str], None] = LOG.debug,
+        charge: ChargeTraining | None = None,
     ) -> None:
         self.name = name
         self._source = source
         self._trainer = trainer
         self._adjustments = adjustments
         self._report = report
+        self._charge = charge
 
     def info(self, config: RunConfig) -> StoreInfo:
         """Return the store's info. Raises DataError, OSError."""
@@ -244,7 +261,7 @@ class StoreWorker:
         train = self._data(plan).train
         if self._adjustments is not None:
             self._adjustments.save(plan.run_id, plan.spec.classes, logit_adjustment(train, plan))
-        update = self._trainer.train(order, self.name, train)
+        update = self._trainer.train(order, self.name, train, self._charge)
         self._report(
             f"Round {order.round}: trained on {update.num_examples} photos in"
             f" {update.seconds:.1f} s, loss {update.loss:.4f}; sending the update."
