@@ -13,11 +13,24 @@ from fedshelf.common.protocol.messages import (
 )
 
 
-class Runtime(Protocol):
-    """Stores that can be asked to train and to evaluate, by any means of carrying orders."""
+class StorePresence(Protocol):
+    """The stores that are there, and that may be asked."""
 
     def stores(self) -> Mapping[str, StoreInfo]:
         """Return the stores present now, by name."""
+
+    def retry_after(self) -> float:
+        """Return the seconds until all stores that asked for a rest may be asked again.
+
+        It is 0 if none did.
+        """
+
+    def held_back(self) -> Mapping[str, str]:
+        """Return {store: reason in plain words} for connected stores that may not be asked now."""
+
+
+class Runtime(StorePresence, Protocol):
+    """Stores that can be asked to train and to evaluate, by any means of carrying orders."""
 
     def prefetch_training(
         self, order: TrainOrder, stores: Sequence[str]
@@ -50,15 +63,6 @@ class Runtime(Protocol):
         Raises:
             StoppedError: the run has been asked to end, and too few answers are in sight.
         """
-
-    def retry_after(self) -> float:
-        """Return the seconds until all stores that asked for a rest may be asked again.
-
-        It is 0 if none did.
-        """
-
-    def held_back(self) -> Mapping[str, str]:
-        """Return {store: reason in plain words} for connected stores that may not be asked now."""
 
     def exclude(self, store: str, why: str) -> None:
         """Leave a store out of `stores` from now on, present or not, and tell it the reason.

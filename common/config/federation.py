@@ -23,7 +23,11 @@ class CohortConfig(Section):
         description="seconds after which a round goes on without the stores that have not answered",
     )
     wait: NonNegative = Field(
-        600.0, description="seconds to wait for the quorum to join before giving up"
+        600.0,
+        description=(
+            "seconds to wait for the quorum to join, or for another store after answers of no use,"
+            " before giving up"
+        ),
     )
 
 

@@ -11,14 +11,14 @@ from fedshelf.common.protocol.failures import format_failures
 from fedshelf.common.protocol.messages import Failure, StoreInfo
 from fedshelf.common.seeding import rng
 from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
-from fedshelf.server.runtime import Runtime
+from fedshelf.server.runtime import StorePresence
 
 POLL_SECONDS = 0.2
 CLOCK_SECONDS = 2  # the end of the wait is told in whole seconds; a smaller difference is no news
 
 
 def wait_for_quorum(
-    runtime: Runtime,
+    runtime: StorePresence,
     round_number: int,
     quorum: int,
     wait: float,

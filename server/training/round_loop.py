@@ -35,7 +35,6 @@ If the new model cannot be used, `rollback` takes the round back, and it is play
     (tensor([2.]), ['north', 'south'])
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -46,9 +45,7 @@ from torch import Tensor
 
 from fedshelf.common import strategies
 from fedshelf.common.config.learning_rate_schedule import learning_rate, standstill
-from fedshelf.common.errors import StoppedError
 from fedshelf.common.parameters.layout import Layout
-from fedshelf.common.protocol.failures import format_failures
 from fedshelf.common.protocol.messages import Failure, Plan, StoreInfo, TrainOrder
 from fedshelf.common.strategies.shared.class_skew import keep_absent_rows
 from fedshelf.common.strategies.shared.personalization import personal_slices, withhold_personal
@@ -59,6 +56,7 @@ from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStat
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
 from fedshelf.server.training import cohort, rollback, round_record
+from fedshelf.server.training.quorum import MAX_COHORTS_PER_ROUND, RoundQuorum
 from fedshelf.server.training.robustness_guarantee import Guarantee
 from fedshelf.server.training.rollback import Rollback
 from fedshelf.server.training.round_evaluation import RoundEvaluator
@@ -73,11 +71,6 @@ from fedshelf.server.updates.norm_bound import UsualNorms
 from fedshelf.server.updates.reputation import Reputation
 from fedshelf.server.updates.screening import RoundOutcome, Screening
 from fedshelf.server.updates.store_findings import Standing
-
-# cohorts that a round is tried with before a missing quorum ends the run
-MAX_COHORTS_PER_ROUND = 3
-# failures that do not count as such a try: absent stores are waited for
-ABSENCE_CODES = frozenset({"unavailable", "timeout"})
 
 Answer = TypeVar("Answer")
 
@@ -154,8 +147,8 @@ class RoundLoop:
             played again, these are of that round.
 
         Raises:
-            StoresError: no cohort reached the quorum in `MAX_COHORTS_PER_ROUND` attempts, or
-                training diverges and no store explains it
+            StoresError: no cohort reached the quorum (see `quorum`), or training diverges and no
+                store explains it
             StoppedError: the run was asked to end before a quorum had answered
             OSError: updates cannot be buffered
         """
@@ -310,17 +303,18 @@ class RoundLoop:
                 f"Round {round_number}: the learning rate is 0 from here on, so no store changes a"
                 " weight."
             )
-        quorum = self.config.cohort.min_stores
-        failed: Mapping[str, Failure] = {}
-        deadline = time.monotonic() + self.config.cohort.wait
-        refused_cohorts = 0
+        quorum = RoundQuorum(
+            self.runtime,
+            round_number,
+            self.config,
+            self._observer,
+            self._stop,
+            partial(self._no_quorum, state),
+        )
         for attempt in count():
-            wait = self.config.cohort.wait
-            present = cohort.wait_for_quorum(
-                self.runtime, round_number, quorum, wait, self._observer, self._stop
-            )
+            present, available = quorum.stores()
             sampled = self._cohort(
-                present,
+                available,
                 round_number,
                 attempt + MAX_COHORTS_PER_ROUND * self._rollback.is_redrawn(round_number),
             )
@@ -328,28 +322,16 @@ class RoundLoop:
             trained = self._collect_updates(order, sampled, present, norms)
             if (store := rollback.store_to_blame(trained, state.record)) is not None:
                 raise rollback.EverybodyDivergedError(store)
-            if len(trained.updates) >= quorum:
-                return trained
-            failed = trained.failed
-            self._observer.note(
-                f"Round {round_number}: {len(trained.updates)} of {quorum} updates needed;"
-                f" {format_failures(failed)}."
-            )
-            refused_cohorts += any(
-                failure.code not in ABSENCE_CODES and not failure.retry_after
-                for failure in failed.values()
-            )
-            if self._stop():
-                raise StoppedError(
-                    f"{len(trained.updates)} of {quorum} updates needed; {format_failures(failed)}"
-                )
-            if refused_cohorts == MAX_COHORTS_PER_ROUND or (
-                attempt + 1 >= MAX_COHORTS_PER_ROUND and time.monotonic() > deadline
-            ):
+            if len(trained.updates) >= quorum.needed:
                 break
+            quorum.missed(trained)
+        return trained
+
+    def _no_quorum(self, state: TrainingState, failed: Mapping[str, Failure]) -> Exception:
+        """Return the error for a round after `state` in which too few stores took part."""
         if rollback.is_divergence(failed):
-            raise rollback.divergence(round_number, state.record, self.config.train.lr)
-        raise cohort.quorum_error(round_number, quorum, failed)
+            return rollback.divergence(state.round + 1, state.record, self.config.train.lr)
+        return cohort.quorum_error(state.round + 1, self.config.cohort.min_stores, failed)
 
     def _collect_updates(
         self,
