@@ -115,7 +115,8 @@ class AuditLog:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
                 os.fsync(self._file.fileno())
                 write_head(self._path, self._seal(head))
-                self._head, self._size = head, self._size + len(line)
+                self._head = head
+                self._size += len(line)
             except BaseException:  # Ctrl-C too
                 self._cut_half_line()
                 self._head = next(self._backwards(), self._head)

@@ -76,10 +76,8 @@ def run_worker(pipe: Connection, settings: WorkerSettings, index: PhotoIndex) ->
         changes.append(change)
 
     try:
-        store, enforcer = (
-            store_worker(node, report_change, say, index),
-            policy_enforcer(settings.store),
-        )
+        store = store_worker(node, report_change, say, index)
+        enforcer = policy_enforcer(settings.store)
         worker = PolicyWorker(store, enforcer)
         home = store_home(settings.store)
         max_model_bytes = policy_of(home).megabytes_of_models * 1e6

@@ -163,7 +163,8 @@ def _wanted_outputs(head: dict[str, Any]) -> list[str]:
         names = [output["name"] for output in head.get("outputs") or ()] or list(DEFAULT_OUTPUTS)
         known = [name for name in names if name in OUTPUTS]
     except (TypeError, KeyError):
-        known, names = [], ["?"]
+        known = []
+        names = ["?"]
     if known != names:
         raise ProblemError(400, f"outputs are {', '.join(OUTPUTS)}; got another.")
     return known

@@ -24,7 +24,10 @@ class States(Protocol):
     """Storage of stores' states between rounds."""
 
     def load(self, run_id: str, store: str, round_number: int) -> Tensors:
-        """Return the state before `round`: of the latest earlier round, or empty."""
+        """Return the state before a round: that of the latest earlier round, or empty.
+
+        Shapes are those that the strategy's client half gave them.
+        """
 
     def save(self, order: TrainOrder, store: str, state: Tensors) -> None:
         """Keep `state` as that of the order's round.
@@ -45,9 +48,11 @@ class StateStore:
         self._directory = directory
 
     def load(self, run_id: str, store: str, round_number: int) -> dict[str, Tensor]:
-        """Return the state before `round`: of the latest earlier round, or empty.
+        """Return the state before a round: that of the latest earlier round, or empty.
 
-        Raises RunError if it is damaged.
+        Shapes are those that the strategy's client half gave them.
+
+        Raises RunError if the file is damaged.
         """
         earlier = [
             (earlier_round, path)

@@ -25,7 +25,7 @@ def encode_model(
 
     Args:
         spec: the network
-        tensors: the whole state dict by torch names
+        tensors: the whole state dict by torch names, in the shapes of the network
         description: the content of `model.json`
     """
     return describe(save(dict(tensors), metadata={"spec": spec.to_json()}), description)

@@ -60,7 +60,7 @@ def accept_grey(module: "nn.Module") -> "nn.Module":
 
 
 def colour_inputs(_: "nn.Module", inputs: "tuple[Tensor]") -> "tuple[Tensor]":
-    """Give a network for colour images grey ones (see `accept_grey`)."""
+    """Give a network for [N, 3, H, W] the grey images [N, 1, H, W] (see `accept_grey`)."""
     return (grey_to_rgb(inputs[0]),)
 
 

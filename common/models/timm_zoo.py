@@ -50,7 +50,7 @@ def published(name: str) -> Any:
 
 
 def state_dict(name: str, path: Path) -> dict[str, Tensor]:
-    """Return the published weights in the file `path`, by the names of the architecture."""
+    """Return the published weights in the file `path`, by names and in shapes of timm's module."""
     module = _timm().create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path)})
     tensors: dict[str, Tensor] = module.state_dict()
     return tensors

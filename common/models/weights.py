@@ -129,7 +129,7 @@ def modern_name(key: str) -> str:
 
 
 def without_head(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors that are not those of the head of `module`."""
+    """Return the tensors, unchanged in shape, that are not those of the head of `module`."""
     head = head_name(module) + "."
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(head)}
 

@@ -86,7 +86,7 @@ def has_compiler() -> bool:
 
 
 def tensor_address(tensor: Tensor | None) -> ctypes.c_void_p:
-    """Return the address of a tensor's memory, for a library's function; NULL for None."""
+    """Return the address of the memory of a tensor of any shape; NULL for None."""
     return ctypes.c_void_p(tensor.data_ptr() if tensor is not None else None)
 
 

@@ -14,7 +14,7 @@ _MAX_IMAGES = 2**31  # in a cell of a confusion matrix: sums of such counts do n
 
 
 def encode_evaluation(evaluation: Evaluation) -> tuple[dict[str, Value], dict[str, Tensor]]:
-    """Return the fields and the tensors of an evaluation."""
+    """Return the fields and the tensors of an evaluation: the confusions, int64 [C, C]."""
     fields, tensors = _encode_counts(evaluation.counts, "")
     if evaluation.adjusted is not None:
         adjusted_fields, adjusted_tensors = _encode_counts(evaluation.adjusted, _ADJUSTED)

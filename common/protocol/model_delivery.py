@@ -68,7 +68,7 @@ class ModelReceipt:
 
 
 def encode_delivery(order: DeliverOrder) -> tuple[dict[str, Value], dict[str, Tensor]]:
-    """Return the fields and tensors of an order."""
+    """Return the fields and the tensors of an order: each is bytes, uint8 [number of bytes]."""
     header: dict[str, Value] = {
         "run_id": order.run_id,
         "run": order.run,

@@ -161,7 +161,10 @@ class RecordReader:
         return dict(zip(keys, values, strict=True))
 
     def tensor(self, key: str, dtype: torch.dtype, ndim: int) -> Tensor:
-        """Take the tensor `key`, which must have this type and `ndim` dimensions."""
+        """Take the tensor `key`, which must have this type and `ndim` dimensions of any length.
+
+        The caller checks the shape.
+        """
         if key not in self._tensors:
             raise MessageError(f"The message lacks the tensor {key!r}.")
         tensor = self._tensors.pop(key)
@@ -173,7 +176,10 @@ class RecordReader:
         return tensor
 
     def tensors(self, prefix: str) -> dict[str, Tensor]:
-        """Take all tensors whose names begin with `prefix`; return them by the rest of the name."""
+        """Take all tensors whose names begin with `prefix`, of any shape.
+
+        They are returned by the rest of their names.
+        """
         names = [name for name in self._tensors if name.startswith(prefix)]
         return {name.removeprefix(prefix): self._tensors.pop(name) for name in names}
 

@@ -104,7 +104,7 @@ class FrozenStore(Protocol):
 
 
 def frozen_sha256(vector: Tensor) -> str:
-    """Return the SHA-256, in hexadecimal, of a float32 vector's little-endian bytes."""
+    """Return the SHA-256, in hexadecimal, of the little-endian bytes of a vector, float32 [F]."""
     return hashlib.sha256(vector.cpu().numpy().astype("<f4", copy=False).tobytes()).hexdigest()
 
 

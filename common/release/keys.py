@@ -16,7 +16,7 @@ from fedshelf.common.system.files import check_private, state_directory, write_p
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-VARIABLE = "FEDSHELF_RELEASE_KEY"
+RELEASE_KEY_VARIABLE = "FEDSHELF_RELEASE_KEY"
 """The variable with a public key, or the file of one; it replaces the pinned ones."""
 
 PINNED_FILE = "release-keys.txt"
@@ -151,8 +151,8 @@ def pinned_keys() -> tuple[str, ...]:
     Raises:
         ConfigError: they cannot be read.
     """
-    if given := os.environ.get(VARIABLE):
-        return read_public_keys(given, VARIABLE)
+    if given := os.environ.get(RELEASE_KEY_VARIABLE):
+        return read_public_keys(given, RELEASE_KEY_VARIABLE)
     file = state_directory() / PINNED_FILE
     return read_public_keys(str(file), str(file)) if file.is_file() else ()
 

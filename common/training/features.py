@@ -35,7 +35,7 @@ from fedshelf.common.training.fit import Network
 # photos that pass through the network together: on a CPU more take no less time for each
 CPU_PHOTOS_PER_PASS = 4
 GPU_PHOTOS_PER_PASS = 64
-VERSION = 1  # of this computation; another one makes other features
+FEATURES_VERSION = 1  # of this computation; another one makes other features
 
 
 class FeatureExtractor:
@@ -189,7 +189,9 @@ def extractor(
     if part is None or frozen is None or count is None or network.spec.tells_turns:
         return None
     spec = asdict(replace(network.spec, classes=(), dropout=0.0))
-    key = json.dumps([VERSION, torch.__version__, frozen_sha256(frozen), spec], sort_keys=True)
+    key = json.dumps(
+        [FEATURES_VERSION, torch.__version__, frozen_sha256(frozen), spec], sort_keys=True
+    )
     return FeatureExtractor(
         part,
         key,

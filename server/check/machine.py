@@ -61,7 +61,8 @@ def _needed(subject: CheckSubject) -> tuple[RunConfig, int, int]:
     start = prepare(config, classes, STORE_CHANNELS)
     strategy = strategies.build(config.strategy, start.layout)
     sent = strategy.expected_extras(start.layout.trainable).values()
-    numbers, beside = start.params.numel(), sum(math.prod(shape) for shape in sent)
+    numbers = start.params.numel()
+    beside = sum(math.prod(shape) for shape in sent)
     stores = max(config.cohort.min_stores, len(subject.chain.stores.stores()))
     state = STATES_PER_CHECKPOINT * numbers
     if strategy.closed_form:  # whose state has the sums of each store

@@ -55,7 +55,7 @@ from fedshelf.server.gateway.heartbeats import Heartbeats
 from fedshelf.server.gateway.push_inspection import PushInspector
 from fedshelf.server.gateway.tls_server import TlsServer
 from fedshelf.server.ipc.presence import Presence
-from fedshelf.server.ipc.run_mailbox import CLASSES_FILE, PRESENCE, TRAFFIC, WITHDRAWN
+from fedshelf.server.ipc.run_mailbox import PRESENCE, RUN_CLASSES_FILE, TRAFFIC, WITHDRAWN
 from fedshelf.server.ipc.traffic import TrafficRecorder
 from fedshelf.server.ipc.upload_log import UploadLogWriter
 from fedshelf.server.ipc.withdrawals import Withdrawn
@@ -142,7 +142,7 @@ def make_gateway(
             state.health = SuperLinkHealth(client)
             state.push_inspector = PushInspector()
             state.uploads = UploadLogWriter(upload_log)
-            state.classes_file = upload_log.with_name(CLASSES_FILE)
+            state.classes_file = upload_log.with_name(RUN_CLASSES_FILE)
             state.traffic = TrafficRecorder(upload_log.with_name(TRAFFIC))
             state.withdrawals = Withdrawn(upload_log.with_name(WITHDRAWN))
             state.exchange = exchange

@@ -55,7 +55,8 @@ class EventReader:
     """
 
     def __init__(self, path: Path, observer: "RunObserver") -> None:
-        self._observer, self._tail = observer, JsonlTail(path, self._tell, lambda: None)
+        self._observer = observer
+        self._tail = JsonlTail(path, self._tell, lambda: None)
 
     def play(self) -> None:
         """Replay all new events to the observer. Do nothing while there is no file."""

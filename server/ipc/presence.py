@@ -23,7 +23,7 @@ PASSED_EVERY = 400.0  # seconds between two forwarded heartbeats of a node ...
 # ... or between two attempts; one of them gets through before the SuperLink gives the node up
 TRIED_EVERY = 20.0
 SILENT_SECONDS = {True: 20.0, False: 60.0}  # seconds until a silent store is gone; True: our client
-FORGOTTEN = 600.0  # seconds after which a silent node is dropped from the record
+FORGOTTEN_SECONDS = 600.0  # seconds after which a silent node is dropped from the record
 SETTLED = 120.0  # seconds after the gateway's start; a node that has not been heard by then is gone
 PRESENCE_POLL_SECONDS = 0.5  # seconds between two updates of the file
 
@@ -142,7 +142,9 @@ class Presence:
         """
         now = self._clock()
         silent = set(filter(self.is_silent, self._nodes))
-        for node_id in [each for each in silent if now - self._nodes[each].heard > FORGOTTEN]:
+        for node_id in [
+            each for each in silent if now - self._nodes[each].heard > FORGOTTEN_SECONDS
+        ]:
             del self._nodes[node_id]
             silent.remove(node_id)
         told = {"here": sorted(self._nodes.keys() - silent), "gone": sorted(silent)}

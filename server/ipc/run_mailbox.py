@@ -27,7 +27,7 @@ ORDERS = "orders.jsonl"
 PARTS_FOLDER = "parts"
 ANSWERS_FOLDER = "answers"
 PRESENCE = "presence.json"  # the gateway's list of present stores; see `server.ipc.presence`
-CLASSES_FILE = "classes.json"  # the run's classes, which the gateway tells stores that ask
+RUN_CLASSES_FILE = "classes.json"  # the run's classes, which the gateway tells stores that ask
 LAUNCHER_LOCK = "launcher.lock"  # held by the process that started the run, for as long as it lives
 # Wait for a launcher's lock: a mere check whether it is held holds it for a moment
 LAUNCHER_LOCK_TIMEOUT_SECONDS = 1.0
@@ -114,7 +114,7 @@ class RunMailbox:
                 " another --out."
             ) from None
         with held:
-            names = (CLASSES_FILE, WITHDRAWN, ORDERS, PRESENCE)
+            names = (RUN_CLASSES_FILE, WITHDRAWN, ORDERS, PRESENCE)
             app_files = (self.events, self._nodes, *(self.directory / name for name in names))
             for path in (
                 *app_files,
@@ -197,7 +197,7 @@ class RunMailbox:
                 "classes": list(classes),
                 "merge_spellings": config.data.merge_spellings,
             }
-            write_json(self.directory / CLASSES_FILE, classes_record)
+            write_json(self.directory / RUN_CLASSES_FILE, classes_record)
 
     def ask_to_stop(self) -> None:
         """Ask the app to save and end after its round."""

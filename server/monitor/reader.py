@@ -63,10 +63,8 @@ class RunReader:
             self._history.look()
             self._taken_back.look()
             self._events.read()
-            self._file_stamps, self._state = (
-                file_stamps,
-                self._build_state(at_work=file_stamps[0] is True),
-            )
+            self._state = self._build_state(at_work=file_stamps[0] is True)
+            self._file_stamps = file_stamps
         return self._state
 
     def _add_record(self, record: dict[str, Any]) -> None:

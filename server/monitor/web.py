@@ -107,7 +107,8 @@ class LivePage:
 
     async def _news(self, request: Request) -> Response:
         """Return all parts of the page if they differ from those of `?seen=`, else 204."""
-        self.last_request_at, state = time.monotonic(), self._update()
+        self.last_request_at = time.monotonic()
+        state = self._update()
         if request.query_params.get("seen") == self._version_name():
             return Response(status_code=204)
         news = {

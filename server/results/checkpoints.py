@@ -31,7 +31,7 @@ class Best:
         round: of that evaluation
         value: of the metric `evaluation.metric`
         accuracy: of the same evaluation
-        on: the images it was made on, see `server.results.delivered_round.IMAGES`
+        on: the images it was made on, see `server.results.delivered_round.DECIDING_IMAGES`
     """
 
     round: int

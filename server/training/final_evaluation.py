@@ -21,7 +21,7 @@ from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.metrics.energy import share_below
 from fedshelf.common.metrics.proportions import wilson_interval
 from fedshelf.common.protocol.messages import StoreInfo
-from fedshelf.server.report.run_data import EVALUATION_FILE as FILE
+from fedshelf.server.report.run_data import EVALUATION_FILE
 from fedshelf.server.results import per_store
 from fedshelf.server.results.checkpoints import TrainingState
 from fedshelf.server.results.run_directory import RunDirectory
@@ -98,14 +98,14 @@ class FinalEvaluation:
                 "baseline": self._baseline(counts),
             }
         source, rows = per_store.results(self.classes, self.scores, self.validation, stores)
-        directory.write(FILE, self._to_file())
+        directory.write(EVALUATION_FILE, self._to_file())
         return {
             "test": test,
             "confused": most_confused(self.classes, self.told[1].confusion) if self.told else [],
             "adjustment": self._adjustment(),
             "calibration": self._calibration(),
             **per_store.to_summary(source, rows, directory.path),
-            "evaluation_file": FILE,
+            "evaluation_file": EVALUATION_FILE,
         }
 
     def _adjustment(self) -> dict[str, Any] | None:

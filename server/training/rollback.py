@@ -98,7 +98,8 @@ class Rollback:
         """
         if (fault := self._fault(next_model, state)) is None:
             return next_model
-        trained, round_number = next_model.trained, next_model.trained.order.round
+        trained = next_model.trained
+        round_number = trained.order.round
         store = find_outlier(trained.norms, UsualNorms.of(state.record))
         if store is not None and len(trained.updates) > self._plan.config.cohort.min_stores:
             self._buffer.drop(store)

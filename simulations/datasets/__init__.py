@@ -81,10 +81,8 @@ def load(config: DataConfig, form: PixelFormat) -> Dataset:
         DataError: it is not there, cannot be decoded, or has other classes.
     """
     dataset = find(config).load(form)
-    merge, classes = (
-        config.merge_spellings,
-        config.classes or _spelt_once(dataset, merge=config.merge_spellings),
-    )
+    merge = config.merge_spellings
+    classes = config.classes or _spelt_once(dataset, merge=merge)
     if classes == dataset.classes:
         return dataset
     splits = {

@@ -73,7 +73,7 @@ def _read_all(files: dict[str, tuple[Path, Path]]) -> dict[str, Chunk]:
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
-    """Read an array of bytes in IDX format.
+    """Read an array of bytes in IDX format, in the shape that the file states.
 
     The file has two zeros, type 8, the number of dimensions, the size of each (big-endian), then
     the data.

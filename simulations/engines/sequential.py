@@ -177,7 +177,7 @@ class SequentialEngine(FederationRuntime):
             yield from answer
 
     def evaluate_test_set(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Count results on the federation's test set; see `Engine.evaluate_test_set`.
+        """Count results of `params` [P] on the test set; see `Engine.evaluate_test_set`.
 
         Counts are summed in the order of the images, with any number of processes.
 

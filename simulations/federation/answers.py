@@ -37,7 +37,7 @@ def evaluate(
     """Evaluate stores on their images, in the order of `sets`; where one fails, each is evaluated
     alone.
 
-    adjustments: of each store, see `common.strategies.shared.class_skew`
+    adjustments: float32 [C] of each store, see `common.strategies.shared.class_skew`
     """
     try:
         return list(trainer.evaluate(order, sets, adjustments))

@@ -17,7 +17,7 @@ from fedshelf.server.formatting import whole
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.simulations.federation.federation import Federation
 
-DATA_FILE = "data.json"
+FINGERPRINT_FILE = "data.json"
 REMARK = "changed_data"  # key in the history, of the first round with other images
 SERVER_IN_WORDS = "the server"
 FINGERPRINT_BYTES = 8  # 10^8 images have a hash collision with a probability of 10^-4
@@ -75,9 +75,9 @@ def check(directory: RunDirectory, now: Fingerprint, advice: str = "") -> list[s
     Raises DataError for a difference if there is `advice` on what else can be done; without
     advice, it is returned.
     """
-    path = directory.path / DATA_FILE
+    path = directory.path / FINGERPRINT_FILE
     if not path.exists():
-        directory.write(DATA_FILE, now)
+        directory.write(FINGERPRINT_FILE, now)
         return []
     before = json.loads(path.read_text(encoding="utf-8"))
     differences = changes(before, now)
@@ -99,7 +99,7 @@ def check(directory: RunDirectory, now: Fingerprint, advice: str = "") -> list[s
 def keep(directory: RunDirectory, now: Fingerprint, changed: list[str]) -> None:
     """Replace the kept fingerprint, once the history says what changed."""
     if changed and any(record.get(REMARK) == changed for record in directory.history()):
-        directory.write(DATA_FILE, now)
+        directory.write(FINGERPRINT_FILE, now)
 
 
 class _Hashes:

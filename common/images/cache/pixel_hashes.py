@@ -24,7 +24,7 @@ _mapped: dict[int, tuple[weakref.ref[NDArray[np.uint8]], PixelHashes]] = {}
 
 
 def pixel_hash(pixels: NDArray[np.uint8]) -> bytes:
-    """Return the hash of one image's pixels, uint8 in C order."""
+    """Return the hash of one image's pixels, uint8 [H, W, C] in C order."""
     return hashlib.blake2b(pixels.data, digest_size=HASH_BYTES).digest()
 
 

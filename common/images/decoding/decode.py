@@ -29,7 +29,7 @@ from fedshelf.common.images.decoding.limits import (
     reserve_memory,
 )
 
-VERSION = 2  # raise it if a change here changes pixels: every cache is then built anew
+DECODER_VERSION = 2  # raise it if a change here changes pixels: every cache is then built anew
 
 _ORIENTATION_TAG = 0x0112  # EXIF 2.32
 # EXIF orientation -> how to turn the stored pixels upright.
@@ -89,7 +89,7 @@ class PixelFormat:
 
 def decoder_versions() -> str:
     """Return the versions of all decoders: they decide which photos can be decoded."""
-    return f"decoder {VERSION} Pillow {PIL.__version__} pi-heif {heif_version()}"
+    return f"decoder {DECODER_VERSION} Pillow {PIL.__version__} pi-heif {heif_version()}"
 
 
 def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL_LIMITS) -> NDArray[np.uint8]:

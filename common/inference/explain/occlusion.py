@@ -11,7 +11,7 @@ import numpy as np
 from fedshelf.common.inference.predictors.photos import BATCH_SIZE
 from fedshelf.common.inference.predictors.predictor import Floats, Pixels, Predictor
 
-GRID = 8  # cells a side: 65 passes for a photo
+CELLS_PER_SIDE = 8  # 65 passes for a photo
 _LEAST_PROBABILITY = 1e-30  # float32 has smaller ones, but their logarithms say nothing
 
 
@@ -31,7 +31,7 @@ def occlusion(predictor: Predictor, photo: Pixels, target: int) -> Floats:
         Float32 [8, 8]; above 0 the part speaks for the class, below 0 against it.
     """
     fill = np.round(photo.mean(axis=(0, 1))).astype(np.uint8)
-    edges = np.linspace(0, len(photo), GRID + 1).round().astype(int)
+    edges = np.linspace(0, len(photo), CELLS_PER_SIDE + 1).round().astype(int)
     strips = [slice(start, end) for start, end in itertools.pairwise(edges)]
     hidden = list(itertools.product(strips, strips))
     whole = _evidence(predictor, photo[None], target)[0]
@@ -42,7 +42,7 @@ def occlusion(predictor: Predictor, photo: Pixels, target: int) -> Floats:
         for number, place in enumerate(places):
             batch[number][place] = fill
         parts.append(whole - _evidence(predictor, batch, target))
-    return np.concatenate(parts).reshape(GRID, GRID)
+    return np.concatenate(parts).reshape(CELLS_PER_SIDE, CELLS_PER_SIDE)
 
 
 def _evidence(predictor: Predictor, photos: Pixels, target: int) -> Floats:

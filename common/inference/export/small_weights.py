@@ -87,7 +87,8 @@ def with_int8_arithmetic(graph: "ModelProto", pixels: Pixels) -> "ModelProto":
     metadata = list(graph.metadata_props)
     strip(quantized)
     quantized.metadata_props.extend(metadata)
-    quantized.producer_name, quantized.producer_version = graph.producer_name, ""
+    quantized.producer_name = graph.producer_name
+    quantized.producer_version = ""
     return quantized
 
 

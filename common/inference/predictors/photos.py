@@ -102,7 +102,7 @@ def predict_photos(
     left_out: LeftOut,
     done: Callable[[int], object] = lambda _: None,
 ) -> Iterator[tuple[list[NamedPhoto], NDArray[np.uint8], Predictions]]:
-    """Yield photos in batches with their pixels and predictions, in order.
+    """Yield photos in batches with their pixels (uint8 [B, H, W, C]) and predictions, in order.
 
     Args:
         predictor: the model

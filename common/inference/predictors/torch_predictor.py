@@ -103,7 +103,12 @@ def resized_planes(planes: Tensor, side: int) -> Tensor:
 
 
 def pooled(head: nn.Module, inputs: Tensor) -> Tensor:
-    """Return one vector per photo: the mean of the head's input over its positions, if any."""
-    if isinstance(head, nn.Conv2d):  # [N, d, H, W]; else [N, d] or [N, ..., d]
+    """Return one vector per photo, [N, d]: the mean of the head's input over its positions, if any.
+
+    Args:
+        head: the network's last layer with weights
+        inputs: its input: [N, d, H, W] of a convolution, else [N, d] or [N, ..., d]
+    """
+    if isinstance(head, nn.Conv2d):
         return inputs.flatten(2).mean(dim=2)
     return inputs if inputs.ndim <= 2 else inputs.flatten(1, -2).mean(dim=1)

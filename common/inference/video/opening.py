@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 OPEN_SECONDS = 15.0
 """Time that a camera has to answer."""
 
-SILENT_SECONDS = 15.0
+READ_SECONDS = 15.0
 """Time without a frame after which a camera is gone."""
 
 _EXPECTED = "expected a video in MP4, MOV, Matroska, WebM, AVI, MPEG, FLV or WMV"
@@ -65,7 +65,7 @@ def open_video(source: VideoSource) -> OpenVideo:
             location,
             format=container_name,
             options=options,
-            timeout=(OPEN_SECONDS, SILENT_SECONDS) if source.is_camera else None,
+            timeout=(OPEN_SECONDS, READ_SECONDS) if source.is_camera else None,
             metadata_errors="replace",
         )
     except (av.error.FFmpegError, OSError) as error:

@@ -25,7 +25,7 @@ FINAL_FACTOR = 0.5
 # positions in `STAGES`: wide channels of the first block, and their factor
 DEPTHS = {3: (240, 3.5), 5: (672, 2.0)}
 WINDOW = 0.25  # standard deviation of the window, as a share of the side
-SMALLEST = 1e-4  # added below the root, whose slope at 0 has no end
+ROOT_OFFSET = 1e-4  # added below the root, whose slope at 0 has no end
 
 
 def build(classes: int, image_size: int, channels: int) -> nn.Module:
@@ -62,7 +62,7 @@ class EfficientNetLite0Depths(EfficientNetLite0):
     def _root(self, activations: Tensor) -> Tensor:
         """Return the square roots of pooled activations, none of which is below 0: [N, C]."""
         pooled: Tensor = self.pool(activations)
-        return (pooled + SMALLEST).sqrt()
+        return (pooled + ROOT_OFFSET).sqrt()
 
 
 class WindowPooling(nn.Module):

@@ -48,7 +48,12 @@ class Prototypes(ClosedForm):
         return {CLASS_SUMS: (classes, features + 1)}
 
     def summarise(self, features: Tensor, targets: Tensor) -> Tensors:
-        """Return each class's sum of directions, and its number of images, float32."""
+        """Return each class's sum of directions, and its number of images, float32 [C, d + 1].
+
+        Args:
+            features: float [N, d]
+            targets: int64 [N]
+        """
         directions = functional.normalize(features.cpu().double())
         return {CLASS_SUMS: class_sums(directions, targets, self._head_shape[0]).float()}
 
@@ -68,7 +73,7 @@ class Prototypes(ClosedForm):
         return None
 
     def norm(self, update: Update) -> Tensor:
-        """Return 1: every image counts for a direction, whatever the length of its features."""
+        """Return the scalar 1: every image counts as a direction, however long its features are."""
         return torch.ones(())
 
     def solve(self, sums: Tensors, start: Tensor) -> Tensor:

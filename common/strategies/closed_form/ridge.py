@@ -104,7 +104,12 @@ class Ridge(ClosedForm):
         }
 
     def summarise(self, features: Tensor, targets: Tensor) -> Tensors:
-        """Return G's upper half and B of N images, float32."""
+        """Return G's upper half and B of N images, float32.
+
+        Args:
+            features: float [N, D]
+            targets: int64 [N]
+        """
         classes, dimensions = self._head_shape
         gram = torch.zeros(dimensions + 1, dimensions + 1, dtype=torch.float64)
         for rows in features.split(FEATURES_AT_ONCE):
@@ -140,7 +145,7 @@ class Ridge(ClosedForm):
         return "has products of features that no images can have" if int(failed) else None
 
     def norm(self, update: Update) -> Tensor:
-        """Return the root mean square length of the features of the store's images."""
+        """Return the root mean square length of the features of the store's images, a scalar."""
         packed = update.extras[GRAM]
         size = update.extras[CLASS_SUMS].shape[1]
         squares = packed[_diagonal(size).to(packed.device)]
@@ -184,7 +189,8 @@ class Spectrum:
     @classmethod
     def of(cls, gram: Tensor, by_class: Tensor) -> "Spectrum":
         """Return the spectrum of G [D + 1, D + 1] and B [C, D + 1], float64."""
-        feature_sum, images = gram[-1, :-1], gram[-1, -1]
+        feature_sum = gram[-1, :-1]
+        images = gram[-1, -1]
         counts = by_class[:, -1]
         scatter = gram[:-1, :-1] - torch.outer(feature_sum, feature_sum) / images
         values, vectors = torch.linalg.eigh(scatter)

@@ -102,7 +102,7 @@ class ClosedForm(Strategy):
         trainable: int,
         present: Mapping[str, StoreInfo] | None = None,
     ) -> tuple[Tensor, Tensors]:
-        """Return the model with the head of all sums so far, and those sums by store.
+        """Return the model [P] with the head of all sums so far, and those sums by store.
 
         Without updates it is the head of the sums that the state has.
         """
@@ -123,7 +123,7 @@ class ClosedForm(Strategy):
         return model, state
 
     def centred(self, vector: Tensor) -> Tensor:
-        """Return the vector as it is: no rounds add up in rows that are solved for anew."""
+        """Return the vector [P] as it is: no rounds add up in rows that are solved for anew."""
         return vector
 
     def forget(self, state: Tensors, stores: Collection[str]) -> Tensors:

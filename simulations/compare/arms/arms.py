@@ -109,7 +109,8 @@ def plan_arms(config: RunConfig, federation: Federation, options: Options, root:
     if config.evaluation.patience:
         # no arm shall stop early by the images that judge in the end
         federation = replace(federation, test=None)
-    store_names, rounds = list(federation.stores), lone_rounds(config, len(federation.stores))
+    store_names = list(federation.stores)
+    rounds = lone_rounds(config, len(store_names))
     by_itself = _with_own_mix(config)
     lone = config if strategies.find(config.strategy.name).closed_form else by_itself
     federated = Arm(FEDERATED, "", _single_process(config), federation)

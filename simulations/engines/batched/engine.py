@@ -126,7 +126,7 @@ class BatchedEngine(FederationRuntime):
             yield Evaluation(store, order.round, *pair)
 
     def evaluate_test_set(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Count results on the federation's test set; see `Engine.evaluate_test_set`."""
+        """Count results of `params` [P] on the test set; see `Engine.evaluate_test_set`."""
         test = self._federation.test
         assert test is not None
         chunks = [

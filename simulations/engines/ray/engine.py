@@ -139,7 +139,7 @@ class RayEngine(FederationRuntime):
             ]
 
     def evaluate_test_set(self, params: Tensor, temperatures: Sequence[float] = ()) -> Counts:
-        """Count results on the federation's test set; see `Engine.evaluate_test_set`.
+        """Count results of `params` [P] on the test set; see `Engine.evaluate_test_set`.
 
         Raises:
             RunError: no worker is left, or the images cannot be evaluated.

@@ -7,7 +7,7 @@ import pytest
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.release.keys import (
     PINNED_FILE,
-    VARIABLE,
+    RELEASE_KEY_VARIABLE,
     key_id,
     make_key,
     pin,
@@ -54,11 +54,11 @@ def test_keys_are_pinned_beside_each_other(tmp_path: Path, monkeypatch: pytest.M
     for key in (first, second, first):
         pin(key)
     assert pinned_keys() == (first, second)
-    monkeypatch.setenv(VARIABLE, third)
+    monkeypatch.setenv(RELEASE_KEY_VARIABLE, third)
     assert pinned_keys() == (third,)
-    monkeypatch.setenv(VARIABLE, str(public_file(tmp_path / "a")))
+    monkeypatch.setenv(RELEASE_KEY_VARIABLE, str(public_file(tmp_path / "a")))
     assert pinned_keys() == (first,)
-    monkeypatch.delenv(VARIABLE)
+    monkeypatch.delenv(RELEASE_KEY_VARIABLE)
     (tmp_path / "home" / PINNED_FILE).write_text("nonsense")
     with pytest.raises(ConfigError, match="expected a public release key"):
         pinned_keys()

@@ -16,7 +16,7 @@ from fedshelf.common.inference.loading import load
 from fedshelf.common.inference.predictors.onnx_predictor import OnnxPredictor
 from fedshelf.common.models import initial_weights, saved
 from fedshelf.common.names import ONNX_FILE, WEIGHTS_FILE
-from fedshelf.common.release.keys import VARIABLE
+from fedshelf.common.release.keys import RELEASE_KEY_VARIABLE
 from tests.helpers.released_models import save_release
 
 PREDICT_WITHOUT_TORCH = """
@@ -41,7 +41,7 @@ CONSUMERS: list[Callable[[Path], Any]] = [
 @pytest.fixture
 def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder, public = save_release(tmp_path)
-    monkeypatch.setenv(VARIABLE, public)
+    monkeypatch.setenv(RELEASE_KEY_VARIABLE, public)
     return folder
 
 
@@ -71,7 +71,7 @@ def test_a_release_without_a_pinned_key_is_refused(
     release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv(VARIABLE)
+    monkeypatch.delenv(RELEASE_KEY_VARIABLE)
     refused(release, "which this machine does not trust .none is pinned here")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fedshelf.server.ipc.presence import (
-    FORGOTTEN,
+    FORGOTTEN_SECONDS,
     INTERVAL,
     PASSED_EVERY,
     SETTLED,
@@ -148,10 +148,10 @@ def test_the_superlink_hears_of_a_node_before_it_gives_it_up(path: Path, clock: 
 def test_who_went_long_ago_is_forgotten(path: Path, clock: Clock) -> None:
     presence = Presence(path, clock)
     presence.proven("oslo", OSLO, is_ours=True)
-    clock.now = FORGOTTEN - 1
+    clock.now = FORGOTTEN_SECONDS - 1
     presence.write()
     assert json.loads(path.read_text()) == {"here": [], "gone": [OSLO], "settled": True}
-    clock.now = FORGOTTEN + 1
+    clock.now = FORGOTTEN_SECONDS + 1
     presence.write()
     assert json.loads(path.read_text()) == {"here": [], "gone": [], "settled": True}
     assert PresenceReader(path).of({OSLO}) == set()

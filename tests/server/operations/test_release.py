@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from fedshelf.client.main import app as client
 from fedshelf.common.errors import ConfigError, DataError, RunError
-from fedshelf.common.release.keys import VARIABLE
+from fedshelf.common.release.keys import RELEASE_KEY_VARIABLE
 from fedshelf.server.main import app as server
 from tests.helpers.saved_models import save_model
 
@@ -21,7 +21,7 @@ def test_a_release_goes_from_the_chain_to_a_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(RELEASE_KEY_VARIABLE, raising=False)
     model = save_model(tmp_path / "runs" / "shop")
     key, out = tmp_path / "release.key", tmp_path / "out" / "shop-1"
     told = run(server, ["release-key", str(key)])

@@ -12,8 +12,8 @@ from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.server.results import per_store
 from fedshelf.server.results.per_store import (
-    COLUMNS,
     MAX_STORES_ONE_BY_ONE,
+    METRIC_COLUMNS,
     expected_by_mix,
     fairness,
     macros,
@@ -187,10 +187,10 @@ def test_the_table_of_many_stores_reads_back(tmp_path_factory, names: set[str], 
     row = summarize_counts(of_accuracy(right)) | macros(of_accuracy(right)) | {"raw_accuracy": 0.25}
     rows = dict.fromkeys(names, row)
     rows |= {
-        f"expected {n}": dict.fromkeys(COLUMNS) | {"accuracy": 0.5, "images": 3}
+        f"expected {n}": dict.fromkeys(METRIC_COLUMNS) | {"accuracy": 0.5, "images": 3}
         for n in range(MAX_STORES_ONE_BY_ONE)
     }
-    rows["diverged"] = dict.fromkeys(COLUMNS, 0.5) | {"loss": float("nan"), "images": 3}
+    rows["diverged"] = dict.fromkeys(METRIC_COLUMNS, 0.5) | {"loss": float("nan"), "images": 3}
     told = to_summary("validation", rows, folder)
     assert told["per_store"] is None
     assert told["per_store_spread"]["stores"] == len(rows)

@@ -15,7 +15,7 @@ from fedshelf.server.training.setup import prepare, settle
 
 @pytest.fixture(autouse=True)
 def _no_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(recipes.VARIABLE, raising=False)
+    monkeypatch.delenv(recipes.RECIPE_VARIABLE, raising=False)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_fine_tuning_needs_a_model() -> None:
 def test_the_environment_names_the_recipe_of_runs_that_name_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv(recipes.VARIABLE, "scratch")
+    monkeypatch.setenv(recipes.RECIPE_VARIABLE, "scratch")
     assert chosen({}) == "scratch"
     assert chosen({"run.recipe": "ridge"}) == "ridge"
 
@@ -141,6 +141,6 @@ def test_a_named_recipe_does_not_become_another_one(recipe: str, strategy: str, 
 def test_an_unknown_recipe_is_refused_wherever_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="got 'rigde'; allowed: auto, none, ridge"):
         complete({"run.recipe": "rigde"}, photos=True)
-    monkeypatch.setenv(recipes.VARIABLE, "best")
+    monkeypatch.setenv(recipes.RECIPE_VARIABLE, "best")
     with pytest.raises(ConfigError, match=r"got 'best'; .*FEDSHELF_RECIPE"):
         complete({}, photos=True)

@@ -18,7 +18,7 @@ from fedshelf.common.metrics.proportions import wilson_interval
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.results.scores import Scores
-from fedshelf.server.training.final_evaluation import FILE, FinalEvaluation
+from fedshelf.server.training.final_evaluation import EVALUATION_FILE, FinalEvaluation
 from tests.helpers.by_hand import plan_of
 
 CLASSES = ("boot", "hat", "shirt")
@@ -45,7 +45,9 @@ def told(path: Path, verdict: FinalEvaluation) -> tuple[dict[str, Any], dict[str
     stores = {"a": StoreInfo("a", {"boot": 3, "hat": 1}, 2, 6)}
     directory.write("summary.json", verdict.to_summary(directory, stores))
     directory.close()
-    return json.loads((path / "summary.json").read_text()), json.loads((path / FILE).read_text())
+    return json.loads((path / "summary.json").read_text()), json.loads(
+        (path / EVALUATION_FILE).read_text()
+    )
 
 
 OPEN = Counts(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]]), 3.0)

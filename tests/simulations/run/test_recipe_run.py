@@ -20,7 +20,7 @@ ARGUMENTS = ("--stores", "2", "--partition", "dirichlet:0.5", "--set", "data.ima
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv(recipes.VARIABLE)
+    monkeypatch.delenv(recipes.RECIPE_VARIABLE)
     return draw_photos(tmp_path / "photos", ["boot", "hat", "scarf"], 20)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedshelf.common.inference.explain.occlusion import GRID, occlusion
+from fedshelf.common.inference.explain.occlusion import CELLS_PER_SIDE, occlusion
 from fedshelf.common.inference.loading import load
 from tests.helpers.colour_predictor import ColourPredictor
 from tests.helpers.saved_models import save_model
@@ -20,7 +20,7 @@ def test_the_part_that_speaks_for_a_class_is_found() -> None:
     photo[12:14, 10:12, 1] = 255  # row 6, column 5
     model = ColourPredictor()
     heat = occlusion(model, photo, 0)
-    assert heat.shape == (GRID, GRID)
+    assert heat.shape == (CELLS_PER_SIDE, CELLS_PER_SIDE)
     assert model.photos_seen == 65
     assert np.unravel_index(heat.argmax(), heat.shape) == (1, 2)
     assert np.unravel_index(heat.argmin(), heat.shape) == (6, 5)

@@ -9,7 +9,7 @@ from torch import Tensor
 from fedshelf.common import models
 from fedshelf.common.models.frozen_part import cut
 from fedshelf.common.models.networks.efficientnet_lite0_depths import (
-    SMALLEST,
+    ROOT_OFFSET,
     EfficientNetLite0Depths,
     WindowPooling,
 )
@@ -60,7 +60,7 @@ def test_the_head_gets_roots_of_three_depths_of_timms_network() -> None:
     pool = WindowPooling()
     expected = torch.cat(
         [
-            factor * (pool(seen[name]) + SMALLEST).sqrt()
+            factor * (pool(seen[name]) + ROOT_OFFSET).sqrt()
             for name, factor in (("final", 0.5), ("blocks.3.0.bn1", 3.5), ("blocks.5.0.bn1", 2.0))
         ],
         dim=1,
