@@ -92,8 +92,8 @@ class Chain:
         """
         if not (directory / "server.json").is_file():
             raise ConfigError(
-                f"{directory} holds no credentials; expected DIR/server of `flower-server provision"
-                " --out DIR`."
+                f"{directory} holds no credentials; expected the folder DIR/server of"
+                " `flower-server provision --out DIR`."
             )
         for path in (directory, *(directory / name for name in _PRIVATE_FILES)):
             if path.exists():
@@ -106,7 +106,7 @@ class Chain:
             chain = cls._from_json(directory, content)
         except (ConfigError, *_DAMAGE_ERRORS) as error:
             raise ConfigError(
-                f"The credentials in {directory} are damaged ({error}); restore them."
+                f"The credentials in {directory} are damaged ({error}); restore them from a backup."
             ) from None
         chain.stores.stores()
         return chain
@@ -304,5 +304,6 @@ def parse_endpoints(addresses: str) -> tuple[Endpoint, ...]:
 def _check_count(addresses: Sequence[object], flag: str) -> None:
     if len(addresses) > MAX_ADDRESSES:
         raise ConfigError(
-            f"{flag} got {len(addresses)} addresses; a store tries at most {MAX_ADDRESSES}."
+            f"{flag} got {len(addresses)} addresses; a store tries at most {MAX_ADDRESSES}:"
+            " give fewer."
         )

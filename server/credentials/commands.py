@@ -64,10 +64,9 @@ def _load_or_make_chain(out: Path, host: str | None, port: int | None) -> Chain:
     if requested != chain.endpoints or (port or chain.port) != chain.port:
         got = _format_endpoints(requested) if host else f"--port {port}"
         raise ConfigError(
-            f"{out} is of the server {_format_endpoints(chain.endpoints)}, which its kits name;"
-            f" got {got}."
-            " Leave --host and --port out to add stores. If the server moves: flower-server move."
-            " Another chain needs another --out."
+            f"{out} is for the server {_format_endpoints(chain.endpoints)}, which its kits name;"
+            f" got {got}. To add stores, leave out --host and --port. If the server has moved, run"
+            " flower-server move. For another chain, give another --out."
         )
     return chain
 
@@ -86,17 +85,16 @@ def move(credentials: Path, to: str) -> None:
     endpoints = parse_endpoints(to)
     if endpoints == chain.endpoints:
         raise ConfigError(
-            f"The chain's server is at {_format_endpoints(chain.endpoints)} already; --to got the"
-            " same."
+            f"The chain's server is at {_format_endpoints(chain.endpoints)} already, and --to got"
+            " the same; give its new addresses."
         )
     moved = chain.move(endpoints)
     print(f"Stores find the server at {_format_endpoints(moved.endpoints)} from now on.")
     print(
-        "Each store learns of it from the running server, within seconds of its being connected:"
-        f" keep {_format_endpoints(chain.endpoints)} answering until all have been there. A store"
-        " that was"
-        f" not joins with --server {moved.endpoints[0]} beside its kit. New kits name the new"
-        " addresses."
+        "The running server tells each store within seconds after the store has connected. Keep"
+        f" {_format_endpoints(chain.endpoints)} answering until every store has connected once. A"
+        f" store that has not needs --server {moved.endpoints[0]} beside its kit. New kits have the"
+        " new addresses."
     )
     if moved.port != chain.port:
         print(
@@ -115,7 +113,8 @@ def _check_distinct(names: Sequence[str]) -> None:
     for name in names:
         if (other := seen.setdefault(name.casefold(), name)) != name:
             raise ConfigError(
-                f"The stores {other!r} and {name!r} differ in case only; give one another name."
+                f"The stores {other!r} and {name!r} differ in case only; give one of them"
+                " another name."
             )
 
 
@@ -170,4 +169,4 @@ def delete(credentials: Path, names: Sequence[str]) -> None:
     chain.stores.delete(unique_names)
     for name in unique_names:
         chain.kit_path(name).unlink(missing_ok=True)
-        print(f"{name} is deleted; its kit is worth nothing.")
+        print(f"{name} is deleted; its kit cannot be used any more.")

@@ -39,7 +39,10 @@ class RejectionLog:
             self._line_count = 0
         self._line_count += 1
         if self._line_count == MAX_LINES_PER_PERIOD:
-            print("Many are being refused; the rest of this minute is not logged.", flush=True)
+            print(
+                "Many connections are refused; further ones of this minute are not logged.",
+                flush=True,
+            )
         return self._line_count < MAX_LINES_PER_PERIOD
 
 

@@ -100,7 +100,7 @@ class StoreRegister:
             )
         except ValidationError as error:
             raise ConfigError(
-                f"{self.path} is damaged ({error.error_count()} errors); restore it."
+                f"{self.path} is damaged ({error.error_count()} errors); restore it from a backup."
             ) from None
 
     def invite(self, name: str, code: str, until: datetime, *, ends_old_key: bool = False) -> None:

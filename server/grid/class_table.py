@@ -59,8 +59,9 @@ def lines(
     if alone and not config.data.classes:
         brought = _named([f"{_folder(names, label)} ({owners[label][0]})" for label in alone])
         sentences.append(
-            f"Only one store has {brought}: if that is a folder astray, stop, and move it away"
-            " there, or start with --classes, which lets no store bring others."
+            f"Only one store has {brought}: if such a folder is there by mistake, stop the run and"
+            " move the folder away at its store, or start with --classes, which lets no store bring"
+            " other classes."
         )
     sentences += [
         _others(name, counts, classes)
@@ -75,7 +76,7 @@ def lines(
     ]
     if lacking and everything_told:
         sentences.append(
-            "No store that is here has photos of"
+            "No connected store has photos of"
             f" {_named([_folder(names, label) for label in lacking])} to train on."
         )
     return sentences

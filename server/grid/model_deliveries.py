@@ -102,10 +102,11 @@ class ModelDeliveries:
             self._requests.end_asked_delivery()
         except (OSError, httpx.HTTPError) as error:  # HTTPError: the SuperLink restarts
             self._observer.note(
-                f"The model could not be given to the stores, and is after the next round: {error}"
+                "The model could not be sent to the stores; the next attempt follows the next"
+                f" round: {error}"
             )
         except FedshelfError as error:
-            self._observer.note(f"The model could not be given to the stores: {error}")
+            self._observer.note(f"The model could not be sent to the stores: {error}")
             self._requests.end_asked_delivery()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -122,7 +123,7 @@ class ModelDeliveries:
         if summary["status"] != "finished":
             return dict(summary)
         self._observer.doing(RunActivity(RunStatus.DELIVERING))
-        self._observer.note("The model goes to the stores that are here.")
+        self._observer.note("The model goes to the connected stores.")
         distributed = self._give(self._directory.path, summary["delivered_round"])
         with_delivery = {**summary, IN_SUMMARY: distributed.to_summary()}
         self._directory.write("summary.json", with_delivery)
@@ -189,8 +190,8 @@ def _calling_back(order: DeliverOrder, given: GivenModels) -> DeliverOrder:
     recalled = tuple(each.sha256 for each in given.taken_back())
     if order.sha256 in recalled:
         raise RunError(
-            f"The model of run {order.run} came of a round that was taken back since; it is given"
-            " to nobody. Go on with the run (start --resume) to its end, which writes another one."
+            f"The round of the model of run {order.run} was taken back later, so no store gets this"
+            " model. Continue the run to its end (start --resume): it then writes another one."
         )
     return replace(order, recalled=recalled)
 

@@ -229,7 +229,7 @@ class ModelDistribution:
                 case _:
                     self._record_failure(
                         node,
-                        Failure(node.store, "invalid", "answered something else than was asked"),
+                        Failure(node.store, "invalid", "gave an answer to another order"),
                     )
 
     def _record_failure(self, node: _Known, failure: Failure) -> None:

@@ -76,7 +76,7 @@ _OUTSIDE_ROUNDS: Mapping[RunStatus, str] = {
     RunStatus.FINISHING: (
         "The rounds are over; the model that is delivered is being judged and written."
     ),
-    RunStatus.DELIVERING: "The rounds are over; the model goes to the stores that are here.",
+    RunStatus.DELIVERING: "The rounds are over; the model goes to the connected stores.",
 }
 
 

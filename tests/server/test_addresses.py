@@ -46,7 +46,7 @@ def test_a_server_has_several_addresses_in_its_certificate_and_kits(tmp_path: Pa
     commands.provision(tmp_path, ALL, None, "lyon-2", keys_in_kits=False)
     with pytest.raises(
         ConfigError,
-        match=r"is of the server shop.example:9092, 192.*; got shop.example:9092\. .*move",
+        match=r"is for the server shop.example:9092, 192.*; got shop.example:9092\. .*move",
     ):
         commands.provision(tmp_path, "shop.example", None, "rome", keys_in_kits=False)
 

@@ -108,7 +108,7 @@ def test_a_chain_is_not_made_over_another_nor_half(tmp_path: Path) -> None:
     before = contents(place)
     with pytest.raises(
         ConfigError,
-        match=r"is of the server shop.example:9092, which its kits name; got other:9092",
+        match=r"is for the server shop.example:9092, which its kits name; got other:9092",
     ):
         commands.provision(place, "other", 9092, "lyon-2", keys_in_kits=False)
     with pytest.raises(ConfigError, match="differ in case only"):
@@ -363,9 +363,8 @@ def test_a_damaged_list_of_stores_is_one_sentence_before_anything_starts(
     guard = Authorizer(chain)
     chain.stores.admit("oslo-7", public_key_text(new_key().public_key()))
     chain.stores.path.write_text(text)
-    with pytest.raises(
-        ConfigError, match=rf"^{chain.stores.path} is damaged \(\d errors?\); restore it\.$"
-    ):
+    sentence = rf"^{chain.stores.path} is damaged \(\d errors?\); restore it from a backup\.$"
+    with pytest.raises(ConfigError, match=sentence):
         Chain.load(chain.directory)
     assert guard.refusal("192.0.2.1", {}) is RefusalReason.UNKNOWN_KEY, "a running door goes on"
 
@@ -520,7 +519,7 @@ def test_commands_say_what_is_wrong(tmp_path: Path) -> None:
             "start",
             "--credentials",
             "nowhere",
-        ): "holds no credentials; expected DIR/server",
+        ): "holds no credentials; expected the folder DIR/server",
         ("flower-server", "start"): "Choose how stores join: --credentials DIR/server",
         (
             "flower-server",

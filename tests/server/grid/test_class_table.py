@@ -24,8 +24,9 @@ def test_the_union_is_told_with_who_brings_what() -> None:
     assert lines(config, classes, CHAIN, {}) == [
         "3 classes: bag (oslo, paris); hat (all 3 stores); old stuff (rome).",
         (
-            "Only one store has 'old stuff' (rome): if that is a folder astray, stop, and move it"
-            " away there, or start with --classes, which lets no store bring others."
+            "Only one store has 'old stuff' (rome): if such a folder is there by mistake, stop the"
+            " run and move the folder away at its store, or start with --classes, which lets no"
+            " store bring other classes."
         ),
     ]
 
@@ -39,7 +40,7 @@ def test_where_classes_are_given_others_are_named_and_take_no_part() -> None:
             "rome has 'old stuff' (2 photos), none of the run's classes: it takes no part until"
             " that folder is renamed or moved away there, or the class is among those of a new run."
         ),
-        "No store that is here has photos of 'umbrella' to train on.",
+        "No connected store has photos of 'umbrella' to train on.",
     ]
 
 
@@ -47,7 +48,7 @@ def test_one_store_alone_brings_what_it_has() -> None:
     one = stores(oslo={"bag": 4, "hat": 0})
     assert lines(resolve(), ("bag", "hat"), one, {}) == [
         "2 classes: bag, hat (oslo).",
-        "No store that is here has photos of 'hat' to train on.",
+        "No connected store has photos of 'hat' to train on.",
     ]
 
 
@@ -74,7 +75,8 @@ def test_numbers_stand_in_their_order_and_names_of_products_beside_their_folders
     assert lines(resolve(), classes, chain, {"10": "Chair"}) == [
         "3 classes: 2 (rome); 9 (all 2 stores); Chair (oslo).",
         (
-            "Only one store has '10' = Chair (oslo), '2' (rome): if that is a folder astray, stop,"
-            " and move it away there, or start with --classes, which lets no store bring others."
+            "Only one store has '10' = Chair (oslo), '2' (rome): if such a folder is there by"
+            " mistake, stop the run and move the folder away at its store, or start with --classes,"
+            " which lets no store bring other classes."
         ),
     ]

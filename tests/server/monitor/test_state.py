@@ -31,7 +31,7 @@ DOINGS = {
     "The rounds are over; the model that is delivered is being judged and written.": RunActivity(
         RunStatus.FINISHING
     ),
-    "The rounds are over; the model goes to the stores that are here.": RunActivity(
+    "The rounds are over; the model goes to the connected stores.": RunActivity(
         RunStatus.DELIVERING
     ),
     "Round 4 of 20 is done; the model goes to the stores, as asked.": RunActivity(
