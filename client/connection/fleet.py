@@ -251,6 +251,7 @@ class FleetConnection:
             node=self._node, run_id=incoming.run_id, message_object_id=incoming.message_id
         )
         self._call(self._client.ConfirmMessageReceived, confirm)
+        # large pieces are kept until others come: an order that is sent again has the same model
         objects = {piece: objects[piece] for piece in incoming.pieces}
         if large := {
             piece: content
@@ -319,6 +320,7 @@ class FleetConnection:
         """
         request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=HEARTBEAT_SECONDS)
         while not self._closed.wait(HEARTBEAT_SECONDS / 2):
+            # a poll says as much as a heartbeat, and costs the server no request more
             if self._polls.proves_liveness(HEARTBEAT_SECONDS / 2):
                 continue
             try:
@@ -348,6 +350,8 @@ class FleetConnection:
                 )
                 raise NetworkError(f"No server at {self._server}: {reason}.{hint}")
             self._closed.wait(min(retry_seconds, max(self._deadline - time.monotonic(), 0.0)))
+            # quick at first, for a lost packet; slow later, as all stores of a chain wait for one
+            # server
             retry_seconds = min(2 * retry_seconds, MAX_RETRY_SECONDS)
         raise UnknownStoreError
 

@@ -149,6 +149,7 @@ class Uploader:
             session_id=session,
         )
         with self._large_piece_lock if len(content) >= LARGE_PIECE_BYTES else nullcontext():
+            # again before each piece: on a slow link an upload outlives its round
             self._check_wanted(sending)
             stored = bool(self._call(self._client.PushObject, part).stored)
         transfer.add(len(content))

@@ -149,6 +149,7 @@ class WorkerProcess:
         """Terminate the process, even during an order."""
         with self._lock:
             self._is_open = False
+            # not asked by the pipe: in the middle of an order nobody reads it
             self._process.terminate()
             self._process.join()
 
@@ -177,6 +178,7 @@ class WorkerProcess:
 
         The photos then count as changed.
         """
+        # nobody watched them while there was no process
         self._photos_version += 1
         while True:
             with self._lock, contextlib.suppress(OSError):
@@ -201,6 +203,7 @@ class WorkerProcess:
         try:
             process.start()
         finally:
+            # else the death of the process would not close the pipe
             theirs.close()
         self._process = process
         self._pipe = ours

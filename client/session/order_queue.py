@@ -117,6 +117,8 @@ class OrderQueue:
                 LOG.exception("An order could not be answered; it is left out.")
             finally:
                 with self._pending_changed:
+                    # whatever happened: a probe asks for what is pending, and the server would wait
+                    # for it
                     self._pending.pop(job.incoming.message_id, None)
                     self._pending_changed.notify_all()
 
@@ -133,6 +135,7 @@ class OrderQueue:
             outgoing = job.connection.build_reply(
                 job.incoming.envelope, self._worker.decline("disk-full"), 0.0
             )
+        # a long upload is given up once the server has gone on to another round
         job.connection.send(outgoing, lambda: not self._is_stale(job))
 
     def _build_answer(self, job: _Job) -> OutgoingMessage:
@@ -163,6 +166,8 @@ class OrderQueue:
         message that is larger than announced, no more than there is room for.
         """
         try:
+            # before the first byte: what is announced is refused for nothing, what was fetched is
+            # spent
             self.traffic.check("down", connection.missing_bytes(incoming))
             return connection.fetch(incoming)
         finally:
@@ -267,4 +272,5 @@ class OrderQueue:
             for incoming in list(self._pending.values())
             if incoming.type == MessageType.TRAIN
         ]
+        # they are in the order of arrival, and the server works on one training at a time
         return rivals[-1].message_id != job.incoming.message_id

@@ -60,10 +60,12 @@ def serve(
             with FleetConnection(
                 credentials, observer, deadline, orders.traffic.count_received
             ) as connection:
+                # once joined, a store waits for ever: nobody sits beside it to start it again
                 deadline = float("inf")
                 _poll_forever(connection, orders)
         except UnknownStoreError:
             observer.on_lost("it was started afresh")
+        # a NetworkError, too, but no waiting changes it
         except RefusedError:
             raise
         except OSError as error:  # nothing is done that cannot be recorded
@@ -88,17 +90,20 @@ def _poll_forever(connection: FleetConnection, orders: OrderQueue) -> None:
         kinds = _poll_once(connection, orders)
         poll_seconds = time.monotonic() - poll_began
         if kinds and not is_busy:
+            # the store was idle, so all of this time was the server's
             server_turn_seconds = poll_began - last_order_done
         if kinds and kinds[-1] != MessageType.TRAIN:
             # the server hands out one at a time: after an evaluation the next training may wait
             continue
         if connection.is_held:
+            # a held poll that comes back at once and empty (from a proxy) must not make a busy loop
             time.sleep(0.0 if kinds else max(MIN_POLL_SECONDS - poll_seconds, 0.0))
             continue
         if orders.is_busy:
             orders.wait_until_idle(BUSY_WAIT_SECONDS)
             if not orders.is_busy:
                 last_order_done = time.monotonic()
+                # the next order is not there before the server has had its turn
                 time.sleep(min(SERVER_TURN_SHARE * server_turn_seconds, MAX_SERVER_TURN_SECONDS))
         else:
             time.sleep(
@@ -123,6 +128,7 @@ def _poll_once(connection: FleetConnection, orders: OrderQueue) -> list[str]:
                 orders.answer_probe(connection, incoming)
             else:
                 orders.append(connection, incoming)
+    # the run ended after the message was announced: nobody waits for an answer
     except RunOverError:
         pass
     except MessageError as error:

@@ -31,6 +31,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, private: bo
         OSError: disk full, permission; the old file is then untouched and the temporary one removed
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # beside the file: a rename is atomic within one file system alone
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:

@@ -91,6 +91,7 @@ class Connection:
         stall_timeout = STALL_TIMEOUT_SECONDS[bool(self.key)]
         match self.awaited:
             case Awaited.HEAD:
+                # from its beginning: a byte now and then keeps no head alive
                 return now - self._awaited_since > HEAD_TIMEOUT_SECONDS
             case Awaited.BODY:
                 return (
@@ -121,6 +122,7 @@ class _ConnectionPool:
         own[connection] = None
         self._count += 1
         if len(own) > self._limit_per_owner:
+            # the oldest: a store that lost its line comes back on new connections
             return next(iter(own))
         if self._count > self._limit:
             # the first of several
@@ -150,6 +152,8 @@ class ConnectionLimits:
         unproven = min(MAX_UNPROVEN_CONNECTIONS, usable // 4)
         self._rejection_log = rejection_log
         self._strangers = _ConnectionPool(unproven, min(MAX_UNPROVEN_PER_ADDRESS, unproven))
+        # a pool of their own, so that a crowd of strangers closes no connection of a store that
+        # comes back
         self._neighbours = _ConnectionPool(unproven, min(MAX_UNPROVEN_PER_ADDRESS, unproven))
         self._stores = _ConnectionPool(usable - 2 * unproven, MAX_CONNECTIONS_PER_STORE)
         self._pool_of: dict[Connection, tuple[_ConnectionPool, str]] = {}
@@ -173,6 +177,7 @@ class ConnectionLimits:
         """
         if connection not in self._pool_of:
             return  # it has ended meanwhile
+        # out and in again: the one that proved itself longest ago is forgotten first
         self._familiar.pop(connection.address, None)
         self._familiar[connection.address] = time.monotonic()
         if len(self._familiar) > MAX_FAMILIAR_ADDRESSES:

@@ -136,10 +136,12 @@ class Exchange:
             for wait in waits:
                 wait.cancel()
         if self._wake_events.get(node_id) is event:
+            # else a newer request of this store has taken the place of this one, and gets the order
             del self._wake_events[node_id]
             order = None if has_gone else self._next_order(node_id)
         if order is None:
             return PullMessagesResponse()
+        # once: if this response is lost, the app finds the order missing and sends another
         order.is_handed_out = True
         head: PullMessagesResponse = PullMessagesResponse.FromString(order.head)
         return head
@@ -185,6 +187,7 @@ class Exchange:
             return None
         if not all(map(answer_file.is_identity, pieces)):
             return None
+        # an announcement that is repeated goes on with the pieces that have come
         if order.answer_id != tree.object_id:
             try:
                 self._begin_answer(metadata.reply_to_message_id, order, tree.object_id, pieces)
@@ -207,6 +210,7 @@ class Exchange:
         content = request.object_content
         if piece not in order.missing:
             return PushObjectResponse(stored=piece in order.pieces)
+        # before the write, which may wait: the same piece may come a second time meanwhile
         order.missing.discard(piece)
         order.writing_count += 1
         path = self._answers_folder / f"{order_id}.part"
@@ -224,6 +228,7 @@ class Exchange:
         if not is_good:
             order.missing.add(piece)
         elif not order.missing and not order.writing_count:
+            # renamed when it is whole: the app never reads half an answer
             path.replace(self._answers_folder / order_id)
         return PushObjectResponse(stored=is_good)
 
@@ -266,6 +271,7 @@ class Exchange:
         """Read the new lines of the list that the app writes."""
         with suppress(OSError):
             self._orders_tail.look()
+        # the new list is complete now: what it does not have is over
         for order_id, order in self._previous_orders.items():
             self._end_order(order_id, order)
         self._previous_orders = {}

@@ -39,6 +39,7 @@ async def forward(request: Request) -> Response:
     body = await limited_body(request, MAX_BODY_BYTES, key if path == PUSH_PIECE_PATH else "")
     if body is None:
         return Response(status_code=413)
+    # before Flower parses it: one request could keep it busy for seconds
     if path == PUSH_PATH and (fault := state.push_inspector.fault(body)):
         if state.authorizer:
             state.authorizer.log.tell(address_of(request), fault)

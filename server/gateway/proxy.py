@@ -130,7 +130,9 @@ def make_gateway(
             base_url=f"{scheme}://127.0.0.1:{superlink_port}",
             verify=authorizer.chain.client_tls() if authorizer else False,
             timeout=_SUPERLINK_TIMEOUT,
+            # a proxy of the environment has no business on loopback
             trust_env=False,
+            # bodies are passed on as they come
             headers={"accept-encoding": "identity"},
         ) as client:
             presence = Presence(upload_log.with_name(PRESENCE))
@@ -183,6 +185,7 @@ async def _route(request: Request) -> Response:
     # not decoded: %2e%2e, // and other letter cases make other paths
     path = request.scope["raw_path"]
     authorizer: Authorizer | None = request.app.state.authorizer
+    # no call of a store has a query, so none passes with one
     call = ("" if request.url.query else request.method), path
     if call == ("GET", HEALTH_PATH):
         return Response(status_code=200 if await request.app.state.health.is_healthy() else 503)
@@ -203,6 +206,7 @@ async def _answer_store(request: Request, authorizer: Authorizer | None) -> Resp
     if authorizer and (rejection := _rejection(request, authorizer)):
         return rejection
     if not authorizer:
+        # without credentials there are no keys to prove, but connections are counted all the same
         _mark_proven(request, request.headers.get(KEY_HEADER, "anybody"))
     response = await (_answer_whether_wanted if path == WANTED_PATH_BYTES else forward)(request)
     if authorizer and path == POLL_PATH and (rejection := _rejection(request, authorizer)):
@@ -272,6 +276,7 @@ async def _enrol(request: Request, authorizer: Authorizer) -> Response:
     body = await limited_body(request, MAX_ENROLMENT_BYTES)
     if body is None:
         return Response(status_code=413)
+    # in a thread: it waits for the list of stores to be on disk
     reason = await run_in_threadpool(authorizer.enrol, address_of(request), body)
     return _forbidden(reason) if reason else Response(status_code=204)
 

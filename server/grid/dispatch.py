@@ -89,6 +89,7 @@ class OrderDispatch:
             self._store_status.put(
                 store, "training" if is_training else "evaluating", round=self.order.round
             )
+        # the outbox knows at once which nodes are no longer registered
         if gone:
             self._post_to_moved(
                 {store: reached[store] for store in gone}, attach_frozen=attach_frozen
@@ -158,6 +159,7 @@ class OrderDispatch:
         """
         why = deadline.reason()
         self._connection.withdraw(self._pending)
+        # an evaluation that is cut short still counts, half a training round does not
         if deadline.is_cut() and isinstance(self.order, TrainOrder):
             out = ", ".join(sorted(sent.about for sent in self._pending.values()))
             raise StoppedError(f"{out}: {why}")
@@ -202,6 +204,7 @@ class OrderDispatch:
                 self.post([store], attach_frozen=True)
                 return
             result = Failure(store, "invalid", "asks again and again for frozen parameters")
+        # it rests (its policy has hours and budgets), and is asked again after that
         if isinstance(result, Failure) and result.retry_after:
             self._registry.defer(result)
         else:
@@ -250,6 +253,7 @@ class OrderDispatch:
         for sent in self._pending.values():
             if (flow := flows.get(sent.node_id)) is None:
                 continue
+            # 0: the progress is told without a share of the whole
             size = 0 if flow.way == "up" and is_unknown else self._size
             progress = format_progress(
                 min(flow.bytes, size or flow.bytes), size, flow.last - flow.since

@@ -83,12 +83,14 @@ class FlowerServer:
         secret = self._directory / "superexec.secret"
         home = self._directory / "home"
         home.mkdir(mode=0o700, exist_ok=True)
+        # anew at each start: it is for processes of this start alone
         write_private(secret, secrets.token_urlsafe(48))
         connection = {"address": f"{LOOPBACK}:{self.superlink_port}", **self._trust_settings()}
         settings = {"superlink": {"default": CONNECTION_NAME, CONNECTION_NAME: connection}}
         write_text(home / "config.toml", tomli_w.dumps(settings))
         try:
             self._start_processes(secret)
+            # only then is a kit of any use, and the launcher says that stores may join
             self._await_health(secret)
         except BaseException:
             self.children.stop()

@@ -134,10 +134,12 @@ class Checkpoints:
             "record": state.record,
             "averaged": state.averaged,
         }
+        # safetensors has no checksum: a bit that flips on the disk would train on unnoticed
         stored = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
         text = json.dumps(meta)
         content = save(stored, metadata={_STATE: text, _SHA256_KEY: _checksum(text, stored)})
         write_atomic(self._path(state.round), lambda file: file.write(content))
+        # after the write: a kill between the two leaves one file too many, never one too few
         for round_number in self.rounds()[: -self._keep]:
             if state.best is None or round_number != state.best.round:
                 self._path(round_number).unlink(missing_ok=True)
@@ -181,6 +183,7 @@ class Checkpoints:
 
         Raises OSError.
         """
+        # from the newest: a kill in between leaves a history without a gap
         for round_number in reversed(self.rounds()):
             # the round's own file is replaced, so that there is always one
             if round_number > state.round:
@@ -220,6 +223,7 @@ class Checkpoints:
             ):
                 raise ValueError("its content is not what was written: its checksum differs")
             meta = json.loads(metadata[_STATE])
+            # a file that was copied or renamed would resume another round in silence
             if meta["round"] != round_number:
                 raise ValueError(
                     f"it is the checkpoint of round {meta['round']}, not of round {round_number}"

@@ -91,6 +91,7 @@ class RunDirectory:
             stored["screening.suspects"] = "exclude" if stored.pop(EXCLUDE_SUSPECTS) else "report"
         before = flatten(resolve(stored))
         after = flatten(resolve(stored, overrides))
+        # what the run has computed so far depends on the fixed ones
         for key in overrides:
             if before.get(key) != after[key] and is_fixed(key):
                 raise ConfigError(
@@ -130,6 +131,7 @@ class RunDirectory:
         defaults = known_keys()
         known = own_settings(path).keys() if path.exists() else DERIVED
         derived = {key for key in DERIVED & known if given[key] == defaults[key]}
+        # marked, so that the file starts another run on other data without its classes and device
         write_text(path, to_toml(config, RUNS_OWN_SETTINGS | derived))
 
     def history(self) -> list[Record]:

@@ -101,12 +101,14 @@ class Rollback:
         trained = next_model.trained
         round_number = trained.order.round
         store = find_outlier(trained.norms, UsualNorms.of(state.record))
+        # without the store there must still be a quorum
         if store is not None and len(trained.updates) > self._plan.config.cohort.min_stores:
             self._buffer.drop(store)
             why = (
                 f"its update in round {round_number} made a model that cannot be used ({fault}),"
                 " and was taken back"
             )
+            # the proof: a store is named only if the same round is good without it
             again = build(trained.without(store, why, self._buffer.updates()))
             if self._fault(again, state) is None:
                 self._reputation.exclude({store: why})
@@ -273,6 +275,7 @@ def store_to_blame(trained: RoundOutcome, last: Mapping[str, Any] | None) -> str
         if facts.get("norm") is not None
     }
     store = find_outlier(norms, UsualNorms(UsualNorms.of(last).recent[:-1]))
+    # the store itself may train well on the model that it has made its own
     others = (diverged | {update.store for update in trained.updates}) - {store}
     return store if others and others <= diverged else None
 

@@ -132,9 +132,12 @@ class Screening:
         elif (fault := self._fault(answer)) is not None:
             self._refuse(store, fault)
         else:
+            # nobody can check how many images a store has: it gets no weight beyond what it
+            # declared
             most = capped(self.asked[store], self.most_images).num_examples
             counted = replace(answer, num_examples=min(answer.num_examples, most))
             own_norm = self.norm(counted)
+            # measured while other stores still train, and read from the device once, at the end
             self._norms_and_loss[store] = self._measure(counted, own_norm)
             # a change by training grows with the images; a strategy's own norm does not
             self._images[store] = counted.num_examples if own_norm is None else 1
@@ -143,6 +146,7 @@ class Screening:
     def result(self) -> Screened:
         """Return the answers that count, once there are no more."""
         norms, extras = self._finite_norms()
+        # only now: the bound is a median over the updates of the round
         for store, reason in self._bound().faults(norms, extras, self._images).items():
             self._drop(store, reason)
         for store in self.asked.keys() - norms.keys() - self._failed.keys():
@@ -328,6 +332,7 @@ def _is_sound(counts: Counts, temperatures: tuple[float, ...]) -> bool:
     """Return whether the reliability is absent, or agrees with the counts."""
     if (reliability := counts.reliability) is None:
         return True
+    # a store that withholds its confusions still says how many images were right
     right = int(counts.confusion.trace()) + counts.undisclosed_correct
     least = 1 / counts.confusion.shape[0] - REPORT_TOLERANCE
     return bool(

@@ -87,6 +87,7 @@ class ProcessPool(Generic[Job, Result]):
                 target=_serve_jobs, args=(worker_end, pool_end, work), daemon=True
             )
             process.start()
+            # the worker alone has this end now, so its death closes the pipe
             worker_end.close()
             self._workers.append(_WorkerHandle(process, pool_end))
 
@@ -123,6 +124,7 @@ class ProcessPool(Generic[Job, Result]):
     def run_first(self, jobs: Sequence[Job]) -> Iterator[Result]:
         """Yield results of new jobs that go before all waiting ones."""
         numbers = self.submit(jobs)
+        # from the end of the queue to its front
         self._waiting.rotate(len(jobs))
         return self.results(numbers)
 
@@ -204,6 +206,7 @@ class ProcessPool(Generic[Job, Result]):
                     self._wanted.remove(number)
                     self._results[number] = result
         for worker in worker_of_pipe.values():
+            # an answer that was sent before the death counts
             if worker.jobs and not worker.process.is_alive() and not worker.pipe.poll():
                 raise _dead_worker_error(worker)
 
@@ -233,6 +236,7 @@ def _serve_jobs(pipe: Connection, pool_end: Connection, work: Callable[[Job], Re
     # Ctrl-C reaches the whole process group; the parent decides
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # sums depend on the number of threads, and results must not depend on that of workers
     torch.set_num_threads(1)
     parent = multiprocessing.parent_process()
     assert parent is not None

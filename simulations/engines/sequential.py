@@ -223,6 +223,7 @@ class SequentialEngine(FederationRuntime):
         self._prefetched = None
         if (
             prefetched_order.round == order.round
+            # after a rollback a round of the same number has another model
             and prefetched_order.params is order.params
             and list(prefetched_stores) == list(stores)
         ):
@@ -256,6 +257,7 @@ class SequentialEngine(FederationRuntime):
         )
         if isinstance(answer, Failure):
             return answer
+        # in shared memory: what is left goes through a pipe, and is small
         self._update_slots[job.slot].copy_(answer.params)
         return replace(answer, params=torch.empty(0), packed=None)
 

@@ -128,6 +128,7 @@ class DeviceWorker:
                 self._next_schedule = None
                 if len(group) > 1:
                     self._max_stores = len(group) // 2
+                    # back to the front in their order: nothing of the failed attempt has counted
                     waiting.extendleft(reversed(group))
                     continue
                 answers = [failure_of(group[0][0], error)]

@@ -118,11 +118,13 @@ class StackedTraining:
         self.network.address(
             [derive(config.run.seed, "dropout", round_number, name) for name in group.names]
         )
+        # local optimizers keep nothing from round to round, as in every engine
         self._optimizer.restart(self.network.weights)
         self._loss_sums.zero_()
         if self._offsets is not None and group.offsets is not None:
             self._offsets[:stores] = group.offsets
         for step, active_stores in enumerate(group.schedule.stores):
+            # stores with fewer steps are last and leave the group early
             if active_stores != self.network.stores:
                 self.network.narrow(active_stores)
             self._run_step(group.array, group.schedule.at(step))
@@ -161,7 +163,11 @@ class StackedTraining:
         weights = self.network.weights[:stores]
         images, targets, blend = _images_of(array, inputs, self._config, self._spec)
         with torch.autocast(
-            weights.device.type, torch.bfloat16, enabled=self._mixed, cache_enabled=False
+            # no cache: a recorded step would read weights that autocast cast before the recording
+            weights.device.type,
+            torch.bfloat16,
+            enabled=self._mixed,
+            cache_enabled=False,
         ):
             offsets = None
             if self._offsets is not None:
@@ -172,6 +178,7 @@ class StackedTraining:
             losses = torch.where(
                 inputs.shares > 0, losses_of_images.view(stores, -1) * inputs.shares, 0
             ).sum(dim=1)
+        # no loss depends on another store's weights, so one sum gives each store its own gradient
         gradient = self.network.gradient(losses.sum())
         regularise(gradient, weights, self._config.train)
         self.hooks.correct_gradient(gradient, weights)

@@ -71,6 +71,7 @@ class RayEngine(FederationRuntime):
         gpu_share = config.gpus_per_worker or float(config.device.startswith("cuda"))
         frozen = None if start.plan.frozen is None else start.plan.frozen.numpy()
         self._workers = RayWorkers(
+            # as an array: Ray shares arrays between the workers of a node, and pickles tensors
             WorkerSetup(replace(start.plan, frozen=None), frozen, "cuda" if gpu_share else "cpu"),
             gpu_share,
         )

@@ -134,6 +134,7 @@ class RayWorkers:
 
     def _start_worker(self, node: str) -> WorkerHandle:
         """Start a worker."""
+        # not elsewhere: each node has as many workers as it has room for
         on_node = NodeAffinitySchedulingStrategy(node, soft=False)
         actor = self._actor_class.options(
             num_cpus=1, num_gpus=self._share, scheduling_strategy=on_node
@@ -191,6 +192,7 @@ class RayWorkers:
             f"Node {host} of the Ray cluster has {installed}; this machine has {self._installed}."
             " One seed gives one result only if all have the same: install it there."
         )
+        # a node of the beginning belongs to the run, one that came later is a gift
         if worker.node in self._first_nodes:
             raise RunError(difference)
         LOG.warning("%s The node is left out.", difference)
