@@ -1,10 +1,10 @@
 """Write all that follows from the declared settings: `make settings`. With --check, only compare.
 
-common/strategies/...  --->  common/config/strategy_settings.py    the strategies' own settings,
-      (declared there)                                             readable without PyTorch
-common/config/...      --->  pyproject.toml                        what Flower may override
-                       --->  docs/settings.md                      for people
-                       --->  common/settings.json                  for --help
+common/strategies/...   --->  common/config/strategy_settings.py   the strategies' and the codecs'
+common/compression/...  --->  common/config/codec_settings.py      own settings, without PyTorch
+common/config/...       --->  pyproject.toml                       what Flower may override
+                        --->  docs/settings.md                     for people
+                        --->  common/settings.json                 for --help
 """
 
 import ast
@@ -20,14 +20,15 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 import tomli_w
 
 from fedshelf.common import models
+from fedshelf.common.compression import CODECS
 from fedshelf.common.config import RunConfig, field_types, to_flower
-from fedshelf.common.config.field_types import Section, StrategySettings
+from fedshelf.common.config.federation import CommonMessagesConfig
+from fedshelf.common.config.field_types import CodecSettings, Section, StrategySettings
 from fedshelf.common.config.model_train_strategy import CommonStrategyConfig
 from fedshelf.common.strategies import STRATEGIES
 from fedshelf.simulations.datasets import DATASETS
 
 ROOT = Path(__file__).parents[1]
-SCHEMA = ROOT / "common/config/strategy_settings.py"
 PYPROJECT = ROOT / "pyproject.toml"
 TABLE = ROOT / "docs/settings.md"
 FLAGS = ROOT / "common/settings.json"
@@ -39,38 +40,74 @@ NAMES = {
 TABLE_OF_FLOWER = "[tool.flwr.app.config]\n"
 TEXT_COLUMNS = 82  # of a description's line in the schema, between its quotes
 
-SOURCE = '''"""The settings of all strategies, readable without PyTorch, which strategies load.
+SOURCE = '''"""The settings of all {family}, readable without PyTorch, which {family} load.
 
-Written by `make settings` from their declarations in `common/strategies`: change them there.
+Written by `make settings` from their declarations in `common/{folder}`: change them there.
 """
 
 from typing import {typing}
 
 from pydantic import Field
 
-from fedshelf.common.config.field_types import {ours}
-from fedshelf.common.config.model_train_strategy import CommonStrategyConfig
+{ours}from fedshelf.common.config.{shared_module} import {shared}
 
 
-class StrategyConfig(CommonStrategyConfig):
-    """The federated algorithm and its settings."""
+class {name}({shared}):
+    """{about}"""
 
-    built_in: ClassVar = ({names})
-
-{fields}
+{built_in}{fields}
 '''
 
 
-class Declared(NamedTuple):
-    """One setting of a strategy, as its file declares it."""
+class Family(NamedTuple):
+    """Classes that declare settings of their own, and the section of the schema that has them.
 
-    owner: type[StrategySettings]
+    Attributes:
+        words: the family, in the plural
+        section: name of the section's class, which is written
+        about: its docstring
+        shared: its base, with the settings that all members share
+        members: the name that a setting gives each member -> the class of its settings
+    """
+
+    words: str
+    folder: str
+    section: str
+    about: str
+    shared: type[Section]
+    members: dict[str, type[StrategySettings | CodecSettings]]
+
+
+FAMILIES = {
+    ROOT / "common/config/strategy_settings.py": Family(
+        "strategies",
+        "strategies",
+        "StrategyConfig",
+        "The federated algorithm and its settings.",
+        CommonStrategyConfig,
+        {name: strategy.settings_class() for name, strategy in STRATEGIES.items()},
+    ),
+    ROOT / "common/config/codec_settings.py": Family(
+        "codecs",
+        "compression",
+        "MessagesConfig",
+        "The form in which updates travel from the stores to the server.",
+        CommonMessagesConfig,
+        {name: codec.settings_class() for name, codec in CODECS.items()},
+    ),
+}
+
+
+class Declared(NamedTuple):
+    """One setting of a strategy or codec, as its file declares it."""
+
+    owner: type[Section]
     type: str
     default: str
     description: str
 
 
-def declarations(owner: type[StrategySettings]) -> Iterator[tuple[str, Declared]]:
+def declarations(owner: type[Section]) -> Iterator[tuple[str, Declared]]:
     """Yield the settings that a class declares itself, in the order of its source."""
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
     assert isinstance(definition, ast.ClassDef)
@@ -88,29 +125,28 @@ def declarations(owner: type[StrategySettings]) -> Iterator[tuple[str, Declared]
         yield name, Declared(owner, ast.unparse(node.annotation), default, field.description or "")
 
 
-def strategy_settings() -> dict[str, tuple[Declared, list[str]]]:
-    """Return each setting of the strategies with the names of those that have it."""
+def own_settings(family: Family) -> dict[str, tuple[Declared, list[str]]]:
+    """Return each setting of a family's members with the names of those that have it."""
     found: dict[str, tuple[Declared, list[str]]] = {}
-    for strategy, algorithm in STRATEGIES.items():
-        owners = [o for o in reversed(algorithm.settings_class().__mro__) if issubclass(o, Section)]
-        for owner in owners:
+    for member, settings in family.members.items():
+        for owner in (o for o in reversed(settings.__mro__) if issubclass(o, Section)):
             for name, declared in declarations(owner):
-                if name in CommonStrategyConfig.model_fields:
-                    sys.exit(f"{owner.__name__}.{name} is a setting of all strategies already.")
+                if name in family.shared.model_fields:
+                    sys.exit(f"{owner.__name__}.{name} is a setting of all {family.words} already.")
                 first, users = found.setdefault(name, (declared, []))
                 if first.owner is not owner:
                     sys.exit(
                         f"{owner.__name__} and {first.owner.__name__} both declare {name}; let both"
                         " inherit it from one class, as it has one meaning."
                     )
-                users.append(strategy)
+                users.append(member)
     return found
 
 
-def schema() -> str:
-    """Return the source of `StrategyConfig`."""
+def schema(family: Family) -> str:
+    """Return the source of the section that has the settings of a family."""
     fields = []
-    for name, (declared, users) in strategy_settings().items():
+    for name, (declared, users) in own_settings(family).items():
         about = f"{', '.join(users)}: {declared.description}"
         lines = textwrap.wrap(about, TEXT_COLUMNS, break_on_hyphens=False, break_long_words=False)
         pieces = [lines[0], *(f" {line}" for line in lines[1:])]
@@ -122,10 +158,26 @@ def schema() -> str:
     source = "\n".join(fields)
     tree = ast.parse(f"class _:\n{source}")
     words = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    typing = ", ".join(sorted({"ClassVar", *(words & {"Annotated", "Literal"})}))
+    built_in = ""
+    if hasattr(family.shared, "built_in"):
+        names = "".join(f'"{name}",' for name in family.members)
+        built_in = f"    built_in: ClassVar = ({names})\n\n"
+        words.add("ClassVar")
+    typing = ", ".join(sorted(words & {"Annotated", "ClassVar", "Literal"}))
     ours = ", ".join(sorted(words & vars(field_types).keys() - {"Annotated", "Literal", "Field"}))
+    if ours:
+        ours = f"from fedshelf.common.config.field_types import {ours}\n"
     unformatted = SOURCE.format(
-        typing=typing, ours=ours, names=", ".join(f'"{name}"' for name in STRATEGIES), fields=source
+        family=family.words,
+        folder=family.folder,
+        typing=typing,
+        ours=ours,
+        shared_module=family.shared.__module__.rpartition(".")[2],
+        shared=family.shared.__name__,
+        name=family.section,
+        about=family.about,
+        built_in=built_in,
+        fields=source,
     )
     format_it = [sys.executable, "-m", "ruff", "format", "--line-length", "100", "-"]
     done = subprocess.run(format_it, input=unformatted, capture_output=True, text=True, check=True)
@@ -199,7 +251,8 @@ def write(path: Path, text: str) -> bool:
     return is_same
 
 
-if not write(SCHEMA, schema()):  # what follows must read the new one
+outdated = [path for path, family in FAMILIES.items() if not write(path, schema(family))]
+if outdated:  # what follows must read the new ones
     sys.exit(subprocess.run([sys.executable, __file__], check=False).returncode)
 write(PYPROJECT, pyproject())
 write(TABLE, documentation())

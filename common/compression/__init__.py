@@ -40,10 +40,10 @@ def build(config: MessagesConfig) -> Codec | None:
             f" {', '.join(CODECS)}.{hint}"
         )
     codec_class = CODECS.get(name)
+    used = {"compression"} | (codec_class.settings_used() if codec_class else set())
     for key, field in MessagesConfig.model_fields.items():
-        unused = key != "compression" and (codec_class is None or key not in codec_class.uses)
-        if unused and getattr(config, key) != field.default:
-            users = [other for other, codec in CODECS.items() if key in codec.uses]
+        if key not in used and getattr(config, key) != field.default:
+            users = [other for other, codec in CODECS.items() if key in codec.settings_used()]
             raise ConfigError(
                 f"Setting messages.{key} got {getattr(config, key)!r}, but compression {name} does"
                 f" not use it; it is for {', '.join(users)}."

@@ -1,11 +1,12 @@
 """The base class of codecs: a codec makes a vector of changes small, and may lose something."""
 
-from typing import ClassVar
+from typing import ClassVar, get_type_hints
 
 import torch
 from torch import Tensor
 
 from fedshelf.common.config import MessagesConfig
+from fedshelf.common.config.field_types import CodecSettings
 from fedshelf.common.errors import MessageError
 from fedshelf.common.parameters.layout import Tensors
 
@@ -18,12 +19,25 @@ class Codec:
     Values that are not finite must come out not finite: the screening of updates has to see them.
     """
 
-    uses: ClassVar[frozenset[str]] = frozenset()  # fields of MessagesConfig that change the outcome
+    settings: CodecSettings  # of its own: a subclass names its class of settings here
     tensor_names: ClassVar[frozenset[str]]  # names of the tensors that `pack` makes
     sparse: ClassVar[bool] = False  # most values of one vector are left out and come out as 0
 
     def __init__(self, config: MessagesConfig) -> None:
         self.config = config
+        own = self.settings_class()
+        self.settings = own(**{key: getattr(config, key) for key in own.model_fields})
+
+    @classmethod
+    def settings_class(cls) -> type[CodecSettings]:
+        """Return the class of the codec's own settings: the type of its `settings`."""
+        settings_type: type[CodecSettings] = get_type_hints(cls)["settings"]
+        return settings_type
+
+    @classmethod
+    def settings_used(cls) -> frozenset[str]:
+        """Return the names of the settings that change the outcome."""
+        return frozenset(cls.settings_class().model_fields)
 
     def pack(self, vector: Tensor) -> dict[str, Tensor]:
         """Return `vector` (float32 [T]) as the tensors that travel."""

@@ -4,16 +4,29 @@ Stich, Cordonnier, Jaggi: Sparsified SGD with Memory. NeurIPS 2018, Definition 2
 Algorithm 1 (the memory, which is our error feedback).
 """
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from fedshelf.common.compression.base import Codec, checked_vector
+from fedshelf.common.config.field_types import CodecSettings
 from fedshelf.common.errors import MessageError
 from fedshelf.common.parameters.layout import Tensors
+
+
+class TopKSettings(CodecSettings):
+    """The setting of TopK."""
+
+    keep: Annotated[float, Field(gt=0, le=0.5)] = Field(
+        0.1,
+        description=(
+            "share of the changes that is sent; each costs 3 bytes, an uncompressed change 4"
+        ),
+    )
 
 
 class TopK(Codec):
@@ -23,7 +36,7 @@ class TopK(Codec):
     the type means "so many more are left out, and no value follows".
     """
 
-    uses: ClassVar = frozenset({"keep"})
+    settings: TopKSettings
     tensor_names: ClassVar = frozenset({"values", "gaps"})
     sparse: ClassVar = True
 
@@ -34,7 +47,7 @@ class TopK(Codec):
             values: float16 [K], in vector order; gaps: uint8 or uint16 [K and more], number of
             values left out before each.
         """
-        count = min(len(vector), max(1, round(self.config.keep * len(vector))))
+        count = min(len(vector), max(1, round(self.settings.keep * len(vector))))
         # topk takes NaN for the largest, so the server sees it
         positions = vector.abs().topk(count, sorted=False).indices.sort().values
         skipped = positions.diff(prepend=positions.new_full((1,), -1)).cpu().numpy() - 1

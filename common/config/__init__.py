@@ -1,10 +1,10 @@
 """The typed run configuration: `schema` has the settings, `sources` reads them."""
 
+from fedshelf.common.config.codec_settings import MessagesConfig
 from fedshelf.common.config.data import DataConfig
 from fedshelf.common.config.federation import (
     CohortConfig,
     EvaluationConfig,
-    MessagesConfig,
     ScreeningConfig,
 )
 from fedshelf.common.config.model_train_strategy import ModelConfig, TrainConfig

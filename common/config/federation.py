@@ -31,20 +31,14 @@ class CohortConfig(Section):
     )
 
 
-class MessagesConfig(Section):
-    """The form in which updates travel from the stores to the server."""
+class CommonMessagesConfig(Section):
+    """The form in which updates travel, and the settings that all codecs share."""
 
     compression: str = Field(
         "none",
         description=(
             "encoding of updates: none, fp16 (half the bytes), int8 (a quarter) or top-k (only"
             " the largest changes); a store adds what its encoding lost to its next update"
-        ),
-    )
-    keep: Annotated[float, Field(gt=0, le=0.5)] = Field(
-        0.1,
-        description=(
-            "top-k: share of the changes that is sent; each costs 3 bytes, an uncompressed change 4"
         ),
     )
 

@@ -46,6 +46,13 @@ class StrategySettings(Section):
     """
 
 
+class CodecSettings(Section):
+    """Base of the settings that one codec has for itself; its file declares them.
+
+    Each becomes a field of `MessagesConfig` (a key messages.NAME), by `make settings`.
+    """
+
+
 def _named(value: Any) -> Any:
     """Return a whole number as text, as it is a name; all other values unchanged."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value

@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from fedshelf.common.config.codec_settings import MessagesConfig
 from fedshelf.common.config.data import DataConfig
 from fedshelf.common.config.federation import (
     CohortConfig,
     EvaluationConfig,
-    MessagesConfig,
     ScreeningConfig,
 )
 from fedshelf.common.config.field_types import Count, Fraction, Section

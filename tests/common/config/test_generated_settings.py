@@ -3,10 +3,16 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-from fedshelf.common import strategies
-from fedshelf.common.config import StrategyConfig
+import pytest
+
+from fedshelf.common.compression import CODECS
+from fedshelf.common.config import MessagesConfig, StrategyConfig
+from fedshelf.common.config.federation import CommonMessagesConfig
+from fedshelf.common.config.field_types import Section
 from fedshelf.common.config.model_train_strategy import CommonStrategyConfig
+from fedshelf.common.strategies import STRATEGIES
 
 ROOT = Path(__file__).parents[3]
 
@@ -22,17 +28,26 @@ def test_what_is_written_is_what_strategies_declare() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_schema_checks_a_setting_as_its_strategy_does() -> None:
-    own = StrategyConfig.model_fields.keys() - CommonStrategyConfig.model_fields.keys()
+@pytest.mark.parametrize(
+    ("members", "section", "shared"),
+    [
+        (STRATEGIES.values(), StrategyConfig, CommonStrategyConfig),
+        (CODECS.values(), MessagesConfig, CommonMessagesConfig),
+    ],
+    ids=["strategies", "codecs"],
+)
+def test_the_schema_checks_a_setting_as_its_owner_does(
+    members: Any, section: type[Section], shared: type[Section]
+) -> None:
     declared = {
-        (key, strategy.settings_class())
-        for strategy in strategies.STRATEGIES.values()
-        for key in strategy.settings_class().model_fields
+        (key, member.settings_class())
+        for member in members
+        for key in member.settings_class().model_fields
     }
-    assert {key for key, _ in declared} == own
+    assert {key for key, _ in declared} == section.model_fields.keys() - shared.model_fields.keys()
     for key, owner in declared:
         field = owner.model_fields[key]
-        written = StrategyConfig.model_fields[key]
+        written = section.model_fields[key]
         assert (field.annotation, field.default) == (written.annotation, written.default)
         assert repr(field.metadata) == repr(written.metadata)
 
