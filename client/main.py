@@ -261,6 +261,30 @@ def status(
 
 
 @app.command()
+def privacy(
+    name: Annotated[str, typer.Option(help="Name of this store.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the same as JSON, for programs.")
+    ] = False,
+    forget: Annotated[
+        bool,
+        typer.Option(
+            "--forget", help="Begin a new ledger, which does not count what was told before."
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --forget: do not ask.")] = False,
+) -> None:
+    """Show what this store's answers have told of one photo, and what its policy still allows."""
+    from fedshelf.client.commands.privacy import forget_ledger, print_privacy
+    from fedshelf.client.identity.home import known_home
+
+    if forget:
+        print(forget_ledger(known_home(name), is_confirmed=yes))
+    else:
+        print_privacy(known_home(name), as_json=as_json)
+
+
+@app.command()
 def forget(name: Annotated[str, typer.Option(help="Name of this store.")]) -> None:
     """Remove every copy of photos that Fedshelf made on this machine.
 
