@@ -13,6 +13,7 @@ from fedshelf.common.setting_flags import setting_flags
 from fedshelf.server.operations.export import export
 from fedshelf.simulations.compare.main import compare
 from fedshelf.simulations.ensemble.main import ensemble
+from fedshelf.simulations.listing.main import diff, runs
 from fedshelf.simulations.reveal.main import reveal
 from fedshelf.simulations.run import options
 
@@ -144,6 +145,8 @@ def split(
 app.command()(compare)
 app.command()(ensemble)
 app.command()(reveal)
+app.command()(runs)
+app.command()(diff)
 app.command()(export)
 
 

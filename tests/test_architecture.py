@@ -22,7 +22,7 @@ FLOORS = {
         ["main.py", "flower_app.py", "engines/ray"],
         ["ensemble", "reveal"],
         ["compare"],
-        ["compare/statistics", "compare/wording", "run"],
+        ["compare/statistics", "compare/wording", "run", "listing"],
         ["compare/arms", "engines"],
         ["engines/batched"],
         ["federation"],

@@ -1,0 +1,1 @@
+"""Runs side by side: what they reached, and the settings in which they differ."""

@@ -1,0 +1,92 @@
+"""The facts about a run that a list of runs shows, read from its directory."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedshelf.common.config import flatten, from_toml, resolve
+from fedshelf.common.errors import RunError
+from fedshelf.server.monitor.run_finder import last_written, run_directories
+from fedshelf.server.results.jsonl_tail import read_json
+from fedshelf.server.results.run_directory import EARLIER, RunDirectory
+
+# of these each run has its own, and no result depends on them
+NO_DIFFERENCE = frozenset({"run.name", "run.out", "data.classes"})
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """A run as a list shows it.
+
+    Attributes:
+        name: its directory, below the folder that was listed
+        status: finished, stopped, failed, or unfinished while there is no summary
+        rounds: rounds done
+        settings: flat settings
+        validation: accuracy of its best round on validation images; None: there are none
+        test: accuracy of its delivered model on the server's test images; None: there are none
+        seconds: of the whole run
+        written: Unix time (s) of its last change
+    """
+
+    name: str
+    status: str
+    rounds: int
+    settings: Mapping[str, Any]
+    validation: float | None
+    test: float | None
+    seconds: float | None
+    written: float
+
+
+def read_facts(path: Path, name: str) -> RunFacts:
+    """Read the facts about the run in `path`.
+
+    Raises:
+        RunError: there is no run.
+        ConfigError: its settings cannot be read.
+    """
+    if not RunDirectory.is_run(path):
+        raise RunError(f"{path} holds no run: it has no config.toml; name a run directory.")
+    settings = flatten(resolve(EARLIER | from_toml(path / "config.toml")))
+    summary = read_json(path / "summary.json")
+    best = summary.get("best") or {}
+    seconds = summary.get("seconds") or {}
+    return RunFacts(
+        name,
+        str(summary.get("status", "unfinished")),
+        RunDirectory.rounds_done(path),
+        settings,
+        best.get("accuracy") if best.get("on") == "validation" else None,
+        (summary.get("test") or {}).get("accuracy"),
+        seconds.get("total"),
+        last_written(path),
+    )
+
+
+def read_all(folder: Path) -> list[RunFacts]:
+    """Return the facts about all runs in a folder, the newest first.
+
+    Raises:
+        RunError: there is none.
+        ConfigError: the settings of one cannot be read.
+    """
+    found = [read_facts(path, path.name) for path in run_directories(folder)]
+    if not found:
+        raise RunError(f"There is no run in {folder.resolve()}; name a folder of run directories.")
+    return sorted(found, key=lambda facts: facts.written, reverse=True)
+
+
+def differing_settings(runs: Sequence[RunFacts]) -> list[str]:
+    """Return the settings in which runs differ, in the order of the schema.
+
+    A setting that a run does not have, of a strategy from another package, counts as different.
+    """
+    keys = dict.fromkeys(key for facts in runs for key in facts.settings)
+    return [
+        key
+        for key in keys
+        if key not in NO_DIFFERENCE
+        and any(facts.settings.get(key) != runs[0].settings.get(key) for facts in runs)
+    ]
