@@ -239,6 +239,20 @@ def test_docstrings_name_their_subject() -> None:
     assert riddles == []
 
 
+def test_settings_that_a_run_chooses_are_read_as_chosen() -> None:
+    """`train.epochs` may be 0 and `absent_classes` auto until a run chooses: `passes`, `batch` and
+    `absent` never are.
+    """
+    undecided = re.compile(r"\b(train|config)\.(epochs|batch_size)$|\.absent_classes$")
+    readers = {
+        named(path)
+        for path in SOURCES
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Attribute) and undecided.search(ast.unparse(node))
+    }
+    assert readers == {"common/config/model_train_strategy.py"}
+
+
 def test_nothing_is_unpickled() -> None:
     """torch.load, pickle and numpy's allow_pickle execute what a file says.
 

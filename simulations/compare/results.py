@@ -84,7 +84,7 @@ def to_json_values(
 
 
 def _budget(config: RunConfig, options: Options, stores: int) -> dict[str, Any]:
-    epochs = config.train.epochs
+    epochs = config.train.passes
     return {
         "federated": {"rounds": config.run.rounds, "epochs": epochs},
         "alone_and_pooled": {"rounds": lone_rounds(config, stores), "epochs": epochs},

@@ -88,7 +88,7 @@ class Arm:
                 images
                 * self.config.cohort.fraction
                 * self.config.run.rounds
-                * self.config.train.epochs
+                * self.config.train.passes
             )
             + 1
         )
