@@ -125,9 +125,22 @@ def describe_outcome(summary: Mapping[str, Any]) -> list[str]:
     lines = (
         _describe_end(summary), _describe_accuracy(summary), _describe_delivered_round(summary),
         describe_adjustment(summary.get("adjustment")), _describe_personal_layers(summary),
-        _describe_old_classes(summary), _describe_forgotten(summary), _describe_speed(summary),
+        _describe_old_classes(summary), _describe_forgotten(summary),
+        describe_store_privacy(summary), _describe_speed(summary),
     )  # fmt: skip
     return [line for line in lines if line]
+
+
+def describe_store_privacy(summary: Mapping[str, Any]) -> str:
+    """Return a sentence on the noise that hides each store in the model; empty without noise."""
+    if not (privacy := summary.get("store_privacy")):
+        return ""
+    ratio = privacy["signal_to_noise"]
+    is_drowned = ", so noise is most of what the model learned" if ratio < 1 else ""
+    return (
+        f"Differential privacy of a store: epsilon {privacy['epsilon']:.3g} at delta"
+        f" {privacy['delta']:.2g}; signal to noise at most {ratio:.2g}{is_drowned}."
+    )
 
 
 def _describe_end(summary: Mapping[str, Any]) -> str:

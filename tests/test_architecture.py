@@ -38,7 +38,7 @@ FLOORS = {
         ["monitor"],
         ["launcher"],
         ["training", "credentials", "addresses.py", "answer_deadline.py"],
-        ["report", "ipc"],
+        ["report", "ipc", "store_privacy"],
         ["report/charts", "updates"],
         ["results", "settings", "runtime.py", "formatting.py"],
     ],

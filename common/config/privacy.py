@@ -51,8 +51,38 @@ class PrivacyConfig(Section):
             " one is scaled down, and the round tells how many were"
         ),
     )
+    store_noise: NonNegative = Field(
+        0.0,
+        description=(
+            "differential privacy of a store: standard deviation of the noise that the server adds"
+            " to the sum of a round's updates, as a multiple of the norm to which each is clipped"
+            " (McMahan et al. 2018); 0: none"
+        ),
+    )
+    store_clip: NonNegative = Field(
+        0.0,
+        description=(
+            "L2 norm to which a store's change of the model is clipped, with store_noise; 0: it"
+            " follows the updates (Andrew et al. 2021)"
+        ),
+    )
+    store_quantile: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.5,
+        description="share of the updates that a clip which follows them leaves as they are",
+    )
+    store_delta: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description=(
+            "delta at which the epsilon of a store is stated; 0: 1 / stores^1.1, at most 0.001"
+        ),
+    )
 
     @property
     def is_on(self) -> bool:
         """Tell if training is differentially private."""
         return self.clip > 0
+
+    @property
+    def protects_stores(self) -> bool:
+        """Tell if a round's updates are noised at the server."""
+        return self.store_noise > 0

@@ -107,6 +107,7 @@ def tiles(run: RunData) -> list[Tile]:
                 "to and from the stores",
             )
         )
+    shown_tiles += _privacy_tiles(summary)
     if "model" in summary:
         shown_tiles.append(
             Tile(
@@ -133,6 +134,14 @@ def _accuracy_tile(test: Mapping[str, Any]) -> Tile:
     if baseline := test.get("baseline"):
         remarks.append(f"commonest class {formatting.percent(baseline['accuracy'])}")
     return Tile("Test accuracy", formatting.percent(test["accuracy"]), ", ".join(remarks))
+
+
+def _privacy_tiles(summary: Mapping[str, Any]) -> list[Tile]:
+    """Return what hides a single store in the model; nothing without noise."""
+    if not (privacy := summary.get("store_privacy")):
+        return []
+    remark = f"delta {privacy['delta']:.2g}, signal to noise {privacy['signal_to_noise']:.2g}"
+    return [Tile("Privacy of a store", f"epsilon {privacy['epsilon']:.3g}", remark)]
 
 
 def _delivered_tile(summary: Mapping[str, Any]) -> Tile:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
-from fedshelf.common.config import CohortConfig
+from fedshelf.common.config import CohortConfig, RunConfig
 from fedshelf.common.errors import StoppedError, StoresError
 from fedshelf.common.protocol.failures import format_failures
 from fedshelf.common.protocol.messages import Failure, StoreInfo
@@ -114,6 +114,14 @@ def quorum_error(round_number: int, quorum: int, failed: Mapping[str, Failure]) 
 def cohort_size(present: int, config: CohortConfig) -> int:
     """Return the number of stores in a cohort if `present` stores are present."""
     return min(present, max(config.min_stores, round_half_up(config.fraction * present), 1))
+
+
+def largest_cohort(present: int, config: RunConfig) -> int:
+    """Return the most stores that a cohort can have if `present` stores are present.
+
+    Stores that noise protects are drawn each by chance, so all may be.
+    """
+    return present if config.privacy.protects_stores else cohort_size(present, config.cohort)
 
 
 def round_half_up(value: float) -> int:

@@ -35,7 +35,7 @@ If the new model cannot be used, `rollback` takes the round back, and it is play
     (tensor([2.]), ['north', 'south'])
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -46,7 +46,7 @@ from torch import Tensor
 from fedshelf.common import strategies
 from fedshelf.common.config.learning_rate_schedule import learning_rate, standstill
 from fedshelf.common.parameters.layout import Layout
-from fedshelf.common.protocol.messages import Failure, Plan, StoreInfo, TrainOrder
+from fedshelf.common.protocol.messages import Failure, Plan, StoreInfo, TrainOrder, Update
 from fedshelf.common.strategies.shared.class_skew import keep_absent_rows
 from fedshelf.common.strategies.shared.personalization import personal_slices, withhold_personal
 from fedshelf.server.results.checkpoints import TrainingState, add_round
@@ -55,6 +55,7 @@ from fedshelf.server.results.run_directory import Record
 from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
+from fedshelf.server.store_privacy import mechanism
 from fedshelf.server.training import cohort, rollback, round_record
 from fedshelf.server.training.quorum import MAX_COHORTS_PER_ROUND, RoundQuorum
 from fedshelf.server.training.robustness_guarantee import Guarantee
@@ -78,7 +79,8 @@ Answer = TypeVar("Answer")
 class RoundLoop:
     """Plays rounds of one plan over a runtime.
 
-    Its attribute `load_earlier` returns the last saved state before a round, or None.
+    Its attribute `load_earlier` returns the last saved state before a round, or None; `privacy`
+    adds noise to updates, if settings say so.
 
     Args:
         layout: the places of the tensors in the P parameters, of which the first T train
@@ -114,6 +116,7 @@ class RoundLoop:
             plan, runtime, test, evaluators.validation, self._image_cap
         )
         self._guarantee = Guarantee(self.strategy, observer.note)
+        self.privacy = mechanism.of_simulation(plan.config, observer.note)
         # Stores that are idle during an evaluation may begin the next round's training. Returns how
         # many seconds of the present evaluation were such training.
         self._seconds_prefetched: Callable[[], float] | None = None
@@ -180,7 +183,9 @@ class RoundLoop:
             self._observer.doing(RunActivity(RunStatus.JUDGING, round_number))
             state = state.to(trained.updates[0].params.device)
             build = partial(self._next_model, state, standing, timer)
-            model = self._rollback.usable_model(state, build(trained), build)
+            model = build(trained)
+            if self.privacy is None:  # else no update moves the model far
+                model = self._rollback.usable_model(state, model, build)
         self._move_prefetched_seconds(timer)
         totals = round_record.totals(model.trained, self.config, timer.seconds)
         deciding = model.scores.deciding() if model.scores else None
@@ -194,15 +199,17 @@ class RoundLoop:
     ) -> NextModel:
         """Return the model of a round's updates: aggregate, look for suspects, evaluate."""
         with timer("aggregate"):
+            noised = self.privacy.noised_mean(trained, state.record) if self.privacy else None
+            updates = [noised.update] if noised else trained.updates
             params, memory = self.strategy.update_global_model(
                 state.params,
-                trained.updates,
+                updates,
                 self.strategy.forget(state.strategy, standing.set_aside),
                 self._layout.trainable,
                 trained.present,
             )
             if not self.strategy.closed_form:  # which has the rows of stores that were here before
-                by_class = [update.images_by_class for update in trained.updates]
+                by_class = [update.images_by_class for update in updates]
                 params = keep_absent_rows(state.params, params, by_class, self._layout)
             params = withhold_personal(
                 self.strategy.centred(params),
@@ -215,16 +222,20 @@ class RoundLoop:
             )
         with timer("inspect"):
             suspicions, standing = self._reputation.judge(standing, trained)
-            weights = self.strategy.weights(trained.updates)
-            shares = self.strategy.rank_shares
-            contributed = contributions(
-                state.params, self._layout.trainable, trained.updates, weights, shares
-            )
+            contributed = self._contributions(state.params, trained.updates)
         with timer("evaluate"):
             # a model that is not finite has no scores; `rollback` takes it back
             is_due = self._is_evaluated(round_number) and rollback.is_finite(after)
             scores = self._evaluate(after) if is_due else None
-        return NextModel(trained, after, standing, suspicions, contributed, scores)
+        privacy = noised.record if noised else None
+        return NextModel(trained, after, standing, suspicions, contributed, scores, privacy=privacy)
+
+    def _contributions(self, start: Tensor, updates: Sequence[Update]) -> Sequence[float]:
+        """Return each update's part in the step; none of updates that noise hides."""
+        if self.privacy:
+            return [0.0] * len(updates)
+        weights, shares = self.strategy.weights(updates), self.strategy.rank_shares
+        return contributions(start, self._layout.trainable, updates, weights, shares)
 
     def _move_prefetched_seconds(self, timer: PhaseTimer) -> None:
         """Count the prefetched training of an evaluation as training of the next round."""
@@ -271,6 +282,8 @@ class RoundLoop:
         )
 
     def _cohort(self, present: Iterable[str], round_number: int, attempt: int = 0) -> list[str]:
+        if self.privacy:
+            return self.privacy.cohort(present, round_number)
         return cohort.sample(
             present, self.config.cohort, self.config.run.seed, round_number, attempt
         )
@@ -319,17 +332,20 @@ class RoundLoop:
                 attempt + MAX_COHORTS_PER_ROUND * self._rollback.is_redrawn(round_number),
             )
             self._guarantee.check(round_number, len(sampled))
+            if self.privacy:
+                self.privacy.check_draw(len(sampled), len(present), round_number)
             trained = self._collect_updates(order, sampled, present, norms)
-            if (store := rollback.store_to_blame(trained, state.record)) is not None:
-                raise rollback.EverybodyDivergedError(store)
-            if len(trained.updates) >= quorum.needed:
+            blamed = rollback.store_to_blame(trained, state.record)
+            if blamed is not None and self.privacy is None:
+                raise rollback.EverybodyDivergedError(blamed)
+            if len(trained.updates) >= min(quorum.needed, len(sampled)):
                 break
             quorum.missed(trained)
         return trained
 
     def _no_quorum(self, state: TrainingState, failed: Mapping[str, Failure]) -> Exception:
         """Return the error for a round after `state` in which too few stores took part."""
-        if rollback.is_divergence(failed):
+        if rollback.is_divergence(failed) and self.privacy is None:
             return rollback.divergence(state.round + 1, state.record, self.config.train.lr)
         return cohort.quorum_error(state.round + 1, self.config.cohort.min_stores, failed)
 

@@ -14,6 +14,7 @@ from fedshelf.server.results.checkpoints import Totals, TrainingState
 from fedshelf.server.results.per_store import summarize_counts, to_history
 from fedshelf.server.results.run_directory import Record
 from fedshelf.server.results.scores import Scores
+from fedshelf.server.store_privacy.mechanism import RECORD_KEY
 from fedshelf.server.updates.contribution import shares_of_step
 from fedshelf.server.updates.norm_bound import UsualNorms
 from fedshelf.server.updates.screening import RoundOutcome
@@ -54,6 +55,7 @@ class NextModel:
         suspicions: store -> reason why its update looks suspicious
         contributed: of each update (see `server.updates.contribution`)
         taken_back: the history's entry on the update that was taken back, if one was
+        privacy: the history's entry on the noise, if stores are protected by it
     """
 
     trained: RoundOutcome
@@ -63,6 +65,7 @@ class NextModel:
     contributed: Sequence[float]
     scores: Scores | None
     taken_back: Mapping[str, Any] | None = None
+    privacy: Mapping[str, Any] | None = None
 
 
 def totals(trained: RoundOutcome, config: RunConfig, seconds: Mapping[str, float]) -> Totals:
@@ -147,6 +150,7 @@ def line(
         "shortfall": shortfall,
         "usual_norms": list(norms.after(trained.norms).recent),
         **({"taken_back": model.taken_back} if model.taken_back else {}),
+        **({RECORD_KEY: model.privacy} if model.privacy else {}),
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from fedshelf.common import strategies
 from fedshelf.common.classes.display_names import read_from_run
+from fedshelf.common.config import STORES_OWN
 from fedshelf.common.errors import FedshelfError, StoppedError
 from fedshelf.server.report.tensorboard import TensorBoardLog
 from fedshelf.server.results import operator_settings, plan_file
@@ -23,6 +24,8 @@ from fedshelf.server.results.run_directory import FORGOTTEN, Record, RunDirector
 from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
+from fedshelf.server.store_privacy.mechanism import RECORD_KEY, of_deployment
+from fedshelf.server.store_privacy.noise_ledger import NOISE_FILE
 from fedshelf.server.training import class_retention
 from fedshelf.server.training.final_evaluation import evaluate_final_model
 from fedshelf.server.training.resume_model import provenance
@@ -114,20 +117,7 @@ class Training:
         checkpoints = Checkpoints(
             self.directory.path / "checkpoints", self.start.plan.config.run.keep_checkpoints
         )
-        round_loop = RoundLoop(
-            self.start.plan,
-            self.start.layout,
-            self.runtime,
-            self.observer,
-            stop,
-            self.evaluators,
-            self.buffer,
-        )
-        begun = round_loop.initial_state(self.start.params)
-        round_loop.load_earlier = lambda before: (
-            checkpoints.before(before) or (None if before > 1 else begun)
-        )
-        state = checkpoints.latest() or begun
+        round_loop, state = self._begin(checkpoints, stop)
         events = TensorBoardLog(self.directory.path)
         remark = self._remark(self._restore_history(state, events))
         try:
@@ -172,6 +162,31 @@ class Training:
         finally:
             events.close()
         return self._finish(round_loop, checkpoints, state)
+
+    def _begin(
+        self, checkpoints: Checkpoints, stop: StopRequest
+    ) -> tuple[RoundLoop, TrainingState]:
+        """Return the round loop, and the state that it goes on from. Raises RunError."""
+        plan = self.start.plan
+        round_loop = RoundLoop(
+            plan,
+            self.start.layout,
+            self.runtime,
+            self.observer,
+            stop,
+            self.evaluators,
+            self.buffer,
+        )
+        begun = round_loop.initial_state(self.start.params)
+        round_loop.load_earlier = lambda before: (
+            checkpoints.before(before) or (None if before > 1 else begun)
+        )
+        state = checkpoints.latest() or begun
+        if plan.config.data.dataset == STORES_OWN:
+            path = self.directory.path / NOISE_FILE
+            note = self.observer.note
+            round_loop.privacy = of_deployment(plan.config, path, state.round, note)
+        return round_loop, state
 
     def _judge_origin(
         self, round_loop: RoundLoop, state: TrainingState, checkpoints: Checkpoints
@@ -344,6 +359,7 @@ class Training:
             "images_per_second": totals.images / seconds["train"] if seconds["train"] else 0.0,
             "bytes": {"down": totals.bytes_down, "up": totals.bytes_up},
             "stores": len(self.runtime.stores()),
+            RECORD_KEY: (state.record or {}).get(RECORD_KEY),
             "suspicion": dict(standing.suspects),
             "set_aside": dict(standing.set_aside),
             FORGOTTEN: {

@@ -17,6 +17,7 @@ from fedshelf.common.models.spec import TURNS
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Plan, StoreInfo
 from fedshelf.common.training.fit import Network
+from fedshelf.server.store_privacy import refusals
 from fedshelf.server.training.class_confirmation import unconfirmed
 from fedshelf.server.training.resume_model import Origin, take_over
 
@@ -108,7 +109,9 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
     """Return the configuration with the settings that depend on the data.
 
     These are `data.image_size` (for its model), `train.epochs`, `train.batch_size`,
-    `strategy.absent_classes`, and `run.deliver` of a strategy in closed form.
+    `strategy.absent_classes`, and `run.deliver` of a strategy in closed form. If updates are
+    noised, the last model is delivered, absent classes count like others, and no update is left
+    out for its norm: it is clipped.
 
     Raises ConfigError.
 
@@ -135,10 +138,13 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
     if "absent_classes" in strategy.uses:
         usual["strategy.absent_classes"] = config.strategy.absent
         photos |= UNLIKE if strategy.one_model and config.train.objective == "classes" else {}
+    own: dict[str, object] = {"data.image_size": spec.image_size}
+    if config.privacy.protects_stores:
+        usual["run.deliver"] = "last"
+        photos.pop("strategy.absent_classes", None)
+        own["screening.norm_factor"] = 0.0
     chosen = {key: value for key, value in flatten(config).items() if value != NOT_CHOSEN.get(key)}
-    return resolve(
-        usual, photos if native_size is None else {}, chosen, {"data.image_size": spec.image_size}
-    )
+    return resolve(usual, photos if native_size is None else {}, chosen, own)
 
 
 def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> InitialState:
@@ -165,7 +171,9 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Initi
     weights = models.initial_weights(config.model)
     network = Network(spec, torch.device("cpu"), weights=weights, seed=config.run.seed)
     origin = take_over(network, saved) if saved else None
-    _check_personal(config, strategies.build(config.strategy, network.layout).personal_tensors())
+    strategy = strategies.build(config.strategy, network.layout)
+    _check_personal(config, strategy.personal_tensors())
+    refusals.check(config, strategy, network.layout)
     plan = Plan("", config, spec, network.frozen())
     params = network.vector.detach().clone()
     about = {"source": weights.source, "sha256": weights.sha256} if weights else None

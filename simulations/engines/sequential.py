@@ -30,6 +30,7 @@ from fedshelf.common.protocol.messages import (
     Update,
 )
 from fedshelf.server.grid.phase_overlap import seconds_ahead
+from fedshelf.server.training.cohort import largest_cohort
 from fedshelf.server.training.setup import InitialState
 from fedshelf.simulations.engines.process_pool import ProcessPool, shared_zeros
 from fedshelf.simulations.federation import answers
@@ -91,12 +92,10 @@ class SequentialEngine(FederationRuntime):
         super().__init__(federation, start.plan)
         self._device = torch.device(config.run.device)
         self._trainer = Trainer(self._device, StateStore(states))
-        cohort = max(
-            config.cohort.min_stores, int(config.cohort.fraction * len(federation.stores) + 0.5), 1
-        )
+        cohort = largest_cohort(len(federation.stores), config)
         # a training and an evaluation may be under way at the same time, of different models
         self._trained_params, self._evaluated_params = shared_zeros(2, len(start.params))
-        self._update_slots = shared_zeros(min(cohort, len(federation.stores)), len(start.params))
+        self._update_slots = shared_zeros(cohort, len(start.params))
         if self._device.type == "cpu":
             # before any fork, and for the same sums with any number of processes
             torch.set_num_threads(1)

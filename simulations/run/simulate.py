@@ -21,6 +21,7 @@ from fedshelf.server.report.json_log import JsonLog
 from fedshelf.server.results.run_directory import RunDirectory, free_name
 from fedshelf.server.settings import recipes
 from fedshelf.server.settings.precision import settle_precision
+from fedshelf.server.store_privacy.refusals import check_stores
 from fedshelf.server.training.resume_model import adopt
 from fedshelf.server.training.robustness_guarantee import check_cohort
 from fedshelf.server.training.run import StopRequest, Training
@@ -90,6 +91,7 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
     unknown = display_names.check_classes(request.names or {}, stores.classes)
     _check_judges(start, stores)
     check_cohort(start.plan.config, len(stores.stores))
+    check_stores(start.plan.config, len(stores.stores))
     images = divide(start, stores.infos(), stores.test)
     build_engine = engines.find(engines.choose(start))
     with closing(RunDirectory.open(path, start.plan.config, request.settings)) as directory:

@@ -70,6 +70,14 @@ OWN_SETTINGS = {
     "ridge": {"strategy__absent_classes": "weigh"},  # stores add their shares to the scores
     "trimmed-mean": {"strategy__trim": 0.3},  # at the default nothing is trimmed of four updates
 }
+# differential privacy of a store, all of which take part
+NOISED = {
+    "privacy__store_noise": 0.5, "strategy__weighting": "uniform", "screening__norm_factor": 0,
+    "cohort__fraction": 1.0, "evaluation__patience": 0,
+}  # fmt: skip
+FIXED_CLIP = NOISED | {
+    "privacy__store_noise": 0.05, "privacy__store_clip": 0.5, "strategy__name": "fedprox",
+}  # fmt: skip
 
 
 def config_of(strategy: str = "fedavg", **changed: object) -> RunConfig:
@@ -205,6 +213,9 @@ def test_a_run_ends_as_the_reference_does(
         {"model__dropout": 0.3, "data__mixup": 0.4, "train__momentum": 0.5},
         {"train__optimizer": "adam", "train__lr": 0.002, "train__backbone_lr": 0.5},
         {"evaluation__every": 2, "evaluation__metric": "loss"},
+        NOISED,
+        NOISED
+        | {"privacy__store_noise": 0.05, "privacy__store_clip": 0.5, "strategy__name": "fedprox"},
     ],
     ids=lambda changed: "-".join(str(value) for value in changed.values()),
 )
