@@ -165,6 +165,7 @@ class FolderSource:
         try:
             splits = relabel(folder, classes, merge=plan.config.data.merge_spellings).splits
         except DataError as error:
+            # a store that keeps its class names to itself does not tell which one is unknown
             code: FailureCode = "unknown-class" if self._rules.class_names else "data"
             raise StoreError(code, str(error), retry_after=UNKNOWN_CLASS_RETRY_SECONDS) from error
         return StoreData(splits["train"], splits["validation"], splits["test"])
@@ -194,6 +195,7 @@ class FolderSource:
         except UnreachableError as error:
             raise StoreError("data", str(error), "photos-unreachable") from error
         self._compare_classes(folder.classes)
+        # before anything is counted or trained
         folder = drop_rare_classes(folder, self._rules.least_images_per_class)
         return as_rotation_task(folder) if turns else folder
 

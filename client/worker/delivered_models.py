@@ -73,6 +73,7 @@ class DeliveredModels:
                 f" {MAX_MODEL_BYTES:,} are taken."
             )
             raise StoreError("refused", message, "model-too-large")
+        # first: a process that was killed may have left the wanted model half renamed
         self._repair()
         self._report_recall(order)
         is_kept = self._is_kept(order)
@@ -123,11 +124,13 @@ class DeliveredModels:
             write_atomic(
                 new / DESCRIPTION_FILE, lambda file: file.write(order.description), private=True
             )
+            # before the rename: a model that nobody can use never replaces a good one
             _check_files(new, order, content)
             own = self._make_own(new)
             folder = self._folder(order)
             old = self._directory / f"{_OLD_PREFIX}{folder.name}"
             if folder.exists():
+                # kept until the new one is in place: at any moment one of the two is whole
                 folder.rename(old)
             new.rename(folder)
             sync_directory(self._directory)
@@ -136,6 +139,7 @@ class DeliveredModels:
             raise
         shutil.rmtree(old, ignore_errors=True)
         self._report(f"The model of run {order.run} has arrived: {folder / WEIGHTS_FILE}")
+        # it was made in the temporary folder, and names it
         self._report(own.replace(str(new), str(folder)))
 
     def _make_own(self, folder: Path) -> str:

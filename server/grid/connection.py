@@ -117,6 +117,7 @@ class GridConnection:
         Stores that ask before they send more are told so.
         """
         orders = list(message_ids)
+        # on disk, as the gateway is another process
         self._withdrawals.add(orders)
         if self._mailbox:
             self._mailbox.forget(orders)
@@ -178,6 +179,7 @@ class GridConnection:
         There are never many large ones in memory at once.
         """
         wanted = list(message_ids)
+        # an answer that is on its way would be pulled in vain, and its store be taken for lost
         begun = self.begun(wanted)
         if self._mailbox is None:
             whole = [message_id for message_id in wanted if message_id not in begun]

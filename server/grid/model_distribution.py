@@ -140,6 +140,7 @@ class ModelDistribution:
                 return self._outcome((awaited() if awaited else None) or ())
             self._outbox.probe_silent()
             for store in self._read_receipts():
+                # with many stores the summary at the end has to do
                 if len(self._nodes) <= MAX_STORES_IN_LINE:
                     self._note(f"{store} has the model of run {self._order.run}.")
             for lost in self._outbox.take_missing():
@@ -200,6 +201,7 @@ class ModelDistribution:
             node.store = names[node_id] if names is not None else node.store
             self._show(node, "ready")
             if node_id not in busy and now >= node.offer_at:
+                # a store that has it already need not get many bytes again
                 self._send(node_id, is_offer=self._order.size > MAX_UNOFFERED_BYTES)
 
     def _show(self, node: _Known, state: State, why: str = "") -> None:
@@ -218,6 +220,7 @@ class ModelDistribution:
                 case ModelReceipt(sha256=self._order.sha256, is_kept=True):
                     node.store = result.store
                     node.settled = True
+                    # a store that comes back has it: nothing is offered again in this run
                     node.offer_at = float("inf")
                     self._delivered.add(result.store)
                     yield result.store

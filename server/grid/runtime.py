@@ -146,6 +146,7 @@ class GridRuntime:
         """
         dispatch = self._prefetched
         self._prefetched = None
+        # the same only if nothing was taken back: else the model is another one
         if dispatch and dispatch.is_posted and _is_same(dispatch.order, order):
             dispatch.restrict_to(stores)
         else:
@@ -164,6 +165,7 @@ class GridRuntime:
         """
         dispatch = self._dispatch(order, max(self._timeout, 1.0))
         dispatch.post(stores)
+        # after the evaluation, as stores work on orders one after another
         if self._prefetched and not self._prefetched.is_posted:
             self._prefetched.post(self._prefetched_stores)
         self._evaluated_at = dict.fromkeys(stores)
@@ -193,6 +195,7 @@ class GridRuntime:
             time.sleep(MIN_REPLIES_POLL_SECONDS)
             for reply in self._connection.pull([identity for identity in sent if identity]):
                 sent.discard(reply.metadata.reply_to_message_id)
+        # nobody may call again for long: the page shows the last states
         self._store_status.flush(at_once=True)
 
     def _record_training(self, answers: Iterable[Update | Failure]) -> Iterator[Update | Failure]:
@@ -200,6 +203,7 @@ class GridRuntime:
         for answer in answers:
             if isinstance(answer, Update):
                 self._training_seconds[answer.store] = answer.seconds
+                # photos were added or deleted since it described them
                 self._registry.check_images(answer.store, answer.num_examples)
             yield answer
 

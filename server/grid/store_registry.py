@@ -135,6 +135,7 @@ class StoreRegistry:
         """Leave a store alone for as long as it asked."""
         self._resting[failure.store] = time.monotonic() + failure.retry_after
         if failure.retry_after < MAX_RETRY_AFTER_SECONDS:
+            # longer ones are for good: a quorum does not wait for them
             self._coming_back[failure.store] = self._resting[failure.store]
         until = time.strftime("%H:%M", time.localtime(time.time() + failure.retry_after))
         self._rest_reasons[failure.store] = f"{failure.reason}, until {until}"
@@ -220,6 +221,7 @@ class StoreRegistry:
         for node_id, node in self._nodes.items():
             if node.info is None or node.refused or holders.get(node.info.name) in (node, None):
                 continue
+            # a store that was killed comes back as another node while the old one still counts
             if time.monotonic() - node.seen > self._reconnect_grace:
                 name = node.info.name
                 self._refuse(node, f"A second store named {name!r} is refused.")
@@ -243,5 +245,6 @@ class StoreRegistry:
         firsts: dict[str, int] = {}
         for node_id, node in self._nodes.items():
             if node.info is not None and not node.refused and node.info.name not in self._excluded:
+                # the first: nobody takes a store's place by naming himself after it
                 firsts.setdefault(node.info.name, node_id)
         return {node_id: self._nodes[node_id] for node_id in firsts.values()}

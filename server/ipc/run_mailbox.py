@@ -105,6 +105,7 @@ class RunMailbox:
         Raises:
             RunError: another launcher holds the mailbox
         """
+        # keys and orders lie here: other users of the machine stay out
         self.directory.mkdir(mode=0o700, exist_ok=True)
         try:
             held = FileLock(self._launcher_lock).acquire(timeout=LAUNCHER_LOCK_TIMEOUT_SECONDS)
@@ -159,6 +160,7 @@ class RunMailbox:
     @contextmanager
     def at_work(self) -> Iterator[None]:
         """Hold the mailbox for the app; write an error as the outcome if a retry cannot help."""
+        # held by a living process alone, however it ends: no stale mark is left
         with FileLock(self._lock):
             try:
                 yield
@@ -214,6 +216,7 @@ class RunMailbox:
         another one.
         """
         with suppress(FileNotFoundError):
+            # renamed, not removed: if the app dies now, the request is not forgotten
             self._delivery.rename(self._delivery_begun)
         return self._delivery_begun.exists()
 

@@ -139,6 +139,7 @@ def open_pixels(
         kept = set(pixel_file.digests)
         for name in obsolete:
             obsolete_path = directory / Path(name).name
+            # features of deleted photos tell as much as their pixels
             if lost := set(read_digests(obsolete_path)) - kept:
                 forget_features(obsolete_path, lost)
             # a process that has the file mapped keeps it until it lets go
@@ -220,6 +221,7 @@ def _open_or_build(
         return pixel_file
     remove_stale_builds(path.parent)
     earlier = open_pixel_file(earlier_path, form)
+    # a full disk in an hour helps nobody: it is known now
     check_room(path.parent, len(photos) * math.prod(form.shape))
     write_atomic(
         path, lambda file: _write_rows(file, photos, form, earlier, progress), private=True
