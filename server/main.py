@@ -152,13 +152,22 @@ app.command()(release)
 app.command()(release_key)
 
 
+Office = Annotated[
+    Path | None,
+    typer.Option(help="The folder to which DIR/office, with the chain's office key, was moved."),
+]
+
+
 @app.command()
 def provision(
     stores: Annotated[str, typer.Option(help="Names of the stores, comma-separated.")],
     out: Annotated[
         Path,
         typer.Option(
-            help="The chain's folder: DIR/server for the server, DIR/kits for the stores."
+            help=(
+                "The chain's folder: DIR/server for the server, DIR/kits for the stores, DIR/office"
+                " for the key that certifies stores to each other."
+            )
         ),
     ],
     host: Annotated[
@@ -179,6 +188,7 @@ def provision(
             "--keys-in-kits", help="Put the store's private key into its kit instead of a code."
         ),
     ] = False,
+    office: Office = None,
 ) -> None:
     """Make certificates for the server and a kit for each store.
 
@@ -186,7 +196,7 @@ def provision(
     """
     from fedshelf.server.credentials import commands
 
-    commands.provision(out, host, port, stores, keys_in_kits=keys_in_kits)
+    commands.provision(out, host, port, stores, keys_in_kits=keys_in_kits, office=office)
 
 
 @app.command()
@@ -235,11 +245,14 @@ def list_stores(credentials: Credentials, as_json: AsJson = False) -> None:
 
 
 @stores_app.command()
-def revoke(names: Names, credentials: Credentials) -> None:
-    """Exclude stores for good; a running server disconnects and refuses them at once."""
+def revoke(names: Names, credentials: Credentials, office: Office = None) -> None:
+    """Exclude stores for good; a running server disconnects and refuses them at once.
+
+    With the office key, other stores refuse them in secure sums, too.
+    """
     from fedshelf.server.credentials import commands
 
-    commands.revoke(credentials, names)
+    commands.revoke(credentials, names, office)
 
 
 @stores_app.command()
@@ -258,6 +271,7 @@ def renew(
             ),
         ),
     ] = False,
+    office: Office = None,
 ) -> None:
     """Make new kits for stores.
 
@@ -266,7 +280,9 @@ def renew(
     """
     from fedshelf.server.credentials import commands
 
-    commands.renew(credentials, names, keys_in_kits=keys_in_kits, ends_old_key=at_once)
+    commands.renew(
+        credentials, names, keys_in_kits=keys_in_kits, ends_old_key=at_once, office=office
+    )
 
 
 @stores_app.command()

@@ -18,6 +18,7 @@ from fedshelf.client.connection.errors import NO_CONNECTION, obstacle
 from fedshelf.client.connection.known_addresses import KnownAddresses
 from fedshelf.client.connection.transport import http_client
 from fedshelf.client.identity.home import KEY_FILE, store_home
+from fedshelf.client.identity.peer import save_peer
 from fedshelf.common.errors import ConfigError, NetworkError
 from fedshelf.common.protocol.enrolment import ENROL_PATH, enrolment_statement
 from fedshelf.common.protocol.kit import Kit
@@ -152,6 +153,8 @@ def _adopt_kit(kit: Kit, home: Path, key_file: Path, known: KnownAddresses, wait
         print(f"Enrolling store {kit.store} with {known.all[0]}.", flush=True)
         _enrol(kit, kit.code, key, known, time.monotonic() + wait)
     write_private(key_file, pending_key_file.read_text(encoding="utf-8"))
+    if kit.peer is not None:
+        save_peer(home, kit.peer)
     kit_fields = kit.model_dump(include={"chain", "server", "authority", "store"})
     member = Membership(**kit_fields, invitation=kit.invitation, since=datetime.now(UTC))
     write_text(home / "store.json", member.model_dump_json(indent=2) + "\n")

@@ -9,6 +9,8 @@ from fedshelf.common.system.files import private_directory, state_directory
 
 # In a store's home:
 KEY_FILE = "key.pem"  # its private key
+PEER_FILE = "peer.json"  # its identity towards other stores, with a private key
+REVOKED_FILE = "revoked-peers.json"  # the latest list of peer keys that the office has revoked
 STATES_FOLDER = "states"  # state that strategies keep between rounds
 MODELS_FOLDER = "models"  # models that runs delivered, a folder each
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.protocol.endpoint import Endpoint
 from fedshelf.common.protocol.kit import chain_id
+from fedshelf.common.statements import statement
 
 # in the gateway's answers to enrolled stores, once the chain has moved
 ADDRESSES_HEADER = "fedshelf-addresses"
@@ -46,10 +47,7 @@ class AddressList(BaseModel):
     @property
     def statement(self) -> bytes:
         """The bytes that the authority signs."""
-        parts = (self.chain, str(self.number), *self.addresses)
-        return b"fedshelf-addresses-1\n" + b"\n".join(
-            base64.b64encode(part.encode()) for part in parts
-        )
+        return statement(b"fedshelf-addresses-1", self.chain, str(self.number), *self.addresses)
 
     @property
     def header(self) -> str:

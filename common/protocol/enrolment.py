@@ -6,9 +6,10 @@ store -- POST WANTED_PATH, signed ---> gateway     during long uploads
 store -- polls of the Fleet API -----> gateway     with the headers below
 """
 
-import base64
 import math
 from enum import StrEnum
+
+from fedshelf.common.statements import statement
 
 ENROL_PATH = "/fedshelf/enrol"
 CLASSES_PATH = "/fedshelf/classes"
@@ -55,7 +56,7 @@ def enrolment_statement(chain: str, store: str, code: str, public_key: str) -> b
         code: the code in its kit
         public_key: the new key in OpenSSH's text form
     """
-    return _statement(b"fedshelf-enrolment-1", chain, store, code, public_key)
+    return statement(b"fedshelf-enrolment-1", chain, store, code, public_key)
 
 
 def classes_statement(chain: str, store: str, moment: str) -> bytes:
@@ -66,10 +67,4 @@ def classes_statement(chain: str, store: str, moment: str) -> bytes:
         store: the store's name
         moment: the time in UTC, ISO 8601, so that nobody can use a signature later
     """
-    return _statement(b"fedshelf-classes-1", chain, store, moment)
-
-
-def _statement(purpose: bytes, *parts: str) -> bytes:
-    """Return a purpose and texts as bytes to sign; no two lists of texts give the same bytes."""
-    # in base64 no text can hold the line break between two
-    return purpose + b"\n" + b"\n".join(base64.b64encode(part.encode()) for part in parts)
+    return statement(b"fedshelf-classes-1", chain, store, moment)

@@ -1,7 +1,8 @@
 """A kit: the one file that a store needs to join its chain's server.
 
 The chain makes it and hands it over, by mail or on a stick. With the code in it the store enrols a
-key that it makes itself, so the file is worthless afterwards; see `common.protocol.enrolment`.
+key that it makes itself, so the code is worthless afterwards; see `common.protocol.enrolment`. The
+peer key in it stays the store's identity towards other stores; see `common.privacy.peers`.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.names import check_store_name
+from fedshelf.common.privacy.peers import PeerIdentity
 from fedshelf.common.protocol.endpoint import Endpoint
 from fedshelf.common.system.files import check_private, write_private
 
@@ -33,6 +35,7 @@ class Kit(BaseModel):
     authority: PEM of the certificate that vouches for the server
     code, until: a code that enrols the store's own key, once, and the time up to which it is valid
     private_key: PEM of the store's key, instead of a code
+    peer: the store's identity towards other stores, if the chain's office certified one
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +49,7 @@ class Kit(BaseModel):
     code: Annotated[str, Field(min_length=20, max_length=200)] | None = None
     until: datetime | None = None
     private_key: str | None = None
+    peer: PeerIdentity | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -53,6 +57,11 @@ class Kit(BaseModel):
             raise ValueError("expected either a code or a private key")
         if self.chain != chain_id(self.authority):
             raise ValueError("its authority is not that of its chain")
+        if self.peer is not None and (self.peer.certificate.chain, self.peer.certificate.store) != (
+            self.chain,
+            self.store,
+        ):
+            raise ValueError("its peer certificate is of another store")
         return self
 
     @property

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import ssl
 import tempfile
@@ -32,11 +33,14 @@ from fedshelf.server.credentials.authority import (
     key_text,
     renew_if_due,
 )
+from fedshelf.server.credentials.office import Office
 from fedshelf.server.credentials.stores import CODE_LIFETIME, StoreRegister, new_code, now
 
 # of damaged files
 _DAMAGE_ERRORS = (ValueError, KeyError, TypeError, OverflowError, RecursionError, FileNotFoundError)
 _PRIVATE_FILES = ("ca.key", "server.key", "stores.json")
+_OFFICE_KEY_FILE = "office.pub"
+_PUBLIC_KEY = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,62 @@ class Chain:
         return self.directory / "sessions.json"
 
     @property
+    def office_directory(self) -> Path:
+        """The folder in which `provision` makes the chain's office (`DIR/office`)."""
+        return self.directory.parent / "office"
+
+    @property
+    def office_key(self) -> str | None:
+        """The public key of the chain's office; None if the chain was made without one.
+
+        Raises:
+            ConfigError: its file is damaged.
+        """
+        path = self.directory / _OFFICE_KEY_FILE
+        if not path.exists():
+            return None
+        key = path.read_text(encoding="utf-8").strip()
+        if not _PUBLIC_KEY.fullmatch(key):
+            raise ConfigError(
+                f"{path} is damaged; restore it. It has the 64 hexadecimal digits of the office's"
+                " public key."
+            )
+        return key
+
+    def make_office(self, directory: Path) -> Office:
+        """Make the chain's office in a new directory.
+
+        Raises:
+            ConfigError: the directory is there already.
+            OSError: a file cannot be written.
+        """
+        office = Office.make(directory, self.name)
+        write_text(self.directory / _OFFICE_KEY_FILE, office.public_key + "\n")
+        return office
+
+    def load_office(self, directory: Path | None = None) -> Office:
+        """Load the chain's office.
+
+        Args:
+            directory: to which it was moved; None: DIR/office
+
+        Raises:
+            ConfigError: it is not there, is damaged, or is not this chain's.
+        """
+        office = Office.load(directory or self.office_directory, self.name)
+        if office.public_key != self.office_key:
+            raise ConfigError(
+                f"The office in {office.directory} has another key than the one with which the"
+                " chain's stores were certified; give the folder of that one with --office."
+            )
+        return office
+
+    @property
+    def revoked_peers(self) -> Path:
+        """The file with the office's list of revoked peer keys; missing before the first one."""
+        return self.directory / "revoked-peers.json"
+
+    @property
     def stores(self) -> StoreRegister:
         """The chain's stores."""
         return StoreRegister(self.directory)
@@ -222,7 +282,14 @@ class Chain:
             *("--ssl-keyfile", str(directory / "link.key")),
         ]
 
-    def write_kit(self, store: str, *, with_key: bool = False, ends_old_key: bool = False) -> Path:
+    def write_kit(
+        self,
+        store: str,
+        *,
+        with_key: bool = False,
+        ends_old_key: bool = False,
+        office: Office | None = None,
+    ) -> Path:
         """Write a new kit into `DIR/kits`; from now on it is the only valid kit of this store.
 
         Args:
@@ -231,6 +298,8 @@ class Chain:
             ends_old_key: True to end the store's present key at once; False: it works until this
                 kit is
                 first used
+            office:       the chain's, which certifies a new peer key for the kit; None: the kit has
+                none, and the store keeps the one that it may have
 
         Returns:
             The path of the kit.
@@ -249,6 +318,8 @@ class Chain:
         }
         if others:
             content["others"] = others
+        if office is not None:
+            content["peer"] = office.certify(store)
         if with_key:
             key = ec.generate_private_key(ec.SECP384R1())
             Kit.model_validate({**content, "private_key": key_text(key)}).write(path)
@@ -261,9 +332,14 @@ class Chain:
             self.stores.invite(store, code, until, ends_old_key=ends_old_key)
         return path
 
+    @property
+    def kits_directory(self) -> Path:
+        """The folder with the kits (`DIR/kits`)."""
+        return self.directory.parent / "kits"
+
     def kit_path(self, store: str) -> Path:
         """Return the path of a store's kit."""
-        return self.directory.parent / "kits" / f"{store}.kit"
+        return self.kits_directory / f"{store}.kit"
 
 
 def public_key_text(key: ec.EllipticCurvePublicKey) -> str:

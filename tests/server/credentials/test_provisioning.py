@@ -98,7 +98,7 @@ def test_provision_again_adds_stores_and_touches_nothing_else(tmp_path: Path) ->
     commands.provision(place, None, None, "oslo-7,lyon-2", keys_in_kits=False)
     after = contents(place)
     changed = {path.name for path in after if after[path] != before.get(path)}
-    assert changed == {"stores.json", "lyon-2.kit"}
+    assert changed == {"stores.json", "lyon-2.kit", "office.json"}
     assert set(Chain.load(place / "server").stores.stores()) == {"oslo-7", "lyon-2"}
 
 
