@@ -73,6 +73,12 @@ class PolicyEnforcer:
         if isinstance(order, RunConfig):
             self._check_run(order.model.name, order.data.classes, order)
             return
+        if (
+            isinstance(order, TrainOrder)
+            and order.plan.config.privacy.secure_sum
+            and order.secure_sum is None
+        ):
+            refuse("secure_sum", "its run has a secure sum, and it asks for the update itself")
         spec = order.plan.spec
         self._check_run(spec.name, spec.classes, order.plan.config, spec)
         self._check_hours()
@@ -246,6 +252,12 @@ class PolicyEnforcer:
             refuse(
                 "metrics",
                 f"{strategy} sends how many images each class has, which this store keeps private",
+            )
+        if policy.secure_sum and not config.privacy.secure_sum:
+            refuse(
+                "secure_sum",
+                "its server would see this store's own update; the run must have"
+                " privacy.secure_sum = true",
             )
         if policy.epsilon:
             check_privacy(config, spec)

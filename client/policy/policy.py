@@ -116,6 +116,20 @@ class Policy(BaseModel):
             "MB (10^6 bytes) that the models in the folder models may take together; 0: no limit"
         ),
     )
+    secure_sum: bool = Field(
+        False,
+        description=(
+            "whether updates may leave in secure sums only, in which the server sees the sum over"
+            " several stores and no single update; other runs are refused"
+        ),
+    )
+    secure_sum_least: Annotated[int, Field(ge=2)] = Field(
+        3,
+        description=(
+            "stores: fewest that a secure sum must be over, this one among them, whatever the"
+            " server does; a round with fewer is refused"
+        ),
+    )
     epsilon: Limit = Field(
         0.0,
         description=(

@@ -15,7 +15,7 @@ MAX_RETRY_AFTER_SECONDS = 7 * 86_400  # seconds
 
 FailureCode = Literal[
     "data", "unknown-class", "no-images", "out-of-memory", "disk-full", "policy", "refused",
-    "invalid", "crashed", "error", "withheld", "timeout", "unavailable",
+    "invalid", "crashed", "error", "withheld", "secure-sum", "timeout", "unavailable",
 ]  # fmt: skip
 
 
@@ -50,6 +50,7 @@ _REASONS: dict[FailureCode, str] = {
     "crashed": "its worker process died, twice with the same order",
     "error": "something unexpected happened; its own log says more",
     "withheld": "its policy withholds the reason, which may depend on photos; its own log says it",
+    "secure-sum": "it does not take this step of a secure sum",
     "timeout": "no answer in time",
     "unavailable": "not connected",
 }

@@ -34,6 +34,18 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class SumPart:
+    """The part of an order to train that is of a secure sum, and differs from store to store.
+
+    attempt: number of the attempt at the round's sum, from 0
+    boxes: the shares that other stores have sealed for the store
+    """
+
+    attempt: int
+    boxes: bytes
+
+
+@dataclass(frozen=True)
 class TrainOrder:
     """An order to train locally from `params` (float32 [P]).
 
@@ -42,6 +54,7 @@ class TrainOrder:
     committed: last checkpointed round. A store must still have the client state from which it
         trains the round after it, so that this round can be repeated.
     best: the round whose model is the best so far; a store must still have its client state, too
+    secure_sum: asks for the update under masks, for a secure sum; None: for the update itself
     """
 
     plan: Plan
@@ -50,6 +63,7 @@ class TrainOrder:
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     committed: int = 0
     best: int = 0
+    secure_sum: SumPart | None = None
 
 
 @dataclass(frozen=True)
@@ -196,6 +210,7 @@ __all__ = [
     "FailureCode",
     "Plan",
     "StoreInfo",
+    "SumPart",
     "TrainOrder",
     "Update",
 ]

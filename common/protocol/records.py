@@ -35,7 +35,7 @@ TENSORS = "tensors"
 MAX_INLINE_BYTES = 4 * 2**20
 _FORMAT = "safetensors"  # the value of Flower's field that names the format of an array's bytes
 
-Value = bool | int | float | str | list[int] | list[str]
+Value = bool | bytes | int | float | str | list[int] | list[str]
 Parsed = TypeVar("Parsed")
 Choice = TypeVar("Choice", bound=str)
 
@@ -95,6 +95,10 @@ class RecordReader:
     def text(self, key: str) -> str:
         """Take a text field."""
         return cast(str, self._take(key, str))
+
+    def binary(self, key: str) -> bytes:
+        """Take a field of bytes."""
+        return cast(bytes, self._take(key, bytes))
 
     def number(self, key: str) -> float:
         """Take a float field."""
@@ -182,6 +186,10 @@ class RecordReader:
         """
         names = [name for name in self._tensors if name.startswith(prefix)]
         return {name.removeprefix(prefix): self._tensors.pop(name) for name in names}
+
+    def has_field(self, key: str) -> bool:
+        """Return whether the field `key` is there."""
+        return key in self._header
 
     def has_tensor(self, key: str) -> bool:
         """Return whether the tensor `key` is there."""

@@ -18,8 +18,6 @@ import torch
 from flwr.app import RecordDict
 from torch import Tensor
 
-from fedshelf.common import compression
-from fedshelf.common.compression.base import rebuild
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import MessageError
 from fedshelf.common.models.spec import ModelSpec, received_spec
@@ -45,11 +43,27 @@ from fedshelf.common.protocol.model_delivery import (
     encode_receipt,
 )
 from fedshelf.common.protocol.records import RecordReader, Value, pack
+from fedshelf.common.protocol.secure_sum import (
+    MaskedUpdate,
+    SumAnswer,
+    SumOrder,
+    decode_masked_update,
+    decode_sum_answer,
+    decode_sum_order,
+    decode_sum_part,
+    encode_masked_update,
+    encode_sum_answer,
+    encode_sum_order,
+    encode_sum_part,
+)
+from fedshelf.common.protocol.update_records import (
+    EXTRA,
+    decode_update,
+    encode_update,
+    with_prefix,
+)
 
 MESSAGE_FORMAT = 8  # raised whenever a field or a tensor changes its meaning
-# prefixes of tensors' names: those of a strategy's extras, and of a compressed update
-_EXTRA = "extra."
-_PACKED = "packed."
 _VERSION_PATTERN = re.compile(r"[A-Za-z0-9.+!-]{0,40}")  # the characters of PEP 440
 
 
@@ -89,8 +103,17 @@ class FrozenWeightsMissing:
     sha256: str
 
 
-Order = TrainOrder | EvaluateOrder | Query | Notice | DeliverOrder
-Result = Update | Evaluation | Failure | StoreInfo | FrozenWeightsMissing | ModelReceipt
+Order = TrainOrder | EvaluateOrder | SumOrder | Query | Notice | DeliverOrder
+Result = (
+    Update
+    | MaskedUpdate
+    | Evaluation
+    | SumAnswer
+    | Failure
+    | StoreInfo
+    | FrozenWeightsMissing
+    | ModelReceipt
+)
 
 
 class FrozenStore(Protocol):
@@ -122,10 +145,15 @@ def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
     if isinstance(order, DeliverOrder):
         return _pack("deliver", *encode_delivery(order))
     plan = order.plan
-    header: dict[str, Value] = {
+    run: dict[str, Value] = {
         "run_id": plan.run_id,
         "config": plan.config.model_dump_json(),
         "spec": plan.spec.to_json(),
+    }
+    if isinstance(order, SumOrder):
+        return _pack("sum", run | encode_sum_order(order))
+    header: dict[str, Value] = {
+        **run,
         "frozen_sha256": "" if plan.frozen is None else frozen_sha256(plan.frozen),
         "round": order.round,
     }
@@ -134,7 +162,8 @@ def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
         tensors["frozen"] = plan.frozen
     if isinstance(order, TrainOrder):
         header |= {"committed": order.committed, "best": order.best}
-        return _pack("train", header, tensors | _prefixed(order.extras, _EXTRA))
+        header |= encode_sum_part(order.secure_sum)
+        return _pack("train", header, tensors | with_prefix(order.extras, EXTRA))
     return _pack(
         "evaluate",
         {**header, "split": order.split},
@@ -155,7 +184,7 @@ def decode_order(content: RecordDict, frozen_store: FrozenStore) -> Order:
     """
     reader = _open(content)
     order: Order
-    match reader.choice("kind", ("train", "evaluate", "query", "notice", "deliver")):
+    match reader.choice("kind", ("train", "evaluate", "sum", "query", "notice", "deliver")):
         case "notice":
             order = Notice(reader.text("text"))
         case "query":
@@ -165,8 +194,15 @@ def decode_order(content: RecordDict, frozen_store: FrozenStore) -> Order:
         case "train":
             common = _take_common(reader, frozen_store)
             order = TrainOrder(
-                *common, reader.tensors(_EXTRA), reader.count("committed"), reader.count("best")
+                *common,
+                reader.tensors(EXTRA),
+                reader.count("committed"),
+                reader.count("best"),
+                decode_sum_part(reader),
             )
+        case "sum":
+            plan = Plan(*_take_run(reader), reader.parsed("spec", received_spec))
+            order = decode_sum_order(reader, plan)
         case "evaluate":
             common = _take_common(reader, frozen_store)
             order = EvaluateOrder(
@@ -180,38 +216,38 @@ def decode_order(content: RecordDict, frozen_store: FrozenStore) -> Order:
 
 def encode_result(result: Result) -> RecordDict:
     """Return the result as records; an update's tensors may be on any device."""
+    kind: str
+    header: Mapping[str, Value]
+    tensors: Mapping[str, Tensor] = {}
     match result:
         case Update():
-            header: dict[str, Value] = {
-                "store": result.store,
-                "round": result.round,
-                "seconds": float(result.seconds),
-                "num_examples": result.num_examples,
-                "steps": result.steps,
-            }
-            if result.loss is not None:
-                header["loss"] = float(result.loss)
-            weights = (
-                {"params": result.params}
-                if result.packed is None
-                else _prefixed(result.packed, _PACKED)
-            )
-            return _pack("update", header, weights | _prefixed(result.extras, _EXTRA))
+            kind = "update"
+            header, tensors = encode_update(result)
+        case MaskedUpdate():
+            kind = "masked"
+            header, tensors = encode_masked_update(result)
+        case SumAnswer():
+            kind = "sum-answer"
+            header = encode_sum_answer(result)
         case Evaluation():
-            return _pack("evaluation", *evaluation_records.encode_evaluation(result))
+            kind = "evaluation"
+            header, tensors = evaluation_records.encode_evaluation(result)
         case Failure():
+            kind = "failure"
             header = {
                 "store": result.store,
                 "code": result.code,
                 "detail": result.detail,
                 "rest": result.retry_after,
             }
-            return _pack("failure", header)
         case FrozenWeightsMissing():
-            return _pack("needs-frozen", {"store": result.store, "sha256": result.sha256})
+            kind = "needs-frozen"
+            header = {"store": result.store, "sha256": result.sha256}
         case ModelReceipt():
-            return _pack("receipt", dict(encode_receipt(result)))
+            kind = "receipt"
+            header = encode_receipt(result)
         case StoreInfo():
+            kind = "info"
             header = {
                 "store": result.name,
                 "validation": result.validation,
@@ -221,7 +257,7 @@ def encode_result(result: Result) -> RecordDict:
                 "classes": list(result.counts),
                 "counts": list(result.counts.values()),
             }
-            return _pack("info", header)
+    return _pack(kind, header, tensors)
 
 
 def decode_result(content: RecordDict, order: TrainOrder | EvaluateOrder | None = None) -> Result:
@@ -236,13 +272,27 @@ def decode_result(content: RecordDict, order: TrainOrder | EvaluateOrder | None 
     """
     reader = _open(content)
     kind = reader.choice(
-        "kind", ("update", "evaluation", "failure", "needs-frozen", "info", "receipt")
+        "kind",
+        (
+            "update",
+            "masked",
+            "evaluation",
+            "sum-answer",
+            "failure",
+            "needs-frozen",
+            "info",
+            "receipt",
+        ),
     )
     store = reader.text("store")
     result: Result
     match kind:
         case "update":
-            result = _take_update(store, reader, order)
+            result = decode_update(store, reader, order)
+        case "masked":
+            result = decode_masked_update(store, reader)
+        case "sum-answer":
+            result = decode_sum_answer(store, reader)
         case "evaluation":
             result = evaluation_records.decode_evaluation(store, reader)
         case "failure":
@@ -272,7 +322,7 @@ def _check_version(text: str) -> str:
 
 
 def _pack(
-    kind: str, header: dict[str, Value], tensors: dict[str, Tensor] | None = None
+    kind: str, header: Mapping[str, Value], tensors: Mapping[str, Tensor] | None = None
 ) -> RecordDict:
     return pack({"format": MESSAGE_FORMAT, "kind": kind, **header}, tensors or {})
 
@@ -287,10 +337,6 @@ def _open(content: RecordDict) -> RecordReader:
             " version on both sides."
         )
     return reader
-
-
-def _prefixed(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
 
 def _take_common(reader: RecordReader, frozen_store: FrozenStore) -> tuple[Plan, int, Tensor]:
@@ -314,37 +360,6 @@ def _take_run(reader: RecordReader) -> tuple[str, RunConfig]:
 def _parse_config(text: str) -> RunConfig:
     """Return the configuration, validated once for all orders of a run. Raises ValueError."""
     return RunConfig.model_validate_json(text)
-
-
-def _take_update(
-    store: str, reader: RecordReader, order: TrainOrder | EvaluateOrder | None
-) -> Update:
-    """Return an update whose parameters are decompressed. Raises MessageError."""
-    round_number = reader.count("round")
-    num_examples = reader.count("num_examples")
-    loss = reader.number_or_none("loss")
-    seconds = reader.number("seconds")
-    steps = reader.count("steps")
-    codec = compression.build(order.plan.config.messages) if order else None
-    if order is None or codec is None:
-        params = reader.tensor("params", torch.float32, ndim=1)
-        packed_bytes = 0
-    else:
-        packed = reader.tensors(_PACKED)
-        params = rebuild(order.params.cpu(), packed, codec)
-        packed_bytes = sum(tensor.nbytes for tensor in packed.values())
-    return Update(
-        store,
-        round_number,
-        params,
-        num_examples,
-        loss,
-        seconds,
-        reader.tensors(_EXTRA),
-        packed=None,
-        packed_bytes=packed_bytes,
-        steps=steps,
-    )
 
 
 def _take_failure(store: str, reader: RecordReader) -> Failure:

@@ -27,6 +27,7 @@ from fedshelf.common.protocol.messages import (
     Evaluation,
     Plan,
     StoreInfo,
+    SumPart,
     TrainOrder,
     Update,
 )
@@ -85,6 +86,7 @@ def test_by_default_all_is_admitted(guard: Callable[..., PolicyEnforcer]) -> Non
         ({"strategies": ("fedavg",)}, {"strategy__name": "fedprox"}, "strategies"),
         ({"epochs_per_round": 5}, {"train__epochs": 6}, "epochs-per-round"),
         ({"epsilon": 8.0, "counts": "none"}, {}, "epsilon"),
+        ({"secure_sum": True}, {}, "secure-sum"),
         ({"images_least": 33}, {"train__seconds": 1.0, "train__batch_size": 32}, "images-least"),
         ({"metrics": "accuracy"}, {"strategy__name": "ridge"}, "metrics"),
         ({"classes": ("boot", "hat")}, {"data__classes": list(CLASSES)}, "classes"),
@@ -99,6 +101,18 @@ def test_what_no_waiting_changes_is_refused_when_joining_too(
 ) -> None:
     for each in (order(**asked), order(EvaluateOrder, **asked), order(**asked).plan.config):
         assert refusal(guard(**policy), each) == (rule, MAX_RETRY_AFTER_SECONDS)
+
+
+def test_a_run_with_a_secure_sum_gets_no_update_in_clear(
+    guard: Callable[..., PolicyEnforcer],
+) -> None:
+    """Whatever the policy says: the run's settings promise it to the stores."""
+    asked = order(privacy__secure_sum=True)
+    assert isinstance(asked, TrainOrder)
+    for policy in ({}, {"secure_sum": True}):
+        assert refusal(guard(**policy), asked) == ("secure-sum", MAX_RETRY_AFTER_SECONDS)
+        guard(**policy).check_allowed(replace(asked, secure_sum=SumPart(0, b"")))
+        guard(**policy).check_allowed(asked.plan.config)
 
 
 def test_what_the_policy_names_is_admitted(guard: Callable[..., PolicyEnforcer]) -> None:

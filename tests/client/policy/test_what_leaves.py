@@ -24,6 +24,7 @@ from fedshelf.common.protocol.messages import Evaluation, StoreInfo, Update
 from fedshelf.common.protocol.model_delivery import ModelReceipt
 from fedshelf.common.protocol.probe import make_presence
 from fedshelf.common.protocol.records import TENSORS
+from fedshelf.common.protocol.secure_sum import MaskedUpdate, SumAnswer
 from fedshelf.common.protocol.serialization import FrozenWeightsMissing, Result, encode_result
 
 PAGE = Path(__file__).parents[3] / "docs" / "privacy.md"
@@ -62,6 +63,14 @@ WIRE: list[tuple[Result, set[str]]] = [
     (make_failure("oslo", "policy", "hours", 60), {"store", "code", "detail", "rest"}),
     (FrozenWeightsMissing("oslo", "0" * 64), {"store", "sha256"}),
     (ModelReceipt("oslo", "run", "0" * 64, is_kept=True), {"store", "run_id", "sha256", "state"}),
+    (
+        MaskedUpdate("oslo", 1, 0, torch.zeros(2, dtype=torch.int32)),
+        {"store", "round", "attempt", "vector"},
+    ),
+    (
+        SumAnswer("oslo", 1, 0, "unmask", b"shares", 3),
+        {"store", "round", "attempt", "step", "content", "stores"},
+    ),
 ]
 CALLS = {
     fleet.RegisterNodeFleetRequest: {"public_key"},

@@ -30,10 +30,20 @@ from fedshelf.common.protocol.messages import (
     Failure,
     Plan,
     StoreInfo,
+    SumPart,
     TrainOrder,
     Update,
 )
 from fedshelf.common.protocol.records import MAX_INLINE_BYTES
+from fedshelf.common.protocol.secure_sum import (
+    STEPS,
+    MaskedUpdate,
+    SumAnswer,
+    SumOrder,
+    SumStep,
+    read_survivors,
+    survivors_content,
+)
 from fedshelf.common.protocol.serialization import (
     FrozenMissingError,
     FrozenWeightsMissing,
@@ -212,6 +222,37 @@ def test_what_a_store_holds_arrives_as_it_left(
 )
 def test_other_answers_arrive_as_they_left(result: Failure | FrozenWeightsMissing) -> None:
     assert decode_result(encode_result(result)) == result
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_of_a_secure_sum_arrives_as_it_left(step: SumStep) -> None:
+    order = SumOrder(PLAN, 7, 2, step, b"\0keys", committed=5)
+    assert decode_order(encode_order(order), Kept()) == order
+    answer = SumAnswer("oslo", 7, 2, step, b"\xffshares", stores=3)
+    assert decode_result(encode_result(answer)) == answer
+
+
+def test_the_part_of_a_secure_sum_in_an_order_to_train_arrives_as_it_left() -> None:
+    order = TrainOrder(PLAN, 7, torch.zeros(3), secure_sum=SumPart(2, b"\0boxes"))
+    arrived = decode_order(encode_order(order), Kept())
+    assert isinstance(arrived, TrainOrder)
+    assert arrived.secure_sum == order.secure_sum
+
+
+@pytest.mark.parametrize("values", [[], [-(2**31), -1, 0, 2**31 - 1]])
+def test_a_masked_update_arrives_as_it_left(values: list[int]) -> None:
+    sent = MaskedUpdate("oslo", 7, 2, torch.tensor(values, dtype=torch.int32))
+    arrived = decode_result(encode_result(sent))
+    assert isinstance(arrived, MaskedUpdate)
+    assert torch.equal(arrived.vector, sent.vector)
+    assert replace(arrived, vector=sent.vector) == sent
+
+
+def test_survivors_are_names() -> None:
+    assert read_survivors(survivors_content(("lyon-2", "süd 2"))) == ("lyon-2", "süd 2")
+    for wrong in (b"{}", b"[1]"):
+        with pytest.raises(ValueError, match="not a list of stores"):
+            read_survivors(wrong)
 
 
 @pytest.mark.parametrize("detail", ["/srv/photos", "two words", "a.jpg", "x" * 65, "1st"])

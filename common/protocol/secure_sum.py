@@ -1,0 +1,169 @@
+"""Orders and answers of a secure sum, beside the order to train.
+
+    server                          store
+    SumOrder "keys"    ----------->        once; later the answer to "unmask" brings the next keys
+                       <-----------  SumAnswer: its public keys
+    SumOrder "shares"  ----------->        the public keys of all
+                       <-----------  SumAnswer: its shares, sealed for the others
+    TrainOrder         ----------->        with the shares that the others sealed for it
+                       <-----------  MaskedUpdate
+    SumOrder "unmask"  ----------->        the stores whose masked updates have come
+                       <-----------  SumAnswer: shares that open the sum, and its next keys
+
+`common.privacy.secure_sum` makes and reads the bytes in them.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from fedshelf.common.protocol.messages import Plan, SumPart
+from fedshelf.common.protocol.records import RecordReader, Value
+
+SumStep = Literal["keys", "shares", "unmask"]
+STEPS: tuple[SumStep, ...] = ("keys", "shares", "unmask")
+
+
+@dataclass(frozen=True)
+class SumOrder:
+    """An order to take a step of a secure sum.
+
+    plan: the run; its frozen parameters do not matter here, and do not travel
+    round: number of the round, from 1
+    attempt: number of the attempt at the round's sum, from 0
+    content: of "keys": the office's list of revoked stores as JSON, or empty; of "shares": the
+        roster; of "unmask": the survivors, see `survivors_content`
+    committed: last checkpointed round, whose sum is never asked for again
+    """
+
+    plan: Plan
+    round: int
+    attempt: int
+    step: SumStep
+    content: bytes
+    committed: int = 0
+
+
+@dataclass(frozen=True)
+class SumAnswer:
+    """A store's answer to a `SumOrder`.
+
+    content: of "keys": the store's public keys; of "shares": its sealed shares; of "unmask": the
+        shares that open the sum, and the store's keys for the next round
+    stores: of "unmask": number of stores in the sum; else 0
+    """
+
+    store: str
+    round: int
+    attempt: int
+    step: SumStep
+    content: bytes
+    stores: int = 0
+
+
+@dataclass(frozen=True)
+class MaskedUpdate:
+    """A store's result of training, under masks that cancel in the sum over the stores.
+
+    vector: int32 [Q], ring elements
+    """
+
+    store: str
+    round: int
+    attempt: int
+    vector: Tensor
+
+
+def survivors_content(survivors: tuple[str, ...]) -> bytes:
+    """Return the content of an "unmask" order."""
+    return json.dumps(survivors).encode()
+
+
+def read_survivors(content: bytes) -> tuple[str, ...]:
+    """Read `survivors_content` back. Raises ValueError."""
+    names = json.loads(content)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("not a list of stores")
+    return tuple(names)
+
+
+def encode_sum_order(order: SumOrder) -> dict[str, Value]:
+    """Return the fields of an order beside those of its plan."""
+    return {
+        "round": order.round,
+        "attempt": order.attempt,
+        "step": order.step,
+        "content": order.content,
+        "committed": order.committed,
+    }
+
+
+def decode_sum_order(reader: RecordReader, plan: Plan) -> SumOrder:
+    """Read the fields of `encode_sum_order`. Raises MessageError."""
+    return SumOrder(
+        plan,
+        reader.count("round"),
+        reader.count("attempt"),
+        reader.choice("step", STEPS),
+        reader.binary("content"),
+        reader.count("committed"),
+    )
+
+
+def encode_sum_answer(answer: SumAnswer) -> dict[str, Value]:
+    """Return the fields of an answer."""
+    return {
+        "store": answer.store,
+        "round": answer.round,
+        "attempt": answer.attempt,
+        "step": answer.step,
+        "content": answer.content,
+        "stores": answer.stores,
+    }
+
+
+def decode_sum_answer(store: str, reader: RecordReader) -> SumAnswer:
+    """Read the fields of `encode_sum_answer`. Raises MessageError."""
+    return SumAnswer(
+        store,
+        reader.count("round"),
+        reader.count("attempt"),
+        reader.choice("step", STEPS),
+        reader.binary("content"),
+        reader.count("stores"),
+    )
+
+
+def encode_sum_part(part: SumPart | None) -> dict[str, Value]:
+    """Return the fields of an order's part of a secure sum, if it has one."""
+    return {"attempt": part.attempt, "boxes": part.boxes} if part is not None else {}
+
+
+def decode_sum_part(reader: RecordReader) -> SumPart | None:
+    """Read back the fields of `encode_sum_part`. Raises MessageError."""
+    if not reader.has_field("attempt"):
+        return None
+    return SumPart(reader.count("attempt"), reader.binary("boxes"))
+
+
+def encode_masked_update(update: MaskedUpdate) -> tuple[dict[str, Value], dict[str, Tensor]]:
+    """Return the fields and the tensor of a masked update."""
+    fields: dict[str, Value] = {
+        "store": update.store,
+        "round": update.round,
+        "attempt": update.attempt,
+    }
+    return fields, {"vector": update.vector}
+
+
+def decode_masked_update(store: str, reader: RecordReader) -> MaskedUpdate:
+    """Read back a masked update of `store`. Raises MessageError."""
+    return MaskedUpdate(
+        store,
+        reader.count("round"),
+        reader.count("attempt"),
+        reader.tensor("vector", torch.int32, ndim=1),
+    )
