@@ -35,7 +35,7 @@ def load_peer(home: Path) -> PeerIdentity | None:
     check_private(path)
     try:
         return PeerIdentity.model_validate_json(path.read_bytes())
-    except ValidationError:
+    except (ValidationError, ConfigError):
         raise ConfigError(
             f"{path} is damaged; ask for a new kit that is made with the office key, and join with"
             " it."

@@ -31,6 +31,7 @@ from fedshelf.common.protocol.messages import (
     Update,
 )
 from fedshelf.common.protocol.model_delivery import DeliverOrder
+from fedshelf.common.protocol.secure_sum import SumOrder
 
 # a run of one round evaluates its model on validation images, twice, and on test images
 EVALUATIONS_PER_TRAINING = 3
@@ -60,7 +61,7 @@ class PolicyEnforcer:
         self._now = now
         self._ledger = ledger
 
-    def check_allowed(self, order: TrainOrder | EvaluateOrder | RunConfig) -> None:
+    def check_allowed(self, order: TrainOrder | EvaluateOrder | SumOrder | RunConfig) -> None:
         """Check that the policy allows the order, or an order of a run with this configuration;
         else raise StoreError.
 
@@ -266,15 +267,15 @@ class PolicyEnforcer:
         if (wait := seconds_until(self._policy.windows, self._now())) > 0:
             refuse("hours", f"it came outside of {', '.join(self._policy.hours)}", wait)
 
-    def _check_budgets(self, order: TrainOrder | EvaluateOrder) -> None:
+    def _check_budgets(self, order: TrainOrder | EvaluateOrder | SumOrder) -> None:
         policy = self._policy
         spent = self._usage.today()
-        if isinstance(order, TrainOrder):
-            orders_begun = spent.trainings
-            max_orders = policy.rounds_per_day
-        else:
+        if isinstance(order, EvaluateOrder):
             orders_begun = spent.judgements
             max_orders = policy.rounds_per_day * EVALUATIONS_PER_TRAINING
+        else:
+            orders_begun = spent.trainings
+            max_orders = policy.rounds_per_day
         for key, used, limit in (
             ("rounds_per_day", orders_begun, max_orders),
             ("gpu_minutes_per_day", spent.seconds / 60, policy.gpu_minutes_per_day),

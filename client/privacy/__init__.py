@@ -1,1 +1,3 @@
-"""The store's memory of what its answers have told of its photos: the ledger."""
+"""The store's memory of its answers, on disk before they leave: of what they have told of its
+photos (the ledger), and of its steps in secure sums.
+"""

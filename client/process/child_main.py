@@ -12,6 +12,7 @@ from fedshelf.client.health.run_checks import quick_check
 from fedshelf.client.identity.home import MODELS_FOLDER, store_home
 from fedshelf.client.policy.enforcement import PolicyWorker
 from fedshelf.client.policy.policy import POLICY_FILE, policy_of
+from fedshelf.client.privacy.secure_sums import SecureSums
 from fedshelf.client.process.console import configure_logging, say
 from fedshelf.client.process.factory import policy_enforcer, store_worker
 from fedshelf.client.process.handler import handle_order
@@ -80,10 +81,12 @@ def run_worker(pipe: Connection, settings: WorkerSettings, index: PhotoIndex) ->
         enforcer = policy_enforcer(settings.store)
         worker = PolicyWorker(store, enforcer)
         home = store_home(settings.store)
-        max_model_bytes = policy_of(home).megabytes_of_models * 1e6
+        policy = policy_of(home)
+        max_model_bytes = policy.megabytes_of_models * 1e6
         models = DeliveredModels(
             settings.store, home / MODELS_FOLDER, max_model_bytes, enforcer.check_model_allowed, say
         )
+        sums = SecureSums(home, policy.secure_sum_least, enforcer.check_allowed)
         frozen = FrozenCache()
     except FedshelfError as error:
         pipe.send(error)
@@ -96,7 +99,7 @@ def run_worker(pipe: Connection, settings: WorkerSettings, index: PhotoIndex) ->
             store.check_changes()
         match pipe.recv():
             case RecordDict() as order:
-                reply = handle_order(worker, order, frozen, models)
+                reply = handle_order(worker, order, frozen, models, sums)
                 pipe.send(WorkerReply(reply, tuple(changes)))
                 changes.clear()
             case (code, detail, retry_after):

@@ -14,10 +14,11 @@ from flwr.clientapp import ClientApp
 
 from fedshelf.client.failures import StoreError, failure_of
 from fedshelf.client.worker.frozen_cache import FrozenCache
-from fedshelf.client.worker.protocol import ModelKeeper, Worker
-from fedshelf.common.protocol.messages import EvaluateOrder, StoreInfo, TrainOrder
+from fedshelf.client.worker.protocol import ModelKeeper, SumKeeper, Worker
+from fedshelf.common.protocol.messages import EvaluateOrder, StoreInfo, TrainOrder, Update
 from fedshelf.common.protocol.model_delivery import DeliverOrder
 from fedshelf.common.protocol.probe import make_presence
+from fedshelf.common.protocol.secure_sum import MaskedUpdate, SumOrder
 from fedshelf.common.protocol.serialization import (
     FrozenMissingError,
     FrozenStore,
@@ -34,18 +35,25 @@ LOG = logging.getLogger("fedshelf.store")
 
 
 def handle_order(
-    worker: Worker, content: RecordDict, frozen: FrozenStore, models: ModelKeeper | None = None
+    worker: Worker,
+    content: RecordDict,
+    frozen: FrozenStore,
+    models: ModelKeeper | None = None,
+    sums: SumKeeper | None = None,
 ) -> RecordDict:
     """Carry out the order in `content`. Never raises: a failure is an answer, too.
 
     Args:
         models: Keeper of delivered models; None: they are refused.
+        sums: The store in secure sums; None: it takes part in none.
     """
     result: Result
     try:
         match order := decode_order(content, frozen):
             case TrainOrder():
-                result = worker.train(order)
+                result = _train(worker, sums, order)
+            case SumOrder():
+                result = _in(sums).answer(order)
             case EvaluateOrder():
                 result = worker.evaluate(order)
             case Query():
@@ -66,6 +74,24 @@ def handle_order(
             "Could not carry out the order: %s", error, exc_info=error if is_unexpected else None
         )
     return encode_result(result)
+
+
+def _train(worker: Worker, sums: SumKeeper | None, order: TrainOrder) -> Update | MaskedUpdate:
+    """Return the update, or the update under masks if it goes into a secure sum."""
+    if order.terms is None and order.secure_sum is None:
+        return worker.train(order)
+    return _in(sums).masked(order, worker.train)
+
+
+def _in(sums: SumKeeper | None) -> SumKeeper:
+    """Return the store in secure sums. Raises StoreError if it takes part in none."""
+    if sums is None:
+        raise StoreError(
+            "secure-sum",
+            "This store takes part in secure sums only if it joins with a kit.",
+            "no-peer-key",
+        )
+    return sums
 
 
 def make_app(

@@ -225,7 +225,7 @@ class OrderQueue:
             self._recorder.record_refusal(order, fault)
             return self._worker.decline("policy", "bundle")
         answer = self._worker.carry_out(order)
-        if (fields := header_fields(answer)).get("code") == "policy":
+        if (fields := header_fields(answer)).get("code") in ("policy", "secure-sum"):
             self._recorder.record_refusal(order, str(fields.get("detail", "")))
         self._cache_answer(job.incoming, answer)
         return answer
@@ -253,7 +253,7 @@ class OrderQueue:
     def _cache_answer(self, incoming: MessageHeader, answer: RecordDict) -> None:
         """Keep an answer that took work: an update or an evaluation."""
         self._drop_outdated_answers()
-        if header_fields(answer).get("kind") in ("update", "evaluation"):
+        if header_fields(answer).get("kind") in ("update", "masked", "evaluation"):
             self._answers[incoming.content_id] = answer
             self._photos_version = self._worker.photos_version
             while len(self._answers) > MAX_CACHED_ANSWERS:

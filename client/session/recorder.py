@@ -27,6 +27,9 @@ _PURPOSES = {
     "notice": "a message for the person at this machine",
     "probe": "asked whether an order has come",
     "update": "the weights after training",
+    "sum": "asked for a step of a secure sum",
+    "masked": "the weights after training, under masks",
+    "sum-answer": "keys for a secure sum, or sealed shares of them",
     "evaluation": "counts of hits and misses, the loss, and, if asked, how sure the model was",
     "info": "how many images are here",
     "presence": "whether an order has come",
@@ -133,6 +136,9 @@ class SessionRecorder:
         if header_fields(content).get("kind") in _CHARGED_KINDS:
             self._record_charges()
         why = _NOTICE_ANSWER_REASON if header_fields(order).get("kind") == "notice" else ""
+        fields = header_fields(content)
+        if fields.get("step") == "unmask":
+            why = f"shares that open a sum of {fields.get('stores')} stores"
         self._write("sent", content, outgoing.size, outgoing.content_id, why)
         self.traffic.count_sent(outgoing.size)
 

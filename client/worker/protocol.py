@@ -1,5 +1,6 @@
 """Protocols of a store's worker and of its keeper of models."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 from fedshelf.common.config import RunConfig
@@ -7,10 +8,12 @@ from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
     StoreInfo,
+    Summand,
     TrainOrder,
     Update,
 )
 from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
+from fedshelf.common.protocol.secure_sum import MaskedUpdate, SumAnswer, SumOrder
 
 
 class Worker(Protocol):
@@ -30,6 +33,24 @@ class Worker(Protocol):
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
         """Evaluate the order's parameters on images held out."""
+
+
+class SumKeeper(Protocol):
+    """A store in secure sums; `client.privacy.secure_sums.SecureSums` is the implementation."""
+
+    def answer(self, order: SumOrder) -> SumAnswer:
+        """Take a step of a secure sum.
+
+        May raise a FedshelfError, as a worker.
+        """
+
+    def masked(
+        self, order: TrainOrder, train: Callable[[TrainOrder], Update | Summand]
+    ) -> MaskedUpdate:
+        """Train as ordered, and return the update under masks.
+
+        May raise a FedshelfError, as a worker.
+        """
 
 
 class ModelKeeper(Protocol):

@@ -35,13 +35,6 @@ class PrivacyConfig(Section):
         1,
         description="augmented copies of an image whose gradients are averaged before clipping",
     )
-    secure_sum: bool = Field(
-        False,
-        description=(
-            "whether the server gets the sum of the stores' updates alone, and no single one"
-            " (Bonawitz et al. 2017)"
-        ),
-    )
 
     secure_sum: bool = Field(
         False,

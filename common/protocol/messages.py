@@ -34,6 +34,18 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class SumTerms:
+    """The constants of a secure sum that a round sets, the same for all its stores.
+
+    stores: most stores that can be in the sum, so that it cannot wrap round
+    images: number of images from which on a store's weight grows no more
+    """
+
+    stores: int
+    images: int
+
+
+@dataclass(frozen=True)
 class SumPart:
     """The part of an order to train that is of a secure sum, and differs from store to store.
 
@@ -54,7 +66,8 @@ class TrainOrder:
     committed: last checkpointed round. A store must still have the client state from which it
         trains the round after it, so that this round can be repeated.
     best: the round whose model is the best so far; a store must still have its client state, too
-    secure_sum: asks for the update under masks, for a secure sum; None: for the update itself
+    terms: of the secure sum that the updates go into; None: each update goes to the server
+    secure_sum: the store's own part of that sum
     """
 
     plan: Plan
@@ -63,6 +76,7 @@ class TrainOrder:
     extras: Mapping[str, Tensor] = field(default_factory=dict)
     committed: int = 0
     best: int = 0
+    terms: SumTerms | None = None
     secure_sum: SumPart | None = None
 
 
@@ -164,6 +178,33 @@ class Update:
 
 
 @dataclass(frozen=True)
+class Summand:
+    """A store's answer to an order with `terms`, which leaves it under masks alone.
+
+    vector: int32 or int16 [Q], elements of the ring
+    seconds: wall time of the work, s
+    """
+
+    store: str
+    round: int
+    vector: Tensor
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class SumTotal:
+    """The sum of the stores' vectors, which is all that the server learns of an order with `terms`.
+
+    stores: the stores in the sum, sorted
+    vector: int32 or int16 [Q], elements of the ring
+    """
+
+    round: int
+    stores: tuple[str, ...]
+    vector: Tensor
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """A store's result of an evaluation.
 
@@ -211,6 +252,9 @@ __all__ = [
     "Plan",
     "StoreInfo",
     "SumPart",
+    "SumTerms",
+    "SumTotal",
+    "Summand",
     "TrainOrder",
     "Update",
 ]

@@ -17,12 +17,17 @@ import json
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from fedshelf.common.protocol.messages import Plan, SumPart
+from fedshelf.common.errors import MessageError
+from fedshelf.common.privacy.secure_sum.ciphers import RingVector
+from fedshelf.common.privacy.secure_sum.messages import Purpose
+from fedshelf.common.protocol.messages import Plan, SumPart, SumTerms
 from fedshelf.common.protocol.records import RecordReader, Value
 
+PURPOSES: tuple[Purpose, ...] = ("train", "validation", "test")
 SumStep = Literal["keys", "shares", "unmask"]
 STEPS: tuple[SumStep, ...] = ("keys", "shares", "unmask")
 
@@ -33,6 +38,7 @@ class SumOrder:
 
     plan: the run; its frozen parameters do not matter here, and do not travel
     round: number of the round, from 1
+    purpose: the orders whose answers are summed
     attempt: number of the attempt at the round's sum, from 0
     content: of "keys": the office's list of revoked stores as JSON, or empty; of "shares": the
         roster; of "unmask": the survivors, see `survivors_content`
@@ -41,6 +47,7 @@ class SumOrder:
 
     plan: Plan
     round: int
+    purpose: Purpose
     attempt: int
     step: SumStep
     content: bytes
@@ -68,13 +75,27 @@ class SumAnswer:
 class MaskedUpdate:
     """A store's result of training, under masks that cancel in the sum over the stores.
 
-    vector: int32 [Q], ring elements
+    vector: int32 or int16 [Q], ring elements
+    seconds: wall time of the training, s
     """
 
     store: str
     round: int
     attempt: int
     vector: Tensor
+    seconds: float = 0.0
+
+
+def ring_elements(vector: Tensor) -> RingVector:
+    """Return int32 or int16 [Q] as ring elements [Q], which share its memory."""
+    if vector.dtype is torch.int16:
+        return vector.numpy().view(np.uint16)
+    return vector.numpy().view(np.uint32)
+
+
+def ring_tensor(elements: RingVector) -> Tensor:
+    """Return ring elements [Q] as int32 or int16 [Q], which shares their memory."""
+    return torch.from_numpy(elements.view(np.int16 if elements.dtype == np.uint16 else np.int32))
 
 
 def survivors_content(survivors: tuple[str, ...]) -> bytes:
@@ -94,6 +115,7 @@ def encode_sum_order(order: SumOrder) -> dict[str, Value]:
     """Return the fields of an order beside those of its plan."""
     return {
         "round": order.round,
+        "purpose": order.purpose,
         "attempt": order.attempt,
         "step": order.step,
         "content": order.content,
@@ -106,6 +128,7 @@ def decode_sum_order(reader: RecordReader, plan: Plan) -> SumOrder:
     return SumOrder(
         plan,
         reader.count("round"),
+        reader.choice("purpose", PURPOSES),
         reader.count("attempt"),
         reader.choice("step", STEPS),
         reader.binary("content"),
@@ -137,6 +160,21 @@ def decode_sum_answer(store: str, reader: RecordReader) -> SumAnswer:
     )
 
 
+def encode_terms(terms: SumTerms | None) -> dict[str, Value]:
+    """Return the fields of the terms of an order's secure sum, if it has one."""
+    return {"sum_stores": terms.stores, "sum_images": terms.images} if terms is not None else {}
+
+
+def decode_terms(reader: RecordReader) -> SumTerms | None:
+    """Read back the fields of `encode_terms`. Raises MessageError."""
+    if not reader.has_field("sum_stores"):
+        return None
+    terms = SumTerms(reader.count("sum_stores"), reader.count("sum_images"))
+    if not terms.stores or not terms.images:
+        raise MessageError("The terms of a secure sum are of no store or no image.")
+    return terms
+
+
 def encode_sum_part(part: SumPart | None) -> dict[str, Value]:
     """Return the fields of an order's part of a secure sum, if it has one."""
     return {"attempt": part.attempt, "boxes": part.boxes} if part is not None else {}
@@ -155,15 +193,19 @@ def encode_masked_update(update: MaskedUpdate) -> tuple[dict[str, Value], dict[s
         "store": update.store,
         "round": update.round,
         "attempt": update.attempt,
+        "seconds": float(update.seconds),
     }
-    return fields, {"vector": update.vector}
+    return fields, {"short" if update.vector.dtype is torch.int16 else "vector": update.vector}
 
 
 def decode_masked_update(store: str, reader: RecordReader) -> MaskedUpdate:
     """Read back a masked update of `store`. Raises MessageError."""
+    dtype = torch.int16 if reader.has_tensor("short") else torch.int32
+    vector = reader.tensor("short" if dtype is torch.int16 else "vector", dtype, ndim=1)
     return MaskedUpdate(
         store,
         reader.count("round"),
         reader.count("attempt"),
-        reader.tensor("vector", torch.int32, ndim=1),
+        vector,
+        reader.number("seconds"),
     )

@@ -51,10 +51,12 @@ from fedshelf.common.protocol.secure_sum import (
     decode_sum_answer,
     decode_sum_order,
     decode_sum_part,
+    decode_terms,
     encode_masked_update,
     encode_sum_answer,
     encode_sum_order,
     encode_sum_part,
+    encode_terms,
 )
 from fedshelf.common.protocol.update_records import (
     EXTRA,
@@ -162,7 +164,7 @@ def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
         tensors["frozen"] = plan.frozen
     if isinstance(order, TrainOrder):
         header |= {"committed": order.committed, "best": order.best}
-        header |= encode_sum_part(order.secure_sum)
+        header |= encode_terms(order.terms) | encode_sum_part(order.secure_sum)
         return _pack("train", header, tensors | with_prefix(order.extras, EXTRA))
     return _pack(
         "evaluate",
@@ -198,6 +200,7 @@ def decode_order(content: RecordDict, frozen_store: FrozenStore) -> Order:
                 reader.tensors(EXTRA),
                 reader.count("committed"),
                 reader.count("best"),
+                decode_terms(reader),
                 decode_sum_part(reader),
             )
         case "sum":

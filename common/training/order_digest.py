@@ -37,6 +37,17 @@ def order_digest(order: TrainOrder) -> str:
     return hasher.hexdigest()
 
 
+def summand_digest(order: TrainOrder) -> str:
+    """Return the SHA-256, in hexadecimal, of the parts of an order on which a summand depends.
+
+    A store's own part in the secure sum is not among them: the stores compare their orders by it.
+    """
+    hasher = hashlib.sha256()
+    _add(hasher, order_digest(order).encode())
+    _add(hasher, str(order.terms).encode())
+    return hasher.hexdigest()
+
+
 def training_digest(order_sha256: str, state: Mapping[str, Tensor], images: Images) -> str:
     """Return the SHA-256, in hexadecimal, of all on which a training depends.
 

@@ -65,7 +65,7 @@ WIRE: list[tuple[Result, set[str]]] = [
     (ModelReceipt("oslo", "run", "0" * 64, is_kept=True), {"store", "run_id", "sha256", "state"}),
     (
         MaskedUpdate("oslo", 1, 0, torch.zeros(2, dtype=torch.int32)),
-        {"store", "round", "attempt", "vector"},
+        {"store", "round", "attempt", "vector", "seconds"},
     ),
     (
         SumAnswer("oslo", 1, 0, "unmask", b"shares", 3),

@@ -31,6 +31,7 @@ from fedshelf.common.protocol.messages import (
     Plan,
     StoreInfo,
     SumPart,
+    SumTerms,
     TrainOrder,
     Update,
 )
@@ -226,25 +227,28 @@ def test_other_answers_arrive_as_they_left(result: Failure | FrozenWeightsMissin
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_of_a_secure_sum_arrives_as_it_left(step: SumStep) -> None:
-    order = SumOrder(PLAN, 7, 2, step, b"\0keys", committed=5)
+    order = SumOrder(PLAN, 7, "train", 2, step, b"\0keys", committed=5)
     assert decode_order(encode_order(order), Kept()) == order
     answer = SumAnswer("oslo", 7, 2, step, b"\xffshares", stores=3)
     assert decode_result(encode_result(answer)) == answer
 
 
 def test_the_part_of_a_secure_sum_in_an_order_to_train_arrives_as_it_left() -> None:
-    order = TrainOrder(PLAN, 7, torch.zeros(3), secure_sum=SumPart(2, b"\0boxes"))
+    order = TrainOrder(
+        PLAN, 7, torch.zeros(3), terms=SumTerms(3, 40), secure_sum=SumPart(2, b"\0boxes")
+    )
     arrived = decode_order(encode_order(order), Kept())
     assert isinstance(arrived, TrainOrder)
-    assert arrived.secure_sum == order.secure_sum
+    assert (arrived.terms, arrived.secure_sum) == (order.terms, order.secure_sum)
 
 
-@pytest.mark.parametrize("values", [[], [-(2**31), -1, 0, 2**31 - 1]])
-def test_a_masked_update_arrives_as_it_left(values: list[int]) -> None:
-    sent = MaskedUpdate("oslo", 7, 2, torch.tensor(values, dtype=torch.int32))
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int16])
+def test_a_masked_update_arrives_as_it_left(dtype: torch.dtype) -> None:
+    ends = torch.iinfo(dtype)
+    sent = MaskedUpdate("oslo", 7, 2, torch.tensor([ends.min, -1, 0, ends.max], dtype=dtype), 0.5)
     arrived = decode_result(encode_result(sent))
     assert isinstance(arrived, MaskedUpdate)
-    assert torch.equal(arrived.vector, sent.vector)
+    assert same(arrived.vector, sent.vector)
     assert replace(arrived, vector=sent.vector) == sent
 
 

@@ -1,0 +1,240 @@
+"""The store's steps in secure sums, with its memory of them in its home.
+
+    home/secure-sums/RUN.PURPOSE.json    keys and answers of a run's sums; private
+
+The memory is on disk before an answer leaves. So a store that is killed goes on with the same
+answers, and a server that is killed may ask for them again, but for no others.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from fedshelf.client.failures import StoreError
+from fedshelf.client.identity.peer import RevokedPeers, load_peer
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.privacy.peers import (
+    PeerCertificate,
+    PeerIdentity,
+    RevocationList,
+    is_signed,
+)
+from fedshelf.common.privacy.secure_sum.memory import SumMemory
+from fedshelf.common.privacy.secure_sum.messages import Purpose, Roster, SumAddress
+from fedshelf.common.privacy.secure_sum.refusals import SecureSumError
+from fedshelf.common.privacy.secure_sum.store import SumStore
+from fedshelf.common.protocol.messages import Summand, TrainOrder, Update
+from fedshelf.common.protocol.secure_sum import (
+    MaskedUpdate,
+    SumAnswer,
+    SumOrder,
+    read_survivors,
+    ring_elements,
+    ring_tensor,
+)
+from fedshelf.common.system.files import private_directory, write_private
+from fedshelf.common.training.order_digest import summand_digest
+
+SUMS_FOLDER = "secure-sums"
+
+
+class SecureSums:
+    """A store in the secure sums of all its runs.
+
+    Args:
+        home: The store's home.
+        least: Stores that a sum must be over at least, see the policy's `secure_sum_least`.
+        check_allowed: Raises StoreError if the policy does not allow an order; called before the
+            store gives keys or shares.
+    """
+
+    def __init__(self, home: Path, least: int, check_allowed: Callable[[SumOrder], None]) -> None:
+        self._home = home
+        self._least = least
+        self._check_allowed = check_allowed
+        self._peer: PeerIdentity | None = None
+        self._memories: dict[tuple[str, Purpose], SumMemory] = {}
+
+    def answer(self, order: SumOrder) -> SumAnswer:
+        """Take a step of a secure sum.
+
+        Raises:
+            StoreError: The policy forbids it, or the step is not taken: code `secure-sum`.
+            ConfigError: The store's peer key, or its list of revoked stores, is damaged.
+            OSError: The memory cannot be written.
+        """
+        try:
+            return self._answer(order)
+        except SecureSumError as error:
+            raise refusal(error) from None
+
+    def masked(
+        self, order: TrainOrder, train: Callable[[TrainOrder], Update | Summand]
+    ) -> MaskedUpdate:
+        """Train as ordered, and return the update under masks.
+
+        Raises:
+            StoreError: The step is not taken: code `secure-sum`.
+        """
+        try:
+            sums, address, boxes = self._expected(order)
+            summand = train(replace(order, secure_sum=None))
+            assert isinstance(summand, Summand), "an order with terms gave no summand"
+            masked = sums.mask(address, boxes, ring_elements(summand.vector))
+        except SecureSumError as error:
+            raise refusal(error) from None
+        return MaskedUpdate(
+            summand.store, order.round, address.attempt, ring_tensor(masked), summand.seconds
+        )
+
+    def _answer(self, order: SumOrder) -> SumAnswer:
+        sums, address = self._sums(order)
+        stores = 0
+        match order.step:
+            case "keys":
+                self._check_allowed(order)
+                self._keep_revoked(order.content)
+                content = sums.advertise(address).to_bytes()
+                stores = self._least
+            case "shares":
+                self._check_allowed(order)
+                roster = Roster.from_bytes(order.content)
+                content = sums.share(address, roster.order, roster)
+            case "unmask":
+                try:
+                    survivors = read_survivors(order.content)
+                except ValueError:
+                    raise SecureSumError("malformed", "The survivors are no list.") from None
+                content = sums.unmask(address, survivors).to_bytes()
+                stores = len(survivors)
+        sums.forget(order.committed)
+        return SumAnswer(
+            self._identity().certificate.store,
+            order.round,
+            order.attempt,
+            order.step,
+            content,
+            stores,
+        )
+
+    def _expected(self, order: TrainOrder) -> tuple[SumStore, SumAddress, bytes]:
+        """Return what is needed to mask the answer to an order, before any work is done for it.
+
+        Raises SecureSumError if the stores of the sum have got another order.
+        """
+        part = order.secure_sum
+        if part is None or order.terms is None:
+            raise SecureSumError(
+                "malformed", "An order of a run with a secure sum has no part in one."
+            )
+        step = SumOrder(order.plan, order.round, "train", part.attempt, "shares", b"")
+        sums, address = self._sums(step)
+        attempt = self._memories[order.plan.run_id, "train"].find(address)
+        if attempt is None or attempt.roster is None:
+            raise SecureSumError(
+                "out-of-turn", f"Round {order.round} of the secure sum was not begun here."
+            )
+        if attempt.roster.order != summand_digest(order):
+            raise SecureSumError(
+                "wrong-roster",
+                "The other stores of the secure sum have got another order than this one.",
+            )
+        return sums, address, part.boxes
+
+    def _sums(self, order: SumOrder) -> tuple[SumStore, SumAddress]:
+        peer = self._identity()
+        chain = peer.certificate.chain
+        run = order.plan.run_id
+        address = SumAddress(chain, run, order.purpose, order.round, order.attempt)
+        key = run, order.purpose
+        path = private_directory(self._home / SUMS_FOLDER) / f"{run}.{order.purpose}.json"
+        if key not in self._memories:
+            self._memories[key] = (
+                SumMemory.from_bytes(path.read_bytes())
+                if path.exists()
+                else SumMemory(chain, run, order.purpose)
+            )
+
+        def keep(memory: bytes) -> None:
+            write_private(path, memory.decode())
+            self._memories[key] = SumMemory.from_bytes(memory)
+
+        sums = SumStore(
+            PeerSigner(peer), self._recogniser(), self._least, self._memories[key], keep
+        )
+        return sums, address
+
+    def _identity(self) -> PeerIdentity:
+        if self._peer is None:
+            self._peer = load_peer(self._home)
+        if self._peer is None:
+            raise StoreError(
+                "secure-sum",
+                "This store has no peer key, by which other stores of a secure sum would recognise"
+                " it; ask the chain for a new kit that is made with the office key, and join with"
+                " it.",
+                "no-peer-key",
+            )
+        return self._peer
+
+    def _keep_revoked(self, content: bytes) -> None:
+        if not content:
+            return
+        try:
+            revoked = RevocationList.model_validate_json(content)
+            RevokedPeers(self._home, self._identity()).keep(revoked)
+        except ValidationError:
+            raise SecureSumError("malformed", "The list of revoked stores is no list.") from None
+        except ValueError as error:
+            raise SecureSumError("unknown-store", f"{error}.".capitalize()) from None
+
+    def _recogniser(self) -> "PeerVerifier":
+        peer = self._identity()
+        return PeerVerifier(peer, RevokedPeers(self._home, peer).keys)
+
+
+class PeerSigner:
+    """A store's own peer key as a `common.privacy.secure_sum.identities.SumSigner`."""
+
+    def __init__(self, peer: PeerIdentity) -> None:
+        self._peer = peer
+        self.store = peer.certificate.store
+        self.certificate = peer.certificate.model_dump_json().encode()
+
+    def sign(self, statement: bytes) -> bytes:
+        """Return the Ed25519 signature, 64 bytes."""
+        return bytes.fromhex(self._peer.sign(statement))
+
+
+class PeerVerifier:
+    """The rule by which a store recognises others, a `SumVerifier`.
+
+    Args:
+        peer: The store's own identity, which names the chain and its office.
+        revoked: The public peer keys that the office has revoked.
+    """
+
+    def __init__(self, peer: PeerIdentity, revoked: frozenset[str]) -> None:
+        self._peer = peer
+        self._revoked = revoked
+
+    def __call__(self, store: str, certificate: bytes, statement: bytes, signature: bytes) -> bool:
+        """Return whether the office certifies the key of this store, and that key has signed."""
+        try:
+            peer = PeerCertificate.model_validate_json(certificate)
+        except (ValidationError, ConfigError):  # the second for a name that no store may have
+            return False
+        return (
+            peer.store == store
+            and peer.chain == self._peer.certificate.chain
+            and peer.key not in self._revoked
+            and peer.is_signed_by(self._peer.office)
+            and is_signed(peer.key, signature.hex(), statement)
+        )
+
+
+def refusal(error: SecureSumError) -> StoreError:
+    """Return a refused step as the failure that leaves the store: its code, and no text."""
+    return StoreError("secure-sum", str(error), error.code)
