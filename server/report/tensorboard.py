@@ -79,7 +79,8 @@ def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     yield "train/lr", record["lr"]
     yield "stores/used", len(record["stores"])
     yield "stores/failed", len(record["failed"])
-    for group in ("train", "test", "validation", "validation_raw", "seconds", "bytes"):
+    groups = ("train", "test", "validation", "validation_raw", "seconds", "bytes", "store_privacy")
+    for group in groups:
         for name, value in (record.get(group) or {}).items():
             if isinstance(value, int | float) and name != "images":
                 yield f"{group}/{name}", value

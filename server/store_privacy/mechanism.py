@@ -137,9 +137,11 @@ class StorePrivacy:
             return
         self._has_told = True
         ratio = record["signal_to_noise"]
+        drawn = "all" if self._rate == 1 else f"about {record['expected']:,.0f} of"
+        noise = self._privacy.store_noise
         self._note(
-            f"Differential privacy of a store: {record['expected']:,.10g} of {stores:,} stores in a"
-            f" round, noise {self._privacy.store_noise:g}; after {self._rounds} rounds epsilon is"
+            f"Differential privacy of a store: {drawn} {stores:,} stores in a round, noise"
+            f" {noise:g}; after {self._rounds} rounds epsilon is"
             f" {self._epsilon(releases, stores):.3g} at delta {record['delta']:.2g}. Signal to"
             f" noise: at most {ratio:.2g}."
         )

@@ -127,8 +127,8 @@ def test_epsilon_is_that_of_all_rounds_so_far_and_the_end_is_told_before(notes: 
     ]
     whole = epsilon([SampledGaussian(2, 0.25, 50)], delta)
     assert notes.notes[0].startswith(
-        "Differential privacy of a store: 25 of 100 stores in a round, noise 2; after 50 rounds"
-        f" epsilon is {whole:.3g} at delta 0.001."
+        "Differential privacy of a store: about 25 of 100 stores in a round, noise 2; after 50"
+        f" rounds epsilon is {whole:.3g} at delta 0.001."
     )
     assert "it destroys the model" in notes.notes[1]  # 25 / (2 sqrt(1000)) = 0.4
     assert len(notes.notes) == 2

@@ -12,6 +12,7 @@ from fedshelf.common.config import STORES_OWN
 from fedshelf.common.errors import RunError, StoresError
 from fedshelf.common.protocol.messages import Failure, TrainOrder, Update
 from fedshelf.server import formatting
+from fedshelf.server.report.tensorboard import scalars
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.store_privacy.mechanism import RECORD_KEY
 from fedshelf.server.store_privacy.noise_ledger import NOISE_FILE
@@ -94,6 +95,9 @@ def test_outcome_and_history_tell_epsilon_clip_and_signal(tmp_path: Path) -> Non
     epsilons = [record[RECORD_KEY]["epsilon"] for record in history]
     assert epsilons == sorted(set(epsilons))
     assert summary["contribution"] is None
+    told_in_curves = dict(scalars(history[-1]))
+    assert told_in_curves["store_privacy/clip"] == told["clip"]
+    assert told_in_curves["store_privacy/epsilon"] == told["epsilon"]
     assert "Privacy of a store" in (tmp_path / "report.html").read_text()
 
 
