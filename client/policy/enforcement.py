@@ -218,7 +218,8 @@ class PolicyEnforcer:
         """Check the conditions that do not change with time."""
         policy = self._policy
         strategy = config.strategy.name
-        epochs = config.train.passes
+        privacy = config.privacy
+        epochs = round(privacy.rate * privacy.steps) if privacy.is_on else config.train.passes
         if policy.models and model not in policy.models:
             refuse(
                 "models", f"it is for the network {model!r}; allowed: {', '.join(policy.models)}"

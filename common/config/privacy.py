@@ -28,7 +28,7 @@ class PrivacyConfig(Section):
     rate: Fraction = Field(
         0.0, description="probability with which an image takes part in a step (Poisson sampling)"
     )
-    steps: Annotated[int, Field(ge=0)] = Field(
+    steps: Annotated[int, Field(ge=0, le=10**9)] = Field(
         0, description="optimizer steps per round; they replace train.epochs and train.batch_size"
     )
     copies: Annotated[int, Field(ge=1)] = Field(
