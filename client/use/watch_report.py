@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fedshelf.common.inference.video.source import VideoSource
     from fedshelf.common.inference.video.timeline import Interval
 
-CSV_COLUMNS = ("source", "time", "from", "to", "frames", "class", "verdict", "probability")
+OBSERVATION_COLUMNS = ("source", "time", "from", "to", "frames", "class", "verdict", "probability")
 
 
 def video_time(seconds: float) -> str:
@@ -176,7 +176,7 @@ def _appended(path: Path) -> TextIO:
     if path.exists():
         with path.open(encoding="utf-8", errors="replace") as old:
             first = old.readline()
-        if first and first != ",".join(CSV_COLUMNS) + "\n":
+        if first and first != ",".join(OBSERVATION_COLUMNS) + "\n":
             raise ConfigError(
                 f"--csv got {path}, which is no table of watch; expected one, or a new file."
             )
@@ -185,4 +185,4 @@ def _appended(path: Path) -> TextIO:
 
 
 def _writer(file: TextIO) -> "csv.DictWriter[str]":
-    return csv.DictWriter(file, CSV_COLUMNS, lineterminator="\n")
+    return csv.DictWriter(file, OBSERVATION_COLUMNS, lineterminator="\n")

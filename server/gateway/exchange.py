@@ -34,7 +34,7 @@ from google.protobuf.message import DecodeError
 from starlette.concurrency import run_in_threadpool
 
 from fedshelf.server.ipc import answer_file
-from fedshelf.server.ipc.run_mailbox import ANSWERS_FOLDER, ORDERS, PARTS_FOLDER
+from fedshelf.server.ipc.run_mailbox import ANSWERS_FOLDER, ORDERS_FILE, PARTS_FOLDER
 from fedshelf.server.results.jsonl_tail import JsonlTail
 
 # longest wait of a request for messages: stores and many proxies give up after 30 s
@@ -86,7 +86,7 @@ class Exchange:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._orders_file = directory / ORDERS
+        self._orders_file = directory / ORDERS_FILE
         self._parts_folder = directory / PARTS_FOLDER
         self._answers_folder = directory / ANSWERS_FOLDER
         self._orders = dict[str, _Order]()

@@ -32,7 +32,7 @@ from fedshelf.common.protocol.probe import announce_size
 from fedshelf.common.system.files import write_text
 from fedshelf.server.grid.reply_puller import answers, unreadable
 from fedshelf.server.ipc import answer_file
-from fedshelf.server.ipc.run_mailbox import ANSWERS_FOLDER, ORDERS, PARTS_FOLDER
+from fedshelf.server.ipc.run_mailbox import ANSWERS_FOLDER, ORDERS_FILE, PARTS_FOLDER
 
 GONE = 5  # flwr.common.constant.ErrorCode.NODE_UNAVAILABLE, which is private
 # bytes of the list of orders; then it is rewritten with the unanswered ones
@@ -61,7 +61,7 @@ class Mailbox:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._orders = directory / ORDERS
+        self._orders = directory / ORDERS_FILE
         self._parts = directory / PARTS_FOLDER
         self._answers = directory / ANSWERS_FOLDER
         self._pending = dict[str, _Sent]()

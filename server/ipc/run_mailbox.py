@@ -22,7 +22,7 @@ REGISTRATIONS = "registrations.json"
 REGISTERED = "registered"
 WITHDRAWN = "withdrawn.jsonl"  # the app's record, for the gateway, of answers that nobody waits for
 # orders of an app at work for the gateway to hand out; see `server.grid.mailbox`
-ORDERS = "orders.jsonl"
+ORDERS_FILE = "orders.jsonl"
 # folders: the parts of orders, by identity; complete answers, by their orders
 PARTS_FOLDER = "parts"
 ANSWERS_FOLDER = "answers"
@@ -115,7 +115,7 @@ class RunMailbox:
                 " another --out."
             ) from None
         with held:
-            names = (RUN_CLASSES_FILE, WITHDRAWN, ORDERS, PRESENCE)
+            names = (RUN_CLASSES_FILE, WITHDRAWN, ORDERS_FILE, PRESENCE)
             app_files = (self.events, self._nodes, *(self.directory / name for name in names))
             for path in (
                 *app_files,

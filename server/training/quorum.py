@@ -25,7 +25,7 @@ from fedshelf.server.updates.screening import RoundOutcome
 MAX_COHORTS_PER_ROUND = 3
 # failures that do not count as such an answer: absent stores are waited for
 ABSENCE_CODES = frozenset({"unavailable", "timeout"})
-REST_SECONDS = 60.0  # seconds for which a store is left alone after an answer of no use
+LEAVE_ALONE_SECONDS = 60.0  # seconds for which a store is left alone after an answer of no use
 
 
 @dataclass(frozen=True)
@@ -53,15 +53,15 @@ class AvailableStores:
         self.everybody: Mapping[str, StoreInfo] = {}
 
     def leave_alone(self, failure: Failure, deadline: float) -> str:
-        """Leave a store alone for `REST_SECONDS`, and return until when in words.
+        """Leave a store alone for `LEAVE_ALONE_SECONDS`, and return until when in words.
 
         Args:
             deadline: value of time.monotonic() at which the round ends without a quorum; a store
                 whose rest would be longer is not asked again
         """
-        until = time.monotonic() + REST_SECONDS
+        until = time.monotonic() + LEAVE_ALONE_SECONDS
         if until < deadline:
-            when = time.strftime("until %H:%M", time.localtime(time.time() + REST_SECONDS))
+            when = time.strftime("until %H:%M", time.localtime(time.time() + LEAVE_ALONE_SECONDS))
         else:
             until, when = math.inf, "in this round"
         self._rests[failure.store] = _Rest(until, f"{failure.reason}, {when}")

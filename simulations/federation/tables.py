@@ -13,7 +13,7 @@ from fedshelf.common.classes.spelling import reading_order
 from fedshelf.common.text import printable
 from fedshelf.simulations.federation.federation import Federation
 
-MAX_STORES = 20
+MAX_LISTED_STORES = 20
 
 
 def partition_table(federation: Federation, names: ProductNames, width: int) -> Table:
@@ -22,7 +22,7 @@ def partition_table(federation: Federation, names: ProductNames, width: int) -> 
 
     names: product names of the classes
     """
-    if len(federation.table) > MAX_STORES:
+    if len(federation.table) > MAX_LISTED_STORES:
         return _summary(federation)
     order = reading_order(federation.classes)
     classes = [printable(display_name(names, label)) for label in federation.classes]

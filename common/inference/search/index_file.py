@@ -32,7 +32,7 @@ from fedshelf.common.inference.predictors.description import ModelDescription
 from fedshelf.common.inference.predictors.predictor import Floats
 from fedshelf.common.system.files import write_atomic
 
-FORMAT = "fedshelf index 1"
+INDEX_FORMAT = "fedshelf index 1"
 _PIECE_BYTES = 2**20
 _HASH_BYTES = hashlib.sha256().digest_size
 _ALIGNMENT_BYTES = 64  # of the embeddings in the file, for the processor's vector instructions
@@ -177,7 +177,7 @@ def _parsed(content: memoryview, path: Path) -> SearchIndex:
     values = json.loads(settings["index"])
     lines = bytes(content[photos_start:pieces_start]).splitlines()
     photos = tuple(_photo(json.loads(line)) for line in lines)
-    if len(photos) != rows or settings["format"] != FORMAT:
+    if len(photos) != rows or settings["format"] != INDEX_FORMAT:
         _refuse(path)
     return SearchIndex(
         model=settings["model"],
@@ -248,7 +248,7 @@ def _settings(index: SearchIndex) -> dict[str, str]:
         "threshold": index.threshold,
         "is_complete": index.is_complete,
     }
-    return {"format": FORMAT, "model": index.model, "index": json.dumps(values)}
+    return {"format": INDEX_FORMAT, "model": index.model, "index": json.dumps(values)}
 
 
 def _pieces(parts: Sequence[memoryview]) -> Iterator[bytes | memoryview]:

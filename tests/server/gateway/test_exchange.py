@@ -43,7 +43,7 @@ from fedshelf.server.gateway.exchange import HOLD_SECONDS
 from fedshelf.server.grid.mailbox import GONE, Mailbox
 from fedshelf.server.grid.reply_puller import UNREADABLE
 from fedshelf.server.ipc.presence import INTERVAL
-from fedshelf.server.ipc.run_mailbox import ANSWERS_FOLDER, ORDERS, PARTS_FOLDER
+from fedshelf.server.ipc.run_mailbox import ANSWERS_FOLDER, ORDERS_FILE, PARTS_FOLDER
 from tests.helpers.deployed import free_port, wait_for
 
 OSLO = 11
@@ -417,10 +417,10 @@ def test_the_list_begins_anew_with_what_is_not_answered(
     orders = [mailbox.send(record(str(number)), "train", {OSLO: 60.0})[0] for number in range(50)]
     mailbox.forget(filter(None, orders[:-1]))
     mailbox.send(record("last"), "train", {OSLO: 60.0})
-    lines = [json.loads(line) for line in (tmp_path / ORDERS).read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / ORDERS_FILE).read_text().splitlines()]
     done = {line["done"] for line in lines if "done" in line}
     assert orders[-1] in {line["order"] for line in lines if "order" in line} - done
-    assert (tmp_path / ORDERS).stat().st_size < 20_000
+    assert (tmp_path / ORDERS_FILE).stat().st_size < 20_000
 
 
 def test_a_node_that_is_gone_answers_as_flower_has_it(mailbox: Mailbox) -> None:

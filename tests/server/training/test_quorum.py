@@ -81,7 +81,7 @@ def test_while_the_run_waits_it_can_be_stopped_asks_nobody_and_says_for_what(not
 def test_a_store_whose_rest_is_over_is_asked_once_more(
     notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quorum, "REST_SECONDS", 0.0)
+    monkeypatch.setattr(quorum, "LEAVE_ALONE_SECONDS", 0.0)
 
     class Mending(Joining):
         def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
