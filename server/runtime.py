@@ -8,6 +8,7 @@ from fedshelf.common.protocol.messages import (
     Evaluation,
     Failure,
     StoreInfo,
+    SumTotal,
     TrainOrder,
     Update,
 )
@@ -50,7 +51,9 @@ class Runtime(StorePresence, Protocol):
             measured.
         """
 
-    def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
+    def train(
+        self, order: TrainOrder, stores: Sequence[str]
+    ) -> Iterable[Update | SumTotal | Failure]:
         """Let stores train.
 
         Args:
@@ -58,7 +61,8 @@ class Runtime(StorePresence, Protocol):
             stores: names of the stores that get it
 
         Returns:
-            One answer per store, in any order; bounded by `cohort.timeout`.
+            One answer per store, in any order; bounded by `cohort.timeout`. If the order has terms,
+            there are no updates, but one sum of all.
 
         Raises:
             StoppedError: the run has been asked to end, and too few answers are in sight.
@@ -74,7 +78,7 @@ class Runtime(StorePresence, Protocol):
 
     def evaluate(
         self, order: EvaluateOrder, stores: Sequence[str]
-    ) -> Iterable[Evaluation | Failure]:
+    ) -> Iterable[Evaluation | SumTotal | Failure]:
         """Let stores evaluate a model.
 
         Args:
@@ -82,5 +86,6 @@ class Runtime(StorePresence, Protocol):
             stores: names of the stores that get it
 
         Returns:
-            One answer per store, in any order; bounded by `cohort.timeout`.
+            One answer per store, in any order; bounded by `cohort.timeout`. If the order has terms,
+            there are no evaluations, but one sum of all.
         """

@@ -27,6 +27,7 @@ from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
     StoreInfo,
+    Summand,
     TrainOrder,
     Update,
 )
@@ -181,10 +182,11 @@ class PolicyEnforcer:
         """Disable class masking and weighing in an order if class names are private.
 
         Rows of the head that masked training hardly moves would reveal which classes the store
-        lacks. An evaluation then adds nothing to the scores either.
+        lacks. An evaluation then adds nothing to the scores either. In a secure sum nobody sees the
+        rows of one store.
         """
         config = order.plan.config
-        if self._policy.class_names or config.strategy.absent == "full":
+        if self._policy.class_names or config.strategy.absent == "full" or order.terms is not None:
             return order
         strategy = config.strategy.model_copy(update={"absent_classes": "full"})
         return replace(
@@ -313,15 +315,15 @@ class PolicyWorker:
         self._enforcer.check_images(info.num_examples)
         return self._enforcer.info(info)
 
-    def train(self, order: TrainOrder) -> Update:
+    def train(self, order: TrainOrder) -> Update | Summand:
         """Train, if allowed.
 
         An update needs no masking: rare classes are left out of the training images.
         """
         with self._enforcer.metered(order):
-            update = self._worker.train(self._enforcer.without_class_masking(order))
-        self._enforcer.check_images(update.num_examples)
-        return update
+            answer = self._worker.train(self._enforcer.without_class_masking(order))
+        self._enforcer.check_images(answer.num_examples)
+        return answer
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
         """Evaluate a model, if allowed, and return the part of the evaluation that may leave."""

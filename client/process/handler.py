@@ -79,7 +79,9 @@ def handle_order(
 def _train(worker: Worker, sums: SumKeeper | None, order: TrainOrder) -> Update | MaskedUpdate:
     """Return the update, or the update under masks if it goes into a secure sum."""
     if order.terms is None and order.secure_sum is None:
-        return worker.train(order)
+        update = worker.train(order)
+        assert isinstance(update, Update), "an order without terms gave a summand"
+        return update
     return _in(sums).masked(order, worker.train)
 
 

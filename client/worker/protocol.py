@@ -28,8 +28,8 @@ class Worker(Protocol):
     def info(self, config: RunConfig) -> StoreInfo:
         """Return the store's image counts under this configuration."""
 
-    def train(self, order: TrainOrder) -> Update:
-        """Train locally as ordered."""
+    def train(self, order: TrainOrder) -> Update | Summand:
+        """Train locally as ordered; return a part of a secure sum if the order has terms."""
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
         """Evaluate the order's parameters on images held out."""

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -22,6 +22,7 @@ from fedshelf.common.protocol.messages import (
     Evaluation,
     Plan,
     StoreInfo,
+    Summand,
     TrainOrder,
     Update,
 )
@@ -34,6 +35,7 @@ from fedshelf.common.training.extraction_time import ExtractionTime
 from fedshelf.common.training.features import extractor
 from fedshelf.common.training.fit import LocalTrainingTask, Network, fit
 from fedshelf.common.training.order_digest import order_digest, training_digest
+from fedshelf.common.training.summand import make_summand
 
 LOG = logging.getLogger("fedshelf.store")
 
@@ -61,6 +63,19 @@ Raises StoreError if it may not begin, OSError.
 """
 
 
+@dataclass(frozen=True)
+class _Trained:
+    """The outcome of a training, before it takes the form in which it travels.
+
+    state: the tensors that the store keeps
+    unsent: float32 [T], the part of earlier changes that was not sent, or None
+    """
+
+    update: Update
+    state: Mapping[str, Tensor]
+    unsent: Tensor | None
+
+
 class Trainer:
     """A resident network on one device, for one store or for many in turn.
 
@@ -86,10 +101,49 @@ class Trainer:
         Args:
             charge: Charges the store's ledger; None: there is none, as in a simulation.
         """
+        assert order.terms is None, "the server would get an update that goes into a secure sum"
+        began = time.perf_counter()
+        codec = compression.build(order.plan.config.messages)
+        trained = self._train(order, store, images, charge)
+        update, unsent = error_feedback.compress_update(
+            trained.update,
+            order.params,
+            self.network(order.plan).layout.trainable,
+            trained.unsent,
+            codec,
+        )
+        self._save_state(order, store, {**trained.state, **unsent})
+        return replace(update, seconds=time.perf_counter() - began)
+
+    def train_summand(
+        self, order: TrainOrder, store: str, images: Images, charge: ChargeTraining | None = None
+    ) -> Summand:
+        """Train on a store's `images`, and return the vector that goes into the secure sum.
+
+        Args:
+            order: With terms.
+            charge: Charges the store's ledger; None: there is none, as in a simulation.
+
+        Raises StoreError if there are no images, or if the update is not finite, and what `charge`
+        raises.
+        """
+        began = time.perf_counter()
+        trained = self._train(order, store, images, charge)
+        layout = self.network(order.plan).layout
+        strategy = strategies.build(order.plan.config.strategy, layout)
+        made = make_summand(order, trained.update, images, strategy, layout, trained.unsent)
+        if made is None:
+            raise StoreError("diverged", f"Store {store}'s training has diverged.")
+        summand, unsent = made
+        self._save_state(order, store, {**trained.state, **error_feedback.to_state(unsent)})
+        return replace(summand, seconds=time.perf_counter() - began)
+
+    def _train(
+        self, order: TrainOrder, store: str, images: Images, charge: ChargeTraining | None
+    ) -> _Trained:
         if not len(images):
             raise StoreError("no-images", f"Store {store} has no training images.")
-        began = time.perf_counter()
-        config, codec = order.plan.config, compression.build(order.plan.config.messages)
+        config = order.plan.config
         kept = self._states.load(order.plan.run_id, store, order.round)
         if config.privacy.is_on and charge is not None:
             charge(order, training_digest(order_digest(order), kept, images))
@@ -118,13 +172,11 @@ class Trainer:
             extras=result.extras,
             steps=result.steps,
         )
-        trainable = network.layout.trainable
-        update, unsent_left = error_feedback.compress_update(
-            update, order.params, trainable, unsent, codec
-        )
-        if new_state := {**result.state, **own, **unsent_left}:
-            self._states.save(order, store, new_state)
-        return replace(update, seconds=time.perf_counter() - began)
+        return _Trained(update, {**result.state, **own}, unsent)
+
+    def _save_state(self, order: TrainOrder, store: str, state: Mapping[str, Tensor]) -> None:
+        if state:
+            self._states.save(order, store, state)
 
     def evaluate(
         self,
@@ -252,8 +304,11 @@ class StoreWorker:
         )
         return info
 
-    def train(self, order: TrainOrder) -> Update:
-        """Train on the training images. Raises DataError, ConfigError, OSError."""
+    def train(self, order: TrainOrder) -> Update | Summand:
+        """Train on the training images. Raises DataError, ConfigError, OSError.
+
+        Returns the part of a secure sum if the order has terms.
+        """
         plan = order.plan
         trains = not strategies.find(plan.config.strategy.name).closed_form
         work = "training" if trains else "sums over the photos"
@@ -261,6 +316,13 @@ class StoreWorker:
         train = self._data(plan).train
         if self._adjustments is not None:
             self._adjustments.save(plan.run_id, plan.spec.classes, logit_adjustment(train, plan))
+        if order.terms is not None:
+            summand = self._trainer.train_summand(order, self.name, train, self._charge)
+            self._report(
+                f"Round {order.round}: trained on {len(train)} photos in {summand.seconds:.1f} s;"
+                " hiding the update for the secure sum."
+            )
+            return summand
         update = self._trainer.train(order, self.name, train, self._charge)
         self._report(
             f"Round {order.round}: trained on {update.num_examples} photos in"

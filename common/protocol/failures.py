@@ -13,9 +13,15 @@ from typing import Literal
 DETAIL_PATTERN = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 MAX_RETRY_AFTER_SECONDS = 7 * 86_400  # seconds
 
+DIVERGED = (
+    "has weights that are not finite: its training diverged; a new run may lower train.lr, or set"
+    " train.clip_norm"
+)
+
 FailureCode = Literal[
     "data", "unknown-class", "no-images", "out-of-memory", "disk-full", "policy", "refused",
-    "invalid", "crashed", "error", "withheld", "secure-sum", "timeout", "unavailable",
+    "invalid", "crashed", "error", "withheld", "secure-sum",
+    "diverged", "timeout", "unavailable",
 ]  # fmt: skip
 
 
@@ -51,6 +57,7 @@ _REASONS: dict[FailureCode, str] = {
     "error": "something unexpected happened; its own log says more",
     "withheld": "its policy withholds the reason, which may depend on photos; its own log says it",
     "secure-sum": "it does not take this step of a secure sum",
+    "diverged": DIVERGED,
     "timeout": "no answer in time",
     "unavailable": "not connected",
 }

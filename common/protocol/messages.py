@@ -88,6 +88,7 @@ class EvaluateOrder:
     split: the images
     temperatures: temperatures at which to count confidence and right answers
         (`common.metrics.calibration`); empty: no such counts
+    terms: of the secure sum that the counts go into; None: each store's go to the server
     """
 
     plan: Plan
@@ -95,6 +96,7 @@ class EvaluateOrder:
     params: Tensor
     split: Literal["validation", "test"] = "validation"
     temperatures: tuple[float, ...] = ()
+    terms: SumTerms | None = None
 
 
 OrderT = TypeVar("OrderT", TrainOrder, EvaluateOrder)
@@ -182,13 +184,16 @@ class Summand:
     """A store's answer to an order with `terms`, which leaves it under masks alone.
 
     vector: int32 or int16 [Q], elements of the ring
+        (`common.strategies.shared.sum_layout`, `common.metrics.summed_counts`)
     seconds: wall time of the work, s
+    num_examples: images trained on; they do not leave the store
     """
 
     store: str
     round: int
     vector: Tensor
     seconds: float = 0.0
+    num_examples: int = 0
 
 
 @dataclass(frozen=True)

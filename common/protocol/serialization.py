@@ -65,7 +65,7 @@ from fedshelf.common.protocol.update_records import (
     with_prefix,
 )
 
-MESSAGE_FORMAT = 8  # raised whenever a field or a tensor changes its meaning
+MESSAGE_FORMAT = 9  # raised whenever a field or a tensor changes its meaning
 _VERSION_PATTERN = re.compile(r"[A-Za-z0-9.+!-]{0,40}")  # the characters of PEP 440
 
 
@@ -168,7 +168,7 @@ def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
         return _pack("train", header, tensors | with_prefix(order.extras, EXTRA))
     return _pack(
         "evaluate",
-        {**header, "split": order.split},
+        {**header, "split": order.split, **encode_terms(order.terms)},
         tensors | calibration_records.encode_temperatures(order.temperatures),
     )
 
@@ -212,6 +212,7 @@ def decode_order(content: RecordDict, frozen_store: FrozenStore) -> Order:
                 *common,
                 reader.choice("split", ("validation", "test")),
                 calibration_records.decode_temperatures(reader),
+                decode_terms(reader),
             )
     reader.close()
     return order

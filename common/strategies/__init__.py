@@ -102,6 +102,15 @@ def find(name: str) -> type[Strategy]:
     return plugin
 
 
+def needs_single_updates(strategy_class: type[Strategy]) -> bool:
+    """Return whether the server half needs more of a round's updates than their sum."""
+    return not strategy_class.takes_sums and (
+        strategy_class.update_global_model is not Strategy.update_global_model
+        or strategy_class.aggregate_updates is not Strategy.aggregate_updates
+        or strategy_class.mean is not Strategy.mean
+    )
+
+
 def names() -> list[str]:
     """Return the names of all strategies, of Fedshelf and of installed packages."""
     return [*STRATEGIES, *plugins.plugin_names(plugins.STRATEGY)]
@@ -150,4 +159,13 @@ def check_compression(config: RunConfig) -> None:
         )
 
 
-__all__ = ["STRATEGIES", "LocalTrainingSummary", "Strategy", "build", "check", "find", "names"]
+__all__ = [
+    "STRATEGIES",
+    "LocalTrainingSummary",
+    "Strategy",
+    "build",
+    "check",
+    "find",
+    "names",
+    "needs_single_updates",
+]

@@ -35,6 +35,11 @@ def split_state(state: Tensors) -> tuple[dict[str, Tensor], Tensor | None]:
     return {name: tensor for name, tensor in state.items() if name != _ERROR}, state.get(_ERROR)
 
 
+def to_state(error: Tensor | None) -> dict[str, Tensor]:
+    """Return the part of a store's state that keeps what was not sent: float32 [T], or nothing."""
+    return {} if error is None else {_ERROR: error}
+
+
 def compress_update(
     update: Update, start: Tensor, trainable: int, error: Tensor | None, codec: Codec | None
 ) -> tuple[Update, dict[str, Tensor]]:

@@ -152,7 +152,7 @@ class RoundQuorum:
             StoppedError: the run was asked to end
         """
         self._failed = trained.failed
-        told = f"{len(trained.updates)} of {self.needed} updates needed"
+        told = f"{len(trained.stores)} of {self.needed} updates needed"
         self._observer.note(f"Round {self._round}: {told}; {format_failures(self._failed)}.")
         if self._stop():
             raise StoppedError(f"{told}; {format_failures(self._failed)}")

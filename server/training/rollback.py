@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fedshelf.common.errors import StoresError
-from fedshelf.common.protocol.failures import Failure
+from fedshelf.common.protocol.failures import DIVERGED, Failure
 from fedshelf.common.protocol.messages import Plan
 from fedshelf.server.results.checkpoints import TrainingState
 from fedshelf.server.results.scores import Scores
@@ -26,7 +26,7 @@ from fedshelf.server.training.round_record import NextModel
 from fedshelf.server.updates.buffer import UpdateBuffer
 from fedshelf.server.updates.norm_bound import UsualNorms, usual
 from fedshelf.server.updates.reputation import Reputation
-from fedshelf.server.updates.screening import DIVERGED, RoundOutcome
+from fedshelf.server.updates.screening import RoundOutcome
 from fedshelf.server.updates.store_findings import Standing
 
 OUTLIER_NORM_FACTOR = 10.0  # times the usual norm of the others' updates
@@ -127,12 +127,14 @@ class Rollback:
     def replay(self, state: TrainingState, error: UnusableModelError) -> dict[str, Any]:
         """Take back a round that no store's update explains, and return its entry for the history.
 
-        The round is then played once more. Raises StoresError the second time.
+        The round is then played once more. Raises StoresError the second time, and the first time
+        in a run with secure sums: no round is summed twice.
         """
-        if self.is_redrawn(error.round):
+        if self._plan.config.privacy.secure_sum or self.is_redrawn(error.round):
+            twice = "" if self._plan.config.privacy.secure_sum else ", with another cohort, too,"
             raise StoresError(
-                f"Round {error.round} makes a model that cannot be used ({error.fault}), with"
-                " another cohort, too, and no store's update explains it: the learning rates are"
+                f"Round {error.round} makes a model that cannot be used ({error.fault}){twice}"
+                " and no store's update explains it: the learning rates are"
                 " too large (train.lr, strategy.server_lr; train.clip_norm bounds a gradient), or"
                 " a store does harm without standing out. Start a new run with lower ones; this"
                 f" one is saved up to round {state.round}."
@@ -173,8 +175,11 @@ class Rollback:
             earlier: returns the last saved state before that of a round, or None
 
         Raises:
-            StoresError: that state is gone, or the same happened before and no store explains it
+            StoresError: that state is gone, or the same happened before and no store explains it,
+                or the run has secure sums
         """
+        if self._plan.config.privacy.secure_sum:  # no round is summed twice
+            raise diverged(state.round + 1, self._plan.config.train.lr)
         known = self.before is not None and self.before.round < state.round
         before = self.before if known else earlier(state.round)
         if store is None:

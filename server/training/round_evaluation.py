@@ -5,10 +5,18 @@ from dataclasses import replace
 from typing import Literal
 
 from fedshelf.common.metrics.calibration import GRID
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, Plan, StoreInfo
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Failure,
+    Plan,
+    StoreInfo,
+    SumTotal,
+)
 from fedshelf.server.results.checkpoints import TrainingState
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
+from fedshelf.server.updates import secure_sums
 from fedshelf.server.updates.evaluator import ModelEvaluator
 from fedshelf.server.updates.image_cap import ImageCap
 from fedshelf.server.updates.screening import MAX_REPORTED, screen_evaluations
@@ -38,6 +46,8 @@ class RoundEvaluator:
         self._cap = cap
         # of the last round judged with temperatures
         self._remembered: tuple[int, Scores] | None = None
+        # by (split, round): no round is summed twice
+        self._summed: dict[tuple[str, int], Mapping[str, Evaluation]] = {}
 
     def after_round(self, state: TrainingState, *, may_be_last: bool) -> Scores:
         """Judge a round's model on validation images and on the server's test images.
@@ -102,21 +112,45 @@ class RoundEvaluator:
             for name, info in sorted(self._runtime.stores().items())
             if (n := _images(info, split))
         }
+        if self._plan.config.privacy.secure_sum:
+            return self._sum_over(state, split, stores) if stores else {}
         order = EvaluateOrder(self._plan, state.round, state.model, split, temperatures)
         answers = self._runtime.evaluate(order, list(stores)) if stores else []
         return self._cap.judged(
             screen_evaluations(_noted(answers, lost), order, stores), stores, split
         )
 
+    def _sum_over(
+        self, state: TrainingState, split: Literal["validation", "test"], stores: Mapping[str, int]
+    ) -> Mapping[str, Evaluation]:
+        """Return the sum of the stores' evaluations, as that of one store.
+
+        Args:
+            stores: the images that each has said to hold out
+        """
+        place = (split, state.round)
+        if place not in self._summed:
+            order = EvaluateOrder(
+                self._plan,
+                state.round,
+                state.model,
+                split,
+                terms=secure_sums.judgement_terms(self._plan.config, stores),
+            )
+            answers = self._runtime.evaluate(order, list(stores))
+            self._summed[place] = secure_sums.judgements(order, answers)
+        return self._summed[place]
+
 
 def _noted(
-    answers: Iterable[Evaluation | Failure], lost: set[str]
+    answers: Iterable[Evaluation | SumTotal | Failure], lost: set[str]
 ) -> Iterator[Evaluation | Failure]:
     """Pass answers on, and add to `lost` the stores without a finite loss.
 
     A loss beyond MAX_REPORTED counts as not finite. A loss that a store withholds says nothing.
     """
     for answer in answers:
+        assert not isinstance(answer, SumTotal), "nobody asked for a sum"
         if (
             isinstance(answer, Evaluation)
             and answer.counts.loss_sum is not None

@@ -35,16 +35,15 @@ If the new model cannot be used, `rollback` takes the round back, and it is play
     (tensor([2.]), ['north', 'south'])
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import TypeVar
 
 from torch import Tensor
 
 from fedshelf.common import strategies
-from fedshelf.common.config.learning_rate_schedule import learning_rate, standstill
+from fedshelf.common.config.learning_rate_schedule import standstill
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Failure, Plan, StoreInfo, TrainOrder, Update
 from fedshelf.common.strategies.shared.class_skew import keep_absent_rows
@@ -63,17 +62,16 @@ from fedshelf.server.training.rollback import Rollback
 from fedshelf.server.training.round_evaluation import RoundEvaluator
 from fedshelf.server.training.round_record import NextModel, PhaseTimer
 from fedshelf.server.training.weight_averaging import averaged
-from fedshelf.server.updates import anomaly_detection
+from fedshelf.server.updates import anomaly_detection, secure_sums
 from fedshelf.server.updates.buffer import InMemoryBuffer, UpdateBuffer
+from fedshelf.server.updates.collection import UpdateCollector
 from fedshelf.server.updates.contribution import contributions
 from fedshelf.server.updates.evaluator import NO_EVALUATORS, Evaluators
-from fedshelf.server.updates.image_cap import ImageCap, most_images
+from fedshelf.server.updates.image_cap import ImageCap
 from fedshelf.server.updates.norm_bound import UsualNorms
 from fedshelf.server.updates.reputation import Reputation
-from fedshelf.server.updates.screening import RoundOutcome, Screening
+from fedshelf.server.updates.screening import RoundOutcome
 from fedshelf.server.updates.store_findings import Standing
-
-Answer = TypeVar("Answer")
 
 
 class RoundLoop:
@@ -114,6 +112,9 @@ class RoundLoop:
         test = None if self.personal else evaluators.test
         self._evaluator = RoundEvaluator(
             plan, runtime, test, evaluators.validation, self._image_cap
+        )
+        self._collector = UpdateCollector(
+            plan, layout, self.strategy, observer, self._buffer, self._image_cap
         )
         self._guarantee = Guarantee(self.strategy, observer.note)
         self.privacy = mechanism.of_simulation(plan.config, observer.note)
@@ -179,7 +180,7 @@ class RoundLoop:
                 self._reputation.exclude(standing.set_aside)
                 trained = self._train(state, round_number, norms)
                 trained = self._reputation.clipped(standing, trained, self._buffer)
-                shortfall = self._guarantee.check(round_number, len(trained.updates))
+                shortfall = self._guarantee.check(round_number, len(trained.stores))
             self._observer.doing(RunActivity(RunStatus.JUDGING, round_number))
             state = state.to(trained.updates[0].params.device)
             build = partial(self._next_model, state, standing, timer)
@@ -256,9 +257,10 @@ class RoundLoop:
             and not self.config.evaluation.patience
             and not self._stop()
         ):
-            order = self._order(state)
+            present = self.runtime.stores()
+            sampled = self._cohort(present, state.round + 1)
             self._seconds_prefetched = self.runtime.prefetch_training(
-                order, self._cohort(self.runtime.stores(), order.round)
+                self._order(state, sampled, present), sampled
             )
         return self._evaluator.after_round(state, may_be_last=self._may_be_delivered_last(state))
 
@@ -272,13 +274,19 @@ class RoundLoop:
             or (ends_early and 0 < patience <= state.stale + 1)
         )
 
-    def _order(self, state: TrainingState) -> TrainOrder:
+    def _order(
+        self, state: TrainingState, sampled: Sequence[str], present: Mapping[str, StoreInfo]
+    ) -> TrainOrder:
         """Return the training order for the round after `state`."""
-        extras = self.strategy.extras(state.strategy)
-        best = state.best.round if state.best else 0
-        # one round less than is saved: the saved one may be taken back
         return TrainOrder(
-            self.plan, state.round + 1, state.params, extras, max(0, state.committed - 1), best
+            self.plan,
+            state.round + 1,
+            state.params,
+            self.strategy.extras(state.strategy),
+            # one round less than is saved: the saved one may be taken back
+            committed=max(0, state.committed - 1),
+            best=state.best.round if state.best else 0,
+            terms=secure_sums.terms(self.config, sampled, present),
         )
 
     def _cohort(self, present: Iterable[str], round_number: int, attempt: int = 0) -> list[str]:
@@ -310,7 +318,6 @@ class RoundLoop:
 
     def _train(self, state: TrainingState, round_number: int, norms: UsualNorms) -> RoundOutcome:
         """Let one cohort after the other train until the quorum is reached."""
-        order = self._order(state)
         if round_number == standstill(self.config):
             self._observer.note(
                 f"Round {round_number}: the learning rate is 0 from here on, so no store changes a"
@@ -334,11 +341,12 @@ class RoundLoop:
             self._guarantee.check(round_number, len(sampled))
             if self.privacy:
                 self.privacy.check_draw(len(sampled), len(present), round_number)
-            trained = self._collect_updates(order, sampled, present, norms)
+            order = self._order(state, sampled, present)
+            trained = self._collector.collect(self.runtime, order, sampled, present, norms)
             blamed = rollback.store_to_blame(trained, state.record)
             if blamed is not None and self.privacy is None:
                 raise rollback.EverybodyDivergedError(blamed)
-            if len(trained.updates) >= min(quorum.needed, len(sampled)):
+            if len(trained.stores) >= min(quorum.needed, len(sampled)):
                 break
             quorum.missed(trained)
         return trained
@@ -348,49 +356,6 @@ class RoundLoop:
         if rollback.is_divergence(failed) and self.privacy is None:
             return rollback.divergence(state.round + 1, state.record, self.config.train.lr)
         return cohort.quorum_error(state.round + 1, self.config.cohort.min_stores, failed)
-
-    def _collect_updates(
-        self,
-        order: TrainOrder,
-        sampled: Iterable[str],
-        present: Mapping[str, StoreInfo],
-        norms: UsualNorms,
-    ) -> RoundOutcome:
-        """Send the order to the cohort; return failures, and updates that pass screening."""
-        self._buffer.clear()
-        cohort = {store: present[store] for store in sampled}
-        lr = learning_rate(self.config.train, order.round, self.config.run.rounds)
-        screening = Screening(
-            order,
-            cohort,
-            self.strategy.expected_extras(self._layout.trainable),
-            self._buffer,
-            lambda update: self.strategy.validate_update(update, lr, self.config.train),
-            norms,
-            most_images(self.config, present),
-            self.strategy.norm,
-        )
-        self._observer.doing(RunActivity(RunStatus.TRAINING, order.round, tuple(cohort)))
-        for answer in self._report_progress(
-            order.round, len(cohort), self.runtime.train(order, list(cohort))
-        ):
-            screening.take(answer)
-        screened = screening.result()
-        for sentence in screened.ignored:
-            self._observer.note(f"Round {order.round}: {sentence}")
-        counted = self._image_cap.applied(present, cohort)
-        return RoundOutcome(
-            order, cohort, screened.updates, screened.failed, counted, screened.norms
-        )
-
-    def _report_progress(
-        self, round_number: int, sampled: int, answers: Iterable[Answer]
-    ) -> Iterator[Answer]:
-        """Pass answers on, and tell the observer how many there are."""
-        self._observer.training(round_number, 0, sampled)
-        for done, answer in enumerate(answers, start=1):
-            self._observer.training(round_number, min(done, sampled), sampled)
-            yield answer
 
     def _is_evaluated(self, round_number: int) -> bool:
         is_last = round_number == self.config.run.rounds

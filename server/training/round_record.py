@@ -10,6 +10,7 @@ from fedshelf.common.config import RunConfig, TrainConfig
 from fedshelf.common.config.learning_rate_schedule import learning_rate
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import Update
+from fedshelf.common.strategies.shared.sum_layout import SummedUpdate
 from fedshelf.server.results.checkpoints import Totals, TrainingState
 from fedshelf.server.results.per_store import summarize_counts, to_history
 from fedshelf.server.results.run_directory import Record
@@ -104,13 +105,6 @@ def line(
     round_number = trained.order.round
     updates = trained.updates
     shares, squared_step = shares_of_step(model.contributed)
-    stores = {
-        u.store: {
-            "images": u.num_examples, "steps": u.steps, "loss": _loss(u), "seconds": u.seconds,
-            "contribution": share, "norm": trained.norms[u.store],
-        }
-        for u, share in zip(updates, shares, strict=True)
-    }  # fmt: skip
     images = sum(u.num_examples for u in updates)
     validation, raw = (
         (scores.together() or scores.held_out, _raw(scores)) if scores else (None, None)
@@ -119,7 +113,7 @@ def line(
         "round": round_number,
         "lr": learning_rate(config.train, round_number, config.run.rounds),
         "sampled": list(trained.asked),
-        "stores": stores,
+        "stores": _stores(trained, shares),
         "capped": {
             name: {"claimed": info.num_examples, "counted": trained.present[name].num_examples}
             for name, info in trained.asked.items()
@@ -134,6 +128,7 @@ def line(
             "loss": _mean_loss(updates),
             "images": images,
             "squared_step": squared_step,
+            **_summed(updates),
         },
         "test": summarize_counts(scores.test) if scores and scores.test else None,
         "validation": (
@@ -152,6 +147,35 @@ def line(
         **({"taken_back": model.taken_back} if model.taken_back else {}),
         **({RECORD_KEY: model.privacy} if model.privacy else {}),
     }
+
+
+def _stores(trained: RoundOutcome, shares: Sequence[float | None]) -> dict[str, Record]:
+    """Return the facts of each store whose update counts.
+
+    Of one in a secure sum, only the images that it has declared are known.
+
+    Args:
+        shares: of the updates in the step of the model
+    """
+    if trained.order.terms is not None:
+        return {
+            store: {"images": trained.present[store].num_examples}
+            | dict.fromkeys(("steps", "loss", "seconds", "contribution", "norm"))
+            for store in trained.stores
+        }
+    return {
+        u.store: {
+            "images": u.num_examples, "steps": u.steps, "loss": _loss(u), "seconds": u.seconds,
+            "contribution": share, "norm": trained.norms[u.store],
+        }
+        for u, share in zip(trained.updates, shares, strict=True)
+    }  # fmt: skip
+
+
+def _summed(updates: Sequence[Update]) -> Record:
+    """Return the number of updates that a secure sum has shortened; {} without such a sum."""
+    numbers = [update.shortened for update in updates if isinstance(update, SummedUpdate)]
+    return {"shortened": sum(numbers)} if numbers else {}
 
 
 def _loss(update: Update) -> float | None:

@@ -20,6 +20,7 @@ from fedshelf.common.training.fit import Network
 from fedshelf.server.store_privacy import refusals
 from fedshelf.server.training.class_confirmation import unconfirmed
 from fedshelf.server.training.resume_model import Origin, take_over
+from fedshelf.server.updates import secure_sums
 
 # A store has hundreds of photos, not thousands, and would take few steps a round (measured in
 # docs/results.md).
@@ -174,6 +175,7 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Initi
     strategy = strategies.build(config.strategy, network.layout)
     _check_personal(config, strategy.personal_tensors())
     refusals.check(config, strategy, network.layout)
+    secure_sums.check(config, network.layout)
     plan = Plan("", config, spec, network.frozen())
     params = network.vector.detach().clone()
     about = {"source": weights.source, "sha256": weights.sha256} if weights else None

@@ -60,9 +60,14 @@ WRONG_LEAD = 0.3
 
 
 def is_on(config: RunConfig) -> bool:
-    """Return whether stores are examined: as the setting says; by default only real stores are."""
+    """Return whether stores are examined: as the setting says; by default only real stores are.
+
+    A secure sum has no single updates to examine.
+    """
     return config.screening.detect == "on" or (
-        config.screening.detect == "auto" and config.data.dataset == STORES_OWN
+        config.screening.detect == "auto"
+        and config.data.dataset == STORES_OWN
+        and not config.privacy.secure_sum
     )
 
 

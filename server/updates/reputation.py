@@ -50,8 +50,7 @@ class Reputation:
         if self._detector is not None:
             suspicions, evidence = self._detector.look(trained, standing.evidence)
             standing = replace(standing, evidence=evidence)
-        good = [update.store for update in trained.updates]
-        after = standing.after(good, trained.failed, suspicions, self._config)
+        after = standing.after(trained.stores, trained.failed, suspicions, self._config)
         for store in sorted(after.suspects.keys() - standing.suspects.keys() - self._suspects):
             self._suspects.add(store)
             self._note(f"{store} is under suspicion: {after.suspects[store]}.{self._consequence}")

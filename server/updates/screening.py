@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fedshelf.common.config import TrainConfig
 from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.protocol.failures import DIVERGED
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
@@ -21,15 +22,12 @@ from fedshelf.common.protocol.messages import (
     Update,
 )
 from fedshelf.common.strategies.shared.class_skew import images_by_class, max_loss_change
+from fedshelf.common.strategies.shared.sum_layout import SummedUpdate
 from fedshelf.common.text import sanitize
 from fedshelf.server.updates.buffer import UpdateBuffer
 from fedshelf.server.updates.image_cap import capped
 from fedshelf.server.updates.norm_bound import NormBound, UsualNorms
 
-DIVERGED = (
-    "has weights that are not finite: its training diverged; a new run may lower train.lr, or set"
-    " train.clip_norm"
-)
 # relative excess that a confidence, or a sum of losses, may have over its range
 REPORT_TOLERANCE = 1e-4
 MAX_GROWTH_FACTOR = 2  # factor by which a store's images may exceed its last declaration
@@ -61,6 +59,15 @@ class RoundOutcome:
     present: Mapping[str, StoreInfo]
     norms: Mapping[str, float]
     clipped: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def stores(self) -> tuple[str, ...]:
+        """The stores whose updates count, alone or in a sum."""
+        return tuple(
+            store
+            for update in self.updates
+            for store in (update.stores if isinstance(update, SummedUpdate) else (update.store,))
+        )
 
     def without(self, store: str, why: str, updates: Sequence[Update]) -> "RoundOutcome":
         """Return the outcome without the update of one store.

@@ -77,8 +77,19 @@ def choose(start: InitialState) -> str:
 
     Args:
         start: the initial state of the run, with its settings and its network.
+
+    Raises:
+        ConfigError: the run has secure sums, and the engine has single updates only.
     """
     run = start.plan.config.run
+    if start.plan.config.privacy.secure_sum:
+        if run.engine not in ("auto", "sequential") or run.ray_address:
+            raise ConfigError(
+                f"Setting privacy.secure_sum got true with the engine"
+                f" {'ray' if run.ray_address else run.engine}, which has single updates only; use"
+                " --engine sequential."
+            )
+        return "sequential"
     if run.engine != "auto":
         return run.engine
     if run.ray_address:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import Trainer
+from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.types import Images
@@ -26,15 +27,20 @@ from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
     Failure,
+    Summand,
+    SumTerms,
+    SumTotal,
     TrainOrder,
     Update,
 )
+from fedshelf.common.training.summand import layout_of
 from fedshelf.server.grid.phase_overlap import seconds_ahead
 from fedshelf.server.training.cohort import largest_cohort
 from fedshelf.server.training.setup import InitialState
 from fedshelf.simulations.engines.process_pool import ProcessPool, shared_zeros
 from fedshelf.simulations.federation import answers
 from fedshelf.simulations.federation.federation import Federation
+from fedshelf.simulations.federation.plain_sums import counts_summand, plain_sum
 from fedshelf.simulations.federation.runtime import FederationRuntime
 
 IMAGES_PER_EVALUATION = 1024  # images of one evaluation job
@@ -72,7 +78,7 @@ class ServerTestJob:
 
 
 Job = TrainJob | EvaluateJob | ServerTestJob
-Answer = Update | Failure | list[Evaluation | Failure] | tuple[int, Counts]
+Answer = Update | Summand | Failure | list[Evaluation | Failure] | tuple[int, Counts]
 
 
 class SequentialEngine(FederationRuntime):
@@ -95,7 +101,10 @@ class SequentialEngine(FederationRuntime):
         cohort = largest_cohort(len(federation.stores), config)
         # a training and an evaluation may be under way at the same time, of different models
         self._trained_params, self._evaluated_params = shared_zeros(2, len(start.params))
-        self._update_slots = shared_zeros(cohort, len(start.params))
+        self._strategy = strategies.build(config.strategy, start.layout)
+        self._layout = start.layout
+        longest_sum = self._sum_size(SumTerms(cohort, images=1)) if config.privacy.secure_sum else 0
+        self._update_slots = shared_zeros(cohort, max(len(start.params), longest_sum))
         if self._device.type == "cpu":
             # before any fork, and for the same sums with any number of processes
             torch.set_num_threads(1)
@@ -124,7 +133,9 @@ class SequentialEngine(FederationRuntime):
         pool.record_times()
         return lambda: seconds_ahead(began, time.perf_counter(), pool.spans(job_numbers))
 
-    def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[Update | Failure]:
+    def train(
+        self, order: TrainOrder, stores: Sequence[str]
+    ) -> Iterator[Update | SumTotal | Failure]:
         """Train stores, the largest first, so that no process is left with a large one at the end.
 
         Args:
@@ -133,25 +144,39 @@ class SequentialEngine(FederationRuntime):
 
         Yields:
             One answer a store, as they come. `Update.params`, float32 [P], is a view of memory that
-            the next call overwrites.
+            the next call overwrites. If the order has terms: failures, and one sum of all updates.
 
         Raises:
             RunError: a worker process died.
         """
+        answers = self._train_each(order, stores)
+        if order.terms is None:
+            return (answer for answer in answers if not isinstance(answer, Summand))
+        return plain_sum(
+            order.round, (answer for answer in answers if not isinstance(answer, Update))
+        )
+
+    def _train_each(
+        self, order: TrainOrder, stores: Sequence[str]
+    ) -> Iterator[Update | Summand | Failure]:
         slot_of_store = {store: slot for slot, store in enumerate(stores)}
+        size = self._sum_size(order.terms) if order.terms else 0
         for answer in self._take_prefetched(order, stores) or self._run_jobs(
             self._train_jobs(order, stores), order.params
         ):
-            assert isinstance(answer, Update | Failure)
-            yield (
-                replace(answer, params=self._update_slots[slot_of_store[answer.store]])
-                if isinstance(answer, Update)
-                else answer
-            )
+            assert isinstance(answer, Update | Summand | Failure)
+            if isinstance(answer, Failure):
+                yield answer
+                continue
+            slot = self._update_slots[slot_of_store[answer.store]]
+            if isinstance(answer, Update):
+                yield replace(answer, params=slot[: len(order.params)])
+            else:
+                yield replace(answer, vector=_elements(slot, answer.vector.dtype, size))
 
     def evaluate(
         self, order: EvaluateOrder, stores: Sequence[str]
-    ) -> Iterator[Evaluation | Failure]:
+    ) -> Iterator[Evaluation | SumTotal | Failure]:
         """Evaluate stores on their held-out images; many small stores make one job.
 
         Args:
@@ -159,11 +184,26 @@ class SequentialEngine(FederationRuntime):
             stores: names of the stores to evaluate.
 
         Yields:
-            One answer a store, as they come.
+            One answer a store, as they come. If the order has terms: failures, and one sum of all
+            evaluations.
 
         Raises:
             RunError: a worker process died.
         """
+        answers = self._evaluate_each(order, stores)
+        if order.terms is None:
+            return answers
+        return plain_sum(
+            order.round,
+            (
+                counts_summand(order, answer) if isinstance(answer, Evaluation) else answer
+                for answer in answers
+            ),
+        )
+
+    def _evaluate_each(
+        self, order: EvaluateOrder, stores: Sequence[str]
+    ) -> Iterator[Evaluation | Failure]:
         self._evaluated_params.copy_(order.params)
         num_images = self._num_held_out(stores, order.split)
         detached_order = DetachedOrder.detach(order, *SHARED_FIELDS)
@@ -204,6 +244,10 @@ class SequentialEngine(FederationRuntime):
         if self._pool:
             self._pool.close()
 
+    def _sum_size(self, terms: SumTerms) -> int:
+        """Return the number of ring elements of a store's vector."""
+        return layout_of(self._plan.config, terms, self._strategy, self._layout).size
+
     def _train_jobs(self, order: TrainOrder, stores: Sequence[str]) -> list[Job]:
         slot_of_store = {store: slot for slot, store in enumerate(stores)}
         detached_order = DetachedOrder.detach(order, *SHARED_FIELDS)
@@ -224,6 +268,7 @@ class SequentialEngine(FederationRuntime):
             prefetched_order.round == order.round
             # after a rollback a round of the same number has another model
             and prefetched_order.params is order.params
+            and prefetched_order.terms == order.terms
             and list(prefetched_stores) == list(stores)
         ):
             return self._pool.results(job_numbers)
@@ -249,16 +294,19 @@ class SequentialEngine(FederationRuntime):
             else self._evaluate_test_images(job)
         )
 
-    def _train_store(self, job: TrainJob) -> Update | Failure:
+    def _train_store(self, job: TrainJob) -> Update | Summand | Failure:
         order = job.order.attach(plan=self._plan, params=self._trained_params)
-        answer = answers.train(
-            self._trainer, order, job.store, self._federation.stores[job.store].train
-        )
+        train = answers.train if order.terms is None else answers.train_summand
+        answer = train(self._trainer, order, job.store, self._federation.stores[job.store].train)
         if isinstance(answer, Failure):
             return answer
         # in shared memory: what is left goes through a pipe, and is small
-        self._update_slots[job.slot].copy_(answer.params)
-        return replace(answer, params=torch.empty(0), packed=None)
+        slot = self._update_slots[job.slot]
+        if isinstance(answer, Update):
+            slot[: len(order.params)].copy_(answer.params)
+            return replace(answer, params=torch.empty(0), packed=None)
+        _elements(slot, answer.vector.dtype, len(answer.vector)).copy_(answer.vector)
+        return replace(answer, vector=answer.vector[:0].clone())
 
     def _evaluate_stores(self, job: EvaluateJob) -> list[Evaluation | Failure]:
         order = job.order.attach(plan=self._plan, params=self._evaluated_params)
@@ -273,6 +321,11 @@ class SequentialEngine(FederationRuntime):
         order = job.order.attach(plan=self._plan, params=self._evaluated_params)
         (evaluation,) = self._trainer.evaluate(order, {"": images})
         return job.start, evaluation.counts
+
+
+def _elements(slot: Tensor, dtype: torch.dtype, size: int) -> Tensor:
+    """Return the first elements of a slot's memory, as ring elements [size] of a type."""
+    return slot.view(dtype)[:size]
 
 
 def chunks_by_images(

@@ -14,7 +14,14 @@ from fedshelf.client.worker.worker import Trainer
 from fedshelf.common.errors import FedshelfError
 from fedshelf.common.images.types import Images
 from fedshelf.common.parameters.layout import Tensors
-from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Failure,
+    Summand,
+    TrainOrder,
+    Update,
+)
 
 # Errors that may happen at a single store, and must not end the others' round.
 _ERRORS_OF_ONE_STORE = (FedshelfError, OSError, torch.OutOfMemoryError)
@@ -24,6 +31,16 @@ def train(trainer: Trainer, order: TrainOrder, store: str, images: Images) -> Up
     """Train a store on its `images`."""
     try:
         return trainer.train(order, store, images)
+    except _ERRORS_OF_ONE_STORE as error:
+        return failure_of(store, error)
+
+
+def train_summand(
+    trainer: Trainer, order: TrainOrder, store: str, images: Images
+) -> Summand | Failure:
+    """Train a store on its `images`, and return the vector that goes into the secure sum."""
+    try:
+        return trainer.train_summand(order, store, images)
     except _ERRORS_OF_ONE_STORE as error:
         return failure_of(store, error)
 

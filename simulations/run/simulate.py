@@ -27,6 +27,7 @@ from fedshelf.server.training.robustness_guarantee import check_cohort
 from fedshelf.server.training.run import StopRequest, Training
 from fedshelf.server.training.selection_images import ServerImages, divide
 from fedshelf.server.training.setup import InitialState, prepare, settle
+from fedshelf.server.updates import secure_sums
 from fedshelf.server.updates.anomaly_detection import is_on, sample_of
 from fedshelf.server.updates.evaluator import Evaluators, ModelEvaluator, build_evaluator
 from fedshelf.simulations import datasets, engines
@@ -92,6 +93,7 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
     _check_judges(start, stores)
     check_cohort(start.plan.config, len(stores.stores))
     check_stores(start.plan.config, len(stores.stores))
+    secure_sums.check_stores(start.plan.config, len(stores.stores))
     images = divide(start, stores.infos(), stores.test)
     build_engine = engines.find(engines.choose(start))
     with closing(RunDirectory.open(path, start.plan.config, request.settings)) as directory:

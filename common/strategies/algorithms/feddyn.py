@@ -32,6 +32,11 @@ from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.strategies.shared.base import Strategy
 from fedshelf.common.strategies.shared.local_training import LocalTrainingSummary
+from fedshelf.common.strategies.shared.sum_layout import CHANGE, StepRange, SumMeans
+
+# in a secure sum, the mean of the changes of the head's rows by the weights of the stores, [H]; the
+# change has them by the weights of the classes
+_HEAD = "head"
 
 
 class FedDynSettings(StrategySettings):
@@ -44,6 +49,7 @@ class FedDyn(Strategy):
     """A strategy that changes each store's loss until all have their minimum at one place."""
 
     uses: ClassVar = frozenset({"weighting", "absent_classes"})
+    takes_sums: ClassVar = True
     settings: FedDynSettings
 
     def on_train_begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
@@ -65,6 +71,29 @@ class FedDyn(Strategy):
         """Return h = 0, [T]."""
         return {"linear": params.new_zeros(trainable)}
 
+    def sum_sizes(self, size: int, trainable: int) -> Mapping[str, int]:
+        """Return the lengths of the change [P], and of the head's rows if they have own weights."""
+        rows = self._own_rows()
+        return {CHANGE: size} | (
+            {_HEAD: sum(part.stop - part.start for part in rows)} if rows else {}
+        )
+
+    def sum_vectors(
+        self, change: Tensor, update: Update, trainable: int, steps: StepRange
+    ) -> Mapping[str, Tensor]:
+        """Return the change [P], and the head's rows [H] once more if they have own weights."""
+        rows = self._own_rows()
+        head = {_HEAD: torch.cat([change[part] for part in rows])} if rows else {}
+        return {CHANGE: change} | head
+
+    def from_means(
+        self, means: SumMeans, weight: float, trainable: int, steps: StepRange
+    ) -> tuple[Tensor, Tensors]:
+        """Return the mean change [P], and that of the head's rows by the stores' weights [H]."""
+        return means.vectors[CHANGE], {
+            name: vector for name, vector in means.vectors.items() if name == _HEAD
+        }
+
     def update_global_model(
         self,
         params: Tensor,
@@ -79,7 +108,23 @@ class FedDyn(Strategy):
         linear = state["linear"].clone()
         for update in updates:
             share = self.weight(update) / total
-            linear.sub_(update.params[:trainable] - start, alpha=self.settings.alpha * share)
+            linear.sub_(self._change(update, start), alpha=self.settings.alpha * share)
         mean = self.aggregate_updates(updates)
         mean[:trainable].sub_(linear, alpha=1 / self.settings.alpha)
         return mean, {"linear": linear}
+
+    def _change(self, update: Update, start: Tensor) -> Tensor:
+        """Return y_i - x [T], or the mean of it by the weights of the stores in a secure sum."""
+        change = update.params[: len(start)] - start
+        if _HEAD in update.extras:
+            rows = self._own_rows()
+            sizes = [part.stop - part.start for part in rows]
+            for part, mean in zip(rows, update.extras[_HEAD].split(sizes), strict=True):
+                change[part] = mean
+        return change
+
+    def _own_rows(self) -> tuple[slice, ...]:
+        """Return the places of the head's rows if they are averaged by weights of their own."""
+        if self.layout is None or self.config.absent == "full":
+            return ()
+        return self.layout.head_slices()

@@ -15,18 +15,43 @@ the same work, this is FedAvg.
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.strategies.shared.base import UpdateVectors
 from fedshelf.common.strategies.shared.normalized_steps import NORMALIZED_STEPS, NormalizedSteps
+from fedshelf.common.strategies.shared.sum_layout import CHANGE, StepRange, SumMeans
 
 
 class FedNova(NormalizedSteps):
     """The mean of the models that the stores would have if each had done the same work."""
 
     uses: ClassVar = frozenset({"weighting", "absent_classes"})
+    takes_sums: ClassVar = True
+    sum_numbers: ClassVar = ("steps",)
+
+    def sum_vectors(
+        self, change: Tensor, update: Update, trainable: int, steps: StepRange
+    ) -> Mapping[str, Tensor]:
+        """Return the change [P], in its trainable part divided by |a_i| in units of the least."""
+        scaled = change.clone()
+        scaled[:trainable].mul_(steps.least / float(update.extras[NORMALIZED_STEPS]))
+        return {CHANGE: scaled}
+
+    def sum_values(self, update: Update, steps: StepRange) -> Mapping[str, float]:
+        """Return |a_i| in units of the most."""
+        return {"steps": float(update.extras[NORMALIZED_STEPS]) / steps.most}
+
+    def from_means(
+        self, means: SumMeans, weight: float, trainable: int, steps: StepRange
+    ) -> tuple[Tensor, Tensors]:
+        """Return the step of all stores together, and the mean of their |a_i|."""
+        effective_steps = means.numbers["steps"] / weight * steps.most
+        change = means.vectors[CHANGE]
+        change[:trainable].mul_(effective_steps / steps.least)
+        return change, {NORMALIZED_STEPS: torch.tensor([effective_steps])}
 
     def update_global_model(
         self,

@@ -41,12 +41,17 @@ from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.strategies.shared.local_training import LocalTrainingSummary
 from fedshelf.common.strategies.shared.normalized_steps import NORMALIZED_STEPS, NormalizedSteps
 from fedshelf.common.strategies.shared.server_rate import ServerRateSettings
+from fedshelf.common.strategies.shared.sum_layout import CHANGE, StepRange, SumMeans
+
+# the mean of the stores' changes, each divided by its K eta: in a secure sum, float32 [T]
+_MEAN_GRADIENT = "mean_gradient"
 
 
 class Scaffold(NormalizedSteps):
     """Local training without the drift to a store's own optimum; eta_g is `server_lr` (0: 1)."""
 
     uses: ClassVar = frozenset({"weighting", "absent_classes"})
+    takes_sums: ClassVar = True
     settings: ServerRateSettings
 
     def incompatible_with(self, config: RunConfig) -> str | None:
@@ -84,6 +89,23 @@ class Scaffold(NormalizedSteps):
             "control": (summary.start - summary.end) / summary.normalized_steps - local["shift"]
         }
 
+    def sum_sizes(self, size: int, trainable: int) -> Mapping[str, int]:
+        """Return the lengths of the change [P], and of the change divided by K eta [T]."""
+        return {CHANGE: size, _MEAN_GRADIENT: trainable}
+
+    def sum_vectors(
+        self, change: Tensor, update: Update, trainable: int, steps: StepRange
+    ) -> Mapping[str, Tensor]:
+        """Return the change, and its trainable part divided by K eta in units of the least."""
+        factor = steps.least / float(update.extras[NORMALIZED_STEPS])
+        return {CHANGE: change, _MEAN_GRADIENT: change[:trainable] * factor}
+
+    def from_means(
+        self, means: SumMeans, weight: float, trainable: int, steps: StepRange
+    ) -> tuple[Tensor, Tensors]:
+        """Return the mean change [P], and the mean of the changes divided by K eta [T]."""
+        return means.vectors[CHANGE], {_MEAN_GRADIENT: means.vectors[_MEAN_GRADIENT] / steps.least}
+
     def init_server_state(self, params: Tensor, trainable: int) -> Tensors:
         """Return c = 0, [T]."""
         return {"control": params.new_zeros(trainable)}
@@ -107,6 +129,9 @@ class Scaffold(NormalizedSteps):
         for update in updates:
             share = self.weight(update) / total
             control.sub_(state["control"], alpha=share)
+            if _MEAN_GRADIENT in update.extras:
+                control.sub_(update.extras[_MEAN_GRADIENT], alpha=share)
+                continue
             control.add_(
                 start - update.params[:trainable],
                 alpha=share / float(update.extras[NORMALIZED_STEPS]),

@@ -26,6 +26,8 @@ from fedshelf.common.parameters.layout import Layout, Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
 from fedshelf.common.strategies.shared import class_skew
 from fedshelf.common.strategies.shared.local_training import LocalTrainingSummary
+from fedshelf.common.strategies.shared.sum_hooks import SumHooks
+from fedshelf.common.strategies.shared.sum_layout import SummedUpdate
 
 
 class UpdateVectors(VectorSequence):
@@ -46,7 +48,7 @@ class UpdateVectors(VectorSequence):
         return self._updates[self._indices[index]].params_slice(start, stop)
 
 
-class Strategy:
+class Strategy(SumHooks):
     """FedAvg's skeleton; an algorithm overrides the hooks in which it differs.
 
     The trainable part of a parameter vector has T elements, the whole vector has P >= T. `layout`
@@ -314,7 +316,9 @@ class Strategy:
 
         It is the number of training images, or 1 with uniform weighting.
         """
-        return trained.num_examples if self.config.weighting == "images" else 1
+        if self.config.weighting == "images":
+            return trained.num_examples
+        return len(trained.stores) if isinstance(trained, SummedUpdate) else 1
 
     def weights(self, updates: Sequence[Update]) -> list[float]:
         """Return the weight of each update in `aggregate_updates`.
@@ -357,9 +361,14 @@ class Strategy:
             present: all stores that could have been asked; None: the cohort
         """
         weights = {update.store: self.weight(update) for update in updates}
-        return sum(
-            (weights | {name: self.weight(info) for name, info in (present or {}).items()}).values()
-        )
+        summed = {
+            store
+            for update in updates
+            if isinstance(update, SummedUpdate)
+            for store in update.stores
+        }
+        others = {name: self.weight(info) for name, info in (present or {}).items()}
+        return sum(weight for name, weight in (weights | others).items() if name not in summed)
 
     def server_step(
         self, params: Tensor, combined: Tensor, state: Tensors, trainable: int
