@@ -126,9 +126,19 @@ def describe_outcome(summary: Mapping[str, Any]) -> list[str]:
         _describe_end(summary), _describe_accuracy(summary), _describe_delivered_round(summary),
         describe_adjustment(summary.get("adjustment")), _describe_personal_layers(summary),
         _describe_old_classes(summary), _describe_forgotten(summary),
-        describe_store_privacy(summary), _describe_speed(summary),
+        describe_photo_privacy(summary), describe_store_privacy(summary), _describe_speed(summary),
     )  # fmt: skip
     return [line for line in lines if line]
+
+
+def describe_photo_privacy(summary: Mapping[str, Any]) -> str:
+    """Return a sentence on the noise that hides each photo; empty without noise."""
+    if not (privacy := summary.get("photo_privacy")):
+        return ""
+    return (
+        f"Differential privacy of a photo: epsilon {privacy['epsilon']:.3g} at delta"
+        f" {privacy['delta']:g}, if its store trained in all rounds."
+    )
 
 
 def describe_store_privacy(summary: Mapping[str, Any]) -> str:

@@ -64,6 +64,40 @@ def epsilon(mechanisms: Iterable[SampledGaussian], delta: float) -> float:
     return max(0.0, float(bounds.min()))
 
 
+def noise_needed(largest: float, rate: float, steps: int, delta: float) -> float:
+    """Return a noise with which so many steps tell no more than an epsilon.
+
+    It is at most 1% more than is needed.
+
+    Args:
+        largest: The epsilon, above 0.
+        rate: See `SampledGaussian`.
+        steps: See `SampledGaussian`.
+        delta: At which it holds.
+
+    >>> noise = noise_needed(2.0, rate=0.1, steps=100, delta=1e-5)
+    >>> epsilon([SampledGaussian(noise, 0.1, 100)], 1e-5) <= 2
+    True
+    >>> epsilon([SampledGaussian(0.99 * noise, 0.1, 100)], 1e-5) <= 2
+    False
+    """
+    assert largest > 0, largest
+
+    def is_enough(noise: float) -> bool:
+        return epsilon([SampledGaussian(noise, rate, steps)], delta) <= largest
+
+    high = 1.0
+    while not is_enough(high):
+        high *= 2
+    while is_enough(high / 2):
+        high /= 2
+    low = high / 2
+    while high > 1.01 * low:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if is_enough(middle) else (middle, high)
+    return high
+
+
 @lru_cache(maxsize=1024)
 def divergences(noise: float, rate: float) -> Values:
     """Return the Rényi divergence of one step at each of `ORDERS`, as a read-only array."""

@@ -137,11 +137,15 @@ def _accuracy_tile(test: Mapping[str, Any]) -> Tile:
 
 
 def _privacy_tiles(summary: Mapping[str, Any]) -> list[Tile]:
-    """Return what hides a single store in the model; nothing without noise."""
-    if not (privacy := summary.get("store_privacy")):
-        return []
-    remark = f"delta {privacy['delta']:.2g}, signal to noise {privacy['signal_to_noise']:.2g}"
-    return [Tile("Privacy of a store", f"epsilon {privacy['epsilon']:.3g}", remark)]
+    """Return what hides a single photo, or store, in the model; nothing without noise."""
+    shown = []
+    if photo := summary.get("photo_privacy"):
+        remark = f"delta {photo['delta']:g}, if its store trained in all rounds"
+        shown.append(Tile("Privacy of a photo", f"epsilon {photo['epsilon']:.3g}", remark))
+    if store := summary.get("store_privacy"):
+        remark = f"delta {store['delta']:.2g}, signal to noise {store['signal_to_noise']:.2g}"
+        shown.append(Tile("Privacy of a store", f"epsilon {store['epsilon']:.3g}", remark))
+    return shown
 
 
 def _delivered_tile(summary: Mapping[str, Any]) -> Tile:

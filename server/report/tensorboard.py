@@ -79,7 +79,16 @@ def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     yield "train/lr", record["lr"]
     yield "stores/used", len(record["stores"])
     yield "stores/failed", len(record["failed"])
-    groups = ("train", "test", "validation", "validation_raw", "seconds", "bytes", "store_privacy")
+    groups = (
+        "train",
+        "test",
+        "validation",
+        "validation_raw",
+        "seconds",
+        "bytes",
+        "store_privacy",
+        "photo_privacy",
+    )
     for group in groups:
         for name, value in (record.get(group) or {}).items():
             if isinstance(value, int | float) and name != "images":

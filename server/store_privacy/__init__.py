@@ -1,1 +1,1 @@
-"""Differential privacy of a store, at the server: its refusals, its noise, and what it costs."""
+"""Differential privacy at the server: noise that hides a store, and the epsilon of a photo."""

@@ -54,7 +54,7 @@ from fedshelf.server.results.run_directory import Record
 from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
-from fedshelf.server.store_privacy import mechanism
+from fedshelf.server.store_privacy import mechanism, photo_privacy
 from fedshelf.server.training import cohort, rollback, round_record
 from fedshelf.server.training.quorum import MAX_COHORTS_PER_ROUND, RoundQuorum
 from fedshelf.server.training.robustness_guarantee import Guarantee
@@ -118,6 +118,7 @@ class RoundLoop:
         )
         self._guarantee = Guarantee(self.strategy, observer.note)
         self.privacy = mechanism.of_simulation(plan.config, observer.note)
+        photo_privacy.announce(plan.config, observer.note)
         # Stores that are idle during an evaluation may begin the next round's training. Returns how
         # many seconds of the present evaluation were such training.
         self._seconds_prefetched: Callable[[], float] | None = None

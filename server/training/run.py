@@ -24,6 +24,7 @@ from fedshelf.server.results.run_directory import FORGOTTEN, Record, RunDirector
 from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
+from fedshelf.server.store_privacy import photo_privacy
 from fedshelf.server.store_privacy.mechanism import RECORD_KEY, of_deployment
 from fedshelf.server.store_privacy.noise_ledger import NOISE_FILE
 from fedshelf.server.training import class_retention
@@ -360,6 +361,7 @@ class Training:
             "bytes": {"down": totals.bytes_down, "up": totals.bytes_up},
             "stores": len(self.runtime.stores()),
             RECORD_KEY: (state.record or {}).get(RECORD_KEY),
+            photo_privacy.RECORD_KEY: (state.record or {}).get(photo_privacy.RECORD_KEY),
             "suspicion": dict(standing.suspects),
             "set_aside": dict(standing.set_aside),
             FORGOTTEN: {
