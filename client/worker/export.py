@@ -18,10 +18,9 @@ from torch import Tensor
 from fedshelf.client.identity.home import STATES_FOLDER, known_home
 from fedshelf.client.worker.logit_adjustments import ADJUSTMENTS_FOLDER, Adjustments
 from fedshelf.client.worker.state_store import KEPT_RUNS, StateStore
-from fedshelf.common import models
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.models import saved
-from fedshelf.common.models.head import head_name
+from fedshelf.common.models.head import head_name, set_training
 from fedshelf.common.models.model_file import encode_model
 from fedshelf.common.models.saved import SavedModel
 from fedshelf.common.names import DESCRIPTION_FILE, WEIGHTS_FILE, check_run_id
@@ -151,7 +150,7 @@ def _with_bias(model: SavedModel, adjustment: Tensor) -> dict[str, Tensor]:
         spec.image_size,
         generator=torch.Generator().manual_seed(0),
     )
-    models.set_training(network.module, mode=False)
+    set_training(network.module, mode=False)
     with torch.no_grad():
         before = network.module(noise)
         if bias in model.tensors:

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedshelf.common import models
 from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.types import Images
 from fedshelf.common.metrics.calibration import Reliability
 from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.models.head import set_training
 from fedshelf.common.training.fit import Network
 from fedshelf.common.training.rotation_task import rotate_as_labelled
 
@@ -60,7 +60,7 @@ def evaluate_adjusted(
         batch_size: images in a batch
         temperatures: if given, the confidence at each of them is counted, too, and the energy
     """
-    models.set_training(network.module, mode=False)
+    set_training(network.module, mode=False)
     nothing = Counts.zero(len(network.spec.classes))
     results: list[RawAndAdjusted] = [
         (nothing, None if added is None else nothing) for added in adjustments
@@ -96,7 +96,7 @@ def features(network: Network, images: Images, batch_size: int) -> Tensor:
     Returns:
         Float32 [N, d] on the device.
     """
-    models.set_training(network.module, mode=False)
+    set_training(network.module, mode=False)
     pieces: list[Tensor] = []
     head = network.module.get_submodule(network.layout.head)
     is_map = isinstance(head, nn.Conv2d)  # [N, d, H, W]; else [N, d] or [N, ..., d]

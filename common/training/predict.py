@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from fedshelf.common import models
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.types import Images
+from fedshelf.common.models.head import set_training
 from fedshelf.common.models.saved import SavedModel
 from fedshelf.common.training.evaluate import scores
 from fedshelf.common.training.fit import Network
@@ -39,7 +39,7 @@ def log_probabilities(network: Network, images: Images, batch_size: int) -> Tens
     Returns:
         Float32 [N, C] on the CPU, in the order of the images.
     """
-    models.set_training(network.module, mode=False)
+    set_training(network.module, mode=False)
     log_probs = torch.empty(len(images), len(network.spec.classes))
     with torch.inference_mode():
         for positions in torch.arange(len(images)).split(batch_size):

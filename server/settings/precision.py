@@ -18,6 +18,7 @@ import torch
 
 from fedshelf.common import models
 from fedshelf.common.config import RunConfig, flatten, resolve
+from fedshelf.common.models.head import set_training
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.system.device import has_bfloat16, pick_device
 from fedshelf.common.system.files import cache_directory, write_json, writing_cache
@@ -126,7 +127,7 @@ def _measure(network: Network, config: RunConfig) -> dict[str, float]:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.rand(batch, spec.channels, spec.image_size, spec.image_size, generator=generator)
     targets = torch.arange(batch) % len(spec.classes)
-    models.set_training(network.module, mode=True)
+    set_training(network.module, mode=True)
     gradients = {choice: BatchGradient(network, _with(config, choice).train) for choice in CHOICES}
     seconds = {choice: [float("inf")] for choice in CHOICES}
     with _one_thread():

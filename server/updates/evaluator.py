@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from fedshelf.common import models
 from fedshelf.common.images.types import Images
 from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.models.head import set_training
 from fedshelf.common.protocol.messages import Plan
 from fedshelf.common.seeding import rng
 from fedshelf.common.system.allocator import keep_freed_memory
@@ -119,7 +119,7 @@ class ServerSample:
         chosen = of_class[(np.arange(min(images, len(of_class))) + turn * images) % len(of_class)]
         network = self._network
         network.load(params)
-        models.set_training(network.module, mode=False)
+        set_training(network.module, mode=False)
         total = torch.zeros_like(network.weights)
         for rows in self._images.select(
             torch.from_numpy(chosen).to(self._images.rows.device)

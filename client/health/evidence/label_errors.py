@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from fedshelf.client.health.evidence.photos import Progress, StorePhoto
-from fedshelf.common import models
 from fedshelf.common.errors import ConfigError, FedshelfError
 from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.decoding.content_digests import read_photo
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
 from fedshelf.common.images.decoding.parallel import map_in_order
+from fedshelf.common.models.head import set_training
 from fedshelf.common.models.spec import received_spec
 from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.common.system.device import pick_device
@@ -82,7 +82,7 @@ def load(model: Path) -> Network:
             f"--model got {model}, which cannot be used ({type(error).__name__}); expected the"
             " model.safetensors of a run of this version, or the directory that holds it."
         ) from error
-    models.set_training(network.module, mode=False)
+    set_training(network.module, mode=False)
     return network
 
 

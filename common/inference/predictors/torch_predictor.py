@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedshelf.common import models
 from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.inference.predictors.description import ModelDescription
@@ -17,6 +16,7 @@ from fedshelf.common.inference.predictors.predictor import (
     empty_predictions,
     interpret,
 )
+from fedshelf.common.models.head import set_training
 from fedshelf.common.training.fit import Network
 
 CPU_PHOTOS_PER_PASS = 4  # on a CPU more take no less time for each (see `common.training.features`)
@@ -35,7 +35,7 @@ class TorchPredictor:
         self._network = network
         self._description = description
         self._lock = Lock()  # a pass reads the head's input by a hook
-        models.set_training(network.module, mode=False)
+        set_training(network.module, mode=False)
         self._head = network.module.get_submodule(network.layout.head)
 
     @property

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fedshelf.common import models
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.models import dropout
+from fedshelf.common.models.head import set_training
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.training.fit import Network
@@ -38,7 +39,7 @@ def find_unstackable_layer(module: nn.Module, layout: Layout) -> str | None:
     """Return the kind of layer for which many stores cannot train `module` at once, or None if they
     can.
     """
-    models.set_training(module, mode=True)
+    set_training(module, mode=True)
     for prefix, layer in module.named_modules():
         tensor_names = {f"{prefix}.{name}".removeprefix(".") for name, _ in _tensors(layer)}
         sent = tensor_names & set(layout.names)
@@ -95,7 +96,7 @@ class StackedNetwork:
             module = network.frozen_part.rest
         # the network itself may be one layer
         root = nn.ModuleDict({"network": copy.deepcopy(module)})
-        models.set_training(root, mode=True)
+        set_training(root, mode=True)
         layers = _stack(root, set(network.layout.names), "")
         self.module = root["network"]
         self.weights = network.vector.expand(stores, -1).clone()

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fedshelf.common import models
 from fedshelf.common.models.dropout import Dropout, dropout_layers, replace_dropout, seed_dropout
+from fedshelf.common.models.head import set_training
 from tests.helpers.model_specs import described
 
 CPU = torch.device("cpu")
@@ -110,7 +111,7 @@ def test_networks_have_no_dropout_of_torchs(name: str, expected: int) -> None:
 
 def test_features_are_dropped_before_a_head_that_trains_alone() -> None:
     module = models.build(described("cnn", dropout=0.5, freeze="backbone"))
-    models.set_training(module, mode=True)
+    set_training(module, mode=True)
     assert [layer.training for layer in dropout_layers(module)] == [True]
-    models.set_training(module, mode=False)
+    set_training(module, mode=False)
     assert [layer.training for layer in dropout_layers(module)] == [False]

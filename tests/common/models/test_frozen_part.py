@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from fedshelf.common import models
 from fedshelf.common.models.frozen_part import FrozenPart, cut
+from fedshelf.common.models.head import set_training
 from fedshelf.common.models.spec import ModelSpec
 
 
@@ -22,7 +23,7 @@ def network(name: str, freeze: str, size: int = 64, channels: int = 3) -> nn.Mod
             assert layer.running_var is not None
             layer.running_mean.normal_(generator=generator)
             layer.running_var.uniform_(0.5, 2, generator=generator)
-    models.set_training(module, mode=False)
+    set_training(module, mode=False)
     return module
 
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from fedshelf.common import models
-from fedshelf.common.models.head import head_name
+from fedshelf.common.models.head import head_name, set_training
 from tests.helpers.model_specs import described
 
 
@@ -56,7 +56,7 @@ class TestEvery:
     def test_takes_its_least_size_and_one_image(self, name: str) -> None:
         least = models.OURS[name][1]
         module = models.build(described(name, size=least))
-        models.set_training(module, mode=True)
+        set_training(module, mode=True)
         assert module(torch.zeros(1, 3, least, least)).shape == (1, 10)
 
     def test_has_the_same_seeded_start_and_leaves_the_global_generator_alone(
@@ -101,7 +101,7 @@ class TestEvery:
         head = dropping.get_submodule(head_name(dropping))
         seen: list[torch.Tensor] = []
         head.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
-        models.set_training(dropping, mode=True)
+        set_training(dropping, mode=True)
         ones = torch.ones(1, head.in_features)
         head(ones)
         assert set(seen[0].unique().tolist()) == {0.0, 2.0}

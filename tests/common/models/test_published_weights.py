@@ -14,6 +14,7 @@ from fedshelf.common import models
 from fedshelf.common.config import resolve
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.models import published_weights
+from fedshelf.common.models.head import set_training
 from fedshelf.common.models.norms import FixedStatistics, fix_statistics
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.parameters.layout import Layout
@@ -102,7 +103,7 @@ def test_fixed_statistics_stay_while_the_rest_trains(name: str) -> None:
     """In training mode the network answers as in evaluation, image by image, and nothing moves."""
     network = models.build(specified(name, 64, norm="frozen"), seed=1)
     assert any(isinstance(layer, FixedStatistics) for layer in network.modules())
-    models.set_training(network, mode=True)
+    set_training(network, mode=True)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     both = network(images(64))
     both.sum().backward()

@@ -18,7 +18,7 @@ from fedshelf.common.config import ModelConfig, resolve
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.models import torchvision_zoo
 from fedshelf.common.models.dropout import Dropout
-from fedshelf.common.models.head import blocks, ends_in_head, head_name
+from fedshelf.common.models.head import blocks, ends_in_head, head_name, set_training
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.models.weights import LoadedWeights
 
@@ -113,7 +113,7 @@ def test_no_softmax_sees_what_all_rows_of_a_last_layer_have_in_common(name: str,
 @pytest.mark.parametrize("channels", [1, 3])
 def test_one_plain_tensor_comes_out_in_training(name: str, size: int, channels: int) -> None:
     module = models.build(described(name, size=size, channels=channels))
-    models.set_training(module, mode=True)
+    set_training(module, mode=True)
     assert module(torch.rand(2, channels, size, size)).shape == (2, 4)
 
 
@@ -140,7 +140,7 @@ def test_group_norm_leaves_no_batch_norm_and_no_statistics(name: str) -> None:
         layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)
     ]
     assert not list(module.buffers())
-    models.set_training(module, mode=True)
+    set_training(module, mode=True)
     assert module(torch.rand(1, 3, 32, 32)).shape == (1, 4)
 
 
@@ -155,14 +155,14 @@ class TestFrozen:
     def test_statistics_of_the_backbone_do_not_move(self) -> None:
         module = models.build(described("resnet18", freeze="backbone", size=32))
         before = {name: buffer.clone() for name, buffer in module.named_buffers()}
-        models.set_training(module, mode=True)
+        set_training(module, mode=True)
         module(torch.rand(4, 3, 32, 32))
         assert all(torch.equal(before[name], buffer) for name, buffer in module.named_buffers())
         assert module.fc.training
 
     def test_statistics_move_when_nothing_is_frozen(self) -> None:
         module = models.build(described("resnet18", size=32))
-        models.set_training(module, mode=True)
+        set_training(module, mode=True)
         module(torch.rand(4, 3, 32, 32))
         assert module.bn1.num_batches_tracked == 1
 
@@ -193,7 +193,7 @@ class TestFrozen:
             name for name, _ in module.named_parameters() if name.startswith(("layer4.", "fc."))
         }
         before = {name: buffer.clone() for name, buffer in module.named_buffers()}
-        models.set_training(module, mode=True)
+        set_training(module, mode=True)
         module(torch.rand(4, 3, 32, 32))
         moved = {
             name for name, buffer in module.named_buffers() if not torch.equal(before[name], buffer)
@@ -203,7 +203,7 @@ class TestFrozen:
     def test_dropout_is_on_between_layers_that_train_and_off_before_them(self) -> None:
         with torch.device("meta"):
             module = models.build(described("vgg11", freeze="last:1", size=32))
-        models.set_training(module, mode=True)
+        set_training(module, mode=True)
         assert [layer.training for layer in module.classifier if isinstance(layer, Dropout)] == [
             False,
             True,

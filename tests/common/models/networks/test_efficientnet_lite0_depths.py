@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fedshelf.common import models
 from fedshelf.common.models.frozen_part import cut
+from fedshelf.common.models.head import set_training
 from fedshelf.common.models.networks.efficientnet_lite0_depths import (
     ROOT_OFFSET,
     EfficientNetLite0Depths,
@@ -71,7 +72,7 @@ def test_the_head_gets_roots_of_three_depths_of_timms_network() -> None:
 
 def test_its_frozen_part_ends_at_the_head() -> None:
     module = models.build(spec("backbone"))
-    models.set_training(module, mode=False)
+    set_training(module, mode=False)
     parts = cut(module, torch.zeros(1, 3, 96, 96))
     assert parts is not None
     assert parts.shape == (2192,)

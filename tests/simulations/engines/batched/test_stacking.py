@@ -14,6 +14,7 @@ from fedshelf.common import models
 from fedshelf.common.config import ModelConfig, TrainConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.augment import Blend, DrawStream
+from fedshelf.common.models.head import set_training
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.seeding import rng
 from fedshelf.common.training.fit import Network
@@ -139,7 +140,7 @@ def test_a_stack_gives_each_store_its_own_logits_and_gradient(name: str, changed
     gradient = stacked.gradient(logits.square().sum())
     for place, part in enumerate(pixels.split(2)):
         network.load(weights[place])
-        models.set_training(network.module, mode=True)
+        set_training(network.module, mode=True)
         models.dropout.seed_dropout(network.module, [7 + place], CPU)
         own = network.module(part)
         torch.testing.assert_close(logits[2 * place : 2 * place + 2], own, rtol=1e-4, atol=1e-5)
