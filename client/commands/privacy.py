@@ -23,7 +23,9 @@ from fedshelf.common.wording import format_count, format_list
 
 MAX_ROUNDS_LEFT = 10**6  # more are not counted
 BUDGETS: tuple[Budget, ...] = ("epsilon", "epsilon_judging")
-_ANSWERS = {"update": "update", "evaluation": "evaluation", "info": "description"}
+_ANSWERS = {"update": "update", "evaluation": "evaluation", "info": "description"}  # in words
+# kind of a message that is sent -> the answer that it is; in a secure sum an update is masked
+_KINDS = {"update": "update", "masked": "update", "evaluation": "evaluation", "info": "info"}
 
 
 @dataclass
@@ -162,8 +164,8 @@ def _answers_sent(home: Path, charges: Sequence[Charge]) -> _AnswersSent:
     for entry in entries(home / AUDIT_FILE):
         if entry.event == "received" and entry.kind == "train":
             asked = (entry.run, entry.round)
-        elif entry.event == "sent" and entry.kind in sent:
-            sent[entry.kind].add(asked if entry.kind == "update" else entry.sha256)
+        elif entry.event == "sent" and (kind := _KINDS.get(entry.kind)):
+            sent[kind].add(asked if kind == "update" else entry.sha256)
     return _AnswersSent(
         {kind: len(answers) for kind, answers in sent.items()}, len(sent["update"] - charged)
     )

@@ -40,8 +40,8 @@ _PURPOSES = {
 _RECALL_REASON = (
     "the model that a run delivers, or the offer of one; takes back one that the run gave before"
 )
-# answers that tell of photos; all others may leave whatever the ledger says
-_CHARGED_KINDS = ("update", "evaluation", "info")
+# answers that tell nothing of photos, and may leave whatever the ledger says
+_FREE_KINDS = ("failure", "needs-frozen", "presence", "receipt")
 # a notice is answered with an info that counts nothing
 _NOTICE_ANSWER_REASON = "that the message has arrived"
 
@@ -133,7 +133,7 @@ class SessionRecorder:
 
         Raises OSError, or StoreError if the ledger cannot be trusted: then it must not be sent.
         """
-        if header_fields(content).get("kind") in _CHARGED_KINDS:
+        if header_fields(content).get("kind") not in _FREE_KINDS:
             self._record_charges()
         why = _NOTICE_ANSWER_REASON if header_fields(order).get("kind") == "notice" else ""
         fields = header_fields(content)
