@@ -121,9 +121,8 @@ def model_order(run: Path, config: RunConfig, folder: Path) -> DeliverOrder:
         )
     if not is_whole:
         raise RunError(
-            f"{folder / DESCRIPTION_FILE} says other things of the model than"
-            f" {folder / WEIGHTS_FILE} itself: one of them was changed. Export the model again"
-            " (flower-server export)."
+            f"{folder / DESCRIPTION_FILE} does not agree with {folder / WEIGHTS_FILE}: one of them"
+            " was changed. Export the model again (flower-server export)."
         )
     description = json.dumps(told, ensure_ascii=False, indent=2).encode() + b"\n"
     if len(description) > MAX_DESCRIPTION_BYTES:

@@ -100,7 +100,7 @@ def model_of_round(run: Path, which: str) -> Path:
     ]
     if provenance["weights_sha256"] != digest:
         raise ConfigError(
-            f"{path} is the model of another round {round_number} than the checkpoint of {run};"
+            f"{path} is not the model of round {round_number} in the checkpoint of {run};"
             " remove it."
         )
     return path

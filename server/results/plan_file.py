@@ -60,8 +60,8 @@ def read(directory: Path, config: RunConfig) -> SavedPlan:
     path = directory / PLAN_FILE
     if not path.is_file():
         raise RunError(
-            f"There is no {path}, which says what network the checkpoints beside it are of, as an"
-            " earlier version made them; go on with the run by --resume, which writes it."
+            f"There is no {path}, the description of the network whose checkpoints lie beside it:"
+            " an earlier version made them. Continue the run with --resume, which writes it."
         )
     try:
         with safe_open(path, framework="pt") as file:
@@ -73,5 +73,5 @@ def read(directory: Path, config: RunConfig) -> SavedPlan:
         return SavedPlan(plan, json.loads(metadata["resumed_from"]), weights)
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise RunError(
-            f"{path} cannot be read ({error}); go on with the run by --resume, which writes it."
+            f"{path} cannot be read ({error}); continue the run with --resume, which writes it."
         ) from error

@@ -139,8 +139,8 @@ def check(unconfirmed_classes: Mapping[str, Sequence[str]], directory: Path) -> 
         else f"{len(unconfirmed_classes)} classes need"
     )
     raise DataError(
-        f"{are} a person's word before training begins, as {why}: {', '.join(named)}{more}. If they"
-        f" are products, run the same command again with --confirm-classes {flag} ({file} lists"
-        " them, for striking out what is none). If they are folders astray, have them moved away"
-        " there, or name all classes with --classes."
+        f"{are} a person's word before training begins, because {why}: {', '.join(named)}{more}."
+        f" If they are products, run the same command again with --confirm-classes {flag} ({file}"
+        " lists them; delete the lines of those that are none). If such a folder is there by"
+        " mistake, have it moved away at its store, or name all classes with --classes."
     )

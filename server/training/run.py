@@ -157,7 +157,7 @@ class Training:
             state = self._checkpoint(state, checkpoints)
             self._write_unfinished(state, "stopped", "stopped at once")
             self.observer.note(
-                f"Stopped at once; what was saved goes on with --resume in {self.directory.path}."
+                f"Stopped at once; --resume in {self.directory.path} continues from what was saved."
             )
             raise
         finally:

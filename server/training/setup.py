@@ -89,8 +89,8 @@ def agree_on_classes(config: RunConfig, stores: Mapping[str, StoreInfo]) -> Agre
     if len(classes) < 2:
         raise DataError(
             f"Got {len(classes)} product class(es) ({', '.join(classes) or 'none'}); a classifier"
-            " needs at least two: give --classes (stores may keep theirs to themselves), or"
-            " sub-folders of photos for each class there."
+            " needs at least two: name them with --classes (stores may keep theirs private), or"
+            " have a sub-folder of photos for each class at the stores."
         )
     return Agreement(classes, unconfirmed(config, classes, known, stores))
 

@@ -55,7 +55,7 @@ def test_an_order_has_both_files_and_none_is_made_of_files_that_differ(model: Pa
     assert is_described_by(order.content, json.loads(order.description))
     told = json.loads((model / "model.json").read_text())
     (model / "model.json").write_text(json.dumps(told | {"temperature": 3.0}))
-    with pytest.raises(RunError, match=r"says other things of the model than .* one of them was"):
+    with pytest.raises(RunError, match=r"does not agree with .* one of them was"):
         model_order(model, RunConfig(), model)
     (model / "model.json").write_text(json.dumps(told | {"sha256": "0" * 64}))
     with pytest.raises(RunError, match=r"is not the model that the model\.json beside it names"):

@@ -132,7 +132,7 @@ def test_what_is_not_there_is_refused_with_what_is(tmp_path: Path) -> None:
         export_round(run_of(tmp_path / "new", start_of(), rounds=()), "last", None)
     (run / "checkpoints" / plan_file.PLAN_FILE).unlink()
     with pytest.raises(
-        RunError, match="as an earlier version made them; go on with the run by --resume"
+        RunError, match=r"an earlier version made them\. Continue the run with --resume"
     ):
         export_round(run, "2", None)
 
