@@ -16,6 +16,7 @@ from fedshelf.simulations.ensemble.main import ensemble
 from fedshelf.simulations.listing.main import diff, runs
 from fedshelf.simulations.reveal.main import reveal
 from fedshelf.simulations.run import options
+from fedshelf.simulations.sweep.main import sweep
 
 STARTED_CLOCK_SECONDS = time.perf_counter()
 STOPPED_EXIT_CODE = 130  # exit code of a run that a person stopped, as after any SIGINT
@@ -143,6 +144,7 @@ def split(
 
 
 app.command()(compare)
+app.command()(sweep)
 app.command()(ensemble)
 app.command()(reveal)
 app.command()(runs)

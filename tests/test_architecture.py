@@ -20,7 +20,7 @@ ALLOWED = {
 FLOORS = {
     "simulations": [
         ["main.py", "flower_app.py", "engines/ray"],
-        ["ensemble", "reveal"],
+        ["ensemble", "reveal", "sweep"],
         ["compare"],
         ["compare/statistics", "compare/wording", "run", "listing"],
         ["compare/arms", "engines"],

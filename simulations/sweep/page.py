@@ -1,0 +1,74 @@
+"""`report.html` of a sweep."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import ascii_lowercase
+from typing import Any
+
+from fedshelf.common.system.files import write_text
+from fedshelf.common.text import printable
+from fedshelf.server.report.charts.colours import TEN_COLOURS
+from fedshelf.server.report.charts.line_chart import line_chart
+from fedshelf.simulations.compare.page import environment
+from fedshelf.simulations.sweep.outcome import PointResult
+from fedshelf.simulations.sweep.words import format_score, headline
+
+MAX_CURVES = 8  # of the best points: more cannot be told apart
+
+
+def write(directory: Path, outcome: Mapping[str, Any], results: Sequence[PointResult]) -> Path:
+    """Write the page and return its path.
+
+    Args:
+        directory: of the sweep
+        outcome: the content of `results.json`
+        results: the points
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path = directory / "report.html"
+    write_text(path, render(directory.resolve().name, outcome, results))
+    return path
+
+
+def render(name: str, outcome: Mapping[str, Any], results: Sequence[PointResult]) -> str:
+    """Return the page as HTML; names are escaped everywhere."""
+    metric = outcome["metric"]
+    letters = dict(zip(outcome["order"], ascii_lowercase[:MAX_CURVES], strict=False))
+    curves = {letter: results[position].curve for position, letter in letters.items()}
+    chart = line_chart(
+        f"Validation {metric}, mean over the seeds",
+        curves,
+        lambda value: format_score(value, metric),
+    )
+    rows = [
+        {
+            "letter": letters.get(position, ""),
+            "label": printable(results[position].label) or "all settings as given",
+            "mean": format_score(results[position].mean, metric),
+            "deviation": format_score(results[position].deviation, metric),
+            "runs": len(results[position].runs),
+            "rounds": results[position].rounds,
+            "is_chosen": position == outcome["chosen"],
+        }
+        for position in outcome["order"]
+    ]
+    failed = [
+        {"label": printable(result.label), "seed": seed, "error": printable(error)}
+        for result in results
+        for seed, error in result.failed.items()
+    ]
+    return (
+        environment(Path(__file__).parent)
+        .get_template("sweep.html.j2")
+        .render(
+            name=printable(name),
+            metric=metric,
+            sentences=[printable(s) for s in headline(outcome, [r.label for r in results])],
+            chart=chart,
+            rows=rows,
+            failed=failed,
+            colours=dict(zip(ascii_lowercase[:MAX_CURVES], TEN_COLOURS, strict=False)),
+        )
+    )

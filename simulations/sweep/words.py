@@ -1,0 +1,49 @@
+"""The outcome of a sweep in words."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fedshelf.common.wording import format_count
+from fedshelf.server.formatting import UNKNOWN, decimal, percent
+
+SHARES = frozenset({"accuracy"})  # metrics that are shown as percentages
+
+
+def format_score(value: float | None, metric: str) -> str:
+    """Format a value of a metric, or its deviation; a dash for None."""
+    if value is None:
+        return UNKNOWN
+    return percent(value) if metric in SHARES else decimal(value, 4)
+
+
+def headline(outcome: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
+    """Return the choice, and what its figures mean, in sentences."""
+    metric = outcome["metric"]
+    chosen = outcome["points"][outcome["chosen"]]
+    seeds = format_count(len(outcome["seeds"]), "seed")
+    sentences = [
+        f"Chosen: {labels[outcome['chosen']] or 'all settings as given'}, with"
+        f" {_mean(chosen['mean'], chosen['deviation'], metric)} {metric} on validation images"
+        f" ({seeds}).",
+    ]
+    if len(outcome["points"]) > 1:
+        sentences.append(
+            f"It is the best of {len(outcome['points'])} points on the same images, so this figure"
+            " is a little too good."
+        )
+    test = outcome["test"]
+    if test["mean"] is not None:
+        sentences.append(
+            f"On the test images, which chose nothing:"
+            f" {_mean(test['mean'], test['deviation'], metric)}."
+        )
+    if len(outcome["seeds"]) < 2:
+        sentences.append(
+            "With one seed nobody can tell a better setting from luck; give --seeds 0,1,2."
+        )
+    return sentences
+
+
+def _mean(mean: float, deviation: float | None, metric: str) -> str:
+    spread = "" if deviation is None else f" ± {format_score(deviation, metric)}"
+    return f"{format_score(mean, metric)}{spread}"
