@@ -13,11 +13,10 @@ def _configured_worker(context: Context) -> Worker:
     `device`).
     """
     from fedshelf.client.policy.enforcement import PolicyWorker  # these load torch and torchvision
-    from fedshelf.client.process.factory import policy_enforcer, store_worker
+    from fedshelf.client.process.factory import disclosure, policy_enforcer, store_worker
 
-    return PolicyWorker(
-        store_worker(context.node_config), policy_enforcer(str(context.node_config["store"]))
-    )
+    worker = store_worker(context.node_config)
+    return PolicyWorker(worker, policy_enforcer(worker.name), disclosure(worker.name))
 
 
 app = make_app(_configured_worker)

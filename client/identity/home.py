@@ -1,11 +1,20 @@
 """A store's home: the directory of its key, its policy and its audit log."""
 
+import os
+import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.names import check_store_name
 from fedshelf.common.suggest import did_you_mean
-from fedshelf.common.system.files import private_directory, state_directory
+from fedshelf.common.system.files import (
+    check_private,
+    private_directory,
+    state_directory,
+    sync_directory,
+    write_atomic,
+)
 
 # In a store's home:
 KEY_FILE = "key.pem"  # its private key
@@ -13,6 +22,9 @@ PEER_FILE = "peer.json"  # its identity towards other stores, with a private key
 REVOKED_FILE = "revoked-peers.json"  # the latest list of peer keys that the office has revoked
 STATES_FOLDER = "states"  # state that strategies keep between rounds
 MODELS_FOLDER = "models"  # models that runs delivered, a folder each
+SECRET_FILE = "secret.bin"  # from which private trainings draw their samples and their noise
+
+SECRET_BYTES = 32
 
 
 def store_home(name: str) -> Path:
@@ -45,3 +57,34 @@ def known_home(name: str) -> Path:
             f" {', '.join(known) or 'none'}." + did_you_mean(name, known)
         )
     return home
+
+
+def private_secret(home: Path) -> bytes:
+    """Return the store's secret, 32 bytes: drawn once, and the same ever after.
+
+    It never leaves the store. Whoever has it can draw the noise of the store's trainings, and take
+    it out of them.
+
+    Args:
+        home: The store's directory.
+
+    Raises:
+        ConfigError: The file is damaged, or other users can read it.
+        OSError: It cannot be read or written.
+    """
+    path = home / SECRET_FILE
+    if not path.exists():
+        new = home / f".{SECRET_FILE}.{os.getpid()}"
+        write_atomic(new, lambda file: file.write(secrets.token_bytes(SECRET_BYTES)), private=True)
+        with suppress(FileExistsError):  # another process of the store was first
+            os.link(new, path)
+        new.unlink()
+        sync_directory(home)
+    check_private(path)
+    secret = path.read_bytes()
+    if len(secret) != SECRET_BYTES:
+        raise ConfigError(
+            f"{path} has {len(secret)} bytes, expected {SECRET_BYTES}: it is damaged. Restore it"
+            " from a backup; with a new one, trainings that are repeated would give other updates."
+        )
+    return secret

@@ -1,9 +1,9 @@
-"""Enforcement of the policy: the decision which orders a store carries out, and which parts of an
-answer leave it.
+"""Enforcement of the policy: the decision which orders a store carries out.
 
 Decisions use only the policy and validated fields of the order; the order cannot change them.
 """
 
+import logging
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
+from fedshelf.client.failures import StoreError, failure_of
 from fedshelf.client.policy.budgets import Spent, Usage
+from fedshelf.client.policy.disclosure import Disclosure
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.policy.private_training import check_privacy
 from fedshelf.client.policy.refusal import refuse
@@ -21,7 +23,6 @@ from fedshelf.client.privacy.training_charge import training_charge
 from fedshelf.client.worker.protocol import Worker
 from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig
-from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
@@ -37,11 +38,13 @@ from fedshelf.common.protocol.secure_sum import SumOrder
 # a run of one round evaluates its model on validation images, twice, and on test images
 EVALUATIONS_PER_TRAINING = 3
 
+LOG = logging.getLogger("fedshelf.store")
+
 Order = TypeVar("Order", TrainOrder, EvaluateOrder)
 
 
 class PolicyEnforcer:
-    """Applies a policy to orders and answers.
+    """Applies a policy to orders.
 
     Args:
         policy: The limits that the store has set.
@@ -83,6 +86,8 @@ class PolicyEnforcer:
             refuse("secure_sum", "its run has a secure sum, and it asks for the update itself")
         spec = order.plan.spec
         self._check_run(spec.name, spec.classes, order.plan.config, spec)
+        if isinstance(order, EvaluateOrder):
+            self._check_judging()
         self._check_hours()
         self._check_budgets(order)
         if (
@@ -147,37 +152,6 @@ class PolicyEnforcer:
             wait = seconds_until_midnight(self._now())
             refuse("megabytes_down_per_day", f"{used:g} of {limit:g} are used up", wait)
 
-    def info(self, info: StoreInfo) -> StoreInfo:
-        """Return the part of it that may leave: the same number of images, fewer names and
-        counts.
-        """
-        policy = self._policy
-        min_images = self._policy.least_images_per_class
-        disclosed = {
-            name: count
-            for name, count in info.counts.items()
-            if policy.class_names and not 0 < count < min_images
-        }
-        counts = {
-            name: count if policy.metrics == "confusion" else 0 for name, count in disclosed.items()
-        }
-        undisclosed = info.num_examples - sum(counts.values())
-        return StoreInfo(info.name, counts, info.validation, info.test, undisclosed)
-
-    def evaluation(self, evaluation: Evaluation) -> Evaluation:
-        """Return the part of it that may leave: the same images, hits and loss; private classes
-        only in the sums.
-
-        The confidence of the model leaves only with counts per class: it says more than accuracy
-        and loss.
-        """
-        adjusted = (
-            None if evaluation.adjusted is None else self._disclosed_counts(evaluation.adjusted)
-        )
-        return Evaluation(
-            evaluation.store, evaluation.round, self._disclosed_counts(evaluation.counts), adjusted
-        )
-
     def without_class_masking(self, order: Order) -> Order:
         """Disable class masking and weighing in an order if class names are private.
 
@@ -191,23 +165,6 @@ class PolicyEnforcer:
         strategy = config.strategy.model_copy(update={"absent_classes": "full"})
         return replace(
             order, plan=replace(order.plan, config=config.model_copy(update={"strategy": strategy}))
-        )
-
-    def _disclosed_counts(self, counts: Counts) -> Counts:
-        """Return the part of an evaluation's counts that the policy lets leave the store."""
-        is_disclosed = counts.confusion.sum(axis=1) >= self._policy.least_images_per_class
-        is_disclosed &= self._policy.metrics == "confusion"
-        disclosed = counts.confusion * is_disclosed[:, None]
-        undisclosed = counts.confusion * ~is_disclosed[:, None]
-        right = int(undisclosed.trace())
-        wrong = int(undisclosed.sum()) - right
-        reliability = counts.reliability if self._policy.metrics == "confusion" else None
-        return Counts(
-            disclosed,
-            counts.loss_sum,
-            counts.undisclosed_correct + right,
-            counts.undisclosed_wrong + wrong,
-            reliability,
         )
 
     def _check_run(
@@ -266,6 +223,10 @@ class PolicyEnforcer:
         if policy.epsilon:
             check_privacy(config, spec)
 
+    def _check_judging(self) -> None:
+        if self._policy.epsilon and not self._policy.epsilon_judging:
+            refuse("epsilon_judging", "beside epsilon it is 0, so no evaluation leaves")
+
     def _check_hours(self) -> None:
         if (wait := seconds_until(self._policy.windows, self._now())) > 0:
             refuse("hours", f"it came outside of {', '.join(self._policy.hours)}", wait)
@@ -298,39 +259,52 @@ class PolicyWorker:
 
     Args:
         worker: Carries out the orders that are allowed.
-        enforcer: Decides which are allowed, and which parts of an answer may leave.
+        enforcer: Decides which are allowed.
+        disclosure: Decides which parts of an answer may leave.
     """
 
-    def __init__(self, worker: Worker, enforcer: PolicyEnforcer) -> None:
+    def __init__(self, worker: Worker, enforcer: PolicyEnforcer, disclosure: Disclosure) -> None:
         self.name = worker.name
         self._worker = worker
         self._enforcer = enforcer
+        self._disclosure = disclosure
 
     def info(self, config: RunConfig) -> StoreInfo:
         """Return the part of the store's info that may leave, if a run with this configuration is
         allowed.
         """
         self._enforcer.check_allowed(config)
-        info = self._worker.info(config)
+        with self._failures():
+            info = self._worker.info(config)
         self._enforcer.check_images(info.num_examples)
-        return self._enforcer.info(info)
+        return self._disclosure.info(info)
 
     def train(self, order: TrainOrder) -> Update | Summand:
-        """Train, if allowed.
-
-        An update needs no masking: rare classes are left out of the training images.
-        """
-        with self._enforcer.metered(order):
+        """Train, if allowed, and return the part of the update that may leave."""
+        with self._enforcer.metered(order), self._failures():
             answer = self._worker.train(self._enforcer.without_class_masking(order))
         self._enforcer.check_images(answer.num_examples)
-        return answer
+        return self._disclosure.update(answer)
 
     def evaluate(self, order: EvaluateOrder) -> Evaluation:
         """Evaluate a model, if allowed, and return the part of the evaluation that may leave."""
-        with self._enforcer.metered(order):
-            return self._enforcer.evaluation(
-                self._worker.evaluate(self._enforcer.without_class_masking(order))
-            )
+        with self._enforcer.metered(order), self._failures():
+            evaluation = self._worker.evaluate(self._enforcer.without_class_masking(order))
+        return self._disclosure.evaluation(evaluation, order)
+
+    @contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Replace a failure within the context by the part of it that may leave."""
+        try:
+            yield
+        except Exception as error:
+            failure = failure_of(self.name, error)
+            told = self._disclosure.failure(failure)
+            if told == failure:
+                raise
+            if failure.code == "error":
+                LOG.exception("Something unexpected happened.")
+            raise StoreError(told.code, str(error), told.detail, told.retry_after) from error
 
 
 def _sends_class_counts(strategy: str) -> bool:

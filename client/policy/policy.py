@@ -6,6 +6,7 @@ errors print it.
 
 import hashlib
 import json
+import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
@@ -179,6 +180,16 @@ class Policy(BaseModel):
                 'epsilon needs counts = "noised" or counts = "none": exact counts of images per'
                 " class tell of single photos"
             )
+        if self.epsilon and not self.classes:
+            raise ValueError(
+                "epsilon needs classes: asked with one list of classes after another, the numbers"
+                " of images would tell the class of each photo"
+            )
+        if self.epsilon and self.least_images_per_class > 1:
+            raise ValueError(
+                "epsilon needs least_images_per_class = 1: one photo more or less would decide on"
+                " all photos of its class"
+            )
         if self.epsilon_judging and not self.epsilon:
             raise ValueError("epsilon_judging needs epsilon: the photos trained on come first")
         return self
@@ -196,6 +207,10 @@ class Policy(BaseModel):
             "epsilon_judging": self.epsilon_judging,
         }
         return PrivacyLimits(limits, self.delta)
+
+    def told_seconds(self, seconds: float) -> float:
+        """Return the part of a duration (s) that may leave: with `epsilon`, rounded up to 10 s."""
+        return 10.0 * math.ceil(seconds / 10) if self.epsilon else seconds
 
     def changed_values(self) -> dict[str, object]:
         """Return the values that differ from the defaults."""

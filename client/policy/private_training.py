@@ -6,10 +6,17 @@ import torch
 
 from fedshelf.client.policy.refusal import refuse
 from fedshelf.common import models, strategies
-from fedshelf.common.config import RunConfig
+from fedshelf.common.config import RunConfig, flatten
 from fedshelf.common.config.private_training import privacy_conflict
 from fedshelf.common.models.norms import has_moving_statistics
 from fedshelf.common.models.spec import ModelSpec
+
+# settings on which it depends how many photos a store has, and which of them are held out
+_ONE_WAY_TO_COUNT = {
+    "data.split": "class",
+    "data.merge_spellings": False,
+    "train.objective": "classes",
+}
 
 
 def check_privacy(config: RunConfig, spec: ModelSpec | None) -> None:
@@ -26,6 +33,13 @@ def check_privacy(config: RunConfig, spec: ModelSpec | None) -> None:
         refuse("epsilon", "it trains without differential privacy (privacy.clip is 0)")
     if fault := privacy_conflict(config):
         refuse("epsilon", fault.removesuffix("."))
+    for key, value in _ONE_WAY_TO_COUNT.items():
+        if (got := flatten(config)[key]) != value:
+            refuse(
+                "epsilon",
+                f"{key} is {got}, and photos are counted and held out in one way alone ({value}):"
+                " more than one would tell which photo counts where",
+            )
     if spec is not None and _has_batch_norm(spec):
         refuse("epsilon", f"{spec.name} has batch norm, which mixes photos; expected group norm")
 

@@ -14,7 +14,7 @@ from fedshelf.client.policy.enforcement import PolicyWorker
 from fedshelf.client.policy.policy import POLICY_FILE, policy_of
 from fedshelf.client.privacy.secure_sums import SecureSums
 from fedshelf.client.process.console import configure_logging, say
-from fedshelf.client.process.factory import policy_enforcer, store_worker
+from fedshelf.client.process.factory import disclosure, policy_enforcer, store_worker
 from fedshelf.client.process.handler import handle_order
 from fedshelf.client.process.worker_process import WorkerReply, WorkerSettings
 from fedshelf.client.worker.delivered_models import DeliveredModels
@@ -79,7 +79,8 @@ def run_worker(pipe: Connection, settings: WorkerSettings, index: PhotoIndex) ->
     try:
         store = store_worker(node, report_change, say, index)
         enforcer = policy_enforcer(settings.store)
-        worker = PolicyWorker(store, enforcer)
+        disclosed = disclosure(settings.store)
+        worker = PolicyWorker(store, enforcer, disclosed)
         home = store_home(settings.store)
         policy = policy_of(home)
         max_model_bytes = policy.megabytes_of_models * 1e6
@@ -103,11 +104,8 @@ def run_worker(pipe: Connection, settings: WorkerSettings, index: PhotoIndex) ->
                 pipe.send(WorkerReply(reply, tuple(changes)))
                 changes.clear()
             case (code, detail, retry_after):
-                pipe.send(
-                    WorkerReply(
-                        encode_result(make_failure(settings.store, code, detail, retry_after))
-                    )
-                )
+                failure = make_failure(settings.store, code, detail, retry_after)
+                pipe.send(WorkerReply(encode_result(disclosed.failure(failure))))
             case None:
                 store.check_changes()
                 pipe.send(WorkerReply(None, tuple(changes)))

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import torch
 
-from fedshelf.client.identity.home import STATES_FOLDER, store_home
+from fedshelf.client.identity.home import STATES_FOLDER, private_secret, store_home
 from fedshelf.client.policy.budgets import USAGE_FILE, Usage
 from fedshelf.client.policy.command import check_names
+from fedshelf.client.policy.disclosure import Disclosure, OpenDisclosure
 from fedshelf.client.policy.enforcement import PolicyEnforcer
 from fedshelf.client.policy.policy import policy_of
+from fedshelf.client.policy.private_disclosure import PrivateDisclosure
 from fedshelf.client.privacy.ledger import Ledger
 from fedshelf.client.privacy.training_charge import training_charge
 from fedshelf.client.worker.data import FolderSource
@@ -70,6 +72,16 @@ def policy_enforcer(store: str) -> PolicyEnforcer:
 def _ledger(store: str) -> Ledger:
     home = store_home(store)
     return Ledger(home, policy_of(home).privacy_limits)
+
+
+@cache
+def disclosure(store: str) -> Disclosure:
+    """Return the decision which parts of a store's answers leave. Raises ConfigError, OSError."""
+    home = store_home(store)
+    policy = policy_of(home)
+    if not policy.epsilon:
+        return OpenDisclosure(policy)
+    return PrivateDisclosure(policy, home, private_secret(home), _ledger(store))
 
 
 @cache

@@ -197,7 +197,7 @@ class OrderQueue:
         try:
             self.traffic.check("up", self._largest_answer_bytes.get(kind, 0))
             answer = self._carry_out(job, message.content)
-            outgoing = job.connection.build_reply(message, answer, time.monotonic() - began)
+            outgoing = self._build_reply(job, message, answer, began)
             self._largest_answer_bytes[kind] = max(
                 self._largest_answer_bytes.get(kind, 0), outgoing.size
             )
@@ -209,8 +209,15 @@ class OrderQueue:
             LOG.info("%s", refusal)
             self._recorder.record_refusal(message.content, refusal.detail)
             answer = self._worker.decline(refusal.code, refusal.detail, refusal.retry_after)
-            outgoing = job.connection.build_reply(message, answer, time.monotonic() - began)
+            outgoing = self._build_reply(job, message, answer, began)
         return answer, outgoing
+
+    def _build_reply(
+        self, job: _Job, message: Message, answer: RecordDict, began: float
+    ) -> OutgoingMessage:
+        """Return the answer, ready to be sent with the time that the policy lets leave."""
+        seconds = self._recorder.told_seconds(time.monotonic() - began)
+        return job.connection.build_reply(message, answer, seconds)
 
     def _carry_out(self, job: _Job, order: RecordDict) -> RecordDict:
         """Return the kept answer if the same order was answered before; refuse the order if its run

@@ -53,12 +53,14 @@ class SessionRecorder:
 
     Args:
         key: Of the store, which signs the audit log; None: it has none.
+        told_seconds: Returns the part of a duration (s) that may leave.
         traffic: Its budgets of bytes.
     """
 
     def __init__(
         self, home: Path, policy: Policy, key: "EllipticCurvePrivateKey | None" = None
     ) -> None:
+        self.told_seconds = policy.told_seconds
         self.traffic = TrafficBudget(policy, Usage(home / USAGE_FILE))
         self._log = AuditLog(home / AUDIT_FILE, key=key)
         self._log.record(AuditNote("policy", sha256=policy.sha256(), why="in force from here on"))

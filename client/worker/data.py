@@ -2,14 +2,16 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from fedshelf.client.failures import StoreError
+from fedshelf.common.classes.spelling import class_indices
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.forget import forget_deleted
@@ -44,6 +46,10 @@ class PhotoRules(Protocol):
     @property
     def classes(self) -> tuple[str, ...]:
         """The classes that a run must have; empty: any."""
+
+    @property
+    def epsilon(self) -> float:
+        """Most that may be told of one photo; 0: no such limit."""
 
     @property
     def least_images_per_class(self) -> int:
@@ -195,6 +201,9 @@ class FolderSource:
         except UnreachableError as error:
             raise StoreError("data", str(error), "photos-unreachable") from error
         self._compare_classes(folder.classes)
+        if self._rules.epsilon:
+            # else a single photo of another class would keep the store from taking part
+            folder = keep_classes(folder, self._rules.classes)
         # before anything is counted or trained
         folder = drop_rare_classes(folder, self._rules.least_images_per_class)
         return as_rotation_task(folder) if turns else folder
@@ -205,14 +214,15 @@ class FolderSource:
         if before is None or before == classes:
             return
         changes = []
-        if new := {*classes} - {*before}:
+        if (new := {*classes} - {*before}) and not self._rules.epsilon:
             changes.append(
                 f"{_quote_names(new)} is new, and a run that does not know it cannot use this"
                 " store's photos"
             )
         if gone := {*before} - {*classes}:
             changes.append(f"{_quote_names(gone)} has no photo left")
-        self._on_change(f"The classes have changed: {'; '.join(changes)}.")
+        if changes:
+            self._on_change(f"The classes have changed: {'; '.join(changes)}.")
 
 
 def _quote_names(names: set[str]) -> str:
@@ -226,14 +236,34 @@ def drop_rare_classes(folder: PhotoFolder, min_images: int) -> PhotoFolder:
     The remaining images do not depend on those left out; so nothing computed from them (counts,
     losses, weights) does either, whatever the server asks.
     """
+    return _select_classes(
+        folder, lambda targets: targets.bincount(minlength=len(folder.classes)) >= min_images
+    )
+
+
+def keep_classes(folder: PhotoFolder, names: Sequence[str]) -> PhotoFolder:
+    """Return the folder without the images of classes that have none of the names."""
+    known = class_indices(folder.classes, names, merge=False)
+    if others := {*folder.classes} - known.keys():
+        LOG.warning("The policy's classes lack %s: such photos are not used.", _quote_names(others))
+    is_known = torch.tensor([name in known for name in folder.classes], dtype=torch.bool)
+    return _select_classes(folder, lambda _: is_known)
+
+
+def _select_classes(folder: PhotoFolder, select: Callable[[Tensor], Tensor]) -> PhotoFolder:
+    """Return the folder with the images of some of its classes.
+
+    Args:
+        select: From the targets of a split's images, int64 [N], to the choice of classes in this
+            split, bool [C].
+    """
     if not folder.classes:
         return folder
     splits = {}
     present = torch.zeros(len(folder.classes), dtype=torch.bool)
     for split, images in folder.splits.items():
         targets = images.targets()
-        is_common = targets.bincount(minlength=len(folder.classes)) >= min_images
-        splits[split] = images.select(is_common[targets].nonzero().flatten())
+        splits[split] = images.select(select(targets)[targets].nonzero().flatten())
         present[splits[split].targets()] = True
     labels = (present.cumsum(0) - 1).clamp(min=0)[next(iter(splits.values())).labels]
     return replace(

@@ -44,6 +44,15 @@ def training_key(secret: bytes, digest: str) -> bytes:
     return _derived(secret, f"training {digest}")
 
 
+def key_digest(key: bytes) -> str:
+    """Return the identity of a training: the SHA-256 of its key, in hexadecimal.
+
+    Two trainings have the same one if they give the same update to the bit. It tells nothing of
+    the key.
+    """
+    return hashlib.sha256(key).hexdigest()
+
+
 def derived_seed(key: bytes) -> int:
     """Return a 63-bit seed for draws that change the images alone: augmentation and dropout."""
     return int.from_bytes(_derived(key, "images")[:8], "big") >> 1

@@ -71,10 +71,12 @@ def make_summand(
     share = min(1.0, update.num_examples / order.terms.images)
     weight = 1.0 if order.plan.config.strategy.weighting == "uniform" else share
     row_weights = _row_weights(images, order, order.terms) if places.classes else None
+    # the noise of a private training does not reach its loss
+    loss = None if order.plan.config.privacy.is_on else update.loss
     numbers = {
         "images": share,
-        "loss": 0.0 if update.loss is None else share * min(1.0, update.loss / MAX_LOSS),
-        "told": 0.0 if update.loss is None else share,
+        "loss": 0.0 if loss is None else share * min(1.0, loss / MAX_LOSS),
+        "told": 0.0 if loss is None else share,
         "shortened": float(shortened),
     } | {name: weight * value for name, value in strategy.sum_values(update, steps).items()}
     elements, codes = places.encode(

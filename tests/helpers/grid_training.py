@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from fedshelf.client.policy.budgets import Usage
+from fedshelf.client.policy.disclosure import OpenDisclosure
 from fedshelf.client.policy.enforcement import PolicyEnforcer, PolicyWorker
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.process.handler import make_app
@@ -39,7 +40,8 @@ def store(name: str, classes: tuple[str, ...], place: Path, policy: Policy) -> P
         draw_photos(place / name / split, classes, count, seed)
     trainer = Trainer(torch.device("cpu"), StateStore(place / f"{name}-states"))
     worker = StoreWorker(name, FolderSource(name, place / name, policy), trainer)
-    return PolicyWorker(worker, PolicyEnforcer(policy, Usage(place / f"{name}-usage.json")))
+    enforcer = PolicyEnforcer(policy, Usage(place / f"{name}-usage.json"))
+    return PolicyWorker(worker, enforcer, OpenDisclosure(policy))
 
 
 def trained(stores: list[PolicyWorker], out: Path, settings: dict[str, Any]) -> dict[str, Any]:

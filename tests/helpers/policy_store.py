@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from fedshelf.client.policy.budgets import Usage
+from fedshelf.client.policy.disclosure import OpenDisclosure
 from fedshelf.client.policy.enforcement import PolicyEnforcer, PolicyWorker
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.worker.data import FolderSource
@@ -29,4 +30,5 @@ def worker(data: Path, home: Path, policy: Policy) -> PolicyWorker:
     return PolicyWorker(
         StoreWorker("oslo", FolderSource("oslo", data, policy), trainer),
         PolicyEnforcer(policy, Usage(home / "usage.json")),
+        OpenDisclosure(policy),
     )

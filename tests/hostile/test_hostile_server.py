@@ -20,6 +20,7 @@ from fedshelf.client.connection.framing import MessageHeader, OutgoingMessage
 from fedshelf.client.connection.response_limits import MAX_RESPONSE_BYTES, limit_responses
 from fedshelf.client.failures import StoreError
 from fedshelf.client.policy.budgets import Usage
+from fedshelf.client.policy.disclosure import OpenDisclosure
 from fedshelf.client.policy.enforcement import PolicyEnforcer, PolicyWorker
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.process.console import configure_logging
@@ -77,7 +78,9 @@ def worker_in(home: Path, policy: Policy | None = None) -> PolicyWorker:
     trainer = Trainer(torch.device("cpu"), StateStore(home / "home" / "states"))
     guard = PolicyEnforcer(policy, Usage(home / "home" / "usage.json"))
     return PolicyWorker(
-        StoreWorker("oslo", FolderSource("oslo", home / "photos", policy), trainer), guard
+        StoreWorker("oslo", FolderSource("oslo", home / "photos", policy), trainer),
+        guard,
+        OpenDisclosure(policy),
     )
 
 

@@ -86,7 +86,8 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path / "cache"))
     (store_home("oslo") / POLICY_FILE).write_text(
-        f'epsilon = {1.0001 * TWO_ROUNDS}\ncounts = "none"\n', encoding="utf-8"
+        f'epsilon = {1.0001 * TWO_ROUNDS}\ncounts = "none"\nclasses = {list(SPEC.classes)}\n',
+        encoding="utf-8",
     )
     return draw_photos(tmp_path / "photos", ["boot", "hat"], 20)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fedshelf.client.failures import StoreError, failure_of
 from fedshelf.client.policy.budgets import Spent, Usage
+from fedshelf.client.policy.disclosure import OpenDisclosure
 from fedshelf.client.policy.enforcement import PolicyEnforcer, PolicyWorker
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.process.handler import handle_order
@@ -85,7 +86,7 @@ def test_by_default_all_is_admitted(guard: Callable[..., PolicyEnforcer]) -> Non
         ({"models": ("cnn", "resnet18")}, {"model__name": "niid-cnn"}, "models"),
         ({"strategies": ("fedavg",)}, {"strategy__name": "fedprox"}, "strategies"),
         ({"epochs_per_round": 5}, {"train__epochs": 6}, "epochs-per-round"),
-        ({"epsilon": 8.0, "counts": "none"}, {}, "epsilon"),
+        ({"epsilon": 8.0, "counts": "none", "classes": CLASSES}, {}, "epsilon"),
         ({"secure_sum": True}, {}, "secure-sum"),
         ({"images_least": 33}, {"train__seconds": 1.0, "train__batch_size": 32}, "images-least"),
         ({"metrics": "accuracy"}, {"strategy__name": "ridge"}, "metrics"),
@@ -204,9 +205,8 @@ class Counting:
 def test_work_is_counted_also_when_it_fails_and_refused_work_is_not_done(tmp_path: Path) -> None:
     usage = Usage(tmp_path / "usage.json")
     counting = Counting()
-    worker = PolicyWorker(
-        counting, PolicyEnforcer(Policy(rounds_per_day=2, metrics="accuracy"), usage)
-    )
+    policy = Policy(rounds_per_day=2, metrics="accuracy")
+    worker = PolicyWorker(counting, PolicyEnforcer(policy, usage), OpenDisclosure(policy))
     asked = order()
     assert isinstance(asked, TrainOrder)
     assert worker.train(asked).num_examples == 14
@@ -237,8 +237,13 @@ confusions = st.integers(2, 5).flatmap(
 
 
 def masked(policy: Policy, confusion: np.ndarray, loss: float = 1.5) -> Counts:
-    guard = PolicyEnforcer(policy, Usage(Path("not-used")))
-    return guard.evaluation(Evaluation("oslo", 1, Counts(confusion, loss))).counts
+    return disclosed(policy, Evaluation("oslo", 1, Counts(confusion, loss))).counts
+
+
+def disclosed(policy: Policy, evaluation: Evaluation) -> Evaluation:
+    asked = judgement()
+    assert isinstance(asked, EvaluateOrder)
+    return OpenDisclosure(policy).evaluation(evaluation, asked)
 
 
 @given(policies, confusions)
@@ -269,8 +274,7 @@ def test_how_sure_the_model_was_leaves_with_counts_per_class_only() -> None:
     )
     whole = Evaluation("oslo", 1, Counts(2 * np.eye(2, dtype=np.int64), 1.5, reliability=told))
     for metrics, expected in (("confusion", told), ("accuracy", None)):
-        guard = PolicyEnforcer(Policy(metrics=metrics), Usage(Path("not-used")))
-        assert guard.evaluation(whole).counts.reliability is expected
+        assert disclosed(Policy(metrics=metrics), whole).counts.reliability is expected
 
 
 @pytest.mark.parametrize(("class_names", "expected"), [(True, "weigh"), (False, "full")])
@@ -285,8 +289,8 @@ def test_a_store_that_names_no_classes_adds_no_shares_of_them_to_a_judgement(
 
 def test_adjusted_counts_are_masked_as_the_raw_ones() -> None:
     whole = Counts(np.array([[2, 1], [0, 3]]), 1.5)
-    guard = PolicyEnforcer(Policy(metrics="accuracy"), Usage(Path("not-used")))
-    told = guard.evaluation(Evaluation("oslo", 1, whole, replace(whole, loss_sum=0.5))).adjusted
+    judged = Evaluation("oslo", 1, whole, replace(whole, loss_sum=0.5))
+    told = disclosed(Policy(metrics="accuracy"), judged).adjusted
     assert told is not None
     assert not told.confusion.any()
     assert (told.undisclosed_correct, told.undisclosed_wrong, told.loss_sum) == (5, 1, 0.5)
@@ -318,7 +322,7 @@ def test_a_store_tells_of_itself_what_its_policy_allows(
     policy: Policy, counts: dict[str, int], validation: int, test: int
 ) -> None:
     info = StoreInfo("oslo", counts, validation, test)
-    told = PolicyEnforcer(policy, Usage(Path("not-used"))).info(info)
+    told = OpenDisclosure(policy).info(info)
     assert (told.name, told.num_examples, told.validation, told.test) == (
         "oslo",
         info.num_examples,
@@ -342,7 +346,9 @@ def test_a_store_tells_of_itself_what_its_policy_allows(
 @settings(max_examples=60)  # each writes what was spent to a disk
 @given(
     st.builds(
-        Policy,
+        lambda epsilon, classes, **keys: Policy(
+            epsilon=epsilon, classes=classes or CLASSES if epsilon else classes, **keys
+        ),
         models=st.sampled_from([(), ("cnn",), ("niid-cnn",)]),
         strategies=st.sampled_from([(), ("fedavg",)]),
         classes=st.sampled_from([(), CLASSES, ("boot",)]),
@@ -403,20 +409,23 @@ def test_an_order_is_carried_out_exactly_if_every_key_allows_it(
 
 def test_an_update_of_too_few_images_does_not_leave(guard: Callable[..., PolicyEnforcer]) -> None:
     store = Doubler("oslo")  # it has 7 training images
+    few, enough = (
+        PolicyWorker(store, guard(images_least=least), OpenDisclosure(Policy())) for least in (8, 7)
+    )
     with pytest.raises(StoreError, match="stand for 7 images; allowed: 8 or more") as caught:
-        PolicyWorker(store, guard(images_least=8)).train(order())
+        few.train(order())
     assert caught.value.detail == "images-least"
     with pytest.raises(StoreError, match="stand for 7 images"):
-        PolicyWorker(store, guard(images_least=8)).info(resolve())
-    assert PolicyWorker(store, guard(images_least=7)).train(order()).num_examples == 7
-    assert PolicyWorker(store, guard(images_least=8)).evaluate(judgement()).counts.num_examples == 2
+        few.info(resolve())
+    assert enough.train(order()).num_examples == 7
+    assert few.evaluate(judgement()).counts.num_examples == 2
 
 
 def test_a_refusal_travels_as_a_code_a_key_and_a_time(tmp_path: Path) -> None:
     guard = PolicyEnforcer(
         Policy(hours=("22:00-06:00",)), Usage(tmp_path / "usage.json", lambda: NOON), lambda: NOON
     )
-    worker = PolicyWorker(Counting(), guard)
+    worker = PolicyWorker(Counting(), guard, OpenDisclosure(Policy()))
     told = decode_result(
         handle_order(worker, encode_order(order()), FrozenCache(tmp_path / "frozen"))
     )

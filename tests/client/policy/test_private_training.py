@@ -51,6 +51,9 @@ def test_all_strategies_that_train_come_after_the_noise(strategy: str) -> None:
         ({"strategy__absent_classes": "mask"}, "strategy.absent_classes is mask"),
         ({"strategy__name": "ridge"}, "ridge sends sums over the photos without noise"),
         ({"strategy__name": "prototypes"}, "prototypes sends sums"),
+        ({"data__split": "hash"}, "data.split is hash"),
+        ({"data__merge_spellings": True}, "data.merge_spellings is True"),
+        ({"train__objective": "turns"}, "train.objective is turns"),
         ({"model": "resnet18", "norm": "batch"}, "resnet18 has batch norm"),
     ],
 )
@@ -75,8 +78,9 @@ def policy(folder: Path, text: str) -> Policy:
 def test_the_key_of_earlier_versions_needs_an_epsilon(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="differential_privacy got True, and needs an epsilon"):
         policy(tmp_path, "differential_privacy = true")
-    both = policy(tmp_path, 'differential_privacy = true\nepsilon = 3.0\ncounts = "none"')
-    assert both == Policy(epsilon=3.0, counts="none")
+    keys = 'epsilon = 3.0\ncounts = "none"\nclasses = ["hat"]'
+    both = policy(tmp_path, f"differential_privacy = true\n{keys}")
+    assert both == Policy(epsilon=3.0, counts="none", classes=("hat",))
     assert policy(tmp_path, "differential_privacy = false") == Policy()
 
 

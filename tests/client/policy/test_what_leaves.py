@@ -26,9 +26,11 @@ from fedshelf.common.protocol.probe import make_presence
 from fedshelf.common.protocol.records import TENSORS
 from fedshelf.common.protocol.secure_sum import MaskedUpdate, SumAnswer
 from fedshelf.common.protocol.serialization import FrozenWeightsMissing, Result, encode_result
+from fedshelf.common.strategies import STRATEGIES
 
 PAGE = Path(__file__).parents[3] / "docs" / "privacy.md"
 ROW = re.compile(r"^\| `(\w+)\.(\w+)` \| [^|]+ \| (\w+) \|$", re.MULTILINE)
+STRATEGY_ROW = re.compile(r"^\| (`[^|]+`) \| [^|]+ \| (?:allowed|refused) \|$", re.MULTILINE)
 TREATMENTS = {"order", "told", "noised", "withheld", "rounded", "folded"}
 CLASSES = (*get_args(Result), Counts, Reliability)
 
@@ -148,3 +150,8 @@ def test_the_answer_to_a_probe_is_one_bit() -> None:
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.DESCRIPTOR.name)
 def test_calls_of_the_fleet_api_have_these_fields(call: Callable[..., object]) -> None:
     assert {field.name for field in call.DESCRIPTOR.fields} == CALLS[call]
+
+
+def test_each_strategy_has_a_line_on_what_its_stores_send() -> None:
+    lines = STRATEGY_ROW.findall(PAGE.read_text(encoding="utf-8"))
+    assert sorted(re.findall(r"`([\w-]+)`", " ".join(lines))) == sorted(STRATEGIES)

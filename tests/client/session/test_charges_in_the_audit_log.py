@@ -20,7 +20,7 @@ from fedshelf.common.protocol.failures import make_failure
 from fedshelf.common.protocol.messages import Update
 from fedshelf.common.protocol.serialization import encode_result
 
-POLICY = Policy(epsilon=8.0, counts="none")
+POLICY = Policy(epsilon=8.0, counts="none", classes=("hat",))
 UPDATE = encode_result(Update("oslo", 1, torch.zeros(2), 7, 0.5, 1.0))
 FAILURE = encode_result(make_failure("oslo", "policy", "epsilon"))
 OUTGOING = OutgoingMessage(PushMessagesRequest(), {}, "c" * 64)

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from fedshelf.client.policy.budgets import Usage
+from fedshelf.client.policy.disclosure import OpenDisclosure
 from fedshelf.client.policy.enforcement import PolicyEnforcer, PolicyWorker
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.worker import export
@@ -256,7 +257,8 @@ def test_training_keeps_what_it_added(
     spec = ModelSpec("niid-cnn", ("boot", "hat", "cap"), 32, 3, (0.5,) * 3, (0.5,) * 3)
     config = resolve({"data.image_size": 32, "strategy.absent_classes": "weigh"})
     start = Network(spec, torch.device("cpu"), seed=1).vector
-    PolicyWorker(worker, PolicyEnforcer(policy, Usage(tmp_path / "usage.json"))).train(
+    enforcer = PolicyEnforcer(policy, Usage(tmp_path / "usage.json"))
+    PolicyWorker(worker, enforcer, OpenDisclosure(policy)).train(
         TrainOrder(Plan("run", config, spec), 1, start)
     )
     added = kept.load("run", spec.classes)
