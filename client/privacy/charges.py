@@ -7,14 +7,14 @@ ledger, and a file that was set back lacks the hash of its last charge.
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from fedshelf.common.privacy.accountant import SampledGaussian
-from fedshelf.common.system.files import write_json
+from fedshelf.common.system.files import write_text
 
 LEDGER_FILE = "privacy.json"
 EMPTY_HASH = "0" * 64  # names the ledger without charges
@@ -68,7 +68,7 @@ def chain_hashes(charges: Iterable[Charge]) -> list[str]:
     """Return the hash of the empty ledger, and that after each charge."""
     hashes = [EMPTY_HASH]
     for charge in charges:
-        content = json.dumps([hashes[-1], asdict(charge)], sort_keys=True)
+        content = json.dumps([hashes[-1], _values(charge)])
         hashes.append(hashlib.sha256(content.encode()).hexdigest())
     return hashes
 
@@ -93,5 +93,10 @@ def read_charges(path: Path) -> tuple[Charge, ...]:
 
 def write_charges(path: Path, charges: Sequence[Charge]) -> None:
     """Write a ledger's file; it is on disk when this returns. Raises OSError."""
-    charges_in_order = [asdict(charge) for charge in charges]
-    write_json(path, {"hash": chain_hashes(charges)[-1], "charges": charges_in_order})
+    lines = ",\n".join(json.dumps(_values(charge)) for charge in charges)
+    write_text(path, f'{{"hash": "{chain_hashes(charges)[-1]}", "charges": [\n{lines}\n]}}\n')
+
+
+def _values(charge: Charge) -> dict[str, object]:
+    """Return the fields as they are read back: a noise of 2 is 2.0, else its hash would differ."""
+    return {**vars(charge), "noise": float(charge.noise), "rate": float(charge.rate)}

@@ -16,6 +16,7 @@ is known; one of them is used as stated, or contributes nothing.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -54,10 +55,13 @@ def epsilon(mechanisms: Iterable[SampledGaussian], delta: float) -> float:
     2.1
     """
     assert 0 < delta < 1, delta
-    total = np.zeros(len(ORDERS))
+    steps = Counter[tuple[float, float]]()
     for mechanism in mechanisms:
         if mechanism.steps and mechanism.rate:
-            total += mechanism.steps * divergences(mechanism.noise, mechanism.rate)
+            steps[mechanism.noise, mechanism.rate] += mechanism.steps
+    total = np.zeros(len(ORDERS))
+    for (noise, rate), count in steps.items():
+        total += count * divergences(noise, rate)
     if not total.any():
         return 0.0
     bounds = total + np.log1p(-1 / ORDERS) - (math.log(delta) + np.log(ORDERS)) / (ORDERS - 1)

@@ -62,6 +62,12 @@ def test_an_identity_is_charged_once_however_often_it_is_asked(tmp_path: Path) -
     assert ledger(tmp_path).spent("epsilon", [CHARGE]) == ONE
 
 
+def test_numbers_are_read_back_as_they_were_charged(tmp_path: Path) -> None:
+    for number, noise in enumerate([2, 1 / 3, 1e-300, 1e300]):
+        ledger(tmp_path).charge(charge(number, noise=noise, rate=1))
+    assert [each.noise for each in ledger(tmp_path).charges()] == [2, 1 / 3, 1e-300, 1e300]
+
+
 def test_the_charge_that_would_pass_the_limit_is_refused_and_not_counted(tmp_path: Path) -> None:
     limited = ledger(tmp_path, limit=TWO)
     limited.charge(charge(1))
