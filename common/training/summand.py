@@ -1,4 +1,4 @@
-"""A store's part of a secure sum: its update in the elements of a ring, ready to be masked.
+"""A store's part of a secure sum: its update, or its evaluation, in the elements of a ring.
 
 Where elements have 16 bits, the part of a change that rounding or the range leaves out is added to
 the store's next one, as in `error_feedback`.
@@ -11,8 +11,16 @@ from torch import Tensor
 
 from fedshelf.common.config import RunConfig
 from fedshelf.common.images.types import Images
+from fedshelf.common.metrics.summed_counts import CountsLayout
 from fedshelf.common.parameters.layout import Layout
-from fedshelf.common.protocol.messages import Summand, SumTerms, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    Summand,
+    SumTerms,
+    TrainOrder,
+    Update,
+)
 from fedshelf.common.strategies import Strategy
 from fedshelf.common.strategies.shared import sum_layout
 from fedshelf.common.strategies.shared.personalization import personal_slices
@@ -99,6 +107,15 @@ def make_summand(
     # a row that has no weight is not waited for
     left = np.where(weights > 0, change.numpy() - told, 0.0)[:trainable]
     return summand, torch.from_numpy(left.astype(np.float32))
+
+
+def counts_summand(order: EvaluateOrder, evaluation: Evaluation) -> Summand:
+    """Return a store's evaluation as the vector that goes into the secure sum."""
+    assert order.terms is not None
+    classes = len(order.plan.spec.classes)
+    places = CountsLayout(classes, order.terms.stores, order.terms.images)
+    vector = places.encode(evaluation.counts, evaluation.adjusted)
+    return Summand(evaluation.store, order.round, torch.from_numpy(vector.view(np.int32)))
 
 
 def _row_weights(images: Images, order: TrainOrder, terms: SumTerms) -> NDArray[np.float64]:

@@ -33,14 +33,14 @@ from fedshelf.common.protocol.messages import (
     TrainOrder,
     Update,
 )
-from fedshelf.common.training.summand import layout_of
+from fedshelf.common.training.summand import counts_summand, layout_of
 from fedshelf.server.grid.phase_overlap import seconds_ahead
 from fedshelf.server.training.cohort import largest_cohort
 from fedshelf.server.training.setup import InitialState
 from fedshelf.simulations.engines.process_pool import ProcessPool, shared_zeros
 from fedshelf.simulations.federation import answers
 from fedshelf.simulations.federation.federation import Federation
-from fedshelf.simulations.federation.plain_sums import counts_summand, plain_sum
+from fedshelf.simulations.federation.plain_sums import plain_sum
 from fedshelf.simulations.federation.runtime import FederationRuntime
 
 IMAGES_PER_EVALUATION = 1024  # images of one evaluation job

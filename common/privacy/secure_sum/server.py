@@ -38,9 +38,12 @@ def make_roster(order: str, adverts: Mapping[str, Advert], least: int) -> Roster
         least: stores that each store wants to be hidden among at least
 
     Raises:
-        SecureSumError: too-few-stores
+        SecureSumError: too-few-stores; malformed, if keys are those of another store
     """
     check_order(order)
+    for store, advert in adverts.items():
+        if advert.store != store:
+            raise malformed(f"the keys of {advert.store[:63]!r} by {store}")
     threshold = choose_threshold(len(adverts), least) if adverts else None
     if threshold is None:
         raise _too_few(f"{len(adverts)} stores have sent their keys; {least} must")
