@@ -67,6 +67,7 @@ FLOORS = {
         ],
         ["inference/predictors", "inference/sheet"],
         ["training", "command_line.py", "setting_flags.py"],
+        ["training/clipping"],
         ["strategies", "images/folder", "images/augment", "native"],
         [
             "strategies/algorithms",

@@ -10,7 +10,7 @@ def training_charge(order: TrainOrder, identity: str = "") -> Charge:
 
     Args:
         order: The order.
-        identity: Of the training, see `training_digest`; empty: not known yet.
+        identity: Of the training, see `key_digest`; empty: not known yet.
     """
     privacy = order.plan.config.privacy
     assert privacy.is_on, privacy

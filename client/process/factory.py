@@ -99,7 +99,7 @@ def _worker(
     policy = policy_of(home)
     limit_gpu_memory(torch_device, policy.gpu_memory_share)
     source = FolderSource(name, Path(data), policy, on_change, index)
-    trainer = Trainer(torch_device, StateStore(home / STATES_FOLDER))
+    trainer = Trainer(torch_device, StateStore(home / STATES_FOLDER), private_secret(home))
     source.forget_deleted()
     adjustments = Adjustments(home / ADJUSTMENTS_FOLDER)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fedshelf.client.failures import StoreError
+from fedshelf.client.worker import private_training
 from fedshelf.client.worker.logit_adjustments import Adjustments
 from fedshelf.client.worker.state_store import States
 from fedshelf.common import compression, strategies
@@ -17,6 +18,7 @@ from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import FedshelfError
 from fedshelf.common.images.cache.feature_file import Progress
 from fedshelf.common.images.types import Images, StoreData
+from fedshelf.common.privacy.randomness import key_digest
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
@@ -34,7 +36,6 @@ from fedshelf.common.training.evaluate import RawAndAdjusted, evaluate_adjusted
 from fedshelf.common.training.extraction_time import ExtractionTime
 from fedshelf.common.training.features import extractor
 from fedshelf.common.training.fit import LocalTrainingTask, Network, fit
-from fedshelf.common.training.order_digest import order_digest, training_digest
 from fedshelf.common.training.summand import make_summand
 
 LOG = logging.getLogger("fedshelf.store")
@@ -57,7 +58,7 @@ class DataSource(Protocol):
 
 
 ChargeTraining = Callable[[TrainOrder, str], None]
-"""Charge a private training, given its identity (see `training_digest`), before it begins.
+"""Charge a private training, given its identity (see `key_digest`), before it begins.
 
 Raises StoreError if it may not begin, OSError.
 """
@@ -80,11 +81,18 @@ class Trainer:
     """A resident network on one device, for one store or for many in turn.
 
     Building a network, compiling kernels and moving images to a device happens once per plan.
+
+    Args:
+        device: Where it trains.
+        states: Storage of strategies' states.
+        secret: Of the store, from which a private training draws its samples and its noise, 32
+            bytes; None: a simulation, whose stores' secrets derive from the run's seed.
     """
 
-    def __init__(self, device: torch.device, states: States) -> None:
+    def __init__(self, device: torch.device, states: States, secret: bytes | None = None) -> None:
         self._device = device
         self._states = states
+        self._secret = secret
         self._network: tuple[Plan, Network] | None = None
         # a store's images, the run, and the images with features in place of pixels
         self._featured: tuple[StoreData, str, StoreData] | None = None
@@ -96,7 +104,8 @@ class Trainer:
     ) -> Update:
         """Train on a store's `images`, or take a strategy's sums over them.
 
-        Raises StoreError if there are none, and what `charge` raises.
+        Raises StoreError if there are none, ConfigError if the order's settings do not go with the
+        private training that they ask for, and what `charge` raises.
 
         Args:
             charge: Charges the store's ledger; None: there is none, as in a simulation.
@@ -145,14 +154,18 @@ class Trainer:
             raise StoreError("no-images", f"Store {store} has no training images.")
         config = order.plan.config
         kept = self._states.load(order.plan.run_id, store, order.round)
-        if config.privacy.is_on and charge is not None:
-            charge(order, training_digest(order_digest(order), kept, images))
         state, unsent = error_feedback.split_state(kept)
         network = self.network(order.plan)
+        private_training.check_again(config, network)
+        key = private_training.key_of(order, store, kept, images, self._secret)
+        if key is not None and charge is not None:
+            charge(order, key_digest(key))
         strategy = strategies.build(config.strategy, network.layout)
         own_slices = personalization.personal_slices(network.layout, strategy.personal_tensors())
         start = personalization.local_model(order.params, state, own_slices)
-        task = LocalTrainingTask(config, strategy, store, order.round, start, order.extras, state)
+        task = LocalTrainingTask(
+            config, strategy, store, order.round, start, order.extras, state, key
+        )
         batch_limit = network.images_per_piece
         play = summarise if strategy.closed_form else fit
         result = play(network, self._on_device(images), task)

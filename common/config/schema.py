@@ -3,6 +3,7 @@
 A field's description is its documentation: the command line, the errors and the docs print it.
 """
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -99,3 +100,16 @@ class RunConfig(Section):
     privacy: PrivacyConfig = PrivacyConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunSection = RunSection()
+
+    def fewest_steps(self, images: int) -> int:
+        """Return the fewest optimizer steps of a round at a store with so many images."""
+        if self.privacy.is_on:
+            return self.privacy.steps
+        train = self.train
+        return 1 if train.seconds else max(1, images // train.batch) * train.passes
+
+    def most_steps(self, images: int) -> int:
+        """Return the most optimizer steps of a round at a store with so many images."""
+        if self.privacy.is_on:
+            return self.privacy.steps
+        return math.ceil(images / self.train.batch) * self.train.passes

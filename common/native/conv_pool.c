@@ -9,7 +9,7 @@
      K, PAD  kernel and zero padding  RELU  0 or 1
 
    Images are [batch][SIDE][SIDE][IC], results [batch][POOLED][POOLED][OC], weights [OC][IC][K][K],
-   all float. Both functions work in the caller's thread and in a `struct scratch` of the caller's. */
+   all float. All functions work in the caller's thread and in memory of the caller's. */
 
 #include <stdint.h>
 #include <string.h>
@@ -64,11 +64,18 @@ struct scratch {
   float padded_gradient[(SIDE + 2 * PAD) * ROW + CHUNKS * WIDTH]; /* its gradient */
   float by_lane[GROUPS][K][RUN][LANES];                           /* weights, output channels last */
   float by_run[OC][K][CHUNKS * WIDTH];                            /* weights, input channels last */
-  float sums[OC][K][CHUNKS * WIDTH];                              /* the weights' gradient, likewise */
   struct pixels open;                                             /* those that let a gradient through */
 };
 
+/* The gradient of the parameters, of one image or several: that of the weights as in `by_run`, then
+   that of the biases. Values beyond the end of a run are no part of it. */
+struct gradient {
+  float weights[OC][K][CHUNKS * WIDTH];
+  float biases[OC];
+};
+
 long scratch_bytes(void) { return sizeof(struct scratch); }
+long gradient_floats(void) { return sizeof(struct gradient) / sizeof(float); }
 
 #define FOR_EACH_WEIGHT                 \
   for (int o = 0; o < OC; o++)          \
@@ -163,7 +170,7 @@ static float find(int o, const float *gradient, const uint8_t *where, struct pix
 }
 
 /* Add one image's part to the gradient of the weights of output channel `o`. */
-static void weigh(struct scratch *s, int o) {
+static void weigh(const struct scratch *s, int o, struct gradient *sums) {
   const struct pixels *open = &s->open;
   for (int first = 0; first < K; first += ROWS) {
     wide sum[ROWS][CHUNKS] = {0};
@@ -174,7 +181,7 @@ static void weigh(struct scratch *s, int o) {
         for (int c = 0; c < CHUNKS; c++)
           sum[k][c] += open->gradient[p] * *(const wide *)(s->padded + open->from[p] + (first + k) * ROW + c * WIDTH);
     for (int k = 0; k < ROWS; k++)
-      for (int c = 0; c < CHUNKS; c++) *(wide *)(s->sums[o][first + k] + c * WIDTH) += sum[k][c];
+      for (int c = 0; c < CHUNKS; c++) *(wide *)(sums->weights[o][first + k] + c * WIDTH) += sum[k][c];
   }
 }
 
@@ -194,26 +201,51 @@ static void spread(struct scratch *s, int o) {
   }
 }
 
-/* gradient: gradient of the pooled results; image_gradient may be NULL; the three gradients are overwritten. */
-void backward(struct scratch *s, const float *images, long batch, const float *weight, const float *gradient,
-              const uint8_t *where, float *weight_gradient, float *bias_gradient, float *image_gradient) {
+/* Return the square of a gradient's L2 norm. */
+static float squared_norm(const struct gradient *sums, int has_bias) {
+  float lanes[WIDTH] = {0}, total = 0;
+  for (int o = 0; o < OC; o++) {
+    for (int k = 0; k < K; k++)
+      for (int j = 0; j < RUN; j++) lanes[j % WIDTH] += sums->weights[o][k][j] * sums->weights[o][k][j];
+    if (has_bias) total += sums->biases[o] * sums->biases[o];
+  }
+  for (int lane = 0; lane < WIDTH; lane++) total += lanes[lane];
+  return total;
+}
+
+/* Write the gradient of the images, and one of the parameters for each `group` images that follow
+   one another.
+
+   gradient: gradient of the pooled results; squares: the squared norm of each of `sums`, with biases
+   if `has_bias`, or NULL; image_gradient may be NULL; what is written is overwritten. */
+void backward(struct scratch *s, const float *images, long batch, long group, const float *weight, int has_bias,
+              const float *gradient, const uint8_t *where, struct gradient *sums, float *squares,
+              float *image_gradient) {
   memset(s->by_run, 0, sizeof s->by_run);
   FOR_EACH_WEIGHT s->by_run[o][k][l * IC + i] = weight[WEIGHT];
-  memset(s->sums, 0, sizeof s->sums);
-  memset(bias_gradient, 0, sizeof(float) * OC);
   memset(s->padded, 0, sizeof s->padded);
   for (long n = 0; n < batch; n++) {
     long cell = n * POOLED * POOLED * OC, pixel = n * SIDE * SIDE * IC;
+    if (n % group == 0) memset(sums, 0, sizeof *sums);
     pad(s, images + pixel);
     if (image_gradient) memset(s->padded_gradient, 0, sizeof s->padded_gradient);
     for (int o = 0; o < OC; o++) {
-      bias_gradient[o] += find(o, gradient + cell, where + cell, &s->open);
-      weigh(s, o);
+      sums->biases[o] += find(o, gradient + cell, where + cell, &s->open);
+      weigh(s, o, sums);
       if (image_gradient) spread(s, o);
     }
     for (int y = 0; image_gradient && y < SIDE; y++)
       memcpy(image_gradient + pixel + y * SIDE * IC, s->padded_gradient + (y + PAD) * ROW + PAD * IC,
              sizeof(float) * SIDE * IC);
+    if ((n + 1) % group == 0) {
+      if (squares) *squares++ = squared_norm(sums, has_bias);
+      sums++;
+    }
   }
-  FOR_EACH_WEIGHT weight_gradient[WEIGHT] = s->sums[o][k][l * IC + i];
+}
+
+/* Write a gradient of the parameters in their own order. */
+void unpack(const struct gradient *sums, float *weight_gradient, float *bias_gradient) {
+  FOR_EACH_WEIGHT weight_gradient[WEIGHT] = sums->weights[o][k][l * IC + i];
+  memcpy(bias_gradient, sums->biases, sizeof sums->biases);
 }

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from fedshelf.common.native.compiler import load_library, tensor_address
+from fedshelf.common.native.image_gradients import ImageGradients
 
 SOURCE = Path(__file__).with_name("conv_pool.c")
 
@@ -48,6 +49,9 @@ class ConvPool(nn.Module):
 
     It maps float32 [B, C, side, side] to float32 [B, outputs, pooled, pooled], both in
     channels-last memory order.
+
+    Attributes:
+        per_image: filled by the backward pass; None: the parameters get their gradients as usual
     """
 
     def __init__(
@@ -57,14 +61,25 @@ class ConvPool(nn.Module):
         self.convolution = convolution
         self._geometry = geometry
         self._kernels = kernels
+        self.per_image: ImageGradients | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the pooled images, float32 [B, outputs, pooled, pooled]."""
-        bias = self.convolution.bias
+        weight, bias = self.convolution.weight, self.convolution.bias
+        anchor = None
+        if self.per_image is not None:
+            weight, bias = weight.detach(), None if bias is None else bias.detach()
+            anchor = self.per_image.anchor
         result: Tensor = _ConvPoolOperation.apply(
-            images, self.convolution.weight, bias, self._geometry, self._kernels
+            images, weight, bias, anchor, self.per_image, self._geometry, self._kernels
         )
         return result
+
+    def parameter_gradients(self, row: Tensor) -> dict[Tensor, Tensor]:
+        """Return each parameter with its gradient, of its shape (see `image_gradients`)."""
+        weight, bias = self.convolution.weight, self.convolution.bias
+        weight_gradient, bias_gradient = _unpacked(row, weight, self._kernels)
+        return {weight: weight_gradient} | ({} if bias is None else {bias: bias_gradient})
 
 
 def conv_pool(convolution: nn.Conv2d, side: int, *, relu: bool) -> ConvPool | None:
@@ -114,7 +129,16 @@ def _kernels(geometry: PoolGeometry) -> ctypes.CDLL | None:
     kernels = load_library(SOURCE, constants)
     if kernels is not None:
         kernels.scratch_bytes.restype = ctypes.c_long
+        kernels.gradient_floats.restype = ctypes.c_long
     return kernels
+
+
+def _unpacked(row: Tensor, weight: Tensor, kernels: ctypes.CDLL) -> tuple[Tensor, Tensor]:
+    """Return the gradients of weight and bias from a row in the kernels' order."""
+    weight_gradient = torch.empty_like(weight)
+    bias_gradient = weight.new_empty(len(weight))
+    kernels.unpack(*map(tensor_address, (row, weight_gradient, bias_gradient)))
+    return weight_gradient, bias_gradient
 
 
 class _ConvPoolOperation(torch.autograd.Function):
@@ -126,6 +150,8 @@ class _ConvPoolOperation(torch.autograd.Function):
         images: Tensor,
         weight: Tensor,
         bias: Tensor | None,
+        _anchor: Tensor | None,
+        per_image: ImageGradients | None,
         geometry: PoolGeometry,
         kernels: ctypes.CDLL,
     ) -> Tensor:
@@ -143,32 +169,35 @@ class _ConvPoolOperation(torch.autograd.Function):
         ctx.save_for_backward(images, weight, argmax)
         ctx.kernels = kernels
         ctx.scratch = scratch
+        ctx.per_image = per_image
+        ctx.has_bias = bias is not None
         return out.permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, gradient: Tensor
-    ) -> tuple[Tensor | None, Tensor, Tensor | None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         images, weight, argmax = ctx.saved_tensors
+        per_image: ImageGradients | None = ctx.per_image
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        weight_gradient = torch.empty_like(weight)
-        bias_gradient = weight.new_empty(len(weight))
         images_gradient = torch.empty_like(images) if ctx.needs_input_grad[0] else None
-        inputs = (
-            tensor_address(ctx.scratch),
-            tensor_address(images),
-            len(images),
-            tensor_address(weight),
-            tensor_address(gradient),
-        )
+        group = len(images) if per_image is None else per_image.copies
+        rows = weight.new_empty((len(images) // group, ctx.kernels.gradient_floats()))
+        squares = None if per_image is None else weight.new_empty(len(rows))
         ctx.kernels.backward(
-            *inputs, *map(tensor_address, (argmax, weight_gradient, bias_gradient, images_gradient))
+            *map(tensor_address, (ctx.scratch, images)),
+            len(images),
+            group,
+            tensor_address(weight),
+            int(ctx.has_bias),
+            *map(tensor_address, (gradient, argmax, rows, squares, images_gradient)),
         )
+        if per_image is not None and squares is not None:
+            per_image.rows, per_image.squares = rows, squares
+            return images_gradient, *[None] * 6
+        weight_gradient, bias_gradient = _unpacked(rows, weight, ctx.kernels)
         return (
             images_gradient,
             weight_gradient,
-            bias_gradient if ctx.needs_input_grad[2] else None,
-            None,
-            None,
+            bias_gradient if ctx.has_bias else None,
+            *[None] * 4,
         )

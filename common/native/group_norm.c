@@ -50,14 +50,16 @@ void forward(const float *images, long batch, const float *weight, const float *
 }
 
 /* With h = (x - mean) scale, and d the gradient of the rectifier's input:
-     dweight = sum d h,  dbias = sum d,  dx = scale (weight d - mean(weight d) - h mean(weight d h)). */
-void backward(const float *images, long batch, const float *weight, const float *out, const float *gradient,
-              const float *mean, const float *scale, float *weight_gradient, float *bias_gradient,
+     dweight = sum d h,  dbias = sum d,  dx = scale (weight d - mean(weight d) - h mean(weight d h)).
+
+   The first two are written for each `group` images that follow one another, to `sums`, which is
+   [batch / group][2][CHANNELS]; squares: the squared norm of each of them, or NULL. */
+void backward(const float *images, long batch, long group, const float *weight, const float *out,
+              const float *gradient, const float *mean, const float *scale, float *sums, float *squares,
               float *image_gradient) {
-  memset(weight_gradient, 0, sizeof(float) * CHANNELS);
-  memset(bias_gradient, 0, sizeof(float) * CHANNELS);
   for (long n = 0; n < batch; n++, images += PIXELS * CHANNELS, out += PIXELS * CHANNELS,
             gradient += PIXELS * CHANNELS, image_gradient += PIXELS * CHANNELS, mean += CHANNELS, scale += CHANNELS) {
+    if (n % group == 0) memset(sums, 0, sizeof(float) * 2 * CHANNELS);
     float sum[CHANNELS] = {0}, product[CHANNELS] = {0};
     for (int p = 0; p < PIXELS; p++)
       for (int c = 0; c < CHANNELS; c++) {
@@ -67,7 +69,7 @@ void backward(const float *images, long batch, const float *weight, const float 
         product[c] += d * (images[i] - mean[c]) * scale[c];
       }
     for (int c = 0; c < CHANNELS; c++) {
-      bias_gradient[c] += sum[c], weight_gradient[c] += product[c];
+      sums[c] += product[c], sums[CHANNELS + c] += sum[c];
       sum[c] *= weight[c], product[c] *= weight[c];
     }
     average(sum), average(product);
@@ -77,5 +79,11 @@ void backward(const float *images, long batch, const float *weight, const float 
         float d = RELU && out[i] <= 0 ? 0 : gradient[i]; /* not !(> 0): a NaN lets it through */
         image_gradient[i] = scale[c] * (weight[c] * d - sum[c] - (images[i] - mean[c]) * scale[c] * product[c]);
       }
+    if ((n + 1) % group == 0) {
+      float square = 0;
+      for (int c = 0; c < 2 * CHANNELS; c++) square += sums[c] * sums[c];
+      if (squares) *squares++ = square;
+      sums += 2 * CHANNELS;
+    }
   }
 }

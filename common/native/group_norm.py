@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from fedshelf.common.native.compiler import load_library, tensor_address
+from fedshelf.common.native.image_gradients import ImageGradients
 
 SOURCE = Path(__file__).with_name("group_norm.c")
 
@@ -18,20 +19,33 @@ class GroupNorm(nn.Module):
     """A layer that computes `norm` and, if `relu`, ReLU, with the norm's own parameters.
 
     It maps float32 [B, C, side, side] to the same shape, both in channels-last memory order.
+
+    Attributes:
+        per_image: filled by the backward pass; None: the parameters get their gradients as usual
     """
 
     def __init__(self, norm: nn.GroupNorm, kernels: ctypes.CDLL) -> None:
         super().__init__()
         self.norm = norm
         self._kernels = kernels
+        self.per_image: ImageGradients | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the normalised images, float32 [B, C, side, side]."""
         norm = self.norm
+        weight: Tensor = norm.weight
+        bias: Tensor = norm.bias
+        anchor = None
+        if self.per_image is not None:
+            weight, bias, anchor = weight.detach(), bias.detach(), self.per_image.anchor
         result: Tensor = _GroupNormOperation.apply(
-            images, norm.weight, norm.bias, norm.eps, self._kernels
+            images, weight, bias, anchor, self.per_image, norm.eps, self._kernels
         )
         return result
+
+    def parameter_gradients(self, row: Tensor) -> dict[Tensor, Tensor]:
+        """Return each parameter with its gradient, of its shape (see `image_gradients`)."""
+        return dict(zip((self.norm.weight, self.norm.bias), row.chunk(2), strict=True))
 
 
 def group_norm(norm: nn.GroupNorm, pixels: int, *, relu: bool) -> GroupNorm | None:
@@ -62,7 +76,14 @@ class _GroupNormOperation(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, epsilon: float, kernels: ctypes.CDLL
+        ctx: Any,
+        images: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        _anchor: Tensor | None,
+        per_image: ImageGradients | None,
+        epsilon: float,
+        kernels: ctypes.CDLL,
     ) -> Tensor:
         images = images.contiguous(memory_format=torch.channels_last)
         out = torch.empty_like(images)
@@ -78,21 +99,28 @@ class _GroupNormOperation(torch.autograd.Function):
         kernels.forward(*inputs, *map(tensor_address, (out, mean, scale)))
         ctx.save_for_backward(images, weight, out, mean, scale)
         ctx.kernels = kernels
+        ctx.per_image = per_image
         return out
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         images, weight, out, mean, scale = ctx.saved_tensors
+        per_image: ImageGradients | None = ctx.per_image
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         images_gradient = torch.empty_like(images)
-        weight_gradient = torch.empty_like(weight)
-        bias_gradient = torch.empty_like(weight)
-        results = map(tensor_address, (weight_gradient, bias_gradient, images_gradient))
-        inputs = (
+        group = len(images) if per_image is None else per_image.copies
+        rows = weight.new_empty((len(images) // group, 2 * len(weight)))
+        squares = None if per_image is None else weight.new_empty(len(rows))
+        ctx.kernels.backward(
             tensor_address(images),
             len(images),
+            group,
             *map(tensor_address, (weight, out, gradient, mean, scale)),
+            *map(tensor_address, (rows, squares, images_gradient)),
         )
-        ctx.kernels.backward(*inputs, *results)
-        return images_gradient, weight_gradient, bias_gradient, None, None
+        if per_image is not None and squares is not None:
+            per_image.rows, per_image.squares = rows, squares
+            return images_gradient, *[None] * 6
+        weight_gradient, bias_gradient = rows[0].chunk(2)
+        return images_gradient, weight_gradient, bias_gradient, *[None] * 4

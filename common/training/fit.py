@@ -4,17 +4,18 @@ The engine `batched` takes the same steps for many stores at once (see
 `simulations.engines.batched`).
 """
 
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fedshelf.common import models
-from fedshelf.common.config import DataConfig, RunConfig, TrainConfig
+from fedshelf.common.config import DataConfig, RunConfig
 from fedshelf.common.config.learning_rate_schedule import learning_rate
+from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.augment import BatchBounds, Blend, DrawStream, augment, normalise
 from fedshelf.common.images.augment.views import drawn_view
 from fedshelf.common.images.types import Images
@@ -25,13 +26,17 @@ from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.models.weights import LoadedWeights
 from fedshelf.common.native.fuse import fuse
 from fedshelf.common.parameters.layout import Layout, Tensors, bind, frozen_vector, load_frozen
+from fedshelf.common.privacy.randomness import derived_seed
 from fedshelf.common.seeding import derive, rng
 from fedshelf.common.strategies import LocalTrainingSummary, Strategy
 from fedshelf.common.strategies.shared.class_skew import logit_offsets
 from fedshelf.common.system.device import compute_exactly
-from fedshelf.common.training.loss import BatchGradient, regularise, split_batches
+from fedshelf.common.training.clipping.clipped_gradient import ClippedGradient
+from fedshelf.common.training.loss import BatchGradient, image_losses, regularise
 from fedshelf.common.training.optimizers import OPTIMIZERS, lr_shares
+from fedshelf.common.training.private_steps import PrivateSteps
 from fedshelf.common.training.rotation_task import BatchTransform, training_transform
+from fedshelf.common.training.steps import LocalStep, plain_steps
 
 
 class Network:
@@ -40,6 +45,7 @@ class Network:
     Attributes:
         vector: float32 [P], parameters that train, then floating-point buffers; write to it to load
         weights: float32 [T], the part of `vector` that trains
+        parameters: the parameters that train; they are views of `weights`, in its order
         images_per_piece: images that fit into the device's memory at once; None: all batches fitted
             so far
     """
@@ -59,7 +65,7 @@ class Network:
         self.layout = Layout.from_module(self.module)
         self.vector = bind(self.module, self.layout)
         self.weights = self.vector[: self.layout.trainable]
-        self._parameters = [p for p in self.module.parameters() if p.requires_grad]
+        self.parameters = [p for p in self.module.parameters() if p.requires_grad]
         self._gradient = torch.empty_like(self.weights)
         self._forward = self._fused()
         self._frozen_part: FrozenPart | None = None
@@ -98,6 +104,13 @@ class Network:
         assert self.frozen_part is not None, "features are made by the frozen part"
         return self.frozen_part.rest
 
+    def differentiable(self, images: Images) -> nn.Module:
+        """Return the module behind `forward`, with the layers that train."""
+        if not images.are_features:
+            return self._forward
+        assert self.frozen_part is not None, "features are made by the frozen part"
+        return self.frozen_part.rest
+
     def logits(self, pixels: Tensor) -> Tensor:
         """Return class scores [B, C] of normalised images [B, channels, H, W]."""
         # compiled operations are for float32 alone
@@ -117,8 +130,25 @@ class Network:
 
     def gradient(self, loss: Tensor) -> Tensor:
         """Return dloss/dweights as one vector [T]; the next call overwrites it."""
-        pieces = torch.autograd.grad(loss, self._parameters)
+        pieces = torch.autograd.grad(loss, self.parameters)
         return torch.cat([piece.reshape(-1) for piece in pieces], out=self._gradient)
+
+
+def check_privacy(network: Network, config: RunConfig) -> None:
+    """Check that a network that is to train privately looks at each image alone.
+
+    Raises:
+        ConfigError: it has batch norms whose statistics move.
+    """
+    if not config.privacy.is_on:
+        return
+    models.set_training(network.module, mode=True)
+    if any(has_moving_statistics(layer) and layer.training for layer in network.module.modules()):
+        raise ConfigError(
+            f"Setting privacy.clip got {config.privacy.clip:g} with model {network.spec.name},"
+            " whose batch norm mixes the images of a batch; set model.norm=group, or"
+            " model.norm=frozen with pretrained weights."
+        )
 
 
 @dataclass(frozen=True)
@@ -133,6 +163,7 @@ class LocalTrainingTask:
         start: float32 [P], the global model
         extras: the tensors that the strategy's server half sent along
         state: the tensors that the strategy's client half kept from the store's earlier rounds
+        key: of all random numbers, if the training is private (`common.privacy.randomness`)
     """
 
     config: RunConfig
@@ -142,6 +173,12 @@ class LocalTrainingTask:
     start: Tensor
     extras: Tensors = field(default_factory=dict)
     state: Tensors = field(default_factory=dict)
+    key: bytes | None = None
+
+    @property
+    def seed(self) -> int:
+        """The seed of augmentation, dropout and shuffles: the run's, unless there is a key."""
+        return self.config.run.seed if self.key is None else derived_seed(self.key)
 
 
 @dataclass(frozen=True)
@@ -150,7 +187,8 @@ class LocalTrainingResult:
 
     Attributes:
         params: float32 [P] on the CPU, a copy
-        loss: mean training loss per image over the last epoch, as far as it went
+        loss: mean training loss per image over the last epoch, as far as it went; of a private
+            training over all steps, and 0 if they drew no image
         num_examples: training images of the store
         steps: optimizer steps taken
         extras: tensors that travel to the server beside the weights
@@ -168,9 +206,9 @@ class LocalTrainingResult:
 def fit(network: Network, images: Images, task: LocalTrainingTask) -> LocalTrainingResult:
     """Train a network on a store's images from `task.start`, and return the result.
 
-    Shuffles, augmentation and dropout are addressed by (seed, round, store). The last batch may be
-    smaller than the others; with batch norm it is never a single image, unless all are. On a single
-    image batch norm uses its running statistics.
+    Shuffles, augmentation and dropout are addressed by (seed, round, store), or by the key of a
+    private training. The last batch may be smaller than the others; with batch norm it is never a
+    single image, unless all are. On a single image batch norm uses its running statistics.
 
     Args:
         network: holds the trained weights afterwards
@@ -183,7 +221,6 @@ def fit(network: Network, images: Images, task: LocalTrainingTask) -> LocalTrain
     assert len(images) > 0, "a store without training images is left out before"
     config = task.config.train
     strategy = task.strategy
-    seed = task.config.run.seed
     lr = learning_rate(config, task.round_number, task.config.run.rounds)
     network.load(task.start)
     start = network.weights.clone()
@@ -192,13 +229,54 @@ def fit(network: Network, images: Images, task: LocalTrainingTask) -> LocalTrain
     optimizer = OPTIMIZERS[config.optimizer](
         config, lr_shares(config, network.layout, network.device)
     )
-    dropout_seed = derive(seed, "dropout", task.round_number, task.store)
+    dropout_seed = derive(task.seed, "dropout", task.round_number, task.store)
     _seed_torch(dropout_seed, network.device)
     seed_dropout(network.module, [dropout_seed], network.device)
-    order = rng(seed, "order", task.round_number, task.store)
-    draws = DrawStream(task.config.data, seed, task.round_number, task.store)
-    transform = training_transform(network.spec, rng(seed, "turns", task.round_number, task.store))
     _training_mode(network, single_images=len(images) == 1 or config.batch == 1)
+    num_steps = 0
+    seen = 0
+    loss_sum = torch.zeros((), device=network.device)
+    for step in _steps(network, images, task):
+        if step.begins_epoch:
+            seen = 0
+            loss_sum = loss_sum.zero_()
+        regularise(step.gradient, network.weights, config)
+        strategy.correct_gradient(step.gradient, network.weights, local)
+        optimizer.step(network.weights, step.gradient, lr)
+        loss_sum += step.loss_sum
+        num_steps += 1
+        seen += step.images
+    if task.config.privacy.is_on:  # whatever a network keeps of images beside its weights
+        network.vector[network.layout.trainable :] = task.start[network.layout.trainable :]
+    summary = LocalTrainingSummary(
+        start, network.weights, num_steps, lr, len(images), config.momentum
+    )
+    extras, new_state = strategy.on_train_end(summary, local, state)
+    vector = network.vector.detach().to("cpu", copy=True)
+    loss = float(loss_sum) / max(1, seen)
+    return LocalTrainingResult(vector, loss, len(images), num_steps, extras, new_state)
+
+
+def _steps(network: Network, images: Images, task: LocalTrainingTask) -> Iterator[LocalStep]:
+    """Return the steps of a training, plain or private."""
+    config = task.config.train
+    draws = DrawStream(task.config.data, task.seed, task.round_number, task.store)
+    turns = rng(task.seed, "turns", task.round_number, task.store)
+    transform = training_transform(network.spec, turns)
+
+    def inputs(positions: np.ndarray) -> tuple[Tensor, Tensor, Blend | None]:
+        return _inputs(network, images, positions, task.config.data, draws, transform)
+
+    if task.config.privacy.is_on:
+        assert task.key is not None, "a private training has a key"
+        clipped = ClippedGradient(
+            network, network.differentiable(images), partial(image_losses, config=config)
+        )
+        return iter(
+            PrivateSteps(
+                clipped, lambda at: inputs(at)[:2], task.config.privacy, len(images), task.key
+            )
+        )
     offsets = logit_offsets(images, len(network.spec.classes), task.config.strategy.absent)
     batch_gradient = BatchGradient(
         network,
@@ -206,49 +284,10 @@ def fit(network: Network, images: Images, task: LocalTrainingTask) -> LocalTrain
         None if offsets is None else offsets.to(network.device),
         network.forward(images),
     )
-    steps = 0
-    seen = 0
-    loss_sum = torch.zeros((), device=network.device)
-    for positions, is_epoch_start in _batches(network, len(images), config, order):
-        if is_epoch_start:
-            seen = 0
-            loss_sum = loss_sum.zero_()
-        loss, gradient = batch_gradient(
-            *_inputs(network, images, positions, task.config.data, draws, transform)
-        )
-        regularise(gradient, network.weights, config)
-        strategy.correct_gradient(gradient, network.weights, local)
-        optimizer.step(network.weights, gradient, lr)
-        loss_sum += loss * len(positions)
-        steps += 1
-        seen += len(positions)
-    summary = LocalTrainingSummary(start, network.weights, steps, lr, len(images), config.momentum)
-    extras, new_state = strategy.on_train_end(summary, local, state)
-    vector = network.vector.detach().to("cpu", copy=True)
-    return LocalTrainingResult(
-        vector, float(loss_sum) / seen, len(images), steps, extras, new_state
+    order = rng(task.seed, "order", task.round_number, task.store)
+    return plain_steps(
+        batch_gradient, inputs, len(images), config, order, keep_pairs=network.has_batch_norm
     )
-
-
-def _batches(
-    network: Network, images: int, config: TrainConfig, order: np.random.Generator
-) -> Iterator[tuple[np.ndarray, bool]]:
-    """Yield the positions of each batch's images (int64 [B]), and True if an epoch begins with it.
-
-    It yields all epochs, or as many batches as fit into `seconds`. In that case the last batch
-    depends on the machine and its load.
-    """
-    start = time.monotonic()
-    keep_pairs = network.has_batch_norm
-    for _ in range(config.passes):
-        for index, positions in enumerate(
-            split_batches(order.permutation(images), config.batch, keep_pairs)
-        ):
-            yield positions, index == 0
-            if config.seconds and network.device.type == "cuda":
-                torch.cuda.synchronize(network.device)  # the device may be far behind
-            if 0 < config.seconds <= time.monotonic() - start:
-                return
 
 
 def _to_device(device: torch.device, tensors: Tensors) -> Tensors:

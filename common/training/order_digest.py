@@ -1,4 +1,4 @@
-"""Identity of a training: the key of its charge in the ledger, and of its randomness.
+"""Identity of a training: from it and the store's secret its randomness derives.
 
 Training is the same to the bit when nothing that it depends on has changed. So a training that is
 repeated with the same noise gives the same update, which tells nothing new. Were anything left out
@@ -15,19 +15,23 @@ from fedshelf.common.images.types import Images
 from fedshelf.common.protocol.messages import TrainOrder
 
 _IMAGES_PER_PIECE = 1024  # images that are copied at once
+# sections of the settings that the training does not read; of `run` it reads the number of rounds,
+# as learning rates depend on it
+_UNREAD = {"cohort", "messages", "screening", "evaluation", "run"}
 
 
 def order_digest(order: TrainOrder) -> str:
     """Return the SHA-256, in hexadecimal, of the parts of an order on which training depends.
 
-    `committed` and `best` are not among them: they say which states a store may forget.
+    `committed` and `best` are not among them: they say which states a store may forget. Neither are
+    the run's identity and the settings that no training reads, such as the engine of a simulation.
     """
     plan = order.plan
     hasher = hashlib.sha256()
     for text in (
-        plan.run_id,
         str(order.round),
-        plan.config.model_dump_json(),
+        str(plan.config.run.rounds),
+        plan.config.model_dump_json(exclude=_UNREAD),
         plan.spec.to_json(),
     ):
         _add(hasher, text.encode())

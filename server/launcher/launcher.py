@@ -22,6 +22,7 @@ from fedshelf.common.config import STORES_OWN, RunConfig, StrategyConfig, resolv
 from fedshelf.common.errors import ConfigError, RunError
 from fedshelf.common.models.spec import STORE_CHANNELS
 from fedshelf.common.names import WEIGHTS_FILE
+from fedshelf.common.privacy import dp_settings
 from fedshelf.server.addresses import Address, check_free
 from fedshelf.server.answer_deadline import ROUND_STOP_SECONDS
 from fedshelf.server.credentials.chain import Chain
@@ -271,7 +272,7 @@ def check_early(config: RunConfig) -> None:
     torchvision's networks, weights from a file, and a chosen strategy.
 
     Raises:
-        ConfigError: the settings of model or strategy do not fit.
+        ConfigError: the settings of model, strategy or privacy do not fit.
         DataError: the file of weights cannot be read.
     """
     if config.privacy.secure_sum:
@@ -287,6 +288,7 @@ def check_early(config: RunConfig) -> None:
         channels=STORE_CHANNELS,
     )
     models.initial_weights(config.model)
+    dp_settings.check_settings(config)
     if config.strategy != StrategyConfig():
         from fedshelf.common import strategies
 

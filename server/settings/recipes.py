@@ -64,7 +64,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
 }
 
 # settings that say how to train, by their beginnings
-_TRAINING = ("train.", "strategy.", "messages.", "cohort.fraction", "run.rounds")
+_TRAINING = ("train.", "strategy.", "privacy.", "messages.", "cohort.fraction", "run.rounds")
 _CLOSED_FORMS = ("ridge", "prototypes")
 ONE_ROUND: Mapping[str, Any] = {"run.rounds": 1}  # all that a closed form needs, in any recipe
 WITHOUT_PRETRAINED = (
@@ -128,7 +128,13 @@ def complete(
     if given.get(RECIPE) == name != "none":
         _check_strategy(name, given.get("strategy.name"))
     rounds = ONE_ROUND if given.get("strategy.name") in _CLOSED_FORMS else {}
-    return Completed({**settings, **RECIPES[name], **rounds, **given, RECIPE: name}, note)
+    recipe = {key: value for key, value in RECIPES[name].items() if key not in _unused(given)}
+    return Completed({**settings, **recipe, **rounds, **given, RECIPE: name}, note)
+
+
+def _unused(given: Mapping[str, Any]) -> frozenset[str]:
+    """Return the settings that given ones take the place of: private training counts its steps."""
+    return frozenset({"train.epochs", "train.batch_size"} if "privacy.clip" in given else ())
 
 
 def has_pretrained() -> bool:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedshelf.common.config import RunConfig, TrainConfig
+from fedshelf.common.config import RunConfig
 from fedshelf.common.config.learning_rate_schedule import learning_rate
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import Update
@@ -74,19 +74,23 @@ def totals(trained: RoundOutcome, config: RunConfig, seconds: Mapping[str, float
     """Return one round's images, bytes of parameters down and up, and seconds per phase."""
     order = trained.order
     down = order.params.numel() + sum(tensor.numel() for tensor in order.extras.values())
-    images = sum(_images(u, config.train) for u in trained.updates)
+    images = sum(_images(u, config) for u in trained.updates)
     up = sum(u.wire_bytes for u in trained.updates)
     return Totals(images, down * len(trained.asked) * BYTES_PER_FLOAT, up, dict(seconds))
 
 
-def _images(update: Update, train: TrainConfig) -> int:
+def _images(update: Update, config: RunConfig) -> int:
     """Return the images that a store trained on, each counted once a pass.
 
-    If a time budget may have ended the training, the number is right to within a batch. A store
-    that took no step went over its images once, for a strategy in closed form.
+    If a time budget may have ended the training, the number is right to within a batch. Of a
+    private training it is the number that its steps draw on average. A store that took no step went
+    over its images once, for a strategy in closed form.
     """
     if not update.steps:
         return update.num_examples
+    if config.privacy.is_on:
+        return round(update.num_examples * config.privacy.rate * update.steps)
+    train = config.train
     all_passes = update.num_examples * train.passes
     return min(all_passes, update.steps * train.batch) if train.seconds else all_passes
 

@@ -15,8 +15,9 @@ from fedshelf.common.models import expand_head
 from fedshelf.common.models import saved as saved_model
 from fedshelf.common.models.spec import TURNS
 from fedshelf.common.parameters.layout import Layout
+from fedshelf.common.privacy import dp_settings
 from fedshelf.common.protocol.messages import Plan, StoreInfo
-from fedshelf.common.training.fit import Network
+from fedshelf.common.training.fit import Network, check_privacy
 from fedshelf.server.store_privacy import refusals
 from fedshelf.server.training.class_confirmation import unconfirmed
 from fedshelf.server.training.resume_model import Origin, take_over
@@ -110,8 +111,9 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
     """Return the configuration with the settings that depend on the data.
 
     These are `data.image_size` (for its model), `train.epochs`, `train.batch_size`,
-    `strategy.absent_classes`, and `run.deliver` of a strategy in closed form. If updates are
-    noised, the last model is delivered, absent classes count like others, and no update is left
+    `strategy.absent_classes`, and `run.deliver` of a strategy in closed form. Private training at
+    the stores has neither epochs nor batches, and no class offsets, which couple images. If updates
+    are noised, the last model is delivered, absent classes count like others, and no update is left
     out for its norm: it is clipped.
 
     Raises ConfigError.
@@ -119,6 +121,7 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
     Args:
         native_size: pixels, side of the data set's images; None: photos, which have no common size
     """
+    dp_settings.check_settings(config)
     spec = models.specify(
         config.model,
         (),
@@ -127,19 +130,23 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
         channels=channels,
     )
     strategy = strategies.build(config.strategy)
-    usual: dict[str, object] = {"train.epochs": config.train.passes}
+    is_private = config.privacy.is_on
+    usual: dict[str, object] = {} if is_private else {"train.epochs": config.train.passes}
     photos: dict[str, object] = {}
     if strategy.closed_form:  # goes over the images once, and a later round only knows more of them
         usual["run.deliver"] = "last"
-    else:
+    elif not is_private:
         usual["train.batch_size"] = config.train.batch
         photos |= PHOTOS
     if config.model.weights in models.PUBLISHED:
         usual["model.norm"] = "frozen"
     if "absent_classes" in strategy.uses:
         usual["strategy.absent_classes"] = config.strategy.absent
-        photos |= UNLIKE if strategy.one_model and config.train.objective == "classes" else {}
+        has_offsets = strategy.one_model and config.train.objective == "classes" and not is_private
+        photos |= UNLIKE if has_offsets else {}
     own: dict[str, object] = {"data.image_size": spec.image_size}
+    if is_private and config.train.precision == "auto":
+        own["train.precision"] = "float32"
     if config.privacy.protects_stores:
         usual["run.deliver"] = "last"
         photos.pop("strategy.absent_classes", None)
@@ -153,6 +160,7 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Initi
 
     Raises ConfigError or DataError if anything is wrong with model, weights or strategy.
     """
+    dp_settings.check_settings(config)
     strategies.check(config)
     strategies.check_compression(config)
     _check_origin(config)
@@ -171,6 +179,7 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Initi
         spec = replace(spec, mean=saved.spec.mean, std=saved.spec.std)
     weights = models.initial_weights(config.model)
     network = Network(spec, torch.device("cpu"), weights=weights, seed=config.run.seed)
+    check_privacy(network, config)
     origin = take_over(network, saved) if saved else None
     strategy = strategies.build(config.strategy, network.layout)
     _check_personal(config, strategy.personal_tensors())

@@ -151,13 +151,14 @@ class AnomalyDetector:
         return {store: "; ".join(sentences) for store, sentences in sorted(reasons.items())}, after
 
     def _large_updates(self, trained: RoundOutcome) -> dict[str, list[str]]:
-        train = self._plan.config.train
+        config = self._plan.config
         updates = trained.updates
-        most = [-(-update.num_examples // train.batch) * train.passes for update in updates]
         steps = [
-            min(max(1, update.steps), bound) for update, bound in zip(updates, most, strict=True)
+            min(max(1, update.steps), config.most_steps(update.num_examples)) for update in updates
         ]
-        shares = np.array([min(1.0, update.num_examples / train.batch) for update in updates])
+        shares = np.array(
+            [min(1.0, update.num_examples / config.train.batch) for update in updates]
+        )
         norms = np.array([trained.norms[update.store] for update in updates])
         times = times_usual(norms, np.array(steps, dtype=np.float64), shares)
         return {

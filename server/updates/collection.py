@@ -69,7 +69,7 @@ class UpdateCollector:
             cohort,
             self._strategy.expected_extras(self._layout.trainable),
             self._buffer,
-            lambda update: self._strategy.validate_update(update, lr, self._config.train),
+            lambda update: self._strategy.validate_update(update, lr, self._config),
             norms,
             most_images(self._config, present),
             self._strategy.norm,

@@ -154,10 +154,8 @@ class NormBound:
                like a gradient, not like a change of parameters
         """
         train = self.config.train
-        steps = -(-images // train.batch) * train.passes
-        carried = normalized_steps(
-            steps, self.lr, train.momentum if train.optimizer == "sgd" else 0.0
-        )
+        momentum = train.momentum if train.optimizer == "sgd" else 0.0
+        carried = normalized_steps(self.config.most_steps(images), self.lr, momentum)
         return OF_ORDER * (self.start + max(carried, least) * sqrt(self.size))
 
     def _beside_others(

@@ -10,7 +10,7 @@ from math import isfinite
 import torch
 from torch import Tensor
 
-from fedshelf.common.config import TrainConfig
+from fedshelf.common.config import RunConfig
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.failures import DIVERGED
 from fedshelf.common.protocol.messages import (
@@ -175,10 +175,10 @@ class Screening:
         if update.round != self.order.round:
             return f"answers round {update.round}, not round {self.order.round}"
         declared = self.asked[update.store].num_examples
-        train = self.order.plan.config.train
+        config = self.order.plan.config
         return (
             self._find_mismatch(update)
-            or _find_false_claim(update, declared, train)
+            or _find_false_claim(update, declared, config)
             or self.fault(update)
         )
 
@@ -355,7 +355,7 @@ def _is_sound(counts: Counts, temperatures: tuple[float, ...]) -> bool:
     )
 
 
-def _find_false_claim(update: Update, declared: int, train: TrainConfig) -> str | None:
+def _find_false_claim(update: Update, declared: int, config: RunConfig) -> str | None:
     """Return a sentence on the first claimed number that cannot be true, or None.
 
     A loss that is not finite is no false claim: it comes with weights that are not finite. Photos
@@ -364,7 +364,7 @@ def _find_false_claim(update: Update, declared: int, train: TrainConfig) -> str 
     """
     if not 1 <= update.num_examples <= MAX_GROWTH_FACTOR * declared:
         return f"claims {update.num_examples} images, where it has declared {declared}"
-    if update.steps > (most := -(-update.num_examples // train.batch) * train.passes):
+    if update.steps > (most := config.most_steps(update.num_examples)):
         return f"claims {update.steps} steps, where its images make {most}"
     if not 0 <= update.seconds <= MAX_REPORTED:
         return f"claims to have trained for {update.seconds} s"

@@ -134,6 +134,8 @@ def _may_batch(start: InitialState) -> bool:
     """
     config = start.plan.config
     strategy = strategies.build(config.strategy, start.layout)
-    if config.train.seconds or strategy.closed_form or strategy.personal_tensors():
+    if config.privacy.is_on or config.train.seconds:
+        return False
+    if strategy.closed_form or strategy.personal_tensors():
         return False
     return config.data.partition == "folder" or config.cohort.fraction * config.data.stores >= 1.5

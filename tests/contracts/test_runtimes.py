@@ -233,6 +233,36 @@ def test_settings_reach_every_store(
     assert is_same_run(runtime, found, reference(config)[0], tolerance)
 
 
+PRIVATE = {
+    "train__epochs": 0, "train__batch_size": 0, "privacy__clip": 1.0, "privacy__noise": 0.5,
+    "privacy__rate": 0.5, "privacy__steps": 4, "privacy__copies": 2,
+}  # fmt: skip
+
+
+@OF_ONE_PROCESS
+@pytest.mark.parametrize(
+    "changed",
+    [{"strategy__name": "scaffold"}, {"strategy__name": "fedper"}, {"model__dropout": 0.3}],
+    ids=lambda changed: "-".join(str(value) for value in changed.values()),
+)
+def test_private_training_is_the_same_everywhere(
+    runtime: str,
+    opener: Opener,
+    changed: dict,
+    dealt: Federation,
+    reference: Callable[..., tuple[Run, Path]],
+    tmp_path: Path,
+) -> None:
+    """Samples and noise are of the store, the round and the order, not of the process."""
+    config = config_of(**{"run__rounds": 3, **PRIVATE, **changed})
+    found = play_or_refuse(opener, dealt, config, tmp_path, cut_in=2)
+    if isinstance(found, str):
+        assert runtime == "batched"
+        assert is_one_sentence_with("privacy.clip got 1 with the engine batched", found)
+    else:
+        assert is_same_run(runtime, found, reference(config)[0])
+
+
 # --- single orders --------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fedshelf.common.config import TrainConfig
+from fedshelf.common.config import RunConfig
 from fedshelf.common.config.field_types import StrategySettings
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import Update
@@ -57,7 +57,7 @@ class Prototypes(ClosedForm):
         directions = functional.normalize(features.cpu().double())
         return {CLASS_SUMS: class_sums(directions, targets, self._head_shape[0]).float()}
 
-    def validate_update(self, update: Update, lr: float, train: TrainConfig) -> str | None:
+    def validate_update(self, update: Update, lr: float, config: RunConfig) -> str | None:
         """Return why no images can have these sums; None if they can.
 
         A sum of directions is no longer than their number.

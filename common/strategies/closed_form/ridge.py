@@ -46,7 +46,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fedshelf.common.config import TrainConfig
+from fedshelf.common.config import RunConfig
 from fedshelf.common.config.field_types import NonNegative, StrategySettings
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import Update
@@ -120,7 +120,7 @@ class Ridge(ClosedForm):
             CLASS_SUMS: class_sums(features, targets, classes).float(),
         }
 
-    def validate_update(self, update: Update, lr: float, train: TrainConfig) -> str | None:
+    def validate_update(self, update: Update, lr: float, config: RunConfig) -> str | None:
         """Return why no images can have these sums; None if they can.
 
         G must be a sum of squares (no eigenvalue below 0), agree with B and with the number of

@@ -61,6 +61,8 @@ class ClosedForm(Strategy):
             ("strategy.average", "none"): "gives one exact model",
         }
         flat = flatten(config)
+        if config.privacy.is_on:
+            return f"sends exact sums over photos, and privacy.clip is {config.privacy.clip:g}"
         for (key, value), promise in needed.items():
             if flat[key] != value:
                 return f"{promise}, and {key} is {flat[key]}, not {value}"

@@ -19,7 +19,7 @@ from typing import ClassVar, get_type_hints
 
 from torch import Tensor
 
-from fedshelf.common.config import RunConfig, StrategyConfig, TrainConfig
+from fedshelf.common.config import RunConfig, StrategyConfig
 from fedshelf.common.config.field_types import StrategySettings
 from fedshelf.common.parameters.aggregation import RowShares, VectorSequence, weighted_mean
 from fedshelf.common.parameters.layout import Layout, Tensors
@@ -208,13 +208,13 @@ class Strategy(SumHooks):
         """
         return {}
 
-    def validate_update(self, update: Update, lr: float, train: TrainConfig) -> str | None:
+    def validate_update(self, update: Update, lr: float, config: RunConfig) -> str | None:
         """Return why the tensors that a store sent along are impossible; None if they are possible.
 
         Args:
             update: an update whose tensors have the names and shapes of `expected_extras`
             lr: learning rate of the round
-            train: settings of the local training
+            config: the settings of the whole run
 
         Returns:
             A reason that follows the name of the store: "claims ...".

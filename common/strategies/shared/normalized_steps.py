@@ -1,11 +1,10 @@
 """The shared part of algorithms whose equations count a store's steps: SCAFFOLD and FedNova."""
 
-import math
 from collections.abc import Mapping
 
 import torch
 
-from fedshelf.common.config import RunConfig, TrainConfig
+from fedshelf.common.config import RunConfig
 from fedshelf.common.config.learning_rate_schedule import standstill
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import Update
@@ -49,17 +48,16 @@ class NormalizedSteps(Strategy):
         """Return the shape of the normalised steps: one number."""
         return {NORMALIZED_STEPS: (1,)}
 
-    def validate_update(self, update: Update, lr: float, train: TrainConfig) -> str | None:
+    def validate_update(self, update: Update, lr: float, config: RunConfig) -> str | None:
         """Return a reason if no training on the store's images takes so many normalised steps.
 
         A store that claims too few would move the model too far.
         """
         images = update.num_examples
         claim = float(update.extras[NORMALIZED_STEPS])
-        min_steps = 1 if train.seconds else max(1, images // train.batch) * train.passes
-        max_steps = math.ceil(images / train.batch) * train.passes
         low, high = (
-            normalized_steps(steps, lr, train.momentum) for steps in (min_steps, max_steps)
+            normalized_steps(steps, lr, config.train.momentum)
+            for steps in (config.fewest_steps(images), config.most_steps(images))
         )
         if low * (1 - ROUNDING) <= claim <= high * (1 + ROUNDING):
             return None

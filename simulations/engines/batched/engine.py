@@ -202,6 +202,11 @@ def _check_settings(start: InitialState) -> None:
             f"Setting train.seconds got {config.train.seconds:g} with the engine batched, whose"
             f" stores take their steps together, so that none is slower than others; {advice}"
         )
+    if config.privacy.is_on:
+        raise ConfigError(
+            f"Setting privacy.clip got {config.privacy.clip:g} with the engine batched, which adds"
+            f" up the gradients of a batch before anything could clip each image's; {advice}"
+        )
     strategy = strategies.build(config.strategy, start.layout)
     if strategy.closed_form:
         raise ConfigError(

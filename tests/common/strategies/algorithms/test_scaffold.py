@@ -185,7 +185,7 @@ class TestReach:
         found = {}
         for claim in (9.0, 10.0, 8.4, 10.6, 0.0, -9.0, float("nan"), float("inf")):
             update = Update("a", 1, torch.zeros(1), 95, 0.0, 0.0, {"reach": torch.tensor([claim])})
-            found[claim] = half.validate_update(update, 0.5, config.train)
+            found[claim] = half.validate_update(update, 0.5, config)
         assert [claim for claim, fault in found.items() if fault is None] == [9.0, 10.0]
         assert (
             found[8.4]

@@ -10,7 +10,7 @@ from hypothesis import strategies as draw
 from torch import Tensor
 
 from fedshelf.common import strategies
-from fedshelf.common.config import StrategyConfig, TrainConfig
+from fedshelf.common.config import RunConfig, StrategyConfig
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Update
 from fedshelf.common.strategies.closed_form.prototypes import SHARPNESS, Prototypes
@@ -91,8 +91,8 @@ def test_a_new_product_in_a_second_round_touches_no_other_row() -> None:
 )
 def test_sums_that_no_images_can_have_are_named(row: list[float], words: str) -> None:
     good = update("a", torch.rand(2, 2), torch.tensor([0, 0]))
-    assert prototypes().validate_update(good, 0.1, TrainConfig()) is None
+    assert prototypes().validate_update(good, 0.1, RunConfig()) is None
     sums = good.extras["class_sums"].clone()
     sums[0] = torch.tensor(row)
     bad = replace(good, extras={"class_sums": sums})
-    assert words in str(prototypes().validate_update(bad, 0.1, TrainConfig()))
+    assert words in str(prototypes().validate_update(bad, 0.1, RunConfig()))

@@ -12,7 +12,7 @@ from hypothesis import strategies as draw
 from torch import Tensor
 
 from fedshelf.common import strategies
-from fedshelf.common.config import StrategyConfig, TrainConfig
+from fedshelf.common.config import RunConfig, StrategyConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Update
@@ -171,7 +171,7 @@ def test_the_fewest_images_give_a_finite_head(targets: list[int], value: float) 
     strategy = ridge()
     features = torch.full((len(targets), FEATURES), value)
     found = update(strategy, "a", features, torch.tensor(targets))
-    assert strategy.validate_update(found, 0.1, TrainConfig()) is None
+    assert strategy.validate_update(found, 0.1, RunConfig()) is None
     assert torch.isfinite(head_of(strategy, [found])).all()
 
 
@@ -205,7 +205,7 @@ def test_every_partition_gives_the_head_of_all_images_in_one_place(
         if bool((place == store).any())
     ]
     together = update(strategy, "all", features, targets)
-    assert all(strategy.validate_update(each, 0.1, TrainConfig()) is None for each in updates)
+    assert all(strategy.validate_update(each, 0.1, RunConfig()) is None for each in updates)
     found = head_of(strategy, updates)
     assert (found - head_of(strategy, [together])).abs().max() < 1e-4 * found.abs().max()
     if penalty and weights == "none":
@@ -306,9 +306,9 @@ def test_sums_that_contradict_each_other_are_named() -> None:
         "no images can have": {"gram": with_entry(gram, 0, 1, 1e4)},
         "larger than": {"gram": with_entry(gram, 0, 0, -5.0)},
     }
-    assert strategy.validate_update(good, 0.1, TrainConfig()) is None
+    assert strategy.validate_update(good, 0.1, RunConfig()) is None
     for words, changes in cases.items():
-        fault = strategy.validate_update(spoilt(good, **changes), 0.1, TrainConfig())
+        fault = strategy.validate_update(spoilt(good, **changes), 0.1, RunConfig())
         assert fault is not None
         assert words in fault
 

@@ -1,0 +1,1 @@
+"""Sums of the clipped gradients of single images."""
