@@ -22,7 +22,14 @@ from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.metrics.counts import Counts
-from fedshelf.common.protocol.messages import DetachedOrder, EvaluateOrder, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    DetachedOrder,
+    EvaluateOrder,
+    SumPart,
+    SumTerms,
+    TrainOrder,
+    Update,
+)
 from fedshelf.common.protocol.serialization import decode_order, encode_order
 from fedshelf.simulations.federation.federation import Federation
 from tests.helpers.equality import same
@@ -448,7 +455,8 @@ def test_what_a_runtime_cannot_do_it_refuses_before_the_first_round(
 def filled(kind: type, **known: Any) -> Any:
     """An order whose every field has a value of its own that is not the default."""
     values = {"round": 7, "extras": {"drift": torch.ones(2)}, "committed": 5, "best": 3}
-    values |= {"split": "test", "temperatures": (1.5, 2.0)} | known
+    values |= {"split": "test", "temperatures": (1.5, 2.0)}
+    values |= {"terms": SumTerms(4, 90), "secure_sum": SumPart(2, b"boxes")} | known
     return kind(**{each.name: values[each.name] for each in fields(kind)})
 
 
