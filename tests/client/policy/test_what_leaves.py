@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from dataclasses import fields
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -27,9 +26,8 @@ from fedshelf.common.protocol.records import TENSORS
 from fedshelf.common.protocol.secure_sum import MaskedUpdate, SumAnswer
 from fedshelf.common.protocol.serialization import FrozenWeightsMissing, Result, encode_result
 from fedshelf.common.strategies import STRATEGIES
+from tests.helpers.leaving_fields import PAGE, field_rows, treatments
 
-PAGE = Path(__file__).parents[3] / "docs" / "privacy.md"
-ROW = re.compile(r"^\| `(\w+)\.(\w+)` \| [^|]+ \| (\w+) \|$", re.MULTILINE)
 STRATEGY_ROW = re.compile(r"^\| (`[^|]+`) \| [^|]+ \| (?:allowed|refused) \|$", re.MULTILINE)
 TREATMENTS = {"order", "told", "noised", "withheld", "rounded", "folded"}
 CLASSES = (*get_args(Result), Counts, Reliability)
@@ -110,12 +108,6 @@ CALLS = {
 }
 
 
-def rows() -> dict[tuple[str, str], str]:
-    """The treatment of each field, by class and name."""
-    found = ROW.findall(PAGE.read_text(encoding="utf-8"))
-    return {(owner, field): treatment for owner, field, treatment in found}
-
-
 def sent(content: RecordDict) -> set[str]:
     """The names of the plain fields and the tensors of a message."""
     header = dict(content["header"])
@@ -124,14 +116,14 @@ def sent(content: RecordDict) -> set[str]:
 
 
 def test_the_page_has_each_field_of_each_class_once_and_no_other() -> None:
-    names = [(owner, field) for owner, field, _ in ROW.findall(PAGE.read_text(encoding="utf-8"))]
+    names = [(owner, field) for owner, field, _ in field_rows()]
     assert sorted(names) == sorted(
         (each.__name__, field.name) for each in CLASSES for field in fields(each)
     )
 
 
 def test_each_field_has_a_treatment() -> None:
-    assert set(rows().values()) <= TREATMENTS
+    assert set(treatments().values()) <= TREATMENTS
 
 
 @pytest.mark.parametrize(("result", "names"), WIRE, ids=lambda value: type(value).__name__)
