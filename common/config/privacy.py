@@ -63,7 +63,7 @@ class PrivacyConfig(Section):
         0.0,
         description=(
             "L2 norm to which a store's change of the model is clipped, with store_noise; 0: it"
-            " follows the updates (Andrew et al. 2021)"
+            " follows the updates (Andrew et al. 2021), or, with secure_sum, is sum_bound"
         ),
     )
     store_quantile: Annotated[float, Field(gt=0, lt=1)] = Field(

@@ -16,9 +16,6 @@ clipping", Algorithm 1), with b_i = 1 if |d_i| <= S, else 0:
 
 Each round then tells two noised sums. Together they cost as much as one sum with noise z, if the
 changes get the noise (z^-2 - (2 sigma_b)^-2)^(-1/2) (Theorem 1 there).
-
-The noise may also be spread over the stores, each adding a part of it before a secure sum; see
-`noise_of_each`.
 """
 
 import math
@@ -97,15 +94,6 @@ def signal_to_noise(expected: float, noise: float, coordinates: int) -> float:
     0.12
     """
     return expected / (noise * math.sqrt(coordinates))
-
-
-def noise_of_each(deviation: float, least: int) -> float:
-    """Return the standard deviation of the noise that each store adds, if the stores add it all.
-
-    Any `least` of them then add up to at least `deviation`: what the others add only adds to it.
-    """
-    assert least > 0, least
-    return deviation / math.sqrt(least)
 
 
 def default_delta(stores: int) -> float:

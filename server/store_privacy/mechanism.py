@@ -5,6 +5,9 @@ sampling), as the accountant takes for granted; the coins derive from the ledger
 took part is part of the secret. A round's tries all ask the same stores: a draw that was repeated
 until enough stores answer would be another distribution.
 
+With a secure sum, the stores clip their changes themselves, and the server, which sees their sum
+alone, adds the noise to it: a store's own clipping is what its own claim needs.
+
 The adjacent run, from which nobody can tell this one, has the same stores, and one of them
 contributes nothing (zero-out adjacency). So failures cost nothing: a store that fails contributes
 nothing in either run.
@@ -17,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import StoresError
@@ -92,15 +96,11 @@ class StorePrivacy:
         settings, order = self._privacy, trained.order
         stores = len(trained.present)
         expected = self._rate * stores
-        clip = settings.store_clip or _clip_after(last)
-        noise = store_level.split_noise(
-            settings.store_noise, expected, adaptive=not settings.store_clip
-        )
+        fixed_clip = settings.sum_bound if order.terms else settings.store_clip
+        clip = fixed_clip or _clip_after(last)
+        noise = store_level.split_noise(settings.store_noise, expected, adaptive=not fixed_clip)
         start = order.params.to(trained.updates[0].params.device)
-        total = torch.zeros_like(start)
-        for update in trained.updates:
-            factor = store_level.clip_factor(trained.norms[update.store], clip)
-            total.add_(update.params - start, alpha=factor)
+        total = _clipped_sum(trained, start, clip)
         key, releases = self._ledger.release(order.round, total)
         for_changes, for_count = noise_streams(key)
         noised = add_noise(total, noise.changes * clip, for_changes)
@@ -177,6 +177,21 @@ def of_deployment(
     if not config.privacy.protects_stores:
         return None
     return StorePrivacy(config, NoiseLedger.open(path, rounds), note)
+
+
+def _clipped_sum(trained: RoundOutcome, start: Tensor, clip: float) -> Tensor:
+    """Return the sum of all changes from `start`, float32 [T], each clipped to the norm `clip`.
+
+    In a secure sum the stores have clipped their changes themselves.
+    """
+    if trained.order.terms is not None:
+        (mean,) = trained.updates
+        return (mean.params - start) * len(trained.stores)
+    total = torch.zeros_like(start)
+    for update in trained.updates:
+        factor = store_level.clip_factor(trained.norms[update.store], clip)
+        total.add_(update.params - start, alpha=factor)
+    return total
 
 
 def _clip_after(last: Mapping[str, Any] | None) -> float:

@@ -67,18 +67,8 @@ def too_few(fraction: float, stores: int) -> str | None:
 
 def _faults(config: RunConfig, strategy: Strategy, layout: Layout) -> Iterator[str]:
     """Yield what does not go with noised updates, and what to do: each a part of a sentence."""
-    privacy, name = config.privacy, config.strategy.name
-    if privacy.store_clip and privacy.store_quantile != _default("store_quantile"):
-        yield (
-            f"both privacy.store_clip={privacy.store_clip:g}, a fixed clip, and"
-            f" privacy.store_quantile={privacy.store_quantile:g}, which a clip follows; leave one"
-            " of them out"
-        )
-    if privacy.secure_sum:
-        yield (
-            "privacy.secure_sum, in which the server has no single update that it could clip; leave"
-            " one of them out"
-        )
+    name = config.strategy.name
+    yield from _clip_faults(config.privacy)
     if not _averages_only(strategy):
         yield (
             f"strategy {name}, which does more with the updates than average them, so that one"
@@ -112,6 +102,27 @@ def _faults(config: RunConfig, strategy: Strategy, layout: Layout) -> Iterator[s
         yield f"{key}, which chooses a round by results that have no noise; leave it out"
 
 
+def _clip_faults(privacy: PrivacyConfig) -> Iterator[str]:
+    """Yield what does not go together among the settings of the clip."""
+    clip, quantile = privacy.store_clip, privacy.store_quantile
+    follows = quantile != PrivacyConfig.model_fields["store_quantile"].default
+    if clip and follows:
+        yield (
+            f"both privacy.store_clip={clip:g}, a fixed clip, and privacy.store_quantile="
+            f"{quantile:g}, which a clip follows; leave one of them out"
+        )
+    if privacy.secure_sum and clip:
+        yield (
+            f"both privacy.secure_sum and privacy.store_clip={clip:g}, as stores clip their updates"
+            " themselves, to privacy.sum_bound; leave privacy.store_clip out"
+        )
+    if privacy.secure_sum and follows:
+        yield (
+            "both privacy.secure_sum and privacy.store_quantile, as the norms of updates are not"
+            " visible; leave privacy.store_quantile out"
+        )
+
+
 def _averages_only(strategy: Strategy) -> bool:
     """Return whether the server half is a function of the mean of the updates."""
     kind = type(strategy)
@@ -122,7 +133,3 @@ def _averages_only(strategy: Strategy) -> bool:
         and kind.weight is Strategy.weight
         and not strategy.expected_extras(1)
     )
-
-
-def _default(name: str) -> object:
-    return PrivacyConfig.model_fields[name].default

@@ -184,8 +184,6 @@ def check(config: RunConfig, layout: Layout) -> None:
         " model.norm=group, or none": compression != NONE and layout.size > layout.trainable,
         f"messages.compression={compression} keeps what it rounds off, which {name} would scale"
         " wrongly; use none": compression != NONE and name in ("scaffold", "fednova"),
-        "privacy.store_noise noises single updates at the server, which are not visible by design;"
-        " leave it out": config.privacy.protects_stores,
         f"train.seconds={config.train.seconds:g} would give a store that starts again another"
         " update than the one it has hidden; leave it out": config.train.seconds > 0,
         f"cohort.min_stores={config.cohort.min_stores} hides a store among too few; set it to"

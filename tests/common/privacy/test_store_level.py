@@ -10,7 +10,6 @@ from fedshelf.common.privacy.store_level import (
     clip_factor,
     default_delta,
     next_clip,
-    noise_of_each,
     signal_to_noise,
     split_noise,
 )
@@ -53,12 +52,6 @@ def test_a_step_of_the_clip_is_that_of_the_paper() -> None:
     # too many small changes, by 0.3 of all: a smaller clip, by exp(-0.2 * 0.3)
     assert next_clip(2.0, 0.8, 0.5) == pytest.approx(2 * math.exp(-0.06))
     assert next_clip(2.0, 0.5, 0.5) == 2.0
-
-
-def test_noise_that_stores_add_is_enough_however_few_of_them_answer() -> None:
-    each = noise_of_each(6.0, 9)
-    assert each == 2.0
-    assert math.sqrt(9 * each**2) == 6.0
 
 
 def test_signal_to_noise_of_chains_of_all_sizes() -> None:

@@ -19,7 +19,8 @@ from fedshelf.server.store_privacy.noise_ledger import NOISE_FILE
 from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.training.run import StopRequest, Training
 from tests.helpers.by_hand import ONE, Notes, Targets, plan_of, vector
-from tests.helpers.simulated_stores import settings, start
+from tests.helpers.runtimes import engine, play
+from tests.helpers.simulated_stores import federation, settings, start
 
 PRIVATE: dict[str, Any] = {
     "privacy__store_noise": 0.5, "strategy__weighting": "uniform", "strategy__name": "fedavgm",
@@ -129,3 +130,29 @@ def test_a_store_far_from_the_others_is_clipped_and_no_round_is_taken_back() -> 
     assert "taken_back" not in record
     assert abs(float(state.params)) < 1
     assert runtime.left_out == {}
+
+
+def test_a_secure_sum_gets_the_noise_that_single_updates_get(tmp_path: Path) -> None:
+    """Stores clip to the bound themselves. Both runs draw one noise: rounding tells them apart."""
+    found = []
+    for name, clipping in (
+        ("single", {"privacy__store_clip": 0.3}),
+        ("sum", {"privacy__secure_sum": True, "privacy__sum_bound": 0.3}),
+    ):
+        config = settings(
+            **PRIVATE | {"run__rounds": 2, "strategy__name": "fedavg"},
+            **clipping,
+            cohort__min_stores=3,
+        )
+        run_of = play(
+            engine("sequential", workers=1), federation([9, 12, 20, 7]), config, tmp_path / name
+        )
+        found.append(run_of)
+    single, summed = found
+    moved = summed.delivered.params - single.delivered.params
+    assert float(moved.norm()) < 1e-5 * float(single.delivered.params.norm())
+    records = [played.records[-1][RECORD_KEY] for played in found]
+    assert records[0] == records[1]
+    assert records[0]["clip"] == 0.3
+    norms = [told["norm"] for told in single.records[0]["stores"].values()]
+    assert max(norms) > 0.3  # some were clipped
