@@ -18,7 +18,7 @@ from fedshelf.client.privacy.ledger import Ledger
 from fedshelf.common.privacy.accountant import SampledGaussian, epsilon
 from tests.helpers.client_command import refused, run
 
-POLICY = 'epsilon = 8.0\ncounts = "none"\n'
+POLICY = 'epsilon = 8.0\ncounts = "none"\nclasses = ["boot", "hat"]\n'
 STEPS = SampledGaussian(noise=2.0, rate=0.1, steps=10)
 
 
