@@ -12,7 +12,7 @@ import numpy as np
 from fedshelf.common.inference.export.onnx_file import strip
 from fedshelf.common.inference.predictors.onnx_predictor import IMAGES
 from fedshelf.common.inference.predictors.predictor import Pixels
-from fedshelf.common.system.extras import import_extra
+from fedshelf.common.system.extras import import_extra, import_onnx_runtime
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -65,6 +65,7 @@ def with_int8_arithmetic(graph: "ModelProto", pixels: Pixels) -> "ModelProto":
         pixels: photos, uint8 [N, S, S, C], like those that the model is for
     """
     onnx = import_extra("onnx", "export")
+    import_onnx_runtime("export")
     quantization = import_extra("onnxruntime.quantization", "export")
     shape_inference = import_extra("onnxruntime.quantization.shape_inference", "export")
     with TemporaryDirectory(prefix="fedshelf-int8-") as folder, _quiet():

@@ -20,7 +20,7 @@ from fedshelf.common.inference.predictors.predictor import (
 )
 from fedshelf.common.names import DESCRIPTION_KEY
 from fedshelf.common.release.verify import verify_release_of
-from fedshelf.common.system.extras import import_extra
+from fedshelf.common.system.extras import import_onnx_runtime
 
 # the graph's input, uint8 [N, H, W, C], and its outputs, float32: [N, classes], [N, D] and
 # [N, classes]
@@ -150,7 +150,7 @@ def start_session(content: bytes, source: Path) -> Any:
         DataError: it cannot be run.
         ConfigError: ONNX Runtime is not installed.
     """
-    runtime = import_extra("onnxruntime", "use")
+    runtime = import_onnx_runtime("use")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = usable_cores()
     options.inter_op_num_threads = 1

@@ -1,6 +1,7 @@
 """An ONNX file predicts as the model that it was exported from, without PyTorch, or is refused."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,12 @@ from fedshelf.client.main import app
 app(["classify", *sys.argv[1:]], standalone_mode=False)
 assert "onnxruntime" in sys.modules
 assert "torch" not in sys.modules, "loaded"
+"""
+
+PREDICT = """
+import sys
+import fedshelf
+fedshelf.load(sys.argv[1]).predict(sys.argv[2:])
 """
 
 
@@ -145,3 +152,19 @@ def test_another_description_is_refused(tmp_path: Path) -> None:
 def test_only_the_processor_runs_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="runs on the CPU"):
         load(save_exported(tmp_path)[1], "cuda")
+
+
+def test_its_runtime_reports_nothing(tmp_path: Path) -> None:
+    """ONNX Runtime's packages write an identity of the machine and send it with what is run.
+
+    They do neither where a variable says that this is a test or a build.
+    """
+    file = save_exported(tmp_path / "model")[1]
+    Image.new("RGB", (20, 20)).save(tmp_path / "photo.png")
+    home = tmp_path / "home"
+    home.mkdir()
+    path = os.environ["PATH"]
+    environment = {"HOME": str(home), "PATH": path, "FEDSHELF_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", PREDICT, str(file), str(tmp_path / "photo.png")]
+    subprocess.run(command, env=environment, check=True)
+    assert list(home.iterdir()) == []
