@@ -26,7 +26,13 @@ from fedshelf.common.protocol.messages import Plan, StoreInfo
 from fedshelf.common.system.device import pick_device
 from fedshelf.common.training.features import plan_extractor
 from fedshelf.server.grid import class_table
-from fedshelf.server.grid.model_deliveries import WAIT, ModelDeliveries, deliver_only, wait_or_stop
+from fedshelf.server.grid.model_deliveries import (
+    RELEASE_KEY,
+    WAIT,
+    ModelDeliveries,
+    deliver_only,
+    wait_or_stop,
+)
 from fedshelf.server.grid.runtime import GridRuntime
 from fedshelf.server.ipc.events import EventWriter
 from fedshelf.server.ipc.run_mailbox import NO_FILES, RunFiles, RunMailbox
@@ -84,6 +90,9 @@ def main(grid: Grid, context: Context) -> None:
                 tell_classes=mailbox.tell_classes,
                 files=mailbox.files(),
                 requests=mailbox,
+                release_key=Path(str(key))
+                if (key := context.run_config.get(RELEASE_KEY))
+                else None,
             )
             mailbox.finish(training.run(grid, stop))
 
@@ -112,6 +121,7 @@ class GridTraining:
         tell_classes: publishes the classes for stores that ask
         requests: the run mailbox, where a person may ask for a delivery between two rounds; None:
             stores keep no models
+        release_key: see `ModelDeliveries`
     """
 
     config: RunConfig
@@ -124,6 +134,7 @@ class GridTraining:
     files: RunFiles = NO_FILES
     tell_classes: Callable[[Sequence[str], RunConfig], None] | None = None
     requests: RunMailbox | None = None
+    release_key: Path | None = None
 
     def run(self, grid: Grid, stop: StopRequest) -> dict[str, Any]:
         """Wait for the quorum, agree on the classes, train to the end, and return the summary.
@@ -172,11 +183,7 @@ class GridTraining:
         )
         buffer = DiskBuffer(self.directory.path / "flower" / "updates")
         startup = time.time() - self.began
-        deliveries = None
-        if self.requests:
-            deliveries = ModelDeliveries(
-                start.plan.config, self.directory, runtime, self.observer, stop, self.requests
-            )
+        deliveries = self._deliveries(start.plan.config, runtime, stop)
         training = Training(
             start,
             runtime,
@@ -190,6 +197,16 @@ class GridTraining:
         summary = training.run(stop)
         runtime.tell(f"The training is over: {summary['status']} after {summary['rounds']} rounds.")
         return deliveries.at_end(summary) if deliveries else summary
+
+    def _deliveries(
+        self, config: RunConfig, runtime: GridRuntime, stop: StopRequest
+    ) -> ModelDeliveries | None:
+        """Return what gives the stores the model; None: they keep no models."""
+        if self.requests is None:
+            return None
+        return ModelDeliveries(
+            config, self.directory, runtime, self.observer, stop, self.requests, self.release_key
+        )
 
     def _settled(self) -> RunConfig:
         """Return the settings with those that the data decide. Raises ConfigError."""

@@ -74,6 +74,16 @@ def start(
             )
         ),
     ] = None,
+    release_key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help=(
+                "Private key made by `release-key`: at its end the run makes a signed release of"
+                " its model, and the stores get that."
+            ),
+        ),
+    ] = None,
     host: Host = None,
     port: Port = None,
     insecure: Insecure = False,
@@ -134,7 +144,15 @@ def start(
     raise typer.Exit(
         launch(
             LaunchRequest(
-                settings, address, chain, resume, STARTED_AT, log == "json", live_port, names
+                settings,
+                address,
+                chain,
+                resume,
+                STARTED_AT,
+                log == "json",
+                live_port,
+                names,
+                release_key,
             )
         )
     )

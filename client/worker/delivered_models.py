@@ -1,16 +1,17 @@
 """Models that runs delivered to the store: `models/RUN/model.safetensors` and `model.json` in its
-home.
+home, or all files of the release that the model is of.
 
 A model is there as a whole or not at all, and stays until a later one of its own run replaces it
 or a person removes it: no other model can displace it. The policy limits the space of all of them;
-a model that does not fit is refused.
+a model that does not fit is refused. So is a release that no key signed which is pinned here, and a
+model without a release in place of one with it.
 """
 
 import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,21 @@ from fedshelf.client.failures import StoreError
 from fedshelf.common.errors import DataError, FedshelfError, MessageError
 from fedshelf.common.models import saved
 from fedshelf.common.models.model_file import is_described_by
-from fedshelf.common.names import DESCRIPTION_FILE, WEIGHTS_FILE
+from fedshelf.common.names import (
+    DESCRIPTION_FILE,
+    ENVELOPE_FILE,
+    OWN_MODEL_FOLDER,
+    WEIGHTS_FILE,
+)
 from fedshelf.common.protocol.failures import MAX_RETRY_AFTER_SECONDS
 from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
-from fedshelf.common.system.files import sync_directory, write_atomic
+from fedshelf.common.release.envelope import ListedFile, open_envelope
+from fedshelf.common.release.keys import pinned_keys
+from fedshelf.common.release.verify import is_release, verify_release_of
+from fedshelf.common.system.files import sync_directory, write_bytes
 from fedshelf.common.text import sanitize
 
-# sub-folder for the store's own model made of the delivered one (see `client.worker.export`)
-OWN_MODEL_FOLDER = "own"
-MAX_MODEL_BYTES = 2**30  # limit of one model
+MAX_MODEL_BYTES = 2**30  # limit of one model, with all files of its release
 # least bytes that a model counts for, so that the number of tiny ones is limited, too
 MIN_COUNTED_BYTES = 10**6
 # prefixes of folders that an interrupted process may leave behind
@@ -67,9 +74,11 @@ class DeliveredModels:
         described, OSError.
         """
         self._check_allowed(order)
-        if order.size > MAX_MODEL_BYTES:
+        listed = _trusted_release(order)
+        size = sum(file.size for file in listed.values()) or order.size + len(order.description)
+        if size > MAX_MODEL_BYTES:
             message = (
-                f"The model of run {order.run} has {order.size:,} bytes; at most"
+                f"The model of run {order.run} has {size:,} bytes; at most"
                 f" {MAX_MODEL_BYTES:,} are taken."
             )
             raise StoreError("refused", message, "model-too-large")
@@ -78,7 +87,8 @@ class DeliveredModels:
         self._report_recall(order)
         is_kept = self._is_kept(order)
         if not is_kept:
-            self._check_room(order)
+            self._check_signed(order)
+            self._check_room(order, size)
         if not is_kept and order.content is not None:
             self._write(order, order.content)
             is_kept = True
@@ -102,11 +112,16 @@ class DeliveredModels:
         try:
             description = _read_description((folder / DESCRIPTION_FILE).read_bytes())
             with (folder / WEIGHTS_FILE).open("rb") as file:
-                return (
+                is_same = (
                     description.get("sha256")
                     == hashlib.file_digest(file, "sha256").hexdigest()
                     == order.sha256
                 )
+            if is_same and order.release:
+                verify_release_of(folder / WEIGHTS_FILE)
+                envelope = (folder / ENVELOPE_FILE).read_bytes()
+                is_same = envelope == order.release[ENVELOPE_FILE]
+            return is_same
         except (OSError, DataError):
             return False
 
@@ -120,10 +135,9 @@ class DeliveredModels:
         self._directory.mkdir(mode=0o700, exist_ok=True)
         new = Path(tempfile.mkdtemp(prefix=_NEW_PREFIX, dir=self._directory))
         try:
-            write_atomic(new / WEIGHTS_FILE, lambda file: file.write(content), private=True)
-            write_atomic(
-                new / DESCRIPTION_FILE, lambda file: file.write(order.description), private=True
-            )
+            files = {WEIGHTS_FILE: content, DESCRIPTION_FILE: order.description, **order.release}
+            for name, data in files.items():
+                write_bytes(new / name, data, private=True)
             # before the rename: a model that nobody can use never replaces a good one
             _check_files(new, order, content)
             own = self._make_own(new)
@@ -138,7 +152,10 @@ class DeliveredModels:
             shutil.rmtree(new, ignore_errors=True)
             raise
         shutil.rmtree(old, ignore_errors=True)
-        self._report(f"The model of run {order.run} has arrived: {folder / WEIGHTS_FILE}")
+        if order.release:
+            self._report(f"The release of run {order.run} has arrived: {folder}")
+        else:
+            self._report(f"The model of run {order.run} has arrived: {folder / WEIGHTS_FILE}")
         # it was made in the temporary folder, and names it
         self._report(own.replace(str(new), str(folder)))
 
@@ -179,7 +196,17 @@ class DeliveredModels:
             with suppress(OSError):
                 shutil.rmtree(old) if folder.exists() else old.rename(folder)
 
-    def _check_room(self, order: DeliverOrder) -> None:
+    def _check_signed(self, order: DeliverOrder) -> None:
+        """Check that no model without a release replaces one with it; raise StoreError if so."""
+        folder = self._folder(order)
+        if not order.release and is_release(folder):
+            message = (
+                f"The model of run {order.run} comes without a release, and does not replace the"
+                f" release in {folder}; remove that folder if you want it."
+            )
+            raise StoreError("refused", message, "no-release")
+
+    def _check_room(self, order: DeliverOrder, size: int) -> None:
         """Check that there is room for a model beside those of other runs; raise StoreError if
         not.
         """
@@ -188,7 +215,7 @@ class DeliveredModels:
         replaced = self._folder(order)
         others = [path for path in self._directory.glob("*") if path.is_dir() and path != replaced]
         used_bytes = sum(max(_folder_bytes(path), MIN_COUNTED_BYTES) for path in others)
-        needed_bytes = max(order.size + len(order.description), MIN_COUNTED_BYTES)
+        needed_bytes = max(size, MIN_COUNTED_BYTES)
         if used_bytes + needed_bytes > self._max_bytes:
             message = (
                 f"The model of run {order.run} has {needed_bytes / 1e6:.1f} MB; those of other runs"
@@ -197,6 +224,20 @@ class DeliveredModels:
                 " (megabytes_of_models in the policy)."
             )
             raise StoreError("policy", message, "megabytes-of-models", MAX_RETRY_AFTER_SECONDS)
+
+
+def _trusted_release(order: DeliverOrder) -> Mapping[str, ListedFile]:
+    """Return the files of the release that a model is of, by their names; none: it is of none.
+
+    Raises StoreError if no pinned key signed it, ConfigError.
+    """
+    if not order.release:
+        return {}
+    try:
+        source = f"The release of run {order.run}"
+        return open_envelope(order.release[ENVELOPE_FILE], pinned_keys(), source)
+    except DataError as error:
+        raise StoreError("refused", str(error), "release-key") from error
 
 
 def _is_for(folder: Path, run_id: str) -> bool:

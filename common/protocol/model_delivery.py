@@ -6,24 +6,28 @@
     server <-- ModelReceipt ------------------ store    kept
 
 A large model is offered first, so that its bytes are sent only to a store that accepts the model
-and lacks it.
+and lacks it. A model of a release comes with the other files of the release; its offer has the
+envelope, which a store can check.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from fedshelf.common.errors import MessageError
-from fedshelf.common.names import check_run_id, is_run_name
+from fedshelf.common.names import CARD_FILE, ENVELOPE_FILE, ONNX_FILE, check_run_id, is_run_name
 from fedshelf.common.protocol.probe import RECALLED_FIELD
 from fedshelf.common.protocol.records import RecordReader, Value
 
 # bytes of a model.json: 10,000 classes with long names have 2 MB each way
 MAX_DESCRIPTION_BYTES = 4 * 2**20
 MAX_RECALLED_MODELS = 100
+# of a release, beside the two files of the model
+RELEASE_FILES = (ENVELOPE_FILE, CARD_FILE, ONNX_FILE)
 _CONTENT = "content"
 _DESCRIPTION = "description"
 _SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
@@ -42,6 +46,8 @@ class DeliverOrder:
     content: these bytes; None: this is an offer, and the store answers if it wants them
     recalled: SHA-256 of models of this run that were delivered before, and whose rounds were taken
         back since
+    release: the further files of the release that the model is of, by their names; of an offer the
+        envelope alone; empty: it is of no release
     """
 
     run_id: str
@@ -52,6 +58,19 @@ class DeliverOrder:
     size: int
     content: bytes | None = field(default=None, repr=False)
     recalled: tuple[str, ...] = ()
+    release: Mapping[str, bytes] = field(repr=False, default_factory=dict)
+
+    @property
+    def envelope_sha256(self) -> str | None:
+        """SHA-256 of the release's envelope, in hexadecimal; None: the model is of no release."""
+        if not self.release:
+            return None
+        return hashlib.sha256(self.release[ENVELOPE_FILE]).hexdigest()
+
+    def offer(self) -> "DeliverOrder":
+        """Return the offer of this model."""
+        envelope = {ENVELOPE_FILE: self.release[ENVELOPE_FILE]} if self.release else {}
+        return replace(self, content=None, release=envelope)
 
 
 @dataclass(frozen=True)
@@ -80,6 +99,7 @@ def encode_delivery(order: DeliverOrder) -> tuple[dict[str, Value], dict[str, Te
     tensors = {_DESCRIPTION: _tensor_of(order.description)}
     if order.content is not None:
         tensors[_CONTENT] = _tensor_of(order.content)
+    tensors |= {name: _tensor_of(content) for name, content in order.release.items()}
     return header, tensors
 
 
@@ -106,7 +126,10 @@ def decode_delivery(reader: RecordReader) -> DeliverOrder:
             " fit."
         )
     content = _take_bytes(reader, _CONTENT) if reader.has_tensor(_CONTENT) else None
-    return DeliverOrder(run_id, run, network, description, sha256, size, content, recalled)
+    release = {name: _take_bytes(reader, name) for name in RELEASE_FILES if reader.has_tensor(name)}
+    if release and ENVELOPE_FILE not in release:
+        raise MessageError(f"A release comes without its {ENVELOPE_FILE}.")
+    return DeliverOrder(run_id, run, network, description, sha256, size, content, recalled, release)
 
 
 def encode_receipt(receipt: ModelReceipt) -> Mapping[str, Value]:

@@ -4,9 +4,12 @@ import hashlib
 from pathlib import Path
 
 from fedshelf.common.errors import DataError
-from fedshelf.common.names import CARD_FILE, ENVELOPE_FILE
+from fedshelf.common.names import CARD_FILE, ENVELOPE_FILE, OWN_MODEL_FOLDER
 from fedshelf.common.release.envelope import MAX_ENVELOPE_BYTES, ListedFile, open_envelope
 from fedshelf.common.release.keys import pinned_keys
+
+# beside the files that were signed: the list of them, and what a store made of the model
+_NOT_LISTED = frozenset({ENVELOPE_FILE, OWN_MODEL_FOLDER})
 
 
 def is_release(path: Path) -> bool:
@@ -48,7 +51,7 @@ def _verify(folder: Path) -> None:
     with (folder / ENVELOPE_FILE).open("rb") as opened:
         content = opened.read(MAX_ENVELOPE_BYTES)
     listed = open_envelope(content, pinned_keys(), source)
-    present = {entry.name: entry for entry in folder.iterdir() if entry.name != ENVELOPE_FILE}
+    present = {entry.name: entry for entry in folder.iterdir() if entry.name not in _NOT_LISTED}
     for kind, names in (("lacks", listed.keys() - present), ("has also", present.keys() - listed)):
         if names:
             raise DataError(

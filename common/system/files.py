@@ -48,13 +48,18 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, private: bo
     sync_directory(path.parent)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
     """Write bytes atomically.
+
+    Args:
+        path: its folder is made if need be
+        content: the bytes
+        private: see `write_atomic`
 
     Raises:
         OSError: see `write_atomic`
     """
-    write_atomic(path, lambda file: file.write(content))
+    write_atomic(path, lambda file: file.write(content), private=private)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -72,7 +77,7 @@ def write_private(path: Path, text: str) -> None:
     Raises:
         OSError: see `write_atomic`
     """
-    write_atomic(path, lambda file: file.write(text.encode()), private=True)
+    write_bytes(path, text.encode(), private=True)
 
 
 def private_directory(path: Path) -> Path:

@@ -20,6 +20,7 @@ from flwr.serverapp import Grid
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import FedshelfError, RunError
 from fedshelf.common.protocol.model_delivery import DeliverOrder
+from fedshelf.common.release.keys import read_private_key
 from fedshelf.server.grid.connection import GridConnection
 from fedshelf.server.grid.model_distribution import Distributed, ModelDistribution
 from fedshelf.server.grid.runtime import GridRuntime
@@ -34,6 +35,8 @@ from fedshelf.server.results.past_rounds import export_round
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
 
+# in the app's config: file of the key that signs a release at the run's end
+RELEASE_KEY = "run.release_key"
 IN_SUMMARY = "delivery"  # key of the summary's part on the stores that have the model
 OFFER_LIFETIME_SECONDS = 3600.0  # seconds that an offer stays of interest
 # in the app's config: seconds to deliver for; 0: until all have it or the user stops it
@@ -47,6 +50,8 @@ class ModelDeliveries:
 
     Args:
         requests: the run mailbox, where a person may ask for the current model between two rounds
+        release_key: file of the private key that signs a release of the model at the run's end;
+            None: the stores get the model without a release
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class ModelDeliveries:
         observer: RunObserver,
         stop: Callable[[], bool],
         requests: RunMailbox,
+        release_key: Path | None = None,
     ) -> None:
         self._config = config
         self._directory = directory
@@ -64,6 +70,7 @@ class ModelDeliveries:
         self._observer = observer
         self._stop = stop
         self._requests = requests
+        self._release_key = release_key
         self._given = GivenModels(directory)
         # store -> round of the recalled model that it has
         self._spoilt: Mapping[str, int] | None = None
@@ -112,7 +119,7 @@ class ModelDeliveries:
             shutil.rmtree(folder, ignore_errors=True)
 
     def at_end(self, summary: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the model of a finished run to the connected stores.
+        """Give the model of a finished run to the connected stores, as a release if there is a key.
 
         Return the summary with those that have it.
 
@@ -123,12 +130,29 @@ class ModelDeliveries:
         if summary["status"] != "finished":
             return dict(summary)
         self._observer.doing(RunActivity(RunStatus.DELIVERING))
+        if self._release_key is not None:
+            self._release(self._release_key)
         self._observer.note("The model goes to the connected stores.")
         distributed = self._give(self._directory.path, summary["delivered_round"])
         with_delivery = {**summary, IN_SUMMARY: distributed.to_summary()}
         self._directory.write("summary.json", with_delivery)
         self._requests.end_asked_delivery()
         return with_delivery
+
+    def _release(self, key: Path) -> None:
+        """Make a release of the run's model; if that fails, the stores get the model without one.
+
+        Raises OSError.
+        """
+        from fedshelf.server.results.release import (
+            make_release,
+        )  # loads what exports, if it is there
+
+        try:
+            folder, _ = make_release(self._directory.path, read_private_key(key))
+            self._observer.note(f"Released to {folder}.")
+        except FedshelfError as error:
+            self._observer.note(f"No release could be made: {error}")
 
     def _give(self, folder: Path, round_number: int) -> Distributed:
         order = _calling_back(model_order(self._directory.path, self._config, folder), self._given)
@@ -220,11 +244,15 @@ def _in_place(spoilt: Mapping[str, int]) -> str:
 
 
 def delivered_before(directory: RunDirectory, order: DeliverOrder) -> frozenset[str]:
-    """Return the stores that have this very model already, as far as the summary says."""
+    """Return the stores that have this very model and its release already.
+
+    It is as far as the summary says.
+    """
     delivery = read_json(directory.path / "summary.json").get(IN_SUMMARY) or {}
     return (
         frozenset(delivery.get("delivered", []))
-        if delivery.get("sha256") == order.sha256
+        if (delivery.get("sha256"), delivery.get("release"))
+        == (order.sha256, order.envelope_sha256)
         else frozenset()
     )
 

@@ -5,7 +5,7 @@ A large one is offered, and sent to stores that want it.
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from flwr.app import MessageType
@@ -40,16 +40,20 @@ class Distributed:
         delivered: the stores that have it
         refused: store -> reason; a store that refused does not change its mind
         missing: store -> reason, of all others
+        envelope_sha256: of the release that the model is of; None: it is of none
     """
 
     sha256: str
     delivered: frozenset[str]
     refused: Mapping[str, str]
     missing: Mapping[str, str]
+    envelope_sha256: str | None = None
 
     def to_summary(self) -> dict[str, Any]:
         """Return the summary's part."""
-        summary = {"sha256": self.sha256, "delivered": sorted(self.delivered)}
+        summary: dict[str, Any] = {"sha256": self.sha256, "delivered": sorted(self.delivered)}
+        if self.envelope_sha256 is not None:
+            summary["release"] = self.envelope_sha256
         return summary | {
             "refused": dict(sorted(self.refused.items())),
             "missing": dict(sorted(self.missing.items())),
@@ -116,7 +120,7 @@ class ModelDistribution:
         self._names = names
         self._note = note
         self._content = encode_order(order)
-        self._offer = encode_order(replace(order, content=None))
+        self._offer = encode_order(order.offer())
         self._nodes: dict[int, _Known] = {}
         # a message's `about`: True for an offer, without the model's bytes
         self._outbox = Outbox[bool](connection)
@@ -174,7 +178,13 @@ class ModelDistribution:
             for name, why in missing.items()
             if name not in self._delivered | refused.keys()
         }
-        return Distributed(self._order.sha256, frozenset(self._delivered), refused, missing)
+        return Distributed(
+            self._order.sha256,
+            frozenset(self._delivered),
+            refused,
+            missing,
+            self._order.envelope_sha256,
+        )
 
     def _offer_to_new(self) -> None:
         """Offer the model to connected nodes that have not been asked."""

@@ -23,6 +23,7 @@ from fedshelf.common.errors import ConfigError, RunError
 from fedshelf.common.models.spec import STORE_CHANNELS
 from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.common.privacy import dp_settings
+from fedshelf.common.release.keys import read_private_key
 from fedshelf.server.addresses import Address, check_free
 from fedshelf.server.answer_deadline import ROUND_STOP_SECONDS
 from fedshelf.server.credentials.chain import Chain
@@ -62,6 +63,8 @@ class LaunchRequest:
         as_json:       True to print JSON lines instead of a table
         live_port:     port of the live page; None: see `server.launcher.page_port`; 0: no page
         product_names: names of the classes; None: those of the resumed run, else the folders' names
+        release_key:   file of the private key that signs a release for the stores at the run's end;
+                       None: they get the model without a release
     """
 
     settings: dict[str, Any]
@@ -72,6 +75,7 @@ class LaunchRequest:
     as_json: bool
     live_port: int | None
     product_names: ProductNames | None = None
+    release_key: Path | None = None
 
 
 def launch(request: LaunchRequest) -> int:
@@ -84,6 +88,8 @@ def launch(request: LaunchRequest) -> int:
         FedshelfError: the run cannot start or go on.
         KeyboardInterrupt: a person insists on its end.
     """
+    if request.release_key is not None:
+        read_private_key(request.release_key)  # rather refused now than after the training
     path, config = _resolve_run(request)
     if request.product_names and config.data.classes:
         display_names.check_classes(request.product_names, config.data.classes)
@@ -129,7 +135,8 @@ def _train(request: LaunchRequest, path: Path, config: RunConfig) -> int:
             page = page_port(path, request.live_port)
             flower.serve_page(page.port)
             output.say(page.message())
-        outcome = RunSupervisor(path, mailbox, flower, output).supervise()
+        task = {"release_key": str(request.release_key.resolve())} if request.release_key else {}
+        outcome = RunSupervisor(path, mailbox, flower, output, task).supervise()
         if outcome.summary is None:
             raise RunFailedError(outcome.error, outcome.exit_code)
     output.closing(outcome.summary, path)
@@ -152,7 +159,7 @@ class RunSupervisor:
         mailbox: files through which launcher and app talk
         flower:  the running processes
         output:  shows messages to a person or a program
-        task:    the app's task if it is not to train, see `FlowerServer.submit`
+        task:    further entries of the app's config, see `FlowerServer.submit`
     """
 
     def __init__(

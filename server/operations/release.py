@@ -1,15 +1,11 @@
 """The commands `release` and `release-key` of the server; nothing heavy is imported here."""
 
-import importlib.util
-import json
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from fedshelf.common.errors import RunError
-from fedshelf.common.names import WEIGHTS_FILE
+from fedshelf.common.names import ONNX_FILE
 
 
 def release_key(
@@ -30,7 +26,15 @@ def release_key(
 def release(
     run: Annotated[Path, typer.Argument(help="Run directory, or the name of a run.")],
     key: Annotated[Path, typer.Option(help="The private key, made by release-key.")],
-    out: Annotated[Path, typer.Option(help="New folder for the release.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help=(
+                "New folder for the release; by default releases/ in the run directory, from where"
+                " `deliver` gives it to the stores."
+            )
+        ),
+    ] = None,
     licence: Annotated[
         str, typer.Option(help="Licence of the model, in words, for its model card.")
     ] = "",
@@ -41,53 +45,13 @@ def release(
 
     private = read_private_key(key)
     path = find_run(run)
-    from fedshelf.common.inference.loading import load  # loads torch
-    from fedshelf.common.inference.predictors.torch_predictor import TorchPredictor
-    from fedshelf.common.inference.release.card import model_card
-    from fedshelf.common.inference.release.folder import write_release
+    from fedshelf.server.results.release import make_release  # loads torch
 
-    predictor = load(path / WEIGHTS_FILE, "cpu")
-    assert isinstance(predictor, TorchPredictor), path
-    summary, config = _read_run(path)
-    onnx = _onnx_content(predictor, path) if _has_export() else None
-    card = model_card(predictor.description, summary, config, licence)
-    names = write_release(out, path, card, onnx, private)
-    print(f"Released to {out}, signed with the key {key_id(public_text(private))}:")
+    folder, names = make_release(path, private, out, licence)
+    print(f"Released to {folder}, signed with the key {key_id(public_text(private))}:")
     print(", ".join(names))
-    if onnx is None:
+    if ONNX_FILE not in names:
         print(
             "There is no ONNX file in it, as its packages are missing:"
             " pip install 'fedshelf[export]'."
         )
-
-
-def _has_export() -> bool:
-    return all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
-
-
-def _onnx_content(predictor: Any, run: Path) -> bytes:
-    """Return the content of the model's ONNX file. Raises DataError."""
-    from fedshelf.common.inference.export.onnx_file import (
-        check_parity,
-        drawn_photos,
-        file_content,
-        make_graph,
-    )
-    from fedshelf.common.models.weights import file_sha256
-
-    content = file_content(make_graph(predictor, file_sha256(run / WEIGHTS_FILE)))
-    check_parity(predictor, content, drawn_photos(predictor.description))
-    return content
-
-
-def _read_run(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the summary and the configuration of a run. Raises RunError."""
-    try:
-        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-        config = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{run} is no finished run ({type(error).__name__}); a release needs its summary.json"
-            " and config.toml."
-        ) from error
-    return summary, config

@@ -20,6 +20,7 @@ from fedshelf.common.protocol.model_delivery import MAX_DESCRIPTION_BYTES, Deliv
 from fedshelf.common.system.files import write_atomic, write_json
 from fedshelf.common.training.fit import Network
 from fedshelf.server.results.checkpoints import TrainingState
+from fedshelf.server.results.release import read_release
 from fedshelf.server.results.run_directory import finite
 
 
@@ -124,14 +125,19 @@ def model_order(run: Path, config: RunConfig, folder: Path) -> DeliverOrder:
             f"{folder / DESCRIPTION_FILE} does not agree with {folder / WEIGHTS_FILE}: one of them"
             " was changed. Export the model again (flower-server export)."
         )
-    description = json.dumps(told, ensure_ascii=False, indent=2).encode() + b"\n"
+    release = read_release(run, sha256)
+    description = release.pop(DESCRIPTION_FILE, None) or (
+        json.dumps(told, ensure_ascii=False, indent=2).encode() + b"\n"
+    )
     if len(description) > MAX_DESCRIPTION_BYTES:
         raise RunError(
             f"{folder / DESCRIPTION_FILE} has {len(description)} bytes; stores take"
             f" {MAX_DESCRIPTION_BYTES}."
         )
     name = run_name(config.run.name or run.resolve().name)
-    return DeliverOrder(run_id, name, network, description, sha256, len(content), content)
+    return DeliverOrder(
+        run_id, name, network, description, sha256, len(content), content, release=release
+    )
 
 
 def weights_sha256(plan: Plan, state: TrainingState) -> str:

@@ -134,3 +134,46 @@ def test_stores_have_the_model_during_the_run_at_its_end_and_when_they_come_back
         stores[name].interrupt()
         assert stores[name].ends() in (0, 130)
         assert "Traceback" not in stores[name].text
+
+
+@pytest.mark.slow(minutes=2)
+def test_stores_that_pinned_the_chains_key_get_the_release(
+    command: Starter, chain: Path, tmp_path: Path
+) -> None:
+    """At the run's end none has pinned it; once it is pinned, `flower-server deliver` is enough."""
+    out = tmp_path / "shops"
+    key = tmp_path / "release.key"
+    none = start(command, chain, "--release-key", str(key))
+    assert (none.ends(), "Cannot read the release key" in none.text) == (2, True)
+    assert command("flower-server", "release-key", key).ends() == 0
+    stores = {name: join(command, chain, name) for name in ("north", "west")}
+    server = start(command, chain, "--stores", "2", "--rounds", "2", "--release-key", str(key))
+    assert server.ends() == 0, server.text
+    server.says("Released to ")
+    assert list(summary(out)["delivery"]["missing"]) == ["north", "west"]
+    stores["north"].says("none is pinned here")
+    assert not (home_of("north", tmp_path) / "models").exists()
+
+    pinned = command("flower-client", "pin-release-key", f"{key}.pub")
+    assert pinned.ends() == 0, pinned.text
+    delivering = command(
+        "flower-server", "deliver", out, "--credentials", chain / "server", "--wait", "120"
+    )
+    for name, store in stores.items():
+        store.says("The release of run shops has arrived")
+        delivering.says(f"{name} has the model of run shops.")
+        kept = home_of(name, tmp_path) / "models" / "shops"
+        (released,) = (out / "releases").iterdir()
+        files = {file.name: file.read_bytes() for file in released.iterdir()}
+        assert {name: (kept / name).read_bytes() for name in files} == files
+        assert {file.name for file in kept.iterdir()} == {*files, "own"}  # with its class shares
+    delivering.interrupt()  # south, which wants no models, is away
+    assert delivering.ends() == 130, delivering.text
+    assert summary(out)["delivery"]["delivered"] == ["north", "west"]
+
+    photo = tmp_path / "photos" / "north" / "boot" / "0.png"
+    classified = command("flower-client", "classify", kept, photo)
+    assert classified.ends() == 0, classified.text
+    (kept / "card.md").write_text("# A better model\n")
+    refused = command("flower-client", "classify", kept, photo)
+    assert (refused.ends(), "card.md was changed" in refused.text) == (3, True)

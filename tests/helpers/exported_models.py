@@ -40,12 +40,16 @@ USUAL: dict[str, Any] = {
 }
 
 
-def save_exported(folder: Path, spec: ModelSpec | None = None) -> tuple[Path, Path]:
+def save_exported(
+    folder: Path, spec: ModelSpec | None = None, **described: Any
+) -> tuple[Path, Path]:
     """Write a model as a run leaves it and its `model.onnx` beside it; return both files.
 
     The usual one is exported once for all tests of a process, as that takes seconds.
+
+    described: further values of its `ModelDescription`, as `provenance`
     """
-    save_model(folder, spec, **USUAL)
-    content = _usual_content() if spec is None else exported(folder)
+    save_model(folder, spec, **{**USUAL, **described})
+    content = exported(folder) if spec or described else _usual_content()
     (folder / "model.onnx").write_bytes(content)
     return folder / WEIGHTS_FILE, folder / "model.onnx"

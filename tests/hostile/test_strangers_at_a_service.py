@@ -1,10 +1,8 @@
 """`flower-client serve` as a real process, with an ONNX file, among honest and hostile clients."""
 
 import itertools
-import os
 import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,43 +11,20 @@ import httpx
 import pytest
 
 from benchmarks.hostile_photos import hostile_requests
-from tests.helpers.deployed import SCRIPTS
 from tests.helpers.exported_models import save_exported
 from tests.helpers.services import coloured
+from tests.helpers.serving_process import Serving, serving_process
 
 PHOTO = coloured(200, 90, 20, "JPEG", side=320)
 KINDS = 20  # of hostile requests
 MOST_MEMORY_KB = 150_000_000 // 1024
 
 
-class Serving:
-    """A service's process and address."""
-
-    def __init__(self, process: subprocess.Popen[str], url: str) -> None:
-        self.process = process
-        self.url = url
-
-    def classify(self) -> httpx.Response:
-        return httpx.post(f"{self.url}/v1/classify", content=PHOTO, trust_env=False, timeout=60)
-
-
 @pytest.fixture
 def serving(tmp_path: Path) -> Iterator[Serving]:
     _, model = save_exported(tmp_path / "model")
-    command = [SCRIPTS / "flower-client", "serve", model, "--port", "0"]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "COLUMNS": "200"},
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line.startswith("model answers at http://127.0.0.1:"), process.stderr
-    yield Serving(process, line.split()[3].rstrip(";"))
-    process.kill()
-    process.wait()
+    with serving_process(model) as started:
+        yield started
 
 
 def test_hostile_requests_get_4xx_while_honest_ones_are_answered(serving: Serving) -> None:
@@ -60,7 +35,7 @@ def test_hostile_requests_get_4xx_while_honest_ones_are_answered(serving: Servin
 
     def ask() -> None:
         while not stop.is_set():
-            honest.append(serving.classify().status_code)
+            honest.append(serving.classify(PHOTO).status_code)
 
     asking = threading.Thread(target=ask)
     slow = [socket.create_connection(place, timeout=60) for _ in range(5)]
@@ -86,7 +61,7 @@ def test_hostile_requests_get_4xx_while_honest_ones_are_answered(serving: Servin
 
 
 def test_it_runs_without_pytorch_and_stays_small(serving: Serving) -> None:
-    assert serving.classify().status_code == 200
+    assert serving.classify(PHOTO).status_code == 200
     process = Path(f"/proc/{serving.process.pid}")
     if not process.exists():
         pytest.skip("no /proc on this system")
@@ -100,13 +75,12 @@ def test_it_runs_without_pytorch_and_stays_small(serving: Serving) -> None:
 
 
 def test_signals_reload_and_end_it_in_order(serving: Serving, tmp_path: Path) -> None:
-    assert serving.process.stderr is not None
     serving.process.send_signal(signal.SIGHUP)
-    assert "answers" in serving.process.stderr.readline()
+    assert "answers" in serving.says()
     (tmp_path / "model" / "model.onnx").write_bytes(b"no model")
     serving.process.send_signal(signal.SIGHUP)
-    assert serving.process.stderr.readline().startswith("The model stays the one before.")
-    assert serving.classify().status_code == 200
+    assert serving.says().startswith("The model stays the one before.")
+    assert serving.classify(PHOTO).status_code == 200
     serving.process.send_signal(signal.SIGTERM)
     assert serving.process.wait(60) == 0
-    assert serving.process.stderr.read() == ""
+    assert serving.says() == ""

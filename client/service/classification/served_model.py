@@ -116,7 +116,7 @@ class ModelFiles:
         self._tried = self._fingerprint()
         try:
             self.current = await asyncio.to_thread(self._loaded)
-        except FedshelfError as error:
+        except (FedshelfError, OSError) as error:  # OSError: it is being replaced
             self.failed_reloads += 1
             print(f"The model stays the one before. {error}", file=sys.stderr, flush=True)
         else:

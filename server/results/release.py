@@ -1,0 +1,117 @@
+"""Signed releases of a run's models: `releases/` in the run directory, from where stores get them.
+
+The name of a release's folder there begins the SHA-256 of its model, so that a release is never
+taken for that of a later model.
+"""
+
+import importlib.util
+import json
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedshelf.common.errors import RunError
+from fedshelf.common.names import DESCRIPTION_FILE, WEIGHTS_FILE
+from fedshelf.common.protocol.model_delivery import RELEASE_FILES
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+RELEASES_FOLDER = "releases"
+_NAME_DIGITS = 16  # of the model's SHA-256
+
+
+def release_folder(run: Path, model_sha256: str) -> Path:
+    """Return the folder for the release of a run's model, from where it is delivered."""
+    return run / RELEASES_FOLDER / model_sha256[:_NAME_DIGITS]
+
+
+def read_release(run: Path, model_sha256: str) -> dict[str, bytes]:
+    """Return the files of the release of a run's model but the model itself; none: it has none.
+
+    Stores check them.
+
+    Args:
+        run: run directory
+        model_sha256: of the `model.safetensors`
+
+    Raises:
+        RunError: they cannot be read.
+    """
+    folder = release_folder(run, model_sha256)
+    if not folder.exists():
+        return {}
+    names = (DESCRIPTION_FILE, *RELEASE_FILES)
+    try:
+        return {name: (folder / name).read_bytes() for name in names if (folder / name).exists()}
+    except OSError as error:
+        raise RunError(f"Cannot read the release {folder} ({error.strerror or error}).") from error
+
+
+def make_release(
+    run: Path, key: "Ed25519PrivateKey", out: Path | None = None, licence: str = ""
+) -> tuple[Path, tuple[str, ...]]:
+    """Write a signed release of a run's model: weights, ONNX file, model card.
+
+    It has no ONNX file if the packages of the extra `export` are missing.
+
+    Args:
+        run: run directory
+        key: signs it
+        out: the new folder; None: `release_folder`
+        licence: of the model, in words
+
+    Returns:
+        The folder and the names of its files.
+
+    Raises:
+        RunError: the run is not finished.
+        DataError: the model cannot be used.
+        ConfigError: `out` is there already.
+        OSError: it cannot be written.
+    """
+    from fedshelf.common.inference.loading import load
+    from fedshelf.common.inference.predictors.torch_predictor import TorchPredictor
+    from fedshelf.common.inference.release.card import model_card
+    from fedshelf.common.inference.release.folder import write_release
+    from fedshelf.common.models.weights import file_sha256
+
+    predictor = load(run / WEIGHTS_FILE, "cpu")
+    assert isinstance(predictor, TorchPredictor), run
+    summary, config = _read_run(run)
+    sha256 = file_sha256(run / WEIGHTS_FILE)
+    onnx = _onnx_content(predictor, sha256) if _has_export() else None
+    card = model_card(predictor.description, summary, config, licence)
+    folder = out or release_folder(run, sha256)
+    return folder, write_release(folder, run, card, onnx, key)
+
+
+def _has_export() -> bool:
+    return all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
+
+
+def _onnx_content(predictor: Any, sha256: str) -> bytes:
+    """Return the content of the model's ONNX file. Raises DataError."""
+    from fedshelf.common.inference.export.onnx_file import (
+        check_parity,
+        drawn_photos,
+        file_content,
+        make_graph,
+    )
+
+    content = file_content(make_graph(predictor, sha256))
+    check_parity(predictor, content, drawn_photos(predictor.description))
+    return content
+
+
+def _read_run(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the summary and the configuration of a run. Raises RunError."""
+    try:
+        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+        config = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{run} is no finished run ({type(error).__name__}); a release needs its summary.json"
+            " and config.toml."
+        ) from error
+    return summary, config
