@@ -16,7 +16,7 @@ _JPEG_START = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00
 
 @dataclass(frozen=True)
 class HostileRequest:
-    """A whole request, with the name of its kind."""
+    """All that is sent of a request, with the name of its kind."""
 
     kind: str
     sent: bytes
@@ -52,6 +52,8 @@ def hostile_requests(photo: bytes, seed: int = 0) -> Iterator[HostileRequest]:
         yield HostileRequest("no HTTP", b"\x16\x03\x01" + noise)
         yield HostileRequest("long URL", b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\n\r\n")
         yield HostileRequest("many headers", b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n")
+        yield HostileRequest("head that stops", _head(1000)[:60])
+        yield HostileRequest("body that stops", _head(len(photo)) + photo[:100])
 
 
 def _head(length: int, kind: str = "image/jpeg") -> bytes:

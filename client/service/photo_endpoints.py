@@ -10,13 +10,14 @@ from starlette.routing import Route
 
 from fedshelf.client.service.classification.served_model import PhotoAnswer, ServedModel
 from fedshelf.client.service.photo_service import PhotoService
-from fedshelf.client.service.requests.problems import ProblemError
+from fedshelf.client.service.requests.problems import Endpoint, ProblemError
 
 DEFAULT_TOP = 3  # classes told for each photo
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def photo_routes(service: PhotoService) -> list[Route]:
-    """Return the routes below `/v1`."""
+def classify_endpoint(service: PhotoService) -> Endpoint:
+    """Return the endpoint of `POST /v1/classify`."""
 
     async def classify(request: Request) -> Response:
         top = requested_number(request, "top", DEFAULT_TOP)
@@ -30,6 +31,12 @@ def photo_routes(service: PhotoService) -> list[Route]:
             for photo, answer in zip(photos, answers, strict=True)
         ]
         return json_response({"model": model_identity(service, model), "results": results})
+
+    return classify
+
+
+def photo_routes(service: PhotoService) -> list[Route]:
+    """Return the routes below `/v1`, which other methods of `/v1/classify` find, too."""
 
     async def explain(request: Request) -> Response:
         service.model.look()
@@ -66,7 +73,7 @@ def photo_routes(service: PhotoService) -> list[Route]:
         )
 
     return [
-        Route("/v1/classify", classify, methods=["POST"]),
+        Route("/v1/classify", classify_endpoint(service), methods=["POST"]),
         Route("/v1/explain", explain, methods=["POST"]),
         Route("/v1/model", model, methods=["GET"]),
     ]
@@ -74,8 +81,7 @@ def photo_routes(service: PhotoService) -> list[Route]:
 
 def json_response(values: Any) -> Response:
     """Return an answer with JSON."""
-    content = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Response(content, media_type="application/json")
+    return Response(_JSON.encode(values), media_type="application/json")
 
 
 def model_identity(service: PhotoService, model: ServedModel) -> dict[str, Any]:
@@ -85,6 +91,8 @@ def model_identity(service: PhotoService, model: ServedModel) -> dict[str, Any]:
 
 def requested_number(request: Request, name: str, default: int) -> int:
     """Return a number, 1 or more, in the query of a request. Raises ProblemError 400."""
+    if not request.scope["query_string"]:
+        return default
     text = request.query_params.get(name, str(default))
     if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= 10_000):
         raise ProblemError(400, f"{name} got {text[:50]!r}; expected a number, 1 or more.")

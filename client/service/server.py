@@ -17,6 +17,7 @@ import uvicorn
 
 from fedshelf.client.service.app import service_app
 from fedshelf.client.service.page_files import page_paths
+from fedshelf.client.service.photo_endpoints import classify_endpoint
 from fedshelf.client.service.photo_service import PhotoService
 from fedshelf.client.service.requests.access import Access
 from fedshelf.client.service.requests.api_keys import ApiKeys
@@ -44,6 +45,7 @@ class ServiceServer(uvicorn.Server):
         self._service = service
         self._access = Access(
             service_app(service),
+            direct={("POST", "/v1/classify"): classify_endpoint(service)},
             keys=keys,
             hosts=None if keys.are_needed else _OWN_HOSTS,
             metrics=service.metrics,

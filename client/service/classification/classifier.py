@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from fedshelf.client.service.classification.micro_batcher import MicroBatcher
 from fedshelf.client.service.classification.served_model import PhotoAnswer, ServedModel
 from fedshelf.client.service.requests.limits import ServiceLimits
-from fedshelf.client.service.requests.problems import ClientGoneError, ProblemError, busy
-from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
-from fedshelf.common.images.decoding.formats import NO_IMAGE, missing_reader, possible_formats
+from fedshelf.client.service.requests.problems import ProblemError, busy
 from fedshelf.common.images.decoding.limits import SERVICE_LIMITS
 from fedshelf.common.images.decoding.picture import picture
 from fedshelf.common.inference.explain.occlusion import occlusion
@@ -27,21 +25,19 @@ Result = TypeVar("Result")
 
 EXPLANATION_PLACES = 32  # it takes 65 passes, so four at a time are enough
 PICTURE_PIXELS = 768  # longer side of a picture that is sent
-_TOO_LARGE = "too large"  # the decoder's words, before the size
 
 
 class PhotoClassifier:
-    """Decodes photos, two at a time, and has them classified in batches.
+    """Has photos classified and explained, within bounds on their number and time.
 
     Args:
         limits: of the service
-        batcher: runs the batches
+        batcher: decodes photos and runs the batches
     """
 
     def __init__(self, limits: ServiceLimits, batcher: MicroBatcher) -> None:
         self._limits = limits
         self._batcher = batcher
-        self._decoders = ThreadPoolExecutor(SERVICE_LIMITS.max_decodes, thread_name_prefix="decode")
         self._explainer = ThreadPoolExecutor(1, thread_name_prefix="explain")
         self.photos_held = 0
         self._seconds_per_photo = 0.1  # of late, for the time to tell those who must wait
@@ -61,7 +57,8 @@ class PhotoClassifier:
             ClientGoneError: the client left
         """
         with self._places(len(photos)):
-            answers = [self._answer(model, data, is_wanted) for data in photos]
+            asked = [self._batcher.answer(model, data, is_wanted) for data in photos]
+            answers = [_answer_or_problem(answer) for answer in asked]
             if len(answers) == 1:  # the usual case, without a task of its own
                 return [await self._in_time(answers[0])]
             return await self._in_time(asyncio.gather(*answers))
@@ -86,29 +83,13 @@ class PhotoClassifier:
             ClientGoneError: the client left
         """
         with self._places(EXPLANATION_PLACES):
-            pixels = await self._in_time(self._decode(model, data, is_wanted))
+            pixels = await self._in_time(self._batcher.decode(model, data, is_wanted))
             loop = asyncio.get_running_loop()
             return await self._in_time(
                 loop.run_in_executor(
                     self._explainer, heat_picture, model.predictor, data, pixels, class_index
                 )
             )
-
-    async def _answer(
-        self, model: ServedModel, data: bytes, is_wanted: Callable[[], bool]
-    ) -> PhotoAnswer | ProblemError:
-        try:
-            pixels = await self._decode(model, data, is_wanted)
-        except ProblemError as problem:
-            return problem
-        return await self._batcher.answer(model, pixels, is_wanted)
-
-    async def _decode(
-        self, model: ServedModel, data: bytes, is_wanted: Callable[[], bool]
-    ) -> NDArray[np.uint8]:
-        form = model.predictor.pixel_format
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, decode_wanted, data, form, is_wanted)
 
     @contextmanager
     def _places(self, photos: int) -> Iterator[None]:
@@ -139,6 +120,15 @@ class PhotoClassifier:
             raise busy(503, "The photos could not be classified in time; try again.", 1) from None
 
 
+async def _answer_or_problem(
+    answer: asyncio.Future[PhotoAnswer],
+) -> PhotoAnswer | ProblemError:
+    try:
+        return await answer
+    except ProblemError as problem:
+        return problem
+
+
 def heat_picture(
     predictor: Predictor, data: bytes, pixels: NDArray[np.uint8], class_index: int | None
 ) -> bytes:
@@ -156,32 +146,3 @@ def heat_picture(
     file = io.BytesIO()
     overlay(picture(data, PICTURE_PIXELS, SERVICE_LIMITS), heat).save(file, "PNG")
     return file.getvalue()
-
-
-def decode_wanted(
-    data: bytes, form: PixelFormat, is_wanted: Callable[[], bool]
-) -> NDArray[np.uint8]:
-    """Return a stranger's photo as uint8 [S, S, C].
-
-    Raises:
-        ClientGoneError: the client has left meanwhile
-        ProblemError: 400: empty; 413: too many pixels; 415: no photo; 422: a broken one
-    """
-    if not is_wanted():
-        raise ClientGoneError
-    try:
-        return decode(data, form, SERVICE_LIMITS)
-    except NotUsableError as reason:
-        raise ProblemError(
-            _status(str(reason), data), f"The photo cannot be used: {reason}."
-        ) from None
-    except MemoryError:
-        raise ProblemError(413, "The photo cannot be used: it takes too much memory.") from None
-
-
-def _status(reason: str, data: bytes) -> int:
-    if not data:
-        return 400
-    if reason.startswith(_TOO_LARGE):
-        return 413
-    return 415 if reason == NO_IMAGE or missing_reader(possible_formats(data)) else 422

@@ -1,105 +1,160 @@
 """Photos of many requests that pass through the model together.
 
-While a batch runs, the photos that are ready wait; when it ends, they are the next batch. So a lone
-request waits for nobody, a crowd shares the fixed cost of a pass, and there is no delay to tune.
+Threads decode photos, two at a time. The one that finds no batch running runs the next batch, of
+all photos that are decoded then, and goes on until none waits. So a lone request waits for nobody,
+a crowd shares the fixed cost of a pass, there is no delay to tune, and a photo passes between
+threads twice: to be decoded, and as an answer.
 """
 
 import asyncio
+import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedshelf.client.service.classification.decoding import decode_wanted
 from fedshelf.client.service.classification.served_model import PhotoAnswer, ServedModel
 from fedshelf.client.service.requests.problems import ClientGoneError
+from fedshelf.common.images.decoding.limits import SERVICE_LIMITS
 from fedshelf.common.system.allocator import release_freed_memory
 
 REST_SECONDS = 5.0  # between two times that freed memory is given back, while there are requests
 
 
 @dataclass(frozen=True)
-class _Waiting:
+class _Asked:
+    """A photo whose answer somebody waits for."""
+
     model: ServedModel
-    pixels: NDArray[np.uint8]  # [S, S, C]
+    data: bytes
     is_wanted: Callable[[], bool]
+    loop: asyncio.AbstractEventLoop
     answer: asyncio.Future[PhotoAnswer]
 
 
+@dataclass(frozen=True)
+class _Decoded:
+    asked: _Asked
+    pixels: NDArray[np.uint8]  # [S, S, C]
+
+
 class MicroBatcher:
-    """Runs batches one after another, in a thread.
+    """Decodes photos, and runs batches of them one after another.
 
     Args:
         max_batch: photos of a batch
-        on_batch: called with the number of photos of each batch
+        on_batch: called with the number of photos of each batch, in any thread
     """
 
     def __init__(self, max_batch: int, on_batch: Callable[[int], object] = lambda _: None) -> None:
         self._max_batch = max_batch
         self._on_batch = on_batch
-        self._waiting: deque[_Waiting] = deque()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batch")
-        self._run: asyncio.Task[None] | None = None
+        self._decoders = ThreadPoolExecutor(SERVICE_LIMITS.max_decodes, thread_name_prefix="decode")
+        self._lock = threading.Lock()  # of the next two
+        self._waiting: deque[_Decoded] = deque()
+        self._is_running = False
         self._rest: asyncio.TimerHandle | None = None
 
-    async def answer(
-        self, model: ServedModel, pixels: NDArray[np.uint8], is_wanted: Callable[[], bool]
-    ) -> PhotoAnswer:
-        """Return the model's answer for one photo.
+    def answer(
+        self, model: ServedModel, data: bytes, is_wanted: Callable[[], bool]
+    ) -> asyncio.Future[PhotoAnswer]:
+        """Return a future of the model's answer for one photo.
+
+        Its exceptions are ClientGoneError, if the client left, ProblemError, if the photo cannot be
+        used, and those of the model.
 
         Args:
-            model: that the photo was decoded for; photos of two models are never in one batch
-            pixels: uint8 [S, S, C]
-            is_wanted: False once the client has left; then the photo is dropped from its batch
+            model: photos of two models are never in one batch
+            data: the photo's file
+            is_wanted: False once the client has left; then the photo is dropped
+        """
+        loop = asyncio.get_running_loop()
+        asked = _Asked(model, data, is_wanted, loop, loop.create_future())
+        self._decoders.submit(self._work, asked)
+        if self._rest is None:
+            self._rest = loop.call_later(REST_SECONDS, self._release_memory)
+        return asked.answer
+
+    async def decode(
+        self, model: ServedModel, data: bytes, is_wanted: Callable[[], bool]
+    ) -> NDArray[np.uint8]:
+        """Return a photo as the model sees it, uint8 [S, S, C].
+
+        Args:
+            model: has the form
+            data: the photo's file
+            is_wanted: False once the client has left
 
         Raises:
             ClientGoneError: the client left
-            Exception: of the model
+            ProblemError: the photo cannot be used
         """
+        form = model.predictor.pixel_format
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(model, pixels, is_wanted, loop.create_future())
-        self._waiting.append(waiting)
-        if self._run is None or self._run.done():
-            self._run = loop.create_task(self._run_batches())
-        if self._rest is None:
-            self._rest = loop.call_later(REST_SECONDS, self._release_memory)
-        return await waiting.answer
+        return await loop.run_in_executor(self._decoders, decode_wanted, data, form, is_wanted)
 
-    async def _run_batches(self) -> None:
-        """Run batches until nobody waits."""
-        loop = asyncio.get_running_loop()
+    def _work(self, asked: _Asked) -> None:
+        """Decode a photo, and run batches if nobody does."""
+        try:
+            form = asked.model.predictor.pixel_format
+            decoded = _Decoded(asked, decode_wanted(asked.data, form, asked.is_wanted))
+        except Exception as error:
+            asked.loop.call_soon_threadsafe(_fail, [asked], error)
+            return
+        with self._lock:
+            self._waiting.append(decoded)
+            if self._is_running:
+                return  # who runs them takes this one, too
+            self._is_running = True
         while batch := self._next_batch():
-            self._on_batch(len(batch))
-            pixels = np.stack([waiting.pixels for waiting in batch])
-            try:
-                answers = await loop.run_in_executor(self._thread, batch[0].model.answers, pixels)
-            except Exception as error:
-                for waiting in batch:
-                    if not waiting.answer.done():
-                        waiting.answer.set_exception(error)
-                continue
-            for waiting, answer in zip(batch, answers, strict=True):
-                if not waiting.answer.done():  # its request may have ended by its time limit
-                    waiting.answer.set_result(answer)
+            self._run(batch)
+
+    def _run(self, batch: Sequence[_Decoded]) -> None:
+        """Run one batch, and hand out its answers."""
+        asked = [decoded.asked for decoded in batch]
+        self._on_batch(len(batch))
+        try:
+            answers = asked[0].model.answers(np.stack([decoded.pixels for decoded in batch]))
+        except Exception as error:
+            asked[0].loop.call_soon_threadsafe(_fail, asked, error)
+        else:
+            asked[0].loop.call_soon_threadsafe(_hand_out, asked, answers)
+
+    def _next_batch(self) -> list[_Decoded]:
+        """Take the next photos of one model that are still wanted; none: nobody runs batches."""
+        batch: list[_Decoded] = []
+        with self._lock:
+            while self._waiting and len(batch) < self._max_batch:
+                if batch and self._waiting[0].asked.model is not batch[0].asked.model:
+                    break
+                decoded = self._waiting.popleft()
+                asked = decoded.asked
+                if asked.is_wanted():
+                    batch.append(decoded)
+                else:
+                    asked.loop.call_soon_threadsafe(_fail, [asked], ClientGoneError())
+            self._is_running = bool(batch)
+        return batch
 
     def _release_memory(self) -> None:
         """Give back what passes and decodes have freed, which the C library keeps by itself."""
         self._rest = None
         release_freed_memory()
 
-    def _next_batch(self) -> list[_Waiting]:
-        """Take the next photos of one model that are still wanted."""
-        batch: list[_Waiting] = []
-        while self._waiting and len(batch) < self._max_batch:
-            if batch and self._waiting[0].model is not batch[0].model:
-                break
-            waiting = self._waiting.popleft()
-            if waiting.answer.done():
-                continue
-            if waiting.is_wanted():
-                batch.append(waiting)
-            else:
-                waiting.answer.set_exception(ClientGoneError())
-        return batch
+
+def _fail(asked: Sequence[_Asked], error: Exception) -> None:
+    """Hand out an error, in the loop's thread."""
+    for each in asked:
+        if not each.answer.done():  # its request may have ended by its time limit
+            each.answer.set_exception(error)
+
+
+def _hand_out(asked: Sequence[_Asked], answers: Sequence[PhotoAnswer]) -> None:
+    """Hand out answers, in the loop's thread."""
+    for each, answer in zip(asked, answers, strict=True):
+        if not each.answer.done():
+            each.answer.set_result(answer)

@@ -2,14 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fedshelf.client.service.requests.api_keys import ApiKeys
 from fedshelf.client.service.requests.metrics import ServiceMetrics
-from fedshelf.client.service.requests.problems import ProblemError, busy
+from fedshelf.client.service.requests.problems import (
+    Endpoint,
+    ProblemError,
+    answer_directly,
+    busy,
+)
 
 RETRY_SECONDS = 5  # after which a service that is restarted is likely back
 # They tell nobody anything, and what watches a service has no key.
@@ -24,6 +29,7 @@ class Access:
 
     Args:
         app: the endpoints
+        direct: endpoints by method and path that are answered without it, as they are asked most
         keys: of the clients
         hosts: names under which requests are answered, against other sites whose name leads here
             (DNS rebinding); None: any, for what is open to the network has keys instead
@@ -38,12 +44,14 @@ class Access:
         self,
         app: ASGIApp,
         *,
+        direct: Mapping[tuple[str, str], Endpoint],
         keys: ApiKeys,
         hosts: Sequence[str] | None,
         metrics: ServiceMetrics,
         open_paths: frozenset[str],
     ) -> None:
         self._app = app
+        self._direct = dict(direct)
         self._keys = keys
         self._hosts = None if hosts is None else frozenset(hosts)
         self._metrics = metrics
@@ -77,14 +85,16 @@ class Access:
         try:
             if (problem := self._refusal(scope)) is not None:
                 await problem.response()(scope, receive, send_secured)
+            elif endpoint := self._direct.get((scope["method"], scope["path"])):
+                await answer_directly(endpoint, scope, receive, send_secured)
             else:
                 await self._app(scope, receive, send_secured)
         finally:
             self._under_way -= 1
             if not self._under_way:
                 self._all_answered.set()
-            endpoint = getattr(scope.get("endpoint"), "__name__", "none")
-            self._metrics.count_request(endpoint, status, time.perf_counter() - began)
+            name = getattr(scope.get("endpoint"), "__name__", "none")
+            self._metrics.count_request(name, status, time.perf_counter() - began)
 
     def _refusal(self, scope: Scope) -> ProblemError | None:
         """Return why a request is not answered; None: it is."""
@@ -100,7 +110,11 @@ class Access:
             problem = busy(503, "The service is stopping.", RETRY_SECONDS)
             problem.headers["connection"] = "close"
             return problem
-        if path not in self._open_paths and not self._keys.accept(headers.get("authorization", "")):
+        if (
+            self._keys.are_needed
+            and path not in self._open_paths
+            and not self._keys.accept(headers.get("authorization", ""))
+        ):
             return ProblemError(
                 401,
                 "This service needs a key, in the header Authorization: Bearer KEY.",

@@ -1,13 +1,12 @@
-"""Bodies of requests, bounded in size and time while they are read, and the photos in them."""
+"""Bodies of requests, bounded in size while they are read, and the photos in them.
 
-import asyncio
+`connection` bounds their time.
+"""
+
 import logging
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from fedshelf.client.service.requests.limits import ServiceLimits
 from fedshelf.client.service.requests.problems import ClientGoneError, ProblemError, busy
@@ -38,27 +37,39 @@ class BodyReader:
         self._limits = limits
         self._held_bytes = 0
 
-    @asynccontextmanager
-    async def body(self, request: Request) -> AsyncIterator[bytes]:
-        """Read a body, which counts as held until the context ends.
+    def body(self, request: Request) -> "HeldBody":
+        """Return a context that gives the bytes of a body, which counts as held until it ends.
 
-        Raises:
-            ProblemError: 400, 408, 413 or 429
-            ClientGoneError: the client left while it sent
+        Its beginning raises ProblemError (400, 413 or 429), and ClientGoneError if the client left
+        while it sent, or sent too slowly.
         """
-        declared = _declared_bytes(request)
-        self._check_size(declared)
-        reserved = 0
+        return HeldBody(self, request)
+
+    async def read(self, request: Request) -> bytes:
+        """Read a body, which then counts as held. Raises ProblemError, ClientGoneError."""
+        self._check_size(_declared_bytes(request))
+        chunks: list[bytes] = []
+        held = 0
         try:
-            chunks: list[bytes] = []
-            async for chunk in self._chunks(request):
-                chunks.append(chunk)
-                self._check_size(reserved + len(chunk))
+            more = True
+            while more:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGoneError
+                chunk = message.get("body", b"")
+                self._check_size(held + len(chunk))
                 self._hold(len(chunk))
-                reserved += len(chunk)
-            yield b"".join(chunks)
-        finally:
-            self._held_bytes -= reserved
+                held += len(chunk)
+                chunks.append(chunk)
+                more = message.get("more_body", False)
+        except BaseException:
+            self.release(held)
+            raise
+        return b"".join(chunks)
+
+    def release(self, byte_count: int) -> None:
+        """Let bytes no longer count as held."""
+        self._held_bytes -= byte_count
 
     async def photos(self, request: Request, body: bytes) -> list[UploadedPhoto]:
         """Return the photos in a body: itself, or the files of a form.
@@ -93,24 +104,24 @@ class BodyReader:
             raise busy(429, "Too many photos are being sent at once; try again.", 1)
         self._held_bytes += byte_count
 
-    async def _chunks(self, request: Request) -> AsyncIterator[bytes]:
-        """Yield the parts of a body as they come. Raises ProblemError 408, ClientGoneError."""
-        limits = self._limits
-        began = time.monotonic()
-        byte_count = 0
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(limits.stall_seconds) as deadline:
-                async for chunk in request.stream():
-                    yield chunk
-                    byte_count += len(chunk)
-                    allowed = limits.stall_seconds + byte_count / limits.min_bytes_per_second
-                    left = min(limits.stall_seconds, began + allowed - time.monotonic())
-                    deadline.reschedule(loop.time() + left)
-        except TimeoutError:
-            raise ProblemError(408, "The body came too slowly.", {"connection": "close"}) from None
-        except ClientDisconnect:
-            raise ClientGoneError from None
+
+class HeldBody:
+    """The body of a request while it counts as held; see `BodyReader.body`."""
+
+    def __init__(self, reader: BodyReader, request: Request) -> None:
+        self._reader = reader
+        self._request = request
+        self._byte_count = 0
+
+    async def __aenter__(self) -> bytes:
+        """Read the body."""
+        body = await self._reader.read(self._request)
+        self._byte_count = len(body)
+        return body
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let go of the body."""
+        self._reader.release(self._byte_count)
 
 
 def _declared_bytes(request: Request) -> int:

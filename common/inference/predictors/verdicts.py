@@ -60,6 +60,8 @@ def _is_blank_or_noise(photo: NDArray[np.uint8]) -> bool:
     variance = float(np.vdot(grey, grey)) / grey.size
     if variance < _LEAST_DEVIATION**2:
         return True
-    along = float(np.vdot(grey[:, 1:], grey[:, :-1])) / max(1, height * (width - 1))
     down = float(np.vdot(grey[1:], grey[:-1])) / max(1, (height - 1) * width)
-    return bool(max(along, down) < _LEAST_CORRELATION * variance)
+    if down >= _LEAST_CORRELATION * variance:
+        return False
+    along = float(np.vdot(grey[:, 1:], grey[:, :-1])) / max(1, height * (width - 1))
+    return bool(along < _LEAST_CORRELATION * variance)

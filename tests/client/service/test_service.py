@@ -65,7 +65,7 @@ def test_a_client_that_left_is_dropped_from_the_batch(tmp_path: Path) -> None:
         leaving.sendall(head.encode() + RED)
         wait_for(lambda: len(batcher._waiting) == 1)
         leaving.close()
-        wait_for(lambda: not batcher._waiting[0].is_wanted())
+        wait_for(lambda: not batcher._waiting[0].asked.is_wanted())
         running.predictor.gate.set()
         assert first.result().status_code == 200
         wait_for(lambda: held(running) == 0)
