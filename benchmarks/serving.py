@@ -5,8 +5,9 @@
 
 The service answers photos on some connections at once; its processor time for each is compared
 with that of a loop without any HTTP, which decodes the same bytes and runs batches of the size that
-the service's batches had. The aim is 0.75. Then hostile requests, some of them slow, come while honest
-ones go on. Told at the end: processor time while idle (aim: 0.5% of a core) and memory (150 MB).
+the service's batches had. The aim is 0.75. Then hostile requests, some of them slow, come while
+honest ones go on. Told at the end: processor time while idle (aim: 0.5% of a core) and memory
+(150 MB).
 """
 
 import http.client

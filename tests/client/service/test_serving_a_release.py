@@ -7,7 +7,7 @@ import pytest
 
 from fedshelf.common.inference.release.folder import write_release
 from fedshelf.common.names import ONNX_FILE
-from fedshelf.common.release.keys import VARIABLE, read_private_key
+from fedshelf.common.release.keys import RELEASE_KEY_VARIABLE, read_private_key
 from tests.helpers.exported_models import save_exported
 from tests.helpers.released_models import save_release
 from tests.helpers.services import coloured
@@ -52,7 +52,7 @@ def test_a_newer_release_is_taken_up_and_no_request_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release, public = save_release(tmp_path)
-    monkeypatch.setenv(VARIABLE, public)
+    monkeypatch.setenv(RELEASE_KEY_VARIABLE, public)
     other = tmp_path / "other"
     onnx = save_exported(other, temperature=1.5)[1].read_bytes()
     key = read_private_key(tmp_path / "release.key")

@@ -25,7 +25,7 @@ from fedshelf.common.names import (
 )
 from fedshelf.common.protocol.model_delivery import RELEASE_FILES, DeliverOrder
 from fedshelf.common.protocol.serialization import decode_order, encode_order
-from fedshelf.common.release.keys import VARIABLE, pin
+from fedshelf.common.release.keys import RELEASE_KEY_VARIABLE, pin
 from tests.helpers.released_models import save_release
 
 RUN_ID = "a" * 32
@@ -63,7 +63,7 @@ def said() -> list[str]:
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> DeliveredModels:
     """Those of a store that has pinned no key."""
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(RELEASE_KEY_VARIABLE, raising=False)
     monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "state"))
     home = tmp_path / "state" / "stores" / "oslo"
     home.mkdir(parents=True)
