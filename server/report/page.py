@@ -92,7 +92,9 @@ def render(run: RunData) -> str:
         is_chosen=sections.is_chosen(run),
         accuracy=sections.accuracy_chart(run),
         loss=sections.loss_chart(run),
-        withheld=sections.withheld_losses(run),
+        withheld=" ".join(
+            filter(None, (sections.withheld_losses(run), sections.hidden_by_sums(run)))
+        ),
         stores=store_accuracies(run),
         spots=weak_spots(judged_classes, store_results),
         small=small_maps(judged_classes, store_results),

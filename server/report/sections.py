@@ -15,6 +15,10 @@ from fedshelf.server import formatting
 from fedshelf.server.report.charts.line_chart import LineChart, Point, line_chart
 from fedshelf.server.report.run_data import RunData
 
+NOT_VISIBLE = (
+    "A secure sum hides single stores by design: their losses, norms, contributions, suspicious"
+    " updates and results per store are not visible; the sums over all stores are."
+)
 RUN_PHASES = ("startup", "train", "aggregate", "evaluate")
 
 
@@ -212,6 +216,21 @@ def withheld_losses(run: RunData) -> str:
         f"The training loss of {format_count(len(stores), 'store')} is withheld by policy; a mean"
         " that lacks one is not drawn."
     )
+
+
+def hidden_by_sums(run: RunData) -> str:
+    """Return sentences on what a run with secure sums does not show; empty if it has none."""
+    if not run.config.get("privacy", {}).get("secure_sum"):
+        return ""
+    shortened = sum(record["train"].get("shortened", 0) for record in run.history)
+    bound = run.config["privacy"].get("sum_bound")
+    told = (
+        f" {format_count(shortened, 'update')} of all rounds had a norm above"
+        f" privacy.sum_bound={bound:g} and went in scaled down to it."
+        if shortened
+        else ""
+    )
+    return NOT_VISIBLE + told
 
 
 def accuracy_chart(run: RunData) -> LineChart | None:

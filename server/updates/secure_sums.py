@@ -38,10 +38,6 @@ from fedshelf.server.updates.screening import RoundOutcome
 
 LEAST_STORES = 3  # stores in a sum; with two, each would know the other's update
 MIN_STEPS = 16  # of a number between 0 and 1 that two bytes are shared for
-NOT_VISIBLE = (
-    "A secure sum hides single stores by design: their losses, norms, contributions, suspicious"
-    " updates and results per store are not visible; the sums over all stores are."
-)
 
 
 def terms(

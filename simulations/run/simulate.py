@@ -18,6 +18,7 @@ from fedshelf.common.native import compiler
 from fedshelf.common.system import device
 from fedshelf.server.report import console as screen
 from fedshelf.server.report.json_log import JsonLog
+from fedshelf.server.report.sections import NOT_VISIBLE
 from fedshelf.server.results.run_directory import RunDirectory, free_name
 from fedshelf.server.settings import recipes
 from fedshelf.server.settings.precision import settle_precision
@@ -110,7 +111,8 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
         if not request.resume:
             if not request.as_json:
                 shown.print(partition_table(stores, names, shown.width))
-            said = (note, stores.left_out, images.told, precision_note, *_advice(start))
+            hidden = NOT_VISIBLE if config.privacy.secure_sum else ""
+            said = (note, stores.left_out, images.told, precision_note, hidden, *_advice(start))
             for sentence in filter(None, said):
                 rounds.note(sentence)
         start = start.identified(directory.run_id())

@@ -49,7 +49,10 @@ class StepRange:
         train = config.train
         lr = learning_rate(train, round_number, config.run.rounds)
         batches = (1, ceil(2 * terms.images / train.batch))
-        return cls(*(normalized_steps(n * train.passes, lr, train.momentum) for n in batches))
+        counts = [n * train.passes for n in batches]
+        if config.privacy.is_on:
+            counts = [config.privacy.steps] * 2
+        return cls(*(normalized_steps(count, lr, train.momentum) for count in counts))
 
 
 @dataclass(frozen=True)
