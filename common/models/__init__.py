@@ -159,13 +159,6 @@ def initial_weights(config: ModelConfig) -> "LoadedWeights | None":
     return read_weights(path)
 
 
-def set_training(module: "nn.Module", mode: bool) -> None:
-    """Set training mode like `module.train(mode)`, but leave the frozen part in evaluation mode."""
-    from fedshelf.common.models import head
-
-    head.set_training(module, mode)
-
-
 def _model_info(name: str) -> ModelInfo:
     plugin = plugins.find_plugin(plugins.MODEL, name, [*OURS, *PRETRAINED])
     if name in OURS:

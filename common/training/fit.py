@@ -21,6 +21,7 @@ from fedshelf.common.images.augment.views import drawn_view
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.dropout import seed_dropout
 from fedshelf.common.models.frozen_part import FrozenPart, cut
+from fedshelf.common.models.head import set_training
 from fedshelf.common.models.norms import has_moving_statistics
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.models.weights import LoadedWeights
@@ -90,7 +91,7 @@ class Network:
     def frozen_part(self) -> FrozenPart | None:
         """The part of the network before its first layer that trains; None: there is none."""
         if self._frozen_part is None and self.spec.freeze != "none":
-            models.set_training(self.module, mode=False)
+            set_training(self.module, mode=False)
             self._frozen_part = cut(self.module, self._example().to(self.device))
         return self._frozen_part
 
@@ -142,7 +143,7 @@ def check_privacy(network: Network, config: RunConfig) -> None:
     """
     if not config.privacy.is_on:
         return
-    models.set_training(network.module, mode=True)
+    set_training(network.module, mode=True)
     if any(has_moving_statistics(layer) and layer.training for layer in network.module.modules()):
         raise ConfigError(
             f"Setting privacy.clip got {config.privacy.clip:g} with model {network.spec.name},"
@@ -314,7 +315,7 @@ def _training_mode(network: Network, *, single_images: bool) -> None:
     If every batch is a single image, batch norm stays in evaluation mode: one image gives it no
     statistics, so it uses its running ones.
     """
-    models.set_training(network.module, mode=True)
+    set_training(network.module, mode=True)
     if single_images and network.has_batch_norm:
         for layer in network.module.modules():
             if has_moving_statistics(layer):

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from fedshelf.common import models
 from fedshelf.common.images.augment import normalise
+from fedshelf.common.models.head import set_training
 from fedshelf.common.seeding import derive, rng
 from fedshelf.common.strategies.shared.class_skew import logit_offsets
 from fedshelf.simulations.reveal.server_view import ServerView
@@ -66,7 +66,7 @@ def invert(
     pixels, labels = view.pool.batch(torch.from_numpy(chosen))
     network = view.trainer.network(view.start.plan)
     network.load(view.order.params)
-    models.set_training(network.module, mode=False)
+    set_training(network.module, mode=False)
     spec = network.spec
     absent = view.start.plan.config.strategy.absent
     images = view.pool.select(torch.from_numpy(chosen))

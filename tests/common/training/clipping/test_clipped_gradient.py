@@ -11,6 +11,7 @@ from torch.nn import functional
 from fedshelf.common import models
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.dropout import dropout_layers, seed_dropout
+from fedshelf.common.models.head import set_training
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.training.clipping.clipped_gradient import ClippedGradient
 from fedshelf.common.training.fit import Network
@@ -28,7 +29,7 @@ losses = partial(functional.cross_entropy, reduction="none")
 def network_of(name: str, norm: str = "default", **changed: object) -> Network:
     spec = ModelSpec(name, ("a", "b", "c"), 32, 3, (0.5,) * 3, (0.25,) * 3, norm=norm, **changed)
     network = Network(spec, torch.device("cpu"), seed=3)
-    models.set_training(network.module, mode=True)
+    set_training(network.module, mode=True)
     restart_dropout(network)
     return network
 
