@@ -20,7 +20,7 @@ from torch import Tensor
 from fedshelf.common.privacy.randomness import KeyStream
 
 GRID = 2.0**-24  # step of the grid, at most, as a share of the noise's standard deviation
-_BITS = 53
+_BITS = 52
 
 
 def add_noise(total: Tensor, deviation: float, stream: KeyStream) -> Tensor:
@@ -31,21 +31,26 @@ def add_noise(total: Tensor, deviation: float, stream: KeyStream) -> Tensor:
         deviation: standard deviation of the noise, above 0
         stream: source of the noise
     """
-    grid = 2.0 ** math.floor(math.log2(deviation * GRID))
+    grid = grid_of(deviation)
     steps = gaussian(stream, len(total)).mul_(deviation / grid).round_()
     steps += total.cpu().double().div_(grid).round_()
     return steps.mul_(grid).to(total.dtype).to(total.device)
+
+
+def grid_of(deviation: float) -> float:
+    """Return the step of the grid for noise of a standard deviation: a power of two."""
+    return 2.0 ** math.floor(math.log2(deviation * GRID))
 
 
 def gaussian(stream: KeyStream, count: int) -> Tensor:
     """Return numbers of a standard normal distribution: float64 [count] on the CPU.
 
     By Box and Muller (1958): sqrt(-2 log u) cos(2 pi v) and sqrt(-2 log u) sin(2 pi v), for u in
-    (0, 1] and v in [0, 1) of 53 bits each. None is beyond 8.6, as is one of 1e17 in truth.
+    (0, 1] and v in [0, 1) of 52 bits each. None is beyond 8.5, as one of 5e16 is in truth.
     """
     pairs = (count + 1) // 2
     bits = (stream.words(2 * pairs) >> np.uint64(64 - _BITS)).astype(np.int64)
-    uniform = torch.from_numpy(bits).double()
-    radius = (uniform[:pairs] + 1).mul_(2.0**-_BITS).log_().mul_(-2).sqrt_()
-    angle = uniform[pairs:].mul_(2 * math.pi * 2.0**-_BITS)
+    uniform = torch.from_numpy(bits).double().mul_(2.0**-_BITS)
+    radius = (1 - uniform[:pairs]).log_().mul_(-2).sqrt_()
+    angle = uniform[pairs:] * (2 * math.pi)
     return torch.cat([radius * angle.cos(), radius * angle.sin()])[:count]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedshelf.common.config import PrivacyConfig
-from fedshelf.common.privacy import noise
+from fedshelf.common.native import gaussian
 from fedshelf.common.privacy.randomness import KeyStream
 from fedshelf.common.training.clipping.clipped_gradient import ClippedGradient
 from fedshelf.common.training.steps import LocalStep
@@ -91,4 +91,4 @@ class PrivateSteps:
         if not self._privacy.noise:
             return total  # a simulation that clips alone
         deviation = self._privacy.noise * self._privacy.clip
-        return noise.add_noise(total, deviation, self._noise)
+        return gaussian.add_noise(total, deviation, self._noise)
