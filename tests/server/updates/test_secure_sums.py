@@ -269,7 +269,6 @@ def test_two_bytes_a_coordinate_lose_nothing_in_the_long_run(absent: str, compre
         ({"messages__compression": "fp16", "strategy__name": "scaffold"}, "scaffold"),
         ({"train__seconds": 5}, "train.seconds"),
         ({"cohort__min_stores": 2}, "min_stores=2"),
-        ({"privacy__store_noise": 1}, "store_noise"),
     ],
 )
 def test_settings_that_break_a_sum_are_refused_by_name(
