@@ -99,12 +99,12 @@ class StorePrivacy:
         fixed_clip = settings.sum_bound if order.terms else settings.store_clip
         clip = fixed_clip or _clip_after(last)
         noise = store_level.split_noise(settings.store_noise, expected, adaptive=not fixed_clip)
-        start = order.params.to(trained.updates[0].params.device)
-        total = _clipped_sum(trained, start, clip)
+        total = _clipped_sum(trained, clip)
         key, releases = self._ledger.release(order.round, total)
         for_changes, for_count = noise_streams(key)
         noised = add_noise(total, noise.changes * clip, for_changes)
-        update = Update("", order.round, start + noised / expected, 1, 0.0, 0.0)
+        change = (noised / expected).to(order.params)
+        update = Update("", order.round, order.params + change, 1, 0.0, 0.0)
         record = {
             "clip": clip,
             "next_clip": clip,
@@ -179,18 +179,20 @@ def of_deployment(
     return StorePrivacy(config, NoiseLedger.open(path, rounds), note)
 
 
-def _clipped_sum(trained: RoundOutcome, start: Tensor, clip: float) -> Tensor:
-    """Return the sum of all changes from `start`, float32 [T], each clipped to the norm `clip`.
+def _clipped_sum(trained: RoundOutcome, clip: float) -> Tensor:
+    """Return the sum of all changes, each clipped to the norm `clip`: float64 [T] on the CPU.
 
-    In a secure sum the stores have clipped their changes themselves.
+    In a secure sum the stores have clipped their changes themselves. In float32, one store's change
+    would move the rounding of all others', of which thousands add up.
     """
+    start = trained.order.params
+    total = torch.zeros(start.shape, dtype=torch.float64)
     if trained.order.terms is not None:
         (mean,) = trained.updates
-        return (mean.params - start) * len(trained.stores)
-    total = torch.zeros_like(start)
+        return total.add_((mean.params - start).cpu(), alpha=len(trained.stores))
     for update in trained.updates:
         factor = store_level.clip_factor(trained.norms[update.store], clip)
-        total.add_(update.params - start, alpha=factor)
+        total.add_((update.params - start.to(update.params.device)).cpu(), alpha=factor)
     return total
 
 

@@ -88,7 +88,7 @@ class NoiseLedger:
 
         Args:
             round_number: of the round
-            total: float32 [T], the sum of its clipped changes
+            total: float64 [T] on the CPU, the sum of its clipped changes
 
         Returns:
             The key of the sum's noise, 32 bytes, and the number of sums told so far, with this one.
@@ -98,7 +98,7 @@ class NoiseLedger:
         """
         if self._path is None:
             return training_key(self._secret, _digest(round_number, "sum")), round_number
-        content = hashlib.sha256(total.cpu().numpy().tobytes()).hexdigest()
+        content = hashlib.sha256(total.numpy().tobytes()).hexdigest()
         digest = _digest(round_number, content)
         if digest not in self._sums:
             record = {"secret": self._secret.hex(), "sums": [*self._sums, digest]}

@@ -77,6 +77,11 @@ def _faults(config: RunConfig, strategy: Strategy, layout: Layout) -> Iterator[s
         )
     if strategy.personal_tensors():
         yield f"strategy {name}, which keeps parts of the model at the stores; use another one"
+    if config.privacy.secure_sum and config.messages.compression != "none":
+        yield (
+            f"privacy.secure_sum and messages.compression={config.messages.compression}, which"
+            " round coarsely after the clip; use messages.compression=none"
+        )
     if config.strategy.weighting != "uniform":
         yield (
             "strategy.weighting=images, as numbers of images tell of a store and let one count for"

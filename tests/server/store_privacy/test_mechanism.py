@@ -97,6 +97,16 @@ def test_one_store_moves_the_sum_by_at_most_the_clip(
     assert moved <= clip * (1 + 1e-4)
 
 
+def test_one_store_does_not_move_how_the_others_are_rounded() -> None:
+    """A change of 1e4 comes first, then a thousand of 1e-4, which float32 would lose beside it."""
+    private = mechanism(privacy__store_noise=LITTLE, privacy__store_clip=1e4)
+    small = [vector(1e-4)] * 1000
+    with_it = private.noised_mean(outcome([vector(1e4), *small]), None)
+    deviation = with_it.record["deviation"]
+    expected = (1e4 + 0.1) / 1001
+    assert float(mean_of(with_it)) == pytest.approx(expected, abs=5 * deviation + 1e-6)
+
+
 def test_the_clip_follows_the_norms_of_the_changes() -> None:
     """Of 100 changes of norms 1 to 100, half are to be as small as the clip."""
     private = mechanism(privacy__store_noise=1, run__rounds=150)

@@ -28,6 +28,10 @@ PRIVATE = {"privacy__store_noise": 1.0, "strategy__weighting": "uniform"}
         ({"model__norm": "batch"}, "model.norm=group"),
         ({"privacy__secure_sum": True, "privacy__store_clip": 1.0}, "to privacy.sum_bound"),
         ({"privacy__secure_sum": True, "privacy__store_quantile": 0.3}, "privacy.store_quantile"),
+        (
+            {"privacy__secure_sum": True, "messages__compression": "int8"},
+            "messages.compression=none",
+        ),
         ({"screening__suspects": "clip"}, "screening.suspects=clip"),
         ({"screening__suspects": "exclude"}, "screening.suspects=exclude"),
         ({"run__deliver": "best"}, "run.deliver=best"),
