@@ -204,6 +204,7 @@ def _indented(value: Any, margin: str) -> str:
     """Return JSON of a value whose lines begin with `margin`, which begins with a line break."""
     inner = margin + "  "
     if isinstance(value, dict) and value:
+        assert all(isinstance(name, str) for name in value), "JSON has names, no other keys"
         members = [
             f"{_on_one_line(name)}: {_indented(part, inner)}" for name, part in value.items()
         ]

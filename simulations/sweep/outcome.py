@@ -70,7 +70,13 @@ class PointResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return the point as JSON values."""
-        return {**asdict(self), "mean": self.mean, "deviation": self.deviation}
+        return {
+            "label": self.label,
+            "mean": self.mean,
+            "deviation": self.deviation,
+            "runs": {str(seed): asdict(run) for seed, run in self.runs.items()},
+            "failed": {str(seed): error for seed, error in self.failed.items()},
+        }
 
 
 def deviation(values: Sequence[float]) -> float | None:

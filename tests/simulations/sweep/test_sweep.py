@@ -38,7 +38,9 @@ def test_a_sweep_chooses_on_validation_images(tmp_path: Path) -> None:
     for text in ("train.lr=0.001", "train.lr=0.1", "Chosen:"):
         assert text in page
     assert f"{runs[chosen]['test']['accuracy']:.1%}" in page
-    assert f"{runs[1 - chosen]['test']['accuracy']:.1%}" not in done.stdout
+    assert {key for point in found["points"] for key in point} == {
+        "label", "mean", "deviation", "runs", "failed",
+    }  # fmt: skip
 
 
 def test_a_sweep_without_validation_images_is_refused(tmp_path: Path) -> None:
