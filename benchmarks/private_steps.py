@@ -23,6 +23,7 @@ from benchmarks.harness import Column, Sample, alternate, parser, table, write
 from fedshelf.common import models
 from fedshelf.common.config import ModelConfig, PrivacyConfig, TrainConfig
 from fedshelf.common.images.types import Images
+from fedshelf.common.system.allocator import keep_freed_memory
 from fedshelf.common.training.clipping.clipped_gradient import ClippedGradient
 from fedshelf.common.training.fit import Network
 from fedshelf.common.training.loss import BatchGradient, image_losses
@@ -99,6 +100,7 @@ def main() -> None:
     command_line.add_argument("--batch", type=int, default=64, help="images a step")
     arguments = command_line.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as all workers do
     all_samples: dict[str, Sequence[Sample]] = {}
     for name in arguments.models.split(","):
         kinds = {
