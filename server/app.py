@@ -11,18 +11,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from fedshelf.common import strategies
 from fedshelf.common.classes import display_names
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import StoppedError
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import STORE_CHANNELS
-from fedshelf.common.protocol.messages import Plan, StoreInfo
+from fedshelf.common.privacy.secure_sum.ciphers import RingVector
+from fedshelf.common.protocol.messages import EvaluateOrder, Plan, StoreInfo, TrainOrder
 from fedshelf.common.system.device import pick_device
 from fedshelf.common.training.features import plan_extractor
 from fedshelf.server.grid import class_table
@@ -42,6 +45,8 @@ from fedshelf.server.settings.precision import keep_float32
 from fedshelf.server.training import class_confirmation, cohort, setup
 from fedshelf.server.training.run import StopRequest, Training
 from fedshelf.server.training.selection_images import divide
+from fedshelf.server.training.setup import InitialState
+from fedshelf.server.updates import secure_sums
 from fedshelf.server.updates.anomaly_detection import sample_of
 from fedshelf.server.updates.buffer import DiskBuffer
 from fedshelf.server.updates.evaluator import Evaluators, build_evaluator
@@ -169,6 +174,7 @@ class GridTraining:
         }
         self.directory.write("partition.json", {"classes": list(classes), "stores": table})
         start = setup.prepare(config, classes, self.channels).identified(run_id)
+        runtime.expect_sums(_zeros_of(start))
         self.directory.settle(start.plan.config)  # a resumed run has these classes
         images = divide(start, present, self.images_for(start.plan))
         if images.told:
@@ -228,6 +234,12 @@ class GridTraining:
         except StoppedError as error:
             kept = f"the {done} rounds done before are kept" if done else "nothing was trained"
             raise StoppedError(f"Stopped while {error}; {kept}. Go on with --resume.") from None
+
+
+def _zeros_of(start: InitialState) -> Callable[[TrainOrder | EvaluateOrder], RingVector]:
+    """Return a function for the sum of no vectors, ring elements [Q], of an order with terms."""
+    strategy = strategies.build(start.plan.config.strategy, start.layout)
+    return partial(secure_sums.zeros, strategy=strategy, layout=start.layout)
 
 
 def folder_images(agreed: Plan) -> Images | None:

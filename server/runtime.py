@@ -14,6 +14,18 @@ from fedshelf.common.protocol.messages import (
 )
 
 
+class RoundSummedError(Exception):
+    """Stores have opened a secure sum of a round, and it is lost here; no round is summed twice.
+
+    Args:
+        round_number: the round, which has to be skipped
+    """
+
+    def __init__(self, round_number: int) -> None:
+        super().__init__(round_number)
+        self.round = round_number
+
+
 class StorePresence(Protocol):
     """The stores that are there, and that may be asked."""
 

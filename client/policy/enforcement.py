@@ -79,11 +79,11 @@ class PolicyEnforcer:
             self._check_run(order.model.name, order.data.classes, order)
             return
         if (
-            isinstance(order, TrainOrder)
+            not isinstance(order, SumOrder)
             and order.plan.config.privacy.secure_sum
             and order.secure_sum is None
         ):
-            refuse("secure_sum", "its run has a secure sum, and it asks for the update itself")
+            refuse("secure_sum", "its run has a secure sum, and it asks for the answer itself")
         spec = order.plan.spec
         self._check_run(spec.name, spec.classes, order.plan.config, spec)
         if isinstance(order, EvaluateOrder):

@@ -7,29 +7,23 @@ answers, and a server that is killed may ask for them again, but for no others.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from fedshelf.client.failures import StoreError
 from fedshelf.client.identity.peer import RevokedPeers, load_peer
-from fedshelf.common.errors import ConfigError
-from fedshelf.common.privacy.peers import (
-    PeerCertificate,
-    PeerIdentity,
-    RevocationList,
-    is_signed,
-)
+from fedshelf.common.privacy.peers import PeerIdentity, PeerVerifier, RevocationList
 from fedshelf.common.privacy.secure_sum.memory import SumMemory
 from fedshelf.common.privacy.secure_sum.messages import Purpose, Roster, SumAddress
 from fedshelf.common.privacy.secure_sum.refusals import SecureSumError
 from fedshelf.common.privacy.secure_sum.store import SumStore
-from fedshelf.common.protocol.messages import Summand, TrainOrder, Update
+from fedshelf.common.protocol.messages import EvaluateOrder, Summand, TrainOrder
 from fedshelf.common.protocol.secure_sum import (
-    MaskedUpdate,
+    MaskedSummand,
     SumAnswer,
     SumOrder,
+    purpose_of,
     read_survivors,
     ring_elements,
     ring_tensor,
@@ -71,21 +65,20 @@ class SecureSums:
             raise refusal(error) from None
 
     def masked(
-        self, order: TrainOrder, train: Callable[[TrainOrder], Update | Summand]
-    ) -> MaskedUpdate:
-        """Train as ordered, and return the update under masks.
+        self, order: TrainOrder | EvaluateOrder, work: Callable[[], Summand]
+    ) -> MaskedSummand:
+        """Do the work that is ordered, and return its result under masks.
 
         Raises:
             StoreError: The step is not taken: code `secure-sum`.
         """
         try:
             sums, address, boxes = self._expected(order)
-            summand = train(replace(order, secure_sum=None))
-            assert isinstance(summand, Summand), "an order with terms gave no summand"
+            summand = work()
             masked = sums.mask(address, boxes, ring_elements(summand.vector))
         except SecureSumError as error:
             raise refusal(error) from None
-        return MaskedUpdate(
+        return MaskedSummand(
             summand.store, order.round, address.attempt, ring_tensor(masked), summand.seconds
         )
 
@@ -119,7 +112,7 @@ class SecureSums:
             stores,
         )
 
-    def _expected(self, order: TrainOrder) -> tuple[SumStore, SumAddress, bytes]:
+    def _expected(self, order: TrainOrder | EvaluateOrder) -> tuple[SumStore, SumAddress, bytes]:
         """Return what is needed to mask the answer to an order, before any work is done for it.
 
         Raises SecureSumError if the stores of the sum have got another order.
@@ -129,9 +122,10 @@ class SecureSums:
             raise SecureSumError(
                 "malformed", "An order of a run with a secure sum has no part in one."
             )
-        step = SumOrder(order.plan, order.round, "train", part.attempt, "shares", b"")
+        purpose = purpose_of(order)
+        step = SumOrder(order.plan, order.round, purpose, part.attempt, "shares", b"")
         sums, address = self._sums(step)
-        attempt = self._memories[order.plan.run_id, "train"].find(address)
+        attempt = self._memories[order.plan.run_id, purpose].find(address)
         if attempt is None or attempt.roster is None:
             raise SecureSumError(
                 "out-of-turn", f"Round {order.round} of the secure sum was not begun here."
@@ -190,9 +184,11 @@ class SecureSums:
         except ValueError as error:
             raise SecureSumError("unknown-store", f"{error}.".capitalize()) from None
 
-    def _recogniser(self) -> "PeerVerifier":
+    def _recogniser(self) -> PeerVerifier:
         peer = self._identity()
-        return PeerVerifier(peer, RevokedPeers(self._home, peer).keys)
+        return PeerVerifier(
+            peer.certificate.chain, peer.office, RevokedPeers(self._home, peer).keys
+        )
 
 
 class PeerSigner:
@@ -206,33 +202,6 @@ class PeerSigner:
     def sign(self, statement: bytes) -> bytes:
         """Return the Ed25519 signature, 64 bytes."""
         return bytes.fromhex(self._peer.sign(statement))
-
-
-class PeerVerifier:
-    """The rule by which a store recognises others, a `SumVerifier`.
-
-    Args:
-        peer: The store's own identity, which names the chain and its office.
-        revoked: The public peer keys that the office has revoked.
-    """
-
-    def __init__(self, peer: PeerIdentity, revoked: frozenset[str]) -> None:
-        self._peer = peer
-        self._revoked = revoked
-
-    def __call__(self, store: str, certificate: bytes, statement: bytes, signature: bytes) -> bool:
-        """Return whether the office certifies the key of this store, and that key has signed."""
-        try:
-            peer = PeerCertificate.model_validate_json(certificate)
-        except (ValidationError, ConfigError):  # the second for a name that no store may have
-            return False
-        return (
-            peer.store == store
-            and peer.chain == self._peer.certificate.chain
-            and peer.key not in self._revoked
-            and peer.is_signed_by(self._peer.office)
-            and is_signed(peer.key, signature.hex(), statement)
-        )
 
 
 def refusal(error: SecureSumError) -> StoreError:

@@ -15,10 +15,17 @@ from flwr.clientapp import ClientApp
 from fedshelf.client.failures import StoreError, failure_of
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.client.worker.protocol import ModelKeeper, SumKeeper, Worker
-from fedshelf.common.protocol.messages import EvaluateOrder, StoreInfo, TrainOrder, Update
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Evaluation,
+    StoreInfo,
+    Summand,
+    TrainOrder,
+    Update,
+)
 from fedshelf.common.protocol.model_delivery import DeliverOrder
 from fedshelf.common.protocol.probe import make_presence
-from fedshelf.common.protocol.secure_sum import MaskedUpdate, SumOrder
+from fedshelf.common.protocol.secure_sum import MaskedSummand, SumOrder
 from fedshelf.common.protocol.serialization import (
     FrozenMissingError,
     FrozenStore,
@@ -30,6 +37,7 @@ from fedshelf.common.protocol.serialization import (
     encode_result,
 )
 from fedshelf.common.text import sanitize
+from fedshelf.common.training.summand import counts_summand
 
 LOG = logging.getLogger("fedshelf.store")
 
@@ -55,7 +63,7 @@ def handle_order(
             case SumOrder():
                 result = _in(sums).answer(order)
             case EvaluateOrder():
-                result = worker.evaluate(order)
+                result = _evaluate(worker, sums, order)
             case Query():
                 result = replace(worker.info(order.config), version=version("fedshelf"))
             case Notice():
@@ -76,13 +84,28 @@ def handle_order(
     return encode_result(result)
 
 
-def _train(worker: Worker, sums: SumKeeper | None, order: TrainOrder) -> Update | MaskedUpdate:
+def _train(worker: Worker, sums: SumKeeper | None, order: TrainOrder) -> Update | MaskedSummand:
     """Return the update, or the update under masks if it goes into a secure sum."""
     if order.terms is None and order.secure_sum is None:
         update = worker.train(order)
         assert isinstance(update, Update), "an order without terms gave a summand"
         return update
-    return _in(sums).masked(order, worker.train)
+
+    def train() -> Summand:
+        summand = worker.train(order)
+        assert isinstance(summand, Summand), "an order with terms gave an update"
+        return summand
+
+    return _in(sums).masked(order, train)
+
+
+def _evaluate(
+    worker: Worker, sums: SumKeeper | None, order: EvaluateOrder
+) -> Evaluation | MaskedSummand:
+    """Return the evaluation, or the evaluation under masks if it goes into a secure sum."""
+    if order.terms is None and order.secure_sum is None:
+        return worker.evaluate(order)
+    return _in(sums).masked(order, lambda: counts_summand(order, worker.evaluate(order)))
 
 
 def _in(sums: SumKeeper | None) -> SumKeeper:

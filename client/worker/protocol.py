@@ -13,7 +13,7 @@ from fedshelf.common.protocol.messages import (
     Update,
 )
 from fedshelf.common.protocol.model_delivery import DeliverOrder, ModelReceipt
-from fedshelf.common.protocol.secure_sum import MaskedUpdate, SumAnswer, SumOrder
+from fedshelf.common.protocol.secure_sum import MaskedSummand, SumAnswer, SumOrder
 
 
 class Worker(Protocol):
@@ -45,9 +45,9 @@ class SumKeeper(Protocol):
         """
 
     def masked(
-        self, order: TrainOrder, train: Callable[[TrainOrder], Update | Summand]
-    ) -> MaskedUpdate:
-        """Train as ordered, and return the update under masks.
+        self, order: TrainOrder | EvaluateOrder, work: Callable[[], Summand]
+    ) -> MaskedSummand:
+        """Do the work that is ordered, and return its result under masks.
 
         May raise a FedshelfError, as a worker.
         """

@@ -10,8 +10,16 @@ could invent stores and open the sum. So the office key signs them, and it is no
 import json
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
+from fedshelf.common.errors import ConfigError
 from fedshelf.common.names import check_store_name
 from fedshelf.common.statements import statement
 
@@ -102,6 +110,35 @@ class PeerIdentity(BaseModel):
     def sign(self, content: bytes) -> str:
         """Return the store's signature over bytes, in hexadecimal."""
         return sign(self.private_key, content)
+
+
+class PeerVerifier:
+    """The rule by which stores of a chain are recognised, a `secure_sum.identities.SumVerifier`.
+
+    Args:
+        chain: identifier of the chain
+        office: public key of its office
+        revoked: the public peer keys that the office has revoked
+    """
+
+    def __init__(self, chain: str, office: str, revoked: frozenset[str]) -> None:
+        self.chain = chain
+        self._office = office
+        self._revoked = revoked
+
+    def __call__(self, store: str, certificate: bytes, statement: bytes, signature: bytes) -> bool:
+        """Return whether the office certifies the key of this store, and that key has signed."""
+        try:
+            peer = PeerCertificate.model_validate_json(certificate)
+        except (ValidationError, ConfigError):  # the second for a name that no store may have
+            return False
+        return (
+            peer.store == store
+            and peer.chain == self.chain
+            and peer.key not in self._revoked
+            and peer.is_signed_by(self._office)
+            and is_signed(peer.key, signature.hex(), statement)
+        )
 
 
 def peer_statement(chain: str, store: str, key: str) -> bytes:

@@ -89,6 +89,7 @@ class EvaluateOrder:
     temperatures: temperatures at which to count confidence and right answers
         (`common.metrics.calibration`); empty: no such counts
     terms: of the secure sum that the counts go into; None: each store's go to the server
+    secure_sum: the store's own part of that sum
     """
 
     plan: Plan
@@ -97,6 +98,7 @@ class EvaluateOrder:
     split: Literal["validation", "test"] = "validation"
     temperatures: tuple[float, ...] = ()
     terms: SumTerms | None = None
+    secure_sum: SumPart | None = None
 
 
 OrderT = TypeVar("OrderT", TrainOrder, EvaluateOrder)
@@ -202,11 +204,13 @@ class SumTotal:
 
     stores: the stores in the sum, sorted
     vector: int32 or int16 [Q], elements of the ring
+    terms: under which it was taken; None: those of the order
     """
 
     round: int
     stores: tuple[str, ...]
     vector: Tensor
+    terms: SumTerms | None = None
 
 
 @dataclass(frozen=True)

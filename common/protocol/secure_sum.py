@@ -5,8 +5,9 @@
                        <-----------  SumAnswer: its public keys
     SumOrder "shares"  ----------->        the public keys of all
                        <-----------  SumAnswer: its shares, sealed for the others
-    TrainOrder         ----------->        with the shares that the others sealed for it
-                       <-----------  MaskedUpdate
+    order to train or  ----------->        with the shares that the others sealed for it
+    to evaluate
+                       <-----------  MaskedSummand
     SumOrder "unmask"  ----------->        the stores whose masked updates have come
                        <-----------  SumAnswer: shares that open the sum, and its next keys
 
@@ -24,7 +25,13 @@ from torch import Tensor
 from fedshelf.common.errors import MessageError
 from fedshelf.common.privacy.secure_sum.ciphers import RingVector
 from fedshelf.common.privacy.secure_sum.messages import Purpose
-from fedshelf.common.protocol.messages import Plan, SumPart, SumTerms
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Plan,
+    SumPart,
+    SumTerms,
+    TrainOrder,
+)
 from fedshelf.common.protocol.records import RecordReader, Value
 
 PURPOSES: tuple[Purpose, ...] = ("train", "validation", "test")
@@ -72,11 +79,11 @@ class SumAnswer:
 
 
 @dataclass(frozen=True)
-class MaskedUpdate:
-    """A store's result of training, under masks that cancel in the sum over the stores.
+class MaskedSummand:
+    """A store's part of a secure sum, under masks that cancel in the sum over the stores.
 
     vector: int32 or int16 [Q], ring elements
-    seconds: wall time of the training, s
+    seconds: wall time of the work, s
     """
 
     store: str
@@ -96,6 +103,11 @@ def ring_elements(vector: Tensor) -> RingVector:
 def ring_tensor(elements: RingVector) -> Tensor:
     """Return ring elements [Q] as int32 or int16 [Q], which shares their memory."""
     return torch.from_numpy(elements.view(np.int16 if elements.dtype == np.uint16 else np.int32))
+
+
+def purpose_of(order: TrainOrder | EvaluateOrder) -> Purpose:
+    """Return the purpose of the sum that an order's answers go into."""
+    return "train" if isinstance(order, TrainOrder) else order.split
 
 
 def survivors_content(survivors: tuple[str, ...]) -> bytes:
@@ -160,13 +172,25 @@ def decode_sum_answer(store: str, reader: RecordReader) -> SumAnswer:
     )
 
 
-def encode_terms(terms: SumTerms | None) -> dict[str, Value]:
-    """Return the fields of the terms of an order's secure sum, if it has one."""
-    return {"sum_stores": terms.stores, "sum_images": terms.images} if terms is not None else {}
+def encode_sum(order: TrainOrder | EvaluateOrder) -> dict[str, Value]:
+    """Return the fields of an order's secure sum, if it has one: terms, and the store's part."""
+    terms = order.terms
+    part = order.secure_sum
+    return {
+        **({"sum_stores": terms.stores, "sum_images": terms.images} if terms is not None else {}),
+        **({"attempt": part.attempt, "boxes": part.boxes} if part is not None else {}),
+    }
 
 
-def decode_terms(reader: RecordReader) -> SumTerms | None:
-    """Read back the fields of `encode_terms`. Raises MessageError."""
+def decode_sum(reader: RecordReader) -> tuple[SumTerms | None, SumPart | None]:
+    """Read back the fields of `encode_sum`. Raises MessageError."""
+    terms = _decode_terms(reader)
+    if not reader.has_field("attempt"):
+        return terms, None
+    return terms, SumPart(reader.count("attempt"), reader.binary("boxes"))
+
+
+def _decode_terms(reader: RecordReader) -> SumTerms | None:
     if not reader.has_field("sum_stores"):
         return None
     terms = SumTerms(reader.count("sum_stores"), reader.count("sum_images"))
@@ -175,34 +199,22 @@ def decode_terms(reader: RecordReader) -> SumTerms | None:
     return terms
 
 
-def encode_sum_part(part: SumPart | None) -> dict[str, Value]:
-    """Return the fields of an order's part of a secure sum, if it has one."""
-    return {"attempt": part.attempt, "boxes": part.boxes} if part is not None else {}
-
-
-def decode_sum_part(reader: RecordReader) -> SumPart | None:
-    """Read back the fields of `encode_sum_part`. Raises MessageError."""
-    if not reader.has_field("attempt"):
-        return None
-    return SumPart(reader.count("attempt"), reader.binary("boxes"))
-
-
-def encode_masked_update(update: MaskedUpdate) -> tuple[dict[str, Value], dict[str, Tensor]]:
-    """Return the fields and the tensor of a masked update."""
+def encode_masked_summand(summand: MaskedSummand) -> tuple[dict[str, Value], dict[str, Tensor]]:
+    """Return the fields and the tensor of a masked summand."""
     fields: dict[str, Value] = {
-        "store": update.store,
-        "round": update.round,
-        "attempt": update.attempt,
-        "seconds": float(update.seconds),
+        "store": summand.store,
+        "round": summand.round,
+        "attempt": summand.attempt,
+        "seconds": float(summand.seconds),
     }
-    return fields, {"short" if update.vector.dtype is torch.int16 else "vector": update.vector}
+    return fields, {"short" if summand.vector.dtype is torch.int16 else "vector": summand.vector}
 
 
-def decode_masked_update(store: str, reader: RecordReader) -> MaskedUpdate:
-    """Read back a masked update of `store`. Raises MessageError."""
+def decode_masked_summand(store: str, reader: RecordReader) -> MaskedSummand:
+    """Read back a masked summand of `store`. Raises MessageError."""
     dtype = torch.int16 if reader.has_tensor("short") else torch.int32
     vector = reader.tensor("short" if dtype is torch.int16 else "vector", dtype, ndim=1)
-    return MaskedUpdate(
+    return MaskedSummand(
         store,
         reader.count("round"),
         reader.count("attempt"),

@@ -44,19 +44,17 @@ from fedshelf.common.protocol.model_delivery import (
 )
 from fedshelf.common.protocol.records import RecordReader, Value, pack
 from fedshelf.common.protocol.secure_sum import (
-    MaskedUpdate,
+    MaskedSummand,
     SumAnswer,
     SumOrder,
-    decode_masked_update,
+    decode_masked_summand,
+    decode_sum,
     decode_sum_answer,
     decode_sum_order,
-    decode_sum_part,
-    decode_terms,
-    encode_masked_update,
+    encode_masked_summand,
+    encode_sum,
     encode_sum_answer,
     encode_sum_order,
-    encode_sum_part,
-    encode_terms,
 )
 from fedshelf.common.protocol.update_records import (
     EXTRA,
@@ -108,7 +106,7 @@ class FrozenWeightsMissing:
 Order = TrainOrder | EvaluateOrder | SumOrder | Query | Notice | DeliverOrder
 Result = (
     Update
-    | MaskedUpdate
+    | MaskedSummand
     | Evaluation
     | SumAnswer
     | Failure
@@ -158,17 +156,17 @@ def encode_order(order: Order, *, attach_frozen: bool = False) -> RecordDict:
         **run,
         "frozen_sha256": "" if plan.frozen is None else frozen_sha256(plan.frozen),
         "round": order.round,
+        **encode_sum(order),
     }
     tensors = {"params": order.params}
     if attach_frozen and plan.frozen is not None:
         tensors["frozen"] = plan.frozen
     if isinstance(order, TrainOrder):
         header |= {"committed": order.committed, "best": order.best}
-        header |= encode_terms(order.terms) | encode_sum_part(order.secure_sum)
         return _pack("train", header, tensors | with_prefix(order.extras, EXTRA))
     return _pack(
         "evaluate",
-        {**header, "split": order.split, **encode_terms(order.terms)},
+        {**header, "split": order.split},
         tensors | calibration_records.encode_temperatures(order.temperatures),
     )
 
@@ -200,8 +198,7 @@ def decode_order(content: RecordDict, frozen_store: FrozenStore) -> Order:
                 reader.tensors(EXTRA),
                 reader.count("committed"),
                 reader.count("best"),
-                decode_terms(reader),
-                decode_sum_part(reader),
+                *decode_sum(reader),
             )
         case "sum":
             plan = Plan(*_take_run(reader), reader.parsed("spec", received_spec))
@@ -212,7 +209,7 @@ def decode_order(content: RecordDict, frozen_store: FrozenStore) -> Order:
                 *common,
                 reader.choice("split", ("validation", "test")),
                 calibration_records.decode_temperatures(reader),
-                decode_terms(reader),
+                *decode_sum(reader),
             )
     reader.close()
     return order
@@ -227,9 +224,9 @@ def encode_result(result: Result) -> RecordDict:
         case Update():
             kind = "update"
             header, tensors = encode_update(result)
-        case MaskedUpdate():
+        case MaskedSummand():
             kind = "masked"
-            header, tensors = encode_masked_update(result)
+            header, tensors = encode_masked_summand(result)
         case SumAnswer():
             kind = "sum-answer"
             header = encode_sum_answer(result)
@@ -294,7 +291,7 @@ def decode_result(content: RecordDict, order: TrainOrder | EvaluateOrder | None 
         case "update":
             result = decode_update(store, reader, order)
         case "masked":
-            result = decode_masked_update(store, reader)
+            result = decode_masked_summand(store, reader)
         case "sum-answer":
             result = decode_sum_answer(store, reader)
         case "evaluation":

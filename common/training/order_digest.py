@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from fedshelf.common.images.types import Images
-from fedshelf.common.protocol.messages import TrainOrder
+from fedshelf.common.protocol.messages import EvaluateOrder, TrainOrder
 
 _IMAGES_PER_PIECE = 1024  # images that are copied at once
 # sections of the settings that the training does not read; of `run` it reads the number of rounds,
@@ -41,14 +41,25 @@ def order_digest(order: TrainOrder) -> str:
     return hasher.hexdigest()
 
 
-def summand_digest(order: TrainOrder) -> str:
-    """Return the SHA-256, in hexadecimal, of the parts of an order on which a summand depends.
+def summand_digest(order: TrainOrder | EvaluateOrder) -> str:
+    """Return the SHA-256, in hexadecimal, of all parts of an order on which a summand may depend.
 
     A store's own part in the secure sum is not among them: the stores compare their orders by it.
     """
+    plan = order.plan
     hasher = hashlib.sha256()
-    _add(hasher, order_digest(order).encode())
-    _add(hasher, str(order.terms).encode())
+    for text in (
+        plan.run_id,
+        "train" if isinstance(order, TrainOrder) else order.split,
+        str(order.round),
+        plan.config.model_dump_json(),
+        plan.spec.to_json(),
+        str(order.terms),
+    ):
+        _add(hasher, text.encode())
+    frozen = {} if plan.frozen is None else {"frozen": plan.frozen}
+    _add_tensors(hasher, {"params": order.params} | frozen)
+    _add_tensors(hasher, order.extras if isinstance(order, TrainOrder) else {})
     return hasher.hexdigest()
 
 

@@ -239,6 +239,10 @@ class Chain:
         """The file with the office's list of revoked peer keys; missing before the first one."""
         return self.directory / "revoked-peers.json"
 
+    def revoked_list(self) -> bytes:
+        """Return the office's list of revoked peer keys as JSON; empty before the first one."""
+        return self.revoked_peers.read_bytes() if self.revoked_peers.exists() else b""
+
     @property
     def stores(self) -> StoreRegister:
         """The chain's stores."""

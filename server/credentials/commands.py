@@ -173,12 +173,12 @@ def revoke(credentials: Path, names: Sequence[str], office: Path | None = None) 
     for name in names:
         chain.stores.check_known(name)
     chain_office = _office_if_there(chain, office)
+    if chain_office is not None:  # first: a running server looks for the list when a store changes
+        _revoke_peer_keys(chain, chain_office, names)
     for name in names:
         chain.stores.revoke(name)
         print(f"{name} is revoked: a running server turns it away from now on.")
-    if chain_office is not None:
-        _revoke_peer_keys(chain, chain_office, names)
-    elif chain.office_key is not None:
+    if chain_office is None and chain.office_key is not None:
         print(
             "Other stores still accept its peer key in secure sums, as the office key is not in"
             f" {chain.office_directory}. To revoke that as well, repeat this with --office DIR."

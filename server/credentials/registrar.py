@@ -33,6 +33,7 @@ from fedshelf.server.credentials.authority import renew_if_due
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.stores import EnrolmentState, StoreEntry
 from fedshelf.server.ipc.file_watcher import WatchedFile
+from fedshelf.server.ipc.office_file import OFFICE_FILE, OfficeFacts
 from fedshelf.server.ipc.run_mailbox import REGISTERED, REGISTRATIONS
 
 STORES_POLL_SECONDS = 0.2
@@ -92,6 +93,7 @@ class Registrar:
         """
         entries = self._chain.stores.stores()
         self._write_revoked(entries)
+        self._write_office()
         marker = self._directory / REGISTERED
         marker.unlink(missing_ok=True)
         wanted = {
@@ -122,6 +124,11 @@ class Registrar:
         if revoked != self._revoked:
             write_json(self._directory / REVOKED_FILE, revoked)
             self._revoked = revoked
+
+    def _write_office(self) -> None:
+        """Write the facts on the chain's office for the app."""
+        if (key := self._chain.office_key) is not None:
+            OfficeFacts(self._chain.name, key, self._chain.revoked_list()).write(self._directory)
 
     def _register(self, nodes: Sequence[RegisteredNode]) -> None:
         """Register stores one after the other; write their node ids now and then and at the end."""
@@ -240,6 +247,7 @@ def reset_registrations(directory: Path, *, has_chain: bool) -> None:
     (directory / REGISTRATIONS).unlink(missing_ok=True)
     _nodes_file(directory).unlink(missing_ok=True)
     (directory / REVOKED_FILE).unlink(missing_ok=True)
+    (directory / OFFICE_FILE).unlink(missing_ok=True)
     (directory / REGISTERED).unlink(missing_ok=True)
     if has_chain:
         write_json(_nodes_file(directory), {})

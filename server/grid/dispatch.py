@@ -3,19 +3,21 @@
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 
 from flwr.app import Message, MessageType
 
 from fedshelf.common import strategies
 from fedshelf.common.errors import StoppedError
-from fedshelf.common.protocol.messages import EvaluateOrder, Failure, TrainOrder
+from fedshelf.common.protocol.messages import EvaluateOrder, Failure, SumPart, TrainOrder
+from fedshelf.common.protocol.secure_sum import SumOrder
 from fedshelf.common.protocol.serialization import FrozenWeightsMissing, Result, encode_order
 from fedshelf.common.protocol.transfer_progress import format_progress
 from fedshelf.server.answer_deadline import AnswerDeadline
 from fedshelf.server.grid.connection import GONE, GridConnection, read
 from fedshelf.server.grid.outbox import Outbox, Sent
 from fedshelf.server.grid.store_registry import StoreRegistry
-from fedshelf.server.ipc.store_status import StoreStatusFile
+from fedshelf.server.ipc.store_status import State, StoreStatusFile
 
 # seconds between two polls for all answers, growing to a tenth of the time waited ...
 MIN_REPLIES_POLL_SECONDS = 0.05
@@ -31,6 +33,11 @@ MAX_GATEWAY_POLL_SECONDS = 0.1  # ... and to no more than this
 MIN_UPLOAD_GRACE_SECONDS = 10.0
 PRESENCE_CHECK_SECONDS = 2.0  # seconds between two checks of the connected stores
 BYTES_PER_FLOAT = 4
+_MESSAGE_TYPES = {
+    TrainOrder: MessageType.TRAIN,
+    EvaluateOrder: MessageType.EVALUATE,
+    SumOrder: MessageType.QUERY,
+}
 # times that an order is sent to a store that loses it each time: then something is wrong there
 MAX_RESENDS = 20
 # times that frozen parameters are sent to one store with an order: they rarely get lost
@@ -41,17 +48,22 @@ class OrderDispatch:
     """An order that some stores still have to answer.
 
     A store that turns out not to have it gets it again.
+
+    Args:
+        parts: a part of an order to train for each store; None: all get the same
     """
 
     def __init__(
         self,
-        order: TrainOrder | EvaluateOrder,
+        order: TrainOrder | EvaluateOrder | SumOrder,
         connection: GridConnection,
         registry: StoreRegistry,
         store_status: StoreStatusFile,
         ttl: float,
+        parts: Mapping[str, SumPart] | None = None,
     ) -> None:
         self.order = order
+        self._parts = parts
         self._ttl = ttl
         self._connection = connection
         self._registry = registry
@@ -66,7 +78,7 @@ class OrderDispatch:
         self._checked = time.monotonic()
         self._poll_all_at = 0.0
         self.is_posted = False
-        self._size = order.params.numel() * BYTES_PER_FLOAT
+        self._size = 0 if isinstance(order, SumOrder) else order.params.numel() * BYTES_PER_FLOAT
 
     def post(self, stores: Collection[str], *, attach_frozen: bool = False) -> None:
         """Send the order to `stores`."""
@@ -79,21 +91,32 @@ class OrderDispatch:
             if node_ids is None
         ]
         reached = {store: node_id for store, node_id in nodes.items() if node_id is not None}
-        is_training = isinstance(self.order, TrainOrder)
-        content = encode_order(self.order, attach_frozen=attach_frozen)
-        kind = MessageType.TRAIN if is_training else MessageType.EVALUATE
-        gone = self._outbox.send(
-            content, kind, {node_id: store for store, node_id in reached.items()}, self._ttl
-        )
-        for store in reached.keys() - {*gone}:
-            self._store_status.put(
-                store, "training" if is_training else "evaluating", round=self.order.round
+        gone = list[str]()
+        for order, receivers in self._orders(reached):
+            content = encode_order(order, attach_frozen=attach_frozen)
+            nodes_of_order = {reached[store]: store for store in receivers}
+            gone += self._outbox.send(
+                content, _MESSAGE_TYPES[type(order)], nodes_of_order, self._ttl
             )
+        state: State = "evaluating" if isinstance(self.order, EvaluateOrder) else "training"
+        for store in reached.keys() - {*gone}:
+            self._store_status.put(store, state, round=self.order.round)
         # the outbox knows at once which nodes are no longer registered
         if gone:
             self._post_to_moved(
                 {store: reached[store] for store in gone}, attach_frozen=attach_frozen
             )
+
+    def _orders(
+        self, stores: Collection[str]
+    ) -> Iterator[tuple[TrainOrder | EvaluateOrder | SumOrder, Collection[str]]]:
+        """Yield the orders for stores, each with those that get it."""
+        if self._parts is None:
+            yield self.order, stores
+            return
+        assert not isinstance(self.order, SumOrder)
+        for store in stores:
+            yield replace(self.order, secure_sum=self._parts[store]), [store]
 
     def _post_to_moved(self, gone: Mapping[str, int], *, attach_frozen: bool) -> None:
         """Send the order to stores that came back as other nodes since the last check.
@@ -160,7 +183,7 @@ class OrderDispatch:
         why = deadline.reason()
         self._connection.withdraw(self._pending)
         # an evaluation that is cut short still counts, half a training round does not
-        if deadline.is_cut() and isinstance(self.order, TrainOrder):
+        if deadline.is_cut() and not isinstance(self.order, EvaluateOrder):
             out = ", ".join(sorted(sent.about for sent in self._pending.values()))
             raise StoppedError(f"{out}: {why}")
         yield from (Failure(sent.about, "timeout", why) for sent in self._pending.values())
@@ -197,7 +220,7 @@ class OrderDispatch:
         if is_gone and self._registry.node(store) not in (None, sent.node_id):
             self.post([store])
             return
-        result = read(reply, store, self.order)
+        result = read(reply, store, None if isinstance(self.order, SumOrder) else self.order)
         if isinstance(result, FrozenWeightsMissing):
             if self.order.plan.frozen is not None and self._frozen_sent[store] < MAX_FROZEN_SENDS:
                 self._frozen_sent[store] += 1

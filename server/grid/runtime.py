@@ -5,7 +5,7 @@ a store or of the network becomes a Failure; nothing here raises because of a st
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -13,16 +13,26 @@ import torch
 from flwr.serverapp import Grid
 
 from fedshelf.common.config import RunConfig, flatten, resolve
+from fedshelf.common.privacy.secure_sum.ciphers import RingVector
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
     Failure,
     Plan,
     StoreInfo,
+    SumPart,
+    SumTotal,
     TrainOrder,
     Update,
 )
 from fedshelf.common.protocol.model_delivery import DeliverOrder
+from fedshelf.common.protocol.secure_sum import (
+    PURPOSES,
+    MaskedSummand,
+    SumAnswer,
+    SumOrder,
+    purpose_of,
+)
 from fedshelf.common.protocol.serialization import Notice, Query
 from fedshelf.server import answer_deadline
 from fedshelf.server.answer_deadline import AnswerDeadline
@@ -32,13 +42,16 @@ from fedshelf.server.grid.dispatch import MIN_REPLIES_POLL_SECONDS, OrderDispatc
 from fedshelf.server.grid.model_distribution import Distributed, ModelDistribution
 from fedshelf.server.grid.phase_overlap import seconds_ahead, spans_of_stores
 from fedshelf.server.grid.store_registry import RECONNECT_GRACE_SECONDS, StoreRegistry
+from fedshelf.server.grid.sum_rounds import SumRounds
 from fedshelf.server.ipc.run_mailbox import NO_FILES, RunFiles
 from fedshelf.server.ipc.store_status import StoreStatusFile
+from fedshelf.server.results.sum_spool import SumSpool
+from fedshelf.server.runtime import RoundSummedError
 
 # seconds that a list of the connected stores is used: a round asks several times
 PRESENCE_FRESH_SECONDS = 0.5
 
-Answer = TypeVar("Answer", Update, Evaluation)
+Answer = TypeVar("Answer", Update, Evaluation, SumAnswer, MaskedSummand)
 
 
 class GridRuntime:
@@ -76,6 +89,11 @@ class GridRuntime:
         self._registry = StoreRegistry(
             self._connection, query, note, self._store_status, files.enrolled, reconnect_grace
         )
+        self._sums = {
+            purpose: SumRounds(self._ask_step, SumSpool(files.sums, purpose), files.office)
+            for purpose in PURPOSES
+        }
+        self._zeros: Callable[[TrainOrder | EvaluateOrder], RingVector] | None = None
         self._classes: tuple[str, ...] = ()
         self._is_merging = config.data.merge_spellings
         self._prefetched: OrderDispatch | None = None
@@ -115,11 +133,16 @@ class GridRuntime:
         """Send a store no more orders in this run, and tell it the reason."""
         self._registry.exclude(store, why)
 
-    def prefetch_training(self, order: TrainOrder, stores: Sequence[str]) -> Callable[[], float]:
+    def prefetch_training(
+        self, order: TrainOrder, stores: Sequence[str]
+    ) -> Callable[[], float] | None:
         """Send the order with the next evaluation.
 
-        A store that has judged the new model goes on to train it.
+        A store that has judged the new model goes on to train it. An update that goes into a secure
+        sum needs keys first, so it is not trained ahead.
         """
+        if order.terms is not None:
+            return None
         dispatch = self._dispatch(order, 2 * self._timeout)
         began = time.perf_counter()
         self._prefetched = dispatch
@@ -136,14 +159,20 @@ class GridRuntime:
 
         return seconds
 
-    def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterable[Update | Failure]:
+    def train(
+        self, order: TrainOrder, stores: Sequence[str]
+    ) -> Iterable[Update | SumTotal | Failure]:
         """Yield one answer per store as they arrive, within `cohort.timeout` seconds.
 
-        A store without one by then gets a Failure.
+        A store without one by then gets a Failure. If the order has terms, there are no updates,
+        but one secure sum of all.
 
         Raises:
             StoppedError: the run is asked to end and a store goes on for long
+            RoundSummedError: stores have opened a sum of the round that is lost here
         """
+        if order.terms is not None:
+            return self._sum(order, stores)
         dispatch = self._prefetched
         self._prefetched = None
         # the same only if nothing was taken back: else the model is another one
@@ -158,11 +187,14 @@ class GridRuntime:
 
     def evaluate(
         self, order: EvaluateOrder, stores: Sequence[str]
-    ) -> Iterable[Evaluation | Failure]:
+    ) -> Iterable[Evaluation | SumTotal | Failure]:
         """Yield one answer per store as they arrive, within `cohort.timeout` seconds.
 
-        A store without one by then gets a Failure.
+        A store without one by then gets a Failure. If the order has terms, there are no
+        evaluations, but one secure sum of all.
         """
+        if order.terms is not None:
+            return self._sum_evaluations(order, stores)
         dispatch = self._dispatch(order, max(self._timeout, 1.0))
         dispatch.post(stores)
         # after the evaluation, as stores work on orders one after another
@@ -197,6 +229,49 @@ class GridRuntime:
                 sent.discard(reply.metadata.reply_to_message_id)
         # nobody may call again for long: the page shows the last states
         self._store_status.flush(at_once=True)
+
+    def expect_sums(self, zeros: Callable[[TrainOrder | EvaluateOrder], RingVector]) -> None:
+        """Set the form of the vectors of secure sums.
+
+        Args:
+            zeros: returns ring elements [Q], all zero, for an order with terms
+        """
+        self._zeros = zeros
+
+    def _sum(
+        self, order: TrainOrder | EvaluateOrder, stores: Sequence[str]
+    ) -> Iterator[SumTotal | Failure]:
+        """Yield failures, and the secure sum of the stores' answers. Raises RoundSummedError."""
+        assert self._zeros is not None, "the length of a store's vector is not known"
+        told = replace(order, plan=self._for_stores(order.plan))
+        return self._sums[purpose_of(order)].play(told, stores, self._zeros(order))
+
+    def _sum_evaluations(
+        self, order: EvaluateOrder, stores: Sequence[str]
+    ) -> Iterator[SumTotal | Failure]:
+        """Yield failures, and the secure sum of the stores' evaluations, unless it is lost."""
+        try:
+            yield from self._sum(order, stores)
+        except RoundSummedError:
+            self._note(
+                f"Round {order.round}: the stores have summed their {order.split} before, and no"
+                " round is summed twice; the model has no scores from them."
+            )
+
+    def _ask_step(
+        self,
+        order: TrainOrder | EvaluateOrder | SumOrder,
+        stores: Collection[str],
+        kind: type[Answer],
+        parts: Mapping[str, SumPart] | None = None,
+    ) -> Iterator[Answer | Failure]:
+        """Send an order of a secure sum, and yield the answers as they arrive."""
+        ttl = max(self._timeout, 1.0)
+        dispatch = OrderDispatch(
+            order, self._connection, self._registry, self._store_status, ttl, parts
+        )
+        dispatch.post(stores)
+        return self._results(dispatch, kind, answer_deadline.ROUND_STOP_SECONDS)
 
     def _record_training(self, answers: Iterable[Update | Failure]) -> Iterator[Update | Failure]:
         """Pass answers on; record how long each store trained, and on how many images."""
@@ -238,9 +313,13 @@ class GridRuntime:
                 yield Failure(store, "invalid", f"answered with {type(result).__name__}")
 
 
-def _is_same(one: TrainOrder | EvaluateOrder, other: TrainOrder) -> bool:
+def _is_same(one: TrainOrder | EvaluateOrder | SumOrder, other: TrainOrder) -> bool:
     """Return whether both orders make a store train the same."""
-    return one.round == other.round and torch.equal(one.params, other.params)
+    return (
+        isinstance(one, TrainOrder)
+        and one.round == other.round
+        and torch.equal(one.params, other.params)
+    )
 
 
 def for_stores(config: RunConfig) -> RunConfig:

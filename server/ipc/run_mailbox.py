@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from filelock import FileLock, Timeout
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import FedshelfError, RunError
 from fedshelf.common.system.files import write_json
+from fedshelf.server.ipc.office_file import OfficeFacts
 
 ANSWERED = "answered.jsonl"  # the gateway's record of finished uploads, for the app
 PROCESSES = "processes.json"
@@ -28,6 +30,7 @@ PARTS_FOLDER = "parts"
 ANSWERS_FOLDER = "answers"
 PRESENCE = "presence.json"  # the gateway's list of present stores; see `server.ipc.presence`
 RUN_CLASSES_FILE = "classes.json"  # the run's classes, which the gateway tells stores that ask
+SUMS_FOLDER = "secure-sums"  # in the run directory: the app's memory of secure sums
 LAUNCHER_LOCK = "launcher.lock"  # held by the process that started the run, for as long as it lives
 # Wait for a launcher's lock: a mere check whether it is held holds it for a moment
 LAUNCHER_LOCK_TIMEOUT_SECONDS = 1.0
@@ -46,12 +49,16 @@ class RunFiles:
             SuperLink carries them
         enrolled: returns the names of the enrolled stores by node id, read anew at every call;
             None: each store names itself
+        office: returns the chain's facts on its office, read anew at every call
+        sums: the folder of the app's memory of secure sums
     """
 
     store_status: Path | None = None
     upload_log: Path | None = None
     message_directory: Path | None = None
     enrolled: Callable[[], Mapping[int, str]] | None = None
+    office: Callable[[], OfficeFacts | None] = lambda: None
+    sums: Path | None = None
 
 
 NO_FILES = RunFiles()
@@ -132,7 +139,14 @@ class RunMailbox:
     def files(self) -> RunFiles:
         """Return the files that the app's runtime uses."""
         names = self.enrolled if self.are_enrolled() else None
-        return RunFiles(self.store_status, self.upload_log, self.directory, names)
+        return RunFiles(
+            self.store_status,
+            self.upload_log,
+            self.directory,
+            names,
+            partial(OfficeFacts.read, self.directory),
+            self.directory.parent / SUMS_FOLDER,
+        )
 
     @property
     def began(self) -> float:

@@ -19,7 +19,7 @@ from fedshelf.common import models
 from fedshelf.common.classes import display_names
 from fedshelf.common.classes.display_names import ProductNames
 from fedshelf.common.config import STORES_OWN, RunConfig, StrategyConfig, resolve
-from fedshelf.common.errors import ConfigError, RunError
+from fedshelf.common.errors import RunError
 from fedshelf.common.models.spec import STORE_CHANNELS
 from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.common.privacy import dp_settings
@@ -282,11 +282,6 @@ def check_early(config: RunConfig) -> None:
         ConfigError: the settings of model, strategy or privacy do not fit.
         DataError: the file of weights cannot be read.
     """
-    if config.privacy.secure_sum:
-        raise ConfigError(
-            "Setting privacy.secure_sum got true, which real stores cannot do yet: their"
-            " updates would reach the server one by one; leave it out, or simulate."
-        )
     models.specify(
         config.model,
         (),

@@ -48,12 +48,12 @@ from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import Failure, Plan, StoreInfo, TrainOrder, Update
 from fedshelf.common.strategies.shared.class_skew import keep_absent_rows
 from fedshelf.common.strategies.shared.personalization import personal_slices, withhold_personal
-from fedshelf.server.results.checkpoints import TrainingState, add_round
+from fedshelf.server.results.checkpoints import Totals, TrainingState, add_round
 from fedshelf.server.results.delivered_round import best_round
 from fedshelf.server.results.run_directory import Record
 from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
 from fedshelf.server.results.scores import Scores
-from fedshelf.server.runtime import Runtime
+from fedshelf.server.runtime import RoundSummedError, Runtime
 from fedshelf.server.store_privacy import mechanism, photo_privacy
 from fedshelf.server.training import cohort, rollback, round_record
 from fedshelf.server.training.quorum import MAX_COHORTS_PER_ROUND, RoundQuorum
@@ -168,9 +168,25 @@ class RoundLoop:
                 )
             except rollback.UnusableModelError as error:
                 taken_back = self._rollback.replay(state, error)
+            except RoundSummedError as error:
+                return self._skip(state, error.round)
             else:
                 self._rollback.before = state
                 return after, record | ({"taken_back": taken_back} if taken_back else {})
+
+    def _skip(self, state: TrainingState, round_number: int) -> tuple[TrainingState, Record]:
+        """Return the state and the history's line of a round whose sum is lost.
+
+        The stores have opened it, and no round is summed twice.
+        """
+        why = (
+            "the stores have opened its sum, which is lost at the server; no round is summed twice"
+        )
+        self._observer.note(f"Round {round_number} is skipped: {why}.")
+        record = round_record.skipped_line(round_number, self.config, state.record, why)
+        best, stale = best_round(state, round_number, None, self.config.evaluation.metric)
+        skipped = replace(state, round=round_number)
+        return add_round(skipped, Totals(), best=best, stale=stale), record
 
     def _play(self, state: TrainingState, standing: Standing) -> tuple[TrainingState, Record]:
         timer = PhaseTimer()

@@ -155,6 +155,32 @@ def line(
     }
 
 
+def skipped_line(
+    round_number: int, config: RunConfig, before: Mapping[str, Any] | None, why: str
+) -> Record:
+    """Return the line in the history of a round without any update.
+
+    Args:
+        before: the line of the round before, or None
+        why: the reason
+    """
+    last = before or {}
+    return {
+        "round": round_number,
+        "lr": learning_rate(config.train, round_number, config.run.rounds),
+        **{name: {} for name in ("stores", "capped", "clipped", "failed", "suspicion")},
+        "sampled": [],
+        "train": {"loss": None, "images": 0, "squared_step": None},
+        **dict.fromkeys(("test", "validation", "validation_raw", "adjustment")),
+        "seconds": dict.fromkeys(("train", "aggregate", "inspect", "evaluate", "total"), 0.0),
+        "bytes": {"down": 0, "up": 0},
+        "standing": last.get("standing", Standing().to_record()),
+        "shortfall": None,
+        "usual_norms": last.get("usual_norms", []),
+        "skipped": why,
+    }
+
+
 def _stores(trained: RoundOutcome, shares: Sequence[float | None]) -> dict[str, Record]:
     """Return the facts of each store whose update counts.
 

@@ -231,7 +231,13 @@ class Training:
             self.directory.take_back(state.round)
             self.directory.mend_history(state.record)
             return checkpoints.put_back(state)
-        if checkpoints.is_due() or (state.best is not None and state.best.round == state.round):
+        # stores open no second sum of a round, so no finished round may be played again
+        is_summed = self.start.plan.config.privacy.secure_sum
+        if (
+            is_summed
+            or checkpoints.is_due()
+            or (state.best is not None and state.best.round == state.round)
+        ):
             state = self._checkpoint(state, checkpoints)
         assert state.record is not None
         self.directory.append(dict(state.record))

@@ -5,6 +5,7 @@ which the server half of the strategy goes on as from any other.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.metrics.summed_counts import CountsLayout
 from fedshelf.common.parameters.layout import Layout
+from fedshelf.common.privacy.secure_sum.ciphers import RingVector
 from fedshelf.common.privacy.secure_sum.ring import Ring
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
@@ -81,6 +83,8 @@ def collect(
             failed[answer.store] = answer
         else:
             total = answer
+    if total is not None and total.terms is not None:
+        order = replace(order, terms=total.terms)
     summed = total.stores if total else ()
     for store in cohort.keys() - failed.keys() - set(summed):
         failed[store] = Failure(store, "timeout", "no answer in time")
@@ -141,15 +145,27 @@ def judgements(
         answers: of the runtime: failures, and one sum
     """
     assert order.terms is not None
-    classes = len(order.plan.spec.classes)
-    places = CountsLayout(classes, order.terms.stores, order.terms.images)
     for answer in answers:
         assert not isinstance(answer, Evaluation), "a secure sum has no single evaluations"
         if isinstance(answer, SumTotal) and len(answer.stores) >= LEAST_STORES:
+            places = _counts_layout(order, answer.terms or order.terms)
             raw, adjusted = places.decode(answer.vector.numpy().view(np.uint32))
             has_own = order.plan.config.strategy.absent != "full"
             return {SUM_NAME: Evaluation(SUM_NAME, order.round, raw, adjusted if has_own else None)}
     return {}
+
+
+def zeros(order: TrainOrder | EvaluateOrder, strategy: Strategy, layout: Layout) -> RingVector:
+    """Return the sum of no vectors, ring elements [Q], for an order with terms."""
+    assert order.terms is not None
+    if isinstance(order, EvaluateOrder):
+        return np.zeros(_counts_layout(order, order.terms).size, np.uint32)
+    places = layout_of(order.plan.config, order.terms, strategy, layout)
+    return np.zeros(places.size, places.ring.dtype)
+
+
+def _counts_layout(order: EvaluateOrder, terms: SumTerms) -> CountsLayout:
+    return CountsLayout(len(order.plan.spec.classes), terms.stores, terms.images)
 
 
 def check(config: RunConfig, layout: Layout) -> None:

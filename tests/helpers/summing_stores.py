@@ -23,7 +23,7 @@ from fedshelf.common.protocol.messages import (
     Update,
 )
 from fedshelf.common.protocol.secure_sum import (
-    MaskedUpdate,
+    MaskedSummand,
     SumAnswer,
     SumOrder,
     SumStep,
@@ -142,7 +142,7 @@ class SummingChain:
         server = self.shared(asked, attempt)
         for name, store in self.stores.items():
             answer = store.does(self.part(server, name, asked))
-            assert isinstance(answer, MaskedUpdate), answer
+            assert isinstance(answer, MaskedSummand), answer
             server.take_masked(name, ring_elements(answer.vector))
         return server
 

@@ -23,7 +23,7 @@ from fedshelf.common.protocol.messages import Evaluation, StoreInfo, Update
 from fedshelf.common.protocol.model_delivery import ModelReceipt
 from fedshelf.common.protocol.probe import make_presence
 from fedshelf.common.protocol.records import TENSORS
-from fedshelf.common.protocol.secure_sum import MaskedUpdate, SumAnswer
+from fedshelf.common.protocol.secure_sum import MaskedSummand, SumAnswer
 from fedshelf.common.protocol.serialization import FrozenWeightsMissing, Result, encode_result
 from fedshelf.common.strategies import STRATEGIES
 from tests.helpers.leaving_fields import PAGE, field_rows, treatments
@@ -64,7 +64,7 @@ WIRE: list[tuple[Result, set[str]]] = [
     (FrozenWeightsMissing("oslo", "0" * 64), {"store", "sha256"}),
     (ModelReceipt("oslo", "run", "0" * 64, is_kept=True), {"store", "run_id", "sha256", "state"}),
     (
-        MaskedUpdate("oslo", 1, 0, torch.zeros(2, dtype=torch.int32)),
+        MaskedSummand("oslo", 1, 0, torch.zeros(2, dtype=torch.int32)),
         {"store", "round", "attempt", "vector", "seconds"},
     ),
     (

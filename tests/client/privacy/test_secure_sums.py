@@ -12,7 +12,7 @@ from fedshelf.client.failures import StoreError
 from fedshelf.common.privacy.secure_sum.messages import Advert
 from fedshelf.common.privacy.secure_sum.server import make_roster
 from fedshelf.common.protocol.messages import Failure, SumPart
-from fedshelf.common.protocol.secure_sum import MaskedUpdate, SumOrder, survivors_content
+from fedshelf.common.protocol.secure_sum import MaskedSummand, SumOrder, survivors_content
 from fedshelf.common.system.files import write_text
 from fedshelf.common.training.order_digest import summand_digest
 from tests.helpers.equality import same
@@ -52,8 +52,8 @@ def test_all_of_a_store_is_on_disk_before_an_answer_leaves(chain: SummingChain) 
     before = chain.stores["oslo"].does(asked)
     next(kill)
     after = chain.stores["oslo"].does(asked)
-    assert isinstance(before, MaskedUpdate)
-    assert isinstance(after, MaskedUpdate)
+    assert isinstance(before, MaskedSummand)
+    assert isinstance(after, MaskedSummand)
     assert same(before.vector, after.vector)
     whole = chain.masked(order())
     assert chain.total(whole) == [6, 3]
@@ -87,7 +87,7 @@ def test_masks_hide_one_vector(chain: SummingChain) -> None:
     server = chain.shared(order())
     oslo = chain.stores["oslo"]
     asked = chain.part(server, "oslo", order())
-    assert isinstance(oslo.does(asked), MaskedUpdate)
+    assert isinstance(oslo.does(asked), MaskedSummand)
     oslo.worker.vector = torch.tensor([9, 1], dtype=torch.int32)
     assert oslo.refuses(asked) == "second-vector"
 

@@ -38,7 +38,7 @@ from fedshelf.common.protocol.messages import (
 from fedshelf.common.protocol.records import MAX_INLINE_BYTES
 from fedshelf.common.protocol.secure_sum import (
     STEPS,
-    MaskedUpdate,
+    MaskedSummand,
     SumAnswer,
     SumOrder,
     SumStep,
@@ -245,9 +245,9 @@ def test_the_part_of_a_secure_sum_in_an_order_to_train_arrives_as_it_left() -> N
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int16])
 def test_a_masked_update_arrives_as_it_left(dtype: torch.dtype) -> None:
     ends = torch.iinfo(dtype)
-    sent = MaskedUpdate("oslo", 7, 2, torch.tensor([ends.min, -1, 0, ends.max], dtype=dtype), 0.5)
+    sent = MaskedSummand("oslo", 7, 2, torch.tensor([ends.min, -1, 0, ends.max], dtype=dtype), 0.5)
     arrived = decode_result(encode_result(sent))
-    assert isinstance(arrived, MaskedUpdate)
+    assert isinstance(arrived, MaskedSummand)
     assert same(arrived.vector, sent.vector)
     assert replace(arrived, vector=sent.vector) == sent
 

@@ -1,0 +1,103 @@
+"""The secure sum over a grid: its steps as orders to the stores, one after the other.
+
+    keys -> shares -> order -> unmask
+
+The answers to "unmask" bring the keys for the next round, so that from the second round on a round
+has three steps. A store that fails at a step is out of the attempt. If too few are left, the
+attempt ends, and another one begins with the next cohort.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from fedshelf.common.privacy.peers import PeerVerifier
+from fedshelf.common.privacy.secure_sum.ciphers import RingVector
+from fedshelf.common.privacy.secure_sum.messages import Advert
+from fedshelf.common.privacy.secure_sum.refusals import SecureSumError, SumFault
+from fedshelf.common.protocol.messages import EvaluateOrder, Failure, SumTotal, TrainOrder
+from fedshelf.server.grid.sum_attempt import AskStores, SumAttempt
+from fedshelf.server.ipc.office_file import OfficeFacts
+from fedshelf.server.results.sum_spool import SumSpool
+from fedshelf.server.runtime import RoundSummedError
+from fedshelf.server.updates.secure_sums import LEAST_STORES
+
+ALREADY_SUMMED: SumFault = "already-summed"
+
+
+class SumRounds:
+    """Plays the secure sums of one run and purpose.
+
+    Args:
+        ask: sends an order to stores, and yields their answers
+        spool: the server's memory of the sums
+        office: returns the chain's facts on its office; None: it has none, or there is no chain
+    """
+
+    def __init__(
+        self, ask: AskStores, spool: SumSpool, office: Callable[[], OfficeFacts | None]
+    ) -> None:
+        self._ask = ask
+        self._spool = spool
+        self._office = office
+        self._next_round = 0
+        self._next_adverts: dict[str, Advert] = {}  # for the first attempt at `_next_round`
+        self._least: dict[str, int] = {}  # stores among which a store wants to be hidden, by store
+
+    def play(
+        self, order: TrainOrder | EvaluateOrder, stores: Sequence[str], zeros: RingVector
+    ) -> Iterator[SumTotal | Failure]:
+        """Yield a failure for each store whose answer is not in the sum, then the sum, if any.
+
+        If stores were asked to open a sum of this round before, it is asked for again.
+
+        Args:
+            order: with terms, as the stores get it
+            stores: names of the cohort
+            zeros: ring elements [Q], all zero: the type and length of a store's vector
+
+        Raises:
+            RoundSummedError: stores have opened a sum of the round that is lost here
+            RunError: the memory of the sums is damaged
+            OSError: it cannot be written
+        """
+        asked = self._spool.asked(order.round)
+        number = self._spool.begin(order.round) if asked is None else asked.attempt
+        attempt = SumAttempt(order, number, self._ask, self._spool)
+        total = None
+        try:
+            if asked is not None:
+                total = attempt.open_again(asked)
+            else:
+                total = self._sum(attempt, stores, zeros)
+        except SecureSumError as error:
+            if error.code == ALREADY_SUMMED:
+                raise RoundSummedError(order.round) from error
+            attempt.fail_others(stores, str(error))
+        # one store alone that says so does not keep the others from their sum
+        if total is None and any(
+            failure.detail == ALREADY_SUMMED for failure in attempt.failed.values()
+        ):
+            raise RoundSummedError(order.round)
+        yield from (attempt.failed[store] for store in sorted(attempt.failed))
+        if total is not None:
+            self._next_round = order.round + 1
+            self._next_adverts = attempt.next_adverts
+            yield total
+
+    def _sum(self, attempt: SumAttempt, stores: Sequence[str], zeros: RingVector) -> SumTotal:
+        office = self._office()
+        known = (
+            self._next_adverts
+            if attempt.order.round == self._next_round and attempt.number == 0
+            else {}
+        )
+        adverts = {store: known[store] for store in stores if store in known}
+        missing = [store for store in stores if store not in known]
+        revoked = office.revoked if office else b""
+        found, least = attempt.ask_keys(missing, revoked)
+        self._least |= least
+        verify = PeerVerifier(office.chain, office.key, office.revoked_keys) if office else None
+        adverts = attempt.check_adverts(adverts | found, verify)
+        most = max((self._least.get(store, 0) for store in adverts), default=0)
+        attempt.share(adverts, max(LEAST_STORES, most), zeros)
+        attempt.work()
+        return attempt.open()
