@@ -15,6 +15,7 @@ from fedshelf.client.audit.verify import entries
 from fedshelf.client.identity.enrolment import load_key
 from fedshelf.client.identity.home import KEY_FILE
 from fedshelf.client.policy.policy import Policy, policy_of
+from fedshelf.client.privacy.audited_state import PRIVATE_TRAINING
 from fedshelf.client.privacy.charges import EMPTY_HASH, LEDGER_FILE, Budget, Charge, read_charges
 from fedshelf.client.privacy.ledger import Ledger
 from fedshelf.common.errors import ConfigError
@@ -44,7 +45,7 @@ def print_privacy(home: Path, *, as_json: bool) -> None:
     """
     policy = policy_of(home)
     charges = Ledger(home, policy.privacy_limits).charges()
-    sent = _answers_sent(home, charges)
+    sent = _answers_sent(home)
     budgets = {budget: _budget(budget, charges, policy) for budget in BUDGETS}
     if as_json:
         answers = {"answers": sent.by_kind, "updates_without_noise": sent.bare}
@@ -153,21 +154,23 @@ def _more_like_the_last(charges: Sequence[Charge], limit: float, delta: float) -
     return low
 
 
-def _answers_sent(home: Path, charges: Sequence[Charge]) -> _AnswersSent:
+def _answers_sent(home: Path) -> _AnswersSent:
     """Return the numbers of answers by the audit log; an answer sent twice counts once.
 
     An update has no run of its own in the log: it answers the training that was asked for last.
     """
-    charged = {(charge.run, charge.round) for charge in charges if charge.budget == "epsilon"}
+    noised: set[object] = set()
     sent: dict[str, set[object]] = {kind: set() for kind in _ANSWERS}
     asked = ("", 0)
     for entry in entries(home / AUDIT_FILE):
         if entry.event == "received" and entry.kind == "train":
             asked = (entry.run, entry.round)
+            if entry.why == PRIVATE_TRAINING:
+                noised.add(asked)
         elif entry.event == "sent" and (kind := _KINDS.get(entry.kind)):
             sent[kind].add(asked if kind == "update" else entry.sha256)
     return _AnswersSent(
-        {kind: len(answers) for kind, answers in sent.items()}, len(sent["update"] - charged)
+        {kind: len(answers) for kind, answers in sent.items()}, len(sent["update"] - noised)
     )
 
 

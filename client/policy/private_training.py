@@ -7,9 +7,10 @@ import torch
 from fedshelf.client.policy.refusal import refuse
 from fedshelf.common import models, strategies
 from fedshelf.common.config import RunConfig, flatten
-from fedshelf.common.config.private_training import privacy_conflict
+from fedshelf.common.errors import ConfigError
 from fedshelf.common.models.norms import has_moving_statistics
 from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.privacy.dp_settings import check_settings
 
 # settings on which it depends how many photos a store has, and which of them are held out
 _ONE_WAY_TO_COUNT = {
@@ -31,8 +32,12 @@ def check_privacy(config: RunConfig, spec: ModelSpec | None) -> None:
         refuse("epsilon", f"{strategy} sends sums over the photos without noise")
     if not config.privacy.is_on:
         refuse("epsilon", "it trains without differential privacy (privacy.clip is 0)")
-    if fault := privacy_conflict(config):
-        refuse("epsilon", fault.removesuffix("."))
+    if not config.privacy.noise:
+        refuse("epsilon", "it trains without noise (privacy.noise is 0)")
+    try:
+        check_settings(config)
+    except ConfigError as error:
+        refuse("epsilon", str(error).removesuffix("."))
     for key, value in _ONE_WAY_TO_COUNT.items():
         if (got := flatten(config)[key]) != value:
             refuse(

@@ -13,6 +13,8 @@ from fedshelf.client.audit.files import lines
 from fedshelf.client.privacy.charges import EMPTY_HASH, Budget, Charge, chain_hashes
 from fedshelf.common.privacy.accountant import epsilon
 
+# purpose of a training with noise, in the line of its order: a repeated one has no charge
+PRIVATE_TRAINING = "asked to train with noise"
 STATE_EVENTS = ("charged", "forgotten")  # their lines have the ledger's state as their SHA-256
 _MARKS = tuple(f'"event":"{event}"'.encode() for event in STATE_EVENTS)
 

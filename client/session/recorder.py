@@ -13,9 +13,9 @@ from fedshelf.client.connection.framing import MessageHeader, OutgoingMessage
 from fedshelf.client.policy.budgets import USAGE_FILE, Usage
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.policy.traffic_budget import TrafficBudget
-from fedshelf.client.privacy.audited_state import audited_hash, charge_notes
+from fedshelf.client.privacy.audited_state import PRIVATE_TRAINING, audited_hash, charge_notes
 from fedshelf.client.privacy.ledger import Ledger
-from fedshelf.common.protocol.probe import header_fields, recalls_models
+from fedshelf.common.protocol.probe import asks_for_noise, header_fields, recalls_models
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -95,13 +95,10 @@ class SessionRecorder:
         """Record that a message of `size` bytes has come. Raises OSError if that cannot be
         written.
         """
-        self._write(
-            "received",
-            content,
-            size,
-            incoming.content_id,
-            _RECALL_REASON if recalls_models(content) else "",
-        )
+        why = _RECALL_REASON if recalls_models(content) else ""
+        if asks_for_noise(content):
+            why = PRIVATE_TRAINING
+        self._write("received", content, size, incoming.content_id, why)
 
     def record_unreadable(self, incoming: MessageHeader, why: str) -> None:
         """Record that something has come that is no message. Raises OSError."""

@@ -9,6 +9,7 @@ asks, and sends a message again if the store does not have it.
     server <-- presence ---- store     yes: it is working on it; no: the server sends it again
 """
 
+import json
 from typing import TypeVar
 
 from flwr.app import ArrayRecord, ConfigRecord, MessageType, MetricRecord, RecordDict
@@ -57,6 +58,17 @@ def recalls_models(content: RecordDict) -> bool:
     """Return whether a message that delivers a model names others of its run to be taken back."""
     record = content.get(HEADER_RECORD)
     return isinstance(record, ConfigRecord) and bool(record.get(RECALLED_FIELD))
+
+
+def asks_for_noise(content: RecordDict) -> bool:
+    """Return whether a message orders a training with differential privacy."""
+    record = content.get(HEADER_RECORD)
+    if not isinstance(record, ConfigRecord) or record.get("kind") != "train":
+        return False
+    try:
+        return bool(json.loads(str(record["config"]))["privacy"]["clip"] > 0)
+    except (ValueError, LookupError, TypeError, RecursionError):  # it will not be carried out
+        return False
 
 
 def announce_size(content: RecordDict) -> str:

@@ -19,6 +19,7 @@ from fedshelf.client.failures import StoreError
 from fedshelf.client.identity.home import store_home
 from fedshelf.client.policy.policy import POLICY_FILE, policy_of
 from fedshelf.client.policy.private_training import check_privacy
+from fedshelf.client.privacy.audited_state import PRIVATE_TRAINING
 from fedshelf.client.privacy.charges import LEDGER_FILE, read_charges
 from fedshelf.client.process.worker_process import WorkerProcess, WorkerSettings
 from fedshelf.client.session.order_queue import OrderQueue
@@ -141,19 +142,23 @@ def test_an_order_asked_ten_times_is_charged_once_and_the_third_one_is_refused(
         assert (failure.detail, failure.retry_after) == ("epsilon", 0)
         assert isinstance(store.ask(order(2)), Update), "an answer that was paid for"
         assert [event for event, _ in store.logged() if event == "charged"] == ["charged"] * 2
+        assert ("received", PRIVATE_TRAINING) in store.logged()
 
 
 @pytest.mark.slow
 def test_another_run_server_or_model_opens_no_new_account(photos: Path) -> None:
     first = order()
     with at_work(photos) as store:
-        assert isinstance(store.ask(first), Update)
+        update = store.ask(first)
+        assert isinstance(update, Update)
         other_run = replace(first, plan=replace(first.plan, run_id="run-2"))
-        assert isinstance(store.ask(other_run), Update)
-        for asked in (
-            replace(first, plan=replace(first.plan, run_id="run-3")),
-            replace(first, params=torch.zeros_like(first.params)),
-        ):
+        again = store.ask(other_run)  # the same training: it tells nothing new
+        assert isinstance(again, Update)
+        assert torch.equal(again.params, update.params)
+        assert store.charges() == 1
+        assert isinstance(store.ask(replace(other_run, params=first.params + 1)), Update)
+        for plan in (first.plan, replace(first.plan, run_id="run-3")):
+            asked = replace(first, plan=plan, params=torch.zeros_like(first.params))
             assert store.refusal(asked).detail == "epsilon"
 
 

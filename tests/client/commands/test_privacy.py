@@ -12,7 +12,7 @@ import pytest
 from fedshelf.client.audit import AUDIT_FILE, AuditLog, AuditNote
 from fedshelf.client.audit.verify import entries
 from fedshelf.client.policy.policy import policy_of
-from fedshelf.client.privacy.audited_state import audited_hash, charge_notes
+from fedshelf.client.privacy.audited_state import PRIVATE_TRAINING, audited_hash, charge_notes
 from fedshelf.client.privacy.charges import EMPTY_HASH, LEDGER_FILE, Charge
 from fedshelf.client.privacy.ledger import Ledger
 from fedshelf.common.privacy.accountant import SampledGaussian, epsilon
@@ -36,7 +36,8 @@ def train(home: Path, run_id: str, rounds: int, *, private: bool = True) -> None
     ledger = Ledger(home, policy_of(home).privacy_limits)
     with AuditLog(home / AUDIT_FILE) as log:
         for number in range(1, rounds + 1):
-            log.record(AuditNote("received", "train", run_id, number))
+            why = PRIVATE_TRAINING if private else "asked to train"
+            log.record(AuditNote("received", "train", run_id, number, why=why))
             if private:
                 known = audited_hash(home)
                 ledger.charge(
