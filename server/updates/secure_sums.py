@@ -99,6 +99,7 @@ def read(order: TrainOrder, total: SumTotal, strategy: Strategy, layout: Layout)
     is_uniform = config.strategy.weighting == "uniform"
     places = layout_of(config, order.terms, strategy, layout)
     stores = len(total.stores)
+    assert stores <= order.terms.stores, "the sum may have wrapped round"
     elements = total.vector.numpy().view(places.ring.dtype)
     means = places.decode(elements, stores, uniform=is_uniform)
     numbers = means.numbers
@@ -106,7 +107,7 @@ def read(order: TrainOrder, total: SumTotal, strategy: Strategy, layout: Layout)
     steps = StepRange.of_round(config, order.round, order.terms)
     change, extras = strategy.from_means(means, weight, layout.trainable, steps)
     images = max(1, round(numbers["images"] * order.terms.images))
-    all_told = numbers["told"] >= numbers["images"] * (1 - 1e-6)
+    all_told = numbers["told"] == numbers["images"]  # the same digits of each store that tells
     by_class = means.images_by_class
     return SummedUpdate(
         SUM_NAME,

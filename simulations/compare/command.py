@@ -214,6 +214,11 @@ def _check(config: RunConfig, stores: Federation) -> None:
             "A comparison gives all models the same number of passes over their images, got"
             f" the time limit train.seconds {config.train.seconds:g}; leave it out."
         )
+    if config.privacy.secure_sum:
+        raise ConfigError(
+            "A comparison also trains each store by itself, got privacy.secure_sum, which hides a"
+            " store among others; leave it out: the joint model differs by rounding alone."
+        )
     if is_chosen(config) and not has_validation(
         config, hold_out(stores, config.run.seed)[0].infos()
     ):

@@ -63,6 +63,7 @@ class SumServer:
         self.address = address
         self.roster = roster
         self._boxes: dict[str, Mapping[str, bytes]] = {}  # by sender, then by receiver
+        self._has_dealt = False
         self._total = zeros.copy()
         self._masked: dict[str, None] = {}
         self._reveals: dict[str, Reveal] = {}
@@ -85,9 +86,14 @@ class SumServer:
         """Take the sealed shares of a store: the answer of `SumStore.share`.
 
         Raises:
-            SecureSumError: malformed
+            SecureSumError: malformed; out-of-turn, once an inbox was made: its store would not know
+                the one that comes late
         """
         self._check_store(store)
+        if self._has_dealt:
+            raise SecureSumError(
+                "out-of-turn", f"The shares of {store} come after others were passed on."
+            )
         others = self.neighbourhood(store).others
         boxes = unpack_boxes(data, others)
         if len(boxes) < len(others):
@@ -109,6 +115,7 @@ class SumServer:
                 f"{len(boxes) + 1} of the stores around {store} have shared their keys; {needed}"
                 " must. Begin another attempt without those that have gone"
             )
+        self._has_dealt = True
         return pack_boxes(boxes, around.others)
 
     def take_masked(self, store: str, vector: ciphers.RingVector) -> None:

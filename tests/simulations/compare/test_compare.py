@@ -288,6 +288,8 @@ def test_what_cannot_be_compared_is_one_sentence(
         compared(settings(data, tmp_path / "turns", train__objective="turns"))
     with pytest.raises(ConfigError, match=r"train\.seconds 3; leave it out"):
         compared(settings(data, tmp_path / "seconds", train__seconds=3))
+    with pytest.raises(ConfigError, match="by itself, got privacy"):
+        compared(settings(data, tmp_path / "summed", privacy__secure_sum=True))
     with pytest.raises(ConfigError, match=r"run\.rounds cannot change"):
         compared({"run.out": str(out), "run.rounds": 9}, resume=True)
     with pytest.raises(ConfigError, match="fine-tunes for 2 epochs"):

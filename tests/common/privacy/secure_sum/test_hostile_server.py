@@ -346,3 +346,13 @@ def test_messages_that_are_cut_or_too_long_are_malformed(chain: SumChain) -> Non
     ):
         for wrong in (data[:-1], data + b"x", b"", b"\xff" * len(data)):
             refuses("malformed", lambda r=read, w=wrong: r(w))  # type: ignore[operator]
+
+
+def test_shares_that_come_after_an_inbox_was_made_are_too_late(chain: SumChain) -> None:
+    roster = chain.roster()
+    server = SumServer(ADDRESS, roster, np.zeros(4, np.uint32))
+    boxes = {name: chain.store(name).share(ADDRESS, ORDER, roster) for name in chain.names}
+    for name in chain.names[:5]:
+        server.take_boxes(name, boxes[name])
+    server.inbox(FIRST)
+    refuses("out-of-turn", lambda: server.take_boxes("store-005", boxes["store-005"]))
