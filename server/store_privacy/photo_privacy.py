@@ -28,6 +28,8 @@ def announce(config: RunConfig, note: Callable[[str], None]) -> None:
     """Say what the whole run will tell of a photo, and which noise it takes to tell less."""
     privacy = config.privacy
     rounds = config.run.rounds
+    if privacy.is_on and not privacy.noise:
+        note("Gradients of photos are clipped, but privacy.noise is 0: this run is not private.")
     if not (entry := record(config, rounds)):
         return
     told = entry[RECORD_KEY]["epsilon"]

@@ -35,7 +35,9 @@ def test_a_run_without_noise_says_nothing_of_an_epsilon() -> None:
     for bare in ({"privacy.clip": 0.0}, {"privacy.noise": 0.0}):
         assert record(resolve({**PRIVATE, **bare}), 3) == {}
         assert describe_photo_privacy(record(resolve({**PRIVATE, **bare}), 3)) == ""
-    assert announced(privacy__noise=0.0) == []
+    (note,) = announced(privacy__noise=0.0)
+    assert "not private" in note
+    assert announced(privacy__clip=0.0) == []
 
 
 def test_a_weak_claim_comes_with_the_noise_that_makes_a_useful_one() -> None:
