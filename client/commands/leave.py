@@ -6,7 +6,7 @@ from pathlib import Path
 from fedshelf.client.audit import AUDIT_FILE, AuditLog, AuditNote
 from fedshelf.client.health import FACTS_FILE, PAGE_FILE
 from fedshelf.client.identity.enrolment import SingleInstanceLock, load_key
-from fedshelf.client.identity.home import KEY_FILE, MODELS_FOLDER
+from fedshelf.client.identity.home import KEY_FILE, MODELS_FOLDER, SECRET_FILE
 from fedshelf.client.policy.policy import POLICY_FILE
 from fedshelf.client.privacy.charges import LEDGER_FILE
 from fedshelf.common.errors import ConfigError
@@ -14,8 +14,9 @@ from fedshelf.common.images.cache.forget import forget_all
 from fedshelf.common.wording import format_list
 
 # Kept in a store's home beside the audit log: the person's policy, the delivered models, and what
-# was told of photos, which counts for as long as the photos may come back.
-KEPT_FILES = (POLICY_FILE, MODELS_FOLDER, LEDGER_FILE)
+# was told of photos, which counts for as long as the photos may come back. The secret stays with
+# it: with another one, a question that is in the ledger already would be answered with new noise.
+KEPT_FILES = (POLICY_FILE, MODELS_FOLDER, LEDGER_FILE, SECRET_FILE)
 
 
 def forget(home: Path) -> str:

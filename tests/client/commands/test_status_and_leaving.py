@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from fedshelf.client.audit import AUDIT_FILE, AuditLog, AuditNote, verify
 from fedshelf.client.connection.credentials import new_key
 from fedshelf.client.identity.enrolment import Membership
+from fedshelf.client.identity.home import private_secret
 from fedshelf.client.policy.budgets import Spent, Usage
 from fedshelf.common.system.files import write_private
 from tests.helpers.client_command import refused, run
@@ -142,13 +143,15 @@ def test_forgetting_takes_every_copy_of_photos_and_nothing_else(tmp_path: Path, 
 def test_leaving_for_good_asks_first_and_keeps_what_is_not_the_chains(
     tmp_path: Path, home: Path
 ) -> None:
+    private_secret(home)  # with the ledger: whatever that counts has this secret's noise
     told = refused(tmp_path, 2, "leave", "--name", home.name)
     assert "key.pem" in told
+    assert "secret.bin" not in told
     assert "audit" not in told
     assert (home / "key.pem").exists()
     done = run(tmp_path, "leave", "--name", home.name, "--yes")
     assert done.returncode == 0
-    assert {path.name for path in home.iterdir()} == KEPT
+    assert {path.name for path in home.iterdir()} == KEPT | {"secret.bin"}
     verdict = verify(home / AUDIT_FILE)
     assert (verdict.fault, verdict.head.number, bool(verdict.signer)) == ("", 4, True)
     assert run(tmp_path, "leave", "--name", home.name, "--yes", "--everything").returncode == 0
