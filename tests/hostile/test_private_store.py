@@ -3,10 +3,15 @@
 A real session and a real worker process, from the order to the answer.
 """
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -173,6 +178,28 @@ def test_photos_that_were_deleted_in_between_cost_a_round_of_their_own(photos: P
 
 
 @pytest.mark.slow
+def test_a_worker_killed_while_it_trains_costs_nothing_more(photos: Path) -> None:
+    long = order(privacy__noise=40.0, privacy__steps=400)
+
+    def kill_worker() -> None:
+        while not (store_home("oslo") / LEDGER_FILE).exists():
+            time.sleep(0.001)
+        os.kill(active_children()[0].pid or 0, signal.SIGKILL)
+
+    with at_work(photos) as store:
+        killer = Thread(target=kill_worker)
+        killer.start()
+        update = store.ask(long)
+        killer.join()
+    with at_work(photos) as store:
+        again = store.ask(long)
+        assert isinstance(update, Update)
+        assert isinstance(again, Update)
+        assert torch.equal(update.params, again.params)
+        assert store.charges() == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("is_running", [True, False], ids=["running", "started anew"])
 def test_without_its_ledger_a_store_answers_nothing(photos: Path, *, is_running: bool) -> None:
     with at_work(photos) as store:
@@ -187,7 +214,7 @@ def test_without_its_ledger_a_store_answers_nothing(photos: Path, *, is_running:
             assert store.refusal(asked).detail == "privacy-record"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.fixed_dictionaries(
         {
