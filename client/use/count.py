@@ -211,7 +211,7 @@ def _table(stock: "Stock", found: Sequence["Change"]) -> list[list[str]]:
     for row, change in zip(rows, found, strict=False):
         row += [
             f"{change.earlier:.1f}",
-            f"{change.now - change.earlier:+.1f}",
+            f"{round(change.now - change.earlier, 1) + 0.0:+.1f}",
             _range(change.low, change.high, sign="+"),
         ]
     others = [
