@@ -10,14 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from fedshelf.common.protocol.messages import Update
 from fedshelf.common.seeding import rng
-from fedshelf.simulations.reveal.server_view import ServerView
+from fedshelf.simulations.reveal.server_view import ServerView, draw_store
 
 OWN_UPDATES = 100  # that the server learns from
 ATTACKED = 20
-CONCENTRATION = 0.5  # of the Dirichlet distribution of the stores' class shares
 _PENALTY = 3.0
 
 
@@ -53,8 +52,8 @@ def measure_class_shares(
     total = OWN_UPDATES + ATTACKED
     rows, shares = [], []
     for number in range(total):
-        photos = _draw(view, own if number < OWN_UPDATES else foreign, images, random)
-        rows.append(_head_movement(view, view.update(photos)))
+        photos = draw_store(view, own if number < OWN_UPDATES else foreign, images, random)
+        rows.append(_head_movement(view, view.received(photos)))
         labels = view.pool.targets()[torch.from_numpy(photos)].numpy()
         counts = np.bincount(labels, minlength=len(view.start.plan.spec.classes))
         shares.append(counts / counts.sum())
@@ -70,40 +69,23 @@ def measure_class_shares(
     )
 
 
-def _draw(
-    view: ServerView, photos: NDArray[np.int64], images: int, random: np.random.Generator
-) -> NDArray[np.int64]:
-    """Return positions of photos with class shares from a Dirichlet distribution, at least one."""
-    labels = view.pool.targets()[torch.from_numpy(photos)].numpy()
-    classes = len(view.start.plan.spec.classes)
-    counts = random.multinomial(images, random.dirichlet(np.full(classes, CONCENTRATION)))
-    chosen = []
-    for label, count in enumerate(counts):
-        of_class = photos[labels == label]
-        chosen.append(random.permutation(of_class)[:count])
-    drawn = np.concatenate(chosen)
-    return drawn if len(drawn) else photos[:1]
-
-
-def _head_movement(view: ServerView, update: Update) -> NDArray[np.float64]:
-    """Return figures of each class from an update: float64 [F].
+def _head_movement(view: ServerView, change: Tensor) -> NDArray[np.float64]:
+    """Return figures of each class from a change [V]: float64 [F].
 
     They are the changes of the bias, sum and norm of each row of the head, and what the strategy's
     tensors have for each class.
     """
     classes = len(view.start.plan.spec.classes)
     layout = view.start.layout
-    change = update.params - view.order.params
     parts = []
     for name in ("bias", "weight"):
         tensor = f"{layout.head}.{name}"
         if tensor in layout.names:
             values = change[layout.slice_of(tensor)].view(classes, -1).double()
             parts += [values.sum(dim=1), values.norm(dim=1)]
-    for name in sorted(update.extras):
-        values = update.extras[name].double()
+    for values in view.extras(change).values():
         for axis in [axis for axis in range(values.ndim) if values.shape[axis] == classes][:1]:
-            parts.append(values.movedim(axis, 0).reshape(classes, -1).sum(dim=1))
+            parts.append(values.double().movedim(axis, 0).reshape(classes, -1).sum(dim=1))
     return torch.cat(parts).numpy() if parts else np.zeros(1)
 
 

@@ -28,6 +28,12 @@ from fedshelf.simulations.reveal import page
 from fedshelf.simulations.reveal.class_shares import measure_class_shares
 from fedshelf.simulations.reveal.inversion import Inversion, can_invert, invert
 from fedshelf.simulations.reveal.membership import measure_membership
+from fedshelf.simulations.reveal.protections import (
+    Privacy,
+    summed,
+    with_privacy,
+    without_privacy,
+)
 from fedshelf.simulations.reveal.server_view import ServerView
 from fedshelf.simulations.reveal.words import headline
 from fedshelf.simulations.run.features import feature_extractor
@@ -35,6 +41,10 @@ from fedshelf.simulations.run.features import feature_extractor
 MOST_IMAGES = 200  # of a store, if none is given: more take longer and reveal less of each
 FEWEST_IMAGES = 8
 INVERTED = (1, 8, 64)  # photos of an update that are redrawn
+MOST_REDRAWN = 64  # photos at a time, of all stores in a sum
+
+ProgressOf = Callable[[str], Callable[[int, int], None]]
+"""Maps the name of an attack to a function that takes (done, total)."""
 
 
 def reveal(settings: Mapping[str, Any], images: int, console: Console) -> dict[str, Any]:
@@ -51,13 +61,27 @@ def reveal(settings: Mapping[str, Any], images: int, console: Console) -> dict[s
     Raises:
         FedshelfError: the settings or the data cannot be used, or the directory is not free.
     """
-    start, pool, sizes = _open(settings, console)
+    start, pool, sizes = _open(without_privacy(settings), console)
     config = start.plan.config
     out = Path(config.run.out) if config.run.out else free_name(Path("runs") / "reveal")
     RunDirectory.check_new(out)
     size = _store_size(images, sizes, len(pool))
-    results, inversions = _attack(ServerView.of_run(start, pool), size, config.run.seed, console)
-    results = {"dataset": config.data.dataset, "settings": flatten(config)} | results
+    seed = config.run.seed
+    view = ServerView.of_run(start, pool)
+    figures, inversions = dict[str, Any](), dict[str, list[Inversion]]()
+    with _progress(console) as of:
+        figures["none"], inversions["none"] = _attack(view, size, seed, of)
+        sums = summed(view, size, seed, of("Updates of other stores"))
+        figures["sum"], inversions["sum"] = _attack(sums, size, seed, of)
+        figures["sum"]["stores"] = sums.stores
+    if (private := _private_view(settings, console)) is not None:
+        with _progress(console) as of:
+            figures["dp"], inversions["dp"] = _attack(private, size, seed, of)
+        private_config = private.order.plan.config
+        figures["dp"] |= asdict(Privacy.of_update(private_config.privacy))
+        figures["dp"]["settings"] = flatten(private_config)
+    results = {"dataset": config.data.dataset, "settings": flatten(config)}
+    results |= figures.pop("none") | {"protected": figures}
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / page.RESULTS_FILE, results)
     page.write(out, results, inversions)
@@ -65,6 +89,21 @@ def reveal(settings: Mapping[str, Any], images: int, console: Console) -> dict[s
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
     console.print(f"Report: {out / 'report.html'}", markup=False, highlight=False, soft_wrap=True)
     return results
+
+
+def _private_view(settings: Mapping[str, Any], console: Console) -> ServerView | None:
+    """Return the view of a run with private training; None, and a sentence, if it cannot be."""
+    try:
+        start, pool, _ = _open(with_privacy(settings), Console(quiet=True))
+    except ConfigError as error:
+        console.print(
+            f"Not measured with differential privacy: {error}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        return None
+    return ServerView.of_run(start, pool)
 
 
 def _open(settings: Mapping[str, Any], console: Console) -> tuple[InitialState, Images, list[int]]:
@@ -113,15 +152,15 @@ def _store_size(images: int, sizes: Sequence[int], pool: int) -> int:
 
 
 def _attack(
-    view: ServerView, images: int, seed: int, console: Console
+    view: ServerView, images: int, seed: int, of: ProgressOf
 ) -> tuple[dict[str, Any], list[Inversion]]:
     """Carry out all attacks; return results as JSON values, and the redrawn photos."""
-    with _progress(console) as of:
-        membership = measure_membership(view, images, seed, of("Which photos were there?"))
-        shares = measure_class_shares(view, images, seed, of("Which classes are there?"))
-        inversions = []
-        if can_invert(view):
-            for photos in (count for count in INVERTED if count <= images):
+    membership = measure_membership(view, images, seed, of("Which photos were there?"))
+    shares = measure_class_shares(view, images, seed, of("Which classes are there?"))
+    inversions = []
+    if can_invert(view):
+        for photos in (count for count in INVERTED if count <= images):
+            if photos * view.stores <= MOST_REDRAWN:
                 redrawn = of(f"What do they look like, {format_count(photos, 'photo')}?")
                 inversions.append(invert(view, photos, seed, redrawn))
     results = {
@@ -131,14 +170,20 @@ def _attack(
         | {"named": {str(size): share for size, share in membership.named.items()}},
         "classes": asdict(shares),
         "inversion": [
-            {"photos": each.photos, "decibels": list(each.decibels)} for each in inversions
+            {
+                "photos": each.photos,
+                "decibels": list(each.decibels),
+                "named": each.named,
+                "candidates": each.candidates,
+            }
+            for each in inversions
         ],
     }
     return results, inversions
 
 
 @contextmanager
-def _progress(console: Console) -> Iterator[Callable[[str], Callable[[int, int], None]]]:
+def _progress(console: Console) -> Iterator[ProgressOf]:
     """Show a bar for each attack, if the console is a terminal, until the context ends.
 
     Yields:

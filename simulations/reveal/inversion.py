@@ -23,6 +23,7 @@ from fedshelf.simulations.reveal.server_view import ServerView
 STEPS = 800
 STEP_SIZE = 0.1
 TOTAL_VARIATION = 1e-2
+CANDIDATES = 2000  # photos among which a redrawn one is looked for
 _SLOWER_AT = (3 / 8, 5 / 8, 7 / 8)  # of the steps; each makes them ten times smaller
 
 
@@ -31,16 +32,22 @@ class Inversion:
     """Redrawn photos of one update.
 
     Attributes:
-        photos: number of photos that the update was trained on
+        photos: number of photos of each store
+        stores: number of stores in the sum; 1: it is a single update
         originals: uint8 [K, H, W, C], the first of them
         redrawn: uint8 [K, H, W, C], the likest of the redrawn ones of the same class, one for each
         decibels: peak signal-to-noise ratio of each of all photos with the likest redrawn one
+        named: number of photos that a redrawn one is nearer to than to any other of `candidates`
+        candidates: number of photos among which they are looked for
     """
 
     photos: int
+    stores: int
     originals: NDArray[np.uint8]
     redrawn: NDArray[np.uint8]
     decibels: tuple[float, ...]
+    named: int
+    candidates: int
 
 
 def can_invert(view: ServerView) -> bool:
@@ -51,18 +58,22 @@ def can_invert(view: ServerView) -> bool:
 def invert(
     view: ServerView, photos: int, seed: int, done: Callable[[int, int], object], shown: int = 8
 ) -> Inversion:
-    """Redraw the photos of an update.
+    """Redraw the photos of an update, or of a sum of updates of stores with as many photos each.
 
     Args:
         view: the server's view; its pool has pixels
-        photos: number of photos of the store
+        photos: number of photos of a store
         seed: of the choice of photos and of the first guess
         done: called with (steps done, steps in all)
         shown: most photos that are returned
     """
     random = rng(seed, "reveal", "inversion", photos)
-    chosen = np.sort(random.permutation(len(view.pool))[:photos])
-    wanted = -view.change(chosen)[: view.start.layout.trainable]
+    shuffled = random.permutation(len(view.pool))
+    sets = np.split(shuffled[: photos * view.stores], view.stores)
+    summed = torch.stack([view.change(photos_of_one) for photos_of_one in sets]).mean(dim=0)
+    wanted = -summed[: view.start.layout.trainable]
+    chosen = np.concatenate([np.sort(photos_of_one) for photos_of_one in sets])
+    others = shuffled[len(chosen) : len(chosen) + CANDIDATES - len(chosen)]
     pixels, labels = view.pool.batch(torch.from_numpy(chosen))
     network = view.trainer.network(view.start.plan)
     network.load(view.order.params)
@@ -96,12 +107,31 @@ def invert(
         done(step + 1, STEPS)
     redrawn = guess.detach()
     nearest, decibels = _nearest(pixels.float(), redrawn, labels)
+    other_pixels, _ = view.pool.batch(torch.from_numpy(others))
     return Inversion(
         photos,
+        view.stores,
         pixels[:shown].numpy(),
         redrawn[nearest[:shown]].round().to(torch.uint8).numpy(),
         tuple(decibels),
+        _count_named(pixels.float(), other_pixels.float(), redrawn),
+        len(chosen) + len(others),
     )
+
+
+def _count_named(originals: Tensor, others: Tensor, redrawn: Tensor) -> int:
+    """Return how many originals are the nearest of all photos to a redrawn one, or to its mirror
+    image.
+
+    Args:
+        originals: float32 [N, H, W, C], 0 to 255
+        others: float32 [M, H, W, C], photos that the server has beside them
+        redrawn: of the shape of the originals
+    """
+    candidates = torch.cat([originals, others]).flatten(1)
+    both = torch.cat([redrawn, redrawn.flip(2)]).flatten(1)
+    nearest = torch.cdist(both, candidates).view(2, len(redrawn), -1).amin(dim=0).argmin(dim=1)
+    return len({index for index in nearest.tolist() if index < len(originals)})
 
 
 def _variation(inputs: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ making, with and without the candidate: Carlini et al., "Membership Inference At
 Principles" (IEEE S&P 2022), with the alignment of updates in place of the loss.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from fedshelf.common.metrics.proportions import Z_95
 from fedshelf.common.seeding import rng
-from fedshelf.simulations.reveal.server_view import ServerView
+from fedshelf.simulations.reveal.server_view import Photos, ServerView
 from fedshelf.simulations.reveal.statistics import auc, epsilon_bound, hits_at
 
 TRIALS = 16  # updates of random halves of the candidates
@@ -30,6 +32,7 @@ class MembershipResult:
     Attributes:
         images: training images of the store
         auc: probability that a photo of the store looks more like one than another photo
+        auc_interval: its 95% interval, over the trials
         hits: share of the store's photos found at 1% false alarms
         epsilon: the median over trials of what differential privacy cannot be better than
         named: photos of an update -> the share of them among as many best guesses
@@ -38,6 +41,7 @@ class MembershipResult:
 
     images: int
     auc: float
+    auc_interval: tuple[float, float]
     hits: float
     epsilon: float
     named: Mapping[int, float]
@@ -56,7 +60,7 @@ def measure_membership(
         done: called with (trainings done, trainings in all)
     """
     random = rng(seed, "reveal", "membership")
-    candidates = random.permutation(len(view.pool))[: 2 * images]
+    candidates = draw_candidates(view, images, seed)
     half = len(candidates) // 2
     sets = [random.permutation(len(candidates))[:half] for _ in range(TRIALS)]
     few = [size for size in (1, 8, 64) if size <= half]
@@ -68,12 +72,12 @@ def measure_membership(
     total = len(sets) + len(small_sets) + len(candidates)
     changes = []
     for number, chosen in enumerate([*sets, *(chosen for _, chosen in small_sets)]):
-        changes.append(view.change(candidates[chosen]))
+        changes.append(view.received(candidates[chosen]))
         done(number + 1, total)
     updates = functional.normalize(torch.stack(changes))
     alignment = np.empty((len(updates), len(candidates)))
     for number, candidate in enumerate(candidates):
-        alone = view.change(np.array([candidate]))
+        alone = view.alone(int(candidate))
         alignment[:, number] = (updates @ functional.normalize(alone, dim=0)).double().numpy()
         done(len(updates) + number + 1, total)
     members = np.zeros((TRIALS, len(candidates)), dtype=np.bool_)
@@ -85,9 +89,12 @@ def measure_membership(
     for (size, chosen), aligned in zip(small_sets, alignment[TRIALS:], strict=True):
         best = np.argsort(-(aligned - usual[0]) / usual[1], kind="stable")[:size]
         named.setdefault(size, []).append(len(set(best) & set(chosen)) / size)
+    areas = np.array([auc(*pair) for pair in zip(scores, members, strict=True)])
+    margin = Z_95 * float(areas.std(ddof=1)) / math.sqrt(len(areas))
     return MembershipResult(
         images=half,
-        auc=float(np.mean([auc(*pair) for pair in zip(scores, members, strict=True)])),
+        auc=float(areas.mean()),
+        auc_interval=(float(areas.mean()) - margin, float(areas.mean()) + margin),
         hits=float(
             np.mean([hits_at(*pair, FALSE_ALARMS) for pair in zip(scores, members, strict=True)])
         ),
@@ -97,6 +104,11 @@ def measure_membership(
         named={size: float(np.mean(shares)) for size, shares in named.items()},
         candidates=len(candidates),
     )
+
+
+def draw_candidates(view: ServerView, images: int, seed: int) -> Photos:
+    """Return the photos among which the server looks for those of a store with `images` photos."""
+    return rng(seed, "reveal", "candidates").permutation(len(view.pool))[: 2 * images]
 
 
 def _calibrated(alignment: NDArray[np.float64], members: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,17 @@ from fedshelf.simulations.reveal.inversion import Inversion
 from fedshelf.simulations.reveal.words import headline
 
 RESULTS_FILE = "reveal.json"
+TITLES = {
+    "none": "Without protection",
+    "dp": "Differential privacy",
+    "sum": "Secure sum",
+}
 _SHOWN_SIDE = 96  # pixels of a photo on the page
 
 
-def write(directory: Path, results: dict[str, Any], inversions: Sequence[Inversion]) -> Path:
+def write(
+    directory: Path, results: dict[str, Any], inversions: Mapping[str, Sequence[Inversion]]
+) -> Path:
     """Write the page and return its path.
 
     Raises:
@@ -31,16 +38,19 @@ def write(directory: Path, results: dict[str, Any], inversions: Sequence[Inversi
     return path
 
 
-def render(name: str, results: dict[str, Any], inversions: Sequence[Inversion]) -> str:
+def render(
+    name: str, results: dict[str, Any], inversions: Mapping[str, Sequence[Inversion]]
+) -> str:
     """Return the page as HTML; names are escaped everywhere.
 
     Args:
         name: the name of the directory
         results: the content of `reveal.json`
-        inversions: redrawn photos
+        inversions: redrawn photos by protection: "none", "dp" and "sum"
     """
     pictures = [
         {
+            "title": TITLES[protection],
             "photos": each.photos,
             "pairs": [
                 {"original": _data_uri(one), "redrawn": _data_uri(other), "decibels": decibels}
@@ -49,8 +59,12 @@ def render(name: str, results: dict[str, Any], inversions: Sequence[Inversion]) 
                 )
             ],
         }
-        for each in inversions
+        for protection, redrawn in inversions.items()
+        for each in redrawn
     ]
+    protected = results["protected"]
+    columns = [(TITLES["none"], results)]
+    columns += [(TITLES[key], protected[key]) for key in ("dp", "sum") if key in protected]
     return (
         environment(Path(__file__).parent)
         .get_template("reveal.html.j2")
@@ -58,6 +72,7 @@ def render(name: str, results: dict[str, Any], inversions: Sequence[Inversion]) 
             name=printable(name),
             results=results,
             sentences=headline(results),
+            columns=columns,
             pictures=pictures,
         )
     )

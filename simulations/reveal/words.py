@@ -13,11 +13,12 @@ LEAST_EPSILON = 0.05  # a smaller lower bound says nothing
 
 
 def headline(results: Mapping[str, Any]) -> list[str]:
-    """Return what the server learns from one update, in sentences.
+    """Return what the server learns from one update, without protections and with, in sentences.
 
     Args:
         results: the content of `reveal.json`
     """
+    protected = results["protected"]
     return [
         _classes(results),
         _membership(results["membership"]),
@@ -25,7 +26,49 @@ def headline(results: Mapping[str, Any]) -> list[str]:
         *_redrawn(results),
         "Nothing bounds this but the number of photos behind an update: a store's policy can ask"
         " for many (images_least).",
+        *([_private(protected["dp"])] if "dp" in protected else []),
+        *([_summed(protected["sum"])] if "sum" in protected else []),
     ]
+
+
+def _private(results: Mapping[str, Any]) -> str:
+    claim, bound = results["epsilon"], results["membership"]["epsilon"]
+    verdict = (
+        f"above the claim of {claim:.2f}: the claim cannot be true"
+        if bound > claim
+        else f"within the claim of {claim:.2f}"
+    )
+    return (
+        f"With differential privacy (epsilon {claim:.2f} at delta {results['delta']:g} for this"
+        f" update; more rounds add up): {_protected(results)}. By this attack epsilon is at least"
+        f" {bound:.2f}, {verdict}. It holds against every attack, also by those who get the model."
+    )
+
+
+def _summed(results: Mapping[str, Any]) -> str:
+    return (
+        f"In a secure sum of {format_count(results['stores'], 'store')} alone, without differential"
+        f" privacy: {_protected(results)}. The server sees no update, and what the sum has of each"
+        " store is all the more, the fewer stores there are; nothing bounds it."
+    )
+
+
+def _protected(results: Mapping[str, Any]) -> str:
+    """Return the figures of all attacks in half a sentence."""
+    shares, membership = results["classes"], results["membership"]
+    low, high = membership["auc_interval"]
+    parts = [
+        f"the class shares are off by {percent(shares['error'])} (guessing:"
+        f" {percent(shares['guessing'])})",
+        f"a photo of the store is told from another one in {percent(membership['auc'])} of cases"
+        f" ({100 * low:.1f} to {percent(high)}; guessing: 50%)",
+        *(
+            f"of {format_count(len(each['decibels']), 'redrawn photo')} {each['named']} are found"
+            f" among {each['candidates']:,}"
+            for each in results["inversion"]
+        ),
+    ]
+    return "; ".join(parts)
 
 
 def _classes(results: Mapping[str, Any]) -> str:
@@ -72,7 +115,7 @@ def _redrawn(results: Mapping[str, Any]) -> list[str]:
         return [f"Photos were not redrawn: {why}; whether they can be, was not tried."]
     parts = [
         f"{format_count(each['photos'], 'photo')} at {fmean(each['decibels']):.1f} dB (the best"
-        f" {max(each['decibels']):.1f})"
+        f" {max(each['decibels']):.1f}; {each['named']} found among {each['candidates']:,})"
         for each in results["inversion"]
     ]
     return [
