@@ -9,6 +9,7 @@ from flwr.proto.node_pb2 import Node
 from fedshelf.client.connection.framing import MessageHeader, OutgoingMessage, make_reply, split
 from fedshelf.client.session.order_queue import OrderQueue
 from fedshelf.common.protocol.messages import EvaluateOrder, TrainOrder
+from fedshelf.common.protocol.secure_sum import SumOrder
 from fedshelf.common.protocol.serialization import Query, Result, decode_result, encode_order
 from tests.helpers.bundles import packed
 from tests.helpers.deployed import LocalGrid
@@ -25,7 +26,9 @@ class OrderWire:
         self._answer = RecordDict()
         self.answers: SimpleQueue[RecordDict] = SimpleQueue()
 
-    def ask(self, orders: OrderQueue, order: TrainOrder | EvaluateOrder | Query) -> Result:
+    def ask(
+        self, orders: OrderQueue, order: TrainOrder | EvaluateOrder | SumOrder | Query
+    ) -> Result:
         """Send an order to a store and return its answer."""
         content = encode_order(order)
         kind = {TrainOrder: MessageType.TRAIN, EvaluateOrder: MessageType.EVALUATE}.get(
