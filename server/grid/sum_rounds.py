@@ -40,6 +40,7 @@ class SumRounds:
         self._office = office
         self._next_round = 0
         self._next_adverts: dict[str, Advert] = {}  # for the first attempt at `_next_round`
+        self._told = b""  # the list of revoked stores that stores have got
         self._least: dict[str, int] = {}  # stores among which a store wants to be hidden, by store
 
     def play(
@@ -85,14 +86,13 @@ class SumRounds:
 
     def _sum(self, attempt: SumAttempt, stores: Sequence[str], zeros: RingVector) -> SumTotal:
         office = self._office()
-        known = (
-            self._next_adverts
-            if attempt.order.round == self._next_round and attempt.number == 0
-            else {}
-        )
+        revoked = office.revoked if office else b""
+        is_next = attempt.order.round == self._next_round and attempt.number == 0
+        # a new list of revoked stores goes to all stores, with the question for their keys
+        known = self._next_adverts if is_next and revoked == self._told else {}
+        self._told = revoked
         adverts = {store: known[store] for store in stores if store in known}
         missing = [store for store in stores if store not in known]
-        revoked = office.revoked if office else b""
         found, least = attempt.ask_keys(missing, revoked)
         self._least |= least
         verify = PeerVerifier(office.chain, office.key, office.revoked_keys) if office else None

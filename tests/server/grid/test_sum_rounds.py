@@ -61,8 +61,8 @@ class Server:
     def __init__(self, chain: SummingChain, grid: SummingGrid, place: Path) -> None:
         key = chain.chain.office_key
         assert key is not None
-        facts = OfficeFacts(chain.chain.name, key)
-        self.files = RunFiles(office=lambda: facts, sums=place / "secure-sums")
+        self.facts = OfficeFacts(chain.chain.name, key)
+        self.files = RunFiles(office=lambda: self.facts, sums=place / "secure-sums")
         self.runtime = GridRuntime(
             grid, CONFIG, PLAN.run_id, lambda _: None, self.files, reconnect_grace=0.0
         )
@@ -185,6 +185,21 @@ def test_a_store_whose_keys_the_office_did_not_certify_does_not_end_the_others_a
     assert isinstance(total, SumTotal)
     assert (total.vector.tolist(), total.stores) == ([6, 3], ALL)
     assert [getattr(failure, "store", None) for failure in failures] == ["ulm"]
+
+
+def test_a_new_list_of_revoked_stores_reaches_all_with_the_next_round(
+    tmp_path: Path,
+) -> None:
+    """Four stores, of which one is revoked between two rounds."""
+    chain = SummingChain(tmp_path / "chain")
+    chain.stores["ulm"] = SummingStore(tmp_path / "home", "ulm", chain.office, 4, 3)
+    server = Server(chain, SummingGrid(chain), tmp_path)
+    four = replace(order(), terms=SumTerms(4, 100))
+    assert server.sums(four) == ([10, 4], ("lyon", "oslo", "rome", "ulm"))
+    revoked = chain.office.revoke(["ulm"])
+    server.facts = replace(server.facts, revoked=revoked.model_dump_json().encode())
+    assert server.sums(replace(order(2), terms=SumTerms(4, 100))) == ([6, 3], ALL)
+    assert (chain.stores["oslo"].home / "revoked-peers.json").exists()
 
 
 def test_the_order_that_stores_get_is_the_one_that_is_summed(server: Server) -> None:
