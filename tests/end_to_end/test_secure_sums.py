@@ -23,7 +23,10 @@ KILLED_ROUND = 2
 class SummedRun:
     """A server and three stores with kits, whose run sums the stores' updates."""
 
-    def __init__(self, command: Starter, folders: Mapping[str, Path], place: Path) -> None:
+    def __init__(
+        self, command: Starter, folders: Mapping[str, Path], place: Path, strategy: str = "fedavg"
+    ) -> None:
+        self.settings = [*SUMMED, "--strategy", strategy]
         self.out = place / "run"
         self.homes = place / "state" / "stores"
         self._command = command
@@ -51,7 +54,7 @@ class SummedRun:
             *("--credentials", self._chain / "server", "--out", self.out, "--live-port", "0"),
             *("--confirm-classes", "boot,hat,shirt"),
             *QUICK,
-            *SUMMED,
+            *self.settings,
         )
 
     def kill_store(self, name: str) -> None:
@@ -94,22 +97,20 @@ def summed(command: Starter, folders: Mapping[str, Path], tmp_path: Path) -> Sum
     return SummedRun(command, folders, tmp_path)
 
 
-def simulated_weights(command: Starter, folders: Mapping[str, Path], place: Path) -> str:
-    stores = next(iter(folders.values())).parent
-    told = command.simulated(place / "simulated", stores, *SUMMED)
-    return str(told["weights_sha256"])
-
-
 def ends_like_the_simulation(
     run: SummedRun, command: Starter, folders: Mapping[str, Path], place: Path
 ) -> None:
     assert run.server.ends() == 0, run.server.text
-    assert summary(run.out)["weights_sha256"] == simulated_weights(command, folders, place)
+    stores = next(iter(folders.values())).parent
+    simulated = command.simulated(place / "simulated", stores, *run.settings)
+    assert summary(run.out)["weights_sha256"] == simulated["weights_sha256"]
 
 
+@pytest.mark.parametrize("strategy", ["fedavg", "scaffold", "fednova"])
 def test_real_stores_sum_as_simulated_ones(
-    summed: SummedRun, command: Starter, folders: Mapping[str, Path], tmp_path: Path
+    strategy: str, command: Starter, folders: Mapping[str, Path], tmp_path: Path
 ) -> None:
+    summed = SummedRun(command, folders, tmp_path, strategy)
     ends_like_the_simulation(summed, command, folders, tmp_path)
     for store in summed.stores.values():
         store.interrupt()
