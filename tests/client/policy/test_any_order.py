@@ -189,7 +189,10 @@ def ask_both(
     return answers
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+# the same examples each time: a test that lands must not depend on luck
+@settings(
+    max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 @given(questions)
 def test_two_stores_differ_in_noised_fields_alone(
     shops: tuple[Shop, Shop], question: tuple[RunConfig, Policy, int]
@@ -198,7 +201,9 @@ def test_two_stores_differ_in_noised_fields_alone(
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 @given(questions)
 def test_two_stores_differ_in_noised_fields_alone_in_many_runs(
     shops: tuple[Shop, Shop], question: tuple[RunConfig, Policy, int]
