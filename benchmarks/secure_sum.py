@@ -106,7 +106,7 @@ def make_stores(names: list[str]) -> dict[str, SumStore]:
         )
         found[name] = SumStore(
             PeerSigner(peer),
-            PeerVerifier(peer, frozenset()),
+            PeerVerifier(CHAIN, peer.office, frozenset()),
             LEAST,
             SumMemory(CHAIN, "run", "train"),
             lambda _: None,

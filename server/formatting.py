@@ -33,6 +33,8 @@ FAILURES = {
     "invalid": "its answer could not be used",
     "error": "something went wrong at the store",
     "withheld": "its policy withholds the reason",
+    "secure-sum": "it did not take a step of the secure sum",
+    "diverged": "its training diverged",
 }
 
 

@@ -127,6 +127,7 @@ def test_changing_a_running_experiment_is_refused(
     assert summary(out) == before
 
 
+@pytest.mark.slow(minutes=0.3)
 def test_a_full_disk_ends_the_run_and_loses_nothing(tmp_path: Path) -> None:
     out = tmp_path / "run"
     whole = tmp_path / "whole"

@@ -113,6 +113,7 @@ def test_a_name_that_is_another_class_is_refused_before_the_run_is_there(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow(minutes=0.3)
 def test_a_comparison_has_the_names_in_its_pages_and_takes_others_when_it_goes_on(
     data: Path, tmp_path: Path
 ) -> None:

@@ -190,9 +190,7 @@ def ask_both(
 
 
 # the same examples each time: a test that lands must not depend on luck
-@settings(
-    max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(questions)
 def test_two_stores_differ_in_noised_fields_alone(
     shops: tuple[Shop, Shop], question: tuple[RunConfig, Policy, int]

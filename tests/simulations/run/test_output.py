@@ -3,42 +3,29 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.helpers.simulation_command import SMALL, history, run
 
 
-@pytest.fixture(scope="module")
-def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The output of one round in each form: the option -> what was printed to `out/OPTION`."""
-    out = tmp_path_factory.mktemp("output")
+def test_a_run_prints_in_the_form_that_was_asked_for(tmp_path: Path) -> None:
     forms = {"quiet": ["--quiet"], "verbose": ["--verbose"], "json": ["--log", "json"]}
-    printed = {"out": str(out)}
+    printed = {}
     for name, options in forms.items():
-        done = run("run", *SMALL, "--rounds", "1", "--out", out / name, *options)
+        done = run("run", *SMALL, "--rounds", "1", "--out", tmp_path / name, *options)
         assert done.returncode == 0, done.stderr
         printed[name] = done.stdout
-    return printed
+    assert printed["quiet"] == f"{tmp_path}/quiet\n"
 
-
-def test_quiet_prints_the_directory_alone(printed: dict[str, str]) -> None:
-    assert printed["quiet"] == f"{printed['out']}/quiet\n"
-
-
-def test_verbose_prints_a_line_for_each_store(printed: dict[str, str]) -> None:
-    (record,) = history(Path(printed["out"], "verbose"))
+    (record,) = history(tmp_path / "verbose")
     for store, facts in record["stores"].items():
         line = f"store={store} images={facts['images']} loss={facts['loss']:.4f}"
         assert printed["verbose"].count(line) == 1
 
-
-def test_json_lines_end_with_the_outcome(printed: dict[str, str]) -> None:
     lines = [json.loads(line) for line in printed["json"].splitlines()]
-    (done,) = [line for line in lines if line["event"] == "round"]
-    (record,) = history(Path(printed["out"], "json"))
-    assert done["loss"] == record["train"]["loss"]
+    (ended,) = [line for line in lines if line["event"] == "round"]
+    (record,) = history(tmp_path / "json")
+    assert ended["loss"] == record["train"]["loss"]
     assert lines[-1]["event"] == "finished"
-    assert lines[-1]["directory"] == f"{printed['out']}/json"
+    assert lines[-1]["directory"] == f"{tmp_path}/json"
 
 
 def test_one_form_at_a_time() -> None:

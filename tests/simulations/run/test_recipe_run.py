@@ -57,6 +57,7 @@ def test_a_machine_without_the_weights_says_what_it_misses(
     assert json.loads((out / "model.json").read_text())["name"] == "cnn"
 
 
+@pytest.mark.slow(minutes=0.3)
 def test_fine_tuning_moves_the_last_block_and_goes_on_after_a_stop(
     photos: Path, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ def results(out: Path) -> dict[str, Any]:
     return loaded
 
 
+@pytest.mark.slow(minutes=0.3)
 def test_a_sweep_chooses_on_validation_images(tmp_path: Path) -> None:
     done = run("sweep", *OPTIONS, "--rounds", "1", "--out", tmp_path / "sweep")
     assert done.returncode == 0, done.stderr
@@ -43,6 +44,7 @@ def test_a_sweep_chooses_on_validation_images(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_a_sweep_without_validation_images_is_refused(tmp_path: Path) -> None:
     settings = ["--set", "train.lr=0.01,0.1", "--rounds", "1", "--out", tmp_path / "sweep"]
     refused = run("sweep", *SMALL[:-2], *settings)

@@ -97,6 +97,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[GraphModule]:
     return found
 
 
+@pytest.mark.slow(minutes=1)
 @pytest.mark.parametrize(
     "changed",
     [
