@@ -34,7 +34,7 @@ CLASSES = tuple("abcdefghij")
 IMAGE_SIZE = 32  # pixels a side
 REPETITIONS = 30
 WARM_UP = 3
-PRIVACY = PrivacyConfig(clip=1.0, noise=1.0, rate=1.0, steps=10**9)
+PRIVACY = PrivacyConfig(clip=1.0, noise=1.0, rate=1.0, steps=10_000)
 COLUMNS = (Column("us", "CPU us/image", 1, ratio=True),)
 
 

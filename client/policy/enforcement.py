@@ -4,6 +4,7 @@ Decisions use only the policy and validated fields of the order; the order canno
 """
 
 import logging
+import math
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -178,7 +179,8 @@ class PolicyEnforcer:
         policy = self._policy
         strategy = config.strategy.name
         privacy = config.privacy
-        epochs = round(privacy.rate * privacy.steps) if privacy.is_on else config.train.passes
+        passes = privacy.rate * privacy.steps * privacy.copies  # on average
+        epochs = math.ceil(passes) if privacy.is_on else config.train.passes
         if policy.models and model not in policy.models:
             refuse(
                 "models", f"it is for the network {model!r}; allowed: {', '.join(policy.models)}"

@@ -90,7 +90,10 @@ class Policy(BaseModel):
     megabytes_up_per_day: Limit = Field(0.0, description="MB (10^6 bytes) sent a day; 0: no limit")
     epochs_per_round: Annotated[int, Field(ge=1)] = Field(
         100,
-        description="largest number of passes over the training images that one order may ask for",
+        description=(
+            "largest number of passes over the training images that one order may ask for; with"
+            " privacy.clip: steps times rate times copies"
+        ),
     )
     models: tuple[str, ...] = Field(
         (), description='networks that may be trained here: ["cnn"]; empty: all'

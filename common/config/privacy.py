@@ -28,10 +28,11 @@ class PrivacyConfig(Section):
     rate: Fraction = Field(
         0.0, description="probability with which an image takes part in a step (Poisson sampling)"
     )
-    steps: Annotated[int, Field(ge=0, le=10**9)] = Field(
+    # from above: a server must not keep a store at work for days with steps that draw no photo
+    steps: Annotated[int, Field(ge=0, le=10_000)] = Field(
         0, description="optimizer steps per round; they replace train.epochs and train.batch_size"
     )
-    copies: Annotated[int, Field(ge=1)] = Field(
+    copies: Annotated[int, Field(ge=1, le=128)] = Field(
         1,
         description="augmented copies of an image whose gradients are averaged before clipping",
     )

@@ -80,12 +80,22 @@ def test_by_default_all_is_admitted(guard: Callable[..., PolicyEnforcer]) -> Non
         guard(Spent(10**6, 10**6, 1e9, 10**15, 10**15)).check_allowed(each)
 
 
+# two passes over the photos, on average
+PRIVATE = {
+    "privacy__clip": 1.0,
+    "privacy__noise": 1.0,
+    "privacy__rate": 0.1,
+    "privacy__steps": 20,
+}
+
+
 @pytest.mark.parametrize(
     ("policy", "asked", "rule"),
     [
         ({"models": ("cnn", "resnet18")}, {"model__name": "niid-cnn"}, "models"),
         ({"strategies": ("fedavg",)}, {"strategy__name": "fedprox"}, "strategies"),
         ({"epochs_per_round": 5}, {"train__epochs": 6}, "epochs-per-round"),
+        ({"epochs_per_round": 5}, PRIVATE | {"privacy__copies": 3}, "epochs-per-round"),
         ({"epsilon": 8.0, "counts": "none", "classes": CLASSES}, {}, "epsilon"),
         ({"secure_sum": True}, {}, "secure-sum"),
         ({"images_least": 33}, {"train__seconds": 1.0, "train__batch_size": 32}, "images-least"),
