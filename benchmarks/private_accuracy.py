@@ -44,7 +44,7 @@ STARTS: dict[str, dict[str, object]] = {
         "data.image_size": 96,
     },
 }
-PRIVATE_LR = {"scratch": 1.0, "pretrained": 1.0}
+PRIVATE_LR = {"scratch": 2.0, "pretrained": 1.0}
 PLAIN_LR = {"scratch": 0.05, "pretrained": 0.05}
 
 

@@ -5,7 +5,7 @@ import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
@@ -21,7 +21,8 @@ from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.inference.loading import load
 from fedshelf.common.inference.predictors.description import ModelDescription
 from fedshelf.common.inference.predictors.predictor import Pixels, Predictions
-from fedshelf.common.inference.search.index_file import SearchIndex
+from fedshelf.common.inference.search.index_file import SearchIndex, read_index
+from fedshelf.common.inference.search.updating import update_index
 from tests.helpers.saved_models import spec_of
 
 COLOURS = ("red", "green", "blue")
@@ -56,6 +57,19 @@ def coloured(red: int, green: int, blue: int, kind: str = "PNG", side: int = 64)
     file = io.BytesIO()
     image.save(file, kind)
     return file.getvalue()
+
+
+def coloured_index(folder: Path) -> tuple[SearchIndex, Path]:
+    """An index of three photos by their colour, red, rose and blue, and the folder of these."""
+    shop = folder / "shop"
+    shop.mkdir()
+    colours = {"red": (200, 10, 10), "rose": (200, 90, 90), "blue": (0, 0, 200)}
+    for name, colour in colours.items():
+        (shop / f"{name}.png").write_bytes(coloured(*colour))
+    predictor = ColourPredictor()
+    predictor.description = replace(predictor.description, sha256="ab" * 32)
+    update_index(folder / "shop.index", shop, predictor, [])
+    return read_index(folder / "shop.index"), shop
 
 
 @dataclass

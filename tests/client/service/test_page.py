@@ -10,7 +10,7 @@ from fedshelf.client.service.page_files import PAGE_FOLDER
 from tests.helpers.browser import Tab, chromium
 from tests.helpers.deployed import wait_for
 from tests.helpers.page import drop, text
-from tests.helpers.services import RunningService, coloured, running_service
+from tests.helpers.services import RunningService, coloured, coloured_index, running_service
 
 TAB = ("Tab", 9)
 ENTER = ("Enter", 13)
@@ -93,6 +93,27 @@ def test_the_parts_that_decide_are_shown_and_hidden_again(
     wait_for(lambda: tab.run(pressed) == "false")
     assert tab.run(name) == "Your photo"
     assert tab.errors == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_similar_products_are_shown_where_there_is_an_index(
+    tab: Tab, tmp_path: Path, width: int
+) -> None:
+    index, shop = coloured_index(tmp_path)
+    with running_service(tmp_path, index=index) as running:
+        show(tab, running, width)
+        drop(tab, (shop / "red.png").read_bytes())
+        found = [line.split() for line in wait_for(lambda: text(tab, "matches")).splitlines()]
+        assert [line[0] for line in found if line] == ["shop/rose.png", "shop/blue.png"]
+        pictures = "[...document.querySelectorAll('#matches img')]"
+        wait_for(lambda: tab.run(f"{pictures}.every((each) => each.naturalWidth === 256)"))
+        assert tab.run(f"{pictures}.map((each) => each.alt)") == ["shop/rose.png", "shop/blue.png"]
+        assert tab.overflow() == 0
+        assert tab.errors == []
+        # a photo that is not found anew hides what belongs to the last one
+        drop(tab, b"no photo")
+        wait_for(lambda: text(tab, "problem"))
+        assert text(tab, "matches") == ""
 
 
 def test_a_keyboard_is_enough(tab: Tab, running: RunningService, photo: Path) -> None:

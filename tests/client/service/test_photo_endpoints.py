@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -10,9 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedshelf.common.inference.search.index_file import read_index
-from fedshelf.common.inference.search.updating import update_index
-from tests.helpers.services import ColourPredictor, RunningService, coloured, running_service
+from tests.helpers.services import RunningService, coloured, coloured_index, running_service
 
 
 @pytest.fixture(scope="module")
@@ -107,15 +104,7 @@ def test_similar_photos_need_an_index(client: httpx.Client) -> None:
 
 def test_similar_photos_are_found_in_an_index(tmp_path: Path) -> None:
     """By direction of colour: the reddest first; the photo itself is left out."""
-    shop = tmp_path / "shop"
-    shop.mkdir()
-    colours = {"red": (200, 10, 10), "rose": (200, 90, 90), "blue": (0, 0, 200)}
-    for name, colour in colours.items():
-        (shop / f"{name}.png").write_bytes(coloured(*colour))
-    predictor = ColourPredictor()
-    predictor.description = replace(predictor.description, sha256="ab" * 32)
-    update_index(tmp_path / "shop.index", shop, predictor, [])
-    index = read_index(tmp_path / "shop.index")
+    index, shop = coloured_index(tmp_path)
     with running_service(tmp_path, index=index) as running, running.client() as client:
         assert client.get("/v1/model").json()["has_index"] is True
         photo = (shop / "red.png").read_bytes()
