@@ -4,6 +4,7 @@ processes.
 
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -29,9 +30,17 @@ PATIENCE = 240.0
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port on which nobody listens, and that no outgoing connection is given meanwhile:
+    Linux takes theirs from 32768 on.
+    """
+    while True:
+        port = 20_000 + secrets.randbelow(12_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE) -> Any:
