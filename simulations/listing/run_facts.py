@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedshelf.common.config import flatten, from_toml, resolve
+from fedshelf.common.config import flatten
 from fedshelf.common.errors import RunError
 from fedshelf.server.monitor.run_finder import last_written, run_directories
 from fedshelf.server.results.jsonl_tail import read_json
-from fedshelf.server.results.run_directory import EARLIER, RunDirectory
+from fedshelf.server.results.run_directory import RunDirectory
 
 # of these each run has its own, and no result depends on them
 NO_DIFFERENCE = frozenset({"run.name", "run.out", "data.classes"})
@@ -49,7 +49,7 @@ def read_facts(path: Path, name: str) -> RunFacts:
     """
     if not RunDirectory.is_run(path):
         raise RunError(f"{path} holds no run: it has no config.toml; name a run directory.")
-    settings = flatten(resolve(EARLIER | from_toml(path / "config.toml")))
+    settings = flatten(RunDirectory.stored(path, {}))
     summary = read_json(path / "summary.json")
     best = summary.get("best") or {}
     seconds = summary.get("seconds") or {}

@@ -1,6 +1,5 @@
 """The command `flower-simulation sweep`, from settings to `results.json` and `report.html`."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from rich.console import Console
 
 from fedshelf.common.errors import RunError
+from fedshelf.common.images.decoding.parallel import usable_cores
 from fedshelf.common.system.device import pick_device
 from fedshelf.common.system.files import write_json
 from fedshelf.common.wording import format_count
@@ -159,7 +159,7 @@ def _devices(wanted: str, jobs: int, runs: int) -> list[str]:
     places = [str(device)]
     if device.type == "cuda" and device.index is None:
         places = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-    cores = len(os.sched_getaffinity(0)) if device.type == "cpu" else 1
+    cores = usable_cores() if device.type == "cpu" else 1
     count = min(jobs or max(cores, len(places)), runs)
     return [places[index % len(places)] for index in range(count)]
 

@@ -142,6 +142,8 @@ class Processes:
             code = self._wait_for(run, device)
         finally:
             self._free.put(device)
+        if code == StoppedError.exit_code:
+            return "It was stopped; go on with --resume."
         return "" if code == 0 else _last_line(run.log)
 
     def _wait_for(self, run: SweptRun, device: str) -> int:

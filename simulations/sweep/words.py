@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedshelf.common.wording import format_count
 from fedshelf.server.formatting import UNKNOWN, decimal, percent
 
 SHARES = frozenset({"accuracy"})  # metrics that are shown as percentages
@@ -20,7 +19,8 @@ def headline(outcome: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
     """Return the choice, and what its figures mean, in sentences."""
     metric = outcome["metric"]
     chosen = outcome["points"][outcome["chosen"]]
-    seeds = format_count(len(outcome["seeds"]), "seed")
+    count = len(outcome["seeds"])
+    seeds = f"mean and standard deviation of {count} seeds" if count > 1 else "one seed"
     sentences = [
         f"Chosen: {labels[outcome['chosen']] or 'all settings as given'}, with"
         f" {_mean(chosen['mean'], chosen['deviation'], metric)} {metric} on validation images"

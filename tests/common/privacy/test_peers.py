@@ -1,4 +1,4 @@
-"""Who a store is to other stores: what the office signed, and nothing else."""
+"""A store is known to other stores by what the office has signed, and by nothing else."""
 
 import pytest
 from pydantic import ValidationError

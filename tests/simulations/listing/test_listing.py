@@ -22,6 +22,7 @@ def test_runs_are_listed_and_compared(tmp_path: Path) -> None:
     check_table(folder)
     check_order(folder)
     check_difference(folder)
+    check_earlier_run(folder)
     check_refusals(folder, tmp_path)
 
 
@@ -57,6 +58,17 @@ def check_difference(folder: Path) -> None:
     assert (
         "All their settings are the same." in run("diff", folder / "slow", folder / "begun").stdout
     )
+
+
+def check_earlier_run(folder: Path) -> None:
+    """A run of an earlier version, whose setting has another name today, is listed like others."""
+    config = folder / "begun" / "config.toml"
+    text = config.read_text(encoding="utf-8")
+    assert text.count('suspects = "report"') == 1
+    config.write_text(text.replace('suspects = "report"', "exclude_suspects = true"))
+    listed = json.loads(run("runs", folder, "--json").stdout)
+    (begun,) = [each for each in listed if each["name"] == "begun"]
+    assert begun["settings"]["screening.suspects"] == "exclude"
 
 
 def check_refusals(folder: Path, tmp_path: Path) -> None:
