@@ -83,7 +83,7 @@ FLOORS = {
         ["privacy/secure_sum"],
         ["parameters"],
         ["models"],
-        ["models/networks", "release"],
+        ["models/networks", "release", "scenes"],
         ["config", "system", "http", "seeding.py", "names.py"],
         ["plugins.py"],
         ["errors.py", "suggest.py"],

@@ -8,6 +8,7 @@ import pytest
 MODULES = [
     "fedshelf.common.metrics.counts",
     "fedshelf.common.parameters.layout",
+    "fedshelf.common.scenes.boxes",
     "fedshelf.common.strategies.shared.base",
     "fedshelf.server.training.round_loop",
     "fedshelf.simulations.engines",

@@ -1,0 +1,1 @@
+"""Products in a scene: boxes, masks, and the files that hold them."""
