@@ -38,6 +38,6 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The schema, Flower's defaults in pyproject.toml and docs/settings.md, from the settings that strategies declare.
+# The schema, Flower's defaults in pyproject.toml and docs/reference/settings.md, from the settings that strategies declare.
 settings: setup
 	$(BIN)/python .ci/generate_settings.py

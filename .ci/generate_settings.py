@@ -3,7 +3,7 @@
 common/strategies/...   --->  common/config/strategy_settings.py   the strategies' and the codecs'
 common/compression/...  --->  common/config/codec_settings.py      own settings, without PyTorch
 common/config/...       --->  pyproject.toml                       what Flower may override
-                        --->  docs/settings.md                     for people
+                        --->  docs/reference/settings.md           for people
                         --->  common/settings.json                 for --help
 """
 
@@ -30,7 +30,7 @@ from fedshelf.simulations.datasets import DATASETS
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = ROOT / "pyproject.toml"
-TABLE = ROOT / "docs/settings.md"
+TABLE = ROOT / "docs/reference/settings.md"
 FLAGS = ROOT / "common/settings.json"
 NAMES = {
     "data.dataset": tuple(DATASETS),

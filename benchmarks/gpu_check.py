@@ -4,9 +4,9 @@
     python -m benchmarks.gpu_check --dry    the same checks on the CPU: do they run?
 
 The checks are about equality, bits, memory, recorded steps, aggregation and speed. Each prints a
-line: the measurement, and whether it is as promised in docs/performance.md. The exit code is 0 if
-all are. A check that would begin after --seconds is left out, which the output says, and counts as
-not passed.
+line: the measurement, and whether it is as promised in docs/explanation/performance.md. The exit
+code is 0 if all are. A check that would begin after --seconds is left out, which the output says,
+and counts as not passed.
 """
 
 import argparse

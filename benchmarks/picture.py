@@ -1,6 +1,6 @@
-"""Draw docs/performance.png: images per second of every system, from the results of W1 and W2.
+"""Draw docs/explanation/performance.png: images per second of every system, from W1 and W2.
 
-python -m benchmarks.picture w1.json w2.json --out docs/performance.png
+python -m benchmarks.picture w1.json w2.json --out docs/explanation/performance.png
 """
 
 import argparse
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument(
         "results", nargs="+", type=Path, help="what --json of benchmarks.simulators wrote"
     )
-    parser.add_argument("--out", type=Path, default=Path("docs/performance.png"))
+    parser.add_argument("--out", type=Path, default=Path("docs/explanation/performance.png"))
     options = parser.parse_args()
     draw([json.loads(path.read_text(encoding="utf-8")) for path in options.results], options.out)
 

@@ -45,7 +45,7 @@ def test_a_strategy_a_model_a_data_set_and_a_partition_are_each_a_file_and_a_lin
         shutil.copytree(ROOT / folder, tmp_path / folder, symlinks=True)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
-    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "reference").mkdir(parents=True)
     steps = STEP.findall(text)
     assert len(steps) == 8
     for file, registry, code in steps:
@@ -69,7 +69,7 @@ def test_a_strategy_a_model_a_data_set_and_a_partition_are_each_a_file_and_a_lin
     added_to = {
         "common/config/strategy_settings.py": "    damping: Fraction = Field(",
         "pyproject.toml": "strategy.damping = 0.1",
-        "docs/settings.md": "| `strategy.damping` | `0.1` | damped: share of the way to the mean",
+        "docs/reference/settings.md": "| `strategy.damping` | `0.1` | damped: share of the way to",
     }
     for file, line in added_to.items():
         assert line in (tmp_path / file).read_text(encoding="utf-8"), file

@@ -1,5 +1,6 @@
-"""The part of an answer that leaves a store whose policy sets `epsilon`: see docs/privacy.md.
+"""The part of an answer that leaves a store whose policy sets `epsilon`.
 
+docs/explanation/privacy.md has the rules for each field.
 Counts of photos leave with noise, once the ledger has been charged for them. The noise of a table
 is derived from the store's secret, from what was asked and from the table itself. So a table that
 is asked for again gets the same answer, which costs nothing more, and a table that differs in one

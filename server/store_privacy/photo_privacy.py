@@ -12,7 +12,7 @@ from fedshelf.common.privacy.accountant import SampledGaussian, epsilon, noise_n
 
 RECORD_KEY = "photo_privacy"  # of the history and of the summary
 DELTA = 1e-5  # the largest that a store's policy may have
-USEFUL_EPSILON = 8.0  # above it the claim says little (docs/policy.md)
+USEFUL_EPSILON = 8.0  # above it the claim says little (docs/reference/policy.md)
 
 
 def record(config: RunConfig, rounds: int) -> dict[str, Mapping[str, Any]]:

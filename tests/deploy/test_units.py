@@ -69,7 +69,7 @@ def test_the_commands_and_options_exist(path: Path) -> None:
 
 
 def test_the_commands_in_the_handbook_exist() -> None:
-    text = (DEPLOY.parent / "docs" / "operations.md").read_text()
+    text = (DEPLOY.parent / "docs" / "how-to" / "operations.md").read_text()
     found = set(
         re.findall(
             r"(flower-(?:server|client)) (provision|start|status|watch|join|stores"
@@ -85,7 +85,7 @@ def test_the_commands_in_the_handbook_exist() -> None:
 
 
 def test_the_handbook_tells_what_systemd_does() -> None:
-    text = (DEPLOY.parent / "docs" / "operations.md").read_text()
+    text = (DEPLOY.parent / "docs" / "how-to" / "operations.md").read_text()
     table = dict(re.findall(r"^\| (\d+) \| .* \| ([^|]+) \|$", text, re.MULTILINE))
     for name, codes in CODES.items():
         side = "server" if "server" in name else "store"

@@ -1,9 +1,9 @@
-"""The table in docs/privacy.md of every field that leaves a store."""
+"""The table in docs/explanation/privacy.md of every field that leaves a store."""
 
 import re
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "privacy.md"
+PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "privacy.md"
 ROW = re.compile(r"^\| `(\w+)\.(\w+)` \| [^|]+ \| (\w+) \|$", re.MULTILINE)
 
 

@@ -1,6 +1,6 @@
 """Checks for photos that show too little.
 
-The thresholds were measured on 3,781 photos of clothes: see docs/health.md.
+The thresholds were measured on 3,781 photos of clothes: see docs/how-to/health.md.
 """
 
 from collections.abc import Callable, Iterator

@@ -28,7 +28,7 @@ from fedshelf.common.system.device import pick_device
 from fedshelf.common.training.fit import Network
 
 _BATCH_PHOTOS = 128
-# least probability of the other class; then four of five are wrong labels: see docs/health.md
+# least probability of the other class; then four of five are wrong labels (docs/how-to/health.md)
 _MIN_PROBABILITY = 0.98
 
 

@@ -1,7 +1,7 @@
 """Whatever a server sends: a store with an epsilon refuses, or photos enter its answer by noise.
 
 Two stores have as many photos, and not one in common. All that they answer is the same, but for
-the fields that docs/privacy.md calls noised.
+the fields that docs/explanation/privacy.md calls noised.
 """
 
 from dataclasses import dataclass, fields, is_dataclass

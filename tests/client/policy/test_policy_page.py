@@ -1,4 +1,4 @@
-"""docs/policy.md tells of every key, with its default."""
+"""docs/reference/policy.md tells of every key, with its default."""
 
 import re
 import tomllib
@@ -8,7 +8,7 @@ from typing import get_args
 from fedshelf.client.audit.entry import AuditEntry, Event
 from fedshelf.client.policy.policy import Policy
 
-PAGE = (Path(__file__).parents[3] / "docs" / "policy.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "policy.md").read_text(encoding="utf-8")
 
 
 def test_every_key_is_told_with_its_default() -> None:

@@ -1,4 +1,4 @@
-"""docs/privacy.md names every field that leaves a store: a field that it does not name fails."""
+"""docs/explanation/privacy.md names each field that leaves a store: one that it lacks fails."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The Python client in docs/use.md, as it stands there."""
+"""The Python client in docs/how-to/use.md, as it stands there."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from tests.helpers.services import coloured, running_service
 
-PAGE = Path(__file__).parents[3] / "docs" / "use.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "use.md"
 
 
 def test_it_classifies(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`fedshelf.load`, and the examples of docs/use-from-code.md as they stand there."""
+"""`fedshelf.load`, and the examples of docs/how-to/use-from-code.md as they stand there."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ from fedshelf.common.inference.export.torch_program import write_program
 from tests.helpers.exported_models import open_torch, save_exported
 from tests.helpers.services import coloured, running_service
 
-PAGE = Path(__file__).parents[3] / "docs" / "use-from-code.md"
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "use-from-code.md"
 
 
 def examples(language: str) -> list[str]:
