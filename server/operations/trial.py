@@ -1,7 +1,7 @@
 """`flower-server try`: a whole federation on this machine, for a first look.
 
     run_trial --+-- flower-simulation split     assigns photos to stores
-                +-- Chain.make                  a chain for this trial only
+                +-- Chain.make                  a chain, and its office, for this trial only
                 +-- flower-client join  (each)  the stores, as child processes
                 `-- launch                      the server, in this process
 
@@ -26,6 +26,7 @@ from fedshelf.common.images.listing.split_names import split_named
 from fedshelf.common.names import check_store_name
 from fedshelf.server.addresses import LOOPBACK, Address, free_port
 from fedshelf.server.credentials.chain import Chain
+from fedshelf.server.credentials.office import Office
 from fedshelf.server.launcher.child_processes import (
     ChildProcesses,
     die_with_parent,
@@ -100,11 +101,12 @@ def run_trial(trial: Trial) -> int:
         photos = TrialPhotos(_without_test(folders), folders.get(TEST_FOLDER))
         address = Address(LOOPBACK, free_port())
         chain = Chain.make(folder / "chain" / "server", address.host, address.port)
+        office = chain.make_office(chain.office_directory)  # its stores may be asked to sum
         print(
             f"The stores' kits and logs (NAME.log) are in {folder} until the end.",
             flush=True,
         )
-        with _running_stores(photos, chain, folder) as watch:
+        with _running_stores(photos, chain, office, folder) as watch:
             try:
                 settings = _settings(trial, photos, out)
                 exit_code = launch(
@@ -209,7 +211,9 @@ def _assign_photos(photos: Path | None, stores: int, out: Path) -> None:
 
 
 @contextmanager
-def _running_stores(photos: TrialPhotos, chain: Chain, folder: Path) -> Iterator["StoreWatch"]:
+def _running_stores(
+    photos: TrialPhotos, chain: Chain, office: Office, folder: Path
+) -> Iterator["StoreWatch"]:
     """Run the stores while the context lasts: each joins as soon as the server is up."""
     threads = max(1, (os.cpu_count() or 1) // len(photos.stores))
     folders = {"FEDSHELF_HOME": str(folder / "homes"), "FEDSHELF_CACHE": str(folder / "cache")}
@@ -218,7 +222,7 @@ def _running_stores(photos: TrialPhotos, chain: Chain, folder: Path) -> Iterator
     )
     try:
         for name, path in photos.stores.items():
-            kit = chain.write_kit(name)
+            kit = chain.write_kit(name, office=office)
             children.spawn(
                 name,
                 [

@@ -84,6 +84,19 @@ def test_one_interrupt_ends_server_and_stores(
 
 
 @pytest.mark.slow(minutes=0.5)
+def test_its_stores_can_sum_securely(
+    command: Starter, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    summed = ["--set", "privacy.secure_sum=true", "--set", "run.deliver=last", "--rounds", "1"]
+    photos = folders["mitte"].parent
+    trial = command("flower-server", "try", "--photos", photos, "--out", out, *summed, *QUICK)
+    assert trial.ends() == 0, trial.text
+    (record,) = history(out)
+    assert (record["failed"], record["train"]["shortened"]) == ({}, 0)
+
+
+@pytest.mark.slow(minutes=0.5)
 def test_killed_it_leaves_no_process(command: Starter, tmp_path: Path) -> None:
     out = tmp_path / "run"
     photos = draw_photos(tmp_path / "photos", ["boot", "hat"])

@@ -10,7 +10,7 @@ import numpy as np
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.inference.predictors.description import ModelDescription
-from fedshelf.common.inference.predictors.predictor import Pixels, Predictions, Predictor
+from fedshelf.common.inference.predictors.predictor import Floats, Pixels, Predictions, Predictor
 
 Combination = Literal["mean", "vote"]
 
@@ -18,9 +18,11 @@ Combination = Literal["mean", "vote"]
 class Ensemble:
     """Members of the same classes, in any architecture and image size.
 
-    "mean" takes the mean of their probabilities, by the weights if there are any. "vote" takes the
-    share of the members that name each class; where two have equally many votes, the one with the
-    higher mean probability is ahead.
+    "mean" takes the mean of their probabilities, by the weights if there are any. "vote" names the
+    class that most members name; of classes with equally many votes, the one with the higher mean
+    probability. Its probabilities are the mean's as well. Where the elected class is not the
+    first by them, the two change places. So they tell of the members' doubts and disagreement,
+    and a model that votes with itself says the same as alone.
 
     Args:
         members: two models or more
@@ -90,10 +92,7 @@ class Ensemble:
         probabilities = np.stack([member.probabilities for member in members])  # [M, N, C]
         mean = np.tensordot(self._weights, probabilities, axes=1).astype(np.float32)
         if self._combination == "vote":
-            classes = probabilities.shape[2]
-            votes = (probabilities.argmax(axis=2)[..., None] == np.arange(classes)).sum(axis=0)
-            shares = votes + mean / 2  # less than a vote: it only decides between equals
-            mean = (shares / shares.sum(axis=1, keepdims=True)).astype(np.float32)
+            mean = _elected(probabilities, mean)
         embeddings = [
             member.embeddings
             / np.maximum(np.linalg.norm(member.embeddings, axis=1, keepdims=True), 1e-12)
@@ -103,6 +102,24 @@ class Ensemble:
             self._weights, np.stack([member.familiarity for member in members]), axes=1
         )
         return Predictions(mean, np.concatenate(embeddings, axis=1), familiarity.astype(np.float32))
+
+
+def _elected(probabilities: Floats, mean: Floats) -> Floats:
+    """Return the mean, with the elected class of each photo in the place of the most probable one.
+
+    Args:
+        probabilities: [M, N, C], of each member
+        mean: [N, C], over the members
+    """
+    named = probabilities.argmax(axis=2)  # [M, N]
+    votes = (named[..., None] == np.arange(mean.shape[1])).sum(axis=0)  # [N, C]
+    elected = (votes + mean / 2).argmax(axis=1)  # half a mean is less than a vote
+    first = mean.argmax(axis=1)
+    photos = np.arange(len(mean))
+    swapped = mean.copy()
+    swapped[photos, elected] = mean[photos, first]
+    swapped[photos, first] = mean[photos, elected]
+    return swapped
 
 
 def _form(member: Predictor) -> tuple[int, int]:
