@@ -8,18 +8,20 @@ Cells are the files in benchmarks/published/cells. Each run adds a row to
 benchmarks/published/results/rows.jsonl: the stores' images, the curve, the machine and the time.
 Run directories stay in runs/published, and the same command continues one that was stopped. With
 --rounds or --epochs the row is marked as one at a reduced budget, and never counts as the published
-cell. --table prints the table of docs/results.md. CIFAR-10 and Fashion-MNIST are searched like in
-`flower-simulation`, in a folder that FEDSHELF_DATA may name.
+cell. --niid-splits deals the images as NIID-Bench's own code does for the same seed. --table prints
+the table of docs/results.md. CIFAR-10 and Fashion-MNIST are searched like in `flower-simulation`,
+in a folder that FEDSHELF_DATA may name.
 """
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.published import cells, play, table
+from benchmarks.published import cells, niid_splits, play, table
 from fedshelf.common.errors import FedshelfError
 
 
@@ -39,9 +41,14 @@ def main() -> None:
     for cell in chosen:
         for seed in options.seeds:
             try:
-                play.append(play.play(cell.seeded(seed), options.workers), options.out)
+                wanted = cell.seeded(seed)
+                if options.niid_splits:
+                    wanted = niid_splits.dealt_as_there(wanted, play.RUNS / "splits")
+                play.append(play.play(wanted, options.workers), options.out)
             except SystemExit:
                 missed.append(f"{cell.name}, seed {seed}")
+    if options.niid_splits:
+        chosen = [replace(cell, split=niid_splits.NAME) for cell in chosen]
     show(chosen, play.load(options.out))
     if missed:
         raise SystemExit(f"Not measured: {'; '.join(missed)}; the reason is said above.")
@@ -69,6 +76,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, help="fewer rounds than published")
     parser.add_argument("--epochs", type=int, help="fewer local epochs than published")
+    parser.add_argument(
+        "--niid-splits", action="store_true", help="deal the images as NIID-Bench does"
+    )
     parser.add_argument(
         "--workers", type=int, default=0, help="processes on a CPU; default: one per core"
     )

@@ -6,7 +6,7 @@ own, which a cell names as its `base`.
 """
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,15 @@ class Published(BaseModel):
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell by its name, with the configuration of its run."""
+    """A cell by its name, with the configuration of its run.
+
+    split: whose splits it is dealt by; "": ours
+    """
 
     name: str
     config: RunConfig
     published: Published
+    split: str = ""
 
     @property
     def budget(self) -> str:
@@ -58,11 +62,23 @@ class Cell:
         """Return the same cell with fewer rounds or local epochs; None: as many."""
         wanted = {"run.rounds": rounds, "train.epochs": epochs}
         changes = {key: value for key, value in wanted.items() if value is not None}
-        return Cell(self.name, resolve(flatten(self.config), changes), self.published)
+        return self._with(changes)
 
     def seeded(self, seed: int) -> "Cell":
         """Return the same cell with this seed."""
-        return Cell(self.name, resolve(flatten(self.config), {"run.seed": seed}), self.published)
+        return self._with({"run.seed": seed})
+
+    def dealt(self, split: str, partition: str) -> "Cell":
+        """Return the same cell with a split of others.
+
+        Args:
+            split: its name
+            partition: the partition that reads it
+        """
+        return replace(self._with({"data.partition": partition}), split=split)
+
+    def _with(self, changes: dict[str, Any]) -> "Cell":
+        return replace(self, config=resolve(flatten(self.config), changes))
 
 
 def names() -> list[str]:

@@ -29,6 +29,7 @@ class Row(BaseModel):
         seconds: seconds of the whole run, on a machine that may have done other work
         machine: the machine in words
         weights_sha256: hash of the final weights
+        split: whose split of the images it is; "": ours
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +43,7 @@ class Row(BaseModel):
     seconds: float
     machine: str
     weights_sha256: str
+    split: str = ""
 
     @property
     def last(self) -> float:
@@ -66,7 +68,8 @@ def play(cell: Cell, workers: int) -> Row:
     Raises:
         SystemExit: it cannot be run here; `flower-simulation` has printed the reason.
     """
-    out = RUNS / f"{cell.name}-{cell.budget.replace(' ', '')}-{cell.config.run.seed}"
+    parts = cell.name, cell.split, cell.budget.replace(" ", ""), str(cell.config.run.seed)
+    out = RUNS / "-".join(filter(None, parts))
     if not is_finished(out):
         command = [
             str(Path(sys.executable).with_name("flower-simulation")),
@@ -114,6 +117,7 @@ def row(cell: Cell, out: Path) -> Row:
         seconds=round(summary["seconds"]["total"], 1),
         machine=" · ".join(machine_in_words[key] for key in ("cpu", "gpu", "versions", "date")),
         weights_sha256=summary["weights_sha256"],
+        split=cell.split,
     )
 
 

@@ -30,7 +30,7 @@ def markdown(cells: Sequence[Cell], rows: Sequence[Row]) -> str:
 
 def line(cell: Cell, rows: Sequence[Row]) -> tuple[str, ...]:
     """Return a cell's line: means over seeds, in percent."""
-    own = [row for row in rows if row.cell == cell.name]
+    own = [row for row in rows if row.cell == cell.name and row.split == cell.split]
     whole = [row for row in own if not row.reduced]
     figure = "–" if cell.published.figure is None else f"{100 * cell.published.figure:.1f}"
     last, best, seeds = _means(whole) if whole else ("not yet measured", "", "")
@@ -52,7 +52,11 @@ def dealt(cells: Sequence[Cell], rows: Sequence[Row]) -> Iterator[str]:
         cell.name: f"{cell.config.data.partition}, {cell.config.data.stores} stores"
         for cell in cells
     }
-    row_of_split = {(partitions[row.cell], row.seed): row for row in rows if row.cell in partitions}
+    row_of_split = {
+        (partitions[row.cell], row.seed): row
+        for row in rows
+        if row.cell in partitions and not row.split
+    }
     for (partition, seed), row in sorted(row_of_split.items()):
         sizes = ", ".join(str(sum(counts)) for counts in row.counts.values())
         yield f"- {partition}, seed {seed}: {sizes}"

@@ -49,7 +49,8 @@ class DataConfig(Section):
     partition: str = Field(
         "iid",
         description=(
-            "split over stores: iid, dirichlet:ALPHA, shards:K, labels:K, quantity:ALPHA, or"
+            "split over stores: iid, dirichlet:ALPHA, shards:K, labels:K, quantity:ALPHA,"
+            " file:PATH (a JSON list of the training images of each store, counted from 0), or"
             " folder (each sub-folder is a store)"
         ),
     )

@@ -21,6 +21,7 @@ from fedshelf.simulations.datasets import Dataset, load
 from fedshelf.simulations.federation.partitioned import PartitionedImages, PartitionedStores
 from fedshelf.simulations.partitions import parse_partition, partition
 from fedshelf.simulations.partitions.folder import open_stores
+from fedshelf.simulations.partitions.listed import unlisted
 from fedshelf.simulations.partitions.matching_split import assign_alike
 
 
@@ -119,7 +120,7 @@ def _build(config: RunConfig, pixel_format: PixelFormat) -> Federation:
         left_out = _with_untrained(folders.left_out, folders.classes, table)
         return Federation(folders.classes, folders.stores, folders.test, table, left_out)
     dataset = load(data, pixel_format)
-    stores = _partition_dataset(dataset, data, config.run.seed)
+    stores, unlisted = _partition_dataset(dataset, data, config.run.seed)
     test = dataset.test
     classes = dataset.classes
     if turns:
@@ -127,9 +128,8 @@ def _build(config: RunConfig, pixel_format: PixelFormat) -> Federation:
         test = test and label_with_turns(test)
         classes = TURNS
     table = stores.table(len(classes))
-    return Federation(
-        classes, stores, test, table, _with_untrained(dataset.left_out, classes, table)
-    )
+    left_out = "\n".join(filter(None, (dataset.left_out, unlisted)))
+    return Federation(classes, stores, test, table, _with_untrained(left_out, classes, table))
 
 
 def _with_untrained(left_out: str, classes: Sequence[str], table: Mapping[str, list[int]]) -> str:
@@ -148,18 +148,21 @@ def store_names(count: int) -> list[str]:
     return [f"store-{index:0{width}}" for index in range(count)]
 
 
-def _partition_dataset(dataset: Dataset, data: DataConfig, seed: int) -> PartitionedStores:
-    """Return the stores of a partition by label or size."""
+def _partition_dataset(
+    dataset: Dataset, data: DataConfig, seed: int
+) -> tuple[PartitionedStores, str]:
+    """Return the stores of a partition by label, size or file, and what is at no store in words."""
     names = store_names(data.stores)
     labels = dataset.train.targets().numpy()
     parts = partition(data.partition, labels, data.stores, minimum=data.min_images, seed=seed)
+    left = unlisted(parts, len(labels))
     train = PartitionedImages.of(dataset.train, parts)
     if dataset.validation is None:
-        return PartitionedStores(names, *train.hold_out(data.holdout, seed, names))
+        return PartitionedStores(names, *train.hold_out(data.holdout, seed, names)), left
     rows = assign_alike(
         parts, labels, dataset.validation.targets().numpy(), rng(seed, "validation")
     )
-    return PartitionedStores(names, train, PartitionedImages.of(dataset.validation, rows))
+    return PartitionedStores(names, train, PartitionedImages.of(dataset.validation, rows)), left
 
 
 class Infos(Mapping[str, StoreInfo]):

@@ -40,6 +40,7 @@ from fedshelf.simulations.federation.federation import store_names
 from fedshelf.simulations.federation.folder_names import folder_names
 from fedshelf.simulations.partitions import parse_partition, partition
 from fedshelf.simulations.partitions.folder import TEST
+from fedshelf.simulations.partitions.listed import unlisted
 
 Counts = dict[str, dict[str, int]]
 """Folder -> class -> images."""
@@ -111,6 +112,7 @@ def split(data: DataConfig, out: Path, *, seed: int, test: bool, labelled: float
         )
     labels = np.unique([item.label for item in store_items], return_inverse=True)[1]
     parts = partition(data.partition, labels, data.stores, minimum=data.min_images, seed=seed)
+    left_out = " ".join(filter(None, (left_out, unlisted(parts, len(labels)))))
     names = store_names(data.stores)
     folders = {
         name: _drop_labels(

@@ -18,8 +18,14 @@ from fedshelf.common import plugins
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.seeding import rng
 from fedshelf.common.suggest import did_you_mean
-from fedshelf.simulations.partitions import dirichlet, iid, labels, quantity, shards
-from fedshelf.simulations.partitions.types import Labels, Owners, PartitionTask, Rows
+from fedshelf.simulations.partitions import dirichlet, iid, labels, listed, quantity, shards
+from fedshelf.simulations.partitions.types import (
+    NO_STORE,
+    Labels,
+    Owners,
+    PartitionTask,
+    Rows,
+)
 
 __all__ = ["FAMILIES", "FOLDER_PARTITION", "parse_partition", "partition"]
 
@@ -38,7 +44,7 @@ class Family:
 
     assign: Callable[..., Owners]
     parameter: str = ""
-    example: float | int = 0
+    example: float | int | str = 0
 
     def form(self, name: str) -> str:
         """Return its form as text: "dirichlet:ALPHA"."""
@@ -51,6 +57,7 @@ FAMILIES = {
     "shards": Family(shards.assign, "k", 2),
     "labels": Family(labels.assign, "k", 2),
     "quantity": Family(quantity.assign, "alpha", 0.5),
+    "file": Family(listed.assign, "path", "split.json"),
 }
 
 
@@ -108,7 +115,8 @@ def partition(spec: str, labels: Labels, stores: int, *, minimum: int = 1, seed:
         seed: the run's seed.
 
     Returns:
-        Of each store, the ascending positions of its images, int64. Every image goes to one store.
+        Of each store, the ascending positions of its images, int64. Every image goes to one store,
+        but those that a file leaves out, which go to none.
 
     Raises:
         ConfigError: unusable `spec`, or a store would get fewer than `minimum` images.
@@ -125,16 +133,22 @@ def partition(spec: str, labels: Labels, stores: int, *, minimum: int = 1, seed:
             "lower data.stores or data.min_images."
         )
     owners = assign(PartitionTask(labels, stores, minimum, rng(seed, "partition")))
-    sizes = np.bincount(owners, minlength=stores)
+    sizes = np.bincount(owners[owners != NO_STORE], minlength=stores)
     if sizes.min() < minimum:
         raise ConfigError(
             f"Partition {spec} over {stores} stores leaves one with {sizes.min()} images; "
             f"lower data.min_images (now {minimum}) or data.stores."
         )
-    return np.split(np.argsort(owners, kind="stable"), np.cumsum(sizes)[:-1])
+    dealt = np.argsort(owners, kind="stable")[len(owners) - sizes.sum() :]
+    return np.split(dealt, np.cumsum(sizes)[:-1])
 
 
-def _parse_parameter(spec: str, text: str, family: Family) -> float | int:
+def _parse_parameter(spec: str, text: str, family: Family) -> float | int | str:
+    if isinstance(family.example, str):
+        if not text:
+            form = family.form(spec.partition(":")[0])
+            raise ConfigError(f"Partition {spec!r} names no file; write {form}.")
+        return text
     kind = type(family.example)
     try:
         value = kind(text)

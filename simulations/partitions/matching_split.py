@@ -4,7 +4,7 @@ images resemble its training images.
 
 import numpy as np
 
-from fedshelf.simulations.partitions.types import Labels, Rows
+from fedshelf.simulations.partitions.types import NO_STORE, Labels, Rows
 
 
 def assign_alike(
@@ -13,7 +13,8 @@ def assign_alike(
     """Assign other images to stores in the proportions in which a first split was assigned.
 
     An image goes where a random image of its class in the first split went, a different one for
-    each as long as there are; so each class is spread in the same proportions.
+    each as long as there are; so each class is spread in the same proportions. Images of the first
+    split that are at no store lead nobody.
 
     Args:
         parts: of each store, the positions of its images in the first split.
@@ -33,12 +34,13 @@ def assign_alike(
     >>> [rows.tolist() for rows in validation]
     [[1], [0]]
     """
-    owner_of = np.empty(len(labels), np.int64)
+    owner_of = np.full(len(labels), NO_STORE, np.int64)
     for store, rows in enumerate(parts):
         owner_of[rows] = store
     owners = random.integers(len(parts), size=len(others))  # for classes that `labels` lacks
-    for label in np.intersect1d(labels, others):
-        leaders = random.permutation(np.flatnonzero(labels == label))
+    is_dealt = owner_of != NO_STORE
+    for label in np.intersect1d(labels[is_dealt], others):
+        leaders = random.permutation(np.flatnonzero((labels == label) & is_dealt))
         followers = np.flatnonzero(others == label)
         owners[followers] = owner_of[np.resize(leaders, len(followers))]
     sizes = np.bincount(owners, minlength=len(parts))

@@ -9,7 +9,9 @@ Labels = NDArray[np.int64]
 """The class of each image, as an index: [N]."""
 
 Owners = NDArray[np.int64]
-"""The store of each image, as a position from 0 to stores - 1: [N]."""
+"""The store of each image, as a position from 0 to stores - 1, or NO_STORE: [N]."""
+
+NO_STORE = -1
 
 Rows = NDArray[np.int64]
 """The images of one store, as ascending positions from 0 to N - 1."""

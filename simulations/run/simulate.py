@@ -113,8 +113,8 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
                 shown.print(partition_table(stores, names, shown.width))
             hidden = NOT_VISIBLE if config.privacy.secure_sum else ""
             said = (note, stores.left_out, images.told, precision_note, hidden, *_advice(start))
-            for sentence in filter(None, said):
-                rounds.note(sentence)
+            for line in "\n".join(filter(None, said)).splitlines():
+                rounds.note(line)
         start = start.identified(directory.run_id())
         stores = replace(stores, test=images.test)
         if extractor := feature_extractor(start, rounds.note):

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from fedshelf.common.errors import ConfigError
 from fedshelf.simulations.partitions import FAMILIES, FOLDER_PARTITION, parse_partition, partition
 
-SPECS = [
-    f"{name}:{family.example}" if family.parameter else name for name, family in FAMILIES.items()
-]
+DRAWN = {name: family for name, family in FAMILIES.items() if name != "file"}
+SPECS = [f"{name}:{family.example}" if family.parameter else name for name, family in DRAWN.items()]
 
 
 def balanced(classes: int, each: int) -> np.ndarray:
@@ -118,13 +117,14 @@ def test_ten_thousand_stores(spec):
     ("spec", "sentence"),
     [
         ("dirichelt:0.5", "Did you mean dirichlet?"),
-        ("random", "allowed: iid, dirichlet:ALPHA, shards:K, labels:K, quantity:ALPHA, folder"),
+        ("random", "allowed: iid, dirichlet:ALPHA, shards:K, labels:K, quantity:ALPHA, file:PATH"),
         ("dirichlet", "ALPHA=''; allowed: a number above 0, for example dirichlet:0.5"),
         ("dirichlet:-1", "ALPHA='-1'"),
         ("quantity:nan", "ALPHA='nan'"),
         ("shards:1.5", "K='1.5'; allowed: a whole number from 1, for example shards:2"),
         ("labels:0", "K='0'"),
         ("iid:3", "takes no parameter; write iid"),
+        ("file", "names no file; write file:PATH"),
         ("folder:x", "Unknown partition 'folder:x'"),
     ],
 )
