@@ -25,7 +25,7 @@ FLOORS = {
         ["compare/statistics", "compare/wording", "run", "listing"],
         ["compare/arms", "engines"],
         ["engines/batched"],
-        ["federation"],
+        ["federation", "datasets/scenes"],
         ["datasets"],
         ["datasets/parquet", "partitions"],
         ["datasets/dataset"],

@@ -77,7 +77,7 @@ def _mix(under: Array, over: Array, share: Array) -> Array:
     return mixed
 
 
-def _fill(distance: Array, pixel: Array | float) -> Array:
+def fill(distance: Array, pixel: Array | float) -> Array:
     """Return the share (0..1) of each pixel that a shape covers, from its signed distance."""
     return np.clip(0.5 - distance / pixel, 0, 1)
 
@@ -109,11 +109,11 @@ def _shelf(x: Array, y: Array, board: Array, dice: Dice) -> Array:
         top = dice.between(0.4, 1.1)
         distance = np.maximum(_slab(x, left, left + width), y - top)
         goods = dice.colour((0.05, 0.35), (0.6, 0.95))
-        picture = _mix(picture, goods, _fill(distance, 6 * pixel) * dice.chance(0.6) * 0.7)
+        picture = _mix(picture, goods, fill(distance, 6 * pixel) * dice.chance(0.6) * 0.7)
     wood = (
         dice.colour((0.0, 0.35), (0.55, 0.95)) * (1 - 1.5 * np.clip(board - y, 0, 0.3))[..., None]
     )
-    return _mix(picture, wood, _fill(y - board, pixel))
+    return _mix(picture, wood, fill(y - board, pixel))
 
 
 def _stand(picture: Array, product: Product, x: Array, y: Array, board: Array, dice: Dice) -> Array:
@@ -132,9 +132,28 @@ def _stand(picture: Array, product: Product, x: Array, y: Array, board: Array, d
     pixel = 1 / (x.shape[-1] * scale)
 
     foot = product.outline[0][1]
-    shadow = _fill(_ellipse(u, dy / scale + 0.01, foot + 0.12, dice.between(0.04, 0.08)), 4 * pixel)
+    shadow = fill(_ellipse(u, dy / scale + 0.01, foot + 0.12, dice.between(0.04, 0.08)), 4 * pixel)
     picture = picture * (1 - 0.55 * shadow)[..., None]
 
+    body, inside = surface(product, u, v, pixel, dice)
+    return _mix(picture, body, fill(inside, pixel))
+
+
+def surface(
+    product: Product, u: Array, v: Array, pixel: Array | float, dice: Dice
+) -> tuple[Array, Array]:
+    """Draw the surface of a product, in each picture of a design of its own.
+
+    Args:
+        product: the kind of product
+        u: position from its middle to the right, [n, H, W], in the product's frame
+        v: position from its foot (0) to its top (1), [n, H, W]
+        pixel: side of a pixel in the product's frame
+        dice: n pictures
+
+    Returns:
+        The colours, [n, H, W, 3], and the signed distance to the outline, [n, H, W].
+    """
     half = _half_width(v, product, dice)
     inside = np.maximum(np.abs(u) - half, _slab(v, 0, 1) * product.height)
     if product.crimp:
@@ -143,7 +162,7 @@ def _stand(picture: Array, product: Product, x: Array, y: Array, board: Array, d
     body = _paint(product, u, v, half, pixel, dice)
     if product.rim:
         body, inside = _close(body, inside, product, u, v, pixel, dice)
-    return _mix(picture, body, _fill(inside, pixel))
+    return body, inside
 
 
 def _half_width(v: Array, product: Product, dice: Dice) -> Array:
@@ -162,12 +181,14 @@ def _half_width(v: Array, product: Product, dice: Dice) -> Array:
     return half
 
 
-def _paint(product: Product, u: Array, v: Array, half: Array, pixel: Array, dice: Dice) -> Array:
+def _paint(
+    product: Product, u: Array, v: Array, half: Array, pixel: Array | float, dice: Dice
+) -> Array:
     """Return the colours of the body.
 
     It has a base, stripes, a label with marks like print, a cap, and the light on its form.
     """
-    fill = partial(_fill, pixel=pixel)
+    within = partial(fill, pixel=pixel)
     base = dice.colour((0.5, 1.0), (0.25, 0.8))
     second = dice.colour((0.3, 1.0), (0.15, 0.9))
     slope = dice.between(-1.2, 1.2) * dice.chance(0.5)
@@ -178,17 +199,17 @@ def _paint(product: Product, u: Array, v: Array, half: Array, pixel: Array, dice
 
     low, high = (height + dice.between(-0.06, 0.06) for height in product.label)
     inset = half * dice.between(0.6, 1.05)
-    label = fill(np.maximum(_slab(v, low, high), np.abs(u) - inset)) * dice.chance(0.75)
+    label = within(np.maximum(_slab(v, low, high), np.abs(u) - inset)) * dice.chance(0.75)
     body = _mix(body, dice.colour((0.0, 0.5), (0.6, 1.0)), label)
     ink = dice.colour((0.0, 1.0), (0.05, 0.6))
     for line in range(3):
         at = low + (high - low) * (0.25 + 0.25 * line)
-        text = fill(_slab(v, at - 0.03, at + 0.03)) * _dashes(
+        text = within(_slab(v, at - 0.03, at + 0.03)) * _dashes(
             u + dice.between(0, 1), dice.between(0.06, 0.16), dice.between(0.5, 0.9)
         )
         body = _mix(body, ink, text * label * (np.abs(u) < inset * 0.8) * dice.chance(0.7))
     if product.cap:
-        body = _mix(body, dice.colour((0.0, 0.9), (0.15, 1.0)), fill(_slab(v, *product.cap)))
+        body = _mix(body, dice.colour((0.0, 0.9), (0.15, 1.0)), within(_slab(v, *product.cap)))
 
     across = u / np.maximum(half, 0.02)
     light = dice.between(-0.5, 0.5)
@@ -196,12 +217,18 @@ def _paint(product: Product, u: Array, v: Array, half: Array, pixel: Array, dice
         shade = np.clip(1.12 - 0.42 * (across - light) ** 2, 0.35, 1.2)
     else:
         edge = np.where(light > 0, across - light - 0.2, light - 0.2 - across)
-        shade = 1 - 0.38 * fill(-edge * half)
+        shade = 1 - 0.38 * within(-edge * half)
     return body * shade[..., None]
 
 
 def _close(
-    body: Array, inside: Array, product: Product, u: Array, v: Array, pixel: Array, dice: Dice
+    body: Array,
+    inside: Array,
+    product: Product,
+    u: Array,
+    v: Array,
+    pixel: Array | float,
+    dice: Dice,
 ) -> tuple[Array, Array]:
     """Add the ellipse at the top, seen from a little above: a metal lid, or an opening.
 
@@ -214,8 +241,8 @@ def _close(
     ring = _ellipse(u, rise, across, depth)
     mouth = _ellipse(u, rise, across * 0.86, depth * 0.72)
     grey = (0.15, 0.4) if product.opening else (0.6, 0.95)
-    body = _mix(body, dice.colour((0.0, 0.15), (0.6, 1.0)), _fill(ring, pixel))
-    body = _mix(body, dice.colour((0.0, 0.3), grey), _fill(mouth, pixel))
+    body = _mix(body, dice.colour((0.0, 0.15), (0.6, 1.0)), fill(ring, pixel))
+    body = _mix(body, dice.colour((0.0, 0.3), grey), fill(mouth, pixel))
     return body, np.minimum(inside, ring)
 
 
@@ -227,7 +254,7 @@ def _cover(picture: Array, x: Array, y: Array, dice: Dice) -> Array:
     near = np.where(side > 0, 1 - x, x)
     neighbour = np.maximum(near - width, y - dice.between(0.3, 1.0))
     shaded = dice.colour((0.2, 0.9), (0.3, 0.95)) * (0.75 + near / 2)[..., None]
-    picture = _mix(picture, shaded, _fill(neighbour, pixel) * dice.chance(0.25))
+    picture = _mix(picture, shaded, fill(neighbour, pixel) * dice.chance(0.25))
     left = dice.between(0.05, 0.65)
     low = dice.between(-0.02, 0.06)
     tag = np.maximum(
@@ -235,7 +262,7 @@ def _cover(picture: Array, x: Array, y: Array, dice: Dice) -> Array:
         _slab(y, low, low + dice.between(0.08, 0.13)),
     )
     paper = dice.colour((0.0, 0.9), (0.8, 1.0))
-    return _mix(picture, paper, _fill(tag, pixel) * dice.chance(0.4))
+    return _mix(picture, paper, fill(tag, pixel) * dice.chance(0.4))
 
 
 def _photograph(picture: Array, x: Array, y: Array, dice: Dice) -> NDArray[np.uint8]:
