@@ -1,7 +1,8 @@
 """Networks by name: ours, one file each, and every torchvision classification model.
 
 A new network is one file with a function `build(classes, image_size, channels) -> nn.Module` that
-maps float32 [N, channels, image_size, image_size] to logits [N, classes], and one line in `OURS`.
+maps float32 [N, channels, image_size, image_size] to logits [N, classes], and one line in `OURS`;
+or, for boxes or masks of scenes, in `SCENES`.
 An installed package may add a `ModelInfo` as an entry point (`common.plugins`).
 """
 
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from fedshelf.common import plugins
 from fedshelf.common.config import ModelConfig
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.models.spec import TIMM, ModelInfo, ModelSpec, accept_grey
+from fedshelf.common.models.spec import TIMM, ModelInfo, ModelSpec, Output, accept_grey
 from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.common.release.verify import is_release
 from fedshelf.common.seeding import derive
@@ -36,6 +37,14 @@ OURS: dict[str, tuple[str, int]] = {
     "fashion-cnn": ("fedshelf.common.models.networks.fashion_cnn:build", 8),
     "pfl-cnn": ("fedshelf.common.models.networks.pfl_cnn:build", 6),
 }
+
+# networks for whole scenes: name -> the address of the builder, the number that the side of an
+# image must be a multiple of (pixels), and the result (`ModelInfo.output`)
+SCENES: dict[str, tuple[str, int, Output]] = {
+    "locator": ("fedshelf.common.models.networks.locator:build", 4, "boxes"),
+    "unet": ("fedshelf.common.models.networks.unet:build", 8, "masks"),
+}
+SCENE_SIZE = 160  # pixels: the side of the input of our networks for scenes of no common size
 
 # networks of others, written anew here, as their published weights need no other library: name ->
 # builder, smallest image, and side (pixels), mean and deviation of the images they were trained on
@@ -160,12 +169,16 @@ def initial_weights(config: ModelConfig) -> "LoadedWeights | None":
 
 
 def _model_info(name: str) -> ModelInfo:
-    plugin = plugins.find_plugin(plugins.MODEL, name, [*OURS, *PRETRAINED])
+    plugin = plugins.find_plugin(plugins.MODEL, name, [*OURS, *SCENES, *PRETRAINED])
     if name in OURS:
         address, min_size = OURS[name]
         return ModelInfo(
             build=partial(_build_ours, address), default_size=PHOTO_SIZE, min_size=min_size
         )
+    if name in SCENES:
+        address, step, output = SCENES[name]
+        build = partial(_build_ours, address)
+        return ModelInfo(build, SCENE_SIZE, step, output=output, size_step=step)
     if name in PRETRAINED:
         address, min_size, size, mean, std = PRETRAINED[name]
         build = partial(_build_for_colour, address)
@@ -186,7 +199,7 @@ def _model_info(name: str) -> ModelInfo:
         raise plugins.wrong_plugin(plugins.MODEL, name, "a ModelInfo")
     added = plugins.plugin_names(plugins.MODEL)
     suggestions = difflib.get_close_matches(
-        name, [*OURS, *PRETRAINED, *added, *known], n=3, cutoff=0.5
+        name, [*OURS, *SCENES, *PRETRAINED, *added, *known], n=3, cutoff=0.5
     )
     hint = (
         f"did you mean {' or '.join(suggestions)}?"
@@ -197,6 +210,15 @@ def _model_info(name: str) -> ModelInfo:
         f"Unknown model {name!r}: expected one of Fedshelf's, a torchvision classification"
         f" model, or timm:NAME; {hint}"
     )
+
+
+def output_of(name: str) -> Output:
+    """Return what the network of a name tells of an image (see `ModelInfo.output`).
+
+    Raises:
+        ConfigError: the network is unknown.
+    """
+    return _model_info(name).output
 
 
 def _build_ours(address: str, classes: int, image_size: int, channels: int) -> "nn.Module":

@@ -19,6 +19,9 @@ TIMM = "timm:"
 TURNS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
 """The classes of a network that tells a photo's quarter turns (`common.training.rotation_task`)."""
 
+Output = Literal["classes", "boxes", "masks"]
+"""The kind of a network's result: one class of an image, boxes on it, or a class of each pixel."""
+
 STORE_CHANNELS = 3  # photos of real stores are decoded to colour, grey ones too
 
 
@@ -33,6 +36,9 @@ class ModelInfo:
         fixed_size: True if `default_size` is the only side it accepts
         mean: of red, green and blue intensities scaled to 0..1
         std: their standard deviations
+        output: classes (logits [N, classes]), boxes (of a locator or a detector), or masks (logits
+            [N, classes, image_size, image_size])
+        size_step: pixels, the side must be a multiple of this
     """
 
     build: "Callable[[int, int, int], nn.Module]"
@@ -41,16 +47,21 @@ class ModelInfo:
     fixed_size: bool = False
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.25, 0.25, 0.25)
+    output: Output = "classes"
+    size_step: int = 1
 
     def accepts(self, size: int) -> bool:
         """Return whether the network works on square images with this side in pixels."""
-        return size == self.default_size if self.fixed_size else size >= self.min_size
+        if self.fixed_size:
+            return size == self.default_size
+        return size >= self.min_size and size % self.size_step == 0
 
     def describe_sizes(self) -> str:
         """Return the accepted sizes in words."""
-        return (
-            f"exactly {self.default_size} px" if self.fixed_size else f"{self.min_size} px or more"
-        )
+        if self.fixed_size:
+            return f"exactly {self.default_size} px"
+        multiples = f", a multiple of {self.size_step}" if self.size_step > 1 else ""
+        return f"{self.min_size} px or more{multiples}"
 
 
 def accept_grey(module: "nn.Module") -> "nn.Module":

@@ -122,6 +122,7 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
         native_size: pixels, side of the data set's images; None: photos, which have no common size
     """
     dp_settings.check_settings(config)
+    _check_output(config)
     spec = models.specify(
         config.model,
         (),
@@ -223,6 +224,19 @@ def _check_personal(config: RunConfig, names: tuple[str, ...]) -> None:
             f"Setting evaluation.stores got False with strategy {config.strategy.name}, which keeps"
             f" {names[0]} and {len(names) - 1} tensors more at the stores: only they can judge the"
             " model; leave evaluation.stores out."
+        )
+
+
+def _check_output(config: RunConfig) -> None:
+    """Check that the network's result is of the kind that `train.objective` needs.
+
+    Raises ConfigError if not.
+    """
+    output = models.output_of(config.model.name)
+    if output != "classes":
+        raise ConfigError(
+            f"Setting train.objective got {config.train.objective} with model {config.model.name},"
+            f" which tells the {output} of a scene; choose another model."
         )
 
 
