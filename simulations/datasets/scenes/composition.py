@@ -214,10 +214,11 @@ def _obstruct(stage: _Stage, random: np.random.Generator) -> None:
 
 def _photographed(stage: _Stage, camera: Camera) -> ComposedScene:
     """Return the photo, and the boxes of those items of which enough is seen."""
-    seen = camera.view(stage.items)
+    seen = camera.view(stage.items).copy()
     corners = []
     labels = []
     numbers = np.zeros(_MOST_ITEMS + 2, np.uint8)
+    numbers[HIDDEN] = HIDDEN
     counts = np.bincount(seen.ravel(), minlength=_MOST_ITEMS + 2)
     for number, (label, area) in enumerate(zip(stage.labels, stage.areas, strict=True), start=1):
         if not counts[number]:
@@ -228,6 +229,8 @@ def _photographed(stage: _Stage, camera: Camera) -> ComposedScene:
             corners.append(box)
             labels.append(label)
             numbers[number] = len(corners)
+            inside = _inside(box, 2 * camera.side)
+            seen[(seen == number) & ~inside] = HIDDEN
         else:
             numbers[number] = HIDDEN
     return ComposedScene(
@@ -247,3 +250,11 @@ def _bounds(seen: NDArray[np.bool_]) -> tuple[float, float, float, float]:
     if not len(rows) or not len(columns):
         return 0, 0, 0, 0
     return columns[0] / 2, rows[0] / 2, (columns[-1] + 1) / 2, (rows[-1] + 1) / 2
+
+
+def _inside(box: tuple[float, float, float, float], pixels: int) -> NDArray[np.bool_]:
+    """Return True in a box at twice the photo's resolution: bool [2S, 2S]."""
+    left, top, right, bottom = (round(2 * edge) for edge in box)
+    inside = np.zeros((pixels, pixels), np.bool_)
+    inside[top:bottom, left:right] = True
+    return inside
