@@ -55,6 +55,7 @@ FLOORS = {
     ],
     "common": [
         ["inference"],
+        ["inference/scenes"],
         [
             "inference/export",
             "inference/labelling",

@@ -1,4 +1,4 @@
-"""Decoding of one photo's bytes to a small square of uint8 pixels."""
+"""Decoding of one photo's bytes: to a small square of uint8 pixels, or in its own size."""
 
 import io
 import warnings
@@ -113,9 +113,7 @@ def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL_LIMITS) -> NDA
         raise NotUsableError("empty file")
     with _errors_as_reasons(data), open_photo(data) as image:
         is_webp = image.format == "WEBP"
-        is_costly = is_webp or image.has_transparency_data
-        if reason := limits.rejection_reason(image.width, image.height, is_costly=is_costly):
-            raise NotUsableError(reason)
+        _check_size(image, limits)
         # Decoders of JPEG skip data that the small size does not need, but progressive JPEGs keep
         # all coefficients.
         full = image.width * image.height
@@ -124,6 +122,25 @@ def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL_LIMITS) -> NDA
         with reserve_memory(limits, memory_needed(pixels, is_webp=is_webp)):
             small = _upright(_square(image, form), image)
     return _pixels(small, form)
+
+
+def decode_whole(data: bytes, limits: Limits = LOCAL_LIMITS) -> Image.Image:
+    """Decode a photo in its own size: RGB, upright, transparent parts white.
+
+    Args:
+        data: the photo's file
+        limits: see `decode`
+
+    Raises:
+        NotUsableError: with the reason, in a few words
+    """
+    if not data:
+        raise NotUsableError("empty file")
+    with _errors_as_reasons(data), open_photo(data) as image:
+        _check_size(image, limits)
+        is_webp = image.format == "WEBP"
+        with reserve_memory(limits, memory_needed(image.width * image.height, is_webp=is_webp)):
+            return _upright(_plain(image, "RGB", image.size), image)
 
 
 def squeeze(image: Image.Image, form: PixelFormat) -> NDArray[np.uint8]:
@@ -172,9 +189,22 @@ def _unidentified_reason(data: bytes) -> str:
     return "broken" if data[4:8] == b"ftyp" and possible_formats(data) else NO_IMAGE
 
 
+def _check_size(image: Image.Image, limits: Limits) -> None:
+    """Raise NotUsableError if a photo whose header was read is too large."""
+    is_costly = image.format == "WEBP" or image.has_transparency_data
+    if reason := limits.rejection_reason(image.width, image.height, is_costly=is_costly):
+        raise NotUsableError(reason)
+
+
 def _square(image: Image.Image, form: PixelFormat) -> Image.Image:
     """Resize to S x S in the wanted mode."""
-    side = form.image_size
+    size = (form.image_size, form.image_size)
+    plain = _plain(image, form.mode, size)
+    return plain.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+
+
+def _plain(image: Image.Image, mode: str, size: tuple[int, int]) -> Image.Image:
+    """Return a photo in a mode without transparency; one that has it is resized, too."""
     image.load()
     if is_deep(image):
         shallow = to_eight_bits(image)
@@ -184,14 +214,12 @@ def _square(image: Image.Image, form: PixelFormat) -> Image.Image:
     if image.has_transparency_data:
         # to convert it would copy it
         whole = image if image.mode == "RGBA" else image.convert("RGBA")
-        small = whole.resize((side, side), Image.Resampling.BILINEAR)
+        small = whole.resize(size, Image.Resampling.BILINEAR)
         image = Image.new("RGBA", small.size, "white")
         image.alpha_composite(small)
     if image.mode not in ("L", "RGB"):
         image = image.convert("RGB")
-    if image.mode != form.mode:
-        image = image.convert(form.mode)
-    return image.resize((side, side), Image.Resampling.BILINEAR, reducing_gap=3.0)
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _pixels(small: Image.Image, form: PixelFormat) -> NDArray[np.uint8]:

@@ -47,6 +47,12 @@ class Zone:
             )
         return image.crop(box)
 
+    def contains(self, point: tuple[float, float], width: int, height: int) -> bool:
+        """Return whether a point, x and y in pixels, lies in the zone of a frame of this size."""
+        across, down = (width, height) if self.is_relative else (1, 1)
+        x, y = point[0] / across, point[1] / down
+        return self.left <= x < self.left + self.width and self.top <= y < self.top + self.height
+
 
 def parse_zone(text: str) -> Zone:
     """Return the zone that a person gave: x,y,width,height.

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
+from fedshelf.common.images.decoding.decode import (
+    NotUsableError,
+    PixelFormat,
+    decode,
+    decode_whole,
+)
 from tests.helpers.photo_files import encoded, noise
 
 # pytest shows warnings that a person does not see: `decode` switches those of Pillow off.
@@ -69,6 +74,9 @@ def test_every_kind_of_picture_becomes_rgb(data: bytes, colour: tuple[int, int, 
     assert pixels.shape == (8, 8, 3)
     assert pixels.dtype == np.uint8
     assert np.abs(pixels.astype(int) - colour).max() <= 3  # JPEG is lossy
+    whole = np.asarray(decode_whole(data))
+    assert whole.shape == (14, 20, 3)
+    assert np.abs(whole.astype(int) - colour).max() <= 3
 
 
 def test_grey_is_the_luma_of_colour() -> None:
@@ -91,6 +99,7 @@ def test_exif_orientation_is_undone(orientation: int) -> None:
     np.testing.assert_array_equal(decode(data, SMALL), decode(encoded(upright, "PNG"), SMALL))
     turned = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     np.testing.assert_array_equal(np.asarray(turned), np.asarray(upright))
+    np.testing.assert_array_equal(np.asarray(decode_whole(data).convert("L")), np.asarray(upright))
 
 
 def test_a_broken_exif_block_does_not_lose_the_photo() -> None:
@@ -160,3 +169,5 @@ def png_of(width: int, height: int) -> bytes:
 def test_files_that_cannot_be_used_say_why(data: bytes, reason: str) -> None:
     with pytest.raises(NotUsableError, match=f"^{reason}$"):
         decode(data, SMALL)
+    with pytest.raises(NotUsableError, match=f"^{reason}$"):
+        decode_whole(data)
