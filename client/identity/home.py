@@ -19,7 +19,7 @@ from fedshelf.common.system.files import (
 # In a store's home:
 KEY_FILE = "key.pem"  # its private key
 PEER_FILE = "peer.json"  # its identity towards other stores, with a private key
-REVOKED_FILE = "revoked-peers.json"  # the latest list of peer keys that the office has revoked
+REVOKED_PEERS_FILE = "revoked-peers.json"  # the latest list of peer keys that the office revoked
 STATES_FOLDER = "states"  # state that strategies keep between rounds
 MODELS_FOLDER = "models"  # models that runs delivered, a folder each
 SECRET_FILE = "secret.bin"  # from which private trainings draw their samples and their noise

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from fedshelf.client.identity.home import PEER_FILE, REVOKED_FILE
+from fedshelf.client.identity.home import PEER_FILE, REVOKED_PEERS_FILE
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.privacy.peers import PeerIdentity, RevocationList
 from fedshelf.common.system.files import check_private, write_private, write_text
@@ -19,7 +19,7 @@ def save_peer(home: Path, peer: PeerIdentity) -> None:
     """
     before = load_peer(home)
     if before is not None and before.office != peer.office:  # a new office begins its lists anew
-        (home / REVOKED_FILE).unlink(missing_ok=True)
+        (home / REVOKED_PEERS_FILE).unlink(missing_ok=True)
     write_private(home / PEER_FILE, peer.model_dump_json(indent=2) + "\n")
 
 
@@ -57,7 +57,7 @@ class RevokedPeers:
     """
 
     def __init__(self, home: Path, peer: PeerIdentity) -> None:
-        self._file = home / REVOKED_FILE
+        self._file = home / REVOKED_PEERS_FILE
         self._peer = peer
         self._list = self._read_file()
 

@@ -20,7 +20,7 @@ from fedshelf.common.metrics.proportions import apportion
 BINS = 15  # bins of equal width, as in Table 1 of the paper
 # 1/4 to 54 in quarter octaves; a parabola through three of them is within 1% of the result of a
 # fine search.
-GRID: tuple[float, ...] = tuple(2.0 ** (step / 4) for step in range(-8, 24))
+TEMPERATURES: tuple[float, ...] = tuple(2.0 ** (step / 4) for step in range(-8, 24))
 # limits of an order
 COOLEST = 1 / 64
 HOTTEST = 64.0
@@ -186,23 +186,23 @@ def fit_temperature(counts: Reliability) -> FittedTemperature | None:
     sqrt(second derivative) on either side).
 
     Args:
-        counts: counts at the temperatures of GRID
+        counts: counts at the temperatures of TEMPERATURES
 
     Returns:
         None for fewer than MIN_CALIBRATION_IMAGES images, for a likelihood that is not finite, and
         if the best temperature is an end of the grid, as there are no counts beyond it.
     """
-    assert counts.temperatures == GRID
+    assert counts.temperatures == TEMPERATURES
     if counts.num_examples < MIN_CALIBRATION_IMAGES or not np.isfinite(counts.nll).all():
         return None
-    logarithms = np.log(GRID)
+    logarithms = np.log(TEMPERATURES)
     costs = counts.nll + (logarithms / PRIOR) ** 2 / 2
     best = int(costs.argmin())
-    if best in (0, len(GRID) - 1):
+    if best in (0, len(TEMPERATURES) - 1):
         return None
     before, lowest, after = costs[best - 1 : best + 2].tolist()
     curvature = before - 2 * lowest + after
-    step = math.log(GRID[1] / GRID[0])
+    step = math.log(TEMPERATURES[1] / TEMPERATURES[0])
     if curvature <= 0:
         return None
     # within half a step of the grid's best

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from fedshelf.common.privacy.randomness import KeyStream
 
-GRID = 2.0**-24  # step of the grid, at most, as a share of the noise's standard deviation
+GRID_SHARE = 2.0**-24  # step of the grid, at most, as a share of the noise's standard deviation
 _BITS = 52
 
 
@@ -39,7 +39,7 @@ def add_noise(total: Tensor, deviation: float, stream: KeyStream) -> Tensor:
 
 def grid_of(deviation: float) -> float:
     """Return the step of the grid for noise of a standard deviation: a power of two."""
-    return 2.0 ** math.floor(math.log2(deviation * GRID))
+    return 2.0 ** math.floor(math.log2(deviation * GRID_SHARE))
 
 
 def gaussian(stream: KeyStream, count: int) -> Tensor:

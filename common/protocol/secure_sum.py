@@ -36,7 +36,7 @@ from fedshelf.common.protocol.records import RecordReader, Value
 
 PURPOSES: tuple[Purpose, ...] = ("train", "validation", "test")
 SumStep = Literal["keys", "shares", "unmask"]
-STEPS: tuple[SumStep, ...] = ("keys", "shares", "unmask")
+SUM_STEPS: tuple[SumStep, ...] = ("keys", "shares", "unmask")
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def decode_sum_order(reader: RecordReader, plan: Plan) -> SumOrder:
         reader.count("round"),
         reader.choice("purpose", PURPOSES),
         reader.count("attempt"),
-        reader.choice("step", STEPS),
+        reader.choice("step", SUM_STEPS),
         reader.binary("content"),
         reader.count("committed"),
     )
@@ -166,7 +166,7 @@ def decode_sum_answer(store: str, reader: RecordReader) -> SumAnswer:
         store,
         reader.count("round"),
         reader.count("attempt"),
-        reader.choice("step", STEPS),
+        reader.choice("step", SUM_STEPS),
         reader.binary("content"),
         reader.count("stores"),
     )

@@ -32,7 +32,7 @@ from fedshelf.server.store_privacy.noise_ledger import NoiseLedger, noise_stream
 from fedshelf.server.store_privacy.refusals import too_few
 from fedshelf.server.updates.screening import RoundOutcome
 
-RECORD_KEY = "store_privacy"  # of the history and of the summary
+STORE_RECORD_KEY = "store_privacy"  # of the history and of the summary
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _clipped_sum(trained: RoundOutcome, clip: float) -> Tensor:
 
 def _clip_after(last: Mapping[str, Any] | None) -> float:
     """Return the clip that the round before has chosen, or the first one."""
-    return float(last[RECORD_KEY]["next_clip"]) if last else store_level.FIRST_CLIP
+    return float(last[STORE_RECORD_KEY]["next_clip"]) if last else store_level.FIRST_CLIP
 
 
 def _coin(key: bytes, store: str) -> float:

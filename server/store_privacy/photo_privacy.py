@@ -10,7 +10,7 @@ from typing import Any
 from fedshelf.common.config import RunConfig
 from fedshelf.common.privacy.accountant import SampledGaussian, epsilon, noise_needed
 
-RECORD_KEY = "photo_privacy"  # of the history and of the summary
+PHOTO_RECORD_KEY = "photo_privacy"  # of the history and of the summary
 DELTA = 1e-5  # the largest that a store's policy may have
 USEFUL_EPSILON = 8.0  # above it the claim says little (docs/reference/policy.md)
 
@@ -21,7 +21,7 @@ def record(config: RunConfig, rounds: int) -> dict[str, Mapping[str, Any]]:
     if not privacy.is_on or not privacy.noise:
         return {}
     told = epsilon([SampledGaussian(privacy.noise, privacy.rate, privacy.steps * rounds)], DELTA)
-    return {RECORD_KEY: {"epsilon": told, "delta": DELTA}}
+    return {PHOTO_RECORD_KEY: {"epsilon": told, "delta": DELTA}}
 
 
 def announce(config: RunConfig, note: Callable[[str], None]) -> None:
@@ -32,7 +32,7 @@ def announce(config: RunConfig, note: Callable[[str], None]) -> None:
         note("Gradients of photos are clipped, but privacy.noise is 0: this run is not private.")
     if not (entry := record(config, rounds)):
         return
-    told = entry[RECORD_KEY]["epsilon"]
+    told = entry[PHOTO_RECORD_KEY]["epsilon"]
     advice = ""
     if told > USEFUL_EPSILON:
         noise = noise_needed(USEFUL_EPSILON, privacy.rate, privacy.steps * rounds, DELTA)

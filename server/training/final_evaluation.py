@@ -11,7 +11,7 @@ from typing import Any
 
 from fedshelf.common.metrics.calibration import (
     BINS,
-    GRID,
+    TEMPERATURES,
     Reliability,
     fit_energy_threshold,
     fit_temperature,
@@ -38,7 +38,7 @@ class FinalEvaluation:
     Attributes:
         scores: on test images; its reliability has the model's own confidence and, if there is a
             temperature, the scaled one
-        validation: on validation images, with reliability at each temperature of `GRID`
+        validation: on validation images, with reliability at each temperature of `TEMPERATURES`
         temperature: the one that makes the validation images likeliest by the raw scores; None: no
             images
         own_temperature: the same for the adjusted scores; None if no store has an adjustment
@@ -72,7 +72,7 @@ class FinalEvaluation:
 
     @cached_property
     def fitted_on(self) -> Reliability | None:
-        """Reliability on validation images at each temperature of `GRID`.
+        """Reliability on validation images at each temperature of `TEMPERATURES`.
 
         The result is None if it was not measured.
         """
@@ -204,14 +204,18 @@ class FinalEvaluation:
         }
 
     def _losses(self) -> dict[str, Any] | None:
-        """Return the mean loss of the validation images at each temperature of `GRID`.
+        """Return the mean loss of the validation images at each temperature of `TEMPERATURES`.
 
         The lowest one is chosen.
         """
         if (fitted_on := self.fitted_on) is None:
             return None
-        losses = [fitted_on.loss(index) for index in range(len(GRID))]
-        return {"images": fitted_on.num_examples, "temperatures": list(GRID), "loss": losses}
+        losses = [fitted_on.loss(index) for index in range(len(TEMPERATURES))]
+        return {
+            "images": fitted_on.num_examples,
+            "temperatures": list(TEMPERATURES),
+            "loss": losses,
+        }
 
     def _told_fully(self, counts: Counts, stores: int = 1) -> dict[str, Any]:
         """Return the results of one store, or of all stores together.

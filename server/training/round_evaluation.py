@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from fedshelf.common.metrics.calibration import GRID
+from fedshelf.common.metrics.calibration import TEMPERATURES
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
@@ -57,12 +57,12 @@ class RoundEvaluator:
                 judging with temperatures now saves a second evaluation
         """
         self._remembered = None  # it may belong to this round's first model, which was taken back
-        scores = self._validate(state, GRID if may_be_last else ())
+        scores = self._validate(state, TEMPERATURES if may_be_last else ())
         return replace(scores, test=self._test(state.model) if self._test else None)
 
     def on_validation(self, state: TrainingState) -> Scores:
-        """Judge a state's model on validation images, with its confidence at all of `GRID`."""
-        return self._validate(state, GRID)
+        """Judge a state's model on validation images, with its confidence at `TEMPERATURES`."""
+        return self._validate(state, TEMPERATURES)
 
     def on_test(
         self, state: TrainingState, temperatures: tuple[float, ...], *, is_adjusted: bool

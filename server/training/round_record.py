@@ -16,7 +16,7 @@ from fedshelf.server.results.per_store import summarize_counts, to_history
 from fedshelf.server.results.run_directory import Record
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.store_privacy import photo_privacy
-from fedshelf.server.store_privacy.mechanism import RECORD_KEY
+from fedshelf.server.store_privacy.mechanism import STORE_RECORD_KEY
 from fedshelf.server.updates.contribution import shares_of_step
 from fedshelf.server.updates.norm_bound import UsualNorms
 from fedshelf.server.updates.screening import RoundOutcome
@@ -150,7 +150,7 @@ def line(
         "shortfall": shortfall,
         "usual_norms": list(norms.after(trained.norms).recent),
         **({"taken_back": model.taken_back} if model.taken_back else {}),
-        **({RECORD_KEY: model.privacy} if model.privacy else {}),
+        **({STORE_RECORD_KEY: model.privacy} if model.privacy else {}),
         **photo_privacy.record(config, round_number),
     }
 

@@ -24,9 +24,9 @@ from fedshelf.server.results.run_directory import FORGOTTEN, Record, RunDirector
 from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
-from fedshelf.server.store_privacy import photo_privacy
-from fedshelf.server.store_privacy.mechanism import RECORD_KEY, of_deployment
+from fedshelf.server.store_privacy.mechanism import STORE_RECORD_KEY, of_deployment
 from fedshelf.server.store_privacy.noise_ledger import NOISE_FILE
+from fedshelf.server.store_privacy.photo_privacy import PHOTO_RECORD_KEY
 from fedshelf.server.training import class_retention
 from fedshelf.server.training.final_evaluation import evaluate_final_model
 from fedshelf.server.training.resume_model import provenance
@@ -366,8 +366,8 @@ class Training:
             "images_per_second": totals.images / seconds["train"] if seconds["train"] else 0.0,
             "bytes": {"down": totals.bytes_down, "up": totals.bytes_up},
             "stores": len(self.runtime.stores()),
-            RECORD_KEY: (state.record or {}).get(RECORD_KEY),
-            photo_privacy.RECORD_KEY: (state.record or {}).get(photo_privacy.RECORD_KEY),
+            STORE_RECORD_KEY: (state.record or {}).get(STORE_RECORD_KEY),
+            PHOTO_RECORD_KEY: (state.record or {}).get(PHOTO_RECORD_KEY),
             "suspicion": dict(standing.suspects),
             "set_aside": dict(standing.set_aside),
             FORGOTTEN: {

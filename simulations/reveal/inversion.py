@@ -20,7 +20,7 @@ from fedshelf.common.seeding import derive, rng
 from fedshelf.common.strategies.shared.class_skew import logit_offsets
 from fedshelf.simulations.reveal.server_view import ServerView
 
-STEPS = 800
+INVERSION_STEPS = 800
 STEP_SIZE = 0.1
 TOTAL_VARIATION = 1e-2
 CANDIDATES = 2000  # photos among which a redrawn one is looked for
@@ -87,9 +87,9 @@ def invert(
     guess = torch.rand(pixels.shape, generator=generator).mul_(255).requires_grad_()
     optimizer = torch.optim.Adam([guess], lr=STEP_SIZE * 64)  # a normalised pixel has about 64
     schedule = torch.optim.lr_scheduler.MultiStepLR(
-        optimizer, [int(STEPS * share) for share in _SLOWER_AT], 0.1
+        optimizer, [int(INVERSION_STEPS * share) for share in _SLOWER_AT], 0.1
     )
-    for step in range(STEPS):
+    for step in range(INVERSION_STEPS):
         optimizer.zero_grad()
         inputs = normalise(guess, spec.mean, spec.std)
         scores = network.module(inputs)
@@ -104,7 +104,7 @@ def invert(
         schedule.step()
         with torch.no_grad():
             guess.clamp_(0, 255)
-        done(step + 1, STEPS)
+        done(step + 1, INVERSION_STEPS)
     redrawn = guess.detach()
     nearest, decibels = _nearest(pixels.float(), redrawn, labels)
     other_pixels, _ = view.pool.batch(torch.from_numpy(others))

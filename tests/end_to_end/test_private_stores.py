@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fedshelf.server.store_privacy.mechanism import RECORD_KEY
+from fedshelf.server.store_privacy.mechanism import STORE_RECORD_KEY
 from fedshelf.server.store_privacy.noise_ledger import NOISE_FILE
 from tests.helpers.deployed import free_port, history, wait_for
 from tests.helpers.deployment_fixtures import Starter
@@ -42,6 +42,6 @@ def test_a_server_that_goes_on_keeps_its_secret_and_counts_each_round_once(
     assert after["sums"][:done] == kept["sums"]
     assert len(after["sums"]) == done + 2
     summary = json.loads((out / "summary.json").read_text())
-    assert summary[RECORD_KEY]["epsilon"] == history(out)[-1][RECORD_KEY]["epsilon"]
+    assert summary[STORE_RECORD_KEY]["epsilon"] == history(out)[-1][STORE_RECORD_KEY]["epsilon"]
     assert summary["delivered_round"] == done + 2
     assert kept["secret"] not in again.text + server.text

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedshelf.common.metrics.calibration import GRID, MIN_CALIBRATION_IMAGES, UNKNOWN_SHARE
+from fedshelf.common.metrics.calibration import MIN_CALIBRATION_IMAGES, TEMPERATURES, UNKNOWN_SHARE
 from fedshelf.common.wording import format_count
 from fedshelf.server.formatting import decimal, percent, points
 from fedshelf.server.report.charts.line_chart import BOX_UNITS
@@ -133,7 +133,7 @@ def _explain_no_temperature(fitted_on: int) -> str:
         return (
             f"No temperature was fitted: {images} are too few, {MIN_CALIBRATION_IMAGES} are needed."
         )
-    range_words = f"{decimal(GRID[0], 2)} and {decimal(GRID[-1], 0)}"
+    range_words = f"{decimal(TEMPERATURES[0], 2)} and {decimal(TEMPERATURES[-1], 0)}"
     return (
         f"No temperature was fitted: for the {format_count(fitted_on, 'validation image')} no"
         f" temperature between {range_words} is the likeliest, for example because the model is"

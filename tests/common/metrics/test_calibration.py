@@ -12,9 +12,9 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from fedshelf.common.metrics.calibration import (
     BINS,
-    GRID,
     MIN_CALIBRATION_IMAGES,
     PRIOR,
+    TEMPERATURES,
     Reliability,
     fit_energy_threshold,
     fit_temperature,
@@ -124,7 +124,7 @@ def test_counts_at_other_temperatures_do_not_add() -> None:
 
 
 def temperature_of(logits: torch.Tensor, targets: torch.Tensor) -> float | None:
-    fitted = fit_temperature(counted(logits, targets, GRID))
+    fitted = fit_temperature(counted(logits, targets, TEMPERATURES))
     return fitted.temperature if fitted else None
 
 
@@ -147,7 +147,7 @@ def test_the_temperature_is_that_of_a_fine_search(sharpness: float, images: int)
 def test_the_interval_holds_the_right_temperature_about_as_often_as_it_says() -> None:
     held = 0
     for seed in range(100):
-        fitted = fit_temperature(counted(*scores(200, 6, seed, sharpness=1.5), GRID))
+        fitted = fit_temperature(counted(*scores(200, 6, seed, sharpness=1.5), TEMPERATURES))
         assert fitted is not None
         assert fitted.low < fitted.temperature < fitted.high
         held += fitted.low <= 1.5 <= fitted.high
@@ -160,7 +160,7 @@ def test_few_images_fit_no_temperature(images: int) -> None:
     once.
     """
     logits = 8 * torch.eye(4)[torch.arange(images) % 4]
-    assert fit_temperature(counted(logits, torch.arange(images) % 4, GRID)) is None
+    assert fit_temperature(counted(logits, torch.arange(images) % 4, TEMPERATURES)) is None
 
 
 def test_the_prior_holds_few_easy_images_near_one() -> None:
@@ -196,11 +196,12 @@ def test_an_end_of_the_grid_is_no_answer() -> None:
 
 def test_nothing_and_what_is_not_finite_have_no_temperature() -> None:
     assert (
-        fit_temperature(counted(torch.empty(0, 3), torch.empty(0, dtype=torch.int64), GRID)) is None
+        fit_temperature(counted(torch.empty(0, 3), torch.empty(0, dtype=torch.int64), TEMPERATURES))
+        is None
     )
     logits, targets = scores(60, 3)
     logits[3] = float("nan")
-    diverged = counted(logits, targets, GRID)
+    diverged = counted(logits, targets, TEMPERATURES)
     assert fit_temperature(diverged) is None
     assert diverged.num_examples == 60
     assert math.isnan(counted(logits[:0], targets[:0], (1.0,)).ece(0))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedshelf.common.privacy.noise import GRID, add_noise, gaussian
+from fedshelf.common.privacy.noise import GRID_SHARE, add_noise, gaussian
 from fedshelf.common.privacy.randomness import KeyStream
 
 
@@ -42,7 +42,7 @@ def test_noise_has_its_deviation(deviation: float) -> None:
 def test_sum_and_noise_are_multiples_of_one_step() -> None:
     """So whatever the sum is, the same values are possible, and the last bits tell nothing."""
     exact = torch.rand(1000) * 10
-    step = 2.0 ** math.floor(math.log2(2.0 * GRID))
+    step = 2.0 ** math.floor(math.log2(2.0 * GRID_SHARE))
     # float64: of a float32 that is the sum, only larger multiples are left
     noisy = add_noise(exact.double(), 2.0, stream())
     assert torch.equal((noisy / step).round() * step, noisy)

@@ -16,7 +16,7 @@ from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.errors import RunError, StoresError
 from fedshelf.common.privacy.accountant import SampledGaussian, epsilon
 from fedshelf.common.protocol.messages import StoreInfo, TrainOrder, Update
-from fedshelf.server.store_privacy.mechanism import RECORD_KEY, NoisedMean, StorePrivacy
+from fedshelf.server.store_privacy.mechanism import STORE_RECORD_KEY, NoisedMean, StorePrivacy
 from fedshelf.server.store_privacy.noise_ledger import NoiseLedger
 from fedshelf.server.updates.screening import RoundOutcome
 from tests.helpers.by_hand import Notes, plan_of, vector
@@ -115,7 +115,7 @@ def test_the_clip_follows_the_norms_of_the_changes() -> None:
     clips = list[float]()
     for number in range(1, 151):
         found = private.noised_mean(outcome(changes, round=number), last)
-        last = {RECORD_KEY: found.record}
+        last = {STORE_RECORD_KEY: found.record}
         clips.append(found.record["clip"])
     assert clips[0] == 0.1
     # the count's noise is 5 of 100: one step of the clip is exp(0.2 * 0.05) apart
@@ -128,7 +128,7 @@ def test_epsilon_is_that_of_all_rounds_so_far_and_the_end_is_told_before(notes: 
     changes = [torch.zeros(1000)] * 100
     records = [
         private.noised_mean(outcome(changes, round=number), last).record
-        for number, last in ((1, None), (2, {RECORD_KEY: {"next_clip": 1.0}}))
+        for number, last in ((1, None), (2, {STORE_RECORD_KEY: {"next_clip": 1.0}}))
     ]
     delta = 1e-3
     assert [record["delta"] for record in records] == [delta, delta]

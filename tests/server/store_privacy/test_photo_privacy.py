@@ -3,7 +3,7 @@ import pytest
 from fedshelf.common.config import resolve
 from fedshelf.common.privacy.accountant import SampledGaussian, epsilon
 from fedshelf.server.formatting import describe_photo_privacy
-from fedshelf.server.store_privacy.photo_privacy import RECORD_KEY, announce, record
+from fedshelf.server.store_privacy.photo_privacy import PHOTO_RECORD_KEY, announce, record
 
 PRIVATE = {
     "privacy.clip": 1.0,
@@ -24,7 +24,7 @@ def announced(**changed: object) -> list[str]:
 def test_the_record_has_the_epsilon_of_all_rounds_so_far() -> None:
     told = epsilon([SampledGaussian(0.8, 0.2, 30)], 1e-5)
     entry = record(resolve(PRIVATE), 3)
-    assert entry == {RECORD_KEY: {"epsilon": told, "delta": 1e-5}}
+    assert entry == {PHOTO_RECORD_KEY: {"epsilon": told, "delta": 1e-5}}
     assert describe_photo_privacy(entry) == (
         f"Differential privacy of a photo: epsilon {told:.3g} at delta 1e-05, if its store trained"
         " in all rounds."

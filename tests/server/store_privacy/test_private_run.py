@@ -14,7 +14,7 @@ from fedshelf.common.protocol.messages import Failure, TrainOrder, Update
 from fedshelf.server import formatting
 from fedshelf.server.report.tensorboard import scalars
 from fedshelf.server.results.run_directory import RunDirectory
-from fedshelf.server.store_privacy.mechanism import RECORD_KEY
+from fedshelf.server.store_privacy.mechanism import STORE_RECORD_KEY
 from fedshelf.server.store_privacy.noise_ledger import NOISE_FILE
 from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.training.run import StopRequest, Training
@@ -64,8 +64,8 @@ def test_a_resumed_run_equals_one_that_nothing_interrupted(tmp_path: Path, datas
         run(tmp_path / "cut", broken, dataset)
     resumed = run(tmp_path / "cut", Breaking(STORES), dataset)
     assert resumed["weights_sha256"] == whole["weights_sha256"]
-    assert resumed[RECORD_KEY] == whole[RECORD_KEY]
-    assert whole[RECORD_KEY]["clip"] != whole[RECORD_KEY]["next_clip"]
+    assert resumed[STORE_RECORD_KEY] == whole[STORE_RECORD_KEY]
+    assert whole[STORE_RECORD_KEY]["clip"] != whole[STORE_RECORD_KEY]["next_clip"]
 
 
 def test_two_deployments_with_one_seed_have_noises_of_their_own(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_deployment_without_its_ledger_does_not_go_on(tmp_path: Path) -> None:
 
 def test_outcome_and_history_tell_epsilon_clip_and_signal(tmp_path: Path) -> None:
     summary = run(tmp_path, Targets(STORES), "shelf")
-    told = summary[RECORD_KEY]
+    told = summary[STORE_RECORD_KEY]
     assert told["signal_to_noise"] == pytest.approx(30 / (0.5 * math.sqrt(24_210)), rel=0.06)
     (sentence,) = [
         line for line in formatting.describe_outcome(summary) if line.startswith("Differential")
@@ -93,7 +93,7 @@ def test_outcome_and_history_tell_epsilon_clip_and_signal(tmp_path: Path) -> Non
         " learned."
     )
     history = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
-    epsilons = [record[RECORD_KEY]["epsilon"] for record in history]
+    epsilons = [record[STORE_RECORD_KEY]["epsilon"] for record in history]
     assert epsilons == sorted(set(epsilons))
     assert summary["contribution"] is None
     told_in_curves = dict(scalars(history[-1]))
@@ -151,7 +151,7 @@ def test_a_secure_sum_gets_the_noise_that_single_updates_get(tmp_path: Path) -> 
     single, summed = found
     moved = summed.delivered.params - single.delivered.params
     assert float(moved.norm()) < 1e-5 * float(single.delivered.params.norm())
-    records = [played.records[-1][RECORD_KEY] for played in found]
+    records = [played.records[-1][STORE_RECORD_KEY] for played in found]
     assert records[0] == records[1]
     assert records[0]["clip"] == 0.3
     norms = [told["norm"] for told in single.records[0]["stores"].values()]

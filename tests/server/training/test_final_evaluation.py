@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as draw
 from hypothesis.extra import numpy as arrays
 
-from fedshelf.common.metrics.calibration import GRID, Reliability
+from fedshelf.common.metrics.calibration import TEMPERATURES, Reliability
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.metrics.proportions import wilson_interval
 from fedshelf.common.protocol.messages import StoreInfo
@@ -60,7 +60,7 @@ def test_stores_add_up_to_the_model_and_those_that_tell_little_count_for_what_th
     tmp_path: Path,
 ) -> None:
     stores = {"a": sure(OPEN, (1.0, 2.0), 0.9), "b": CLOSED, "c": sure(OPEN, (1.0, 2.0), 0.9)}
-    validation = Scores(None, {"a": sure(OPEN, GRID, 0.9)})
+    validation = Scores(None, {"a": sure(OPEN, TEMPERATURES, 0.9)})
     summary, file = told(tmp_path, FinalEvaluation(CLASSES, Scores(None, stores), validation, 2.0))
     test = summary["test"]
     assert (test["on"], test["images"], test["accuracy"]) == ("stores", 16, 11 / 16)
@@ -141,7 +141,7 @@ def test_a_server_with_test_images_is_what_the_model_is_judged_by(tmp_path: Path
 def test_the_energy_threshold_is_of_validation_images_by_raw_scores(tmp_path: Path) -> None:
     many = Counts(10 * OPEN.confusion, 30.0)
     validation = Scores(
-        None, {"a": sure(many, GRID, 0.9)}, {"a": sure(many, GRID, 0.9, energy=2.0)}
+        None, {"a": sure(many, TEMPERATURES, 0.9)}, {"a": sure(many, TEMPERATURES, 0.9, energy=2.0)}
     )
     stores = {"a": sure(OPEN, (1.0, 2.0), 0.9), "b": sure(OPEN, (1.0, 2.0), 0.9, energy=1.0)}
     verdict = FinalEvaluation(CLASSES, Scores(None, stores), validation, 2.0, is_adjustable=True)
@@ -156,7 +156,7 @@ def test_the_energy_threshold_is_of_validation_images_by_raw_scores(tmp_path: Pa
 
 def test_too_few_validation_images_have_no_energy_threshold(tmp_path: Path) -> None:
     stores = Scores(None, {"a": sure(OPEN, (1.0,), 0.9)})
-    validation = Scores(None, {"a": sure(OPEN, GRID, 0.9)})
+    validation = Scores(None, {"a": sure(OPEN, TEMPERATURES, 0.9)})
     summary, _ = told(tmp_path, FinalEvaluation(CLASSES, stores, validation, None))
     calibration = summary["calibration"]
     assert (calibration["energy_threshold"], calibration["unknown"]) == (None, None)

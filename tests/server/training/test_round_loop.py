@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fedshelf.common.errors import StoppedError, StoresError
-from fedshelf.common.metrics.calibration import GRID
+from fedshelf.common.metrics.calibration import TEMPERATURES
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import Failure, Update
 from fedshelf.server.results.run_status import RunActivity, RunStatus
@@ -185,10 +185,12 @@ def test_the_last_rounds_model_is_judged_once_on_validation(
     judged = rounds.validation_scores(state).together()
     assert judged is not None
     assert judged.accuracy == record["validation"]["accuracy"]
-    assert [each for each in runtime.judgements if each[0] == 3] == [(3, "validation", len(GRID))]
+    assert [each for each in runtime.judgements if each[0] == 3] == [
+        (3, "validation", len(TEMPERATURES))
+    ]
     # a better round, judged without temperatures while nobody knew that it is the best
     rounds.validation_scores(earlier)
-    assert runtime.judgements[-1] == (2, "validation", len(GRID))
+    assert runtime.judgements[-1] == (2, "validation", len(TEMPERATURES))
 
 
 def test_rounds_over_updates_on_disk_are_the_same_to_the_bit_and_leave_no_file(
