@@ -10,6 +10,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("fedshelf", "common", "client", "server", "simulations")
 STEP = re.compile(r"`([\w/]+\.py)`(?:, in `(\w+)`)?[^\n]*:\n\n```python\n(.*?)```", re.DOTALL)
@@ -37,6 +39,7 @@ def added(registry: str, name: str, lines: list[str]) -> str:
     )
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_a_strategy_a_model_a_data_set_and_a_partition_are_each_a_file_and_a_line(
     tmp_path: Path,
 ) -> None:

@@ -120,6 +120,7 @@ def test_a_table_by_hand() -> None:
     assert "| a | 68.2 | not yet measured |  |  |  |" in table.markdown([cell], []).splitlines()
 
 
+@pytest.mark.slow(minutes=0.2)
 def test_a_run_becomes_a_row_once(tmp_path: Path) -> None:
     """A2 on stand-in images, from the command to the table; then only what is there is read."""
     rows = tmp_path / "rows.jsonl"

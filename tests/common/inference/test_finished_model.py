@@ -61,6 +61,7 @@ def test_what_is_no_photo_is_refused(folder: Path) -> None:
         model.explain(folder / "photo.jpg", "Socks")
 
 
+@pytest.mark.slow(minutes=0.3)
 def test_python_examples_run_and_agree(folder: Path) -> None:
     ours, onnx, torch = examples("python")
     told = []

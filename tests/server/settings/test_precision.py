@@ -44,6 +44,7 @@ def test_a_settled_precision_stays(chosen: str, cache: Path) -> None:
 
 
 @pytest.mark.skipif(not has_hardware, reason="this CPU has no bfloat16")
+@pytest.mark.slow(minutes=0.2)
 def test_a_measurement_is_kept_and_decides(cache: Path) -> None:
     config = asked(**{"model.name": "resnet18", "train.batch_size": 2})
     first, told = settle_precision(config, 3)

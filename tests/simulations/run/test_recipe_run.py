@@ -24,6 +24,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return draw_photos(tmp_path / "photos", ["boot", "hat", "scarf"], 20)
 
 
+@pytest.mark.slow(minutes=0.3)
 def test_photos_start_from_a_pretrained_network(photos: Path, tmp_path: Path) -> None:
     first = tmp_path / "first"
     done = run("run", "--dataset", photos, *ARGUMENTS, "--out", first)
