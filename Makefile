@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := fedshelf
 
-.PHONY: setup demo test slow check settings
+.PHONY: setup demo test slow check settings docs
 
 setup: $(VENV)/.ready
 
@@ -38,6 +38,13 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The schema, Flower's defaults in pyproject.toml and docs/reference/settings.md, from the settings that strategies declare.
+# The schema, Flower's defaults in pyproject.toml and docs/reference/settings.md, from the settings that strategies declare;
+# the page of all commands, from their help; and the notebooks, from their tutorials.
 settings: setup
 	$(BIN)/python .ci/generate_settings.py
+	$(BIN)/python .ci/generate_commands.py
+	$(BIN)/python .ci/generate_notebooks.py
+
+# The documentation as a site, in site/index.html. Needs no network; a link that leads nowhere is an error.
+docs: setup
+	$(BIN)/python -m sphinx -q -W --keep-going docs site

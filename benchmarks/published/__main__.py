@@ -3,6 +3,7 @@
     python -m benchmarks.published a2-dirichlet-fedavg --seeds 0,1,2
     python -m benchmarks.published a2-dirichlet-fedavg a2-dirichlet-scaffold --rounds 10 --epochs 5
     python -m benchmarks.published --table
+    python -m benchmarks.published --leaderboard > docs/leaderboard.md
 
 Cells are the files in benchmarks/published/cells. Each run adds a row to
 benchmarks/published/results/rows.jsonl: the stores' images, the curve, the machine and the time.
@@ -21,18 +22,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.published import cells, niid_splits, play, table
+from benchmarks.published import cells, leaderboard, niid_splits, play, table
 from fedshelf.common.errors import FedshelfError
 
 
 def main() -> None:
     """Run the cells, one after the other; exit code 1 if one could not be run here."""
     options = _options()
-    if options.table:
-        print(
-            table.markdown([cells.read(name) for name in cells.names()], play.load(options.out)),
-            end="",
-        )
+    if options.table or options.leaderboard:
+        write = table.markdown if options.table else leaderboard.page
+        print(write([cells.read(name) for name in cells.names()], play.load(options.out)), end="")
         return
     chosen = [cells.read(name).reduced(options.rounds, options.epochs) for name in options.cells]
     if not chosen:
@@ -87,6 +86,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--table", action="store_true", help="print the table of all cells instead, as Markdown"
+    )
+    parser.add_argument(
+        "--leaderboard", action="store_true", help="print docs/leaderboard.md instead"
     )
     return parser.parse_args()
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from benchmarks import data
-from benchmarks.published import cells, play, table
+from benchmarks.published import cells, leaderboard, play, table
 from benchmarks.published.cells import Cell, Published
 from benchmarks.published.plain import Plain
 from benchmarks.published.play import Row
@@ -250,3 +250,23 @@ def test_the_table_in_the_docs_is_that_of_the_rows() -> None:
     """If not: `python -m benchmarks.published --table` prints it."""
     expected = table.markdown([cells.read(name) for name in cells.names()], play.load(play.ROWS))
     assert expected.rstrip() in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+
+
+def test_the_leaderboard_in_the_docs_is_that_of_the_rows() -> None:
+    """If not: `python -m benchmarks.published --leaderboard > docs/leaderboard.md`."""
+    expected = leaderboard.page([cells.read(name) for name in cells.names()], play.load(play.ROWS))
+    assert expected == (ROOT / "docs" / "leaderboard.md").read_text(encoding="utf-8")
+
+
+def test_the_leaderboard_has_the_best_first_with_an_interval_over_seeds() -> None:
+    task = [cells.read(name) for name in ("a2-labels-fedavg", "a2-labels-fedprox")]
+    rows = [
+        row("a2-labels-fedavg", 0, 0.50),
+        row("a2-labels-fedprox", 0, 0.54),
+        row("a2-labels-fedprox", 1, 0.56),
+    ]
+    best, second = [line for line in leaderboard.page(task, rows).splitlines() if "| a2" in line]
+    # t = 12.706 with one degree of freedom, s^2 / 2 = 0.0001, z^2 p (1 - p) / 10,000 = 0.0000951
+    assert best.startswith("| 1 | a2-labels-fedprox | 55.0 | 42.3 to 67.7 | 0, 1 | 50.7 |")
+    # 1.96 sqrt(0.25 / 10,000) = 0.0098
+    assert second.startswith("| 2 | a2-labels-fedavg | 50.0 | 49.0 to 51.0\\* | 0 | 49.8 |")

@@ -13,6 +13,7 @@ import pytest
 from tests.helpers.deployed import SCRIPTS
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+DOCS = DEPLOY.parent / "docs"
 UNITS = sorted(DEPLOY.glob("*.service"))
 # that run our commands, not a container
 OURS = [path for path in UNITS if "container" not in path.name]
@@ -69,7 +70,8 @@ def test_the_commands_and_options_exist(path: Path) -> None:
 
 
 def test_the_commands_in_the_handbook_exist() -> None:
-    text = (DEPLOY.parent / "docs" / "how-to" / "operations.md").read_text()
+    pages = ("operations", "monitoring", "new-product", "upgrading", "joining")
+    text = "".join((DOCS / f"how-to/{page}.md").read_text() for page in pages)
     found = set(
         re.findall(
             r"(flower-(?:server|client)) (provision|start|status|watch|join|stores"
@@ -85,7 +87,7 @@ def test_the_commands_in_the_handbook_exist() -> None:
 
 
 def test_the_handbook_tells_what_systemd_does() -> None:
-    text = (DEPLOY.parent / "docs" / "how-to" / "operations.md").read_text()
+    text = (DOCS / "reference/exit-codes.md").read_text()
     table = dict(re.findall(r"^\| (\d+) \| .* \| ([^|]+) \|$", text, re.MULTILINE))
     for name, codes in CODES.items():
         side = "server" if "server" in name else "store"

@@ -1,4 +1,4 @@
-"""The schema, Flower's table and the page of settings say what the strategies declare."""
+"""Schema, Flower's table and the pages of settings and commands say what the code declares."""
 
 import subprocess
 import sys
@@ -17,9 +17,12 @@ from fedshelf.common.strategies import STRATEGIES
 ROOT = Path(__file__).parents[3]
 
 
-def test_what_is_written_is_what_strategies_declare() -> None:
+@pytest.mark.parametrize(
+    "script", ["generate_settings.py", "generate_commands.py", "generate_notebooks.py"]
+)
+def test_what_is_written_is_what_the_code_declares(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, ".ci/generate_settings.py", "--check"],
+        [sys.executable, f".ci/{script}", "--check"],
         cwd=ROOT,
         capture_output=True,
         text=True,
