@@ -73,6 +73,7 @@ FLOORS = {
         [
             "strategies/algorithms",
             "strategies/closed_form",
+            "scenes/formats",
             "classes",
             "images/cache",
             "images/listing/tables",

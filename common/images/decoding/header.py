@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fedshelf.common.images.decoding.content_digests import read_photo
 from fedshelf.common.images.decoding.decode import NotUsableError, open_photo
@@ -14,10 +14,28 @@ _ORIENTATION_TAG = 0x0112
 _EXIF_TAGS = 0x8769
 _DATE_TIME_ORIGINAL = 0x9003
 _FIRST_SIDEWAYS = 5  # orientations from here on swap width and height
+_LAST_ORIENTATION = 8
 
 
-def upright_size(path: Path) -> tuple[int, int]:
-    """Return the width and height of a photo as people see it, turned upright (pixels).
+class StoredSize(NamedTuple):
+    """The size of a photo's stored pixels, and how a viewer turns them upright.
+
+    orientation: of EXIF, 1 (upright as stored) to 8; 5 and more swap width and height
+    """
+
+    width: int
+    height: int
+    orientation: int
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """The width and height as people see the photo (pixels)."""
+        is_sideways = self.orientation >= _FIRST_SIDEWAYS
+        return (self.height, self.width) if is_sideways else (self.width, self.height)
+
+
+def stored_size(path: Path) -> StoredSize:
+    """Return the size of a photo's stored pixels, and its orientation.
 
     Raises:
         NotUsableError: it has no header that can be read
@@ -29,12 +47,21 @@ def upright_size(path: Path) -> tuple[int, int]:
                 turn = image.getexif().get(_ORIENTATION_TAG, 1)
             except Exception:  # a malformed EXIF block turns nothing
                 turn = 1
-            is_sideways = isinstance(turn, int) and turn >= _FIRST_SIDEWAYS
-            return image.size[::-1] if is_sideways else image.size
+            is_known = isinstance(turn, int) and 1 <= turn <= _LAST_ORIENTATION
+            return StoredSize(*image.size, turn if is_known else 1)
     except NotUsableError:
         raise
     except Exception as error:  # Pillow raises nearly everything on broken files
         raise NotUsableError("broken") from error
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Return the width and height of a photo as people see it, turned upright (pixels).
+
+    Raises:
+        NotUsableError: it has no header that can be read
+    """
+    return stored_size(path).upright
 
 
 def time_taken(path: Path) -> tuple[datetime, TimeSource]:

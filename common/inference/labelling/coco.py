@@ -9,10 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.header import upright_size
 from fedshelf.common.inference.labelling.guesses import Guess, NamedLabels
-from fedshelf.common.inference.labelling.json_file import read_json
+from fedshelf.common.scenes.boxes import Boxes
+from fedshelf.common.scenes.formats.coco import document
+from fedshelf.common.scenes.formats.labelled_scene import LabelledScene
+from fedshelf.common.system.documents import read_json
 from fedshelf.common.system.files import write_json
 
 FILE = "coco.json"
@@ -26,39 +31,21 @@ def write(folder: Path, guesses: Sequence[Guess], classes: Sequence[str]) -> lis
         guesses: photos that can be read
         classes: in the order of the categories, which count from 1
     """
-    images: list[dict[str, Any]] = []
-    boxes: list[dict[str, Any]] = []
-    for number, guess in enumerate(guesses, start=1):
-        width, height = upright_size(guess.path)
-        images.append({"id": number, "file_name": guess.name, "width": width, "height": height})
-        if guess.verdict == "sure":
-            boxes.append(
-                {
-                    "id": len(boxes) + 1,
-                    "image_id": number,
-                    "category_id": classes.index(guess.label) + 1,
-                    "bbox": [0, 0, width, height],
-                    "area": width * height,
-                    "segmentation": [],
-                    "iscrowd": 0,
-                    "score": round(guess.probability, 6),
-                }
-            )
-    categories = [
-        {"id": number, "name": name, "supercategory": ""}
-        for number, name in enumerate(classes, start=1)
-    ]
-    write_json(
-        folder / FILE,
-        {
-            "info": {"description": "Guesses of a Fedshelf model"},
-            "licenses": [],
-            "images": images,
-            "annotations": boxes,
-            "categories": categories,
-        },
-    )
+    scenes = [_scene(guess, classes) for guess in guesses]
+    write_json(folder / FILE, document(scenes, classes, "Guesses of a Fedshelf model"))
     return [folder / FILE]
+
+
+def _scene(guess: Guess, classes: Sequence[str]) -> LabelledScene:
+    """Return a photo with one box around all of it, or with none if the model is not sure."""
+    width, height = upright_size(guess.path)
+    boxes = Boxes(
+        np.array([[0, 0, width, height]], np.float32),
+        np.array([classes.index(guess.label)]),
+        np.array([guess.probability], np.float32),
+    )
+    is_sure = np.array([guess.verdict == "sure"])
+    return LabelledScene(guess.name, guess.path, width, height, boxes.select(is_sure))
 
 
 def read(path: Path) -> list[NamedLabels]:

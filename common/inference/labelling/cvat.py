@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.header import upright_size
 from fedshelf.common.inference.labelling.guesses import Guess, NamedLabels
+from fedshelf.common.system.documents import read_xml
 from fedshelf.common.system.files import write_text
 
 FILE = "cvat.xml"
@@ -63,18 +64,7 @@ def read(path: Path) -> list[NamedLabels]:
     Raises:
         DataError: it is no such file
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"Cannot read {path}: {error.strerror}.") from error
-    except ValueError as error:
-        raise DataError(f"{path} is not in UTF-8, as CVAT writes; export it once more.") from error
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise DataError(f"{path} has definitions of its own (DOCTYPE), which CVAT never writes.")
-    try:
-        root = ElementTree.fromstring(text.encode())
-    except ElementTree.ParseError as error:
-        raise DataError(f"{path} is damaged XML ({error}); export it once more.") from error
+    root = read_xml(path)
     images = root.findall("image")
     if root.tag != "annotations" or not images or any("name" not in one.attrib for one in images):
         raise DataError(

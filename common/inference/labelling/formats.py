@@ -7,7 +7,8 @@ from pathlib import Path
 from fedshelf.common.errors import DataError
 from fedshelf.common.inference.labelling import coco, cvat, label_studio, table, yolo
 from fedshelf.common.inference.labelling.guesses import Guess, NamedLabels
-from fedshelf.common.inference.labelling.json_file import read_json
+from fedshelf.common.scenes.formats.yolo import CLASSES_FILE, DATA_FILE
+from fedshelf.common.system.documents import read_json
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,7 @@ class LabelFormat:
 
 FORMATS: Mapping[str, LabelFormat] = {
     "coco": LabelFormat(coco.write, coco.read, (coco.FILE,)),
-    "yolo": LabelFormat(
-        yolo.write, yolo.read, ("images", "labels", yolo.CLASSES_FILE, yolo.DATA_FILE)
-    ),
+    "yolo": LabelFormat(yolo.write, yolo.read, ("images", "labels", CLASSES_FILE, DATA_FILE)),
     "label-studio": LabelFormat(
         label_studio.write, label_studio.read, (label_studio.FILE, label_studio.CONFIG_FILE)
     ),

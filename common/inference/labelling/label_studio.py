@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 from fedshelf.common.errors import DataError
 from fedshelf.common.inference.labelling.guesses import Guess, NamedLabels
-from fedshelf.common.inference.labelling.json_file import read_json
+from fedshelf.common.system.documents import read_json
 from fedshelf.common.system.files import write_json, write_text
 
 FILE = "label-studio.json"

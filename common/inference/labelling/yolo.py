@@ -9,7 +9,6 @@ Source: https://docs.ultralytics.com/datasets/detect/ (files and `data.yaml`); `
 labelImg and Label Studio's converter read.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,10 +22,9 @@ from fedshelf.common.inference.labelling.placements import (
     linking,
     relative_place,
 )
+from fedshelf.common.scenes.formats.yolo import CLASSES_FILE, write_class_files
 from fedshelf.common.system.files import write_text
 
-CLASSES_FILE = "classes.txt"
-DATA_FILE = "data.yaml"
 WHOLE = "0.5 0.5 1 1"
 
 
@@ -51,13 +49,7 @@ def write(folder: Path, guesses: Sequence[Guess], classes: Sequence[str]) -> lis
     if outcome.left_out:
         name, reason = outcome.left_out[0]
         raise DataError(f"{name} cannot be put into {images}: {reason}.")
-    write_text(folder / CLASSES_FILE, "".join(f"{name}\n" for name in classes))
-    names = "".join(
-        f"  {number}: {json.dumps(name, ensure_ascii=False)}\n"
-        for number, name in enumerate(classes)
-    )
-    write_text(folder / DATA_FILE, f"path: .\ntrain: images\nval: images\nnames:\n{names}")
-    return [folder / DATA_FILE, folder / CLASSES_FILE]
+    return write_class_files(folder, classes)
 
 
 def read(path: Path) -> list[NamedLabels]:

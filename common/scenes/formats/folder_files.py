@@ -1,0 +1,99 @@
+"""All files below a folder of scenes, sorted by what they may be."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from fedshelf.common.images.listing.folder_entries import LeftOut, is_photo, walk_files
+from fedshelf.common.images.listing.split import Split
+from fedshelf.common.images.listing.split_names import split_named
+from fedshelf.common.scenes.formats.raw_labels import PhotoFile
+
+_MASK_FOLDERS = {"masks", "segmentationclass"}
+_PHOTO_FOLDERS = {"images", "jpegimages", "photos", "obj_train_data", "data"}
+NO_PHOTO = "labels without a photo"
+NOT_LABELLED = "no labels (a file without boxes would say that there is no product)"
+# a text or XML file with a photo's boxes; a larger one is something else
+MAX_LABEL_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True)
+class FolderFiles:
+    """The files of a folder.
+
+    Attributes:
+        root: the folder
+        photos: name -> photo; names are relative to the root, with slashes
+        others: name -> every file that is no photo
+        masks: name -> pictures in folders of masks
+        left_out: (name, reason) of folders that cannot be read
+    """
+
+    root: Path
+    photos: dict[str, PhotoFile]
+    others: dict[str, Path]
+    masks: dict[str, Path]
+    left_out: LeftOut
+
+    def find(self, given: str, beside: str) -> list[PhotoFile]:
+        """Return the photos that a label file may mean by a name.
+
+        Nothing outside the folder is ever meant: the name is looked up among the photos in it.
+
+        Args:
+            given: the name in the label file, with any folders of the machine that wrote it
+            beside: folder of the label file, relative to the root; "" is the root itself
+        """
+        parts = [part for part in given.replace("\\", "/").split("/") if part not in ("", ".")]
+        for first in range(len(parts)):
+            end = "/".join(parts[first:])
+            for folder in _nearby(beside):
+                photo = self.photos.get(f"{folder}{end}")
+                if photo and (not first or _says_nothing(photo.name, end)):
+                    return [photo]
+            found = [
+                photo
+                for name, photo in self.photos.items()
+                if f"/{name}".endswith(f"/{end}") and (not first or _says_nothing(name, end))
+            ]
+            if found:
+                return found
+        return []
+
+
+def _says_nothing(name: str, end: str) -> bool:
+    """Return whether the folders of a photo before `end` could be those of any photo.
+
+    shop/1.jpg is not other/1.jpg, but images/1.jpg and train/1.jpg may be.
+    """
+    folders = name[: len(name) - len(end)].split("/")[:-1]
+    return all(folder.casefold() in _PHOTO_FOLDERS or split_named(folder) for folder in folders)
+
+
+def _nearby(folder: str) -> Iterator[str]:
+    """Yield prefixes of the places where the photos of labels in a folder usually lie."""
+    above = PurePosixPath(folder).parent.as_posix() if folder else ""
+    for place in dict.fromkeys([folder, "" if above == "." else above]):
+        start = f"{place}/" if place else ""
+        yield from (start, f"{start}images/", f"{start}JPEGImages/")
+
+
+def list_files(root: Path) -> FolderFiles:
+    """List a folder with all that is below it; links are followed."""
+    files = FolderFiles(root, {}, {}, {}, [])
+    for full_name, path in walk_files(root, root.name, set(), files.left_out):
+        name = full_name[len(root.name) + 1 :]
+        folders = PurePosixPath(name).parts[:-1]
+        if is_photo(name) and any(folder.casefold() in _MASK_FOLDERS for folder in folders):
+            files.masks[name] = path
+        elif is_photo(name):
+            files.photos[name] = PhotoFile(name, path, _split(folders))
+        else:
+            files.others[name] = path
+    return files
+
+
+def _split(folders: tuple[str, ...]) -> Split | None:
+    """Return the split that the names of folders say; None: none, or two different ones."""
+    named = {split for folder in folders if (split := split_named(folder))}
+    return next(iter(named)) if len(named) == 1 else None

@@ -1,0 +1,85 @@
+"""Reading of a folder of scenes: which format it is in is found out, or asked."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from fedshelf.common.errors import DataError
+from fedshelf.common.scenes.formats import coco, voc, yolo
+from fedshelf.common.scenes.formats.folder_files import FolderFiles, list_files
+from fedshelf.common.scenes.formats.labelled_scene import SceneLabels
+from fedshelf.common.system.documents import read_json
+from fedshelf.common.wording import format_list
+
+EXPECTED = (
+    "labels of boxes: YOLO (images/1.jpg, labels/1.txt, classes.txt), one COCO file (JSON), or"
+    " Pascal VOC (1.xml for 1.jpg)"
+)
+
+
+def read_scenes(path: Path) -> SceneLabels:
+    """Read all labels of a folder, or those of one COCO file in it.
+
+    Args:
+        path: a folder of photos and labels, or a COCO file with its photos beside or below it
+
+    Raises:
+        DataError: there are none, or those of several formats; or a file is damaged as a whole
+    """
+    if path.is_file() and path.suffix.lower() == ".json":
+        files = list_files(path.parent)
+        return _with_masks(coco.read(files, [path.name]), files)
+    if not path.is_dir():
+        got = "is neither a folder nor a COCO file" if path.exists() else "does not exist"
+        raise DataError(f"{path} {got}; expected a folder with {EXPECTED}.")
+    files = list_files(path)
+    readers = _readers(files)
+    if len(readers) > 1:
+        raise DataError(
+            f"{path} has labels in {format_list(sorted(readers))}, and nothing says which count;"
+            " expected one format: move the others away, or give the COCO file itself."
+        )
+    if not readers:
+        raise DataError(f"{path} has no labels of boxes; expected {EXPECTED}.")
+    (read,) = readers.values()
+    return _with_masks(read(files), files)
+
+
+def is_scene_folder(path: Path) -> bool:
+    """Return whether a folder has labels of boxes in any of the formats."""
+    return path.is_dir() and bool(_readers(list_files(path)))
+
+
+def _readers(files: FolderFiles) -> dict[str, Callable[[FolderFiles], SceneLabels]]:
+    """Return format -> reader, for each format that the folder has."""
+    found: dict[str, Callable[[FolderFiles], SceneLabels]] = {}
+    documents = [name for name, path in coco.label_files(files).items() if _is_coco(path)]
+    if documents:
+        found["COCO"] = lambda files: coco.read(files, documents)
+    if yolo.label_files(files):
+        found["YOLO"] = yolo.read
+    if voc.label_files(files):
+        found["Pascal VOC"] = voc.read
+    return found
+
+
+def _is_coco(path: Path) -> bool:
+    try:
+        return coco.is_coco(read_json(path))
+    except DataError as error:
+        # a damaged file of labels must not be passed over
+        raise DataError(f"{error} Move it away if it has no labels.") from error
+
+
+def _with_masks(labels: SceneLabels, files: FolderFiles) -> SceneLabels:
+    """Return the labels with the masks that lie in a folder of their own."""
+    if not files.masks:
+        return labels
+    by_stem: dict[str, list[Path]] = {}
+    for name, path in files.masks.items():
+        by_stem.setdefault(PurePosixPath(name).stem, []).append(path)
+    scenes = []
+    for scene in labels.scenes:
+        found = by_stem.get(PurePosixPath(scene.name).stem, [])
+        scenes.append(replace(scene, mask=found[0]) if len(found) == 1 else scene)
+    return replace(labels, scenes=tuple(scenes))
