@@ -5,7 +5,8 @@ A package names them as entry points (https://packaging.python.org/specification
     [project.entry-points."fedshelf.strategies"]
     damped = "my_package.damped:Damped"
 
-Entry points are read, and a plug-in is imported, only when a run names it.
+Entry points are read, and a plug-in is imported, only when a run names it. Objects of a person's
+own, which no package names (`common.own_objects`), are found here, too.
 """
 
 from collections.abc import Container
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from fedshelf.common import own_objects
 from fedshelf.common.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ STRATEGY = PluginKind("fedshelf.strategies", "strategy")
 MODEL = PluginKind("fedshelf.models", "model")
 DATASET = PluginKind("fedshelf.datasets", "data set")
 PARTITION = PluginKind("fedshelf.partitions", "partition")
+AUGMENTATION = PluginKind("fedshelf.augmentations", "augmentation")
 
 
 def plugin_names(kind: PluginKind) -> list[str]:
@@ -43,11 +46,11 @@ def plugin_names(kind: PluginKind) -> list[str]:
 
 
 def find_plugin(kind: PluginKind, name: str, built_in: Container[str]) -> Any | None:
-    """Import the plug-in of a name.
+    """Import the plug-in of a name, or return a person's own object.
 
     Args:
         kind: the kind of plug-in.
-        name: the name in its entry point.
+        name: the name in its entry point, or `module:Object`.
         built_in: the names that Fedshelf itself has; none of them may be a plug-in's.
 
     Returns:
@@ -56,6 +59,8 @@ def find_plugin(kind: PluginKind, name: str, built_in: Container[str]) -> Any | 
     Raises:
         ConfigError: two have this name, or it cannot be imported.
     """
+    if (own := own_objects.find(kind.group, kind.noun, name)) is not None:
+        return own
     entries = [entry for entry in _entries(kind.group) if entry.name == name]
     if not entries:
         return None
@@ -82,6 +87,8 @@ def find_plugin(kind: PluginKind, name: str, built_in: Container[str]) -> Any | 
 def wrong_plugin(kind: PluginKind, name: str, expected: str) -> ConfigError:
     """Return the error for a plug-in that is something else than `expected`."""
     packages = [_package(entry) for entry in _entries(kind.group) if entry.name == name]
+    if not packages:
+        return ConfigError(f"The {kind.noun} {name} is not {expected}; give another object.")
     return ConfigError(
         f"The {kind.noun} {name!r} of the package {', '.join(packages)} is not {expected}; repair"
         " the package's entry point."

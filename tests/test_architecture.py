@@ -19,7 +19,7 @@ ALLOWED = {
 # what stands on a floor imports from the floors below it alone.
 FLOORS = {
     "simulations": [
-        ["main.py", "flower_app.py", "engines/ray"],
+        ["main.py", "flower_app.py", "engines/ray", "python"],
         ["ensemble", "reveal", "sweep"],
         ["compare"],
         ["compare/statistics", "compare/wording", "run", "listing"],
@@ -27,7 +27,7 @@ FLOORS = {
         ["engines/batched"],
         ["federation", "datasets/scenes"],
         ["datasets"],
-        ["datasets/parquet", "partitions"],
+        ["datasets/parquet", "datasets/own", "partitions"],
         ["datasets/dataset"],
     ],
     "server": [
@@ -40,6 +40,7 @@ FLOORS = {
         ["training", "credentials", "addresses.py", "answer_deadline.py"],
         ["report", "ipc", "store_privacy"],
         ["report/charts", "updates"],
+        ["stop_request.py"],
         ["results", "settings", "runtime.py", "formatting.py"],
     ],
     "client": [
@@ -88,6 +89,7 @@ FLOORS = {
         ["models/networks", "release", "scenes"],
         ["config", "system", "http", "seeding.py", "names.py"],
         ["plugins.py"],
+        ["own_objects.py"],
         ["errors.py", "suggest.py"],
         ["text.py", "statements.py"],
     ],

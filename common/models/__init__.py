@@ -3,7 +3,8 @@
 A new network is one file with a function `build(classes, image_size, channels) -> nn.Module` that
 maps float32 [N, channels, image_size, image_size] to logits [N, classes], and one line in `OURS`;
 or, for boxes or masks of scenes, in `SCENES`.
-An installed package may add a `ModelInfo` as an entry point (`common.plugins`).
+An installed package may add a `ModelInfo` as an entry point (`common.plugins`), and a person gives
+one of their own by its name `module:Object` (`common.own_objects`).
 """
 
 import difflib
@@ -12,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedshelf.common import plugins
+from fedshelf.common import own_objects, plugins
 from fedshelf.common.config import ModelConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.models.spec import TIMM, ModelInfo, ModelSpec, Output, accept_grey
@@ -95,7 +96,7 @@ def specify(
     Raises:
         ConfigError: the network is unknown, or does not accept the size.
     """
-    info = _model_info(config.name)
+    info = find(config.name)
     size = image_size or native_size or info.default_size
     if not info.accepts(size):
         if image_size:
@@ -135,7 +136,7 @@ def build(spec: ModelSpec, *, weights: "LoadedWeights | None" = None, seed: int 
     """
     import torch
 
-    info = _model_info(spec.name)
+    info = find(spec.name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(seed, "init"))
         module = info.build(len(spec.classes), spec.image_size, spec.channels)
@@ -168,7 +169,12 @@ def initial_weights(config: ModelConfig) -> "LoadedWeights | None":
     return read_weights(path)
 
 
-def _model_info(name: str) -> ModelInfo:
+def find(name: str) -> ModelInfo:
+    """Return the registry's facts about a network.
+
+    Raises:
+        ConfigError: there is no such network, or it is one of a package that is not installed.
+    """
     plugin = plugins.find_plugin(plugins.MODEL, name, [*OURS, *SCENES, *PRETRAINED])
     if name in OURS:
         address, min_size = OURS[name]
@@ -187,6 +193,10 @@ def _model_info(name: str) -> ModelInfo:
         from fedshelf.common.models import timm_zoo
 
         return timm_zoo.find(name.removeprefix(TIMM))
+    if own_objects.is_name(name) and plugin is not None:
+        from fedshelf.common.models import own_network
+
+        plugin = own_network.describe_network(name, plugin)
     from fedshelf.common.models import torchvision_zoo
 
     known = torchvision_zoo.names()
@@ -218,7 +228,7 @@ def output_of(name: str) -> Output:
     Raises:
         ConfigError: the network is unknown.
     """
-    return _model_info(name).output
+    return find(name).output
 
 
 def _build_ours(address: str, classes: int, image_size: int, channels: int) -> "nn.Module":

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -72,10 +72,12 @@ class RunDirectory:
         return history.read_bytes().count(b"\n") if history.exists() else 0
 
     @staticmethod
-    def stored(path: Path, overrides: Mapping[str, Any]) -> RunConfig:
+    def stored(
+        path: Path, overrides: Mapping[str, Any], may_change: Collection[str] = ()
+    ) -> RunConfig:
         """Return the configuration of the run in `path`, with settings that may change replaced.
 
-        See `common.config.changeable_settings` for these.
+        See `common.config.changeable_settings` for these; `may_change` has more of them.
 
         Raises:
             RunError: there is no run
@@ -93,7 +95,7 @@ class RunDirectory:
         after = flatten(resolve(stored, overrides))
         # what the run has computed so far depends on the fixed ones
         for key in overrides:
-            if before.get(key) != after[key] and is_fixed(key):
+            if before.get(key) != after[key] and is_fixed(key) and key not in may_change:
                 raise ConfigError(
                     f"Setting {key} got {after[key]!r}, but the run in {path} has"
                     f" {before.get(key)!r}; leave it out to resume, or start a new run."

@@ -2,12 +2,10 @@
 
 import importlib.metadata
 import json
-import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from types import FrameType
 from typing import Any, Protocol
 
 from fedshelf.common import strategies
@@ -24,6 +22,7 @@ from fedshelf.server.results.run_directory import FORGOTTEN, Record, RunDirector
 from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
+from fedshelf.server.stop_request import PauseRequest, StopRequest
 from fedshelf.server.store_privacy.mechanism import STORE_RECORD_KEY, of_deployment
 from fedshelf.server.store_privacy.noise_ledger import NOISE_FILE
 from fedshelf.server.store_privacy.photo_privacy import PHOTO_RECORD_KEY
@@ -36,43 +35,6 @@ from fedshelf.server.updates import contribution
 from fedshelf.server.updates.buffer import InMemoryBuffer, UpdateBuffer
 from fedshelf.server.updates.evaluator import NO_EVALUATORS, Evaluators
 from fedshelf.server.updates.store_findings import Standing
-
-
-class StopRequest:
-    """A request to end the run: by SIGINT or SIGTERM, or by `request`."""
-
-    def __init__(self, observer: RunObserver) -> None:
-        self._is_requested = False
-        self._observer = observer
-
-    def __call__(self) -> bool:
-        """Return whether the run has been asked to end."""
-        return self._is_requested
-
-    def request(self) -> None:
-        """Ask the run to end after this round."""
-        self._is_requested = True
-
-    @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Handle signals: the first asks for an end after this round, the second ends at once."""
-        previous = {
-            signal_number: signal.signal(signal_number, self._handle_signal)
-            for signal_number in (signal.SIGINT, signal.SIGTERM)
-        }
-        try:
-            yield
-        finally:
-            for signal_number, handler in previous.items():
-                signal.signal(signal_number, handler)
-
-    def _handle_signal(self, signal_number: int, frame: FrameType | None) -> None:
-        if self._is_requested:
-            raise KeyboardInterrupt
-        self.request()
-        self._observer.note(
-            "Stopping after this round; once more to stop at once (saved up to the last round)."
-        )
 
 
 class BetweenRounds(Protocol):
@@ -152,6 +114,9 @@ class Training:
             with suppress(OSError):
                 self._write_unfinished(state, "failed", str(error))
                 self._report()
+            raise
+        except PauseRequest:
+            self._checkpoint(state, checkpoints)
             raise
         except KeyboardInterrupt:
             state = self._checkpoint(state, checkpoints)
@@ -270,6 +235,9 @@ class Training:
         Tell the observer of new settings.
         """
         settings = operator_settings.remark(recorded, self.start.plan.config)
+        key = operator_settings.SETTINGS_CHANGED
+        if changed := {**self.remark.get(key, {}), **settings.get(key, {})}:
+            settings[key] = changed
         if changes := operator_settings.format_changes(settings):
             self.observer.note(changes)
         weights = self.start.initial_weights if not recorded else None

@@ -38,6 +38,7 @@ from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.federation.tables import partition_table
 from fedshelf.simulations.partitions import parse_partition
 from fedshelf.simulations.run.features import feature_extractor
+from fedshelf.simulations.run.own_code import check_own_network
 from fedshelf.simulations.run.simulate import NO_COMPILER
 
 COMPARE_FILE = "compare.json"
@@ -95,6 +96,7 @@ def compare(request: ComparisonRequest, console: Console) -> bool:
     config, precision_note = settle_precision(config, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     _check(config, stores)
+    network_note = check_own_network(config, stores.classes, source.channels)
     unknown = display_names.check_classes(request.names or {}, stores.classes)
     with closing(RunDirectory.open(path, config, request.settings)) as directory:
         fingerprint.check(
@@ -104,8 +106,8 @@ def compare(request: ComparisonRequest, console: Console) -> bool:
         names = display_names.choose_for_run(path, request.names)
         if unknown:
             console.print(unknown, markup=False)
-        if precision_note:
-            console.print(precision_note, markup=False)
+        for note in filter(None, (precision_note, network_note)):
+            console.print(note, markup=False)
         if not request.resume:
             _print_intro(config, stores, names, console)
         comparison = _Comparison(

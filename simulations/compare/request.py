@@ -15,6 +15,7 @@ from fedshelf.server.settings import recipes
 from fedshelf.server.training.resume_model import adopt
 from fedshelf.simulations import datasets
 from fedshelf.simulations.compare.arms.arms import Options
+from fedshelf.simulations.run.own_code import allow_named
 
 OPTIONS = "options.json"
 CHANGEABLE = frozenset({"run.out", "run.workers", "run.device"})
@@ -58,12 +59,14 @@ def prepare_comparison(request: ComparisonRequest) -> tuple[Path, RunConfig]:
         RunError: the directory cannot be used, or holds no comparison to resume.
         ConfigError: the settings are invalid, or differ from those of the comparison to resume.
     """
+    allow_named(request.settings)
     settings = adopt(request.settings)
     config = resolve(settings)
     default = Path("runs") / f"compare-{config.run.name or Path(config.data.dataset).name}"
     if request.resume:
         # only what was given: of the rest the comparison decided itself
         given = {key: settings[key] for key in request.settings}
+        allow_named({}, Path(config.run.out or default))
         return _resumed(Path(config.run.out or default), given)
     is_photos = datasets.find(config.data).native_size is None
     completed = recipes.complete(request.settings, photos=is_photos, inherited=settings)

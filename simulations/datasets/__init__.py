@@ -1,7 +1,8 @@
 """The data sets of simulations: by name, by folder, or by their name on the Hugging Face hub.
 
 A data set is one module with a function `source(name)` and one line in `DATASETS`; or an installed
-package names such a function as an entry point (`common.plugins`).
+package names such a function as an entry point (`common.plugins`). A person may give arrays and
+data sets of PyTorch (`own`).
 """
 
 import importlib
@@ -9,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fedshelf.common import plugins
+from fedshelf.common import own_objects, plugins
 from fedshelf.common.classes.spelling import choose_spellings, normalize_name
 from fedshelf.common.config import DataConfig
 from fedshelf.common.errors import DataError
@@ -45,6 +46,10 @@ def find(config: DataConfig) -> DatasetSource:
     if name in DATASETS:
         source: DatasetSource = importlib.import_module(DATASETS[name]).source(name)
         return source
+    if plugin is not None and own_objects.is_name(name):
+        from fedshelf.simulations.datasets.own import source as own
+
+        return own.source(name, plugin, config.classes)
     if plugin is not None:
         return _from_plugin(name, plugin)
     from fedshelf.simulations.datasets import folder, parquet

@@ -14,9 +14,9 @@ from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.images.decoding.parallel import map_in_order
 from fedshelf.common.seeding import rng
 from fedshelf.simulations.datasets import drawing, products
-from fedshelf.simulations.datasets.arrays import convert
 from fedshelf.simulations.datasets.dataset.assemble import assemble
 from fedshelf.simulations.datasets.dataset.cache import CachedPart, Chunk, decoded, key_of
+from fedshelf.simulations.datasets.dataset.conversion import convert
 from fedshelf.simulations.datasets.dataset.types import Dataset, DatasetSource
 
 CLASSES = tuple(products.PRODUCTS)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
+from fedshelf.common import own_objects
 from fedshelf.common.classes.spelling import reading_order
 from fedshelf.common.config import DataConfig, RunConfig
-from fedshelf.common.errors import DataError
+from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.images.folder.scan import is_table
 from fedshelf.common.images.types import Images, StoreData
@@ -17,10 +18,10 @@ from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.common.seeding import rng
 from fedshelf.common.training.features import FeatureExtractor
 from fedshelf.common.training.rotation_task import label_with_turns
-from fedshelf.simulations.datasets import Dataset, load
+from fedshelf.simulations.datasets import Dataset, find, load
 from fedshelf.simulations.federation.partitioned import PartitionedImages, PartitionedStores
 from fedshelf.simulations.partitions import parse_partition, partition
-from fedshelf.simulations.partitions.folder import open_stores
+from fedshelf.simulations.partitions.folder import StoreFolders, open_stores
 from fedshelf.simulations.partitions.listed import unlisted
 from fedshelf.simulations.partitions.matching_split import assign_alike
 
@@ -106,13 +107,7 @@ def _build(config: RunConfig, pixel_format: PixelFormat) -> Federation:
     turns = config.train.objective == "turns"
     data = config.data.model_copy(update={"classes": ()}) if turns else config.data
     if parse_partition(config.data.partition) is None:
-        path = Path(config.data.dataset)
-        if not path.is_dir() and not is_table(path):
-            raise DataError(
-                "Partition folder expects data.dataset to be a folder of stores, or a CSV file"
-                f" with a column store; got {str(path)!r}."
-            )
-        folders = open_stores(path, pixel_format, data, turns=turns)
+        folders = _existing_stores(config, data, pixel_format, turns=turns)
         table = {
             name: torch.bincount(store.train.targets(), minlength=len(folders.classes)).tolist()
             for name, store in folders.stores.items()
@@ -120,6 +115,11 @@ def _build(config: RunConfig, pixel_format: PixelFormat) -> Federation:
         left_out = _with_untrained(folders.left_out, folders.classes, table)
         return Federation(folders.classes, folders.stores, folders.test, table, left_out)
     dataset = load(data, pixel_format)
+    if dataset.stores is not None:
+        raise ConfigError(
+            f"Setting data.partition got {data.partition!r}, but {data.dataset} has stores already;"
+            " set it to folder."
+        )
     stores, unlisted = _partition_dataset(dataset, data, config.run.seed)
     test = dataset.test
     classes = dataset.classes
@@ -130,6 +130,36 @@ def _build(config: RunConfig, pixel_format: PixelFormat) -> Federation:
     table = stores.table(len(classes))
     left_out = "\n".join(filter(None, (dataset.left_out, unlisted)))
     return Federation(classes, stores, test, table, _with_untrained(left_out, classes, table))
+
+
+def _existing_stores(
+    config: RunConfig, data: DataConfig, pixel_format: PixelFormat, *, turns: bool
+) -> StoreFolders:
+    """Return stores that exist already: folders, rows of a CSV file, or data sets that were given.
+
+    Raises DataError.
+    """
+    path = Path(config.data.dataset)
+    if path.is_dir() or is_table(path):
+        return open_stores(path, pixel_format, data, turns=turns)
+    is_own = own_objects.is_name(config.data.dataset) and find(data).has_stores
+    dataset = load(data, pixel_format) if is_own else None
+    if dataset is None or dataset.stores is None:
+        raise DataError(
+            "Partition folder expects data.dataset to be a folder of stores, or a CSV file"
+            f" with a column store; got {str(path)!r}."
+        )
+    if turns:
+        raise DataError(
+            "Setting train.objective got turns with data sets of single stores; give folders."
+        )
+    for name, store in dataset.stores.items():
+        if len(store.train) < data.min_images:
+            raise DataError(
+                f"Store {name} has {len(store.train)} training images; at least {data.min_images}"
+                " are expected (data.min_images)."
+            )
+    return StoreFolders(dict(dataset.stores), dataset.classes, dataset.test, dataset.left_out)
 
 
 def _with_untrained(left_out: str, classes: Sequence[str], table: Mapping[str, list[int]]) -> str:

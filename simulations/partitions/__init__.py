@@ -3,7 +3,7 @@ text.
 
 A partition is one file with a function `assign(task, ...)` that returns the store of each image,
 and one line in `FAMILIES`; or an installed package names a `Family` as an entry point
-(`common.plugins`).
+(`common.plugins`); or a person gives a function by its name `module:Object` (`own`).
 """
 
 import math
@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from fedshelf.common import plugins
+from fedshelf.common import own_objects, plugins
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.seeding import rng
 from fedshelf.common.suggest import did_you_mean
-from fedshelf.simulations.partitions import dirichlet, iid, labels, listed, quantity, shards
+from fedshelf.simulations.partitions import dirichlet, iid, labels, listed, own, quantity, shards
 from fedshelf.simulations.partitions.types import (
     NO_STORE,
     Labels,
@@ -27,7 +27,7 @@ from fedshelf.simulations.partitions.types import (
     Rows,
 )
 
-__all__ = ["FAMILIES", "FOLDER_PARTITION", "parse_partition", "partition"]
+__all__ = ["FAMILIES", "FOLDER_PARTITION", "NO_STORE", "parse_partition", "partition"]
 
 FOLDER_PARTITION = "folder"
 """The partition that exists already: each sub-folder of the data set is a store."""
@@ -79,6 +79,16 @@ def parse_partition(spec: str) -> Callable[[PartitionTask], Owners] | None:
     True
     """
     name, _, text = spec.partition(":")
+    if name not in FAMILIES and own_objects.is_name(spec):
+        function = plugins.find_plugin(plugins.PARTITION, spec, ())
+        if isinstance(function, Family):
+            return function.assign
+        if function is not None and not callable(function):
+            raise plugins.wrong_plugin(
+                plugins.PARTITION, spec, "a function of labels, number of stores and generator"
+            )
+        if function is not None:
+            return partial(own.assign, name=spec, function=function)
     plugin = plugins.find_plugin(plugins.PARTITION, name, (*FAMILIES, FOLDER_PARTITION))
     if spec == FOLDER_PARTITION:
         return None
@@ -116,7 +126,7 @@ def partition(spec: str, labels: Labels, stores: int, *, minimum: int = 1, seed:
 
     Returns:
         Of each store, the ascending positions of its images, int64. Every image goes to one store,
-        but those that a file leaves out, which go to none.
+        but those that a file or a person's own partition leaves out, which go to none.
 
     Raises:
         ConfigError: unusable `spec`, or a store would get fewer than `minimum` images.

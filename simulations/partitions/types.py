@@ -12,6 +12,7 @@ Owners = NDArray[np.int64]
 """The store of each image, as a position from 0 to stores - 1, or NO_STORE: [N]."""
 
 NO_STORE = -1
+"""The owner of an image that no store gets."""
 
 Rows = NDArray[np.int64]
 """The images of one store, as ascending positions from 0 to N - 1."""

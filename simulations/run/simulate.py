@@ -1,11 +1,12 @@
 """The run of one simulated training, from settings to a run directory."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 from rich.console import Console
 
@@ -19,7 +20,9 @@ from fedshelf.common.system import device
 from fedshelf.server.report import console as screen
 from fedshelf.server.report.json_log import JsonLog
 from fedshelf.server.report.sections import NOT_VISIBLE
+from fedshelf.server.results.operator_settings import SETTINGS_CHANGED
 from fedshelf.server.results.run_directory import RunDirectory, free_name
+from fedshelf.server.results.run_status import RunObserver
 from fedshelf.server.settings import recipes
 from fedshelf.server.settings.precision import settle_precision
 from fedshelf.server.store_privacy.refusals import check_stores
@@ -30,17 +33,38 @@ from fedshelf.server.training.selection_images import ServerImages, divide
 from fedshelf.server.training.setup import InitialState, prepare, settle
 from fedshelf.server.updates import secure_sums
 from fedshelf.server.updates.anomaly_detection import is_on, sample_of
-from fedshelf.server.updates.evaluator import Evaluators, ModelEvaluator, build_evaluator
+from fedshelf.server.updates.evaluator import Evaluators, build_evaluator
 from fedshelf.simulations import datasets, engines
+from fedshelf.simulations.engines import Engine
 from fedshelf.simulations.federation import federation, fingerprint
 from fedshelf.simulations.federation.tables import partition_table
 from fedshelf.simulations.run.features import feature_extractor
+from fedshelf.simulations.run.own_code import allow_named, check_own_network
 
 NO_COMPILER = (
     "No C compiler (cc, gcc or clang) was found: training on the CPU takes up to three times as"
     " long as with one, and its results differ in the last digits."
 )
 CHANGED_DATA_ADVICE = "begin a new run, or continue with the present data: --changed-data"
+
+
+class RoundDisplay(RunObserver, Protocol):
+    """An observer of a run's rounds that is a context manager while they are played."""
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End it."""
+
+
+def _no_hook(path: Path, stop: StopRequest) -> None:
+    """Do nothing before the first round."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +80,10 @@ class SimulationRequest:
         as_json: whether to write JSON lines in place of a table
         per_store: whether the table has a line for each store of a round
         quiet: whether nothing is written but the run directory at the end
+        display: makes an observer of so many rounds, in place of the usual ones
+        on_begin: called with the run's directory and its request to stop, before its first round
+        changed: settings that a run to resume changes although they are fixed otherwise, with their
+            values so far
     """
 
     settings: dict[str, Any]
@@ -66,6 +94,9 @@ class SimulationRequest:
     as_json: bool = False
     per_store: bool = False
     quiet: bool = False
+    display: Callable[[int], RoundDisplay] | None = None
+    on_begin: Callable[[Path, StopRequest], None] = _no_hook
+    changed: Mapping[str, Any] = field(default_factory=dict)
 
 
 def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
@@ -89,12 +120,11 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
     config = settle(config, source.native_size, source.channels)
     config, precision_note = settle_precision(config, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
+    network_note = check_own_network(config, stores.classes, source.channels)
     start = prepare(config, stores.classes, source.channels)
     unknown = display_names.check_classes(request.names or {}, stores.classes)
     _check_judges(start, stores)
-    check_cohort(start.plan.config, len(stores.stores))
-    check_stores(start.plan.config, len(stores.stores))
-    secure_sums.check_stores(start.plan.config, len(stores.stores))
+    _check_number(start.plan.config, len(stores.stores))
     images = divide(start, stores.infos(), stores.test)
     build_engine = engines.find(engines.choose(start))
     with closing(RunDirectory.open(path, start.plan.config, request.settings)) as directory:
@@ -106,15 +136,15 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
         directory.write("partition.json", table)
         names = display_names.choose_for_run(directory.path, request.names)
         rounds = _display(request, config.run.rounds, shown)
-        if unknown:
-            rounds.note(unknown)
+        notes = [unknown]
         if not request.resume:
             if not request.as_json:
                 shown.print(partition_table(stores, names, shown.width))
             hidden = NOT_VISIBLE if config.privacy.secure_sum else ""
-            said = (note, stores.left_out, images.told, precision_note, hidden, *_advice(start))
-            for line in "\n".join(filter(None, said)).splitlines():
-                rounds.note(line)
+            notes += [note, stores.left_out, images.told, precision_note, network_note, hidden]
+            notes += _advice(start)
+        for line in "\n".join(filter(None, notes)).splitlines():
+            rounds.note(line)
         start = start.identified(directory.run_id())
         stores = replace(stores, test=images.test)
         if extractor := feature_extractor(start, rounds.note):
@@ -122,10 +152,10 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
             images = images.with_features(extractor)
         with closing(build_engine(stores, start, path / "stores")) as engine:
             stop = StopRequest(rounds)
-            test = engine.evaluate_test_set if images.test is not None else None
-            evaluators = _evaluators(start, images, test)
+            request.on_begin(path, stop)
+            evaluators = _evaluators(start, images, engine)
             startup = time.perf_counter() - request.began
-            remark = {fingerprint.REMARK: change_note} if change_note else {}
+            remark = _remark(request, start.plan.config, change_note)
             training = Training(
                 start, engine, rounds, directory, startup, evaluators, remark=remark
             )
@@ -136,10 +166,10 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
         return summary
 
 
-def _display(
-    request: SimulationRequest, rounds: int, console: Console
-) -> JsonLog | screen.RoundTable:
+def _display(request: SimulationRequest, rounds: int, console: Console) -> RoundDisplay:
     """Return the observer of a run's rounds in the form that was asked for."""
+    if request.display:
+        return request.display(rounds)
     if request.as_json:
         return JsonLog(rounds, console.file)
     return screen.RoundTable(rounds, console=console, per_store=request.per_store)
@@ -147,7 +177,7 @@ def _display(
 
 def _close(
     request: SimulationRequest,
-    rounds: JsonLog | screen.RoundTable,
+    rounds: RoundDisplay,
     summary: Mapping[str, Any],
     path: Path,
     console: Console,
@@ -161,11 +191,30 @@ def _close(
         screen.print_outcome(summary, path, console=console)
 
 
+def _remark(
+    request: SimulationRequest, config: RunConfig, change_note: list[str]
+) -> dict[str, Any]:
+    """Return what the first coming line of the history says of changes since the last."""
+    flat = flatten(config)
+    changed = {key: [before, flat[key]] for key, before in request.changed.items()}
+    return {
+        **({fingerprint.REMARK: change_note} if change_note else {}),
+        **({SETTINGS_CHANGED: changed} if changed else {}),
+    }
+
+
 def _advice(start: InitialState) -> Iterator[str]:
     """Yield what would make this run faster here; an empty sentence says nothing."""
     if start.plan.config.run.device == "cpu" and not compiler.has_compiler():
         yield NO_COMPILER
     yield engines.advice(start)
+
+
+def _check_number(config: RunConfig, stores: int) -> None:
+    """Check that there are enough stores for all settings; raise ConfigError if not."""
+    check_cohort(config, stores)
+    check_stores(config, stores)
+    secure_sums.check_stores(config, stores)
 
 
 def _check_judges(start: InitialState, stores: federation.Federation) -> None:
@@ -186,14 +235,13 @@ def _check_judges(start: InitialState, stores: federation.Federation) -> None:
         )
 
 
-def _evaluators(
-    start: InitialState, images: ServerImages, test: ModelEvaluator | None
-) -> Evaluators:
+def _evaluators(start: InitialState, images: ServerImages, engine: Engine) -> Evaluators:
     """Return the server's evaluators.
 
     Single updates are evaluated only if anomaly detection is on.
     """
     config = start.plan.config
+    test = engine.evaluate_test_set if images.test is not None else None
     sample = sample_of(build_evaluator(start.plan, images.test), config) if is_on(config) else None
     return Evaluators(test, build_evaluator(start.plan, images.validation), sample)
 
@@ -203,6 +251,7 @@ def _directory_and_settings(request: SimulationRequest) -> tuple[Path, RunConfig
 
     The third is a note on the new run for a person; often empty.
     """
+    allow_named(request.settings)
     settings = adopt(request.settings)
     config = resolve(settings)
     completed = recipes.Completed(settings)
@@ -216,8 +265,10 @@ def _directory_and_settings(request: SimulationRequest) -> tuple[Path, RunConfig
             raise RunError(
                 f"{path} holds a comparison; go on with it by flower-simulation compare --resume."
             )
+        allow_named({}, path)
         # only what was given: of the rest the run decided itself
-        return path, RunDirectory.stored(path, {key: settings[key] for key in request.settings}), ""
+        given = {key: settings[key] for key in request.settings}
+        return path, RunDirectory.stored(path, given, request.changed), ""
     if not config.run.out:
         out = str(free_name(Path("runs") / _name(config)))
         config = resolve(completed.settings, {"run.out": out})

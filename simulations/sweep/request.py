@@ -10,6 +10,7 @@ from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.errors import ConfigError, RunError
 from fedshelf.common.system.files import write_json
 from fedshelf.common.wording import format_count
+from fedshelf.simulations.run.own_code import allow_named
 from fedshelf.simulations.sweep.halving import FACTOR, rungs
 from fedshelf.simulations.sweep.points import Point
 
@@ -59,6 +60,7 @@ class SweepRequest:
                 " train.lr=0.01,0.1, or several --seeds."
             )
         for point in range(len(self.points)):
+            allow_named({**self.settings, **self.points[point]})
             config = self.config(point, self.seeds[0])
             if self.halving and len(rungs(len(self.points), config.run.rounds)) < 2:
                 raise ConfigError(

@@ -3,12 +3,12 @@
 It is found first, so that the model can choose an image size, and then decoded to that size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedshelf.common.images.decoding.decode import PixelFormat
-from fedshelf.common.images.types import Images
+from fedshelf.common.images.types import Images, StoreData
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class Dataset:
         validation: None if the data set has no such split of its own
         test: None if the data set has no test split
         left_out: images that are not used and why, one line for a person; empty if all are used
+        stores: name -> images of stores that exist already; None: a partition deals `train`, which
+            is empty otherwise
     """
 
     classes: tuple[str, ...]
@@ -28,6 +30,7 @@ class Dataset:
     validation: Images | None
     test: Images | None
     left_out: str = ""
+    stores: Mapping[str, StoreData] | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class DatasetSource:
         channels: 1 (grey) or 3 (RGB)
         load: decodes to a pixel format, or maps an earlier result; raises DataError
         photos: the folder or CSV file of its original files, if there is one
+        has_stores: whether the loaded data set has `stores`
     """
 
     name: str
@@ -47,3 +51,4 @@ class DatasetSource:
     channels: int
     load: Callable[[PixelFormat], Dataset]
     photos: Path | None = None
+    has_stores: bool = False

@@ -44,6 +44,7 @@ from fedshelf.simulations.engines.sequential import IMAGES_PER_EVALUATION, chunk
 from fedshelf.simulations.federation.answers import load_state, save_state
 from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.federation.runtime import FederationRuntime
+from fedshelf.simulations.run.own_code import check_importable
 
 LOST_REASON = "its worker died again and again; perhaps the node has too little memory"
 
@@ -58,10 +59,12 @@ class RayEngine(FederationRuntime):
 
     Raises:
         RunError: no worker can start.
+        ConfigError: an object of the run is one that workers cannot import.
     """
 
     def __init__(self, federation: Federation, start: InitialState, states: Path) -> None:
         config = start.plan.config.run
+        check_importable(start.plan.config)
         super().__init__(federation, start.plan)
         self._states = StateStore(states)
         self._has_personal_parts = bool(

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from fedshelf import client, common
 from fedshelf.client.worker.worker import Trainer
+from fedshelf.common.config import flatten
 from fedshelf.common.images.types import Images
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import (
@@ -34,6 +35,7 @@ from fedshelf.common.protocol.messages import (
 )
 from fedshelf.common.system.allocator import keep_freed_memory
 from fedshelf.simulations.federation import answers
+from fedshelf.simulations.run.own_code import allow_named
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
@@ -143,6 +145,7 @@ class RayWorker:
 
     def __init__(self, setup: WorkerSetup) -> None:
         keep_freed_memory()
+        allow_named(flatten(setup.plan.config))
         torch.set_num_threads(1)  # the same sums on any number of cores
         frozen = None if setup.frozen is None else torch.from_numpy(setup.frozen)
         self._plan = replace(setup.plan, frozen=frozen)

@@ -1,0 +1,1 @@
+"""The Python interface to simulations: `fedshelf.simulate`, `compare`, `sweep` and `runs`."""

@@ -1,0 +1,72 @@
+"""A simulation's own code: the objects that its settings name as `module:Object`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fedshelf.common import models, own_objects
+from fedshelf.common.config import RunConfig, flatten, from_toml
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.models import own_network
+from fedshelf.common.models.spec import TIMM
+from fedshelf.simulations.partitions import FAMILIES
+
+NAMING_KEYS = ("strategy.name", "model.name", "data.partition", "data.dataset")
+"""The settings that may name an object of one's own."""
+
+WORKER_KEYS = ("strategy.name", "model.name")
+"""Those of them whose objects the workers of stores need."""
+
+
+def allow_named(settings: Mapping[str, Any], run: Path | None = None) -> None:
+    """Let this process import the objects that a person's settings name.
+
+    Args:
+        settings: flat settings
+        run: directory of a run to resume, whose settings count, too
+
+    Raises:
+        ConfigError: the run's settings cannot be read.
+    """
+    stored = run / "config.toml" if run else None
+    known = from_toml(stored) if stored and stored.is_file() else {}
+    for key in NAMING_KEYS:
+        for values in (known, settings):
+            name = str(values.get(key, ""))
+            module = name.partition(":")[0]
+            if own_objects.is_name(name) and module not in (*FAMILIES, TIMM.rstrip(":")):
+                own_objects.allow(name)
+
+
+def check_own_network(config: RunConfig, classes: Sequence[str], channels: int) -> str:
+    """Check the network of a run if it is one of a person's own; return a note, often empty.
+
+    Args:
+        config: settled
+        classes: of the run
+        channels: of its images: 1 (grey) or 3 (RGB)
+
+    Raises:
+        ConfigError: it does not obey what every network must (see `own_network.check_network`).
+    """
+    name = config.model.name
+    if not own_objects.is_name(name) or name.startswith(TIMM):
+        return ""
+    shape = (config.data.image_size, channels)
+    return own_network.check_network(models.find(name), name, len(classes), shape)
+
+
+def check_importable(config: RunConfig) -> None:
+    """Check that processes which are no forks of this one find the objects that train stores.
+
+    Raises:
+        ConfigError: one is an object that a Python program gave and that no import finds.
+    """
+    flat = flatten(config)
+    for key in WORKER_KEYS:
+        if own_objects.is_given(str(flat[key])):
+            raise ConfigError(
+                f"Setting {key} is {flat[key]}, an object that only this program has, and workers"
+                " of the engine ray cannot import it; put it into a module, or use run_engine="
+                "'sequential'."
+            )
