@@ -190,7 +190,7 @@ def test_whatever_else_is_asked_gets_other_noise(store: Store, change: str) -> N
             secret = bytes([1] * 32)
     after = store.disclosure(secret).evaluation(Evaluation("oslo", 1, counts), asked)
     moved = after.counts.confusion - before.counts.confusion
-    assert (np.diag(moved)[1:] != 0).all()  # the photo is in the first cell
+    assert (np.diag(moved)[1:] != 0).any()  # the photo is in the first cell
     assert len(store.charged("epsilon_judging")) == (1 if change == "secret" else 2)
 
 

@@ -5,8 +5,16 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from fedshelf.common.privacy.accountant import ORDERS, SampledGaussian, divergence, epsilon
+from fedshelf.common.privacy.accountant import (
+    ORDERS,
+    SampledGaussian,
+    divergence,
+    divergences,
+    epsilon,
+    renyi_epsilon,
+)
 
 DELTA = 1e-5
 
@@ -31,11 +39,11 @@ def test_whole_orders_are_the_binomial_sum(order: int, noise: float, rate: float
     assert divergence(float(order), noise, rate) == pytest.approx(expected, rel=1e-9, abs=1e-14)
 
 
-def test_epsilon_of_one_gaussian_by_hand() -> None:
+def test_divergences_of_one_gaussian_by_hand() -> None:
     """At order a: a / (2 noise^2) + log(1 - 1 / a) - (log delta + log a) / (a - 1)."""
     a = float(ORDERS[np.abs(ORDERS - 20).argmin()])
     by_hand = a / 32 + math.log(1 - 1 / a) - (math.log(DELTA) + math.log(a)) / (a - 1)
-    assert epsilon([SampledGaussian(4.0, 1.0, 1)], DELTA) == pytest.approx(by_hand, rel=0.01)
+    assert renyi_epsilon(divergences(4.0, 1.0), DELTA) == pytest.approx(by_hand, rel=0.01)
 
 
 def test_steps_and_trainings_add_up() -> None:
@@ -76,13 +84,9 @@ class Reference(NamedTuple):
     divergences: dict[float, float]
 
     @property
-    def epsilon(self) -> float:
-        return epsilon([SampledGaussian(self.noise, self.rate, int(self.steps))], DELTA)
-
-    @property
-    def is_usual(self) -> bool:
-        """A Rényi divergence is a coarse bound for few steps in which few photos take part."""
-        return self.rate >= 0.02 and self.steps >= 50
+    def total(self) -> NDArray[np.float64]:
+        """The divergences of all steps."""
+        return self.steps * divergences(self.noise, self.rate)
 
 
 @pytest.fixture(scope="module")
@@ -101,15 +105,6 @@ def references() -> list[Reference]:
     ]
 
 
-def test_it_is_an_upper_bound_and_not_a_wide_one(references: list[Reference]) -> None:
-    """dp-accounting's privacy loss distributions are exact up to their grid."""
-    assert [row for row in references if row.epsilon < row.pld] == []
-    assert [row for row in references if row.epsilon > 2.5 * row.pld] == []
-    usual = [row for row in references if row.is_usual]
-    assert len(usual) > 100
-    assert [row for row in usual if row.epsilon > 1.25 * row.pld] == []
-
-
 def test_divergences_are_those_of_opacus(references: list[Reference]) -> None:
     for row in references:
         for order, expected in row.divergences.items():
@@ -118,7 +113,22 @@ def test_divergences_are_those_of_opacus(references: list[Reference]) -> None:
             )
 
 
-def test_epsilon_is_that_of_opacus(references: list[Reference]) -> None:
-    """It takes the least of other orders, and none above 63."""
-    for row in references:
-        assert 0.95 * row.opacus < row.epsilon < 1.005 * row.opacus
+def test_epsilon_by_divergences_is_that_of_opacus(references: list[Reference]) -> None:
+    """It takes the least of other orders, and none above 63. No such bound is below the truth."""
+    for row in references[::12]:
+        found = renyi_epsilon(row.total, DELTA)
+        assert 0.95 * row.opacus < found < 1.005 * row.opacus
+        assert found > row.pld
+
+
+@pytest.mark.slow
+def test_it_is_at_most_a_quarter_above_the_epsilon_of_dp_accounting(
+    references: list[Reference],
+) -> None:
+    """It is at least that by its loss distributions, but for what their own grid adds."""
+    ratios = [
+        epsilon([SampledGaussian(row.noise, row.rate, int(row.steps))], DELTA) / row.pld
+        for row in references
+    ]
+    assert min(ratios) > 0.999
+    assert max(ratios) < 1.25
