@@ -13,8 +13,8 @@ from fedshelf.simulations.reveal.membership import draw_candidates
 from fedshelf.simulations.reveal.server_view import ServerView, draw_store
 from fedshelf.simulations.reveal.statistics import DELTA
 
-# if the settings have none: an update's epsilon is 2.7 at a delta of 1e-5
-DEFAULT_PRIVACY = PrivacyConfig(clip=1.0, noise=2.2, rate=0.25, steps=20)
+# if the settings have none: an update's epsilon is 2.8 at a delta of 1e-5
+DEFAULT_PRIVACY = PrivacyConfig(clip=1.0, noise=2.0, rate=0.25, steps=20)
 SUMMED_STORES = 10
 _OTHERS = 3 * (SUMMED_STORES - 1)  # updates from which those of the other stores are drawn
 # settings that have no effect on private training, or do not go with it
