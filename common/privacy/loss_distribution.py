@@ -136,7 +136,8 @@ def _one_way(
     sums, error = _product(transforms)
     points = last - np.arange(_POINTS)  # from the window's end downwards
     masses = np.maximum(sums[points % _POINTS], 0.0)
-    return _inverse(masses, spacing * points, delta - infinite - beyond, error)
+    sums_there = points.astype(np.float64) * spacing
+    return _inverse(masses, sums_there, delta - infinite - beyond, error)
 
 
 def _step_losses(
