@@ -14,14 +14,17 @@ if TYPE_CHECKING:
     from fedshelf.common.strategies import Strategy as Strategy
     from fedshelf.simulations.python.callbacks import PlayedRound
     from fedshelf.simulations.python.simulated_run import SimulatedRun
+    from fedshelf.simulations.python.studies import Study
 
 __all__ = [
     "Strategy",
     "StrategySettings",
+    "compare",
     "load",
     "runs",
     "settings",
     "simulate",
+    "sweep",
 ]
 
 _LATE = {
@@ -96,6 +99,110 @@ def simulate(
         "classes": classes,
     }
     return simulate_run(arguments, settings, callbacks, resume, progress=progress)
+
+
+def compare(
+    dataset: Any = None,
+    stores: int | Mapping[str, Any] | Sequence[Any] | None = None,
+    partition: str | Callable[..., Any] | None = None,
+    model: Any = None,
+    strategy: "str | type[Strategy] | None" = None,
+    *,
+    seeds: Sequence[int] = (),
+    tune_epochs: int | None = None,
+    tune_lr: float | None = None,
+    leave_one_out: bool = False,
+    rounds: int | None = None,
+    seed: int | None = None,
+    out: str | PathLike[str] | None = None,
+    classes: Sequence[str] | None = None,
+    resume: str | PathLike[str] | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> "Study":
+    """Compare the federated model with each store alone and with pooled images.
+
+    It is `flower-simulation compare`; arguments that are not described here are those of
+    `simulate`.
+
+    Args:
+        seeds: everything is trained and judged for each of them
+        tune_epochs: epochs for which each store fine-tunes the federated model; None: 2
+        tune_lr: learning rate of the fine-tuning; None: a fifth of train_lr
+        leave_one_out: whether to train once more without each store
+
+    Raises:
+        FedshelfError: settings, data or objects cannot be used.
+    """
+    from fedshelf.simulations.python import studies
+
+    arguments = {
+        "dataset": dataset,
+        "stores": stores,
+        "partition": partition,
+        "model": model,
+        "strategy": strategy,
+        "rounds": rounds,
+        "seed": seed,
+        "out": out,
+        "classes": classes,
+    }
+    options = {
+        "seeds": seeds,
+        "tune_epochs": tune_epochs,
+        "tune_lr": tune_lr,
+        "leave_one_out": leave_one_out,
+    }
+    return studies.compare(arguments, settings, options, resume, progress=progress)
+
+
+def sweep(
+    dataset: Any = None,
+    stores: int | Sequence[int] | None = None,
+    partition: str | Sequence[str] | None = None,
+    model: Any = None,
+    strategy: Any = None,
+    *,
+    seeds: Sequence[int] = (),
+    random: int | None = None,
+    halving: bool = False,
+    jobs: int = 0,
+    rounds: int | Sequence[int] | None = None,
+    out: str | PathLike[str] | None = None,
+    classes: Sequence[str] | None = None,
+    resume: str | PathLike[str] | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> "Study":
+    """Run a grid of settings with several seeds, and choose on validation images.
+
+    It is `flower-simulation sweep`: `sweep("shelf", train_lr=[0.01, 0.1], seeds=[0, 1, 2])`. Each
+    run is a process, so objects of one's own must lie in a module. Arguments that are not described
+    here are those of `simulate`; lists of values are swept.
+
+    Args:
+        seeds: each point is run once with each; empty: 0
+        random: number of points to draw from the grid; None: all of them
+        halving: whether points that do worse than others end early
+        jobs: runs at a time; 0: one for each processor core, or for each GPU
+
+    Raises:
+        FedshelfError: settings or data cannot be used, or all runs failed.
+    """
+    from fedshelf.simulations.python import studies
+
+    arguments = {
+        "dataset": dataset,
+        "stores": stores,
+        "partition": partition,
+        "model": model,
+        "strategy": strategy,
+        "rounds": rounds,
+        "out": out,
+        "classes": classes,
+    }
+    options = {"seeds": seeds, "random": random, "halving": halving, "jobs": jobs}
+    return studies.sweep(arguments, settings, options, resume, progress=progress)
 
 
 def runs(folder: str | PathLike[str] = "runs") -> "list[SimulatedRun]":
