@@ -16,6 +16,7 @@ from fedshelf.simulations.ensemble.main import ensemble
 from fedshelf.simulations.listing.main import diff, runs
 from fedshelf.simulations.reveal.main import reveal
 from fedshelf.simulations.run import options
+from fedshelf.simulations.scenes.main import scenes
 from fedshelf.simulations.sweep.main import sweep
 
 STARTED_CLOCK_SECONDS = time.perf_counter()
@@ -147,6 +148,7 @@ app.command()(compare)
 app.command()(sweep)
 app.command()(ensemble)
 app.command()(reveal)
+app.command()(scenes)
 app.command()(runs)
 app.command()(diff)
 app.command()(export)

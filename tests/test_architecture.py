@@ -20,7 +20,7 @@ ALLOWED = {
 FLOORS = {
     "simulations": [
         ["main.py", "flower_app.py", "engines/ray", "python"],
-        ["ensemble", "reveal", "sweep"],
+        ["ensemble", "reveal", "scenes", "sweep"],
         ["compare"],
         ["compare/statistics", "compare/wording", "run", "listing"],
         ["compare/arms", "engines"],

@@ -140,7 +140,16 @@ def write_json(path: Path, value: Any) -> None:
         OSError: see `write_atomic`
         ValueError: NaN or an infinity, which JSON does not have
     """
-    write_text(path, _indented(value, "\n") + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return indented JSON, a list of plain values on one line.
+
+    Raises:
+        ValueError: NaN or an infinity, which JSON does not have
+    """
+    return _indented(value, "\n") + "\n"
 
 
 def sync_directory(directory: Path) -> None:

@@ -22,7 +22,7 @@ from fedshelf.common.inference.labelling.placements import (
     linking,
     relative_place,
 )
-from fedshelf.common.scenes.formats.yolo import CLASSES_FILE, write_class_files
+from fedshelf.common.scenes.formats.yolo import CLASSES_FILE, class_texts
 from fedshelf.common.system.files import write_text
 
 WHOLE = "0.5 0.5 1 1"
@@ -49,7 +49,10 @@ def write(folder: Path, guesses: Sequence[Guess], classes: Sequence[str]) -> lis
     if outcome.left_out:
         name, reason = outcome.left_out[0]
         raise DataError(f"{name} cannot be put into {images}: {reason}.")
-    return write_class_files(folder, classes)
+    texts = class_texts(classes)
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return [folder / name for name in texts]
 
 
 def read(path: Path) -> list[NamedLabels]:

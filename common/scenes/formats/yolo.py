@@ -27,7 +27,6 @@ from fedshelf.common.scenes.formats.folder_files import (
 from fedshelf.common.scenes.formats.labelled_scene import UNNAMED, LabelledScene, SceneLabels
 from fedshelf.common.scenes.formats.placing import place
 from fedshelf.common.scenes.formats.raw_labels import RawBox, RawScene, number, polygon
-from fedshelf.common.system.files import write_text
 
 CLASSES_FILE = "classes.txt"
 DATA_FILE = "data.yaml"
@@ -209,26 +208,41 @@ def lines_of(boxes: Boxes, width: int, height: int) -> str:
     return text
 
 
-def write_labels(folder: Path, scenes: Sequence[LabelledScene], classes: Sequence[str]) -> None:
-    """Write the labels of photos that lie in the folder's `images`, and the names of classes.
+def label_texts(scenes: Sequence[LabelledScene], classes: Sequence[str]) -> dict[str, str]:
+    """Return the files of a folder but its photos, by their names.
 
     Args:
-        folder: gets labels/NAME.txt, `classes.txt` and `data.yaml`
-        scenes: photos by their names below `images`
+        scenes: photos by their names below the folder's `images`
         classes: in the order of their numbers; (): all boxes are of one class, `product`
     """
-    for scene in scenes:
-        lines = lines_of(scene.boxes, scene.width, scene.height)
-        write_text((folder / "labels" / scene.name).with_suffix(".txt"), lines)
-    write_class_files(folder, classes or (UNNAMED,))
+    texts = {
+        f"labels/{scene.name.rsplit('.', 1)[0]}.txt": lines_of(
+            scene.boxes, scene.width, scene.height
+        )
+        for scene in scenes
+    }
+    splits = {scene.split for scene in scenes}
+    if "train" in splits:
+        held_out = "validation" if "validation" in splits else "train"
+        return texts | class_texts(classes or (UNNAMED,), "images/train", f"images/{held_out}")
+    return texts | class_texts(classes or (UNNAMED,))
 
 
-def write_class_files(folder: Path, classes: Sequence[str]) -> list[Path]:
-    """Write `data.yaml` and `classes.txt`, and return them."""
-    write_text(folder / CLASSES_FILE, "".join(f"{name}\n" for name in classes))
+def class_texts(
+    classes: Sequence[str], train: str = "images", validation: str = "images"
+) -> dict[str, str]:
+    """Return `data.yaml` and `classes.txt` by their names.
+
+    Args:
+        classes: in the order of their numbers
+        train: folder of the photos to train on
+        validation: folder of those to judge the training by
+    """
     names = "".join(
         f"  {place_}: {json.dumps(name, ensure_ascii=False)}\n"
         for place_, name in enumerate(classes)
     )
-    write_text(folder / DATA_FILE, f"path: .\ntrain: images\nval: images\nnames:\n{names}")
-    return [folder / DATA_FILE, folder / CLASSES_FILE]
+    return {
+        DATA_FILE: f"path: .\ntrain: {train}\nval: {validation}\nnames:\n{names}",
+        CLASSES_FILE: "".join(f"{name}\n" for name in classes),
+    }

@@ -19,7 +19,7 @@ from fedshelf.common.scenes.formats.run_lengths import (
     from_pixels,
     to_pixels,
 )
-from tests.helpers.scene_files import save_photo
+from tests.helpers.scene_files import save_photo, save_text
 
 CLASSES = ("can", "Käse", 'no. 3: "tea"')
 
@@ -55,7 +55,8 @@ def test_yolo_and_coco(boxes: Boxes) -> None:
             photo = save_photo(root / "images" / "a.png")
             scene = LabelledScene("a.png", photo, 100, 50, boxes)
             if name == "yolo":
-                yolo.write_labels(root, [scene], CLASSES)
+                for file, text in yolo.label_texts([scene], CLASSES).items():
+                    save_text(root / file, text)
             else:
                 content = coco.document([scene], CLASSES, "a test")
                 (root / "labels.json").write_text(json.dumps(content))

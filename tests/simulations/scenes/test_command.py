@@ -1,0 +1,82 @@
+"""`flower-simulation scenes`, on product photos that are drawn here."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fedshelf.common.scenes.formats.masks import mask_of
+from fedshelf.common.scenes.formats.read import read_scenes
+from fedshelf.simulations.datasets.scenes.goods import draw_goods
+from fedshelf.simulations.main import app
+from tests.helpers.commands import call
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty cans and twenty boxes on white sheets, and two photos that cannot be used."""
+    folder = tmp_path_factory.mktemp("photos")
+    for good in draw_goods(("can", "box"), 20, 70, np.random.default_rng(1)):
+        name = ("can", "box")[good.label]
+        sheet = Image.new("RGB", (110, 100), "white")
+        product = Image.fromarray(good.picture)
+        sheet.paste(product, (25, 12), product)
+        place = folder / name / f"{len(list(folder.glob('*/*')))}.png"
+        place.parent.mkdir(exist_ok=True)
+        sheet.save(place)
+    noise = np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)
+    Image.fromarray(noise).save(folder / "box" / "noise.png")
+    (folder / "box" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")
+    return folder
+
+
+def test_scenes_with_outlines_in_coco(photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scenes"
+    told = call(
+        app, "scenes", "--photos", str(photos), "--out", str(out), "--scenes", "12", "--side", "96"
+    )
+    assert told.returncode == 0
+    labels = read_scenes(out)
+    boxes = sum(len(scene.boxes) for scene in labels.scenes)
+    assert f"12 scenes (10 train, 1 validation, 1 test) with {boxes:,} products" in told.stdout
+    assert "1 without a plain margin" in told.stdout
+    assert "1 unreadable" in told.stdout
+    assert labels.classes == ("box", "can")
+    assert (labels.left_out, labels.odd_boxes) == ((), {})
+    assert [scene.split for scene in labels.scenes].count("train") == 10
+    for scene in labels.scenes:
+        assert scene.has_mask
+        mask = mask_of(scene, labels.classes, 96)
+        for label, (left, top, right, bottom) in zip(
+            scene.boxes.classes, scene.boxes.corners.round().astype(int), strict=True
+        ):
+            # most of a box is of its product, if no other stands before it
+            assert (mask[top:bottom, left:right] == label + 1).mean() > 0.2
+
+
+def test_scenes_in_yolo_are_the_same(photos: Path, tmp_path: Path) -> None:
+    found = {}
+    for form in ("coco", "yolo"):
+        call(app, *_arguments(photos, tmp_path / form), "--format", form)
+        found[form] = read_scenes(tmp_path / form)
+    assert "val: images/validation\n" not in (tmp_path / "yolo/data.yaml").read_text()
+    assert [s.name for s in found["coco"].scenes] == [s.name for s in found["yolo"].scenes]
+    for one, other in zip(found["coco"].scenes, found["yolo"].scenes, strict=True):
+        np.testing.assert_allclose(one.boxes.corners, other.boxes.corners, atol=0.01)
+        assert one.boxes.classes.tolist() == other.boxes.classes.tolist()
+
+
+def test_what_cannot_be_done_is_one_sentence(photos: Path, tmp_path: Path) -> None:
+    full = call(app, *_arguments(photos, photos))
+    assert "new or empty folder" in full.stderr
+    (tmp_path / "bare" / "box").mkdir(parents=True)
+    Image.open(photos / "box" / "noise.png").save(tmp_path / "bare" / "box" / "1.png")
+    none = call(app, *_arguments(tmp_path / "bare", tmp_path / "out"))
+    assert "1 without a plain margin" in none.stderr
+    assert not (tmp_path / "out").exists()
+    assert list(tmp_path.glob(".*")) == []
+
+
+def _arguments(photos: Path, out: Path) -> list[str]:
+    return ["scenes", "--photos", str(photos), "--out", str(out), "--scenes", "4", "--side", "64"]
