@@ -40,7 +40,7 @@ _JPEG_QUALITY = 90
 
 @dataclass
 class Products:
-    """What was cut out of a folder of photos.
+    """Products that were cut out of a folder of photos.
 
     Attributes:
         goods: the products of each split
