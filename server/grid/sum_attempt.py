@@ -170,9 +170,15 @@ class SumAttempt:
         Raises OSError if the memory of it cannot be written before.
         """
         server = self._server
-        total = ring_tensor(server.masked_total)
         self._spool.ask(
-            AskedSum(self.order.round, self.number, self._terms, server.to_bytes(), total)
+            AskedSum(
+                self.order.round,
+                self.number,
+                self._terms,
+                server.to_bytes(),
+                ring_tensor(server.masked_total),
+                tuple(self.failed.values()),
+            )
         )
         return self._open(server)
 
@@ -185,6 +191,7 @@ class SumAttempt:
         server = SumServer.from_bytes(address, asked.server, ring_elements(asked.total))
         server.address = self._address(_chain(server.roster.adverts[0]) or "")
         self._terms = asked.terms
+        self.failed = {failure.store: failure for failure in asked.failed}
         if summand_digest(replace(self.order, terms=asked.terms)) != server.roster.order:
             raise SecureSumError(
                 "already-summed", "the sum that its stores have opened is of another order"

@@ -8,7 +8,7 @@ must ask for the same sum again; if this memory is lost, the round is.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fedshelf.common.errors import RunError
 from fedshelf.common.privacy.secure_sum.messages import Purpose
-from fedshelf.common.protocol.messages import SumTerms
+from fedshelf.common.protocol.messages import Failure, SumTerms
 from fedshelf.common.system.files import write_atomic, write_json
 
 _STATE = "state"
@@ -31,6 +31,7 @@ class AskedSum:
         terms:  of the order
         server: `SumServer.to_bytes`
         total:  int32 or int16 [Q], the sum of the masked vectors
+        failed: the stores of the cohort that had failed by then
     """
 
     round: int
@@ -38,6 +39,7 @@ class AskedSum:
     terms: SumTerms
     server: bytes
     total: Tensor
+    failed: tuple[Failure, ...] = ()
 
 
 class SumSpool:
@@ -79,6 +81,7 @@ class SumSpool:
             "attempt": asked.attempt,
             "terms": [asked.terms.stores, asked.terms.images],
             "server": asked.server.decode(),
+            "failed": [asdict(failure) for failure in asked.failed],
         }
         content = save({"total": asked.total}, metadata={_STATE: json.dumps(state)})
         write_atomic(self._asked_file, lambda file: file.write(content), private=True)
@@ -122,7 +125,12 @@ class SumSpool:
                 total: Tensor = file.get_tensor("total")
             terms = SumTerms(*map(int, state["terms"]))
             return AskedSum(
-                int(state["round"]), int(state["attempt"]), terms, state["server"].encode(), total
+                int(state["round"]),
+                int(state["attempt"]),
+                terms,
+                state["server"].encode(),
+                total,
+                tuple(Failure(**failure) for failure in state["failed"]),
             )
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             raise RunError(

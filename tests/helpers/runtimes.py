@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
 
-from fedshelf.client.process.handler import make_app
+from fedshelf.client.identity.peer import save_peer
+from fedshelf.client.privacy.secure_sums import SecureSums
+from fedshelf.client.process.handler import handle_order, make_app
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.worker import StoreWorker, Trainer
@@ -29,14 +33,20 @@ from fedshelf.common.protocol.messages import (
     Update,
 )
 from fedshelf.common.training.features import plan_extractor
+from fedshelf.server.credentials.chain import Chain
+from fedshelf.server.credentials.office import Office
 from fedshelf.server.grid import dispatch
 from fedshelf.server.grid.runtime import GridRuntime
+from fedshelf.server.ipc.office_file import OfficeFacts
+from fedshelf.server.ipc.run_mailbox import NO_FILES, RunFiles
 from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.runtime import Runtime
 from fedshelf.server.training.round_loop import RoundLoop
 from fedshelf.server.training.setup import InitialState
+from fedshelf.server.updates import secure_sums
 from fedshelf.server.updates.evaluator import Evaluators, ModelEvaluator, ServerEvaluator
+from fedshelf.server.updates.secure_sums import LEAST_STORES
 from fedshelf.simulations import engines
 from fedshelf.simulations.federation.federation import Federation
 from tests.helpers.by_hand import Notes
@@ -147,21 +157,61 @@ def flower_grid(dealt: Federation, config: RunConfig, states: Path) -> Iterator[
 def _opened_grid(dealt: Federation, config: RunConfig, states: Path) -> Opened:
     grid = LocalGrid()
     begun = start(config)
+    files = NO_FILES
+    office = None
+    if config.privacy.secure_sum:
+        chain = _chain(states.with_name("chain"))
+        office = chain.load_office()
+        facts = OfficeFacts(chain.name, office.public_key)
+        files = RunFiles(office=lambda: facts, sums=states.with_name("secure-sums"))
     for number, name in enumerate(dealt.stores):
         worker = OneByOne(
             StoreWorker(name, OneSource(dealt, name), Trainer(CPU, StateStore(states)))
         )
-        app = make_app(
-            lambda _, worker=worker: worker, FrozenCache(states.with_name("frozen") / name)
+        frozen = FrozenCache(states.with_name("frozen") / name)
+        grid.apps[10 + number] = (
+            make_app(lambda _, worker=worker: worker, frozen)
+            if office is None
+            else _summing_app(worker, frozen, office, states.with_name("homes") / name)
         )
-        grid.apps[10 + number] = app
     runtime = GridRuntime(
-        grid, begun.plan.config, begun.plan.run_id, lambda _: None, reconnect_grace=0.0
+        grid, begun.plan.config, begun.plan.run_id, lambda _: None, files, reconnect_grace=0.0
     )
+    strategy = strategies.build(config.strategy, begun.layout)
+    runtime.expect_sums(lambda order: secure_sums.zeros(order, strategy, begun.layout))
     wait_for(lambda: len(runtime.stores()) == len(dealt.stores))
     test = _featured(dealt, begun).test
     assert test is not None
     return Opened(runtime, ServerEvaluator(begun.plan, test, CPU))
+
+
+def _chain(place: Path) -> Chain:
+    """Return the chain of the stores with its office, the same in each process of a run."""
+    if place.exists():
+        return Chain.load(place / "server")
+    chain = Chain.make(place / "server", "shop.example", 9092)
+    chain.make_office(chain.office_directory)
+    return chain
+
+
+def _summing_app(
+    worker: OneByOne, frozen: FrozenCache, office: Office, home: Path
+) -> ClientApp:
+    """Return the app of a store with a peer key, which takes part in secure sums."""
+    if not home.exists():
+        home.mkdir(parents=True)
+        save_peer(home, office.certify(worker.name))
+    sums = SecureSums(home, LEAST_STORES, lambda _: None)
+    app = ClientApp()
+
+    def handle(message: Message, _: Context) -> Message:
+        answer = handle_order(worker, message.content, frozen, None, sums)
+        return Message(answer, reply_to=message)
+
+    app.query()(handle)
+    app.train()(handle)
+    app.evaluate()(handle)
+    return app
 
 
 OPENERS: Mapping[str, Opener] = {
