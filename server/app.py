@@ -175,6 +175,8 @@ class GridTraining:
         self.directory.write("partition.json", {"classes": list(classes), "stores": table})
         start = setup.prepare(config, classes, self.channels).identified(run_id)
         runtime.expect_sums(_zeros_of(start))
+        if not (self.directory.path / "checkpoints").exists():
+            runtime.prepare_sums(start.plan, 1)  # the stores answer while the rest is made ready
         self.directory.settle(start.plan.config)  # a resumed run has these classes
         images = divide(start, present, self.images_for(start.plan))
         if images.told:

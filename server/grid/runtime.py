@@ -14,6 +14,7 @@ from flwr.serverapp import Grid
 
 from fedshelf.common.config import RunConfig, flatten, resolve
 from fedshelf.common.privacy.secure_sum.ciphers import RingVector
+from fedshelf.common.privacy.secure_sum.messages import Purpose
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
@@ -238,11 +239,29 @@ class GridRuntime:
         """
         self._zeros = zeros
 
+    def prepare_sums(self, plan: Plan, round_number: int) -> None:
+        """Ask all stores for their keys for a round's secure sums; do not wait for them.
+
+        Nothing is done if the run has none. Raises RunError or OSError for the memory of the sums.
+        """
+        if not plan.config.privacy.secure_sum:
+            return
+        told = self._for_stores(plan)
+        evaluation = plan.config.evaluation
+        is_last = round_number == plan.config.run.rounds
+        is_judged = evaluation.stores and (is_last or round_number % evaluation.every == 0)
+        purposes: list[Purpose] = ["train", "validation"] if is_judged else ["train"]
+        for purpose in purposes:
+            stores = list(self._registry.present())
+            self._sums[purpose].ask_ahead(told, purpose, round_number, stores)
+
     def _sum(
         self, order: TrainOrder | EvaluateOrder, stores: Sequence[str]
     ) -> Iterator[SumTotal | Failure]:
         """Yield failures, and the secure sum of the stores' answers. Raises RoundSummedError."""
         assert self._zeros is not None, "the length of a store's vector is not known"
+        if isinstance(order, TrainOrder):  # also of its evaluation, which follows
+            self.prepare_sums(order.plan, order.round)
         told = replace(order, plan=self._for_stores(order.plan))
         return self._sums[purpose_of(order)].play(told, stores, self._zeros(order))
 

@@ -101,13 +101,18 @@ class SumAttempt:
         Returns:
             (keys by store, number of stores among which each wants to be hidden).
         """
-        adverts = {}
-        least = {}
-        for answer in self._step("keys", revoked, stores):
-            if (advert := self._advert(answer)) is not None:
-                adverts[answer.store] = advert
-                least[answer.store] = answer.stores
-        return adverts, least
+        return self._keys(self._step("keys", revoked, stores))
+
+    def take_keys(
+        self, answers: Iterable[SumAnswer | Failure], stores: Collection[str]
+    ) -> tuple[dict[str, Advert], dict[str, int]]:
+        """Return what `ask_keys` does, of a question that was asked before.
+
+        Args:
+            answers: to it; stores beside the cohort are not waited for
+            stores: names of the stores of the cohort that it was asked of
+        """
+        return self._keys(self._checked("keys", _until_all(answers, stores)))
 
     def check_adverts(
         self, adverts: Mapping[str, Advert], verify: PeerVerifier | None
@@ -230,13 +235,32 @@ class SumAttempt:
             content,
             self._committed,
         )
-        for answer in self._ask(order, stores, SumAnswer):
+        yield from self._checked(step, self._ask(order, stores, SumAnswer))
+
+    def _checked(
+        self, step: SumStep, answers: Iterable[SumAnswer | Failure]
+    ) -> Iterator[SumAnswer]:
+        """Yield the answers to a step; note failures."""
+        for answer in answers:
             if isinstance(answer, Failure):
                 self.failed[answer.store] = answer
-            elif (answer.round, answer.attempt, answer.step) != (order.round, self.number, step):
+            elif (answer.round, answer.attempt, answer.step) != (
+                self.order.round,
+                self.number,
+                step,
+            ):
                 self._fail(answer.store, "it answers another step of the secure sum")
             else:
                 yield answer
+
+    def _keys(self, answers: Iterable[SumAnswer]) -> tuple[dict[str, Advert], dict[str, int]]:
+        adverts = {}
+        least = {}
+        for answer in answers:
+            if (advert := self._advert(answer)) is not None:
+                adverts[answer.store] = advert
+                least[answer.store] = answer.stores
+        return adverts, least
 
     def _advert(self, answer: SumAnswer) -> Advert | None:
         with self._failing(answer.store):
@@ -268,3 +292,15 @@ def _chain(advert: Advert) -> str | None:
         return PeerCertificate.model_validate_json(advert.certificate).chain
     except (ValidationError, ConfigError):
         return None
+
+
+def _until_all(
+    answers: Iterable[SumAnswer | Failure], stores: Collection[str]
+) -> Iterator[SumAnswer | Failure]:
+    """Yield the answers of these stores, until all have come."""
+    waiting = set(stores)
+    pending = iter(answers)
+    while waiting and (answer := next(pending, None)) is not None:
+        if answer.store in waiting:
+            waiting.remove(answer.store)
+            yield answer

@@ -243,9 +243,9 @@ def format_store(store: str, facts: Mapping[str, Any]) -> str:
         facts: its entry in the round's history record
     """
     pairs = [("store", printable(store).replace(" ", "_")), ("images", str(facts["images"]))]
-    if facts["loss"] is not None:
-        pairs.append(("loss", _format_number(facts["loss"])))
-    pairs += [("norm", f"{facts['norm']:.4g}"), ("seconds", f"{facts['seconds']:.3f}")]
+    forms = {"loss": _format_number, "norm": "{:.4g}".format, "seconds": "{:.3f}".format}
+    # one that a store withholds, or that a secure sum hides, is left out
+    pairs += [(key, form(facts[key])) for key, form in forms.items() if facts[key] is not None]
     return " ".join(f"{key}={value}" for key, value in pairs)
 
 

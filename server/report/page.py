@@ -19,7 +19,7 @@ from fedshelf.server.report.class_errors import class_rows, confused_pairs
 from fedshelf.server.report.naming import with_display_names
 from fedshelf.server.report.run_data import RunData, read_run
 from fedshelf.server.report.stores import store_accuracies
-from fedshelf.server.report.suspects import rounds_taken_back, suspects
+from fedshelf.server.report.suspects import irregular_rounds, suspects
 from fedshelf.server.report.weak_spots import small_maps, weak_spots
 
 
@@ -113,7 +113,7 @@ def render(run: RunData) -> str:
         attendance=sections.attendance_chart(run),
         troubles=sections.failure_rows(run),
         suspects=suspects(run),
-        taken_back=rounds_taken_back(run),
+        irregular=irregular_rounds(run),
         phases=sections.phases(run),
         round_seconds=sections.seconds_chart(run),
         settings=sections.settings(run),

@@ -1,4 +1,4 @@
-"""The page's section on stores under suspicion."""
+"""The page's sections on stores under suspicion, and on rounds that went another way."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -24,16 +24,17 @@ class Suspect:
     is_excluded: bool
 
 
-def rounds_taken_back(run: RunData) -> list[str]:
-    """Say which rounds were played again because their models could not be used, and why."""
-    events = [record["taken_back"] for record in run.history if record.get("taken_back")]
-    without = [
-        f", without {printable(event['store'])}" if event["store"] else "" for event in events
-    ]
-    return [
-        f"Round {event['round']} was played again{who}: {printable(event['reason'])}."
-        for event, who in zip(events, without, strict=True)
-    ]
+def irregular_rounds(run: RunData) -> list[str]:
+    """Say which rounds were played again or skipped, and why."""
+    sentences = []
+    for record in run.history:
+        if event := record.get("taken_back"):
+            without = f", without {printable(event['store'])}" if event["store"] else ""
+            reason = printable(event["reason"])
+            sentences.append(f"Round {event['round']} was played again{without}: {reason}.")
+        if why := record.get("skipped"):
+            sentences.append(f"Round {record['round']} was skipped: {printable(why)}.")
+    return sentences
 
 
 def suspects(run: RunData) -> list[Suspect]:

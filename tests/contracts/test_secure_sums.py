@@ -2,13 +2,18 @@
 bit.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from fedshelf.common.config import RunConfig
+from fedshelf.server.report.console import format_round
+from fedshelf.server.report.run_data import RunData
+from fedshelf.server.report.suspects import irregular_rounds
 from fedshelf.simulations.federation.federation import Federation
-from tests.helpers.runtimes import OPENERS, REFERENCE, play, stores
+from tests.helpers.runtimes import OPENERS, REFERENCE, begin, play, stores
 from tests.helpers.sameness import is_same_run, is_same_state
 from tests.helpers.simulated_stores import settings
 
@@ -54,3 +59,32 @@ def test_masked_vectors_give_the_run_of_the_simulation(
     found = play(OPENERS["grid"], dealt, config, tmp_path / "summed", cut_in=2)
     assert is_same_run("grid", found, expected)
     assert is_same_state("grid", found.delivered.strategy, expected.delivered.strategy)
+
+
+def test_a_round_whose_sum_is_lost_is_skipped_and_the_run_goes_on(
+    dealt: Federation, tmp_path: Path
+) -> None:
+    """As a simulation that leaves out the training of round 2; the report tells the reason."""
+    config = config_of({"run__rounds": 3})
+    with OPENERS["grid"](dealt, config, tmp_path / "states") as opened:
+        rounds, start = begin(opened, config)
+        after_first, first = rounds.play(start)
+        rounds.play(after_first)  # its vectors are lost with the server
+    (tmp_path / "secure-sums" / "train.safetensors").unlink()
+    with OPENERS["grid"](dealt, config, tmp_path / "states") as opened:
+        rounds, _ = begin(opened, config)
+        after_second, second = rounds.play(replace(after_first, record=first))
+        found, third = rounds.play(replace(after_second, record=second))
+    with OPENERS[REFERENCE](dealt, config, tmp_path / "simulated") as opened:
+        rounds, start = begin(opened, config)
+        after_first, first = rounds.play(start)
+        expected, _ = rounds.play(replace(after_first, round=2, record=first))
+    assert torch.equal(found.params, expected.params)
+    assert (second["stores"], second["bytes"]) == ({}, {"down": 0, "up": 0})
+    assert (after_second.round, found.round) == (2, 3)
+    assert format_round(second, 3, 1.0) == "round=2/3 stores=0/0 seconds=0.000 eta=1"
+    run = RunData(tmp_path, [first, second, third], {}, {}, None, {}, {})
+    assert irregular_rounds(run) == [
+        "Round 2 was skipped: the stores have opened its sum, which is lost at the server; no round"
+        " is summed twice."
+    ]

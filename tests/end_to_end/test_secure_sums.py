@@ -1,35 +1,60 @@
-"""Secure sums of real stores: equal to simulated ones, also if a process is killed at any step."""
+"""Secure sums of real stores: equal to simulated ones, whichever process is killed at any step."""
 
 import json
+import os
+import signal
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors import safe_open
 
-from tests.helpers.deployed import Command, free_port, summary, wait_for
+from tests.helpers.deployed import Command, free_port, history, process_ids, summary, wait_for
 from tests.helpers.deployment_fixtures import QUICK, Starter
 
-pytestmark = [pytest.mark.slow(minutes=2), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow(minutes=2), pytest.mark.timeout(1800)]
 
+# the last model is that of all rounds; the best one may be the first
 SUMMED = [
-    "--rounds", "3", "--set", "run.seed=3", "--set", "privacy.secure_sum=true",
-    # the last model is that of all rounds; the best one may be the first
-    "--set", "cohort.min_stores=3", "--set", "run.deliver=last",
+    "--set", "run.seed=3", "--set", "privacy.secure_sum=true", "--set", "cohort.min_stores=3",
+    "--set", "run.deliver=last",
 ]  # fmt: skip
-KILLED_ROUND = 2
+KILLED_STORE = "ost"
+SERVER = "flower-server start"
+STORE = "flower-client join"
+WORKER = "spawn_main"  # the process in which a store trains
+SERVERS_CHILDREN = (
+    "flower-superlink",
+    "fedshelf.server.gateway.proxy",
+    "fedshelf.server.credentials.registrar",
+    "flower-superexec",
+    "flwr-serverapp",
+)
+TRAINING_STEPS = ("train keys", "train shares", "train vector", "train asked", "train opened")
+JUDGING_STEPS = ("validation shares", "validation vector", "validation asked")
+KILLS = [
+    *((step, victim) for step in TRAINING_STEPS for victim in SERVERS_CHILDREN),
+    *((step, victim) for step in TRAINING_STEPS for victim in (SERVER, STORE, WORKER)),
+    *((step, "flwr-serverapp") for step in JUDGING_STEPS),
+    *((step, STORE) for step in JUDGING_STEPS),
+    ("validation vector", "flower-superlink"),
+    ("validation vector", SERVER),
+]
 
 
 class SummedRun:
     """A server and three stores with kits, whose run sums the stores' updates."""
 
     def __init__(
-        self, command: Starter, folders: Mapping[str, Path], place: Path, strategy: str = "fedavg"
+        self, command: Starter, folders: Mapping[str, Path], place: Path, rounds: int, *more: str
     ) -> None:
-        self.settings = [*SUMMED, "--strategy", strategy]
+        self.settings = [*SUMMED, *more]
+        self.rounds = rounds
         self.out = place / "run"
         self.homes = place / "state" / "stores"
+        self.place = place
         self._command = command
         self._folders = folders
         self._chain = place / "chain"
@@ -54,34 +79,39 @@ class SummedRun:
             "start",
             *("--credentials", self._chain / "server", "--out", self.out, "--live-port", "0"),
             *("--confirm-classes", "boot,hat,shirt"),
+            *("--rounds", str(self.rounds)),
             *QUICK,
             *self.settings,
         )
 
-    def kill_store(self, name: str) -> None:
-        self.stores[name].kill()
-        self.stores[name] = self._store(name)
+    def kill(self, victim: str) -> None:
+        """Kill a process of the run, and start it again if nothing else does."""
+        if victim == SERVER:
+            self.server.kill()
+            self.server = self._serve()
+        elif victim == STORE:
+            self.stores[KILLED_STORE].kill()
+            self.stores[KILLED_STORE] = self._store(KILLED_STORE)
+        else:
+            found = wait_for(lambda: process_ids(victim, self.place))
+            os.kill(found[0], signal.SIGKILL)
 
-    def kill_server(self) -> None:
-        self.server.kill()
-        self.server = self._serve()
+    def reached(self, step: str) -> int:
+        """The latest round in which a step of a sum was reached; 0 before the first."""
+        purpose, what = step.split()
+        if what == "asked":
+            return self._asked(purpose)
+        is_there = STORES_STEPS[what]
+        attempts = [
+            attempt
+            for path in (self.homes / KILLED_STORE / "secure-sums").glob(f"*.{purpose}.json")
+            for attempt in json.loads(path.read_bytes())["attempts"]
+        ]
+        return max((attempt["round"] for attempt in attempts if is_there(attempt)), default=0)
 
-    def memory(self, name: str) -> dict[str, Any]:
-        """A store's memory of the attempt at the round in which it is killed; {} before."""
-        for path in (self.homes / name / "secure-sums").glob("*.train.json"):
-            for attempt in json.loads(path.read_bytes())["attempts"]:
-                if attempt["round"] == KILLED_ROUND:
-                    return dict(attempt)
-        return {}
-
-    def begun(self) -> int:
-        """The round that the server has begun to sum last."""
-        path = self.out / "secure-sums" / "train.json"
-        return int(json.loads(path.read_bytes())["round"]) if path.exists() else 0
-
-    def asked(self) -> int:
+    def _asked(self, purpose: str) -> int:
         """The round whose sum the server has asked for last."""
-        path = self.out / "secure-sums" / "train.safetensors"
+        path = self.out / "secure-sums" / f"{purpose}.safetensors"
         if not path.exists():
             return 0
         with safe_open(path, framework="pt") as file:
@@ -93,26 +123,33 @@ class SummedRun:
         return told.text.count("shares that open a sum of 3 stores")
 
 
-@pytest.fixture
-def summed(command: Starter, folders: Mapping[str, Path], tmp_path: Path) -> SummedRun:
-    return SummedRun(command, folders, tmp_path)
+# by a store's memory of an attempt
+STORES_STEPS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "keys": bool,
+    "shares": lambda attempt: bool(attempt.get("roster")),
+    "vector": lambda attempt: bool(attempt.get("vector")),
+    "opened": lambda attempt: attempt.get("survivors") is not None,
+}
 
 
-def ends_like_the_simulation(
-    run: SummedRun, command: Starter, folders: Mapping[str, Path], place: Path
-) -> None:
-    assert run.server.ends() == 0, run.server.text
-    stores = next(iter(folders.values())).parent
-    simulated = command.simulated(place / "simulated", stores, *run.settings)
-    assert summary(run.out)["weights_sha256"] == simulated["weights_sha256"]
-
-
-@pytest.mark.parametrize("strategy", ["fedavg", "scaffold", "fednova"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["--strategy", "scaffold"],
+        ["--strategy", "fednova"],
+        [
+            *("--strategy", "fedadam", "--set", "strategy.server_lr=0.01"),
+            *("--set", "messages.compression=int8", "--set", "strategy.absent_classes=weigh"),
+        ],
+    ],
+    ids=lambda settings: settings[1],
+)
 def test_real_stores_sum_as_simulated_ones(
-    strategy: str, command: Starter, folders: Mapping[str, Path], tmp_path: Path
+    settings: list[str], command: Starter, folders: Mapping[str, Path], tmp_path: Path
 ) -> None:
-    summed = SummedRun(command, folders, tmp_path, strategy)
-    ends_like_the_simulation(summed, command, folders, tmp_path)
+    summed = SummedRun(command, folders, tmp_path, 3, *settings)
+    assert summed.server.ends() == 0, summed.server.text
+    assert weights(summed) == simulated_weights(summed, 3, command, folders)
     for store in summed.stores.values():
         store.interrupt()
         store.ends()
@@ -120,36 +157,43 @@ def test_real_stores_sum_as_simulated_ones(
     assert summed.sums_in_audit_log("mitte") == 3 + 3 + 1
 
 
-STEPS: dict[str, Callable[[dict[str, Any]], bool]] = {
-    "keys": bool,
-    "shares": lambda memory: bool(memory.get("roster")),
-    "train": lambda memory: bool(memory.get("vector")),
-    "unmask": lambda memory: memory.get("survivors") is not None,
-}
+def weights(run: SummedRun) -> str:
+    """The hash of its model."""
+    return str(summary(run.out)["weights_sha256"])
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_a_store_that_is_killed_at_a_step_changes_nothing(
-    step: str,
-    summed: SummedRun,
-    command: Starter,
-    folders: Mapping[str, Path],
-    tmp_path: Path,
+def simulated_weights(
+    run: SummedRun, rounds: int, command: Starter, folders: Mapping[str, Path]
+) -> str:
+    """The hash of the model that a simulation of so many rounds has."""
+    stores = next(iter(folders.values())).parent
+    more = ["--rounds", str(rounds), *run.settings]
+    return str(command.simulated(run.place / "simulated", stores, *more)["weights_sha256"])
+
+
+def test_a_process_that_is_killed_at_a_step_changes_nothing(
+    command: Starter, folders: Mapping[str, Path], tmp_path: Path
 ) -> None:
-    wait_for(lambda: STEPS[step](summed.memory("ost")))
-    summed.kill_store("ost")
-    ends_like_the_simulation(summed, command, folders, tmp_path)
+    """One run is killed again and again, each time in another round: its model is that of a
+    simulation that nothing interrupts.
+    """
+    run = SummedRun(command, folders, tmp_path, 1_000)
+    killed_in = 1
+    for step, victim in KILLS:
+        killed_in = wait_for(partial(_later, run, step, killed_in))
+        run.kill(victim)
+    done = len(history(run.out))
+    wait_for(lambda: len(history(run.out)) > done)
+    run.server.interrupt()
+    assert run.server.ends() == 130, run.server.text
+    records = history(run.out)
+    assert [record["round"] for record in records] == list(range(1, len(records) + 1))
+    assert all(len(record["stores"]) == 3 for record in records)
+    assert weights(run) == simulated_weights(run, len(records), command, folders)
 
 
-@pytest.mark.parametrize("step", ["begun", "asked"])
-def test_a_server_that_is_killed_at_a_step_changes_nothing(
-    step: str,
-    summed: SummedRun,
-    command: Starter,
-    folders: Mapping[str, Path],
-    tmp_path: Path,
-) -> None:
-    reached = summed.begun if step == "begun" else summed.asked
-    wait_for(lambda: reached() >= KILLED_ROUND)
-    summed.kill_server()
-    ends_like_the_simulation(summed, command, folders, tmp_path)
+def _later(run: SummedRun, step: str, before: int) -> int:
+    """The round in which a step is reached, if it is later than another one; else 0."""
+    assert run.server.process.poll() is None, run.server.text
+    reached = run.reached(step)
+    return reached if reached > before else 0

@@ -194,9 +194,7 @@ def _chain(place: Path) -> Chain:
     return chain
 
 
-def _summing_app(
-    worker: OneByOne, frozen: FrozenCache, office: Office, home: Path
-) -> ClientApp:
+def _summing_app(worker: OneByOne, frozen: FrozenCache, office: Office, home: Path) -> ClientApp:
     """Return the app of a store with a peer key, which takes part in secure sums."""
     if not home.exists():
         home.mkdir(parents=True)
@@ -302,12 +300,12 @@ def play(opener: Opener, dealt: Federation, config: RunConfig, place: Path, cut_
     records = list[Mapping[str, Any]]()
     if cut_in:
         with opener(dealt, config, place / "states") as opened:
-            rounds, state = _begin(opened, config)
+            rounds, state = begin(opened, config)
             while state.round + 1 < cut_in:
                 state = _commit(checkpoints, records, *rounds.play(state))
             rounds.play(state)
     with opener(dealt, config, place / "states") as opened:
-        rounds, state = _begin(opened, config)
+        rounds, state = begin(opened, config)
         state = checkpoints.latest() or state
         while state.round < config.run.rounds and not 0 < config.evaluation.patience <= state.stale:
             state = _commit(checkpoints, records, *rounds.play(state))
@@ -318,7 +316,8 @@ def play(opener: Opener, dealt: Federation, config: RunConfig, place: Path, cut_
         )
 
 
-def _begin(opened: Opened, config: RunConfig) -> tuple[RoundLoop, TrainingState]:
+def begin(opened: Opened, config: RunConfig) -> tuple[RoundLoop, TrainingState]:
+    """The rounds of a run over a runtime, and its state before round 1."""
     begun = start(config)
     rounds = RoundLoop(
         begun.plan,

@@ -42,7 +42,7 @@ class SummingGrid(LocalGrid):
         def handle(message: Message, _: Context) -> Message:
             fields = header_fields(message.content)
             step = str(fields.get("step", fields["kind"]))
-            if store.name == "oslo":
+            if store.name == "oslo" and fields.get("purpose") != "validation":
                 self.steps.append(step)
             if self.gone.get(store.name) == step:
                 self.apps.pop(number, None)
@@ -111,6 +111,21 @@ def test_a_round_has_four_steps_and_the_next_one_three(server: Server, grid: Sum
     grid.steps.clear()
     assert server.sums(order(2)) == ([6, 3], ALL)
     assert grid.steps == ["shares", "train", "unmask"]
+
+
+def test_keys_that_were_asked_for_ahead_are_asked_for_once(tmp_path: Path) -> None:
+    """A fourth store, which is not in the cohort and never answers, is not waited for."""
+    chain = SummingChain(tmp_path / "chain")
+    chain.stores["ulm"] = SummingStore(tmp_path / "home", "ulm", chain.office, 4, 3)
+    grid = SummingGrid(chain)
+    server = Server(chain, grid, tmp_path)
+    server.stores.remove("ulm")
+    grid.gone = {"ulm": "keys"}
+    grid.steps.clear()
+    server.runtime.prepare_sums(PLAN, 1)
+    wait_for(lambda: grid.steps == ["keys"])
+    assert server.sums(order()) == ([6, 3], ALL)
+    assert grid.steps == ["keys", "shares", "train", "unmask"]
 
 
 def test_a_store_that_fails_ends_the_attempt_and_the_next_one_goes_on(
