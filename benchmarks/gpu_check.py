@@ -27,7 +27,7 @@ from benchmarks.gpu_trainings import Bench, alone, distance, relative, synchroni
 from benchmarks.machine import machine
 from benchmarks.work import WORKS
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import Trainer
+from fedshelf.client.worker.trainer import Trainer
 from fedshelf.common import strategies
 from fedshelf.common.config import resolve
 from fedshelf.common.parameters.layout import Layout

@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from benchmarks.harness import Column, Sample, alternate, parser, table, write
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import Trainer
+from fedshelf.client.worker.trainer import Trainer
 from fedshelf.common import models
 from fedshelf.common.config import resolve
 from fedshelf.common.images.decoding.parallel import usable_cores

@@ -20,7 +20,7 @@ from fedshelf.client.process.factory import store_worker
 from fedshelf.client.process.handler import make_app
 from fedshelf.client.worker.protocol import Worker
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import Trainer
+from fedshelf.client.worker.trainer import Trainer
 from fedshelf.common.config import STORES_OWN, RunConfig, flatten, resolve
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.models.spec import STORE_CHANNELS

@@ -19,7 +19,8 @@ from fedshelf.client.privacy.training_charge import training_charge
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.logit_adjustments import ADJUSTMENTS_FOLDER, Adjustments
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.client.worker.trainer import Trainer
+from fedshelf.client.worker.worker import StoreWorker
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.folder.photo_index import PhotoIndex
 from fedshelf.common.protocol.messages import TrainOrder

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedshelf.client.failures import failure_of
 from fedshelf.client.worker.state_store import States
-from fedshelf.client.worker.worker import Trainer
+from fedshelf.client.worker.trainer import Trainer
 from fedshelf.common.errors import FedshelfError
 from fedshelf.common.images.types import Images
 from fedshelf.common.parameters.layout import Tensors

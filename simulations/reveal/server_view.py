@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedshelf.client.worker.worker import Trainer
+from fedshelf.client.worker.trainer import Trainer
 from fedshelf.common import strategies
 from fedshelf.common.images.types import Images
 from fedshelf.common.protocol.messages import TrainOrder

@@ -15,7 +15,8 @@ from fedshelf.client.process.handler import make_app
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.client.worker.trainer import Trainer
+from fedshelf.client.worker.worker import StoreWorker
 from fedshelf.common.config import resolve
 from fedshelf.server.app import GridTraining
 from fedshelf.server.results.run_directory import RunDirectory

@@ -10,7 +10,8 @@ from fedshelf.client.policy.enforcement import PolicyEnforcer, PolicyWorker
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.client.worker.trainer import Trainer
+from fedshelf.client.worker.worker import StoreWorker
 from tests.helpers.deployed import draw_photos
 
 SPLITS = {"train": 12, "validation": 6, "test": 6}  # photos per common class

@@ -17,7 +17,8 @@ from fedshelf.client.privacy.secure_sums import SecureSums
 from fedshelf.client.process.handler import handle_order, make_app
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.client.worker.trainer import Trainer
+from fedshelf.client.worker.worker import StoreWorker
 from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig, flatten, resolve
 from fedshelf.common.images.types import StoreData

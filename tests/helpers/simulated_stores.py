@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import Trainer
+from fedshelf.client.worker.trainer import Trainer
 from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.images.types import Images, StoreData

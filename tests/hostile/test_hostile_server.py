@@ -29,7 +29,8 @@ from fedshelf.client.session.recorder import SessionRecorder
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.frozen_cache import MAX_FROZEN_VECTORS, FrozenCache
 from fedshelf.client.worker.state_store import KEPT_RUNS, StateStore
-from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.client.worker.trainer import Trainer
+from fedshelf.client.worker.worker import StoreWorker
 from fedshelf.common.config import flatten, resolve
 from fedshelf.common.errors import DataError, MessageError
 from fedshelf.common.images.cache.cache import open_pixels

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedshelf import client, common
-from fedshelf.client.worker.worker import Trainer
+from fedshelf.client.worker.trainer import Trainer
 from fedshelf.common.config import flatten
 from fedshelf.common.images.types import Images
 from fedshelf.common.parameters.layout import Tensors

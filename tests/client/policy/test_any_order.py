@@ -24,7 +24,8 @@ from fedshelf.client.process.handler import handle_order
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.frozen_cache import FrozenCache
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.client.worker.trainer import Trainer
+from fedshelf.client.worker.worker import StoreWorker
 from fedshelf.common import models, strategies
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import FedshelfError

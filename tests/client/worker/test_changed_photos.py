@@ -15,7 +15,8 @@ from fedshelf.client.failures import StoreError
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.client.worker.trainer import Trainer
+from fedshelf.client.worker.worker import StoreWorker
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.forget import UNREACHABLE_SECONDS, forget_all
 from fedshelf.common.images.cache.pixel_file import read_digests

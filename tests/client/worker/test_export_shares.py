@@ -16,7 +16,8 @@ from fedshelf.client.worker import export
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.logit_adjustments import ADJUSTMENTS_FOLDER, Adjustments
 from fedshelf.client.worker.state_store import KEPT_RUNS, StateStore
-from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.client.worker.trainer import Trainer
+from fedshelf.client.worker.worker import StoreWorker
 from fedshelf.common.config import resolve
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.models import saved

@@ -6,7 +6,8 @@ import pytest
 
 from fedshelf.client.process.console import say
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.client.worker.trainer import Trainer
+from fedshelf.client.worker.worker import StoreWorker
 from fedshelf.common.config import RunConfig
 from fedshelf.common.images.types import StoreData
 from fedshelf.common.protocol.messages import EvaluateOrder, Plan, StoreInfo

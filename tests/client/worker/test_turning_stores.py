@@ -11,7 +11,8 @@ from fedshelf.client.health.folder_summary import summarize_folder
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.client.worker.trainer import Trainer
+from fedshelf.client.worker.worker import StoreWorker
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.models.spec import TURNS, ModelSpec
 from fedshelf.common.protocol.messages import EvaluateOrder, Plan, TrainOrder

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import Trainer
+from fedshelf.client.worker.trainer import Trainer
 from fedshelf.common import compression
 from fedshelf.common.compression import CODECS, Codec
 from fedshelf.common.compression.int8 import VALUES_PER_SCALE

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import Trainer
+from fedshelf.client.worker.trainer import Trainer
 from fedshelf.common import strategies
 from fedshelf.common.training.closed_form import head_inputs
 from fedshelf.common.training.evaluate import evaluate

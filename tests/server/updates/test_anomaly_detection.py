@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import Trainer
+from fedshelf.client.worker.trainer import Trainer
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.images.types import Images
 from fedshelf.common.parameters.layout import Layout

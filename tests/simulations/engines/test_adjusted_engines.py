@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import Trainer
+from fedshelf.client.worker.trainer import Trainer
 from fedshelf.common.images.types import StoreData
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation
 from fedshelf.common.strategies.shared.class_skew import logit_adjustment

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import Trainer
+from fedshelf.client.worker.trainer import Trainer
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.protocol.messages import (

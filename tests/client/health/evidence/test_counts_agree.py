@@ -15,7 +15,8 @@ from fedshelf.client.health.folder_summary import summarize_folder
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.worker.data import FolderSource
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import StoreWorker, Trainer
+from fedshelf.client.worker.trainer import Trainer
+from fedshelf.client.worker.worker import StoreWorker
 from fedshelf.common.config import resolve
 from fedshelf.common.images.decoding.content_digests import SETTLED_NS
 from fedshelf.common.images.folder.photo_folder import open_folder

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import Trainer
+from fedshelf.client.worker.trainer import Trainer
 from fedshelf.common import models, strategies
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.types import Images, StoreData

@@ -16,7 +16,7 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from fedshelf.client.worker.state_store import StateStore
-from fedshelf.client.worker.worker import Trainer
+from fedshelf.client.worker.trainer import Trainer
 from fedshelf.common import strategies
 from fedshelf.common.images.augment import trivial
 from fedshelf.simulations.engines.batched import layers, training
