@@ -3,14 +3,38 @@
 import json
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import safe_open
 
+from fedshelf.client.identity.home import private_secret
+from fedshelf.client.policy.policy import Policy
+from fedshelf.client.worker.data import FolderSource
+from fedshelf.client.worker.state_store import StateStore
+from fedshelf.client.worker.trainer import Trainer
+from fedshelf.client.worker.worker import StoreWorker
+from fedshelf.common.config import RunConfig, resolve
+from fedshelf.common.config.sources import from_toml
+from fedshelf.common.protocol.messages import (
+    EvaluateOrder,
+    Failure,
+    StoreInfo,
+    Summand,
+    SumTotal,
+    TrainOrder,
+)
+from fedshelf.server.grid.runtime import for_stores
+from fedshelf.server.results.model_export import weights_sha256
+from fedshelf.server.training.round_loop import RoundLoop
+from fedshelf.server.training.setup import prepare
+from fedshelf.simulations.federation.plain_sums import plain_sum
+from tests.helpers.by_hand import Notes
 from tests.helpers.deployed import Command, free_port, history, process_ids, summary, wait_for
 from tests.helpers.deployment_fixtures import QUICK, Starter
 
@@ -200,3 +224,67 @@ def _later(run: SummedRun, step: str, before: int) -> int:
     assert run.server.process.poll() is None, run.server.text
     reached = run.reached(step)
     return reached if reached > before else 0
+
+
+class TrainedHere:
+    """The stores' trainings in this process, one after the other, with the secrets of real stores:
+    a simulation that is told them.
+    """
+
+    def __init__(
+        self, config: RunConfig, folders: Mapping[str, Path], homes: Path, states: Path
+    ) -> None:
+        self._config = config
+        self._workers = {
+            name: StoreWorker(
+                name,
+                FolderSource(name, folder, Policy()),
+                Trainer(torch.device("cpu"), StateStore(states), private_secret(homes / name)),
+            )
+            for name, folder in folders.items()
+        }
+
+    def train(self, order: TrainOrder, stores: Sequence[str]) -> Iterator[SumTotal | Failure]:
+        told = replace(order, plan=replace(order.plan, config=for_stores(order.plan.config)))
+        summands = (self._workers[name].train(told) for name in stores)
+        return plain_sum(order.round, (each for each in summands if isinstance(each, Summand)))
+
+    def stores(self) -> Mapping[str, StoreInfo]:
+        return {name: worker.info(self._config) for name, worker in self._workers.items()}
+
+    def exclude(self, store: str, why: str) -> None:
+        raise AssertionError(f"{store}: {why}")
+
+    def retry_after(self) -> float:
+        return 0.0
+
+    def held_back(self) -> Mapping[str, str]:
+        return {}
+
+    def prefetch_training(self, order: TrainOrder, stores: Sequence[str]) -> None:
+        return None
+
+    def evaluate(self, order: EvaluateOrder, stores: Sequence[str]) -> Iterator[Failure]:
+        raise AssertionError("evaluations are left out by the settings")
+
+
+def test_private_trainings_are_those_of_a_simulation_that_is_told_the_stores_secrets(
+    command: Starter, folders: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """Real stores train by DP-SGD, each with the noise of its own secret, and sum: to the bit."""
+    private = {
+        "privacy.clip": "1", "privacy.noise": "0.5", "privacy.rate": "0.5", "privacy.steps": "3",
+        "strategy.absent_classes": "full", "evaluation.stores": "false",
+    }  # fmt: skip
+    more = [part for key, value in private.items() for part in ("--set", f"{key}={value}")]
+    run = SummedRun(command, folders, tmp_path, 2, "--strategy", "fedprox", *more)
+    assert run.server.ends() == 0, run.server.text
+    config = resolve(from_toml(run.out / "config.toml"))
+    begun = prepare(config, config.data.classes, 3).identified((run.out / "run-id").read_text())
+    runtime = TrainedHere(config, folders, run.homes, tmp_path / "states")
+    rounds = RoundLoop(begun.plan, begun.layout, runtime, Notes(), lambda: False)
+    state = rounds.initial_state(begun.params)
+    for _ in range(2):
+        state, record = rounds.play(state)
+        state = replace(state, record=record)
+    assert weights_sha256(begun.plan, state) == weights(run)
