@@ -15,6 +15,7 @@ from fedshelf.client.use.index import index
 from fedshelf.client.use.inspect import inspect
 from fedshelf.client.use.page import page
 from fedshelf.client.use.pin_release_key import pin_release_key
+from fedshelf.client.use.scenes.locate import locate
 from fedshelf.client.use.serve import serve
 from fedshelf.client.use.similar import similar
 from fedshelf.client.use.watch import watch
@@ -326,6 +327,7 @@ for command in (
     annotate,
     undo,
     corrections,
+    locate,
     count,
     inspect,
     index,

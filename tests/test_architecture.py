@@ -45,8 +45,9 @@ FLOORS = {
     ],
     "client": [
         ["main.py", "app.py"],
+        ["use/scenes"],
         ["session", "commands", "use"],
-        ["process", "service", "notifications"],
+        ["use/arguments", "process", "service", "notifications"],
         ["health", "service/classification"],
         ["health/checks", "policy", "service/requests"],
         ["privacy"],
@@ -67,6 +68,7 @@ FLOORS = {
             "inference/explain",
             "inference/release",
         ],
+        ["inference/locators"],
         ["inference/predictors", "inference/sheet"],
         ["training", "command_line.py", "setting_flags.py"],
         ["training/clipping"],

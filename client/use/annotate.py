@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedshelf.client.use.model_arguments import (
+from fedshelf.client.use.arguments.model_arguments import (
     Combine,
     Device,
     Model,
@@ -184,7 +184,7 @@ def _guesses(
     """Return the guesses at all photos, or at the `ask` ones that are worth a person's time."""
     import numpy as np
 
-    from fedshelf.client.use.progress import photo_progress
+    from fedshelf.client.use.arguments.progress import photo_progress
     from fedshelf.common.images.folder.left_out import format_left_out
     from fedshelf.common.inference.labelling.asking import worth_asking
     from fedshelf.common.inference.labelling.guesses import Guess

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedshelf.client.use.model_arguments import (
+from fedshelf.client.use.arguments.model_arguments import (
     Combine,
     Device,
     Features,
@@ -136,7 +136,7 @@ def classified(
     Raises:
         DataError: a path does not exist.
     """
-    from fedshelf.client.use.progress import photo_progress
+    from fedshelf.client.use.arguments.progress import photo_progress
     from fedshelf.common.images.listing.folder_entries import is_photo
     from fedshelf.common.inference.predictors.photos import list_photos, predict_photos
     from fedshelf.common.inference.predictors.verdicts import UNSURE_BELOW, verdicts

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedshelf.client.use.model_arguments import (
+from fedshelf.client.use.arguments.model_arguments import (
     Combine,
     Device,
     Model,
@@ -20,6 +20,7 @@ from fedshelf.client.use.model_arguments import (
     UnsureBelow,
     open_model,
 )
+from fedshelf.client.use.arguments.scene_arguments import Score, Tiles, open_reader, whole_photos
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from fedshelf.common.inference.counting.stock import Change, Stock
     from fedshelf.common.inference.predictors.photos import NamedPhoto
     from fedshelf.common.inference.predictors.predictor import Predictor
+    from fedshelf.common.inference.scenes.scene_reader import SceneReader
 
 
 def count(
@@ -49,6 +51,15 @@ def count(
         Path | None,
         typer.Option(help="Tell what changed since an earlier count, a file of --json."),
     ] = None,
+    locator: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="A locator: photos show shelves, and each product that it finds is a piece.",
+        ),
+    ] = None,
+    score: Score = None,
+    tiles: Tiles = None,
     unsure_below: UnsureBelow = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, which --compare takes later.")
@@ -59,38 +70,55 @@ def count(
     combine: Combine = "mean",
     device: Device = "auto",
 ) -> None:
-    """Count the pieces of each class on photos that show one piece each.
+    """Count the pieces of each class on photos that show one piece each, or shelves (--locator).
 
     "counted" are photos of which the model is sure. "likely" spreads unsure photos over their
     classes, and "95%" is the interval of the true number. Unknown photos count for no class. The
     camera says when a photo was taken (EXIF), or else the time of the file's last change.
     """
-    from fedshelf.common.images.folder.left_out import format_left_out
     from fedshelf.common.inference.counting.stock import changes
 
-    start = None if since is None else _moment(since, "--since", time.min)
-    end = None if until is None else _moment(until, "--until", time.max)
-    if start and end and start > end:
-        raise ConfigError(f"--since {since} is later than --until {until}.")
+    start, end = _period(since, until)
     earlier = None if compare is None else _read_stock(compare)
     left_out: LeftOut = []
     remarks: list[str] = []
+    if locator is None and (score is not None or tiles is not None):
+        raise ConfigError("--score and --tiles are for shelves: give --locator MODEL, too.")
     predictor = open_model(model, combine, device)
-    stock = _count(
-        predictor, _within(photos, start, end, left_out, remarks), unsure_below, left_out
-    )
+    within = _within(photos, start, end, left_out, remarks)
+    if locator is None:
+        stock = _count(predictor, within, unsure_below, left_out)
+    else:
+        reader = open_reader(locator, predictor, score, tiles, unsure_below, device)
+        stock = _count_shelves(reader, within, left_out, remarks)
     found = [] if earlier is None or compare is None else changes(earlier, stock, compare)
     if csv_file is not None:
         _write_csv(csv_file, stock, found)
     if as_json:
         typer.echo(json.dumps(_as_json(stock, since, until, found), ensure_ascii=False, indent=1))
     else:
-        for line in _lines(stock, found):
+        for line in _lines(stock, found, "photos" if locator is None else "products"):
             typer.echo(line)
-    for sentence in [*remarks, *_change_sentences(found, compare)]:
+    _tell([*remarks, *_change_sentences(found, compare)], left_out)
+
+
+def _tell(sentences: Sequence[str], left_out: "LeftOut") -> None:
+    """Print what is to be said beside the table, on stderr."""
+    from fedshelf.common.images.folder.left_out import format_left_out
+
+    for sentence in sentences:
         typer.echo(sentence, err=True)
     if left_out:
         typer.echo(f"Left out: {format_left_out(left_out)}.", err=True)
+
+
+def _period(since: str | None, until: str | None) -> tuple[datetime | None, datetime | None]:
+    """Return the first and the last moment that count. Raises ConfigError."""
+    start = None if since is None else _moment(since, "--since", time.min)
+    end = None if until is None else _moment(until, "--until", time.max)
+    if start and end and start > end:
+        raise ConfigError(f"--since {since} is later than --until {until}.")
+    return start, end
 
 
 def _moment(text: str, option: str, time_of_day: time) -> datetime:
@@ -160,8 +188,7 @@ def _count(
     """Return the stock on photos. Raises DataError if none can be read."""
     import numpy as np
 
-    from fedshelf.client.use.progress import photo_progress
-    from fedshelf.common.images.folder.left_out import format_left_out
+    from fedshelf.client.use.arguments.progress import photo_progress
     from fedshelf.common.inference.counting.stock import take_stock
     from fedshelf.common.inference.predictors.photos import predict_photos
     from fedshelf.common.inference.predictors.verdicts import UNSURE_BELOW, Verdict, verdicts
@@ -174,11 +201,44 @@ def _count(
             probabilities.append(predictions.probabilities)
             told += verdicts(predictions, pixels, limit)
     if not told:
-        raise DataError(
-            f"No photo could be read ({format_left_out(left_out) or 'there is none'}); expected"
-            " JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC files."
-        )
+        raise _no_photo(left_out)
     return take_stock(np.concatenate(probabilities), told, predictor.description.class_names)
+
+
+def _no_photo(left_out: "LeftOut") -> DataError:
+    from fedshelf.common.images.folder.left_out import format_left_out
+
+    return DataError(
+        f"No photo could be read ({format_left_out(left_out) or 'there is none'}); expected JPEG,"
+        " PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC files."
+    )
+
+
+def _count_shelves(
+    reader: "SceneReader",
+    photos: Sequence["NamedPhoto"],
+    left_out: "LeftOut",
+    remarks: list[str],
+) -> "Stock":
+    """Return the stock on photos of shelves. Raises DataError if none can be read."""
+    import numpy as np
+
+    from fedshelf.common.inference.counting.stock import take_stock
+
+    namings = []
+    for _, image in whole_photos(photos, left_out):
+        naming = reader.read(image).naming
+        assert naming is not None  # the reader has a classifier
+        namings.append(naming)
+    if not namings:
+        raise _no_photo(left_out)
+    remarks.append(
+        "The intervals are of the names: products that the locator missed, or boxes without a"
+        " product, are not in them."
+    )
+    told = [verdict for naming in namings for verdict in naming.verdicts]
+    probabilities = np.concatenate([naming.probabilities for naming in namings])
+    return take_stock(probabilities, told, namings[0].names)
 
 
 def _read_stock(path: Path) -> "Stock":
@@ -200,8 +260,8 @@ def _as_json(
     return value | ({"changes": [asdict(change) for change in found]} if found else {})
 
 
-def _table(stock: "Stock", found: Sequence["Change"]) -> list[list[str]]:
-    """Return the cells of the table, its head first."""
+def _table(stock: "Stock", found: Sequence["Change"], pieces: str) -> list[list[str]]:
+    """Return the cells of the table, its head first; `pieces` is what was counted, in words."""
     head = ["class", "counted", "likely", "95%"]
     head += ["earlier", "change", "change 95%"] if found else []
     rows = [
@@ -217,7 +277,7 @@ def _table(stock: "Stock", found: Sequence["Change"]) -> list[list[str]]:
     others = [
         ["(unsure)", str(stock.unsure)],
         ["(unknown)", str(stock.unknown)],
-        ["(all photos)", str(stock.photos)],
+        [f"(all {pieces})", str(stock.photos)],
     ]
     return [head, *rows, *[row + [""] * (len(head) - 2) for row in others]]
 
@@ -226,8 +286,8 @@ def _range(low: int, high: int, sign: str = "") -> str:
     return f"{low:{sign}}" if low == high else f"{low:{sign}} to {high:{sign}}"
 
 
-def _lines(stock: "Stock", found: Sequence["Change"]) -> list[str]:
-    table = [[printable(cell) for cell in row] for row in _table(stock, found)]
+def _lines(stock: "Stock", found: Sequence["Change"], pieces: str) -> list[str]:
+    table = [[printable(cell) for cell in row] for row in _table(stock, found, pieces)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [
         "  ".join(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from fedshelf.client.use.model_arguments import (
+from fedshelf.client.use.arguments.model_arguments import (
     Combine,
     Device,
     Features,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedshelf.client.use.model_arguments import Model, open_model
+from fedshelf.client.use.arguments.model_arguments import Model, open_model
 from fedshelf.common.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ def export_onnx(
 ) -> None:
     """Write a model as one ONNX file: photos of any size in, calibrated probabilities out.
 
+    Of a locator: maps of boxes out.
+
     Nothing is written unless the file predicts like the model. Smaller files are written only
     where they pay; a table says what each is worth.
     """
@@ -94,8 +96,11 @@ def export_onnx(
     from fedshelf.common.models.weights import file_sha256
     from fedshelf.common.names import WEIGHTS_FILE
 
-    predictor = _torch_predictor(model)
     weights = Path(model) / WEIGHTS_FILE if Path(model).is_dir() else Path(model)
+    if _is_locator(weights):
+        _export_locator(weights, out, has_options=bool(photos or half or int8 or torch_export))
+        return
+    predictor = _torch_predictor(model)
     graph = make_graph(predictor, file_sha256(weights))
     files = [_candidate(out, graph, predictor)]
     check_parity(predictor, files[0].content, drawn_photos(predictor.description))
@@ -108,6 +113,39 @@ def export_onnx(
 
         write_program(predictor, torch_export)
         typer.echo(f"Written: {torch_export}", err=True)
+
+
+def _is_locator(weights: Path) -> bool:
+    """Return whether a file holds a locator; False for what is no model, which fails later."""
+    from fedshelf.common import models
+    from fedshelf.common.models import saved
+
+    try:
+        return models.output_of(saved.read(weights).spec.name) == "boxes"
+    except DataError:
+        return False
+
+
+def _export_locator(weights: Path, out: Path, *, has_options: bool) -> None:
+    """Write the ONNX file of a locator. Raises ConfigError, DataError."""
+    from rich.filesize import decimal
+
+    from fedshelf.common.inference.export.locator_file import export_locator
+    from fedshelf.common.inference.loading import load_locator
+    from fedshelf.common.inference.locators.torch_locator import TorchBoxPredictor
+    from fedshelf.common.models.weights import file_sha256
+    from fedshelf.common.system.files import write_bytes
+
+    if has_options:
+        raise ConfigError(
+            f"The model in {weights} is a locator, which is exported as it is: leave out --photos,"
+            " --half, --int8 and --torch-export."
+        )
+    locator = load_locator(weights, "cpu")
+    assert isinstance(locator, TorchBoxPredictor)
+    content = export_locator(locator, file_sha256(weights))
+    write_bytes(out, content)
+    typer.echo(f"Written: {out} ({decimal(len(content))}), a locator.", err=True)
 
 
 def _check_names(out: Path, torch_export: Path | None) -> None:
@@ -184,7 +222,7 @@ def _compare(files: Sequence[_Candidate], predictor: "TorchPredictor", paths: li
     Raises:
         DataError: the first one does not predict like the model, or photos cannot be used.
     """
-    from fedshelf.client.use.progress import photo_progress
+    from fedshelf.client.use.arguments.progress import photo_progress
     from fedshelf.common.images.folder.left_out import format_left_out
     from fedshelf.common.inference.export.comparison import cpu_milliseconds
     from fedshelf.common.inference.export.onnx_file import drawn_photos

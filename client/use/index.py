@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedshelf.client.use.model_arguments import (
+from fedshelf.client.use.arguments.model_arguments import (
     DEFAULT_INDEX,
     Combine,
     Device,
@@ -35,7 +35,7 @@ def index(
 
     Run it again when photos were added, changed or removed: only new ones pass the model.
     """
-    from fedshelf.client.use.progress import photo_progress
+    from fedshelf.client.use.arguments.progress import photo_progress
     from fedshelf.common.images.folder.left_out import format_left_out
     from fedshelf.common.inference.search.updating import update_index
     from fedshelf.common.wording import format_count

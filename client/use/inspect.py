@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedshelf.client.use.model_arguments import Combine, Device, Model, Photos, open_model
+from fedshelf.client.use.arguments.model_arguments import Combine, Device, Model, Photos, open_model
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count
@@ -119,7 +119,7 @@ def _embed(
     """
     import numpy as np
 
-    from fedshelf.client.use.progress import photo_progress
+    from fedshelf.client.use.arguments.progress import photo_progress
     from fedshelf.common.images.folder.left_out import format_left_out
     from fedshelf.common.inference.predictors.photos import distinct, predict_photos
 

@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedshelf.client.use.model_arguments import Combine, Device, Model, model_paths, open_with_index
+from fedshelf.client.use.arguments.model_arguments import (
+    Combine,
+    Device,
+    Model,
+    model_paths,
+    open_with_index,
+)
 
 MEMORY_ARENAS = 2  # heaps of the C library: one for each thread took 20 MB more
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedshelf.client.use.model_arguments import Combine, Device, Model, open_model
+from fedshelf.client.use.arguments.model_arguments import Combine, Device, Model, open_model
 from fedshelf.client.use.watch_report import WatchReport, event_table
 from fedshelf.common.errors import ConfigError
 

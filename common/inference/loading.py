@@ -3,17 +3,25 @@
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.inference.locators.box_predictor import BoxPredictor
 from fedshelf.common.inference.predictors.ensemble import Combination, Ensemble
+from fedshelf.common.inference.predictors.model_kinds import check_kind
 from fedshelf.common.inference.predictors.onnx_seal import BEGINNING, is_onnx
 from fedshelf.common.inference.predictors.predictor import Predictor
+from fedshelf.common.models.spec import Output
 from fedshelf.common.names import ONNX_FILE, WEIGHTS_FILE
 from fedshelf.common.release.verify import is_release
 
+if TYPE_CHECKING:
+    from fedshelf.common.inference.predictors.description import ModelDescription
+    from fedshelf.common.training.fit import Network
+
 
 def load(path: Path, device: str = "auto") -> Predictor:
-    """Return a model, ready for use.
+    """Return a model that names products, ready for use.
 
     Args:
         path: the directory of a run or of a release, a `model.safetensors`, or an ONNX file that
@@ -26,15 +34,42 @@ def load(path: Path, device: str = "auto") -> Predictor:
             it does not tell products.
         ConfigError: there is no such device, or a package for the file is not installed.
     """
+    file = _file_of(path, device)
+    return _load_onnx(file, device) if _is_onnx(file) else _load_weights(file, device)
+
+
+def load_locator(path: Path, device: str = "auto") -> BoxPredictor:
+    """Return a model that finds the products of a scene, ready for use.
+
+    Args:
+        path: see `load`
+        device: see `load`
+
+    Raises:
+        DataError: it cannot be used (see `load`), or is no locator.
+        ConfigError: there is no such device, or a package for the file is not installed.
+    """
+    file = _file_of(path, device)
+    if _is_onnx(file):
+        from fedshelf.common.inference.locators.onnx_locator import open_onnx_locator
+
+        _check_onnx_device(file, device)
+        return open_onnx_locator(file)
+    from fedshelf.common.inference.locators.torch_locator import TorchBoxPredictor
+
+    return TorchBoxPredictor(*_load_network(file, device, "boxes"))
+
+
+def _file_of(path: Path, device: str) -> Path:
+    """Return the file of a model that is opened for a device. Raises DataError: there is none."""
     if not path.exists():
         raise DataError(
             f"There is no model at {path}; expected the directory of a run, its {WEIGHTS_FILE}, or"
             " an exported ONNX file."
         )
     if is_release(path) and device in ("auto", "cpu") and _can_run_onnx(path):
-        return _load_onnx(path / ONNX_FILE, device)
-    file = path / WEIGHTS_FILE if path.is_dir() else path
-    return _load_onnx(file, device) if _is_onnx(file) else _load_weights(file, device)
+        return path / ONNX_FILE
+    return path / WEIGHTS_FILE if path.is_dir() else path
 
 
 def load_all(
@@ -90,18 +125,30 @@ def _load_onnx(file: Path, device: str) -> Predictor:
     """Return the model in an ONNX file, for ONNX Runtime. Raises DataError, ConfigError."""
     from fedshelf.common.inference.predictors.onnx_predictor import open_onnx
 
+    _check_onnx_device(file, device)
+    return open_onnx(file)
+
+
+def _check_onnx_device(file: Path, device: str) -> None:
+    """Raise ConfigError unless ONNX Runtime has the device."""
     if device not in ("auto", "cpu"):
         raise ConfigError(
             f"The ONNX file {file} runs on the CPU, but --device is {device!r}; use auto, or the"
             f" {WEIGHTS_FILE} that it was exported from."
         )
-    return open_onnx(file)
 
 
 def _load_weights(file: Path, device: str) -> Predictor:
     """Return the model in a `model.safetensors`, for PyTorch. Raises DataError, ConfigError."""
-    from fedshelf.common.inference.predictors.description import read_description
     from fedshelf.common.inference.predictors.torch_predictor import TorchPredictor
+
+    return TorchPredictor(*_load_network(file, device, "classes"))
+
+
+def _load_network(file: Path, device: str, output: Output) -> "tuple[Network, ModelDescription]":
+    """Return a network of one kind with its description. Raises DataError, ConfigError."""
+    from fedshelf.common import models
+    from fedshelf.common.inference.predictors.description import read_description
     from fedshelf.common.models import saved
     from fedshelf.common.system.allocator import keep_freed_memory
     from fedshelf.common.system.device import pick_device
@@ -113,6 +160,7 @@ def _load_weights(file: Path, device: str) -> Predictor:
         raise DataError(
             f"{model.path} and its description are of different networks; copy both from one run."
         )
+    check_kind(models.output_of(model.spec.name), output, model.path)
     description.check_usable(model.path)
     keep_freed_memory()
-    return TorchPredictor(predict.load(model, pick_device(device)), description)
+    return predict.load(model, pick_device(device)), description

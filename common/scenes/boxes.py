@@ -55,6 +55,11 @@ class Boxes:
         """Return the boxes at some places, in their order (or by a mask, bool [K])."""
         return type(self)(self.corners[places], self.classes[places], self.scores[places])
 
+    def scaled(self, across: float, down: float) -> Self:
+        """Return the boxes on a photo that is stretched by two factors."""
+        factors = np.array([across, down] * 2, np.float32)
+        return type(self)(self.corners * factors, self.classes, self.scores)
+
     @property
     def areas(self) -> NDArray[np.float32]:
         """The area of each box in square pixels, float32 [K]."""

@@ -1,5 +1,7 @@
 """A stock: how many pieces of each class photos show, one piece on each.
 
+A crop of a shelf, with one product that a locator found, is such a photo, too.
+
 The number of pieces of a class is the sum of independent events, one a photo, that have its
 calibrated probabilities; so the model's own confusion is in it, and an unsure photo counts for each
 of its classes in part (Bella, Ferri, Hernandez-Orallo and Ramirez-Quintana, "Quantification via

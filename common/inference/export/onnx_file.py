@@ -10,7 +10,7 @@ say nothing of the machine that made them.
 
 import copy
 import warnings
-from collections.abc import Mapping, MutableSequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from fedshelf.common.inference.predictors.onnx_predictor import (
     IMAGES,
     LOGITS,
     MODEL_SHA256_KEY,
+    OUTPUT_KEY,
     PROBABILITIES,
     OnnxPredictor,
     start_session,
@@ -38,6 +39,7 @@ from fedshelf.common.inference.predictors.torch_predictor import (
     pooled,
     resized_planes,
 )
+from fedshelf.common.models.spec import ModelSpec, Output
 from fedshelf.common.names import DESCRIPTION_KEY
 from fedshelf.common.system.extras import import_extra
 
@@ -60,33 +62,49 @@ def make_graph(predictor: TorchPredictor, model_sha256: str) -> "ModelProto":
         DataError: PyTorch cannot export the network, or it is too large for one file.
         ConfigError: the packages for it are not installed.
     """
+    spec = predictor.network.spec
+    graph = trace(WholeModel(predictor), spec, [PROBABILITIES, EMBEDDING, LOGITS])
+    describe_graph(graph, predictor.description, model_sha256)
+    return graph
+
+
+def trace(whole: nn.Module, spec: ModelSpec, outputs: Sequence[str]) -> "ModelProto":
+    """Return the graph of a network with all that stands before and after it.
+
+    Args:
+        whole: takes uint8 [N, H, W, C]
+        spec: of its network
+        outputs: names of its outputs
+
+    Raises:
+        DataError: PyTorch cannot export the network, or it is too large for one file.
+        ConfigError: the packages for it are not installed.
+    """
     import_extra("onnx", "export")
     import_extra("onnxscript", "export")
-    network = predictor.network
-    if 4 * sum(weight.numel() for weight in network.module.parameters()) > _MAX_BYTES:
+    if 4 * sum(weight.numel() for weight in whole.parameters()) > _MAX_BYTES:
         raise DataError(
-            f"The network {network.spec.name} does not fit into one ONNX file, which holds at most"
-            " 2 GiB; use its model.safetensors."
+            f"The network {spec.name} does not fit into one ONNX file, which holds at most 2 GiB;"
+            " use its model.safetensors."
         )
     start_autograd()
-    whole = WholeModel(predictor).eval()
-    example, sizes = example_photos(network.spec.channels)
+    example, sizes = example_photos(spec.channels)
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                whole,
+                whole.eval(),
                 (example,),
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[IMAGES],
-                output_names=[PROBABILITIES, EMBEDDING, LOGITS],
+                output_names=list(outputs),
                 dynamic_shapes={IMAGES: sizes},
                 verbose=False,
             )
     except Exception as error:  # a network may do anything
         raise DataError(
-            f"PyTorch {torch.__version__} cannot export the network {network.spec.name} to ONNX"
+            f"PyTorch {torch.__version__} cannot export the network {spec.name} to ONNX"
             f" ({type(error).__name__}); use its model.safetensors."
         ) from error
     assert program is not None
@@ -94,7 +112,6 @@ def make_graph(predictor: TorchPredictor, model_sha256: str) -> "ModelProto":
     strip(graph)
     graph.producer_name = "fedshelf"
     graph.producer_version = ""
-    _describe(graph, predictor.description, model_sha256)
     return graph
 
 
@@ -161,6 +178,28 @@ def example_photos(channels: int) -> tuple[Tensor, dict[int, Any]]:
     return torch.zeros(*_EXAMPLE, channels, dtype=torch.uint8), sizes
 
 
+class Preparation(nn.Module):
+    """All that a photo goes through before its network: resizing and normalisation.
+
+    Args:
+        spec: of the network
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self._side = spec.image_size
+        mean = torch.tensor(spec.mean).view(-1, 1, 1)
+        std = torch.tensor(spec.std).view(-1, 1, 1)
+        self.scale = nn.Buffer(1 / (255 * std))
+        self.shift = nn.Buffer(-mean / std)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the network's input, float32 [N, C, S, S], of uint8 [N, H, W, C]."""
+        planes = resized_planes(images.permute(0, 3, 1, 2), self._side)
+        inputs: Tensor = planes.to(torch.float32) * self.scale + self.shift
+        return inputs
+
+
 class WholeModel(nn.Module):
     """A network with all that stands before and after it.
 
@@ -172,18 +211,13 @@ class WholeModel(nn.Module):
         super().__init__()
         spec = predictor.network.spec
         self.network = copy.deepcopy(predictor.network.module).cpu().requires_grad_(False)
-        self._side = spec.image_size
         self._temperature = predictor.description.temperature
         self._head = self.network.get_submodule(predictor.network.layout.head)
-        mean = torch.tensor(spec.mean).view(-1, 1, 1)
-        std = torch.tensor(spec.std).view(-1, 1, 1)
-        self.scale = nn.Buffer(1 / (255 * std))
-        self.shift = nn.Buffer(-mean / std)
+        self.prepare = Preparation(spec)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return probabilities, embeddings and scores of uint8 [N, H, W, C]."""
-        planes = resized_planes(images.permute(0, 3, 1, 2), self._side)
-        inputs = planes.to(torch.float32) * self.scale + self.shift
+        inputs = self.prepare(images)
         inputs_of_head: list[Tensor] = []
         handle = self._head.register_forward_pre_hook(
             lambda _, values: inputs_of_head.append(values[0])
@@ -206,10 +240,25 @@ def strip(message: Any) -> None:
                 strip(inner)
 
 
-def _describe(graph: "ModelProto", description: ModelDescription, model_sha256: str) -> None:
+def describe_graph(
+    graph: "ModelProto",
+    description: ModelDescription,
+    model_sha256: str,
+    output: Output = "classes",
+) -> None:
+    """Write a model's description, and what goes with it, into the metadata of its graph.
+
+    Args:
+        graph: gets them
+        description: of the model
+        model_sha256: of the `model.safetensors` that it comes from
+        output: the kind of its result; classes are not written, as in files of earlier versions
+    """
     told = replace(description, provenance=_without_folders(description.provenance))
     for key, value in ((DESCRIPTION_KEY, told.to_json()), (MODEL_SHA256_KEY, model_sha256)):
         graph.metadata_props.add(key=key, value=value)
+    if output != "classes":
+        graph.metadata_props.add(key=OUTPUT_KEY, value=output)
 
 
 def _without_folders(provenance: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.images.decoding.parallel import usable_cores
 from fedshelf.common.inference.predictors.description import ModelDescription, read_description
+from fedshelf.common.inference.predictors.model_kinds import check_kind
 from fedshelf.common.inference.predictors.onnx_seal import check_seal
 from fedshelf.common.inference.predictors.predictor import (
     Pixels,
@@ -18,6 +19,7 @@ from fedshelf.common.inference.predictors.predictor import (
     empty_predictions,
     interpret,
 )
+from fedshelf.common.models.spec import Output
 from fedshelf.common.names import DESCRIPTION_KEY
 from fedshelf.common.release.verify import verify_release_of
 from fedshelf.common.system.extras import import_onnx_runtime
@@ -31,6 +33,9 @@ LOGITS = "logits"
 
 MODEL_SHA256_KEY = "model_sha256"
 """The key, in an ONNX file's metadata, of the SHA-256 of the `model.safetensors` it was made of."""
+
+OUTPUT_KEY = "output"
+"""The key, in an ONNX file's metadata, of the kind of its result; without it, classes."""
 
 # More photos in a pass take no less time for each and hold more memory: for 288 px on two cores 8.6
 # ms of CPU and 108 MB alone, 9 to 10 ms and 190 MB by four, 18 to 25 ms and 530 MB by sixteen. What
@@ -118,22 +123,42 @@ def open_onnx_content(content: bytes, file: Path) -> OnnxPredictor:
         DataError: it is none of ours, or belongs to another description than the one beside it.
         ConfigError: ONNX Runtime is not installed.
     """
-    session = start_session(content, file)
-    metadata = session.get_modelmeta().custom_metadata_map
-    if DESCRIPTION_KEY not in metadata:
-        raise _foreign(file)
-    description = read_description(file, metadata, metadata.get(MODEL_SHA256_KEY, ""))
-    description.check_usable(file)
-    spec = description.spec
-    _check_form(session.get_inputs(), {IMAGES: ("tensor(uint8)", spec.channels)}, file)
-    classes = len(spec.classes)
+    session, description = open_session(content, file, "classes")
+    classes = len(description.classes)
     outputs = {
         PROBABILITIES: ("tensor(float)", classes),
         EMBEDDING: ("tensor(float)", None),
         LOGITS: ("tensor(float)", classes),
     }
-    _check_form(session.get_outputs(), outputs, file)
+    check_form(session.get_outputs(), outputs, file)
     return OnnxPredictor(session, description)
+
+
+def open_session(content: bytes, file: Path, output: Output) -> tuple[Any, ModelDescription]:
+    """Return ONNX Runtime's session for a model of one kind, and the model's description.
+
+    Args:
+        content: see `read_onnx`
+        file: where it lies
+        output: the kind of result that is needed
+
+    Raises:
+        DataError: it is none of ours, of another kind, or belongs to another description than the
+            one beside it.
+        ConfigError: ONNX Runtime is not installed.
+    """
+    session = start_session(content, file)
+    metadata = session.get_modelmeta().custom_metadata_map
+    if DESCRIPTION_KEY not in metadata:
+        raise _foreign(file)
+    found = metadata.get(OUTPUT_KEY, "classes")
+    if found not in get_args(Output):
+        raise _foreign(file)
+    check_kind(found, output, file)
+    description = read_description(file, metadata, metadata.get(MODEL_SHA256_KEY, ""))
+    description.check_usable(file)
+    check_form(session.get_inputs(), {IMAGES: ("tensor(uint8)", description.spec.channels)}, file)
+    return session, description
 
 
 def start_session(content: bytes, source: Path) -> Any:
@@ -167,8 +192,12 @@ def start_session(content: bytes, source: Path) -> Any:
         ) from error
 
 
-def _check_form(values: Any, expected: dict[str, tuple[str, int | None]], file: Path) -> None:
-    """Check names, types and last lengths of a graph's inputs or outputs. Raises DataError."""
+def check_form(values: Any, expected: dict[str, tuple[str, int | None]], file: Path) -> None:
+    """Check names, types and last lengths (None: any) of a graph's inputs or outputs.
+
+    Raises:
+        DataError: they are others.
+    """
     found = {value.name: (value.type, value.shape[-1:]) for value in values}
     if set(found) != set(expected):
         raise _foreign(file)

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from fedshelf.client.main import app
 from fedshelf.common.errors import ConfigError, DataError
+from tests.helpers.hand_made_models import write_colour_classifier, write_square_locator
 from tests.helpers.saved_models import save_model
 
 run = CliRunner().invoke
@@ -109,3 +110,26 @@ def test_another_file_is_not_compared(model: str, shop: Path, tmp_path: Path) ->
     (tmp_path / "earlier.json").write_text("{", encoding="utf-8")
     command = ["count", model, str(shop), "--compare", str(tmp_path / "earlier.json")]
     assert isinstance(run(app, command).exception, DataError)
+
+
+def test_products_on_shelves_are_counted_one_by_one(tmp_path: Path) -> None:
+    """Two shelves of a red, a green and two blue squares, of which the classifier is sure."""
+    locator = write_square_locator(tmp_path / "locator.onnx")
+    classifier = str(write_colour_classifier(tmp_path / "model.onnx"))
+    pixels = np.zeros((160, 160, 3), np.uint8)
+    for place, channel in enumerate((0, 1, 2, 2)):
+        pixels[50:66, 22 + 32 * place :][:, :16, channel] = 255
+    (tmp_path / "shelves").mkdir()
+    for number in range(2):
+        Image.fromarray(pixels).save(tmp_path / "shelves" / f"{number}.png")
+    command = ["count", classifier, str(tmp_path / "shelves"), "--locator", str(locator)]
+    result = run(app, command)
+    assert result.exit_code == 0, result.output
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert [row[:2] for row in rows[1:4]] == [["red", "2"], ["green", "2"], ["blue", "4"]]
+    assert rows[-1] == ["(all", "products)", "8"]
+    assert "products that the locator missed" in result.stderr
+    told = json.loads(run(app, [*command, "--json", "--score", "1"]).stdout)
+    assert told["photos"] == 0
+    with pytest.raises(ConfigError, match="give --locator MODEL"):
+        run(app, ["count", classifier, str(tmp_path), "--tiles", "2"], catch_exceptions=False)

@@ -1,0 +1,1 @@
+"""The commands on photos and videos of scenes; a file for each."""

@@ -1,0 +1,131 @@
+"""`flower-client locate`, as a person runs it: red, green and blue squares on a dark shelf."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.helpers.client_command import refused, run
+from tests.helpers.hand_made_models import write_colour_classifier, write_square_locator
+from tests.helpers.saved_models import save_model
+
+LEFTS = (22, 54, 90)
+COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+
+
+@pytest.fixture(scope="module")
+def locator(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_square_locator(tmp_path_factory.mktemp("locator") / "locator.onnx"))
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_colour_classifier(tmp_path_factory.mktemp("classifier") / "model.onnx"))
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Path:
+    """A photo of 160 pixels with a red, a green and a blue square, and a broken file beside it."""
+    pixels = np.zeros((160, 160, 3), np.uint8)
+    for left, colour in zip(LEFTS, COLOURS, strict=True):
+        pixels[50:66, left : left + 16] = colour
+    (tmp_path / "shop").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "shop" / "shelf.png")
+    (tmp_path / "shop" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return tmp_path / "shop"
+
+
+def test_products_in_boxes_with_names(
+    tmp_path: Path, locator: str, classifier: str, shelf: Path
+) -> None:
+    done = run(
+        tmp_path, "locate", locator, str(shelf), "--classifier", classifier, "--json",
+        "--csv", str(tmp_path / "out.csv"), "--pictures", str(tmp_path / "pictures"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines() == [
+        "1 photo: 3 products.",
+        "Left out: 1: shop/broken.png (not an image).",
+    ]
+    scene = json.loads(done.stdout)
+    assert (scene["photo"], scene["width"], scene["height"]) == ("shop/shelf.png", 160, 160)
+    told = sorted((product["box"], product["guesses"][0]["class"]) for product in scene["products"])
+    assert told == [
+        ([left, 50, left + 16, 66], name)
+        for left, name in zip(LEFTS, ("red", "green", "blue"), strict=True)
+    ]
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted((float(row["left"]), row["verdict"]) for row in rows) == [
+        (float(left), "sure") for left in LEFTS
+    ]
+    with Image.open(tmp_path / "pictures" / "shop" / "shelf.png.jpg") as picture:
+        assert picture.size == (160, 160)
+
+
+def test_without_a_classifier_products_have_no_names(
+    tmp_path: Path, locator: str, shelf: Path
+) -> None:
+    done = run(tmp_path, "locate", locator, str(shelf))
+    assert done.stdout.splitlines() == ["shop/shelf.png: 3 products"]
+    assert run(tmp_path, "locate", locator, str(shelf), "--score", "1").stdout.splitlines() == [
+        "shop/shelf.png: 0 products"
+    ]
+
+
+def test_small_products_of_a_large_photo_are_found_in_tiles(tmp_path: Path, locator: str) -> None:
+    """60 squares on 640 pixels: on the whole photo they are 4 pixels small, and none is found."""
+    pixels = np.zeros((640, 640, 3), np.uint8)
+    for row in range(6):
+        for column in range(10):
+            top, left = 22 + 100 * row, 10 + 60 * column
+            pixels[top : top + 16, left : left + 16] = COLOURS[column % 3]
+    Image.fromarray(pixels).save(tmp_path / "long.png")
+    told = run(tmp_path, "locate", locator, str(tmp_path / "long.png"), "--json", "--tiles", "5")
+    boxes = [product["box"] for product in json.loads(told.stdout)["products"]]
+    assert sorted(boxes) == sorted(
+        [10 + 60 * column, 22 + 100 * row, 26 + 60 * column, 38 + 100 * row]
+        for row in range(6)
+        for column in range(10)
+    )
+    assert run(tmp_path, "locate", locator, str(tmp_path / "long.png")).stdout == (
+        "long.png: 0 products\n"
+    )
+
+
+def test_a_model_of_another_kind_is_refused(
+    tmp_path: Path, locator: str, classifier: str, shelf: Path
+) -> None:
+    weights = str(save_model(tmp_path / "model"))
+    for model in (classifier, weights):
+        assert "is a classifier, which names the product on a photo; expected a locator" in refused(
+            tmp_path, 3, "locate", model, str(shelf)
+        )
+    assert "is a locator, which finds the products" in refused(
+        tmp_path, 3, "locate", locator, str(shelf), "--classifier", locator
+    )
+    for command in (
+        ["classify", locator, str(shelf)],
+        ["explain", locator, str(shelf / "shelf.png"), "--out", str(tmp_path / "heat.png")],
+        ["index", locator, str(shelf), "--out", str(tmp_path / "an.index")],
+        ["inspect", locator, str(shelf), "--good", str(shelf)],
+        ["count", locator, str(shelf)],
+        ["annotate", locator, str(shelf), "--out", str(tmp_path / "sorted")],
+    ):
+        assert "is a locator, which finds the products" in refused(tmp_path, 3, *command)
+
+
+def test_pictures_never_overwrite_photos(tmp_path: Path, locator: str, shelf: Path) -> None:
+    before = (shelf / "shelf.png").read_bytes()
+    error = refused(tmp_path, 2, "locate", locator, str(shelf), "--pictures", str(shelf))
+    assert "which has photos to read" in error
+    assert (shelf / "shelf.png").read_bytes() == before
+
+
+def test_nothing_to_read_is_an_error(tmp_path: Path, locator: str, shelf: Path) -> None:
+    (shelf / "shelf.png").unlink()
+    assert "No photo could be read" in refused(tmp_path, 3, "locate", locator, str(shelf))
+    assert "There is no" in refused(tmp_path, 3, "locate", locator, str(tmp_path / "none"))

@@ -1,0 +1,97 @@
+"""Models as ONNX files whose answers can be checked by hand: no training, no PyTorch.
+
+The locator finds squares of 16 pixels and of any bright colour on a dark photo, whose middles lie
+at 4 k + 2 pixels; the classifier tells red, green and blue apart.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from fedshelf.common.inference.locators.onnx_locator import MAPS
+from fedshelf.common.inference.predictors.description import ModelDescription
+from fedshelf.common.inference.predictors.onnx_predictor import (
+    EMBEDDING,
+    IMAGES,
+    LOGITS,
+    OUTPUT_KEY,
+    PROBABILITIES,
+)
+from fedshelf.common.inference.predictors.onnx_seal import sealed
+from fedshelf.common.names import DESCRIPTION_KEY
+from tests.helpers.saved_models import spec_of
+
+SQUARE = 16  # pixels, on a photo of the locator's own size
+COLOURS = ("red", "green", "blue")
+
+
+def write_square_locator(file: Path, side: int = 160) -> Path:
+    """Write a locator for photos of `side` pixels, and return its file."""
+    steepness, least = 60.0, 0.9  # 6 at a square, -54 on black
+    kernel = np.full((1, 1, SQUARE, SQUARE), 1 / SQUARE**2, np.float32)
+    half = np.float32(np.log(SQUARE / 2 / 4))  # to each edge, in cells of 4 pixels
+    nodes = [
+        helper.make_node("Cast", [IMAGES], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["floats"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("ReduceMax", ["planes", "channel_axis"], ["bright"], keepdims=1),
+        helper.make_node("Div", ["bright", "white"], ["shares"]),
+        helper.make_node(
+            "Conv", ["shares", "kernel"], ["covered"], strides=[4, 4], pads=[6, 6, 6, 6]
+        ),
+        helper.make_node("Sub", ["covered", "least"], ["above"]),
+        helper.make_node("Mul", ["above", "steepness"], ["centres"]),
+        helper.make_node("Mul", ["covered", "zeros"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "half"], ["edges"]),
+        helper.make_node("Concat", ["centres", "edges"], [MAPS], axis=1),
+    ]
+    constants = {
+        "channel_axis": np.array([1], np.int64),
+        "white": np.float32(255),
+        "kernel": kernel,
+        "least": np.float32(least),
+        "steepness": np.float32(steepness),
+        "zeros": np.zeros((1, 4, 1, 1), np.float32),
+        "half": half,
+    }
+    description = ModelDescription(spec_of("locator", ("product",), side), ("product",))
+    outputs = [helper.make_tensor_value_info(MAPS, TensorProto.FLOAT, ["N", 5, "h", "w"])]
+    return _write(file, nodes, constants, outputs, description, {OUTPUT_KEY: "boxes"})
+
+
+def write_colour_classifier(file: Path, side: int = 16) -> Path:
+    """Write a classifier whose scores are a photo's mean red, green and blue, and return it."""
+    nodes = [
+        helper.make_node("Cast", [IMAGES], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats", "axes"], [EMBEDDING], keepdims=0),
+        helper.make_node("Div", [EMBEDDING, "scale"], [LOGITS]),
+        helper.make_node("Softmax", [LOGITS], [PROBABILITIES], axis=1),
+    ]
+    constants = {"axes": np.array([1, 2], np.int64), "scale": np.float32(40)}
+    description = ModelDescription(spec_of(classes=COLOURS, size=side), COLOURS)
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3])
+        for name in (PROBABILITIES, EMBEDDING, LOGITS)
+    ]
+    return _write(file, nodes, constants, outputs, description, {})
+
+
+def _write(
+    file: Path,
+    nodes: list[object],
+    constants: dict[str, np.ndarray | np.float32],
+    outputs: list[object],
+    description: ModelDescription,
+    metadata: dict[str, str],
+) -> Path:
+    images = helper.make_tensor_value_info(IMAGES, TensorProto.UINT8, ["N", "H", "W", 3])
+    tensors = [
+        numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()
+    ]
+    graph = helper.make_graph(nodes, "hand-made", [images], outputs, tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    for key, value in {DESCRIPTION_KEY: description.to_json(), **metadata}.items():
+        model.metadata_props.add(key=key, value=value)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(sealed(model.SerializeToString()))
+    return file
