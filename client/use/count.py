@@ -20,7 +20,13 @@ from fedshelf.client.use.arguments.model_arguments import (
     UnsureBelow,
     open_model,
 )
-from fedshelf.client.use.arguments.scene_arguments import Score, Tiles, open_reader, whole_photos
+from fedshelf.client.use.arguments.scene_arguments import (
+    Score,
+    Tiles,
+    check_shelf_options,
+    open_reader,
+    whole_photos,
+)
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count
@@ -78,27 +84,26 @@ def count(
     """
     from fedshelf.common.inference.counting.stock import changes
 
-    start, end = _period(since, until)
+    period = _period(since, until)
     earlier = None if compare is None else _read_stock(compare)
     left_out: LeftOut = []
     remarks: list[str] = []
-    if locator is None and (score is not None or tiles is not None):
-        raise ConfigError("--score and --tiles are for shelves: give --locator MODEL, too.")
+    check_shelf_options(locator, score, tiles)
     predictor = open_model(model, combine, device)
-    within = _within(photos, start, end, left_out, remarks)
+    within = _within(photos, *period, left_out, remarks)
     if locator is None:
         stock = _count(predictor, within, unsure_below, left_out)
     else:
-        reader = open_reader(locator, predictor, score, tiles, unsure_below, device)
-        stock = _count_shelves(reader, within, left_out, remarks)
+        shelf = open_reader(locator, predictor, score, tiles, unsure_below, device)
+        stock = _count_shelves(shelf, within, left_out, remarks)
     found = [] if earlier is None or compare is None else changes(earlier, stock, compare)
     if csv_file is not None:
         _write_csv(csv_file, stock, found)
+    lines = _lines(stock, found, "photos" if locator is None else "products")
     if as_json:
-        typer.echo(json.dumps(_as_json(stock, since, until, found), ensure_ascii=False, indent=1))
-    else:
-        for line in _lines(stock, found, "photos" if locator is None else "products"):
-            typer.echo(line)
+        value = _as_json(stock, since, until, found)
+        lines = [json.dumps(value, ensure_ascii=False, indent=1)]
+    typer.echo("\n".join(lines))
     _tell([*remarks, *_change_sentences(found, compare)], left_out)
 
 

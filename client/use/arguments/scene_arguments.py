@@ -54,6 +54,12 @@ Pictures = Annotated[
 ]
 
 
+def check_shelf_options(locator: Path | None, score: float | None, tiles: int | None) -> None:
+    """Raise ConfigError if options of a locator were given without one."""
+    if locator is None and (score is not None or tiles is not None):
+        raise ConfigError("--score and --tiles are for shelves: give --locator MODEL, too.")
+
+
 def open_reader(
     locator: Path,
     classifier: "Predictor | None",

@@ -23,6 +23,7 @@ from fedshelf.client.use.arguments.scene_arguments import (
     whole_photos,
     write_picture,
 )
+from fedshelf.client.use.scenes.label_files import labelled_scene, write_coco, write_yolo
 from fedshelf.common.errors import DataError
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count
@@ -30,6 +31,7 @@ from fedshelf.common.wording import format_count
 if TYPE_CHECKING:
     from fedshelf.common.images.listing.folder_entries import LeftOut
     from fedshelf.common.inference.scenes.products import LocatedProduct
+    from fedshelf.common.scenes.formats.labelled_scene import LabelledScene
 
 COLUMNS = (
     "photo",
@@ -83,6 +85,14 @@ def locate(
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write a row for each product to this CSV file.")
     ] = None,
+    coco: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the boxes to coco.json in this folder."),
+    ] = None,
+    yolo: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write images (links), labels and class names for YOLO."),
+    ] = None,
     pictures: Pictures = None,
     device: Device = "auto",
 ) -> None:
@@ -90,7 +100,6 @@ def locate(
 
     Boxes are in pixels of the upright photo, from its upper left corner.
     """
-    from fedshelf.common.images.folder.left_out import format_left_out
     from fedshelf.common.inference.predictors.photos import distinct, list_photos
     from fedshelf.common.inference.scenes.drawing import draw, product_marks
 
@@ -99,20 +108,35 @@ def locate(
     check_pictures(pictures, found)
     namer = None if classifier is None else open_model(classifier, device=device)
     reader = open_reader(model, namer, score, tiles, unsure_below, device)
-    scenes = []
+    show = (lambda scene: json.dumps(scene.to_json(), ensure_ascii=False)) if as_json else _line
+    scenes: list[LocatedScene] = []
+    labelled: list[LabelledScene] = []
     for photo, image in whole_photos(found, left_out):
-        scene = LocatedScene(photo.name, *image.size, reader.read(image).products)
-        scenes.append(scene)
-        typer.echo(json.dumps(scene.to_json(), ensure_ascii=False) if as_json else _line(scene))
+        read = reader.read(image)
+        scenes.append(LocatedScene(photo.name, *image.size, read.products))
+        labelled.append(labelled_scene(photo.name, photo.path, image.size, read))
+        typer.echo(show(scenes[-1]))
         if pictures is not None:
-            write_picture(pictures, photo.name, draw(image, product_marks(scene.products)))
+            write_picture(pictures, photo.name, draw(image, product_marks(read.products)))
+    classes = () if namer is None else namer.description.class_names
+    if scenes and csv_file is not None:
+        _write_csv(csv_file, scenes)
+    if scenes and coco is not None:
+        write_coco(coco, labelled, classes)
+    if scenes and yolo is not None:
+        write_yolo(yolo, labelled, classes)
+    _tell(scenes, left_out)
+
+
+def _tell(scenes: Sequence[LocatedScene], left_out: "LeftOut") -> None:
+    """Print the sentences below the list. Raises DataError if no photo could be read."""
+    from fedshelf.common.images.folder.left_out import format_left_out
+
     if not scenes:
         raise DataError(
             f"No photo could be read ({format_left_out(left_out) or 'there is none'}); expected"
             " JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF or HEIC files."
         )
-    if csv_file is not None:
-        _write_csv(csv_file, scenes)
     products = sum(len(scene.products) for scene in scenes)
     typer.echo(
         f"{format_count(len(scenes), 'photo')}: {format_count(products, 'product')}.", err=True

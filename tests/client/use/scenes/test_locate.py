@@ -2,12 +2,14 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from fedshelf.common.scenes.formats.read import read_scenes
 from tests.helpers.client_command import refused, run
 from tests.helpers.hand_made_models import write_colour_classifier, write_square_locator
 from tests.helpers.saved_models import save_model
@@ -64,6 +66,39 @@ def test_products_in_boxes_with_names(
     ]
     with Image.open(tmp_path / "pictures" / "shop" / "shelf.png.jpg") as picture:
         assert picture.size == (160, 160)
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_labelling_tools_read_the_boxes(
+    tmp_path: Path, locator: str, classifier: str, shelf: Path, *, names: bool
+) -> None:
+    """What COCO and YOLO files hold is read back by the readers of a store's labels.
+
+    Scores say that a model guessed, and such boxes are no labels; a person's tool drops them.
+    """
+    more = ["--classifier", classifier] if names else []
+    for kind in ("coco", "yolo"):
+        out = tmp_path / kind
+        done = run(tmp_path, "locate", locator, str(shelf), f"--{kind}", str(out), *more)
+        assert done.returncode == 0, done.stderr
+    shutil.copytree(shelf, tmp_path / "coco" / "shop")  # its photos lie where it names them
+    file = tmp_path / "coco" / "coco.json"
+    content = json.loads(file.read_text())
+    assert [box.pop("score") > 0.9 for box in content["annotations"]] == [True] * 3
+    file.write_text(json.dumps(content))
+    for kind in ("coco", "yolo"):
+        labels = read_scenes(tmp_path / kind)
+        [scene] = labels.scenes
+        told = sorted(
+            (corners, labels.classes[label] if label >= 0 else "product")
+            for corners, label in zip(
+                scene.boxes.corners.tolist(), scene.boxes.classes.tolist(), strict=True
+            )
+        )
+        assert told == [
+            ([left, 50, left + 16, 66], name if names else "product")
+            for left, name in zip(LEFTS, ("red", "green", "blue"), strict=True)
+        ]
 
 
 def test_without_a_classifier_products_have_no_names(
