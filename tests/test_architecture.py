@@ -71,7 +71,7 @@ FLOORS = {
         ["inference/locators"],
         ["inference/predictors", "inference/sheet"],
         ["training", "command_line.py", "setting_flags.py"],
-        ["training/clipping"],
+        ["training/clipping", "scenes/folder"],
         ["strategies", "images/folder", "images/augment", "native"],
         [
             "strategies/algorithms",

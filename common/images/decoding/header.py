@@ -1,10 +1,11 @@
 """Facts that a photo's header tells without its pixels: its size, and when it was taken."""
 
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from fedshelf.common.images.decoding.content_digests import read_photo
+from fedshelf.common.images.decoding.content_digests import read_photo, rejection_reason
 from fedshelf.common.images.decoding.decode import NotUsableError, open_photo
 
 TimeSource = Literal["camera", "file"]
@@ -15,6 +16,8 @@ _EXIF_TAGS = 0x8769
 _DATE_TIME_ORIGINAL = 0x9003
 _FIRST_SIDEWAYS = 5  # orientations from here on swap width and height
 _LAST_ORIENTATION = 8
+_JPEG_MAGIC = b"\xff\xd8\xff"
+_JPEG_HEADER_BYTES = 2**18  # thumbnails and colour profiles included
 
 
 class StoredSize(NamedTuple):
@@ -40,19 +43,40 @@ def stored_size(path: Path) -> StoredSize:
     Raises:
         NotUsableError: it has no header that can be read
     """
+    start = _beginning(path)
+    # a JPEG has its EXIF and its size before its pixels, which are most of the file
+    if start.startswith(_JPEG_MAGIC):
+        with suppress(Exception):
+            return _size_in(start)
     data = read_photo(path)
     try:
-        with open_photo(data) as image:
-            try:
-                turn = image.getexif().get(_ORIENTATION_TAG, 1)
-            except Exception:  # a malformed EXIF block turns nothing
-                turn = 1
-            is_known = isinstance(turn, int) and 1 <= turn <= _LAST_ORIENTATION
-            return StoredSize(*image.size, turn if is_known else 1)
+        return _size_in(data)
     except NotUsableError:
         raise
     except Exception as error:  # Pillow raises nearly everything on broken files
         raise NotUsableError("broken") from error
+
+
+def _size_in(data: bytes) -> StoredSize:
+    """Return the size that a header tells. Raises what Pillow raises."""
+    with open_photo(data) as image:
+        try:
+            turn = image.getexif().get(_ORIENTATION_TAG, 1)
+        except Exception:  # a malformed EXIF block turns nothing
+            turn = 1
+        is_known = isinstance(turn, int) and 1 <= turn <= _LAST_ORIENTATION
+        return StoredSize(*image.size, turn if is_known else 1)
+
+
+def _beginning(path: Path) -> bytes:
+    """Return the first bytes of a file that may be a photo. Raises NotUsableError."""
+    if reason := rejection_reason(path):
+        raise NotUsableError(reason)
+    try:
+        with path.open("rb") as file:
+            return file.read(_JPEG_HEADER_BYTES)
+    except OSError as error:
+        raise NotUsableError(f"unreadable: {error.strerror}") from error
 
 
 def upright_size(path: Path) -> tuple[int, int]:

@@ -35,6 +35,10 @@ class FolderFiles:
     masks: dict[str, Path]
     left_out: LeftOut
 
+    def has_no_class_folders(self) -> bool:
+        """Return whether all photos lie in folders that are called as those of any photos."""
+        return all(_says_nothing(name, name.rsplit("/", 1)[-1]) for name in self.photos)
+
     def find(self, given: str, beside: str) -> list[PhotoFile]:
         """Return the photos that a label file may mean by a name.
 

@@ -46,8 +46,14 @@ def read_scenes(path: Path) -> SceneLabels:
 
 
 def is_scene_folder(path: Path) -> bool:
-    """Return whether a folder has labels of boxes in any of the formats."""
-    return path.is_dir() and bool(_readers(list_files(path)))
+    """Return whether a folder has labels of boxes, and no folders of classes.
+
+    Photos of single products may have text files beside them, too; they lie in folders of classes.
+    """
+    if not path.is_dir():
+        return False
+    files = list_files(path)
+    return files.has_no_class_folders() and bool(_readers(files))
 
 
 def _readers(files: FolderFiles) -> dict[str, Callable[[FolderFiles], SceneLabels]]:

@@ -1,0 +1,1 @@
+"""A folder of photos with boxes and masks, opened for training."""

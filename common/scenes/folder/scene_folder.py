@@ -1,0 +1,132 @@
+"""A person's scenes, opened: labels read, photos decoded, split, and summarized in plain words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.cache.cache import Progress, open_pixels
+from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat
+from fedshelf.common.images.decoding.parallel import map_in_order
+from fedshelf.common.images.folder.left_out import format_left_out
+from fedshelf.common.images.folder.photo_folder import separate_unusable
+from fedshelf.common.images.folder.scan import Photo, assign_splits
+from fedshelf.common.images.listing.split import SPLITS, Split, SplitRule
+from fedshelf.common.scenes.formats.labelled_scene import LabelledScene
+from fedshelf.common.scenes.formats.masks import mask_of
+from fedshelf.common.scenes.formats.read import read_scenes
+
+BOX_NUMBERS = 5
+"""Left, top, right and bottom edge, and the class, of a box among annotations."""
+
+
+@dataclass(frozen=True)
+class SceneFolder:
+    """Scenes ready for training; N photos in the order of their names.
+
+    Attributes:
+        classes: names of the boxes' classes, () if the files have none
+        pixels: uint8 [N, S, S, C], memory-mapped: photos, upright and squeezed to squares
+        boxes: float32 [N, K, 5], edges in pixels of `pixels`, and 0, for a product is a product
+            whatever its class; rows without an area are padding
+        masks: uint8 [N, S, S], see `mask_of`; None unless all photos have one
+        split_of: the split of each photo
+        left_out: (name, reason) of photos and files that are not used, sorted
+        summary: sentences for a person
+    """
+
+    classes: tuple[str, ...]
+    pixels: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+    masks: NDArray[np.uint8] | None
+    split_of: tuple[Split, ...]
+    left_out: tuple[tuple[str, str], ...]
+    summary: str
+
+    def rows(self, split: Split) -> NDArray[np.int64]:
+        """Return the places of a split's photos: int64 [n]."""
+        return np.flatnonzero(np.array(self.split_of) == split)
+
+
+def open_scene_folder(
+    path: Path, form: PixelFormat, rule: SplitRule = "class", progress: Progress | None = None
+) -> SceneFolder:
+    """Open a folder of scenes, or a COCO file: see `read_scenes` for the formats.
+
+    The splits are the folder's own; without them 80:10:10 by content, as of class folders. Photos
+    are decoded once, into the cache of `common.images.cache`.
+
+    Args:
+        path: the folder, or the COCO file
+        form: of the pixels
+        rule: how photos are held out, see `common.images.listing.split`
+        progress: gets (done, total) while photos are decoded
+
+    Raises:
+        DataError: no photo is usable, the labels cannot be understood, or the cache not be written
+        UnreachableError: photos that were there may be on a disk that is away
+    """
+    labels = read_scenes(path)
+    photos = [Photo(scene.name, scene.path, "", scene.split) for scene in labels.scenes]
+    decoded = open_pixels(path, [photo.path for photo in photos], form, progress)
+    usable, digests, unusable = separate_unusable(photos, decoded.digests)
+    left_out = tuple(sorted([*labels.left_out, *unusable]))
+    if not usable:
+        found = format_left_out(left_out) if left_out else "nothing"
+        raise DataError(
+            f"No usable photo in {path}: expected photos with {labels.format} labels; found"
+            f" {found}."
+        )
+    names = {photo.name for photo in usable}
+    scenes = [scene for scene in labels.scenes if scene.name in names]
+    split_of = assign_splits(usable, digests, rule)
+    masks, words = _masks(scenes, labels.classes, form.image_size)
+    text = replace(labels, scenes=tuple(scenes)).summary().removesuffix(".")
+    text += f" ({', '.join(f'{split_of.count(split)} {split}' for split in SPLITS)}){words}"
+    if left_out:
+        text += f"; left out {format_left_out(left_out)}"
+    return SceneFolder(
+        labels.classes,
+        decoded.pixels,
+        padded_boxes(scenes, form.image_size),
+        masks,
+        tuple(split_of),
+        left_out,
+        f"{text}.",
+    )
+
+
+def padded_boxes(scenes: Sequence[LabelledScene], side: int) -> NDArray[np.float32]:
+    """Return the boxes of N scenes on photos that are squeezed to squares: float32 [N, K, 5].
+
+    Args:
+        scenes: with boxes on the upright photos
+        side: of the squares, pixels
+    """
+    most = max((len(scene.boxes) for scene in scenes), default=0)
+    boxes = np.zeros((len(scenes), most, BOX_NUMBERS), np.float32)
+    for row, scene in zip(boxes, scenes, strict=True):
+        scale = np.array([side / scene.width, side / scene.height] * 2, np.float32)
+        row[: len(scene.boxes), :4] = scene.boxes.corners * scale
+    return boxes
+
+
+def _masks(
+    scenes: Sequence[LabelledScene], classes: Sequence[str], side: int
+) -> tuple[NDArray[np.uint8] | None, str]:
+    """Return the masks [N, S, S] if all scenes have one, and words on those that have none."""
+    with_mask = [scene for scene in scenes if scene.has_mask]
+    # a photo without products needs no outline, but alone it is no sign of masks
+    if not any(scene.mask or len(scene.outlines) for scene in with_mask):
+        return None, ""
+    missing = len(scenes) - len(with_mask)
+    if missing:
+        return None, f"; masks are not used: {missing} of {len(scenes)} photos have none"
+    try:
+        masks = list(map_in_order(lambda scene: mask_of(scene, classes, side), scenes))
+    except NotUsableError as error:
+        return None, f"; masks are not used: there is {error}"
+    return np.stack(masks), "; with masks"
