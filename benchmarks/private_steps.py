@@ -1,7 +1,7 @@
 """Measure what differential privacy adds to a training step, in CPU time of one thread.
 
     python -m benchmarks.private_steps
-    python -m benchmarks.private_steps --models cnn --batch 256 --times 9
+    python -m benchmarks.private_steps --models cnn --batch 256 --times 30
 
 "plain" is the gradient of a batch. "clipped" is the sum of each image's clipped gradient in its
 place. "private" adds the draw of the images and the noise: all that `privacy.clip` changes. If
@@ -32,7 +32,7 @@ from fedshelf.common.training.steps import LocalStep
 
 CLASSES = tuple("abcdefghij")
 IMAGE_SIZE = 32  # pixels a side
-REPETITIONS = 30
+REPETITIONS = 10
 WARM_UP = 3
 PRIVACY = PrivacyConfig(clip=1.0, noise=1.0, rate=1.0, steps=10_000)
 COLUMNS = (Column("us", "CPU us/image", 1, ratio=True),)
@@ -95,7 +95,7 @@ def measure(step: Callable[[], object], batch: int) -> Sample:
 
 def main() -> None:
     """Measure all kinds of steps of each network, in turn."""
-    command_line = parser(__doc__, times=5)
+    command_line = parser(__doc__, times=15)
     command_line.add_argument("--models", default="niid-cnn,cnn", help="names, comma-separated")
     command_line.add_argument("--batch", type=int, default=64, help="images a step")
     arguments = command_line.parse_args()

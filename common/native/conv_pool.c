@@ -34,6 +34,7 @@ typedef int32_t ints __attribute__((vector_size(4 * LANES), aligned(4)));
 #define WIDTH 16
 #define CHUNKS ((RUN + WIDTH - 1) / WIDTH)
 typedef float wide __attribute__((vector_size(4 * WIDTH), aligned(4)));
+typedef int32_t wide_ints __attribute__((vector_size(4 * WIDTH), aligned(4)));
 
 /* Adjacent pooled pixels that one call of `block` makes: with more, the sums leave the registers. */
 #if POOLED % 2 == 0
@@ -169,8 +170,17 @@ static float find(int o, const float *gradient, const uint8_t *where, struct pix
   return total;
 }
 
-/* Add one image's part to the gradient of the weights of output channel `o`. */
-static void weigh(const struct scratch *s, int o, struct gradient *sums) {
+/* Square values, and 0 in place of those beyond the end of a run. */
+static inline __attribute__((always_inline)) wide squared(wide values, int chunk) {
+  wide_ints inside;
+  for (int lane = 0; lane < WIDTH; lane++) inside[lane] = chunk * WIDTH + lane < RUN ? -1 : 0;
+  return (wide)((wide_ints)(values * values) & inside);
+}
+
+/* Add one image's part to the gradient of the weights of output channel `o`, or begin with it.
+
+   squares: the squares of the gradient are added to it; or NULL. */
+static void weigh(const struct scratch *s, int o, int begins, struct gradient *sums, wide *squares) {
   const struct pixels *open = &s->open;
   for (int first = 0; first < K; first += ROWS) {
     wide sum[ROWS][CHUNKS] = {0};
@@ -181,7 +191,11 @@ static void weigh(const struct scratch *s, int o, struct gradient *sums) {
         for (int c = 0; c < CHUNKS; c++)
           sum[k][c] += open->gradient[p] * *(const wide *)(s->padded + open->from[p] + (first + k) * ROW + c * WIDTH);
     for (int k = 0; k < ROWS; k++)
-      for (int c = 0; c < CHUNKS; c++) *(wide *)(sums->weights[o][first + k] + c * WIDTH) += sum[k][c];
+      for (int c = 0; c < CHUNKS; c++) {
+        wide *kept = (wide *)(sums->weights[o][first + k] + c * WIDTH);
+        *kept = begins ? sum[k][c] : *kept + sum[k][c];
+        if (squares) *squares += squared(*kept, c);
+      }
   }
 }
 
@@ -201,18 +215,6 @@ static void spread(struct scratch *s, int o) {
   }
 }
 
-/* Return the square of a gradient's L2 norm. */
-static float squared_norm(const struct gradient *sums, int has_bias) {
-  float lanes[WIDTH] = {0}, total = 0;
-  for (int o = 0; o < OC; o++) {
-    for (int k = 0; k < K; k++)
-      for (int j = 0; j < RUN; j++) lanes[j % WIDTH] += sums->weights[o][k][j] * sums->weights[o][k][j];
-    if (has_bias) total += sums->biases[o] * sums->biases[o];
-  }
-  for (int lane = 0; lane < WIDTH; lane++) total += lanes[lane];
-  return total;
-}
-
 /* Write the gradient of the images, and one of the parameters for each `group` images that follow
    one another.
 
@@ -226,21 +228,26 @@ void backward(struct scratch *s, const float *images, long batch, long group, co
   memset(s->padded, 0, sizeof s->padded);
   for (long n = 0; n < batch; n++) {
     long cell = n * POOLED * POOLED * OC, pixel = n * SIDE * SIDE * IC;
-    if (n % group == 0) memset(sums, 0, sizeof *sums);
+    int begins = n % group == 0, ends = (n + 1) % group == 0;
+    wide weight_squares = {0};
+    float square = 0;
     pad(s, images + pixel);
     if (image_gradient) memset(s->padded_gradient, 0, sizeof s->padded_gradient);
     for (int o = 0; o < OC; o++) {
-      sums->biases[o] += find(o, gradient + cell, where + cell, &s->open);
-      weigh(s, o, sums);
+      float bias = find(o, gradient + cell, where + cell, &s->open);
+      sums->biases[o] = begins ? bias : sums->biases[o] + bias;
+      if (has_bias) square += sums->biases[o] * sums->biases[o];
+      weigh(s, o, begins, sums, squares && ends ? &weight_squares : NULL);
       if (image_gradient) spread(s, o);
     }
     for (int y = 0; image_gradient && y < SIDE; y++)
       memcpy(image_gradient + pixel + y * SIDE * IC, s->padded_gradient + (y + PAD) * ROW + PAD * IC,
              sizeof(float) * SIDE * IC);
-    if ((n + 1) % group == 0) {
-      if (squares) *squares++ = squared_norm(sums, has_bias);
-      sums++;
+    if (squares && ends) {
+      for (int lane = 0; lane < WIDTH; lane++) square += weight_squares[lane];
+      *squares++ = square;
     }
+    if (ends) sums++;
   }
 }
 

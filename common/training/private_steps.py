@@ -15,7 +15,6 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -28,6 +27,8 @@ from fedshelf.common.training.steps import LocalStep
 # rows of a batch whose gradients are in memory at once
 MAX_ROWS_CPU = 128
 MAX_ROWS_GPU = 512
+# numbers that are drawn at once: a call for the images of one step costs more than the numbers
+_DRAWN_AT_ONCE = 2**16
 
 Inputs = Callable[[NDArray[np.int64]], tuple[Tensor, Tensor]]
 """Maps positions of images, [B], to inputs [B, ...] and targets int64 [B], on the device."""
@@ -58,6 +59,7 @@ class PrivateSteps:
         self._images = images
         self._sampling = KeyStream(key, "sampling")
         self._noise = KeyStream(key, "noise")
+        self._drawn: list[NDArray[np.int64]] = []  # positions of later steps, the next one last
 
     def __iter__(self) -> Iterator[LocalStep]:
         """Yield the steps; each gradient is at the weights as they are when it is asked for."""
@@ -69,22 +71,33 @@ class PrivateSteps:
 
     def draw(self) -> NDArray[np.int64]:
         """Draw each image with probability `rate`; return the positions of those drawn."""
-        return np.flatnonzero(self._sampling.uniform(self._images) < self._privacy.rate)
+        if not self._drawn:
+            steps = min(self._privacy.steps, max(1, _DRAWN_AT_ONCE // self._images))
+            numbers = self._sampling.uniform(steps * self._images).reshape(steps, self._images)
+            is_drawn = numbers < self._privacy.rate
+            self._drawn = [np.flatnonzero(row) for row in reversed(is_drawn)]
+        return self._drawn.pop()
 
     def clipped_sum(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Return the sum of the images' clipped gradients [T], and that of their losses."""
-        clipped = self._clipped
         copies = self._privacy.copies
-        total = clipped.zeros()
-        loss_sum = torch.zeros((), device=total.device)
-        most = MAX_ROWS_CPU if total.device.type == "cpu" else MAX_ROWS_GPU
+        most = MAX_ROWS_CPU if self._clipped.device.type == "cpu" else MAX_ROWS_GPU
         count = math.ceil(len(positions) / max(1, most // copies))
-        for part in np.array_split(positions, count) if count else ():
-            inputs, targets = self._inputs(np.repeat(part, copies))
-            part_total, part_loss = clipped(inputs, targets, self._privacy.clip, copies)
+        if not count:
+            return self._clipped.nothing()
+        parts = np.array_split(positions, count)
+        total, loss_sum = self._part_sum(parts[0])
+        for part in parts[1:]:
+            part_total, part_loss = self._part_sum(part)
             total += part_total
             loss_sum += part_loss
         return total, loss_sum
+
+    def _part_sum(self, positions: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Return the sums of `clipped_sum` for images whose gradients are in memory at once."""
+        copies = self._privacy.copies
+        inputs, targets = self._inputs(np.repeat(positions, copies) if copies > 1 else positions)
+        return self._clipped(inputs, targets, self._privacy.clip, copies)
 
     def add_noise(self, total: Tensor) -> Tensor:
         """Return a sum of clipped gradients [T] with noise."""

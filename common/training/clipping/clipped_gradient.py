@@ -104,13 +104,14 @@ class ClippedGradient:
         while True:
             pieces = self._pieces(len(targets), copies)
             try:
-                gradient = self.zeros()
-                loss = torch.zeros((), device=inputs.device)
+                total: tuple[Tensor, Tensor] | None = None
                 for piece in pieces:
                     for dropout, count in zip(self._dropouts, calls, strict=True):
                         dropout.rewind(count, piece.start)
-                    loss += self._add(gradient, inputs[piece], targets[piece], bound, copies)
-                return gradient, loss
+                    own = self._piece_sum(inputs[piece], targets[piece], bound, copies)
+                    total = own if total is None else (total[0].add_(own[0]), total[1] + own[1])
+                assert total is not None
+                return total
             except torch.OutOfMemoryError:
                 rows = pieces[0].stop - pieces[0].start
                 if rows == copies:
@@ -122,9 +123,14 @@ class ClippedGradient:
             if network.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def zeros(self) -> Tensor:
-        """Return the sum of no gradients: float32 [T]."""
-        return torch.zeros_like(self._network.weights)
+    @property
+    def device(self) -> torch.device:
+        """The network's device."""
+        return self._network.device
+
+    def nothing(self) -> tuple[Tensor, Tensor]:
+        """Return the sums of no images: zeros, float32 [T] and a scalar."""
+        return torch.zeros_like(self._network.weights), torch.zeros((), device=self.device)
 
     def _is_covered(self, inputs: Tensor) -> bool:
         """Return whether every weight belongs to one layer with a rule, and each passes once."""
@@ -146,10 +152,10 @@ class ClippedGradient:
         size = max(1, limit // copies) * copies
         return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
-    def _add(
-        self, gradient: Tensor, inputs: Tensor, targets: Tensor, bound: float, copies: int
-    ) -> Tensor:
-        """Add the clipped gradients of some images to `gradient`, and return their losses' sum.
+    def _piece_sum(
+        self, inputs: Tensor, targets: Tensor, bound: float, copies: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the sum of some images' clipped gradients, and that of their losses.
 
         An image whose gradient is not finite adds nothing: it could not be clipped.
         """
@@ -158,8 +164,9 @@ class ClippedGradient:
             own = self._network.gradient(loss)
             square = own.square().sum()
             if square.isfinite():
-                gradient.addcmul_(own, _factors(square, bound))
-            return loss.detach()
+                return own * _factors(square, bound), loss.detach()
+            gradient = torch.zeros_like(own)
+            return gradient, loss.detach()
         with (
             recorded(self._compiled, copies) as compiled,
             _observed_passes(self._observed) as passes,
@@ -179,17 +186,17 @@ class ClippedGradient:
         is_finite = squares.isfinite()
         if not is_finite.all():
             rows = is_finite.repeat_interleave(copies).nonzero().flatten()
-            if len(rows):
-                self._add(gradient, inputs[rows], targets[rows], bound, copies)
-            return loss.detach()
+            finite = (inputs[rows], targets[rows])
+            gradient, _ = self._piece_sum(*finite, bound, copies) if len(rows) else self.nothing()
+            return gradient, loss.detach()
         factors = _factors(squares, bound)
         parts = dict[Tensor, Tensor]()
         for layer_gradients in observed:
             parts |= layer_gradients.weighted(factors)
         for layer, images_gradients in zip(self._compiled, compiled, strict=True):
             parts |= layer.parameter_gradients(factors @ images_gradients.rows)
-        gradient += torch.cat([parts[each].reshape(-1) for each in self._network.parameters])
-        return loss.detach()
+        gradient = torch.cat([parts[each].reshape(-1) for each in self._network.parameters])
+        return gradient, loss.detach()
 
 
 def _factors(squares: Tensor, bound: float) -> Tensor:

@@ -27,6 +27,33 @@ class LayerGradients(Protocol):
         """Return the sum over the images, each times its factor (float32 [n])."""
 
 
+class DenseGradients:
+    """Gradients of a dense layer that each image passes once.
+
+    The gradient of an image is g a^T, and g for the bias: its square is |g|^2 (|a|^2 + 1).
+
+    Args:
+        layer: its weight is [outputs, inputs]
+        inputs: a, float32 [n, inputs]
+        outputs: the gradients of the outputs, g, float32 [n, outputs]
+    """
+
+    def __init__(self, layer: nn.Linear, inputs: Tensor, outputs: Tensor) -> None:
+        self._layer = layer
+        self._inputs = inputs
+        self._outputs = outputs
+        self._has_bias = layer.bias is not None and layer.bias.requires_grad
+        self.squares = inputs.square().sum(1).add_(int(self._has_bias))
+        self.squares *= outputs.square().sum(1)
+
+    def weighted(self, factors: Tensor) -> Parts:
+        """Return the sum over the images, each times its factor (float32 [n])."""
+        parts = {self._layer.weight: (self._outputs * factors[:, None]).mT @ self._inputs}
+        if self._has_bias:
+            parts[self._layer.bias] = factors @ self._outputs
+        return parts
+
+
 class ProductGradients:
     """Gradients of weights that multiply: of a dense layer, or of a convolution.
 
@@ -46,9 +73,7 @@ class ProductGradients:
         self._outputs = outputs
         self._products: Tensor | None = None
         places = inputs.shape[2]
-        if places == 1:
-            squares = inputs.square().sum(3) * outputs.square().sum(3)
-        elif 2 * places**2 <= inputs.shape[3] * outputs.shape[3]:
+        if 2 * places**2 <= inputs.shape[3] * outputs.shape[3]:
             squares = (inputs @ inputs.mT).mul_(outputs @ outputs.mT).sum((2, 3))
         else:
             self._products = (outputs.mT @ inputs).flatten(1)
@@ -102,6 +127,8 @@ class ChannelGradients:
 
 
 def _dense(layer: nn.Linear, inputs: Tensor, outputs: Tensor, images: int) -> LayerGradients:
+    if len(inputs) == images and layer.weight.requires_grad:
+        return DenseGradients(layer, inputs, outputs)
     return ProductGradients(
         layer,
         inputs.view(images, 1, -1, inputs.shape[1]),

@@ -93,6 +93,18 @@ def test_steps_that_draw_nobody_are_noise_alone(network: Network) -> None:
     assert found.loss == 0
 
 
+@pytest.mark.parametrize("images", [20, 20_000, 70_000])
+def test_each_step_draws_the_next_numbers_of_the_stream(network: Network, images: int) -> None:
+    """However many steps are drawn at once: here 7, 3 and 1."""
+    privacy = PrivacyConfig(clip=1.0, noise=1.0, rate=0.3, steps=7)
+    unused = ClippedGradient(network, network.module, functional.cross_entropy)
+    steps = PrivateSteps(unused, lambda _: (torch.empty(0), torch.empty(0)), privacy, images, KEY)
+    sampling = KeyStream(KEY, "sampling")
+    for _ in range(privacy.steps):
+        expected = np.flatnonzero(sampling.uniform(images) < 0.3)
+        assert np.array_equal(steps.draw(), expected)
+
+
 def test_nothing_is_drawn_from_the_seed_that_the_server_chose(network: Network) -> None:
     """Sampling, noise, augmentation and dropout follow the key alone."""
     data = photos(20, 16)
