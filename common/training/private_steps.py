@@ -85,7 +85,7 @@ class PrivateSteps:
         count = math.ceil(len(positions) / max(1, most // copies))
         if not count:
             return self._clipped.nothing()
-        parts = np.array_split(positions, count)
+        parts = np.array_split(positions, count) if count > 1 else [positions]
         total, loss_sum = self._part_sum(parts[0])
         for part in parts[1:]:
             part_total, part_loss = self._part_sum(part)
