@@ -39,10 +39,11 @@ check: setup
 	$(BIN)/mypy
 
 # The schema, Flower's defaults in pyproject.toml and docs/reference/settings.md, from the settings that strategies declare;
-# the page of all commands, from their help; and the notebooks, from their tutorials.
+# the pages of all commands and of Python, from their help and docstrings; and the notebooks, from their tutorials.
 settings: setup
 	$(BIN)/python .ci/generate_settings.py
 	$(BIN)/python .ci/generate_commands.py
+	$(BIN)/python .ci/generate_python.py
 	$(BIN)/python .ci/generate_notebooks.py
 
 # The documentation as a site, in site/index.html. Needs no network; a link that leads nowhere is an error.

@@ -12,7 +12,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 project = "Fedshelf"
 author = "The Fedshelf authors"
 release = version_of("fedshelf")
-extensions = ["myst_parser", "website.mathml", "website.outside_links", "website.drawings"]
+extensions = [
+    "myst_parser",
+    "website.contents",
+    "website.mathml",
+    "website.outside_links",
+    "website.drawings",
+]
 exclude_patterns = ["website"]
 nitpicky = True
 smartquotes = False  # would turn -- of options into dashes

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
-    "script", ["generate_settings.py", "generate_commands.py", "generate_notebooks.py"]
+    "script", [f"generate_{what}.py" for what in ("settings", "commands", "python", "notebooks")]
 )
 def test_what_is_written_is_what_the_code_declares(script: str) -> None:
     done = subprocess.run(
