@@ -1,4 +1,4 @@
-"""Plug-ins: strategies, models, data sets and partitions that an installed package brings.
+"""Plug-ins: strategies, models, data sets, partitions and metrics of installed packages.
 
 A package names them as entry points (https://packaging.python.org/specifications/entry-points):
 
@@ -38,6 +38,7 @@ MODEL = PluginKind("fedshelf.models", "model")
 DATASET = PluginKind("fedshelf.datasets", "data set")
 PARTITION = PluginKind("fedshelf.partitions", "partition")
 AUGMENTATION = PluginKind("fedshelf.augmentations", "augmentation")
+METRIC = PluginKind("fedshelf.metrics", "metric")
 
 
 def plugin_names(kind: PluginKind) -> list[str]:

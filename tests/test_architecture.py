@@ -83,7 +83,7 @@ FLOORS = {
         ],
         ["strategies/shared", "images/listing", "images/decoding"],
         ["protocol", "images"],
-        ["privacy"],
+        ["privacy", "metrics/formulas"],
         ["compression", "metrics", "wording.py"],
         ["privacy/secure_sum"],
         ["parameters"],

@@ -6,7 +6,8 @@ The order has no say in it: disclosure uses only the policy and the answer.
 from typing import Protocol
 
 from fedshelf.client.policy.policy import Policy
-from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.metrics.counts import Counts, Sums
+from fedshelf.common.metrics.formulas import METRICS
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
@@ -96,4 +97,16 @@ class OpenDisclosure:
             counts.undisclosed_correct + right,
             counts.undisclosed_wrong + wrong,
             reliability,
+            self._disclosed_metrics(counts),
         )
+
+    def _disclosed_metrics(self, counts: Counts) -> dict[str, Sums]:
+        """Return the sums of further metrics that may leave.
+
+        They leave only with counts per class. Code of Fedshelf cannot put more into them than its
+        documentation says; that of another package leaves only if the policy names it.
+        """
+        if self._policy.metrics != "confusion":
+            return {}
+        allowed = self._policy.further_metrics or METRICS
+        return {name: sums for name, sums in counts.metrics.items() if name in allowed}

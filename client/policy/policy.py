@@ -40,6 +40,14 @@ class Policy(BaseModel):
             " images, how many were right, and the loss)"
         ),
     )
+    further_metrics: tuple[str, ...] = Field(
+        (),
+        description=(
+            "with metrics confusion: the further metrics of a run whose sums may leave, by the"
+            ' names in its evaluation.metrics: ["top3", "auroc"]; empty: all that Fedshelf itself'
+            " has, and none of another package's"
+        ),
+    )
     class_names: bool = Field(
         True,
         description=(

@@ -14,6 +14,7 @@ from fedshelf.client.worker.state_store import States
 from fedshelf.common import compression, strategies
 from fedshelf.common.images.cache.feature_file import Progress
 from fedshelf.common.images.types import Images, StoreData
+from fedshelf.common.metrics import formulas
 from fedshelf.common.privacy.randomness import key_digest
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
@@ -182,6 +183,9 @@ class Trainer:
         Args:
             adjustments: Of each store's scores, float32 [C] (see
                 `common.strategies.shared.class_skew`); None: of no store.
+
+        Raises:
+            ConfigError: a metric of the run is not known here.
         """
         network = self.network(order.plan)
         own_slices = personalization.personal_slices(
@@ -189,6 +193,7 @@ class Trainer:
             strategies.build(order.plan.config.strategy, network.layout).personal_tensors(),
         )
         groups = [{store: images} for store, images in sets.items()] if own_slices else [sets]
+        metrics = formulas.chosen(order.plan.config)
         counts: list[RawAndAdjusted] = []
         for group in groups:
             state = (
@@ -201,7 +206,7 @@ class Trainer:
             group_adjustments = [(adjustments or {}).get(store) for store in group]
             batch_size = order.plan.config.evaluation.batch_size
             counts += evaluate_adjusted(
-                network, arrays, group_adjustments, batch_size, order.temperatures
+                network, arrays, group_adjustments, batch_size, order.temperatures, metrics
             )
         return [
             Evaluation(store, order.round, *pair) for store, pair in zip(sets, counts, strict=True)

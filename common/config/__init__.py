@@ -11,6 +11,7 @@ from fedshelf.common.config.model_train_strategy import ModelConfig, TrainConfig
 from fedshelf.common.config.privacy import PrivacyConfig
 from fedshelf.common.config.schema import STORES_OWN, RunConfig, RunSection
 from fedshelf.common.config.sources import (
+    as_list,
     flatten,
     for_another_run,
     from_assignments,
@@ -36,6 +37,7 @@ __all__ = [
     "ScreeningConfig",
     "StrategyConfig",
     "TrainConfig",
+    "as_list",
     "flatten",
     "for_another_run",
     "from_assignments",

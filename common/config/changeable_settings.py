@@ -28,9 +28,9 @@ class Kind(StrEnum):
 OPERATOR_KEYS = frozenset(
     {
         "cohort.min_stores", "cohort.timeout", "cohort.wait", "data.confirmed_classes",
-        "evaluation.every", "evaluation.patience", "run.deliver", "run.keep_checkpoints",
-        "run.rounds", "screening.detect", "screening.norm_factor", "screening.patience",
-        "screening.strikes", "screening.suspects", "screening.test_images",
+        "evaluation.every", "evaluation.metrics", "evaluation.patience", "run.deliver",
+        "run.keep_checkpoints", "run.rounds", "screening.detect", "screening.norm_factor",
+        "screening.patience", "screening.strikes", "screening.suspects", "screening.test_images",
     }
 )  # fmt: skip
 MACHINE_KEYS = frozenset(

@@ -114,10 +114,20 @@ class EvaluationConfig(Section):
     test_data: str = Field(
         "", description="deployment: folder of test images that the server keeps; empty: none"
     )
-    metric: Literal["accuracy", "macro_f1", "loss"] = Field(
+    metric: str = Field(
         "accuracy",
         description=(
-            "metric that decides the best round and early stopping: accuracy, macro_f1 or loss"
+            "metric that decides the best round and early stopping: accuracy, macro_f1, loss, or"
+            " one of evaluation.metrics"
+        ),
+    )
+    metrics: tuple[str, ...] = Field(
+        (),
+        description=(
+            "metrics that are counted beside accuracy, macro_f1 and loss: top3, top5 (share of the"
+            " images whose class is among the 3 or 5 best), balanced_accuracy (mean recall of the"
+            " classes), worst_class_recall, auroc (area under the ROC curve, mean of the classes),"
+            " or one of an installed package; empty: none"
         ),
     )
     patience: Annotated[int, Field(ge=0)] = Field(

@@ -163,7 +163,7 @@ def resolve(*sources: Mapping[str, Any]) -> RunConfig:
             raise ConfigError(_unknown(key, list(defaults)))
         section, _, name = key.partition(".")
         nested.setdefault(section, {})[name] = (
-            _listed(key, value) if isinstance(defaults[key], tuple) else value
+            as_list(key, value) if isinstance(defaults[key], tuple) else value
         )
     try:
         if added:
@@ -180,7 +180,7 @@ def resolve(*sources: Mapping[str, Any]) -> RunConfig:
         raise ConfigError(_invalid(error, section, model)) from None
 
 
-def _listed(key: str, value: Any) -> Any:
+def as_list(key: str, value: Any) -> Any:
     """Return text as a list: a JSON one if it is in brackets, else split at commas.
 
     Return other values unchanged.
@@ -200,7 +200,7 @@ def _listed(key: str, value: Any) -> Any:
 
 
 def _as_text(names: tuple[str, ...]) -> str:
-    """Return a list as text that `_listed` reads back: with commas, or as JSON if a name would not
+    """Return a list as text that `as_list` reads back: with commas, or as JSON if a name would not
     survive them.
     """
     plain = ",".join(names)

@@ -1,6 +1,7 @@
 """Mergeable counts: a confusion matrix and a summed loss. Averages are derived, never averaged."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 
 from fedshelf.common.metrics.calibration import Reliability
 from fedshelf.common.metrics.proportions import apportion
+
+Sums = NDArray[Any]
+"""The sums of one further metric, int64 or float64 (`common.metrics.formulas.metric`)."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,9 @@ class Counts:
         undisclosed_wrong: the same for images predicted wrongly
         reliability: counts of the model's confidence; None if not asked for, or if the store may
             not send them
+        metrics: sums of further metrics by their names in the settings
+            (`common.metrics.formulas`), of all the images or none: a sum that one store withholds
+            is not known for all
 
     >>> oslo = Counts(np.array([[3, 1], [0, 0]]), loss_sum=2.0)
     >>> rome = Counts(np.array([[0, 0], [2, 2]]), loss_sum=6.0)
@@ -39,6 +46,7 @@ class Counts:
     undisclosed_correct: int = 0
     undisclosed_wrong: int = 0
     reliability: Reliability | None = None
+    metrics: Mapping[str, Sums] = field(default_factory=dict)
 
     @classmethod
     def zero(cls, num_classes: int) -> "Counts":
@@ -55,7 +63,20 @@ class Counts:
             self.undisclosed_correct + other.undisclosed_correct,
             self.undisclosed_wrong + other.undisclosed_wrong,
             reduce(Reliability.__add__, known) if known else None,
+            self._metrics_with(other),
         )
+
+    def _metrics_with(self, other: "Counts") -> dict[str, Sums]:
+        """Return the sums of both, of the metrics that are known for all images of both."""
+        added: dict[str, Sums] = {
+            name: sums + other.metrics[name]
+            for name, sums in self.metrics.items()
+            if name in other.metrics
+        }
+        for one, without in ((self, other), (other, self)):
+            if not without.num_examples:  # of no images every sum is known: it is 0
+                added = dict(one.metrics) | added
+        return added
 
     def at_most(self, images: int) -> "Counts":
         """Return counts of at most `images` images, in the same proportions.
@@ -75,7 +96,13 @@ class Counts:
             int(cells[-2]),
             int(cells[-1]),
             reliability,
+            {name: _scaled(sums, images / num_examples) for name, sums in self.metrics.items()},
         )
+
+    @property
+    def is_disclosed(self) -> bool:
+        """Whether the classes of all images are known."""
+        return not self.undisclosed_correct + self.undisclosed_wrong
 
     @property
     def num_examples(self) -> int:
@@ -191,3 +218,11 @@ def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.floa
         part, whole, out=np.zeros(len(whole), dtype=np.float64), where=whole > 0
     )
     return result
+
+
+def _scaled(sums: Sums, share: float) -> Sums:
+    """Return sums of a share of the images; integers are rounded, which keeps their order."""
+    if np.issubdtype(sums.dtype, np.floating):
+        return sums * share
+    rounded: Sums = np.rint(sums * share).astype(np.int64)
+    return rounded

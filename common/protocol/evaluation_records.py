@@ -4,17 +4,24 @@ import torch
 from torch import Tensor
 
 from fedshelf.common.errors import MessageError
-from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.metrics.counts import Counts, Sums
+from fedshelf.common.metrics.formulas import MAX_ELEMENTS
 from fedshelf.common.protocol import calibration_records
 from fedshelf.common.protocol.messages import Evaluation
 from fedshelf.common.protocol.records import RecordReader, Value
 
-_ADJUSTED = "adjusted."  # prefix of the names of counts by the adjusted scores
+# prefixes of tensors' names: those of counts by the adjusted scores, and of further metrics
+_ADJUSTED = "adjusted."
+_METRIC = "metric."
+_MAX_SUM = 2.0**48  # of a metric's one sum: those of all stores do not overflow
 _MAX_IMAGES = 2**31  # in a cell of a confusion matrix: sums of such counts do not overflow
 
 
 def encode_evaluation(evaluation: Evaluation) -> tuple[dict[str, Value], dict[str, Tensor]]:
-    """Return the fields and the tensors of an evaluation: the confusions, int64 [C, C]."""
+    """Return the fields and the tensors of an evaluation: the confusions, int64 [C, C].
+
+    Of each further metric that counts something there is one tensor, int64 or float64.
+    """
     fields, tensors = _encode_counts(evaluation.counts, "")
     if evaluation.adjusted is not None:
         adjusted_fields, adjusted_tensors = _encode_counts(evaluation.adjusted, _ADJUSTED)
@@ -47,6 +54,11 @@ def _encode_counts(counts: Counts, prefix: str) -> tuple[dict[str, Value], dict[
     tensors = {
         "confusion": torch.from_numpy(counts.confusion)
     } | calibration_records.encode_reliability(counts.reliability)
+    tensors |= {
+        f"{_METRIC}{name}": torch.from_numpy(sums)
+        for name, sums in counts.metrics.items()
+        if sums.size
+    }
     return (
         {f"{prefix}{name}": value for name, value in fields.items()},
         {f"{prefix}{name}": tensor for name, tensor in tensors.items()},
@@ -72,4 +84,27 @@ def _decode_counts(reader: RecordReader, prefix: str) -> Counts:
         correct,
         wrong,
         calibration_records.decode_reliability(reader, prefix),
+        _decode_metrics(reader, f"{prefix}{_METRIC}"),
     )
+
+
+def _decode_metrics(reader: RecordReader, prefix: str) -> dict[str, Sums]:
+    """Read back the sums of further metrics; whether they fit the run is decided by screening.
+
+    Raises:
+        MessageError: tensors that are no sums of any metric
+    """
+    tensors = reader.tensors(prefix)
+    for name, tensor in tensors.items():
+        if (
+            tensor.dtype not in (torch.int64, torch.float64)
+            or tensor.numel() > MAX_ELEMENTS
+            or not torch.isfinite(tensor).all()
+            or (tensor.numel() and float(tensor.abs().max()) > _MAX_SUM)
+        ):
+            raise MessageError(
+                f"Tensor '{prefix}{name[:40]}' of type {tensor.dtype} and shape"
+                f" {tuple(tensor.shape)} has no sums of a metric: expected at most {MAX_ELEMENTS}"
+                f" numbers, int64 or float64, of at most {_MAX_SUM:g}."
+            )
+    return {name: tensor.numpy() for name, tensor in tensors.items()}

@@ -1,7 +1,8 @@
 """Evaluation of a model: one pass over any number of image sets, one wait for the device."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,10 +12,13 @@ from torch.nn import functional
 
 from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.types import Images
+from fedshelf.common.metrics import formulas
 from fedshelf.common.metrics.calibration import Reliability
 from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.metrics.formulas.metric import Metric
 from fedshelf.common.models.head import set_training
 from fedshelf.common.training.fit import Network
+from fedshelf.common.training.metric_sums import MetricSums
 from fedshelf.common.training.rotation_task import rotate_as_labelled
 
 RawAndAdjusted = tuple[Counts, Counts | None]
@@ -22,7 +26,11 @@ RawAndAdjusted = tuple[Counts, Counts | None]
 
 
 def evaluate(
-    network: Network, sets: Sequence[Images], batch_size: int, temperatures: Sequence[float] = ()
+    network: Network,
+    sets: Sequence[Images],
+    batch_size: int,
+    temperatures: Sequence[float] = (),
+    metrics: Mapping[str, Metric] = formulas.NO_METRICS,
 ) -> list[Counts]:
     """Evaluate the network's present weights on sets of images.
 
@@ -34,14 +42,13 @@ def evaluate(
         sets: images whose arrays are on the network's device
         batch_size: images in a batch
         temperatures: if given, the confidence at each of them is counted, too, and the energy
+        metrics: further ones, of class scores, by their names in the settings
 
     Returns:
         Confusion matrix and loss of each set.
     """
-    return [
-        raw
-        for raw, _ in evaluate_adjusted(network, sets, [None] * len(sets), batch_size, temperatures)
-    ]
+    pairs = evaluate_adjusted(network, sets, [None] * len(sets), batch_size, temperatures, metrics)
+    return [raw for raw, _ in pairs]
 
 
 def evaluate_adjusted(
@@ -50,6 +57,7 @@ def evaluate_adjusted(
     adjustments: Sequence[Tensor | None],
     batch_size: int,
     temperatures: Sequence[float] = (),
+    metrics: Mapping[str, Metric] = formulas.NO_METRICS,
 ) -> list[RawAndAdjusted]:
     """Evaluate as `evaluate` does, and in the same pass with adjusted scores.
 
@@ -59,6 +67,7 @@ def evaluate_adjusted(
         adjustments: float32 [C] for each set, added to the scores; None: no adjustment
         batch_size: images in a batch
         temperatures: if given, the confidence at each of them is counted, too, and the energy
+        metrics: further ones, of class scores, by their names in the settings
     """
     set_training(network.module, mode=False)
     nothing = Counts.zero(len(network.spec.classes))
@@ -76,7 +85,7 @@ def evaluate_adjusted(
             sets_of_array,
             [adjustments[index] for index in indices],
             batch_size,
-            temperatures,
+            _Counted(len(network.spec.classes), tuple(temperatures), metrics),
         )
         for index, pair in zip(indices, counts, strict=True):
             results[index] = pair
@@ -135,12 +144,36 @@ def scores(network: Network, images: Images, rows: Tensor) -> Tensor:
     return network.logits(normalise(pixels, network.spec.mean, network.spec.std))
 
 
-class _DeviceResults:
-    """Results of N images: collected on the device, and counted at the end of an evaluation."""
+@dataclass(frozen=True)
+class _Counted:
+    """What an evaluation counts.
 
-    def __init__(self, network: Network, images: int, temperatures: Sequence[float]) -> None:
-        self._classes = len(network.spec.classes)
-        self._temperatures = temperatures
+    Attributes:
+        classes: C
+        temperatures: K divisors of the scores
+        metrics: further ones
+    """
+
+    classes: int
+    temperatures: tuple[float, ...]
+    metrics: Mapping[str, Metric]
+
+
+class _DeviceResults:
+    """Results of N images: collected on the device, and counted at the end of an evaluation.
+
+    Args:
+        network: its device has the results
+        counted: what there is to count
+        lengths: images of each set; N in all
+    """
+
+    def __init__(self, network: Network, counted: _Counted, lengths: Sequence[int]) -> None:
+        images = sum(lengths)
+        temperatures = counted.temperatures
+        self._counted = counted
+        self._lengths = lengths
+        self._metric_sums = MetricSums(counted.metrics, counted.classes, lengths)
         self._losses = torch.empty(images, device=network.device)
         self._nll, self._confidences = torch.empty(
             2, len(temperatures), images, device=network.device
@@ -157,21 +190,29 @@ class _DeviceResults:
             targets: int64 [B]
         """
         self._losses[positions] = functional.cross_entropy(logits, targets, reduction="none")
-        self._cells[positions] = targets * self._classes + logits.argmax(dim=1)
-        if self._temperatures:
+        self._cells[positions] = targets * self._counted.classes + logits.argmax(dim=1)
+        if self._metric_sums.is_needed:
+            self._metric_sums.record(logits.cpu().numpy(), targets.cpu().numpy())
+        if self._counted.temperatures:
             self._energies[positions] = logits.logsumexp(dim=1)
-        for index, temperature in enumerate(self._temperatures):
+        for index, temperature in enumerate(self._counted.temperatures):
             likelihoods = functional.log_softmax(logits / temperature, dim=1)
             self._nll[index, positions] = -likelihoods.gather(1, targets[:, None]).squeeze(1)
             self._confidences[index, positions] = likelihoods.amax(dim=1).exp()
 
-    def counts(self, lengths: Sequence[int]) -> list[Counts]:
-        """Return the counts of consecutive parts of the images; wait for the device."""
-        stops = np.cumsum(lengths)[:-1]
+    def counts(self) -> list[Counts]:
+        """Return the counts of each set; wait for the device."""
+        stops = np.cumsum(self._lengths)[:-1]
         recorded = self._cells, self._losses, self._nll, self._confidences, self._energies
         parts = [np.split(tensor.cpu().numpy(), stops, axis=-1) for tensor in recorded]
+        classes, temperatures = self._counted.classes, self._counted.temperatures
+        counts = [_count(classes, temperatures, *part) for part in zip(*parts, strict=True)]
+        if not self._counted.metrics:
+            return counts
+        sums = self._metric_sums.sums() if self._metric_sums.is_needed else [{}] * len(counts)
         return [
-            _count(self._classes, self._temperatures, *part) for part in zip(*parts, strict=True)
+            formulas.with_derived(replace(counted, metrics=of_set), self._counted.metrics)
+            for counted, of_set in zip(counts, sums, strict=True)
         ]
 
 
@@ -180,15 +221,15 @@ def _evaluate_array(
     sets: Sequence[Images],
     adjustments: Sequence[Tensor | None],
     batch_size: int,
-    temperatures: Sequence[float],
+    counted: _Counted,
 ) -> list[RawAndAdjusted]:
     """Return the counts of sets that lie in one array, which is on the device."""
     array = sets[0]
     lengths = [len(images) for images in sets]
     rows = torch.cat([images.rows for images in sets]).to(network.device, non_blocking=True)
-    raw = _DeviceResults(network, len(rows), temperatures)
-    offsets = _stack_adjustments(adjustments, len(network.spec.classes), network.device)
-    adjusted = None if offsets is None else _DeviceResults(network, len(rows), temperatures)
+    raw = _DeviceResults(network, counted, lengths)
+    offsets = _stack_adjustments(adjustments, counted.classes, network.device)
+    adjusted = None if offsets is None else _DeviceResults(network, counted, lengths)
     set_of_image = (
         torch.arange(len(sets)).repeat_interleave(torch.tensor(lengths)).to(network.device)
     )
@@ -200,12 +241,12 @@ def _evaluate_array(
             raw.record(positions, logits, targets)
             if adjusted is not None and offsets is not None:
                 adjusted.record(positions, logits + offsets[set_of_image[positions]], targets)
-    adjusted_counts = [None] * len(sets) if adjusted is None else adjusted.counts(lengths)
+    adjusted_counts = [None] * len(sets) if adjusted is None else adjusted.counts()
     wanted_counts = [
         counts if adjustment is not None else None
         for counts, adjustment in zip(adjusted_counts, adjustments, strict=True)
     ]
-    return list(zip(raw.counts(lengths), wanted_counts, strict=True))
+    return list(zip(raw.counts(), wanted_counts, strict=True))
 
 
 def _stack_adjustments(

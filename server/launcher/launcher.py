@@ -20,6 +20,7 @@ from fedshelf.common.classes import display_names
 from fedshelf.common.classes.display_names import ProductNames
 from fedshelf.common.config import STORES_OWN, RunConfig, StrategyConfig, resolve
 from fedshelf.common.errors import RunError
+from fedshelf.common.metrics import formulas
 from fedshelf.common.models.spec import STORE_CHANNELS
 from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.common.privacy import dp_settings
@@ -291,6 +292,7 @@ def check_early(config: RunConfig) -> None:
     )
     models.initial_weights(config.model)
     dp_settings.check_settings(config)
+    formulas.check(config)
     if config.strategy != StrategyConfig():
         from fedshelf.common import strategies
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig
+from fedshelf.common.metrics import formulas
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.server.results.checkpoints import Best, Checkpoints, TrainingState
@@ -51,7 +52,9 @@ def deliver(config: RunConfig, last: TrainingState, checkpoints: Checkpoints) ->
             else "the last, as run.deliver asks for",
         )
     if last.best is None or last.best.on == "test":
-        return Delivery(last, "the last, as no round was judged on validation images")
+        metric = config.evaluation.metric.replace("_", " ")
+        by = "" if last.best or metric == "accuracy" else f" by {metric}"
+        return Delivery(last, f"the last, as no round was judged{by} on validation images")
     because = explain_best(last.best, config)
     return Delivery(
         last if last.best.round == last.round else checkpoints.load(last.best.round), because
@@ -65,8 +68,7 @@ def best_round(
 
     Rounds judged on different images are not compared. If a round is judged on images of higher
     priority (see DECIDING_IMAGES), the choice begins anew; a round without results on images of the
-    priority reached so far does not count. With the metric loss, neither does a round whose loss a
-    store withholds.
+    priority reached so far does not count, and neither does one whose figure a store withholds.
 
     Args:
         deciding: the images on which the round was judged, and the counts; None: it was not judged
@@ -76,13 +78,14 @@ def best_round(
     if deciding is None or (before is not None and rank.index(deciding[0]) > rank.index(before.on)):
         return before, state.stale
     on, counts = deciding
-    if metric == "loss" and counts.loss_sum is None:
+    value = formulas.value_of(counts, metric)
+    if math.isnan(value) and (metric != "loss" or counts.loss_sum is None):
         return before, state.stale
-    value = counts.scalars()[metric]
     if before is None or before.on != on or math.isnan(before.value):
         is_better = True
     else:
-        is_better = value < before.value if metric == "loss" else value > before.value
+        is_lower_better = formulas.better(metric, counts.metrics) == "lower"
+        is_better = value < before.value if is_lower_better else value > before.value
     return (
         (Best(round_number, value, counts.accuracy, on), 0)
         if is_better

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fedshelf.common.metrics import formulas
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.common.system.files import write_text
@@ -37,7 +38,7 @@ Rows = Mapping[str, Mapping[str, Any]]
 
 def summarize_counts(counts: Counts) -> dict[str, Any]:
     """Return the numbers of an evaluation that go into the history."""
-    return counts.scalars() | {"images": counts.num_examples}
+    return formulas.scalars(counts) | {"images": counts.num_examples}
 
 
 def macros(counts: Counts) -> dict[str, float]:
@@ -194,24 +195,26 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
     """Read the table that `to_summary` wrote. Raises OSError; ValueError for a damaged file."""
     with path.open(encoding="utf-8", newline="") as file:
         header, *lines = csv.reader(file)
-    if header != ["store", *METRIC_COLUMNS] or any(len(line) != len(header) for line in lines):
-        raise ValueError(
-            f"{path} is damaged: expected lines of {', '.join(['store', *METRIC_COLUMNS])}."
-        )
+    columns = header[1:]
+    usual = ["store", *METRIC_COLUMNS]
+    if header[: len(usual)] != usual or any(len(line) != len(header) for line in lines):
+        raise ValueError(f"{path} is damaged: expected lines of {', '.join(usual)}.")
     return {
-        name: dict(zip(METRIC_COLUMNS, map(_number, values), strict=True))
-        | {"images": int(values[-1])}
+        name: (row := dict(zip(columns, map(_number, values), strict=True)))
+        | {"images": int(row["images"] or 0)}
         for name, *values in lines
     }
 
 
 def _as_csv(rows: Rows) -> str:
+    """Return the table; figures of further metrics stand after the usual columns."""
+    columns = dict.fromkeys([*METRIC_COLUMNS, *(name for row in rows.values() for name in row)])
     text = io.StringIO()
     # with the line ends of RFC 4180, so that names with either of them are quoted
     table = csv.writer(text)
-    table.writerow(["store", *METRIC_COLUMNS])
+    table.writerow(["store", *columns])
     table.writerows(
-        [name, *(_text(row[column]) for column in METRIC_COLUMNS)] for name, row in rows.items()
+        [name, *(_text(row.get(column)) for column in columns)] for name, row in rows.items()
     )
     return text.getvalue()
 

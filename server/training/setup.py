@@ -11,6 +11,7 @@ from fedshelf.common import models, strategies
 from fedshelf.common.classes.spelling import choose_spellings
 from fedshelf.common.config import RunConfig, flatten, resolve
 from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.metrics import formulas
 from fedshelf.common.models import expand_head
 from fedshelf.common.models import saved as saved_model
 from fedshelf.common.models.spec import TURNS
@@ -123,6 +124,7 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
     """
     dp_settings.check_settings(config)
     _check_output(config)
+    formulas.check(config)
     spec = models.specify(
         config.model,
         (),
@@ -164,6 +166,7 @@ def prepare(config: RunConfig, classes: tuple[str, ...], channels: int) -> Initi
     dp_settings.check_settings(config)
     strategies.check(config)
     strategies.check_compression(config)
+    formulas.check(config, len(classes))
     _check_origin(config)
     _check_objective(config)
     config = resolve(flatten(config), {"data.classes": list(classes)})

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedshelf.common.images.types import Images
+from fedshelf.common.metrics import formulas
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.models.head import set_training
 from fedshelf.common.protocol.messages import Plan
@@ -63,6 +64,7 @@ class ServerEvaluator:
             self._network.load_frozen(plan.frozen)
         self._images = images.to(device)
         self._batch_size = plan.config.evaluation.batch_size
+        self._metrics = formulas.chosen(plan.config)
 
     def sample(self, count: int, seed: int) -> "ServerSample":
         """Return a sample of at most `count` images, evenly of every class if possible.
@@ -88,7 +90,9 @@ class ServerEvaluator:
         They have its confidence at `temperatures` if given.
         """
         self._network.load(params)
-        (counts,) = evaluate(self._network, [self._images], self._batch_size, temperatures)
+        (counts,) = evaluate(
+            self._network, [self._images], self._batch_size, temperatures, self._metrics
+        )
         return counts
 
 

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from fedshelf.common.config import RunConfig
+from fedshelf.common.metrics import formulas
 from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.metrics.formulas.metric import Metric
 from fedshelf.common.protocol.failures import DIVERGED
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
@@ -285,16 +287,25 @@ def screen_evaluations(
         held_out: store -> images that it holds out
     """
     classes = len(order.plan.spec.classes)
+    metrics = formulas.chosen(order.plan.config)
     good = {
-        answer.store: answer
+        answer.store: _completed(answer, metrics)
         for answer in answers
         if isinstance(answer, Evaluation)
         and answer.round == order.round
         and _is_possible(answer.counts, classes, held_out.get(answer.store, 0))
         and _is_sound(answer.counts, order.temperatures)
         and _matches_raw(answer.adjusted, answer.counts, order)
+        and formulas.are_possible(answer.counts, metrics)
+        and (answer.adjusted is None or formulas.are_possible(answer.adjusted, metrics))
     }
     return dict(sorted(good.items()))
+
+
+def _completed(answer: Evaluation, metrics: Mapping[str, Metric]) -> Evaluation:
+    """Return an evaluation with the metrics that follow from its other counts."""
+    adjusted = answer.adjusted and formulas.with_derived(answer.adjusted, metrics)
+    return replace(answer, counts=formulas.with_derived(answer.counts, metrics), adjusted=adjusted)
 
 
 def _is_possible(counts: Counts, classes: int, most: int) -> bool:

@@ -13,6 +13,8 @@ from fedshelf.common import strategies
 from fedshelf.common.compression import NONE
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import ConfigError
+from fedshelf.common.metrics import formulas
+from fedshelf.common.metrics.formulas.metric import is_derived
 from fedshelf.common.metrics.summed_counts import CountsLayout
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.privacy.secure_sum.ciphers import RingVector
@@ -152,6 +154,8 @@ def judgements(
             places = _counts_layout(order, answer.terms or order.terms)
             raw, adjusted = places.decode(answer.vector.numpy().view(np.uint32))
             has_own = order.plan.config.strategy.absent != "full"
+            metrics = formulas.chosen(order.plan.config)
+            raw, adjusted = (formulas.with_derived(way, metrics) for way in (raw, adjusted))
             return {SUM_NAME: Evaluation(SUM_NAME, order.round, raw, adjusted if has_own else None)}
     return {}
 
@@ -186,7 +190,11 @@ def check(config: RunConfig, layout: Layout) -> None:
         )
     screening = config.screening
     compression = config.messages.compression
+    chosen = formulas.chosen(config).items()
+    summed = [name for name, metric in chosen if not is_derived(metric, classes=2)]
     faults = {
+        f"evaluation.metrics={','.join(summed)} has sums of its own, which are not added under"
+        " masks; leave it out": bool(summed),
         "screening.detect=on looks at single updates, which are not visible by design; leave it"
         " out": screening.detect == "on",
         f"screening.suspects={screening.suspects} acts on single updates, which are not visible by"

@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from fedshelf.common import models, own_objects
-from fedshelf.common.config import RunConfig, flatten, from_toml
+from fedshelf.common.config import RunConfig, as_list, flatten, from_toml
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.models import own_network
 from fedshelf.common.models.spec import TIMM
 from fedshelf.simulations.partitions import FAMILIES
 
-NAMING_KEYS = ("strategy.name", "model.name", "data.partition", "data.dataset")
+METRICS_KEY = "evaluation.metrics"
+NAMING_KEYS = ("strategy.name", "model.name", "data.partition", "data.dataset", METRICS_KEY)
 """The settings that may name an object of one's own."""
 
-WORKER_KEYS = ("strategy.name", "model.name")
+WORKER_KEYS = ("strategy.name", "model.name", METRICS_KEY)
 """Those of them whose objects the workers of stores need."""
 
 
@@ -32,10 +33,10 @@ def allow_named(settings: Mapping[str, Any], run: Path | None = None) -> None:
     known = from_toml(stored) if stored and stored.is_file() else {}
     for key in NAMING_KEYS:
         for values in (known, settings):
-            name = str(values.get(key, ""))
-            module = name.partition(":")[0]
-            if own_objects.is_name(name) and module not in (*FAMILIES, TIMM.rstrip(":")):
-                own_objects.allow(name)
+            for name in _names(key, values.get(key, "")):
+                module = name.partition(":")[0]
+                if own_objects.is_name(name) and module not in (*FAMILIES, TIMM.rstrip(":")):
+                    own_objects.allow(name)
 
 
 def check_own_network(config: RunConfig, classes: Sequence[str], channels: int) -> str:
@@ -64,9 +65,15 @@ def check_importable(config: RunConfig) -> None:
     """
     flat = flatten(config)
     for key in WORKER_KEYS:
-        if own_objects.is_given(str(flat[key])):
+        if any(map(own_objects.is_given, _names(key, flat[key]))):
             raise ConfigError(
                 f"Setting {key} is {flat[key]}, an object that only this program has, and workers"
                 " of the engine ray cannot import it; put it into a module, or use run_engine="
                 "'sequential'."
             )
+
+
+def _names(key: str, value: Any) -> list[str]:
+    """Return the names in the value of a setting that has one name, or several."""
+    names = as_list(key, value) if key == METRICS_KEY else [value]
+    return [str(name) for name in names]

@@ -94,6 +94,7 @@ def config_of(strategy: str = "fedavg", **changed: object) -> RunConfig:
     usual = {
         "model__name": "cnn", "train__epochs": 2, "run__rounds": 8, "strategy__name": strategy,
         "train__lr": 0.02, "cohort__fraction": 0.8, "evaluation__patience": 2,
+        "evaluation__metrics": "top3,balanced_accuracy",
     }  # fmt: skip
     own = closed_form(strategy) if strategies.find(strategy).closed_form else {}
     own |= {"run__rounds": usual["run__rounds"]}

@@ -16,6 +16,7 @@ _TEXTS = {
     "strategy.name": sorted(STRATEGIES),
     "messages.compression": ["none", "fp16", "int8", "top-k"],
     "data.dataset": ["stores", "shelf"],
+    "evaluation.metric": ["accuracy", "macro_f1", "loss"],
 }
 
 
@@ -41,6 +42,8 @@ def values_of(key: str, field: Mapping[str, Any], classes: tuple[str, ...]) -> l
     match field["type"]:
         case "boolean":
             return [False, True]
+        case "array" if key == "evaluation.metrics":
+            return [[], ["top3"], ["balanced_accuracy", "auroc"]]
         case "array":
             return [[], list(classes), list(classes[:1]), ["sock"]]
         case "integer" | "number":

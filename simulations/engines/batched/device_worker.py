@@ -17,6 +17,7 @@ from fedshelf.client.worker.state_store import States
 from fedshelf.common import compression
 from fedshelf.common.config.learning_rate_schedule import learning_rate
 from fedshelf.common.images.types import Images
+from fedshelf.common.metrics import formulas
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import Failure, Plan, TrainOrder, Update
 from fedshelf.common.strategies import LocalTrainingSummary
@@ -72,6 +73,7 @@ class DeviceWorker:
             self._network.load_frozen(plan.frozen)
         self._device_images = DeviceImages(device)
         self._codec = compression.build(plan.config.messages)
+        self._metrics = formulas.chosen(plan.config)
         self._training: StackedTraining | None = None
         self._on_features = False
         # stores that fit in memory with batches of this size; 0: not measured yet
@@ -159,7 +161,7 @@ class DeviceWorker:
                     on_device = [self._device_images.select(images) for images in sets]
                     at_once = self._evaluation_batch
                     return evaluate_adjusted(
-                        self._network, on_device, adjustments, at_once, temperatures
+                        self._network, on_device, adjustments, at_once, temperatures, self._metrics
                     )
             except torch.OutOfMemoryError:
                 if self._evaluation_batch == 1:

@@ -287,6 +287,18 @@ def test_how_sure_the_model_was_leaves_with_counts_per_class_only() -> None:
         assert disclosed(Policy(metrics=metrics), whole).counts.reliability is expected
 
 
+def test_sums_of_further_metrics_leave_with_counts_per_class_only() -> None:
+    sums = {"top3": np.array([3]), "of_a_package": np.array([1])}
+    whole = Evaluation("oslo", 1, Counts(2 * np.eye(2, dtype=np.int64), 1.5, metrics=sums))
+    policies = {
+        Policy(): {"top3"},
+        Policy(further_metrics=("of_a_package",)): {"of_a_package"},
+        Policy(metrics="accuracy", further_metrics=("top3",)): set(),
+    }
+    for policy, names in policies.items():
+        assert disclosed(policy, whole).counts.metrics.keys() == names
+
+
 @pytest.mark.parametrize(("class_names", "expected"), [(True, "weigh"), (False, "full")])
 def test_a_store_that_names_no_classes_adds_no_shares_of_them_to_a_judgement(
     class_names: bool, expected: str

@@ -40,9 +40,14 @@ RELIABILITY = Reliability(
     np.zeros((1, 15)),
     np.zeros(512, np.int64),
 )
-COUNTS = Counts(np.zeros((2, 2), np.int64), 0.0, reliability=RELIABILITY)
+COUNTS = Counts(
+    np.zeros((2, 2), np.int64),
+    0.0,
+    reliability=RELIABILITY,
+    metrics={"top3": np.zeros(1, np.int64), "balanced_accuracy": np.zeros(0, np.int64)},
+)
 _OF_COUNTS = {"loss_sum", "right", "wrong", "confusion", "temperatures", "nll"}
-_OF_COUNTS |= {"bin_images", "bin_right", "bin_sure", "bin_energy"}
+_OF_COUNTS |= {"bin_images", "bin_right", "bin_sure", "bin_energy", "metric.top3"}
 WIRE: list[tuple[Result, set[str]]] = [
     (
         StoreInfo("oslo", {"hat": 1}, 2, 3),

@@ -131,3 +131,13 @@ def test_agrees_with_torchmetrics() -> None:
         counts.accuracy,
         multiclass_accuracy(predicted, truth, num_classes=5, average="micro").item(),
     )
+
+
+def test_a_sum_that_one_withholds_is_not_known_for_all() -> None:
+    told = Counts(np.array([[3, 1], [0, 0]]), 1.0, metrics={"top3": np.array([4])})
+    silent = Counts(np.array([[2, 0], [0, 0]]), 1.0)
+    nobody = Counts.zero(2)
+    assert (told + told).metrics == {"top3": np.array([8])}
+    assert (nobody + told + nobody).metrics == {"top3": np.array([4])}
+    for order in ([told, silent, told], [silent, told], [nobody, told, silent]):
+        assert merge(order, 2).metrics == {}

@@ -114,6 +114,22 @@ def test_a_loss_that_is_not_finite_is_never_better() -> None:
     )
 
 
+def test_a_further_metric_may_decide_and_a_round_without_its_sums_does_not_count(
+    tmp_path: Path,
+) -> None:
+    counts = [replace(right(9 - n), metrics={"top3": np.array([n])}) for n in (2, 6, 4)]
+    rounds = [("validation", each) for each in (counts[0], right(9), *counts[1:])]
+    last = after(*rounds, metric="top3")
+    assert (last.best, last.stale) == (Best(3, 0.6, 0.3, "validation"), 1)
+    chosen = {"evaluation__metric": "top3", "evaluation__metrics": "top3"}
+    assert delivered(tmp_path, last, **chosen) == (
+        3.0, "the best by top3 on the stores' validation images",
+    )  # fmt: skip
+    unknown = after(("validation", right(9)), metric="top3")
+    because = "the last, as no round was judged by top3 on validation images"
+    assert delivered(tmp_path, unknown, **chosen) == (1.0, because)
+
+
 def test_a_round_whose_loss_is_withheld_is_neither_best_nor_stale_by_loss() -> None:
     told, withheld = right(4), Counts(right(9).confusion, None)
     rounds = [("validation", counts) for counts in (withheld, told, withheld)]

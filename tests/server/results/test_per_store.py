@@ -185,7 +185,7 @@ def test_the_summary_of_few_stores_has_them_all(tmp_path: Path) -> None:
 def test_the_table_of_many_stores_reads_back(tmp_path_factory, names: set[str], right: int) -> None:
     folder = tmp_path_factory.mktemp("run")
     row = summarize_counts(of_accuracy(right)) | macros(of_accuracy(right)) | {"raw_accuracy": 0.25}
-    rows = dict.fromkeys(names, row)
+    rows = dict.fromkeys(names, row | {"top3": 0.875})  # a further metric, which others withhold
     rows |= {
         f"expected {n}": dict.fromkeys(METRIC_COLUMNS) | {"accuracy": 0.5, "images": 3}
         for n in range(MAX_STORES_ONE_BY_ONE)

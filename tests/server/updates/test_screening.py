@@ -312,6 +312,28 @@ def test_what_is_said_of_confidence_is_of_the_same_images_and_hits_or_nothing() 
     assert list(screen_evaluations(answers, order, dict.fromkeys(cases, 10))) == ["good", "silent"]
 
 
+def test_sums_of_metrics_that_cannot_be_leave_the_evaluation_out() -> None:
+    chosen = {"evaluation__metrics": "top3,balanced_accuracy"}
+    order = EvaluateOrder(plan_of(**chosen), 3, vector(1.0))
+    cases: dict[str, dict[str, Any]] = {
+        "good": {"top3": np.array([7])},
+        "withheld": {},
+        "more than all": {"top3": np.array([11])},
+        "negative": {"top3": np.array([-1])},
+        "floats": {"top3": np.array([7.0])},
+        "two": {"top3": np.array([7, 7])},
+        "not asked for": {"top3": np.array([7]), "top5": np.array([7])},
+    }
+    answers = [
+        Evaluation(name, 3, replace(counts_of(5, 5), metrics=sums)) for name, sums in cases.items()
+    ]
+    good = screen_evaluations(answers, order, dict.fromkeys(cases, 10))
+    assert {name: set(found.counts.metrics) for name, found in good.items()} == {
+        "good": {"top3", "balanced_accuracy"},
+        "withheld": {"balanced_accuracy"},
+    }
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_what_a_strategy_expects_is_what_its_stores_send(name: str) -> None:
     strategy = strategies.build(StrategyConfig(name=name))
