@@ -24,9 +24,10 @@ from fedshelf.common import models
 from fedshelf.common.config import ModelConfig, PrivacyConfig, TrainConfig
 from fedshelf.common.images.types import Images
 from fedshelf.common.system.allocator import keep_freed_memory
+from fedshelf.common.tasks.classes import image_losses
 from fedshelf.common.training.clipping.clipped_gradient import ClippedGradient
 from fedshelf.common.training.fit import Network
-from fedshelf.common.training.loss import BatchGradient, image_losses
+from fedshelf.common.training.loss import BatchGradient
 from fedshelf.common.training.private_steps import PrivateSteps
 from fedshelf.common.training.steps import LocalStep
 

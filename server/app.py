@@ -249,7 +249,7 @@ def folder_images(agreed: Plan) -> Images | None:
     if not agreed.config.evaluation.test_data:
         return None
     from fedshelf.common.images.folder.photo_folder import FolderOptions, open_folder, relabel
-    from fedshelf.common.training.rotation_task import as_rotation_task
+    from fedshelf.common.tasks.turns import as_rotation_task
 
     folder = Path(agreed.config.evaluation.test_data)
     spec = agreed.spec

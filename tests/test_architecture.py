@@ -71,7 +71,7 @@ FLOORS = {
         ["inference/locators"],
         ["inference/predictors", "inference/sheet"],
         ["training", "command_line.py", "setting_flags.py"],
-        ["training/clipping", "scenes/folder"],
+        ["training/clipping", "tasks", "scenes/folder"],
         ["strategies", "images/folder", "images/augment", "native"],
         [
             "strategies/algorithms",

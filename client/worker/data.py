@@ -28,7 +28,7 @@ from fedshelf.common.images.types import StoreData
 from fedshelf.common.models.spec import STORE_CHANNELS
 from fedshelf.common.protocol.failures import FailureCode
 from fedshelf.common.protocol.messages import Plan, StoreInfo
-from fedshelf.common.training.rotation_task import as_rotation_task
+from fedshelf.common.tasks.turns import as_rotation_task
 
 LOG = logging.getLogger("fedshelf.store")
 

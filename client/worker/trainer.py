@@ -252,9 +252,7 @@ class Trainer:
         if self._device_inputs is None or self._device_inputs[0] is not images.inputs:
             self._device_inputs = None  # the earlier images are freed before others come
             self._device_inputs = (images.inputs, images.inputs.to(self._device))
-        return Images(
-            self._device_inputs[1], images.labels.to(self._device), images.rows.to(self._device)
-        )
+        return replace(images, inputs=self._device_inputs[1]).to(self._device)
 
     def release_images(self) -> None:
         """Drop the images on the device, and their features."""

@@ -127,7 +127,9 @@ class EvaluationConfig(Section):
             "metrics that are counted beside accuracy, macro_f1 and loss: top3, top5 (share of the"
             " images whose class is among the 3 or 5 best), balanced_accuracy (mean recall of the"
             " classes), worst_class_recall, auroc (area under the ROC curve, mean of the classes),"
-            " or one of an installed package; empty: none"
+            " or one of an installed package; ap (average precision of boxes) and count (error of"
+            " the number of products) are of boxes, and iou (overlap of regions) is of masks, which"
+            " always count them; empty: none"
         ),
     )
     patience: Annotated[int, Field(ge=0)] = Field(

@@ -69,12 +69,13 @@ class ModelConfig(Section):
 class TrainConfig(Section):
     """Local training at a store."""
 
-    objective: Literal["classes", "turns"] = Field(
+    objective: Literal["classes", "turns", "boxes", "masks"] = Field(
         "classes",
         description=(
-            "task that the model learns: classes (of products), or turns (by how many quarter"
-            " turns a photo was turned; such photos need no class); a run for classes can"
-            " start from a model for turns (model.weights)"
+            "task that the model learns: classes (of products), turns (by how many quarter"
+            " turns a photo was turned; such photos need no class; a run for classes can"
+            " start from its model, model.weights), boxes (where products are on photos of"
+            " scenes) or masks (which of their pixels are of products)"
         ),
     )
     epochs: Annotated[int, Field(ge=0)] = Field(

@@ -16,11 +16,15 @@ class Images:
         trains goes on (see `common.training.features`)
     labels: int64 [M], an index into the classes that the owner of the images keeps
     rows:   int64 [N], the rows of `inputs` that belong to this set, in order
+    annotations: the products on the photos of scenes: boxes, float32 [M, K, 5] (left, top, right
+        and bottom edge in pixels of `inputs`, and the class; rows without an area are padding), or
+        masks, uint8 [M, height, width] (`common.tasks`); None: an image has its label alone
     """
 
     inputs: Tensor
     labels: Tensor
     rows: Tensor
+    annotations: Tensor | None = None
 
     @classmethod
     def whole(cls, pixels: Tensor, labels: Tensor) -> "Images":
@@ -41,20 +45,30 @@ class Images:
 
     def select(self, positions: Tensor) -> "Images":
         """Return the images at these positions (int64 [K], counted within this set)."""
-        return Images(self.inputs, self.labels, self.rows[positions])
+        return self.at(self.rows[positions])
+
+    def at(self, rows: Tensor) -> "Images":
+        """Return the images at these rows of the array (int64 [K])."""
+        return replace(self, rows=rows)
 
     def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return copies of inputs and labels.
+        """Return copies of inputs and targets.
 
         Args:
             positions: int64 [K], counted within this set
 
         Returns:
-            uint8 [K, height, width, channels], or float32 [K, views, ...]; and int64 [K]
+            uint8 [K, height, width, channels], or float32 [K, views, ...]; and int64 [K], or
+            annotations [K, ...] if there are any
         """
         # copies whole rows; inputs[rows] takes 5 to 20 times as long
         rows = self.rows.index_select(0, positions)
-        return self.inputs.index_select(0, rows), self.labels.index_select(0, rows)
+        return self.inputs.index_select(0, rows), self.learned.index_select(0, rows)
+
+    @property
+    def learned(self) -> Tensor:
+        """The targets of a network, of all rows: annotations if there are any, else labels."""
+        return self.labels if self.annotations is None else self.annotations
 
     def targets(self) -> Tensor:
         """Return the labels of all images of this set: int64 [N]."""
@@ -72,7 +86,10 @@ class Images:
 
     def to(self, device: torch.device) -> "Images":
         """Return the same set with its whole array on `device`."""
-        return Images(self.inputs.to(device), self.labels.to(device), self.rows.to(device))
+        annotations = None if self.annotations is None else self.annotations.to(device)
+        return Images(
+            self.inputs.to(device), self.labels.to(device), self.rows.to(device), annotations
+        )
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class Counts:
 
     @property
     def is_disclosed(self) -> bool:
-        """Whether the classes of all images are known."""
+        """True if the classes of all images are known."""
         return not self.undisclosed_correct + self.undisclosed_wrong
 
     @property

@@ -17,7 +17,7 @@ TIMM = "timm:"
 """The prefix of the names of timm's architectures."""
 
 TURNS = ("0 degrees", "90 degrees", "180 degrees", "270 degrees")
-"""The classes of a network that tells a photo's quarter turns (`common.training.rotation_task`)."""
+"""The classes of a network that tells a photo's quarter turns (`common.tasks.turns`)."""
 
 Output = Literal["classes", "boxes", "masks"]
 """The kind of a network's result: one class of an image, boxes on it, or a class of each pixel."""
@@ -112,7 +112,7 @@ class ModelSpec:
 
     @property
     def tells_turns(self) -> bool:
-        """True if the network predicts turns of photos (see `rotation_task`), and not classes."""
+        """True if the network predicts turns of photos (see `tasks.turns`), and not classes."""
         return self.classes == TURNS
 
     def to_json(self) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fedshelf.common.config import TrainConfig
 from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.types import Images
 from fedshelf.common.metrics import formulas
@@ -17,9 +18,9 @@ from fedshelf.common.metrics.calibration import Reliability
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.metrics.formulas.metric import Metric
 from fedshelf.common.models.head import set_training
+from fedshelf.common.tasks import SceneTask
 from fedshelf.common.training.fit import Network
 from fedshelf.common.training.metric_sums import MetricSums
-from fedshelf.common.training.rotation_task import rotate_as_labelled
 
 RawAndAdjusted = tuple[Counts, Counts | None]
 """Counts by the model's own scores, and counts by adjusted ones (None: no adjustment)."""
@@ -70,6 +71,8 @@ def evaluate_adjusted(
         metrics: further ones, of class scores, by their names in the settings
     """
     set_training(network.module, mode=False)
+    if isinstance(network.task, SceneTask):
+        return [(_count_scenes(network, network.task, images, batch_size), None) for images in sets]
     nothing = Counts.zero(len(network.spec.classes))
     results: list[RawAndAdjusted] = [
         (nothing, None if added is None else nothing) for added in adjustments
@@ -90,6 +93,19 @@ def evaluate_adjusted(
         for index, pair in zip(indices, counts, strict=True):
             results[index] = pair
     return results
+
+
+def _count_scenes(network: Network, task: SceneTask, images: Images, batch_size: int) -> Counts:
+    """Return the counts of photos of scenes; those of a batch are added to those before."""
+    config = TrainConfig()
+    total = Counts.zero(len(network.spec.classes))
+    with torch.inference_mode():
+        for rows in images.rows.to(network.device, non_blocking=True).split(batch_size):
+            targets = images.learned.index_select(0, rows)
+            outputs = scores(network, images, rows)
+            losses = task.image_losses(outputs, targets, config)
+            total = total + task.count(outputs, targets, losses)
+    return total
 
 
 def features(network: Network, images: Images, batch_size: int) -> Tensor:
@@ -129,7 +145,9 @@ def features(network: Network, images: Images, batch_size: int) -> Tensor:
 
 
 def scores(network: Network, images: Images, rows: Tensor) -> Tensor:
-    """Return the class scores of images without augmentation: [B, C].
+    """Return the network's result for images without augmentation: class scores [B, C].
+
+    Of a network for scenes it is that of the task (`common.tasks`).
 
     Args:
         network: in the mode of evaluation
@@ -139,14 +157,14 @@ def scores(network: Network, images: Images, rows: Tensor) -> Tensor:
     inputs = images.inputs.index_select(0, rows).to(network.device)
     if images.are_features:
         return network.forward(images)(inputs[:, 0])
-    labels = images.labels.index_select(0, rows).to(network.device)
-    pixels = rotate_as_labelled(network.spec, inputs, labels)
+    targets = images.learned.index_select(0, rows).to(network.device)
+    pixels = network.task.posed(inputs, targets)
     return network.logits(normalise(pixels, network.spec.mean, network.spec.std))
 
 
 @dataclass(frozen=True)
 class _Counted:
-    """What an evaluation counts.
+    """The parts of an evaluation that are counted.
 
     Attributes:
         classes: C

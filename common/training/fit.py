@@ -16,7 +16,7 @@ from fedshelf.common import models
 from fedshelf.common.config import DataConfig, RunConfig
 from fedshelf.common.config.learning_rate_schedule import learning_rate
 from fedshelf.common.errors import ConfigError
-from fedshelf.common.images.augment import BatchBounds, Blend, DrawStream, augment, normalise
+from fedshelf.common.images.augment import BatchBounds, Blend, DrawStream, normalise
 from fedshelf.common.images.augment.views import drawn_view
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.dropout import seed_dropout
@@ -32,18 +32,22 @@ from fedshelf.common.seeding import derive, rng
 from fedshelf.common.strategies import LocalTrainingSummary, Strategy
 from fedshelf.common.strategies.shared.class_skew import logit_offsets
 from fedshelf.common.system.device import compute_exactly
+from fedshelf.common.tasks import task_of
 from fedshelf.common.training.clipping.clipped_gradient import ClippedGradient
-from fedshelf.common.training.loss import BatchGradient, image_losses, regularise
+from fedshelf.common.training.loss import BatchGradient, regularise
 from fedshelf.common.training.optimizers import OPTIMIZERS, lr_shares
 from fedshelf.common.training.private_steps import PrivateSteps
-from fedshelf.common.training.rotation_task import BatchTransform, training_transform
 from fedshelf.common.training.steps import LocalStep, plain_steps
+
+BatchTransform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""A change of a batch before it is normalised: from (pixels, targets) to (pixels, targets)."""
 
 
 class Network:
     """A module on a device whose travelling tensors are views of one vector.
 
     Attributes:
+        task: the task that the network's results are for
         vector: float32 [P], parameters that train, then floating-point buffers; write to it to load
         weights: float32 [T], the part of `vector` that trains
         parameters: the parameters that train; they are views of `weights`, in its order
@@ -61,6 +65,7 @@ class Network:
     ) -> None:
         self.spec = spec
         self.device = device
+        self.task = task_of(spec)
         compute_exactly(device)
         self.module = models.build(spec, weights=weights, seed=seed).to(device)
         self.layout = Layout.from_module(self.module)
@@ -262,17 +267,17 @@ def _steps(network: Network, images: Images, task: LocalTrainingTask) -> Iterato
     """Return the steps of a training, plain or private."""
     config = task.config.train
     draws = DrawStream(task.config.data, task.seed, task.round_number, task.store)
-    turns = rng(task.seed, "turns", task.round_number, task.store)
-    transform = training_transform(network.spec, turns)
+    vary = partial(
+        network.task.vary, generator=rng(task.seed, "turns", task.round_number, task.store)
+    )
 
     def inputs(positions: np.ndarray) -> tuple[Tensor, Tensor, Blend | None]:
-        return _inputs(network, images, positions, task.config.data, draws, transform)
+        return _inputs(network, images, positions, task.config.data, draws, vary)
 
     if task.config.privacy.is_on:
         assert task.key is not None, "a private training has a key"
-        clipped = ClippedGradient(
-            network, network.differentiable(images), partial(image_losses, config=config)
-        )
+        losses = partial(network.task.image_losses, config=config)
+        clipped = ClippedGradient(network, network.differentiable(images), losses)
         return iter(
             PrivateSteps(
                 clipped, lambda at: inputs(at)[:2], task.config.privacy, len(images), task.key
@@ -284,6 +289,7 @@ def _steps(network: Network, images: Images, task: LocalTrainingTask) -> Iterato
         config,
         None if offsets is None else offsets.to(network.device),
         network.forward(images),
+        network.task.loss,
     )
     order = rng(task.seed, "order", task.round_number, task.store)
     return plain_steps(
@@ -328,12 +334,12 @@ def _inputs(
     positions: np.ndarray,
     augmentation: DataConfig,
     draws: DrawStream,
-    transform: BatchTransform,
+    vary: BatchTransform,
 ) -> tuple[Tensor, Tensor, Blend | None]:
     """Return the inputs of a batch on the network's device.
 
-    They are normalised pixels [B, channels, H, W], or features [B, ...]; targets int64 [B]; and the
-    blend or None.
+    They are normalised pixels [B, channels, H, W], or features [B, ...]; targets int64 [B], or
+    annotations [B, ...]; and the blend or None.
     """
     inputs, targets = images.batch(torch.from_numpy(positions).to(images.rows.device))
     inputs = inputs.to(network.device)
@@ -341,9 +347,9 @@ def _inputs(
     random_numbers = torch.from_numpy(draws.take(len(positions))).to(network.device)
     if images.are_features:
         return drawn_view(inputs, augmentation, random_numbers), targets, None
-    pixels, blend = augment(
+    pixels, targets, blend = network.task.augment(
         inputs, targets, augmentation, random_numbers, BatchBounds(0, len(positions))
     )
     # last: the mirror image of a turned photo is turned the other way
-    pixels, targets = transform(pixels, targets)
+    pixels, targets = vary(pixels, targets)
     return normalise(pixels, network.spec.mean, network.spec.std), targets, blend

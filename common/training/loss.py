@@ -6,12 +6,12 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fedshelf.common.config import TrainConfig
 from fedshelf.common.images.augment import Blend
 from fedshelf.common.models.dropout import dropout_layers
 from fedshelf.common.system.device import has_bfloat16
+from fedshelf.common.tasks.classes import objective
 
 # pixels of a batch from which channels-last order is faster: resnet18 at 64 px was 15% slower with
 # 16 images, 6% with 32, 2% with 48 (196,608 pixels) and 3% faster with 64; at 224 px it was 3%
@@ -35,6 +35,10 @@ class GradientNetwork(Protocol):
         """Return dloss/dweights, [T]."""
 
 
+BatchLoss = Callable[[Tensor, Tensor, TrainConfig, Blend | None, Tensor | None], Tensor]
+"""The loss of a batch, a mean over its images: `common.tasks.task.Task.loss`."""
+
+
 class BatchGradient:
     """The loss and the gradient of batches, in as many pieces as the device's memory requires.
 
@@ -49,8 +53,9 @@ class BatchGradient:
     Args:
         network: the network whose weights are trained
         config: loss, label smoothing and precision
-        offsets: float32 [C], added to the scores; None: nothing (see `objective`)
+        offsets: float32 [C], added to the scores; None: nothing (see `tasks.classes.objective`)
         forward: maps the inputs of a batch to class scores [B, C]; None: the network's `logits`
+        loss: of the outputs, a mean over images
     """
 
     def __init__(
@@ -59,7 +64,9 @@ class BatchGradient:
         config: TrainConfig,
         offsets: Tensor | None = None,
         forward: Callable[[Tensor], Tensor] | None = None,
+        loss: BatchLoss = objective,
     ) -> None:
+        self._loss = loss
         self._network = network
         self._forward = forward or network.logits
         self._config = config
@@ -73,7 +80,7 @@ class BatchGradient:
 
         Args:
             inputs: float32 [B, ...]: normalised pixels, or features
-            targets: int64 [B]
+            targets: int64 [B], or annotations [B, ...]
             blend: the images that are mixed in, or None
 
         Returns:
@@ -105,10 +112,11 @@ class BatchGradient:
         if device.type == "cpu" and is_bfloat16(self._config, device):
             with autocast(self._config, device):
                 logits = self._forward(_in_fast_order(inputs)).float()
-            loss = objective(logits, targets, self._config, blend, self._offsets)
+            loss = self._loss(logits, targets, self._config, blend, self._offsets)
         else:
             with autocast(self._config, device):
-                loss = objective(self._forward(inputs), targets, self._config, blend, self._offsets)
+                outputs = self._forward(inputs)
+                loss = self._loss(outputs, targets, self._config, blend, self._offsets)
         return loss.detach(), self._network.gradient(loss)
 
     def _in_pieces(
@@ -154,92 +162,6 @@ def _in_fast_order(inputs: Tensor) -> Tensor:
     if inputs.ndim == 4 and inputs.numel() // inputs.shape[1] >= MIN_CHANNELS_LAST_PIXELS:
         return inputs.contiguous(memory_format=torch.channels_last)
     return inputs.contiguous()
-
-
-def objective(
-    logits: Tensor,
-    targets: Tensor,
-    config: TrainConfig,
-    blend: Blend | None = None,
-    offsets: Tensor | None = None,
-) -> Tensor:
-    """Return the loss of a batch (a scalar).
-
-    It is the cross-entropy, or the mean over images and classes of (softmax(logits) - target)^2.
-    `label_smoothing` spreads its share of the target over all classes (see `soft_targets`).
-
-    Args:
-        logits: [B, C]
-        targets: int64 [B]
-        config: loss and label smoothing
-        blend: if given, a term is share L(target) + (1 - share) L(other)
-        offsets: float32, [C] or [B, C], added to the logits. With the logarithms of a store's
-            shares of the classes, the loss is the re-weighted softmax of Legate, Caccia and
-            Belilovsky (CoLLAs 2023).
-    """
-    if blend is not None or (offsets is not None and config.label_smoothing):
-        return image_losses(logits, targets, config, blend, offsets).mean()
-    if offsets is not None:
-        logits = logits + offsets
-    if config.loss == "cross-entropy":
-        return functional.cross_entropy(logits, targets, label_smoothing=config.label_smoothing)
-    one_hot = functional.one_hot(targets, logits.shape[1]).to(logits.dtype)
-    smoothed = one_hot * (1 - config.label_smoothing) + config.label_smoothing / logits.shape[1]
-    return functional.mse_loss(logits.softmax(dim=1), smoothed)
-
-
-def image_losses(
-    logits: Tensor,
-    targets: Tensor,
-    config: TrainConfig,
-    blend: Blend | None = None,
-    offsets: Tensor | None = None,
-) -> Tensor:
-    """Return the terms [B] whose mean is `objective`; shapes as there."""
-    if blend is not None:
-        target_losses, blended_losses = (
-            image_losses(logits, labels, config, None, offsets)
-            for labels in (targets, blend.others)
-        )
-        return torch.lerp(blended_losses, target_losses, blend.shares)
-    smoothing = config.label_smoothing
-    if offsets is not None:
-        logits = logits + offsets
-        if smoothing:
-            return _soft_target_losses(logits, soft_targets(targets, smoothing, offsets), config)
-    if config.loss == "cross-entropy":
-        return functional.cross_entropy(
-            logits, targets, reduction="none", label_smoothing=smoothing
-        )
-    spread = smoothing / logits.shape[1]
-    smoothed = torch.full_like(logits, spread).scatter_(1, targets[:, None], 1 - smoothing + spread)
-    return functional.mse_loss(logits.softmax(dim=1), smoothed, reduction="none").mean(dim=1)
-
-
-def soft_targets(targets: Tensor, smoothing: float, offsets: Tensor) -> Tensor:
-    """Return (1 - smoothing) onehot(target) + smoothing softmax(offsets): float32 [B, C].
-
-    A network that cannot tell the classes apart has equal logits, so its softmax is that of the
-    offsets. Smoothing towards this asks for logits that are less confident. Smoothing towards an
-    even spread would ask a store to raise the classes that it lacks: at 3% of an even share each,
-    an even spread gives them 33 times what the offsets do.
-
-    Args:
-        targets: int64 [B]
-        smoothing: share of the target that is spread, 0 to 1
-        offsets: float32 [C] or [B, C]
-    """
-    shares = offsets.softmax(dim=-1).expand(len(targets), -1)
-    return (smoothing * shares).scatter_add(
-        1, targets[:, None], shares.new_full((len(targets), 1), 1 - smoothing)
-    )
-
-
-def _soft_target_losses(logits: Tensor, soft: Tensor, config: TrainConfig) -> Tensor:
-    """Return the terms [B] for targets that are shares of the classes, [B, C]."""
-    if config.loss == "cross-entropy":
-        return functional.cross_entropy(logits, soft, reduction="none")
-    return functional.mse_loss(logits.softmax(dim=1), soft, reduction="none").mean(dim=1)
 
 
 def split_batches(order: np.ndarray, size: int, keep_pairs: bool) -> Iterator[np.ndarray]:

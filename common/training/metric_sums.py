@@ -36,7 +36,7 @@ class MetricSums:
 
     @property
     def is_needed(self) -> bool:
-        """Whether there is anything to count."""
+        """True if there is anything to count."""
         return bool(self._metrics)
 
     def record(self, scores: NDArray[np.float32], targets: NDArray[np.int64]) -> None:

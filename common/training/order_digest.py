@@ -77,7 +77,10 @@ def training_digest(order_sha256: str, state: Mapping[str, Tensor], images: Imag
     _add_tensors(hasher, {"rows": images.rows.new_tensor(len(images))})
     for rows in images.rows.split(_IMAGES_PER_PIECE):
         inputs = images.inputs.index_select(0, rows)
-        _add_tensors(hasher, {"inputs": inputs, "labels": images.labels.index_select(0, rows)})
+        known = {"inputs": inputs, "labels": images.labels.index_select(0, rows)}
+        if images.annotations is not None:
+            known["annotations"] = images.annotations.index_select(0, rows)
+        _add_tensors(hasher, known)
     return hasher.hexdigest()
 
 

@@ -38,7 +38,7 @@ def lines(
     Args:
         names: the display names of the classes
     """
-    if config.train.objective == "turns":
+    if config.train.objective != "classes":
         return []
     merge = config.data.merge_spellings
     counts_by_store = {

@@ -77,7 +77,7 @@ def settle_precision(config: RunConfig, channels: int) -> tuple[RunConfig, str]:
         native_size=None,
         channels=channels,
     )
-    if spec.image_size < MIN_IMAGE_SIZE:
+    if config.train.objective != "classes" or spec.image_size < MIN_IMAGE_SIZE:
         return _with(config, "float32"), ""
     network = Network(spec, device, seed=0)
     if network.layout.trainable < MIN_WEIGHTS:

@@ -168,7 +168,7 @@ def _fitting(given: Mapping[str, Any], *, photos: bool) -> tuple[str, str]:
         goes_on = given.get("model.name") in (RIDGE["model.name"], HEAD["model.name"])
         return ("finetune" if goes_on and not trains else "none"), ""
     chooses_model = any(key.startswith("model.") for key in given)
-    if not photos or chooses_model or given.get("train.objective") == "turns":
+    if not photos or chooses_model or given.get("train.objective", "classes") != "classes":
         return "none", ""
     if not has_pretrained():
         return "scratch", WITHOUT_PRETRAINED

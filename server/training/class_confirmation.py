@@ -71,7 +71,7 @@ def unconfirmed(
     if (
         config.data.classes
         or config.data.dataset != STORES_OWN
-        or config.train.objective == "turns"
+        or config.train.objective != "classes"
     ):
         return {}
     forms = {

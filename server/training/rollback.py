@@ -11,7 +11,7 @@ says that the learning rate is too large or that a store does harm.
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from math import inf, isfinite, log
+from math import inf, isfinite
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 from fedshelf.common.errors import StoresError
 from fedshelf.common.protocol.failures import DIVERGED, Failure
 from fedshelf.common.protocol.messages import Plan
+from fedshelf.common.tasks import task_of
 from fedshelf.server.results.checkpoints import TrainingState
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.training.round_record import NextModel
@@ -30,9 +31,8 @@ from fedshelf.server.updates.screening import RoundOutcome
 from fedshelf.server.updates.store_findings import Standing
 
 OUTLIER_NORM_FACTOR = 10.0  # times the usual norm of the others' updates
-EXPLODED_LOSS_FACTOR = (
-    10.0  # times the loss before, or the loss log C of a model that knows nothing
-)
+# times the loss before, or that of a model that knows nothing (`Task.ignorant_loss`)
+EXPLODED_LOSS_FACTOR = 10.0
 
 
 class EverybodyDivergedError(Exception):
@@ -75,6 +75,7 @@ class Rollback:
         self._buffer = buffer
         self._reputation = reputation
         self._note = note
+        self._ignorant_loss = task_of(plan.spec).ignorant_loss(len(plan.spec.classes))
         self.before: TrainingState | None = None
         # the last round that was taken back without a store's update to explain it
         self._unexplained = 0
@@ -119,7 +120,7 @@ class Rollback:
                     taken_back={"store": store, "round": round_number, "reason": why},
                 )
         if is_finite(next_model.after) and not is_unusable_to_all(
-            next_model.scores, state.record, len(self._plan.spec.classes)
+            next_model.scores, state.record, self._ignorant_loss
         ):
             return next_model
         raise UnusableModelError(round_number, fault)
@@ -213,7 +214,7 @@ class Rollback:
         """Return the reason why a new model cannot be used, or None."""
         if not is_finite(next_model.after):
             return "its weights are not finite"
-        return loss_explosion(next_model.scores, state.record, len(self._plan.spec.classes))
+        return loss_explosion(next_model.scores, state.record, self._ignorant_loss)
 
 
 def diverged(round_number: int, lr: float) -> StoresError:
@@ -299,25 +300,27 @@ def is_finite(state: TrainingState) -> bool:
     )
 
 
-def is_unusable_to_all(scores: Scores | None, last: Mapping[str, Any] | None, classes: int) -> bool:
+def is_unusable_to_all(
+    scores: Scores | None, last: Mapping[str, Any] | None, ignorant: float
+) -> bool:
     """Return whether all who judged a model find that its loss explodes.
 
     These are the server with its own images, or else each store that has judged it. The run ends
     for that, so one store whose images the model suits is enough to go on.
     """
-    if scores is None or loss_explosion(scores, last, classes) is None:
+    if scores is None or loss_explosion(scores, last, ignorant) is None:
         return False
     if any(counts is not None and counts.num_examples for counts in (scores.test, scores.held_out)):
         return True
     return all(
-        counts.loss > EXPLODED_LOSS_FACTOR * _reference_loss(last, classes)
+        counts.loss > EXPLODED_LOSS_FACTOR * _reference_loss(last, ignorant)
         for counts in scores.raw.values()
         if counts.loss_sum is not None
     )
 
 
 def loss_explosion(
-    scores: Scores | None, last: Mapping[str, Any] | None, classes: int
+    scores: Scores | None, last: Mapping[str, Any] | None, ignorant: float
 ) -> str | None:
     """Return words for a loss that is far beyond the last round's; None if it is not.
 
@@ -328,7 +331,7 @@ def loss_explosion(
     """
     if scores is None or (loss := _deciding_loss(scores)) is None:
         return None
-    before = _reference_loss(last, classes)
+    before = _reference_loss(last, ignorant)
     if loss <= EXPLODED_LOSS_FACTOR * before:
         return None
     return (
@@ -337,8 +340,8 @@ def loss_explosion(
     )
 
 
-def _reference_loss(last: Mapping[str, Any] | None, classes: int) -> float:
-    return max([log(classes), *_recorded_losses(last)])
+def _reference_loss(last: Mapping[str, Any] | None, ignorant: float) -> float:
+    return max([ignorant, *_recorded_losses(last)])
 
 
 def _deciding_loss(scores: Scores) -> float | None:

@@ -14,10 +14,10 @@ from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.metrics import formulas
 from fedshelf.common.models import expand_head
 from fedshelf.common.models import saved as saved_model
-from fedshelf.common.models.spec import TURNS
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.privacy import dp_settings
 from fedshelf.common.protocol.messages import Plan, StoreInfo
+from fedshelf.common.tasks import TASKS, SceneTask
 from fedshelf.common.training.fit import Network, check_privacy
 from fedshelf.server.store_privacy import refusals
 from fedshelf.server.training.class_confirmation import unconfirmed
@@ -83,8 +83,8 @@ def agree_on_classes(config: RunConfig, stores: Mapping[str, StoreInfo]) -> Agre
         DataError: there are fewer than two, or stores spell one in several ways (see
             `common.classes.spelling`)
     """
-    if config.train.objective == "turns":
-        return Agreement(TURNS, {})
+    if classes := TASKS[config.train.objective].classes:
+        return Agreement(classes, {})
     path = config.model.resume_from
     known = saved_model.read(Path(path)).spec.classes if path and not config.data.classes else ()
     classes = config.data.classes or _joined(known, stores, merge=config.data.merge_spellings)
@@ -148,6 +148,9 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
         has_offsets = strategy.one_model and config.train.objective == "classes" and not is_private
         photos |= UNLIKE if has_offsets else {}
     own: dict[str, object] = {"data.image_size": spec.image_size}
+    task = TASKS[config.train.objective]
+    if isinstance(task, SceneTask):
+        own |= _of_scenes(task, config)
     if is_private and config.train.precision == "auto":
         own["train.precision"] = "float32"
     if config.privacy.protects_stores:
@@ -236,11 +239,26 @@ def _check_output(config: RunConfig) -> None:
     Raises ConfigError if not.
     """
     output = models.output_of(config.model.name)
-    if output != "classes":
+    wanted = TASKS[config.train.objective].output
+    if output != wanted:
+        fitting = ", ".join(name for name, (*_, kind) in models.SCENES.items() if kind == wanted)
         raise ConfigError(
             f"Setting train.objective got {config.train.objective} with model {config.model.name},"
-            f" which tells the {output} of a scene; choose another model."
+            f" which tells {output}; choose a model that tells {wanted}"
+            f"{f', for example {fitting}' if fitting else ''}."
         )
+
+
+def _of_scenes(task: SceneTask, config: RunConfig) -> dict[str, object]:
+    """Return the settings that a task on scenes decides: its metrics, and nothing about classes."""
+    evaluation = config.evaluation
+    metrics = tuple(dict.fromkeys([*task.metrics, *evaluation.metrics]))
+    own: dict[str, object] = {"evaluation.metrics": list(metrics)}
+    if evaluation.metric == "accuracy":
+        own["evaluation.metric"] = task.metric
+    if config.screening.detect == "auto":
+        own["screening.detect"] = "off"  # it looks at the classes of the server's photos
+    return own
 
 
 def _check_objective(config: RunConfig) -> None:
@@ -248,18 +266,9 @@ def _check_objective(config: RunConfig) -> None:
 
     Raises ConfigError for one that does not.
     """
-    if config.train.objective == "classes":
-        return
-    data = config.data
-    faults = {
-        "data.classes": data.classes not in ((), TURNS),
-        "data.mixup": data.mixup,
-        "data.cutmix": data.cutmix,
-        "strategy.absent_classes": config.strategy.absent != "full",
-        "model.resume_from": config.model.resume_from,
-    }
-    if wrong := [key for key, is_set in faults.items() if is_set]:
+    refused = TASKS[config.train.objective].refused(config)
+    if wrong := [key for key, is_set in refused.items() if is_set]:
         raise ConfigError(
-            "Setting train.objective got turns, which knows no product classes and does not go"
-            f" with {wrong[0]}; leave one of them out."
+            f"Setting train.objective got {config.train.objective}, which does not go with"
+            f" {wrong[0]}; leave one of them out."
         )

@@ -7,6 +7,7 @@ data sets of PyTorch (`own`).
 
 import importlib
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ __all__ = ["DATASETS", "Dataset", "DatasetSource", "find", "load"]
 
 DATASETS = {
     "shelf": "fedshelf.simulations.datasets.shelf",
+    "shelf-scenes": "fedshelf.simulations.datasets.scenes.shelf_scenes",
     "cifar10": "fedshelf.simulations.datasets.cifar10",
     "fashion-mnist": "fedshelf.simulations.datasets.fashion_mnist",
 }
@@ -103,7 +105,13 @@ def load(config: DataConfig, form: PixelFormat) -> Dataset:
         )
     }
     assert splits["train"] is not None
-    return Dataset(classes, splits["train"], splits["validation"], splits["test"], dataset.left_out)
+    return replace(
+        dataset,
+        classes=classes,
+        train=splits["train"],
+        validation=splits["validation"],
+        test=splits["test"],
+    )
 
 
 def _spelt_once(dataset: Dataset, *, merge: bool) -> tuple[str, ...]:

@@ -16,8 +16,10 @@ from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.models.spec import TURNS
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.common.seeding import rng
+from fedshelf.common.tasks import TASKS, SceneTask
+from fedshelf.common.tasks.task import unlabelled
+from fedshelf.common.tasks.turns import label_with_turns
 from fedshelf.common.training.features import FeatureExtractor
-from fedshelf.common.training.rotation_task import label_with_turns
 from fedshelf.simulations.datasets import Dataset, find, load
 from fedshelf.simulations.federation.partitioned import PartitionedImages, PartitionedStores
 from fedshelf.simulations.partitions import parse_partition, partition
@@ -93,7 +95,7 @@ def build(config: RunConfig, *, image_size: int, channels: int) -> Federation:
     trained_classes = [
         name for name, images in zip(federation.classes, counts, strict=True) if images
     ]
-    if len(trained_classes) < 2:
+    if len(trained_classes) < 2 and not TASKS[config.train.objective].classes:
         raise DataError(
             f"{config.data.dataset} has training images of {len(trained_classes)} product class(es)"
             f" ({', '.join(trained_classes) or 'none'}); a classifier needs at least two: add"
@@ -104,22 +106,28 @@ def build(config: RunConfig, *, image_size: int, channels: int) -> Federation:
 
 def _build(config: RunConfig, pixel_format: PixelFormat) -> Federation:
     """Build the federation as `build` does, without its checks."""
-    turns = config.train.objective == "turns"
-    data = config.data.model_copy(update={"classes": ()}) if turns else config.data
+    task = TASKS[config.train.objective]
+    turns = task.name == "turns"
+    data = config.data.model_copy(update={"classes": ()}) if task.classes else config.data
     if parse_partition(config.data.partition) is None:
         folders = _existing_stores(config, data, pixel_format, turns=turns)
+        if isinstance(task, SceneTask):
+            _check_annotated(folders.stores, task.name)
+        classes = task.classes or folders.classes
         table = {
-            name: torch.bincount(store.train.targets(), minlength=len(folders.classes)).tolist()
+            name: torch.bincount(store.train.targets(), minlength=len(classes)).tolist()
             for name, store in folders.stores.items()
         }
-        left_out = _with_untrained(folders.left_out, folders.classes, table)
-        return Federation(folders.classes, folders.stores, folders.test, table, left_out)
+        left_out = _with_untrained(folders.left_out, classes, table)
+        return Federation(classes, folders.stores, folders.test, table, left_out)
     dataset = load(data, pixel_format)
     if dataset.stores is not None:
         raise ConfigError(
             f"Setting data.partition got {data.partition!r}, but {data.dataset} has stores already;"
             " set it to folder."
         )
+    if isinstance(task, SceneTask):
+        dataset = dataset.annotated(task.name)
     stores, unlisted = _partition_dataset(dataset, data, config.run.seed)
     test = dataset.test
     classes = dataset.classes
@@ -127,6 +135,10 @@ def _build(config: RunConfig, pixel_format: PixelFormat) -> Federation:
         stores = stores.map_images(label_with_turns, label_with_turns)
         test = test and label_with_turns(test)
         classes = TURNS
+    if isinstance(task, SceneTask):  # by its labels the scenes were dealt to stores
+        stores = stores.map_images(unlabelled, unlabelled)
+        test = test and unlabelled(test)
+        classes = task.classes
     table = stores.table(len(classes))
     left_out = "\n".join(filter(None, (dataset.left_out, unlisted)))
     return Federation(classes, stores, test, table, _with_untrained(left_out, classes, table))
@@ -160,6 +172,15 @@ def _existing_stores(
                 " are expected (data.min_images)."
             )
     return StoreFolders(dict(dataset.stores), dataset.classes, dataset.test, dataset.left_out)
+
+
+def _check_annotated(stores: Mapping[str, StoreData], objective: str) -> None:
+    """Check that the photos of existing stores have annotations; raise DataError if not."""
+    if any(store.train.annotations is None for store in stores.values()):
+        raise DataError(
+            f"Setting train.objective got {objective} with partition folder, and the stores' photos"
+            f" have no {objective} here; choose a data set of scenes, for example shelf-scenes."
+        )
 
 
 def _with_untrained(left_out: str, classes: Sequence[str], table: Mapping[str, list[int]]) -> str:

@@ -40,15 +40,11 @@ class PartitionedImages:
 
     def __getitem__(self, store: int) -> Images:
         """Return the images of the store with this number."""
-        return Images(
-            self.images.inputs,
-            self.images.labels,
-            self.rows[self.ends[store] : self.ends[store + 1]],
-        )
+        return self.images.at(self.rows[self.ends[store] : self.ends[store + 1]])
 
     def map_images(self, change: Callable[[Images], Images]) -> "PartitionedImages":
         """Return the same parts after a change of the images, whose rows stay where they are."""
-        changed = change(Images(self.images.inputs, self.images.labels, self.rows))
+        changed = change(self.images.at(self.rows))
         return replace(self, images=changed)
 
     def table(self, classes: int) -> list[list[int]]:
@@ -138,7 +134,8 @@ def pool_images(sets: Sequence[Images]) -> Images:
     """
     first = sets[0]
     if all(images.inputs.data_ptr() == first.inputs.data_ptr() for images in sets):
-        return Images(first.inputs, first.labels, torch.cat([images.rows for images in sets]))
+        return first.at(torch.cat([images.rows for images in sets]))
+    assert first.annotations is None, "scenes of one data set share an array"
     inputs = torch.cat([images.inputs.index_select(0, images.rows) for images in sets])
     labels = torch.cat([images.targets() for images in sets])
     return Images(inputs, labels, torch.arange(len(labels)))

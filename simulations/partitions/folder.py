@@ -27,7 +27,7 @@ from fedshelf.common.images.listing.split_names import split_named
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.models.spec import TURNS
 from fedshelf.common.names import check_store_name
-from fedshelf.common.training.rotation_task import as_rotation_task
+from fedshelf.common.tasks.turns import as_rotation_task
 from fedshelf.simulations.datasets.dataset.assemble import relabel
 
 TEST = "test"
@@ -206,5 +206,5 @@ def _all_photos(folder: PhotoFolder, classes: tuple[str, ...], *, merge: bool) -
     """Return all photos of a folder as one set, whatever its splits."""
     splits = list(folder.splits.values())
     rows = torch.cat([images.rows for images in splits]).sort().values
-    images = Images(splits[0].inputs, splits[0].labels, rows)
+    images = splits[0].at(rows)
     return relabel(images, folder.classes, classes, "The test folder", merge=merge)

@@ -15,6 +15,7 @@ from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.protocol.messages import Failure, TrainOrder, Update
+from fedshelf.common.tasks import TASKS
 from fedshelf.server.training.setup import InitialState, prepare
 from fedshelf.simulations.engines.batched.engine import BatchedEngine
 from fedshelf.simulations.federation.federation import Federation
@@ -65,7 +66,8 @@ def federation(sizes: Sequence[int], size: int = 16) -> Federation:
 
 
 def start(config: RunConfig) -> InitialState:
-    return prepare(config, CLASSES, 3).identified("run")
+    classes = TASKS[config.train.objective].classes or CLASSES
+    return prepare(config, classes, 3).identified("run")
 
 
 def order(begun: InitialState, round: int = 1, **parts: Any) -> TrainOrder:

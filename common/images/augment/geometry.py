@@ -34,10 +34,20 @@ def _window(side: int, pad: int, position: Tensor) -> Tensor:
 
     Beyond an edge the rows run back (edge not repeated).
     """
-    offset = (position * (2 * pad + 1)).floor().to(torch.int64) - pad
+    offset = window_offsets(pad, position)
     period = max(1, 2 * (side - 1))
     source = (torch.arange(side, device=position.device) + offset[:, None]) % period
     return torch.minimum(source, period - source)
+
+
+def window_offsets(pad: int, position: Tensor) -> Tensor:
+    """Return the rows by which windows begin below an image's first row: int64 [B].
+
+    Args:
+        pad: most rows, up and down
+        position: float64 [B], drawn, 0 to 1
+    """
+    return (position * (2 * pad + 1)).floor().to(torch.int64) - pad
 
 
 def affine(pixels: Tensor, config: DataConfig, draws: BasicDraws) -> Tensor:

@@ -20,7 +20,10 @@ from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.metrics.counts import Counts, Sums
 from fedshelf.common.metrics.formulas.auroc import Auroc
+from fedshelf.common.metrics.formulas.average_precision import LOCATED, AveragePrecision
 from fedshelf.common.metrics.formulas.balanced_accuracy import BalancedAccuracy
+from fedshelf.common.metrics.formulas.count_error import CountError
+from fedshelf.common.metrics.formulas.mean_iou import LABELLED_PIXELS, MeanIoU
 from fedshelf.common.metrics.formulas.metric import (
     CLASS_SCORES,
     Better,
@@ -38,7 +41,13 @@ METRICS: Mapping[str, Metric] = {
     "balanced_accuracy": BalancedAccuracy(),
     "worst_class_recall": WorstClassRecall(),
     "auroc": Auroc(),
+    "ap": AveragePrecision(),
+    "count": CountError(),
+    "iou": MeanIoU(),
 }
+MEASURED: Mapping[str, str] = {"boxes": LOCATED, "masks": LABELLED_PIXELS}
+"""The outputs that metrics are given, by `train.objective`; of all others, CLASS_SCORES."""
+
 USUAL: Mapping[str, Better] = {"accuracy": "higher", "macro_f1": "higher", "loss": "lower"}
 """The figures of every evaluation: see `Counts.scalars`."""
 
@@ -102,11 +111,12 @@ def check(config: RunConfig, classes: int = 2) -> None:
             have a figure of one name
     """
     metrics = [find(name) for name in config.evaluation.metrics]
+    measured = MEASURED.get(config.train.objective, CLASS_SCORES)
     for metric in metrics:
-        if metric.outputs != CLASS_SCORES:
+        if metric.outputs != measured:
             raise ConfigError(
                 f"Setting evaluation.metrics got {metric.name!r}, which measures {metric.outputs};"
-                f" this run's model gives {CLASS_SCORES}."
+                f" this run's model gives {measured}."
             )
         if (elements := math.prod(metric.shape(classes))) > MAX_ELEMENTS:
             raise ConfigError(

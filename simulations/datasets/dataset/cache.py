@@ -13,13 +13,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding import content_digests
@@ -39,10 +40,12 @@ class CachedPart:
     Attributes:
         count: number of rows
         chunks: pixels (uint8 [n, S, S, C]) and labels (int64 [n]) in order; label -1: not usable
+        annotations: of scenes, arrays of `count` rows by their names
     """
 
     count: int
     chunks: Iterable[Chunk]
+    annotations: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def key_of(files: Iterable[Path]) -> str:
@@ -107,12 +110,28 @@ def decoded(
     Raises:
         DataError: the cache cannot be written.
     """
-    tag = hashlib.blake2b(form.tag.encode(), digest_size=8).hexdigest()
-    folder = cache_directory() / "datasets" / f"{key}-{tag}"
+    folder = _folder(key, form)
     if not folder.is_dir():
         with writing_cache(_CACHE_NAME, cache_directory()):
             _write(folder, parts())
     return {path.name: _open(path) for path in sorted(folder.iterdir())}
+
+
+def annotations(key: str, form: PixelFormat, name: str) -> dict[str, Tensor]:
+    """Return annotations of a data set that `decoded` has put into the cache: split -> array.
+
+    Args:
+        key: the hash of its files
+        form: the pixel format
+        name: of the annotations (`CachedPart.annotations`)
+    """
+    paths = sorted(_folder(key, form).glob(f"*/{name}.npy"))
+    return {path.parent.name: torch.from_numpy(np.load(path, mmap_mode="c")) for path in paths}
+
+
+def _folder(key: str, form: PixelFormat) -> Path:
+    tag = hashlib.blake2b(form.tag.encode(), digest_size=8).hexdigest()
+    return cache_directory() / "datasets" / f"{key}-{tag}"
 
 
 def _write(folder: Path, parts: Mapping[str, CachedPart]) -> None:
@@ -148,10 +167,11 @@ def _write_part(folder: Path, part: CachedPart) -> None:
         assert done == part.count > 0, (done, part.count)
         file.flush()
         os.fsync(file.fileno())
-    with (folder / "labels.npy").open("wb") as file:
-        np.save(file, labels)
-        file.flush()
-        os.fsync(file.fileno())
+    for name, array in {"labels": labels, **part.annotations}.items():
+        with (folder / f"{name}.npy").open("wb") as file:
+            np.save(file, array)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _open(folder: Path) -> Images:

@@ -4,9 +4,12 @@ It is found first, so that the model can choose an image size, and then decoded 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from torch import Tensor
+
+from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.images.types import Images, StoreData
 
@@ -23,6 +26,8 @@ class Dataset:
         left_out: images that are not used and why, one line for a person; empty if all are used
         stores: name -> images of stores that exist already; None: a partition deals `train`, which
             is empty otherwise
+        annotations: of scenes, by `train.objective` and split: those of all rows
+            (`common.images.types`); empty: photos of single products
     """
 
     classes: tuple[str, ...]
@@ -31,6 +36,27 @@ class Dataset:
     test: Images | None
     left_out: str = ""
     stores: Mapping[str, StoreData] | None = None
+    annotations: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+
+    def annotated(self, objective: str) -> "Dataset":
+        """Return the data set with the annotations of its images that an objective is about.
+
+        Raises:
+            DataError: it has none.
+        """
+        if objective not in self.annotations:
+            raise DataError(
+                f"Setting train.objective got {objective}, and the data set has no {objective} of"
+                " products; choose one of scenes, for example shelf-scenes."
+            )
+        of_split = self.annotations[objective]
+        return replace(
+            self,
+            train=replace(self.train, annotations=of_split["train"]),
+            validation=self.validation
+            and replace(self.validation, annotations=of_split["validation"]),
+            test=self.test and replace(self.test, annotations=of_split["test"]),
+        )
 
 
 @dataclass(frozen=True)
@@ -44,6 +70,7 @@ class DatasetSource:
         load: decodes to a pixel format, or maps an earlier result; raises DataError
         photos: the folder or CSV file of its original files, if there is one
         has_stores: whether the loaded data set has `stores`
+        are_scenes: True if its photos show many products each, with boxes and masks
     """
 
     name: str
@@ -52,3 +79,4 @@ class DatasetSource:
     load: Callable[[PixelFormat], Dataset]
     photos: Path | None = None
     has_stores: bool = False
+    are_scenes: bool = False

@@ -23,15 +23,13 @@ class DeviceImages:
         """Return the array of `images` on the device, with no rows selected."""
         address = images.inputs.data_ptr()
         if address not in self._arrays:
-            nothing = images.rows[:0]
-            moved = Images(images.inputs, images.labels, nothing).to(self._device)
+            moved = images.at(images.rows[:0]).to(self._device)
             self._arrays[address] = (images.inputs, moved)
         return self._arrays[address][1]
 
     def select(self, images: Images) -> Images:
         """Return `images` with their array on the device; their rows stay on their device."""
-        array = self.on_device(images)
-        return Images(array.inputs, array.labels, images.rows)
+        return self.on_device(images).at(images.rows)
 
     def join(self, sets: Sequence[Images]) -> tuple[Images, list[int]]:
         """Return one array that has all of `sets`, and the start of each one's array in it; it

@@ -12,13 +12,14 @@ from fedshelf.common.models import dropout
 from fedshelf.common.models.head import set_training
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.parameters.layout import Layout
+from fedshelf.common.tasks import task_of
 from fedshelf.common.training.fit import Network
 from fedshelf.simulations.engines.batched.layers import STACKED, Stacked
 
 
 def is_stackable(spec: ModelSpec) -> bool:
     """Return whether many stores can train this network at once."""
-    return not spec.tells_turns and unstackable_layer_of(spec) is None
+    return task_of(spec).name == "classes" and unstackable_layer_of(spec) is None
 
 
 def unstackable_layer_of(spec: ModelSpec) -> str | None:
@@ -52,9 +53,9 @@ def find_unstackable_layer(module: nn.Module, layout: Layout) -> str | None:
 
 def check_stackable(network: Network) -> None:
     """Check that many stores can train `network` at once; raise ConfigError if not."""
-    if network.spec.tells_turns:
+    if (name := network.task.name) != "classes":
         raise ConfigError(
-            "The engine batched cannot train for train.objective=turns; use --engine sequential."
+            f"The engine batched cannot train for train.objective={name}; use --engine sequential."
         )
     if kind := find_unstackable_layer(network.module, network.layout):
         raise ConfigError(

@@ -19,8 +19,9 @@ from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.seeding import derive
+from fedshelf.common.tasks.classes import image_losses
 from fedshelf.common.training.fit import Network
-from fedshelf.common.training.loss import image_losses, regularise
+from fedshelf.common.training.loss import regularise
 from fedshelf.common.training.optimizers import OPTIMIZERS, lr_shares
 from fedshelf.simulations.engines.batched.client_hooks import StackedClientHooks
 from fedshelf.simulations.engines.batched.cuda_graph import StepGraph

@@ -70,7 +70,7 @@ class RayEngine(FederationRuntime):
         self._has_personal_parts = bool(
             strategies.build(start.plan.config.strategy, start.layout).personal_tensors()
         )
-        self._image_objects: dict[tuple[int, int], tuple[Images, tuple[Any, Any]]] = {}
+        self._image_objects: dict[tuple[int, int], tuple[Images, tuple[Any, Any, Any]]] = {}
         gpu_share = config.gpus_per_worker or float(config.device.startswith("cuda"))
         frozen = None if start.plan.frozen is None else start.plan.frozen.numpy()
         self._workers = RayWorkers(
@@ -214,7 +214,12 @@ class RayEngine(FederationRuntime):
         """
         addresses = images.inputs.data_ptr(), images.labels.data_ptr()
         if addresses not in self._image_objects:
-            references = ray.put(images.inputs.numpy()), ray.put(images.labels.numpy())
+            annotations = images.annotations
+            references = (
+                ray.put(images.inputs.numpy()),
+                ray.put(images.labels.numpy()),
+                ray.put(None if annotations is None else annotations.numpy()),
+            )
             # the images are kept, so that their addresses are not used for others
             self._image_objects[addresses] = images, references
         return ImageSelection(self._image_objects[addresses][1], images.rows.numpy())

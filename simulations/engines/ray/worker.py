@@ -17,7 +17,6 @@ import numpy as np
 import ray
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fedshelf import client, common
 from fedshelf.client.worker.trainer import Trainer
@@ -72,10 +71,10 @@ class RoundModel:
 class ImageSelection:
     """Images as rows (int64 [N]) of arrays in the cluster's object store.
 
-    array: references to pixels (uint8 [M, H, W, C]) and labels (int64 [M])
+    array: references to pixels (uint8 [M, H, W, C]), labels (int64 [M]) and annotations, or None
     """
 
-    array: tuple[Any, Any]
+    array: tuple[Any, Any, Any]
     rows: NDArray[np.int64]
 
 
@@ -151,7 +150,7 @@ class RayWorker:
         self._plan = replace(setup.plan, frozen=frozen)
         self._states = JobStates()
         self._trainer = Trainer(torch.device(setup.device), self._states)
-        self._arrays: dict[Any, tuple[Tensor, Tensor]] = {}
+        self._arrays: dict[Any, Images] = {}
 
     def work(self, job: RayJob, model: RoundModel) -> RayAnswer:
         """Do one job, starting from a round's model."""
@@ -203,9 +202,14 @@ class RayWorker:
         stays valid.
         """
         if selection.array not in self._arrays:
-            pixels, labels = ray.get(list(selection.array))
-            self._arrays[selection.array] = (torch.from_numpy(pixels), torch.from_numpy(labels))
-        return Images(*self._arrays[selection.array], torch.from_numpy(selection.rows))
+            pixels, labels, annotations = ray.get(list(selection.array))
+            self._arrays[selection.array] = Images(
+                torch.from_numpy(pixels),
+                torch.from_numpy(labels),
+                torch.zeros(0, dtype=torch.int64),
+                None if annotations is None else torch.from_numpy(annotations),
+            )
+        return self._arrays[selection.array].at(torch.from_numpy(selection.rows))
 
 
 def arrays(tensors: Tensors) -> Arrays:

@@ -14,9 +14,10 @@ from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.seeding import rng
+from fedshelf.common.tasks.classes import objective
 from fedshelf.common.training.evaluate import evaluate
 from fedshelf.common.training.fit import LocalTrainingResult, LocalTrainingTask, Network, fit
-from fedshelf.common.training.loss import objective, split_batches
+from fedshelf.common.training.loss import split_batches
 
 SPEC = ModelSpec("niid-cnn", ("a", "b", "c"), 32, 3, (0.5,) * 3, (0.25,) * 3)
 

@@ -3,6 +3,7 @@ nobody's fault.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -253,7 +254,7 @@ def test_who_can_use_a_model_keeps_a_run_going(losses: tuple[float, ...], is_so:
         f"store-{place}": Counts(counts_of(9, 1).confusion, loss)
         for place, loss in enumerate(losses)
     }
-    assert is_unusable_to_all(Scores(None, raw), None, 2) is is_so
+    assert is_unusable_to_all(Scores(None, raw), None, math.log(2)) is is_so
 
 
 def test_the_last_round_s_model_is_judged_anew_when_it_is_made_again(notes: Notes) -> None:
@@ -288,13 +289,13 @@ def test_one_store_of_three_cannot_make_a_good_model_look_bad_nor_a_bad_one_good
     bad = Counts(counts_of(9, 1).confusion, 1e9)
     two_good = Scores(None, {"a": good, "b": good, "evil": bad})
     two_bad = Scores(None, {"a": bad, "evil": good}, diverged=frozenset({"b"}))
-    assert loss_explosion(two_good, None, 2) is None
-    assert loss_explosion(two_bad, None, 2) is not None
+    assert loss_explosion(two_good, None, math.log(2)) is None
+    assert loss_explosion(two_bad, None, math.log(2)) is not None
     withheld = Counts(counts_of(9, 1).confusion, None)
-    assert loss_explosion(Scores(None, {"a": withheld, "b": withheld}), None, 2) is None
-    assert loss_explosion(Scores(None, {"a": withheld, "b": bad}), None, 2) is not None
-    assert loss_explosion(None, None, 2) is None
-    assert loss_explosion(Scores(None, {}), None, 2) is None
+    assert loss_explosion(Scores(None, {"a": withheld, "b": withheld}), None, math.log(2)) is None
+    assert loss_explosion(Scores(None, {"a": withheld, "b": bad}), None, math.log(2)) is not None
+    assert loss_explosion(None, None, math.log(2)) is None
+    assert loss_explosion(Scores(None, {}), None, math.log(2)) is None
 
 
 class Late(Spoiler):

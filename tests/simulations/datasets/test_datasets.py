@@ -268,7 +268,9 @@ def test_a_data_set_that_is_not_here_says_where_to_put_it(tmp_path, monkeypatch,
 
 def test_an_unknown_name_gets_the_nearest():
     assert "Did you mean cifar10?" in refusal("cifar")
-    assert "neither known (shelf, cifar10, fashion-mnist) nor a folder" in refusal("no-such-folder")
+    assert "neither known (shelf, shelf-scenes, cifar10, fashion-mnist) nor a folder" in refusal(
+        "no-such-folder"
+    )
 
 
 def test_a_folder_among_the_data_sets_needs_no_path(tmp_path, monkeypatch):

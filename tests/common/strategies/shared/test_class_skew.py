@@ -24,8 +24,8 @@ from fedshelf.common.strategies.shared.class_skew import (
     logit_offsets,
     row_shares,
 )
+from fedshelf.common.tasks.classes import image_losses, objective, soft_targets
 from fedshelf.common.training.fit import LocalTrainingTask, Network, fit
-from fedshelf.common.training.loss import image_losses, objective, soft_targets
 from fedshelf.server.updates.buffer import DiskBuffer
 from tests.helpers.toy import TRAINED
 

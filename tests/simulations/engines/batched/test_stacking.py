@@ -17,8 +17,9 @@ from fedshelf.common.images.augment import Blend, DrawStream
 from fedshelf.common.models.head import set_training
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.seeding import rng
+from fedshelf.common.tasks.classes import image_losses, objective
 from fedshelf.common.training.fit import Network
-from fedshelf.common.training.loss import image_losses, objective, split_batches
+from fedshelf.common.training.loss import split_batches
 from fedshelf.common.training.optimizers import OPTIMIZERS
 from fedshelf.simulations.engines.batched import layers, memory
 from fedshelf.simulations.engines.batched.convolution import (

@@ -13,19 +13,14 @@ from hypothesis import strategies as draw
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.folder.photo_folder import PhotoFolder, open_folder
 from fedshelf.common.images.types import Images
-from fedshelf.common.models.spec import TURNS, ModelSpec
-from fedshelf.common.training.rotation_task import (
+from fedshelf.common.models.spec import TURNS
+from fedshelf.common.tasks import TASKS
+from fedshelf.common.tasks.turns import (
     as_rotation_task,
     label_with_turns,
     rotate,
-    rotate_as_labelled,
-    training_transform,
 )
 from tests.helpers.photo_files import noise, save, store
-
-
-def described(classes: tuple[str, ...]) -> ModelSpec:
-    return ModelSpec("cnn", classes, 8, 3, (0.5,) * 3, (0.25,) * 3)
 
 
 def opened(path: Path, *, unlabelled: bool = True) -> PhotoFolder:
@@ -57,11 +52,11 @@ def test_turning_back_gives_the_same_photos(turns: list[int], seed: int) -> None
 def test_a_batch_is_turned_as_its_new_targets_say() -> None:
     pixels = torch.randint(256, (400, 4, 4, 3), dtype=torch.uint8)
     generator = np.random.default_rng(3)
-    pose = training_transform(described(TURNS), generator)
-    turned, targets = pose(pixels, torch.zeros(400, dtype=torch.int64))
+    pose = TASKS["turns"].vary
+    turned, targets = pose(pixels, torch.zeros(400, dtype=torch.int64), generator)
     assert torch.equal(turned, rotate(pixels, targets))
     assert (targets.bincount(minlength=4) > 60).all()
-    assert torch.equal(rotate_as_labelled(described(TURNS), pixels, targets), turned)
+    assert torch.equal(TASKS["turns"].posed(pixels, targets), turned)
 
 
 def test_where_classes_are_told_nothing_is_turned() -> None:
@@ -69,10 +64,10 @@ def test_where_classes_are_told_nothing_is_turned() -> None:
     targets = torch.tensor([2, 0, 1])
     generator = np.random.default_rng(3)
     before = generator.bit_generator.state
-    same, unchanged = training_transform(described(("a", "b", "c")), generator)(pixels, targets)
+    same, unchanged = TASKS["classes"].vary(pixels, targets, generator)
     assert same is pixels
     assert unchanged is targets
-    assert rotate_as_labelled(described(("a", "b", "c")), pixels, targets) is pixels
+    assert TASKS["classes"].posed(pixels, targets) is pixels
     assert generator.bit_generator.state == before
 
 

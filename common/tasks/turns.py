@@ -8,19 +8,18 @@ photos can do it. It is a classification like any other: all code that trains, s
 reports classes does the same with turns.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from fedshelf.common.config import RunConfig
 from fedshelf.common.images.folder.photo_folder import PhotoFolder
 from fedshelf.common.images.types import Images
-from fedshelf.common.models.spec import TURNS, ModelSpec
-
-BatchTransform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""A change of a batch before it is normalised: from (pixels, targets) to (pixels, targets)."""
+from fedshelf.common.models.spec import TURNS
+from fedshelf.common.tasks.classes import Classes
 
 
 def rotate(pixels: Tensor, turns: Tensor) -> Tensor:
@@ -37,35 +36,35 @@ def rotate(pixels: Tensor, turns: Tensor) -> Tensor:
     return rotated
 
 
-def training_transform(spec: ModelSpec, generator: np.random.Generator) -> BatchTransform:
-    """Return the transform of training batches.
+class Turns(Classes):
+    """A photo's number of quarter turns: a classification of photos that are turned at random."""
 
-    It leaves photos as they are, unless the network is to tell turns: then each photo is turned at
-    random, anew for each batch, and its target is the number of turns.
+    name = "turns"
+    classes = TURNS
 
-    Args:
-        spec: the network's specification
-        generator: source of the turns
-    """
-
-    def rotate_at_random(pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def vary(
+        self, pixels: Tensor, targets: Tensor, generator: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return the photos turned at random, anew for each batch, and the numbers of turns."""
         turns = torch.from_numpy(generator.integers(len(TURNS), size=len(targets))).to(
             targets.device
         )
         return rotate(pixels, turns), turns
 
-    return rotate_at_random if spec.tells_turns else lambda pixels, targets: (pixels, targets)
+    def posed(self, pixels: Tensor, targets: Tensor) -> Tensor:
+        """Return the photos for evaluation, turned by their labels (int64 [B])."""
+        return rotate(pixels, targets)
 
-
-def rotate_as_labelled(spec: ModelSpec, pixels: Tensor, targets: Tensor) -> Tensor:
-    """Return the pixels for evaluation: turned by their labels if the network is to tell turns.
-
-    Args:
-        spec: the network's specification
-        pixels: [B, S, S, C]
-        targets: int64 [B]
-    """
-    return rotate(pixels, targets) if spec.tells_turns else pixels
+    def refused(self, config: RunConfig) -> Mapping[str, bool]:
+        """Return the settings that are about product classes."""
+        data = config.data
+        return {
+            "data.classes": data.classes not in ((), TURNS),
+            "data.mixup": bool(data.mixup),
+            "data.cutmix": bool(data.cutmix),
+            "strategy.absent_classes": config.strategy.absent != "full",
+            "model.resume_from": bool(config.model.resume_from),
+        }
 
 
 def label_with_turns(images: Images) -> Images:

@@ -1,0 +1,90 @@
+"""Error of the number of products that a locator counts on a photo, at each of many thresholds.
+
+A photo's count is the number of its boxes whose score is at least a threshold. Over N photos with
+P products, with e_i the count minus the true number of photo i:
+
+    error = sum |e_i| / N,    bias = sum e_i / N,    error share = sum |e_i| / P
+
+The sums of each threshold add up over stores; so the best threshold of all validation photos is
+known without any photo (`best_threshold`), and it is the one for use.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fedshelf.common.metrics.counts import Counts, Sums
+from fedshelf.common.metrics.formulas.average_precision import LOCATED
+from fedshelf.common.metrics.formulas.metric import Better, Metric, share
+from fedshelf.common.scenes.boxes import Boxes
+
+THRESHOLDS = tuple(value / 100 for value in range(6, 100, 2))
+USUAL_THRESHOLD = 0.3  # for the figures of a round: no photos have chosen one yet
+_MAX_BOXES = 1000  # of a photo
+
+
+class CountError(Metric):
+    """Mean absolute error of the count of a photo, and as a share, at the threshold 0.3."""
+
+    name = "count"
+    outputs = LOCATED
+
+    @property
+    def better(self) -> Mapping[str, Better]:
+        """Return the figures' names; of an error less is better."""
+        return {"count_error": "lower", "count_share": "lower"}
+
+    def shape(self, classes: int) -> tuple[int, ...]:
+        """Return (3, K): sums of |e_i| and e_i at K thresholds, and the products K times."""
+        return (3, len(THRESHOLDS))
+
+    def sums(self, outputs: Sequence[Boxes], targets: Sequence[Boxes]) -> Sums:
+        """Return the sums; arguments as for `AveragePrecision.sums`."""
+        counted = [[(found.scores >= least).sum() for least in THRESHOLDS] for found in outputs]
+        true = np.array([len(boxes) for boxes in targets], np.int64)
+        errors = np.array(counted, np.int64).reshape(-1, len(THRESHOLDS)) - true[:, None]
+        products = np.full(len(THRESHOLDS), true.sum())
+        return np.stack([np.abs(errors).sum(0), errors.sum(0), products])
+
+    def values(self, sums: Sums, counts: Counts) -> dict[str, float]:
+        """Return the figures at the usual threshold."""
+        figures = errors_at(sums, counts.num_examples, USUAL_THRESHOLD)
+        return {name: figures[name] for name in self.better}
+
+    def is_possible(self, sums: Sums, images: int) -> bool:
+        """Return whether so many photos can have these errors."""
+        absolute, signed, products = sums
+        return bool(
+            (absolute >= np.abs(signed)).all()
+            and (absolute <= images * _MAX_BOXES).all()
+            and (products >= 0).all()
+            and (products == products[0]).all()
+            and products[0] <= images * _MAX_BOXES
+        )
+
+
+def errors_at(sums: Sums, photos: int, threshold: float) -> dict[str, float]:
+    """Return the figures at one of `THRESHOLDS`.
+
+    Args:
+        sums: int64 [3, K]
+        photos: N
+        threshold: the score from which a box counts
+    """
+    absolute, signed, products = sums[:, THRESHOLDS.index(threshold)].tolist()
+    return {
+        "count_error": share(absolute, photos),
+        "count_share": share(absolute, products),
+        "count_bias": share(signed, photos),
+    }
+
+
+def best_threshold(sums: Sums) -> float:
+    """Return the threshold with the least error; of equal ones the one in their middle.
+
+    Args:
+        sums: int64 [3, K], of validation photos
+    """
+    best = np.flatnonzero(sums[0] == sums[0].min())
+    return THRESHOLDS[int(best[math.floor(len(best) / 2)])]

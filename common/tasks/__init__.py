@@ -1,0 +1,31 @@
+"""The tasks by name: see `common.tasks.task` on what a task is.
+
+To add one, write a file in this folder and a line in TASKS, and name it at `train.objective`.
+"""
+
+from collections.abc import Mapping
+
+from fedshelf.common import models
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.tasks.boxes import LocatedBoxes
+from fedshelf.common.tasks.classes import Classes
+from fedshelf.common.tasks.masks import PixelMasks
+from fedshelf.common.tasks.task import SceneTask, Task
+from fedshelf.common.tasks.turns import Turns
+
+__all__ = ["TASKS", "SceneTask", "Task", "task_of"]
+
+TASKS: Mapping[str, Task] = {
+    "classes": Classes(),
+    "turns": Turns(),
+    "boxes": LocatedBoxes(),
+    "masks": PixelMasks(),
+}
+
+
+def task_of(spec: ModelSpec) -> Task:
+    """Return the task of a model: its network decides, and of a classifier its classes."""
+    output = models.output_of(spec.name)
+    if output != "classes":
+        return TASKS[output]
+    return TASKS["turns" if spec.tells_turns else "classes"]

@@ -1,0 +1,93 @@
+"""The task to tell for each pixel of a photo whether it is of a product."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fedshelf.common.config import DataConfig, TrainConfig
+from fedshelf.common.images.augment import BatchBounds, Blend
+from fedshelf.common.images.augment.draws import basic_draws
+from fedshelf.common.images.augment.geometry import flip_and_crop
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.metrics.formulas import METRICS
+from fedshelf.common.metrics.formulas.mean_iou import HIDDEN
+from fedshelf.common.tasks.task import SceneTask, no_classes
+
+REGIONS = ("background", "product")
+RIGHT_MEAN_IOU = 0.75  # mean intersection over union from which a photo is called right
+
+
+class PixelMasks(SceneTask):
+    """A class for each pixel. A photo is right if its mean IoU is at least 0.75."""
+
+    name = "masks"
+    output = "masks"
+    classes = REGIONS
+    metrics = ("iou",)
+    metric = "iou"
+
+    def augment(
+        self,
+        pixels: Tensor,
+        targets: Tensor,
+        config: DataConfig,
+        numbers: Tensor,
+        batches: BatchBounds,
+    ) -> tuple[Tensor, Tensor, Blend | None]:
+        """Return augmented pixels and masks [B, S, S] that are moved in the same way."""
+        pixels, targets, blend = super().augment(pixels, targets, config, numbers, batches)
+        if config.flip or config.crop:
+            targets = flip_and_crop(targets[..., None], config, basic_draws(numbers))[..., 0]
+        return pixels, targets, blend
+
+    def image_losses(
+        self,
+        outputs: Tensor,
+        targets: Tensor,
+        config: TrainConfig,
+        blend: Blend | None = None,
+        offsets: Tensor | None = None,
+    ) -> Tensor:
+        """Return the mean cross-entropy over each photo's pixels that are not hidden: [B]."""
+        assert blend is None
+        assert offsets is None
+        losses = functional.cross_entropy(
+            outputs.float(), targets.long(), ignore_index=HIDDEN, reduction="none"
+        )
+        known = (targets != HIDDEN).sum((1, 2)).clamp_min(1)
+        return losses.sum((1, 2)) / known
+
+    def count(self, outputs: Tensor, targets: Tensor, losses: Tensor) -> Counts:
+        """Return the counts of B photos.
+
+        Args:
+            outputs: float32 [B, C, S, S]
+            targets: uint8 [B, S, S]
+            losses: float32 [B]
+        """
+        metric = METRICS["iou"]
+        guesses, true = outputs.argmax(1).cpu().numpy(), targets.cpu().numpy()
+        each = [
+            metric.sums(guess[None], mask[None]) for guess, mask in zip(guesses, true, strict=True)
+        ]
+        right = sum(_mean_overlap(pixels) >= RIGHT_MEAN_IOU for pixels in each)
+        return Counts(
+            no_classes(REGIONS),
+            float(losses.double().sum()),
+            right,
+            len(each) - right,
+            metrics={"iou": np.sum(each, axis=0)},
+        )
+
+
+def _mean_overlap(pixels: np.ndarray) -> float:
+    """Return the mean IoU of the classes that a photo or its guess has, of counts [C, C]."""
+    own = np.diag(pixels)
+    union = pixels.sum(0) + pixels.sum(1) - own
+    return float((own[union > 0] / union[union > 0]).mean()) if union.any() else 1.0
+
+
+def product_masks(masks: Tensor) -> Tensor:
+    """Return masks of products, uint8 [M, S, S], whatever their class: 0, 1 or `HIDDEN`."""
+    return torch.where(masks == HIDDEN, masks, (masks > 0).to(masks.dtype))

@@ -1,0 +1,163 @@
+"""The base of all tasks: how targets become a loss, and outputs become counts.
+
+A task is what a run's model learns (`train.objective`). Strategies, engines, compression, privacy
+and messages act on the vector of the weights, and know nothing of it.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedshelf.common.config import DataConfig, RunConfig, TrainConfig
+from fedshelf.common.images.augment import BatchBounds, Blend, augment
+from fedshelf.common.images.types import Images
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.models.spec import Output
+
+
+class Task(ABC):
+    """A task of learning.
+
+    Attributes:
+        name: the value of `train.objective`
+        output: the kind of network that it needs (`common.models.spec.ModelInfo.output`)
+        classes: the outputs' names if the task has its own; empty: the stores' products
+        metrics: names of the metrics that are always counted (`common.metrics.formulas`)
+        metric: the figure that decides the best round unless another one is chosen
+    """
+
+    name: ClassVar[str]
+    output: ClassVar[Output] = "classes"
+    classes: ClassVar[tuple[str, ...]] = ()
+    metrics: ClassVar[tuple[str, ...]] = ()
+    metric: ClassVar[str] = "accuracy"
+
+    def augment(
+        self,
+        pixels: Tensor,
+        targets: Tensor,
+        config: DataConfig,
+        numbers: Tensor,
+        batches: BatchBounds,
+    ) -> tuple[Tensor, Tensor, Blend | None]:
+        """Return augmented pixels, the targets that go with them, and the blend of mixed images.
+
+        Args:
+            pixels: uint8 [B, S, S, C]
+            targets: int64 [B], or annotations [B, ...]
+            config: its augmentation options
+            numbers: float64 [B, D] of a `DrawStream`, on the device of the pixels
+            batches: the batches within which images are mixed
+        """
+        pixels, blend = augment(pixels, targets, config, numbers, batches)
+        return pixels, targets, blend
+
+    def vary(
+        self, pixels: Tensor, targets: Tensor, generator: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Return a training batch as the task changes it, after augmentation: here as it is.
+
+        Args:
+            pixels: [B, S, S, C]
+            targets: of these images
+            generator: source of the changes, addressed by seed, round and store
+        """
+        return pixels, targets
+
+    def posed(self, pixels: Tensor, targets: Tensor) -> Tensor:
+        """Return pixels [B, S, S, C] as an evaluation shows them: here as they are."""
+        return pixels
+
+    def loss(
+        self,
+        outputs: Tensor,
+        targets: Tensor,
+        config: TrainConfig,
+        blend: Blend | None = None,
+        offsets: Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss of a batch, a scalar: the mean over its images.
+
+        Args:
+            outputs: of the network, float32 [B, ...]
+            targets: of these images
+            config: the run's training settings
+            blend: the images that are mixed in, or None
+            offsets: float32 [C], added to class scores; None: nothing
+        """
+        return self.image_losses(outputs, targets, config, blend, offsets).mean()
+
+    def ignorant_loss(self, classes: int) -> float:
+        """Return the loss of a model that knows nothing, which gives all C classes the same."""
+        return math.log(classes)
+
+    @abstractmethod
+    def image_losses(
+        self,
+        outputs: Tensor,
+        targets: Tensor,
+        config: TrainConfig,
+        blend: Blend | None = None,
+        offsets: Tensor | None = None,
+    ) -> Tensor:
+        """Return the loss of each image [B]; arguments as for `loss`."""
+
+    def refused(self, config: RunConfig) -> Mapping[str, bool]:
+        """Return settings with which the task does not go: name -> whether the run has it."""
+        return {}
+
+
+class SceneTask(Task):
+    """A task on photos of scenes, whose targets are annotations.
+
+    A photo has no class: in `Counts` it counts as right or wrong, but in no cell of the confusion
+    matrix.
+    """
+
+    @abstractmethod
+    def count(self, outputs: Tensor, targets: Tensor, losses: Tensor) -> Counts:
+        """Return the counts of B photos.
+
+        Args:
+            outputs: of the network, float32 [B, ...]
+            targets: annotations [B, ...]
+            losses: float32 [B]
+        """
+
+    def refused(self, config: RunConfig) -> Mapping[str, bool]:
+        """Return the settings that are for photos with a class, or move pixels without targets."""
+        data, train = config.data, config.train
+        return {
+            "data.classes": data.classes not in ((), self.classes),
+            "data.rotation": bool(data.rotation),
+            "data.translate": bool(data.translate),
+            "data.scale": bool(data.scale),
+            "data.trivial_augment": data.trivial_augment,
+            "data.erasing": bool(data.erasing),
+            "data.mixup": bool(data.mixup),
+            "data.cutmix": bool(data.cutmix),
+            "train.loss": train.loss != "cross-entropy",
+            "train.label_smoothing": bool(train.label_smoothing),
+            "strategy.absent_classes": config.strategy.absent != "full",
+            "model.freeze": config.model.freeze != "none",
+            "model.resume_from": bool(config.model.resume_from),
+            "privacy.clip": config.privacy.is_on,
+            "privacy.secure_sum": config.privacy.secure_sum,
+            "screening.detect": config.screening.detect == "on",
+        }
+
+
+def unlabelled(images: Images) -> Images:
+    """Return photos of scenes that all have the label 0: what they show is in annotations."""
+    return replace(images, labels=torch.zeros_like(images.labels))
+
+
+def no_classes(classes: Sequence[str]) -> np.ndarray:
+    """Return a confusion matrix of no images, int64 [C, C]."""
+    return np.zeros((len(classes), len(classes)), np.int64)

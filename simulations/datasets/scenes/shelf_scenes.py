@@ -1,0 +1,66 @@
+"""The data set `shelf-scenes`: photos of shelves with many products, drawn by the program itself.
+
+800 scenes for training and 200 for testing, with the boxes and masks of their products; nothing is
+downloaded. The products of the test scenes have other designs. A scene's label is its style of
+shelf, so that a partition by label gives the stores different shelves.
+"""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedshelf.common.errors import DataError
+from fedshelf.common.images.decoding.decode import PixelFormat
+from fedshelf.common.scenes.boxes import Boxes
+from fedshelf.common.tasks.masks import product_masks
+from fedshelf.simulations.datasets import drawing, products
+from fedshelf.simulations.datasets.dataset.assemble import assemble
+from fedshelf.simulations.datasets.dataset.cache import CachedPart, annotations, decoded, key_of
+from fedshelf.simulations.datasets.dataset.types import Dataset, DatasetSource
+from fedshelf.simulations.datasets.scenes import SHELF_STYLES, draw_scenes
+
+STYLES = tuple(SHELF_STYLES)
+NATIVE_SIZE = 160  # pixels
+PER_STYLE = {"train": 160, "test": 40}
+SEEDS = {"train": 0, "test": 1}
+
+
+def source(name: str) -> DatasetSource:
+    """Return the embedded data set."""
+    return DatasetSource(name, NATIVE_SIZE, 3, partial(_load, name), are_scenes=True)
+
+
+def _load(name: str, form: PixelFormat) -> Dataset:
+    if form.channels != 3 or form.denoise:
+        raise DataError(f"Data set {name} is drawn in colour; leave data.denoise out.")
+    files = [Path(drawing.__file__), Path(products.__file__)]
+    key = key_of([*files, *sorted(Path(__file__).parent.glob("*.py"))])
+    splits = decoded(key, form, lambda: {split: _part(split, form) for split in PER_STYLE})
+    boxes, masks = (annotations(key, form, kind) for kind in ("boxes", "masks"))
+    masks = {split: product_masks(of_split) for split, of_split in masks.items()}
+    return replace(assemble(name, STYLES, splits), annotations={"boxes": boxes, "masks": masks})
+
+
+def padded(boxes: list[Boxes]) -> NDArray[np.float32]:
+    """Return the boxes of N scenes as annotations, float32 [N, K, 5] (`common.images.types`)."""
+    rows = np.zeros((len(boxes), max(map(len, boxes), default=0), 5), np.float32)
+    for row, of_scene in zip(rows, boxes, strict=True):
+        row[: len(of_scene), :4] = of_scene.corners
+    return rows
+
+
+def _part(split: str, form: PixelFormat) -> CachedPart:
+    drawn = [
+        draw_scenes(PER_STYLE[split], form.image_size, SEEDS[split], style=style)
+        for style in STYLES
+    ]
+    labels = np.repeat(np.arange(len(STYLES)), PER_STYLE[split])
+    of_scenes = {
+        "boxes": padded([boxes for of_style in drawn for boxes in of_style.boxes]),
+        "masks": np.concatenate([of_style.masks for of_style in drawn]),
+    }
+    chunks = [(np.concatenate([of_style.photos for of_style in drawn]), labels)]
+    return CachedPart(len(labels), chunks, of_scenes)
