@@ -61,7 +61,7 @@ def reveal(settings: Mapping[str, Any], images: int, console: Console) -> dict[s
     Raises:
         FedshelfError: the settings or the data cannot be used, or the directory is not free.
     """
-    start, pool, sizes = _open(without_privacy(settings), console)
+    start, pool, sizes = open_run(without_privacy(settings), console)
     config = start.plan.config
     out = Path(config.run.out) if config.run.out else free_name(Path("runs") / "reveal")
     RunDirectory.check_new(out)
@@ -94,7 +94,7 @@ def reveal(settings: Mapping[str, Any], images: int, console: Console) -> dict[s
 def _private_view(settings: Mapping[str, Any], console: Console) -> ServerView | None:
     """Return the view of a run with private training; None, and a sentence, if it cannot be."""
     try:
-        start, pool, _ = _open(with_privacy(settings), Console(quiet=True))
+        start, pool, _ = open_run(with_privacy(settings), Console(quiet=True))
     except ConfigError as error:
         console.print(
             f"Not measured with differential privacy: {error}",
@@ -106,7 +106,9 @@ def _private_view(settings: Mapping[str, Any], console: Console) -> ServerView |
     return ServerView.of_run(start, pool)
 
 
-def _open(settings: Mapping[str, Any], console: Console) -> tuple[InitialState, Images, list[int]]:
+def open_run(
+    settings: Mapping[str, Any], console: Console
+) -> tuple[InitialState, Images, list[int]]:
     """Return the start of a run, the training photos of all its stores, and the stores' sizes."""
     inherited = adopt(dict(settings))
     is_photos = datasets.find(resolve(inherited).data).native_size is None
