@@ -16,6 +16,7 @@ from fedshelf.client.use.inspect import inspect
 from fedshelf.client.use.page import page
 from fedshelf.client.use.pin_release_key import pin_release_key
 from fedshelf.client.use.scenes.locate import locate
+from fedshelf.client.use.scenes.planogram import planogram
 from fedshelf.client.use.serve import serve
 from fedshelf.client.use.similar import similar
 from fedshelf.client.use.watch import watch
@@ -328,6 +329,7 @@ for command in (
     undo,
     corrections,
     locate,
+    planogram,
     count,
     inspect,
     index,

@@ -15,6 +15,7 @@ from fedshelf.client.service.photo_endpoints import photo_routes
 from fedshelf.client.service.photo_service import PhotoService
 from fedshelf.client.service.requests import problems
 from fedshelf.client.service.requests.metrics import CONTENT_TYPE
+from fedshelf.client.service.scene_endpoints import scene_routes
 from fedshelf.client.service.similar_endpoints import similar_routes
 
 OPENAPI_FILE = Path(__file__).parent / "openapi.json"
@@ -35,6 +36,7 @@ def service_app(service: PhotoService) -> Starlette:
         routes=[
             *photo_routes(service),
             *similar_routes(service),
+            *scene_routes(service),
             *protocol_routes(service),
             *device_routes(service),
             Route("/metrics", metrics, methods=["GET"]),

@@ -66,6 +66,7 @@ def photo_routes(service: PhotoService) -> list[Route]:
                 "denoise": form.denoise,
                 "on_device": service.onnx_file is not None and not form.denoise,
                 "has_index": current.index is not None,
+                "has_locator": current.locator is not None,
                 "tells_unknown": description.energy_threshold is not None,
                 "max_photos": service.limits.max_photos_per_request,
                 "max_bytes": service.limits.max_body_bytes,

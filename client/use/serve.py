@@ -41,6 +41,13 @@ def serve(
             help="An index of photos: similar ones are found, and what is unlike all is unknown."
         ),
     ] = None,
+    locator: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="A locator: the products of scenes are found, and MODEL names them.",
+        ),
+    ] = None,
     combine: Combine = "mean",
     device: Device = "auto",
 ) -> None:
@@ -58,7 +65,7 @@ def serve(
     from fedshelf.client.service.requests.limits import ServiceLimits
     from fedshelf.client.service.server import bind
     from fedshelf.client.service.server import serve as serve_requests
-    from fedshelf.common.inference.loading import onnx_file_of
+    from fedshelf.common.inference.loading import load_locator, onnx_file_of
     from fedshelf.common.inference.search.index_file import read_index
     from fedshelf.common.system.extras import import_extra
 
@@ -71,7 +78,10 @@ def serve(
         return predictor, None if index is None else read_index(index)
 
     paths = model_paths(model)
-    files = ModelFiles([*paths, *([] if index is None else [index])], load)
+    more = [path for path in (index, locator) if path is not None]
+    files = ModelFiles(
+        [*paths, *more], load, lambda: None if locator is None else load_locator(locator, device)
+    )
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}"
     serve_requests(

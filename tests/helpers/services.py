@@ -18,7 +18,7 @@ from fedshelf.client.service.requests.api_keys import ApiKeys
 from fedshelf.client.service.requests.limits import ServiceLimits
 from fedshelf.client.service.server import ServiceServer, bind
 from fedshelf.common.images.decoding.decode import PixelFormat
-from fedshelf.common.inference.loading import load
+from fedshelf.common.inference.loading import load, load_locator
 from fedshelf.common.inference.predictors.description import ModelDescription
 from fedshelf.common.inference.predictors.predictor import Pixels, Predictions
 from fedshelf.common.inference.search.index_file import SearchIndex, read_index
@@ -100,6 +100,7 @@ def running_service(
     key: str = "",
     index: SearchIndex | None = None,
     onnx_file: Path | None = None,
+    locator: Path | None = None,
 ) -> Iterator[RunningService]:
     """A service until the context ends. Its model's one file lies in `folder`, unless an ONNX file
     is given.
@@ -115,7 +116,11 @@ def running_service(
     found: list[RunningService] = []
 
     async def run() -> None:
-        files = ModelFiles([file], lambda: (load(file) if onnx_file else predictor, index))
+        files = ModelFiles(
+            [file],
+            lambda: (load(file) if onnx_file else predictor, index),
+            lambda: load_locator(locator) if locator else None,
+        )
         service = PhotoService(files, limits or ServiceLimits(), onnx_file)
         server = ServiceServer(service, keys, started.set)
         loop = asyncio.get_running_loop()

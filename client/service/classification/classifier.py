@@ -12,6 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshelf.client.service.classification.micro_batcher import MicroBatcher
+from fedshelf.client.service.classification.scenes import (
+    LocatedPhoto,
+    SceneOptions,
+    locate_products,
+)
 from fedshelf.client.service.classification.served_model import PhotoAnswer, ServedModel
 from fedshelf.client.service.requests.limits import ServiceLimits
 from fedshelf.client.service.requests.problems import ProblemError, busy
@@ -23,6 +28,7 @@ from fedshelf.common.inference.predictors.predictor import Predictor
 
 Result = TypeVar("Result")
 
+SCENE_PLACES = 32  # it takes a pass for each tile and product, so four at a time are enough
 EXPLANATION_PLACES = 32  # it takes 65 passes, so four at a time are enough
 PICTURE_PIXELS = 768  # longer side of a picture that is sent
 
@@ -39,6 +45,7 @@ class PhotoClassifier:
         self._limits = limits
         self._batcher = batcher
         self._explainer = ThreadPoolExecutor(1, thread_name_prefix="explain")
+        self._scene_reader = ThreadPoolExecutor(1, thread_name_prefix="locate")
         self.photos_held = 0
         self._seconds_per_photo = 0.1  # of late, for the time to tell those who must wait
 
@@ -88,6 +95,29 @@ class PhotoClassifier:
             return await self._in_time(
                 loop.run_in_executor(
                     self._explainer, heat_picture, model.predictor, data, pixels, class_index
+                )
+            )
+
+    async def locate(
+        self, model: ServedModel, data: bytes, options: SceneOptions, is_wanted: Callable[[], bool]
+    ) -> LocatedPhoto:
+        """Return the products on a photo of a scene.
+
+        Args:
+            model: has a locator
+            data: the photo's file
+            options: of the request
+            is_wanted: see `classify`
+
+        Raises:
+            ProblemError: the photo cannot be used; and see `classify`
+            ClientGoneError: the client left
+        """
+        with self._places(SCENE_PLACES):
+            loop = asyncio.get_running_loop()
+            return await self._in_time(
+                loop.run_in_executor(
+                    self._scene_reader, locate_products, model, data, options, is_wanted
                 )
             )
 

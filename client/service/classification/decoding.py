@@ -1,14 +1,23 @@
 """A stranger's photo, decoded for a model, or the problem with it."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fedshelf.client.service.requests.problems import ClientGoneError, ProblemError
-from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
+from fedshelf.common.images.decoding.decode import (
+    NotUsableError,
+    PixelFormat,
+    decode,
+    decode_whole,
+)
 from fedshelf.common.images.decoding.formats import NO_IMAGE, missing_reader, possible_formats
 from fedshelf.common.images.decoding.limits import SERVICE_LIMITS
+
+Decoded = TypeVar("Decoded")
 
 _TOO_LARGE = "too large"  # the decoder's words, before the size
 
@@ -22,10 +31,21 @@ def decode_wanted(
         ClientGoneError: the client has left meanwhile
         ProblemError: 400: empty; 413: too many pixels; 415: no photo; 422: a broken one
     """
+    return _decoded(data, lambda: decode(data, form, SERVICE_LIMITS), is_wanted)
+
+
+def decode_whole_wanted(data: bytes, is_wanted: Callable[[], bool]) -> Image.Image:
+    """Return a stranger's photo in its own size, RGB; raises as `decode_wanted`."""
+    return _decoded(data, lambda: decode_whole(data, SERVICE_LIMITS), is_wanted)
+
+
+def _decoded(
+    data: bytes, decoding: Callable[[], Decoded], is_wanted: Callable[[], bool]
+) -> Decoded:
     if not is_wanted():
         raise ClientGoneError
     try:
-        return decode(data, form, SERVICE_LIMITS)
+        return decoding()
     except NotUsableError as reason:
         raise ProblemError(
             _status(str(reason), data), f"The photo cannot be used: {reason}."

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedshelf.common.errors import FedshelfError
+from fedshelf.common.inference.locators.box_predictor import BoxPredictor
 from fedshelf.common.inference.predictors.predictor import Pixels, Predictor
 from fedshelf.common.inference.predictors.verdicts import Verdict, verdicts
 from fedshelf.common.inference.search.index_file import SearchIndex
@@ -44,11 +45,13 @@ class ServedModel:
         predictor: the model
         index: of the photos among which similar ones are searched; None: there is none
         version: the first 16 hex digits of the SHA-256 of its files
+        locator: finds the products of scenes, which the model names; None: there is none
     """
 
     predictor: Predictor
     index: SearchIndex | None
     version: str
+    locator: BoxPredictor | None = None
 
     def answers(self, pixels: Pixels) -> list[PhotoAnswer]:
         """Return the answers for photos, uint8 [N, H, W, C]."""
@@ -65,9 +68,10 @@ class ModelFiles:
     """The model on the disk, and the one that was loaded from it last.
 
     Args:
-        paths: files and directories of the model, or of several that answer together, and the
-            index if there is one
+        paths: files and directories of the model, or of several that answer together, and of the
+            index and the locator if there are any
         load: loads model and index; raises FedshelfError
+        load_locator: loads the locator, if there is one; raises FedshelfError
 
     Attributes:
         name: the model's name in addresses: that of its directory or file
@@ -80,12 +84,16 @@ class ModelFiles:
     """
 
     def __init__(
-        self, paths: Sequence[Path], load: Callable[[], tuple[Predictor, SearchIndex | None]]
+        self,
+        paths: Sequence[Path],
+        load: Callable[[], tuple[Predictor, SearchIndex | None]],
+        load_locator: Callable[[], BoxPredictor | None] = lambda: None,
     ) -> None:
         self._paths = tuple(paths)
         first = self._paths[0].resolve()
         self.name = first.name if first.is_dir() else first.stem
         self._load = load
+        self._load_locator = load_locator
         self._tried = self._fingerprint()
         self._looked_at = time.monotonic()
         self._reload: asyncio.Task[None] | None = None
@@ -128,7 +136,7 @@ class ModelFiles:
         for path in self._model_files():
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-        return ServedModel(*self._load(), digest.hexdigest()[:16])
+        return ServedModel(*self._load(), digest.hexdigest()[:16], self._load_locator())
 
     def _model_files(self) -> list[Path]:
         found: list[Path] = []

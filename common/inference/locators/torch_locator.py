@@ -53,7 +53,7 @@ class TorchBoxPredictor:
     def maps(self, pixels: Pixels) -> Floats:
         """Return the maps of photos, float32 [N, C + 4, h, w] (see `common.scenes.centre_map`)."""
         spec = self._network.spec
-        photos = torch.from_numpy(np.ascontiguousarray(pixels)).to(self._network.device)
+        photos = torch.from_numpy(np.array(pixels)).to(self._network.device)
         with torch.inference_mode():
             inputs = normalise(resized(photos, spec.image_size), spec.mean, spec.std)
             maps: Floats = self._network.module(inputs).float().cpu().numpy()

@@ -1,0 +1,59 @@
+"""The products on a stranger's photo of a scene."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fedshelf.client.service.classification.decoding import decode_whole_wanted
+from fedshelf.client.service.classification.served_model import ServedModel
+from fedshelf.common.inference.scenes.locating import USUAL_SCORE
+from fedshelf.common.inference.scenes.products import LocatedProduct
+from fedshelf.common.inference.scenes.scene_reader import SceneReader
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """The options of a request.
+
+    Attributes:
+        tiles: in a row and in a column; 1: the photo is looked at as a whole
+        score: from which on a box counts
+    """
+
+    tiles: int = 1
+    score: float = USUAL_SCORE
+
+
+@dataclass(frozen=True)
+class LocatedPhoto:
+    """A photo with its products.
+
+    Attributes:
+        width: in pixels, upright
+        height: in pixels, upright
+        products: the surest first
+    """
+
+    width: int
+    height: int
+    products: Sequence[LocatedProduct]
+
+
+def locate_products(
+    model: ServedModel, data: bytes, options: SceneOptions, is_wanted: Callable[[], bool]
+) -> LocatedPhoto:
+    """Return the products on a photo, named by the model.
+
+    Args:
+        model: has a locator
+        data: the photo's file
+        options: of the request
+        is_wanted: False once the client has left
+
+    Raises:
+        ClientGoneError: the client has left
+        ProblemError: the photo cannot be used
+    """
+    assert model.locator is not None
+    photo = decode_whole_wanted(data, is_wanted)
+    reader = SceneReader(model.locator, model.predictor, options.score, options.tiles)
+    return LocatedPhoto(*photo.size, reader.read(photo).products)

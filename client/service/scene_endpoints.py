@@ -1,0 +1,61 @@
+"""`/v1/locate`: the products on a photo of a scene, in boxes and with names."""
+
+import math
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from fedshelf.client.service.classification.scenes import SceneOptions
+from fedshelf.client.service.photo_endpoints import json_response, model_identity, requested_number
+from fedshelf.client.service.photo_service import PhotoService
+from fedshelf.client.service.requests.problems import ProblemError
+from fedshelf.common.inference.locators.box_predictor import LEAST_SCORE
+from fedshelf.common.inference.scenes.locating import MAX_TILES, USUAL_SCORE
+
+
+def scene_routes(service: PhotoService) -> list[Route]:
+    """Return the route of a service's locator; it is a problem where there is none."""
+
+    async def locate(request: Request) -> Response:
+        options = _options(request)
+        service.model.look()
+        model = service.model.current
+        if model.locator is None:
+            raise ProblemError(
+                404, "This service has no locator; it is started with --locator to have one."
+            )
+        async with service.bodies.body(request) as body:
+            photos = await service.bodies.photos(request, body)
+            if len(photos) != 1:
+                raise ProblemError(400, f"Got {len(photos)} photos, expected one of a scene.")
+            connection = request.state.connection
+            found = await service.classifier.locate(
+                model, photos[0].data, options, lambda: not connection.is_lost
+            )
+        return json_response(
+            {
+                "model": model_identity(service, model),
+                "photo": photos[0].name,
+                "width": found.width,
+                "height": found.height,
+                "products": [product.to_json() for product in found.products],
+            }
+        )
+
+    return [Route("/v1/locate", locate, methods=["POST"])]
+
+
+def _options(request: Request) -> SceneOptions:
+    """Return the options in the query of a request. Raises ProblemError 400."""
+    tiles = requested_number(request, "tiles", 1)
+    if tiles > MAX_TILES:
+        raise ProblemError(400, f"tiles got {tiles}; expected 1 to {MAX_TILES}.")
+    text = request.query_params.get("score", str(USUAL_SCORE))
+    try:
+        score = float(text[:20])
+    except ValueError:
+        score = math.nan
+    if not LEAST_SCORE <= score <= 1:
+        raise ProblemError(400, f"score got {text[:50]!r}; expected a number, {LEAST_SCORE} to 1.")
+    return SceneOptions(tiles, score)
