@@ -66,21 +66,17 @@ def serve(
     from fedshelf.client.service.server import bind
     from fedshelf.client.service.server import serve as serve_requests
     from fedshelf.common.inference.loading import load_locator, onnx_file_of
-    from fedshelf.common.inference.search.index_file import read_index
     from fedshelf.common.system.extras import import_extra
 
     import_extra("python_multipart", "use")
     keys = ApiKeys([]) if key_file is None else read_api_keys(key_file)
     listener = bind(host, port, keys)
 
-    def load() -> "tuple[Predictor, SearchIndex | None]":
-        predictor = open_with_index(model, index, None, combine, device)
-        return predictor, None if index is None else read_index(index)
-
     paths = model_paths(model)
-    more = [path for path in (index, locator) if path is not None]
     files = ModelFiles(
-        [*paths, *more], load, lambda: None if locator is None else load_locator(locator, device)
+        [*paths, *(path for path in (index, locator) if path is not None)],
+        lambda: _open(model, index, combine, device),
+        lambda: None if locator is None else load_locator(locator, device),
     )
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{listener.getsockname()[1]}"
@@ -90,3 +86,13 @@ def serve(
         listener,
         lambda: typer.echo(f"{files.name} answers at {address}; end it with Ctrl-C."),
     )
+
+
+def _open(
+    model: str, index: Path | None, combine: str, device: str
+) -> "tuple[Predictor, SearchIndex | None]":
+    """Return the model and its index, if it has one. Raises DataError, ConfigError."""
+    from fedshelf.common.inference.search.index_file import read_index
+
+    predictor = open_with_index(model, index, None, combine, device)
+    return predictor, None if index is None else read_index(index)

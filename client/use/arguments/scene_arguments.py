@@ -44,7 +44,7 @@ Tiles = Annotated[
         max=MOST_TILES,
         help=(
             "Tiles in a row and in a column in which a photo is looked at; 1: as a whole. By"
-            " default as many as its products need: see docs."
+            " default as many as make the boxes surest."
         ),
     ),
 ]

@@ -119,16 +119,18 @@ def test_small_products_of_a_large_photo_are_found_in_tiles(tmp_path: Path, loca
             top, left = 22 + 100 * row, 10 + 60 * column
             pixels[top : top + 16, left : left + 16] = COLOURS[column % 3]
     Image.fromarray(pixels).save(tmp_path / "long.png")
-    told = run(tmp_path, "locate", locator, str(tmp_path / "long.png"), "--json", "--tiles", "5")
-    boxes = [product["box"] for product in json.loads(told.stdout)["products"]]
-    assert sorted(boxes) == sorted(
+    expected = sorted(
         [10 + 60 * column, 22 + 100 * row, 26 + 60 * column, 38 + 100 * row]
         for row in range(6)
         for column in range(10)
     )
-    assert run(tmp_path, "locate", locator, str(tmp_path / "long.png")).stdout == (
-        "long.png: 0 products\n"
-    )
+    photo = str(tmp_path / "long.png")
+    for options in (["--tiles", "5"], []):  # by itself, it looks closer until boxes are sure
+        told = run(tmp_path, "locate", locator, photo, "--json", *options)
+        boxes = [product["box"] for product in json.loads(told.stdout)["products"]]
+        assert sorted(boxes) == expected
+    whole = run(tmp_path, "locate", locator, photo, "--tiles", "1")
+    assert whole.stdout == "long.png: 0 products\n"
 
 
 def test_a_model_of_another_kind_is_refused(
