@@ -86,7 +86,9 @@ class PrivateDisclosure:
             noisy = self._noisy_counts(info.counts)
             counts = dict(zip(names, nearest_counts(noisy, images).tolist(), strict=True))
         held_out = (info.validation, info.test) if policy.epsilon_judging else (0, 0)
-        return StoreInfo(info.name, counts, *held_out, images - sum(counts.values()))
+        undisclosed = images - sum(counts.values())
+        withholds = not policy.epsilon_judging
+        return StoreInfo(info.name, counts, *held_out, undisclosed, withholds)
 
     def update(self, update: Update | Summand) -> Update | Summand:
         """Return a private training's update without its loss, and with its time rounded.

@@ -235,6 +235,8 @@ class StoreInfo:
     counts: training images per class name of the store's own folders
     validation, test: images held out
     undisclosed_images: training images whose class the store keeps to itself
+    withholds_evaluations: the store's policy lets no evaluation leave; then no images are told as
+        held out
     version: version of Fedshelf at the store; empty: unknown. It does not count when two are
         compared.
     """
@@ -244,6 +246,7 @@ class StoreInfo:
     validation: int
     test: int
     undisclosed_images: int = 0
+    withholds_evaluations: bool = False
     version: str = field(default="", compare=False)
 
     @property

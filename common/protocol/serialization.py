@@ -257,6 +257,7 @@ def encode_result(result: Result) -> RecordDict:
                 "version": result.version,
                 "classes": list(result.counts),
                 "counts": list(result.counts.values()),
+                **({"evaluations": "withheld"} if result.withholds_evaluations else {}),
             }
     return _pack(kind, header, tensors)
 
@@ -309,6 +310,8 @@ def decode_result(content: RecordDict, order: TrainOrder | EvaluateOrder | None 
                 validation=reader.count("validation"),
                 test=reader.count("test"),
                 undisclosed_images=reader.count("untold"),
+                withholds_evaluations=reader.has_field("evaluations")
+                and reader.choice("evaluations", ("withheld",)) == "withheld",
                 version=reader.parsed("version", _check_version),
             )
     reader.close()

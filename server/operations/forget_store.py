@@ -44,7 +44,7 @@ _OF_THE_RECORD = ("test", "validation", "validation_raw", "adjustment")
 _OF_THE_SUMMARY = (
     "best", "test", "confused", "adjustment", "calibration", "per_store", "per_store_from",
     "per_store_spread", "per_store_file", "evaluation_file", "old_classes", "delivery",
-    "delivered_round", "delivered_because",
+    "delivered_round", "delivered_because", "withholding",
 )  # fmt: skip
 
 

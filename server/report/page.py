@@ -93,7 +93,14 @@ def render(run: RunData) -> str:
         accuracy=sections.accuracy_chart(run),
         loss=sections.loss_chart(run),
         withheld=" ".join(
-            filter(None, (sections.withheld_losses(run), sections.hidden_by_sums(run)))
+            filter(
+                None,
+                (
+                    sections.withheld_losses(run),
+                    sections.withheld_evaluations(run),
+                    sections.hidden_by_sums(run),
+                ),
+            )
         ),
         stores=store_accuracies(run),
         spots=weak_spots(judged_classes, store_results),

@@ -19,6 +19,7 @@ NOT_VISIBLE = (
     "A secure sum hides single stores by design: their losses, norms, contributions, suspicious"
     " updates and results per store are not visible; the sums over all stores are."
 )
+MAX_NAMED = 10  # stores in one sentence
 RUN_PHASES = ("startup", "train", "aggregate", "evaluate")
 
 
@@ -216,6 +217,17 @@ def withheld_losses(run: RunData) -> str:
         f"The training loss of {format_count(len(stores), 'store')} is withheld by policy; a mean"
         " that lacks one is not drawn."
     )
+
+
+def withheld_evaluations(run: RunData) -> str:
+    """Return a sentence on stores whose policies let no evaluation leave; empty if none."""
+    stores = run.summary.get("withholding") or []
+    if not stores:
+        return ""
+    shown = ", ".join(printable(store) for store in stores[:MAX_NAMED])
+    more = f" and {len(stores) - MAX_NAMED} more" if len(stores) > MAX_NAMED else ""
+    count = format_count(len(stores), "store")
+    return f"The evaluations of {count} are withheld by policy: {shown}{more}."
 
 
 def hidden_by_sums(run: RunData) -> str:

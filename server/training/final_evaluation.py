@@ -106,6 +106,9 @@ class FinalEvaluation:
             "calibration": self._calibration(),
             **per_store.to_summary(source, rows, directory.path),
             "evaluation_file": EVALUATION_FILE,
+            "withholding": [
+                name for name, info in sorted(stores.items()) if info.withholds_evaluations
+            ],
         }
 
     def _adjustment(self) -> dict[str, Any] | None:

@@ -53,7 +53,8 @@ class ServerImages:
         held = len(self.validation)
         whole = len(self.test) + len(self.validation)
         return (
-            f"No store holds out validation images: {held:,} of the server's {whole:,} test images"
+            f"No store tells results on validation images of its own: {held:,} of the server's"
+            f" {whole:,} test images"
             " choose the round, and test figures are of the others."
         )
 
@@ -91,10 +92,11 @@ def nothing_to_choose_on(config: RunConfig) -> str:
     if config.run.deliver != "best":
         setting = f"evaluation.patience got {config.evaluation.patience}"
     return (
-        f"Setting {setting}, but there is nothing to choose rounds on: no store holds out"
-        f" validation images, and the server has no test images to spare (one in {SELECTION_ONE_IN}"
-        " of each class would do); leave the setting out, or let stores hold some out (in a"
-        " simulation, data.holdout = 0.1)."
+        f"Setting {setting}, but there is nothing to choose rounds on: no store tells results on"
+        " validation images of its own, and the server has no test images to spare (one in"
+        f" {SELECTION_ONE_IN} of each class would do); leave the setting out, or let stores hold"
+        " some out (in a simulation, data.holdout = 0.1), and tell results (in a policy,"
+        " epsilon_judging)."
     )
 
 

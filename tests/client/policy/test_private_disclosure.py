@@ -118,7 +118,9 @@ def test_counts_that_are_withheld_cost_nothing(
     store: Store, keys: dict[str, object], names: tuple[str, ...]
 ) -> None:
     told = store.disclosure(epsilon_judging=0.0, **keys).info(INFO)
-    assert told == StoreInfo("oslo", dict.fromkeys(names, 0), 0, 0, undisclosed_images=150)
+    assert told == StoreInfo(
+        "oslo", dict.fromkeys(names, 0), 0, 0, undisclosed_images=150, withholds_evaluations=True
+    )
     assert not store.charged("epsilon")
 
 

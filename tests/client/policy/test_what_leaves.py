@@ -54,6 +54,10 @@ WIRE: list[tuple[Result, set[str]]] = [
         {"store", "validation", "test", "untold", "version", "classes", "counts"},
     ),
     (
+        StoreInfo("oslo", {"hat": 1}, 0, 0, 0, withholds_evaluations=True),
+        {"store", "validation", "test", "untold", "version", "classes", "counts", "evaluations"},
+    ),
+    (
         Update("oslo", 1, torch.zeros(2), 3, 0.5, 1.0, {"own": torch.zeros(1)}),
         {"store", "round", "seconds", "num_examples", "loss", "steps", "params", "extra.own"},
     ),

@@ -205,11 +205,11 @@ def test_an_evaluation_arrives_as_it_left(
             assert same(decode_result(encode_result(evaluation)), evaluation)
 
 
-@given(st.dictionaries(names, counts), counts, counts, counts)
+@given(st.dictionaries(names, counts), counts, counts, counts, st.booleans())
 def test_what_a_store_holds_arrives_as_it_left(
-    held: dict[str, int], validation: int, test: int, untold: int
+    held: dict[str, int], validation: int, test: int, untold: int, withholds: bool
 ) -> None:
-    info = StoreInfo("s", held, validation, test, untold)
+    info = StoreInfo("s", held, validation, test, untold, withholds)
     assert decode_result(encode_result(info)) == info
 
 

@@ -329,6 +329,17 @@ def test_a_loss_that_policies_withhold_is_told_in_words_and_not_drawn(tmp_path: 
     assert "line train" not in {found.get("class") for _, found in page.tags}
 
 
+def test_evaluations_that_policies_withhold_are_told_in_words(tmp_path: Path) -> None:
+    directory = make_run(tmp_path / "run", rounds=1)
+    path = directory / "summary.json"
+    names = [f"oslo-{number}" for number in range(12)]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"withholding": names}))
+    markup, _ = page_of(directory)
+    assert "The evaluations of 12 stores are withheld by policy: oslo-0, oslo-1," in markup
+    assert "oslo-9 and 2 more." in markup
+    assert "oslo-10" not in markup
+
+
 def test_a_loss_that_exploded_and_values_that_are_null(tmp_path: Path) -> None:
     directory = make_run(tmp_path / "run", rounds=5)
     records = [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
