@@ -119,6 +119,8 @@ class RoundLoop:
         self._guarantee = Guarantee(self.strategy, observer.note)
         self.privacy = mechanism.of_simulation(plan.config, observer.note)
         photo_privacy.announce(plan.config, observer.note)
+        if remark := self.strategy.remark_on(plan.config):
+            observer.note(remark)
         # Stores that are idle during an evaluation may begin the next round's training. Returns how
         # many seconds of the present evaluation were such training.
         self._seconds_prefetched: Callable[[], float] | None = None

@@ -16,8 +16,9 @@ where the global objective has its optimum.
 
 FedDyn needs less than SCAFFOLD: its equations count no steps, so they hold for any local optimizer,
 and only weights travel, in both directions. But l_i is the gradient of a store's loss at y_i only
-if the store trains long enough to end near its minimum. With few steps l_i lags behind, and a small
-alpha overshoots, as h / alpha moves the model.
+if the store trains long enough to end near its minimum. With few steps l_i lags behind, and
+h / alpha is the sum of all changes so far: the model moves as if it had a momentum near 1. With
+momentum at the stores as well it overshoots until nothing is left of it (docs/results.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fedshelf.common.config import RunConfig
 from fedshelf.common.config.field_types import Positive, StrategySettings
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.protocol.messages import StoreInfo, Update
@@ -37,6 +39,10 @@ from fedshelf.common.strategies.shared.sum_layout import CHANGE, StepRange, SumM
 # in a secure sum, the mean of the changes of the head's rows by the weights of the stores, [H]; the
 # change has them by the weights of the classes
 _HEAD = "head"
+
+
+# lr / (1 - momentum) of SGD at the stores, up to which no measured run has fallen apart
+MAX_STEADY_STEP = 0.1
 
 
 class FedDynSettings(StrategySettings):
@@ -51,6 +57,18 @@ class FedDyn(Strategy):
     uses: ClassVar = frozenset({"weighting", "absent_classes"})
     takes_sums: ClassVar = True
     settings: FedDynSettings
+
+    def remark_on(self, config: RunConfig) -> str | None:
+        """Return a sentence if steps are so large that the model may fall apart; else None."""
+        train = config.train
+        most = round(MAX_STEADY_STEP * (1 - train.momentum), 9)
+        if train.optimizer != "sgd" or train.lr <= most:
+            return None
+        return (
+            f"FedDyn with train.lr={train.lr:g} and train.momentum={train.momentum:g} may overshoot"
+            " from round to round until the model names one class alone, as the server adds up all"
+            f" changes so far; take train.momentum=0, or a learning rate of at most {most:g}."
+        )
 
     def on_train_begin(self, start: Tensor, extras: Tensors, state: Tensors) -> Tensors:
         """Return -l_i - alpha x [T]; a new store has l_i = 0."""

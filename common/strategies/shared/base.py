@@ -113,6 +113,14 @@ class Strategy(SumHooks):
         """
         return None
 
+    def remark_on(self, config: RunConfig) -> str | None:
+        """Return a sentence on settings with which it is known to do badly; None if there are none.
+
+        Args:
+            config: of the run
+        """
+        return None
+
     def personal_tensors(self) -> tuple[str, ...]:
         """Return the names of the tensors that are each store's own and never travel.
 

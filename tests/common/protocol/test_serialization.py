@@ -37,7 +37,7 @@ from fedshelf.common.protocol.messages import (
 )
 from fedshelf.common.protocol.records import MAX_INLINE_BYTES
 from fedshelf.common.protocol.secure_sum import (
-    STEPS,
+    SUM_STEPS,
     MaskedSummand,
     SumAnswer,
     SumOrder,
@@ -225,7 +225,7 @@ def test_other_answers_arrive_as_they_left(result: Failure | FrozenWeightsMissin
     assert decode_result(encode_result(result)) == result
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", SUM_STEPS)
 def test_a_step_of_a_secure_sum_arrives_as_it_left(step: SumStep) -> None:
     order = SumOrder(PLAN, 7, "train", 2, step, b"\0keys", committed=5)
     assert decode_order(encode_order(order), Kept()) == order

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fedshelf.common import strategies
-from fedshelf.common.config import StrategyConfig, TrainConfig
+from fedshelf.common.config import StrategyConfig, TrainConfig, resolve
 from fedshelf.common.protocol.messages import StoreInfo, Update
 from tests.helpers.toy import Toy
 
@@ -73,3 +73,20 @@ def test_it_ends_at_the_optimum_of_all(images: tuple[int, ...], momentum: float)
     assert (toy.params - optimum).norm() < 0.01
     kept = [toy.states[store]["linear"] * n for store, n in zip(TARGETS, images, strict=True)]
     torch.testing.assert_close(toy.memory["linear"], sum(kept) / sum(images), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "a learning rate of at most 0.01."),
+        ({"train.lr": 0.02}, "train.lr=0.02 and train.momentum=0.9"),
+        ({"train.lr": 0.01}, None),
+        ({"train.momentum": 0}, None),
+        ({"train.optimizer": "adam", "train.lr": 0.002}, None),
+    ],
+)
+def test_steps_with_which_models_fell_apart_are_told(
+    given: dict[str, object], words: str | None
+) -> None:
+    remark = feddyn().remark_on(resolve({"strategy.name": "feddyn"} | given))
+    assert remark is None if words is None else words in (remark or "")
