@@ -11,6 +11,7 @@ from fedshelf.common.command_line import command_line, merge_settings
 from fedshelf.common.command_line import run as run_command_line
 from fedshelf.common.setting_flags import setting_flags
 from fedshelf.server.operations.export import export
+from fedshelf.server.operations.push import push
 from fedshelf.server.operations.release import release, release_key
 from fedshelf.server.operations.store_access import Host, Insecure, Port, resolve_store_access
 from fedshelf.server.operator_commands import check, deliver, runs, status, stop, try_out, watch
@@ -168,6 +169,7 @@ app.command()(deliver)
 app.command()(export)
 app.command()(release)
 app.command()(release_key)
+app.command()(push)
 
 
 Office = Annotated[

@@ -42,7 +42,8 @@ class DataConfig(Section):
         "shelf",
         description=(
             "a data set: its name, a folder of photos or parquet files, a CSV file of image,label,"
-            " or OWNER/NAME at Hugging Face"
+            " OWNER/NAME at Hugging Face, hf:OWNER/NAME from the cache of its library, or"
+            " module:Object, your own"
         ),
     )
     stores: Count = Field(10, description="stores to split the data set over (simulation)")
@@ -50,8 +51,8 @@ class DataConfig(Section):
         "iid",
         description=(
             "split over stores: iid, dirichlet:ALPHA, shards:K, labels:K, quantity:ALPHA,"
-            " file:PATH (a JSON list of the training images of each store, counted from 0), or"
-            " folder (each sub-folder is a store)"
+            " file:PATH (a JSON list of the training images of each store, counted from 0),"
+            " folder (each sub-folder is a store), or module:Object for your own function"
         ),
     )
     min_images: Count = Field(1, description="fewest images that a partition may give a store")

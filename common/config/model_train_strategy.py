@@ -26,7 +26,8 @@ class ModelConfig(Section):
         "cnn",
         description=(
             "one of Fedshelf's models, any torchvision classification model, timm:NAME for any"
-            " architecture of timm, or auto: as run.recipe chooses"
+            " architecture of timm, hf:OWNER/NAME for a network and its weights on the Hugging Face"
+            " hub, module:Object for one of your own (simulation), or auto: as run.recipe chooses"
         ),
     )
     norm: Literal["default", "batch", "group", "frozen"] = Field(
@@ -41,7 +42,8 @@ class ModelConfig(Section):
         "none",
         description=(
             "initial weights: none, imagenet (published weights: from a package, from a cache"
-            " of torchvision or timm, or downloaded), or a local .safetensors file"
+            " of torchvision or timm, or downloaded), hf:OWNER/NAME, or a local .safetensors"
+            " file; a model hf:OWNER/NAME begins with its own"
         ),
         json_schema_extra={"metavar": "FILE"},
     )
@@ -179,7 +181,10 @@ class CommonStrategyConfig(Section):
     model_config = ConfigDict(extra="allow")
     built_in: ClassVar[tuple[str, ...]] = ()  # names of the strategies whose settings are fields
 
-    name: str = Field("fedavg", description="federated algorithm")
+    name: str = Field(
+        "fedavg",
+        description="federated algorithm, or module:Object for one of your own (simulation)",
+    )
     weighting: Literal["images", "uniform"] = Field(
         "images",
         description="weight of a store's update: images (as many as it has), or uniform (the same)",

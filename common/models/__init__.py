@@ -8,6 +8,7 @@ one of their own by its name `module:Object` (`common.own_objects`).
 """
 
 import difflib
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from fedshelf.common import own_objects, plugins
 from fedshelf.common.config import ModelConfig
 from fedshelf.common.errors import ConfigError
+from fedshelf.common.hub import HUB
 from fedshelf.common.models.spec import TIMM, ModelInfo, ModelSpec, Output, accept_grey
 from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.common.release.verify import is_release
@@ -106,7 +108,7 @@ def specify(
             )
         size = info.default_size
     return ModelSpec(
-        name=config.name,
+        name=info.architecture or config.name,
         classes=classes,
         image_size=size,
         channels=channels,
@@ -149,11 +151,18 @@ def build(spec: ModelSpec, *, weights: "LoadedWeights | None" = None, seed: int 
 def initial_weights(config: ModelConfig) -> "LoadedWeights | None":
     """Return the weights that a run begins with; None: drawn at random.
 
+    A network of the hub begins with its repository's, unless others are named.
+
     Raises:
         ConfigError: a kind of file that is never opened, or a network without published weights.
         DataError: they cannot be had, cannot be read, or are no model; or their release is not as
             it was signed.
     """
+    from_hub = config.weights if config.weights.startswith(HUB) else config.name
+    if from_hub.startswith(HUB) and config.weights in ("none", *PUBLISHED, from_hub):
+        from fedshelf.common.models import hub_zoo
+
+        return hub_zoo.read(from_hub)
     if config.weights == "none":
         return None
     if config.weights in PUBLISHED:
@@ -189,10 +198,8 @@ def find(name: str) -> ModelInfo:
         address, min_size, size, mean, std = PRETRAINED[name]
         build = partial(_build_for_colour, address)
         return ModelInfo(build, size, min_size, mean=(mean,) * 3, std=(std,) * 3)
-    if name.startswith(TIMM):
-        from fedshelf.common.models import timm_zoo
-
-        return timm_zoo.find(name.removeprefix(TIMM))
+    if name.startswith((TIMM, HUB)):
+        return _of_zoo(name)
     if own_objects.is_name(name) and plugin is not None:
         from fedshelf.common.models import own_network
 
@@ -218,7 +225,25 @@ def find(name: str) -> ModelInfo:
     )
     raise ConfigError(
         f"Unknown model {name!r}: expected one of Fedshelf's, a torchvision classification"
-        f" model, or timm:NAME; {hint}"
+        f" model, timm:NAME, or hf:OWNER/NAME of the Hugging Face hub; {hint}"
+    )
+
+
+def _of_zoo(name: str) -> ModelInfo:
+    """Return the facts about a network of timm, or of a repository on the Hugging Face hub."""
+    from fedshelf.common.models import hub_zoo, timm_zoo
+
+    if name.startswith(TIMM):
+        return timm_zoo.find(name.removeprefix(TIMM))
+    if (info := hub_zoo.find_timm(name)) is not None:
+        return info
+    spec = hub_zoo.released_spec(name)
+    return replace(
+        find(spec.name),
+        architecture=spec.name,
+        default_size=spec.image_size,
+        mean=spec.mean * (3 // spec.channels),
+        std=spec.std * (3 // spec.channels),
     )
 
 

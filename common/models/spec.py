@@ -39,6 +39,7 @@ class ModelInfo:
         output: classes (logits [N, classes]), boxes (of a locator or a detector), or masks (logits
             [N, classes, image_size, image_size])
         size_step: pixels, the side must be a multiple of this
+        architecture: name under which others build it, who do not know this one; empty: the same
     """
 
     build: "Callable[[int, int, int], nn.Module]"
@@ -49,6 +50,7 @@ class ModelInfo:
     std: tuple[float, ...] = (0.25, 0.25, 0.25)
     output: Output = "classes"
     size_step: int = 1
+    architecture: str = ""
 
     def accepts(self, size: int) -> bool:
         """Return whether the network works on square images with this side in pixels."""

@@ -11,6 +11,7 @@ from fedshelf.common import models, strategies
 from fedshelf.common.classes.spelling import choose_spellings
 from fedshelf.common.config import RunConfig, flatten, resolve
 from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.hub import HUB
 from fedshelf.common.metrics import formulas
 from fedshelf.common.models import expand_head
 from fedshelf.common.models import saved as saved_model
@@ -141,13 +142,17 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
     elif not is_private:
         usual["train.batch_size"] = config.train.batch
         photos |= PHOTOS
-    if config.model.weights in models.PUBLISHED:
+    own: dict[str, object] = {"data.image_size": spec.image_size}
+    if config.model.name.startswith(HUB) and config.model.weights == "none":
+        own["model.weights"] = models.PUBLISHED[0]
+    if config.model.weights.startswith(HUB) or {config.model.weights, own.get("model.weights")} & {
+        *models.PUBLISHED
+    }:
         usual["model.norm"] = "frozen"
     if "absent_classes" in strategy.uses:
         usual["strategy.absent_classes"] = config.strategy.absent
         has_offsets = strategy.one_model and config.train.objective == "classes" and not is_private
         photos |= UNLIKE if has_offsets else {}
-    own: dict[str, object] = {"data.image_size": spec.image_size}
     task = TASKS[config.train.objective]
     if isinstance(task, SceneTask):
         own |= _of_scenes(task, config)

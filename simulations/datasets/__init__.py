@@ -15,6 +15,7 @@ from fedshelf.common import own_objects, plugins
 from fedshelf.common.classes.spelling import choose_spellings, normalize_name
 from fedshelf.common.config import DataConfig
 from fedshelf.common.errors import DataError
+from fedshelf.common.hub import HUB, snapshot
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.suggest import did_you_mean
 from fedshelf.simulations.datasets import search_paths
@@ -64,8 +65,8 @@ def find(config: DataConfig) -> DatasetSource:
             return parquet.source(path, path.resolve().name)
         if path.exists():
             return folder.source(path, config)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
-        return _from_hub(name)
+    if name.startswith(HUB) or re.fullmatch(r"(?!\.)[\w.-]+/[\w.-]+", name):
+        return _from_snapshot(name) if name.startswith(HUB) else _from_hub(name)
     known_names = [*DATASETS, *plugins.plugin_names(plugins.DATASET)]
     hint = did_you_mean(name, known_names)
     raise DataError(
@@ -134,6 +135,16 @@ def _from_plugin(name: str, plugin: Any) -> DatasetSource:
             plugins.DATASET, name, "a function from its name to a DatasetSource"
         )
     return source
+
+
+def _from_snapshot(name: str) -> DatasetSource:
+    """Return the data set in a snapshot of the hub, in the cache of `huggingface_hub`."""
+    from fedshelf.simulations.datasets import parquet
+
+    found = snapshot(name, "dataset", ("*.parquet",))
+    if not parquet.layout(found):
+        raise DataError(f"{name} has no {parquet.EXPECTED}; save it as such and give its folder.")
+    return parquet.source(found, name)
 
 
 def _from_hub(repository: str) -> DatasetSource:

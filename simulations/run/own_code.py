@@ -7,6 +7,7 @@ from typing import Any
 from fedshelf.common import models, own_objects
 from fedshelf.common.config import RunConfig, as_list, flatten, from_toml
 from fedshelf.common.errors import ConfigError
+from fedshelf.common.hub import HUB
 from fedshelf.common.models import own_network
 from fedshelf.common.models.spec import TIMM
 from fedshelf.simulations.partitions import FAMILIES
@@ -14,6 +15,9 @@ from fedshelf.simulations.partitions import FAMILIES
 METRICS_KEY = "evaluation.metrics"
 NAMING_KEYS = ("strategy.name", "model.name", "data.partition", "data.dataset", METRICS_KEY)
 """The settings that may name an object of one's own."""
+
+TAKEN = (*FAMILIES, TIMM.rstrip(":"), HUB.rstrip(":"))
+"""Words before a colon that mean something else than a module."""
 
 WORKER_KEYS = ("strategy.name", "model.name", METRICS_KEY)
 """Those of them whose objects the workers of stores need."""
@@ -35,7 +39,7 @@ def allow_named(settings: Mapping[str, Any], run: Path | None = None) -> None:
         for values in (known, settings):
             for name in _names(key, values.get(key, "")):
                 module = name.partition(":")[0]
-                if own_objects.is_name(name) and module not in (*FAMILIES, TIMM.rstrip(":")):
+                if own_objects.is_name(name) and module not in TAKEN:
                     own_objects.allow(name)
 
 

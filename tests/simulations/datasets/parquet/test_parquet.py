@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +19,7 @@ from fedshelf.common.config import DataConfig
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.simulations import datasets
+from tests.helpers.hub_cache import put_snapshot
 
 COLOURS = ((200, 30, 40), (20, 180, 60), (10, 60, 220))
 CELL = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -421,3 +423,22 @@ def test_an_empty_split_is_none(tmp_path: Path) -> None:
     write(tmp_path / "train.parquet", {"image": images(0), "label": pa.array([1])})
     write(tmp_path / "test.parquet", {"image": images(), "label": pa.array([], pa.int64())})
     assert load(tmp_path).test is None
+
+
+def test_a_snapshot_of_the_hub_is_read_from_its_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files are links into the folder of blobs, and there is no network."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    write(
+        tmp_path / "own" / "train.parquet", {"image": images(0, 1), "label": pa.array(["a", "b"])}
+    )
+    content = (tmp_path / "own" / "train.parquet").read_bytes()
+    put_snapshot(tmp_path / "hub", "dataset", "lab/shoes", {"data/train-0.parquet": content})
+    put_snapshot(tmp_path / "hub", "dataset", "lab/words", {"README.md": b"# Words"})
+    source = datasets.find(DataConfig(dataset="hf:lab/shoes"))
+    dataset = source.load(PixelFormat(8, 3, 0))
+    assert (source.name, dataset.classes, len(dataset.train)) == ("hf:lab/shoes", ("a", "b"), 2)
+    with pytest.raises(DataError, match="hf:lab/words has no files such as train-00000"):
+        datasets.find(DataConfig(dataset="hf:lab/words"))
