@@ -18,6 +18,7 @@ class Hub:
         address: for HF_ENDPOINT
         repositories: the requests that made them
         files: path -> content, of all commits
+        tokens: the logins that were shown
     """
 
     address: str = ""
@@ -25,65 +26,61 @@ class Hub:
     files: dict[str, bytes] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=set)
 
+    def answer(self, path: str, body: bytes) -> dict[str, Any]:
+        if path.endswith("/api/repos/create"):
+            self.repositories.append(json.loads(body))
+            return {"url": f"{self.address}/lab/shoes"}
+        if path.endswith("/api/validate-yaml"):
+            return {"errors": [], "warnings": []}
+        if "/preupload/" in path:
+            names = [each["path"] for each in json.loads(body)["files"]]
+            usual = {"uploadMode": "regular", "shouldIgnore": False}
+            return {"files": [{"path": name, **usual} for name in names]}
+        assert "/commit/" in path, path
+        for said in map(json.loads, body.splitlines()):
+            if said["key"] == "file":
+                self.files[said["value"]["path"]] = base64.b64decode(said["value"]["content"])
+        return {"commitUrl": f"{self.address}/lab/shoes/commit/1", "commitOid": "1" * 40}
+
+
+class HubServer(ThreadingHTTPServer):
+    hub = Hub()
+
+
+class HubRequest(BaseHTTPRequestHandler):
+    server: HubServer
+
+    def do_POST(self) -> None:
+        self.server.hub.tokens.add(self.headers.get("Authorization", ""))
+        content = json.dumps(self.server.hub.answer(self.path, self._body())).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
 
 @contextmanager
 def hub_server() -> Iterator[Hub]:
-    hub = Hub()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self._body()
-            hub.tokens.add(self.headers.get("Authorization", ""))
-            if self.path.endswith("/api/repos/create"):
-                hub.repositories.append(json.loads(body))
-                self._answer({"url": f"{hub.address}/lab/shoes"})
-            elif self.path.endswith("/api/validate-yaml"):
-                self._answer({"errors": [], "warnings": []})
-            elif "/preupload/" in self.path:
-                names = [each["path"] for each in json.loads(body)["files"]]
-                modes = [
-                    {"path": name, "uploadMode": "regular", "shouldIgnore": False} for name in names
-                ]
-                self._answer({"files": modes})
-            elif "/commit/" in self.path:
-                for line in body.splitlines():
-                    said = json.loads(line)
-                    if said["key"] == "file":
-                        content = base64.b64decode(said["value"]["content"])
-                        hub.files[said["value"]["path"]] = content
-                self._answer(
-                    {"commitUrl": f"{hub.address}/lab/shoes/commit/1", "commitOid": "1" * 40}
-                )
-            else:
-                self.send_error(404)
-
-        def _body(self) -> bytes:
-            if self.headers.get("Transfer-Encoding") != "chunked":
-                return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            parts = []
-            while size := int(self.rfile.readline(), 16):
-                parts.append(self.rfile.read(size))
-                self.rfile.readline()
-            self.rfile.readline()
-            return b"".join(parts)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-        def _answer(self, value: Any) -> None:
-            content = json.dumps(value).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    hub.address = f"http://127.0.0.1:{server.server_port}"
+    server = HubServer(("127.0.0.1", 0), HubRequest)
+    server.hub = Hub(f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield hub
+        yield server.hub
     finally:
         server.shutdown()
         thread.join()

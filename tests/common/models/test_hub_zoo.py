@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import huggingface_hub
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save
 
 from fedshelf.common import models
@@ -27,8 +27,8 @@ TOLD: dict[str, Any] = {"architecture": ARCHITECTURE, "num_classes": 7, "pretrai
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of the hub's library without a network, for this process."""
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     return tmp_path
 
 
