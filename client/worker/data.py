@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fedshelf.client.failures import StoreError
+from fedshelf.client.worker import scenes
 from fedshelf.common.classes.spelling import class_indices
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import DataError
@@ -188,6 +189,10 @@ class FolderSource:
         turns = config.train.objective == "turns"
         classes = () if turns else config.data.classes or self._rules.classes
         try:
+            if scenes.are_asked_for(config):
+                return drop_rare_classes(
+                    scenes.open_scenes(self._path, config), self._rules.least_images_per_class
+                )
             folder = open_folder(
                 self._path,
                 image_size=size,

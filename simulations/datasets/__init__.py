@@ -55,16 +55,12 @@ def find(config: DataConfig) -> DatasetSource:
         return own.source(name, plugin, config.classes)
     if plugin is not None:
         return _from_plugin(name, plugin)
-    from fedshelf.simulations.datasets import folder, parquet
-
     for path in (
         Path(name),
         *(search_paths.candidates(name) if re.fullmatch(r"[\w.-]+", name) else ()),
     ):
-        if path.exists() and parquet.layout(path):
-            return parquet.source(path, path.resolve().name)
         if path.exists():
-            return folder.source(path, config)
+            return _from_path(path, config)
     if name.startswith(HUB) or re.fullmatch(r"(?!\.)[\w.-]+/[\w.-]+", name):
         return _from_snapshot(name) if name.startswith(HUB) else _from_hub(name)
     known_names = [*DATASETS, *plugins.plugin_names(plugins.DATASET)]
@@ -145,6 +141,18 @@ def _from_snapshot(name: str) -> DatasetSource:
     if not parquet.layout(found):
         raise DataError(f"{name} has no {parquet.EXPECTED}; save it as such and give its folder.")
     return parquet.source(found, name)
+
+
+def _from_path(path: Path, config: DataConfig) -> DatasetSource:
+    """Return the data set of a person's files. Raises DataError."""
+    from fedshelf.common.scenes.formats.read import is_scene_folder
+    from fedshelf.simulations.datasets import folder, parquet, scene_folder
+
+    if parquet.layout(path):
+        return parquet.source(path, path.resolve().name)
+    if is_scene_folder(path):
+        return scene_folder.source(path, config)
+    return folder.source(path, config)
 
 
 def _from_hub(repository: str) -> DatasetSource:

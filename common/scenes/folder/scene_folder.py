@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.cache import Progress, open_pixels
@@ -15,8 +17,9 @@ from fedshelf.common.images.folder.left_out import format_left_out
 from fedshelf.common.images.folder.photo_folder import separate_unusable
 from fedshelf.common.images.folder.scan import Photo, assign_splits
 from fedshelf.common.images.listing.split import SPLITS, Split, SplitRule
+from fedshelf.common.images.types import Images
 from fedshelf.common.scenes.formats.labelled_scene import LabelledScene
-from fedshelf.common.scenes.formats.masks import mask_of
+from fedshelf.common.scenes.formats.masks import NOTHING_SAID, mask_of
 from fedshelf.common.scenes.formats.read import read_scenes
 
 BOX_NUMBERS = 5
@@ -49,6 +52,36 @@ class SceneFolder:
     def rows(self, split: Split) -> NDArray[np.int64]:
         """Return the places of a split's photos: int64 [n]."""
         return np.flatnonzero(np.array(self.split_of) == split)
+
+    def annotations(self) -> dict[str, Tensor]:
+        """Return the annotations of all photos by `train.objective` (`common.images.types`).
+
+        A mask says of each pixel whether it is of a product, whatever its class.
+        """
+        found = {"boxes": torch.from_numpy(self.boxes)}
+        if self.masks is not None:
+            is_product = (self.masks > 0).astype(np.uint8)
+            known = self.masks != NOTHING_SAID
+            found["masks"] = torch.from_numpy(np.where(known, is_product, self.masks))
+        return found
+
+    def images(self, objective: str) -> dict[Split, Images]:
+        """Return the photos of each split with the annotations that an objective is about.
+
+        Raises:
+            DataError: there are none.
+        """
+        annotations = self.annotations()
+        if objective not in annotations:
+            raise DataError(
+                f"Setting train.objective got {objective}, and the photos are scenes with"
+                f" {' and '.join(annotations)}: {self.summary}"
+            )
+        labels = torch.zeros(len(self.pixels), dtype=torch.int64)
+        whole = replace(
+            Images.whole(torch.from_numpy(self.pixels), labels), annotations=annotations[objective]
+        )
+        return {split: whole.select(torch.from_numpy(self.rows(split))) for split in SPLITS}
 
 
 def open_scene_folder(

@@ -35,10 +35,6 @@ class FolderFiles:
     masks: dict[str, Path]
     left_out: LeftOut
 
-    def has_no_class_folders(self) -> bool:
-        """Return whether all photos lie in folders that are called as those of any photos."""
-        return all(_says_nothing(name, name.rsplit("/", 1)[-1]) for name in self.photos)
-
     def find(self, given: str, beside: str) -> list[PhotoFile]:
         """Return the photos that a label file may mean by a name.
 
@@ -80,6 +76,21 @@ def _nearby(folder: str) -> Iterator[str]:
     for place in dict.fromkeys([folder, "" if above == "." else above]):
         start = f"{place}/" if place else ""
         yield from (start, f"{start}images/", f"{start}JPEGImages/")
+
+
+def has_class_folders(root: Path) -> bool:
+    """Return whether a photo lies in a folder whose name says more than that it holds photos."""
+    names = (
+        full_name[len(root.name) + 1 :]
+        for full_name, _ in walk_files(root, root.name, set(), [])
+        if is_photo(full_name)
+    )
+    usual = _PHOTO_FOLDERS | _MASK_FOLDERS
+    return any(
+        folder.casefold() not in usual and not split_named(folder)
+        for name in names
+        for folder in name.split("/")[:-1]
+    )
 
 
 def list_files(root: Path) -> FolderFiles:

@@ -6,7 +6,11 @@ from pathlib import Path, PurePosixPath
 
 from fedshelf.common.errors import DataError
 from fedshelf.common.scenes.formats import coco, voc, yolo
-from fedshelf.common.scenes.formats.folder_files import FolderFiles, list_files
+from fedshelf.common.scenes.formats.folder_files import (
+    FolderFiles,
+    has_class_folders,
+    list_files,
+)
 from fedshelf.common.scenes.formats.labelled_scene import SceneLabels
 from fedshelf.common.system.documents import read_json
 from fedshelf.common.wording import format_list
@@ -46,14 +50,15 @@ def read_scenes(path: Path) -> SceneLabels:
 
 
 def is_scene_folder(path: Path) -> bool:
-    """Return whether a folder has labels of boxes, and no folders of classes.
+    """Return whether a folder, or a JSON file, has labels of boxes, and no folders of classes.
 
     Photos of single products may have text files beside them, too; they lie in folders of classes.
     """
-    if not path.is_dir():
+    if path.is_file():
+        return path.suffix.lower() == ".json" and _is_coco(path)
+    if not path.is_dir() or has_class_folders(path):
         return False
-    files = list_files(path)
-    return files.has_no_class_folders() and bool(_readers(files))
+    return bool(_readers(list_files(path)))
 
 
 def _readers(files: FolderFiles) -> dict[str, Callable[[FolderFiles], SceneLabels]]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fedshelf.common.errors import DataError
@@ -93,3 +94,18 @@ def test_a_folder_of_classes_is_none_of_scenes(tmp_path: Path) -> None:
     save_photo(tmp_path / "scenes/train/images/1.png")
     save_text(tmp_path / "scenes/train/labels/1.txt", "")
     assert is_scene_folder(tmp_path / "scenes")
+    coco_file(tmp_path / "labels.json", [], [])
+    assert is_scene_folder(tmp_path / "labels.json")
+
+
+def test_annotations_go_with_the_photos_of_their_split(tmp_path: Path) -> None:
+    for split, box in (("train", "0 0 0 1 0 1 0.5 0 0.5\n"), ("test", "")):
+        save_photo(tmp_path / split / "images/a.png", 8, 8 + len(box))
+        save_text(tmp_path / split / "labels/a.txt", box)
+    folder = open_scene_folder(tmp_path, PixelFormat(4))
+    train = folder.images("boxes")["train"]
+    assert train.batch(torch.arange(1))[1].tolist() == [[[0, 0, 4, 2, 0]]]
+    test = folder.images("masks")["test"]
+    assert not test.batch(torch.arange(1))[1].any()
+    with pytest.raises(DataError, match="got classes"):
+        folder.images("classes")

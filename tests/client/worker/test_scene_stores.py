@@ -1,0 +1,53 @@
+"""A real store's photos of scenes: counted, trained on and judged where boxes are asked for."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fedshelf.client.policy.policy import Policy
+from fedshelf.client.worker.data import FolderSource
+from fedshelf.common.config import resolve
+from fedshelf.common.errors import DataError
+from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.protocol.messages import Plan
+from tests.helpers.scene_files import save_photo, save_text
+
+BOXES = resolve({"data.image_size": 32, "model.name": "locator", "train.objective": "boxes"})
+SPEC = ModelSpec("locator", ("product",), 32, 3, (0.5,) * 3, (0.25,) * 3)
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Ten scenes with one box each, at places of their own."""
+    monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path / "cache"))
+    for number in range(10):
+        save_photo(tmp_path / f"oslo/images/{number}.png", 32 + number, 32)
+        save_text(tmp_path / f"oslo/labels/{number}.txt", f"0 0.5 0.5 0.{number + 10} 0.5\n")
+    return tmp_path / "oslo"
+
+
+def test_a_store_gives_its_photos_with_their_boxes(photos: Path) -> None:
+    source = FolderSource("oslo", photos, Policy())
+    info = source.describe(BOXES)
+    assert (info.counts, info.validation, info.test) == ({"product": 8}, 1, 1)
+    opened = source.open(Plan("run", BOXES, SPEC))
+    pixels, boxes = opened.train.batch(torch.arange(8))
+    assert (pixels.shape, boxes.shape) == ((8, 32, 32, 3), (8, 1, 5))
+    np.testing.assert_allclose(boxes[:, 0, 3] - boxes[:, 0, 1], 16)
+
+
+def test_a_new_label_counts_with_the_next_order(photos: Path) -> None:
+    source = FolderSource("oslo", photos, Policy())
+    save_photo(photos / "images/new.png", 50, 32)
+    assert source.describe(BOXES).num_examples + 2 == 10
+    save_text(photos / "labels/new.txt", "")
+    info = source.describe(BOXES)
+    assert info.num_examples + info.validation + info.test == 11
+
+
+def test_photos_of_single_products_are_refused(photos: Path) -> None:
+    save_photo(photos.parent / "rome/boot/1.png")
+    with pytest.raises(DataError, match="no labels of boxes"):
+        FolderSource("rome", photos.parent / "rome", Policy()).describe(BOXES)
