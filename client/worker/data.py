@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from fedshelf.client.failures import StoreError
-from fedshelf.client.worker import scenes
 from fedshelf.common.classes.spelling import class_indices
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.forget import forget_deleted
+from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.images.folder.photo_folder import (
     FolderOptions,
     PhotoFolder,
@@ -29,6 +29,8 @@ from fedshelf.common.images.types import StoreData
 from fedshelf.common.models.spec import STORE_CHANNELS
 from fedshelf.common.protocol.failures import FailureCode
 from fedshelf.common.protocol.messages import Plan, StoreInfo
+from fedshelf.common.scenes.folder.scene_photos import open_scene_photos
+from fedshelf.common.tasks import TASKS, SceneTask
 from fedshelf.common.tasks.turns import as_rotation_task
 
 LOG = logging.getLogger("fedshelf.store")
@@ -189,10 +191,12 @@ class FolderSource:
         turns = config.train.objective == "turns"
         classes = () if turns else config.data.classes or self._rules.classes
         try:
-            if scenes.are_asked_for(config):
-                return drop_rare_classes(
-                    scenes.open_scenes(self._path, config), self._rules.least_images_per_class
+            if isinstance(task := TASKS[config.train.objective], SceneTask):
+                form = PixelFormat(size, STORE_CHANNELS, denoise)
+                scenes = open_scene_photos(
+                    self._path, form, config.data.split, task.name, task.classes
                 )
+                return drop_rare_classes(scenes, self._rules.least_images_per_class)
             folder = open_folder(
                 self._path,
                 image_size=size,

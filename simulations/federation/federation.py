@@ -153,7 +153,7 @@ def _existing_stores(
     """
     path = Path(config.data.dataset)
     if path.is_dir() or is_table(path):
-        return open_stores(path, pixel_format, data, turns=turns)
+        return open_stores(path, pixel_format, data, config.train.objective)
     is_own = own_objects.is_name(config.data.dataset) and find(data).has_stores
     dataset = load(data, pixel_format) if is_own else None
     if dataset is None or dataset.stores is None:

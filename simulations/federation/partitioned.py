@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.seeding import rng
@@ -135,7 +136,21 @@ def pool_images(sets: Sequence[Images]) -> Images:
     first = sets[0]
     if all(images.inputs.data_ptr() == first.inputs.data_ptr() for images in sets):
         return first.at(torch.cat([images.rows for images in sets]))
-    assert first.annotations is None, "scenes of one data set share an array"
     inputs = torch.cat([images.inputs.index_select(0, images.rows) for images in sets])
     labels = torch.cat([images.targets() for images in sets])
-    return Images(inputs, labels, torch.arange(len(labels)))
+    return Images(inputs, labels, torch.arange(len(labels)), _pool_annotations(sets))
+
+
+def _pool_annotations(sets: Sequence[Images]) -> Tensor | None:
+    """Return the annotations of several sets as one array; shorter lists of boxes are padded."""
+    parts = [
+        images.annotations.index_select(0, images.rows)
+        for images in sets
+        if images.annotations is not None
+    ]
+    if not parts:
+        return None
+    assert len(parts) == len(sets), "all sets are of scenes, or none is"
+    longest = max(part.shape[1] for part in parts)
+    padding = [[0, 0] * (part.ndim - 2) + [0, longest - part.shape[1]] for part in parts]
+    return torch.cat([functional.pad(part, pad) for part, pad in zip(parts, padding, strict=True)])

@@ -25,8 +25,9 @@ from fedshelf.common.images.folder.scan import is_table, scan
 from fedshelf.common.images.listing.folder_entries import ListedEntry
 from fedshelf.common.images.listing.split_names import split_named
 from fedshelf.common.images.types import Images, StoreData
-from fedshelf.common.models.spec import TURNS
 from fedshelf.common.names import check_store_name
+from fedshelf.common.scenes.folder.scene_photos import open_scene_photos
+from fedshelf.common.tasks import TASKS, SceneTask
 from fedshelf.common.tasks.turns import as_rotation_task
 from fedshelf.simulations.datasets.dataset.assemble import relabel
 
@@ -46,24 +47,25 @@ class StoreFolders:
 
 
 def open_stores(
-    path: Path, pixel_format: PixelFormat, data: DataConfig, *, turns: bool = False
+    path: Path, pixel_format: PixelFormat, data: DataConfig, objective: str = "classes"
 ) -> StoreFolders:
     """Open each sub-folder of `path`, or each store that a CSV file names, as a store.
 
     The classes are `data.classes`, or all classes of the stores, sorted.
 
-    turns: whether the task is to recognise turns, which uses photos without a class, too
+    objective: the run's task; turns use photos without a class, too, and boxes and masks are of
+        folders of scenes
 
     Raises DataError if there are no sub-folders, if they are classes or the splits of one data
     set, or if a store has no usable photo, fewer than `data.min_images` for training or an unknown
     class; ConfigError for an unusable name.
     """
-    classes = TURNS if turns else data.classes
+    classes = TASKS[objective].classes or data.classes
     names = _names_in_table(path) if is_table(path) else _names_of_folders(path)
     test = _check_names(path, names)
-    if not is_table(path):
+    if not is_table(path) and not isinstance(TASKS[objective], SceneTask):
         _check_are_stores(path, names, classes)
-    folder_of_store = {name: _open(path, name, pixel_format, data, turns=turns) for name in names}
+    folder_of_store = {name: _open(path, name, pixel_format, data, objective) for name in names}
     classes = classes or _merge_classes(folder_of_store, test, merge=data.merge_spellings)
     test_folder = folder_of_store.pop(test, None)
     stores = {
@@ -169,8 +171,11 @@ def _check_are_stores(path: Path, names: list[str], classes: tuple[str, ...]) ->
 
 
 def _open(
-    path: Path, name: str, pixel_format: PixelFormat, data: DataConfig, *, turns: bool
+    path: Path, name: str, pixel_format: PixelFormat, data: DataConfig, objective: str
 ) -> PhotoFolder:
+    if isinstance(task := TASKS[objective], SceneTask):
+        return open_scene_photos(path / name, pixel_format, data.split, task.name, task.classes)
+    turns = objective == "turns"
     store = name if is_table(path) else None
     folder = open_folder(
         path if store else path / name,

@@ -9,8 +9,10 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.images.folder.scan import scan
 from fedshelf.simulations import datasets
+from fedshelf.simulations.federation.partitioned import pool_images
 from fedshelf.simulations.partitions.folder import StoreFolders, open_stores
 from tests.helpers.photo_files import noise, save
+from tests.helpers.scene_files import annotation, coco_file, image, save_photo, save_text
 
 
 def table(tmp_path: Path, rows: list[str], header: str = "image,label,store,split") -> Path:
@@ -73,3 +75,25 @@ def test_photos_without_a_store_are_refused(tmp_path: Path) -> None:
     assert len(scan(tmp_path / "photos.csv").photos) == 1
     with pytest.raises(DataError, match="it has no column store"):
         opened(tmp_path / "photos.csv")
+
+
+def test_stores_of_scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each store has its own label format; pooled, the lists of boxes are of one length."""
+    monkeypatch.setenv("FEDSHELF_CACHE", str(tmp_path / "cache"))
+    chain = tmp_path / "chain"
+    for number in range(10):
+        save_photo(chain / f"oslo/images/{number}.png", 20 + number, 20)
+        save_text(chain / f"oslo/labels/{number}.txt", "0 0.5 0.5 0.5 0.5\n")
+        save_photo(chain / f"rome/{number}.png", 20 + number, 20)
+    listed = [image(number, f"{number}.png", 20 + number, 20) for number in range(10)]
+    boxes = [annotation(9, [1, 1, 5, 5]), annotation(9, [9, 9, 5, 5])]
+    coco_file(chain / "rome/labels.json", listed, boxes)
+    config = DataConfig(dataset=str(chain), partition="folder")
+    found = open_stores(chain, PixelFormat(8), config, "boxes")
+    assert (list(found.stores), found.classes) == (["oslo", "rome"], ("product",))
+    sizes = [len(store.train) + len(store.test) for store in found.stores.values()]
+    pooled = pool_images([store.train for store in found.stores.values()])
+    assert pooled.annotations is not None
+    assert pooled.annotations.shape[1:] == (2, 5)
+    assert sizes == [9, 9]
+    assert (pooled.annotations[:8, 0, 2] > 0).all()
