@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fedshelf.common.config.field_types import StrategySettings as StrategySettings
     from fedshelf.common.inference.finished_model import FinishedModel
+    from fedshelf.common.metrics.formulas.metric import Metric as Metric
     from fedshelf.common.strategies import Strategy as Strategy
     from fedshelf.simulations.python.callbacks import PlayedRound
     from fedshelf.simulations.python.simulated_run import SimulatedRun
     from fedshelf.simulations.python.studies import Study
 
 __all__ = [
+    "Metric",
     "Strategy",
     "StrategySettings",
     "compare",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 _LATE = {
+    "Metric": "fedshelf.common.metrics.formulas.metric",
     "Strategy": "fedshelf.common.strategies",
     "StrategySettings": "fedshelf.common.config.field_types",
 }
@@ -53,6 +56,7 @@ def simulate(
     seed: int | None = None,
     out: str | PathLike[str] | None = None,
     classes: Sequence[str] | None = None,
+    metrics: Sequence[Any] = (),
     callbacks: "Sequence[Callable[[PlayedRound], object]]" = (),
     resume: str | PathLike[str] | None = None,
     progress: bool = True,
@@ -76,6 +80,7 @@ def simulate(
         seed: from which all randomness of the run derives
         out: run directory; None: a new one below runs/
         classes: names of the classes, in the order of the labels
+        metrics: further metrics: names, or objects of a class derived from `fedshelf.Metric`
         callbacks: functions that are called after each round
         resume: directory of a run to go on with; objects of its own must be given again
         progress: whether to show the rounds
@@ -97,6 +102,7 @@ def simulate(
         "seed": seed,
         "out": out,
         "classes": classes,
+        "metrics": metrics,
     }
     return simulate_run(arguments, settings, callbacks, resume, progress=progress)
 

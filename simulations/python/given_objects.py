@@ -33,9 +33,25 @@ class GivenObjects:
         if isinstance(given, str | PathLike):
             self.settings[key] = str(given)
             return
+        self.settings[key] = self._name(kind, given)
+
+    def add_metrics(self, metrics: Sequence[Any]) -> None:
+        """Take metrics: names, metrics, or their classes.
+
+        Raises:
+            ConfigError: two objects have one name.
+        """
+        names = [
+            each if isinstance(each, str) else self._name(plugins.METRIC, each) for each in metrics
+        ]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"The argument metrics has two of one name: {', '.join(names)}.")
+        self.settings["evaluation.metrics"] = names
+
+    def _name(self, kind: PluginKind, given: Any) -> str:
         name = own_objects.name_of(given)
         self.known[kind, name] = given
-        self.settings[key] = name
+        return name
 
     def register(self) -> None:
         """Make the objects known to this process, in place of earlier ones of the same names."""
@@ -79,6 +95,8 @@ def collect(arguments: Mapping[str, Any]) -> GivenObjects:
         ("strategy", plugins.STRATEGY),
     ):
         given.add(kind, SHORT[name], dataset if name == "dataset" else arguments.get(name))
+    if arguments.get("metrics"):
+        given.add_metrics(arguments["metrics"])
     for name in ("rounds", "seed", "out", "classes"):
         if arguments.get(name) is not None:
             value = arguments[name]

@@ -1,0 +1,51 @@
+"""The examples of docs/how-to/python.md, one after another as they stand there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "python.md"
+ACTS = ("run = ", "model = ", "study = ", "print(", "run.", "import fedshelf")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+
+
+def definitions() -> str:
+    """What the examples define, as a module that a command names."""
+    text = "\n".join(blocks("python"))
+    lines = [line for line in text.splitlines() if not line.startswith(ACTS)]
+    return "\n".join(["import fedshelf", *lines]) + "\n"
+
+
+@pytest.mark.slow(minutes=1)
+def test_the_examples_of_the_page_run_and_so_does_its_command(tmp_path: Path) -> None:
+    environment = os.environ | {
+        "FEDSHELF_CACHE": str(tmp_path / "cache"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    (tmp_path / "page.py").write_text("\n".join(blocks("python")))
+    (tmp_path / "mylab.py").write_text(definitions())
+    command = next(block for block in blocks("sh") if "mylab:data" in block).strip()
+    for arguments in ([sys.executable, "page.py"], [*command.split(), "--rounds", "1"]):
+        done = subprocess.run(
+            arguments, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    for name in (
+        "first",
+        "data",
+        "stores",
+        "partition",
+        "network",
+        "strategy",
+        "metric",
+        "callbacks",
+    ):
+        assert (tmp_path / "runs" / name / "model.safetensors").is_file()
+    assert (tmp_path / "curves.png").is_file()
