@@ -7,8 +7,11 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from fedshelf.common.config import EvaluationConfig
 from fedshelf.common.errors import RunError
 from fedshelf.common.images.decoding.parallel import usable_cores
+from fedshelf.common.metrics import formulas
+from fedshelf.common.metrics.formulas.metric import Better
 from fedshelf.common.system.device import pick_device
 from fedshelf.common.system.files import write_json
 from fedshelf.common.wording import format_count
@@ -50,17 +53,18 @@ def sweep(
             asked for an end.
     """
     request.check()
+    config = request.config(0, request.seeds[0])
+    metric = config.evaluation.metric
+    way = _better(config.evaluation)
     directory = out or free_name(Path("runs") / "sweep")
     if not resume:
         RunDirectory.check_new(directory)
         directory.mkdir(parents=True, exist_ok=True)
         request.write(directory)
-    config = request.config(0, request.seeds[0])
-    metric = config.evaluation.metric
     results = [PointResult(request.label(point)) for point in range(len(request.points))]
     devices = _devices(config.run.device, jobs, len(request.points) * len(request.seeds))
-    survivors = _carry_out(request, directory, devices, metric, results, console)
-    best = rank(results, metric, survivors)
+    survivors = _carry_out(request, directory, devices, results, console)
+    best = rank(results, way, survivors)
     if not best:
         raise RunError(
             f"No point has a result: {_first_failure(results)} The output of each run is in"
@@ -75,7 +79,7 @@ def sweep(
         "seeds": request.seeds,
         "halving": request.halving,
         "points": [result.to_json() for result in results],
-        "order": [*best, *(p for p in rank(results, metric, range(len(results))) if p not in best)],
+        "order": [*best, *(p for p in rank(results, way, range(len(results))) if p not in best)],
         "chosen": chosen,
         "test": {
             "values": list(tests.values()),
@@ -92,23 +96,36 @@ def sweep(
     return outcome
 
 
+def _better(evaluation: EvaluationConfig) -> Better:
+    """Return whether a higher or a lower score is better.
+
+    A task may count metrics that its settings do not name, so all that are known are looked at.
+
+    Raises:
+        ConfigError: nothing that is known here has such a score
+    """
+    return formulas.better(evaluation.metric, [*formulas.METRICS, *evaluation.metrics])
+
+
 def _carry_out(
     request: SweepRequest,
     directory: Path,
     devices: Sequence[str],
-    metric: str,
     results: list[PointResult],
     console: Console,
 ) -> list[int]:
     """Carry out all runs, rung by rung, and return the points of the last rung."""
-    rounds = request.config(0, request.seeds[0]).run.rounds
+    config = request.config(0, request.seeds[0])
+    metric = config.evaluation.metric
+    way = _better(config.evaluation)
+    rounds = config.run.rounds
     ladder: Sequence[tuple[int, int | None]] = (
         rungs(len(results), rounds) if request.halving else [(len(results), None)]
     )
     survivors = list(range(len(results)))
     for rung, (count, length) in enumerate(ladder):
         if rung:
-            survivors = sorted(rank(results, metric, survivors)[:count])
+            survivors = sorted(rank(results, way, survivors)[:count])
         runs = [
             SweptRun(
                 point,

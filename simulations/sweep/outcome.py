@@ -7,11 +7,10 @@ from statistics import fmean, stdev
 from typing import Any
 
 from fedshelf.common.errors import DataError
+from fedshelf.common.metrics.formulas.metric import Better
 from fedshelf.server.results.jsonl_tail import read_json
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.simulations.sweep.execution import SweptRun
-
-FALLING = frozenset({"loss"})  # metrics of which less is better
 
 
 @dataclass(frozen=True)
@@ -95,8 +94,13 @@ def read_result(run: SweptRun, metric: str) -> RunResult:
     curve = [
         (record["round"], record["validation"][metric])
         for record in history
-        if record["validation"]
+        if record["validation"] and record["validation"].get(metric) is not None
     ]
+    if not curve and any(record["validation"] for record in history):
+        raise DataError(
+            f"The runs have no {metric} on validation images: a store withholds it, or it is not"
+            " defined there; choose by another evaluation.metric."
+        )
     if not curve:
         raise DataError(
             "The runs have no validation images, and test images must not choose among settings;"
@@ -108,9 +112,15 @@ def read_result(run: SweptRun, metric: str) -> RunResult:
     return RunResult(score, curve, summary["rounds"], summary["seconds"]["total"])
 
 
-def rank(results: Sequence[PointResult], metric: str, among: Sequence[int]) -> list[int]:
-    """Return the positions of points that have a mean, the best first; ties in their order."""
-    sign = 1 if metric in FALLING else -1
+def rank(results: Sequence[PointResult], better: Better, among: Sequence[int]) -> list[int]:
+    """Return the positions of points that have a mean, the best first; ties in their order.
+
+    Args:
+        results: of all points
+        better: whether a higher or a lower score is better
+        among: positions of the points to rank
+    """
+    sign = 1 if better == "lower" else -1
     known = [position for position in among if results[position].mean is not None]
     return sorted(known, key=lambda position: (sign * (results[position].mean or 0.0), position))
 
@@ -123,6 +133,6 @@ def read_tests(directories: Mapping[int, Path], metric: str) -> dict[int, float]
     found = {}
     for seed, directory in directories.items():
         test = read_json(directory / "summary.json").get("test")
-        if test:
+        if test and test.get(metric) is not None:
             found[seed] = float(test[metric])
     return found

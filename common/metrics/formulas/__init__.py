@@ -141,10 +141,18 @@ def better(figure: str, metrics: Iterable[str]) -> Better:
     Args:
         figure: one of the usual ones, or of these metrics
         metrics: their names, as the run's settings have them
+
+    Raises:
+        ConfigError: none of them has this figure
     """
     ways = dict(USUAL)
     for name in metrics:
         ways |= find(name).better
+    if figure not in ways:
+        raise ConfigError(
+            f"Setting evaluation.metric got {figure!r}; allowed: {', '.join(ways)}, or a figure of"
+            f" another one of evaluation.metrics.{did_you_mean(figure, ways)}"
+        )
     return ways[figure]
 
 

@@ -69,7 +69,7 @@ def test_the_best_point_is_first_by_its_mean_and_one_that_failed_is_none() -> No
         return PointResult("", runs, {9: "It died."} if failed else {})
 
     results = [point(0.2, 0.4), point(0.9, failed=True), point(0.5, 0.3), point()]
-    assert rank(results, "accuracy", range(4)) == [2, 0]
-    assert rank(results, "loss", range(4)) == [0, 2]
+    assert rank(results, "higher", range(4)) == [2, 0]
+    assert rank(results, "lower", range(4)) == [0, 2]
     assert results[2].deviation == pytest.approx(0.141421, abs=1e-6)
     assert point(0.5).deviation is None

@@ -114,3 +114,9 @@ def test_sums_of_another_shape_than_it_says_are_an_error_with_both() -> None:
 
     with pytest.raises(ConfigError, match=r"float64 of shape \(2, 2\); expected .*int64.*\(1,\)"):
         formulas.sums_of(Wrong(), np.zeros((1, 2)), np.zeros(1, np.int64), classes=2)
+
+
+def test_an_unknown_figure_is_told_with_those_that_are_known() -> None:
+    assert formulas.better("macro_f1", []) == "higher"
+    with pytest.raises(ConfigError, match=r"got 'top33'; allowed: .*top3.*Did you mean top3"):
+        formulas.better("top33", formulas.METRICS)
