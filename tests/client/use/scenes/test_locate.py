@@ -34,6 +34,8 @@ def shelf(tmp_path: Path) -> Path:
     pixels = np.zeros((160, 160, 3), np.uint8)
     for left, colour in zip(LEFTS, COLOURS, strict=True):
         pixels[50:66, left : left + 16] = colour
+    shade = [63, 64, 65]  # a flat crop shows nothing
+    pixels[shade] -= pixels[shade] // 6
     (tmp_path / "shop").mkdir()
     Image.fromarray(pixels).save(tmp_path / "shop" / "shelf.png")
     (tmp_path / "shop" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
@@ -92,7 +94,7 @@ def test_labelling_tools_read_the_boxes(
         told = sorted(
             (corners, labels.classes[label] if label >= 0 else "product")
             for corners, label in zip(
-                scene.boxes.corners.tolist(), scene.boxes.classes.tolist(), strict=True
+                scene.boxes.corners.round(1).tolist(), scene.boxes.classes.tolist(), strict=True
             )
         )
         assert told == [

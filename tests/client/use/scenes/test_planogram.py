@@ -24,6 +24,8 @@ def command(tmp_path: Path) -> list[str]:
             if letter in COLOURS:
                 top, left = 50 + 60 * row, 22 + 32 * column
                 pixels[top : top + 16, left : left + 16] = COLOURS[letter]
+    shade = [63, 64, 65, 123, 124, 125]  # a flat crop shows nothing
+    pixels[shade] -= pixels[shade] // 6
     (tmp_path / "photos").mkdir()
     Image.fromarray(pixels).save(tmp_path / "photos" / "shelf.png")
     lines = ["shelf,column,product"]
