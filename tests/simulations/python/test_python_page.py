@@ -1,5 +1,6 @@
 """The examples of docs/how-to/python.md, one after another as they stand there."""
 
+import ast
 import os
 import re
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "python.md"
-ACTS = ("run = ", "model = ", "study = ", "print(", "run.", "import fedshelf")
+RESULTS = ("run", "model", "study")
 
 
 def blocks(language: str) -> list[str]:
@@ -18,9 +19,13 @@ def blocks(language: str) -> list[str]:
 
 def definitions() -> str:
     """What the examples define, as a module that a command names."""
-    text = "\n".join(blocks("python"))
-    lines = [line for line in text.splitlines() if not line.startswith(ACTS)]
-    return "\n".join(["import fedshelf", *lines]) + "\n"
+    kept = [
+        node
+        for node in ast.parse("\n".join(blocks("python"))).body
+        if not isinstance(node, ast.Expr)
+        and not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in RESULTS)
+    ]
+    return "\n".join(map(ast.unparse, kept))
 
 
 @pytest.mark.slow(minutes=1)
