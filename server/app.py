@@ -248,12 +248,23 @@ def folder_images(agreed: Plan) -> Images | None:
     """Return the photos in `evaluation.test_data`; None if that is not set. Raises DataError."""
     if not agreed.config.evaluation.test_data:
         return None
+    from fedshelf.common.images.decoding.decode import PixelFormat
     from fedshelf.common.images.folder.photo_folder import FolderOptions, open_folder, relabel
+    from fedshelf.common.scenes.folder.scene_photos import open_scene_photos
+    from fedshelf.common.tasks import SceneTask, task_of
     from fedshelf.common.tasks.turns import as_rotation_task
 
     folder = Path(agreed.config.evaluation.test_data)
     spec = agreed.spec
     denoise = agreed.config.data.denoise
+    if isinstance(task_of(spec), SceneTask):
+        form = PixelFormat(spec.image_size, spec.channels, denoise)
+        config = agreed.config
+        scenes = open_scene_photos(
+            folder, form, config.data.split, config.train.objective, spec.classes
+        )
+        tested = scenes.splits["test"]
+        return tested.whole_array()  # all photos of the folder are for testing
     opened = open_folder(
         folder,
         image_size=spec.image_size,

@@ -23,6 +23,9 @@ from fedshelf.common.config.strategy_settings import StrategyConfig
 STORES_OWN = "stores"  # the data set of a deployment: the stores' own images, which no server opens
 
 
+Recipe = Literal["auto", "none", "ridge", "head", "finetune", "scratch", "boxes", "masks"]
+
+
 class RunSection(Section):
     """The run as a whole."""
 
@@ -34,14 +37,16 @@ class RunSection(Section):
         description="run directory; empty: a new one below runs/",
         json_schema_extra={"type": "path"},
     )
-    recipe: Literal["auto", "none", "ridge", "head", "finetune", "scratch"] = Field(
+    recipe: Recipe = Field(
         "auto",
         description=(
             "settings that go together, for those that are not given: ridge (one exact round for"
             " the head of a frozen, pretrained network), head (the same head by training),"
             " finetune (trains a finished model further), scratch (a small network from nothing),"
-            " none, or auto: for photos ridge, or head if settings say how to train, or scratch"
-            " without pretrained weights; none if a network is given"
+            " boxes (a small network that finds products on scenes), masks (one that tells their"
+            " pixels), none, or auto: for scenes boxes, or masks if that is the objective; for"
+            " other photos ridge, or head if settings say how to train, or scratch without"
+            " pretrained weights; none if a network is given"
         ),
     )
     rounds: Count = Field(10, description="rounds of training")

@@ -51,6 +51,10 @@ class Images:
         """Return the images at these rows of the array (int64 [K])."""
         return replace(self, rows=rows)
 
+    def whole_array(self) -> "Images":
+        """Return the images of all rows of the array, in order."""
+        return self.at(torch.arange(len(self.labels), device=self.rows.device))
+
     def batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return copies of inputs and targets.
 

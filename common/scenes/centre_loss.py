@@ -56,6 +56,8 @@ def centre_targets(
         width: W, cells
     """
     batch = len(boxes)
+    if not boxes.shape[1]:  # no photo of a data set has a product
+        boxes = boxes.new_zeros(batch, 1, 5)
     corners = boxes[:, :, :4] / stride
     low, high = corners[:, :, :2], corners[:, :, 2:]
     sides = (high - low).clamp_min(0)

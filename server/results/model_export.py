@@ -165,6 +165,7 @@ def _provenance(plan: Plan, state: TrainingState, summary: dict[str, Any]) -> di
         "personal": summary["personal"],
         "stores": summary["stores"],
         "adjustment": summary["adjustment"],
+        "counting": summary.get("counting"),
         "resumed_from": summary["resumed_from"],
         "initial_weights": summary.get("initial_weights"),  # an earlier version's lacks it
         "test": (

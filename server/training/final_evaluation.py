@@ -24,6 +24,7 @@ from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.server.report.run_data import EVALUATION_FILE
 from fedshelf.server.results import per_store
 from fedshelf.server.results.checkpoints import TrainingState
+from fedshelf.server.results.count_threshold import counting
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.training.round_loop import RoundLoop
@@ -104,12 +105,19 @@ class FinalEvaluation:
             "confused": most_confused(self.classes, self.told[1].confusion) if self.told else [],
             "adjustment": self._adjustment(),
             "calibration": self._calibration(),
+            "counting": self._counting(),
             **per_store.to_summary(source, rows, directory.path),
             "evaluation_file": EVALUATION_FILE,
             "withholding": [
                 name for name, info in sorted(stores.items()) if info.withholds_evaluations
             ],
         }
+
+    def _counting(self) -> dict[str, Any] | None:
+        """Return the threshold for counting products and its errors; None without boxes."""
+        if self.told is None:
+            return None
+        return counting(self.validation.held_out or self.validation.together(), *self.told)
 
     def _adjustment(self) -> dict[str, Any] | None:
         """Return which scores stores use, raw or adjusted, and the results of both.

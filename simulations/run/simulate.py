@@ -256,8 +256,13 @@ def _directory_and_settings(request: SimulationRequest) -> tuple[Path, RunConfig
     config = resolve(settings)
     completed = recipes.Completed(settings)
     if not (request.resume and config.run.out):
-        is_photos = datasets.find(config.data).native_size is None
-        completed = recipes.complete(request.settings, photos=is_photos, inherited=settings)
+        source = datasets.find(config.data)
+        completed = recipes.complete(
+            request.settings,
+            photos=source.native_size is None,
+            inherited=settings,
+            scenes=source.are_scenes,
+        )
         config = resolve(completed.settings)
     if request.resume:
         path = Path(config.run.out or f"runs/{_name(config)}")
