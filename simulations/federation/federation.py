@@ -128,6 +128,11 @@ def _build(config: RunConfig, pixel_format: PixelFormat) -> Federation:
         )
     if isinstance(task, SceneTask):
         dataset = dataset.annotated(task.name)
+    elif dataset.annotations and len(dataset.classes) == 1:
+        raise ConfigError(
+            f"Setting train.objective got {task.name}, and {data.dataset} has scenes of many"
+            f" products; set it to {' or '.join(dataset.annotations)}, with --model locator or unet."
+        )
     stores, unlisted = _partition_dataset(dataset, data, config.run.seed)
     test = dataset.test
     classes = dataset.classes

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fedshelf.common.errors import DataError
+from fedshelf.common.config import resolve
+from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.simulations.federation.federation import build
 from tests.helpers.dataset_loading import load, refusal
 from tests.helpers.scene_files import save_photo, save_text
 
@@ -33,3 +35,9 @@ def test_what_it_does_not_have_is_one_sentence(scenes: Path) -> None:
         load(scenes).annotated("masks")
     (scenes / "images").rename(scenes / "test")
     assert "no labels" in refusal(scenes)
+
+
+def test_a_classifier_of_scenes_is_refused(scenes: Path) -> None:
+    config = resolve({"data.dataset": str(scenes), "data.stores": 2})
+    with pytest.raises(ConfigError, match="set it to boxes"):
+        build(config, image_size=8, channels=3)
