@@ -131,7 +131,8 @@ def _build(config: RunConfig, pixel_format: PixelFormat) -> Federation:
     elif dataset.annotations and len(dataset.classes) == 1:
         raise ConfigError(
             f"Setting train.objective got {task.name}, and {data.dataset} has scenes of many"
-            f" products; set it to {' or '.join(dataset.annotations)}, with --model locator or unet."
+            f" products; set it to {' or '.join(dataset.annotations)}, with --model locator or"
+            " unet."
         )
     stores, unlisted = _partition_dataset(dataset, data, config.run.seed)
     test = dataset.test
