@@ -17,6 +17,12 @@ _UNITS = re.compile(
     r"|(?<=\d min) (?=\d)|(?<=\d h) (?=\d)|(?<=\bclass) (?=\d)"
 )
 
+# figures of tasks on scenes, whose photos have no class: the one that counts first, then others
+SCENE_FIGURES = {
+    "ap": {"ap": "AP", "ap_50": "AP50", "ap_75": "AP75"},
+    "iou": {"iou": "IoU"},
+}
+
 STATUS = {"finished": "Finished", "stopped": "Stopped", "failed": "Failed"}
 
 FAILURES = {
@@ -58,6 +64,24 @@ def percent(share: float | None) -> str:
 def points(share: float | None) -> str:
     """Write a difference of shares in points: 0.0342 -> "3.4 points"."""
     return UNKNOWN if share is None else f"{100 * share:.1f} points"
+
+
+def main_figure(evaluation: Mapping[str, Any] | None) -> str:
+    """Return the key of the figure that says how good a model is.
+
+    It is the accuracy, but on scenes the average precision of boxes or the overlap of masks: the
+    share of photos without any mistake says little of them.
+
+    Args:
+        evaluation: scores by name; None: there are none
+    """
+    return next((key for key in SCENE_FIGURES if key in (evaluation or {})), "accuracy")
+
+
+def main_title(evaluation: Mapping[str, Any] | None) -> str:
+    """Return the name of the main figure in words: "accuracy", "AP"."""
+    key = main_figure(evaluation)
+    return SCENE_FIGURES[key][key] if key in SCENE_FIGURES else key
 
 
 def decimal(value: float | None, digits: int = 3) -> str:
@@ -173,6 +197,8 @@ def _describe_accuracy(summary: Mapping[str, Any]) -> str:
     test = summary.get("test")
     best = summary.get("best")
     parts = []
+    if test and main_figure(test) in SCENE_FIGURES:
+        return _describe_scenes(test, summary.get("counting"))
     if test and test.get("accuracy") is not None:
         where = "the server's" if test.get("on") == "server" else "the stores'"
         images = f"{test['images']:,} " if test.get("images") else ""
@@ -193,6 +219,26 @@ def _describe_accuracy(summary: Mapping[str, Any]) -> str:
     return _sentence(parts)
 
 
+def _describe_scenes(test: Mapping[str, Any], counting: Mapping[str, Any] | None) -> str:
+    """Return a sentence on a model for scenes.
+
+    Args:
+        test: figures on test photos
+        counting: error of the number of products with the chosen threshold; None: not known
+    """
+    figures = SCENE_FIGURES[main_figure(test)]
+    known = [f"{title} {percent(test[key])}" for key, title in figures.items() if key in test]
+    where = "the server's" if test.get("on") == "server" else "the stores'"
+    parts = [f"{', '.join(known)} on {where} {test['images']:,} test photos"]
+    if counting and counting.get("count_error") is not None:
+        parts.append(
+            f"counting boxes from a score of {counting['threshold']:g} on is off by"
+            f" {decimal(counting['count_error'], 1)} products a photo"
+            f" ({percent(counting['count_share'])} of them)"
+        )
+    return _sentence(parts)
+
+
 def interval(test: Mapping[str, Any]) -> str:
     """Return the test accuracy's interval: " (95% interval 74.8 to 83.1%)"; empty if unknown."""
     if not (bounds := test.get("interval")):
@@ -210,9 +256,8 @@ def _describe_delivered_round(summary: Mapping[str, Any]) -> str:
         if summary["delivered_round"]
         else f"the run that this one went on from, {because}"
     )
-    accuracy = (
-        f" ({percent(summary['best']['accuracy'])} accuracy)" if is_best_delivered(summary) else ""
-    )
+    is_told = is_best_delivered(summary) and main_figure(summary.get("test")) == "accuracy"
+    accuracy = f" ({percent(summary['best']['accuracy'])} accuracy)" if is_told else ""
     return f"The model is that of {delivered}{accuracy}."
 
 

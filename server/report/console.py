@@ -16,7 +16,7 @@ from rich.text import Text
 from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count
-from fedshelf.server.formatting import decimal, duration, percent
+from fedshelf.server.formatting import decimal, duration, main_figure, main_title, percent
 from fedshelf.server.report.naming import describe_outcome
 from fedshelf.server.results.run_status import HELD_UP, WORDS, RunActivity, RunStatus
 
@@ -63,7 +63,7 @@ class RoundTable:
         self._status = RunStatus.STARTING
         self._records: deque[Mapping[str, Any]] = deque(maxlen=MAX_TABLE_ROWS)
         self._round_seconds: deque[float] = deque(maxlen=RECENT_ROUNDS)
-        self._best: tuple[float, int] = (0.0, 0)  # accuracy, round
+        self._best: tuple[float, int] = (0.0, 0)  # main figure, round
         self._next_draw_at = 0.0
         self._started_at = time.monotonic()
         self._console = console or Console()
@@ -97,8 +97,8 @@ class RoundTable:
         self._sampled = 0
         self._round_seconds.append(record["seconds"]["total"])
         self._records.append(record)
-        if (accuracy := _comparable_accuracy(record) or 0.0) > self._best[0]:
-            self._best = (accuracy, record["round"])
+        if (figure := _comparable_figure(record) or 0.0) > self._best[0]:
+            self._best = (figure, record["round"])
         if self._live:
             self._draw_if_due()
         else:
@@ -168,7 +168,7 @@ class RoundTable:
         for heading in (
             "round",
             *(("train loss",) if trains else ()),
-            *(f"{name} accuracy" for name in evaluated),
+            *(f"{name} {main_title(records[-1][name])}" for name in evaluated),
             "stores",
             "seconds",
         ):
@@ -180,7 +180,7 @@ class RoundTable:
                 str(record["round"]),
                 *((decimal(record["train"]["loss"], 4),) if trains else ()),
                 *(
-                    Text(percent(record[name]["accuracy"]) if record[name] else "", style=best)
+                    Text(percent(_figure(record[name])) if record[name] else "", style=best)
                     for name in evaluated
                 ),
                 f"{len(record['stores'])}/{len(record['sampled'])}",
@@ -224,7 +224,7 @@ def format_round(record: Mapping[str, Any], total_rounds: int, seconds_left: flo
     if record["train"]["loss"] is not None:  # a closed form trains nothing
         pairs.append(("loss", _format_number(record["train"]["loss"])))
     pairs += [
-        (name, _format_number(record[name]["accuracy"]))
+        (name, _format_number(_figure(record[name])))
         for name in ("test", "validation")
         if record[name]
     ]
@@ -268,10 +268,16 @@ def print_outcome(summary: Mapping[str, Any], out: Path, *, console: Console | N
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _comparable_accuracy(record: Mapping[str, Any]) -> float | None:
-    """Return the accuracy that compares rounds: on validation images, else on test images."""
+def _comparable_figure(record: Mapping[str, Any]) -> float | None:
+    """Return the figure that compares rounds: on validation images, else on test images."""
     evaluation = record["validation"] or record["test"]
-    return evaluation["accuracy"] if evaluation else None
+    return _figure(evaluation) if evaluation else None
+
+
+def _figure(evaluation: Mapping[str, Any]) -> float | None:
+    """Return the figure that says how good a round's model is."""
+    value: float | None = evaluation[main_figure(evaluation)]
+    return value
 
 
 def _format_number(value: float | None) -> str:

@@ -11,7 +11,7 @@ from fedshelf.common.classes.display_names import ProductNames, read_from_run, w
 from fedshelf.common.system.files import write_json, write_text
 from fedshelf.common.text import printable
 from fedshelf.server import formatting
-from fedshelf.server.report import sections
+from fedshelf.server.report import curves, sections
 from fedshelf.server.report.charts.calibration_chart import calibration_charts
 from fedshelf.server.report.charts.confusion_chart import heat_map
 from fedshelf.server.report.charts.partition_chart import partition_chart
@@ -79,6 +79,11 @@ def render(run: RunData) -> str:
     )
     judged_classes = run.evaluation.get("classes", [])
     store_results = run.evaluation.get("stores") or {}
+    if formatting.main_figure(test) in formatting.SCENE_FIGURES:  # whose photos have no class
+        judged_classes, store_results = [], {}
+        confusion, per_class = None, None
+    else:
+        confusion, per_class = (test or {}).get("confusion"), (test or {}).get("per_class")
     page = _environment().get_template("page.html.j2")
     return page.render(
         run=run,
@@ -90,8 +95,8 @@ def render(run: RunData) -> str:
         again=sections.repeat_command(run),
         tiles=sections.tiles(run),
         is_chosen=sections.is_chosen(run),
-        accuracy=sections.accuracy_chart(run),
-        loss=sections.loss_chart(run),
+        figure=curves.figure_chart(run),
+        loss=curves.loss_chart(run),
         withheld=" ".join(
             filter(
                 None,
@@ -106,15 +111,10 @@ def render(run: RunData) -> str:
         spots=weak_spots(judged_classes, store_results),
         small=small_maps(judged_classes, store_results),
         calibration=calibration_charts(run.evaluation.get("calibration")),
-        confused=confused_pairs(classes, test["confusion"])
-        if test and test.get("confusion")
-        else [],
-        confusion=heat_map(classes, test["confusion"]) if test and test.get("confusion") else None,
-        per_class=(
-            class_rows(test["per_class"], test["confusion"])
-            if test and test.get("per_class")
-            else []
-        ),
+        further=curves.further_figures(run),
+        confused=confused_pairs(classes, confusion) if confusion else [],
+        confusion=heat_map(classes, confusion) if confusion else None,
+        per_class=class_rows(per_class, confusion) if per_class and confusion else [],
         old_classes=_order_old_classes(run.summary.get("old_classes")),
         partition=partition_chart(run.partition) if run.partition else None,
         attendance=sections.attendance_chart(run),
@@ -122,7 +122,7 @@ def render(run: RunData) -> str:
         suspects=suspects(run),
         irregular=irregular_rounds(run),
         phases=sections.phases(run),
-        round_seconds=sections.seconds_chart(run),
+        round_seconds=curves.seconds_chart(run),
         settings=sections.settings(run),
     )
 

@@ -20,7 +20,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fedshelf.common.system.files import write_atomic
 from fedshelf.common.text import printable
-from fedshelf.server.report import sections
+from fedshelf.server import formatting
+from fedshelf.server.report import curves
 from fedshelf.server.report.charts.calibration_chart import Calibration, calibration_charts
 from fedshelf.server.report.charts.colours import CURVE_COLOURS
 from fedshelf.server.report.charts.confusion_chart import MAX_NUMBERED_CLASSES
@@ -109,13 +110,14 @@ def draw_curves(run: RunData, path: Path) -> None:
     """
     with _figure(path, (10, 3.8)) as figure:
         left, right = figure.subplots(1, 2)
-        left.set_title("Accuracy")
+        key = curves.run_figure(run)
+        left.set_title(formatting.SCENE_FIGURES.get(key, {}).get(key, "Accuracy"))
         left.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         right.set_title("Loss")
         for name in ("test", "validation"):
-            _curve(left, name, sections.curve_points(run.history, name, "accuracy"))
+            _curve(left, name, curves.curve_points(run.history, name, key))
         for name in ("train", "test", "validation"):
-            _curve(right, name, sections.curve_points(run.history, name, "loss"))
+            _curve(right, name, curves.curve_points(run.history, name, "loss"))
         for axes in (left, right):
             axes.set_xlabel("round")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,7 +1,7 @@
 """The contents of each section of the page, computed from a run's data. No markup here."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from fedshelf.common.config.field_types import Section
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count
 from fedshelf.server import formatting
-from fedshelf.server.report.charts.line_chart import LineChart, Point, line_chart
+from fedshelf.server.report.charts.line_chart import LineChart, line_chart
 from fedshelf.server.report.run_data import RunData
 
 NOT_VISIBLE = (
@@ -69,9 +69,11 @@ def tiles(run: RunData) -> list[Tile]:
     best = summary.get("best")
     seconds = summary.get("seconds") or {}
     shown_tiles = []
+    is_of_scenes = formatting.main_figure(test) in formatting.SCENE_FIGURES
     if test:
-        shown_tiles.append(_accuracy_tile(test))
-    if worst := (summary.get("per_store_spread") or {}).get("worst_store"):
+        shown_tiles.append(_scene_tile(test) if is_of_scenes else _accuracy_tile(test))
+    worst = (summary.get("per_store_spread") or {}).get("worst_store")
+    if worst and not is_of_scenes:
         accuracy = summary["per_store_spread"]["accuracy"]["worst"]
         shown_tiles.append(Tile("Worst store", formatting.percent(accuracy), printable(worst)))
     if calibration := summary.get("calibration"):
@@ -83,7 +85,9 @@ def tiles(run: RunData) -> list[Tile]:
             Tile(
                 "Best round",
                 f"{best['round']}",
-                f"{formatting.percent(best['accuracy'])} in {best['on']}",
+                f"{best['on']}"
+                if is_of_scenes
+                else f"{formatting.percent(best['accuracy'])} in {best['on']}",
             )
         )
     if "total" in seconds:
@@ -141,6 +145,18 @@ def _accuracy_tile(test: Mapping[str, Any]) -> Tile:
     return Tile("Test accuracy", formatting.percent(test["accuracy"]), ", ".join(remarks))
 
 
+def _scene_tile(test: Mapping[str, Any]) -> Tile:
+    """Return the main figure on test photos of scenes, with the others of its kind."""
+    main = formatting.main_figure(test)
+    figures = formatting.SCENE_FIGURES[main]
+    others = [
+        f"{title} {formatting.percent(test[key])}"
+        for key, title in figures.items()
+        if key != main and key in test
+    ]
+    return Tile(f"Test {figures[main]}", formatting.percent(test[main]), ", ".join(others))
+
+
 def _privacy_tiles(summary: Mapping[str, Any]) -> list[Tile]:
     """Return what hides a single photo, or store, in the model; nothing without noise."""
     shown = []
@@ -191,18 +207,6 @@ def repeat_command(run: RunData) -> str:
     return f"{tool} --config {shlex.quote(printable(directory / 'config.toml'))}{names}"
 
 
-def curve_points(history: Sequence[Mapping[str, Any]], group: str, name: str) -> list[Point]:
-    """Return one curve: (round, value) of every record that has the value.
-
-    Args:
-        history: records of the rounds
-        group:   key of the record, such as "test"
-        name:    key within the group, such as "accuracy"
-    """
-    values = ((record["round"], (record.get(group) or {}).get(name)) for record in history)
-    return [(round_number, value) for round_number, value in values if value is not None]
-
-
 def withheld_losses(run: RunData) -> str:
     """Return a sentence on stores that have trained and withhold the loss of it; empty if none."""
     stores = {
@@ -243,41 +247,6 @@ def hidden_by_sums(run: RunData) -> str:
         else ""
     )
     return NOT_VISIBLE + told
-
-
-def accuracy_chart(run: RunData) -> LineChart | None:
-    """Draw accuracy on test and validation images over rounds, the best round marked."""
-    series = {name: curve_points(run.history, name, "accuracy") for name in ("test", "validation")}
-    best = run.summary.get("best")
-    # round 0, the model that the run began with, is not among the curve's points
-    mark = (best["round"], f"best: {best['round']}") if best and best["round"] else None
-    return line_chart(
-        "Accuracy",
-        series,
-        formatting.percent,
-        format_tick=lambda share: f"{100 * share:.4g}%",
-        mark=mark,
-    )
-
-
-def loss_chart(run: RunData) -> LineChart | None:
-    """Draw loss on training, test and validation images over rounds."""
-    series = {
-        name: curve_points(run.history, name, "loss") for name in ("train", "test", "validation")
-    }
-    return line_chart(
-        "Loss", series, formatting.decimal, format_tick=lambda value: f"{value:.4g}", from_zero=True
-    )
-
-
-def seconds_chart(run: RunData) -> LineChart | None:
-    """Draw the wall time of the rounds."""
-    return line_chart(
-        "Time of a round",
-        {"total": curve_points(run.history, "seconds", "total")},
-        formatting.duration,
-        from_zero=True,
-    )
 
 
 def attendance_chart(run: RunData) -> LineChart | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count
-from fedshelf.server.formatting import percent, points
+from fedshelf.server.formatting import SCENE_FIGURES, main_figure, percent, points
 from fedshelf.server.report.charts.line_chart import nice_ticks
 from fedshelf.server.report.run_data import RunData
 
@@ -80,7 +80,9 @@ class StoreAccuracies:
 
 
 def store_accuracies(run: RunData) -> StoreAccuracies | None:
-    """Return the accuracy per store, weakest first; None if none is known."""
+    """Return the accuracy per store, weakest first; None if none is known, and of scenes."""
+    if main_figure(run.summary.get("test")) in SCENE_FIGURES:
+        return None
     known = [
         (name, result)
         for name, result in run.per_store.items()

@@ -53,7 +53,7 @@ def test_a_charge_has_one_line_with_its_noise_and_the_total(tmp_path: Path) -> N
     assert [(line.kind, line.run, line.round) for line in lines] == [
         ("epsilon", "run", number) for number in (1, 2, 3)
     ]
-    assert lines[0].why == "noise 2, rate 1, steps 1; epsilon 2.166 so far, delta 1e-05"
+    assert lines[0].why == "noise 2, rate 1, steps 1; epsilon 1.993 so far, delta 1e-05"
     assert [line.sha256 for line in lines] == chain_hashes(charges)[1:]
     assert audited_hash(tmp_path) == chain_hashes(charges)[-1]
     assert not verify(tmp_path / AUDIT_FILE).fault

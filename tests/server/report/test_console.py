@@ -53,6 +53,22 @@ def test_plain_line() -> None:
     )
 
 
+def test_on_scenes_the_precision_of_boxes_stands_for_the_accuracy() -> None:
+    """The share of photos without any mistake says little of a locator."""
+    figures = {"accuracy": 0.01, "ap": 0.5, "ap_50": 0.9, "images": 200, "on": "server"}
+    line = format_round(RECORD | {"failed": {}, "test": figures, "validation": None}, 20, 0.0)
+    assert " test=0.5000 " in line
+    counting = {"threshold": 0.3, "count_error": 1.25, "count_share": 0.1}
+    summary = {"status": "finished", "test": figures, "counting": counting}
+    console = plain()
+    print_outcome(summary, Path("run"), console=console)
+    assert (
+        "AP 50.0%, AP50 90.0% on the server's 200 test photos; counting boxes from a score of 0.3"
+        " on is off by 1.2 products a photo (10.0% of them)." in text(console)
+    )
+    assert "accuracy" not in text(console)
+
+
 def test_plain_line_leaves_out_what_was_not_measured() -> None:
     record = RECORD | {"failed": {}, "test": None, "validation": None, "train": {"loss": None}}
     assert format_round(record, 20, 0.0) == "round=3/20 stores=9/10 seconds=0.310 eta=0"

@@ -1,6 +1,7 @@
 import html.parser
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,24 @@ def test_settings_that_were_changed_are_marked_with_their_default(finished_run: 
     assert "default: 0.05" in page.texts
     assert "learning rate of the first round" in page.texts
     assert page.texts.count("1 changed") == 3  # the partition, the learning rate, the rounds
+
+
+def test_a_run_on_scenes_tells_of_boxes_and_not_of_classes(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    directory = Path(shutil.copytree(finished_run, tmp_path / "scenes"))
+    path = directory / "history.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    figures = {"ap": 0.25, "ap_50": 0.75}
+    for record in records:
+        record["test"] |= figures
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
+    summary = json.loads((directory / "summary.json").read_text())
+    change_summary(directory, test=summary["test"] | figures)
+    _, page = page_of(directory)
+    assert {"Test AP", "25.0%", "AP50 75.0%", "ap_50", "0.750"} <= set(page.texts)
+    assert "metrics" in page.sections
+    assert {"stores", "classes", "confusion"}.isdisjoint(page.sections)
 
 
 def test_hostile_names_are_shown_and_do_nothing(tmp_path: Path) -> None:
