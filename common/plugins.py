@@ -37,7 +37,6 @@ STRATEGY = PluginKind("fedshelf.strategies", "strategy")
 MODEL = PluginKind("fedshelf.models", "model")
 DATASET = PluginKind("fedshelf.datasets", "data set")
 PARTITION = PluginKind("fedshelf.partitions", "partition")
-AUGMENTATION = PluginKind("fedshelf.augmentations", "augmentation")
 METRIC = PluginKind("fedshelf.metrics", "metric")
 
 

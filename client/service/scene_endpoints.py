@@ -11,7 +11,7 @@ from fedshelf.client.service.photo_endpoints import json_response, model_identit
 from fedshelf.client.service.photo_service import PhotoService
 from fedshelf.client.service.requests.problems import ProblemError
 from fedshelf.common.inference.locators.box_predictor import LEAST_SCORE
-from fedshelf.common.inference.scenes.locating import MAX_TILES, USUAL_SCORE
+from fedshelf.common.inference.scenes.locating import MAX_TILES
 
 
 def scene_routes(service: PhotoService) -> list[Route]:
@@ -51,7 +51,9 @@ def _options(request: Request) -> SceneOptions:
     tiles = requested_number(request, "tiles", 1)
     if tiles > MAX_TILES:
         raise ProblemError(400, f"tiles got {tiles}; expected 1 to {MAX_TILES}.")
-    text = request.query_params.get("score", str(USUAL_SCORE))
+    text = request.query_params.get("score")
+    if text is None:
+        return SceneOptions(tiles)
     try:
         score = float(text[:20])
     except ValueError:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from fedshelf.client.service.classification.decoding import decode_whole_wanted
 from fedshelf.client.service.classification.served_model import ServedModel
-from fedshelf.common.inference.scenes.locating import USUAL_SCORE
 from fedshelf.common.inference.scenes.products import LocatedProduct
 from fedshelf.common.inference.scenes.scene_reader import SceneReader
 
@@ -16,11 +15,11 @@ class SceneOptions:
 
     Attributes:
         tiles: in a row and in a column; 1: the photo is looked at as a whole
-        score: from which on a box counts
+        score: from which on a box counts; None: as the model says
     """
 
     tiles: int = 1
-    score: float = USUAL_SCORE
+    score: float | None = None
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,12 @@ Classifier = Annotated[
 Score = Annotated[
     float | None,
     typer.Option(
-        min=0.1, max=1, help="Score from which on a box counts, 0.1 to 1; 0.3 by default."
+        min=0.1,
+        max=1,
+        help=(
+            "Score from which on a box counts, 0.1 to 1. By default the one with which the model"
+            " counted validation photos best, or 0.3."
+        ),
     ),
 ]
 Tiles = Annotated[
@@ -73,7 +78,7 @@ def open_reader(
     Args:
         locator: path of the locator
         classifier: names the products; None: there is none
-        score: see `SceneReader`; None: the usual one
+        score: see `SceneReader`
         tiles: see `SceneReader`
         unsure_below: see `SceneReader`; None: the usual one
         device: of the computation
@@ -84,7 +89,6 @@ def open_reader(
     """
     from fedshelf.common.inference.loading import load_locator
     from fedshelf.common.inference.predictors.verdicts import UNSURE_BELOW
-    from fedshelf.common.inference.scenes.locating import USUAL_SCORE
     from fedshelf.common.inference.scenes.scene_reader import SceneReader
 
     if unsure_below is not None and classifier is None:
@@ -92,7 +96,7 @@ def open_reader(
     return SceneReader(
         load_locator(locator, device),
         classifier,
-        USUAL_SCORE if score is None else score,
+        score,
         tiles,
         UNSURE_BELOW if unsure_below is None else unsure_below,
     )

@@ -13,12 +13,12 @@ import numpy as np
 from PIL import Image
 
 from fedshelf.common.images.decoding.decode import squeeze
-from fedshelf.common.inference.locators.box_predictor import BoxPredictor
+from fedshelf.common.inference.locators.box_predictor import LEAST_SCORE, BoxPredictor
 from fedshelf.common.scenes.boxes import Boxes
 from fedshelf.common.scenes.tiles import OVERLAP, PhotoTile, cut_tiles, merge_tiles
 
-USUAL_SCORE = 0.3
-"""Score from which on a box counts, unless something else is asked for."""
+USUAL_BOX_SCORE = 0.3
+"""Score from which on a box counts, where neither the model nor anybody says otherwise."""
 
 MAX_TILES = 8
 """Most tiles in a row."""
@@ -27,7 +27,7 @@ _SURE = 0.5  # score of the boxes that speak for a view
 
 
 def locate_scene(
-    locator: BoxPredictor, photo: Image.Image, tiles: int | None = None, score: float = USUAL_SCORE
+    locator: BoxPredictor, photo: Image.Image, tiles: int | None = None, score: float | None = None
 ) -> Boxes:
     """Return the boxes on a photo in its pixels, the surest first.
 
@@ -36,7 +36,7 @@ def locate_scene(
         photo: RGB, upright
         tiles: in a row and in a column, as `cut_tiles` cuts them; 1: the photo is looked at as a
             whole; None: as many as make the boxes sure
-        score: below which boxes are left out
+        score: below which boxes are left out; None: see `counting_score`
     """
     if tiles is None:
         parts, found = _surest_view(locator, photo)
@@ -44,7 +44,21 @@ def locate_scene(
         parts = cut_tiles(*photo.size, tiles)
         found = _views(locator, photo, parts)
     merged = merge_tiles(parts, found, *photo.size)
-    return merged.select(merged.scores >= score)
+    least = counting_score(locator) if score is None else score
+    return merged.select(merged.scores >= least)
+
+
+def counting_score(locator: BoxPredictor) -> float:
+    """Return the score from which on a locator's boxes count.
+
+    It is the one with which the run's counts of validation photos were best, which the model
+    carries.
+    """
+    counting = (locator.description.provenance or {}).get("counting")
+    threshold = counting.get("threshold") if isinstance(counting, dict) else None
+    if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+        return USUAL_BOX_SCORE
+    return max(float(threshold), LEAST_SCORE)
 
 
 def _surest_view(locator: BoxPredictor, photo: Image.Image) -> tuple[list[PhotoTile], list[Boxes]]:

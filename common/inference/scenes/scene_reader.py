@@ -7,7 +7,7 @@ from PIL import Image
 from fedshelf.common.inference.locators.box_predictor import BoxPredictor
 from fedshelf.common.inference.predictors.predictor import Predictor
 from fedshelf.common.inference.predictors.verdicts import UNSURE_BELOW
-from fedshelf.common.inference.scenes.locating import USUAL_SCORE, locate_scene
+from fedshelf.common.inference.scenes.locating import locate_scene
 from fedshelf.common.inference.scenes.products import (
     LocatedProduct,
     Naming,
@@ -42,14 +42,14 @@ class SceneReader:
     Attributes:
         locator: finds them
         classifier: names them; None: they stay without names
-        score: of boxes that count
+        score: of boxes that count; None: as the model says (see `locating`)
         tiles: in a row; None: as many as each photo needs (see `locating`)
         unsure_below: probability below which a name is unsure
     """
 
     locator: BoxPredictor
     classifier: Predictor | None = None
-    score: float = USUAL_SCORE
+    score: float | None = None
     tiles: int | None = None
     unsure_below: float = UNSURE_BELOW
 
