@@ -77,7 +77,7 @@ def test_what_a_file_says_is_taken(tmp_path: Path) -> None:
     ("text", "told"),
     [
         ('metric = "accuracy"', "unknown key 'metric'. Did you mean metrics?"),
-        ("walrus = 1", "unknown key 'walrus'. Keys are metrics, class_names"),
+        ("walrus = 1", "unknown key 'walrus'. Keys are metrics, further_metrics, class_names"),
         (
             'metrics = "all"',
             (

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx.reference import ReferenceEvaluator
 
@@ -22,6 +21,7 @@ from fedshelf.common.inference.loading import load
 from fedshelf.common.models import OURS, PRETRAINED
 from fedshelf.common.models.saved import read
 from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.system.extras import import_onnx_runtime
 from tests.helpers.exported_models import exported, open_torch, save_exported
 from tests.helpers.saved_models import save_model, spec_of
 
@@ -45,7 +45,9 @@ def test_the_file_has_the_form_that_others_build_on(tmp_path: Path) -> None:
     onnx.checker.check_model(graph, full_check=True)
     assert [(entry.domain, entry.version) for entry in graph.opset_import] == [("", 21)]
     assert not graph.functions
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    session = import_onnx_runtime("use").InferenceSession(
+        str(file), providers=["CPUExecutionProvider"]
+    )
     (images,) = session.get_inputs()
     assert (images.name, images.type, images.shape) == ("images", "tensor(uint8)", [*"NHW", 3])
     outputs = {value.name: (value.type, value.shape[0]) for value in session.get_outputs()}
