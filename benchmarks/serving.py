@@ -10,6 +10,7 @@ honest ones go on. Told at the end: processor time while idle (aim: 0.5% of a co
 (150 MB).
 """
 
+import argparse
 import http.client
 import itertools
 import os
@@ -22,6 +23,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +125,33 @@ def bare_loop(model: Path, photos: Sequence[bytes], count: int, batch: int) -> f
     return (time.process_time() - began) / (max(1, count // batch) * batch)
 
 
+@dataclass(frozen=True)
+class Turn:
+    """The processor seconds of a photo in one turn.
+
+    served: by the service
+    bare:   by a loop without one, right after it
+    """
+
+    served: float
+    bare: float
+
+
+def serve_and_repeat(
+    server: Server, given: argparse.Namespace, photos: Sequence[bytes], seconds: list[float]
+) -> Turn:
+    """Answer a turn's requests, and do the same work without a service.
+
+    seconds: gets the seconds that each answer took
+    """
+    count = max(1, given.requests // given.times)
+    began = server.cpu_seconds()
+    seconds += answer_all(server, photos, count, given.connections)
+    served = (server.cpu_seconds() - began) / count
+    batch = max(1, round(server.mean_batch()))
+    return Turn(served, bare_loop(given.model, photos, count // 2, batch))
+
+
 def hostile(server: Server, photo: bytes, count: int) -> tuple[dict[int, int], float]:
     """Send hostile requests; return how many got each status, and the slowest's seconds."""
     statuses: dict[int, int] = {}
@@ -149,16 +178,22 @@ def main() -> None:
     photos = [path.read_bytes() for path in sorted(given.photos.rglob("*.jpg"))]
     with served(given.model) as server:
         answer_all(server, photos, min(200, given.requests), given.connections)
-        began = server.cpu_seconds()
-        seconds = sorted(answer_all(server, photos, given.requests, given.connections))
-        ours = (server.cpu_seconds() - began) / given.requests
-        batch = server.mean_batch()
-        bare = bare_loop(given.model, photos, given.requests // 2, max(1, round(batch)))
+        seconds: list[float] = []
+        turns = [serve_and_repeat(server, given, photos, seconds) for _ in range(given.times)]
         print(machine())
-        print(
-            f"batches of {batch:.1f} photos; ms of CPU a photo: {1e3 * ours:.2f} served,", end=" "
+        print("bare / served, CPU time of a photo, in turns:", end=" ")
+        print(", ".join(f"{turn.bare / turn.served:.2f}" for turn in turns))
+        served_ms, bare_ms, ratio = (
+            statistics.median(values)
+            for values in zip(
+                *((1e3 * t.served, 1e3 * t.bare, t.bare / t.served) for t in turns), strict=True
+            )
         )
-        print(f"{1e3 * bare:.2f} bare; bare / served {bare / ours:.2f}")
+        print(
+            f"medians: batches of {server.mean_batch():.1f} photos; {served_ms:.2f} ms served,"
+            f" {bare_ms:.2f} ms bare; bare / served {ratio:.2f}"
+        )
+        seconds.sort()
         print(f"seconds: median {statistics.median(seconds):.3f}, p99", end=" ")
         print(f"{seconds[int(0.99 * len(seconds))]:.3f}, slowest {seconds[-1]:.3f}")
         with ThreadPoolExecutor(1) as pool:
