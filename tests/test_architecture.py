@@ -38,6 +38,7 @@ FLOORS = {
         ["monitor"],
         ["launcher"],
         ["training", "credentials", "addresses.py", "answer_deadline.py"],
+        ["trackers"],
         ["report", "ipc", "store_privacy"],
         ["report/charts", "updates"],
         ["stop_request.py"],

@@ -3,9 +3,11 @@ called.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -93,6 +95,16 @@ def test_an_installed_wheel_runs_beside_modules_of_the_same_names(
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == str(installed / "fedshelf")
     assert (neighbours / "run" / "model.safetensors").is_file()
+
+
+def test_the_extra_all_has_every_extra_for_users() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    (everything,) = extras["all"]
+    named = re.fullmatch(r"fedshelf\[(.*)\]", everything)
+    assert named is not None
+    assert sorted(named[1].split(",")) == sorted(extras.keys() - {"all", "dev", "docs"})
 
 
 @pytest.mark.parametrize("command", ["flower-server", "flower-client", "flower-simulation"])

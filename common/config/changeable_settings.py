@@ -36,7 +36,7 @@ OPERATOR_KEYS = frozenset(
 MACHINE_KEYS = frozenset(
     {
         "evaluation.batch_size", "run.device", "run.gpus_per_worker", "run.name", "run.out",
-        "run.ray_address", "run.workers",
+        "run.ray_address", "run.track", "run.workers",
     }
 )  # fmt: skip
 MATHEMATICS_KEYS = frozenset(

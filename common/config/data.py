@@ -17,7 +17,8 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-ClassNames = Annotated[tuple[str, ...], AfterValidator(_distinct)]
+DistinctNames = Annotated[tuple[str, ...], AfterValidator(_distinct)]
+ClassNames = DistinctNames
 """The classes of a classifier, in order."""
 
 # options that change a photo in more ways than a few views: the photo, and its mirror image

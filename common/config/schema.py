@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from fedshelf.common.config.codec_settings import MessagesConfig
-from fedshelf.common.config.data import DataConfig
+from fedshelf.common.config.data import DataConfig, DistinctNames
 from fedshelf.common.config.federation import (
     CohortConfig,
     EvaluationConfig,
@@ -89,6 +89,14 @@ class RunSection(Section):
     )
     keep_checkpoints: Count = Field(
         3, description="latest checkpoints kept (the best is always kept)"
+    )
+    track: DistinctNames = Field(
+        (),
+        description=(
+            "trackers that get settings, curves, report and model, separated by commas: mlflow"
+            " (MLflow, at MLFLOW_TRACKING_URI), wandb (Weights & Biases, offline without a login"
+            " or with WANDB_MODE=offline); empty: none, and nothing is sent anywhere"
+        ),
     )
 
 

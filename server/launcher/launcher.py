@@ -25,6 +25,7 @@ from fedshelf.common.models.spec import STORE_CHANNELS
 from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.common.privacy import dp_settings
 from fedshelf.common.release.keys import read_private_key
+from fedshelf.server import trackers
 from fedshelf.server.addresses import Address, check_free
 from fedshelf.server.answer_deadline import ROUND_STOP_SECONDS
 from fedshelf.server.credentials.chain import Chain
@@ -293,6 +294,7 @@ def check_early(config: RunConfig) -> None:
     models.initial_weights(config.model)
     dp_settings.check_settings(config)
     formulas.check(config)
+    trackers.check(config)
     if config.strategy != StrategyConfig():
         from fedshelf.common import strategies
 

@@ -26,6 +26,7 @@ from fedshelf.server.stop_request import PauseRequest, StopRequest
 from fedshelf.server.store_privacy.mechanism import STORE_RECORD_KEY, of_deployment
 from fedshelf.server.store_privacy.noise_ledger import NOISE_FILE
 from fedshelf.server.store_privacy.photo_privacy import PHOTO_RECORD_KEY
+from fedshelf.server.trackers.tracking import Tracking
 from fedshelf.server.training import class_retention
 from fedshelf.server.training.final_evaluation import evaluate_final_model
 from fedshelf.server.training.resume_model import provenance
@@ -81,8 +82,25 @@ class Training:
             self.directory.path / "checkpoints", self.start.plan.config.run.keep_checkpoints
         )
         round_loop, state = self._begin(checkpoints, stop)
+        with Tracking(self.directory, self.start.plan.config, self.observer.note) as tracking:
+            state = self._train(round_loop, state, checkpoints, stop, tracking)
+            summary = self._finish(round_loop, checkpoints, state)
+            tracking.finish(summary)
+            return summary
+
+    def _train(
+        self,
+        round_loop: RoundLoop,
+        state: TrainingState,
+        checkpoints: Checkpoints,
+        stop: StopRequest,
+        tracking: Tracking,
+    ) -> TrainingState:
+        """Play the rounds that are left, and return the state after the last; raise as `run`."""
         events = TensorBoardLog(self.directory.path)
-        remark = self._remark(self._restore_history(state, events))
+        recorded = self._restore_history(state, events)
+        remark = self._remark(recorded)
+        tracking.begin(recorded)
         try:
             plan_file.write(
                 self.directory.path / "checkpoints",
@@ -104,10 +122,13 @@ class Training:
                 state = self._record_round(replace(state, record=record), checkpoints, done)
                 self.observer.row(record)
                 events.add(record)
+                tracking.add(record, state.committed)
                 if self.between is not None and self.between.is_due(state):
                     state = self._checkpoint(state, checkpoints)
                     self.between.do(state)
             state = self._checkpoint(state, checkpoints)
+            tracking.commit(state.committed)
+            return state
         except (FedshelfError, OSError) as error:
             with suppress(OSError):  # a full disk takes nothing more
                 state = self._checkpoint(state, checkpoints)
@@ -127,7 +148,6 @@ class Training:
             raise
         finally:
             events.close()
-        return self._finish(round_loop, checkpoints, state)
 
     def _begin(
         self, checkpoints: Checkpoints, stop: StopRequest

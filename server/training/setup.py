@@ -20,6 +20,7 @@ from fedshelf.common.privacy import dp_settings
 from fedshelf.common.protocol.messages import Plan, StoreInfo
 from fedshelf.common.tasks import TASKS, SceneTask
 from fedshelf.common.training.fit import Network, check_privacy
+from fedshelf.server import trackers
 from fedshelf.server.store_privacy import refusals
 from fedshelf.server.training.class_confirmation import unconfirmed
 from fedshelf.server.training.resume_model import Origin, take_over
@@ -126,6 +127,7 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
     dp_settings.check_settings(config)
     _check_output(config)
     formulas.check(config)
+    trackers.check(config)
     spec = models.specify(
         config.model,
         (),
