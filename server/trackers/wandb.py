@@ -79,6 +79,7 @@ class WandbTracker(ExperimentTracker):
         It is offline if WANDB_MODE says so, nobody has logged in, or there is no network.
         """
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        os.environ.setdefault("WANDB_SILENT", "true")
         library = importlib.import_module("wandb")
         mode = os.environ.get(MODE)
         if mode is None and _is_logged_in():
@@ -86,6 +87,7 @@ class WandbTracker(ExperimentTracker):
                 return cls._begin(library, run, "online")
             except Exception:  # its errors have no common base; offline works without a server
                 mode = "offline"
+                library.teardown(exit_code=1)  # its process still has the run
         return cls._begin(library, run, mode or "offline")
 
     @classmethod

@@ -95,3 +95,13 @@ def test_offline_files_of_wandb_hold_a_run_and_its_resume(tmp_path: Path) -> Non
     assert {"report.html", "model.safetensors", "summary.json"} <= kept
     everything = b"".join(file.read_bytes() for file in files)
     assert b"requirements.txt" not in everything
+
+
+@pytest.mark.slow(minutes=0.5)
+def test_wandb_writes_files_where_there_is_a_login_and_no_network(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    told = tracked(out, "wandb", WANDB_API_KEY="0123456789" * 4, WANDB_BASE_URL=nowhere)
+    assert "which `wandb sync` sends." in " ".join(told.split())
+    (file,) = out.glob("wandb/offline-run-*/*.wandb")
+    assert [line["round"] for line in wandb_files.history(file) if "round" in line] == [1, 2]
