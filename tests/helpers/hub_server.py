@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass
 class Hub:
-    """What was sent to a hub.
+    """The files and requests that were sent to a hub.
 
     Attributes:
         address: for HF_ENDPOINT

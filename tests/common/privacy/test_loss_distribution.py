@@ -86,7 +86,7 @@ def test_what_was_told_with_a_part_of_a_life_is_less_than_with_all_of_it() -> No
 
 
 def test_no_delta_is_too_small_for_a_bound() -> None:
-    """Where roundings exceed delta, Rényi divergences bound it: 1.3 times here."""
+    """Rényi divergences bound it if roundings exceed delta: 1.3 times here."""
     told = [epsilon([SampledGaussian(1.0, 0.02, 2000)], 10.0**-power) for power in (5, 9, 12, 18)]
     assert all(1 < less < more < 2 * less for less, more in pairwise(told))
 

@@ -1,4 +1,4 @@
-"""Which box has found which product."""
+"""Each product is found by at most one box, and by the surest that fits."""
 
 import numpy as np
 from hypothesis import given, settings

@@ -95,7 +95,7 @@ def test_an_item_longer_than_what_tiles_share_is_joined_from_its_parts() -> None
 
 
 def test_boxes_of_one_tile_stay_apart() -> None:
-    """Which boxes of a tile are of one item is the locator's business."""
+    """Boxes of one tile stay apart: the locator decides which are of one item."""
     items = Boxes.drawn(np.array([[10, 10, 50, 50], [12, 10, 52, 50]]))
     merged = merge_tiles([PhotoTile(0, 0, WIDTH, HEIGHT)], [items], WIDTH, HEIGHT)
     assert in_order(merged) == in_order(items)

@@ -74,7 +74,7 @@ def test_products_in_boxes_with_names(
 def test_labelling_tools_read_the_boxes(
     tmp_path: Path, locator: str, classifier: str, shelf: Path, *, names: bool
 ) -> None:
-    """What COCO and YOLO files hold is read back by the readers of a store's labels.
+    """COCO and YOLO files are read back by the readers of a store's labels.
 
     Scores say that a model guessed, and such boxes are no labels; a person's tool drops them.
     """

@@ -1,4 +1,4 @@
-"""What holds for each metric that is registered, without a test of its own."""
+"""Each metric that is registered keeps these rules, without a test of its own."""
 
 from dataclasses import replace
 
