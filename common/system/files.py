@@ -113,7 +113,7 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
 
     Args:
         path: of the folder; there must be nothing yet
-        files: the contents by their names
+        files: the contents by their names, which may have folders: "release/model.onnx"
 
     Raises:
         OSError: it is there already, or cannot be written

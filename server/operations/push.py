@@ -32,28 +32,17 @@ def push(
     """
     from fedshelf.common.hub import repository_of
     from fedshelf.common.inference.release.hub_layout import hub_files  # loads torch
+    from fedshelf.common.system.files import write_folder
 
     name = repository_of(repository)
     if to is not None and to.exists():
         raise ConfigError(f"--to got {to}, which is there already; choose a new folder.")
     files = hub_files(release)
     if to is not None:
-        _write(to, files)
+        write_folder(to, files)
         print(f"Written to {to}; nothing was sent: {', '.join(files)}")
         return
     print(f"Pushed to {_upload(name, files, is_public=public)}: {', '.join(files)}")
-
-
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write the files of a repository into a new folder. Raises OSError."""
-    from fedshelf.common.system.files import write_folder
-
-    top = {path: content for path, content in files.items() if "/" not in path}
-    write_folder(folder, top)
-    for sub in {path.partition("/")[0] for path in files if "/" in path}:
-        prefix = f"{sub}/"
-        inside = {p.removeprefix(prefix): c for p, c in files.items() if p.startswith(prefix)}
-        write_folder(folder / sub, inside)
 
 
 def _upload(repository: str, files: Mapping[str, bytes], *, is_public: bool) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -168,7 +168,7 @@ class RoundTable:
         for heading in (
             "round",
             *(("train loss",) if trains else ()),
-            *(f"{name} {main_title(records[-1][name])}" for name in evaluated),
+            *(f"{name} {main_title(_latest(records, name))}" for name in evaluated),
             "stores",
             "seconds",
         ):
@@ -272,6 +272,12 @@ def _comparable_figure(record: Mapping[str, Any]) -> float | None:
     """Return the figure that compares rounds: on validation images, else on test images."""
     evaluation = record["validation"] or record["test"]
     return _figure(evaluation) if evaluation else None
+
+
+def _latest(records: Sequence[Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+    """Return the latest evaluation of this name; there must be one (see `evaluation.every`)."""
+    found: Mapping[str, Any] = next(record[name] for record in reversed(records) if record[name])
+    return found
 
 
 def _figure(evaluation: Mapping[str, Any]) -> float | None:

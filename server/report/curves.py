@@ -47,8 +47,8 @@ def figure_chart(run: RunData) -> LineChart | None:
 
 
 def further_figures(run: RunData) -> list[FurtherFigure]:
-    """Return what the last round's evaluation has beside accuracy, macro F1 and loss."""
-    last = run.history[-1] if run.history else {}
+    """Return what the last evaluation has beside accuracy, macro F1 and loss."""
+    last = _last_evaluated(run)
     test = last.get("test") or {}
     validation = last.get("validation") or {}
     usual = {"accuracy", "macro_f1", "loss", "images", "stores"}
@@ -61,7 +61,7 @@ def further_figures(run: RunData) -> list[FurtherFigure]:
 
 def run_figure(run: RunData) -> str:
     """Return the key of the figure that says how good a round's model is."""
-    last = run.history[-1] if run.history else {}
+    last = _last_evaluated(run)
     return formatting.main_figure(last.get("test") or last.get("validation"))
 
 
@@ -82,4 +82,16 @@ def seconds_chart(run: RunData) -> LineChart | None:
         {"total": curve_points(run.history, "seconds", "total")},
         formatting.duration,
         from_zero=True,
+    )
+
+
+def _last_evaluated(run: RunData) -> Mapping[str, Any]:
+    """Return the record of the last round that was evaluated; empty if none was."""
+    return next(
+        (
+            record
+            for record in reversed(run.history)
+            if record.get("test") or record.get("validation")
+        ),
+        {},
     )

@@ -42,7 +42,7 @@ def _contents(data: bytes) -> Iterator[bytes]:
 
 
 def history(path: Path) -> list[dict[str, Any]]:
-    """What was logged, one dict for each call of `log`."""
+    """The figures that were logged, one dict for each call of `log`."""
     return [
         {(item.key or "/".join(item.nested_key)): json.loads(item.value_json) for item in items}
         for record in records(path)

@@ -58,6 +58,11 @@ def test_on_scenes_the_precision_of_boxes_stands_for_the_accuracy() -> None:
     figures = {"accuracy": 0.01, "ap": 0.5, "ap_50": 0.9, "images": 200, "on": "server"}
     line = format_round(RECORD | {"failed": {}, "test": figures, "validation": None}, 20, 0.0)
     assert " test=0.5000 " in line
+    console = terminal()
+    with RoundTable(20, console=console) as table:
+        table.row(RECORD | {"failed": {}, "test": figures, "validation": None})
+        table.row(RECORD | {"round": 4, "failed": {}, "test": None, "validation": None})
+    assert "test AP" in last_frame(console)
     counting = {"threshold": 0.3, "count_error": 1.25, "count_share": 0.1}
     summary = {"status": "finished", "test": figures, "counting": counting}
     console = plain()

@@ -18,7 +18,7 @@ def blocks(language: str) -> list[str]:
 
 
 def definitions() -> str:
-    """What the examples define, as a module that a command names."""
+    """Write the definitions of the examples into a module that a command names."""
     kept = [
         node
         for node in ast.parse("\n".join(blocks("python"))).body
