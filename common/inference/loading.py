@@ -72,6 +72,26 @@ def _file_of(path: Path, device: str) -> Path:
     return path / WEIGHTS_FILE if path.is_dir() else path
 
 
+def read_kind(weights: Path) -> "tuple[ModelDescription, Output]":
+    """Return the description of a model and the kind of its result, whichever kind it is.
+
+    Args:
+        weights: its `model.safetensors`
+
+    Raises:
+        DataError: it cannot be used; see `load`.
+        ConfigError: its network is not known here, or the keys of releases cannot be read.
+    """
+    from fedshelf.common import models
+    from fedshelf.common.inference.predictors.description import read_description
+    from fedshelf.common.models import saved
+
+    model = saved.read(weights)
+    description = read_description(model.path, model.metadata, model.sha256)
+    description.check_usable(model.path)
+    return description, models.output_of(model.spec.name)
+
+
 def load_all(
     paths: Sequence[Path],
     device: str = "auto",

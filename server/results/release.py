@@ -17,6 +17,8 @@ from fedshelf.common.protocol.model_delivery import RELEASE_FILES
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from fedshelf.common.models.spec import Output
+
 RELEASES_FOLDER = "releases"
 _NAME_DIGITS = 16  # of the model's SHA-256
 
@@ -53,7 +55,8 @@ def make_release(
 ) -> tuple[Path, tuple[str, ...]]:
     """Write a signed release of a run's model: weights, ONNX file, model card.
 
-    It has no ONNX file if the packages of the extra `export` are missing.
+    It has no ONNX file if the packages of the extra `export` are missing, or if it is of a mask
+    network.
 
     Args:
         run: run directory
@@ -70,18 +73,17 @@ def make_release(
         ConfigError: `out` is there already.
         OSError: it cannot be written.
     """
-    from fedshelf.common.inference.loading import load
-    from fedshelf.common.inference.predictors.torch_predictor import TorchPredictor
+    from fedshelf.common.inference.loading import read_kind
     from fedshelf.common.inference.release.card import model_card
     from fedshelf.common.inference.release.folder import write_release
     from fedshelf.common.models.weights import file_sha256
 
-    predictor = load(run / WEIGHTS_FILE, "cpu")
-    assert isinstance(predictor, TorchPredictor), run
+    weights = run / WEIGHTS_FILE
+    description, output = read_kind(weights)
     summary, config = _read_run(run)
-    sha256 = file_sha256(run / WEIGHTS_FILE)
-    onnx = _onnx_content(predictor, sha256) if _has_export() else None
-    card = model_card(predictor.description, summary, config, licence)
+    sha256 = file_sha256(weights)
+    onnx = _onnx_content(weights, output, sha256) if _has_export() else None
+    card = model_card(description, summary, config, licence, output)
     folder = out or release_folder(run, sha256)
     return folder, write_release(folder, run, card, onnx, key)
 
@@ -90,18 +92,23 @@ def _has_export() -> bool:
     return all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 
 
-def _onnx_content(predictor: Any, sha256: str) -> bytes:
-    """Return the content of the model's ONNX file. Raises DataError."""
-    from fedshelf.common.inference.export.onnx_file import (
-        check_parity,
-        drawn_photos,
-        file_content,
-        make_graph,
-    )
+def _onnx_content(weights: Path, output: "Output", sha256: str) -> bytes | None:
+    """Return the content of the model's ONNX file; None: its kind has none. Raises DataError."""
+    from fedshelf.common.inference.export.locator_file import export_locator
+    from fedshelf.common.inference.export.onnx_file import export_classifier
+    from fedshelf.common.inference.loading import load, load_locator
+    from fedshelf.common.inference.locators.torch_locator import TorchBoxPredictor
+    from fedshelf.common.inference.predictors.torch_predictor import TorchPredictor
 
-    content = file_content(make_graph(predictor, sha256))
-    check_parity(predictor, content, drawn_photos(predictor.description))
-    return content
+    if output == "boxes":
+        locator = load_locator(weights, "cpu")
+        assert isinstance(locator, TorchBoxPredictor), weights
+        return export_locator(locator, sha256)
+    if output == "classes":
+        classifier = load(weights, "cpu")
+        assert isinstance(classifier, TorchPredictor), weights
+        return export_classifier(classifier, sha256)
+    return None
 
 
 def _read_run(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:

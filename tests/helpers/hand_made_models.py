@@ -5,6 +5,7 @@ at 4 k + 2 pixels; the classifier tells red, green and blue apart.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
@@ -15,6 +16,7 @@ from fedshelf.common.inference.predictors.onnx_predictor import (
     EMBEDDING,
     IMAGES,
     LOGITS,
+    MODEL_SHA256_KEY,
     OUTPUT_KEY,
     PROBABILITIES,
 )
@@ -26,8 +28,14 @@ SQUARE = 16  # pixels, on a photo of the locator's own size
 COLOURS = ("red", "green", "blue")
 
 
-def write_square_locator(file: Path, side: int = 160) -> Path:
-    """Write a locator for photos of `side` pixels, and return its file."""
+def write_square_locator(
+    file: Path, side: int = 160, model_sha256: str | None = None, **described: Any
+) -> Path:
+    """Write a locator for photos of `side` pixels, and return its file.
+
+    model_sha256: of the `model.safetensors` that it is said to come from
+    described: further values of its `ModelDescription`, as `provenance`
+    """
     steepness, least = 60.0, 0.9  # 6 at a square, -54 on black
     kernel = np.full((1, 1, SQUARE, SQUARE), 1 / SQUARE**2, np.float32)
     half = np.float32(np.log(SQUARE / 2 / 4))  # to each edge, in cells of 4 pixels
@@ -54,9 +62,13 @@ def write_square_locator(file: Path, side: int = 160) -> Path:
         "zeros": np.zeros((1, 4, 1, 1), np.float32),
         "half": half,
     }
-    description = ModelDescription(spec_of("locator", ("product",), side), ("product",))
+    spec = spec_of("locator", ("product",), side)
+    description = ModelDescription(spec, spec.classes, **described)
+    metadata = {OUTPUT_KEY: "boxes"}
+    if model_sha256 is not None:
+        metadata[MODEL_SHA256_KEY] = model_sha256
     outputs = [helper.make_tensor_value_info(MAPS, TensorProto.FLOAT, ["N", 5, "h", "w"])]
-    return _write(file, nodes, constants, outputs, description, {OUTPUT_KEY: "boxes"})
+    return _write(file, nodes, constants, outputs, description, metadata)
 
 
 def write_colour_classifier(file: Path, side: int = 16) -> Path:

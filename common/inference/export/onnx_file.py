@@ -68,6 +68,22 @@ def make_graph(predictor: TorchPredictor, model_sha256: str) -> "ModelProto":
     return graph
 
 
+def export_classifier(predictor: TorchPredictor, model_sha256: str) -> bytes:
+    """Return the bytes of a classifier's ONNX file, which predicts as the model does.
+
+    Args:
+        predictor: the model
+        model_sha256: of the `model.safetensors` that it comes from
+
+    Raises:
+        DataError: PyTorch cannot export the network, or the file predicts otherwise.
+        ConfigError: the packages for it are not installed.
+    """
+    content = file_content(make_graph(predictor, model_sha256))
+    check_parity(predictor, content, drawn_photos(predictor.description))
+    return content
+
+
 def trace(whole: nn.Module, spec: ModelSpec, outputs: Sequence[str]) -> "ModelProto":
     """Return the graph of a network with all that stands before and after it.
 

@@ -4,11 +4,20 @@ After Mitchell et al. 2019, "Model Cards for Model Reporting": the model, its tr
 for each group, its limits.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fedshelf.common.inference.predictors.description import ModelDescription
+from fedshelf.common.inference.release.markdown import cell, share, store_table, table
+from fedshelf.common.inference.release.scene_card import (
+    counting_lines,
+    located_results,
+    locator_limits,
+    mask_limits,
+    mask_results,
+)
+from fedshelf.common.models.spec import Output
 from fedshelf.common.text import sanitize
 
 _NO_LICENCE = "None was given: ask whoever sent you this release before you pass it on."
@@ -19,6 +28,7 @@ def model_card(
     summary: Mapping[str, Any],
     config: Mapping[str, Any],
     licence: str,
+    output: Output = "classes",
 ) -> str:
     """Return the card of a run's model.
 
@@ -27,27 +37,56 @@ def model_card(
         summary: the run's `summary.json`; results that it lacks are left out
         config: the run's `config.toml`
         licence: the operator's words; empty: none
+        output: the kind of the model's result
     """
     parts = [
-        [f"# {_cell(description.spec.name)} for {len(description.classes)} classes of products"],
+        [f"# {cell(description.spec.name)} {_purpose(description, output)}"],
         _model(description),
         _training(description, summary, config),
-        _results(description, summary),
-        _calibration(description, summary),
-        _limits(description),
+        *_own_parts(description, summary, output),
         _privacy(config),
         ["## Licence", "", sanitize(licence, 10_000) if licence else _NO_LICENCE],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
+def _purpose(description: ModelDescription, output: Output) -> str:
+    """Return the use of a model, for the card's title."""
+    if output == "boxes":
+        return "that finds products on photos of scenes"
+    if output == "masks":
+        return "that tells the pixels of products on photos of scenes"
+    return f"for {len(description.classes)} classes of products"
+
+
+def _own_parts(
+    description: ModelDescription, summary: Mapping[str, Any], output: Output
+) -> list[list[str]]:
+    """Return the sections that each kind of model has in its own way."""
+    if output == "boxes":
+        found = located_results(summary)
+        return [_told_results(found), counting_lines(summary), locator_limits(description)]
+    if output == "masks":
+        return [_told_results(mask_results(summary)), mask_limits(description)]
+    return [
+        _told_results(_class_results(description, summary)),
+        _calibration(description, summary),
+        _limits(description),
+    ]
+
+
+def _told_results(lines: list[str]) -> list[str]:
+    """Return the section of results."""
+    return ["## Results", *(lines or ["", "The run was not evaluated."])]
+
+
 def _model(description: ModelDescription) -> list[str]:
     spec = description.spec
-    names = ", ".join(_cell(name) for name in description.class_names)
+    names = ", ".join(cell(name) for name in description.class_names)
     return [
         "## Model",
         "",
-        f"- Network: {_cell(spec.name)}, photos of {spec.image_size} x {spec.image_size} pixels",
+        f"- Network: {cell(spec.name)}, photos of {spec.image_size} x {spec.image_size} pixels",
         f"- Classes: {names}",
         f"- Median filter over a photo: {description.denoise or 'none'}",
     ]
@@ -76,39 +115,37 @@ def _training(
         "",
         "Trained across stores whose photos never left them.",
         "",
-        *(f"- {name}: {_cell(value)}" for name, value in facts.items() if value not in (None, "")),
+        *(f"- {name}: {cell(value)}" for name, value in facts.items() if value not in (None, "")),
     ]
 
 
-def _results(description: ModelDescription, summary: Mapping[str, Any]) -> list[str]:
-    lines = ["## Results"]
+def _class_results(description: ModelDescription, summary: Mapping[str, Any]) -> list[str]:
+    """Return the results in all, for each class and for each store; empty: nobody measured them."""
+    lines = []
     test = summary.get("test") or {}
     if test.get("accuracy") is not None:
         low, high = test.get("interval") or (None, None)
-        interval = f" (95% interval {_share(low)} to {_share(high)})" if low is not None else ""
+        interval = f" (95% interval {share(low)} to {share(high)})" if low is not None else ""
         lines += [
             "",
-            f"{_share(test['accuracy'])} of {test.get('images')} test photos are told"
-            f" rightly{interval}; macro F1 {_share(test.get('macro_f1'))}.",
+            f"{share(test['accuracy'])} of {test.get('images')} test photos are told"
+            f" rightly{interval}; macro F1 {share(test.get('macro_f1'))}.",
         ]
     if per_class := test.get("per_class"):
         shown = dict(zip(description.classes, description.class_names, strict=True))
-        columns = ("precision", "recall", "f1", "images")
-        lines += _table(
-            ("class", *columns),
-            ((shown.get(name, name), *_values(row, columns)) for name, row in per_class.items()),
-        )
-    if per_store := summary.get("per_store"):
-        measures = ("accuracy", "macro_f1", "images")
-        lines += [
-            "",
-            f"At the stores, on their {_cell(summary.get('per_store_from') or 'own')} photos:",
-            *_table(
-                ("store", *measures),
-                ((name, *_values(row, measures)) for name, row in per_store.items()),
+        measures = ("precision", "recall", "f1")
+        lines += table(
+            ("class", *measures, "images"),
+            (
+                (
+                    shown.get(name, name),
+                    *(share(row.get(key)) for key in measures),
+                    row.get("images", "-"),
+                )
+                for name, row in per_class.items()
             ),
-        ]
-    return lines if len(lines) > 1 else [*lines, "", "The run was not evaluated."]
+        )
+    return lines + store_table(summary, {"accuracy": "accuracy", "macro F1": "macro_f1"})
 
 
 def _calibration(description: ModelDescription, summary: Mapping[str, Any]) -> list[str]:
@@ -139,36 +176,12 @@ def _privacy(config: Mapping[str, Any]) -> list[str]:
     settings = config.get("privacy") or {}
     lines = ["## Privacy", ""]
     if settings:
-        return [*lines, *(f"- {_cell(key)}: {_cell(value)}" for key, value in settings.items())]
+        return [*lines, *(f"- {cell(key)}: {cell(value)}" for key, value in settings.items())]
     return [
         *lines,
         "Photos stayed at the stores; updates went to the server without noise. A model can tell"
         " something of the photos that it was trained on: nothing here proves that it does not.",
     ]
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
-    """Return a table in Markdown, with an empty line before it."""
-    lines = [header, ["---"] * len(header), *rows]
-    return ["", *("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)]
-
-
-def _values(row: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
-    return [
-        str(row.get(name, "-")) if name == "images" else _share(row.get(name)) for name in columns
-    ]
-
-
-def _share(value: Any) -> str:
-    return f"{value:.1%}" if isinstance(value, int | float) else "-"
-
-
-def _cell(value: Any) -> str:
-    """Return a value as text that cannot end a cell or begin something else in Markdown."""
-    text = sanitize(str(value), 500)
-    for mark in "\\|<>[]`*_#":
-        text = text.replace(mark, f"\\{mark}")
-    return text
 
 
 def _folder_name(path: Any) -> str | None:

@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fedshelf.common import models
 from fedshelf.common.errors import DataError
 from fedshelf.common.models.saved import read
-from fedshelf.common.models.spec import TIMM, ModelSpec
+from fedshelf.common.models.spec import TIMM, ModelSpec, Output
 from fedshelf.common.names import (
     CARD_FILE,
     DESCRIPTION_FILE,
@@ -24,6 +25,12 @@ from fedshelf.common.names import (
     WEIGHTS_FILE,
 )
 from fedshelf.common.release.verify import is_release
+
+_PIPELINES: Mapping[Output, str] = {
+    "classes": "image-classification",
+    "boxes": "object-detection",
+    "masks": "image-segmentation",
+}  # https://huggingface.co/tasks
 
 RELEASE_FOLDER = "release"
 CONFIG_FILE = "config.json"
@@ -82,19 +89,20 @@ def _metadata(spec: ModelSpec, described: Mapping[str, Any]) -> str:
     made = described.get("provenance") or {}
     test = made.get("test") or {}
     tags = ["federated-learning", "fedshelf", *(["timm"] if spec.name.startswith(TIMM) else [])]
+    pipeline = _PIPELINES[models.output_of(spec.name)]
     metrics = [
         {"type": kind, "value": test[key]}
         for kind, key in (("accuracy", "accuracy"), ("f1", "macro_f1"))
-        if test.get(key) is not None
+        if pipeline == _PIPELINES["classes"] and test.get(key) is not None
     ]
     result = {
-        "task": {"type": "image-classification"},
+        "task": {"type": pipeline},
         "dataset": {"name": "held-out photos", "type": "private"},
         "metrics": metrics,
     }
     facts: dict[str, Any] = {
         "library_name": "fedshelf",
-        "pipeline_tag": "image-classification",
+        "pipeline_tag": pipeline,
         "tags": tags,
     }
     if metrics:

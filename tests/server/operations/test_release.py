@@ -10,9 +10,11 @@ from typer.testing import CliRunner
 
 from fedshelf.client.main import app as client
 from fedshelf.common.errors import ConfigError, DataError, RunError
-from fedshelf.common.release.keys import RELEASE_KEY_VARIABLE
+from fedshelf.common.inference.loading import load_locator
+from fedshelf.common.models.weights import file_sha256
+from fedshelf.common.release.keys import RELEASE_KEY_VARIABLE, make_key
 from fedshelf.server.main import app as server
-from tests.helpers.saved_models import save_model
+from tests.helpers.saved_models import save_model, spec_of
 
 run = CliRunner().invoke
 
@@ -54,3 +56,29 @@ def test_a_mistyped_key_is_not_pinned(tmp_path: Path, monkeypatch: pytest.Monkey
     mistake = run(client, ["pin-release-key", "ed25519:AAAA"]).exception
     assert isinstance(mistake, ConfigError)
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize(
+    ("network", "classes", "files"),
+    [("locator", ("product",), 5), ("unet", ("background", "product"), 4)],
+)
+def test_models_of_scenes_are_released_too(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    network: str,
+    classes: tuple[str, ...],
+    files: int,
+) -> None:
+    model = save_model(tmp_path / "run", spec_of(network, classes, 64))
+    (model / "summary.json").write_text(json.dumps({"stores": 3}))
+    (model / "config.toml").write_text("[run]\nrecipe = 'boxes'\n")
+    monkeypatch.setenv(RELEASE_KEY_VARIABLE, make_key(tmp_path / "release.key"))
+    out = tmp_path / "out"
+    released = run(
+        server, ["release", str(model), "--key", str(tmp_path / "release.key"), "--out", str(out)]
+    )
+    assert released.exit_code == 0, released.output
+    assert len(list(out.iterdir())) == files
+    assert "only what is in view" in (out / "card.md").read_text()
+    if network == "locator":
+        assert load_locator(out).description.sha256 == file_sha256(out / "model.safetensors")

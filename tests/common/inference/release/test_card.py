@@ -58,3 +58,51 @@ def test_a_run_that_measured_nothing_has_a_card_too() -> None:
     assert "None was given" in card
     assert "not measured" in card
     assert "None" not in card.replace("None was given", "")
+
+
+def test_a_locators_card_has_its_boxes_its_counts_and_its_limits() -> None:
+    description = ModelDescription(
+        spec_of("locator", ("product",), 160),
+        ("product",),
+        provenance={"dataset": "shelf-scenes", "strategy": "fedavg"},
+    )
+    figures = {"ap": 0.39, "ap_50": 0.83, "ap_75": 0.31, "count_share": 0.25, "accuracy": 0.1}
+    summary = {
+        "stores": 2,
+        "test": {**figures, "images": 200},
+        "per_store_from": "validation",
+        "per_store": {"oslo": {**figures, "ap_50": 0.9, "images": 20}},
+        "counting": {
+            "threshold": 0.24,
+            "chosen_on": "validation",
+            "count_error": 1.88,
+            "count_share": 0.175,
+            "count_bias": -0.53,
+        },
+    }
+    card = model_card(description, summary, {}, "", "boxes")
+    lines = card.split("\n")
+    assert lines[0] == "# locator that finds products on photos of scenes"
+    assert "| store | AP50 | AP75 | count error | images |" in lines
+    assert "| oslo | 90.0% | 31.0% | 25.0% | 20 |" in lines
+    assert "AP50 83.0%, AP75 31.0%, AP 39.0%" in card
+    assert "counts: 0.24, chosen on validation photos" in card
+    assert "off by 1.88 products (17.5% of the products), and -0.53 on the average" in card
+    assert "only what is in view" in card
+    assert "drawn shelves alone" in card
+    assert "10.0%" not in card  # the share of faultless photos says little
+
+
+def test_a_mask_networks_card_tells_overlaps_and_no_counts() -> None:
+    description = ModelDescription(
+        spec_of("unet", ("background", "product"), 64),
+        ("background", "product"),
+        provenance={"dataset": "/home/somebody/shelves"},
+    )
+    summary = {"test": {"iou": 0.75, "images": 9}, "per_store": {"oslo": {"iou": 0.5, "images": 2}}}
+    card = model_card(description, summary, {}, "", "masks")
+    assert "IoU 75.0%" in card
+    assert "| oslo | 50.0% | 2 |" in card
+    assert "pixels are no count" in card
+    assert "drawn shelves alone" not in card
+    assert "Temperature" not in card
