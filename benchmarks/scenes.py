@@ -1,0 +1,26 @@
+"""Measure networks for photos of scenes with many products.
+
+    python -m benchmarks.scenes speed
+    python -m benchmarks.scenes speed --network unet --side 320
+
+`speed` compares the training of a store with a bare PyTorch loop (see `benchmarks.scene_speed`).
+"""
+
+import argparse
+
+from benchmarks import scene_speed
+
+
+def main() -> None:
+    """Run the mode that the command line names."""
+    command_line = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    modes = command_line.add_subparsers(required=True, metavar="MODE")
+    scene_speed.add_mode(modes)
+    options = command_line.parse_args()
+    options.measure(options)
+
+
+if __name__ == "__main__":
+    main()
