@@ -1,4 +1,4 @@
-"""Plug-ins: strategies, models, data sets, partitions and metrics of installed packages.
+"""Plug-ins: strategies, models, data sets, partitions, metrics and augmentations of packages.
 
 A package names them as entry points (https://packaging.python.org/specifications/entry-points):
 
@@ -38,6 +38,7 @@ MODEL = PluginKind("fedshelf.models", "model")
 DATASET = PluginKind("fedshelf.datasets", "data set")
 PARTITION = PluginKind("fedshelf.partitions", "partition")
 METRIC = PluginKind("fedshelf.metrics", "metric")
+AUGMENTATION = PluginKind("fedshelf.augmentations", "augmentation")
 
 
 def plugin_names(kind: PluginKind) -> list[str]:

@@ -52,6 +52,7 @@ def simulate(
     model: Any = None,
     strategy: "str | type[Strategy] | None" = None,
     *,
+    augmentation: Any = None,
     rounds: int | None = None,
     seed: int | None = None,
     out: str | PathLike[str] | None = None,
@@ -76,6 +77,7 @@ def simulate(
         model: a name; an `nn.Module`, which gives the initial weights; or a class or function that
             makes one from `num_classes`, and `image_size` and `channels` if it has these parameters
         strategy: a name, or a class derived from `fedshelf.Strategy`
+        augmentation: a function of (pixels, numbers), or a class whose objects are called so
         rounds: of training
         seed: from which all randomness of the run derives
         out: run directory; None: a new one below runs/
@@ -98,6 +100,7 @@ def simulate(
         "partition": partition,
         "model": model,
         "strategy": strategy,
+        "augmentation": augmentation,
         "rounds": rounds,
         "seed": seed,
         "out": out,
@@ -114,6 +117,7 @@ def compare(
     model: Any = None,
     strategy: "str | type[Strategy] | None" = None,
     *,
+    augmentation: Any = None,
     seeds: Sequence[int] = (),
     tune_epochs: int | None = None,
     tune_lr: float | None = None,
@@ -148,6 +152,7 @@ def compare(
         "partition": partition,
         "model": model,
         "strategy": strategy,
+        "augmentation": augmentation,
         "rounds": rounds,
         "seed": seed,
         "out": out,
@@ -169,6 +174,7 @@ def sweep(
     model: Any = None,
     strategy: Any = None,
     *,
+    augmentation: Any = None,
     seeds: Sequence[int] = (),
     random: int | None = None,
     halving: bool = False,
@@ -203,6 +209,7 @@ def sweep(
         "partition": partition,
         "model": model,
         "strategy": strategy,
+        "augmentation": augmentation,
         "rounds": rounds,
         "out": out,
         "classes": classes,

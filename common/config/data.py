@@ -33,6 +33,7 @@ AUGMENTATION_BEYOND_FLIP = (
     "erasing",
     "mixup",
     "cutmix",
+    "augmentation",
 )
 
 
@@ -139,5 +140,12 @@ class DataConfig(Section):
         0.0,
         description=(
             "augmentation: share of the images that get a rectangle of another image of their batch"
+        ),
+    )
+    augmentation: str = Field(
+        "",
+        description=(
+            "augmentation of your own, after the others: module:Object, or the name of an"
+            " installed package's; empty: none"
         ),
     )

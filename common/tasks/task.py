@@ -139,6 +139,7 @@ class SceneTask(Task):
             "data.translate": bool(data.translate),
             "data.scale": bool(data.scale),
             "data.trivial_augment": data.trivial_augment,
+            "data.augmentation": bool(data.augmentation),
             "data.erasing": bool(data.erasing),
             "data.mixup": bool(data.mixup),
             "data.cutmix": bool(data.cutmix),

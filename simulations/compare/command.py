@@ -38,7 +38,7 @@ from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.federation.tables import partition_table
 from fedshelf.simulations.partitions import parse_partition
 from fedshelf.simulations.run.features import feature_extractor
-from fedshelf.simulations.run.own_code import check_own_network
+from fedshelf.simulations.run.own_code import check_own_code
 from fedshelf.simulations.run.simulate import NO_COMPILER
 
 COMPARE_FILE = "compare.json"
@@ -96,7 +96,7 @@ def compare(request: ComparisonRequest, console: Console) -> bool:
     config, precision_note = settle_precision(config, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     _check(config, stores)
-    network_note = check_own_network(config, stores.classes, source.channels)
+    network_note = check_own_code(config, stores.classes, source.channels)
     unknown = display_names.check_classes(request.names or {}, stores.classes)
     with closing(RunDirectory.open(path, config, request.settings)) as directory:
         fingerprint.check(

@@ -93,6 +93,7 @@ def collect(arguments: Mapping[str, Any]) -> GivenObjects:
         ("partition", plugins.PARTITION),
         ("model", plugins.MODEL),
         ("strategy", plugins.STRATEGY),
+        ("augmentation", plugins.AUGMENTATION),
     ):
         given.add(kind, SHORT[name], dataset if name == "dataset" else arguments.get(name))
     if arguments.get("metrics"):

@@ -20,6 +20,7 @@ SHORT = {  # parameters of `fedshelf.simulate` and `compare`, and the settings t
     "seed": "run.seed",
     "out": "run.out",
     "classes": "data.classes",
+    "augmentation": "data.augmentation",
     "metrics": "evaluation.metrics",
 }
 

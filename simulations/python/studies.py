@@ -27,7 +27,7 @@ from fedshelf.simulations.sweep.points import NOT_SWEPT, draw, grid
 from fedshelf.simulations.sweep.request import SweepRequest, check_same
 from fedshelf.simulations.sweep.words import headline
 
-SWEPT = ("model", "strategy", "partition", "stores", "rounds")
+SWEPT = ("model", "strategy", "partition", "augmentation", "stores", "rounds")
 """The arguments that may be lists of values in a sweep; settings may, too."""
 
 

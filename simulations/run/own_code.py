@@ -8,18 +8,27 @@ from fedshelf.common import models, own_objects
 from fedshelf.common.config import RunConfig, as_list, flatten, from_toml
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.hub import HUB
+from fedshelf.common.images.augment.own import check_augmentation
 from fedshelf.common.models import own_network
 from fedshelf.common.models.spec import TIMM
 from fedshelf.simulations.partitions import FAMILIES
 
 METRICS_KEY = "evaluation.metrics"
-NAMING_KEYS = ("strategy.name", "model.name", "data.partition", "data.dataset", METRICS_KEY)
+AUGMENTATION_KEY = "data.augmentation"
+NAMING_KEYS = (
+    "strategy.name",
+    "model.name",
+    "data.partition",
+    "data.dataset",
+    AUGMENTATION_KEY,
+    METRICS_KEY,
+)
 """The settings that may name an object of one's own."""
 
 TAKEN = (*FAMILIES, TIMM.rstrip(":"), HUB.rstrip(":"))
 """Words before a colon that mean something else than a module."""
 
-WORKER_KEYS = ("strategy.name", "model.name", METRICS_KEY)
+WORKER_KEYS = ("strategy.name", "model.name", AUGMENTATION_KEY, METRICS_KEY)
 """Those of them whose objects the workers of stores need."""
 
 
@@ -43,17 +52,23 @@ def allow_named(settings: Mapping[str, Any], run: Path | None = None) -> None:
                     own_objects.allow(name)
 
 
-def check_own_network(config: RunConfig, classes: Sequence[str], channels: int) -> str:
-    """Check the network of a run if it is one of a person's own; return a note, often empty.
+def check_own_code(config: RunConfig, classes: Sequence[str], channels: int) -> str:
+    """Check the augmentation and the network of a run if they are a person's own.
 
     Args:
         config: settled
         classes: of the run
         channels: of its images: 1 (grey) or 3 (RGB)
 
+    Returns:
+        A note on the network, often empty.
+
     Raises:
-        ConfigError: it does not obey what every network must (see `own_network.check_network`).
+        ConfigError: one does not obey what it must (see `own_network.check_network` and
+            `check_augmentation`).
     """
+    if config.data.augmentation:
+        check_augmentation(config.data.augmentation, config.data.image_size, channels)
     name = config.model.name
     if not own_objects.is_name(name) or name.startswith(TIMM):
         return ""

@@ -39,7 +39,7 @@ from fedshelf.simulations.engines import Engine
 from fedshelf.simulations.federation import federation, fingerprint
 from fedshelf.simulations.federation.tables import partition_table
 from fedshelf.simulations.run.features import feature_extractor
-from fedshelf.simulations.run.own_code import allow_named, check_own_network
+from fedshelf.simulations.run.own_code import allow_named, check_own_code
 
 NO_COMPILER = (
     "No C compiler (cc, gcc or clang) was found: training on the CPU takes up to three times as"
@@ -120,7 +120,7 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
     config = settle(config, source.native_size, source.channels)
     config, precision_note = settle_precision(config, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
-    network_note = check_own_network(config, stores.classes, source.channels)
+    network_note = check_own_code(config, stores.classes, source.channels)
     start = prepare(config, stores.classes, source.channels)
     unknown = display_names.check_classes(request.names or {}, stores.classes)
     _check_judges(start, stores)

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from fedshelf.common.config import DataConfig
+from fedshelf.common.images.augment import own
 from fedshelf.common.images.augment.draws import (
     DrawStream,
     basic_draws,
     draws_per_image,
     further_draws,
+    own_draws,
 )
 from fedshelf.common.images.augment.erasing import erase
 from fedshelf.common.images.augment.geometry import affine, flip_and_crop
@@ -78,6 +80,8 @@ def transform(pixels: Tensor, config: DataConfig, numbers: Tensor) -> Tensor:
         pixels = torch.lerp(mean, pixels.to(torch.float32), factor).clamp_(0, 255)
     if config.erasing:
         pixels = erase(pixels, config.erasing, further_draws(numbers))
+    if config.augmentation:
+        pixels = own.find(config.augmentation)(pixels, own_draws(numbers))
     return pixels
 
 

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedshelf.common.config import DataConfig
+from fedshelf.common.images.augment import own
 from fedshelf.common.seeding import rng
 
 
@@ -54,14 +55,15 @@ FURTHER_DRAWS = len(FurtherDraws._fields)
 class DrawStream:
     """The numbers that the images of one local training draw, batch after batch.
 
-    Basic and further numbers have an address each: an option of one kind changes nothing for the
-    other kind.
+    Basic, further and own numbers have an address each: an option of one kind changes nothing for
+    the other kinds.
     """
 
     def __init__(self, config: DataConfig, seed: int, round_number: int, store: str) -> None:
         self.width = draws_per_image(config)
         self._basic = rng(seed, "augment", round_number, store)
         self._further = rng(seed, "augment further", round_number, store)
+        self._own = rng(seed, "augment own", round_number, store)
 
     def take(self, images: int) -> NDArray[np.float64]:
         """Return the next images' numbers: float64 [images, width]."""
@@ -71,12 +73,15 @@ class DrawStream:
             [
                 self._basic.random((images, BASIC_DRAWS)),
                 self._further.random((images, FURTHER_DRAWS)),
+                self._own.random((images, self.width - BASIC_DRAWS - FURTHER_DRAWS)),
             ]
         )
 
 
 def draws_per_image(config: DataConfig) -> int:
     """Return how many numbers an image draws: 0 if all options are off."""
+    if config.augmentation:
+        return BASIC_DRAWS + FURTHER_DRAWS + own.find(config.augmentation).draws
     if config.trivial_augment or config.erasing or config.mixup or config.cutmix:
         return BASIC_DRAWS + FURTHER_DRAWS
     plain = (config.flip, config.crop, config.rotation, config.translate, config.scale)
@@ -93,4 +98,9 @@ def further_draws(numbers: Tensor) -> FurtherDraws:
 
     They exist only if an option needs them.
     """
-    return FurtherDraws(*numbers[:, BASIC_DRAWS:].unbind(1))
+    return FurtherDraws(*numbers[:, BASIC_DRAWS : BASIC_DRAWS + FURTHER_DRAWS].unbind(1))
+
+
+def own_draws(numbers: Tensor) -> Tensor:
+    """Return the numbers for an augmentation of one's own, float64 [B, draws]."""
+    return numbers[:, BASIC_DRAWS + FURTHER_DRAWS :]

@@ -86,7 +86,7 @@ def _read_items(given: Any, owner: str) -> OwnImages:
             raise DataError(
                 f"{owner} gives another image each time it is asked for item {index}: a random"
                 " transformation would be drawn once for the whole run. Take it out, and set"
-                " Fedshelf's own (data.flip, data.crop ...), or give a function as augment."
+                " Fedshelf's own (data.flip, data.crop ...), or give a function as augmentation."
             )
         images.append(pixels)
         labels.append(label)

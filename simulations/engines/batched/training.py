@@ -84,7 +84,9 @@ class StackedTraining:
         has_offsets = config.strategy.absent != "full"
         shape = (stores, len(network.spec.classes))
         self._offsets = torch.zeros(shape, device=network.device) if has_offsets else None
-        self._pool = torch.cuda.graph_pool_handle() if network.device.type == "cuda" else None
+        # a person's own augmentation may wait for the device, which no recording can
+        is_recorded = network.device.type == "cuda" and not config.data.augmentation
+        self._pool = torch.cuda.graph_pool_handle() if is_recorded else None
         # recorded steps read the learning rate from the device
         self._lr = 0.0
         self._lr_on_device = torch.zeros(1, device=network.device)

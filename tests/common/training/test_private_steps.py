@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedshelf.common import strategies
+from fedshelf.common import own_objects, strategies
 from fedshelf.common.config import PrivacyConfig, RunConfig, resolve
 from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.types import Images
@@ -54,6 +54,18 @@ def trained(
 ) -> LocalTrainingResult:
     strategy = strategies.build(config.strategy)
     return fit(network, data, LocalTrainingTask(config, strategy, "oslo", 2, start, key=key))
+
+
+def test_copies_of_an_image_draw_their_own_augmentation(network: Network) -> None:
+    own_objects.allow(fade := "tests.helpers.own_augmentation:Fade")
+    start = network.vector.clone()
+
+    def params(**changed: object) -> Tensor:
+        config = config_of(privacy__copies=2, **changed)
+        return trained(network, photos(12, 16), config, start).params
+
+    assert torch.equal(params(data__augmentation=fade), params(data__augmentation=fade))
+    assert not torch.equal(params(data__augmentation=fade), params())
 
 
 def test_it_is_the_algorithm_by_hand(network: Network) -> None:

@@ -49,6 +49,7 @@ def test_the_examples_of_the_page_run_and_so_does_its_command(tmp_path: Path) ->
         "partition",
         "network",
         "strategy",
+        "augmentation",
         "metric",
         "callbacks",
     ):

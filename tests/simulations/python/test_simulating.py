@@ -59,10 +59,14 @@ def every_third(labels: Any, stores: int, random: np.random.Generator) -> list[A
     return [order[store::stores] for store in range(stores)]
 
 
+def fade(pixels: Tensor, numbers: Tensor) -> Tensor:
+    return pixels * (1 - 0.5 * numbers[:, 0, None, None, None].float())
+
+
 def mine(**changed: Any) -> Any:
     arguments = {
         "dataset": SHADES, "partition": every_third, "model": Softmax, "strategy": Lag,
-        "classes": CLASSES, "rounds": 2, "strategy_lag": 0.25, **SMALL,
+        "classes": CLASSES, "rounds": 2, "strategy_lag": 0.25, "augmentation": fade, **SMALL,
     }  # fmt: skip
     return fedshelf.simulate(**(arguments | changed))
 
@@ -99,6 +103,7 @@ def test_objects_of_ones_own_train_and_their_names_are_recorded(tmp_path: Path) 
     assert recorded["strategy"]["lag"] == 0.25
     assert recorded["model"]["name"] == f"{module}:Softmax"
     assert recorded["data"]["partition"] == f"{module}:every_third"
+    assert recorded["data"]["augmentation"] == f"{module}:fade"
     assert recorded["data"]["dataset"] == "python:dict"
     assert recorded["data"]["classes"] == list(CLASSES)
     assert [photo.label for photo in run.model.predict(SHADES["test"][0][:2])] == list(CLASSES)

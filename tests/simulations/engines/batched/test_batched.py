@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from fedshelf.client.worker.state_store import StateStore
 from fedshelf.client.worker.trainer import Trainer
-from fedshelf.common import models, strategies
+from fedshelf.common import models, own_objects, strategies
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.images.types import Images, StoreData
 from fedshelf.common.protocol.messages import EvaluateOrder, Evaluation, Failure, Update
@@ -83,6 +83,7 @@ def test_a_residual_network_trains_as_it_does_alone(tmp_path: Path) -> None:
         {"data__contrast": 0.3, "data__crop": 0},
         {"data__trivial_augment": True, "data__erasing": 0.5},
         {"data__mixup": 0.7, "train__label_smoothing": 0.1},
+        {"data__augmentation": "tests.helpers.own_augmentation:Fade", "data__mixup": 0.3},
         {"data__cutmix": 0.5, "data__mixup": 0.5, "train__loss": "squared", "train__batch_size": 5},
         {
             "data__flip": False,
@@ -93,6 +94,7 @@ def test_a_residual_network_trains_as_it_does_alone(tmp_path: Path) -> None:
     ],
 )
 def test_every_way_to_train_is_the_same(changed: dict, tmp_path: Path) -> None:
+    own_objects.allow(changed.get("data__augmentation", ""))
     config = settings(model__name="niid-cnn", **changed)
     dealt = federation(SIZES)
     assert same(together(dealt, config, tmp_path / "a"), alone(dealt, config, tmp_path / "b"))
