@@ -25,9 +25,10 @@ class ModelConfig(Section):
     name: str = Field(
         "cnn",
         description=(
-            "one of Fedshelf's models, any torchvision classification model, timm:NAME for any"
-            " architecture of timm, hf:OWNER/NAME for a network and its weights on the Hugging Face"
-            " hub, module:Object for one of your own (simulation), or auto: as run.recipe chooses"
+            "one of Fedshelf's models, any torchvision classification model, some of its networks"
+            " for scenes (docs/how-to/scenes.md), timm:NAME for any architecture of timm,"
+            " hf:OWNER/NAME for a network and its weights on the Hugging Face hub, module:Object"
+            " for one of your own (simulation), or auto: as run.recipe chooses"
         ),
     )
     norm: Literal["default", "batch", "group", "frozen"] = Field(

@@ -1,4 +1,4 @@
-"""Networks by name: ours, one file each, and every torchvision classification model.
+"""Networks by name: ours, one file each, torchvision's classifiers, and some for scenes.
 
 A new network is one file with a function `build(classes, image_size, channels) -> nn.Module` that
 maps float32 [N, channels, image_size, image_size] to logits [N, classes], and one line in `OURS`;
@@ -46,6 +46,12 @@ OURS: dict[str, tuple[str, int]] = {
 SCENES: dict[str, tuple[str, int, Output]] = {
     "locator": ("fedshelf.common.models.networks.locator:build", 4, "boxes"),
     "unet": ("fedshelf.common.models.networks.unet:build", 8, "masks"),
+}
+# networks of torchvision for whole scenes: name -> the result (`torchvision_scenes`)
+TORCHVISION_SCENES: dict[str, Output] = {
+    "deeplabv3_mobilenet_v3_large": "masks",
+    "lraspp_mobilenet_v3_large": "masks",
+    "fcn_resnet50": "masks",
 }
 SCENE_SIZE = 160  # pixels: the side of the input of our networks for scenes of no common size
 
@@ -204,12 +210,13 @@ def find(name: str) -> ModelInfo:
         from fedshelf.common.models import own_network
 
         plugin = own_network.describe_network(name, plugin)
-    from fedshelf.common.models import torchvision_zoo
+    from fedshelf.common.models import torchvision_scenes, torchvision_zoo
 
-    known = torchvision_zoo.names()
+    known = [*torchvision_zoo.names(), *TORCHVISION_SCENES]
     if name in known:
         plugins.find_plugin(plugins.MODEL, name, known)
-        return torchvision_zoo.find(name)
+        is_for_scenes = name in TORCHVISION_SCENES
+        return torchvision_scenes.find(name) if is_for_scenes else torchvision_zoo.find(name)
     if isinstance(plugin, ModelInfo):
         return plugin
     if plugin is not None:
@@ -225,7 +232,7 @@ def find(name: str) -> ModelInfo:
     )
     raise ConfigError(
         f"Unknown model {name!r}: expected one of Fedshelf's, a torchvision classification"
-        f" model, timm:NAME, or hf:OWNER/NAME of the Hugging Face hub; {hint}"
+        f" model or segmenter, timm:NAME, or hf:OWNER/NAME of the Hugging Face hub; {hint}"
     )
 
 

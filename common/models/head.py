@@ -20,6 +20,23 @@ def head_name(module: nn.Module) -> str:
     return (dense or convolutions)[-1]
 
 
+_CLASS_LAYERS = "class_layers"  # an attribute of networks
+
+
+def name_class_layers(module: nn.Module, names: tuple[str, ...]) -> None:
+    """Note the layers of a network, by name, that have a row for each class, if there are several.
+
+    Published weights for other classes do not fill them.
+    """
+    setattr(module, _CLASS_LAYERS, names)
+
+
+def class_layers(module: nn.Module) -> tuple[str, ...]:
+    """Return the names of the layers with a row for each class; of most networks the head alone."""
+    names: tuple[str, ...] = getattr(module, _CLASS_LAYERS, ())
+    return names or (head_name(module),)
+
+
 def ends_in_head(module: nn.Module) -> bool:
     """Return whether no activation follows the head of `module`; in SqueezeNet a ReLU does."""
     parts = list(module.modules())

@@ -72,9 +72,9 @@ def _lite0(*, may_fetch: bool) -> LoadedWeights:
 
 def _torchvision(name: str, *, may_fetch: bool) -> LoadedWeights:
     """Look into our cache and PyTorch's own, then fetch into ours."""
-    from fedshelf.common.models import torchvision_zoo
+    from fedshelf.common.models import TORCHVISION_SCENES, torchvision_zoo
 
-    if name not in torchvision_zoo.names():
+    if name not in (*torchvision_zoo.names(), *TORCHVISION_SCENES):
         raise ConfigError(
             f"Model {name} has no published weights; set model.weights to none or a file."
         )

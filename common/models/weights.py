@@ -13,14 +13,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from fedshelf.common.errors import ConfigError, DataError
-from fedshelf.common.models.head import head_name
+from fedshelf.common.models.head import class_layers
 from fedshelf.common.models.spec import ModelSpec, received_spec
 from fedshelf.common.release.verify import verify_release_of
 from fedshelf.common.text import sanitize
 
 # Tensors of published weights that the network we build does not have: auxiliary classifiers of
-# Inception, and the statistics of batch norms that group norms replaced.
-_SPARE_PREFIXES = ("AuxLogits.", "aux1.", "aux2.")
+# Inception and of segmenters, and the statistics of batch norms that group norms replaced.
+_SPARE_PREFIXES = ("AuxLogits.", "aux1.", "aux2.", "aux_classifier.")
 _SPARE_SUFFIXES = (".running_mean", ".running_var", ".num_batches_tracked")
 
 # Published DenseNet weights say "norm.1" where the network says "norm1".
@@ -129,9 +129,16 @@ def modern_name(key: str) -> str:
 
 
 def without_head(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors, unchanged in shape, that are not those of the head of `module`."""
-    head = head_name(module) + "."
-    return {name: tensor for name, tensor in tensors.items() if not name.startswith(head)}
+    """Return the tensors, unchanged in shape, that are not those of the head of `module`.
+
+    They are not those of any layer with a row for each class.
+    """
+    heads = _head_prefixes(module)
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(heads)}
+
+
+def _head_prefixes(module: nn.Module) -> tuple[str, ...]:
+    return tuple(f"{name}." for name in class_layers(module))
 
 
 def load_fitting(module: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -148,15 +155,15 @@ def load_fitting(module: nn.Module, tensors: Mapping[str, Tensor], source: str) 
         DataError: a tensor of the backbone is missing, or there are others that it lacks.
     """
     state = module.state_dict()
-    head = head_name(module) + "."
+    heads = _head_prefixes(module)
     model_tensors = {name: tensor for name, tensor in state.items() if tensor.is_floating_point()}
     fitting = {
         name
         for name, tensor in model_tensors.items()
         if name in tensors and tensors[name].shape == tensor.shape
     }
-    backbone = {name for name in model_tensors if not name.startswith(head)}
-    allowed_prefixes = (*_SPARE_PREFIXES, head)
+    backbone = {name for name in model_tensors if not name.startswith(heads)}
+    allowed_prefixes = (*_SPARE_PREFIXES, *heads)
     unknown = [
         name
         for name in tensors

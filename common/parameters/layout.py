@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fedshelf.common.models.head import ends_in_head, head_name
+from fedshelf.common.models.head import class_layers, ends_in_head, head_name
 from fedshelf.common.models.norms import FixedStatistics
 
 Tensors = Mapping[str, Tensor]
@@ -31,6 +31,7 @@ class Layout:
         head: the last layer with weights: `head`.weight has a row for each class
         norms: names of the tensors that belong to normalisation layers
         ends_in_head: the head's outputs are the scores, or means of them: no activation follows
+        class_layers: the layers with a row for each class; of most networks the head alone
 
     >>> layout = Layout.from_module(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.BatchNorm1d(3)))
     >>> layout.trainable, layout.size
@@ -49,6 +50,7 @@ class Layout:
     head: str = ""
     norms: frozenset[str] = frozenset()
     ends_in_head: bool = True
+    class_layers: tuple[str, ...] = ()
 
     @classmethod
     def from_module(cls, module: nn.Module) -> "Layout":
@@ -68,6 +70,7 @@ class Layout:
                 name for name in tensors if isinstance(module.get_submodule(_layer(name)), NORMS)
             ),
             ends_in_head=ends_in_head(module),
+            class_layers=class_layers(module),
         )
 
     def slice_of(self, name: str) -> slice:

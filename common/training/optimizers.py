@@ -152,8 +152,9 @@ def lr_shares(config: TrainConfig, layout: Layout, device: torch.device) -> Tens
     if config.backbone_lr == 1:
         return None
     shares = torch.full((layout.trainable,), config.backbone_lr, device=device)
+    prefixes = tuple(f"{layer}." for layer in {*layout.class_layers, layout.head})
     for name in layout.names:
-        if name.startswith(f"{layout.head}."):
+        if name.startswith(prefixes):
             shares[layout.slice_of(name)] = 1
     return shares
 

@@ -248,7 +248,9 @@ def _check_output(config: RunConfig) -> None:
     output = models.output_of(config.model.name)
     wanted = TASKS[config.train.objective].output
     if output != wanted:
-        fitting = ", ".join(name for name, (*_, kind) in models.SCENES.items() if kind == wanted)
+        kinds = {name: kind for name, (*_, kind) in models.SCENES.items()}
+        kinds |= models.TORCHVISION_SCENES
+        fitting = ", ".join(name for name, kind in kinds.items() if kind == wanted)
         raise ConfigError(
             f"Setting train.objective got {config.train.objective} with model {config.model.name},"
             f" which tells {output}; choose a model that tells {wanted}"
