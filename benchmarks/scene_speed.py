@@ -61,7 +61,7 @@ def drawn(options: argparse.Namespace) -> Images:
     """Return drawn scenes with the annotations of the network's task."""
     scenes = draw_scenes(options.scenes, options.side, seed=0)
     annotations = {
-        "boxes": lambda: torch.from_numpy(padded(scenes.boxes)),
+        "boxes": lambda: torch.from_numpy(padded(scenes.boxes, scenes.seen)),
         "masks": lambda: product_masks(torch.from_numpy(scenes.masks)),
     }[OBJECTIVES[options.network]]()
     rows = torch.arange(options.scenes)

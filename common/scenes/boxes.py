@@ -14,7 +14,8 @@ class Boxes:
     Attributes:
         corners: float32 [K, 4], left, top, right and bottom edge in pixels of the upright photo; 0
             is the outer edge of the first pixel, so a box of the whole photo is 0, 0, width, height
-        classes: int64 [K], places in a list of class names; -1: a product without a name
+        classes: int64 [K], places in a list of class names; -1: a product without a name;
+            `common.scenes.difficult.DIFFICULT`: a product that is hardly seen
         scores: float32 [K], 0 to 1, how sure a network is of a box; 1 for boxes that people drew
 
     >>> shelf = Boxes.drawn(np.array([[0, 0, 4, 4], [2, 0, 6, 4]]))

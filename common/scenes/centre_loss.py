@@ -8,6 +8,8 @@ bump on each box. Its deviations follow the box's width and height (Liu et al. 2
 Edges: 1 - GIoU (Rezatofighi et al. 2019, "Generalized Intersection over Union") of the box that a
 cell tells and the true one, in all cells near the centre, weighted by the bump (Liu et al.). It
 asks for tight boxes of all sizes alike, where a difference of logarithms asks for large ones only.
+
+A product that is hardly seen is neither asked for nor wrong: cells near its centre cost nothing.
 """
 
 from typing import NamedTuple
@@ -15,6 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from fedshelf.common.scenes.difficult import DIFFICULT
 
 EDGES = 4
 DEVIATION = (
@@ -34,12 +38,14 @@ class CentreTargets(NamedTuple):
         corners: float32 [B, 4, H, W], the box that a cell tells: corners in cells
         weights: float32 [B, H, W], of a cell's box; they sum to 1 over the cells of one box
         counts: float32 [B], boxes of each photo
+        is_asked: bool [B, H, W], False near the centre of a product that is hardly seen
     """
 
     heat: Tensor
     corners: Tensor
     weights: Tensor
     counts: Tensor
+    is_asked: Tensor
 
 
 def centre_targets(
@@ -49,7 +55,8 @@ def centre_targets(
 
     Args:
         boxes: float32 [B, K, 5]: left, top, right, bottom in pixels and the class; rows without an
-            area are padding; a class below 0 counts as class 0
+            area are padding; a product that is hardly seen has the class `DIFFICULT`; other
+            classes below 0 count as class 0
         classes: C
         stride: pixels of a photo for one cell
         height: H, cells
@@ -61,8 +68,12 @@ def centre_targets(
     corners = boxes[:, :, :4] / stride
     low, high = corners[:, :, :2], corners[:, :, 2:]
     sides = (high - low).clamp_min(0)
-    is_box = sides.prod(2) > 0
-    bumps = _bumps((low + high) / 2, sides, height, width) * is_box[:, :, None, None]
+    is_difficult = boxes[:, :, 4] == DIFFICULT
+    has_area = sides.prod(2) > 0
+    is_box = has_area & ~is_difficult
+    every_bump = _bumps((low + high) / 2, sides, height, width)
+    bumps = every_bump * is_box[:, :, None, None]
+    difficult = (every_bump * (has_area & is_difficult)[:, :, None, None]).amax(1)
     labels = boxes[:, :, 4].to(torch.int64).clamp_min(0)
     of_class = functional.one_hot(labels, classes).to(bumps.dtype).transpose(1, 2)
     heat = torch.stack(
@@ -76,7 +87,11 @@ def centre_targets(
     shares = weights / sums.gather(1, cells).view_as(weights).clamp_min(1e-6)
     told = corners.gather(1, cells[:, :, None].expand(-1, -1, EDGES))
     return CentreTargets(
-        heat, told.transpose(1, 2).reshape(batch, EDGES, height, width), shares, is_box.sum(1)
+        heat,
+        told.transpose(1, 2).reshape(batch, EDGES, height, width),
+        shares,
+        is_box.sum(1),
+        (difficult < LEAST_WEIGHT) | (difficult <= nearness),
     )
 
 
@@ -109,7 +124,8 @@ def centre_losses(maps: Tensor, targets: CentreTargets) -> Tensor:
         targets: those of the same photos
     """
     counts = targets.counts.clamp_min(1)
-    centres = _focal(maps[:, :-EDGES], targets.heat).sum((1, 2, 3))
+    at_cells = _focal(maps[:, :-EDGES], targets.heat).sum(1)
+    centres = (at_cells * targets.is_asked).sum((1, 2))
     missed = 1 - _overlap(maps[:, -EDGES:], targets.corners)
     edges = (missed * targets.weights).sum((1, 2))
     return (centres + EDGES_SHARE * edges) / counts

@@ -4,6 +4,7 @@ The network's map of centres and edges is read by `common.scenes`. Which product
 classifier tells of the crop; so a new product needs no new boxes.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from fedshelf.common.models.networks.locator import EDGES, STRIDE
 from fedshelf.common.scenes.boxes import Boxes
 from fedshelf.common.scenes.centre_loss import centre_losses, centre_targets
 from fedshelf.common.scenes.centre_map import boxes_of_map
+from fedshelf.common.scenes.difficult import DIFFICULT, counted
 from fedshelf.common.scenes.matching import match
 from fedshelf.common.tasks.task import SceneTask, no_classes
 
@@ -83,8 +85,11 @@ class LocatedBoxes(SceneTask):
             losses: float32 [B]
         """
         maps = outputs.float().cpu().numpy()
-        found = [boxes_of_map(centre_map, STRIDE) for centre_map in maps]
-        true = [true_boxes(photo) for photo in targets.cpu()]
+        pairs = [
+            counted(boxes_of_map(centre_map, STRIDE), true_boxes(photo))
+            for centre_map, photo in zip(maps, targets.cpu(), strict=True)
+        ]
+        found, true = [found for found, _ in pairs], [true for _, true in pairs]
         right = sum(map(_is_right, found, true))
         return Counts(
             no_classes(PRODUCT),
@@ -96,10 +101,13 @@ class LocatedBoxes(SceneTask):
 
 
 def true_boxes(rows: Tensor) -> Boxes:
-    """Return the boxes among rows of annotations [K, 5], without padding."""
+    """Return the boxes among rows of annotations [K, 5], without padding.
+
+    Their classes are `DIFFICULT` if they are hardly seen, else -1.
+    """
     sides = rows[:, 2:4] - rows[:, :2]
     kept = rows[(sides > 0).all(1)].numpy()
-    return Boxes.drawn(kept[:, :4])
+    return Boxes.drawn(kept[:, :4], np.where(kept[:, 4] == DIFFICULT, DIFFICULT, -1))
 
 
 def moved_boxes(boxes: Tensor, side: int, config: DataConfig, numbers: Tensor) -> Tensor:

@@ -41,12 +41,14 @@ class DrawnScenes:
             where too little of a product is seen to say: no loss or measure counts these pixels
         items: uint8 [N, S, S], 0 where there is no product, else the place of its box + 1;
             `HIDDEN` as in `masks`
+        seen: of each scene, float32 [K], the share of the item that is seen, of each box
     """
 
     photos: NDArray[np.uint8]
     boxes: list[Boxes]
     masks: NDArray[np.uint8]
     items: NDArray[np.uint8]
+    seen: list[NDArray[np.float32]]
 
 
 def draw_scenes(
@@ -80,6 +82,7 @@ def draw_scenes(
         [scene.boxes for scene in scenes],
         np.stack(masks) if scenes else empty,
         np.stack([scene.items for scene in scenes]) if scenes else empty,
+        [scene.seen for scene in scenes],
     )
 
 

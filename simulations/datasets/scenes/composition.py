@@ -33,11 +33,13 @@ class ComposedScene:
         boxes: around the part of each item that is seen; classes are the goods' labels
         items: uint8 [S, S], the number of the box of the item at each pixel, counted from 1; 0: no
             item; `HIDDEN`: an item without a box
+        seen: float32 [K], the share of the item that is seen, of each box
     """
 
     photo: NDArray[np.uint8]
     boxes: Boxes
     items: NDArray[np.uint8]
+    seen: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,7 @@ def _photographed(stage: _Stage, camera: Camera) -> ComposedScene:
     seen = camera.view(stage.items).copy()
     corners = []
     labels = []
+    shares = []
     numbers = np.zeros(_MOST_ITEMS + 2, np.uint8)
     numbers[HIDDEN] = HIDDEN
     counts = np.bincount(seen.ravel(), minlength=_MOST_ITEMS + 2)
@@ -225,9 +228,11 @@ def _photographed(stage: _Stage, camera: Camera) -> ComposedScene:
             continue
         box = _bounds(seen == number)
         is_large = min(box[2] - box[0], box[3] - box[1]) >= _SMALLEST_BOX
-        if is_large and counts[number] >= _SEEN_SHARE * area * camera.enlargement:
+        share = counts[number] / (area * camera.enlargement)
+        if is_large and share >= _SEEN_SHARE:
             corners.append(box)
             labels.append(label)
+            shares.append(share)
             numbers[number] = len(corners)
             inside = _inside(box, 2 * camera.side)
             seen[(seen == number) & ~inside] = HIDDEN
@@ -237,6 +242,7 @@ def _photographed(stage: _Stage, camera: Camera) -> ComposedScene:
         camera.photograph(stage.canvas),
         Boxes.drawn(np.array(corners).reshape(-1, 4), np.array(labels, np.int64)),
         numbers[seen[1::2, 1::2]],
+        np.array(shares, np.float32),
     )
 
 

@@ -3,6 +3,10 @@
 800 scenes for training and 200 for testing, with the boxes and masks of their products; nothing is
 downloaded. The products of the test scenes have other designs. A scene's label is its style of
 shelf, so that a partition by label gives the stores different shelves.
+
+A product of which less than half is seen is difficult: finding it is neither asked for nor wrong.
+That is what benchmarks of KITTI (Geiger et al. 2012: truncated by more than 50%) and of pedestrians
+(Zhang et al. 2017, "CityPersons": less than 65% visible) leave out, too.
 """
 
 from dataclasses import replace
@@ -15,6 +19,7 @@ from numpy.typing import NDArray
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.scenes.boxes import Boxes
+from fedshelf.common.scenes.difficult import DIFFICULT
 from fedshelf.common.tasks.masks import product_masks
 from fedshelf.simulations.datasets import drawing, products
 from fedshelf.simulations.datasets.dataset.assemble import assemble
@@ -26,6 +31,7 @@ STYLES = tuple(SHELF_STYLES)
 NATIVE_SIZE = 160  # pixels
 PER_STYLE = {"train": 160, "test": 40}
 SEEDS = {"train": 0, "test": 1}
+DIFFICULT_BELOW = 0.5  # of a product, the share that is seen
 
 
 def source(name: str) -> DatasetSource:
@@ -44,11 +50,17 @@ def _load(name: str, form: PixelFormat) -> Dataset:
     return replace(assemble(name, STYLES, splits), annotations={"boxes": boxes, "masks": masks})
 
 
-def padded(boxes: list[Boxes]) -> NDArray[np.float32]:
-    """Return the boxes of N scenes as annotations, float32 [N, K, 5] (`common.images.types`)."""
+def padded(boxes: list[Boxes], seen: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the boxes of N scenes as annotations, float32 [N, K, 5] (`common.images.types`).
+
+    Args:
+        boxes: of each scene
+        seen: of each scene, float32 [K], the share that is seen of each product
+    """
     rows = np.zeros((len(boxes), max(map(len, boxes), default=0), 5), np.float32)
-    for row, of_scene in zip(rows, boxes, strict=True):
+    for row, of_scene, shares in zip(rows, boxes, seen, strict=True):
         row[: len(of_scene), :4] = of_scene.corners
+        row[: len(of_scene), 4] = np.where(shares < DIFFICULT_BELOW, DIFFICULT, 0)
     return rows
 
 
@@ -59,7 +71,10 @@ def _part(split: str, form: PixelFormat) -> CachedPart:
     ]
     labels = np.repeat(np.arange(len(STYLES)), PER_STYLE[split])
     of_scenes = {
-        "boxes": padded([boxes for of_style in drawn for boxes in of_style.boxes]),
+        "boxes": padded(
+            [boxes for of_style in drawn for boxes in of_style.boxes],
+            [shares for of_style in drawn for shares in of_style.seen],
+        ),
         "masks": np.concatenate([of_style.masks for of_style in drawn]),
     }
     chunks = [(np.concatenate([of_style.photos for of_style in drawn]), labels)]

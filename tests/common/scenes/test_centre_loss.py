@@ -7,6 +7,7 @@ import torch
 
 from fedshelf.common.scenes.centre_loss import CentreTargets, centre_losses, centre_targets
 from fedshelf.common.scenes.centre_map import boxes_of_map
+from fedshelf.common.scenes.difficult import DIFFICULT
 
 BOX = [8.0, 4.0, 24.0, 20.0, 0.0]  # of 4x4 cells; the centre is in cell 4, 3
 PADDING = [0.0] * 5
@@ -73,6 +74,28 @@ def test_the_loss_of_a_photo_does_not_depend_on_its_batch() -> None:
         centre_losses(maps[[i]], centre_targets(boxes[[i]], 1, 4, 6, 8)).item() for i in range(3)
     ]
     assert together.tolist() == pytest.approx(alone)
+
+
+def test_a_guess_near_the_centre_of_a_difficult_product_costs_nothing() -> None:
+    difficult = [*BOX[:4], DIFFICULT]
+    targets = centre_targets(torch.tensor([[difficult]]), 1, 4, 6, 8)
+    assert targets.counts.tolist() == [0]
+    assert targets.heat.max() == targets.weights.max() == 0
+    # the bump is exp(-0.5 / 0.4^2) = 0.04 one cell away, below the least weight of 0.1
+    assert (~targets.is_asked).nonzero().tolist() == [[0, 3, 4]]
+    free, wrong = torch.full((2, 1, 5, 6, 8), -40.0).unbind()
+    free[0, 0, 3, 4], wrong[0, 0, 2, 4] = 4.0, 4.0
+    assert centre_losses(free, targets).item() == pytest.approx(0, abs=1e-6)
+    assert centre_losses(wrong, targets).item() > 1
+
+
+def test_a_product_is_asked_for_in_front_of_a_difficult_one() -> None:
+    behind = [BOX[0] + 1, *BOX[1:4], DIFFICULT]  # its centre is in the same cell
+    alone = centre_targets(torch.tensor([[BOX]]), 1, 4, 6, 8)
+    both = centre_targets(torch.tensor([[BOX, behind]]), 1, 4, 6, 8)
+    assert both.is_asked.all()
+    assert torch.equal(both.heat, alone.heat)
+    assert torch.equal(both.weights, alone.weights)
 
 
 def test_boxes_are_read_back_from_their_own_targets() -> None:

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from fedshelf.common.config import DataConfig
 from fedshelf.common.images.augment import BatchBounds, DrawStream
+from fedshelf.common.metrics.formulas import METRICS
 from fedshelf.common.scenes.centre_loss import centre_targets
+from fedshelf.common.scenes.difficult import DIFFICULT
 from fedshelf.common.tasks import TASKS, task_of
 from fedshelf.common.tasks.boxes import true_boxes
 from tests.helpers.model_specs import described
@@ -46,6 +48,15 @@ def test_a_box_stays_around_its_rectangle(seed: int, flip: bool, crop: int) -> N
     assert torch.equal(masks > 0, moved[..., 0] > 100)
 
 
+def perfect_map(boxes: torch.Tensor) -> torch.Tensor:
+    """Return the map of 12 by 12 cells that tells boxes [1, K, 5]."""
+    told = centre_targets(boxes, 1, 4, 12, 12)
+    x, y = torch.arange(12) + 0.5, torch.arange(12)[:, None] + 0.5
+    left, top, right, bottom = told.corners.unbind(1)
+    edges = torch.stack([x - left, y - top, right - x, bottom - y], 1).clamp_min(0.01).log()
+    return torch.cat([torch.where(told.heat == 1, 9.0, -9.0), edges], 1)
+
+
 def test_a_box_that_a_crop_takes_away_is_padding() -> None:
     config = DataConfig(crop=6)
     boxes = torch.tensor([[[0.0, 0, 5, 5, 0], [8, 8, 16, 16, 0]]]).repeat(60, 1, 1)
@@ -69,14 +80,20 @@ def test_a_photo_is_right_if_all_products_are_found_and_nothing_else(
     there[:, 0, :4] += shift
     if further:
         there = torch.cat([there, torch.tensor([[[2.0, 28, 14, 44, 0]]])], 1)
-    told = centre_targets(there, 1, 4, 12, 12)
-    x, y = torch.arange(12) + 0.5, torch.arange(12)[:, None] + 0.5
-    left, top, right, bottom = told.corners.unbind(1)
-    edges = torch.stack([x - left, y - top, right - x, bottom - y], 1).clamp_min(0.01).log()
-    outputs = torch.cat([torch.where(told.heat == 1, 9.0, -9.0), edges], 1)
-    counts = BOXES.count(outputs, boxes, torch.tensor([2.5]))
+    counts = BOXES.count(perfect_map(there), boxes, torch.tensor([2.5]))
     assert (counts.num_examples, counts.accuracy, counts.loss) == (1, float(is_right), 2.5)
     assert counts.metrics.keys() == {"ap", "count"}
+
+
+@pytest.mark.parametrize("is_found", [True, False])
+def test_a_difficult_product_is_neither_missed_nor_wrong(is_found: bool) -> None:
+    boxes = torch.tensor([[[4.0, 4, 16, 16, 0], [24, 20, 40, 40, DIFFICULT]]])
+    told = boxes.clone()
+    told[:, 1, 4] = 0
+    counts = BOXES.count(perfect_map(told[:, : 1 + is_found]), boxes, torch.tensor([2.5]))
+    assert counts.accuracy == 1
+    assert METRICS["ap"].values(counts.metrics["ap"], counts)["ap_75"] == 1
+    assert METRICS["count"].values(counts.metrics["count"], counts)["count_error"] == 0
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from fedshelf.common.scenes.boxes import overlaps
+from fedshelf.common.scenes.difficult import DIFFICULT
 from fedshelf.simulations.datasets.scenes import HIDDEN, SHELF_STYLES, DrawnScenes, draw_scenes
+from fedshelf.simulations.datasets.scenes.shelf_scenes import padded
 
 
 @pytest.fixture(scope="module", params=sorted(SHELF_STYLES))
@@ -29,6 +31,17 @@ def test_no_box_leaves_the_photo_or_stands_twice(scenes: DrawnScenes) -> None:
         assert boxes.corners.max(initial=0) <= 96
         assert (boxes.corners[:, 2:] - boxes.corners[:, :2]).min(initial=3) >= 3
         assert (overlaps(boxes, boxes) > 0.95).sum() == len(boxes)
+
+
+def test_products_of_which_less_than_half_is_seen_are_difficult(scenes: DrawnScenes) -> None:
+    shares = np.concatenate(scenes.seen)
+    # the view enlarges one side of a canvas more than the other, so a share may be above 1
+    assert shares.min() >= 0.3
+    assert 0.9 < shares.max() < 1.6
+    rows = padded(scenes.boxes, scenes.seen)
+    for row, boxes, seen in zip(rows, scenes.boxes, scenes.seen, strict=True):
+        assert (row[: len(boxes), 4] == np.where(seen < 0.5, DIFFICULT, 0)).all()
+        assert not row[len(boxes) :].any()
 
 
 def test_a_mask_has_the_class_of_each_box(scenes: DrawnScenes) -> None:
