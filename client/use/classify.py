@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedshelf.client.use.alarm_report import video_time
 from fedshelf.client.use.arguments.model_arguments import (
     Combine,
     Device,
@@ -19,7 +20,6 @@ from fedshelf.client.use.arguments.model_arguments import (
     UnsureBelow,
     open_with_index,
 )
-from fedshelf.client.use.watch_report import video_time
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count, format_list

@@ -6,17 +6,18 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
+from fedshelf.client.use.alarm_report import AlarmReport
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.system.files import write_text
 from fedshelf.common.wording import format_count
 
 if TYPE_CHECKING:
+    from fedshelf.client.notifications.background import BackgroundSender
     from fedshelf.common.inference.video.alarms import Alarm
     from fedshelf.common.inference.video.source import VideoSource
     from fedshelf.common.inference.video.timeline import Interval
@@ -24,44 +25,31 @@ if TYPE_CHECKING:
 OBSERVATION_COLUMNS = ("source", "time", "from", "to", "frames", "class", "verdict", "probability")
 
 
-def video_time(seconds: float) -> str:
-    """Return a time in a video: 3723.44 -> "1:02:03.4"."""
-    tenths = round(seconds * 10)
-    minutes, rest = divmod(tenths, 600)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest // 10:02}.{rest % 10}"
-
-
-class WatchReport:
+class WatchReport(AlarmReport):
     """The intervals and alarms of a video, told as they come.
 
     Args:
         source: the video or camera
         class_names: for people
-        as_json: print lines of JSON
+        senders: get each alarm, too
         table: gets a row for each interval; None: there is no table
+        as_json: print lines of JSON
     """
 
     def __init__(
         self,
         source: "VideoSource",
         class_names: Sequence[str],
+        senders: "Sequence[BackgroundSender]",
         table: "csv.DictWriter[str] | None",
         *,
         as_json: bool,
     ) -> None:
-        self._source = source
-        self._names = class_names
+        super().__init__(source, class_names, senders, as_json=as_json)
         self._table = table
-        self._as_json = as_json
         self._events: Counter[str] = Counter()
         self._frames = 0
         self._alarms = 0
-        self._start: datetime | None = None
-
-    def begin(self, seconds: float) -> None:
-        """Note the clock when the first frame, with this time, is there."""
-        if self._start is None and self._source.is_camera:
-            self._start = datetime.now().astimezone() - timedelta(seconds=seconds)
 
     def interval(self, interval: "Interval") -> None:
         """Tell an interval that is over."""
@@ -70,7 +58,7 @@ class WatchReport:
         self._frames += interval.frames
         values = {
             "source": self._source.name,
-            "time": self._clock(interval.first),
+            "time": self.clock(interval.first),
             "from": round(interval.first, 3),
             "to": round(interval.last, 3),
             "frames": interval.frames,
@@ -81,36 +69,19 @@ class WatchReport:
         if self._table is not None:
             self._table.writerow(values)
         if self._as_json:
-            self._print_json({"event": "seen", **values})
+            typer.echo(json.dumps({"event": "seen", **values}, ensure_ascii=False))
         else:
             guess = f"{name} {interval.probability:.1%}"
             seen = guess if interval.verdict == "sure" else f"{interval.verdict} ({guess})"
             typer.echo(
-                f"{self._shown(interval.first)} to {self._shown(interval.last)}: {seen},"
+                f"{self.shown(interval.first)} to {self.shown(interval.last)}: {seen},"
                 f" {format_count(interval.frames, 'frame')}"
             )
 
-    def alarm(self, alarm: "Alarm") -> Mapping[str, Any]:
-        """Tell an alarm, and return it as JSON values."""
-        name = self._names[alarm.rule.index]
+    def alarm(self, alarm: "Alarm", place: Mapping[str, Any] | None = None) -> None:
+        """Tell an alarm; see `AlarmReport.alarm`."""
         self._alarms += 1
-        values = {
-            "event": "alarm",
-            "source": self._source.name,
-            "time": self._clock(alarm.seconds),
-            "seconds": round(alarm.seconds, 3),
-            "since": round(alarm.since, 3),
-            "class": name,
-            "probability": round(alarm.probability, 4),
-        }
-        if self._as_json:
-            self._print_json(values)
-        else:
-            typer.echo(
-                f"ALARM at {self._shown(alarm.seconds)}: {name} {alarm.probability:.1%}, there"
-                f" since {self._shown(alarm.since)}"
-            )
-        return values
+        super().alarm(alarm, place)
 
     def summary(self) -> str:
         """Return a sentence on all that was told; empty before the first frame."""
@@ -121,20 +92,6 @@ class WatchReport:
             f"{self._source.name}: {format_count(self._frames, 'frame')}"
             f"{f', seen: {seen}' if seen else ''}; {format_count(self._alarms, 'alarm')}."
         )
-
-    def _clock(self, seconds: float) -> str | None:
-        """Return the date and time of a camera's frame; None for a file."""
-        if self._start is None:
-            return None
-        return (self._start + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
-
-    def _shown(self, seconds: float) -> str:
-        if self._start is None:
-            return video_time(seconds)
-        return f"{self._start + timedelta(seconds=seconds):%Y-%m-%d %H:%M:%S}"
-
-    def _print_json(self, values: Mapping[str, Any]) -> None:
-        typer.echo(json.dumps(values, ensure_ascii=False))
 
 
 @contextmanager

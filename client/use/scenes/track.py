@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedshelf.client.use.alarm_report import AlarmReport, alarm_senders
 from fedshelf.client.use.arguments.model_arguments import Device, UnsureBelow, open_model
 from fedshelf.client.use.arguments.scene_arguments import (
     Classifier,
@@ -15,15 +16,44 @@ from fedshelf.client.use.arguments.scene_arguments import (
     Tiles,
     open_reader,
 )
+from fedshelf.client.use.arguments.video_arguments import (
+    AlarmCommand,
+    AlarmFrames,
+    Alarms,
+    Quiet,
+    Source,
+    Webhook,
+    video_frames,
+)
+from fedshelf.common.errors import ConfigError
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count, format_list
 
 if TYPE_CHECKING:
+    from fedshelf.common.inference.scenes.item_alarms import AlarmWatch
     from fedshelf.common.inference.scenes.lines import LineCount, ZoneCount
     from fedshelf.common.inference.scenes.scene_reader import ReadScene, SceneReader
     from fedshelf.common.inference.scenes.tracking import Track
     from fedshelf.common.inference.video.frames import Frame
-    from fedshelf.common.inference.video.source import VideoSource
+    from fedshelf.common.inference.video.observations import Observation
+
+Lines = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="X,Y,X,Y",
+        help=(
+            "Count the items that cross this line, seen from its first end to its second; in"
+            " pixels, or fractions of the frame. Repeatable."
+        ),
+    ),
+]
+Zones = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="X,Y,W,H",
+        help="Count the items in this part; pixels, or fractions of the frame. Repeatable.",
+    ),
+]
 
 
 @dataclass
@@ -71,6 +101,7 @@ class VideoCount:
     def to_json(self, source: str) -> dict[str, Any]:
         """Return it as JSON values."""
         return {
+            "event": "count",
             "source": source,
             "frames": self.frames,
             "items": [
@@ -105,65 +136,77 @@ class VideoCount:
 
 def track(
     model: LocatorModel,
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE", help="A video file, a camera rtsp://HOST/PATH, or a device."
-        ),
-    ],
+    source: Source,
     classifier: Classifier = None,
-    line: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="X,Y,X,Y",
-            help=(
-                "Count the items that cross this line, seen from its first end to its second; in"
-                " pixels, or fractions of the frame. Repeatable."
-            ),
-        ),
-    ] = None,
-    zone: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="X,Y,W,H",
-            help="Count the items in this part; pixels, or fractions of the frame. Repeatable.",
-        ),
-    ] = None,
+    line: Lines = None,
+    zone: Zones = None,
     every: Annotated[
         float, typer.Option(min=0, help="Seconds between the frames that are looked at; 0: all.")
     ] = 0.1,
+    alarm: Alarms = None,
+    frames: AlarmFrames = 3,
+    quiet: Quiet = 30.0,
+    webhook: Webhook = None,
+    command: AlarmCommand = None,
     tiles: Tiles = 1,
     unsure_below: UnsureBelow = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object with all items.")
+        bool,
+        typer.Option("--json", help="Print lines of JSON: the alarms, and in the end all items."),
     ] = False,
     device: Device = "auto",
 ) -> None:
     """Count the items of a video or camera, each once, until its end or Ctrl-C.
 
-    What three frames show is an item; out of sight, it is waited for two seconds.
+    What three frames show is an item; out of sight, it is waited for two seconds. An alarm is given
+    once for each item; with --zone, for items in a zone.
     """
+    from fedshelf.common.inference.scenes.item_alarms import watches_of
     from fedshelf.common.inference.scenes.lines import LineCount, ZoneCount, parse_line
+    from fedshelf.common.inference.video.alarms import parse_alarm
     from fedshelf.common.inference.video.source import parse_source
     from fedshelf.common.inference.video.zone import parse_zone
 
     video = parse_source(source)
-    lines = {text: LineCount(parse_line(text)) for text in line or ()}
-    zones = {text: ZoneCount(parse_zone(text)) for text in zone or ()}
-    namer = None if classifier is None else open_model(classifier, device=device)
-    reader = open_reader(model, namer, None, tiles, unsure_below, device)
-    count = VideoCount(lines, zones)
-    try:
-        _follow(reader, _frames(video, every), count)
-    finally:  # also of a video that is cut, and after Ctrl-C
-        if as_json and count.frames:
-            typer.echo(json.dumps(count.to_json(video.name), ensure_ascii=False))
-        elif count.frames:
-            typer.echo("\n".join(count.sentences(video.name, has_names=namer is not None)))
+    areas = {text: parse_zone(text) for text in zone or ()}
+    count = VideoCount(
+        {text: LineCount(parse_line(text)) for text in line or ()},
+        {text: ZoneCount(area) for text, area in areas.items()},
+    )
+    if alarm and classifier is None:
+        raise ConfigError("--alarm is for names: give --classifier MODEL, too.")
+    with alarm_senders(alarm, webhook, command) as senders:
+        namer = None if classifier is None else open_model(classifier, device=device)
+        reader = open_reader(model, namer, None, tiles, unsure_below, device)
+        names = () if namer is None else namer.description.class_names
+        classes = () if namer is None else namer.description.classes
+        rules = [parse_alarm(text, frames, quiet, classes, names) for text in alarm or ()]
+        report = AlarmReport(video, names, senders, as_json=as_json)
+        try:
+            _follow(reader, video_frames(video, every), count, watches_of(rules, areas), report)
+        finally:  # also of a video that is cut, and after Ctrl-C
+            _tell(count, video.name, has_names=namer is not None, as_json=as_json)
 
 
-def _follow(reader: "SceneReader", frames: "Iterator[Frame]", count: VideoCount) -> None:
-    """Add frames to a count. Raises the exceptions of `frames`, after all that could be read."""
+def _tell(count: VideoCount, source: str, *, has_names: bool, as_json: bool) -> None:
+    """Print a count, if there was a frame."""
+    if as_json and count.frames:
+        typer.echo(json.dumps(count.to_json(source), ensure_ascii=False))
+    elif count.frames:
+        typer.echo("\n".join(count.sentences(source, has_names=has_names)))
+
+
+def _follow(
+    reader: "SceneReader",
+    frames: "Iterator[Frame]",
+    count: VideoCount,
+    watches: "list[AlarmWatch]",
+    report: AlarmReport,
+) -> None:
+    """Add frames to a count, and tell alarms.
+
+    Raises the exceptions of `frames`, after all that could be read.
+    """
     import numpy as np
 
     from fedshelf.common.inference.scenes.locating import locate_scene
@@ -171,16 +214,27 @@ def _follow(reader: "SceneReader", frames: "Iterator[Frame]", count: VideoCount)
 
     tracker = Tracker()
     for frame in frames:
+        report.begin(frame.seconds)
         boxes = locate_scene(reader.locator, frame.image, reader.tiles, LEAST_SCORE)
         shown = tracker.add(frame.seconds, boxes)
-        seen = boxes.select(np.array([*shown], np.int64))
-        count.add(frame, shown, reader.named(frame.image, seen))
+        named = reader.named(frame.image, boxes.select(np.array([*shown], np.int64)))
+        count.add(frame, shown, named)
+        seen = _observations(frame.seconds, shown, named)
+        for watch in watches:
+            for given, place in watch.add(shown, seen, frame.image.size):
+                report.alarm(given, place)
 
 
-def _frames(source: "VideoSource", every: float) -> "Iterator[Frame]":
-    from fedshelf.common.inference.video.camera import camera_frames
-    from fedshelf.common.inference.video.frames import sampled_frames
+def _observations(
+    seconds: float, shown: "dict[int, Track]", named: "ReadScene"
+) -> "dict[int, Observation]":
+    """Return the classifier's answers for the items of a frame by their numbers."""
+    from fedshelf.common.inference.video.observations import Observation
 
-    if source.is_camera:
-        return camera_frames(source, every, lambda sentence: typer.echo(sentence, err=True))
-    return sampled_frames(source, every)
+    naming = named.naming
+    if naming is None:
+        return {}
+    return {
+        track.number: Observation(seconds, naming.probabilities[row], naming.verdicts[row])
+        for row, track in enumerate(shown.values())
+    }

@@ -25,14 +25,20 @@ class CountingLine:
     is_relative: bool
 
     def in_pixels(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """Return x and y of both ends in pixels of a frame."""
+        """Return x and y of both ends in pixels of a frame.
+
+        Raises:
+            ConfigError: an end lies outside of the frame.
+        """
         across, down = (width, height) if self.is_relative else (1, 1)
-        return (
-            self.start[0] * across,
-            self.start[1] * down,
-            self.end[0] * across,
-            self.end[1] * down,
-        )
+        (x1, y1), (x2, y2) = self.start, self.end
+        ends = (x1 * across, y1 * down, x2 * across, y2 * down)
+        if max(ends[0], ends[2]) > width or max(ends[1], ends[3]) > height:
+            raise ConfigError(
+                f"--line reaches to {max(ends[0], ends[2]):g},{max(ends[1], ends[3]):g}; the frames"
+                f" have {width} x {height} pixels."
+            )
+        return ends
 
 
 def parse_line(text: str) -> CountingLine:
@@ -82,6 +88,9 @@ class LineCount:
             shown: the items in it, by the places of their boxes
             width: of the frame in pixels
             height: of the frame in pixels
+
+        Raises:
+            ConfigError: the line does not lie in the frame.
         """
         x1, y1, x2, y2 = self.line.in_pixels(width, height)
         length = ((x2 - x1) ** 2 + (y2 - y1) ** 2) ** 0.5
@@ -134,7 +143,8 @@ class ZoneCount:
         return len(self._seen)
 
     def add(self, shown: Mapping[int, Track], width: int, height: int) -> None:
-        """Add a frame; see `LineCount.add`."""
+        """Add a frame; see `LineCount.add`. Raises ConfigError: the zone does not lie in it."""
+        self.zone.in_pixels(width, height)
         numbers = {
             track.number
             for track in shown.values()

@@ -1,6 +1,6 @@
 """Alarms: a class that is seen for long enough, told once per event."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fedshelf.common.errors import ConfigError
@@ -45,6 +45,26 @@ class Alarm:
     probability: float
 
 
+class QuietTime:
+    """The time after an alarm in which it is not given again.
+
+    Args:
+        seconds: its length
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._began: float | None = None
+
+    def begin(self, seconds: float) -> None:
+        """Note the time of an alarm."""
+        self._began = seconds
+
+    def lasts(self, seconds: float) -> bool:
+        """Return whether it lasts at a time."""
+        return self._began is not None and seconds - self._began < self._seconds
+
+
 class AlarmState:
     """One alarm's view of a video, frame by frame.
 
@@ -56,15 +76,16 @@ class AlarmState:
 
     Args:
         rule: the condition
+        quiet: that of several views of one alarm; None: its own
     """
 
-    def __init__(self, rule: AlarmRule) -> None:
+    def __init__(self, rule: AlarmRule, quiet: QuietTime | None = None) -> None:
         self._rule = rule
+        self._quiet = QuietTime(rule.quiet) if quiet is None else quiet
         self._shown: list[Observation] = []  # at most `frames`, the last ones in a row
         self._since = 0.0
         self._missed = 0
         self._is_present = False
-        self._last_alarm: float | None = None
 
     def add(self, observation: Observation) -> Alarm | None:
         """Add the next frame and return the alarm that it completes, if any."""
@@ -80,17 +101,51 @@ class AlarmState:
         if not self._shown:
             self._since = observation.seconds
         self._shown = [*self._shown, observation][-rule.frames :]
-        if self._is_present or len(self._shown) < rule.frames or self._is_quiet(observation):
+        if self._is_present or len(self._shown) < rule.frames:
+            return None
+        if self._quiet.lasts(observation.seconds):
             return None
         self._is_present = True
-        self._last_alarm = observation.seconds
+        self._quiet.begin(observation.seconds)
         scores = [shown.probabilities[rule.index] for shown in self._shown]
         mean = float(sum(scores) / len(scores))
         return Alarm(rule, observation.seconds, self._since, mean)
 
-    def _is_quiet(self, observation: Observation) -> bool:
-        last = self._last_alarm
-        return last is not None and observation.seconds - last < self._rule.quiet
+
+class ItemAlarms:
+    """One alarm's view of the items of a video, each of which is told once.
+
+    An item's frames count as those of a video do (see `AlarmState`). A frame that does not show the
+    item shows nothing of it, so the frames in a row begin anew after it. The quiet time is that of
+    the alarm: an item that is still there when it is over is told then.
+
+    Args:
+        rule: the condition
+    """
+
+    def __init__(self, rule: AlarmRule) -> None:
+        self._rule = rule
+        self._quiet = QuietTime(rule.quiet)
+        self._waiting: dict[int, AlarmState] = {}
+        self._told: set[int] = set()
+
+    def add(self, shown: Mapping[int, Observation]) -> list[tuple[int, Alarm]]:
+        """Add the next frame and return the alarms that it completes, with their items.
+
+        Args:
+            shown: the items in it, by their numbers
+        """
+        self._waiting = {
+            number: self._waiting.get(number) or AlarmState(self._rule, self._quiet)
+            for number in sorted(shown)
+            if number not in self._told
+        }
+        completed = []
+        for number, state in self._waiting.items():
+            if (alarm := state.add(shown[number])) is not None:
+                self._told.add(number)
+                completed.append((number, alarm))
+        return completed
 
 
 def parse_alarm(

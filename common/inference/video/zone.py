@@ -23,12 +23,16 @@ class Zone:
     is_relative: bool
 
     def crop(self, image: Image.Image) -> Image.Image:
-        """Return the part of a frame that lies in the zone.
+        """Return the part of a frame that lies in the zone. Raises ConfigError; see `in_pixels`."""
+        return image.crop(self.in_pixels(*image.size))
+
+    def in_pixels(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Return left, top, right and bottom edge in pixels of a frame of this size.
 
         Raises:
             ConfigError: the zone does not lie in the frame, or is smaller than a pixel.
         """
-        across, down = image.size if self.is_relative else (1, 1)
+        across, down = (width, height) if self.is_relative else (1, 1)
         box = (
             round(self.left * across),
             round(self.top * down),
@@ -37,15 +41,13 @@ class Zone:
         )
         if box[0] >= box[2] or box[1] >= box[3]:
             raise ConfigError(
-                f"--zone is smaller than a pixel of the frames of {image.width} x"
-                f" {image.height} pixels."
+                f"--zone is smaller than a pixel of the frames of {width} x {height} pixels."
             )
-        if box[2] > image.width or box[3] > image.height:
+        if box[2] > width or box[3] > height:
             raise ConfigError(
-                f"--zone reaches to {box[2]},{box[3]}; the frames have {image.width} x"
-                f" {image.height} pixels."
+                f"--zone reaches to {box[2]},{box[3]}; the frames have {width} x {height} pixels."
             )
-        return image.crop(box)
+        return box
 
     def contains(self, point: tuple[float, float], width: int, height: int) -> bool:
         """Return whether a point, x and y in pixels, lies in the zone of a frame of this size."""

@@ -1,6 +1,8 @@
 """`flower-client track`, as a person runs it: coloured squares move through a video."""
 
 import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,27 +12,48 @@ from PIL import Image
 from tests.helpers.client_command import refused, run
 from tests.helpers.hand_made_models import write_colour_classifier, write_square_locator
 from tests.helpers.videos import write_video
+from tests.helpers.webhook_server import webhook_server
 
+RED, BLUE = 0, 2
 FRAMES = 26  # the red square moves from 14 to 114 pixels, the blue one stands
 
 
-@pytest.fixture(scope="module")
-def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("track")
+Place = Callable[[int], tuple[int, int] | None]
+"""The left and upper edge of a square in each frame; None: it is not there."""
+
+
+def write_squares(file: Path, frames: int, squares: list[tuple[int, Place]]) -> Path:
+    """Write ten pictures a second of squares with a colour each."""
     pictures = []
-    for frame in range(FRAMES):
+    for frame in range(frames):
         pixels = np.zeros((160, 160, 3), np.uint8)
-        left = 14 + 4 * frame
-        pixels[30:46, left : left + 16, 0] = 255
-        pixels[110:126, 118:134, 2] = 255
-        shade = [43, 44, 45, 123, 124, 125]  # a flat crop shows nothing
-        pixels[shade] -= pixels[shade] // 6
+        for channel, place in squares:
+            if (corner := place(frame)) is not None:
+                left, top = corner
+                pixels[top : top + 16, left : left + 16] = 0
+                pixels[top : top + 16, left : left + 16, channel] = 255
+                shaded = pixels[top + 13 : top + 16, left : left + 16]
+                shaded -= shaded // 6  # a flat crop shows nothing
         pictures.append(Image.fromarray(pixels))
-    times = [frame / 10 for frame in range(FRAMES)]
-    video = write_video(folder / "belt.mkv", pictures, codec="ffv1", times=times)
+    times = [frame / 10 for frame in range(frames)]
+    return write_video(file, pictures, codec="ffv1", times=times)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    folder = tmp_path_factory.mktemp("models")
     locator = write_square_locator(folder / "locator.onnx")
-    classifier = write_colour_classifier(folder / "model.onnx")
-    return ["track", str(locator), str(video), "--classifier", str(classifier)]
+    return str(locator), str(write_colour_classifier(folder / "model.onnx"))
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory, models: tuple[str, str]) -> list[str]:
+    squares: list[tuple[int, Place]] = [
+        (RED, lambda frame: (14 + 4 * frame, 30)),
+        (BLUE, lambda _: (118, 110)),
+    ]
+    video = write_squares(tmp_path_factory.mktemp("track") / "belt.mkv", FRAMES, squares)
+    return ["track", models[0], str(video), "--classifier", models[1]]
 
 
 def test_each_item_counts_once(tmp_path: Path, command: list[str]) -> None:
@@ -45,6 +68,7 @@ def test_each_item_counts_once(tmp_path: Path, command: list[str]) -> None:
 
 def test_json_tells_when_each_item_was_seen(tmp_path: Path, command: list[str]) -> None:
     told = json.loads(run(tmp_path, *command, "--json").stdout)
+    assert told["event"] == "count"
     assert (told["source"], told["frames"]) == ("belt.mkv", FRAMES)
     assert [(item["item"], item["from"], item["to"]) for item in told["items"]] == [
         (1, 0, 2.5),
@@ -57,3 +81,98 @@ def test_what_cannot_be_tracked_is_refused(tmp_path: Path, command: list[str]) -
     assert "--line got" in refused(tmp_path, 2, *command, "--line", "1,2,3")
     assert "is a classifier" in refused(tmp_path, 3, "track", command[-1], command[2])
     assert "There is no" in refused(tmp_path, 3, "track", command[1], "none.mp4")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory, models: tuple[str, str]) -> list[str]:
+    """A video of 8 seconds: one stands still, two cross, one comes and goes, one returns."""
+
+    def standing(_: int) -> tuple[int, int]:
+        return 14, 14
+
+    def returning(frame: int) -> tuple[int, int] | None:
+        # out of sight for one second, which is waited for, and for three, which are too long
+        return (126, 70) if frame < 15 or 25 <= frame < 35 or frame >= 65 else None
+
+    def crossing(frame: int) -> tuple[int, int] | None:
+        return (14 + 4 * frame, 102) if frame < 30 else None
+
+    def against(frame: int) -> tuple[int, int] | None:
+        return (130 - 4 * frame, 122) if frame < 30 else None
+
+    def passing(frame: int) -> tuple[int, int] | None:
+        return (70, 42) if 40 <= frame < 50 else None
+
+    squares: list[tuple[int, Place]] = [
+        (RED, standing), (RED, crossing), (BLUE, against), (RED, passing), (RED, returning),
+    ]  # fmt: skip
+    video = write_squares(tmp_path_factory.mktemp("shop") / "shop.mkv", 80, squares)
+    return ["track", models[0], str(video), "--classifier", models[1]]
+
+
+def alarms(stdout: str) -> list[tuple[str, float, int]]:
+    """Class, seconds and item of each alarm among lines of JSON."""
+    told = [json.loads(line) for line in stdout.splitlines()]
+    return [(one["class"], one["seconds"], one["item"]) for one in told if one["event"] == "alarm"]
+
+
+def test_an_alarm_tells_each_item_once(tmp_path: Path, shop: list[str]) -> None:
+    """An item has a number from its third frame on, and five in a row make the alarm."""
+    options = ["--alarm", "red:0.9", "--alarm", "blue", "--frames", "5", "--json"]
+    done = run(tmp_path, *shop, *options, "--quiet", "0")
+    assert done.returncode == 0, done.stderr
+    told = alarms(done.stdout)
+    assert [(name, seconds) for name, seconds, _ in told] == [
+        ("red", 0.6),  # stands still, crosses, and returns
+        ("red", 0.6),
+        ("red", 0.6),
+        ("blue", 0.6),  # crosses
+        ("red", 4.6),  # comes and goes
+        ("red", 7.1),  # returns after three seconds: another item
+    ]
+    assert len({item for _, _, item in told}) == 6
+    assert len(json.loads(done.stdout.splitlines()[-1])["items"]) == 6
+    told = alarms(run(tmp_path, *shop, *options, "--quiet", "5").stdout)
+    assert [(name, seconds) for name, seconds, _ in told] == [
+        ("red", 0.6),
+        ("blue", 0.6),
+        ("red", 7.1),  # 4.6 is quiet, as are the others of 0.6, of which none is there later
+    ]
+
+
+def test_alarms_of_a_zone_go_to_a_webhook_and_a_program(tmp_path: Path, shop: list[str]) -> None:
+    out = tmp_path / "alarms.jsonl"
+    script = tmp_path / "note.py"
+    script.write_text(f"import sys; open({str(out)!r}, 'a').write(sys.stdin.read())")
+    zones = ["--zone", "0,0,40,40", "--zone", "60,0,40,160"]
+    with webhook_server() as server:
+        done = run(
+            tmp_path, *shop, *zones, "--alarm", "red", "--quiet", "0",
+            "--webhook", server.url, "--command", f"{sys.executable} {script}",
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stdout.splitlines() if line.startswith("ALARM")]
+    assert [line.partition("%")[0].rpartition(" ")[0] for line in told] == [
+        "ALARM at 0:00:00.4: red",  # stands there
+        "ALARM at 0:00:01.2: red",  # crosses the second zone from 1.0 s on, with its middle
+        "ALARM at 0:00:04.4: red",  # comes and goes there
+    ]
+    assert told[0].endswith("there since 0:00:00.2 (item 1, zone 0,0,40,40)")
+    zones_told = ["0,0,40,40", "60,0,40,160", "60,0,40,160"]
+    assert [message["zone"] for message in server.messages] == zones_told
+    assert [json.loads(line) for line in out.open()] == server.messages
+    assert done.stdout.splitlines()[-3].startswith("shop.mkv: 6 items (red 5 and blue 1)")
+
+
+def test_alarms_and_places_that_cannot_be_are_refused(
+    tmp_path: Path, shop: list[str], models: tuple[str, str]
+) -> None:
+    nameless = ["track", models[0], shop[2]]
+    for arguments, code, words in (
+        ([*nameless, "--alarm", "red"], 2, "--alarm is for names: give --classifier MODEL"),
+        ([*shop, "--webhook", "http://127.0.0.1:1/"], 2, "give --alarm CLASS:SCORE"),
+        ([*shop, "--alarm", "rod"], 2, "Did you mean red?"),
+        ([*shop, "--zone", "150,0,20,20"], 2, "reaches to 170,20; the frames have 160 x 160"),
+        ([*shop, "--line", "0,0,0,200"], 2, "reaches to 0,200; the frames have 160 x 160"),
+    ):
+        assert words in refused(tmp_path, code, *arguments)

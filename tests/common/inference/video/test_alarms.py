@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.inference.predictors.verdicts import Verdict
-from fedshelf.common.inference.video.alarms import AlarmRule, AlarmState, parse_alarm
+from fedshelf.common.inference.video.alarms import AlarmRule, AlarmState, ItemAlarms, parse_alarm
 from fedshelf.common.inference.video.observations import Observation
 
 
@@ -65,6 +65,60 @@ def test_between_two_alarms_it_is_gone_and_quiet(
         assert "." * frames in between
     for second in seconds:
         assert all(shown[second - frames + 1 : second + 1])
+
+
+def item_alarms(
+    frames_of: Sequence[str], *, frames: int = 2, quiet: float = 0
+) -> list[tuple[int, float]]:
+    """Item and second of each alarm; an item's frames are x (shows the class), o (another), ' '."""
+    state = ItemAlarms(AlarmRule(0, 0.75, frames, quiet))
+    scores = {"x": 0.9, "o": 0.1}
+    told = []
+    for second in range(max(map(len, frames_of))):
+        shown = {
+            number: Observation(
+                second, np.array([scores[row[second]], 1 - scores[row[second]]], np.float32), "sure"
+            )
+            for number, row in enumerate(frames_of, start=1)
+            if row[second : second + 1] in scores
+        }
+        told += [(number, alarm.seconds) for number, alarm in state.add(shown)]
+    return told
+
+
+def test_each_item_is_told_once() -> None:
+    assert item_alarms(["xxxx", " xxx"]) == [(1, 1), (2, 2)]
+    assert item_alarms(["xxooooxx"]) == [(1, 1)], "what it is taken for may change"
+    assert item_alarms(["xx    xxxx"]) == [(1, 1)], "it comes back"
+    assert item_alarms(["xoxoxo", "oooo"]) == []
+
+
+def test_a_frame_without_the_item_is_none_of_a_row() -> None:
+    assert item_alarms(["xx xx xxx"], frames=3) == [(1, 8)]
+
+
+def test_items_wait_until_the_alarm_may_come_again() -> None:
+    assert item_alarms(["xxxxxxxx", "xxxxxxxx", "xx"], quiet=4) == [(1, 1), (2, 5)]
+
+
+@given(
+    st.lists(st.text("xo ", max_size=20), min_size=1, max_size=4),
+    st.integers(1, 3),
+    st.integers(0, 6),
+)
+def test_an_alarm_tells_an_item_that_shows_it_and_never_twice(
+    rows: list[str], frames: int, quiet: int
+) -> None:
+    told = item_alarms(rows, frames=frames, quiet=quiet)
+    assert len({number for number, _ in told}) == len(told)
+    for number, second in told:
+        assert rows[number - 1][int(second) - frames + 1 : int(second) + 1] == "x" * frames
+    for (_, before), (_, after) in pairwise(told):
+        assert after - before >= quiet
+    if not quiet:
+        assert {number for number, _ in told} == {
+            number for number, row in enumerate(rows, start=1) if "x" * frames in row
+        }
 
 
 def test_alarms_are_named_by_class_and_score() -> None:
