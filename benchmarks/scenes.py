@@ -2,13 +2,15 @@
 
     python -m benchmarks.scenes speed
     python -m benchmarks.scenes speed --network unet --side 320
+    python -m benchmarks.scenes learn --seeds 0,1,2
 
-`speed` compares the training of a store with a bare PyTorch loop (see `benchmarks.scene_speed`).
+`speed` compares the training of a store with a bare PyTorch loop (see `benchmarks.scene_speed`);
+`learn` tells how well networks do: pooled, federated and alone (see `benchmarks.scene_learning`).
 """
 
 import argparse
 
-from benchmarks import scene_speed
+from benchmarks import scene_learning, scene_speed
 
 
 def main() -> None:
@@ -18,6 +20,7 @@ def main() -> None:
     )
     modes = command_line.add_subparsers(required=True, metavar="MODE")
     scene_speed.add_mode(modes)
+    scene_learning.add_mode(modes)
     options = command_line.parse_args()
     options.measure(options)
 

@@ -22,15 +22,21 @@ def network(name: str, classes: int = 1, channels: int = 3) -> torch.nn.Module:
 @pytest.mark.parametrize(
     ("name", "classes", "parameters"),
     [
-        # 3x3 convolutions 3*16, 16*32, 32*64, 64*64 twice, 32*32; 1x1 64*32+32; norms
-        # 2*(16+32+64+64+64+32); head 32*5+5
-        ("locator", 1, 9 * (48 + 512 + 2048 + 2 * 4096 + 1024) + 2080 + 544 + 165),
+        # 3x3 convolutions 3*16, 16*32, 32*64, 64*64 twice, 64*96, 96*96 three times, 32*32; 1x1
+        # 96*64+64, 64*32+32; norms 2*(16+32+3*64+4*96+32); head 32*5+5
+        (
+            "locator",
+            1,
+            9 * (48 + 512 + 2048 + 2 * 4096 + 6144 + 3 * 9216 + 1024) + 6208 + 2080 + 1312 + 165,
+        ),
         # 3x3: 3*16, 16*16, 16*24, 24*24, 24*32, 32*32, 32*48, 48*48; 80*32, 56*24, 40*16; norms
         # 4*(16+24+32+48) down, 2*(32+24+16) up; head 16*2+2
         ("unet", 2, 9 * (48 + 256 + 384 + 576 + 768 + 1024 + 1536 + 2304 + 4544) + 480 + 144 + 34),
     ],
 )
-def test_has_about_100_000_weights(name: str, classes: int, parameters: int) -> None:
+def test_has_as_many_weights_as_its_layers_by_hand(
+    name: str, classes: int, parameters: int
+) -> None:
     assert sum(weight.numel() for weight in network(name, classes).parameters()) == parameters
 
 
