@@ -4,15 +4,18 @@
     python -m benchmarks.serving shop.onnx ../shared/data/clothing/test
 
 The service answers photos on some connections at once; its processor time for each is compared
-with that of a loop without any HTTP, which decodes the same bytes and runs batches of the size that
-the service's batches had. The aim is 0.75. Then hostile requests, some of them slow, come while
-honest ones go on. Told at the end: processor time while idle (aim: 0.5% of a core) and memory
-(150 MB).
+with that of loops without any HTTP, which decode the same bytes and run batches of the size that
+the service's batches had. The aim is 0.75. Service and clients keep all cores at work, and cores
+share caches, memory and often more; so as many loops run as there are cores. One loop alone, with
+the rest of the machine at its service, is told beside them. Then hostile requests, some of them
+slow, come while honest ones go on. Told at the end: processor time while idle (aim: 0.5% of a
+core) and memory (150 MB).
 """
 
 import argparse
 import http.client
 import itertools
+import multiprocessing
 import os
 import socket
 import statistics
@@ -21,9 +24,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +37,7 @@ from benchmarks.hostile_photos import hostile_requests
 from benchmarks.machine import machine
 from fedshelf.common.images.decoding.decode import decode
 from fedshelf.common.images.decoding.limits import SERVICE_LIMITS
+from fedshelf.common.images.decoding.parallel import usable_cores
 from fedshelf.common.inference.loading import load
 
 IDLE_SECONDS = 20.0
@@ -113,7 +118,7 @@ def answer_all(
 
 
 def bare_loop(model: Path, photos: Sequence[bytes], count: int, batch: int) -> float:
-    """Return the processor seconds of a photo without any service."""
+    """Return the processor seconds of a photo without any service, in one loop."""
     predictor = load(model)
     form = predictor.pixel_format
     cycle = itertools.cycle(photos)
@@ -130,26 +135,46 @@ class Turn:
     """The processor seconds of a photo in one turn.
 
     served: by the service
-    bare:   by a loop without one, right after it
+    bare:   by loops without one, one on each core, right after it
+    alone:  by one such loop, right after them
     """
 
     served: float
     bare: float
+    alone: float
 
 
 def serve_and_repeat(
-    server: Server, given: argparse.Namespace, photos: Sequence[bytes], seconds: list[float]
+    server: Server,
+    given: argparse.Namespace,
+    photos: Sequence[bytes],
+    seconds: list[float],
+    loops: ProcessPoolExecutor,
 ) -> Turn:
     """Answer a turn's requests, and do the same work without a service.
 
     seconds: gets the seconds that each answer took
+    loops:   a process for each core
     """
     count = max(1, given.requests // given.times)
     began = server.cpu_seconds()
     seconds += answer_all(server, photos, count, given.connections)
     served = (server.cpu_seconds() - began) / count
     batch = max(1, round(server.mean_batch()))
-    return Turn(served, bare_loop(given.model, photos, count // 2, batch))
+    loop = partial(bare_loop, given.model, photos, count // 2, batch)
+    together = [loops.submit(loop) for _ in range(usable_cores())]
+    bare = statistics.mean(each.result() for each in together)
+    return Turn(served, bare, loops.submit(loop).result())
+
+
+def print_ratios(name: str, turns: Sequence[tuple[float, float]]) -> None:
+    """Print the ratios of (bare, served) processor seconds of a photo, and their medians."""
+    bare_ms = 1e3 * statistics.median(bare for bare, _ in turns)
+    ratios = [bare / served for bare, served in turns]
+    print(
+        f"{name}: {bare_ms:.2f} ms; bare / served {statistics.median(ratios):.2f} in turns", end=""
+    )
+    print(f" of {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
 
 
 def hostile(server: Server, photo: bytes, count: int) -> tuple[dict[int, int], float]:
@@ -176,23 +201,18 @@ def main() -> None:
     options.add_argument("--connections", type=int, default=8)
     given = options.parse_args()
     photos = [path.read_bytes() for path in sorted(given.photos.rglob("*.jpg"))]
-    with served(given.model) as server:
+    spawn = multiprocessing.get_context("spawn")
+    with served(given.model) as server, ProcessPoolExecutor(usable_cores(), spawn) as loops:
         answer_all(server, photos, min(200, given.requests), given.connections)
         seconds: list[float] = []
-        turns = [serve_and_repeat(server, given, photos, seconds) for _ in range(given.times)]
+        turns = [
+            serve_and_repeat(server, given, photos, seconds, loops) for _ in range(given.times)
+        ]
         print(machine())
-        print("bare / served, CPU time of a photo, in turns:", end=" ")
-        print(", ".join(f"{turn.bare / turn.served:.2f}" for turn in turns))
-        served_ms, bare_ms, ratio = (
-            statistics.median(values)
-            for values in zip(
-                *((1e3 * t.served, 1e3 * t.bare, t.bare / t.served) for t in turns), strict=True
-            )
-        )
-        print(
-            f"medians: batches of {server.mean_batch():.1f} photos; {served_ms:.2f} ms served,"
-            f" {bare_ms:.2f} ms bare; bare / served {ratio:.2f}"
-        )
+        print(f"batches of {server.mean_batch():.1f} photos;", end=" ")
+        print(f"{1e3 * statistics.median(turn.served for turn in turns):.2f} ms served")
+        print_ratios("a loop on each core", [(turn.bare, turn.served) for turn in turns])
+        print_ratios("one loop alone", [(turn.alone, turn.served) for turn in turns])
         seconds.sort()
         print(f"seconds: median {statistics.median(seconds):.3f}, p99", end=" ")
         print(f"{seconds[int(0.99 * len(seconds))]:.3f}, slowest {seconds[-1]:.3f}")

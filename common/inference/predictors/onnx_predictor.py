@@ -184,12 +184,15 @@ def start_session(content: bytes, source: Path) -> Any:
     options.log_severity_level = 4  # errors come as exceptions
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common class of their own
         raise DataError(
             f"ONNX Runtime {runtime.__version__} cannot run the model {source}"
             f" ({type(error).__name__}); update it, or export the model once more."
         ) from error
+    # It would hold the file's content, a second copy of all weights, to start anew elsewhere.
+    session._model_bytes = None
+    return session
 
 
 def check_form(values: Any, expected: dict[str, tuple[str, int | None]], file: Path) -> None:
