@@ -41,6 +41,7 @@ from fedshelf.server.ipc.events import EventWriter
 from fedshelf.server.ipc.run_mailbox import NO_FILES, RunFiles, RunMailbox
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
+from fedshelf.server.results.scenes.examples import scene_photos
 from fedshelf.server.settings.precision import keep_float32
 from fedshelf.server.training import class_confirmation, cohort, setup
 from fedshelf.server.training.run import StopRequest, Training
@@ -188,6 +189,7 @@ class GridTraining:
             test,
             build_evaluator(start.plan, images.validation),
             sample_of(test, start.plan.config),
+            scene_photos(start.plan, images.test),
         )
         buffer = DiskBuffer(self.directory.path / "flower" / "updates")
         startup = time.time() - self.began

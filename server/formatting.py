@@ -23,6 +23,14 @@ SCENE_FIGURES = {
     "iou": {"iou": "IoU"},
 }
 
+FURTHER_TITLES = {
+    **{key: title for figures in SCENE_FIGURES.values() for key, title in figures.items()},
+    "ap_recall_1": "Recall at one wrong box a photo",
+    "ap_recall_10th": "Recall at one wrong box in ten photos",
+    "count_error": "Count off by, in products a photo",
+    "count_share": "Count off by, as a share of the products",
+}
+
 STATUS = {"finished": "Finished", "stopped": "Stopped", "failed": "Failed"}
 
 FAILURES = {

@@ -40,9 +40,10 @@ FLOORS = {
         ["training", "credentials", "addresses.py", "answer_deadline.py"],
         ["trackers"],
         ["report", "ipc", "store_privacy"],
-        ["report/charts", "updates"],
+        ["report/scenes", "updates"],
+        ["report/charts"],
         ["stop_request.py"],
-        ["results", "settings", "runtime.py", "formatting.py"],
+        ["results", "settings", "runtime.py", "formatting.py", "results/scenes"],
     ],
     "client": [
         ["main.py", "app.py"],

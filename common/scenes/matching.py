@@ -33,15 +33,40 @@ def match(found: Boxes, true: Boxes, least_overlap: float) -> NDArray[np.bool_]:
 def match_at(found: Boxes, true: Boxes, least_overlaps: Sequence[float]) -> NDArray[np.bool_]:
     """Return which boxes found a product, for each of T least overlaps: bool [T, K]."""
     shared = overlaps(found, true)
-    matched = np.zeros((len(least_overlaps), len(found)), bool)
-    if not len(true):
-        return matched
     order = np.argsort(-found.scores, kind="stable")
-    for row, least in enumerate(least_overlaps):
-        left = shared.copy()
-        for place in order:
-            product = int(left[place].argmax())
-            if left[place, product] >= least:
-                matched[row, place] = True
-                left[:, product] = -1
-    return matched
+    taken = [_take(shared, order, least) for least in least_overlaps]
+    return np.array(taken).reshape(len(least_overlaps), len(found)) >= 0
+
+
+def found_products(found: Boxes, true: Boxes, least_overlap: float) -> NDArray[np.int64]:
+    """Return the place of the product that each box found, int64 [K]; -1: none.
+
+    >>> true = Boxes.drawn(np.array([[0, 0, 10, 10], [20, 0, 30, 10]]))
+    >>> found = Boxes.drawn(np.array([[20, 0, 30, 9], [20, 0, 30, 10]]))
+    >>> found_products(found, true, 0.5).tolist()
+    [1, -1]
+    """
+    order = np.argsort(-found.scores, kind="stable")
+    return _take(overlaps(found, true), order, least_overlap)
+
+
+def _take(
+    shared: NDArray[np.float32], order: NDArray[np.int64], least_overlap: float
+) -> NDArray[np.int64]:
+    """Return the product that each box takes, int64 [K]; -1: none.
+
+    Args:
+        shared: overlaps of K boxes and L products, float32 [K, L]
+        order: int64 [K], the boxes in the order in which they take products
+        least_overlap: see `match`
+    """
+    taken = np.full(len(shared), -1, np.int64)
+    if not shared.shape[1]:
+        return taken
+    left = shared.copy()
+    for place in order:
+        product = int(left[place].argmax())
+        if left[place, product] >= least_overlap:
+            taken[place] = product
+            left[:, product] = -1
+    return taken

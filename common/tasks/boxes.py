@@ -76,6 +76,19 @@ class LocatedBoxes(SceneTask):
         """
         return 10.0
 
+    def answers(self, outputs: Tensor, targets: Tensor) -> list[tuple[Boxes, Boxes]]:
+        """Return the boxes and the products of each of B photos, by which it is judged.
+
+        Args:
+            outputs: float32 [B, 1 + 4, H, W]
+            targets: float32 [B, K, 5]
+        """
+        maps = outputs.float().cpu().numpy()
+        return [
+            counted(boxes_of_map(centre_map, STRIDE), true_boxes(photo))
+            for centre_map, photo in zip(maps, targets.cpu(), strict=True)
+        ]
+
     def count(self, outputs: Tensor, targets: Tensor, losses: Tensor) -> Counts:
         """Return the counts of B photos.
 
@@ -84,11 +97,7 @@ class LocatedBoxes(SceneTask):
             targets: float32 [B, K, 5]
             losses: float32 [B]
         """
-        maps = outputs.float().cpu().numpy()
-        pairs = [
-            counted(boxes_of_map(centre_map, STRIDE), true_boxes(photo))
-            for centre_map, photo in zip(maps, targets.cpu(), strict=True)
-        ]
+        pairs = self.answers(outputs, targets)
         found, true = [found for found, _ in pairs], [true for _, true in pairs]
         right = sum(map(_is_right, found, true))
         return Counts(

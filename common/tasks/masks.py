@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -14,6 +15,7 @@ from fedshelf.common.metrics.formulas import METRICS
 from fedshelf.common.metrics.formulas.mean_iou import HIDDEN
 from fedshelf.common.tasks.task import SceneTask, no_classes
 
+Mask = NDArray[np.uint8]
 REGIONS = ("background", "product")
 RIGHT_MEAN_IOU = 0.75  # mean intersection over union from which a photo is called right
 
@@ -58,6 +60,16 @@ class PixelMasks(SceneTask):
         known = (targets != HIDDEN).sum((1, 2)).clamp_min(1)
         return losses.sum((1, 2)) / known
 
+    def answers(self, outputs: Tensor, targets: Tensor) -> list[tuple[Mask, Mask]]:
+        """Return the likeliest class of each pixel, and the true one or `HIDDEN`, of B photos.
+
+        Args:
+            outputs: float32 [B, C, S, S]
+            targets: uint8 [B, S, S]
+        """
+        guesses = outputs.argmax(1).to(torch.uint8).cpu().numpy()
+        return list(zip(guesses, targets.cpu().numpy(), strict=True))
+
     def count(self, outputs: Tensor, targets: Tensor, losses: Tensor) -> Counts:
         """Return the counts of B photos.
 
@@ -67,11 +79,10 @@ class PixelMasks(SceneTask):
             losses: float32 [B]
         """
         metric = METRICS["iou"]
-        guesses, true = outputs.argmax(1).cpu().numpy(), targets.cpu().numpy()
         each = [
-            metric.sums(guess[None], mask[None]) for guess, mask in zip(guesses, true, strict=True)
+            metric.sums(guess[None], mask[None]) for guess, mask in self.answers(outputs, targets)
         ]
-        right = sum(_mean_overlap(pixels) >= RIGHT_MEAN_IOU for pixels in each)
+        right = sum(mean_overlap(pixels) >= RIGHT_MEAN_IOU for pixels in each)
         return Counts(
             no_classes(REGIONS),
             float(losses.double().sum()),
@@ -81,7 +92,7 @@ class PixelMasks(SceneTask):
         )
 
 
-def _mean_overlap(pixels: np.ndarray) -> float:
+def mean_overlap(pixels: np.ndarray) -> float:
     """Return the mean IoU of the classes that a photo or its guess has, of counts [C, C]."""
     own = np.diag(pixels)
     union = pixels.sum(0) + pixels.sum(1) - own

@@ -8,7 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -119,6 +119,17 @@ class SceneTask(Task):
     A photo has no class: in `Counts` it counts as right or wrong, but in no cell of the confusion
     matrix.
     """
+
+    @abstractmethod
+    def answers(self, outputs: Tensor, targets: Tensor) -> Sequence[tuple[Any, Any]]:
+        """Return what a network says of each of B photos, and what people marked.
+
+        Both are as the task's metrics are given them, without what nobody can tell.
+
+        Args:
+            outputs: of the network, float32 [B, ...]
+            targets: annotations [B, ...]
+        """
 
     @abstractmethod
     def count(self, outputs: Tensor, targets: Tensor, losses: Tensor) -> Counts:

@@ -1,8 +1,9 @@
 """Evaluation of a model: one pass over any number of image sets, one wait for the device."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,6 +107,26 @@ def _count_scenes(network: Network, task: SceneTask, images: Images, batch_size:
             losses = task.image_losses(outputs, targets, config)
             total = total + task.count(outputs, targets, losses)
     return total
+
+
+def scene_answers(network: Network, images: Images, batch_size: int) -> Iterator[tuple[Any, Any]]:
+    """Yield for each photo of a scene what the network says, and what people marked.
+
+    Both are in the form of the task (`SceneTask.answers`), by the network's present weights.
+
+    Args:
+        network: of a task on scenes; changed to evaluation mode
+        images: photos whose array is on the network's device
+        batch_size: photos in a batch
+    """
+    task = network.task
+    assert isinstance(task, SceneTask)
+    set_training(network.module, mode=False)
+    for rows in images.rows.to(network.device).split(batch_size):
+        with torch.inference_mode():
+            targets = images.learned.index_select(0, rows)
+            answers = task.answers(scores(network, images, rows), targets)
+        yield from answers
 
 
 def features(network: Network, images: Images, batch_size: int) -> Tensor:

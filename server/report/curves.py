@@ -11,9 +11,10 @@ from fedshelf.server.report.run_data import RunData
 
 @dataclass(frozen=True)
 class FurtherFigure:
-    """A figure of a further metric; None: not known."""
+    """A figure of a further metric, with its name in words; None: not known."""
 
     name: str
+    title: str
     test: float | None
     validation: float | None
 
@@ -53,7 +54,12 @@ def further_figures(run: RunData) -> list[FurtherFigure]:
     validation = last.get("validation") or {}
     usual = {"accuracy", "macro_f1", "loss", "images", "stores"}
     return [
-        FurtherFigure(name, test.get(name), validation.get(name))
+        FurtherFigure(
+            name,
+            formatting.FURTHER_TITLES.get(name, name),
+            test.get(name),
+            validation.get(name),
+        )
         for name in dict.fromkeys([*test, *validation])
         if name not in usual
     ]

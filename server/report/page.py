@@ -18,6 +18,7 @@ from fedshelf.server.report.charts.partition_chart import partition_chart
 from fedshelf.server.report.class_errors import class_rows, confused_pairs
 from fedshelf.server.report.naming import with_display_names
 from fedshelf.server.report.run_data import RunData, read_run
+from fedshelf.server.report.scenes.section import scene_part
 from fedshelf.server.report.stores import store_accuracies
 from fedshelf.server.report.suspects import irregular_rounds, suspects
 from fedshelf.server.report.weak_spots import small_maps, weak_spots
@@ -108,6 +109,7 @@ def render(run: RunData) -> str:
             )
         ),
         stores=store_accuracies(run),
+        scenes=scene_part(run, curves.run_figure(run)),
         spots=weak_spots(judged_classes, store_results),
         small=small_maps(judged_classes, store_results),
         calibration=calibration_charts(run.evaluation.get("calibration")),

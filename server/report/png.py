@@ -76,11 +76,12 @@ def write_pictures(run_directory: Path) -> list[Path]:
     run = with_display_names(read_run(run_directory))
     test = run.summary.get("test") or {}
     confidence = calibration_charts(run.evaluation.get("calibration"))
+    key = curves.run_figure(run)
     jobs: list[tuple[str, bool, Callable[[Path], None]]] = [
         ("curves.png", bool(run.history), lambda path: draw_curves(run, path)),
         (
             "confusion.png",
-            bool(test.get("confusion")),
+            bool(test.get("confusion")) and key not in formatting.SCENE_FIGURES,
             lambda path: draw_confusion(list(test["per_class"]), test["confusion"], path),
         ),
         (
@@ -88,7 +89,7 @@ def write_pictures(run_directory: Path) -> list[Path]:
             run.partition is not None,
             lambda path: draw_partition(run.partition or {}, path),
         ),
-        ("stores.png", bool(run.per_store), lambda path: draw_stores(run.per_store, path)),
+        ("stores.png", bool(run.per_store), lambda path: draw_stores(run.per_store, path, key)),
         (
             "reliability.png",
             confidence is not None,
@@ -111,7 +112,7 @@ def draw_curves(run: RunData, path: Path) -> None:
     with _figure(path, (10, 3.8)) as figure:
         left, right = figure.subplots(1, 2)
         key = curves.run_figure(run)
-        left.set_title(formatting.SCENE_FIGURES.get(key, {}).get(key, "Accuracy"))
+        left.set_title(_figure_title(key))
         left.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         right.set_title("Loss")
         for name in ("test", "validation"):
@@ -214,17 +215,18 @@ def draw_partition(table: Mapping[str, Any], path: Path) -> None:
             axes.legend(handles[::-1], classes[::-1], loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def draw_stores(per_store: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Draw accuracy per store: named dots, weakest at the bottom, or a histogram of many stores.
+def draw_stores(
+    per_store: Mapping[str, Mapping[str, Any]], path: Path, key: str = "accuracy"
+) -> None:
+    """Draw a figure per store: named dots, weakest at the bottom, or a histogram of many stores.
 
     Args:
-        per_store: results by store, each with "accuracy" (0..1)
+        per_store: results by store, each with the figure (0..1)
         path:      the picture
+        key:       of the figure
     """
     accuracies_by_name = sorted(
-        (result["accuracy"], name)
-        for name, result in per_store.items()
-        if result.get("accuracy") is not None
+        (result[key], name) for name, result in per_store.items() if result.get(key) is not None
     )
     accuracies = [accuracy for accuracy, _ in accuracies_by_name]
     is_named = len(accuracies_by_name) <= MAX_STORES_LISTED
@@ -232,7 +234,7 @@ def draw_stores(per_store: Mapping[str, Mapping[str, Any]], path: Path) -> None:
         path, (8, max(2.2, 1 + 0.25 * len(accuracies_by_name)) if is_named else 4)
     ) as figure:
         axes = figure.subplots()
-        axes.set_title("Accuracy per store")
+        axes.set_title(f"{_figure_title(key)} per store")
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         if is_named:
             axes.grid(visible=True, axis="both")
@@ -304,6 +306,10 @@ def _curve(axes: Axes, name: str, points: Sequence[Point]) -> None:
             markersize=4,
             label=label,
         )
+
+
+def _figure_title(key: str) -> str:
+    return formatting.SCENE_FIGURES.get(key, {}).get(key, "Accuracy")
 
 
 def _fading_colours(colour: str) -> ListedColormap:

@@ -10,6 +10,7 @@ from typing import Any
 from fedshelf.common.classes.display_names import ProductNames, read_from_run
 from fedshelf.common.config import RunConfig
 from fedshelf.common.text import printable
+from fedshelf.server.results.scenes import EXAMPLES_FILE
 
 Record = Mapping[str, Any]
 # of the outcome that names it: one of an earlier outcome may lie there
@@ -30,6 +31,7 @@ class RunData:
         partition:  {"classes": [C names], "stores": {name: [C image counts]}}, or None
         evaluation: each store's results in full, and the calibration of the model
         names:      product names of the classes that have one
+        test_scenes: photos of scenes that the server tests on (`server.results.scenes`), or None
     """
 
     directory: Path
@@ -39,6 +41,7 @@ class RunData:
     partition: dict[str, Any] | None
     evaluation: dict[str, Any]
     names: ProductNames
+    test_scenes: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -79,6 +82,7 @@ def read_run(directory: Path) -> RunData:
             else {}
         ),
         names=read_from_run(directory),
+        test_scenes=(_read_json(directory / EXAMPLES_FILE) if summary.get("scenes_file") else None),
     )
 
 

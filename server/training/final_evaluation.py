@@ -26,6 +26,7 @@ from fedshelf.server.results import per_store
 from fedshelf.server.results.checkpoints import TrainingState
 from fedshelf.server.results.count_threshold import counting
 from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.results.scenes.figures import scene_figures
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.training.round_loop import RoundLoop
 
@@ -184,10 +185,18 @@ class FinalEvaluation:
                     calibration[name] = _bins(self.reliability, index)
             calibration["validation"] = self._losses()
         few = len(stores) <= per_store.MAX_STORES_ONE_BY_ONE
+        counted = self._counting()
         together = scores.together()
         return {
             "classes": list(self.classes),
             "calibration": calibration,
+            "scenes": (
+                scene_figures(
+                    self.told[1], stores if few else {}, counted["threshold"] if counted else None
+                )
+                if self.told
+                else None
+            ),
             "stores_on": source if stores else None,
             "together": self._told_fully(together) if together is not None else None,
             "stores": (

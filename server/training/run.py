@@ -281,6 +281,11 @@ class Training:
             "initial_weights": self.start.initial_weights,
             "contribution": contribution.to_summary(self.directory.history()),
         }
+        if (scenes := self.evaluators.scenes) is not None:
+            threshold = (summary["counting"] or {}).get("threshold")
+            summary["scenes_file"] = scenes.write_examples(
+                delivered.model, threshold, self.directory.path
+            )
         names = read_from_run(self.directory.path)
         summary["model_sha256"] = write_model(
             self.directory.path, self.start.plan, delivered, summary, names

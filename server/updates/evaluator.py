@@ -20,6 +20,7 @@ from fedshelf.common.system.allocator import keep_freed_memory
 from fedshelf.common.system.device import pick_device
 from fedshelf.common.training.evaluate import evaluate, features, scores
 from fedshelf.common.training.fit import Network
+from fedshelf.server.results.scenes.examples import ScenePhotos
 
 GRADIENT_BATCH = 32  # images whose gradient is taken at once
 
@@ -155,11 +156,13 @@ class Evaluators:
         validation: evaluates models on images that the server holds out to choose rounds by; None:
             the stores do that, or rounds are not compared
         sample: returns features of test images, to examine single updates
+        scenes: the test photos, if they are of scenes, for the report
     """
 
     test: ModelEvaluator | None = None
     validation: ModelEvaluator | None = None
     sample: FeatureSample | None = None
+    scenes: ScenePhotos | None = None
 
 
 NO_EVALUATORS = Evaluators()

@@ -23,6 +23,7 @@ from fedshelf.server.report.sections import NOT_VISIBLE
 from fedshelf.server.results.operator_settings import SETTINGS_CHANGED
 from fedshelf.server.results.run_directory import RunDirectory, free_name
 from fedshelf.server.results.run_status import RunObserver
+from fedshelf.server.results.scenes.examples import scene_photos
 from fedshelf.server.settings import recipes
 from fedshelf.server.settings.precision import settle_precision
 from fedshelf.server.store_privacy.refusals import check_stores
@@ -243,7 +244,12 @@ def _evaluators(start: InitialState, images: ServerImages, engine: Engine) -> Ev
     config = start.plan.config
     test = engine.evaluate_test_set if images.test is not None else None
     sample = sample_of(build_evaluator(start.plan, images.test), config) if is_on(config) else None
-    return Evaluators(test, build_evaluator(start.plan, images.validation), sample)
+    return Evaluators(
+        test,
+        build_evaluator(start.plan, images.validation),
+        sample,
+        scene_photos(start.plan, images.test),
+    )
 
 
 def _directory_and_settings(request: SimulationRequest) -> tuple[Path, RunConfig, str]:
