@@ -1,14 +1,19 @@
-"""A model for browsers that run it themselves: its ONNX file, and what they must know of it."""
+"""Models for browsers that run them themselves: their ONNX files, and what browsers must know."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fedshelf.common.errors import DataError
 from fedshelf.common.inference.loading import onnx_file_of
+from fedshelf.common.inference.locators.box_predictor import LEAST_SCORE
+from fedshelf.common.inference.locators.onnx_locator import open_onnx_locator_content
+from fedshelf.common.inference.predictors.description import ModelDescription
 from fedshelf.common.inference.predictors.onnx_predictor import open_onnx_content, read_onnx
 from fedshelf.common.inference.predictors.onnx_seal import seal_of
 from fedshelf.common.inference.predictors.verdicts import UNSURE_BELOW
+from fedshelf.common.inference.scenes.locating import counting_score
 
 
 @dataclass(frozen=True)
@@ -16,9 +21,9 @@ class DeviceModel:
     """The two files that the page in device mode loads.
 
     Attributes:
-        onnx: `model.onnx`
-        description: `model.json`, as UTF-8: name, classes, form of the pixels, thresholds of the
-            verdicts, and the seal at the end of the ONNX file, by which a browser sees that both
+        onnx: `model.onnx`, or `locator.onnx`
+        description: `model.json`, or `locator.json`, as UTF-8: classes, form of the pixels,
+            thresholds, and the seal at the end of the ONNX file, by which a browser sees that both
             belong together
     """
 
@@ -42,12 +47,13 @@ def device_model_file(path: Path) -> Path:
     return file
 
 
-def read_device_model(file: Path, name: str) -> DeviceModel:
+def read_device_model(file: Path, name: str, *, has_locator: bool = False) -> DeviceModel:
     """Return a model for browsers.
 
     Args:
         file: its ONNX file
         name: of the model, as the page calls it
+        has_locator: whether a locator goes with it, which the browser runs, too
 
     Raises:
         DataError: it cannot be used, or a browser would predict otherwise.
@@ -55,19 +61,51 @@ def read_device_model(file: Path, name: str) -> DeviceModel:
     """
     content = read_onnx(file)
     told = open_onnx_content(content, file).description
+    values = {
+        "name": name,
+        **_form(told, file),
+        "energy_threshold": told.energy_threshold,
+        "unsure_below": UNSURE_BELOW,
+        "has_locator": has_locator,
+    }
+    return _device_model(content, values)
+
+
+def read_device_locator(file: Path) -> DeviceModel:
+    """Return a locator for browsers.
+
+    Args:
+        file: its ONNX file
+
+    Raises:
+        DataError: it cannot be used, or a browser would find other boxes.
+        ConfigError: ONNX Runtime is not installed, or the keys of releases cannot be read.
+    """
+    content = read_onnx(file)
+    locator = open_onnx_locator_content(content, file)
+    values = {
+        **_form(locator.description, file),
+        "counting_score": counting_score(locator),
+        "least_score": LEAST_SCORE,
+    }
+    return _device_model(content, values)
+
+
+def _form(told: ModelDescription, file: Path) -> dict[str, Any]:
+    """Return the classes, and the form of the pixels, of any model. Raises DataError."""
     form = told.pixel_format
     if form.denoise:
         raise DataError(
             f"{file} was trained on photos that were denoised (data.denoise={form.denoise}), which"
             " a browser does not do; serve it instead: flower-client serve."
         )
-    values = {
-        "name": name,
+    return {
         "classes": told.class_names,
         "image_size": form.image_size,
         "channels": form.channels,
-        "energy_threshold": told.energy_threshold,
-        "unsure_below": UNSURE_BELOW,
-        "seal": seal_of(content),
     }
-    return DeviceModel(content, json.dumps(values, ensure_ascii=False).encode())
+
+
+def _device_model(content: bytes, values: dict[str, Any]) -> DeviceModel:
+    described = values | {"seal": seal_of(content)}
+    return DeviceModel(content, json.dumps(described, ensure_ascii=False).encode())

@@ -57,18 +57,22 @@ def page_routes() -> list[Route]:
     return [Route(path, page_file, methods=["GET"]) for path in sorted(page_paths())]
 
 
-def page_folder(model: DeviceModel) -> dict[str, bytes]:
+def page_folder(model: DeviceModel, locator: DeviceModel | None = None) -> dict[str, bytes]:
     """Return the files of the page as a folder that any web server can hold, by their names.
 
     Args:
         model: runs in the browser; nothing else does in such a folder
+        locator: finds the products that the model names; None: there is none
     """
     contents = {
         name: gzip.decompress(file.read_bytes()) if file.suffix == _PACKED else file.read_bytes()
         for name, file in _files().items()
     }
     contents[_INDEX] = contents[_INDEX].replace(_FROM_SERVICE.encode(), _FROM_FOLDER.encode())
-    return contents | {"model.onnx": model.onnx, "model.json": model.description}
+    contents |= {"model.onnx": model.onnx, "model.json": model.description}
+    if locator is not None:
+        contents |= {"locator.onnx": locator.onnx, "locator.json": locator.description}
+    return contents
 
 
 def _files() -> dict[str, Path]:

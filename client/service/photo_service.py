@@ -21,14 +21,20 @@ class PhotoService:
         model: answers
         limits: of requests
         onnx_file: of the model, for browsers that run it themselves; None: it has none
+        locator_onnx_file: of its locator, for the same; None: there is none
     """
 
     def __init__(
-        self, model: ModelFiles, limits: ServiceLimits, onnx_file: Path | None = None
+        self,
+        model: ModelFiles,
+        limits: ServiceLimits,
+        onnx_file: Path | None = None,
+        locator_onnx_file: Path | None = None,
     ) -> None:
         self.model = model
         self.limits = limits
         self.onnx_file = onnx_file
+        self.locator_onnx_file = locator_onnx_file
         self.metrics = ServiceMetrics(limits.max_batch)
         self.bodies = BodyReader(limits)
         self.classifier = PhotoClassifier(

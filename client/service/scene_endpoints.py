@@ -39,6 +39,7 @@ def scene_routes(service: PhotoService) -> list[Route]:
                 "photo": photos[0].name,
                 "width": found.width,
                 "height": found.height,
+                "score": found.score,
                 "products": [product.to_json() for product in found.products],
             }
         )
@@ -48,9 +49,11 @@ def scene_routes(service: PhotoService) -> list[Route]:
 
 def _options(request: Request) -> SceneOptions:
     """Return the options in the query of a request. Raises ProblemError 400."""
-    tiles = requested_number(request, "tiles", 1)
-    if tiles > MAX_TILES:
-        raise ProblemError(400, f"tiles got {tiles}; expected 1 to {MAX_TILES}.")
+    tiles = None
+    if request.query_params.get("tiles") != "auto":
+        tiles = requested_number(request, "tiles", 1)
+    if tiles is not None and tiles > MAX_TILES:
+        raise ProblemError(400, f"tiles got {tiles}; expected 1 to {MAX_TILES}, or auto.")
     text = request.query_params.get("score")
     if text is None:
         return SceneOptions(tiles)

@@ -14,17 +14,31 @@ def page(
         typer.Argument(readable=False, help="An exported ONNX file, or a release that has one."),
     ],
     out: Annotated[Path, typer.Option(help="The folder to write; there must be nothing yet.")],
+    locator: Annotated[
+        Path | None,
+        typer.Option(
+            readable=False,
+            metavar="MODEL",
+            help="A locator as such a file: products of shelves are found, and MODEL names them.",
+        ),
+    ] = None,
 ) -> None:
     """Write the page as a folder that any web server can hold.
 
     The model runs in the visitor's browser, and no photo leaves it.
     """
-    from fedshelf.client.service.device_model import device_model_file, read_device_model
+    from fedshelf.client.service.device_model import (
+        device_model_file,
+        read_device_locator,
+        read_device_model,
+    )
     from fedshelf.client.service.page_files import page_folder
     from fedshelf.common.system.files import write_folder
 
     name = model.resolve().name if model.is_dir() else model.stem
-    files = page_folder(read_device_model(device_model_file(model), name))
+    found = None if locator is None else read_device_locator(device_model_file(locator))
+    named = read_device_model(device_model_file(model), name, has_locator=found is not None)
+    files = page_folder(named, found)
     try:
         write_folder(out, files)
     except FileExistsError:

@@ -16,6 +16,8 @@ from fedshelf.client.use.arguments.model_arguments import (
 MEMORY_ARENAS = 2  # heaps of the C library: one for each thread took 20 MB more
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fedshelf.common.inference.predictors.predictor import Predictor
     from fedshelf.common.inference.search.index_file import SearchIndex
 
@@ -78,14 +80,24 @@ def serve(
         lambda: _open(model, index, combine, device),
         lambda: None if locator is None else load_locator(locator, device),
     )
-    shown = f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{listener.getsockname()[1]}"
+    by_browsers = [None if path is None else onnx_file_of(path) for path in (_only(paths), locator)]
+    address = _address(host, listener.getsockname()[1])
     serve_requests(
-        PhotoService(files, ServiceLimits(), onnx_file_of(paths[0]) if len(paths) == 1 else None),
+        PhotoService(files, ServiceLimits(), *by_browsers),
         keys,
         listener,
         lambda: typer.echo(f"{files.name} answers at {address}; end it with Ctrl-C."),
     )
+
+
+def _address(host: str, port: int) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}"
+
+
+def _only(paths: "Sequence[Path]") -> Path | None:
+    """Return the one path; None if there are several, which browsers do not run together."""
+    return paths[0] if len(paths) == 1 else None
 
 
 def _open(

@@ -193,7 +193,7 @@ def _fitting(given: Mapping[str, Any], objective: str, *, photos: bool) -> tuple
         goes_on = given.get("model.name") in (RIDGE["model.name"], HEAD["model.name"])
         return ("finetune" if goes_on and not trains else "none"), ""
     chooses_model = any(key.startswith("model.") for key in given)
-    if objective in RECIPES and not chooses_model:
+    if objective in RECIPES and "model.name" not in given:
         return objective, ""
     if not photos or chooses_model or objective != "classes":
         return "none", ""

@@ -29,14 +29,19 @@ COLOURS = ("red", "green", "blue")
 
 
 def write_square_locator(
-    file: Path, side: int = 160, model_sha256: str | None = None, **described: Any
+    file: Path,
+    side: int = 160,
+    least: float = 0.9,
+    model_sha256: str | None = None,
+    **described: Any,
 ) -> Path:
     """Write a locator for photos of `side` pixels, and return its file.
 
+    least: share of white from which on a square counts; a low one finds places on any photo
     model_sha256: of the `model.safetensors` that it is said to come from
     described: further values of its `ModelDescription`, as `provenance`
     """
-    steepness, least = 60.0, 0.9  # 6 at a square, -54 on black
+    steepness = 6 / (1 - least)  # 6 at a square; if it must be nearly white, -54 on black
     kernel = np.full((1, 1, SQUARE, SQUARE), 1 / SQUARE**2, np.float32)
     half = np.float32(np.log(SQUARE / 2 / 4))  # to each edge, in cells of 4 pixels
     nodes = [

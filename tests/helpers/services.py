@@ -18,7 +18,7 @@ from fedshelf.client.service.requests.api_keys import ApiKeys
 from fedshelf.client.service.requests.limits import ServiceLimits
 from fedshelf.client.service.server import ServiceServer, bind
 from fedshelf.common.images.decoding.decode import PixelFormat
-from fedshelf.common.inference.loading import load, load_locator
+from fedshelf.common.inference.loading import load, load_locator, onnx_file_of
 from fedshelf.common.inference.predictors.description import ModelDescription
 from fedshelf.common.inference.predictors.predictor import Pixels, Predictions
 from fedshelf.common.inference.search.index_file import SearchIndex, read_index
@@ -121,7 +121,8 @@ def running_service(
             lambda: (load(file) if onnx_file else predictor, index),
             lambda: load_locator(locator) if locator else None,
         )
-        service = PhotoService(files, limits or ServiceLimits(), onnx_file)
+        by_browsers = None if locator is None else onnx_file_of(locator)
+        service = PhotoService(files, limits or ServiceLimits(), onnx_file, by_browsers)
         server = ServiceServer(service, keys, started.set)
         loop = asyncio.get_running_loop()
         headers = {"authorization": f"Bearer {key}"} if key else {}

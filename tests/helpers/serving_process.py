@@ -21,6 +21,9 @@ class Serving:
     def classify(self, photo: bytes) -> httpx.Response:
         return httpx.post(f"{self.url}/v1/classify", content=photo, trust_env=False, timeout=60)
 
+    def locate(self, photo: bytes) -> httpx.Response:
+        return httpx.post(f"{self.url}/v1/locate", content=photo, trust_env=False, timeout=60)
+
     def says(self) -> str:
         """The next line of the process's stderr."""
         assert self.process.stderr is not None
@@ -28,9 +31,9 @@ class Serving:
 
 
 @contextmanager
-def serving_process(model: Path, **environment: str) -> Iterator[Serving]:
+def serving_process(model: Path, *options: str | Path, **environment: str) -> Iterator[Serving]:
     """A service of a model until the context ends."""
-    command = [SCRIPTS / "flower-client", "serve", model, "--port", "0"]
+    command = [SCRIPTS / "flower-client", "serve", model, *options, "--port", "0"]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

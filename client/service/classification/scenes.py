@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fedshelf.client.service.classification.decoding import decode_whole_wanted
 from fedshelf.client.service.classification.served_model import ServedModel
+from fedshelf.common.inference.scenes.locating import counting_score
 from fedshelf.common.inference.scenes.products import LocatedProduct
 from fedshelf.common.inference.scenes.scene_reader import SceneReader
 
@@ -14,11 +15,12 @@ class SceneOptions:
     """The options of a request.
 
     Attributes:
-        tiles: in a row and in a column; 1: the photo is looked at as a whole
+        tiles: in a row and in a column; 1: the photo is looked at as a whole; None: as many as it
+            needs
         score: from which on a box counts; None: as the model says
     """
 
-    tiles: int = 1
+    tiles: int | None = 1
     score: float | None = None
 
 
@@ -29,11 +31,13 @@ class LocatedPhoto:
     Attributes:
         width: in pixels, upright
         height: in pixels, upright
+        score: from which on a box counted
         products: the surest first
     """
 
     width: int
     height: int
+    score: float
     products: Sequence[LocatedProduct]
 
 
@@ -54,5 +58,6 @@ def locate_products(
     """
     assert model.locator is not None
     photo = decode_whole_wanted(data, is_wanted)
-    reader = SceneReader(model.locator, model.predictor, options.score, options.tiles)
-    return LocatedPhoto(*photo.size, reader.read(photo).products)
+    score = counting_score(model.locator) if options.score is None else options.score
+    reader = SceneReader(model.locator, model.predictor, score, options.tiles)
+    return LocatedPhoto(*photo.size, score, reader.read(photo).products)

@@ -1,65 +1,77 @@
 // Answers from the model itself, run in this browser: no photo leaves the machine.
 
-import { ServiceError } from "./connection.js";
+import { DeviceRuntime } from "./device_runtime.js";
 import { occlusion, overlay } from "./heat_map.js";
-import { openPhoto, pixelsOf, squeezed } from "./pixels.js";
+import { cropOf, locateScene } from "./locating.js";
+import { openPhoto, partOf, pixelsOf, squeezed } from "./pixels.js";
 import { verdictOn } from "./verdicts.js";
 
 const OUTPUTS = ["probabilities", "logits"];
-const SEAL_DIGITS = 64; // the SHA-256 at the end of a model's file
-// A program of one instruction on vectors, which ONNX Runtime has, too.
-const VECTORS = [
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 10, 1, 8, 0, 65, 0, 253, 15,
-  253, 98, 11,
-];
-
-export function canRunModels() {
-  return typeof WebAssembly === "object" && WebAssembly.validate(new Uint8Array(VECTORS));
-}
+const MAPS = "maps";
 
 export class DeviceBackend {
-  #connection;
+  #runtime;
   #model = null;
-  #runtime = null;
   #session = null;
-  #passes = Promise.resolve(); // one at a time: a session has one set of buffers
+  #locator = null;
+  #locatorSession = null;
 
   constructor(connection) {
-    this.#connection = connection;
+    this.#runtime = new DeviceRuntime(connection);
   }
 
   // Loads all that is needed: what comes later asks nobody for anything.
   async model() {
     if (this.#session) return this.#model;
-    const model = await (await this.#connection.ask("model.json")).json();
-    const [content, runtime] = await Promise.all([this.#file("model.onnx"), this.#start()]);
-    const seal = new TextDecoder().decode(content.subarray(-SEAL_DIGITS));
-    if (seal !== model.seal) throw new ServiceError(503); // it is being replaced
-    this.#session = await runtime.InferenceSession.create(content, {
-      executionProviders: ["wasm"],
-      logSeverityLevel: 4, // errors come as exceptions
-    });
+    const [{ told: model, content }] = await Promise.all([
+      this.#runtime.load("model"),
+      this.#runtime.start(),
+    ]);
+    if (model.has_locator) {
+      const locator = await this.#runtime.load("locator");
+      this.#locatorSession = await this.#runtime.open(locator.content);
+      this.#locator = locator.told;
+    }
+    this.#session = await this.#runtime.open(content);
     this.#model = model;
     return model;
   }
 
   // -> {verdict, guesses: [{class, probability}]}, the most probable class first
   async classify(photo) {
-    const { classes, channels, image_size } = this.#model;
     const bitmap = await openPhoto(photo);
     let pixels;
     try {
-      pixels = pixelsOf(bitmap, channels);
+      pixels = pixelsOf(bitmap, this.#model.channels);
     } finally {
       bitmap.close();
     }
-    const { probabilities, logits } = await this.#run(pixels);
-    const guesses = classes.map((name, index) => ({
-      class: name,
-      probability: probabilities[index],
-    }));
-    const verdict = verdictOn(probabilities, logits, squeezed(pixels, image_size), this.#model);
-    return { verdict, guesses: guesses.sort((a, b) => b.probability - a.probability) };
+    return this.#answer(pixels, squeezed(pixels, this.#model.image_size));
+  }
+
+  // -> {width, height, score, products: [{box, score, verdict, guesses}]}, the surest box first;
+  // null if it is not wanted any more. step(done, all): whether it is
+  async locate(photo, step) {
+    const bitmap = await openPhoto(photo);
+    let pixels, scene;
+    try {
+      pixels = pixelsOf(bitmap, this.#model.channels);
+      const isAlike = this.#locator.channels === this.#model.channels;
+      scene = isAlike ? pixels : pixelsOf(bitmap, this.#locator.channels);
+    } finally {
+      bitmap.close();
+    }
+    const mapOf = (square) => this.#map(square);
+    const boxes = await locateScene(scene, this.#locator, mapOf, () => step(0, 1));
+    const products = [];
+    if (!step(0, boxes.length)) return null;
+    for (const { corners, score } of boxes) {
+      const crop = squeezed(partOf(pixels, cropOf(corners, pixels)), this.#model.image_size);
+      products.push({ box: corners, score, ...(await this.#answer(crop, crop)) });
+      if (!step(products.length, boxes.length)) return null;
+    }
+    const { width, height } = pixels;
+    return { width, height, score: this.#locator.counting_score, products };
   }
 
   // -> a picture of the photo on which the parts that decide are bright
@@ -81,34 +93,27 @@ export class DeviceBackend {
     return occlusion(square, whole.indexOf(Math.max(...whole)), probabilitiesOf);
   }
 
+  // -> {verdict, guesses} of pixels of any size, of which `square` are at the model's
+  async #answer(pixels, square) {
+    const { probabilities, logits } = await this.#run(pixels);
+    const guesses = this.#model.classes.map((name, index) => ({
+      class: name,
+      probability: probabilities[index],
+    }));
+    const verdict = verdictOn(probabilities, logits, square, this.#model);
+    return { verdict, guesses: guesses.sort((a, b) => b.probability - a.probability) };
+  }
+
   // -> {probabilities, logits} of pixels, arrays [classes]
-  #run(pixels) {
-    const pass = this.#passes.then(async () => {
-      await new Promise((resolve) => setTimeout(resolve)); // the page moves between two passes
-      const { data, height, width, channels } = pixels;
-      const images = new this.#runtime.Tensor("uint8", data, [1, height, width, channels]);
-      const { probabilities, logits } = await this.#session.run({ images }, OUTPUTS);
-      return { probabilities: [...probabilities.data], logits: [...logits.data] };
-    });
-    this.#passes = pass.catch(() => {});
-    return pass;
+  async #run(pixels) {
+    const { probabilities, logits } = await this.#runtime.run(this.#session, pixels, OUTPUTS);
+    return { probabilities: [...probabilities.data], logits: [...logits.data] };
   }
 
-  async #start() {
-    const [runtime, program] = await Promise.all([
-      import("./vendor/ort.wasm.min.js"),
-      this.#file("vendor/ort-wasm-simd-threaded.wasm"),
-    ]);
-    const { wasm } = runtime.env;
-    wasm.numThreads = 1; // more need headers that few web servers send, and iOS has none
-    wasm.proxy = false;
-    wasm.wasmBinary = program.buffer; // a web server may not know its type
-    wasm.wasmPaths = { mjs: new URL("vendor/ort-wasm-simd-threaded.js", import.meta.url).href };
-    this.#runtime = runtime;
-    return runtime;
-  }
-
-  async #file(path) {
-    return new Uint8Array(await (await this.#connection.ask(path)).arrayBuffer());
+  // -> the locator's map of a square (see `centre_map.js`)
+  async #map(square) {
+    const { [MAPS]: map } = await this.#runtime.run(this.#locatorSession, square, [MAPS]);
+    const [, channels, rows, columns] = map.dims;
+    return { data: map.data, channels, rows, columns };
   }
 }

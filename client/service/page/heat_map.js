@@ -1,5 +1,7 @@
 // What decides, as `common/inference/explain/` finds and shows it; a test holds both together.
 
+import { roundHalfEven } from "./numbers.js";
+
 const GRID = 8; // cells a side
 const LEAST_PROBABILITY = 1e-30;
 const PICTURE_PIXELS = 768; // longer side of the picture
@@ -28,11 +30,6 @@ function meanColour({ data, channels }) {
   const sums = new Array(channels).fill(0);
   data.forEach((value, index) => (sums[index % channels] += value));
   return sums.map((sum) => roundHalfEven((sum * channels) / data.length));
-}
-
-function roundHalfEven(value) {
-  const whole = Math.floor(value);
-  return value - whole === 0.5 ? whole + (whole % 2) : Math.round(value);
 }
 
 function evidence(probabilities, target) {

@@ -1,14 +1,18 @@
 // The page: takes a photo, shows the answer. All that is shown is set as text, never as HTML.
 
 import { Connection, ServiceError } from "./connection.js";
-import { DeviceBackend, canRunModels } from "./device_backend.js";
+import { DeviceBackend } from "./device_backend.js";
+import { canRunModels } from "./device_runtime.js";
 import { ServerBackend } from "./server_backend.js";
+import { ShelfView } from "./shelf_view.js";
 import { hasWord, language, percent, word } from "./words.js";
 
 const FIRST_CLASSES = 5;
 const element = (id) => document.getElementById(id);
 
-const ON_DEVICE = "on-device"; // kept while the tab is open
+// kept while the tab is open
+const ON_DEVICE = "on-device";
+const MODE = "mode";
 const isServed = document.documentElement.dataset.from === "service"; // else it is a folder
 
 const connection = new Connection();
@@ -17,16 +21,24 @@ const deviceBackend = new DeviceBackend(connection);
 let backend = isServed ? serverBackend : deviceBackend;
 let model = null;
 let starting = null; // a promise: the model is there, or a problem is shown
-let photo = null; // the file that is shown
+let photo = null; // the file that was taken last
+let mode = "product"; // what photos show: one product, or a shelf
 let guesses = [];
 let turn = 0; // answers to an earlier photo are thrown away
 let shownUrl = "";
+const shelf = new ShelfView();
 
 function translate() {
   document.documentElement.lang = language;
   for (const part of document.querySelectorAll("[data-word]"))
     part.textContent = word(part.dataset.word);
-  document.title = word("title");
+  showTitle();
+}
+
+function showTitle() {
+  const title = word(mode === "shelf" ? "title_shelf" : "title");
+  document.title = title;
+  document.querySelector("h1").textContent = title;
 }
 
 // Asks the backend for its model. While it has none, no photo is taken.
@@ -53,6 +65,8 @@ async function start() {
   element("problem").hidden = true;
   element("key-form").hidden = true;
   element("model").textContent = word("model", { name: model.name, count: model.classes.length });
+  element("mode").hidden = !model.has_locator;
+  setMode(model.has_locator ? recalled(MODE) : "product");
   if (model.on_device) offerSwitch();
 }
 
@@ -63,33 +77,55 @@ function offerSwitch() {
   element("privacy").append(` ${word("device_missing")}`);
 }
 
-// Browsers may forbid to keep anything; then the switch is off in a new page.
-function remember(isHere) {
+// Browsers may forbid to keep anything; then a new page begins as the first one did.
+function remember(name, value) {
   try {
-    sessionStorage.setItem(ON_DEVICE, isHere ? "yes" : "no");
+    sessionStorage.setItem(name, value);
   } catch {}
 }
 
-function isRemembered() {
+function recalled(name) {
   try {
-    return sessionStorage.getItem(ON_DEVICE) === "yes";
+    return sessionStorage.getItem(name);
   } catch {
-    return false;
+    return null;
   }
+}
+
+function setMode(value) {
+  mode = value === "shelf" ? "shelf" : "product";
+  document.querySelector(`#mode input[value=${mode}]`).checked = true;
+  showTitle();
+}
+
+// The photo that is there is looked at anew.
+function chooseMode(value) {
+  setMode(value);
+  remember(MODE, mode);
+  turn++;
+  hideAnswers();
+  if (photo) take(photo);
+}
+
+function hideAnswers() {
+  for (const part of ["result", "similar", "problem", "progress"]) element(part).hidden = true;
+  shelf.hide();
+  element("status").textContent = "";
 }
 
 // From now on photos are classified here or there; what was shown came from the other place.
 function choosePlace(isHere) {
   backend = isHere ? deviceBackend : serverBackend;
-  remember(isHere);
+  remember(ON_DEVICE, isHere ? "yes" : "no");
   turn++;
-  for (const part of ["result", "similar", "problem"]) element(part).hidden = true;
-  element("status").textContent = "";
+  hideAnswers();
+  photo = null;
   starting = start();
 }
 
 function fail(error) {
   element("status").textContent = "";
+  element("progress").hidden = true;
   if (!(error instanceof ServiceError)) console.error(error);
   const status = error.status ?? -1;
   if (status === 401 && !connection.key) {
@@ -118,17 +154,17 @@ async function take(file) {
   await starting;
   if (!model || mine !== turn) return;
   photo = file;
-  element("problem").hidden = true;
-  element("result").hidden = true;
-  element("similar").hidden = true;
+  hideAnswers();
   element("status").textContent = word("looking");
-  let result;
   try {
-    result = await backend.classify(file, model.classes.length);
+    await (mode === "shelf" ? takeShelf(file, mine) : takeProduct(file, mine));
   } catch (error) {
     if (mine === turn) fail(error);
-    return;
   }
+}
+
+async function takeProduct(file, mine) {
+  const result = await backend.classify(file, model.classes.length);
   if (mine !== turn) return;
   guesses = result.guesses;
   show(file, word("photo"));
@@ -138,25 +174,36 @@ async function take(file) {
   if (model.has_index) await showSimilar(file, mine);
 }
 
+async function takeShelf(file, mine) {
+  const progress = element("progress");
+  const answer = await backend.locate(file, (done, all) => {
+    if (mine !== turn) return false;
+    progress.hidden = false;
+    if (done) progress.value = done / all;
+    else progress.removeAttribute("value");
+    return true;
+  });
+  if (mine !== turn) return;
+  progress.hidden = true;
+  element("status").textContent = "";
+  await shelf.show(file, answer);
+}
+
 async function showSimilar(file, mine) {
-  try {
-    const matches = await backend.similar(file);
-    const pictures = await Promise.all(matches.map(({ picture }) => backend.picture(picture)));
-    if (mine !== turn) return;
-    const items = matches.map((match, number) => {
-      const image = new Image();
-      image.src = URL.createObjectURL(pictures[number]);
-      image.onload = () => URL.revokeObjectURL(image.src);
-      image.alt = match.photo;
-      const item = document.createElement("li");
-      item.append(image, `${match.photo.split("/").slice(-2).join("/")} `, percent(match.similarity));
-      return item;
-    });
-    element("matches").replaceChildren(...items);
-    element("similar").hidden = !items.length;
-  } catch (error) {
-    if (mine === turn) fail(error);
-  }
+  const matches = await backend.similar(file);
+  const pictures = await Promise.all(matches.map(({ picture }) => backend.picture(picture)));
+  if (mine !== turn) return;
+  const items = matches.map((match, number) => {
+    const image = new Image();
+    image.src = URL.createObjectURL(pictures[number]);
+    image.onload = () => URL.revokeObjectURL(image.src);
+    image.alt = match.photo;
+    const item = document.createElement("li");
+    item.append(image, `${match.photo.split("/").slice(-2).join("/")} `, percent(match.similarity));
+    return item;
+  });
+  element("matches").replaceChildren(...items);
+  element("similar").hidden = !items.length;
 }
 
 function show(picture, alternative) {
@@ -244,6 +291,7 @@ element("key-form").addEventListener("submit", (event) => {
   starting = start();
 });
 element("device").addEventListener("change", (event) => choosePlace(event.target.checked));
+element("mode").addEventListener("change", (event) => chooseMode(event.target.value));
 document.addEventListener("paste", (event) => {
   const file = photoIn(event.clipboardData);
   if (file) take(file);
@@ -261,7 +309,7 @@ document.addEventListener("drop", (event) => {
 });
 
 translate();
-if (isServed && isRemembered() && canRunModels()) {
+if (isServed && recalled(ON_DEVICE) === "yes" && canRunModels()) {
   element("device").checked = true;
   element("where").hidden = false;
   backend = deviceBackend;

@@ -54,6 +54,18 @@ export function pixelsOf(bitmap, channels) {
   return { data, height, width, channels };
 }
 
+// The pixels of a part of a photo: {left, top, right, bottom}, the last two outside of it.
+export function partOf({ data, width, height, channels }, { left, top, right, bottom }) {
+  if (right - left === width && bottom - top === height) return { data, height, width, channels };
+  const row = (right - left) * channels;
+  const part = new Uint8Array((bottom - top) * row);
+  for (let line = top; line < bottom; line++) {
+    const start = (line * width + left) * channels;
+    part.set(data.subarray(start, start + row), (line - top) * row);
+  }
+  return { data: part, height: bottom - top, width: right - left, channels };
+}
+
 // ITU-R 601-2, in whole numbers as Pillow has it
 function grey(red, green, blue) {
   return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;

@@ -17,6 +17,11 @@ export class ServerBackend {
     return (await answer.json()).results[0];
   }
 
+  // -> {width, height, score, products: [{box, score, verdict, guesses}]}, the surest box first
+  async locate(photo) {
+    return (await this.#connection.ask("v1/locate?tiles=auto", photo)).json();
+  }
+
   // -> a picture of the photo on which the parts that decide are bright
   async explain(photo) {
     return (await this.#connection.ask("v1/explain", photo)).blob();

@@ -39,6 +39,7 @@ def test_products_have_boxes_and_names(client: httpx.Client) -> None:
     assert sorted(
         (product["box"], product["guesses"][0]["class"]) for product in told["products"]
     ) == [([22, 50, 38, 66], "red"), ([54, 50, 70, 66], "blue")]
+    assert told["score"] == 0.3
     assert {product["verdict"] for product in told["products"]} <= {"sure", "unsure", "unknown"}
     assert told["model"].keys() == {"name", "version"}
     assert client.get("/v1/model").json()["has_locator"] is True
@@ -47,11 +48,12 @@ def test_products_have_boxes_and_names(client: httpx.Client) -> None:
 def test_tiles_find_what_is_small(client: httpx.Client) -> None:
     """On the whole photo a square is 9 pixels of 160; tiles are of 160 pixels."""
     assert client.post("/v1/locate", content=scene(280), headers=PNG).json()["products"] == []
-    tiles = client.post("/v1/locate?tiles=2", content=scene(280), headers=PNG).json()
-    assert sorted(product["box"] for product in tiles["products"]) == [
-        [22, 50, 38, 66],
-        [54, 50, 70, 66],
-    ]
+    for tiles in ("2", "auto"):
+        found = client.post(f"/v1/locate?tiles={tiles}", content=scene(280), headers=PNG).json()
+        assert sorted(product["box"] for product in found["products"]) == [
+            [22, 50, 38, 66],
+            [54, 50, 70, 66],
+        ]
 
 
 PNG = {"content-type": "image/png"}

@@ -52,6 +52,20 @@ def test_a_recipe_fits_what_is_given(given: Mapping[str, Any], recipe: str) -> N
     assert chosen(given) == recipe
 
 
+@pytest.mark.parametrize(
+    ("given", "recipe"),
+    [
+        ({}, "boxes"),
+        ({"train.objective": "masks"}, "masks"),
+        ({"model.weights": "release"}, "boxes"),  # the start of a training does not choose it
+        ({"model.name": "unet"}, "none"),
+        ({"train.objective": "boxes", "model.resume_from": "runs/a"}, "none"),
+    ],
+)
+def test_scenes_have_the_recipe_of_their_objective(given: Mapping[str, Any], recipe: str) -> None:
+    assert complete(given, photos=True, scenes=True).settings["run.recipe"] == recipe
+
+
 def test_small_images_of_one_size_need_none() -> None:
     assert complete({"data.stores": 3}, photos=False).settings == {
         "data.stores": 3,
