@@ -17,6 +17,7 @@ from fedshelf.client.use.page import page
 from fedshelf.client.use.pin_release_key import pin_release_key
 from fedshelf.client.use.scenes.locate import locate
 from fedshelf.client.use.scenes.planogram import planogram
+from fedshelf.client.use.scenes.segment import segment
 from fedshelf.client.use.scenes.track import track
 from fedshelf.client.use.serve import serve
 from fedshelf.client.use.similar import similar
@@ -331,6 +332,7 @@ for command in (
     corrections,
     locate,
     planogram,
+    segment,
     track,
     count,
     inspect,

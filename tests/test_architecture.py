@@ -70,7 +70,7 @@ FLOORS = {
             "inference/explain",
             "inference/release",
         ],
-        ["inference/locators"],
+        ["inference/locators", "inference/masks"],
         ["inference/predictors", "inference/sheet"],
         ["training", "command_line.py", "setting_flags.py"],
         ["training/clipping", "tasks", "scenes/folder"],

@@ -1,8 +1,9 @@
 """`flower-client export-onnx`: a finished model for programs without PyTorch."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,15 +15,21 @@ from fedshelf.common.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from fedshelf.common.images.decoding.decode import PixelFormat
     from fedshelf.common.images.listing.folder_entries import LeftOut
     from fedshelf.common.inference.export.comparison import Comparison
     from fedshelf.common.inference.predictors.onnx_predictor import OnnxPredictor
     from fedshelf.common.inference.predictors.predictor import Pixels
     from fedshelf.common.inference.predictors.torch_predictor import TorchPredictor
+    from fedshelf.common.models.spec import Output
 
 _CALIBRATION_PHOTOS = 200  # more change the ranges of values little
 _PIPE_WIDTH = 200  # characters, in a file or a pipe: one line per row
 _HEADERS = ("file", "size", "CPU a photo", "agreement", "accuracy", "p", "")
+
+TorchExport = Annotated[
+    Path | None, typer.Option(help="Write the program of torch.export to this file, too (.pt2).")
+]
 
 
 @dataclass
@@ -74,14 +81,11 @@ def export_onnx(
             )
         ),
     ] = None,
-    torch_export: Annotated[
-        Path | None,
-        typer.Option(help="Write the program of torch.export to this file, too (.pt2)."),
-    ] = None,
+    torch_export: TorchExport = None,
 ) -> None:
     """Write a model as one ONNX file: photos of any size in, calibrated probabilities out.
 
-    Of a locator: maps of boxes out.
+    Of a locator: maps of boxes out; of a mask network: probabilities of pixels.
 
     Nothing is written unless the file predicts like the model. Smaller files are written only
     where they pay; a table says what each is worth.
@@ -97,8 +101,11 @@ def export_onnx(
     from fedshelf.common.names import WEIGHTS_FILE
 
     weights = Path(model) / WEIGHTS_FILE if Path(model).is_dir() else Path(model)
-    if _is_locator(weights):
-        _export_locator(weights, out, has_options=bool(photos or half or int8 or torch_export))
+    kind = _kind(weights)
+    if kind in ("boxes", "masks"):
+        if half or int8 or torch_export or (photos and kind == "boxes"):
+            raise ConfigError(_as_it_is(weights, kind))
+        _export_scene_model(weights, kind, out, photos or [])
         return
     predictor = _torch_predictor(model)
     graph = make_graph(predictor, file_sha256(weights))
@@ -115,37 +122,85 @@ def export_onnx(
         typer.echo(f"Written: {torch_export}", err=True)
 
 
-def _is_locator(weights: Path) -> bool:
-    """Return whether a file holds a locator; False for what is no model, which fails later."""
+def _kind(weights: Path) -> "Output | None":
+    """Return the kind of a model's result; None for what is no model, which fails later."""
     from fedshelf.common import models
     from fedshelf.common.models import saved
 
     try:
-        return models.output_of(saved.read(weights).spec.name) == "boxes"
+        return models.output_of(saved.read(weights).spec.name)
     except DataError:
-        return False
+        return None
 
 
-def _export_locator(weights: Path, out: Path, *, has_options: bool) -> None:
-    """Write the ONNX file of a locator. Raises ConfigError, DataError."""
-    from rich.filesize import decimal
+def _as_it_is(weights: Path, kind: "Output") -> str:
+    """Return why a model of scenes takes no such options."""
+    what, more = ("locator", "--photos, ") if kind == "boxes" else ("mask network", "")
+    return (
+        f"The model in {weights} is a {what}, which is exported as it is: leave out {more}--half,"
+        " --int8 and --torch-export."
+    )
 
+
+def _locator(weights: Path) -> bytes:
+    """Return the ONNX file of a locator. Raises ConfigError, DataError."""
     from fedshelf.common.inference.export.locator_file import export_locator
     from fedshelf.common.inference.loading import load_locator
     from fedshelf.common.inference.locators.torch_locator import TorchBoxPredictor
     from fedshelf.common.models.weights import file_sha256
-    from fedshelf.common.system.files import write_bytes
 
-    if has_options:
-        raise ConfigError(
-            f"The model in {weights} is a locator, which is exported as it is: leave out --photos,"
-            " --half, --int8 and --torch-export."
-        )
     locator = load_locator(weights, "cpu")
     assert isinstance(locator, TorchBoxPredictor)
-    content = export_locator(locator, file_sha256(weights))
+    return export_locator(locator, file_sha256(weights))
+
+
+def _mask_network(weights: Path, paths: list[Path]) -> bytes:
+    """Return the ONNX file of a mask network. Raises ConfigError, DataError.
+
+    Args:
+        weights: the model
+        paths: photos on which the file must give the same masks
+    """
+    from fedshelf.common.images.folder.left_out import format_left_out
+    from fedshelf.common.inference.export.mask_file import export_masks
+    from fedshelf.common.inference.loading import load_masks
+    from fedshelf.common.inference.masks.torch_masks import TorchMaskPredictor
+    from fedshelf.common.models.weights import file_sha256
+
+    predictor = load_masks(weights, "cpu")
+    assert isinstance(predictor, TorchMaskPredictor)
+    left_out: LeftOut = []
+    photos = _decoded(paths, predictor.pixel_format, left_out)
+    first = list(islice(photos, 1))
+    if paths and not first:
+        raise DataError(
+            f"--photos has no photo that can be used ({format_left_out(left_out) or 'no files'})."
+        )
+    return export_masks(predictor, file_sha256(weights), chain(first, photos))
+
+
+def _decoded(paths: Sequence[Path], form: "PixelFormat", left_out: "LeftOut") -> "Iterator[Pixels]":
+    """Yield photos one by one, uint8 [1, S, S, C]; `left_out` gets those that cannot be used."""
+    from fedshelf.common.inference.predictors.photos import decode_file, list_photos
+
+    for photo in list_photos(paths, left_out):
+        pixels = decode_file(photo.path, form)
+        if isinstance(pixels, Exception):
+            left_out.append((photo.name, str(pixels)))
+        else:
+            yield pixels[None]
+
+
+def _export_scene_model(weights: Path, kind: "Output", out: Path, photos: list[Path]) -> None:
+    """Write the ONNX file of a locator or mask network. Raises ConfigError, DataError."""
+    from rich.filesize import decimal
+
+    from fedshelf.common.system.files import write_bytes
+
+    content = _locator(weights) if kind == "boxes" else _mask_network(weights, photos)
     write_bytes(out, content)
-    typer.echo(f"Written: {out} ({decimal(len(content))}), a locator.", err=True)
+    what = "a locator" if kind == "boxes" else "a mask network"
+    typer.echo(f"Written: {out} ({decimal(len(content))}), {what}.", err=True)
 
 
 def _check_names(out: Path, torch_export: Path | None) -> None:

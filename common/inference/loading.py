@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.inference.locators.box_predictor import BoxPredictor
+from fedshelf.common.inference.masks.mask_predictor import MaskPredictor
 from fedshelf.common.inference.predictors.ensemble import Combination, Ensemble
 from fedshelf.common.inference.predictors.model_kinds import check_kind
 from fedshelf.common.inference.predictors.onnx_seal import BEGINNING, is_onnx
@@ -58,6 +59,28 @@ def load_locator(path: Path, device: str = "auto") -> BoxPredictor:
     from fedshelf.common.inference.locators.torch_locator import TorchBoxPredictor
 
     return TorchBoxPredictor(*_load_network(file, device, "boxes"))
+
+
+def load_masks(path: Path, device: str = "auto") -> MaskPredictor:
+    """Return a model that tells the pixels of products, ready for use.
+
+    Args:
+        path: see `load`
+        device: see `load`
+
+    Raises:
+        DataError: it cannot be used (see `load`), or is no mask network.
+        ConfigError: there is no such device, or a package for the file is not installed.
+    """
+    file = _file_of(path, device)
+    if _is_onnx(file):
+        from fedshelf.common.inference.masks.onnx_masks import open_onnx_masks
+
+        _check_onnx_device(file, device)
+        return open_onnx_masks(file)
+    from fedshelf.common.inference.masks.torch_masks import TorchMaskPredictor
+
+    return TorchMaskPredictor(*_load_network(file, device, "masks"))
 
 
 def _file_of(path: Path, device: str) -> Path:

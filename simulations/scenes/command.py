@@ -19,6 +19,8 @@ from fedshelf.common.images.decoding.picture import picture
 from fedshelf.common.images.folder.photo_folder import separate_unusable
 from fedshelf.common.images.folder.scan import Photo, assign_splits, scan
 from fedshelf.common.images.listing.split import SPLITS, Split
+from fedshelf.common.inference.loading import load_masks
+from fedshelf.common.inference.masks.mask_predictor import MaskPredictor, product_pixels
 from fedshelf.common.scenes.formats import coco, yolo
 from fedshelf.common.scenes.formats.labelled_scene import LabelledScene, Outline
 from fedshelf.common.scenes.formats.run_lengths import from_pixels
@@ -28,7 +30,7 @@ from fedshelf.common.wording import format_count, format_first
 from fedshelf.simulations.datasets.scenes.composition import ComposedScene, compose
 from fedshelf.simulations.datasets.scenes.goods import Good
 from fedshelf.simulations.datasets.scenes.styles import SHELF_STYLES
-from fedshelf.simulations.scenes.cutouts import cut_out
+from fedshelf.simulations.scenes.cutouts import cut_along, cut_out
 
 _SHARES: Mapping[Split, float] = {"train": 0.8, "validation": 0.1, "test": 0.1}
 # of a class and split: more variety costs memory, not knowledge
@@ -45,16 +47,24 @@ class Products:
     Attributes:
         goods: the products of each split
         tried: photos that were opened
+        by_masks: products that a mask network has cut out
         reasons: reason -> number of photos that could not be cut out
     """
 
     goods: dict[Split, list[Good]] = field(default_factory=lambda: {split: [] for split in SPLITS})
     tried: int = 0
+    by_masks: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
 
 def compose_scenes(
-    photos: Path, out: Path, count: int, side: int, seed: int, label_format: str
+    photos: Path,
+    out: Path,
+    count: int,
+    side: int,
+    seed: int,
+    label_format: str,
+    masks: Path | None = None,
 ) -> str:
     """Compose scenes and write them to a folder: whole, or not at all.
 
@@ -65,23 +75,27 @@ def compose_scenes(
         side: of a scene, pixels
         seed: of all random choices
         label_format: coco or yolo
+        masks: a mask network that cuts out products without a plain margin; None: they are not used
 
     Returns:
         sentences on what was made, and of what
 
     Raises:
         ConfigError: the new folder is in use
-        DataError: there are no photos, or no product can be cut out
+        DataError: there are no photos, no product can be cut out, or the mask network cannot be
+            used
     """
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ConfigError(f"{out} exists already; expected a new or empty folder for the scenes.")
     classes, splits = _photos(photos)
-    products = _cut_products(classes, splits, side)
+    cutter = None if masks is None else load_masks(masks)
+    products = _cut_products(classes, splits, side, cutter)
     if not products.goods["train"]:
         found = ", ".join(f"{number} {reason}" for reason, number in products.reasons.items())
         raise DataError(
             f"No product could be cut out of the {products.tried} photos of {photos}: {found};"
-            " expected products before a plain background, such as a white sheet."
+            " expected products before a plain background, such as a white sheet, or a mask network"
+            " that cuts them out (--masks MODEL)."
         )
     scenes = list(_compose_all(products, count, side, seed))
     files = _files(scenes, classes, label_format)
@@ -109,18 +123,22 @@ def _photos(folder: Path) -> tuple[tuple[str, ...], dict[Split, list[Photo]]]:
 
 
 def _cut_products(
-    classes: Sequence[str], splits: Mapping[Split, Sequence[Photo]], side: int
+    classes: Sequence[str],
+    splits: Mapping[Split, Sequence[Photo]],
+    side: int,
+    cutter: MaskPredictor | None,
 ) -> Products:
     products = Products()
     for split, photos in splits.items():
         for label, name in enumerate(classes):
             of_class = [photo for photo in photos if photo.label == name][:_MOST_TRIED]
             found = 0
-            for cut in _cut_each(of_class, side):
+            for cut, is_by_mask in _cut_each(of_class, side, cutter):
                 products.tried += 1
                 if isinstance(cut, str):
                     products.reasons[cut] += 1
                 else:
+                    products.by_masks += is_by_mask
                     height = _height_of(name, products.tried)
                     products.goods[split].append(Good(label, cut, height))
                     found += 1
@@ -129,18 +147,28 @@ def _cut_products(
     return products
 
 
-def _cut_each(photos: Sequence[Photo], side: int) -> Iterator[NDArray[np.uint8] | str]:
+def _cut_each(
+    photos: Sequence[Photo], side: int, cutter: MaskPredictor | None
+) -> Iterator[tuple[NDArray[np.uint8] | str, bool]]:
     # a few at a time, so that few are opened in vain once there are enough
     for start in range(0, len(photos), 16):
-        yield from map_in_order(lambda photo: _cut(photo, side), photos[start : start + 16])
+        part = photos[start : start + 16]
+        yield from map_in_order(lambda photo: _cut(photo, side, cutter), part)
 
 
-def _cut(photo: Photo, side: int) -> NDArray[np.uint8] | str:
-    """Return a product, or why it could not be cut out."""
+def _cut(
+    photo: Photo, side: int, cutter: MaskPredictor | None
+) -> tuple[NDArray[np.uint8] | str, bool]:
+    """Return a product, or why it could not be cut out; and whether it is the mask network's."""
     try:
-        return cut_out(np.asarray(picture(read_photo(photo.path), round(_TALLEST * side))))
+        pixels = np.asarray(picture(read_photo(photo.path), round(_TALLEST * side)))
     except NotUsableError:
-        return "unreadable"
+        return "unreadable", False
+    cut = cut_out(pixels)
+    if cutter is None or not isinstance(cut, str):
+        return cut, False
+    by_mask = cut_along(pixels, product_pixels(cutter, Image.fromarray(pixels)))
+    return (cut, False) if isinstance(by_mask, str) else (by_mask, True)
 
 
 def _height_of(name: str, number: int) -> float:
@@ -216,6 +244,8 @@ def _told(
         f" {format_count(boxes, 'product')}.\n"
         f"{format_count(len(goods), 'product')} cut out of {products.tried:,} photos"
     )
+    if products.by_masks:
+        text += f", {products.by_masks} of them by the mask network"
     text += f"; not used: {reasons}." if reasons else "."
     if missing:
         names = format_first([classes[label] for label in missing], 10)

@@ -44,7 +44,21 @@ def cut_out(photo: NDArray[np.uint8]) -> NDArray[np.uint8] | str:
     is_near = np.square(colours - background).sum(axis=2) < _NEAR**2
     if is_near[ring].mean() < _PLAIN_SHARE:
         return NOT_PLAIN
-    product = _main_parts(~_reached(is_near, ring & is_near))
+    return cut_along(photo, ~_reached(is_near, ring & is_near))
+
+
+def cut_along(photo: NDArray[np.uint8], products: NDArray[np.bool_]) -> NDArray[np.uint8] | str:
+    """Return the product of a photo whose pixels are known, or why it cannot be cut out.
+
+    Args:
+        photo: uint8 [H, W, 3]
+        products: bool [H, W], pixels that are of products; specks among them are left out
+
+    Returns:
+        as `cut_out`
+    """
+    height, width = photo.shape[:2]
+    product = _main_parts(products)
     share = product.mean()
     if not _SMALLEST_SHARE <= share <= _LARGEST_SHARE:
         return NOT_WHOLE

@@ -27,12 +27,20 @@ def scenes(
             help="Labels: coco is one file with boxes and outlines, yolo a text file per scene.",
         ),
     ] = "coco",
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="A mask network, which cuts out the products of photos without a plain margin.",
+        ),
+    ] = None,
 ) -> None:
     """Compose photos of shelves from photos of single products, with the boxes of all products.
 
-    A product is cut out where the margin of its photo is plain; other photos are not used. No photo
-    is in scenes of two splits, so that products on test scenes are unseen photos.
+    A product is cut out where the margin of its photo is plain; other photos are not used, unless a
+    mask network cuts them out. No photo is in scenes of two splits, so that products on test scenes
+    are unseen photos.
     """
     from fedshelf.simulations.scenes.command import compose_scenes
 
-    typer.echo(compose_scenes(photos, out, count, side, seed, label_format))
+    typer.echo(compose_scenes(photos, out, count, side, seed, label_format, masks))

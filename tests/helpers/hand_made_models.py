@@ -1,7 +1,8 @@
 """Models as ONNX files whose answers can be checked by hand: no training, no PyTorch.
 
 The locator finds squares of 16 pixels and of any bright colour on a dark photo, whose middles lie
-at 4 k + 2 pixels; the classifier tells red, green and blue apart.
+at 4 k + 2 pixels; the classifier tells red, green and blue apart; the mask network takes all that
+is bright for a product.
 """
 
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from fedshelf.common.inference.locators.onnx_locator import MAPS
+from fedshelf.common.inference.masks.onnx_masks import MASKS
 from fedshelf.common.inference.predictors.description import ModelDescription
 from fedshelf.common.inference.predictors.onnx_predictor import (
     EMBEDDING,
@@ -91,6 +93,28 @@ def write_colour_classifier(file: Path, side: int = 16) -> Path:
         for name in (PROBABILITIES, EMBEDDING, LOGITS)
     ]
     return _write(file, nodes, constants, outputs, description, {})
+
+
+def write_bright_masks(file: Path, side: int = 32) -> Path:
+    """Write a mask network that takes what is brighter than grey for a product."""
+    nodes = [
+        helper.make_node("Cast", [IMAGES], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["floats"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("ReduceMax", ["planes", "channel_axis"], ["bright"], keepdims=1),
+        helper.make_node("Sub", ["bright", "grey"], ["scores"]),
+        helper.make_node("Sigmoid", ["scores"], ["product"]),
+        helper.make_node("Sub", ["one", "product"], ["background"]),
+        helper.make_node("Concat", ["background", "product"], [MASKS], axis=1),
+    ]
+    constants = {
+        "channel_axis": np.array([1], np.int64),
+        "grey": np.float32(127.5),
+        "one": np.float32(1),
+    }
+    regions = ("background", "product")
+    description = ModelDescription(spec_of("unet", regions, side), regions)
+    outputs = [helper.make_tensor_value_info(MASKS, TensorProto.FLOAT, ["N", 2, "h", "w"])]
+    return _write(file, nodes, constants, outputs, description, {OUTPUT_KEY: "masks"})
 
 
 def _write(

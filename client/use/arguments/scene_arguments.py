@@ -126,14 +126,14 @@ def whole_photos(
             done(1)
 
 
-def check_pictures(folder: Path | None, photos: "Sequence[NamedPhoto]") -> None:
-    """Raise ConfigError if pictures would be written among the photos."""
+def check_output(option: str, folder: Path | None, photos: "Sequence[NamedPhoto]") -> None:
+    """Raise ConfigError if pictures of an option would be written among the photos."""
     if folder is None:
         return
     place = folder.resolve()
     if inside := [photo for photo in photos if photo.path.resolve().is_relative_to(place)]:
         raise ConfigError(
-            f"--pictures got {folder}, which has photos to read ({inside[0].name}); give another"
+            f"{option} got {folder}, which has photos to read ({inside[0].name}); give another"
             " folder."
         )
 

@@ -18,7 +18,7 @@ from fedshelf.client.use.arguments.scene_arguments import (
     Pictures,
     Score,
     Tiles,
-    check_pictures,
+    check_output,
     open_reader,
     whole_photos,
     write_picture,
@@ -105,7 +105,7 @@ def locate(
 
     left_out: LeftOut = []
     found = distinct(list_photos(photos, left_out))
-    check_pictures(pictures, found)
+    check_output("--pictures", pictures, found)
     namer = None if classifier is None else open_model(classifier, device=device)
     reader = open_reader(model, namer, score, tiles, unsure_below, device)
     show = (lambda scene: json.dumps(scene.to_json(), ensure_ascii=False)) if as_json else _line

@@ -13,7 +13,7 @@ from fedshelf.client.use.arguments.scene_arguments import (
     Pictures,
     Score,
     Tiles,
-    check_pictures,
+    check_output,
     open_reader,
     whole_photos,
     write_picture,
@@ -64,7 +64,7 @@ def planogram(
 
     left_out: LeftOut = []
     found = distinct(list_photos(photos, left_out))
-    check_pictures(pictures, found)
+    check_output("--pictures", pictures, found)
     namer = open_model(classifier, device=device)
     places = read_planogram(plan, namer.description.classes, namer.description.class_names)
     reader = open_reader(model, namer, score, tiles, unsure_below, device)

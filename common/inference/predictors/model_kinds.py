@@ -13,7 +13,7 @@ _KINDS: dict[Output, str] = {
 _USES: dict[Output, str] = {
     "classes": "use it with flower-client classify, or as --classifier of locate",
     "boxes": "use it with flower-client locate",
-    "masks": "no command here uses it",
+    "masks": "use it with flower-client segment",
 }
 
 

@@ -11,6 +11,7 @@ from fedshelf.common.scenes.formats.read import read_scenes
 from fedshelf.simulations.datasets.scenes.goods import draw_goods
 from fedshelf.simulations.main import app
 from tests.helpers.commands import call
+from tests.helpers.hand_made_models import write_bright_masks
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +81,23 @@ def test_what_cannot_be_done_is_one_sentence(photos: Path, tmp_path: Path) -> No
 
 def _arguments(photos: Path, out: Path) -> list[str]:
     return ["scenes", "--photos", str(photos), "--out", str(out), "--scenes", "4", "--side", "64"]
+
+
+def test_a_mask_network_cuts_out_what_stands_before_anything(tmp_path: Path) -> None:
+    """Bright rectangles before dark noise, in which no margin is plain."""
+    draws = np.random.default_rng(3)
+    for number in range(20):
+        pixels = draws.integers(0, 120, (60, 60, 3), np.uint8)
+        pixels[15:45, 20:40] = draws.integers(150, 256, (30, 20, 3), np.uint8)
+        place = tmp_path / "photos" / "box" / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place)
+    masks = write_bright_masks(tmp_path / "masks.onnx", side=60)
+    command = ["scenes", "--photos", str(tmp_path / "photos"), "--scenes", "4", "--side", "96"]
+    refused = call(app, *command, "--out", str(tmp_path / "none"))
+    assert refused.returncode == 3
+    assert "a mask network that cuts them out (--masks MODEL)" in refused.stderr
+    told = call(app, *command, "--out", str(tmp_path / "scenes"), "--masks", str(masks))
+    assert told.returncode == 0, told.stderr
+    assert "20 products cut out of 20 photos, 20 of them by the mask network." in told.stdout
+    assert sum(len(scene.boxes) for scene in read_scenes(tmp_path / "scenes").scenes) > 4
