@@ -18,7 +18,7 @@ SOURCE = Path(__file__).with_name("group_norm.c")
 class GroupNorm(nn.Module):
     """A layer that computes `norm` and, if `relu`, ReLU, with the norm's own parameters.
 
-    It maps float32 [B, C, side, side] to the same shape, both in channels-last memory order.
+    It maps float32 [B, C, H, W] to the same shape, both in channels-last memory order.
 
     Attributes:
         per_image: filled by the backward pass; None: the parameters get their gradients as usual
@@ -31,7 +31,7 @@ class GroupNorm(nn.Module):
         self.per_image: ImageGradients | None = None
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the normalised images, float32 [B, C, side, side]."""
+        """Return the normalised images, float32 [B, C, H, W]."""
         norm = self.norm
         weight: Tensor = norm.weight
         bias: Tensor = norm.bias
@@ -48,27 +48,29 @@ class GroupNorm(nn.Module):
         return dict(zip((self.norm.weight, self.norm.bias), row.chunk(2), strict=True))
 
 
-def group_norm(norm: nn.GroupNorm, pixels: int, *, relu: bool) -> GroupNorm | None:
+def group_norm(norm: nn.GroupNorm, *, relu: bool) -> GroupNorm | None:
     """Return a layer for a group norm and perhaps ReLU; None if there is none.
 
     There is none if the norm has no weights that train, or the layer cannot be compiled here.
 
     Args:
         norm: shared with the new layer
-        pixels: height times width of the images
         relu: True if a ReLU follows
     """
     if not norm.affine or not norm.weight.requires_grad:
         return None
-    kernels = _kernels(norm.num_channels, norm.num_groups, pixels, relu)
+    kernels = _kernels(norm.num_channels, norm.num_groups, relu)
     return GroupNorm(norm, kernels) if kernels is not None else None
 
 
 @lru_cache(maxsize=64)
-def _kernels(channels: int, groups: int, pixels: int, relu: bool) -> ctypes.CDLL | None:
-    return load_library(
-        SOURCE, {"CHANNELS": channels, "GROUPS": groups, "PIXELS": pixels, "RELU": int(relu)}
-    )
+def _kernels(channels: int, groups: int, relu: bool) -> ctypes.CDLL | None:
+    return load_library(SOURCE, {"CHANNELS": channels, "GROUPS": groups, "RELU": int(relu)})
+
+
+def _lengths(images: Tensor) -> tuple[ctypes.c_long, ctypes.c_long]:
+    """Return the number of images [B, C, H, W] and of the pixels of each."""
+    return ctypes.c_long(len(images)), ctypes.c_long(images.shape[2] * images.shape[3])
 
 
 class _GroupNormOperation(torch.autograd.Function):
@@ -91,7 +93,7 @@ class _GroupNormOperation(torch.autograd.Function):
         scale = images.new_empty(images.shape[:2])
         inputs = (
             tensor_address(images),
-            len(images),
+            *_lengths(images),
             tensor_address(weight),
             tensor_address(bias),
             ctypes.c_float(epsilon),
@@ -114,8 +116,8 @@ class _GroupNormOperation(torch.autograd.Function):
         squares = None if per_image is None else weight.new_empty(len(rows))
         ctx.kernels.backward(
             tensor_address(images),
-            len(images),
-            group,
+            *_lengths(images),
+            ctypes.c_long(group),
             *map(tensor_address, (weight, out, gradient, mean, scale)),
             *map(tensor_address, (rows, squares, images_gradient)),
         )

@@ -32,10 +32,8 @@ def match(found: Boxes, true: Boxes, least_overlap: float) -> NDArray[np.bool_]:
 
 def match_at(found: Boxes, true: Boxes, least_overlaps: Sequence[float]) -> NDArray[np.bool_]:
     """Return which boxes found a product, for each of T least overlaps: bool [T, K]."""
-    shared = overlaps(found, true)
-    order = np.argsort(-found.scores, kind="stable")
-    taken = [_take(shared, order, least) for least in least_overlaps]
-    return np.array(taken).reshape(len(least_overlaps), len(found)) >= 0
+    is_matched: NDArray[np.bool_] = _taken(found, true, least_overlaps) >= 0
+    return is_matched
 
 
 def found_products(found: Boxes, true: Boxes, least_overlap: float) -> NDArray[np.int64]:
@@ -46,27 +44,28 @@ def found_products(found: Boxes, true: Boxes, least_overlap: float) -> NDArray[n
     >>> found_products(found, true, 0.5).tolist()
     [1, -1]
     """
-    order = np.argsort(-found.scores, kind="stable")
-    return _take(overlaps(found, true), order, least_overlap)
+    products: NDArray[np.int64] = _taken(found, true, [least_overlap])[0]
+    return products
 
 
-def _take(
-    shared: NDArray[np.float32], order: NDArray[np.int64], least_overlap: float
-) -> NDArray[np.int64]:
-    """Return the product that each box takes, int64 [K]; -1: none.
+def _taken(found: Boxes, true: Boxes, least_overlaps: Sequence[float]) -> NDArray[np.int64]:
+    """Return the product that each of K boxes takes, for each of T least overlaps.
 
-    Args:
-        shared: overlaps of K boxes and L products, float32 [K, L]
-        order: int64 [K], the boxes in the order in which they take products
-        least_overlap: see `match`
+    Returns:
+        Places of products, int64 [T, K]; -1: none.
     """
-    taken = np.full(len(shared), -1, np.int64)
-    if not shared.shape[1]:
+    shared = overlaps(found, true)
+    least = np.array(least_overlaps, shared.dtype)
+    taken = np.full((len(least), len(found)), -1, np.int64)
+    if not len(true):
         return taken
-    left = shared.copy()
-    for place in order:
-        product = int(left[place].argmax())
-        if left[place, product] >= least_overlap:
-            taken[place] = product
-            left[:, product] = -1
+    is_left = np.ones((len(least), len(true)), bool)
+    for place in np.argsort(-found.scores, kind="stable"):
+        if shared[place].max() < least.min():  # as of most boxes
+            continue
+        left = np.where(is_left, shared[place], -1)
+        products = left.argmax(1)
+        takes = np.flatnonzero(left.max(1) >= least)
+        taken[takes, place] = products[takes]
+        is_left[takes, products[takes]] = False
     return taken

@@ -14,9 +14,9 @@ from fedshelf.common.images.augment.draws import basic_draws
 from fedshelf.common.images.augment.geometry import window_offsets
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.metrics.formulas import METRICS
-from fedshelf.common.models.networks.locator import EDGES, STRIDE
+from fedshelf.common.models.networks.locator import STRIDE
+from fedshelf.common.native.centre_loss import box_losses
 from fedshelf.common.scenes.boxes import Boxes
-from fedshelf.common.scenes.centre_loss import centre_losses, centre_targets
 from fedshelf.common.scenes.centre_map import boxes_of_map
 from fedshelf.common.scenes.difficult import DIFFICULT, counted
 from fedshelf.common.scenes.matching import match
@@ -63,10 +63,7 @@ class LocatedBoxes(SceneTask):
         """Return the loss of each photo [B] (see `common.scenes.centre_loss`)."""
         assert blend is None
         assert offsets is None
-        height, width = outputs.shape[2:]
-        classes = outputs.shape[1] - EDGES
-        wanted = centre_targets(targets, classes, STRIDE, height, width)
-        return centre_losses(outputs.float(), wanted)
+        return box_losses(outputs.float(), targets, STRIDE)
 
     def ignorant_loss(self, classes: int) -> float:
         """Return the loss of a locator's first map.

@@ -64,8 +64,8 @@ class AveragePrecision(Metric):
         counted = np.zeros((len(LEAST_OVERLAPS), 2, BINS), np.int64)
         for found, true in zip(outputs, targets, strict=True):
             places = (found.scores * BINS).astype(np.int64).clip(0, BINS - 1)
-            for row, matched in zip(counted, match_at(found, true, LEAST_OVERLAPS), strict=True):
-                np.add.at(row, (matched.astype(np.int64), places), 1)
+            matched = match_at(found, true, LEAST_OVERLAPS).astype(np.int64)
+            np.add.at(counted, (np.arange(len(counted))[:, None], matched, places), 1)
         return np.concatenate([[sum(map(len, targets))], counted.ravel()])
 
     def values(self, sums: Sums, counts: Counts) -> dict[str, float]:

@@ -41,7 +41,8 @@ class CountError(Metric):
 
     def sums(self, outputs: Sequence[Boxes], targets: Sequence[Boxes]) -> Sums:
         """Return the sums; arguments as for `AveragePrecision.sums`."""
-        counted = [[(found.scores >= least).sum() for least in THRESHOLDS] for found in outputs]
+        thresholds = np.array(THRESHOLDS, np.float32)
+        counted = [(found.scores[:, None] >= thresholds).sum(0) for found in outputs]
         true = np.array([len(boxes) for boxes in targets], np.int64)
         errors = np.array(counted, np.int64).reshape(-1, len(THRESHOLDS)) - true[:, None]
         products = np.full(len(THRESHOLDS), true.sum())

@@ -4,6 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from fedshelf.common import models
+from fedshelf.common.models import SCENES
+from fedshelf.common.models.head import set_training
+from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.native.fuse import fuse
 from fedshelf.common.native.group_norm import GroupNorm
 
@@ -57,3 +61,25 @@ def test_what_is_not_a_number_stays_so() -> None:
 def test_norms_without_weights_that_train_are_left_alone(norm: nn.GroupNorm) -> None:
     plain = nn.Sequential(norm, nn.ReLU())
     assert list(fuse(plain, torch.zeros(1, 4, 2, 2)).children()) == list(plain)
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_norms_within_our_networks_are_fused_for_all_sizes(name: str) -> None:
+    """A copy computes what the network does, in both modes, with the network's own layers."""
+    spec = ModelSpec(name, ("product", "other"), 32, 3, (0.5,) * 3, (0.25,) * 3)
+    module = models.build(spec)
+    norms = [layer for layer in module.modules() if isinstance(layer, nn.GroupNorm)]
+    names = [key for key, _ in module.named_parameters()]
+    fused = fuse(module, torch.zeros(1, 3, 32, 32))
+    assert [layer.norm for layer in fused.modules() if isinstance(layer, GroupNorm)] == norms
+    assert [key for key, _ in module.named_parameters()] == names
+    for side, mode in ((32, True), (48, False)):
+        set_training(module, mode=mode)
+        pixels = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(2))
+        got, expected = fused(pixels), module(pixels)
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+        mine, torchs = (
+            torch.autograd.grad(each.square().sum(), list(module.parameters()))
+            for each in (got, expected)
+        )
+        assert all(relative(a, b) < 1e-3 for a, b in zip(mine, torchs, strict=True))
