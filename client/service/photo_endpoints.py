@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -116,11 +115,10 @@ def _result(answer: PhotoAnswer | ProblemError, model: ServedModel, top: int) ->
     if isinstance(answer, ProblemError):
         return {"problem": answer.to_json()}
     names = model.predictor.description.class_names
-    order = np.argsort(-answer.probabilities, kind="stable")[:top]
     return {
         "verdict": answer.verdict,
         "guesses": [
             {"class": names[index], "probability": float(answer.probabilities[index])}
-            for index in order
+            for index in answer.order[:top]
         ],
     }

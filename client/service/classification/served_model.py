@@ -28,11 +28,13 @@ class PhotoAnswer:
 
     Attributes:
         probabilities: float32 [C]
+        order: int64 [C], the classes, the most probable first
         embedding: float32 [D]
         verdict: on it
     """
 
     probabilities: NDArray[np.float32]
+    order: NDArray[np.int64]
     embedding: NDArray[np.float32]
     verdict: Verdict
 
@@ -56,10 +58,15 @@ class ServedModel:
     def answers(self, pixels: Pixels) -> list[PhotoAnswer]:
         """Return the answers for photos, uint8 [N, H, W, C]."""
         found = self.predictor.predict(pixels)
+        orders = np.argsort(-found.probabilities, axis=1, kind="stable")
         return [
-            PhotoAnswer(probabilities, embedding, verdict)
-            for probabilities, embedding, verdict in zip(
-                found.probabilities, found.embeddings, verdicts(found, pixels), strict=True
+            PhotoAnswer(*each)
+            for each in zip(
+                found.probabilities,
+                orders,
+                found.embeddings,
+                verdicts(found, pixels),
+                strict=True,
             )
         ]
 

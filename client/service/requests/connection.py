@@ -3,7 +3,7 @@
 import asyncio
 import json
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.server import ServerState
@@ -12,8 +12,50 @@ from fedshelf.client.service.requests.limits import ServiceLimits
 from fedshelf.client.service.requests.problems import MEDIA_TYPE, ProblemError
 from fedshelf.common.http.bounded_protocol import BoundedProtocol
 
+CONTINUE = b"HTTP/1.1 100 "  # begins what is no head of an answer
 # Between a deadline and the refusal, so that a loop that was busy first reads what has come.
 SECOND_LOOK_SECONDS = 0.05
+
+
+class AnswerWriter:
+    """A transport that sends the head of an answer together with the first part of its body.
+
+    uvicorn writes them one after the other, and on a fast connection each write is a system call
+    and wakes the client.
+
+    Args:
+        transport: of the connection
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._is_head_written = False
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes; a head is held back until more comes."""
+        if not self._is_head_written and not data.startswith(CONTINUE):
+            self._is_head_written = True
+            self._head = data
+            return
+        if self._head:
+            data = self._head + data
+            self._head = b""
+        self._transport.write(data)
+
+    def end(self) -> None:
+        """Send a head that nothing follows."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Send what is held back, and close the connection."""
+        self.end()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Return whether the connection is being closed."""
+        return self._transport.is_closing()
 
 
 class ServiceProtocol(BoundedProtocol):
@@ -36,6 +78,7 @@ class ServiceProtocol(BoundedProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.is_lost = False
+        self._writer: AnswerWriter
         self._limits = limits
         self._discarded_bytes = 0
         self._is_unused = True  # no byte has come yet
@@ -92,6 +135,8 @@ class ServiceProtocol(BoundedProtocol):
     def on_headers_complete(self) -> None:
         """Hand the request to the application (called by the parser)."""
         super().on_headers_complete()
+        self._writer = AnswerWriter(self.transport)
+        self.cycle.transport = cast(Any, self._writer)
         self._stop_timer()
         self._body_began = self._last_byte = self.loop.time()
         self._body_bytes = 0
@@ -110,6 +155,7 @@ class ServiceProtocol(BoundedProtocol):
 
     def on_response_complete(self) -> None:
         """Go on to the next request, or throw away the rest of the body for a while."""
+        self._writer.end()
         super().on_response_complete()
         if not self.is_in_head and not self.transport.is_closing():
             self._start_timer(self._limits.stall_seconds, self.transport.abort)
