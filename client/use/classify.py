@@ -14,6 +14,7 @@ from fedshelf.client.use.alarm_report import video_time
 from fedshelf.client.use.arguments.model_arguments import (
     Combine,
     Device,
+    Familiar,
     Features,
     Model,
     Photos,
@@ -76,13 +77,7 @@ def classify(
         Path | None, typer.Option("--csv", help="Write a table to this CSV file.")
     ] = None,
     parquet: Annotated[Path | None, typer.Option(help="Write a table to this file.")] = None,
-    index: Annotated[
-        Path | None,
-        typer.Option(
-            help="An index of the store's photos: what is not like them is unknown, which guards"
-            " better than the model's own threshold."
-        ),
-    ] = None,
+    index: Familiar = None,
     features: Features = None,
     every: Annotated[
         float, typer.Option(min=0, help="Seconds between the frames of a video that are used.")

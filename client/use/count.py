@@ -15,10 +15,12 @@ import typer
 from fedshelf.client.use.arguments.model_arguments import (
     Combine,
     Device,
+    Familiar,
+    Features,
     Model,
     Photos,
     UnsureBelow,
-    open_model,
+    open_with_index,
 )
 from fedshelf.client.use.arguments.scene_arguments import (
     Score,
@@ -37,6 +39,14 @@ if TYPE_CHECKING:
     from fedshelf.common.inference.predictors.photos import NamedPhoto
     from fedshelf.common.inference.predictors.predictor import Predictor
     from fedshelf.common.inference.scenes.scene_reader import SceneReader
+
+ShelfLocator = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="MODEL",
+        help="A locator: photos show shelves, and each product that it finds is a piece.",
+    ),
+]
 
 
 def count(
@@ -57,15 +67,11 @@ def count(
         Path | None,
         typer.Option(help="Tell what changed since an earlier count, a file of --json."),
     ] = None,
-    locator: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="MODEL",
-            help="A locator: photos show shelves, and each product that it finds is a piece.",
-        ),
-    ] = None,
+    locator: ShelfLocator = None,
     score: Score = None,
     tiles: Tiles = None,
+    index: Familiar = None,
+    features: Features = None,
     unsure_below: UnsureBelow = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, which --compare takes later.")
@@ -89,7 +95,7 @@ def count(
     left_out: LeftOut = []
     remarks: list[str] = []
     check_shelf_options(locator, score, tiles)
-    predictor = open_model(model, combine, device)
+    predictor = open_with_index(model, index, features, combine, device)
     within = _within(photos, *period, left_out, remarks)
     if locator is None:
         stock = _count(predictor, within, unsure_below, left_out)

@@ -92,7 +92,7 @@ def write_colour_classifier(file: Path, side: int = 16) -> Path:
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3])
         for name in (PROBABILITIES, EMBEDDING, LOGITS)
     ]
-    return _write(file, nodes, constants, outputs, description, {})
+    return _write(file, nodes, constants, outputs, description, {MODEL_SHA256_KEY: "0" * 64})
 
 
 def write_bright_masks(file: Path, side: int = 32) -> Path:

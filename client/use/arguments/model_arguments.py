@@ -38,6 +38,14 @@ Features = Annotated[
         help="Another model, which makes the embeddings of the index in place of MODEL.",
     ),
 ]
+Familiar = Annotated[
+    Path | None,
+    typer.Option(
+        "--index",
+        help="An index of the store's photos: what is not like them is unknown, which guards"
+        " better than the model's own threshold.",
+    ),
+]
 DEFAULT_INDEX = Path("shop.index")
 UnsureBelow = Annotated[
     float | None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedshelf.client.use.arguments.model_arguments import open_with_index
 from fedshelf.common.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,6 +64,28 @@ def check_shelf_options(locator: Path | None, score: float | None, tiles: int | 
     """Raise ConfigError if options of a locator were given without one."""
     if locator is None and (score is not None or tiles is not None):
         raise ConfigError("--score and --tiles are for shelves: give --locator MODEL, too.")
+
+
+def open_namer(
+    classifier: str | None, index: Path | None, features: Path | None, device: str
+) -> "Predictor | None":
+    """Return the classifier that names products, with the familiarity of an index if there is one.
+
+    Args:
+        classifier: paths of one or several; None: products stay without names
+        index: of the store's photos
+        features: the model of the index, if it is another one
+        device: of the computation
+
+    Raises:
+        ConfigError: an index without a classifier, or see `open_with_index`.
+        DataError: a model or the index cannot be used, or they do not belong together.
+    """
+    if classifier is not None:
+        return open_with_index(classifier, index, features, "mean", device)
+    if index is not None or features is not None:
+        raise ConfigError("--index and --features are for names: give --classifier MODEL, too.")
+    return None
 
 
 def open_reader(

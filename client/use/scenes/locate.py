@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedshelf.client.use.arguments.model_arguments import Device, Photos, UnsureBelow, open_model
+from fedshelf.client.use.arguments.model_arguments import (
+    Device,
+    Familiar,
+    Features,
+    Photos,
+    UnsureBelow,
+)
 from fedshelf.client.use.arguments.scene_arguments import (
     Classifier,
     LocatorModel,
@@ -19,6 +25,7 @@ from fedshelf.client.use.arguments.scene_arguments import (
     Score,
     Tiles,
     check_output,
+    open_namer,
     open_reader,
     whole_photos,
     write_picture,
@@ -78,6 +85,8 @@ def locate(
     classifier: Classifier = None,
     score: Score = None,
     tiles: Tiles = None,
+    index: Familiar = None,
+    features: Features = None,
     unsure_below: UnsureBelow = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a line of JSON for each photo.")
@@ -106,7 +115,7 @@ def locate(
     left_out: LeftOut = []
     found = distinct(list_photos(photos, left_out))
     check_output("--pictures", pictures, found)
-    namer = None if classifier is None else open_model(classifier, device=device)
+    namer = open_namer(classifier, index, features, device)
     reader = open_reader(model, namer, score, tiles, unsure_below, device)
     show = (lambda scene: json.dumps(scene.to_json(), ensure_ascii=False)) if as_json else _line
     scenes: list[LocatedScene] = []

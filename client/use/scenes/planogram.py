@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedshelf.client.use.arguments.model_arguments import Device, Photos, UnsureBelow, open_model
+from fedshelf.client.use.arguments.model_arguments import (
+    Device,
+    Familiar,
+    Features,
+    Photos,
+    UnsureBelow,
+    open_with_index,
+)
 from fedshelf.client.use.arguments.scene_arguments import (
     LocatorModel,
     Pictures,
@@ -45,6 +52,8 @@ def planogram(
     ],
     score: Score = None,
     tiles: Tiles = None,
+    index: Familiar = None,
+    features: Features = None,
     unsure_below: UnsureBelow = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a line of JSON for each photo.")
@@ -65,7 +74,7 @@ def planogram(
     left_out: LeftOut = []
     found = distinct(list_photos(photos, left_out))
     check_output("--pictures", pictures, found)
-    namer = open_model(classifier, device=device)
+    namer = open_with_index(classifier, index, features, "mean", device)
     places = read_planogram(plan, namer.description.classes, namer.description.class_names)
     reader = open_reader(model, namer, score, tiles, unsure_below, device)
     checked = 0

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedshelf.client.use.alarm_report import AlarmReport, alarm_senders
-from fedshelf.client.use.arguments.model_arguments import Device, UnsureBelow, open_model
+from fedshelf.client.use.arguments.model_arguments import Device, Familiar, Features, UnsureBelow
 from fedshelf.client.use.arguments.scene_arguments import (
     Classifier,
     LocatorModel,
     Tiles,
+    open_namer,
     open_reader,
 )
 from fedshelf.client.use.arguments.video_arguments import (
@@ -149,6 +150,8 @@ def track(
     webhook: Webhook = None,
     command: AlarmCommand = None,
     tiles: Tiles = 1,
+    index: Familiar = None,
+    features: Features = None,
     unsure_below: UnsureBelow = None,
     as_json: Annotated[
         bool,
@@ -176,7 +179,7 @@ def track(
     if alarm and classifier is None:
         raise ConfigError("--alarm is for names: give --classifier MODEL, too.")
     with alarm_senders(alarm, webhook, command) as senders:
-        namer = None if classifier is None else open_model(classifier, device=device)
+        namer = open_namer(classifier, index, features, device)
         reader = open_reader(model, namer, None, tiles, unsure_below, device)
         names = () if namer is None else namer.description.class_names
         classes = () if namer is None else namer.description.classes

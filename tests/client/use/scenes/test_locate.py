@@ -15,6 +15,7 @@ from tests.helpers.hand_made_models import write_colour_classifier, write_square
 from tests.helpers.saved_models import save_model
 
 LEFTS = (22, 54, 90)
+COLOUR_NAMES = ("red", "green", "blue")
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 
 
@@ -111,6 +112,40 @@ def test_without_a_classifier_products_have_no_names(
     assert run(tmp_path, "locate", locator, str(shelf), "--score", "1").stdout.splitlines() == [
         "shop/shelf.png: 0 products"
     ]
+
+
+def test_what_is_not_like_an_index_is_unknown(
+    tmp_path: Path, locator: str, classifier: str, shelf: Path
+) -> None:
+    """The index has red and blue products; the green one of the shelf is sure without it."""
+    draws = np.random.default_rng(0)
+    for number in range(12):
+        pixels = draws.integers(0, 30, (16, 16, 3), np.uint8)
+        pixels[:12, :, 0 if number % 2 else 2] = draws.integers(200, 256)
+        place = tmp_path / "known" / COLOUR_NAMES[0 if number % 2 else 2] / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place)
+    index = str(tmp_path / "shop.index")
+    done = run(tmp_path, "index", classifier, str(tmp_path / "known"), "--out", index)
+    assert done.returncode == 0, done.stderr
+    plan = tmp_path / "plan.csv"
+    plan.write_text("shelf,column,product\n1,1,red\n1,2,green\n1,3,blue\n")
+    commands = {
+        "locate": ["locate", locator, str(shelf), "--classifier", classifier],
+        "planogram": ["planogram", locator, str(plan), str(shelf), "--classifier", classifier],
+        "count": ["count", classifier, str(shelf), "--locator", locator],
+    }
+    told = {
+        name: run(tmp_path, *arguments, "--index", index).stdout
+        for name, arguments in commands.items()
+    }
+    assert told["locate"] == "shop/shelf.png: 3 products: red 1, blue 1, 1 unknown\n"
+    assert "2 right, 0 wrong, 0 unsure, 1 unknown and 0 gap" in told["planogram"]
+    assert "(unknown)             1" in told["count"]
+    assert "green 1" in run(tmp_path, *commands["locate"]).stdout
+    assert "give --classifier MODEL, too" in refused(
+        tmp_path, 2, "locate", locator, str(shelf), "--index", index
+    )
 
 
 def test_small_products_of_a_large_photo_are_found_in_tiles(tmp_path: Path, locator: str) -> None:
