@@ -52,6 +52,6 @@ def release(
     print(", ".join(names))
     if ONNX_FILE not in names:
         print(
-            "There is no ONNX file in it: it is of a mask network, or the packages for one are"
-            " missing (pip install 'fedshelf[export]')."
+            "There is no ONNX file in it, as its packages are missing:"
+            " pip install 'fedshelf[export]'."
         )

@@ -55,8 +55,7 @@ def make_release(
 ) -> tuple[Path, tuple[str, ...]]:
     """Write a signed release of a run's model: weights, ONNX file, model card.
 
-    It has no ONNX file if the packages of the extra `export` are missing, or if it is of a mask
-    network.
+    It has no ONNX file if the packages of the extra `export` are missing.
 
     Args:
         run: run directory
@@ -92,23 +91,27 @@ def _has_export() -> bool:
     return all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 
 
-def _onnx_content(weights: Path, output: "Output", sha256: str) -> bytes | None:
-    """Return the content of the model's ONNX file; None: its kind has none. Raises DataError."""
+def _onnx_content(weights: Path, output: "Output", sha256: str) -> bytes:
+    """Return the content of the model's ONNX file. Raises DataError."""
     from fedshelf.common.inference.export.locator_file import export_locator
+    from fedshelf.common.inference.export.mask_file import export_masks
     from fedshelf.common.inference.export.onnx_file import export_classifier
-    from fedshelf.common.inference.loading import load, load_locator
+    from fedshelf.common.inference.loading import load, load_locator, load_masks
     from fedshelf.common.inference.locators.torch_locator import TorchBoxPredictor
+    from fedshelf.common.inference.masks.torch_masks import TorchMaskPredictor
     from fedshelf.common.inference.predictors.torch_predictor import TorchPredictor
 
     if output == "boxes":
         locator = load_locator(weights, "cpu")
         assert isinstance(locator, TorchBoxPredictor), weights
         return export_locator(locator, sha256)
-    if output == "classes":
-        classifier = load(weights, "cpu")
-        assert isinstance(classifier, TorchPredictor), weights
-        return export_classifier(classifier, sha256)
-    return None
+    if output == "masks":
+        masks = load_masks(weights, "cpu")
+        assert isinstance(masks, TorchMaskPredictor), weights
+        return export_masks(masks, sha256)
+    classifier = load(weights, "cpu")
+    assert isinstance(classifier, TorchPredictor), weights
+    return export_classifier(classifier, sha256)
 
 
 def _read_run(run: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -52,7 +52,7 @@ def locator_limits(description: ModelDescription) -> list[str]:
         "",
         "- It counts only what is in view. It does not see what stands behind or below something"
         " else.",
-        "- It finds products and does not name them. A classifier names what it finds.",
+        _names(description),
         _shelves(description),
         "- Products that look very small or very large on a photo are missed or divided: their size"
         " on the photo must be about that of the training. Tiles help with small ones.",
@@ -83,6 +83,17 @@ def mask_limits(description: ModelDescription) -> list[str]:
         "- It sees only what is in view; what stands behind is not seen.",
         _shelves(description),
     ]
+
+
+def _names(description: ModelDescription) -> str:
+    """Return which names a locator gives."""
+    count = len(description.classes)
+    if count == 1:
+        return "- It finds products and does not name them. A classifier names what it finds."
+    return (
+        f"- It knows these {count} classes of products alone. Another product is missed, or gets"
+        " one of their names."
+    )
 
 
 def _shelves(description: ModelDescription) -> str:

@@ -1,6 +1,7 @@
 """`flower-server release`, and a store that uses it, as people run them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from typer.testing import CliRunner
 
 from fedshelf.client.main import app as client
 from fedshelf.common.errors import ConfigError, DataError, RunError
-from fedshelf.common.inference.loading import load_locator
+from fedshelf.common.inference.loading import load_locator, load_masks
+from fedshelf.common.inference.locators.box_predictor import BoxPredictor
+from fedshelf.common.inference.masks.mask_predictor import MaskPredictor
 from fedshelf.common.models.weights import file_sha256
 from fedshelf.common.release.keys import RELEASE_KEY_VARIABLE, make_key
 from fedshelf.server.main import app as server
@@ -59,15 +62,15 @@ def test_a_mistyped_key_is_not_pinned(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("network", "classes", "files"),
-    [("locator", ("product",), 5), ("unet", ("background", "product"), 4)],
+    ("network", "classes", "opened"),
+    [("locator", ("product",), load_locator), ("unet", ("background", "product"), load_masks)],
 )
 def test_models_of_scenes_are_released_too(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     network: str,
     classes: tuple[str, ...],
-    files: int,
+    opened: Callable[[Path], BoxPredictor | MaskPredictor],
 ) -> None:
     model = save_model(tmp_path / "run", spec_of(network, classes, 64))
     (model / "summary.json").write_text(json.dumps({"stores": 3}))
@@ -78,7 +81,10 @@ def test_models_of_scenes_are_released_too(
         server, ["release", str(model), "--key", str(tmp_path / "release.key"), "--out", str(out)]
     )
     assert released.exit_code == 0, released.output
-    assert len(list(out.iterdir())) == files
+    assert (out / "model.onnx").is_file()
     assert "only what is in view" in (out / "card.md").read_text()
-    if network == "locator":
-        assert load_locator(out).description.sha256 == file_sha256(out / "model.safetensors")
+    assert opened(out).description.sha256 == file_sha256(out / "model.safetensors")
+    content = (out / "model.onnx").read_bytes()
+    (out / "model.onnx").write_bytes(content[:-1] + b"x")
+    with pytest.raises(DataError, match=r"model\.onnx was changed"):
+        opened(out)

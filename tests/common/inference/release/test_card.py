@@ -90,6 +90,7 @@ def test_a_locators_card_has_its_boxes_its_counts_and_its_limits() -> None:
     assert "off by 1.88 products (17.5% of the products), and -0.53 on the average" in card
     assert "only what is in view" in card
     assert "drawn shelves alone" in card
+    assert "does not name them" in card
     assert "10.0%" not in card  # the share of faultless photos says little
 
 
@@ -106,3 +107,12 @@ def test_a_mask_networks_card_tells_overlaps_and_no_counts() -> None:
     assert "pixels are no count" in card
     assert "drawn shelves alone" not in card
     assert "Temperature" not in card
+
+
+def test_a_locator_with_classes_names_them() -> None:
+    spec = spec_of("locator", ("can", "box"), 160)
+    card = model_card(ModelDescription(spec, spec.classes), {}, {}, "", "boxes")
+    assert "It knows these 2 classes of products alone." in card
+    assert "does not name them" not in card
+    assert "The run was not evaluated." in card
+    assert "0.3 is usual" in card
