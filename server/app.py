@@ -39,7 +39,7 @@ from fedshelf.server.grid.model_deliveries import (
 from fedshelf.server.grid.runtime import GridRuntime
 from fedshelf.server.ipc.events import EventWriter
 from fedshelf.server.ipc.run_mailbox import NO_FILES, RunFiles, RunMailbox
-from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.results.run_directory import RunDirectory, finite
 from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
 from fedshelf.server.results.scenes.examples import scene_photos
 from fedshelf.server.settings.precision import keep_float32
@@ -100,7 +100,8 @@ def main(grid: Grid, context: Context) -> None:
                 if (key := context.run_config.get(RELEASE_KEY))
                 else None,
             )
-            mailbox.finish(training.run(grid, stop))
+            # of photos of scenes some figures are no numbers, which JSON does not have
+            mailbox.finish(finite(training.run(grid, stop)))
 
 
 def _end_with_launcher(mailbox: RunMailbox) -> None:

@@ -13,6 +13,7 @@ from fedshelf.client.health.evidence.photos import check_decodable
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.folder.left_out import format_left_out
 from fedshelf.common.images.folder.scan import expected_layout
+from fedshelf.common.scenes.formats.read import EXPECTED
 
 
 def summarize_folder(data: Path, classes: Collection[str] = ()) -> str:
@@ -32,7 +33,8 @@ def summarize_folder(data: Path, classes: Collection[str] = ()) -> str:
     if not photos.usable and not photos.without_class:
         left_out = photos.left_out + photos.strays
         got = f"; found {format_left_out(left_out)}" if left_out else ""
-        raise DataError(f"No photo in {data}; expected {expected_layout(data)}{got}.")
+        expected = f"photos with {EXPECTED}" if photos.scenes else expected_layout(data)
+        raise DataError(f"No photo in {data}; expected {expected}{got}.")
     return " ".join([photos.summary(), *(f"{note}." for note in photos.notes)])
 
 

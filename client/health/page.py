@@ -46,6 +46,7 @@ def facts(report: Report) -> dict[str, Any]:
         "made": report.made.isoformat(timespec="seconds"),
         "can_take_part": all(finding.severity != "problem" for finding in report.findings),
         "photos": len(photos.usable),
+        "boxes": _boxes(report.evidence),
         "classes": {row["name"]: row["parts"] for row in _classes(report.evidence)},
         "findings": [_plain(finding) for finding in report.findings],
         "checked": report.passed,
@@ -76,6 +77,7 @@ def render(report: Report) -> str:
         store=report.store,
         made=report.made,
         photos=len(report.evidence.photos.usable),
+        boxes=_boxes(report.evidence),
         machine_name=_trains_on(report.evidence),
         problems=shown["problem"],
         warnings=shown["warning"],
@@ -128,6 +130,12 @@ def _plain(finding: Finding) -> dict[str, Any]:
     }
 
 
+def _boxes(evidence: Evidence) -> int | None:
+    """Return the number of boxes on scenes; None for photos of single products."""
+    scenes = evidence.photos.scenes
+    return None if scenes is None else sum(len(scene.boxes) for scene in scenes.scenes)
+
+
 def _classes(evidence: Evidence) -> list[dict[str, Any]]:
     """Return the classes, largest first: name, photos, photos per split if known, length of the bar
     (0 to 1).
@@ -137,7 +145,7 @@ def _classes(evidence: Evidence) -> list[dict[str, Any]]:
     largest = max(counts.values(), default=1)
     return [
         {
-            "name": label,
+            "name": label or "scenes",
             "photos": count,
             "parts": {part: splits[label][part] for part in ("train", "validation", "test")},
             "share": count / largest,

@@ -92,6 +92,11 @@ def run_checks(subject: Subject, progress: ProgressOf) -> Report:
     # first: a mistake should show before the long work
     network = load(subject.model) if subject.model else None
     photos = measure_photos(subject.data, progress("Looking at photos"), _classes(subject.policy))
+    if network and photos.scenes:
+        raise ConfigError(
+            f"--model got {subject.model}, which looks for photos in a wrong class folder, and the"
+            f" photos in {subject.data} are scenes with boxes; leave --model out."
+        )
     evidence = Evidence(
         photos,
         inspect_machine(),
@@ -102,7 +107,9 @@ def run_checks(subject: Subject, progress: ProgressOf) -> Report:
         policy_error=_policy_error(subject.policy),
     )
     made = tuple(
-        (check, tuple(check.find(evidence))) for check in CHECKS if _applies(check, subject)
+        (check, tuple(check.find(evidence)))
+        for check in CHECKS
+        if _applies(check, subject) and check.fits(evidence)
     )
     return Report(subject.store, datetime.now().astimezone(), evidence, made)
 
@@ -126,7 +133,10 @@ def quick_check(
         policy_error=_policy_error(policy),
     )
     return _worst_first(
-        finding for check in CHECKS if check.quick for finding in check.find(evidence)
+        finding
+        for check in CHECKS
+        if check.quick and check.fits(evidence)
+        for finding in check.find(evidence)
     )
 
 

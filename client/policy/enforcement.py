@@ -35,9 +35,12 @@ from fedshelf.common.protocol.messages import (
 )
 from fedshelf.common.protocol.model_delivery import DeliverOrder
 from fedshelf.common.protocol.secure_sum import SumOrder
+from fedshelf.common.tasks import TASKS
+from fedshelf.common.wording import format_first
 
 # a run of one round evaluates its model on validation images, twice, and on test images
 EVALUATIONS_PER_TRAINING = 3
+MAX_NAMED_CLASSES = 5  # a sentence names so many; it only counts the rest
 
 LOG = logging.getLogger("fedshelf.store")
 
@@ -77,7 +80,9 @@ class PolicyEnforcer:
         if self._ledger is not None:
             self._ledger.charges()  # if they cannot be trusted, nothing leaves
         if isinstance(order, RunConfig):
-            self._check_run(order.model.name, order.data.classes, order)
+            # tasks on scenes have classes of their own, before any store is asked for its classes
+            classes = TASKS[order.train.objective].classes or order.data.classes
+            self._check_run(order.model.name, classes, order)
             return
         if (
             not isinstance(order, SumOrder)
@@ -197,8 +202,8 @@ class PolicyEnforcer:
         ):
             refuse(
                 "classes",
-                f"its {len(classes)} classes differ from the {len(policy.classes)} classes that"
-                " the policy names",
+                f"its classes ({format_first(classes, MAX_NAMED_CLASSES)}) differ from those that"
+                f" the policy names ({format_first(policy.classes, MAX_NAMED_CLASSES)})",
             )
         if epochs > policy.epochs_per_round:
             refuse(
@@ -223,7 +228,7 @@ class PolicyEnforcer:
                 " privacy.secure_sum = true",
             )
         if policy.epsilon:
-            check_privacy(config, spec)
+            check_privacy(config, spec, policy.classes)
 
     def _check_judging(self) -> None:
         if self._policy.epsilon and not self._policy.epsilon_judging:

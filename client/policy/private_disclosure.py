@@ -37,6 +37,7 @@ from fedshelf.common.protocol.messages import (
     Update,
 )
 from fedshelf.common.system.files import write_json
+from fedshelf.common.tasks import SceneTask, task_of
 from fedshelf.common.training.order_digest import order_digest
 
 KEPT_COUNTS_FILE = "noised-counts.json"  # in a store's home
@@ -119,13 +120,14 @@ class PrivateDisclosure:
             order.plan.run_id,
             order.round,
         )
-        if policy.metrics == "confusion":
+        is_of_scenes = isinstance(task_of(order.plan.spec), SceneTask)  # photos without a class
+        if policy.metrics == "confusion" and not is_of_scenes:
             cells = counts.confusion.ravel()
             noisy = self._with_noise(question, cells, noise)
             told = nearest_counts(noisy, images).reshape(counts.confusion.shape)
             disclosed = Counts(told, None)
         else:
-            right = np.array([int(counts.confusion.trace())])
+            right = np.array([int(counts.confusion.trace()) + counts.undisclosed_correct])
             noisy = self._with_noise(question, right, noise)
             correct = min(max(int(noisy[0]), 0), images)
             disclosed = Counts(np.zeros_like(counts.confusion), None, correct, images - correct)

@@ -1,5 +1,6 @@
 """The policy's demand of differential privacy, decided by an order's configuration alone."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -11,21 +12,21 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.models.norms import has_moving_statistics
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.privacy.dp_settings import check_settings
+from fedshelf.common.tasks import TASKS, SceneTask
 
 # settings on which it depends how many photos a store has, and which of them are held out
-_ONE_WAY_TO_COUNT = {
-    "data.split": "class",
-    "data.merge_spellings": False,
-    "train.objective": "classes",
-}
+_ONE_WAY_TO_COUNT = {"data.split": "class", "data.merge_spellings": False}
+_OF_SCENES = {task.classes: name for name, task in TASKS.items() if isinstance(task, SceneTask)}
 
 
-def check_privacy(config: RunConfig, spec: ModelSpec | None) -> None:
+def check_privacy(config: RunConfig, spec: ModelSpec | None, classes: Sequence[str]) -> None:
     """Check that a run trains with differential privacy; raise StoreError if not.
 
     Args:
         config: Settings of the run.
         spec: Its model; None if it is not known yet, as when a store joins.
+        classes: Those that the policy names. They decide whether photos are of single products or
+            of scenes, as a folder may have both.
     """
     strategy = config.strategy.name
     if strategies.find(strategy).closed_form:
@@ -38,7 +39,8 @@ def check_privacy(config: RunConfig, spec: ModelSpec | None) -> None:
         check_settings(config)
     except ConfigError as error:
         refuse("epsilon", str(error).removesuffix("."))
-    for key, value in _ONE_WAY_TO_COUNT.items():
+    objective = _OF_SCENES.get(tuple(classes), "classes")
+    for key, value in {**_ONE_WAY_TO_COUNT, "train.objective": objective}.items():
         if (got := flatten(config)[key]) != value:
             refuse(
                 "epsilon",

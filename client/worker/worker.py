@@ -11,6 +11,8 @@ from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import FedshelfError
 from fedshelf.common.images.cache.feature_file import Progress
 from fedshelf.common.images.types import StoreData
+from fedshelf.common.metrics.counts import Counts
+from fedshelf.common.metrics.formulas import METRICS
 from fedshelf.common.protocol.messages import (
     EvaluateOrder,
     Evaluation,
@@ -21,6 +23,7 @@ from fedshelf.common.protocol.messages import (
     Update,
 )
 from fedshelf.common.strategies.shared.class_skew import logit_adjustment
+from fedshelf.common.tasks import task_of
 from fedshelf.common.training.extraction_time import ExtractionTime
 
 LOG = logging.getLogger("fedshelf.store")
@@ -119,7 +122,7 @@ class StoreWorker:
             f", with this store's shares of the classes on {own.accuracy:.1%}" if own else ""
         )
         self._report(
-            f"Round {order.round}: the global model is right on {counts.accuracy:.1%} of"
+            f"Round {order.round}: the global model {_success(order, counts)}"
             f" {counts.num_examples} {order.split} photos{own_accuracy}."
         )
         return evaluation
@@ -153,3 +156,12 @@ class StoreWorker:
                 self._report(told)
 
         return progress
+
+
+def _success(order: EvaluateOrder, counts: Counts) -> str:
+    """Return the words for a model's figure at this store."""
+    metric = task_of(order.plan.spec).metric
+    if metric not in counts.metrics:
+        return f"is right on {counts.accuracy:.1%} of"
+    figures = METRICS[metric].values(counts.metrics[metric], counts)
+    return f"reaches {metric.upper()} {figures[metric]:.1%} on"

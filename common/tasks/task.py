@@ -158,9 +158,6 @@ class SceneTask(Task):
             "train.label_smoothing": bool(train.label_smoothing),
             "strategy.absent_classes": config.strategy.absent != "full",
             "model.freeze": config.model.freeze != "none",
-            "model.resume_from": bool(config.model.resume_from),
-            "privacy.clip": config.privacy.is_on,
-            "privacy.secure_sum": config.privacy.secure_sum,
             "screening.detect": config.screening.detect == "on",
         }
 

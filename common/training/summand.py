@@ -11,6 +11,8 @@ from torch import Tensor
 
 from fedshelf.common.config import RunConfig
 from fedshelf.common.images.types import Images
+from fedshelf.common.metrics import formulas
+from fedshelf.common.metrics.formulas.metric import is_derived
 from fedshelf.common.metrics.summed_counts import CountsLayout
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.protocol.messages import (
@@ -109,11 +111,21 @@ def make_summand(
     return summand, torch.from_numpy(left.astype(np.float32))
 
 
+def counts_layout(order: EvaluateOrder, terms: SumTerms) -> CountsLayout:
+    """Return the places of a store's counts in its vector, the same at the server."""
+    classes = len(order.plan.spec.classes)
+    shapes = {
+        name: metric.shape(classes)
+        for name, metric in formulas.chosen(order.plan.config).items()
+        if not is_derived(metric, classes)
+    }
+    return CountsLayout(classes, terms.stores, terms.images, shapes)
+
+
 def counts_summand(order: EvaluateOrder, evaluation: Evaluation) -> Summand:
     """Return a store's evaluation as the vector that goes into the secure sum."""
     assert order.terms is not None
-    classes = len(order.plan.spec.classes)
-    places = CountsLayout(classes, order.terms.stores, order.terms.images)
+    places = counts_layout(order, order.terms)
     vector = places.encode(evaluation.counts, evaluation.adjusted)
     return Summand(evaluation.store, order.round, torch.from_numpy(vector.view(np.int32)))
 

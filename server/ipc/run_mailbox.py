@@ -206,9 +206,9 @@ class RunMailbox:
     def tell_classes(self, classes: Sequence[str], config: RunConfig) -> None:
         """Write the run's classes for stores that ask the gateway.
 
-        Nothing is written if they are not product classes.
+        Nothing is written of a run on turns, which takes photos of any class.
         """
-        if classes and config.train.objective == "classes":
+        if classes and config.train.objective != "turns":
             classes_record = {
                 "classes": list(classes),
                 "merge_spellings": config.data.merge_spellings,

@@ -158,8 +158,11 @@ def complete(
 
 
 def _unused(given: Mapping[str, Any]) -> frozenset[str]:
-    """Return the settings that given ones take the place of: private training counts its steps."""
-    return frozenset({"train.epochs", "train.batch_size"} if "privacy.clip" in given else ())
+    """Return the settings that given ones take the place of: private training counts its steps, and
+    clips the gradient of each photo.
+    """
+    unused = {"train.epochs", "train.batch_size", "train.clip_norm"}
+    return frozenset(unused if "privacy.clip" in given else ())
 
 
 def has_pretrained() -> bool:
@@ -189,11 +192,11 @@ def _fitting(given: Mapping[str, Any], objective: str, *, photos: bool) -> tuple
     # of the engines, only this one cannot run stores that do not train
     is_batched = given.get("run.engine") == "batched"
     trains = is_batched or any(key.startswith(_TRAINING) for key in given)
-    if given.get("model.resume_from"):
+    if given.get("model.resume_from") and objective not in ("boxes", "masks"):
         goes_on = given.get("model.name") in (RIDGE["model.name"], HEAD["model.name"])
         return ("finetune" if goes_on and not trains else "none"), ""
     chooses_model = any(key.startswith("model.") for key in given)
-    if objective in RECIPES and "model.name" not in given:
+    if objective in RECIPES and ("model.name" not in given or given.get("model.resume_from")):
         return objective, ""
     if not photos or chooses_model or objective != "classes":
         return "none", ""

@@ -12,10 +12,14 @@ from torch import Tensor
 
 from fedshelf.common.config import RunConfig, resolve
 from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.models import output_of
 from fedshelf.common.models.expand_head import expand_head, mask_new_classes
 from fedshelf.common.models.saved import SavedModel, read
+from fedshelf.common.models.weights import load_fitting
 from fedshelf.common.names import DESCRIPTION_FILE, WEIGHTS_FILE
+from fedshelf.common.tasks import SceneTask, task_of
 from fedshelf.common.training.fit import Network
+from fedshelf.common.wording import format_list
 from fedshelf.server.results.past_rounds import model_of_round
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.server.settings import recipes
@@ -61,6 +65,14 @@ def adopt(settings: Mapping[str, Any]) -> dict[str, Any]:
                 f" {old!r}; leave it out."
             )
         inherited[key] = old
+    objective = task_of(saved.spec)
+    if isinstance(objective, SceneTask):
+        if settings.get("train.objective", objective.name) != objective.name:
+            raise ConfigError(
+                f"Setting train.objective got {settings['train.objective']}, but the model"
+                f" {saved.path} to go on from tells {objective.name}; leave it out."
+            )
+        inherited["train.objective"] = objective.name
     # a recipe may choose another part to train; whether the images are photos, the model decides
     chosen = recipes.complete({**settings, **inherited}, photos=True).settings
     if "model.freeze" not in chosen and saved.spec.freeze != "none":
@@ -133,10 +145,19 @@ def _check(config: RunConfig, saved: SavedModel) -> None:
 def take_over(network: Network, saved: SavedModel) -> Origin:
     """Copy a finished model into a run's first one.
 
-    The new classes' rows stay as they were drawn.
+    The new classes' rows stay as they were drawn. A network for scenes has no head to grow: it
+    takes over all weights.
     """
     classes = network.spec.classes
     layout = network.layout
+    if output_of(network.spec.name) != "classes":
+        if saved.spec.classes != classes:
+            raise ConfigError(
+                f"The model {saved.path} tells {format_list(saved.spec.classes)}, but this run"
+                f" {format_list(classes)}; expected the same."
+            )
+        load_fitting(network.module, saved.tensors, str(saved.path))
+        return Origin(saved, None)
     expand_head(network.module, saved, classes)
     if (bias := f"{layout.head}.bias") not in layout.names:
         return Origin(saved, None)

@@ -14,8 +14,6 @@ from fedshelf.common.compression import NONE
 from fedshelf.common.config import RunConfig
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.metrics import formulas
-from fedshelf.common.metrics.formulas.metric import is_derived
-from fedshelf.common.metrics.summed_counts import CountsLayout
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.privacy.secure_sum.ciphers import RingVector
 from fedshelf.common.privacy.secure_sum.ring import Ring
@@ -36,7 +34,7 @@ from fedshelf.common.strategies.shared.sum_layout import (
     StepRange,
     SummedUpdate,
 )
-from fedshelf.common.training.summand import layout_of
+from fedshelf.common.training.summand import counts_layout, layout_of
 from fedshelf.server.updates.image_cap import capped, most_images, most_of
 from fedshelf.server.updates.screening import RoundOutcome
 
@@ -151,7 +149,7 @@ def judgements(
     for answer in answers:
         assert not isinstance(answer, Evaluation), "a secure sum has no single evaluations"
         if isinstance(answer, SumTotal) and len(answer.stores) >= LEAST_STORES:
-            places = _counts_layout(order, answer.terms or order.terms)
+            places = counts_layout(order, answer.terms or order.terms)
             raw, adjusted = places.decode(answer.vector.numpy().view(np.uint32))
             has_own = order.plan.config.strategy.absent != "full"
             metrics = formulas.chosen(order.plan.config)
@@ -164,13 +162,9 @@ def zeros(order: TrainOrder | EvaluateOrder, strategy: Strategy, layout: Layout)
     """Return the sum of no vectors, ring elements [Q], for an order with terms."""
     assert order.terms is not None
     if isinstance(order, EvaluateOrder):
-        return np.zeros(_counts_layout(order, order.terms).size, np.uint32)
+        return np.zeros(counts_layout(order, order.terms).size, np.uint32)
     places = layout_of(order.plan.config, order.terms, strategy, layout)
     return np.zeros(places.size, places.ring.dtype)
-
-
-def _counts_layout(order: EvaluateOrder, terms: SumTerms) -> CountsLayout:
-    return CountsLayout(len(order.plan.spec.classes), terms.stores, terms.images)
 
 
 def check(config: RunConfig, layout: Layout) -> None:
@@ -191,10 +185,10 @@ def check(config: RunConfig, layout: Layout) -> None:
     screening = config.screening
     compression = config.messages.compression
     chosen = formulas.chosen(config).items()
-    summed = [name for name, metric in chosen if not is_derived(metric, classes=2)]
+    broken = [name for name, metric in chosen if metric.dtype is not np.int64]
     faults = {
-        f"evaluation.metrics={','.join(summed)} has sums of its own, which are not added under"
-        " masks; leave it out": bool(summed),
+        f"evaluation.metrics={','.join(broken)} has sums that are no whole numbers, which are not"
+        " added under masks; leave it out": bool(broken),
         "screening.detect=on looks at single updates, which are not visible by design; leave it"
         " out": screening.detect == "on",
         f"screening.suspects={screening.suspects} acts on single updates, which are not visible by"

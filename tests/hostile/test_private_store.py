@@ -237,10 +237,10 @@ def test_whatever_the_settings_a_store_trains_with_noise_or_not_at_all(
     config = resolve({"model.name": "resnet18", **given_settings})
     spec = replace(SPEC, name="resnet18", norm=config.model.norm)
     if _is_sound(config):
-        check_privacy(config, spec)
+        check_privacy(config, spec, spec.classes)
     else:
         with pytest.raises(StoreError):
-            check_privacy(config, spec)
+            check_privacy(config, spec, spec.classes)
 
 
 def _is_sound(config: RunConfig) -> bool:

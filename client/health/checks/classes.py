@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from fedshelf.client.health.evidence.finding import Exhibit, Finding
 from fedshelf.client.health.evidence.gather import Evidence
 from fedshelf.common.classes.spelling import class_indices, normalize_name
+from fedshelf.common.tasks import TASKS, SceneTask
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count, format_first
 
@@ -18,6 +19,7 @@ _UNEVEN_RATIO = 10.0  # largest class over smallest, from which it is reported
 _DOMINANT_SHARE = 0.8  # share of one class, from which always guessing it looks like a good model
 # largest share, of the meant folder's photos, in a folder that a typing error made
 _TYPING_ERROR_SHARE = 0.05
+_OF_SCENES = {task.classes for task in TASKS.values() if isinstance(task, SceneTask)}
 _MIN_AGREEMENT = 0.85  # share of labels that a model must agree with before its doubts are reported
 
 
@@ -145,6 +147,15 @@ def unknown(evidence: Evidence) -> Iterator[Finding]:
             "The server has not said which classes it teaches.",
             "Nothing has to be done: the server says so once it is started with --classes, or"
             " once its stores have joined.",
+        )
+        return
+    if probe.classes in _OF_SCENES:
+        yield Finding(
+            "photos",
+            "problem",
+            "The chain finds products on photos of scenes, and these photos have no boxes.",
+            "Give --data a folder of scenes with labels (YOLO, COCO or Pascal VOC), or take no"
+            " part in this run.",
         )
         return
     alike = {normalize_name(name): name for name in probe.classes}

@@ -21,6 +21,7 @@ from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.decoding.content_digests import read_photo
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
 from fedshelf.common.images.decoding.parallel import map_in_order
+from fedshelf.common.models import output_of
 from fedshelf.common.models.head import set_training
 from fedshelf.common.models.spec import received_spec
 from fedshelf.common.names import WEIGHTS_FILE
@@ -67,6 +68,8 @@ def load(model: Path) -> Network:
     try:
         with safe_open(path, "pt") as file:
             spec = received_spec((file.metadata() or {})["spec"])
+            if output_of(spec.name) != "classes":
+                raise ValueError("it tells no classes")
             network = Network(spec, pick_device("auto"))
             network.module.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     except (
@@ -80,7 +83,8 @@ def load(model: Path) -> Network:
     ) as error:
         raise ConfigError(
             f"--model got {model}, which cannot be used ({type(error).__name__}); expected the"
-            " model.safetensors of a run of this version, or the directory that holds it."
+            " model.safetensors of a run of this version that trained a classifier, or the"
+            " directory that holds it."
         ) from error
     set_training(network.module, mode=False)
     return network

@@ -7,15 +7,17 @@ from functools import partial
 from pathlib import Path
 
 from fedshelf.client.health.evidence.image_quality import ImageQuality, measure_quality
+from fedshelf.client.health.evidence.scene_labels import labels_of, labels_of_usable, scan_of
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.cache import CachedFacts, cached_facts
 from fedshelf.common.images.decoding import content_digests
 from fedshelf.common.images.decoding.decode import NotUsableError, PixelFormat, decode
 from fedshelf.common.images.decoding.parallel import map_in_order
 from fedshelf.common.images.folder.photo_index import PhotoIndex
-from fedshelf.common.images.folder.scan import Photo, Scan, assign_splits, scan
+from fedshelf.common.images.folder.scan import Photo, Scan, assign_splits, is_table, scan
 from fedshelf.common.images.listing.folder_entries import is_photo
 from fedshelf.common.images.listing.split import Split
+from fedshelf.common.scenes.formats.labelled_scene import SceneLabels
 from fedshelf.common.wording import format_count
 
 Progress = Callable[[int, int], None]
@@ -51,6 +53,7 @@ class PhotoEvidence:
         is_table: True if a CSV file names the photos.
         without_class: Number of photos in a folder `unlabelled`.
         notes: Sentences about how a CSV file was read.
+        scenes: Labels of the usable photos if they are scenes with boxes; else None.
     """
 
     trouble: str = ""
@@ -61,21 +64,17 @@ class PhotoEvidence:
     is_table: bool = False
     without_class: int = 0
     notes: tuple[str, ...] = ()
+    scenes: SceneLabels | None = None
 
     def per_class(self) -> dict[str, int]:
-        """Count the photos of each class, sorted by name."""
+        """Count the photos of each class, sorted by name; scenes have the class ""."""
         return dict(sorted(Counter(seen.photo.label for seen in self.usable).items()))
 
     def summary(self) -> str:
-        """Summarize in a sentence or two: the photos for training, their classes, and the photos
-        that are not used.
+        """Summarize in a sentence or two: the photos for training, their classes or boxes, and the
+        photos that are not used.
         """
-        per_class = self.per_class()
-        counts = ", ".join(f"{label} {count}" for label, count in per_class.items())
-        classes = (
-            f"{format_count(len(per_class), 'class', 'classes')}{f' ({counts})' if counts else ''}"
-        )
-        sentences = [f"{format_count(len(self.usable), 'photo')} of {classes}."]
+        sentences = [self.scenes.summary() if self.scenes else self._summary_of_classes()]
         if self.without_class:
             sentences.append(
                 f"{self.without_class:,} without a class are for train.objective=turns."
@@ -86,6 +85,14 @@ class PhotoEvidence:
                 f" {', '.join(f'{count:,} {reason}' for reason, count in reasons.most_common())}."
             )
         return " ".join(sentences)
+
+    def _summary_of_classes(self) -> str:
+        per_class = self.per_class()
+        counts = ", ".join(f"{label} {count}" for label, count in per_class.items())
+        classes = (
+            f"{format_count(len(per_class), 'class', 'classes')}{f' ({counts})' if counts else ''}"
+        )
+        return f"{format_count(len(self.usable), 'photo')} of {classes}."
 
     def splits(self) -> dict[str, Counter[Split]] | None:
         """Count the photos of each class per split, as training will split them; None unless all
@@ -113,13 +120,13 @@ def list_photos(
         index: List of the photos, if this process has made one already.
     """
     try:
-        listing = index.listing(classes) if index else scan(data, classes)
+        scenes = labels_of(data)
+        listing = scan_of(scenes) if scenes else _listing(data, classes, index)
     except DataError as error:
         return _describe_unreadable(data, error)
     memory = cached_facts(data)
-    return _build_evidence(
-        data, listing, [*map_in_order(partial(_look_up, memory=memory), listing.photos)]
-    )
+    results = [*map_in_order(partial(_look_up, memory=memory), listing.photos)]
+    return _build_evidence(data, listing, results, scenes)
 
 
 def check_decodable(
@@ -131,13 +138,13 @@ def check_decodable(
     A thread per core; `progress` gets (done, total).
     """
     try:
-        listing = scan(data, classes)
+        scenes = labels_of(data)
+        listing = scan_of(scenes) if scenes else scan(data, classes)
     except DataError as error:
         return _describe_unreadable(data, error)
     memory = cached_facts(data)
-    return _build_evidence(
-        data, listing, _inspect_all(partial(_decode_once, memory=memory), listing, progress)
-    )
+    results = _inspect_all(partial(_decode_once, memory=memory), listing, progress)
+    return _build_evidence(data, listing, results, scenes)
 
 
 def measure_photos(
@@ -145,10 +152,15 @@ def measure_photos(
 ) -> PhotoEvidence:
     """Read and measure all photos, a thread per core; `progress` gets (done, total)."""
     try:
-        listing = scan(data, classes)
+        scenes = labels_of(data)
+        listing = scan_of(scenes) if scenes else scan(data, classes)
     except DataError as error:
         return _describe_unreadable(data, error)
-    return _build_evidence(data, listing, _inspect_all(_measure, listing, progress))
+    return _build_evidence(data, listing, _inspect_all(_measure, listing, progress), scenes)
+
+
+def _listing(data: Path, classes: Collection[str], index: PhotoIndex | None) -> Scan:
+    return index.listing(classes) if index else scan(data, classes)
 
 
 def _describe_unreadable(data: Path, error: DataError) -> PhotoEvidence:
@@ -176,23 +188,28 @@ def _inspect_all(
 
 
 def _build_evidence(
-    data: Path, listing: Scan, results: list[StorePhoto | NotUsableError]
+    data: Path,
+    listing: Scan,
+    results: list[StorePhoto | NotUsableError],
+    scenes: SceneLabels | None,
 ) -> PhotoEvidence:
     usable = tuple(result for result in results if isinstance(result, StorePhoto))
     left_out = list(listing.left_out)
     for photo, result in zip(listing.photos, results, strict=True):
         if isinstance(result, NotUsableError):
             left_out.append((photo.name, str(result)))
-    strays = {entry for entry in left_out if _is_stray(data, *entry)}
+    # of a folder of scenes only labels and photos are listed
+    strays = {entry for entry in left_out if scenes is None and _is_stray(data, *entry)}
     empty = listing.labels - {result.photo.label for result in usable}
     return PhotoEvidence(
         usable=usable,
         left_out=tuple(sorted({*left_out} - strays)),
         strays=tuple(sorted(strays)),
         empty=tuple(sorted(empty)),
-        is_table=data.is_file(),
+        is_table=is_table(data),
         without_class=len(listing.unlabelled),
         notes=listing.notes,
+        scenes=scenes and labels_of_usable(scenes, {seen.photo.name for seen in usable}),
     )
 
 

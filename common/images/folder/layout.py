@@ -201,7 +201,8 @@ def _check_classes(root: Path, folders: Sequence[FolderContents]) -> None:
         way = (
             f"give {only.path}"
             if only.is_nested
-            else "sort the photos, or give a CSV file of image,label"
+            else "sort the photos, or give a CSV file of image,label; a run that finds products on"
+            " scenes needs labels of boxes beside them (YOLO, COCO or Pascal VOC)"
         )
         raise DataError(
             f"{root} holds its photos in one folder, {only.name}, which is no product class;"

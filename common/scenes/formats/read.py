@@ -44,13 +44,15 @@ def read_scenes(path: Path) -> SceneLabels:
             " expected one format: move the others away, or give the COCO file itself."
         )
     if not readers:
-        raise DataError(f"{path} has no labels of boxes; expected {EXPECTED}.")
+        got = "masks, but no labels of boxes" if files.masks else "no labels of boxes"
+        raise DataError(f"{path} has {got}; expected {EXPECTED}.")
     (read,) = readers.values()
     return _with_masks(read(files), files)
 
 
 def is_scene_folder(path: Path) -> bool:
-    """Return whether a folder, or a JSON file, has labels of boxes, and no folders of classes.
+    """Return whether a folder, or a JSON file, has labels of boxes or masks, and no folders of
+    classes.
 
     Photos of single products may have text files beside them, too; they lie in folders of classes.
     """
@@ -58,7 +60,8 @@ def is_scene_folder(path: Path) -> bool:
         return path.suffix.lower() == ".json" and _is_coco(path)
     if not path.is_dir() or has_class_folders(path):
         return False
-    return bool(_readers(list_files(path)))
+    files = list_files(path)
+    return bool(files.masks or _readers(files))
 
 
 def _readers(files: FolderFiles) -> dict[str, Callable[[FolderFiles], SceneLabels]]:

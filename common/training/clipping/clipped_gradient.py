@@ -78,7 +78,7 @@ class ClippedGradient:
             for layer in module.modules()
             if layer not in inside and has_rule(layer) and _trains(layer)
         ]
-        self._goes_one_by_one: bool | None = None  # not known before there are images
+        self.goes_one_by_one: bool | None = None  # not known before there are images
 
     def __call__(
         self, inputs: Tensor, targets: Tensor, bound: float, copies: int = 1
@@ -99,8 +99,8 @@ class ClippedGradient:
         """
         network = self._network
         calls = [dropout.calls() for dropout in self._dropouts]
-        if self._goes_one_by_one is None:
-            self._goes_one_by_one = not self._is_covered(inputs[:copies])
+        if self.goes_one_by_one is None:
+            self.goes_one_by_one = not self._is_covered(inputs[:copies])
         while True:
             pieces = self._pieces(len(targets), copies)
             try:
@@ -148,7 +148,7 @@ class ClippedGradient:
 
     def _pieces(self, rows: int, copies: int) -> list[slice]:
         """Return slices that hold all copies of an image each: as large as the memory allows."""
-        limit = copies if self._goes_one_by_one else self._network.images_per_piece or rows
+        limit = copies if self.goes_one_by_one else self._network.images_per_piece or rows
         size = max(1, limit // copies) * copies
         return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
@@ -159,7 +159,7 @@ class ClippedGradient:
 
         An image whose gradient is not finite adds nothing: it could not be clipped.
         """
-        if self._goes_one_by_one:
+        if self.goes_one_by_one:
             loss = self._losses(self._module(inputs), targets).mean()
             own = self._network.gradient(loss)
             square = own.square().sum()

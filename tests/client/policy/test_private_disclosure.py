@@ -239,3 +239,20 @@ def test_a_policy_under_which_single_photos_would_decide_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=needed):
         policy(**keys)
+
+
+def test_of_scenes_the_number_of_faultless_photos_leaves_with_noise_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path, classes=("product",))
+    config = resolve({"model.name": "locator", "train.objective": "boxes"})
+    spec = ModelSpec("locator", ("product",), 32, 3, (0.5,) * 3, (0.5,) * 3)
+    asked = EvaluateOrder(Plan("run", config, spec), 1, torch.zeros(5))
+    counts = Counts(np.zeros((1, 1), np.int64), 9.0, 40, 60, metrics={"count": np.ones((3, 47))})
+    told = store.disclosure().evaluation(Evaluation("oslo", 1, counts), asked).counts
+    assert (told.num_examples, told.confusion.sum(), told.loss_sum) == (100, 0, None)
+    assert told.metrics == {}
+    assert told.undisclosed_correct != 40
+    again = store.disclosure().evaluation(Evaluation("oslo", 1, counts), asked).counts
+    assert again.undisclosed_correct == told.undisclosed_correct
+    assert len(store.charged("epsilon_judging")) == 1

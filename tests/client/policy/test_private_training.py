@@ -24,12 +24,12 @@ PRIVATE = {
 def check(model: str = "niid-cnn", norm: str = "default", **changed: object) -> None:
     settings = {key.replace("__", "."): value for key, value in changed.items()}
     spec = ModelSpec(model, ("boot", "hat"), 32, 3, (0.5,) * 3, (0.5,) * 3, norm=norm)
-    check_privacy(resolve({**PRIVATE, **settings}), spec)
+    check_privacy(resolve({**PRIVATE, **settings}), spec, spec.classes)
 
 
 def test_a_private_run_is_accepted_before_and_after_its_model_is_known() -> None:
     check()
-    check_privacy(resolve(PRIVATE), None)
+    check_privacy(resolve(PRIVATE), None, ("boot", "hat"))
 
 
 @pytest.mark.parametrize("strategy", ["fedavg", "fedprox", "scaffold", "feddyn", "median"])
@@ -69,6 +69,23 @@ def test_batch_norm_with_fixed_statistics_mixes_no_photos() -> None:
     check(model="resnet18", norm="group")
 
 
+@pytest.mark.parametrize(
+    ("classes", "objective"),
+    [(("product",), "boxes"), (("background", "product"), "masks"), (("boot", "hat"), "classes")],
+)
+def test_the_policy_says_whether_scenes_or_single_products_are_counted(
+    classes: tuple[str, ...], objective: str
+) -> None:
+    """A folder may have both, and a run of the other kind would tell how many are of which."""
+    for asked in ("classes", "boxes", "masks"):
+        config = resolve({**PRIVATE, "train.objective": asked})
+        if asked == objective:
+            check_privacy(config, None, classes)
+        else:
+            with pytest.raises(StoreError, match=f"train.objective is {asked}"):
+                check_privacy(config, None, classes)
+
+
 def policy(folder: Path, text: str) -> Policy:
     path = folder / "policy.toml"
     path.write_text(text, encoding="utf-8")
@@ -104,7 +121,6 @@ def test_keys_that_promise_nothing_are_mistakes(tmp_path: Path, text: str, told:
 def test_the_policy_decides_without_memory_for_the_network() -> None:
     """It builds a network of 100M parameters in no memory."""
     before = torch.get_rng_state()
-    check_privacy(
-        resolve(PRIVATE), ModelSpec("niid-cnn", ("a", "b"), 512, 3, (0.5,) * 3, (0.5,) * 3)
-    )
+    spec = ModelSpec("niid-cnn", ("a", "b"), 512, 3, (0.5,) * 3, (0.5,) * 3)
+    check_privacy(resolve(PRIVATE), spec, spec.classes)
     assert torch.equal(torch.get_rng_state(), before)

@@ -9,12 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedshelf.common import models
+from fedshelf.common.config import resolve
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.dropout import dropout_layers, seed_dropout
 from fedshelf.common.models.head import set_training
 from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.tasks import TASKS
 from fedshelf.common.training.clipping.clipped_gradient import ClippedGradient
 from fedshelf.common.training.fit import Network
+from tests.helpers.small_scenes import SIDE, scenes
 
 NETWORKS = [
     *((name, "default") for name in models.names()),
@@ -185,3 +188,32 @@ def test_a_layer_that_is_used_twice_is_not_counted_once() -> None:
         ]
     )
     assert relative(found, (0.3 / gradients.norm(dim=1)).clamp(max=1) @ gradients) < 1e-5
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize(("name", "objective"), [("locator", "boxes"), ("unet", "masks")])
+def test_a_photo_of_a_scene_adds_one_clipped_gradient_with_all_its_products(
+    name: str, objective: str, copies: int
+) -> None:
+    """Photos have three products, one, or none; layers have rules, so they go in one pass."""
+    task = TASKS[objective]
+    spec = ModelSpec(name, task.classes, SIDE, 3, (0.5,) * 3, (0.25,) * 3)
+    network = Network(spec, torch.device("cpu"), seed=3)
+    images = scenes(4 * copies, objective)
+    inputs = torch.randn(4 * copies, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
+    _, targets = images.batch(torch.arange(4 * copies))
+    config = resolve({}).train
+    gradients = []
+    for first in range(0, len(targets), copies):
+        own = slice(first, first + copies)
+        loss = task.loss(network.module(inputs[own]), targets[own], config)
+        gradients.append(network.gradient(loss).clone())
+    norms = torch.stack(gradients).norm(dim=1)
+    bound = float(norms.median())
+    expected = (bound / norms).clamp(max=1) @ torch.stack(gradients)
+    of_photos = partial(task.image_losses, config=config)
+    for module in (network.module, network.differentiable(images)):
+        clipped = ClippedGradient(network, module, of_photos)
+        found, _ = clipped(inputs, targets, bound, copies)
+        assert relative(found, expected) < 1e-4
+        assert clipped.goes_one_by_one is False

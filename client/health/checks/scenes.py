@@ -1,0 +1,70 @@
+"""Checks of the labels of scenes: whether there are boxes and masks, and which boxes are odd."""
+
+from collections.abc import Iterator
+
+from fedshelf.client.health.evidence.finding import Exhibit, Finding
+from fedshelf.client.health.evidence.gather import Evidence
+from fedshelf.common.wording import format_count
+
+_MANY_WITHOUT = 0.5  # share of photos without a product, from which it is reported
+
+
+def boxes(evidence: Evidence) -> Iterator[Finding]:
+    """Find labels that say of no photo, or of few, that there is a product on it."""
+    labels = evidence.photos.scenes
+    if labels is None or not labels.scenes:
+        return
+    empty = [scene for scene in labels.scenes if not len(scene.boxes)]
+    exhibits = tuple(Exhibit(scene.name, "no box", scene.path) for scene in empty)
+    if len(empty) == len(labels.scenes):
+        yield Finding(
+            "photos",
+            "problem",
+            "The labels have no box on any photo, so there is nothing to find.",
+            "Export the labels again from the tool in which the boxes were drawn.",
+            exhibits,
+        )
+    elif len(empty) > _MANY_WITHOUT * len(labels.scenes):
+        yield Finding(
+            "photos",
+            "warning",
+            f"The labels say that {format_count(len(empty), 'photo')} of"
+            f" {len(labels.scenes):,} have no product.",
+            "If they have, draw the boxes, or delete the photo's label file: a photo that was not"
+            " labelled is not used.",
+            exhibits,
+        )
+
+
+def odd_boxes(evidence: Evidence) -> Iterator[Finding]:
+    """Find boxes that were changed or left out, and say why."""
+    labels = evidence.photos.scenes
+    if labels is None or not labels.odd_boxes:
+        return
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in labels.odd_boxes.items())
+    yield Finding(
+        "photos",
+        "warning",
+        f"{format_count(sum(labels.odd_boxes.values()), 'box is', 'boxes are')} odd: {reasons}.",
+        "The others are used as they are. If these are many, the labels may belong to photos of"
+        " another size, or to turned ones.",
+    )
+
+
+def masks(evidence: Evidence) -> Iterator[Finding]:
+    """Find photos without a mask beside others that have one."""
+    labels = evidence.photos.scenes
+    if labels is None:
+        return
+    without = [scene for scene in labels.scenes if not scene.has_mask]
+    has_any = any(scene.mask or (len(scene.outlines) and scene.has_mask) for scene in labels.scenes)
+    if has_any and without:
+        yield Finding(
+            "photos",
+            "warning",
+            f"{format_count(len(without), 'photo')} of {len(labels.scenes):,} have no mask, so no"
+            " mask is used.",
+            "For a run on masks, draw the missing ones, or move these photos away. A run on boxes"
+            " needs none.",
+            tuple(Exhibit(scene.name, "no mask", scene.path) for scene in without),
+        )
