@@ -59,7 +59,7 @@ def test_a_recipe_fits_what_is_given(given: Mapping[str, Any], recipe: str) -> N
         ({"train.objective": "masks"}, "masks"),
         ({"model.weights": "release"}, "boxes"),  # the start of a training does not choose it
         ({"model.name": "unet"}, "none"),
-        ({"train.objective": "boxes", "model.resume_from": "runs/a"}, "none"),
+        ({"train.objective": "boxes", "model.resume_from": "runs/a"}, "boxes"),
     ],
 )
 def test_scenes_have_the_recipe_of_their_objective(given: Mapping[str, Any], recipe: str) -> None:
