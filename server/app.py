@@ -42,6 +42,7 @@ from fedshelf.server.ipc.run_mailbox import NO_FILES, RunFiles, RunMailbox
 from fedshelf.server.results.run_directory import RunDirectory, finite
 from fedshelf.server.results.run_status import RunActivity, RunObserver, RunStatus
 from fedshelf.server.results.scenes.examples import scene_photos
+from fedshelf.server.settings.own_code import allow_of_run
 from fedshelf.server.settings.precision import keep_float32
 from fedshelf.server.training import class_confirmation, cohort, setup
 from fedshelf.server.training.run import StopRequest, Training
@@ -79,6 +80,7 @@ def main(grid: Grid, context: Context) -> None:
     with mailbox.at_work():
         observer = EventWriter(mailbox.events)
         observer.doing(RunActivity(RunStatus.STARTING))
+        allow_of_run(out)
         config = RunDirectory.stored(out, {})
         with closing(RunDirectory.open(out, config)) as directory:
             stop = MailboxStop(observer, mailbox)

@@ -43,7 +43,8 @@ FLOORS = {
         ["report/scenes", "updates"],
         ["report/charts"],
         ["stop_request.py"],
-        ["results", "settings", "runtime.py", "formatting.py", "results/scenes"],
+        ["results", "runtime.py", "formatting.py", "results/scenes"],
+        ["settings"],
     ],
     "client": [
         ["main.py", "app.py"],
@@ -88,7 +89,7 @@ FLOORS = {
         ["privacy", "metrics/formulas"],
         ["compression", "metrics", "wording.py"],
         ["privacy/secure_sum"],
-        ["parameters"],
+        ["parameters", "own_settings.py"],
         ["models"],
         ["models/networks", "release", "scenes"],
         ["config", "system", "http", "seeding.py", "names.py"],

@@ -5,7 +5,9 @@ yet.
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from fedshelf.client.policy.own_code import allow_listed, check_listed_code
 from fedshelf.client.policy.policy import POLICY_FILE, Policy, load_policy, policy_template
+from fedshelf.common import own_objects
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.suggest import did_you_mean
 from fedshelf.common.system.files import write_text
@@ -41,9 +43,12 @@ def print_policy(home: Path) -> None:
 
 
 def check_names(policy: Policy) -> None:
-    """Check that the policy's networks and strategies exist; raise ConfigError if not: it would
-    accept no order.
+    """Check that the policy's networks, strategies and augmentations exist, and let this process
+    import those that are another one's code.
+
+    Raises ConfigError if one does not exist: the policy would accept no order.
     """
+    allow_listed(policy)
     if policy.strategies:
         from fedshelf.common import strategies  # loads torch
 
@@ -55,11 +60,16 @@ def check_names(policy: Policy) -> None:
 
         known = (*models.names(), *plugin_names(MODEL), *torchvision_zoo.names())
         _check("models", policy.models, known)
+    if policy.augmentations:
+        from fedshelf.common.plugins import AUGMENTATION, plugin_names
+
+        _check("augmentations", policy.augmentations, plugin_names(AUGMENTATION))
+    check_listed_code(policy)
 
 
 def _check(key: str, names: Iterable[str], known: Collection[str]) -> None:
     for name in names:
-        if name not in known:
+        if name not in known and not own_objects.is_name(name):
             hint = did_you_mean(name, known)
             raise ConfigError(
                 f"The policy's key {key} has {name!r}, which Fedshelf does not know.{hint}"

@@ -15,6 +15,7 @@ from typing import TypeVar
 from fedshelf.client.failures import StoreError, failure_of
 from fedshelf.client.policy.budgets import Spent, Usage
 from fedshelf.client.policy.disclosure import Disclosure
+from fedshelf.client.policy.own_code import check_listed
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.policy.private_training import check_privacy
 from fedshelf.client.policy.refusal import refuse
@@ -185,6 +186,7 @@ class PolicyEnforcer:
         strategy = config.strategy.name
         privacy = config.privacy
         passes = privacy.rate * privacy.steps * privacy.copies  # on average
+        check_listed(policy, config, model)
         epochs = math.ceil(passes) if privacy.is_on else config.train.passes
         if policy.models and model not in policy.models:
             refuse(

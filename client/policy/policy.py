@@ -104,12 +104,24 @@ class Policy(BaseModel):
         ),
     )
     models: tuple[str, ...] = Field(
-        (), description='networks that may be trained here: ["cnn"]; empty: all'
+        (),
+        description=(
+            'networks that may be trained here: ["cnn"]; empty: all but code of another one,'
+            ' which is installed here and listed as "module:Object"'
+        ),
     )
     strategies: tuple[str, ...] = Field(
         (),
         description=(
-            'federated algorithms that may be used here: ["fedavg", "fedprox"]; empty: all'
+            'federated algorithms that may be used here: ["fedavg", "fedprox"]; empty: all but'
+            ' code of another one, which is installed here and listed as "module:Object"'
+        ),
+    )
+    augmentations: tuple[str, ...] = Field(
+        (),
+        description=(
+            "changes of training images by code of another one that may be used here, which is"
+            ' installed here: ["module:Object"]; empty: none'
         ),
     )
     classes: tuple[str, ...] = Field(

@@ -28,7 +28,7 @@ class ModelConfig(Section):
             "one of Fedshelf's models, any torchvision classification model, some of its networks"
             " for scenes (docs/how-to/scenes.md), timm:NAME for any architecture of timm,"
             " hf:OWNER/NAME for a network and its weights on the Hugging Face hub, module:Object"
-            " for one of your own (simulation), or auto: as run.recipe chooses"
+            " for one of your own, or auto: as run.recipe chooses"
         ),
     )
     norm: Literal["default", "batch", "group", "frozen"] = Field(
@@ -184,7 +184,7 @@ class CommonStrategyConfig(Section):
 
     name: str = Field(
         "fedavg",
-        description="federated algorithm, or module:Object for one of your own (simulation)",
+        description="federated algorithm, or module:Object for one of your own",
     )
     weighting: Literal["images", "uniform"] = Field(
         "images",

@@ -221,6 +221,12 @@ def find(name: str) -> ModelInfo:
         return plugin
     if plugin is not None:
         raise plugins.wrong_plugin(plugins.MODEL, name, "a ModelInfo")
+    if own_objects.is_name(name):
+        raise ConfigError(
+            f"The model {name} is code of its own, which only a run's own settings import, or a"
+            " store whose policy lists it; open a finished model with"
+            " fedshelf.load(..., network=...), or use its ONNX file."
+        )
     added = plugins.plugin_names(plugins.MODEL)
     suggestions = difflib.get_close_matches(
         name, [*OURS, *SCENES, *PRETRAINED, *added, *known], n=3, cutoff=0.5

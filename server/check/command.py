@@ -15,6 +15,7 @@ from fedshelf.server.check.training import flower, test_photos
 from fedshelf.server.operations.listing_output import to_json
 from fedshelf.server.operations.store_access import resolve_store_access
 from fedshelf.server.settings import recipes
+from fedshelf.server.settings.own_code import allow_of_run
 
 MAX_LINE_CHARACTERS = 2000  # characters of a line: the names of many classes are listed in full
 
@@ -73,6 +74,7 @@ def check_server(
     """
     from fedshelf.server.training.resume_model import adopt  # loads torch
 
+    allow_of_run(None, settings)
     completed = recipes.complete(adopt(dict(settings)), photos=True)
     config = resolve({"data.dataset": STORES_OWN}, completed.settings)
     findings: list[CheckFinding] = []

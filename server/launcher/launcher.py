@@ -18,7 +18,7 @@ from typing import Any
 from fedshelf.common import models
 from fedshelf.common.classes import display_names
 from fedshelf.common.classes.display_names import ProductNames
-from fedshelf.common.config import STORES_OWN, RunConfig, StrategyConfig, resolve
+from fedshelf.common.config import STORES_OWN, RunConfig, StrategyConfig, flatten, resolve
 from fedshelf.common.errors import RunError
 from fedshelf.common.metrics import formulas
 from fedshelf.common.models.spec import STORE_CHANNELS
@@ -41,10 +41,12 @@ from fedshelf.server.launcher.output import RunOutput
 from fedshelf.server.launcher.page_port import page_port
 from fedshelf.server.results.run_directory import EMPTY, RunDirectory, free_name
 from fedshelf.server.settings import recipes
+from fedshelf.server.settings.own_code import allow_of_run, check_own_code
 
 APP_STARTUP_TIMEOUT_SECONDS = 90.0  # for the submitted app to begin its work
 MAX_APP_DEATHS_PER_ROUND = 4  # deaths of the app within one round before the run is given up
 SUPERVISION_POLL_SECONDS = 0.2  # between two checks of the app and the processes
+CLASSES_IN_CHECKS = 3  # of a network, as long as the stores' classes are not known
 STOPPING_MESSAGE = (
     f"Stopping after this round, or in {ROUND_STOP_SECONDS:g} s without it; press Ctrl-C again"
     " to stop at once (all earlier rounds are saved)."
@@ -253,6 +255,7 @@ class RunSupervisor:
 def _resolve_run(request: LaunchRequest) -> tuple[Path, RunConfig]:
     """Return the run's directory and configuration: of a new run, or of the one to resume."""
     settings = request.settings
+    allow_of_run(settings.get("run.out"), settings)
     if settings.get("model.resume_from"):
         from fedshelf.server.training.resume_model import adopt  # loads torch
 
@@ -284,13 +287,17 @@ def check_early(config: RunConfig) -> None:
         ConfigError: the settings of model, strategy or privacy do not fit.
         DataError: the file of weights cannot be read.
     """
-    models.specify(
+    spec = models.specify(
         config.model,
         (),
         image_size=config.data.image_size,
         native_size=None,
         channels=STORE_CHANNELS,
     )
+    classes = len(config.data.classes) or CLASSES_IN_CHECKS
+    sized = resolve(flatten(config), {"data.image_size": spec.image_size})
+    if note := check_own_code(sized, classes, STORE_CHANNELS):
+        print(note, flush=True)
     models.initial_weights(config.model)
     dp_settings.check_settings(config)
     formulas.check(config)

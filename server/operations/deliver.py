@@ -18,6 +18,7 @@ from fedshelf.server.launcher.launcher import (
 )
 from fedshelf.server.launcher.output import RunOutput
 from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.settings.own_code import allow_of_run
 
 
 def ask_running_server(run: Path) -> bool:
@@ -70,6 +71,7 @@ def deliver(
             " round."
         )
     check_free(address)
+    allow_of_run(run)
     rounds = RunDirectory.stored(run, {}).run.rounds
     mailbox = RunMailbox(run)
     with (

@@ -37,6 +37,7 @@ from fedshelf.server.results.model_export import write_model
 from fedshelf.server.results.past_rounds import judged
 from fedshelf.server.results.plan_file import SavedPlan
 from fedshelf.server.results.run_directory import FORGOTTEN, Record, RunDirectory
+from fedshelf.server.settings.own_code import allow_of_run
 from fedshelf.server.updates.store_findings import Standing
 
 # of a record or a summary: what tells of the model that had the store in it
@@ -62,6 +63,7 @@ def forget_store(run: Path, store: str) -> None:
     """
     if RunMailbox(run).is_launcher_at_work():
         raise RunError(f"A server works on {run}; end it first: flower-server stop {run}")
+    allow_of_run(run)
     config = RunDirectory.stored(run, {})
     with closing(RunDirectory.open(run, config)) as directory:
         checkpoints = Checkpoints(run / "checkpoints", config.run.keep_checkpoints)

@@ -18,6 +18,7 @@ from fedshelf.server.results.checkpoints import Checkpoints, TrainingState
 from fedshelf.server.results.model_export import weights_sha256, write_model
 from fedshelf.server.results.plan_file import SavedPlan
 from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.settings.own_code import allow_of_run
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def _opened(run: Path) -> tuple[RunConfig, Checkpoints]:
             else "no config.toml"
         )
         raise RunError(f"There is no run in {run} ({hint}).")
+    allow_of_run(run)
     checkpoints = Checkpoints(run / "checkpoints", keep=1)
     if not checkpoints.rounds():
         raise RunError(

@@ -15,6 +15,7 @@ from fedshelf.common.native import compiler
 from fedshelf.common.system import device
 from fedshelf.server.results.delivered_round import has_validation
 from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.settings.own_code import check_own_code
 from fedshelf.server.settings.precision import settle_precision
 from fedshelf.server.training.robustness_guarantee import check_cohort
 from fedshelf.server.training.selection_images import is_chosen, nothing_to_choose_on
@@ -38,7 +39,6 @@ from fedshelf.simulations.federation.federation import Federation
 from fedshelf.simulations.federation.tables import partition_table
 from fedshelf.simulations.partitions import parse_partition
 from fedshelf.simulations.run.features import feature_extractor
-from fedshelf.simulations.run.own_code import check_own_code
 from fedshelf.simulations.run.simulate import NO_COMPILER
 
 COMPARE_FILE = "compare.json"
@@ -96,7 +96,7 @@ def compare(request: ComparisonRequest, console: Console) -> bool:
     config, precision_note = settle_precision(config, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     _check(config, stores)
-    network_note = check_own_code(config, stores.classes, source.channels)
+    network_note = check_own_code(config, len(stores.classes), source.channels)
     unknown = display_names.check_classes(request.names or {}, stores.classes)
     with closing(RunDirectory.open(path, config, request.settings)) as directory:
         fingerprint.check(

@@ -25,6 +25,7 @@ from fedshelf.server.results.run_directory import RunDirectory, free_name
 from fedshelf.server.results.run_status import RunObserver
 from fedshelf.server.results.scenes.examples import scene_photos
 from fedshelf.server.settings import recipes
+from fedshelf.server.settings.own_code import check_own_code
 from fedshelf.server.settings.precision import settle_precision
 from fedshelf.server.store_privacy.refusals import check_stores
 from fedshelf.server.training.resume_model import adopt
@@ -40,7 +41,7 @@ from fedshelf.simulations.engines import Engine
 from fedshelf.simulations.federation import federation, fingerprint
 from fedshelf.simulations.federation.tables import partition_table
 from fedshelf.simulations.run.features import feature_extractor
-from fedshelf.simulations.run.own_code import allow_named, check_own_code
+from fedshelf.simulations.run.own_code import allow_named
 
 NO_COMPILER = (
     "No C compiler (cc, gcc or clang) was found: training on the CPU takes up to three times as"
@@ -121,7 +122,7 @@ def simulate(request: SimulationRequest, console: Console) -> dict[str, Any]:
     config = settle(config, source.native_size, source.channels)
     config, precision_note = settle_precision(config, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
-    network_note = check_own_code(config, stores.classes, source.channels)
+    network_note = check_own_code(config, len(stores.classes), source.channels)
     start = prepare(config, stores.classes, source.channels)
     unknown = display_names.check_classes(request.names or {}, stores.classes)
     _check_judges(start, stores)

@@ -38,7 +38,7 @@ def test_a_name_that_nobody_allowed_is_imported_by_no_order_and_no_file(here: Pa
     received = RunConfig.model_validate_json(sent.model_dump_json())
     with pytest.raises(ConfigError, match=r"^Setting strategy\.name got 'mylab_objects:Plain'"):
         strategies.build(received.strategy)
-    with pytest.raises(ConfigError, match="Unknown model 'mylab_objects:Plain'"):
+    with pytest.raises(ConfigError, match="model mylab_objects:Plain is code of its own"):
         models.specify(
             ModelConfig(name="mylab_objects:Plain"), (), image_size=0, native_size=8, channels=3
         )

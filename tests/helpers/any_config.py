@@ -16,6 +16,7 @@ _TEXTS = {
     "strategy.name": sorted(STRATEGIES),
     "messages.compression": ["none", "fp16", "int8", "top-k"],
     "data.dataset": ["stores", "shelf"],
+    "data.augmentation": ["", "mylab:fade"],
     "evaluation.metric": ["accuracy", "macro_f1", "loss"],
 }
 

@@ -36,10 +36,10 @@ def test_a_policy_is_written_once_then_checked_and_told(tmp_path: Path) -> None:
     done = run(tmp_path, "policy", "--kit", str(kit))
     assert (done.returncode, str(path) in done.stdout) == (0, True)
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    assert "0 of 23 keys differ" in run(tmp_path, "policy", "--name", "oslo-7").stdout
+    assert "0 of 24 keys differ" in run(tmp_path, "policy", "--name", "oslo-7").stdout
     path.write_text('hours = ["22:00-06:00"]\nmetrics = "accuracy"\n', encoding="utf-8")
     told = run(tmp_path, "policy", "--name", "oslo-7").stdout
-    assert "2 of 23 keys differ" in told
+    assert "2 of 24 keys differ" in told
     assert "hours = ['22:00-06:00']: local hours in which work may begin" in told
     path.write_text('metric = "accuracy"\n', encoding="utf-8")
     assert "unknown key 'metric'. Did you mean metrics?" in refused(
