@@ -1,4 +1,4 @@
-"""Our own locator of products: a map of centres and of the edges around them, with 420,309 weights.
+"""Our own locator of products: a map of centres and of the edges around them, with 261,333 weights.
 
 Zhou, Wang and Krähenbühl 2019, "Objects as Points": an object is the peak of a heat map at its
 centre, and the same cell tells its size. As in FCOS (Tian et al. 2019) a cell tells its distances
@@ -44,9 +44,9 @@ class Locator(nn.Module):
         super().__init__()
         self.quarter = nn.Sequential(*_block(channels, 16, 2), *_block(16, 32, 2))
         self.eighth = nn.Sequential(*_block(32, 64, 2), Residual(64))
-        self.sixteenth = nn.Sequential(*_block(64, 96, 2), Residual(96))
-        self.thirty_second = nn.Sequential(*_block(96, 96, 2), Residual(96))
-        self.narrow_sixteenth = nn.Conv2d(96, 64, 1)
+        self.sixteenth = nn.Sequential(*_block(64, 64, 2), Residual(64))
+        self.thirty_second = nn.Sequential(*_block(64, 64, 2), Residual(64))
+        self.narrow_sixteenth = nn.Conv2d(64, 64, 1)
         self.joined = nn.Sequential(*_block(64, 64, 1))
         self.narrow_eighth = nn.Conv2d(64, 32, 1)
         self.last = nn.Sequential(*_block(32, 32, 1), nn.Conv2d(32, classes + EDGES, 1))
