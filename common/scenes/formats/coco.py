@@ -22,7 +22,13 @@ from fedshelf.common.scenes.formats.labelled_scene import (
     SceneLabels,
 )
 from fedshelf.common.scenes.formats.placing import CROWD, place
-from fedshelf.common.scenes.formats.raw_labels import RawBox, RawScene, number, polygon
+from fedshelf.common.scenes.formats.raw_labels import (
+    RawBox,
+    RawScene,
+    check_upright,
+    number,
+    polygon,
+)
 from fedshelf.common.scenes.formats.run_lengths import decode_text, encode_text
 from fedshelf.common.system.documents import read_json
 
@@ -152,6 +158,9 @@ def _add(annotation: Mapping[str, Any], owner: RawScene, categories: Sequence[An
 def _box(annotation: Mapping[str, Any], label: int) -> RawBox:
     """Return a product. Raises ValueError, TypeError, KeyError."""
     corners = None
+    attributes = annotation.get("attributes")
+    if isinstance(attributes, dict) and not annotation.get("segmentation"):
+        check_upright(str(attributes.get("rotation", 0)))
     if annotation.get("bbox"):
         left, top, width, height = map(number, annotation["bbox"])
         corners = (left, top, left + width, top + height)

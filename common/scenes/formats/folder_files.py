@@ -1,5 +1,6 @@
 """All files below a folder of scenes, sorted by what they may be."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,7 +11,9 @@ from fedshelf.common.images.listing.split_names import split_named
 from fedshelf.common.scenes.formats.raw_labels import PhotoFile
 
 _MASK_FOLDERS = {"masks", "segmentationclass"}
-_PHOTO_FOLDERS = {"images", "jpegimages", "photos", "obj_train_data", "data"}
+_ITEM_FOLDER = "segmentationobject"  # pictures of single items, which no reader here uses
+_PHOTO_FOLDERS = {"images", "jpegimages", "photos", "data", "default"}  # the last one is CVAT's
+_CVAT_FOLDER = re.compile(r"obj_(\w+)_data")  # of the photos and labels of a subset, in YOLO 1.1
 NO_PHOTO = "labels without a photo"
 NOT_LABELLED = "no labels (a file without boxes would say that there is no product)"
 # a text or XML file with a photo's boxes; a larger one is something else
@@ -67,7 +70,13 @@ def _says_nothing(name: str, end: str) -> bool:
     shop/1.jpg is not other/1.jpg, but images/1.jpg and train/1.jpg may be.
     """
     folders = name[: len(name) - len(end)].split("/")[:-1]
-    return all(folder.casefold() in _PHOTO_FOLDERS or split_named(folder) for folder in folders)
+    return all(_is_usual(folder) for folder in folders)
+
+
+def _is_usual(folder: str) -> bool:
+    """Return whether a folder's name says no more than that it holds photos, or of which split."""
+    name = folder.casefold()
+    return name in _PHOTO_FOLDERS or bool(_CVAT_FOLDER.fullmatch(name) or split_named(name))
 
 
 def _nearby(folder: str) -> Iterator[str]:
@@ -85,9 +94,9 @@ def has_class_folders(root: Path) -> bool:
         for full_name, _ in walk_files(root, root.name, set(), [])
         if is_photo(full_name)
     )
-    usual = _PHOTO_FOLDERS | _MASK_FOLDERS
+    masks = {*_MASK_FOLDERS, _ITEM_FOLDER}
     return any(
-        folder.casefold() not in usual and not split_named(folder)
+        not _is_usual(folder) and folder.casefold() not in masks
         for name in names
         for folder in name.split("/")[:-1]
     )
@@ -99,7 +108,10 @@ def list_files(root: Path) -> FolderFiles:
     for full_name, path in walk_files(root, root.name, set(), files.left_out):
         name = full_name[len(root.name) + 1 :]
         folders = PurePosixPath(name).parts[:-1]
-        if is_photo(name) and any(folder.casefold() in _MASK_FOLDERS for folder in folders):
+        above = {folder.casefold() for folder in folders}
+        if is_photo(name) and _ITEM_FOLDER in above:
+            continue
+        if is_photo(name) and above & _MASK_FOLDERS:
             files.masks[name] = path
         elif is_photo(name):
             files.photos[name] = PhotoFile(name, path, _split(folders))
@@ -110,5 +122,6 @@ def list_files(root: Path) -> FolderFiles:
 
 def _split(folders: tuple[str, ...]) -> Split | None:
     """Return the split that the names of folders say; None: none, or two different ones."""
-    named = {split for folder in folders if (split := split_named(folder))}
+    subsets = [_CVAT_FOLDER.sub(r"\1", folder.casefold()) for folder in folders]
+    named = {split for folder in subsets if (split := split_named(folder))}
     return next(iter(named)) if len(named) == 1 else None

@@ -89,3 +89,15 @@ def polygon(numbers: list[float]) -> NDArray[np.float64]:
     if len(numbers) < 6 or len(numbers) % 2:
         raise ValueError(f"a polygon of {len(numbers)} numbers")
     return np.array(numbers, np.float64).reshape(-1, 2)
+
+
+def check_upright(rotation: str) -> None:
+    """Raise ValueError for a box that is turned: its edges are those before it was turned.
+
+    CVAT writes so in COCO and Pascal VOC (https://github.com/cvat-ai/cvat/issues/4745).
+
+    Args:
+        rotation: in degrees
+    """
+    if number(rotation) % 180:
+        raise ValueError(f"a box turned by {number(rotation):g} degrees; draw it upright")

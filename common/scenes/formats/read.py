@@ -1,5 +1,6 @@
 """Reading of a folder of scenes: which format it is in is found out, or asked."""
 
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -35,6 +36,8 @@ def read_scenes(path: Path) -> SceneLabels:
         return _with_masks(coco.read(files, [path.name]), files)
     if not path.is_dir():
         got = "is neither a folder nor a COCO file" if path.exists() else "does not exist"
+        if zipfile.is_zipfile(path):
+            got = "is a ZIP file, which must be unpacked first"
         raise DataError(f"{path} {got}; expected a folder with {EXPECTED}.")
     files = list_files(path)
     readers = _readers(files)

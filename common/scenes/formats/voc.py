@@ -22,7 +22,7 @@ from fedshelf.common.scenes.formats.folder_files import (
 )
 from fedshelf.common.scenes.formats.labelled_scene import UNNAMED, SceneLabels
 from fedshelf.common.scenes.formats.placing import place
-from fedshelf.common.scenes.formats.raw_labels import RawBox, RawScene, number
+from fedshelf.common.scenes.formats.raw_labels import RawBox, RawScene, check_upright, number
 from fedshelf.common.system.documents import read_xml
 
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
@@ -89,6 +89,9 @@ def _scene(
             number(root.findtext("size/height") or ""),
         )
         for one in root.findall("object"):
+            for attribute in one.findall("attributes/attribute"):
+                if attribute.findtext("name") == "rotation":
+                    check_upright(attribute.findtext("value") or "0")
             edges = [number(one.findtext(f"bndbox/{edge}") or "") for edge in _EDGES]
             name = (one.findtext("name") or "").strip()
             label = names.setdefault(name, len(names)) if name else -1

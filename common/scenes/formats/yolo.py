@@ -31,7 +31,8 @@ from fedshelf.common.scenes.formats.raw_labels import RawBox, RawScene, number, 
 CLASSES_FILE = "classes.txt"
 DATA_FILE = "data.yaml"
 _DATA_FILES = (DATA_FILE, "data.yml", "dataset.yaml")
-_NAME_FILES = (CLASSES_FILE, "obj.names")  # the latter is Darknet's, which CVAT writes
+# Darknet's, as CVAT and Roboflow write them
+_NAME_FILES = (CLASSES_FILE, "obj.names", "_darknet.labels")
 _LARGEST_SHARE = 2.0  # a box may leave the photo; numbers beyond this are pixels, not shares
 
 

@@ -1,13 +1,15 @@
 """Folders as labelling tools export them, after the examples in their documentation."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fedshelf.common.errors import DataError
-from fedshelf.common.scenes.formats.read import read_scenes
+from fedshelf.common.scenes.formats.read import is_scene_folder, read_scenes
 from tests.helpers.scene_files import annotation, coco_file, image, save_photo, save_text
 
 
@@ -125,6 +127,101 @@ def test_coco_of_cvat_with_run_lengths_as_numbers(tmp_path: Path) -> None:
     (scene,) = read_scenes(tmp_path).scenes
     assert scene.has_mask
     assert scene.boxes.corners.tolist() == [[1, 1, 2, 3]]
+
+
+def test_subsets_of_cvat(tmp_path: Path) -> None:
+    """https://docs.cvat.ai/docs/dataset_management/formats/format-yolo/: obj_<subset>_data."""
+    for subset in ("train", "validation", "test"):
+        save_photo(tmp_path / f"obj_{subset}_data/{subset}.jpg")
+        save_text(tmp_path / f"obj_{subset}_data/{subset}.txt", "0 0.5 0.5 0.2 0.4\n")
+        save_text(tmp_path / f"{subset}.txt", f"data/obj_{subset}_data/{subset}.jpg\n")
+    save_text(tmp_path / "obj.data", "classes = 1\ntrain = data/train.txt\nbackup = backup/\n")
+    save_text(tmp_path / "obj.names", "can\n")
+    assert is_scene_folder(tmp_path)
+    labels = read_scenes(tmp_path)
+    assert [(scene.name, scene.split) for scene in labels.scenes] == [
+        ("obj_test_data/test.jpg", "test"),
+        ("obj_train_data/train.jpg", "train"),
+        ("obj_validation_data/validation.jpg", "validation"),
+    ]
+    assert labels.left_out == ()
+
+
+def test_coco_of_cvat_has_its_photos_in_a_folder_of_the_subset(tmp_path: Path) -> None:
+    """https://docs.cvat.ai/docs/dataset_management/formats/format-coco/: images/<subset>.
+
+    A box that was turned has the edges that it had before: its photo is not used.
+    """
+    for name in ("1.jpg", "2.jpg"):
+        save_photo(tmp_path / "images/default" / name)
+    boxes = [
+        annotation(
+            number,
+            [10.25, 5.5, 20.0, 10.75],
+            segmentation=[],
+            attributes={"occluded": False, "rotation": rotation},
+        )
+        for number, rotation in ((1, 0.0), (2, 30.0))
+    ]
+    coco_file(
+        tmp_path / "annotations/instances_default.json",
+        [image(1, "1.jpg"), image(2, "2.jpg")],
+        boxes,
+    )
+    assert is_scene_folder(tmp_path)
+    assert corners(tmp_path) == {"images/default/1.jpg": [[10.25, 5.5, 30.25, 16.25]]}
+    [(name, reason)] = read_scenes(tmp_path).left_out
+    assert name == "images/default/2.jpg"
+    assert "a box turned by 30 degrees; draw it upright" in reason
+
+
+def test_names_of_roboflow_for_darknet(tmp_path: Path) -> None:
+    """https://roboflow.com/formats/yolo-darknet-txt: a list of names in each split."""
+    for split in ("train", "valid"):
+        save_photo(tmp_path / split / f"{split}.jpg")
+        save_text(tmp_path / split / f"{split}.txt", "0 0.5 0.5 0.2 0.4\n")
+        save_text(tmp_path / split / "_darknet.labels", "can\n")
+    assert read_scenes(tmp_path).classes == ("can",)
+
+
+def test_voc_of_cvat_with_masks(tmp_path: Path) -> None:
+    """https://docs.cvat.ai/docs/dataset_management/formats/format-voc/: masks, and items."""
+    save_photo(tmp_path / "JPEGImages/1.jpg")
+    attribute = "<attributes><attribute><name>rotation</name><value>{}</value></attribute>"
+    text = (
+        "<annotation><filename>{}</filename><size><width>100</width><height>50</height><depth/>"
+        "</size><object><name>can</name><bndbox><xmin>10.5</xmin><ymin>5.25</ymin><xmax>30.5</xmax>"
+        f"<ymax>15.75</ymax></bndbox>{attribute}</attributes></object></annotation>"
+    )
+    save_text(tmp_path / "Annotations/1.xml", text.format("1.jpg", "0.0"))
+    save_text(tmp_path / "ImageSets/Main/default.txt", "1\n")
+    save_text(tmp_path / "labelmap.txt", "# label:color_rgb:parts:actions\ncan:250,50,83::\n")
+    mask = np.zeros((50, 100, 3), np.uint8)
+    mask[5:16, 10:31] = (250, 50, 83)
+    for folder in ("SegmentationClass", "SegmentationObject"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(mask).save(tmp_path / folder / "1.png")
+    assert is_scene_folder(tmp_path)
+    labels = read_scenes(tmp_path)
+    assert labels.left_out == ()
+    [scene] = labels.scenes
+    assert scene.has_mask
+    assert scene.boxes.corners.tolist() == [[10.5, 5.25, 30.5, 15.75]]
+    save_photo(tmp_path / "JPEGImages/2.jpg")
+    save_text(tmp_path / "Annotations/2.xml", text.format("2.jpg", "12.5"))
+    [(name, reason)] = read_scenes(tmp_path).left_out
+    assert (name, "turned by 12.5 degrees" in reason) == ("JPEGImages/2.jpg", True)
+    for file in (tmp_path / "Annotations").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match="has masks, but no labels of boxes"):
+        read_scenes(tmp_path)
+
+
+def test_an_archive_is_to_be_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
+        archive.writestr("annotations/instances_default.json", "{}")
+    with pytest.raises(DataError, match="is a ZIP file, which must be unpacked first"):
+        read_scenes(tmp_path / "export.zip")
 
 
 def test_voc_of_labelimg_and_of_the_challenge(tmp_path: Path) -> None:
