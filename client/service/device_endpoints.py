@@ -30,7 +30,7 @@ def device_routes(service: PhotoService) -> list[Route]:
         return Response(content, media_type=media_type)
 
     def description(file: Path) -> bytes:
-        has_locator = service.locator_onnx_file is not None
+        has_locator = _can_run_locator(service.locator_onnx_file)
         return read_device_model(file, service.model.name, has_locator=has_locator).description
 
     async def model_json(_: Request) -> Response:
@@ -55,3 +55,14 @@ def device_routes(service: PhotoService) -> list[Route]:
         Route("/locator.json", locator_json, methods=["GET"]),
         Route("/locator.onnx", locator_onnx, methods=["GET"]),
     ]
+
+
+def _can_run_locator(file: Path | None) -> bool:
+    """Return whether a browser can run the locator in an ONNX file; None: there is none."""
+    if file is None:
+        return False
+    try:
+        read_device_locator(file)
+    except FedshelfError:
+        return False
+    return True

@@ -225,6 +225,20 @@ def test_a_locator_without_an_onnx_file_has_no_mode_on_the_device(
             assert client.get("/locator.onnx").status_code == 404
 
 
+def test_a_locator_that_only_the_service_can_use_has_none_either(
+    tmp_path: Path, files: Files
+) -> None:
+    """Browsers have no median filter."""
+    locator = write_square_locator(tmp_path / "locator.onnx", denoise=3)
+    with (
+        running_service(tmp_path, onnx_file=files.classifier, locator=locator) as running,
+        running.client() as client,
+    ):
+        assert client.get("/v1/model").json()["has_locator"] is True
+        assert client.get("/model.json").json()["has_locator"] is False
+        assert client.get("/locator.json").status_code == 404
+
+
 def near(found: list[list[float]], expected: list[list[float]]) -> None:
     """Check that boxes agree one to one, within a pixel."""
     left = [np.array(box) for box in expected]

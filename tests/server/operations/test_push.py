@@ -14,7 +14,7 @@ from fedshelf.common.inference.release.hub_layout import hub_files
 from fedshelf.common.models import saved
 from fedshelf.common.release.keys import pin
 from tests.helpers.hub_server import hub_server
-from tests.helpers.released_models import save_release
+from tests.helpers.released_models import save_locator_release, save_release
 
 PROGRAM = "from fedshelf.server.main import main; main()"
 
@@ -53,6 +53,19 @@ def test_the_layout_has_the_card_the_config_and_the_signed_files(release: Path) 
     for path in release.iterdir():
         assert files[f"release/{path.name}"] == path.read_bytes()
     assert files["model.safetensors"] == (release / "model.safetensors").read_bytes()
+
+
+def test_a_locator_is_told_as_a_finder_of_objects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEDSHELF_HOME", str(tmp_path / "home"))
+    test = {"test": {"accuracy": 0.1, "macro_f1": None}}
+    locator, public = save_locator_release(tmp_path, provenance=test)
+    pin(public)
+    readme = hub_files(locator)["README.md"].decode()
+    told = yaml.safe_load(readme.split("---\n")[1])
+    assert told["pipeline_tag"] == "object-detection"
+    assert "model-index" not in told  # the share of faultless photos says little
 
 
 def test_it_is_sent_as_one_commit_and_can_be_written_instead(release: Path, tmp_path: Path) -> None:
