@@ -29,12 +29,13 @@ from fedshelf.common.images.augment import normalise
 from fedshelf.common.images.types import Images
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.messages import TrainOrder
+from fedshelf.common.scenes.folder.run_classes import in_run_classes
 from fedshelf.common.seeding import rng
 from fedshelf.common.system.allocator import keep_freed_memory
 from fedshelf.common.system.device import pick_device
 from fedshelf.common.tasks import TASKS
-from fedshelf.common.tasks.masks import product_masks
 from fedshelf.server.training.setup import prepare
+from fedshelf.simulations.datasets.products import PRODUCTS
 from fedshelf.simulations.datasets.scenes import draw_scenes
 from fedshelf.simulations.datasets.scenes.shelf_scenes import padded
 
@@ -64,11 +65,12 @@ def drawn(options: argparse.Namespace) -> Images:
     # the bare loop knows no difficult products: all count as wholly seen
     whole = [np.ones_like(shares) for shares in scenes.seen]
     annotations = {
-        "boxes": lambda: torch.from_numpy(padded(scenes.boxes, whole)),
-        "masks": lambda: product_masks(torch.from_numpy(scenes.masks)),
+        "boxes": lambda: padded(scenes.boxes, whole),
+        "masks": lambda: scenes.masks,
     }[OBJECTIVES[options.network]]()
+    of_products = in_run_classes(torch.from_numpy(annotations), tuple(PRODUCTS), ())
     rows = torch.arange(options.scenes)
-    return Images(torch.from_numpy(scenes.photos), torch.zeros_like(rows), rows, annotations)
+    return Images(torch.from_numpy(scenes.photos), torch.zeros_like(rows), rows, of_products)
 
 
 class SceneStore:

@@ -262,12 +262,10 @@ def folder_images(agreed: Plan) -> Images | None:
     folder = Path(agreed.config.evaluation.test_data)
     spec = agreed.spec
     denoise = agreed.config.data.denoise
-    if isinstance(task_of(spec), SceneTask):
+    if isinstance(task := task_of(spec), SceneTask):
         form = PixelFormat(spec.image_size, spec.channels, denoise)
-        config = agreed.config
-        scenes = open_scene_photos(
-            folder, form, config.data.split, config.train.objective, spec.classes
-        )
+        data = agreed.config.data
+        scenes = open_scene_photos(folder, form, data.split, task.name, task.scene_classes(data))
         tested = scenes.splits["test"]
         return tested.whole_array()  # all photos of the folder are for testing
     opened = open_folder(

@@ -82,7 +82,8 @@ class PolicyEnforcer:
             self._ledger.charges()  # if they cannot be trusted, nothing leaves
         if isinstance(order, RunConfig):
             # tasks on scenes have classes of their own, before any store is asked for its classes
-            classes = TASKS[order.train.objective].classes or order.data.classes
+            named = order.data.classes
+            classes = TASKS[order.train.objective].own_classes(named) or named
             self._check_run(order.model.name, classes, order)
             return
         if (

@@ -29,6 +29,7 @@ from fedshelf.common.images.types import StoreData
 from fedshelf.common.models.spec import STORE_CHANNELS
 from fedshelf.common.protocol.failures import FailureCode
 from fedshelf.common.protocol.messages import Plan, StoreInfo
+from fedshelf.common.scenes.folder.run_classes import UnknownClassError
 from fedshelf.common.scenes.folder.scene_photos import open_scene_photos
 from fedshelf.common.tasks import TASKS, SceneTask
 from fedshelf.common.tasks.turns import as_rotation_task
@@ -174,9 +175,7 @@ class FolderSource:
         try:
             splits = relabel(folder, classes, merge=plan.config.data.merge_spellings).splits
         except DataError as error:
-            # a store that keeps its class names to itself does not tell which one is unknown
-            code: FailureCode = "unknown-class" if self._rules.class_names else "data"
-            raise StoreError(code, str(error), retry_after=UNKNOWN_CLASS_RETRY_SECONDS) from error
+            raise self._unknown_class(error) from error
         return StoreData(splits["train"], splits["validation"], splits["test"])
 
     def _open(self, config: RunConfig) -> PhotoFolder:
@@ -193,9 +192,7 @@ class FolderSource:
         try:
             if isinstance(task := TASKS[config.train.objective], SceneTask):
                 form = PixelFormat(size, STORE_CHANNELS, denoise)
-                scenes = open_scene_photos(
-                    self._path, form, config.data.split, task.name, task.classes
-                )
+                scenes = self._open_scenes(task, form, config)
                 return drop_rare_classes(scenes, self._rules.least_images_per_class)
             folder = open_folder(
                 self._path,
@@ -216,6 +213,22 @@ class FolderSource:
         # before anything is counted or trained
         folder = drop_rare_classes(folder, self._rules.least_images_per_class)
         return as_rotation_task(folder) if turns else folder
+
+    def _open_scenes(self, task: SceneTask, form: PixelFormat, config: RunConfig) -> PhotoFolder:
+        """Open the folder as scenes. Raises StoreError, DataError."""
+        classes = task.scene_classes(config.data)
+        try:
+            return open_scene_photos(self._path, form, config.data.split, task.name, classes)
+        except UnknownClassError as error:
+            raise self._unknown_class(error) from error
+
+    def _unknown_class(self, error: DataError) -> StoreError:
+        """Return the error about a class that is not in the run, for the server.
+
+        A store that keeps its class names to itself does not tell which one is unknown.
+        """
+        code: FailureCode = "unknown-class" if self._rules.class_names else "data"
+        return StoreError(code, str(error), retry_after=UNKNOWN_CLASS_RETRY_SECONDS)
 
     def _compare_classes(self, classes: tuple[str, ...]) -> None:
         before = self._classes

@@ -1,7 +1,8 @@
 """The task to find the products on a photo of a scene: a box around each, whatever it is.
 
 The network's map of centres and edges is read by `common.scenes`. Which product is in a box, a
-classifier tells of the crop; so a new product needs no new boxes.
+classifier tells of the crop; so a new product needs no new boxes. If `data.classes` names classes,
+the network tells them, too.
 """
 
 import numpy as np
@@ -13,16 +14,17 @@ from fedshelf.common.images.augment import BatchBounds, Blend
 from fedshelf.common.images.augment.draws import basic_draws
 from fedshelf.common.images.augment.geometry import window_offsets
 from fedshelf.common.metrics.counts import Counts
-from fedshelf.common.metrics.formulas import METRICS
-from fedshelf.common.models.networks.locator import STRIDE
+from fedshelf.common.metrics.formulas.average_precision import AveragePrecision, pairs_by_class
+from fedshelf.common.metrics.formulas.count_error import CountError
+from fedshelf.common.models.networks.locator import EDGES, STRIDE
 from fedshelf.common.native.centre_loss import box_losses
 from fedshelf.common.scenes.boxes import Boxes
 from fedshelf.common.scenes.centre_map import boxes_of_map
-from fedshelf.common.scenes.difficult import DIFFICULT, counted
+from fedshelf.common.scenes.difficult import counted
 from fedshelf.common.scenes.matching import match
+from fedshelf.common.scenes.scene_classes import ANY_PRODUCT
 from fedshelf.common.tasks.task import SceneTask, no_classes
 
-PRODUCT = ("product",)  # the one class of a box
 RIGHT_SCORE = 0.3  # of boxes that count when a photo is called right
 RIGHT_OVERLAP = 0.5  # of a box with a product that it has found
 LEAST_LEFT = 0.25  # of a box's area on the photo, after a crop, below which it is none any more
@@ -33,9 +35,17 @@ class LocatedBoxes(SceneTask):
 
     name = "boxes"
     output = "boxes"
-    classes = PRODUCT
+    classes = ANY_PRODUCT
     metrics = ("ap", "count")
     metric = "ap"
+
+    def own_classes(self, named: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the classes that the settings name; without any, every box is a product."""
+        return named or ANY_PRODUCT
+
+    def products(self, outputs: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the classes of boxes; () if they are products alone."""
+        return () if outputs == ANY_PRODUCT else outputs
 
     def augment(
         self,
@@ -90,30 +100,32 @@ class LocatedBoxes(SceneTask):
         """Return the counts of B photos.
 
         Args:
-            outputs: float32 [B, 1 + 4, H, W]
+            outputs: float32 [B, C + 4, H, W]
             targets: float32 [B, K, 5]
             losses: float32 [B]
         """
+        classes = outputs.shape[1] - EDGES
         pairs = self.answers(outputs, targets)
+        right = sum(_is_right(found, true, classes) for found, true in pairs)
         found, true = [found for found, _ in pairs], [true for _, true in pairs]
-        right = sum(map(_is_right, found, true))
+        metrics = (AveragePrecision(classes), CountError(classes))
         return Counts(
-            no_classes(PRODUCT),
+            no_classes(classes),
             float(losses.double().sum()),
             right,
             len(found) - right,
-            metrics={name: METRICS[name].sums(found, true) for name in self.metrics},
+            metrics={metric.name: metric.sums(found, true) for metric in metrics},
         )
 
 
 def true_boxes(rows: Tensor) -> Boxes:
     """Return the boxes among rows of annotations [K, 5], without padding.
 
-    Their classes are `DIFFICULT` if they are hardly seen, else -1.
+    The class of those that are hardly seen is `common.scenes.difficult.DIFFICULT`.
     """
     sides = rows[:, 2:4] - rows[:, :2]
     kept = rows[(sides > 0).all(1)].numpy()
-    return Boxes.drawn(kept[:, :4], np.where(kept[:, 4] == DIFFICULT, DIFFICULT, -1))
+    return Boxes.drawn(kept[:, :4], kept[:, 4].astype(np.int64))
 
 
 def moved_boxes(boxes: Tensor, side: int, config: DataConfig, numbers: Tensor) -> Tensor:
@@ -149,6 +161,9 @@ def _areas(corners: Tensor) -> Tensor:
     return (corners[..., 2:] - corners[..., :2]).prod(-1)
 
 
-def _is_right(found: Boxes, true: Boxes) -> bool:
+def _is_right(found: Boxes, true: Boxes, classes: int) -> bool:
     sure = found.select(found.scores >= RIGHT_SCORE)
-    return len(sure) == len(true) and bool(match(sure, true, RIGHT_OVERLAP).all())
+    return all(
+        len(boxes) == len(products) and bool(match(boxes, products, RIGHT_OVERLAP).all())
+        for boxes, products in pairs_by_class(sure, true, classes)
+    )

@@ -1,4 +1,6 @@
-"""The task to tell for each pixel of a photo whether it is of a product."""
+"""The task to tell for each pixel of a photo whether it is of a product, or of which."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -6,17 +8,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from fedshelf.common.config import DataConfig, TrainConfig
+from fedshelf.common.config import DataConfig, RunConfig, TrainConfig
 from fedshelf.common.images.augment import BatchBounds, Blend
 from fedshelf.common.images.augment.draws import basic_draws
 from fedshelf.common.images.augment.geometry import flip_and_crop
 from fedshelf.common.metrics.counts import Counts
-from fedshelf.common.metrics.formulas import METRICS
-from fedshelf.common.metrics.formulas.mean_iou import HIDDEN
+from fedshelf.common.metrics.formulas.mean_iou import HIDDEN, MeanIoU
+from fedshelf.common.scenes.formats.masks import MAX_MASK_CLASSES
 from fedshelf.common.tasks.task import SceneTask, no_classes
 
 Mask = NDArray[np.uint8]
-REGIONS = ("background", "product")
+BACKGROUND = "background"
+REGIONS = (BACKGROUND, "product")
 RIGHT_MEAN_IOU = 0.75  # mean intersection over union from which a photo is called right
 
 
@@ -28,6 +31,22 @@ class PixelMasks(SceneTask):
     classes = REGIONS
     metrics = ("iou",)
     metric = "iou"
+
+    def own_classes(self, named: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the background and the classes that the settings name; without any, `REGIONS`."""
+        if not named or named[0] == BACKGROUND:
+            return named or REGIONS
+        return (BACKGROUND, *named)
+
+    def products(self, outputs: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the classes of products; () if there are products alone."""
+        return () if outputs == REGIONS else outputs[1:]
+
+    def refused(self, config: RunConfig) -> Mapping[str, bool]:
+        """Return also more classes than a mask can tell."""
+        too_many = len(self.products(config.data.classes)) > MAX_MASK_CLASSES
+        key = f"data.classes of more than {MAX_MASK_CLASSES}"
+        return {**super().refused(config), key: too_many}
 
     def augment(
         self,
@@ -78,13 +97,13 @@ class PixelMasks(SceneTask):
             targets: uint8 [B, S, S]
             losses: float32 [B]
         """
-        metric = METRICS["iou"]
+        metric = MeanIoU(outputs.shape[1])
         each = [
             metric.sums(guess[None], mask[None]) for guess, mask in self.answers(outputs, targets)
         ]
         right = sum(mean_overlap(pixels) >= RIGHT_MEAN_IOU for pixels in each)
         return Counts(
-            no_classes(REGIONS),
+            no_classes(outputs.shape[1]),
             float(losses.double().sum()),
             right,
             len(each) - right,
@@ -97,8 +116,3 @@ def mean_overlap(pixels: np.ndarray) -> float:
     own = np.diag(pixels)
     union = pixels.sum(0) + pixels.sum(1) - own
     return float((own[union > 0] / union[union > 0]).mean()) if union.any() else 1.0
-
-
-def product_masks(masks: Tensor) -> Tensor:
-    """Return masks of products, uint8 [M, S, S], whatever their class: 0, 1 or `HIDDEN`."""
-    return torch.where(masks == HIDDEN, masks, (masks > 0).to(masks.dtype))

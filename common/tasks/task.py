@@ -19,6 +19,7 @@ from fedshelf.common.images.augment import BatchBounds, Blend, augment
 from fedshelf.common.images.types import Images
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.models.spec import Output
+from fedshelf.common.scenes.scene_classes import SceneClasses
 
 
 class Task(ABC):
@@ -37,6 +38,14 @@ class Task(ABC):
     classes: ClassVar[tuple[str, ...]] = ()
     metrics: ClassVar[tuple[str, ...]] = ()
     metric: ClassVar[str] = "accuracy"
+
+    def own_classes(self, named: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the outputs' names if the stores do not decide them; (): they do.
+
+        Args:
+            named: those that the settings name (`data.classes`)
+        """
+        return self.classes
 
     def augment(
         self,
@@ -117,7 +126,7 @@ class SceneTask(Task):
     """A task on photos of scenes, whose targets are annotations.
 
     A photo has no class: in `Counts` it counts as right or wrong, but in no cell of the confusion
-    matrix.
+    matrix. The products on it are all of one class, unless `data.classes` names several.
     """
 
     @abstractmethod
@@ -130,6 +139,18 @@ class SceneTask(Task):
             outputs: of the network, float32 [B, ...]
             targets: annotations [B, ...]
         """
+
+    @abstractmethod
+    def products(self, outputs: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the classes of products among the names of a network's outputs.
+
+        Without any, (), a product is a product, whatever its class.
+        """
+
+    def scene_classes(self, data: DataConfig) -> SceneClasses:
+        """Return the classes by which a run's settings read labels of scenes."""
+        outputs = self.own_classes(data.classes)
+        return SceneClasses(outputs, self.products(outputs), data.merge_spellings)
 
     @abstractmethod
     def count(self, outputs: Tensor, targets: Tensor, losses: Tensor) -> Counts:
@@ -145,7 +166,6 @@ class SceneTask(Task):
         """Return the settings that are for photos with a class, or move pixels without targets."""
         data, train = config.data, config.train
         return {
-            "data.classes": data.classes not in ((), self.classes),
             "data.rotation": bool(data.rotation),
             "data.translate": bool(data.translate),
             "data.scale": bool(data.scale),
@@ -167,6 +187,6 @@ def unlabelled(images: Images) -> Images:
     return replace(images, labels=torch.zeros_like(images.labels))
 
 
-def no_classes(classes: Sequence[str]) -> np.ndarray:
-    """Return a confusion matrix of no images, int64 [C, C]."""
-    return np.zeros((len(classes), len(classes)), np.int64)
+def no_classes(classes: int) -> np.ndarray:
+    """Return a confusion matrix of no images and C classes, int64 [C, C]."""
+    return np.zeros((classes, classes), np.int64)

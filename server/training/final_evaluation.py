@@ -26,6 +26,7 @@ from fedshelf.server.results import per_store
 from fedshelf.server.results.checkpoints import TrainingState
 from fedshelf.server.results.count_threshold import counting
 from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.results.scenes.class_figures import class_figures
 from fedshelf.server.results.scenes.figures import scene_figures
 from fedshelf.server.results.scores import Scores
 from fedshelf.server.training.round_loop import RoundLoop
@@ -192,7 +193,10 @@ class FinalEvaluation:
             "calibration": calibration,
             "scenes": (
                 scene_figures(
-                    self.told[1], stores if few else {}, counted["threshold"] if counted else None
+                    self.told[1],
+                    stores if few else {},
+                    counted["threshold"] if counted else None,
+                    self.classes,
                 )
                 if self.told
                 else None
@@ -276,7 +280,8 @@ class FinalEvaluation:
     def _told(self, counts: Counts, *, with_matrix: bool = True) -> dict[str, Any]:
         figures = per_store.summarize_counts(counts) | per_store.macros(counts)
         matrix = counts.confusion.tolist() if with_matrix else None
-        return figures | {"per_class": counts.per_class(self.classes), "confusion": matrix}
+        per_class = class_figures(counts, self.classes) or counts.per_class(self.classes)
+        return figures | {"per_class": per_class, "confusion": matrix}
 
 
 def _interval(counts: Counts) -> list[float] | None:

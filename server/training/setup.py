@@ -85,7 +85,7 @@ def agree_on_classes(config: RunConfig, stores: Mapping[str, StoreInfo]) -> Agre
         DataError: there are fewer than two, or stores spell one in several ways (see
             `common.classes.spelling`)
     """
-    if classes := TASKS[config.train.objective].classes:
+    if classes := TASKS[config.train.objective].own_classes(config.data.classes):
         return Agreement(classes, {})
     path = config.model.resume_from
     known = saved_model.read(Path(path)).spec.classes if path and not config.data.classes else ()

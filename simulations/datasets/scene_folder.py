@@ -46,4 +46,4 @@ def _load(path: Path, config: DataConfig, form: PixelFormat) -> Dataset:
         objective: dict.fromkeys(SPLITS, rows) for objective, rows in folder.annotations().items()
     }
     dataset = assemble(path.name, (SCENE,), splits, folder.summary)
-    return replace(dataset, annotations=annotations)
+    return replace(dataset, annotations=annotations, products=folder.classes)

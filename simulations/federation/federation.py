@@ -47,6 +47,12 @@ class Federation:
     table: Mapping[str, list[int]]
     left_out: str
 
+    @property
+    def are_scenes(self) -> bool:
+        """True if the images are photos of scenes, which have no class themselves."""
+        first = next(iter(self.stores.values()), None)
+        return first is not None and first.train.annotations is not None
+
     def with_features(self, extractor: FeatureExtractor) -> "Federation":
         """Return the same federation with features in place of pixels.
 
@@ -95,7 +101,8 @@ def build(config: RunConfig, *, image_size: int, channels: int) -> Federation:
     trained_classes = [
         name for name, images in zip(federation.classes, counts, strict=True) if images
     ]
-    if len(trained_classes) < 2 and not TASKS[config.train.objective].classes:
+    is_of_stores = not TASKS[config.train.objective].own_classes(config.data.classes)
+    if len(trained_classes) < 2 and is_of_stores:
         raise DataError(
             f"{config.data.dataset} has training images of {len(trained_classes)} product class(es)"
             f" ({', '.join(trained_classes) or 'none'}); a classifier needs at least two: add"
@@ -108,17 +115,18 @@ def _build(config: RunConfig, pixel_format: PixelFormat) -> Federation:
     """Build the federation as `build` does, without its checks."""
     task = TASKS[config.train.objective]
     turns = task.name == "turns"
-    data = config.data.model_copy(update={"classes": ()}) if task.classes else config.data
+    own = task.own_classes(config.data.classes)
+    data = config.data.model_copy(update={"classes": ()}) if own else config.data
     if parse_partition(config.data.partition) is None:
         folders = _existing_stores(config, data, pixel_format, turns=turns)
         if isinstance(task, SceneTask):
             _check_annotated(folders.stores, task.name)
-        classes = task.classes or folders.classes
+        classes = own or folders.classes
         table = {
             name: torch.bincount(store.train.targets(), minlength=len(classes)).tolist()
             for name, store in folders.stores.items()
         }
-        left_out = _with_untrained(folders.left_out, classes, table)
+        left_out = folders.left_out if own else _with_untrained(folders.left_out, classes, table)
         return Federation(classes, folders.stores, folders.test, table, left_out)
     dataset = load(data, pixel_format)
     if dataset.stores is not None:
@@ -127,7 +135,7 @@ def _build(config: RunConfig, pixel_format: PixelFormat) -> Federation:
             " set it to folder."
         )
     if isinstance(task, SceneTask):
-        dataset = dataset.annotated(task.name)
+        dataset = dataset.annotated(task.name, task.scene_classes(config.data))
     elif dataset.annotations and len(dataset.classes) == 1:
         raise ConfigError(
             f"Setting train.objective got {task.name}, and {data.dataset} has scenes of many"
@@ -144,10 +152,12 @@ def _build(config: RunConfig, pixel_format: PixelFormat) -> Federation:
     if isinstance(task, SceneTask):  # by its labels the scenes were dealt to stores
         stores = stores.map_images(unlabelled, unlabelled)
         test = test and unlabelled(test)
-        classes = task.classes
+        classes = own
     table = stores.table(len(classes))
     left_out = "\n".join(filter(None, (dataset.left_out, unlisted)))
-    return Federation(classes, stores, test, table, _with_untrained(left_out, classes, table))
+    if not own:
+        left_out = _with_untrained(left_out, classes, table)
+    return Federation(classes, stores, test, table, left_out)
 
 
 def _existing_stores(
@@ -157,9 +167,9 @@ def _existing_stores(
 
     Raises DataError.
     """
-    path = Path(config.data.dataset)
+    path = Path(data.dataset)
     if path.is_dir() or is_table(path):
-        return open_stores(path, pixel_format, data, config.train.objective)
+        return open_stores(path, pixel_format, config.data, config.train.objective)
     is_own = own_objects.is_name(config.data.dataset) and find(data).has_stores
     dataset = load(data, pixel_format) if is_own else None
     if dataset is None or dataset.stores is None:

@@ -24,6 +24,8 @@ def partition_table(federation: Federation, names: ProductNames, width: int) -> 
     """
     if len(federation.table) > MAX_LISTED_STORES:
         return _summary(federation)
+    if federation.are_scenes:
+        return _of_scenes(federation)
     order = reading_order(federation.classes)
     classes = [printable(display_name(names, label)) for label in federation.classes]
     table = _table(
@@ -35,6 +37,14 @@ def partition_table(federation: Federation, names: ProductNames, width: int) -> 
     unbounded = Console(width=10_000)
     fits = Measurement.get(unbounded, unbounded.options, table).maximum <= width
     return table if fits else _by_store(federation, classes)
+
+
+def _of_scenes(federation: Federation) -> Table:
+    """Return one line per store: its photos show products of any class."""
+    table = _table("Training photos", "store", "photos")
+    for name, counts in federation.table.items():
+        table.add_row(name, str(sum(counts)))
+    return table
 
 
 def _by_store(federation: Federation, classes: list[str]) -> Table:

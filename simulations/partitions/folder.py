@@ -60,7 +60,7 @@ def open_stores(
     set, or if a store has no usable photo, fewer than `data.min_images` for training or an unknown
     class; ConfigError for an unusable name.
     """
-    classes = TASKS[objective].classes or data.classes
+    classes = TASKS[objective].own_classes(data.classes) or data.classes
     names = _names_in_table(path) if is_table(path) else _names_of_folders(path)
     test = _check_names(path, names)
     if not is_table(path) and not isinstance(TASKS[objective], SceneTask):
@@ -174,7 +174,9 @@ def _open(
     path: Path, name: str, pixel_format: PixelFormat, data: DataConfig, objective: str
 ) -> PhotoFolder:
     if isinstance(task := TASKS[objective], SceneTask):
-        return open_scene_photos(path / name, pixel_format, data.split, task.name, task.classes)
+        return open_scene_photos(
+            path / name, pixel_format, data.split, task.name, task.scene_classes(data)
+        )
     turns = objective == "turns"
     store = name if is_table(path) else None
     folder = open_folder(

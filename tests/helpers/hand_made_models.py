@@ -35,28 +35,38 @@ def write_square_locator(
     side: int = 160,
     least: float = 0.9,
     model_sha256: str | None = None,
+    classes: tuple[str, ...] = ("product",),
     **described: Any,
 ) -> Path:
     """Write a locator for photos of `side` pixels, and return its file.
 
     least: share of white from which on a square counts; a low one finds places on any photo
     model_sha256: of the `model.safetensors` that it is said to come from
+    classes: names of one class, or of three, by a square's colour
     described: further values of its `ModelDescription`, as `provenance`
     """
     steepness = 6 / (1 - least)  # 6 at a square; if it must be nearly white, -54 on black
-    kernel = np.full((1, 1, SQUARE, SQUARE), 1 / SQUARE**2, np.float32)
+    kernel = np.full((len(classes), 1, SQUARE, SQUARE), 1 / SQUARE**2, np.float32)
     half = np.float32(np.log(SQUARE / 2 / 4))  # to each edge, in cells of 4 pixels
     nodes = [
         helper.make_node("Cast", [IMAGES], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["floats"], ["planes"], perm=[0, 3, 1, 2]),
-        helper.make_node("ReduceMax", ["planes", "channel_axis"], ["bright"], keepdims=1),
+        helper.make_node("ReduceMax", ["planes", "channel_axis"], ["bright"], keepdims=1)
+        if len(classes) == 1
+        else helper.make_node("Identity", ["planes"], ["bright"]),
         helper.make_node("Div", ["bright", "white"], ["shares"]),
         helper.make_node(
-            "Conv", ["shares", "kernel"], ["covered"], strides=[4, 4], pads=[6, 6, 6, 6]
+            "Conv",
+            ["shares", "kernel"],
+            ["covered"],
+            strides=[4, 4],
+            pads=[6, 6, 6, 6],
+            group=len(classes),
         ),
         helper.make_node("Sub", ["covered", "least"], ["above"]),
         helper.make_node("Mul", ["above", "steepness"], ["centres"]),
-        helper.make_node("Mul", ["covered", "zeros"], ["nothing"]),
+        helper.make_node("ReduceMax", ["covered", "channel_axis"], ["any"], keepdims=1),
+        helper.make_node("Mul", ["any", "zeros"], ["nothing"]),
         helper.make_node("Add", ["nothing", "half"], ["edges"]),
         helper.make_node("Concat", ["centres", "edges"], [MAPS], axis=1),
     ]
@@ -69,12 +79,12 @@ def write_square_locator(
         "zeros": np.zeros((1, 4, 1, 1), np.float32),
         "half": half,
     }
-    spec = spec_of("locator", ("product",), side)
+    spec = spec_of("locator", classes, side)
     description = ModelDescription(spec, spec.classes, **described)
     metadata = {OUTPUT_KEY: "boxes"}
     if model_sha256 is not None:
         metadata[MODEL_SHA256_KEY] = model_sha256
-    outputs = [helper.make_tensor_value_info(MAPS, TensorProto.FLOAT, ["N", 5, "h", "w"])]
+    outputs = [helper.make_tensor_value_info(MAPS, TensorProto.FLOAT, ["N", "maps", "h", "w"])]
     return _write(file, nodes, constants, outputs, description, metadata)
 
 

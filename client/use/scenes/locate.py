@@ -105,7 +105,7 @@ def locate(
     pictures: Pictures = None,
     device: Device = "auto",
 ) -> None:
-    """Find the products on photos of shelves, and name them by a classifier.
+    """Find the products on photos of shelves; a classifier, or a locator with classes, names them.
 
     Boxes are in pixels of the upright photo, from its upper left corner.
     """
@@ -127,7 +127,7 @@ def locate(
         typer.echo(show(scenes[-1]))
         if pictures is not None:
             write_picture(pictures, photo.name, draw(image, product_marks(read.products)))
-    classes = () if namer is None else namer.description.class_names
+    classes = reader.class_names
     if scenes and csv_file is not None:
         _write_csv(csv_file, scenes)
     if scenes and coco is not None:

@@ -19,10 +19,10 @@ _GUESSES = 3  # classes told for each product
 
 @dataclass(frozen=True)
 class Naming:
-    """The classifier's answers for the K boxes of a scene.
+    """The names of the K boxes of a scene: a classifier's answers, or those of the locator.
 
     Attributes:
-        probabilities: float32 [K, C], calibrated
+        probabilities: float32 [K, C], calibrated; of a locator, the score of a box at its class
         verdicts: on each crop
         names: of the C classes, for people
     """
@@ -94,6 +94,19 @@ def name_boxes(
     return Naming(np.concatenate([empty, *probabilities]), told, names)
 
 
+def own_naming(boxes: Boxes, names: Sequence[str]) -> Naming:
+    """Return the answers of a locator that tells classes of boxes: it is sure of all that counts.
+
+    Args:
+        boxes: of the locator, K
+        names: of its C classes, for people
+    """
+    labels = boxes.classes.clip(0)  # a locator with a single class does not tell it
+    probabilities = np.zeros((len(boxes), len(names)), np.float32)
+    probabilities[np.arange(len(boxes)), labels] = boxes.scores
+    return Naming(probabilities, ["sure"] * len(boxes), names)
+
+
 def located_products(boxes: Boxes, naming: Naming | None) -> list[LocatedProduct]:
     """Return boxes with the answers for them; None: nobody named them."""
     found = []
@@ -113,7 +126,11 @@ def located_products(boxes: Boxes, naming: Naming | None) -> list[LocatedProduct
 def _guesses(naming: Naming, row: int) -> tuple[tuple[str, float], ...]:
     probabilities = naming.probabilities[row]
     order = (-probabilities).argsort(kind="stable")[:_GUESSES]
-    return tuple((naming.names[index], float(probabilities[index])) for index in order)
+    return tuple(
+        (naming.names[index], float(probabilities[index]))
+        for index in order
+        if probabilities[index] > 0
+    )
 
 
 def _crop(box: NDArray[np.float32], photo: Image.Image) -> tuple[int, int, int, int]:

@@ -13,8 +13,10 @@ from fedshelf.common.inference.scenes.products import (
     Naming,
     located_products,
     name_boxes,
+    own_naming,
 )
 from fedshelf.common.scenes.boxes import Boxes
+from fedshelf.common.scenes.scene_classes import ANY_PRODUCT
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class ReadScene:
 
     Attributes:
         boxes: in pixels of the upright photo, the surest first
-        naming: the classifier's answers for them; None: there is no classifier
+        naming: their names, by the classifier or else by the locator; None: neither has any
     """
 
     boxes: Boxes
@@ -41,7 +43,7 @@ class SceneReader:
 
     Attributes:
         locator: finds them
-        classifier: names them; None: they stay without names
+        classifier: names them; None: the locator does, if it tells classes
         score: of boxes that count; None: as the model says (see `locating`)
         tiles: in a row; None: as many as each photo needs (see `locating`)
         unsure_below: probability below which a name is unsure
@@ -53,13 +55,22 @@ class SceneReader:
     tiles: int | None = None
     unsure_below: float = UNSURE_BELOW
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names that products may have; (): they stay without names."""
+        if self.classifier is not None:
+            return self.classifier.description.class_names
+        locator = self.locator.description
+        return () if locator.classes == ANY_PRODUCT else locator.class_names
+
     def read(self, photo: Image.Image) -> ReadScene:
         """Return the products on a photo, RGB and upright."""
         boxes = locate_scene(self.locator, photo, self.tiles, self.score)
         return self.named(photo, boxes)
 
     def named(self, photo: Image.Image, boxes: Boxes) -> ReadScene:
-        """Return boxes on a photo with the classifier's answers for them."""
+        """Return boxes on a photo with their names."""
         if self.classifier is None:
-            return ReadScene(boxes, None)
+            names = self.class_names
+            return ReadScene(boxes, own_naming(boxes, names) if names else None)
         return ReadScene(boxes, name_boxes(self.classifier, photo, boxes, self.unsure_below))

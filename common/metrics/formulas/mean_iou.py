@@ -24,7 +24,11 @@ _MAX_PIXELS = 2**22  # of a photo
 
 
 class MeanIoU(Metric):
-    """Mean over the classes of the intersection over union of their pixels."""
+    """Mean over the classes of the intersection over union of their pixels.
+
+    Args:
+        classes: C, the background among them
+    """
 
     name = "iou"
     outputs = LABELLED_PIXELS
@@ -34,7 +38,7 @@ class MeanIoU(Metric):
 
     def shape(self, classes: int) -> tuple[int, ...]:
         """Return (C, C): pixels by true class and guess."""
-        return (self._classes, self._classes)
+        return (classes, classes)
 
     def sums(self, outputs: NDArray[np.integer], targets: NDArray[np.integer]) -> Sums:
         """Return the pixels by true class and guess, int64 [C, C].

@@ -18,8 +18,9 @@ from fedshelf.common.images.folder.photo_folder import separate_unusable
 from fedshelf.common.images.folder.scan import Photo, assign_splits
 from fedshelf.common.images.listing.split import SPLITS, Split, SplitRule
 from fedshelf.common.images.types import Images
+from fedshelf.common.scenes.folder.run_classes import CLASS, in_run_classes
 from fedshelf.common.scenes.formats.labelled_scene import LabelledScene
-from fedshelf.common.scenes.formats.masks import NOTHING_SAID, mask_of
+from fedshelf.common.scenes.formats.masks import mask_of
 from fedshelf.common.scenes.formats.read import read_scenes
 
 BOX_NUMBERS = 5
@@ -33,8 +34,8 @@ class SceneFolder:
     Attributes:
         classes: names of the boxes' classes, () if the files have none
         pixels: uint8 [N, S, S, C], memory-mapped: photos, upright and squeezed to squares
-        boxes: float32 [N, K, 5], edges in pixels of `pixels`, and 0, for a product is a product
-            whatever its class; rows without an area are padding
+        boxes: float32 [N, K, 5], edges in pixels of `pixels`, and the place in `classes`, -1 for a
+            product without a class; rows without an area are padding
         masks: uint8 [N, S, S], see `mask_of`; None unless all photos have one
         split_of: the split of each photo
         left_out: (name, reason) of photos and files that are not used, sorted
@@ -54,22 +55,25 @@ class SceneFolder:
         return np.flatnonzero(np.array(self.split_of) == split)
 
     def annotations(self) -> dict[str, Tensor]:
-        """Return the annotations of all photos by `train.objective` (`common.images.types`).
-
-        A mask says of each pixel whether it is of a product, whatever its class.
-        """
+        """Return the annotations of all photos by `train.objective`, with the folder's classes."""
         found = {"boxes": torch.from_numpy(self.boxes)}
         if self.masks is not None:
-            is_product = (self.masks > 0).astype(np.uint8)
-            known = self.masks != NOTHING_SAID
-            found["masks"] = torch.from_numpy(np.where(known, is_product, self.masks))
+            found["masks"] = torch.from_numpy(self.masks)
         return found
 
-    def images(self, objective: str) -> dict[Split, Images]:
+    def images(
+        self, objective: str, products: Sequence[str] = (), *, merge: bool = False
+    ) -> dict[Split, Images]:
         """Return the photos of each split with the annotations that an objective is about.
+
+        Args:
+            objective: boxes or masks
+            products: see `in_run_classes`
+            merge: see `in_run_classes`
 
         Raises:
             DataError: there are none.
+            UnknownClassError: a product is of no class of the run.
         """
         annotations = self.annotations()
         if objective not in annotations:
@@ -79,7 +83,8 @@ class SceneFolder:
             )
         labels = torch.zeros(len(self.pixels), dtype=torch.int64)
         whole = replace(
-            Images.whole(torch.from_numpy(self.pixels), labels), annotations=annotations[objective]
+            Images.whole(torch.from_numpy(self.pixels), labels),
+            annotations=in_run_classes(annotations[objective], self.classes, products, merge=merge),
         )
         return {split: whole.select(torch.from_numpy(self.rows(split))) for split in SPLITS}
 
@@ -143,7 +148,8 @@ def padded_boxes(scenes: Sequence[LabelledScene], side: int) -> NDArray[np.float
     boxes = np.zeros((len(scenes), most, BOX_NUMBERS), np.float32)
     for row, scene in zip(boxes, scenes, strict=True):
         scale = np.array([side / scene.width, side / scene.height] * 2, np.float32)
-        row[: len(scene.boxes), :4] = scene.boxes.corners * scale
+        row[: len(scene.boxes), :CLASS] = scene.boxes.corners * scale
+        row[: len(scene.boxes), CLASS] = scene.boxes.classes
     return boxes
 
 

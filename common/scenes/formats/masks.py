@@ -26,14 +26,17 @@ from fedshelf.common.scenes.formats.turning import turn_pixels
 NOTHING_SAID = 255
 """The value of pixels of which a mask does not say whether a product is there."""
 
+MAX_MASK_CLASSES = NOTHING_SAID - 2
+"""Most classes that a mask can tell apart, beside products without a class."""
+
 _LABEL_MAP = "labelmap.txt"
 
 
 def mask_of(scene: LabelledScene, classes: Sequence[str], side: int) -> NDArray[np.uint8]:
     """Return a photo's mask, squeezed to a square as the photo is: uint8 [S, S].
 
-    A pixel is 0 where there is no product, else the class + 1 (1 for a product without a class), or
-    `NOTHING_SAID`. Of outlines that overlap, the smaller one is in front.
+    A pixel is 0 where there is no product, else the class + 1 (of a product without a class, the
+    number of classes + 1), or `NOTHING_SAID`. The smaller of two outlines that overlap is in front.
 
     Args:
         scene: with outlines for all boxes, or a picture
@@ -51,7 +54,8 @@ def mask_of(scene: LabelledScene, classes: Sequence[str], side: int) -> NDArray[
         outline = scene.outlines[place]
         assert outline is not None
         inside = outline_pixels(outline, scene.width, scene.height, side)
-        mask[inside] = max(0, int(scene.boxes.classes[place])) + 1
+        label = int(scene.boxes.classes[place])
+        mask[inside] = 1 + min(label if label >= 0 else len(classes), MAX_MASK_CLASSES)
     return mask
 
 

@@ -1,6 +1,7 @@
 """Curves and counts of a model for scenes, from sums that add up over stores, for the report."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,10 @@ DIGITS = 5
 
 
 def scene_figures(
-    tested: Counts, stores: Mapping[str, Counts], threshold: float | None
+    tested: Counts,
+    stores: Mapping[str, Counts],
+    threshold: float | None,
+    classes: Sequence[str],
 ) -> dict[str, Any] | None:
     """Return what the report draws of a model for scenes; None of a classifier.
 
@@ -28,6 +32,7 @@ def scene_figures(
         tested: counts of the test photos
         stores: of each store's photos
         threshold: the score from which a box counts; None: the model tells no boxes
+        classes: names of the network's outputs
 
     Returns:
         Of boxes: photos, products, precision (least overlap -> the best precision at recalls 0,
@@ -36,8 +41,9 @@ def scene_figures(
         threshold). Of masks: overlaps (class -> IoU).
     """
     if "iou" in tested.metrics:
-        background, product = class_overlaps(tested.metrics["iou"]).tolist()
-        return {"overlaps": {"background": background, "product": product}}
+        overlaps = class_overlaps(tested.metrics["iou"]).tolist()
+        known = [None if math.isnan(overlap) else overlap for overlap in overlaps]
+        return {"overlaps": dict(zip(classes, known, strict=True))}
     if "ap" not in tested.metrics or threshold is None:
         return None
     return _box_figures(tested, threshold) | {

@@ -12,6 +12,8 @@ from torch import Tensor
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.images.types import Images, StoreData
+from fedshelf.common.scenes.folder.run_classes import in_run_classes
+from fedshelf.common.scenes.scene_classes import SceneClasses
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Dataset:
         stores: name -> images of stores that exist already; None: a partition deals `train`, which
             is empty otherwise
         annotations: of scenes, by `train.objective` and split: those of all rows
-            (`common.images.types`); empty: photos of single products
+            (`common.images.types`), with places in `products`; empty: photos of single products
+        products: of scenes, the classes that their products have
     """
 
     classes: tuple[str, ...]
@@ -37,19 +40,27 @@ class Dataset:
     left_out: str = ""
     stores: Mapping[str, StoreData] | None = None
     annotations: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    products: tuple[str, ...] = ()
 
-    def annotated(self, objective: str) -> "Dataset":
+    def annotated(self, objective: str, classes: SceneClasses) -> "Dataset":
         """Return the data set with the annotations of its images that an objective is about.
 
+        Args:
+            objective: boxes or masks
+            classes: those of the run
+
         Raises:
-            DataError: it has none.
+            DataError: it has none, or a product is of no class of the run.
         """
         if objective not in self.annotations:
             raise DataError(
                 f"Setting train.objective got {objective}, and the data set has no {objective} of"
                 " products; choose one of scenes, for example shelf-scenes."
             )
-        of_split = self.annotations[objective]
+        of_split = {
+            split: in_run_classes(rows, self.products, classes.products, merge=classes.merge)
+            for split, rows in self.annotations[objective].items()
+        }
         return replace(
             self,
             train=replace(self.train, annotations=of_split["train"]),

@@ -20,7 +20,6 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.scenes.boxes import Boxes
 from fedshelf.common.scenes.difficult import DIFFICULT
-from fedshelf.common.tasks.masks import product_masks
 from fedshelf.simulations.datasets import drawing, products
 from fedshelf.simulations.datasets.dataset.assemble import assemble
 from fedshelf.simulations.datasets.dataset.cache import CachedPart, annotations, decoded, key_of
@@ -46,8 +45,9 @@ def _load(name: str, form: PixelFormat) -> Dataset:
     key = key_of([*files, *sorted(Path(__file__).parent.glob("*.py"))])
     splits = decoded(key, form, lambda: {split: _part(split, form) for split in PER_STYLE})
     boxes, masks = (annotations(key, form, kind) for kind in ("boxes", "masks"))
-    masks = {split: product_masks(of_split) for split, of_split in masks.items()}
-    return replace(assemble(name, STYLES, splits), annotations={"boxes": boxes, "masks": masks})
+    dataset = assemble(name, STYLES, splits)
+    found = {"boxes": boxes, "masks": masks}
+    return replace(dataset, annotations=found, products=tuple(products.PRODUCTS))
 
 
 def padded(boxes: list[Boxes], seen: list[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -60,7 +60,7 @@ def padded(boxes: list[Boxes], seen: list[NDArray[np.float32]]) -> NDArray[np.fl
     rows = np.zeros((len(boxes), max(map(len, boxes), default=0), 5), np.float32)
     for row, of_scene, shares in zip(rows, boxes, seen, strict=True):
         row[: len(of_scene), :4] = of_scene.corners
-        row[: len(of_scene), 4] = np.where(shares < DIFFICULT_BELOW, DIFFICULT, 0)
+        row[: len(of_scene), 4] = np.where(shares < DIFFICULT_BELOW, DIFFICULT, of_scene.classes)
     return rows
 
 

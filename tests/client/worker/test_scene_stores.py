@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from fedshelf.client.failures import StoreError
 from fedshelf.client.policy.policy import Policy
 from fedshelf.client.worker.data import FolderSource
-from fedshelf.common.config import resolve
+from fedshelf.common.config import flatten, resolve
 from fedshelf.common.errors import DataError
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.messages import Plan
@@ -51,3 +52,18 @@ def test_photos_of_single_products_are_refused(photos: Path) -> None:
     save_photo(photos.parent / "rome/boot/1.png")
     with pytest.raises(DataError, match="no labels of boxes"):
         FolderSource("rome", photos.parent / "rome", Policy()).describe(BOXES)
+
+
+def test_a_class_that_the_run_does_not_know_stops_the_store_which_tells_no_name(
+    photos: Path,
+) -> None:
+    """The name stays in the store's own log, and in the code if its policy tells no names."""
+    save_text(photos / "classes.txt", "can\n")
+    named = resolve(flatten(BOXES), {"data.classes": ["bottle", "tube"]})
+    for policy, code in (
+        (Policy(), "unknown-class"),
+        (Policy(class_names=False, metrics="accuracy"), "data"),
+    ):
+        with pytest.raises(StoreError, match="10 boxes of class 'can'") as refused:
+            FolderSource("oslo", photos, policy).describe(named)
+        assert (refused.value.code, refused.value.detail) == (code, "")

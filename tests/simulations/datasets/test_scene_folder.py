@@ -6,9 +6,12 @@ import pytest
 
 from fedshelf.common.config import resolve
 from fedshelf.common.errors import ConfigError, DataError
+from fedshelf.common.scenes.scene_classes import ANY_PRODUCT, SceneClasses
 from fedshelf.simulations.federation.federation import build
 from tests.helpers.dataset_loading import load, refusal
 from tests.helpers.scene_files import save_photo, save_text
+
+ANY = SceneClasses(ANY_PRODUCT)
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def scenes(tmp_path: Path) -> Path:
 
 
 def test_boxes_belong_to_the_rows_of_each_split(scenes: Path) -> None:
-    dataset = load(scenes).annotated("boxes")
+    dataset = load(scenes).annotated("boxes", ANY)
     assert dataset.validation is not None
     assert dataset.test is not None
     sizes = [len(images) for images in (dataset.train, dataset.validation, dataset.test)]
@@ -32,7 +35,7 @@ def test_boxes_belong_to_the_rows_of_each_split(scenes: Path) -> None:
 
 def test_what_it_does_not_have_is_one_sentence(scenes: Path) -> None:
     with pytest.raises(DataError, match="no masks"):
-        load(scenes).annotated("masks")
+        load(scenes).annotated("masks", ANY)
     (scenes / "images").rename(scenes / "test")
     assert "no labels" in refusal(scenes)
 
@@ -41,3 +44,21 @@ def test_a_classifier_of_scenes_is_refused(scenes: Path) -> None:
     config = resolve({"data.dataset": str(scenes), "data.stores": 2})
     with pytest.raises(ConfigError, match="set it to boxes"):
         build(config, image_size=8, channels=3)
+
+
+def test_boxes_have_the_places_of_the_classes_that_a_run_names(scenes: Path) -> None:
+    save_text(scenes / "labels/1.txt", "1 0.5 0.5 0.5 0.5\n")
+    save_text(scenes / "classes.txt", "can\nbottle\n")
+    of_run = {"data.dataset": str(scenes), "train.objective": "boxes", "data.stores": 2}
+    named = build(resolve(of_run | {"data.classes": ["bottle", "can"]}), image_size=8, channels=3)
+    assert named.classes == ("bottle", "can")
+    boxes = next(iter(named.stores.values())).train.annotations
+    assert boxes is not None
+    assert [
+        int((boxes[..., :4].sum(-1)[boxes[..., 4] == place] > 0).sum()) for place in (0, 1)
+    ] == [
+        1,
+        12,
+    ]
+    with pytest.raises(DataError, match="1 box of class 'bottle', which is none of the run's 1"):
+        build(resolve(of_run | {"data.classes": ["can"]}), image_size=8, channels=3)

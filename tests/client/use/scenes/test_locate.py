@@ -203,3 +203,21 @@ def test_nothing_to_read_is_an_error(tmp_path: Path, locator: str, shelf: Path) 
     (shelf / "shelf.png").unlink()
     assert "No photo could be read" in refused(tmp_path, 3, "locate", locator, str(shelf))
     assert "There is no" in refused(tmp_path, 3, "locate", locator, str(tmp_path / "none"))
+
+
+def test_a_locator_with_classes_names_its_boxes(tmp_path: Path, shelf: Path) -> None:
+    """In the list, in COCO and in YOLO, without a classifier."""
+    names = ("cherry", "leaf", "sky")
+    file = write_square_locator(tmp_path / "named.onnx", classes=names)
+    (shelf / "broken.png").unlink()
+    done = run(
+        tmp_path, "locate", str(file), str(shelf), "--coco", str(tmp_path / "coco"),
+        "--yolo", str(tmp_path / "yolo"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "3 products: cherry 1, leaf 1, sky 1" in done.stdout
+    coco = json.loads((tmp_path / "coco" / "coco.json").read_text())
+    assert {category["name"] for category in coco["categories"]} >= set(names)
+    assert len({box["category_id"] for box in coco["annotations"]}) == 3
+    labels = (tmp_path / "yolo" / "labels" / "shop" / "shelf.txt").read_text().splitlines()
+    assert sorted(line.split()[0] for line in labels) == ["0", "1", "2"]

@@ -1,5 +1,6 @@
 """AP from histograms: by hand, beside a library that has all scores, and in parts."""
 
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -11,6 +12,8 @@ from fedshelf.common.metrics.formulas.average_precision import (
     LEAST_OVERLAPS,
     AveragePrecision,
     average_precision,
+    class_precisions,
+    class_products,
     parts_of,
 )
 from fedshelf.common.scenes.boxes import Boxes
@@ -137,3 +140,33 @@ def test_a_store_cannot_send_anything(change: object, is_possible: bool) -> None
     sums = AP.sums(*photos(4, seed=3))
     change(sums)
     assert AP.is_possible(sums, 4) is is_possible
+
+
+def test_boxes_with_classes_find_products_of_their_class_and_classes_count_alike() -> None:
+    """Of class 0 one product is found; of class 1 the only box lies on a product of class 0; of
+    class 2 there is no product. The mean is over the two classes that have some.
+    """
+    true = Boxes.drawn(np.array([[0, 0, 10, 10], [20, 0, 30, 10]]), np.array([0, 1]))
+    found = Boxes(
+        np.array([[0, 0, 10, 10], [0, 0, 10, 10]], np.float32),
+        np.array([0, 1]),
+        np.array([0.6, 0.9], np.float32),
+    )
+    metric = AveragePrecision(3)
+    sums = metric.sums([found], [true])
+    assert sums.shape == metric.shape(3)
+    assert class_products(sums) == [1, 1, 0]
+    each = class_precisions(sums)
+    assert each[:2].tolist() == [[1.0] * len(LEAST_OVERLAPS), [0.0] * len(LEAST_OVERLAPS)]
+    assert np.isnan(each[2]).all()
+    told = metric.values(sums, Counts(np.zeros((3, 3), np.int64), 0.0, undisclosed_wrong=1))
+    assert (told["ap"], told["ap_50"], told["ap_recall_1"]) == (0.5, 0.5, 0.5)
+    assert parts_of(sums)[0] == 2
+
+
+def test_several_classes_of_which_all_boxes_have_one_are_that_class_alone() -> None:
+    found, true = photos(9, 5)
+    second = [replace(boxes, classes=np.ones(len(boxes), np.int64)) for boxes in (*found, *true)]
+    sums = AveragePrecision(2).sums(second[:9], second[9:])
+    assert np.array_equal(sums[1], AP.sums(found, true))
+    assert not sums[0].any()

@@ -1,5 +1,7 @@
 """Errors of counts by hand, the best threshold, and sums that nobody can send."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from fedshelf.common.metrics.formulas.count_error import (
     THRESHOLDS,
     CountError,
     best_threshold,
+    class_sums,
     errors_at,
 )
 from fedshelf.common.scenes.boxes import Boxes
@@ -67,3 +70,19 @@ def test_a_store_cannot_send_anything() -> None:
     assert not COUNT.is_possible(-sums, 2)
     assert not COUNT.is_possible(sums * 10**4, 2)
     assert not COUNT.is_possible(sums + np.arange(len(THRESHOLDS)), 2)
+
+
+def test_each_class_is_counted_and_figures_are_of_all_together() -> None:
+    """Two found and two there, but of other classes: together right, each class off by one."""
+    found = replace(of_scores(0.9, 0.8), classes=np.array([0, 0]))
+    true = replace(of_scores(1, 1), classes=np.array([0, 1]))
+    metric = CountError(2)
+    sums = metric.sums([found], [true])
+    assert sums.shape == metric.shape(2)
+    assert metric.is_possible(sums, 1)
+    assert errors_at(sums, 1, 0.3)["count_error"] == 0
+    told = [errors_at(of_class, 1, 0.3)["count_bias"] for of_class in class_sums(sums)]
+    assert told == [1, -1]
+    wrong = sums.copy()
+    wrong[2, 2, 0] += 1
+    assert not metric.is_possible(wrong, 1)

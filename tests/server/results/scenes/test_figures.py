@@ -25,7 +25,7 @@ def counted() -> Counts:
 
 def test_the_threshold_lies_on_the_curves() -> None:
     counts = counted()
-    figures = scene_figures(counts, {"aisle": counts}, 0.5)
+    figures = scene_figures(counts, {"aisle": counts}, 0.5, ("product",))
     assert figures is not None
     # from 0.5 on: 0.9 and 0.7 are found, 0.8 and 0.6 are wrong
     assert figures["at_threshold"] == {"recall": 0.5, "precision": 0.5, "false_alarms": 1.0}
@@ -39,7 +39,7 @@ def test_the_threshold_lies_on_the_curves() -> None:
 
 def test_the_precision_curve_is_that_of_the_metric() -> None:
     counts = counted()
-    figures = scene_figures(counts, {}, 0.5)
+    figures = scene_figures(counts, {}, 0.5, ("product",))
     assert figures is not None
     told = scalars(counts)
     for least, key in (("0.5", "ap_50"), ("0.75", "ap_75")):
@@ -50,10 +50,10 @@ def test_the_precision_curve_is_that_of_the_metric() -> None:
 def test_masks_have_an_overlap_for_each_class() -> None:
     sums = np.array([[6, 2], [1, 3]])
     counts = Counts(NOTHING, 1.0, undisclosed_wrong=1, metrics={"iou": sums})
-    assert scene_figures(counts, {}, None) == {
+    assert scene_figures(counts, {}, None, ("background", "product")) == {
         "overlaps": {"background": pytest.approx(6 / 9), "product": pytest.approx(3 / 6)}
     }
 
 
 def test_a_classifier_has_none() -> None:
-    assert scene_figures(Counts(np.eye(2, dtype=np.int64), 1.0), {}, None) is None
+    assert scene_figures(Counts(np.eye(2, dtype=np.int64), 1.0), {}, None, ("a", "b")) is None

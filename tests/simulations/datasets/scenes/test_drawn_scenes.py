@@ -40,7 +40,7 @@ def test_products_of_which_less_than_half_is_seen_are_difficult(scenes: DrawnSce
     assert 0.9 < shares.max() < 1.6
     rows = padded(scenes.boxes, scenes.seen)
     for row, boxes, seen in zip(rows, scenes.boxes, scenes.seen, strict=True):
-        assert (row[: len(boxes), 4] == np.where(seen < 0.5, DIFFICULT, 0)).all()
+        assert (row[: len(boxes), 4] == np.where(seen < 0.5, DIFFICULT, boxes.classes)).all()
         assert not row[len(boxes) :].any()
 
 
