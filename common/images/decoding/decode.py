@@ -29,7 +29,8 @@ from fedshelf.common.images.decoding.limits import (
     reserve_memory,
 )
 
-DECODER_VERSION = 2  # raise it if a change here changes pixels: every cache is then built anew
+MAX_WHOLE_PIXELS = 2**20  # of a JPEG that is always decoded whole
+DECODER_VERSION = 3  # raise it if a change here changes pixels: every cache is then built anew
 
 _ORIENTATION_TAG = 0x0112  # EXIF 2.32
 # EXIF orientation -> how to turn the stored pixels upright.
@@ -115,9 +116,11 @@ def decode(data: bytes, form: PixelFormat, limits: Limits = LOCAL_LIMITS) -> NDA
         is_webp = image.format == "WEBP"
         _check_size(image, limits)
         # Decoders of JPEG skip data that the small size does not need, but progressive JPEGs keep
-        # all coefficients.
+        # all coefficients. A browser, or plain Pillow, does not skip any, so the pixels differ a
+        # little; a small photo is quick to decode, and has the same pixels everywhere.
         full = image.width * image.height
-        image.draft(form.mode, (2 * form.image_size, 2 * form.image_size))
+        if full > MAX_WHOLE_PIXELS:
+            image.draft(form.mode, (2 * form.image_size, 2 * form.image_size))
         pixels = full if image.info.get("progressive") else image.width * image.height
         with reserve_memory(limits, memory_needed(pixels, is_webp=is_webp)):
             small = _upright(_square(image, form), image)

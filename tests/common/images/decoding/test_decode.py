@@ -171,3 +171,13 @@ def test_files_that_cannot_be_used_say_why(data: bytes, reason: str) -> None:
         decode(data, SMALL)
     with pytest.raises(NotUsableError, match=f"^{reason}$"):
         decode_whole(data)
+
+
+@pytest.mark.parametrize(("height", "is_whole"), [(1024, True), (1032, False)])
+def test_a_jpeg_of_up_to_a_megapixel_is_decoded_whole(height: int, *, is_whole: bool) -> None:
+    photo = encoded(noise(5, 1024, height), "JPEG", quality=80)
+    with Image.open(io.BytesIO(photo)) as image:
+        plain = np.array(image.resize((8, 8), Image.Resampling.BILINEAR, reducing_gap=3.0))
+    difference = np.abs(decode(photo, SMALL).astype(int) - plain)
+    assert (difference.max() == 0) == is_whole
+    assert difference.max() <= 20
