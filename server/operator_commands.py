@@ -174,9 +174,14 @@ def try_out(
     ] = None,
     rounds: Annotated[int, typer.Option(help="Rounds of training.")] = 5,
     model: Annotated[
-        str,
-        typer.Option(help="One of Fedshelf's models, or any torchvision classification model."),
-    ] = "cnn",
+        str | None,
+        typer.Option(
+            help=(
+                "One of Fedshelf's models, or any torchvision classification model; by default cnn,"
+                " and of stores with photos of scenes that of the recipe for them."
+            )
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Run directory; by default a new one below runs/.")
     ] = None,
@@ -189,7 +194,7 @@ def try_out(
 
     Ctrl-C ends all of it.
     """
-    flags: dict[str, Any] = {"run.rounds": rounds, "model.name": model}
+    flags: dict[str, Any] = {"run.rounds": rounds} | ({"model.name": model} if model else {})
     settings = merge_settings(None, flags, assignments or [])
     from fedshelf.server.operations.trial import Trial, run_trial
 

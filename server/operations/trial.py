@@ -24,6 +24,7 @@ from fedshelf.common.command_line import ENVIRONMENT
 from fedshelf.common.errors import ConfigError, DataError, FedshelfError, RunError
 from fedshelf.common.images.listing.split_names import split_named
 from fedshelf.common.names import check_store_name
+from fedshelf.common.scenes.formats.read import is_scene_folder
 from fedshelf.server.addresses import LOOPBACK, Address, free_port
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.office import Office
@@ -126,6 +127,10 @@ def run_trial(trial: Trial) -> int:
 
 def _settings(trial: Trial, photos: TrialPhotos, out: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {"cohort.min_stores": len(photos.stores), "run.out": str(out)}
+    if all(map(is_scene_folder, photos.stores.values())):
+        settings["train.objective"] = "boxes"
+    if ({**settings, **trial.settings}).get("train.objective") not in ("boxes", "masks"):
+        settings["model.name"] = "cnn"
     if photos.test:
         settings["evaluation.test_data"] = str(photos.test)
     class_names = {
@@ -157,10 +162,15 @@ def _store_folders(photos: Path) -> dict[str, Path]:
         for folder in sorted(photos.iterdir())
         if folder.is_dir() and not folder.name.startswith(".")
     ]
+    if is_scene_folder(photos):
+        raise DataError(
+            f"--photos got {photos}, which is one folder of scenes; expected a folder that holds a"
+            " folder of scenes for each store."
+        )
     nested = {
         folder.name: folder
         for folder in folders
-        if any(child.is_dir() for child in folder.iterdir())
+        if any(child.is_dir() for child in folder.iterdir()) or is_scene_folder(folder)
     }
     if not nested or all(split_named(name) for name in nested):
         return {}

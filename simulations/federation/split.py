@@ -101,6 +101,11 @@ def split(data: DataConfig, out: Path, *, seed: int, test: bool, labelled: float
             f"{out} exists and is not empty; choose another folder, or remove it first."
         )
     source = datasets.find(data)
+    if source.are_scenes:
+        raise DataError(
+            f"{data.dataset} has photos of scenes with labels of boxes, and split writes photos"
+            " without; put the photos and labels of each store into a folder of its own."
+        )
     if source.photos:
         store_items, test_items, left_out = _photos(source.photos, data, test=test)
     else:

@@ -13,7 +13,7 @@ from rich.console import Console
 from fedshelf.common import strategies
 from fedshelf.common.classes import display_names
 from fedshelf.common.classes.display_names import ProductNames
-from fedshelf.common.config import RunConfig, flatten, resolve
+from fedshelf.common.config import STORES_OWN, RunConfig, flatten, resolve
 from fedshelf.common.errors import ConfigError, RunError
 from fedshelf.common.native import compiler
 from fedshelf.common.system import device
@@ -260,6 +260,8 @@ def _directory_and_settings(request: SimulationRequest) -> tuple[Path, RunConfig
     """
     allow_named(request.settings)
     settings = adopt(request.settings)
+    if settings.get("data.dataset") == STORES_OWN:  # a folder of this name is no deployment
+        settings["data.dataset"] = str(Path(STORES_OWN).resolve())
     config = resolve(settings)
     completed = recipes.Completed(settings)
     if not (request.resume and config.run.out):

@@ -14,6 +14,7 @@ from fedshelf.common.errors import DataError
 from fedshelf.server.operations.trial import _store_folders
 from tests.helpers.deployed import Command, draw_photos, history, processes_of, wait_for
 from tests.helpers.deployment_fixtures import Starter
+from tests.helpers.scene_files import save_photo, save_text
 
 QUICK = ["--set", "train.lr=0.02", "--set", "data.image_size=32", "--model", "niid-cnn"]
 
@@ -39,6 +40,18 @@ def test_folders_of_stores_are_told_from_folders_of_products(tmp_path: Path) -> 
         DataError, match=r"can be read in two ways: 'lyon' holds folders.* 'shirt' holds none"
     ):
         _store_folders(tmp_path / "chain")
+
+
+def test_folders_of_scenes_are_stores_and_one_alone_is_refused(tmp_path: Path) -> None:
+    for name in ("oslo", "lyon"):
+        save_photo(tmp_path / name / "1.png")
+        save_text(tmp_path / name / "1.txt", "0 0.5 0.5 0.2 0.2\n")
+    save_photo(tmp_path / "rome/images/train/1.png")
+    save_text(tmp_path / "rome/labels/train/1.txt", "")
+    assert sorted(_store_folders(tmp_path)) == ["lyon", "oslo", "rome"]
+    for name in ("oslo", "rome"):
+        with pytest.raises(DataError, match=f"{name}, which is one folder of scenes; expected"):
+            _store_folders(tmp_path / name)
 
 
 def test_mistakes_are_told_before_anything_starts(
