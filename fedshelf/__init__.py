@@ -126,6 +126,7 @@ def compare(
     seed: int | None = None,
     out: str | PathLike[str] | None = None,
     classes: Sequence[str] | None = None,
+    metrics: Sequence[Any] = (),
     resume: str | PathLike[str] | None = None,
     progress: bool = True,
     **settings: Any,
@@ -157,6 +158,7 @@ def compare(
         "seed": seed,
         "out": out,
         "classes": classes,
+        "metrics": metrics,
     }
     options = {
         "seeds": seeds,

@@ -10,26 +10,13 @@ from typing import Any
 from fedshelf.common import wording
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count, format_list
+from fedshelf.server.figure_names import SCENE_FIGURES, main_figure
 
 UNKNOWN = "–"
 _UNITS = re.compile(
     r"(?<=\d) (?=(?:ms|s|min|h|B|kB|MB|GB|TB|images/s|points)\b)"
     r"|(?<=\d min) (?=\d)|(?<=\d h) (?=\d)|(?<=\bclass) (?=\d)"
 )
-
-# figures of tasks on scenes, whose photos have no class: the one that counts first, then others
-SCENE_FIGURES = {
-    "ap": {"ap": "AP", "ap_50": "AP50", "ap_75": "AP75"},
-    "iou": {"iou": "IoU"},
-}
-
-FURTHER_TITLES = {
-    **{key: title for figures in SCENE_FIGURES.values() for key, title in figures.items()},
-    "ap_recall_1": "Recall at one wrong box a photo",
-    "ap_recall_10th": "Recall at one wrong box in ten photos",
-    "count_error": "Count off by, in products a photo",
-    "count_share": "Count off by, as a share of the products",
-}
 
 STATUS = {"finished": "Finished", "stopped": "Stopped", "failed": "Failed"}
 
@@ -72,24 +59,6 @@ def percent(share: float | None) -> str:
 def points(share: float | None) -> str:
     """Write a difference of shares in points: 0.0342 -> "3.4 points"."""
     return UNKNOWN if share is None else f"{100 * share:.1f} points"
-
-
-def main_figure(evaluation: Mapping[str, Any] | None) -> str:
-    """Return the key of the figure that says how good a model is.
-
-    It is the accuracy, but on scenes the average precision of boxes or the overlap of masks: the
-    share of photos without any mistake says little of them.
-
-    Args:
-        evaluation: scores by name; None: there are none
-    """
-    return next((key for key in SCENE_FIGURES if key in (evaluation or {})), "accuracy")
-
-
-def main_title(evaluation: Mapping[str, Any] | None) -> str:
-    """Return the name of the main figure in words: "accuracy", "AP"."""
-    key = main_figure(evaluation)
-    return SCENE_FIGURES[key][key] if key in SCENE_FIGURES else key
 
 
 def decimal(value: float | None, digits: int = 3) -> str:

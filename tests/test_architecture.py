@@ -44,7 +44,7 @@ FLOORS = {
         ["report/charts"],
         ["stop_request.py"],
         ["results", "runtime.py", "formatting.py", "results/scenes"],
-        ["settings"],
+        ["settings", "figure_names.py"],
     ],
     "client": [
         ["main.py", "app.py"],

@@ -86,7 +86,8 @@ class PageView:
             "printable": printable, "percent": formatting.percent, "decimal": formatting.decimal,
             "whole":
             formatting.whole, "duration": formatting.duration, "rounds": formatting.rounds,
-            "clock": format_clock, "state": wording.store_state, "trouble": wording.failure_words,
+            "clock": format_clock, "state": wording.store_state, "figure": wording.figure_title,
+            "trouble": wording.failure_words,
         }  # fmt: skip
         self._page = environment.get_template("live.html.j2")
         self._parts: Any = environment.get_template("parts.html.j2").module
@@ -102,7 +103,7 @@ class PageView:
                 _share_done(state),
             ),
             "tiles": (tiles(state),),
-            "curves": (accuracy_chart(state), loss_chart(state)),
+            "curves": (figure_chart(state), loss_chart(state)),
             "stores": (state, TableRows.of("stores", wording.sort_by_need(state.stores))),
             "taken_back": (
                 TableRows.of("taken_back", state.taken_back[::-1]),
@@ -130,12 +131,12 @@ class PageView:
 def tiles(state: RunState) -> list[LiveTile]:
     """Return the numbers on top; unknown ones are left out."""
     tile_list = []
-    if latest := wording.latest_accuracy(state):
+    if latest := wording.latest_figure(state):
         tile_list.append(
             LiveTile(
-                f"{latest[0].capitalize()} accuracy",
+                f"{latest[0].capitalize()} {wording.figure_title(state)}",
                 formatting.percent(latest[1]),
-                _best_remark(state),
+                ", ".join(filter(None, (*wording.other_figures(state), _best_remark(state)))),
             )
         )
     pace = (
@@ -179,12 +180,13 @@ def _best_remark(state: RunState) -> str:
     )
 
 
-def accuracy_chart(state: RunState) -> LineChart | None:
-    """Draw accuracy over rounds, the best round marked."""
+def figure_chart(state: RunState) -> LineChart | None:
+    """Draw the main figure over rounds, the best round marked."""
     mark = (state.best[0], f"best: {state.best[0]}") if state.best else None
+    title = wording.figure_title(state)
     return line_chart(
-        "Accuracy",
-        state.accuracy,
+        f"{title[:1].upper()}{title[1:]}",
+        state.quality,
         formatting.percent,
         format_tick=lambda share: f"{100 * share:.4g}%",
         mark=mark,

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fedshelf.server.figure_names import listed_figures, main_figure
+
 RECENT_ROUNDS = 20  # rounds whose mean time predicts the rest
 
 Point = tuple[int, float]
@@ -21,6 +23,7 @@ class StoreShare:
         loss:       of its last training
         seconds:    of its last training
         accuracy:   of its last evaluation
+        quality:    its main figure (see `main_figure`): accuracy, or of scenes AP or IoU
         trouble:    code of its last failure if that came after its last training, else empty
     """
 
@@ -30,6 +33,7 @@ class StoreShare:
     loss: float | None = None
     seconds: float | None = None
     accuracy: float | None = None
+    quality: float | None = None
     trouble: str = ""
 
 
@@ -49,6 +53,9 @@ class RunProgress:
         played:     number of rounds, those that were played again included
         taken_back: rounds played again: round, store that explains it (empty: none), reason
         accuracy:   curves of (round, value) by "test" and "validation"
+        figure:     key of the main figure: accuracy, or of scenes ap or iou
+        quality:    curves of the main figure by "test" and "validation"
+        listed:     the figures beside it, of the latest evaluation
         loss:       curves by "train", "test" and "validation"
         shares:     each store's part
         troubles:   failures by store and code
@@ -62,6 +69,9 @@ class RunProgress:
         # round, store that explains it (empty: none does), reason
         self.taken_back: list[tuple[int, str, str]] = []
         self.accuracy: dict[str, list[Point]] = {"test": [], "validation": []}
+        self.figure = "accuracy"
+        self.quality: dict[str, list[Point]] = {"test": [], "validation": []}
+        self.listed: dict[str, float | None] = {}
         self.loss: dict[str, list[Point]] = {"train": [], "test": [], "validation": []}
         self.shares: dict[str, StoreShare] = {}
         self.troubles: dict[tuple[str, str], FailureCounts] = {}
@@ -77,6 +87,9 @@ class RunProgress:
         self.played = self.played + 1
         if rollback := record.get("taken_back"):
             self.taken_back.append((rollback["round"], rollback["store"] or "", rollback["reason"]))
+        if latest := record.get("validation") or record.get("test"):
+            self.figure = main_figure(latest)
+            self.listed = listed_figures(latest)
         for group, metric, points in self._curves():
             value = (record.get(group) or {}).get(metric)
             if value is not None:
@@ -87,6 +100,7 @@ class RunProgress:
             self._record_failure(store, failure)
         for store, evaluation in ((record.get("validation") or {}).get("stores") or {}).items():
             self._share(store).accuracy = evaluation.get("accuracy")
+            self._share(store).quality = evaluation.get(self.figure)
         self.seconds.update(record["seconds"])
         self.bytes.update(record["bytes"])
         images = record["train"].get("images") or 0
@@ -117,7 +131,11 @@ class RunProgress:
         return counts
 
     def _curves(self) -> Iterator[tuple[str, str, list[Point]]]:
-        for metric, curves in (("accuracy", self.accuracy), ("loss", self.loss)):
+        for metric, curves in (
+            ("accuracy", self.accuracy),
+            (self.figure, self.quality),
+            ("loss", self.loss),
+        ):
             for group, points in curves.items():
                 yield group, metric, points
 

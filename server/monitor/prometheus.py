@@ -63,6 +63,12 @@ class _RunMetrics(Collector):
         yield _gauge(
             "accuracy_ratio", "Accuracy when last judged, 0 to 1.", _latest(state.accuracy), "on"
         )
+        yield _gauge(
+            "main_figure_ratio",
+            "Accuracy, or of scenes AP or IoU, when last judged, 0 to 1.",
+            _latest(state.quality),
+            "on",
+        )
         yield _gauge("loss", "Loss when last judged.", _latest(state.loss), "on")
         played = state.round + state.rounds_taken_back
         yield _counter(

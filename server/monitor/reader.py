@@ -119,6 +119,9 @@ class RunReader:
             began=_modified_at(self._directory / "flower" / "began.json"),
             stores=stores,
             accuracy={name: tuple(points) for name, points in progress.accuracy.items()},
+            figure=progress.figure,
+            quality={name: tuple(points) for name, points in progress.quality.items()},
+            listed=progress.listed,
             loss={name: tuple(points) for name, points in progress.loss.items()},
             best=_best(progress),
             troubles=_failure_summaries(progress),
@@ -229,8 +232,8 @@ def _underway(underway: Underway | None, stores: tuple[StoreState, ...]) -> Unde
 
 
 def _best(progress: RunProgress) -> Point | None:
-    """Return the first round with the highest accuracy on the images that decide on the best."""
-    points = progress.accuracy["validation"] or progress.accuracy["test"]
+    """Return the first round with the highest main figure on the images that decide on the best."""
+    points = progress.quality["validation"] or progress.quality["test"]
     return max(points, key=lambda point: point[1]) if points else None
 
 

@@ -41,6 +41,7 @@ class StoreState:
         images:     training images
         accuracy:   of the model as the store uses it, on its validation images, at its last
             evaluation
+        quality:    the run's main figure in its place, for scenes AP or IoU
         loss:       of its last training
         seconds:    of its last training
         rounds:     number of rounds that used its update
@@ -54,6 +55,7 @@ class StoreState:
     why: str
     images: int | None
     accuracy: float | None
+    quality: float | None
     loss: float | None
     seconds: float | None
     rounds: int
@@ -112,8 +114,11 @@ class RunState:
         began:     Unix time (s) at which the command started, or None
         stores:    all known stores, by name
         accuracy:  curves over rounds by "test" and "validation"; (round, value)
+        figure:    key of the main figure: accuracy, or of scenes ap or iou
+        quality:   curves of the main figure by "test" and "validation"
+        listed:    the figures beside it, of the latest evaluation
         loss:      curves over rounds by "train", "test" and "validation"; (round, value)
-        best:      round and accuracy of the best round so far, or None
+        best:      round and main figure of the best round so far, or None
         troubles:  failures by store and kind, the most frequent first
         failures:  number of stores' unusable answers over all rounds, by code; this and all other
             sums
@@ -145,6 +150,9 @@ class RunState:
     began: float | None
     stores: tuple[StoreState, ...]
     accuracy: Mapping[str, tuple[Point, ...]]
+    figure: str
+    quality: Mapping[str, tuple[Point, ...]]
+    listed: Mapping[str, float | None]
     loss: Mapping[str, tuple[Point, ...]]
     best: Point | None
     troubles: tuple[FailureSummary, ...]

@@ -96,6 +96,7 @@ def _store(
         why="" if is_over else str(report.get("why") or ""),
         images=report.get("images") or held_images or share.images,
         accuracy=share.accuracy,
+        quality=share.quality,
         loss=share.loss,
         seconds=share.seconds,
         rounds=share.rounds,

@@ -21,7 +21,7 @@ from fedshelf.server.results.run_status import FAILED_STATES, HELD_UP, WORDS, Ru
 MAX_STORES_SHOWN = 30  # rows at most; stores that need a person come first
 MAX_FAILURES_SHOWN = 10
 MAX_NOTES_SHOWN = 8
-NUMBER_COLUMNS = frozenset({"accuracy", "images", "rounds", "failures", "times"})
+NUMBER_COLUMNS = frozenset({"accuracy", "AP", "IoU", "images", "rounds", "failures", "times"})
 STATE_COLOURS = {
     "ready": "green", "training": "blue", "evaluating": "blue", "resting": "yellow", "away": "red",
     "refused": "red", "set-aside": "red", "revoked": "red",
@@ -68,10 +68,12 @@ def as_json(state: RunState) -> str:
 
 
 def _progress_bar(state: RunState) -> Padding:
-    latest = wording.latest_accuracy(state)
+    latest = wording.latest_figure(state)
     facts = []
     if latest:
-        facts.append(f"{formatting.percent(latest[1])} {latest[0]} accuracy")
+        figure = wording.figure_title(state)
+        facts.append(f"{formatting.percent(latest[1])} {latest[0]} {figure}")
+        facts += wording.other_figures(state)
     if state.images_per_second:
         facts.append(f"{formatting.whole(state.images_per_second)} images/s")
     if state.ends:
@@ -90,9 +92,10 @@ def _progress_bar(state: RunState) -> Padding:
 
 
 def _store_table(state: RunState) -> Table:
+    figure = wording.figure_title(state)
     has_states = state.is_at_work  # the stores' states; unknown once the run is over
     table = _new_table(
-        "store", *(["state"] if has_states else []), "accuracy", "images", "rounds", "failures"
+        "store", *(["state"] if has_states else []), figure, "images", "rounds", "failures"
     )
     for store in (shown := wording.sort_by_need(state.stores))[:MAX_STORES_SHOWN]:
         why = f" ({printable(store.why)})" if store.why else ""
@@ -102,7 +105,7 @@ def _store_table(state: RunState) -> Table:
         table.add_row(
             Text(printable(store.name)),
             *([state_text] if has_states else []),
-            formatting.percent(store.accuracy),
+            formatting.percent(store.quality),
             formatting.whole(store.images),
             formatting.whole(store.rounds),
             formatting.whole(store.failures) if store.failures else "",

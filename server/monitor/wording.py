@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count
-from fedshelf.server.formatting import FAILURES, percent
+from fedshelf.server.figure_names import FURTHER_TITLES, SCENE_FIGURES
+from fedshelf.server.formatting import FAILURES, decimal, percent
 from fedshelf.server.monitor.state import ABSENT_STATES, FailureSummary, RunState, StoreState
 from fedshelf.server.results.run_status import HELD_UP, WORDS, RunStatus, listed
 
@@ -74,17 +75,35 @@ def failure_words(failure: FailureSummary) -> str:
     return FAILURES.get(failure.code, printable(failure.code))
 
 
-def latest_accuracy(state: RunState) -> tuple[str, float] | None:
-    """Return kind and value of the latest accuracy: on validation images, else on test images."""
+def figure_title(state: RunState) -> str:
+    """Return the name of the main figure in a sentence: "accuracy", "AP" or "IoU"."""
+    return SCENE_FIGURES.get(state.figure, {}).get(state.figure, state.figure)
+
+
+def other_figures(state: RunState) -> list[str]:
+    """Return the figures of scenes beside the main one in words: "AP50 83.1%"; else none."""
+    if state.figure not in SCENE_FIGURES:
+        return []
+    return [
+        f"{FURTHER_TITLES[key]} {percent(value)}"
+        if key in SCENE_FIGURES[state.figure]
+        else f"counts off by {decimal(value, 1)} products"
+        for key, value in state.listed.items()
+        if value is not None
+    ]
+
+
+def latest_figure(state: RunState) -> tuple[str, float] | None:
+    """Return the images and value of the latest main figure: validation images, else test ones."""
     for name in ("validation", "test"):
-        if points := state.accuracy[name]:
+        if points := state.quality[name]:
             return name, points[-1][1]
     return None
 
 
 def title(state: RunState) -> str:
     """Return the title of the browser's tab."""
-    latest = latest_accuracy(state)
+    latest = latest_figure(state)
     parts = [
         f"{state.round}/{state.rounds}",
         percent(latest[1]) if latest else "",

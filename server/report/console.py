@@ -16,7 +16,8 @@ from rich.text import Text
 from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count
-from fedshelf.server.formatting import decimal, duration, main_figure, main_title, percent
+from fedshelf.server.figure_names import main_figure, main_title
+from fedshelf.server.formatting import decimal, duration, percent
 from fedshelf.server.report.naming import describe_outcome
 from fedshelf.server.results.run_status import HELD_UP, WORDS, RunActivity, RunStatus
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedshelf.server import formatting
+from fedshelf.server.figure_names import FURTHER_TITLES, SCENE_FIGURES, USUAL_FIGURES, main_figure
 from fedshelf.server.report.charts.line_chart import LineChart, Point, line_chart
 from fedshelf.server.report.run_data import RunData
 
@@ -39,7 +40,7 @@ def figure_chart(run: RunData) -> LineChart | None:
     # round 0, the model that the run began with, is not among the curve's points
     mark = (best["round"], f"best: {best['round']}") if best and best["round"] else None
     return line_chart(
-        formatting.SCENE_FIGURES.get(key, {}).get(key, "Accuracy"),
+        SCENE_FIGURES.get(key, {}).get(key, "Accuracy"),
         series,
         formatting.percent,
         format_tick=lambda share: f"{100 * share:.4g}%",
@@ -52,23 +53,22 @@ def further_figures(run: RunData) -> list[FurtherFigure]:
     last = _last_evaluated(run)
     test = last.get("test") or {}
     validation = last.get("validation") or {}
-    usual = {"accuracy", "macro_f1", "loss", "images", "stores"}
     return [
         FurtherFigure(
             name,
-            formatting.FURTHER_TITLES.get(name, name),
+            FURTHER_TITLES.get(name, name),
             test.get(name),
             validation.get(name),
         )
         for name in dict.fromkeys([*test, *validation])
-        if name not in usual
+        if name not in USUAL_FIGURES
     ]
 
 
 def run_figure(run: RunData) -> str:
     """Return the key of the figure that says how good a round's model is."""
     last = _last_evaluated(run)
-    return formatting.main_figure(last.get("test") or last.get("validation"))
+    return main_figure(last.get("test") or last.get("validation"))
 
 
 def loss_chart(run: RunData) -> LineChart | None:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from fedshelf.common.text import printable
+from fedshelf.server.figure_names import SCENE_FIGURES, listed_figures, main_figure
 from fedshelf.server.report.naming import describe_outcome
 from fedshelf.server.results.run_status import HELD_UP, RunActivity, RunStatus
 
@@ -23,7 +24,8 @@ class JsonLog:
                `RunStatus`
         text:  the same in words
 
-    A round's lines have "round" and "rounds", and at its end the values of a line of the table.
+    A round's lines have "round" and "rounds", and at its end the values of a line of the table:
+    "accuracy", or for scenes "ap", "ap_50" and "count_error", or "iou".
     Rounds of earlier starts, which a resumed run only reads, are not written again.
 
     Args:
@@ -97,13 +99,10 @@ class JsonLog:
             return
         self._current_round = 0
         text = f"Round {round_number} of {self._total_rounds} is done."
-        accuracies = {
-            name: record[name]["accuracy"] for name in ("test", "validation") if record.get(name)
-        }
         self._write(
             "warning" if failed else "info", "round", text,
             round=round_number, rounds=self._total_rounds, loss=record["train"]["loss"],
-            accuracy=accuracies,
+            **_figures(record),
             stores=len(record["stores"]), sampled=len(record["sampled"]),
             failed={store: dict(failure) for store, failure in failed.items()},
             seconds=record["seconds"], bytes=record["bytes"],
@@ -125,6 +124,18 @@ class JsonLog:
             **more,
         }
         print(json.dumps(line, ensure_ascii=False), file=self._stream, flush=True)
+
+
+def _figures(record: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """Return the figures of a round, each by the images that it is of: accuracy, or of scenes AP.
+
+    Those of scenes have their names in the history: ap and ap_50 with count_error, or iou.
+    """
+    judged = {name: record[name] for name in ("test", "validation") if record.get(name)}
+    latest = next(iter(judged.values()), None)
+    main = main_figure(latest)
+    keys = [main, *(listed_figures(latest) if main in SCENE_FIGURES else ())]
+    return {key: {name: found.get(key) for name, found in judged.items()} for key in keys}
 
 
 def _format_time(at: float | None) -> str | None:

@@ -11,6 +11,7 @@ from fedshelf.common.classes.display_names import ProductNames, read_from_run, w
 from fedshelf.common.system.files import write_json, write_text
 from fedshelf.common.text import printable
 from fedshelf.server import formatting
+from fedshelf.server.figure_names import SCENE_FIGURES, main_figure
 from fedshelf.server.report import curves, sections
 from fedshelf.server.report.charts.calibration_chart import calibration_charts
 from fedshelf.server.report.charts.confusion_chart import heat_map
@@ -80,7 +81,7 @@ def render(run: RunData) -> str:
     )
     judged_classes = run.evaluation.get("classes", [])
     store_results = run.evaluation.get("stores") or {}
-    if formatting.main_figure(test) in formatting.SCENE_FIGURES:  # whose photos have no class
+    if main_figure(test) in SCENE_FIGURES:  # whose photos have no class
         judged_classes, store_results = [], {}
         confusion, per_class = None, None
     else:

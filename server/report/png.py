@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fedshelf.common.system.files import write_atomic
 from fedshelf.common.text import printable
-from fedshelf.server import formatting
+from fedshelf.server.figure_names import SCENE_FIGURES
 from fedshelf.server.report import curves
 from fedshelf.server.report.charts.calibration_chart import Calibration, calibration_charts
 from fedshelf.server.report.charts.colours import CURVE_COLOURS
@@ -81,7 +81,7 @@ def write_pictures(run_directory: Path) -> list[Path]:
         ("curves.png", bool(run.history), lambda path: draw_curves(run, path)),
         (
             "confusion.png",
-            bool(test.get("confusion")) and key not in formatting.SCENE_FIGURES,
+            bool(test.get("confusion")) and key not in SCENE_FIGURES,
             lambda path: draw_confusion(list(test["per_class"]), test["confusion"], path),
         ),
         (
@@ -309,7 +309,7 @@ def _curve(axes: Axes, name: str, points: Sequence[Point]) -> None:
 
 
 def _figure_title(key: str) -> str:
-    return formatting.SCENE_FIGURES.get(key, {}).get(key, "Accuracy")
+    return SCENE_FIGURES.get(key, {}).get(key, "Accuracy")
 
 
 def _fading_colours(colour: str) -> ListedColormap:

@@ -12,6 +12,7 @@ from fedshelf.common.config.field_types import Section
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count
 from fedshelf.server import formatting
+from fedshelf.server.figure_names import SCENE_FIGURES, main_figure
 from fedshelf.server.report.charts.line_chart import LineChart, line_chart
 from fedshelf.server.report.run_data import RunData
 
@@ -69,7 +70,7 @@ def tiles(run: RunData) -> list[Tile]:
     best = summary.get("best")
     seconds = summary.get("seconds") or {}
     shown_tiles = []
-    is_of_scenes = formatting.main_figure(test) in formatting.SCENE_FIGURES
+    is_of_scenes = main_figure(test) in SCENE_FIGURES
     if test:
         shown_tiles.append(_scene_tile(test) if is_of_scenes else _accuracy_tile(test))
     worst = (summary.get("per_store_spread") or {}).get("worst_store")
@@ -147,8 +148,8 @@ def _accuracy_tile(test: Mapping[str, Any]) -> Tile:
 
 def _scene_tile(test: Mapping[str, Any]) -> Tile:
     """Return the main figure on test photos of scenes, with the others of its kind."""
-    main = formatting.main_figure(test)
-    figures = formatting.SCENE_FIGURES[main]
+    main = main_figure(test)
+    figures = SCENE_FIGURES[main]
     others = [
         f"{title} {formatting.percent(test[key])}"
         for key, title in figures.items()

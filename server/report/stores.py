@@ -8,7 +8,8 @@ from typing import Any
 
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count
-from fedshelf.server.formatting import SCENE_FIGURES, main_figure, percent, points
+from fedshelf.server.figure_names import SCENE_FIGURES, main_figure
+from fedshelf.server.formatting import percent, points
 from fedshelf.server.report.charts.line_chart import nice_ticks
 from fedshelf.server.report.run_data import RunData
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedshelf.server.figure_names import main_figure
+
 if TYPE_CHECKING:
     from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -90,6 +92,9 @@ def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
         "photo_privacy",
     )
     for group in groups:
-        for name, value in (record.get(group) or {}).items():
-            if isinstance(value, int | float) and name != "images":
+        values = record.get(group) or {}
+        # of scenes, the share of photos without any mistake says little
+        hidden = {"images", *(["accuracy"] if main_figure(values) != "accuracy" else [])}
+        for name, value in values.items():
+            if isinstance(value, int | float) and name not in hidden:
                 yield f"{group}/{name}", value

@@ -15,6 +15,7 @@ from fedshelf.common.classes.spelling import reading_order
 from fedshelf.common.system.files import write_text
 from fedshelf.common.text import printable
 from fedshelf.server import formatting
+from fedshelf.server.figure_names import listed_figures
 from fedshelf.server.report.charts.confusion_chart import HeatMap, heat_map
 from fedshelf.server.report.charts.line_chart import LineChart, line_chart
 from fedshelf.server.report.naming import ordered_names, reorder_matrix
@@ -73,6 +74,7 @@ def render(
             margins=margins(results),
             budget=budget(results),
             curves=_curves(results["curves"]["models"]),
+            further=list(listed_figures(next(iter(results["average"].values()))["all_images"])),
             matrices={
                 kind: matrix(results["classes"], arm["all_images"]["confusion"], names)
                 for kind, arm in results["average"].items()

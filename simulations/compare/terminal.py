@@ -15,7 +15,8 @@ from rich.table import Table
 
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count, format_list
-from fedshelf.server.formatting import percent
+from fedshelf.server.figure_names import listed_figures
+from fedshelf.server.formatting import decimal, percent
 from fedshelf.simulations.compare.arms.arms import ALONE, FEDERATED, LONGER, POOLED, TUNED, WITHOUT
 from fedshelf.simulations.compare.trainer import ArmResult, ArmTrainer
 from fedshelf.simulations.compare.wording.findings import TITLES, headline, of_store
@@ -168,4 +169,7 @@ def _table(results: Mapping[str, Any]) -> Table:
     means = [percent(results["average"][kind]["accuracy"]) for kind in kinds]
     table.add_section()
     table.add_row("average", "", *means, f"{results['gains'][FEDERATED][ALONE]['points']:+.1f}")
+    together = [results["average"][kind]["all_images"] for kind in kinds]
+    for figure in listed_figures(together[0]):
+        table.add_row(printable(figure), "", *(decimal(each.get(figure)) for each in together))
     return table

@@ -21,6 +21,7 @@ from fedshelf.common import strategies
 from fedshelf.common.classes import display_names
 from fedshelf.common.classes.display_names import ProductNames
 from fedshelf.common.errors import FedshelfError
+from fedshelf.common.metrics import formulas
 from fedshelf.common.models.saved import read
 from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.common.parameters.layout import Layout
@@ -217,6 +218,7 @@ class ArmTrainer:
         stores = [arm.store] if arm.is_of_one_store else list(self._held_out.own)
         network = load(read(self._root / arm.name), torch.device(arm.config.run.device))
         batch_size = arm.config.evaluation.batch_size
+        metrics = formulas.chosen(arm.config)
         global_params = network.vector.clone()
         plan = Plan("", arm.config, network.spec)
         held_out = dict[str, Answers]()
@@ -227,11 +229,11 @@ class ArmTrainer:
             if keeps_parts:
                 network.load(self._params_of_store(arm, name, global_params, network.layout))
             shares = logit_adjustment(store.train, plan)
-            held_out[name] = judge(network, self._held_out.own[name], shares, batch_size)
+            held_out[name] = judge(network, self._held_out.own[name], shares, batch_size, metrics)
             if len(store.validation):
-                validation[name] = judge(network, store.validation, shares, batch_size)
+                validation[name] = judge(network, store.validation, shares, batch_size, metrics)
         if self._held_out.server is not None and not keeps_parts:
-            held_out[SERVER_TEST] = judge(network, self._held_out.server, None, batch_size)
+            held_out[SERVER_TEST] = judge(network, self._held_out.server, None, batch_size, metrics)
         return held_out, validation
 
     def _params_of_store(self, arm: Arm, store: str, params: Tensor, layout: Layout) -> Tensor:

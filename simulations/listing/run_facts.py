@@ -7,6 +7,7 @@ from typing import Any
 
 from fedshelf.common.config import flatten
 from fedshelf.common.errors import RunError
+from fedshelf.server.figure_names import listed_figures, main_figure
 from fedshelf.server.monitor.run_finder import last_written, run_directories
 from fedshelf.server.results.jsonl_tail import read_json
 from fedshelf.server.results.run_directory import RunDirectory
@@ -24,8 +25,11 @@ class RunFacts:
         status: finished, stopped, failed, or unfinished while there is no summary
         rounds: rounds done
         settings: flat settings
-        validation: accuracy of its best round on validation images; None: there are none
-        test: accuracy of its delivered model on the server's test images; None: there are none
+        figure: the main figure: accuracy, or of scenes ap or iou
+        validation: main figure of its best round on validation images; None: there are none
+        test: main figure of its delivered model on test images; None: there are none
+        further: figures of further metrics of its delivered model on test images; of scenes AP50
+            and the error of counts
         seconds: of the whole run
         written: Unix time (s) of its last change
     """
@@ -34,8 +38,10 @@ class RunFacts:
     status: str
     rounds: int
     settings: Mapping[str, Any]
+    figure: str
     validation: float | None
     test: float | None
+    further: Mapping[str, float | None]
     seconds: float | None
     written: float
 
@@ -51,18 +57,42 @@ def read_facts(path: Path, name: str) -> RunFacts:
         raise RunError(f"{path} holds no run: it has no config.toml; name a run directory.")
     settings = flatten(RunDirectory.stored(path, {}))
     summary = read_json(path / "summary.json")
-    best = summary.get("best") or {}
+    test = summary.get("test") or {}
+    figure = main_figure(test or _last_judged(path, settings))
     seconds = summary.get("seconds") or {}
     return RunFacts(
         name,
         str(summary.get("status", "unfinished")),
         RunDirectory.rounds_done(path),
         settings,
-        best.get("accuracy") if best.get("on") == "validation" else None,
-        (summary.get("test") or {}).get("accuracy"),
+        figure,
+        _best_on_validation(path, summary, figure),
+        test.get(figure),
+        listed_figures(test),
         seconds.get("total"),
         last_written(path),
     )
+
+
+def _last_judged(path: Path, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the last evaluation of a run on scenes; empty if there is none, or it has none."""
+    if settings.get("train.objective") in ("classes", "turns"):
+        return {}
+    judged = (each["validation"] or each["test"] for each in RunDirectory(path).history()[::-1])
+    return next(filter(None, judged), {})
+
+
+def _best_on_validation(path: Path, summary: Mapping[str, Any], figure: str) -> float | None:
+    """Return a figure of the best round on validation images; None if they did not choose it."""
+    best = summary.get("best") or {}
+    if best.get("on") != "validation":
+        return None
+    if figure == "accuracy":
+        accuracy: float | None = best.get("accuracy")
+        return accuracy
+    records = RunDirectory(path).history()
+    judged = (each["validation"] for each in records if each["round"] == best["round"])
+    return next((found.get(figure) for found in judged if found), None)
 
 
 def read_all(folder: Path) -> list[RunFacts]:

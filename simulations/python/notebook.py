@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from fedshelf.common.text import printable
+from fedshelf.server.figure_names import main_figure
 from fedshelf.server.formatting import decimal, percent
 from fedshelf.server.results.run_status import RunActivity
 
@@ -93,7 +94,7 @@ def rounds_table(records: list[Mapping[str, Any]]) -> str:
         [
             str(record["round"]),
             "" if record["train"]["loss"] is None else decimal(record["train"]["loss"], 4),
-            *(percent(_accuracy(record, split)) for split in ("validation", "test")),
+            *(percent(_figure(record, split)) for split in ("validation", "test")),
             f"{len(record['stores'])}/{len(record['sampled'])}",
         ]
         for record in records
@@ -111,5 +112,6 @@ def table(columns: tuple[str, ...], rows: list[list[str]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _accuracy(record: Mapping[str, Any], split: str) -> float | None:
-    return record[split]["accuracy"] if record[split] else None
+def _figure(record: Mapping[str, Any], split: str) -> float | None:
+    """Return the main figure of a split: accuracy, or of scenes AP or IoU."""
+    return record[split][main_figure(record[split])] if record[split] else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fedshelf.common.errors import RunError
 from fedshelf.common.names import WEIGHTS_FILE
 from fedshelf.common.text import printable
+from fedshelf.server.figure_names import main_figure, main_title
 from fedshelf.server.report.naming import describe_outcome
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.simulations.python.given_objects import GivenObjects
@@ -117,7 +118,7 @@ class SimulatedRun:
         return path
 
     def curves(self) -> "Figure":
-        """Return loss and accuracy over the rounds as a matplotlib figure."""
+        """Return loss and accuracy (of scenes AP or IoU) over the rounds as a matplotlib figure."""
         return draw_curves({self.directory.name: self.records})
 
     def __repr__(self) -> str:
@@ -151,7 +152,7 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def draw_curves(runs: Mapping[str, list[dict[str, Any]]]) -> "Figure":
-    """Return a figure with the training loss, and the accuracy on each judged split, of some runs.
+    """Return a figure with the training loss, and the main figure on each judged split, of runs.
 
     Args:
         runs: name -> history
@@ -159,7 +160,8 @@ def draw_curves(runs: Mapping[str, list[dict[str, Any]]]) -> "Figure":
     from fedshelf.simulations.python.figure import NotebookFigure
 
     figure = NotebookFigure(figsize=(9, 3.4), layout="constrained")
-    losses, accuracies = figure.subplots(1, 2)
+    losses, figures = figure.subplots(1, 2)
+    titles = dict[str, None]()
     for name, records in runs.items():
         label = f"{name} " if len(runs) > 1 else ""
         rows = [_row(record) for record in records]
@@ -168,11 +170,13 @@ def draw_curves(runs: Mapping[str, list[dict[str, Any]]]) -> "Figure":
         ]
         losses.plot(*zip(*points, strict=True) if points else ([], []), label=f"{label}training")
         for split in ("validation", "test"):
-            key = f"{split}_accuracy"
+            last = next((record[split] for record in records[::-1] if record[split]), None)
+            key = f"{split}_{main_figure(last)}"
             judged = [(row["round"], row[key]) for row in rows if row.get(key) is not None]
             if judged:
-                accuracies.plot(*zip(*judged, strict=True), label=f"{label}{split}")
-    for axes, title in ((losses, "loss"), (accuracies, "accuracy")):
+                titles[main_title(last)] = None
+                figures.plot(*zip(*judged, strict=True), label=f"{label}{split}")
+    for axes, title in ((losses, "loss"), (figures, ", ".join(titles) or "accuracy")):
         axes.set_xlabel("round")
         axes.set_title(title)
         if axes.lines:

@@ -28,7 +28,7 @@ from fedshelf.simulations.sweep.outcome import (
     read_tests,
 )
 from fedshelf.simulations.sweep.request import SweepRequest
-from fedshelf.simulations.sweep.words import format_score, headline
+from fedshelf.simulations.sweep.words import figure_name, format_score, headline
 
 RESULTS_FILE = "results.json"
 
@@ -211,7 +211,14 @@ def _print(outcome: Mapping[str, Any], results: Sequence[PointResult], console: 
         )
     failed = [result for result in results if result.failed]
     rows += [["", result.label, "failed", "", str(len(result.runs)), ""] for result in failed]
-    columns = ("", "point", f"validation {outcome['metric']}", "deviation", "runs", "rounds")
+    columns = (
+        "",
+        "point",
+        f"validation {figure_name(outcome['metric'])}",
+        "deviation",
+        "runs",
+        "rounds",
+    )
     print_table(columns, rows, numbers=columns[2:])
     for sentence in headline(outcome, [result.label for result in results]):
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)

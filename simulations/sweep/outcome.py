@@ -8,6 +8,7 @@ from typing import Any
 
 from fedshelf.common.errors import DataError
 from fedshelf.common.metrics.formulas.metric import Better
+from fedshelf.server.figure_names import listed_figures
 from fedshelf.server.results.jsonl_tail import read_json
 from fedshelf.server.results.run_directory import RunDirectory
 from fedshelf.simulations.sweep.execution import SweptRun
@@ -20,12 +21,15 @@ class RunResult:
     Attributes:
         score: the sweep's metric on validation images, of the round that the run delivers
         curve: the same of each evaluated round: (round, value)
+        further: figures of further metrics of the delivered round, on validation images; of scenes
+            AP50 and the error of counts
         rounds: rounds done
         seconds: of all its rounds
     """
 
     score: float
     curve: Sequence[tuple[int, float]]
+    further: Mapping[str, float | None]
     rounds: int
     seconds: float
 
@@ -66,6 +70,12 @@ class PointResult:
         curves = [dict(run.curve) for run in self.runs.values()]
         shared = set.intersection(*map(set, curves)) if curves else set()
         return [(number, fmean(curve[number] for curve in curves)) for number in sorted(shared)]
+
+    def further_mean(self, figure: str) -> float | None:
+        """Return the mean over the seeds of a further metric's figure; None if one is not known."""
+        values = [run.further.get(figure) for run in self.runs.values()]
+        known = [value for value in values if value is not None]
+        return fmean(known) if known and len(known) == len(values) else None
 
     def to_json(self) -> dict[str, Any]:
         """Return the point as JSON values."""
@@ -108,8 +118,10 @@ def read_result(run: SweptRun, metric: str) -> RunResult:
         )
     delivered = int(summary["delivered_round"])
     # the delivered round is an evaluated one, but for `run.deliver=last` with rare evaluations
-    score = next(value for number, value in reversed(curve) if number <= delivered)
-    return RunResult(score, curve, summary["rounds"], summary["seconds"]["total"])
+    number, score = next(point for point in reversed(curve) if point[0] <= delivered)
+    evaluated = next(each["validation"] for each in reversed(history) if each["round"] == number)
+    further = {name: value for name, value in listed_figures(evaluated).items() if name != metric}
+    return RunResult(score, curve, further, summary["rounds"], summary["seconds"]["total"])
 
 
 def rank(results: Sequence[PointResult], better: Better, among: Sequence[int]) -> list[int]:

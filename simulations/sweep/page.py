@@ -11,7 +11,7 @@ from fedshelf.server.report.charts.colours import TEN_COLOURS
 from fedshelf.server.report.charts.line_chart import line_chart
 from fedshelf.simulations.compare.page import environment
 from fedshelf.simulations.sweep.outcome import PointResult
-from fedshelf.simulations.sweep.words import format_score, headline
+from fedshelf.simulations.sweep.words import figure_name, format_score, headline
 
 MAX_CURVES = 8  # of the best points: more cannot be told apart
 
@@ -37,8 +37,13 @@ def render(name: str, outcome: Mapping[str, Any], results: Sequence[PointResult]
     metric = outcome["metric"]
     letters = dict(zip(outcome["order"], ascii_lowercase[:MAX_CURVES], strict=False))
     curves = {letter: results[position].curve for position, letter in letters.items()}
+    further = list(
+        dict.fromkeys(
+            figure for result in results for run in result.runs.values() for figure in run.further
+        )
+    )
     chart = line_chart(
-        f"Validation {metric}, mean over the seeds",
+        f"Validation {figure_name(metric)}, mean over the seeds",
         curves,
         lambda value: format_score(value, metric),
     )
@@ -48,6 +53,9 @@ def render(name: str, outcome: Mapping[str, Any], results: Sequence[PointResult]
             "label": printable(results[position].label) or "all settings as given",
             "mean": format_score(results[position].mean, metric),
             "deviation": format_score(results[position].deviation, metric),
+            "further": [
+                format_score(results[position].further_mean(figure), figure) for figure in further
+            ],
             "runs": len(results[position].runs),
             "rounds": results[position].rounds,
             "is_chosen": position == outcome["chosen"],
@@ -64,7 +72,8 @@ def render(name: str, outcome: Mapping[str, Any], results: Sequence[PointResult]
         .get_template("sweep.html.j2")
         .render(
             name=printable(name),
-            metric=metric,
+            metric=figure_name(metric),
+            further=[figure_name(figure) for figure in further],
             sentences=[printable(s) for s in headline(outcome, [r.label for r in results])],
             chart=chart,
             rows=rows,

@@ -3,9 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fedshelf.server.figure_names import FURTHER_TITLES, SCENE_FIGURES
 from fedshelf.server.formatting import UNKNOWN, decimal, percent
 
-SHARES = frozenset({"accuracy"})  # metrics that are shown as percentages
+# metrics that are shown as percentages
+SHARES = frozenset({"accuracy", *(key for each in SCENE_FIGURES.values() for key in each)})
+
+
+def figure_name(metric: str) -> str:
+    """Return the name of a metric's figure in a sentence: "accuracy", "AP50"."""
+    name = FURTHER_TITLES.get(metric, metric)
+    return name if metric in SHARES else f"{name[:1].lower()}{name[1:]}"
 
 
 def format_score(value: float | None, metric: str) -> str:
@@ -23,8 +31,8 @@ def headline(outcome: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
     seeds = f"mean and standard deviation of {count} seeds" if count > 1 else "one seed"
     sentences = [
         f"Chosen: {labels[outcome['chosen']] or 'all settings as given'}, with"
-        f" {_mean(chosen['mean'], chosen['deviation'], metric)} {metric} on validation images"
-        f" ({seeds}).",
+        f" {_mean(chosen['mean'], chosen['deviation'], metric)} {figure_name(metric)} on"
+        f" validation images ({seeds}).",
     ]
     if len(outcome["points"]) > 1:
         sentences.append(

@@ -82,7 +82,7 @@ def precision_plot(figures: Mapping[str, Any]) -> Plot | None:
     return Plot(
         "Precision by recall",
         f"Curves of precision by recall. {told}",
-        "recall: share of the products that are found",
+        "recall (share of products found)",
         [Tick(100 * value, percent_tick(value)) for value in SHARE_TICKS],
         _y_ticks(SHARE_TICKS, share, percent_tick),
         curves,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from fedshelf.common.wording import format_count
 from fedshelf.server import formatting
+from fedshelf.server.figure_names import SCENE_FIGURES
 from fedshelf.server.report.scenes.pictures import Pictures, pictures
 from fedshelf.server.report.scenes.plots import Plot, alarm_plot, count_plot, precision_plot
 from fedshelf.server.report.scenes.scene_run import SceneRun
@@ -34,7 +35,7 @@ def scene_part(run: SceneRun, figure: str) -> ScenePart | None:
         run: its files
         figure: the key of its main figure
     """
-    if figure not in formatting.SCENE_FIGURES:
+    if figure not in SCENE_FIGURES:
         return None
     figures = run.evaluation.get("scenes") or {}
     counts = (run.test_scenes or {}).get("counts") or []

@@ -7,6 +7,7 @@ from typing import Any
 
 from fedshelf.common.text import printable
 from fedshelf.server import formatting
+from fedshelf.server.figure_names import SCENE_FIGURES
 from fedshelf.server.report.charts.line_chart import LineChart, Point, line_chart
 from fedshelf.server.report.scenes.plots import percent_tick
 from fedshelf.server.report.scenes.scene_run import SceneRun
@@ -65,7 +66,7 @@ def scene_stores(run: SceneRun, key: str) -> SceneStores | None:
         for share, name in known
     ]
     columns = list(_cells(key, {}, {}, None))
-    title = formatting.SCENE_FIGURES[key][key]
+    title = SCENE_FIGURES[key][key]
     shown = rows if len(rows) <= MAX_STORES_SHOWN else rows[:MAX_WEAKEST]
     charts = filter(None, (store_chart(run, key), count_chart(run)))
     return SceneStores(title, columns, shown, len(rows), _spread(title, rows), list(charts))
@@ -90,7 +91,7 @@ def store_chart(run: SceneRun, key: str) -> LineChart | None:
     }
     if len(by_store) < 2:
         return None
-    title = formatting.SCENE_FIGURES[key][key]
+    title = SCENE_FIGURES[key][key]
     return line_chart(
         f"{title} at the stores", series, formatting.percent, format_tick=percent_tick
     )

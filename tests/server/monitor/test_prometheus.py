@@ -75,7 +75,12 @@ def test_they_are_there_before_round_1(run: LiveRun) -> None:
         run.play(1, 1)
         after = samples(run)
     new = {sample[0] for sample in after.keys() - before.keys()}
-    judged = {"fedshelf_accuracy_ratio", "fedshelf_loss", "fedshelf_expected_end_timestamp_seconds"}
+    judged = {
+        "fedshelf_accuracy_ratio",
+        "fedshelf_main_figure_ratio",
+        "fedshelf_loss",
+        "fedshelf_expected_end_timestamp_seconds",
+    }
     assert {name for name in new if not name.startswith("fedshelf_store_")} == judged, (
         "what nobody knows before"
     )

@@ -7,6 +7,7 @@ import pytest
 
 from fedshelf.common.errors import RunError
 from fedshelf.server.ipc.run_mailbox import RunMailbox
+from fedshelf.server.monitor.page import figure_chart, tiles
 from fedshelf.server.monitor.reader import RunReader
 from fedshelf.server.monitor.run_finder import find_run
 from fedshelf.server.monitor.state import RunState
@@ -220,3 +221,26 @@ def test_the_newest_run_is_meant_by_none(tmp_path: Path) -> None:
     assert find_run(None, tmp_path) == tmp_path / "a"
     with pytest.raises(RunError, match="no run in"):
         find_run(tmp_path / "c", tmp_path)
+
+
+def test_a_run_on_scenes_is_told_by_its_ap_and_counts(run: LiveRun) -> None:
+    for record in run.records:
+        figures = {"ap": record["round"] / 100, "ap_50": 0.75, "count_error": 1.5}
+        record["validation"] |= figures
+        record["test"] |= figures
+        for store in record["validation"]["stores"].values():
+            store.update(figures)
+    with run.at_work():
+        run.joined()
+        run.play(1, 3)
+        state = look(run)
+    assert state.figure == "ap"
+    assert state.quality["validation"] == ((1, 0.01), (2, 0.02), (3, 0.03))
+    assert state.best == (3, 0.03)
+    assert {store.quality for store in state.stores} == {0.03}
+    first = tiles(state)[0]
+    assert (first.name, first.value) == ("Validation AP", "3.0%")
+    assert first.remark == "AP50 75.0%, counts off by 1.5 products, the best so far"
+    chart = figure_chart(state)
+    assert chart is not None
+    assert chart.title == "AP"

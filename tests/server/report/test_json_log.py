@@ -81,3 +81,18 @@ def test_a_writer_killed_within_a_line_costs_that_line_alone(tmp_path: Path) -> 
     EventWriter(path).note("second")
     reader.play()
     assert heard.notes == ["first", "second"]
+
+
+def test_a_round_of_scenes_tells_ap_and_counts_and_no_accuracy() -> None:
+    stream = io.StringIO()
+    (record,) = history(["a"], 1, failures=False)
+    figures = {"ap": 0.5, "ap_50": 0.75, "count_error": 1.5, "ap_recall_1": 0.25}
+    record |= {"test": record["test"] | figures, "validation": None}
+    with JsonLog(1, stream) as log:
+        log.training(1, 0, 1)
+        log.row(record)
+    line = lines(stream)[-1]
+    assert "accuracy" not in line
+    told = {key: line[key] for key in ("ap", "ap_50", "count_error")}
+    assert told == {"ap": {"test": 0.5}, "ap_50": {"test": 0.75}, "count_error": {"test": 1.5}}
+    assert "ap_recall_1" not in line

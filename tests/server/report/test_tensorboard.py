@@ -86,3 +86,14 @@ def test_a_kill_within_a_record_costs_nothing_else(tmp_path: Path) -> None:
 def test_a_log_without_rounds_leaves_no_file(tmp_path: Path) -> None:
     write(tmp_path, [])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_scenes_ap_is_drawn_and_no_accuracy(tmp_path: Path) -> None:
+    records = history(["a"], 2, failures=False)
+    for record in records:
+        record["test"] |= {"ap": 0.25 * record["round"], "count_error": 1.5}
+    write(tmp_path, records)
+    assert curve(tmp_path, "test/ap") == [(1, 0.25), (2, 0.5)]
+    assert curve(tmp_path, "test/count_error") == [(1, 1.5), (2, 1.5)]
+    with pytest.raises(KeyError):
+        curve(tmp_path, "test/accuracy")

@@ -31,12 +31,16 @@ def shades(images: int) -> tuple[Any, Any]:
 def test_a_comparison_of_ones_own_data_and_network(tmp_path: Path) -> None:
     given: dict[str, Any] = {"dataset": shades(120), "model": Softmax(2), "progress": False}
     study = fedshelf.compare(
-        **given, stores=2, rounds=1, data_holdout=0.2, tune_epochs=0, out=tmp_path / "compare"
-    )
+        **given, stores=2, rounds=1, data_holdout=0.2, tune_epochs=0, out=tmp_path / "compare",
+        metrics=["worst_class_recall"],
+    )  # fmt: skip
     assert study.findings()
     assert escape(study.findings()[0]) in study._repr_html_()
     assert study.report().is_file()
     before = study.results
+    for arm in before["average"].values():
+        assert 0 <= arm["all_images"]["worst_class_recall"] <= arm["all_images"]["accuracy"]
+    assert "worst_class_recall, all their images" in study.report().read_text(encoding="utf-8")
     again = fedshelf.compare(**given, resume=tmp_path / "compare")
     assert again.results == before
     with pytest.raises(ConfigError, match="Unknown setting 'tune_rounds'"):

@@ -65,7 +65,10 @@ def test_each_rung_has_fewer_points_and_more_rounds(points: int, rounds: int) ->
 
 def test_the_best_point_is_first_by_its_mean_and_one_that_failed_is_none() -> None:
     def point(*scores: float, failed: bool = False) -> PointResult:
-        runs = {seed: RunResult(score, [], 1, 1.0) for seed, score in enumerate(scores)}
+        runs = {
+            seed: RunResult(score, [], {"top3": 2 * score}, 1, 1.0)
+            for seed, score in enumerate(scores)
+        }
         return PointResult("", runs, {9: "It died."} if failed else {})
 
     results = [point(0.2, 0.4), point(0.9, failed=True), point(0.5, 0.3), point()]
@@ -73,3 +76,5 @@ def test_the_best_point_is_first_by_its_mean_and_one_that_failed_is_none() -> No
     assert rank(results, "lower", range(4)) == [0, 2]
     assert results[2].deviation == pytest.approx(0.141421, abs=1e-6)
     assert point(0.5).deviation is None
+    assert point(0.2, 0.4).further_mean("top3") == pytest.approx(0.6)
+    assert point(0.2).further_mean("auroc") is None

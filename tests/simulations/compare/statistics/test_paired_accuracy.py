@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from fedshelf.common.config import ModelConfig
+from fedshelf.common.metrics.formulas import METRICS, scalars
 from fedshelf.common.models import specify
 from fedshelf.common.training.fit import Network
 from fedshelf.common.training.predict import log_probabilities
@@ -19,6 +20,15 @@ def test_judged_by_hand() -> None:
     assert found.right.tolist() == [True, False, True]
     assert found.counts.confusion.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 1]]
     assert found.counts.loss_sum == pytest.approx(-np.log(0.5 * 0.25 * 0.75))
+
+
+def test_further_metrics_are_counted_on_the_same_images() -> None:
+    probabilities = torch.tensor([[0.4, 0.3, 0.2, 0.1], [0.4, 0.3, 0.2, 0.1]])
+    metrics = {name: METRICS[name] for name in ("top3", "worst_class_recall")}
+    found = judged(probabilities.log(), torch.tensor([2, 3]), metrics)
+    figures = scalars(found.counts)
+    # class 2 is the third best of the first photo, class 3 the fourth of the second
+    assert (figures["top3"], figures["worst_class_recall"], figures["accuracy"]) == (0.5, 0, 0)
 
 
 def test_adjusted_scores_are_those_with_the_stores_shares() -> None:

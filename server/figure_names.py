@@ -1,0 +1,61 @@
+"""Figures of evaluations: the main one, those that are listed beside it, and their names."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# figures of tasks on scenes, whose photos have no class: the one that counts first, then others
+SCENE_FIGURES = {
+    "ap": {"ap": "AP", "ap_50": "AP50", "ap_75": "AP75"},
+    "iou": {"iou": "IoU"},
+}
+
+LISTED_OF_SCENES = ("ap_50", "count_error")
+# of every evaluation; all others are of further metrics
+USUAL_FIGURES = frozenset({
+    "accuracy", "macro_f1", "macro_precision", "macro_recall", "loss", "images", "on", "interval",
+    "baseline", "per_class", "confusion", "stores", "spread",
+})  # fmt: skip
+
+FURTHER_TITLES = {
+    **{key: title for figures in SCENE_FIGURES.values() for key, title in figures.items()},
+    "ap_recall_1": "Recall at one wrong box a photo",
+    "ap_recall_10th": "Recall at one wrong box in ten photos",
+    "count_error": "Count off by, in products a photo",
+    "count_share": "Count off by, as a share of the products",
+}
+
+
+def main_figure(evaluation: Mapping[str, Any] | None) -> str:
+    """Return the key of the figure that says how good a model is.
+
+    It is the accuracy, but on scenes the average precision of boxes or the overlap of masks: the
+    share of photos without any mistake says little of them.
+
+    Args:
+        evaluation: scores by name; None: there are none
+    """
+    return next((key for key in SCENE_FIGURES if key in (evaluation or {})), "accuracy")
+
+
+def main_title(evaluation: Mapping[str, Any] | None) -> str:
+    """Return the name of the main figure in words: "accuracy", "AP"."""
+    key = main_figure(evaluation)
+    return SCENE_FIGURES[key][key] if key in SCENE_FIGURES else key
+
+
+def listed_figures(evaluation: Mapping[str, Any] | None) -> dict[str, float | None]:
+    """Return the figures that a table lists beside the main one.
+
+    Of scenes these are AP50 and the errors of counts, of other photos those of further metrics.
+
+    Args:
+        evaluation: scores by name; None: there are none
+    """
+    known = evaluation or {}
+    if main_figure(known) in SCENE_FIGURES:
+        return {key: known[key] for key in LISTED_OF_SCENES if key in known}
+    return {
+        key: value
+        for key, value in known.items()
+        if key not in USUAL_FIGURES and (value is None or isinstance(value, int | float))
+    }
