@@ -57,3 +57,52 @@ def test_boxes_count_from_the_score_that_counted_best(
 
 def test_the_stride_without_pytorch_is_the_networks() -> None:
     assert STRIDE == locator_network.STRIDE
+
+
+class SureInTiles:
+    """A locator of ten boxes in each tile, of which a given share of each view is sure.
+
+    Args:
+        shares: of the views of 1, 2 by 2, 3 by 3 tiles and so on
+    """
+
+    def __init__(self, *shares: float) -> None:
+        self.description = DESCRIPTION
+        self.pixel_format = PixelFormat(32)
+        self.views = 0  # that were looked at
+        self._shares = shares
+        self._waiting: list[float] = []  # scores of the boxes in the tiles that follow
+
+    def locate(self, pixels: Pixels) -> list[Boxes]:
+        if not self._waiting:
+            self.views += 1
+            boxes = 10 * self.views**2
+            sure = round(self._shares[self.views - 1] * boxes)
+            self._waiting = [0.9] * sure + [0.2] * (boxes - sure)
+        scores, self._waiting = self._waiting[:10], self._waiting[10:]
+        left = np.arange(10, dtype=np.float32) * 3 + 1
+        corners = np.stack([left, left, left + 2, left + 2], axis=1)
+        return [Boxes(corners, np.full(10, -1), np.array(scores, np.float32))]
+
+
+@pytest.mark.parametrize(
+    ("shares", "views"),
+    [
+        ((0.5, 0.9, 0.7, 1), 3),  # looks no closer after a fall
+        ((0, 0.1, 0, 1), 3),  # a tenth is enough to tell it
+        ((0, 0, 0, 0.6, 0.5, 1), 5),
+    ],
+)
+def test_it_looks_closer_until_the_share_of_sure_boxes_falls(
+    shares: tuple[float, ...], views: int
+) -> None:
+    locator = SureInTiles(*shares)
+    assert len(locate_scene(locator, Image.new("RGB", (512, 512)), score=0.5)) > 0
+    assert locator.views == views
+
+
+def test_a_fall_of_nearly_nothing_does_not_end_the_search() -> None:
+    """One box in forty is sure in 2 by 2 tiles, none in 3 by 3, and all are in 4 by 4."""
+    locator = SureInTiles(0, 0.025, 0, 1, 0.5, 1)
+    assert len(locate_scene(locator, Image.new("RGB", (512, 512)), score=0.5)) > 100
+    assert locator.views == 5
