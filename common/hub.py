@@ -4,10 +4,12 @@ The library `huggingface_hub` (extra `hub`) fetches them into its own cache, and
 again without a network: HF_HUB_OFFLINE=1, HF_HOME and HF_ENDPOINT mean what its documentation says.
 """
 
+import hashlib
 import importlib
 import importlib.util
 import os
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +22,8 @@ HUB = "hf:"
 Kind = Literal["model", "dataset"]
 
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CLOCK_SLACK_SECONDS = 5.0  # a disk in the network has a clock of its own
 
 
 def repository_of(name: str) -> str:
@@ -59,12 +63,13 @@ def snapshot(name: str, kind: Kind, patterns: Sequence[str]) -> Path:
 
     Raises:
         ConfigError: the name has another form, or the library is not installed.
-        DataError: the files are not here, and cannot be fetched.
+        DataError: the files are not here, and cannot be fetched, or came damaged.
     """
     repository = repository_of(name)
     hub = library()
+    began = time.time()
     try:
-        return Path(
+        folder = Path(
             hub.snapshot_download(repository, repo_type=kind, allow_patterns=list(patterns))
         )
     except Exception as error:  # its errors have no common base: network, HTTP status, names, disk
@@ -74,3 +79,35 @@ def snapshot(name: str, kind: Kind, patterns: Sequence[str]) -> Path:
             f" fetched ({reason}); check the name, or fetch it where there is a connection and copy"
             " the cache (HF_HOME)."
         ) from error
+    _check_fetched(name, folder, began)
+    return folder
+
+
+def _check_fetched(name: str, folder: Path, began: float) -> None:
+    """Check the large files that were fetched just now, which the cache names by their SHA-256.
+
+    The library goes on with a broken download, and compares sizes alone.
+
+    Args:
+        name: `hf:OWNER/NAME`
+        folder: of the repository's files, links into the cache
+        began: Unix time (s) at which fetching began
+
+    Raises:
+        DataError: a file has other bytes; it is removed from the cache.
+    """
+    for link in folder.rglob("*"):
+        file = link.resolve()
+        if not (link.is_symlink() and _SHA256.fullmatch(file.name) and file.is_file()):
+            continue
+        if file.stat().st_mtime < began - _CLOCK_SLACK_SECONDS:
+            continue
+        with file.open("rb") as content:
+            is_whole = hashlib.file_digest(content, "sha256").hexdigest() == file.name
+        if not is_whole:
+            link.unlink()
+            file.unlink()
+            raise DataError(
+                f"The file {link.name} of {name} came damaged (its SHA-256 is not the hub's), and"
+                " was removed from the cache; fetch it again."
+            )

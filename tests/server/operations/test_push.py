@@ -79,6 +79,7 @@ def test_it_is_sent_as_one_commit_and_can_be_written_instead(release: Path, tmp_
     assert sent.returncode == 0, sent.stderr
     assert f"Pushed to {hub.address}/lab/shoes/commit/1: README.md" in sent.stdout
     assert hub.files == files
+    assert files["model.safetensors"] in hub.large.values()
     (made,) = hub.repositories
     assert (made["name"], made["organization"], made["visibility"]) == ("shoes", "lab", "private")
     assert hub.tokens == {"Bearer hf_secret"}
