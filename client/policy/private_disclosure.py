@@ -37,7 +37,7 @@ from fedshelf.common.protocol.messages import (
     Update,
 )
 from fedshelf.common.system.files import write_json
-from fedshelf.common.tasks import SceneTask, task_of
+from fedshelf.common.tasks import SceneTask, scene_task_of_classes, task_of
 from fedshelf.common.training.order_digest import order_digest
 
 KEPT_COUNTS_FILE = "noised-counts.json"  # in a store's home
@@ -83,7 +83,9 @@ class PrivateDisclosure:
         images = info.num_examples
         names = policy.classes if policy.class_names else ()
         counts = dict.fromkeys(names, 0)
-        if names and policy.counts == "noised" and policy.metrics == "confusion":
+        if names and scene_task_of_classes(names):
+            counts[names[0]] = images  # scenes have one label, so their number is told anyway
+        elif names and policy.counts == "noised" and policy.metrics == "confusion":
             noisy = self._noisy_counts(info.counts)
             counts = dict(zip(names, nearest_counts(noisy, images).tolist(), strict=True))
         held_out = (info.validation, info.test) if policy.epsilon_judging else (0, 0)

@@ -12,11 +12,10 @@ from fedshelf.common.errors import ConfigError
 from fedshelf.common.models.norms import has_moving_statistics
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.privacy.dp_settings import check_settings
-from fedshelf.common.tasks import TASKS, SceneTask
+from fedshelf.common.tasks import scene_task_of_classes
 
 # settings on which it depends how many photos a store has, and which of them are held out
 _ONE_WAY_TO_COUNT = {"data.split": "class", "data.merge_spellings": False}
-_OF_SCENES = {task.classes: name for name, task in TASKS.items() if isinstance(task, SceneTask)}
 
 
 def check_privacy(config: RunConfig, spec: ModelSpec | None, classes: Sequence[str]) -> None:
@@ -39,7 +38,8 @@ def check_privacy(config: RunConfig, spec: ModelSpec | None, classes: Sequence[s
         check_settings(config)
     except ConfigError as error:
         refuse("epsilon", str(error).removesuffix("."))
-    objective = _OF_SCENES.get(tuple(classes), "classes")
+    task = scene_task_of_classes(classes)
+    objective = task.name if task else "classes"
     for key, value in {**_ONE_WAY_TO_COUNT, "train.objective": objective}.items():
         if (got := flatten(config)[key]) != value:
             refuse(

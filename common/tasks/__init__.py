@@ -3,7 +3,7 @@
 To add one, write a file in this folder and a line in TASKS, and name it at `train.objective`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fedshelf.common import models
 from fedshelf.common.models.spec import ModelSpec
@@ -13,7 +13,7 @@ from fedshelf.common.tasks.masks import PixelMasks
 from fedshelf.common.tasks.task import SceneTask, Task
 from fedshelf.common.tasks.turns import Turns
 
-__all__ = ["TASKS", "SceneTask", "Task", "task_of"]
+__all__ = ["TASKS", "SceneTask", "Task", "scene_task_of_classes", "task_of"]
 
 TASKS: Mapping[str, Task] = {
     "classes": Classes(),
@@ -29,3 +29,11 @@ def task_of(spec: ModelSpec) -> Task:
     if output != "classes":
         return TASKS[output]
     return TASKS["turns" if spec.tells_turns else "classes"]
+
+
+def scene_task_of_classes(classes: Sequence[str]) -> SceneTask | None:
+    """Return the task on scenes whose outputs have these names; None: they are product classes."""
+    for task in TASKS.values():
+        if isinstance(task, SceneTask) and task.classes == tuple(classes):
+            return task
+    return None

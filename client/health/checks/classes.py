@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from fedshelf.client.health.evidence.finding import Exhibit, Finding
 from fedshelf.client.health.evidence.gather import Evidence
 from fedshelf.common.classes.spelling import class_indices, normalize_name
-from fedshelf.common.tasks import TASKS, SceneTask
+from fedshelf.common.tasks import scene_task_of_classes
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count, format_first
 
@@ -19,7 +19,6 @@ _UNEVEN_RATIO = 10.0  # largest class over smallest, from which it is reported
 _DOMINANT_SHARE = 0.8  # share of one class, from which always guessing it looks like a good model
 # largest share, of the meant folder's photos, in a folder that a typing error made
 _TYPING_ERROR_SHARE = 0.05
-_OF_SCENES = {task.classes for task in TASKS.values() if isinstance(task, SceneTask)}
 _MIN_AGREEMENT = 0.85  # share of labels that a model must agree with before its doubts are reported
 
 
@@ -149,7 +148,7 @@ def unknown(evidence: Evidence) -> Iterator[Finding]:
             " once its stores have joined.",
         )
         return
-    if probe.classes in _OF_SCENES:
+    if scene_task_of_classes(probe.classes):
         yield Finding(
             "photos",
             "problem",

@@ -256,3 +256,5 @@ def test_of_scenes_the_number_of_faultless_photos_leaves_with_noise_and_nothing_
     again = store.disclosure().evaluation(Evaluation("oslo", 1, counts), asked).counts
     assert again.undisclosed_correct == told.undisclosed_correct
     assert len(store.charged("epsilon_judging")) == 1
+    described = store.disclosure().info(StoreInfo("oslo", {"product": 100}, 15, 18))
+    assert (described.counts, store.charged("epsilon")) == ({"product": 100}, [])
