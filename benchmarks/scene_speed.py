@@ -53,7 +53,7 @@ def add_mode(modes: Any) -> None:
     mode.add_argument("--network", default="locator", choices=OBJECTIVES)
     mode.add_argument("--side", type=int, default=160, help="pixels of a scene; default 160")
     mode.add_argument("--scenes", type=int, default=80, help="of an epoch; default 80")
-    mode.add_argument("--batch-size", type=int, default=8, help="scenes; default 8")
+    mode.add_argument("--batch-size", type=int, default=4, help="scenes; default 4")
     mode.add_argument("--threads", type=int, default=1, help="default 1, as in simulations")
     mode.add_argument("--device", default="cpu")
     mode.set_defaults(measure=compare)

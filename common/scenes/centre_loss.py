@@ -83,7 +83,9 @@ def centre_targets(
     nearness, nearest = bumps.max(dim=1)
     weights = torch.where(nearness >= LEAST_WEIGHT, nearness, 0)
     cells = nearest.flatten(1)
-    sums = torch.zeros_like(sides[:, :, 0]).scatter_add(1, cells, weights.flatten(1))
+    # no scatter: on a CUDA device its sums take another order each time
+    places = torch.arange(boxes.shape[1], device=boxes.device)[:, None]
+    sums = torch.where(cells[:, None] == places, weights.flatten(1)[:, None], 0).sum(2)
     shares = weights / sums.gather(1, cells).view_as(weights).clamp_min(1e-6)
     told = corners.gather(1, cells[:, :, None].expand(-1, -1, EDGES))
     return CentreTargets(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fedshelf.common.images.types import Images
 
@@ -53,6 +54,22 @@ class DeviceImages:
                     torch.cat([getattr(p, field) for p in self._parts])
                     for field in ("inputs", "labels")
                 )
-                self._joined = Images(pixels, labels, first.rows)
+                annotations = [p.annotations for p in self._parts if p.annotations is not None]
+                self._joined = Images(pixels, labels, first.rows, _joined(annotations))
         assert self._joined is not None
         return self._joined, [self._starts[images.inputs.data_ptr()] for images in sets]
+
+
+def _joined(annotations: Sequence[Tensor]) -> Tensor | None:
+    """Return all annotations in one tensor; None if there are none.
+
+    Photos with fewer boxes than others get rows without an area (`Images.annotations`).
+    """
+    if not annotations:
+        return None
+    most = max(part.shape[1] for part in annotations)
+    padded = [
+        functional.pad(part, (0, 0, 0, most - part.shape[1])) if part.shape[1] < most else part
+        for part in annotations
+    ]
+    return torch.cat(padded)

@@ -12,14 +12,14 @@ from fedshelf.common.models import dropout
 from fedshelf.common.models.head import set_training
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.parameters.layout import Layout
-from fedshelf.common.tasks import task_of
+from fedshelf.common.tasks import Task, task_of
 from fedshelf.common.training.fit import Network
 from fedshelf.simulations.engines.batched.layers import STACKED, Stacked
 
 
 def is_stackable(spec: ModelSpec) -> bool:
     """Return whether many stores can train this network at once."""
-    return task_of(spec).name == "classes" and unstackable_layer_of(spec) is None
+    return _varies_nothing(task_of(spec)) and unstackable_layer_of(spec) is None
 
 
 def unstackable_layer_of(spec: ModelSpec) -> str | None:
@@ -51,11 +51,17 @@ def find_unstackable_layer(module: nn.Module, layout: Layout) -> str | None:
     return None
 
 
+def _varies_nothing(task: Task) -> bool:
+    """Return whether a task takes batches as they are: the stores' batches are one here."""
+    return type(task).vary is Task.vary
+
+
 def check_stackable(network: Network) -> None:
     """Check that many stores can train `network` at once; raise ConfigError if not."""
-    if (name := network.task.name) != "classes":
+    if not _varies_nothing(network.task):
         raise ConfigError(
-            f"The engine batched cannot train for train.objective={name}; use --engine sequential."
+            f"The engine batched cannot train for train.objective={network.task.name}, which"
+            " changes each store's photos by a generator of its own; use --engine sequential."
         )
     if kind := find_unstackable_layer(network.module, network.layout):
         raise ConfigError(
@@ -128,7 +134,7 @@ class StackedNetwork:
         self.narrow(len(seeds))
 
     def logits(self, inputs: Tensor) -> Tensor:
-        """Return class scores [S * B, C], store by store.
+        """Return the network's results [S * B, ...], store by store.
 
         Args:
             inputs: normalised images [S * B, channels, H, W], or features [S * B, ...].

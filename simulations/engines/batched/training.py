@@ -13,13 +13,11 @@ from torch import Tensor
 from fedshelf.common import strategies
 from fedshelf.common.config import RunConfig
 from fedshelf.common.config.learning_rate_schedule import learning_rate
-from fedshelf.common.images.augment import BatchBounds, Blend, augment, normalise
+from fedshelf.common.images.augment import BatchBounds, Blend, normalise
 from fedshelf.common.images.augment.views import drawn_view
 from fedshelf.common.images.types import Images
-from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.parameters.layout import Tensors
 from fedshelf.common.seeding import derive
-from fedshelf.common.tasks.classes import image_losses
 from fedshelf.common.training.fit import Network
 from fedshelf.common.training.loss import regularise
 from fedshelf.common.training.optimizers import OPTIMIZERS, lr_shares
@@ -76,6 +74,7 @@ class StackedTraining:
         self.network = StackedNetwork(network, stores, on_features=on_features)
         self.hooks = StackedClientHooks(strategies.build(config.strategy, network.layout), stores)
         self._spec = network.spec
+        self._task = network.task
         self._config = config
         self._mixed = mixed
         rates = lr_shares(config.train, network.layout, network.device)
@@ -164,7 +163,7 @@ class StackedTraining:
     def _step(self, array: Images, inputs: Inputs) -> None:
         stores = len(inputs.rows)
         weights = self.network.weights[:stores]
-        images, targets, blend = _images_of(array, inputs, self._config, self._spec)
+        images, targets, blend = self._images_of(array, inputs)
         with torch.autocast(
             # no cache: a recorded step would read weights that autocast cast before the recording
             weights.device.type,
@@ -175,7 +174,7 @@ class StackedTraining:
             offsets = None
             if self._offsets is not None:
                 offsets = self._offsets[:stores].repeat_interleave(inputs.rows.shape[1], dim=0)
-            losses_of_images = image_losses(
+            losses_of_images = self._task.image_losses(
                 self.network.logits(images), targets, self._config.train, blend, offsets
             )
             losses = torch.where(
@@ -190,30 +189,29 @@ class StackedTraining:
         )
         self._loss_sums[:stores].addcmul_(losses.detach(), inputs.counts)
 
+    def _images_of(self, array: Images, inputs: Inputs) -> tuple[Tensor, Tensor, Blend | None]:
+        """Return the images of a step.
 
-def _images_of(
-    array: Images, inputs: Inputs, config: RunConfig, spec: ModelSpec
-) -> tuple[Tensor, Tensor, Blend | None]:
-    """Return the images of a step.
-
-    Returns:
-        Augmented and normalised pixels [S * B, channels, H, W], or features [S * B, ...]; targets
-        [S * B]; and the blend or None.
-    """
-    rows = inputs.rows.flatten()
-    images = array.inputs.index_select(0, rows)
-    targets = array.labels.index_select(0, rows)
-    draws = inputs.draws.flatten(0, 1)
-    blend = None
-    if array.are_features:
-        images = drawn_view(images, config.data, draws)
-    else:
-        images, blend = augment(images, targets, config.data, draws, _batches(inputs))
-        images = normalise(images, spec.mean, spec.std)
-    # An image whose scores overflow would make NaN of a share of 0, in the loss or in the backward
-    # pass.
-    is_unused = (inputs.shares == 0).view(-1, *(1,) * (images.ndim - 1))
-    return images.masked_fill_(is_unused, 0), targets, blend
+        Returns:
+            Augmented and normalised pixels [S * B, channels, H, W], or features [S * B, ...];
+            targets [S * B], or annotations [S * B, ...]; and the blend or None.
+        """
+        rows = inputs.rows.flatten()
+        images = array.inputs.index_select(0, rows)
+        targets = array.learned.index_select(0, rows)
+        draws = inputs.draws.flatten(0, 1)
+        blend = None
+        if array.are_features:
+            images = drawn_view(images, self._config.data, draws)
+        else:
+            images, targets, blend = self._task.augment(
+                images, targets, self._config.data, draws, _batches(inputs)
+            )
+            images = normalise(images, self._spec.mean, self._spec.std)
+        # An image whose scores overflow would make NaN of a share of 0, in the loss or in the
+        # backward pass.
+        is_unused = (inputs.shares == 0).view(-1, *(1,) * (images.ndim - 1))
+        return images.masked_fill_(is_unused, 0), targets, blend
 
 
 def _batches(inputs: Inputs) -> BatchBounds:
