@@ -166,7 +166,7 @@ def count_plot(counts: Sequence[Sequence[int]]) -> Plot | None:
         "Counted and true numbers",
         f"Dots of counted by true numbers of products on {format_count(photos, 'photo')}:"
         f" {exact} are counted right, and the mean error is {decimal(off, 1)} products",
-        "products on the photo",
+        "true number; upwards: counted number",
         [Tick(scale(value) / 10, f"{value:g}") for value in ticks],
         _y_ticks(ticks, scale, lambda value: f"{value:g}"),
         spots=[diagonal, *dots],
