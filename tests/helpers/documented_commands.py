@@ -13,6 +13,22 @@ from urllib.error import URLError
 from tests.helpers.deployed import PATIENCE
 
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+ANY_BLOCK = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+PROGRAMS = (
+    *(
+        "flower-",
+        "flwr ",
+        "python",
+        "docker ",
+        "sudo ",
+        "ray ",
+        "ssh ",
+        "curl ",
+        "systemctl ",
+        "tar ",
+    ),
+    *("chmod ", "wandb "),
+)
 # stay until the server has its model, or until they are ended
 BACKGROUND = ("flower-server start", "flower-client join", "flower-client serve", "python -m http")
 
@@ -98,3 +114,15 @@ def _call_once_connected(look: Callable[[], None]) -> None:
         except URLError:
             assert time.monotonic() < end
             time.sleep(0.1)
+
+
+def commands(text: str) -> list[str]:
+    """Return all commands of a page in their order, also those of indented blocks."""
+    found = []
+    for language, block in ANY_BLOCK.findall(text):
+        lines = block.replace("\\\n", " ").splitlines()
+        for line in lines if language in ("", "sh") else []:
+            command = re.split(r"\s\s+#", line.strip())[0]
+            if command.startswith(PROGRAMS):
+                found.append(command)
+    return found
