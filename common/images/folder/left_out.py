@@ -15,7 +15,7 @@ _MAX_NAMES = 10  # a sentence names so many files and folders; it only counts th
 
 
 def format_left_out(left_out: Sequence[tuple[str, str]]) -> str:
-    """Return a sentence on files that are left out: their number, then the details.
+    """Return a sentence on files that are left out: their number, then the details; "" for none.
 
     Photos in a place where no photo belongs are counted by folder, "8 photos in predict (not in
     train, validation or test)". Photos that need another reader are counted together. At most ten
@@ -24,6 +24,8 @@ def format_left_out(left_out: Sequence[tuple[str, str]]) -> str:
     Args:
         left_out: (name relative to the folder, reason) of each file
     """
+    if not left_out:
+        return ""
     groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
     singles = []
     for name, reason in left_out:

@@ -23,7 +23,7 @@ from fedshelf.common.images.listing.tables import read_table
 
 LAYOUT = (
     "one sub-folder per product class, such as {0}/shirt/1.jpg, or a CSV file with a line"
-    " IMAGE,LABEL per photo"
+    " IMAGE,LABEL per photo (or, to learn boxes, photos of scenes with labels of boxes)"
 )
 TABLE_LAYOUT = "a line IMAGE,LABEL per photo, with paths relative to the folder of the CSV file"
 

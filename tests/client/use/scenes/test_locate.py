@@ -201,7 +201,13 @@ def test_pictures_never_overwrite_photos(tmp_path: Path, locator: str, shelf: Pa
 
 def test_nothing_to_read_is_an_error(tmp_path: Path, locator: str, shelf: Path) -> None:
     (shelf / "shelf.png").unlink()
-    assert "No photo could be read" in refused(tmp_path, 3, "locate", locator, str(shelf))
+    assert "No photo could be read (1: shop/broken.png" in refused(
+        tmp_path, 3, "locate", locator, str(shelf)
+    )
+    (shelf / "broken.png").unlink()
+    assert "No photo could be read (there is none); expected JPEG" in refused(
+        tmp_path, 3, "locate", locator, str(shelf)
+    )
     assert "There is no" in refused(tmp_path, 3, "locate", locator, str(tmp_path / "none"))
 
 
