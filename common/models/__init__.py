@@ -52,7 +52,11 @@ TORCHVISION_SCENES: dict[str, Output] = {
     "deeplabv3_mobilenet_v3_large": "masks",
     "lraspp_mobilenet_v3_large": "masks",
     "fcn_resnet50": "masks",
+    "ssdlite320_mobilenet_v3_large": "boxes",
 }
+DETECTORS = ("ssdlite320_mobilenet_v3_large",)  # whose boxes are told by anchors
+# they draw proposals at random from all photos of a batch, while they compute their loss
+RANDOM_DETECTORS = ("fasterrcnn_mobilenet_v3_large_320_fpn",)
 SCENE_SIZE = 160  # pixels: the side of the input of our networks for scenes of no common size
 
 # networks of others, written anew here, as their published weights need no other library: name ->
@@ -212,10 +216,10 @@ def find(name: str) -> ModelInfo:
         plugin = own_network.describe_network(name, plugin)
     from fedshelf.common.models import torchvision_scenes, torchvision_zoo
 
-    known = [*torchvision_zoo.names(), *TORCHVISION_SCENES]
+    known = [*torchvision_zoo.names(), *TORCHVISION_SCENES, *RANDOM_DETECTORS]
     if name in known:
         plugins.find_plugin(plugins.MODEL, name, known)
-        is_for_scenes = name in TORCHVISION_SCENES
+        is_for_scenes = name in (*TORCHVISION_SCENES, *RANDOM_DETECTORS)
         return torchvision_scenes.find(name) if is_for_scenes else torchvision_zoo.find(name)
     if isinstance(plugin, ModelInfo):
         return plugin
@@ -238,7 +242,7 @@ def find(name: str) -> ModelInfo:
     )
     raise ConfigError(
         f"Unknown model {name!r}: expected one of Fedshelf's, a torchvision classification"
-        f" model or segmenter, timm:NAME, or hf:OWNER/NAME of the Hugging Face hub; {hint}"
+        f" model or one for scenes, timm:NAME, or hf:OWNER/NAME of the Hugging Face hub; {hint}"
     )
 
 

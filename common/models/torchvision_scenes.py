@@ -1,4 +1,4 @@
-"""torchvision's segmenters by their torchvision names, for masks of scenes.
+"""torchvision's segmenters, and a detector, by their torchvision names, for photos of scenes.
 
 Chen et al. 2017, "Rethinking Atrous Convolution for Semantic Image Segmentation" (DeepLabV3);
 Howard et al. 2019, "Searching for MobileNetV3", Section 6.4 (LR-ASPP); Long, Shelhamer and Darrell
@@ -15,7 +15,10 @@ from typing import Any
 import torchvision
 from torch import Tensor, nn
 
+from fedshelf.common.errors import ConfigError
+from fedshelf.common.models import DETECTORS, RANDOM_DETECTORS
 from fedshelf.common.models.head import name_class_layers
+from fedshelf.common.models.networks import ssdlite
 from fedshelf.common.models.spec import ModelInfo, accept_grey
 from fedshelf.common.models.torchvision_zoo import default_weights
 
@@ -30,7 +33,19 @@ _CLASS_LAYERS = {  # with a row for each class
 
 
 def find(name: str) -> ModelInfo:
-    """Return torchvision's documented facts about one of its segmenters."""
+    """Return torchvision's documented facts about one of its networks for scenes."""
+    if name in RANDOM_DETECTORS:
+        raise ConfigError(
+            f"Setting model.name got {name}, which draws proposals at random while it computes its"
+            f" loss, so that it cannot be one of a run here; choose {DETECTORS[0]} or locator."
+        )
+    if name in DETECTORS:
+        half = (0.5, 0.5, 0.5)  # the mean and deviation of torchvision's SSDLite
+        build_detector = partial(_build_detector, name)
+        side = ssdlite.SIDE
+        return ModelInfo(
+            build_detector, side, side, fixed_size=True, mean=half, std=half, output="boxes"
+        )
     preset = default_weights(name).transforms()
     return ModelInfo(
         build=partial(_build, name),
@@ -50,6 +65,13 @@ def _build(name: str, classes: int, image_size: int, channels: int) -> nn.Module
     )
     name_class_layers(module, _CLASS_LAYERS[name])
     module.register_forward_hook(_scores)
+    return accept_grey(module) if channels == 1 else module
+
+
+def _build_detector(name: str, classes: int, image_size: int, channels: int) -> nn.Module:
+    """Return the network: float32 [N, channels, 320, 320] to [N, A, 1 + C + 4]."""
+    module = ssdlite.build(name, classes, image_size)
+    name_class_layers(module, ssdlite.CLASS_LAYERS)
     return accept_grey(module) if channels == 1 else module
 
 

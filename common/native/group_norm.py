@@ -3,7 +3,7 @@
 import ctypes
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,11 @@ from fedshelf.common.native.image_gradients import ImageGradients
 SOURCE = Path(__file__).with_name("group_norm.c")
 
 
+class _Compiled(NamedTuple):
+    kernels: ctypes.CDLL
+    relu: bool
+
+
 class GroupNorm(nn.Module):
     """A layer that computes `norm` and, if `relu`, ReLU, with the norm's own parameters.
 
@@ -24,10 +29,10 @@ class GroupNorm(nn.Module):
         per_image: filled by the backward pass; None: the parameters get their gradients as usual
     """
 
-    def __init__(self, norm: nn.GroupNorm, kernels: ctypes.CDLL) -> None:
+    def __init__(self, norm: nn.GroupNorm, compiled: _Compiled) -> None:
         super().__init__()
         self.norm = norm
-        self._kernels = kernels
+        self._compiled = compiled
         self.per_image: ImageGradients | None = None
 
     def forward(self, images: Tensor) -> Tensor:
@@ -39,7 +44,7 @@ class GroupNorm(nn.Module):
         if self.per_image is not None:
             weight, bias, anchor = weight.detach(), bias.detach(), self.per_image.anchor
         result: Tensor = _GroupNormOperation.apply(
-            images, weight, bias, anchor, self.per_image, norm.eps, self._kernels
+            images, weight, bias, anchor, self.per_image, norm.eps, self._compiled
         )
         return result
 
@@ -60,7 +65,7 @@ def group_norm(norm: nn.GroupNorm, *, relu: bool) -> GroupNorm | None:
     if not norm.affine or not norm.weight.requires_grad:
         return None
     kernels = _kernels(norm.num_channels, norm.num_groups, relu)
-    return GroupNorm(norm, kernels) if kernels is not None else None
+    return GroupNorm(norm, _Compiled(kernels, relu)) if kernels is not None else None
 
 
 @lru_cache(maxsize=64)
@@ -85,7 +90,7 @@ class _GroupNormOperation(torch.autograd.Function):
         _anchor: Tensor | None,
         per_image: ImageGradients | None,
         epsilon: float,
-        kernels: ctypes.CDLL,
+        compiled: _Compiled,
     ) -> Tensor:
         images = images.contiguous(memory_format=torch.channels_last)
         out = torch.empty_like(images)
@@ -98,9 +103,10 @@ class _GroupNormOperation(torch.autograd.Function):
             tensor_address(bias),
             ctypes.c_float(epsilon),
         )
-        kernels.forward(*inputs, *map(tensor_address, (out, mean, scale)))
-        ctx.save_for_backward(images, weight, out, mean, scale)
-        ctx.kernels = kernels
+        compiled.kernels.forward(*inputs, *map(tensor_address, (out, mean, scale)))
+        # only a ReLU's gradient reads the result, which a layer that follows may change in place
+        ctx.save_for_backward(images, weight, out if compiled.relu else images, mean, scale)
+        ctx.kernels = compiled.kernels
         ctx.per_image = per_image
         return out
 

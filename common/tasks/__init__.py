@@ -6,14 +6,16 @@ To add one, write a file in this folder and a line in TASKS, and name it at `tra
 from collections.abc import Mapping, Sequence
 
 from fedshelf.common import models
+from fedshelf.common.config import RunConfig
 from fedshelf.common.models.spec import ModelSpec
+from fedshelf.common.tasks.anchored_boxes import AnchoredBoxes
 from fedshelf.common.tasks.boxes import LocatedBoxes
 from fedshelf.common.tasks.classes import Classes
 from fedshelf.common.tasks.masks import PixelMasks
 from fedshelf.common.tasks.task import SceneTask, Task
 from fedshelf.common.tasks.turns import Turns
 
-__all__ = ["TASKS", "SceneTask", "Task", "scene_task_of_classes", "task_of"]
+__all__ = ["TASKS", "SceneTask", "Task", "scene_task_of_classes", "task_in", "task_of"]
 
 TASKS: Mapping[str, Task] = {
     "classes": Classes(),
@@ -22,9 +24,19 @@ TASKS: Mapping[str, Task] = {
     "masks": PixelMasks(),
 }
 
+_DETECTORS_TASK = AnchoredBoxes()
+
+
+def task_in(config: RunConfig) -> Task:
+    """Return the task of a run, as its network needs it."""
+    is_detector = config.model.name in models.DETECTORS and config.train.objective == "boxes"
+    return _DETECTORS_TASK if is_detector else TASKS[config.train.objective]
+
 
 def task_of(spec: ModelSpec) -> Task:
     """Return the task of a model: its network decides, and of a classifier its classes."""
+    if spec.name in models.DETECTORS:
+        return _DETECTORS_TASK
     output = models.output_of(spec.name)
     if output != "classes":
         return TASKS[output]

@@ -90,11 +90,22 @@ class LocatedBoxes(SceneTask):
             outputs: float32 [B, 1 + 4, H, W]
             targets: float32 [B, K, 5]
         """
-        maps = outputs.float().cpu().numpy()
         return [
-            counted(boxes_of_map(centre_map, STRIDE), true_boxes(photo))
-            for centre_map, photo in zip(maps, targets.cpu(), strict=True)
+            counted(found, true_boxes(photo))
+            for found, photo in zip(self.found(outputs), targets.cpu(), strict=True)
         ]
+
+    def found(self, outputs: Tensor) -> list[Boxes]:
+        """Return the boxes on each of B photos, the surest first.
+
+        Args:
+            outputs: float32 [B, C + 4, H, W]
+        """
+        return [boxes_of_map(centre_map, STRIDE) for centre_map in outputs.float().cpu().numpy()]
+
+    def classes_told(self, outputs: Tensor) -> int:
+        """Return the number of classes C, from a map [B, C + 4, H, W]."""
+        return outputs.shape[1] - EDGES
 
     def count(self, outputs: Tensor, targets: Tensor, losses: Tensor) -> Counts:
         """Return the counts of B photos.
@@ -104,7 +115,7 @@ class LocatedBoxes(SceneTask):
             targets: float32 [B, K, 5]
             losses: float32 [B]
         """
-        classes = outputs.shape[1] - EDGES
+        classes = self.classes_told(outputs)
         pairs = self.answers(outputs, targets)
         right = sum(_is_right(found, true, classes) for found, true in pairs)
         found, true = [found for found, _ in pairs], [true for _, true in pairs]

@@ -18,7 +18,7 @@ from fedshelf.common.models import saved as saved_model
 from fedshelf.common.parameters.layout import Layout
 from fedshelf.common.privacy import dp_settings
 from fedshelf.common.protocol.messages import Plan, StoreInfo
-from fedshelf.common.tasks import TASKS, SceneTask
+from fedshelf.common.tasks import TASKS, SceneTask, task_in
 from fedshelf.common.training.fit import Network, check_privacy
 from fedshelf.server import trackers
 from fedshelf.server.store_privacy import refusals
@@ -155,7 +155,7 @@ def settle(config: RunConfig, native_size: int | None, channels: int) -> RunConf
         usual["strategy.absent_classes"] = config.strategy.absent
         has_offsets = strategy.one_model and config.train.objective == "classes" and not is_private
         photos |= UNLIKE if has_offsets else {}
-    task = TASKS[config.train.objective]
+    task = task_in(config)
     if isinstance(task, SceneTask):
         own |= _of_scenes(task, config)
     if is_private and config.train.precision == "auto":
@@ -275,7 +275,7 @@ def _check_objective(config: RunConfig) -> None:
 
     Raises ConfigError for one that does not.
     """
-    refused = TASKS[config.train.objective].refused(config)
+    refused = task_in(config).refused(config)
     if wrong := [key for key, is_set in refused.items() if is_set]:
         raise ConfigError(
             f"Setting train.objective got {config.train.objective}, which does not go with"

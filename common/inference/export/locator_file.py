@@ -60,6 +60,11 @@ def make_locator_graph(locator: TorchBoxPredictor, model_sha256: str) -> "ModelP
         DataError: PyTorch cannot export the network, or it is too large for one file.
         ConfigError: the packages for it are not installed.
     """
+    if locator.is_detector:
+        raise DataError(
+            f"A model {locator.network.spec.name} cannot be exported: programs without PyTorch read"
+            " maps of a locator alone; use its model.safetensors, or train a locator."
+        )
     graph = trace(WholeLocator(locator), locator.network.spec, [MAPS])
     describe_graph(graph, locator.description, model_sha256, "boxes")
     return graph

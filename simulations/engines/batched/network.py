@@ -33,6 +33,8 @@ def unstackable_layer_of(spec: ModelSpec) -> str | None:
     """
     with torch.device("meta"):  # shapes alone
         module = models.build(spec)
+    if spec.name in models.TORCHVISION_SCENES:  # see `check_stackable`
+        return type(module).__name__
     return find_unstackable_layer(module, Layout.from_module(module))
 
 
@@ -62,6 +64,11 @@ def check_stackable(network: Network) -> None:
         raise ConfigError(
             f"The engine batched cannot train for train.objective={network.task.name}, which"
             " changes each store's photos by a generator of its own; use --engine sequential."
+        )
+    if network.spec.name in models.TORCHVISION_SCENES:
+        raise ConfigError(
+            f"Model {network.spec.name} reorders channels between its layers, with which the engine"
+            " batched cannot train many stores at once; use --engine sequential."
         )
     if kind := find_unstackable_layer(network.module, network.layout):
         raise ConfigError(

@@ -3,13 +3,14 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from fedshelf.common import models
 from fedshelf.common.models import SCENES
 from fedshelf.common.models.head import set_training
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.native.fuse import fuse
-from fedshelf.common.native.group_norm import GroupNorm
+from fedshelf.common.native.group_norm import GroupNorm, group_norm
 
 
 def relative(got: torch.Tensor, expected: torch.Tensor) -> float:
@@ -83,3 +84,17 @@ def test_norms_within_our_networks_are_fused_for_all_sizes(name: str) -> None:
             for each in (got, expected)
         )
         assert all(relative(a, b) < 1e-3 for a, b in zip(mine, torchs, strict=True))
+
+
+def test_the_layer_after_a_norm_may_change_its_result_in_place() -> None:
+    """As ReLU6 does in MobileNets."""
+    images = torch.randn(2, 16, 5, 5, generator=torch.Generator().manual_seed(1))
+    gradients = []
+    for is_compiled in (False, True):
+        norm = nn.GroupNorm(4, 16)
+        layer = group_norm(norm, relu=False) if is_compiled else norm
+        assert layer is not None
+        functional.relu6(layer(images), inplace=True).square().sum().backward()
+        assert norm.weight.grad is not None
+        gradients.append(norm.weight.grad)
+    assert torch.allclose(*gradients, rtol=1e-4, atol=1e-4)
