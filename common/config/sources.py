@@ -155,16 +155,11 @@ def resolve(*sources: Mapping[str, Any]) -> RunConfig:
     own = plugin_settings(chosen)
     added = {f"strategy.{name}": field.default for name, field in own.model_fields.items()}
     defaults = added | known_keys()
-    nested: dict[str, dict[str, Any]] = {}
-    for key, value in merged.items():
-        if key not in defaults:
-            if key.startswith("strategy.") and not (added or chosen in StrategyConfig.built_in):
-                raise unknown_strategy(chosen)
-            raise ConfigError(_unknown(key, list(defaults)))
-        section, _, name = key.partition(".")
-        nested.setdefault(section, {})[name] = (
-            as_list(key, value) if isinstance(defaults[key], tuple) else value
-        )
+    if not (added or chosen in StrategyConfig.built_in) and any(
+        key.startswith("strategy.") for key in merged.keys() - defaults.keys()
+    ):
+        raise unknown_strategy(chosen)
+    nested = _by_section(merged, defaults)
     try:
         if added:
             strategy = nested["strategy"]
@@ -172,6 +167,42 @@ def resolve(*sources: Mapping[str, Any]) -> RunConfig:
             nested["strategy"] = strategy | dict(own.model_validate(given))
     except ValidationError as error:
         raise ConfigError(_invalid(error, "strategy", own)) from None
+    return _validated(nested)
+
+
+def read_resolved(settings: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration that a run has written, from its flat settings.
+
+    Unlike `resolve` it needs no code of the run: a strategy that is not known here is a name, and
+    settings of its own are as they were written, lists as tuples.
+
+    Raises ConfigError as `resolve` does.
+    """
+    own: Flat = {}
+    if settings.get("strategy.name") not in StrategyConfig.built_in:
+        own = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in settings.items()
+            if key.startswith("strategy.")
+        }
+    return _validated(_by_section({**settings, **own}, own | known_keys()))
+
+
+def _by_section(flat: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return flat settings by section. Raises ConfigError for one that has no default."""
+    nested: dict[str, dict[str, Any]] = {}
+    for key, value in flat.items():
+        if key not in defaults:
+            raise ConfigError(_unknown(key, list(defaults)))
+        section, _, name = key.partition(".")
+        nested.setdefault(section, {})[name] = (
+            as_list(key, value) if isinstance(defaults[key], tuple) else value
+        )
+    return nested
+
+
+def _validated(nested: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+    """Return the configuration of settings by section. Raises ConfigError."""
     try:
         return RunConfig.model_validate(nested)
     except ValidationError as error:

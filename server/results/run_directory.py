@@ -18,6 +18,7 @@ from fedshelf.common.config import (
     from_toml,
     known_keys,
     own_settings,
+    read_resolved,
     resolve,
     to_toml,
 )
@@ -81,16 +82,15 @@ class RunDirectory:
 
         Raises:
             RunError: there is no run
-            ConfigError: an override would change what the run computes
+            ConfigError: an override would change what the run computes, or the run's strategy is
+                not known here
         """
         if not RunDirectory.is_run(path):
             raise RunError(
                 f"There is no run to resume in {path}: it has no config.toml; start one without"
                 " --resume."
             )
-        stored = EARLIER | from_toml(path / "config.toml")
-        if EXCLUDE_SUSPECTS in stored:
-            stored["screening.suspects"] = "exclude" if stored.pop(EXCLUDE_SUSPECTS) else "report"
+        stored = _written_settings(path)
         before = flatten(resolve(stored))
         after = flatten(resolve(stored, overrides))
         # what the run has computed so far depends on the fixed ones
@@ -101,6 +101,17 @@ class RunDirectory:
                     f" {before.get(key)!r}; leave it out to resume, or start a new run."
                 )
         return resolve(stored, overrides)
+
+    @staticmethod
+    def read_config(path: Path) -> RunConfig:
+        """Return the configuration of the run in `path`, for those who only read the run.
+
+        Its strategy may be a name that is not known here, as that of an object in a notebook.
+
+        Raises:
+            ConfigError: it is missing or cannot be understood
+        """
+        return read_resolved(_written_settings(path))
 
     @classmethod
     def open(
@@ -223,6 +234,14 @@ def free_name(path: Path) -> Path:
         [path], (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
     )
     return next(name for name in names if not name.exists())
+
+
+def _written_settings(path: Path) -> Record:
+    """Return the flat settings in a run's config.toml, with the names of today."""
+    settings = EARLIER | from_toml(path / "config.toml")
+    if EXCLUDE_SUSPECTS in settings:
+        settings["screening.suspects"] = "exclude" if settings.pop(EXCLUDE_SUSPECTS) else "report"
+    return settings
 
 
 def _line(record: Record) -> str:

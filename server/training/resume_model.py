@@ -85,7 +85,7 @@ def adopt(settings: Mapping[str, Any]) -> dict[str, Any]:
     # the run's own model, or that of another of its rounds
     if "data.split" not in settings and runs:
         # photos held out stay unseen
-        inherited["data.split"] = RunDirectory.stored(runs[0], {}).data.split
+        inherited["data.split"] = RunDirectory.read_config(runs[0]).data.split
     _check(config, saved)
     return {**settings, **inherited}
 
@@ -105,7 +105,7 @@ def _origin(settings: Mapping[str, Any]) -> Path:
         return path  # `read` refuses it and says what it expects
     # a resumed run keeps the round that was the best, or the last, when it began
     if RunDirectory.is_run(own_run):
-        taken = RunDirectory.stored(own_run, {}).model.resume_from
+        taken = RunDirectory.read_config(own_run).model.resume_from
         if taken and Path(taken).is_relative_to(Path(run).resolve()):
             return Path(taken)
     return model_of_round(Path(run), which)

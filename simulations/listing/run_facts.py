@@ -55,7 +55,7 @@ def read_facts(path: Path, name: str) -> RunFacts:
     """
     if not RunDirectory.is_run(path):
         raise RunError(f"{path} holds no run: it has no config.toml; name a run directory.")
-    settings = flatten(RunDirectory.stored(path, {}))
+    settings = flatten(RunDirectory.read_config(path))
     summary = read_json(path / "summary.json")
     test = summary.get("test") or {}
     figure = main_figure(test or _last_judged(path, settings))

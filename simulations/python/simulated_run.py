@@ -91,8 +91,7 @@ class SimulatedRun:
         """All settings of the run, flat: {"train.lr": 0.05, ...}."""
         from fedshelf.common.config import flatten
 
-        self._given.register()
-        return flatten(RunDirectory.stored(self.directory, {}))
+        return flatten(RunDirectory.read_config(self.directory))
 
     @property
     def model(self) -> "FinishedModel":

@@ -87,7 +87,7 @@ def read_arguments(
     allow_named(given.settings, run)
     strategy = given.settings.get("strategy.name")
     if strategy is None and run is not None and RunDirectory.is_run(run):
-        strategy = RunDirectory.stored(run, {}).strategy.name
+        strategy = RunDirectory.read_config(run).strategy.name
     flat = given.settings | to_keys(settings, strategy or StrategyConfig().name)
     allow_named(flat)
     return given, flat

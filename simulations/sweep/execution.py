@@ -47,7 +47,7 @@ class SweptRun:
         summary = read_json(self.directory / "summary.json")
         if summary.get("status") != "finished":
             return False
-        planned = RunDirectory.stored(self.directory, {}).run.rounds
+        planned = RunDirectory.read_config(self.directory).run.rounds
         is_early = summary["rounds"] < planned
         return is_early or self.rounds is None or summary["rounds"] >= self.rounds
 

@@ -18,6 +18,19 @@ def test_configuration_survives(tmp_path: Path) -> None:
     config = resolve({"train.lr": 0.3, "data.classes": ["Käse", "milk"]})
     RunDirectory.open(tmp_path / "x", config).close()
     assert RunDirectory.stored(tmp_path / "x", {}) == config
+    assert RunDirectory.read_config(tmp_path / "x") == config
+
+
+def test_a_reader_refuses_settings_that_no_run_can_have(tmp_path: Path) -> None:
+    RunDirectory.open(tmp_path, resolve({"strategy.name": "fedprox"})).close()
+    config = tmp_path / "config.toml"
+    written = config.read_text()
+    config.write_text(written.replace("[strategy]", "[strategy]\nlag = 0.5"))
+    with pytest.raises(ConfigError, match=r"Unknown setting 'strategy\.lag'"):
+        RunDirectory.read_config(tmp_path)
+    config.write_text(written.replace("mu = 0.01", "mu = -1.0"))
+    with pytest.raises(ConfigError, match=r"Setting strategy\.mu got -1\.0"):
+        RunDirectory.read_config(tmp_path)
 
 
 def test_what_was_derived_stays_so_when_a_run_is_resumed(tmp_path: Path) -> None:
