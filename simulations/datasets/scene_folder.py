@@ -10,7 +10,6 @@ from fedshelf.common.config import DataConfig
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.images.listing.split import SPLITS
-from fedshelf.common.images.types import Images
 from fedshelf.common.scenes.folder.scene_folder import open_scene_folder
 from fedshelf.common.wording import format_list
 from fedshelf.simulations.datasets.dataset.assemble import assemble
@@ -23,7 +22,7 @@ def source(path: Path, config: DataConfig) -> DatasetSource:
     """Return the data set of a person's scenes, of any size and in colour.
 
     Args:
-        path: a folder of photos with labels of boxes, or a COCO file
+        path: a folder of photos with labels of boxes or masks, or a COCO file
         config: the settings of the data set
     """
     name = path.resolve().name
@@ -33,9 +32,7 @@ def source(path: Path, config: DataConfig) -> DatasetSource:
 
 def _load(path: Path, config: DataConfig, form: PixelFormat) -> Dataset:
     folder = open_scene_folder(path, form, config.split)
-    splits: dict[str, Images] = {
-        split: replace(images, annotations=None) for split, images in folder.images("boxes").items()
-    }
+    splits = {str(split): images for split, images in folder.photos().items()}
     if not len(splits["train"]):
         given = format_list(sorted(set(folder.split_of)))
         raise DataError(

@@ -43,3 +43,22 @@ def image(number: int, name: str, width: int = 100, height: int = 50) -> dict[st
 
 def annotation(number: int, bbox: list[float], category: int = 1, **more: Any) -> dict[str, Any]:
     return {"id": 7, "image_id": number, "category_id": category, "bbox": bbox, **more}
+
+
+def masks_of_cvat(folder: Path, photos: int) -> None:
+    """Photos of 20 x 10 pixels with masks and no boxes: milk on the left half, cans on the right of
+    the upper half."""
+    mask = np.zeros((10, 20, 3), np.uint8)
+    mask[:, :10] = (255, 0, 0)
+    mask[:5, 10:] = (10, 128, 0)
+    (folder / "SegmentationClass").mkdir(parents=True)
+    for number in range(photos):
+        save_photo(folder / f"JPEGImages/{number}.jpg", 20, 10)
+        Image.fromarray(mask).save(folder / f"SegmentationClass/{number}.png")
+    save_text(
+        folder / "labelmap.txt",
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\nmilk:255,0,0::\ncan:10,128,0::\n",
+    )
+    save_text(
+        folder / "ImageSets/Segmentation/default.txt", "".join(f"{n}\n" for n in range(photos))
+    )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from fedshelf.client.health.evidence.finding import Exhibit, Finding
 from fedshelf.client.health.evidence.gather import Evidence
+from fedshelf.common.tasks import scene_task_of_classes
 from fedshelf.common.wording import format_count
 
 _MANY_WITHOUT = 0.5  # share of photos without a product, from which it is reported
@@ -13,6 +14,9 @@ def boxes(evidence: Evidence) -> Iterator[Finding]:
     """Find labels that say of no photo, or of few, that there is a product on it."""
     labels = evidence.photos.scenes
     if labels is None or not labels.scenes:
+        return
+    if not labels.has_boxes:
+        yield _without_boxes(evidence)
         return
     empty = [scene for scene in labels.scenes if not len(scene.boxes)]
     exhibits = tuple(Exhibit(scene.name, "no box", scene.path) for scene in empty)
@@ -34,6 +38,21 @@ def boxes(evidence: Evidence) -> Iterator[Finding]:
             " labelled is not used.",
             exhibits,
         )
+
+
+def _without_boxes(evidence: Evidence) -> Finding:
+    """Return a note on photos with masks alone, or a problem if the server asks for boxes."""
+    classes = evidence.probe and evidence.probe.classes
+    task = scene_task_of_classes(classes) if classes else None
+    is_refused = task is not None and task.name == "boxes"
+    return Finding(
+        "photos",
+        "problem" if is_refused else "note",
+        "The photos have masks and no boxes"
+        + (", and the chain trains on boxes." if is_refused else "."),
+        "Masks are enough for a run with train.objective=masks. For a run on boxes, export boxes,"
+        " too (YOLO, COCO or Pascal VOC).",
+    )
 
 
 def odd_boxes(evidence: Evidence) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from fedshelf.common.images.types import Images
 from fedshelf.common.scenes.folder.run_classes import CLASS, in_run_classes
 from fedshelf.common.scenes.formats.labelled_scene import LabelledScene
 from fedshelf.common.scenes.formats.masks import mask_of
-from fedshelf.common.scenes.formats.read import read_scenes
+from fedshelf.common.scenes.formats.read import EXPECTED, read_scenes
 
 BOX_NUMBERS = 5
 """Left, top, right and bottom edge, and the class, of a box among annotations."""
@@ -36,6 +36,7 @@ class SceneFolder:
         pixels: uint8 [N, S, S, C], memory-mapped: photos, upright and squeezed to squares
         boxes: float32 [N, K, 5], edges in pixels of `pixels`, and the place in `classes`, -1 for a
             product without a class; rows without an area are padding
+        has_boxes: False if the files say nothing of boxes; then `boxes` has none
         masks: uint8 [N, S, S], see `mask_of`; None unless all photos have one
         split_of: the split of each photo
         left_out: (name, reason) of photos and files that are not used, sorted
@@ -45,6 +46,7 @@ class SceneFolder:
     classes: tuple[str, ...]
     pixels: NDArray[np.uint8]
     boxes: NDArray[np.float32]
+    has_boxes: bool
     masks: NDArray[np.uint8] | None
     split_of: tuple[Split, ...]
     left_out: tuple[tuple[str, str], ...]
@@ -56,7 +58,7 @@ class SceneFolder:
 
     def annotations(self) -> dict[str, Tensor]:
         """Return the annotations of all photos by `train.objective`, with the folder's classes."""
-        found = {"boxes": torch.from_numpy(self.boxes)}
+        found = {"boxes": torch.from_numpy(self.boxes)} if self.has_boxes else {}
         if self.masks is not None:
             found["masks"] = torch.from_numpy(self.masks)
         return found
@@ -77,15 +79,24 @@ class SceneFolder:
         """
         annotations = self.annotations()
         if objective not in annotations:
+            if objective == "boxes":
+                raise DataError(
+                    "Setting train.objective got boxes, and boxes are missing:"
+                    f" {self.summary.removesuffix('.')}; expected {EXPECTED}."
+                )
             raise DataError(
                 f"Setting train.objective got {objective}, and the photos are scenes with"
                 f" {' and '.join(annotations)}: {self.summary}"
             )
+        labels = in_run_classes(annotations[objective], self.classes, products, merge=merge)
+        return {
+            split: replace(images, annotations=labels) for split, images in self.photos().items()
+        }
+
+    def photos(self) -> dict[Split, Images]:
+        """Return the photos of each split, without annotations."""
         labels = torch.zeros(len(self.pixels), dtype=torch.int64)
-        whole = replace(
-            Images.whole(torch.from_numpy(self.pixels), labels),
-            annotations=in_run_classes(annotations[objective], self.classes, products, merge=merge),
-        )
+        whole = Images.whole(torch.from_numpy(self.pixels), labels)
         return {split: whole.select(torch.from_numpy(self.rows(split))) for split in SPLITS}
 
 
@@ -122,6 +133,10 @@ def open_scene_folder(
     scenes = [scene for scene in labels.scenes if scene.name in names]
     split_of = assign_splits(usable, digests, rule)
     masks, words = _masks(scenes, labels.classes, form.image_size)
+    if not labels.has_boxes:
+        if masks is None:
+            raise DataError(f"The scenes in {path} have no boxes{words}.")
+        words = ""  # the labels have said so
     text = replace(labels, scenes=tuple(scenes)).summary().removesuffix(".")
     text += f" ({', '.join(f'{split_of.count(split)} {split}' for split in SPLITS)}){words}"
     if left_out:
@@ -130,6 +145,7 @@ def open_scene_folder(
         labels.classes,
         decoded.pixels,
         padded_boxes(scenes, form.image_size),
+        labels.has_boxes,
         masks,
         tuple(split_of),
         left_out,
@@ -164,8 +180,16 @@ def _masks(
     missing = len(scenes) - len(with_mask)
     if missing:
         return None, f"; masks are not used: {missing} of {len(scenes)} photos have none"
-    try:
-        masks = list(map_in_order(lambda scene: mask_of(scene, classes, side), scenes))
-    except NotUsableError as error:
-        return None, f"; masks are not used: there is {error}"
+
+    def read(scene: LabelledScene) -> NDArray[np.uint8] | str:
+        try:
+            return mask_of(scene, classes, side)
+        except NotUsableError as error:
+            return f"{scene.name} has {error}"
+
+    masks = []
+    for read_mask in map_in_order(read, scenes):
+        if isinstance(read_mask, str):
+            return None, f"; masks are not used: {read_mask}"
+        masks.append(read_mask)
     return np.stack(masks), "; with masks"

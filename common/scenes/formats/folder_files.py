@@ -87,6 +87,17 @@ def _nearby(folder: str) -> Iterator[str]:
         yield from (start, f"{start}images/", f"{start}JPEGImages/")
 
 
+def without_usual_folders(name: str) -> tuple[str, ...]:
+    """Return the folders of a photo or mask that say more than that it is one, and its stem.
+
+    >>> without_usual_folders("train/images/1.jpg") == without_usual_folders("train/masks/1.png")
+    True
+    """
+    path = PurePosixPath(name)
+    usual = _MASK_FOLDERS | _PHOTO_FOLDERS
+    return (*(folder for folder in path.parts[:-1] if folder.casefold() not in usual), path.stem)
+
+
 def has_class_folders(root: Path) -> bool:
     """Return whether a photo lies in a folder whose name says more than that it holds photos."""
     names = (

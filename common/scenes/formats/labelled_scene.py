@@ -15,6 +15,10 @@ UNNAMED = "product"
 """The name of a product without a class, in files that need a name for everything."""
 
 
+MASKS_ALONE = "masks alone"
+"""The format of files that have a picture of classes for each photo, and no boxes."""
+
+
 @dataclass(frozen=True)
 class Outline:
     """The pixels of one product, in one of two forms.
@@ -71,7 +75,7 @@ class SceneLabels:
     """All that a person's files say of some photos.
 
     Attributes:
-        format: of the files: yolo, coco or voc
+        format: of the files: yolo, coco, voc or `MASKS_ALONE`
         scenes: photos that can be used, sorted by name
         classes: the names of the boxes' classes; (): the files have no names
         left_out: (name, reason) of photos and label files that are not used, sorted
@@ -84,8 +88,17 @@ class SceneLabels:
     left_out: tuple[tuple[str, str], ...]
     odd_boxes: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def has_boxes(self) -> bool:
+        """False if the files say nothing of boxes."""
+        return self.format != MASKS_ALONE
+
     def summary(self) -> str:
         """Return a sentence or two for a person, without the files that are left out."""
+        if not self.has_boxes:
+            names = format_count(len(self.classes), "class", "classes") if self.classes else ""
+            text = f"{format_count(len(self.scenes), 'photo')} with masks and no boxes"
+            return f"{text}{names and f', of {names}'}."
         boxes = sum(len(scene.boxes) for scene in self.scenes)
         empty = sum(not len(scene.boxes) for scene in self.scenes)
         text = (

@@ -18,6 +18,7 @@ from fedshelf.common.images.decoding.content_digests import read_photo
 from fedshelf.common.images.decoding.decode import NotUsableError, open_photo
 from fedshelf.common.images.decoding.header import stored_size
 from fedshelf.common.images.decoding.limits import LOCAL_LIMITS
+from fedshelf.common.scenes.formats.label_map import BACKGROUND, LABEL_MAP, read_label_map
 from fedshelf.common.scenes.formats.labelled_scene import LabelledScene, Outline
 from fedshelf.common.scenes.formats.placing import convention
 from fedshelf.common.scenes.formats.run_lengths import to_pixels
@@ -28,8 +29,6 @@ NOTHING_SAID = 255
 
 MAX_MASK_CLASSES = NOTHING_SAID - 2
 """Most classes that a mask can tell apart, beside products without a class."""
-
-_LABEL_MAP = "labelmap.txt"
 
 
 def mask_of(scene: LabelledScene, classes: Sequence[str], side: int) -> NDArray[np.uint8]:
@@ -143,25 +142,21 @@ def _picture_classes(path: Path, classes: Sequence[str]) -> NDArray[np.uint8]:
 
 def _by_colour(colours: NDArray[np.uint8], path: Path, classes: Sequence[str]) -> NDArray[np.uint8]:
     """Return the values of a mask in colours. Raises NotUsableError."""
-    places = [folder / _LABEL_MAP for folder in (path.parent, path.parent.parent)]
+    places = [folder / LABEL_MAP for folder in (path.parent, path.parent.parent)]
     listing = next((place for place in places if place.is_file()), None)
     if listing is None:
-        raise NotUsableError(f"a mask in colours without {_LABEL_MAP}")
+        raise NotUsableError(f"a mask in colours without {LABEL_MAP}")
     values = np.full(colours.shape[:2], -1, np.int64)
-    for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
-        name, _, rest = line.partition(":")
-        parts = rest.split(":")[0].split(",")
-        if line.startswith("#") or len(parts) != 3 or not all(p.strip().isdigit() for p in parts):
-            continue
-        is_here = (colours == np.array([min(256, int(part[:4])) for part in parts])).all(axis=2)
-        if name.strip() == "background":
+    for name, colour in read_label_map(listing).items():
+        is_here = (colours == np.array(colour)).all(axis=2)
+        if name == BACKGROUND:
             values[is_here] = 0
-        elif name.strip() in classes:
-            values[is_here] = classes.index(name.strip()) + 1
+        elif name in classes:
+            values[is_here] = classes.index(name) + 1
         elif not classes:
             values[is_here] = 1
         elif is_here.any():
-            raise NotUsableError(f"a mask with class {name.strip()[:40]!r}, which no box has")
+            raise NotUsableError(f"a mask with class {name[:40]!r}, which no box has")
     if (values < 0).any():
-        raise NotUsableError(f"a mask with colours that {_LABEL_MAP} does not have")
+        raise NotUsableError(f"a mask with colours that {LABEL_MAP} does not have")
     return values.astype(np.uint8)

@@ -3,10 +3,10 @@
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from fedshelf.common.errors import DataError
-from fedshelf.common.scenes.formats import coco, voc, yolo
+from fedshelf.common.scenes.formats import coco, mask_folder, voc, yolo
 from fedshelf.common.scenes.formats.folder_files import (
     FolderFiles,
     has_class_folders,
@@ -18,7 +18,7 @@ from fedshelf.common.wording import format_list
 
 EXPECTED = (
     "labels of boxes: YOLO (images/1.jpg, labels/1.txt, classes.txt), one COCO file (JSON), or"
-    " Pascal VOC (1.xml for 1.jpg)"
+    " Pascal VOC (1.xml for 1.jpg); or, for train.objective=masks, masks/1.png for images/1.jpg"
 )
 
 
@@ -46,9 +46,10 @@ def read_scenes(path: Path) -> SceneLabels:
             f"{path} has labels in {format_list(sorted(readers))}, and nothing says which count;"
             " expected one format: move the others away, or give the COCO file itself."
         )
+    if not readers and files.masks:
+        readers["masks"] = mask_folder.read
     if not readers:
-        got = "masks, but no labels of boxes" if files.masks else "no labels of boxes"
-        raise DataError(f"{path} has {got}; expected {EXPECTED}.")
+        raise DataError(f"{path} has no labels of boxes; expected {EXPECTED}.")
     (read,) = readers.values()
     return _with_masks(read(files), files)
 
@@ -92,11 +93,6 @@ def _with_masks(labels: SceneLabels, files: FolderFiles) -> SceneLabels:
     """Return the labels with the masks that lie in a folder of their own."""
     if not files.masks:
         return labels
-    by_stem: dict[str, list[Path]] = {}
-    for name, path in files.masks.items():
-        by_stem.setdefault(PurePosixPath(name).stem, []).append(path)
-    scenes = []
-    for scene in labels.scenes:
-        found = by_stem.get(PurePosixPath(scene.name).stem, [])
-        scenes.append(replace(scene, mask=found[0]) if len(found) == 1 else scene)
+    masks = mask_folder.masks_by_photo(files)
+    scenes = (replace(scene, mask=masks.get(scene.name)) for scene in labels.scenes)
     return replace(labels, scenes=tuple(scenes))

@@ -53,6 +53,11 @@ class Dataset:
             DataError: it has none, or a product is of no class of the run.
         """
         if objective not in self.annotations:
+            if has := " and ".join(self.annotations):
+                raise DataError(
+                    f"Setting train.objective got {objective}, and the data set has {has}, but no"
+                    f" {objective}; set it to {has}, or add {objective} to the photos' labels."
+                )
             raise DataError(
                 f"Setting train.objective got {objective}, and the data set has no {objective} of"
                 " products; choose one of scenes, for example shelf-scenes."

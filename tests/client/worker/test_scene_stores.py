@@ -13,7 +13,7 @@ from fedshelf.common.config import flatten, resolve
 from fedshelf.common.errors import DataError
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.messages import Plan
-from tests.helpers.scene_files import save_photo, save_text
+from tests.helpers.scene_files import masks_of_cvat, save_photo, save_text
 
 BOXES = resolve({"data.image_size": 32, "model.name": "locator", "train.objective": "boxes"})
 SPEC = ModelSpec("locator", ("product",), 32, 3, (0.5,) * 3, (0.25,) * 3)
@@ -67,3 +67,16 @@ def test_a_class_that_the_run_does_not_know_stops_the_store_which_tells_no_name(
         with pytest.raises(StoreError, match="10 boxes of class 'can'") as refused:
             FolderSource("oslo", photos, policy).describe(named)
         assert (refused.value.code, refused.value.detail) == (code, "")
+
+
+def test_a_store_of_masks_alone_trains_on_masks_and_not_on_boxes(photos: Path) -> None:
+    rome = photos.parent / "rome"
+    masks_of_cvat(rome, 10)
+    source = FolderSource("rome", rome, Policy())
+    masks = resolve({"data.image_size": 32, "model.name": "unet", "train.objective": "masks"})
+    assert source.describe(masks).num_examples == 8
+    spec = ModelSpec("unet", ("background", "product"), 32, 3, (0.5,) * 3, (0.25,) * 3)
+    _, targets = source.open(Plan("run", masks, spec)).train.batch(torch.arange(8))
+    assert targets.float().mean().item() == 0.75
+    with pytest.raises(DataError, match="boxes are missing"):
+        source.describe(BOXES)

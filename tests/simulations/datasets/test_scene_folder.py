@@ -9,7 +9,7 @@ from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.scenes.scene_classes import ANY_PRODUCT, SceneClasses
 from fedshelf.simulations.federation.federation import build
 from tests.helpers.dataset_loading import load, refusal
-from tests.helpers.scene_files import save_photo, save_text
+from tests.helpers.scene_files import masks_of_cvat, save_photo, save_text
 
 ANY = SceneClasses(ANY_PRODUCT)
 
@@ -62,3 +62,23 @@ def test_boxes_have_the_places_of_the_classes_that_a_run_names(scenes: Path) -> 
     ]
     with pytest.raises(DataError, match="1 box of class 'bottle', which is none of the run's 1"):
         build(resolve(of_run | {"data.classes": ["can"]}), image_size=8, channels=3)
+
+
+def test_masks_alone_are_a_data_set_and_a_store(tmp_path: Path) -> None:
+    for store in ("oslo", "rome"):
+        masks_of_cvat(tmp_path / store, 10)
+    config = {"train.objective": "masks", "data.stores": 2, "data.partition": "iid"}
+    one = build(
+        resolve(config | {"data.dataset": str(tmp_path / "oslo")}), image_size=8, channels=3
+    )
+    several = resolve(config | {"data.dataset": str(tmp_path), "data.partition": "folder"})
+    folders = build(several, image_size=8, channels=3)
+    assert sorted(folders.stores) == ["oslo", "rome"]
+    for federation in (one, folders):
+        assert sum(len(store.train) for store in federation.stores.values()) % 8 == 0
+        for store in federation.stores.values():
+            assert store.train.annotations is not None
+            assert store.train.annotations.unique().tolist() == [0, 1]
+    boxes = resolve({"train.objective": "boxes", "data.dataset": str(tmp_path / "oslo")})
+    with pytest.raises(DataError, match="has masks, but no boxes; set it to masks"):
+        build(boxes, image_size=8, channels=3)

@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedshelf.client.health.checks import CHECKS, classes
+from fedshelf.client.health.checks import CHECKS, classes, scenes
 from fedshelf.client.health.evidence.finding import Finding
 from fedshelf.client.health.evidence.gather import Evidence
 from fedshelf.client.health.evidence.photos import measure_photos
 from fedshelf.client.health.evidence.server_probe import ServerProbe
 from fedshelf.client.health.folder_summary import summarize_folder
-from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.scenes.folder.scene_folder import open_scene_folder
-from tests.helpers.scene_files import save_photo, save_text
+from tests.helpers.scene_files import masks_of_cvat, save_photo, save_text
 from tests.helpers.store_photos import MACHINE
 
 
@@ -70,15 +69,23 @@ def test_labels_without_a_box_are_a_problem_and_a_few_such_photos_are_not(oslo: 
     assert "no box on any photo" in problem.what
 
 
-def test_masks_of_some_photos_are_told_and_masks_without_boxes_are_refused(oslo: Path) -> None:
+def test_masks_of_some_photos_are_told(oslo: Path) -> None:
     (oslo / "masks").mkdir()
     Image.fromarray(np.ones((40, 40), np.uint8)).save(oslo / "masks/0.png")
     (warning,) = findings(oslo)
     assert warning.what == "5 photos of 6 have no mask, so no mask is used."
-    for number in range(6):
-        (oslo / f"labels/{number}.txt").unlink()
-    with pytest.raises(DataError, match="oslo has masks, but no labels of boxes; expected"):
-        summarize_folder(oslo)
+
+
+def test_masks_alone_are_noted_and_a_problem_where_the_chain_finds_boxes(oslo: Path) -> None:
+    rome = oslo.parent / "rome"
+    masks_of_cvat(rome, 6)
+    assert summarize_folder(rome) == "6 photos with masks and no boxes, of 2 classes."
+    (note,) = findings(rome)
+    assert (note.severity, note.what) == ("note", "The photos have masks and no boxes.")
+    for names, severity in ((("product",), "problem"), (("background", "product"), "note")):
+        probe = ServerProbe("127.0.0.1:8443", classes=names)
+        (finding,) = scenes.boxes(Evidence(measure_photos(rome), MACHINE, probe))
+        assert finding.severity == severity
 
 
 def test_photos_of_single_products_are_a_problem_where_the_chain_finds_boxes(

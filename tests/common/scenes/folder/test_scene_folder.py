@@ -11,7 +11,14 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.images.decoding.decode import PixelFormat
 from fedshelf.common.scenes.folder.scene_folder import open_scene_folder
 from fedshelf.common.scenes.formats.read import is_scene_folder
-from tests.helpers.scene_files import annotation, coco_file, image, save_photo, save_text
+from tests.helpers.scene_files import (
+    annotation,
+    coco_file,
+    image,
+    masks_of_cvat,
+    save_photo,
+    save_text,
+)
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -109,3 +116,23 @@ def test_annotations_go_with_the_photos_of_their_split(tmp_path: Path) -> None:
     assert not test.batch(torch.arange(1))[1].any()
     with pytest.raises(DataError, match="got classes"):
         folder.images("classes")
+
+
+def test_masks_alone_are_for_masks_and_not_for_boxes(tmp_path: Path) -> None:
+    masks_of_cvat(tmp_path, 10)
+    folder = open_scene_folder(tmp_path, PixelFormat(4))
+    assert (folder.classes, folder.has_boxes) == (("milk", "can"), False)
+    assert folder.summary == (
+        "10 photos with masks and no boxes, of 2 classes (8 train, 1 validation, 1 test)."
+    )
+    rows = [[1, 1, 2, 2], [1, 1, 2, 2], [1, 1, 0, 0], [1, 1, 0, 0]]
+    test = folder.images("masks", ("can", "milk"))["test"]
+    swapped = [[{1: 2, 2: 1}.get(value, 0) for value in row] for row in rows]
+    assert test.batch(torch.arange(1))[1].tolist() == [swapped]
+    products = folder.images("masks")["test"].batch(torch.arange(1))[1]
+    assert products.tolist() == [[[int(value > 0) for value in row] for row in rows]]
+    with pytest.raises(DataError, match="got boxes, and boxes are missing: 10 photos with masks"):
+        folder.images("boxes")
+    Image.new("L", (9, 9)).save(tmp_path / "SegmentationClass/3.png")
+    with pytest.raises(DataError, match=r"no boxes; masks are not used: JPEGImages/3\.jpg has a"):
+        open_scene_folder(tmp_path, PixelFormat(4))

@@ -10,7 +10,14 @@ from PIL import Image
 
 from fedshelf.common.errors import DataError
 from fedshelf.common.scenes.formats.read import is_scene_folder, read_scenes
-from tests.helpers.scene_files import annotation, coco_file, image, save_photo, save_text
+from tests.helpers.scene_files import (
+    annotation,
+    coco_file,
+    image,
+    masks_of_cvat,
+    save_photo,
+    save_text,
+)
 
 
 def corners(folder: Path) -> dict[str, list[list[float]]]:
@@ -211,10 +218,43 @@ def test_voc_of_cvat_with_masks(tmp_path: Path) -> None:
     save_text(tmp_path / "Annotations/2.xml", text.format("2.jpg", "12.5"))
     [(name, reason)] = read_scenes(tmp_path).left_out
     assert (name, "turned by 12.5 degrees" in reason) == ("JPEGImages/2.jpg", True)
-    for file in (tmp_path / "Annotations").iterdir():
-        file.unlink()
-    with pytest.raises(DataError, match="has masks, but no labels of boxes"):
+
+
+def test_masks_alone_of_cvat(tmp_path: Path) -> None:
+    """https://docs.cvat.ai/docs/dataset_management/formats/format-smask/: "Segmentation mask"."""
+    masks_of_cvat(tmp_path, 3)
+    assert is_scene_folder(tmp_path)
+    labels = read_scenes(tmp_path)
+    assert labels.classes == ("milk", "can")
+    assert not labels.has_boxes
+    assert [(scene.name, scene.mask) for scene in labels.scenes] == [
+        (f"JPEGImages/{n}.jpg", tmp_path / f"SegmentationClass/{n}.png") for n in range(3)
+    ]
+    assert labels.summary() == "3 photos with masks and no boxes, of 2 classes."
+    save_photo(tmp_path / "JPEGImages/new.jpg")
+    (tmp_path / "JPEGImages/2.jpg").unlink()
+    labels = read_scenes(tmp_path)
+    assert len(labels.scenes) == 2
+    assert labels.left_out == (
+        ("JPEGImages/new.jpg", "no mask of its own"),
+        ("SegmentationClass/2.png", "a mask of no photo"),
+    )
+    save_text(tmp_path / "more/labelmap.txt", "background:0,0,0::\ntin:255,0,0::\n")
+    with pytest.raises(DataError, match=r"2 files labelmap\.txt with different"):
         read_scenes(tmp_path)
+
+
+def test_a_mask_is_of_the_photo_of_its_name_and_split_and_of_no_second_one(tmp_path: Path) -> None:
+    for name in ("images/train/1.png", "images/valid/1.png", "images/train/2.png"):
+        save_photo(tmp_path / name, 4, 4)
+    for name in ("masks/train/1.png", "masks/2.png"):
+        save_photo(tmp_path / name, 4, 4)
+    assert {scene.name: scene.mask for scene in read_scenes(tmp_path).scenes} == {
+        "images/train/1.png": tmp_path / "masks/train/1.png",
+        "images/train/2.png": tmp_path / "masks/2.png",
+    }
+    (tmp_path / "masks/train/1.png").rename(tmp_path / "masks/1.png")
+    assert [scene.name for scene in read_scenes(tmp_path).scenes] == ["images/train/2.png"]
 
 
 def test_an_archive_is_to_be_unpacked(tmp_path: Path) -> None:
