@@ -142,10 +142,16 @@ def test_settings_that_name_places_reach_no_place(home: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["os:system", "fedshelf.common.system.files:write_text", "../x", "torch.hub", "cnn:build"],
+    ("name", "code"),
+    [
+        ("os:system", "policy"),  # has the form of own code, which the policy would have to list
+        ("fedshelf.common.system.files:write_text", "policy"),
+        ("cnn:build", "policy"),
+        ("../x", "refused"),
+        ("torch.hub", "refused"),
+    ],
 )
-def test_a_network_is_named_not_imported(home: Path, name: str) -> None:
+def test_a_network_is_named_not_imported(home: Path, name: str, code: str) -> None:
     result = decode_result(
         told(
             home,
@@ -153,7 +159,7 @@ def test_a_network_is_named_not_imported(home: Path, name: str) -> None:
         )
     )
     assert isinstance(result, Failure)
-    assert result.code == "refused"
+    assert result.code == code
 
 
 def test_what_goes_wrong_is_told_without_paths_and_texts(home: Path) -> None:
