@@ -88,7 +88,7 @@ def run(app: typer.Typer, arguments: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:
         os._exit(1)  # the reader of our output went away; there is nobody left to tell
     except OSError as error:
-        _fail(_disk_sentence(error), FedshelfError.exit_code)
+        _fail(_disk_sentence(error, _called(app, arguments)), FedshelfError.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -136,13 +136,25 @@ def _suggested_once(sentence: str) -> str:
     return re.sub(r"( \(?Did you mean [^?]*\?\)?)(?:\1)+", r"\1", sentence)
 
 
-def _disk_sentence(error: OSError) -> str:
-    """Return a sentence for a file that cannot be read or written."""
+def _called(app: typer.Typer, arguments: Sequence[str] | None) -> click.Command:
+    """Return the command that the arguments name."""
+    command: click.Command = typer.main.get_command(app)
+    for name in sys.argv[1:] if arguments is None else arguments:
+        if not (isinstance(command, click.Group) and name in command.commands):
+            break
+        command = command.commands[name]
+    return command
+
+
+def _disk_sentence(error: OSError, command: click.Command) -> str:
+    """Return a sentence for a file that the command cannot read or write."""
     path = f" {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        resumes = any("--resume" in option.opts for option in command.params)
+        then = "go on with --resume" if resumes else "then repeat the command"
         return (
             f"The disk is full: cannot write{path} ({error.strerror}). What was saved before is"
-            " intact; make room and go on with --resume."
+            f" intact; make room and {then}."
         )
     return f"Cannot use{path}: {error.strerror or error}. What was saved before is intact."
 

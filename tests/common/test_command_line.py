@@ -2,6 +2,8 @@
 
 import platform
 from importlib import metadata
+from pathlib import Path
+from typing import Annotated
 
 import pytest
 import typer
@@ -55,3 +57,33 @@ def test_help_has_a_short_name_in_commands_too(
             run(app, arguments)
         assert end.value.code == 0
         assert "Usage:" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_told_with_what_the_command_can_do_then(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def train(_: Annotated[bool, typer.Option("--resume")] = False) -> None:
+        """Train."""
+        Path("/dev/full").write_text("a model")
+
+    def export() -> None:
+        """Export."""
+        Path("/dev/full").write_text("a model")
+
+    app = command_line("Two commands and a group of one.")
+    group = command_line("A group.")
+    app.command()(train)
+    app.command()(export)
+    group.command()(train)
+    app.add_typer(group, name="many")
+    for arguments, advice in (
+        (["train", "--resume"], "make room and go on with --resume."),
+        (["many", "train"], "make room and go on with --resume."),
+        (["export"], "make room and then repeat the command."),
+    ):
+        with pytest.raises(SystemExit) as end:
+            run(app, arguments)
+        told = capsys.readouterr().err
+        assert end.value.code == 1
+        assert "The disk is full" in told
+        assert told.rstrip().endswith(advice)
