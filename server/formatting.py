@@ -10,7 +10,7 @@ from typing import Any
 from fedshelf.common import wording
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count, format_list
-from fedshelf.server.figure_names import SCENE_FIGURES, main_figure
+from fedshelf.server.figure_names import RIGHT_SCENES, SCENE_FIGURES, main_figure
 
 UNKNOWN = "–"
 _UNITS = re.compile(
@@ -176,6 +176,8 @@ def _describe_accuracy(summary: Mapping[str, Any]) -> str:
     parts = []
     if test and main_figure(test) in SCENE_FIGURES:
         return _describe_scenes(test, summary.get("counting"))
+    if right := RIGHT_SCENES.get(summary.get("objective", "")):
+        return _describe_right_scenes(test, right)
     if test and test.get("accuracy") is not None:
         where = "the server's" if test.get("on") == "server" else "the stores'"
         images = f"{test['images']:,} " if test.get("images") else ""
@@ -216,6 +218,23 @@ def _describe_scenes(test: Mapping[str, Any], counting: Mapping[str, Any] | None
     return _sentence(parts)
 
 
+def _describe_right_scenes(test: Mapping[str, Any] | None, right: str) -> str:
+    """Return a sentence on a model for scenes of which no more than this share is known.
+
+    Noised counts and policies that tell the accuracy alone leave no more.
+
+    Args:
+        test: figures on test photos
+        right: the photos that count as right, in words
+    """
+    if not test or test.get("accuracy") is None:
+        return ""
+    where = "the server's" if test.get("on") == "server" else "the stores'"
+    photos = f"{test['images']:,} " if test.get("images") else ""
+    share = f"{percent(test['accuracy'])}{interval(test)} of {where} {photos}test photos"
+    return _sentence([f"{share} are {right}"])
+
+
 def interval(test: Mapping[str, Any]) -> str:
     """Return the test accuracy's interval: " (95% interval 74.8 to 83.1%)"; empty if unknown."""
     if not (bounds := test.get("interval")):
@@ -233,7 +252,10 @@ def _describe_delivered_round(summary: Mapping[str, Any]) -> str:
         if summary["delivered_round"]
         else f"the run that this one went on from, {because}"
     )
-    is_told = is_best_delivered(summary) and main_figure(summary.get("test")) == "accuracy"
+    is_of_scenes = (
+        summary.get("objective") in RIGHT_SCENES or main_figure(summary.get("test")) != "accuracy"
+    )
+    is_told = is_best_delivered(summary) and not is_of_scenes
     accuracy = f" ({percent(summary['best']['accuracy'])} accuracy)" if is_told else ""
     return f"The model is that of {delivered}{accuracy}."
 

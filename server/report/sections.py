@@ -12,7 +12,7 @@ from fedshelf.common.config.field_types import Section
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count
 from fedshelf.server import formatting
-from fedshelf.server.figure_names import SCENE_FIGURES, main_figure
+from fedshelf.server.figure_names import RIGHT_SCENES, SCENE_FIGURES, main_figure
 from fedshelf.server.report.charts.line_chart import LineChart, line_chart
 from fedshelf.server.report.run_data import RunData
 
@@ -72,7 +72,7 @@ def tiles(run: RunData) -> list[Tile]:
     shown_tiles = []
     is_of_scenes = main_figure(test) in SCENE_FIGURES
     if test:
-        shown_tiles.append(_scene_tile(test) if is_of_scenes else _accuracy_tile(test))
+        shown_tiles.append(_scene_tile(test) if is_of_scenes else _accuracy_tile(summary))
     worst = (summary.get("per_store_spread") or {}).get("worst_store")
     if worst and not is_of_scenes:
         accuracy = summary["per_store_spread"]["accuracy"]["worst"]
@@ -136,8 +136,13 @@ def is_chosen(run: RunData) -> bool:
     return deliver != "last" and candidates > 1 and formatting.is_best_delivered(run.summary)
 
 
-def _accuracy_tile(test: Mapping[str, Any]) -> Tile:
-    """Return the test accuracy, with its interval and its baseline."""
+def _accuracy_tile(summary: Mapping[str, Any]) -> Tile:
+    """Return the test accuracy with its interval and baseline; of scenes, the share of right
+    photos.
+    """
+    test = summary["test"]
+    if right := RIGHT_SCENES.get(summary.get("objective", "")):
+        return Tile("Test photos", formatting.percent(test["accuracy"]), right)
     remarks = [f"macro F1 {formatting.decimal(test['macro_f1'])}"]
     if interval := test.get("interval"):
         remarks.insert(0, f"{100 * interval[0]:.1f} to {formatting.percent(interval[1])}")

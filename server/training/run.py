@@ -342,6 +342,7 @@ class Training:
         }
         return {
             **{"status": status, "reason": reason, "rounds": state.round},
+            "objective": self.start.plan.config.train.objective,
             "best": (
                 {
                     "round": state.best.round,

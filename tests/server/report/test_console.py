@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
+from fedshelf.common.tasks.masks import RIGHT_MEAN_IOU
 from fedshelf.server.report.console import RoundTable, format_round, print_outcome
 from tests.helpers.sample_run import history
 
@@ -72,6 +73,23 @@ def test_on_scenes_the_precision_of_boxes_stands_for_the_accuracy() -> None:
         " on is off by 1.2 products a photo (10.0% of them)." in text(console)
     )
     assert "accuracy" not in text(console)
+
+
+def test_the_outcome_of_scenes_without_ap_says_that_the_share_is_of_photos() -> None:
+    """Noised counts leave nothing but the share of right photos, which is no accuracy of names."""
+    test = {"accuracy": 2 / 3, "images": 12, "on": "stores", "baseline": {"class": "product"}}
+    summary = {
+        **{"status": "finished", "rounds": 4, "test": test, "delivered_round": 3},
+        **{"best": {"round": 3, "accuracy": 0.5, "on": "validation"}, "delivered_because": "it is"},
+    }
+    for objective, right in (
+        ("boxes", "without a mistake"),
+        ("masks", f"with a mean IoU of {RIGHT_MEAN_IOU:.0%} or more"),
+    ):
+        console = plain()
+        print_outcome(summary | {"objective": objective}, Path("run"), console=console)
+        assert f"66.7% of the stores' 12 test photos are {right}." in text(console)
+        assert "accuracy" not in text(console)
 
 
 def test_plain_line_leaves_out_what_was_not_measured() -> None:
