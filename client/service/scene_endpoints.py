@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fedshelf.client.service.classification.scenes import SceneOptions
-from fedshelf.client.service.photo_endpoints import json_response, model_identity, requested_number
+from fedshelf.client.service.photo_endpoints import json_response, model_identity
 from fedshelf.client.service.photo_service import PhotoService
 from fedshelf.client.service.requests.problems import ProblemError
 from fedshelf.common.inference.locators.box_predictor import LEAST_SCORE
@@ -49,11 +49,7 @@ def scene_routes(service: PhotoService) -> list[Route]:
 
 def _options(request: Request) -> SceneOptions:
     """Return the options in the query of a request. Raises ProblemError 400."""
-    tiles = None
-    if request.query_params.get("tiles") != "auto":
-        tiles = requested_number(request, "tiles", 1)
-    if tiles is not None and tiles > MAX_TILES:
-        raise ProblemError(400, f"tiles got {tiles}; expected 1 to {MAX_TILES}, or auto.")
+    tiles = _tiles(request.query_params.get("tiles", "1"))
     text = request.query_params.get("score")
     if text is None:
         return SceneOptions(tiles)
@@ -64,3 +60,12 @@ def _options(request: Request) -> SceneOptions:
     if not LEAST_SCORE <= score <= 1:
         raise ProblemError(400, f"score got {text[:50]!r}; expected a number, {LEAST_SCORE} to 1.")
     return SceneOptions(tiles, score)
+
+
+def _tiles(text: str) -> int | None:
+    """Return the tiles along a side; None: as many as the photo needs. Raises ProblemError 400."""
+    if text == "auto":
+        return None
+    if text not in map(str, range(1, MAX_TILES + 1)):
+        raise ProblemError(400, f"tiles got {text[:50]!r}; expected 1 to {MAX_TILES}, or auto.")
+    return int(text)

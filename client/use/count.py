@@ -99,15 +99,17 @@ def count(
     within = _within(photos, *period, left_out, remarks)
     if locator is None:
         stock = _count(predictor, within, unsure_below, left_out)
+        totals = {"photos": stock.pieces}
     else:
         shelf = open_reader(locator, predictor, score, tiles, unsure_below, device)
-        stock = _count_shelves(shelf, within, left_out, remarks)
+        stock, shelves = _count_shelves(shelf, within, left_out, remarks)
+        totals = {"photos": shelves, "products": stock.pieces}
     found = [] if earlier is None or compare is None else changes(earlier, stock, compare)
     if csv_file is not None:
         _write_csv(csv_file, stock, found)
     lines = _lines(stock, found, "photos" if locator is None else "products")
     if as_json:
-        value = _as_json(stock, since, until, found)
+        value = {"since": since, "until": until} | totals | _as_json(stock, found)
         lines = [json.dumps(value, ensure_ascii=False, indent=1)]
     typer.echo("\n".join(lines))
     _tell([*remarks, *_change_sentences(found, compare)], left_out)
@@ -230,8 +232,12 @@ def _count_shelves(
     photos: Sequence["NamedPhoto"],
     left_out: "LeftOut",
     remarks: list[str],
-) -> "Stock":
-    """Return the stock on photos of shelves. Raises DataError if none can be read."""
+) -> tuple["Stock", int]:
+    """Return the stock on photos of shelves, and how many of these were read.
+
+    Raises:
+        DataError: none can be read.
+    """
     import numpy as np
 
     from fedshelf.common.inference.counting.stock import take_stock
@@ -244,12 +250,12 @@ def _count_shelves(
     if not namings:
         raise _no_photo(left_out)
     remarks.append(
-        "The intervals are of the names: products that the locator missed, or boxes without a"
-        " product, are not in them."
+        f"{format_count(len(namings), 'photo')} of shelves. The intervals are of the names:"
+        " products that the locator missed, or boxes without a product, are not in them."
     )
     told = [verdict for naming in namings for verdict in naming.verdicts]
     probabilities = np.concatenate([naming.probabilities for naming in namings])
-    return take_stock(probabilities, told, namings[0].names)
+    return take_stock(probabilities, told, namings[0].names), len(namings)
 
 
 def _read_stock(path: Path) -> "Stock":
@@ -264,11 +270,8 @@ def _read_stock(path: Path) -> "Stock":
     return parse_stock(value, path)
 
 
-def _as_json(
-    stock: "Stock", since: str | None, until: str | None, found: Sequence["Change"]
-) -> dict[str, Any]:
-    value = {"since": since, "until": until} | stock.to_json()
-    return value | ({"changes": [asdict(change) for change in found]} if found else {})
+def _as_json(stock: "Stock", found: Sequence["Change"]) -> dict[str, Any]:
+    return stock.to_json() | ({"changes": [asdict(change) for change in found]} if found else {})
 
 
 def _table(stock: "Stock", found: Sequence["Change"], pieces: str) -> list[list[str]]:
@@ -288,7 +291,7 @@ def _table(stock: "Stock", found: Sequence["Change"], pieces: str) -> list[list[
     others = [
         ["(unsure)", str(stock.unsure)],
         ["(unknown)", str(stock.unknown)],
-        [f"(all {pieces})", str(stock.photos)],
+        [f"(all {pieces})", str(stock.pieces)],
     ]
     return [head, *rows, *[row + [""] * (len(head) - 2) for row in others]]
 

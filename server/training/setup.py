@@ -254,7 +254,7 @@ def _check_output(config: RunConfig) -> None:
         raise ConfigError(
             f"Setting train.objective got {config.train.objective} with model {config.model.name},"
             f" which tells {output}; choose a model that tells {wanted}"
-            f"{f', for example {fitting}' if fitting else ''}."
+            f"{f', for example {fitting}' if fitting else ''}, or set train.objective={output}."
         )
 
 

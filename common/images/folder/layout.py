@@ -201,8 +201,9 @@ def _check_classes(root: Path, folders: Sequence[FolderContents]) -> None:
         way = (
             f"give {only.path}"
             if only.is_nested
-            else "sort the photos, or give a CSV file of image,label; a run that finds products on"
-            " scenes needs labels of boxes beside them (YOLO, COCO or Pascal VOC)"
+            else "sort the photos, or give a CSV file of image,label; to find products on scenes,"
+            " put labels of boxes beside them (YOLO, COCO or Pascal VOC) and set"
+            " train.objective=boxes"
         )
         raise DataError(
             f"{root} holds its photos in one folder, {only.name}, which is no product class;"

@@ -61,14 +61,13 @@ class Stock:
     unknown: int
 
     @property
-    def photos(self) -> int:
-        """The number of photos."""
+    def pieces(self) -> int:
+        """The number of all pieces: photos of one piece each, or products on shelves."""
         return sum(one.counted for one in self.classes) + self.unsure + self.unknown
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values, which `parse_stock` reads back."""
         return {
-            "photos": self.photos,
             "classes": [asdict(one) for one in self.classes],
             "unsure": self.unsure,
             "unknown": self.unknown,

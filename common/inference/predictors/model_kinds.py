@@ -7,7 +7,7 @@ from fedshelf.common.models.spec import Output
 
 _KINDS: dict[Output, str] = {
     "classes": "a classifier, which names the product on a photo",
-    "boxes": "a locator, which finds the products of a scene and names none",
+    "boxes": "a locator, which finds the products of a scene",
     "masks": "a mask network, which tells the pixels of products",
 }
 _USES: dict[Output, str] = {

@@ -125,7 +125,10 @@ def test_sizes_and_objectives_that_do_not_go_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"takes images of 32 px or more, but .* is 16"):
         specified(DEEPLAB, 16)
     assert specified(DEEPLAB, 0).image_size == 520
-    with pytest.raises(ConfigError, match=r"tells masks; choose a model that tells boxes"):
+    with pytest.raises(
+        ConfigError,
+        match=r"tells masks; choose a model that tells boxes, .*, or set train.objective=masks\.",
+    ):
         settle(resolve({"model.name": DEEPLAB, "train.objective": "boxes"}), 160, 3)
     with pytest.raises(ConfigError, match=r"tells masks, for example unet, .*, fcn_resnet50"):
         settle(resolve({"model.name": "cnn"} | MASKS), 160, 3)

@@ -36,7 +36,7 @@ def test_an_unsure_photo_counts_in_part_and_an_unknown_one_not_at_all() -> None:
     assert (boots.name, boots.counted, boots.low, boots.high) == ("Boots", 2, 2, 3)
     assert (hats.name, hats.counted, hats.low, hats.high) == ("Hats", 1, 1, 2)
     assert boots.expected + hats.expected == pytest.approx(4)
-    assert (STOCK.unsure, STOCK.unknown, STOCK.photos) == (1, 1, 5)
+    assert (STOCK.unsure, STOCK.unknown, STOCK.pieces) == (1, 1, 5)
 
 
 def test_a_stock_without_known_photos_is_empty() -> None:
