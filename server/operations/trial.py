@@ -24,7 +24,7 @@ from fedshelf.common.command_line import ENVIRONMENT
 from fedshelf.common.errors import ConfigError, DataError, FedshelfError, RunError
 from fedshelf.common.images.listing.split_names import split_named
 from fedshelf.common.names import check_store_name
-from fedshelf.common.scenes.formats.read import is_scene_folder
+from fedshelf.common.scenes.formats.read import has_boxes, is_scene_folder
 from fedshelf.server.addresses import LOOPBACK, Address, free_port
 from fedshelf.server.credentials.chain import Chain
 from fedshelf.server.credentials.office import Office
@@ -128,7 +128,8 @@ def run_trial(trial: Trial) -> int:
 def _settings(trial: Trial, photos: TrialPhotos, out: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {"cohort.min_stores": len(photos.stores), "run.out": str(out)}
     if all(map(is_scene_folder, photos.stores.values())):
-        settings["train.objective"] = "boxes"
+        some_boxes = any(map(has_boxes, photos.stores.values()))
+        settings["train.objective"] = "boxes" if some_boxes else "masks"
     if ({**settings, **trial.settings}).get("train.objective") not in ("boxes", "masks"):
         settings["model.name"] = "cnn"
     if photos.test:

@@ -68,6 +68,11 @@ def is_scene_folder(path: Path) -> bool:
     return bool(files.masks or _readers(files))
 
 
+def has_boxes(path: Path) -> bool:
+    """Return whether a folder of scenes has labels of boxes; if not, it has masks alone."""
+    return bool(_readers(list_files(path)))
+
+
 def _readers(files: FolderFiles) -> dict[str, Callable[[FolderFiles], SceneLabels]]:
     """Return format -> reader, for each format that the folder has."""
     found: dict[str, Callable[[FolderFiles], SceneLabels]] = {}

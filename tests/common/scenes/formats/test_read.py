@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from fedshelf.common.errors import DataError
-from fedshelf.common.scenes.formats.read import is_scene_folder, read_scenes
+from fedshelf.common.scenes.formats.read import has_boxes, is_scene_folder, read_scenes
 from tests.helpers.scene_files import (
     annotation,
     coco_file,
@@ -209,6 +209,7 @@ def test_voc_of_cvat_with_masks(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         Image.fromarray(mask).save(tmp_path / folder / "1.png")
     assert is_scene_folder(tmp_path)
+    assert has_boxes(tmp_path)
     labels = read_scenes(tmp_path)
     assert labels.left_out == ()
     [scene] = labels.scenes
@@ -224,6 +225,7 @@ def test_masks_alone_of_cvat(tmp_path: Path) -> None:
     """https://docs.cvat.ai/docs/dataset_management/formats/format-smask/: "Segmentation mask"."""
     masks_of_cvat(tmp_path, 3)
     assert is_scene_folder(tmp_path)
+    assert not has_boxes(tmp_path)
     labels = read_scenes(tmp_path)
     assert labels.classes == ("milk", "can")
     assert not labels.has_boxes
