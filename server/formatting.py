@@ -231,8 +231,8 @@ def _describe_right_scenes(test: Mapping[str, Any] | None, right: str) -> str:
         return ""
     where = "the server's" if test.get("on") == "server" else "the stores'"
     photos = f"{test['images']:,} " if test.get("images") else ""
-    share = f"{percent(test['accuracy'])}{interval(test)} of {where} {photos}test photos"
-    return _sentence([f"{share} are {right}"])
+    share = f"share of photos {right}: {percent(test['accuracy'])}{interval(test)}"
+    return _sentence([f"{share} on {where} {photos}test photos"])
 
 
 def interval(test: Mapping[str, Any]) -> str:
