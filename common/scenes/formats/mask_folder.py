@@ -36,7 +36,7 @@ def read(files: FolderFiles) -> SceneLabels:
     """Return the photos that have a mask, without boxes; the masks are not among the labels yet.
 
     Raises:
-        DataError: two lists of classes differ
+        DataError: two lists of classes differ, or one cannot be read
     """
     masks = masks_by_photo(files)
     used = set(masks.values())

@@ -241,6 +241,9 @@ def test_masks_alone_of_cvat(tmp_path: Path) -> None:
         ("JPEGImages/new.jpg", "no mask of its own"),
         ("SegmentationClass/2.png", "a mask of no photo"),
     )
+    colours = (tmp_path / "labelmap.txt").read_text()
+    save_text(tmp_path / "labelmap.txt", f"{colours}tin:²,0,0::\nno colour\n")
+    assert read_scenes(tmp_path).classes == ("milk", "can")
     save_text(tmp_path / "more/labelmap.txt", "background:0,0,0::\ntin:255,0,0::\n")
     with pytest.raises(DataError, match=r"2 files labelmap\.txt with different"):
         read_scenes(tmp_path)
