@@ -174,9 +174,12 @@ def _open(
     path: Path, name: str, pixel_format: PixelFormat, data: DataConfig, objective: str
 ) -> PhotoFolder:
     if isinstance(task := TASKS[objective], SceneTask):
-        return open_scene_photos(
-            path / name, pixel_format, data.split, task.name, task.scene_classes(data)
-        )
+        try:
+            return open_scene_photos(
+                path / name, pixel_format, data.split, task.name, task.scene_classes(data)
+            )
+        except DataError as error:  # its sentence names files within the store's folder
+            raise type(error)(f"Store {name}: {error}") from error
     turns = objective == "turns"
     store = name if is_table(path) else None
     folder = open_folder(

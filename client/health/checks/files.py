@@ -41,7 +41,7 @@ def readable(evidence: Evidence) -> Iterator[Finding]:
         advice = (
             "Correct that CSV file."
             if photos.is_table
-            else ("Correct the folder, or give --data another one, which holds the class folders.")
+            else "Correct the folder, or give --data another one."
         )
         yield Finding("photos", "problem", photos.trouble, advice)
         return

@@ -82,3 +82,8 @@ def test_masks_alone_are_a_data_set_and_a_store(tmp_path: Path) -> None:
     boxes = resolve({"train.objective": "boxes", "data.dataset": str(tmp_path / "oslo")})
     with pytest.raises(DataError, match="has masks, but no boxes; set it to masks"):
         build(boxes, image_size=8, channels=3)
+    boxes = resolve(
+        {"train.objective": "boxes", "data.dataset": str(tmp_path), "data.partition": "folder"}
+    )
+    with pytest.raises(DataError, match=r"^Store oslo: .* boxes are missing"):
+        build(boxes, image_size=8, channels=3)
