@@ -23,8 +23,8 @@ FURTHER_TITLES = {
     **{key: title for figures in SCENE_FIGURES.values() for key, title in figures.items()},
     "ap_recall_1": "Recall at one wrong box a photo",
     "ap_recall_10th": "Recall at one wrong box in ten photos",
-    "count_error": "Count off by, in products a photo",
-    "count_share": "Count off by, as a share of the products",
+    "count_error": "Count off by, in products a photo, with boxes from a score of 0.3 on",
+    "count_share": "The same as a share of the products",
 }
 
 

@@ -29,7 +29,7 @@ class RunFacts:
         validation: main figure of its best round on validation images; None: there are none
         test: main figure of its delivered model on test images; None: there are none
         further: figures of further metrics of its delivered model on test images; of scenes AP50
-            and the error of counts
+            and the error of counts at the run's chosen score
         seconds: of the whole run
         written: Unix time (s) of its last change
     """
@@ -68,10 +68,24 @@ def read_facts(path: Path, name: str) -> RunFacts:
         figure,
         _best_on_validation(path, summary, figure),
         test.get(figure),
-        listed_figures(test),
+        _at_the_chosen_score(listed_figures(test), summary.get("counting") or {}),
         seconds.get("total"),
         last_written(path),
     )
+
+
+def _at_the_chosen_score(
+    figures: Mapping[str, float | None], counting: Mapping[str, Any]
+) -> Mapping[str, float | None]:
+    """Return figures with the errors of counts at the score that the run chose, if it chose one.
+
+    Evaluations count boxes from a usual score on, the same in each round.
+
+    Args:
+        figures: of the delivered model on test images
+        counting: the run's choice, as in its summary
+    """
+    return {key: counting.get(key, value) for key, value in figures.items()}
 
 
 def _last_judged(path: Path, settings: Mapping[str, Any]) -> Mapping[str, Any]:
