@@ -14,6 +14,7 @@ from fedshelf.common.inference.predictors.onnx_predictor import open_onnx_conten
 from fedshelf.common.inference.predictors.onnx_seal import seal_of
 from fedshelf.common.inference.predictors.verdicts import UNSURE_BELOW
 from fedshelf.common.inference.scenes.locating import counting_score
+from fedshelf.common.inference.scenes.scene_reader import names_products
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def read_device_locator(file: Path) -> DeviceModel:
     locator = open_onnx_locator_content(content, file)
     values = {
         **_form(locator.description, file),
+        "names_products": names_products(locator.description),
         "counting_score": counting_score(locator),
         "least_score": LEAST_SCORE,
     }

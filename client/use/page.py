@@ -19,7 +19,7 @@ def page(
         typer.Option(
             readable=False,
             metavar="MODEL",
-            help="A locator as such a file: products of shelves are found, and MODEL names them.",
+            help="A locator as such a file: finds products; MODEL names them if it does not.",
         ),
     ] = None,
 ) -> None:

@@ -47,7 +47,7 @@ def serve(
         Path | None,
         typer.Option(
             metavar="MODEL",
-            help="A locator: the products of scenes are found, and MODEL names them.",
+            help="A locator: finds the products of scenes; MODEL names them if it does not.",
         ),
     ] = None,
     combine: Combine = "mean",

@@ -7,7 +7,7 @@ from fedshelf.client.service.classification.decoding import decode_whole_wanted
 from fedshelf.client.service.classification.served_model import ServedModel
 from fedshelf.common.inference.scenes.locating import counting_score
 from fedshelf.common.inference.scenes.products import LocatedProduct
-from fedshelf.common.inference.scenes.scene_reader import SceneReader
+from fedshelf.common.inference.scenes.scene_reader import SceneReader, names_products
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class LocatedPhoto:
 def locate_products(
     model: ServedModel, data: bytes, options: SceneOptions, is_wanted: Callable[[], bool]
 ) -> LocatedPhoto:
-    """Return the products on a photo, named by the model.
+    """Return the products on a photo, named by the locator if it can, else by the classifier.
 
     Args:
         model: has a locator
@@ -59,5 +59,6 @@ def locate_products(
     assert model.locator is not None
     photo = decode_whole_wanted(data, is_wanted)
     score = counting_score(model.locator) if options.score is None else options.score
-    reader = SceneReader(model.locator, model.predictor, score, options.tiles)
+    namer = None if names_products(model.locator.description) else model.predictor
+    reader = SceneReader(model.locator, namer, score, options.tiles)
     return LocatedPhoto(*photo.size, score, reader.read(photo).products)

@@ -47,7 +47,8 @@ class ServedModel:
         predictor: the model
         index: of the photos among which similar ones are searched; None: there is none
         version: the first 16 hex digits of the SHA-256 of its files
-        locator: finds the products of scenes, which the model names; None: there is none
+        locator: finds the products of scenes, and the model names them if the locator does not;
+            None: there is none
     """
 
     predictor: Predictor

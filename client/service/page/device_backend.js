@@ -65,13 +65,22 @@ export class DeviceBackend {
     const boxes = await locateScene(scene, this.#locator, mapOf, () => step(0, 1));
     const products = [];
     if (!step(0, boxes.length)) return null;
-    for (const { corners, score } of boxes) {
-      const crop = squeezed(partOf(pixels, cropOf(corners, pixels)), this.#model.image_size);
-      products.push({ box: corners, score, ...(await this.#answer(crop, crop)) });
+    for (const found of boxes) {
+      products.push({ box: found.corners, score: found.score, ...(await this.#name(found, pixels)) });
       if (!step(products.length, boxes.length)) return null;
     }
     const { width, height } = pixels;
     return { width, height, score: this.#locator.counting_score, products };
+  }
+
+  // -> {verdict, guesses} of a box on a photo: the locator's own, if it tells classes
+  async #name({ corners, label, score }, pixels) {
+    if (this.#locator.names_products) {
+      const name = this.#locator.classes[Math.max(label, 0)];
+      return { verdict: "sure", guesses: [{ class: name, probability: score }] };
+    }
+    const crop = squeezed(partOf(pixels, cropOf(corners, pixels)), this.#model.image_size);
+    return this.#answer(crop, crop);
   }
 
   // -> a picture of the photo on which the parts that decide are bright

@@ -7,6 +7,7 @@ import { cutTiles, mergeTiles, mostTiles } from "./tiles.js";
 
 const MAX_TILES = 8; // in a row
 const SURE = 0.5; // score of the boxes that speak for a view
+const TELLING_SHARE = 0.1; // of sure boxes; below it, a fall says nothing
 
 // The boxes that count, the surest first: of the photo as a whole, or of as many tiles as make
 // them sure. locator: its description; mapOf(square): the map of pixels at its size; isWanted():
@@ -23,7 +24,7 @@ export async function locateScene(pixels, locator, mapOf, isWanted) {
       found.push(await boxesIn(tile, pixels, locator, mapOf));
     }
     const share = sureShare(found.flat());
-    if (share < largest) break;
+    if (share < largest && largest >= TELLING_SHARE) break;
     if (share > largest) [best, largest] = [{ tiles, found }, share];
   }
   const merged = mergeTiles(best.tiles, best.found, width, height);

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from fedshelf.common.images.listing.folder_entries import LeftOut
+    from fedshelf.common.inference.predictors.description import ModelDescription
     from fedshelf.common.inference.predictors.photos import NamedPhoto
     from fedshelf.common.inference.predictors.predictor import Predictor
     from fedshelf.common.inference.scenes.scene_reader import SceneReader
@@ -123,6 +124,25 @@ def open_reader(
         tiles,
         UNSURE_BELOW if unsure_below is None else unsure_below,
     )
+
+
+def naming_model(reader: "SceneReader", what: str) -> "ModelDescription":
+    """Return the model whose classes name the products of a reader.
+
+    Args:
+        reader: of the scenes
+        what: needs the names: the first words of the sentence of the error
+
+    Raises:
+        ConfigError: there is none.
+    """
+    naming = reader.naming_model
+    if naming is None:
+        raise ConfigError(
+            f"{what} is for names: give --classifier MODEL, or a locator of a run that names"
+            " classes (data.classes)."
+        )
+    return naming
 
 
 def whole_photos(

@@ -13,14 +13,16 @@ from fedshelf.client.use.arguments.model_arguments import (
     Features,
     Photos,
     UnsureBelow,
-    open_with_index,
 )
 from fedshelf.client.use.arguments.scene_arguments import (
+    Classifier,
     LocatorModel,
     Pictures,
     Score,
     Tiles,
     check_output,
+    naming_model,
+    open_namer,
     open_reader,
     whole_photos,
     write_picture,
@@ -47,9 +49,7 @@ def planogram(
         ),
     ],
     photos: Photos,
-    classifier: Annotated[
-        str, typer.Option(metavar="MODEL", help="A classifier, which names what stands there.")
-    ],
+    classifier: Classifier = None,
     score: Score = None,
     tiles: Tiles = None,
     index: Familiar = None,
@@ -63,8 +63,8 @@ def planogram(
 ) -> None:
     """Compare photos of one shelf with its planogram: gaps, wrong and doubtful products.
 
-    Each photo shows the whole shelf. Places by shelf and column need no fixed camera; rectangles
-    are of one camera's view.
+    A classifier, or a locator with classes, names what stands there. Each photo shows the whole
+    shelf. Places by shelf and column need no fixed camera; rectangles are of one camera's view.
     """
     from fedshelf.common.inference.predictors.photos import distinct, list_photos
     from fedshelf.common.inference.scenes.drawing import draw, shelf_marks
@@ -74,9 +74,10 @@ def planogram(
     left_out: LeftOut = []
     found = distinct(list_photos(photos, left_out))
     check_output("--pictures", pictures, found)
-    namer = open_with_index(classifier, index, features, "mean", device)
-    places = read_planogram(plan, namer.description.classes, namer.description.class_names)
+    namer = open_namer(classifier, index, features, device)
     reader = open_reader(model, namer, score, tiles, unsure_below, device)
+    naming = naming_model(reader, "A planogram")
+    places = read_planogram(plan, naming.classes, naming.class_names)
     checked = 0
     for photo, image in whole_photos(found, left_out):
         findings = check_shelf(places, reader.read(image).products, *image.size)

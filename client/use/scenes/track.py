@@ -14,6 +14,7 @@ from fedshelf.client.use.arguments.scene_arguments import (
     Classifier,
     LocatorModel,
     Tiles,
+    naming_model,
     open_namer,
     open_reader,
 )
@@ -26,7 +27,6 @@ from fedshelf.client.use.arguments.video_arguments import (
     Webhook,
     video_frames,
 )
-from fedshelf.common.errors import ConfigError
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count, format_list
 
@@ -176,19 +176,17 @@ def track(
         {text: LineCount(parse_line(text)) for text in line or ()},
         {text: ZoneCount(area) for text, area in areas.items()},
     )
-    if alarm and classifier is None:
-        raise ConfigError("--alarm is for names: give --classifier MODEL, too.")
     with alarm_senders(alarm, webhook, command) as senders:
         namer = open_namer(classifier, index, features, device)
         reader = open_reader(model, namer, None, tiles, unsure_below, device)
-        names = () if namer is None else namer.description.class_names
-        classes = () if namer is None else namer.description.classes
+        classes = naming_model(reader, "--alarm").classes if alarm else ()
+        names = reader.class_names
         rules = [parse_alarm(text, frames, quiet, classes, names) for text in alarm or ()]
         report = AlarmReport(video, names, senders, as_json=as_json)
         try:
             _follow(reader, video_frames(video, every), count, watches_of(rules, areas), report)
         finally:  # also of a video that is cut, and after Ctrl-C
-            _tell(count, video.name, has_names=namer is not None, as_json=as_json)
+            _tell(count, video.name, has_names=bool(names), as_json=as_json)
 
 
 def _tell(count: VideoCount, source: str, *, has_names: bool, as_json: bool) -> None:
@@ -231,7 +229,7 @@ def _follow(
 def _observations(
     seconds: float, shown: "dict[int, Track]", named: "ReadScene"
 ) -> "dict[int, Observation]":
-    """Return the classifier's answers for the items of a frame by their numbers."""
+    """Return the names of the items of a frame by their numbers."""
     from fedshelf.common.inference.video.observations import Observation
 
     naming = named.naming

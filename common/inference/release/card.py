@@ -64,7 +64,7 @@ def _own_parts(
 ) -> list[list[str]]:
     """Return the sections that each kind of model has in its own way."""
     if output == "boxes":
-        found = located_results(summary)
+        found = located_results(description, summary)
         return [_told_results(found), counting_lines(summary), locator_limits(description)]
     if output == "masks":
         return [_told_results(mask_results(summary)), mask_limits(description)]

@@ -4,15 +4,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedshelf.common.inference.predictors.description import ModelDescription
-from fedshelf.common.inference.release.markdown import share, store_table
+from fedshelf.common.inference.release.markdown import share, store_table, table
+from fedshelf.common.scenes.scene_classes import ANY_PRODUCT
+from fedshelf.common.wording import format_count
 
 _DRAWN = "shelf-scenes"  # the data set of shelves that the program draws
 _BOX_MEASURES = {"AP50": "ap_50", "AP75": "ap_75", "count error": "count_share"}
 _MASK_MEASURES = {"IoU": "iou"}
 
 
-def located_results(summary: Mapping[str, Any]) -> list[str]:
-    """Return how well products are found, in all and at each store; empty: nobody measured it."""
+def located_results(description: ModelDescription, summary: Mapping[str, Any]) -> list[str]:
+    """Return how well products are found: in all, of each class, at each store.
+
+    Empty if nobody measured it.
+    """
     test = summary.get("test") or {}
     lines = []
     if test.get("ap_50") is not None:
@@ -22,10 +27,32 @@ def located_results(summary: Mapping[str, Any]) -> list[str]:
             f" {share(test.get('ap_75'))}, AP {share(test.get('ap'))}; AP50 takes a box for right"
             " if it overlaps a product by half (intersection over union), AP75 by three quarters.",
         ]
+    lines += _class_table(description, test)
     stores = store_table(summary, _BOX_MEASURES)
     if stores:
         stores += ["", "A count error is a share of the products, at the threshold 0.3."]
     return lines + stores
+
+
+def _class_table(description: ModelDescription, test: Mapping[str, Any]) -> list[str]:
+    """Return the results of each class of products; none if a product is a product."""
+    per_class = test.get("per_class")
+    if not per_class or description.classes == ANY_PRODUCT:
+        return []
+    shown = dict(zip(description.classes, description.class_names, strict=True))
+    rows = (
+        (
+            shown.get(name, name),
+            *(share(row.get(key)) for key in ("ap", "ap_50")),
+            row.get("products", "-"),
+        )
+        for name, row in per_class.items()
+    )
+    return [
+        "",
+        "A box counts only for a product of its own class, and AP is the mean over the classes:",
+        *table(("class", "AP", "AP50", "products"), rows),
+    ]
 
 
 def counting_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -87,12 +114,12 @@ def mask_limits(description: ModelDescription) -> list[str]:
 
 def _names(description: ModelDescription) -> str:
     """Return which names a locator gives."""
-    count = len(description.classes)
-    if count == 1:
+    if description.classes == ANY_PRODUCT:
         return "- It finds products and does not name them. A classifier names what it finds."
+    count = format_count(len(description.classes), "class", "classes")
     return (
-        f"- It knows these {count} classes of products alone. Another product is missed, or gets"
-        " one of their names."
+        f"- It knows {count} of products alone. Another product is missed, or gets a name that is"
+        " not its own."
     )
 
 

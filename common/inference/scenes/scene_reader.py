@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from fedshelf.common.inference.locators.box_predictor import BoxPredictor
+from fedshelf.common.inference.predictors.description import ModelDescription
 from fedshelf.common.inference.predictors.predictor import Predictor
 from fedshelf.common.inference.predictors.verdicts import UNSURE_BELOW
 from fedshelf.common.inference.scenes.locating import locate_scene
@@ -37,6 +38,11 @@ class ReadScene:
         return located_products(self.boxes, self.naming)
 
 
+def names_products(locator: ModelDescription) -> bool:
+    """Return whether a locator tells classes of products, by which it can name them."""
+    return locator.classes != ANY_PRODUCT
+
+
 @dataclass(frozen=True)
 class SceneReader:
     """Finds the products of a scene, and names them.
@@ -58,10 +64,16 @@ class SceneReader:
     @property
     def class_names(self) -> tuple[str, ...]:
         """The names that products may have; (): they stay without names."""
+        naming = self.naming_model
+        return () if naming is None else naming.class_names
+
+    @property
+    def naming_model(self) -> ModelDescription | None:
+        """The model whose classes name the products; None: they stay without names."""
         if self.classifier is not None:
-            return self.classifier.description.class_names
+            return self.classifier.description
         locator = self.locator.description
-        return () if locator.classes == ANY_PRODUCT else locator.class_names
+        return locator if names_products(locator) else None
 
     def read(self, photo: Image.Image) -> ReadScene:
         """Return the products on a photo, RGB and upright."""

@@ -1,7 +1,6 @@
 """The page's mode for shelves: boxes, names and counts, by the service and on the device."""
 
 import base64
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from fedshelf.client.service.device_model import read_device_locator, read_device_model
 from fedshelf.client.service.page_files import page_folder
@@ -21,6 +19,7 @@ from fedshelf.common.scenes.tiles import PhotoTile, cut_tiles, merge_tiles
 from fedshelf.common.system.files import write_folder
 from fedshelf.simulations.datasets.scenes import draw_scenes
 from tests.helpers.browser import Tab, chromium
+from tests.helpers.coloured_shelf import coloured_shelf, png
 from tests.helpers.deployed import wait_for
 from tests.helpers.hand_made_models import write_colour_classifier, write_square_locator
 from tests.helpers.page import drop, text
@@ -34,28 +33,6 @@ END = ("End", 35)
 ENTER = ("Enter", 13)
 SHELF = "document.querySelector('#mode input[value=shelf]').click()"
 CHOSEN = "[...document.querySelectorAll('#products [aria-selected=true]')].map((e) => e.innerText)"
-
-
-def png(pixels: NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def coloured_shelf() -> bytes:
-    """Two red squares and a blue one in a row, a green one below, and one of no class's colour."""
-    pixels = np.zeros((160, 160, 3), np.uint8)
-    for left, top, colour in (
-        (22, 30, (255, 0, 0)),
-        (54, 30, (255, 0, 0)),
-        (90, 30, (0, 0, 255)),
-        (22, 110, (0, 255, 0)),
-        (90, 110, (255, 250, 0)),
-    ):
-        pixels[top : top + 16, left : left + 16] = colour
-        pixels[top + 13 : top + 16, left : left + 16] //= 6  # a flat crop shows nothing
-        pixels[top + 13 : top + 16, left : left + 16] *= 5
-    return png(pixels)
 
 
 @dataclass
@@ -212,6 +189,35 @@ def test_no_photo_of_a_shelf_leaves_the_device(tab: Tab, tmp_path: Path, files: 
         assert tab.errors == []
 
 
+def test_a_locator_with_classes_names_its_boxes_there_and_here(
+    tab: Tab, tmp_path: Path, files: Files
+) -> None:
+    """The yellow square is of two classes, whose scores are alike."""
+    names = ("cherry", "leaf", "sky")
+    locator = write_square_locator(tmp_path / "named.onnx", classes=names)
+    with running_service(tmp_path, onnx_file=files.classifier, locator=locator) as running:
+        with running.client() as client:
+            products = client.post("/v1/locate", content=coloured_shelf()).json()["products"]
+        assert {product["verdict"] for product in products} == {"sure"}
+        assert [product["score"] for product in products] == [
+            guess["probability"] for product in products for guess in product["guesses"]
+        ]
+        show(tab, running.url)
+        tab.run(SHELF)
+        told = []
+        for place in ("service", "device"):
+            if place == "device":
+                tab.run("document.getElementById('device').click()")
+                wait_for(lambda: text(tab, "privacy").startswith("Your photos stay"))
+            drop(tab, coloured_shelf())
+            wait_for(lambda: text(tab, "found"))
+            told.append(sorted(counts(tab)))
+            assert tab.errors == []
+    assert (
+        told[0] == told[1] == sorted([["cherry", "3"], ["leaf", "2"], ["sky", "1"], ["All", "6"]])
+    )
+
+
 def test_a_locator_without_an_onnx_file_has_no_mode_on_the_device(
     tab: Tab, tmp_path: Path, files: Files
 ) -> None:
@@ -305,6 +311,41 @@ def test_a_map_is_read_as_by_python(tab: Tab, running: RunningService, classes: 
         np.testing.assert_allclose(corners, expected.corners, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("sure", "views"), [((5, 9, 7, 10), 3), ((0, 1, 0, 10), 3), ((0, 0.25, 0, 10, 5, 10), 5)]
+)
+def test_the_page_looks_closer_as_long_as_python(
+    tab: Tab, running: RunningService, sure: tuple[float, ...], views: int
+) -> None:
+    """Of ten boxes in each tile, as many are sure on the average as `sure` says of each view."""
+    show(tab, running.url)
+    scores = [
+        0.9 if place < round(count * view**2) else 0.2
+        for view, count in enumerate(sure, start=1)
+        for place in range(10 * view**2)
+    ]
+    looked = imported(
+        tab,
+        "locating.js",
+        f"""
+        const logits = {json.dumps(scores)}.map((score) => Math.log(score / (1 - score)));
+        const [channels, rows, columns] = [5, 1, 19];
+        let tiles = 0;
+        const mapOf = async () => {{
+          const data = new Float32Array(channels * columns).fill(-9);
+          for (let box = 0; box < 10; box++) data[2 * box] = logits[10 * tiles + box];
+          tiles++;
+          return {{ data, channels, rows, columns }};
+        }};
+        const [width, height] = [128, 128];
+        const pixels = {{ data: new Uint8Array(width * height), width, height, channels: 1 }};
+        const locator = {{ image_size: 16, counting_score: 0.3, least_score: 0.1 }};
+        return module.locateScene(pixels, locator, mapOf, () => true).then(() => tiles);
+        """,
+    )
+    assert looked == sum(view**2 for view in range(1, views + 1))
+
+
 def test_tiles_are_cut_and_merged_as_by_python(tab: Tab, running: RunningService) -> None:
     show(tab, running.url)
     draws = np.random.default_rng(3)
@@ -324,6 +365,7 @@ def test_tiles_are_cut_and_merged_as_by_python(tab: Tab, running: RunningService
         )
         assert [PhotoTile(**tile) for tile in found["tiles"]] == tiles
         assert [box["score"] for box in found["merged"]] == pytest.approx(expected.scores.tolist())
+        assert [box["label"] for box in found["merged"]] == expected.classes.tolist()
         near([box["corners"] for box in found["merged"]], expected.corners.tolist())
 
 
@@ -336,15 +378,17 @@ def _seen(items: NDArray[np.float64], tile: PhotoTile, draws: np.random.Generato
     shown = (inside[:, 2:] - inside[:, :2] > 4).all(axis=1)
     corners = inside[shown].astype(np.float32)
     scores = draws.uniform(0.1, 1, len(corners)).astype(np.float32)
-    return Boxes(corners, np.full(len(corners), -1), scores)
+    return Boxes(corners, draws.integers(-1, 3, len(corners)), scores)
 
 
 def _plain(parts: list[Boxes]) -> list[list[dict[str, Any]]]:
     """Boxes as the page has them."""
     return [
         [
-            {"corners": corners, "label": -1, "score": score}
-            for corners, score in zip(boxes.corners.tolist(), boxes.scores.tolist(), strict=True)
+            {"corners": corners, "label": label, "score": score}
+            for corners, label, score in zip(
+                boxes.corners.tolist(), boxes.classes.tolist(), boxes.scores.tolist(), strict=True
+            )
         ]
         for boxes in parts
     ]

@@ -131,6 +131,8 @@ def test_products_on_shelves_are_counted_one_by_one(tmp_path: Path) -> None:
     assert [row[:2] for row in rows[1:4]] == [["red", "2"], ["green", "2"], ["blue", "4"]]
     assert rows[-1] == ["(all", "products)", "8"]
     assert result.stderr.startswith("2 photos of shelves.")
+    named = write_square_locator(tmp_path / "named.onnx", classes=("cherry", "leaf", "sky"))
+    assert run(app, [*command[:-1], str(named)]).stdout == result.stdout  # the model names all
     told = json.loads(run(app, [*command, "--json", "--score", "1"]).stdout)
     assert (told["photos"], told["products"]) == (2, 0)
     with pytest.raises(ConfigError, match="give --locator MODEL"):

@@ -61,6 +61,7 @@ def test_a_locator_goes_with_the_model_and_is_checked_as_well(tmp_path: Path) ->
         "classes": ["product"],
         "image_size": 160,
         "channels": 3,
+        "names_products": False,
         "counting_score": 0.24,
         "least_score": 0.1,
         "seal": onnx[-64:].decode(),

@@ -68,3 +68,20 @@ def test_a_plan_of_other_products_is_refused(tmp_path: Path, command: list[str])
     Path(command[2]).write_text("shelf,column,product\n1,1,reed\n")
     assert "Did you mean red?" in refused(tmp_path, 3, *command)
     assert "is a locator" in refused(tmp_path, 3, *command[:-1], command[1])
+    assert "A planogram is for names: give --classifier MODEL" in refused(
+        tmp_path, 2, *command[:-2]
+    )
+
+
+def test_a_locator_with_classes_needs_no_classifier(tmp_path: Path, command: list[str]) -> None:
+    """The plan has its names; a classifier that is given has the names of the plan instead."""
+    named = str(write_square_locator(tmp_path / "named.onnx", classes=("cherry", "leaf", "sky")))
+    plan = tmp_path / "names.csv"
+    plan.write_text("shelf,column,product\n1,1,cherry\n1,2,leaf\n1,3,sky\n2,1,sky\n2,2,leaf\n")
+    assert run(tmp_path, command[0], named, str(plan), command[3]).stdout.splitlines() == [
+        "photos/shelf.png: 5 places: 3 right, 2 wrong, 0 unsure, 0 unknown and 0 gap",
+        "  shelf 1, column 2: cherry, expected leaf",
+        "  shelf 2, column 2: sky, expected leaf",
+    ]
+    by_classifier = run(tmp_path, command[0], named, *command[2:])
+    assert "6 places: 4 right, 1 wrong" in by_classifier.stdout

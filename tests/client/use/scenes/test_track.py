@@ -83,6 +83,20 @@ def test_what_cannot_be_tracked_is_refused(tmp_path: Path, command: list[str]) -
     assert "There is no" in refused(tmp_path, 3, "track", command[1], "none.mp4")
 
 
+def test_a_locator_with_classes_names_items_itself(tmp_path: Path, command: list[str]) -> None:
+    """Unless a classifier is given; the score of an alarm is then that of the box."""
+    named = str(write_square_locator(tmp_path / "named.onnx", classes=("cherry", "leaf", "sky")))
+    video = command[2]
+    done = run(tmp_path, "track", named, video, "--alarm", "sky:0.9", "--alarm", "leaf")
+    assert done.returncode == 0, done.stderr
+    [alarm, count] = done.stdout.splitlines()
+    assert alarm.startswith("ALARM at 0:00:00.4: sky 9")
+    assert count == "belt.mkv: 2 items (cherry 1 and sky 1) in 26 frames"
+    assert "Did you mean cherry?" in refused(tmp_path, 2, "track", named, video, "--alarm", "chery")
+    by_classifier = run(tmp_path, "track", named, *command[2:])
+    assert "(red 1 and blue 1)" in by_classifier.stdout
+
+
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory, models: tuple[str, str]) -> list[str]:
     """A video of 8 seconds: one stands still, two cross, one comes and goes, one returns."""

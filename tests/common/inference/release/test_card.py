@@ -112,7 +112,32 @@ def test_a_mask_networks_card_tells_overlaps_and_no_counts() -> None:
 def test_a_locator_with_classes_names_them() -> None:
     spec = spec_of("locator", ("can", "box"), 160)
     card = model_card(ModelDescription(spec, spec.classes), {}, {}, "", "boxes")
-    assert "It knows these 2 classes of products alone." in card
+    assert "It knows 2 classes of products alone." in card
     assert "does not name them" not in card
     assert "The run was not evaluated." in card
     assert "0.3 is usual" in card
+
+
+def test_a_locator_with_classes_tells_how_well_it_finds_each() -> None:
+    """One without, whose summary has the same figures of its one class, has no such table."""
+    spec = spec_of("locator", ("can", "box"), 160)
+    figures = {"ap": 0.25, "ap_50": 0.5, "ap_75": 0.1, "images": 9}
+    rows = {
+        "can": {"ap": 0.4, "ap_50": 0.75, "products": 30, "count_error": 1.0},
+        "box": {"ap": None, "ap_50": None, "products": 0},
+    }
+    summary = {"test": {**figures, "per_class": rows}}
+    named = ModelDescription(spec, ("Can | 33 cl", "Box"))
+    lines = model_card(named, summary, {}, "", "boxes").split("\n")
+    head = lines.index("| class | AP | AP50 | products |")
+    assert lines[head + 2 : head + 4] == [
+        r"| Can \| 33 cl | 40.0% | 75.0% | 30 |",
+        "| Box | - | - | 0 |",
+    ]
+    spec = spec_of("locator", ("product",), 160)
+    summary = {"test": {**figures, "per_class": {"product": rows["can"]}}}
+    card = model_card(ModelDescription(spec, spec.classes), summary, {}, "", "boxes")
+    assert "| class |" not in card
+    spec = spec_of("locator", ("can",), 160)
+    card = model_card(ModelDescription(spec, spec.classes), summary, {}, "", "boxes")
+    assert "It knows 1 class of products alone." in card
