@@ -56,7 +56,12 @@ TORCHVISION_SCENES: dict[str, Output] = {
 }
 DETECTORS = ("ssdlite320_mobilenet_v3_large",)  # whose boxes are told by anchors
 # they draw proposals at random from all photos of a batch, while they compute their loss
-RANDOM_DETECTORS = ("fasterrcnn_mobilenet_v3_large_320_fpn",)
+RANDOM_DETECTORS = (
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    "fasterrcnn_mobilenet_v3_large_fpn",
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+)
 SCENE_SIZE = 160  # pixels: the side of the input of our networks for scenes of no common size
 
 # networks of others, written anew here, as their published weights need no other library: name ->
@@ -232,8 +237,9 @@ def find(name: str) -> ModelInfo:
             " fedshelf.load(..., network=...), or use its ONNX file."
         )
     added = plugins.plugin_names(plugins.MODEL)
+    offered = [other for other in known if other not in RANDOM_DETECTORS]
     suggestions = difflib.get_close_matches(
-        name, [*OURS, *SCENES, *PRETRAINED, *added, *known], n=3, cutoff=0.5
+        name, [*OURS, *SCENES, *PRETRAINED, *added, *offered], n=3, cutoff=0.5
     )
     hint = (
         f"did you mean {' or '.join(suggestions)}?"
