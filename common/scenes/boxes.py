@@ -6,6 +6,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_OVERLAP = 0.6  # intersection over union of two boxes above which they are one product
+
 
 @dataclass(frozen=True)
 class Boxes:
@@ -82,3 +84,23 @@ def overlaps(first: Boxes, second: Boxes) -> NDArray[np.float32]:
         shared, union, out=np.zeros_like(shared), where=union > 0
     )
     return ratios
+
+
+def surest(boxes: Boxes, max_overlap: float = MAX_OVERLAP) -> Boxes:
+    """Return boxes without those that a surer one covers.
+
+    At one place is one product, so the class of the surer box is believed: a product that a network
+    takes for two classes counts once.
+
+    Args:
+        boxes: the surest first
+        max_overlap: intersection over union above which two boxes are one product; 1: none are
+    """
+    if max_overlap >= 1:
+        return boxes
+    is_twice = overlaps(boxes, boxes) > max_overlap
+    is_kept = np.ones(len(boxes), dtype=bool)
+    for place in range(len(boxes)):
+        if is_kept[place]:
+            is_kept[place + 1 :] &= ~is_twice[place, place + 1 :]
+    return boxes.select(np.flatnonzero(is_kept))

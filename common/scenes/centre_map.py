@@ -9,11 +9,10 @@ than that of one cell.
 import numpy as np
 from numpy.typing import NDArray
 
-from fedshelf.common.scenes.boxes import Boxes, overlaps
+from fedshelf.common.scenes.boxes import MAX_OVERLAP, Boxes, surest
 
 EDGES = 4  # the last channels of a map: distances to the left, top, right and bottom edge
 MAX_BOXES = 1000  # of a photo, those with the highest scores
-MAX_OVERLAP = 0.6  # intersection over union of two boxes from which they are one product
 
 
 def boxes_of_map(
@@ -31,7 +30,7 @@ def boxes_of_map(
             each class, then logarithms of distances in cells (left, top, right, bottom)
         stride: pixels of the photo for one cell
         least_score: 0 to 1; centres with a lower score are left out
-        max_overlap: of two boxes of one class that overlap more, the surer one is kept; 1: both
+        max_overlap: of two boxes that overlap more, the surer one is kept (`surest`); 1: both
         max_boxes: most boxes to return
 
     Returns:
@@ -51,7 +50,7 @@ def boxes_of_map(
         labels if len(logits) > 1 else np.full(len(labels), -1),
         scores[labels, rows, columns].astype(np.float32),
     )
-    return boxes.select(_kept(boxes, max_overlap))
+    return surest(boxes, max_overlap)
 
 
 def _mean_corners(
@@ -82,18 +81,3 @@ def _mean_corners(
     corners = np.concatenate([middles - distances[:2], middles + distances[2:]])
     means: NDArray[np.float32] = (corners * shares).sum((2, 3)).T.astype(np.float32)
     return means.clip(0, np.array((width, height, width, height), np.float32))
-
-
-def _kept(boxes: Boxes, max_overlap: float) -> NDArray[np.int64]:
-    """Return the places of boxes, the surest first, that no surer one of their class covers."""
-    places = np.arange(len(boxes))
-    if max_overlap >= 1:
-        return places
-    is_twice = (overlaps(boxes, boxes) > max_overlap) & (
-        boxes.classes[:, None] == boxes.classes[None]
-    )
-    kept = np.ones(len(boxes), dtype=bool)
-    for place in places:
-        if kept[place]:
-            kept[place + 1 :] &= ~is_twice[place, place + 1 :]
-    return places[kept]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fedshelf.common.config import RunConfig, TrainConfig
 from fedshelf.common.images.augment import Blend
-from fedshelf.common.scenes.boxes import Boxes
+from fedshelf.common.scenes.boxes import Boxes, surest
 from fedshelf.common.tasks.boxes import LocatedBoxes
 
 
@@ -56,10 +56,12 @@ class AnchoredBoxes(LocatedBoxes):
 
         is_one = self.classes_told(outputs) == 1
         return [
-            Boxes(
-                corners.cpu().numpy(),
-                np.full(len(labels), -1) if is_one else labels.cpu().numpy(),
-                scores.cpu().numpy(),
+            surest(
+                Boxes(
+                    corners.cpu().numpy(),
+                    np.full(len(labels), -1) if is_one else labels.cpu().numpy(),
+                    scores.cpu().numpy(),
+                )
             )
             for corners, labels, scores in detections(outputs.float())
         ]

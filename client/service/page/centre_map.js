@@ -6,7 +6,7 @@ import { overlap } from "./tiles.js";
 
 const EDGES = 4; // the last channels: logarithms of distances in cells
 const MAX_BOXES = 1000;
-const MAX_OVERLAP = 0.6; // of two boxes of one class; more: they are one product
+const MAX_OVERLAP = 0.6; // of two boxes; more: they are one product, whatever their classes
 
 // Boxes on a photo in its pixels, the surest first. map: float32 [C + 4, rows, columns] with its
 // sizes; leastScore: centres with a lower one are left out
@@ -70,7 +70,6 @@ function meanCorners(scores, edges, place, rows, columns) {
 function withoutTwice(boxes) {
   const kept = [];
   for (const box of boxes)
-    if (!kept.some((other) => other.label === box.label && overlap(other, box) > MAX_OVERLAP))
-      kept.push(box);
+    if (!kept.some((other) => overlap(other, box) > MAX_OVERLAP)) kept.push(box);
   return kept;
 }
