@@ -1,4 +1,4 @@
-"""How the bytes of an answer are written."""
+"""Writing of an answer's bytes: few writes, none lost, none held back too long."""
 
 import asyncio
 from typing import cast
