@@ -137,13 +137,38 @@ def _picture_classes(path: Path, classes: Sequence[str]) -> NDArray[np.uint8]:
         raise NotUsableError(f"a mask with class {wrong[0]} of {len(classes)}")
     if used == {NOTHING_SAID}:
         raise NotUsableError("a mask of 255 alone, which is no class")
-    return values
+    return _in_order_of_boxes(values, path, classes)
+
+
+def _in_order_of_boxes(
+    values: NDArray[np.uint8], path: Path, classes: Sequence[str]
+) -> NDArray[np.uint8]:
+    """Return the values of a mask of numbers, which count the classes of the label map if it has
+    one; boxes may have the same classes in another order. Raises NotUsableError.
+    """
+    listing = _label_map_of(path)
+    if listing is None:
+        return values
+    table = np.arange(NOTHING_SAID + 1, dtype=np.uint8)
+    names = [name for name in read_label_map(listing) if name != BACKGROUND]
+    for value in np.setdiff1d(values, [0, NOTHING_SAID]).tolist():
+        if value > len(names) or names[value - 1] not in classes:
+            raise NotUsableError(
+                f"a mask with class {value}, which {LABEL_MAP} does not have, or no box"
+            )
+        table[value] = classes.index(names[value - 1]) + 1
+    return table[values]
+
+
+def _label_map_of(path: Path) -> Path | None:
+    """Return the label map beside a mask, or beside its folder; None: there is none."""
+    places = [folder / LABEL_MAP for folder in (path.parent, path.parent.parent)]
+    return next((place for place in places if place.is_file()), None)
 
 
 def _by_colour(colours: NDArray[np.uint8], path: Path, classes: Sequence[str]) -> NDArray[np.uint8]:
     """Return the values of a mask in colours. Raises NotUsableError."""
-    places = [folder / LABEL_MAP for folder in (path.parent, path.parent.parent)]
-    listing = next((place for place in places if place.is_file()), None)
+    listing = _label_map_of(path)
     if listing is None:
         raise NotUsableError(f"a mask in colours without {LABEL_MAP}")
     values = np.full(colours.shape[:2], -1, np.int64)

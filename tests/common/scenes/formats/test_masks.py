@@ -56,6 +56,17 @@ def test_colours_of_a_label_map(tmp_path: Path) -> None:
     assert (read_mask(root) == values).all()
 
 
+def test_numbers_count_the_classes_of_a_label_map(tmp_path: Path) -> None:
+    """The boxes' classes are can and milk, those of the map milk and can."""
+    root = folder(tmp_path, SQUARE)
+    save_text(root / "labelmap.txt", "background:0,0,0::\nmilk:255,0,0::\ncan:10,128,0::\n")
+    swapped = np.array([[0, 0, 0, 0], [0, 2, 1, 0], [0, 2, 1, 255], [0, 0, 0, 0]])
+    assert (read_mask(root) == swapped).all()
+    save_text(root / "labelmap.txt", "background:0,0,0::\nmilk:255,0,0::\n")
+    with pytest.raises(NotUsableError, match=r"class 2, which labelmap\.txt does not have"):
+        read_mask(root)
+
+
 @pytest.mark.parametrize(
     ("mask", "orientation", "reason"),
     [
