@@ -24,7 +24,7 @@ FURTHER_TITLES = {
     "ap_recall_1": "Recall at one wrong box a photo",
     "ap_recall_10th": "Recall at one wrong box in ten photos",
     "count_error": "Count off by, in products a photo, with boxes from a score of 0.3 on",
-    "count_share": "The same as a share of the products",
+    "count_share": "Count off by, as a share of the products, with boxes from a score of 0.3 on",
 }
 
 
