@@ -65,7 +65,10 @@ class ScenePhotos:
         network.load(params)
         batch = self._plan.config.evaluation.batch_size
         images = self._images.to(network.device)
-        photos = [judge(*answer, least) for answer in scene_answers(network, images, batch)]
+        classes = len(self._plan.spec.classes)
+        photos = [
+            judge(*answer, least, classes) for answer in scene_answers(network, images, batch)
+        ]
         chosen = [(group, place) for group, places in choose(photos).items() for place in places]
         places = torch.tensor([place for _, place in chosen], dtype=torch.int64)
         few = images.select(places.to(images.rows.device))
@@ -74,8 +77,8 @@ class ScenePhotos:
         examples = [
             {"group": group, "place": place, "photo": photo, "side": len(square)}
             # judged again: other photos in a batch may change the last digits of a score
-            | asdict(judge(*answer, least))
-            | _drawn(*answer, least)
+            | asdict(judge(*answer, least, classes))
+            | _drawn(*answer, least, classes)
             for (group, place), photo, square, answer in zip(
                 chosen, encoded_photos(list(pixels)), pixels, answers, strict=True
             )
@@ -99,11 +102,11 @@ def scene_photos(plan: Plan, images: Images | None) -> ScenePhotos | None:
     return ScenePhotos(plan, images)
 
 
-def _drawn(guess: Any, true: Any, threshold: float) -> dict[str, Any]:
+def _drawn(guess: Any, true: Any, threshold: float, classes: int) -> dict[str, Any]:
     """Return what is drawn on a photo: boxes in pixels of it, or an overlay."""
     if not isinstance(guess, Boxes):
         return {"overlay": encoded_overlay(pixel_outcomes(guess, true))}
-    outcomes = box_outcomes(guess, true, threshold)
+    outcomes = box_outcomes(guess, true, threshold, classes)
     kinds = {"found": outcomes.found, "missed": outcomes.missed, "wrong": outcomes.wrong}
     return {
         "boxes": {

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedshelf.common.metrics.formulas.mean_iou import MeanIoU
+from fedshelf.common.metrics.formulas.mean_iou import HIDDEN, MeanIoU
 from fedshelf.common.scenes.boxes import Boxes
 from fedshelf.common.scenes.difficult import LEAST_OVERLAP
 from fedshelf.common.scenes.matching import found_products
@@ -25,7 +25,8 @@ class JudgedPhoto:
         quality: 0 to 1; of boxes F1 = 2 right / (2 right + missed + wrong), of masks the mean IoU
         right: products that are found
         missed: products that are not
-        wrong: boxes, or pixels said to be a product's, without a product
+        wrong: boxes, or pixels said to be a product's, without a product, or with one of another
+            class
     """
 
     quality: float
@@ -43,47 +44,60 @@ class BoxOutcomes:
     wrong: Boxes
 
 
-def box_outcomes(guess: Boxes, true: Boxes, threshold: float) -> BoxOutcomes:
+def box_outcomes(guess: Boxes, true: Boxes, threshold: float, classes: int = 1) -> BoxOutcomes:
     """Return which boxes of a score of at least `threshold` have found a product.
 
-    Each takes at most one product, as in the metric AP50 (`common.scenes.matching`).
+    Each takes at most one product, as in the metric AP50 (`common.scenes.matching`), and with
+    several classes one of its own class.
+
+    Args:
+        guess: boxes of a network
+        true: those of the products
+        threshold: the score from which a box counts
+        classes: C, of boxes; 1: a box is of a product, whatever its class
     """
     sure = guess.select(guess.scores >= threshold)
-    taken = found_products(sure, true, LEAST_OVERLAP)
-    is_missed = np.ones(len(true), bool)
-    is_missed[taken[taken >= 0]] = False
-    return BoxOutcomes(sure.select(taken >= 0), true.select(is_missed), sure.select(taken < 0))
+    is_found, is_missed = np.zeros(len(sure), bool), np.ones(len(true), bool)
+    for place in range(classes):
+        own = np.flatnonzero((sure.classes == place) | (classes == 1))
+        products = np.flatnonzero((true.classes == place) | (classes == 1))
+        taken = found_products(sure.select(own), true.select(products), LEAST_OVERLAP)
+        is_found[own] = taken >= 0
+        is_missed[products[taken[taken >= 0]]] = False
+    return BoxOutcomes(sure.select(is_found), true.select(is_missed), sure.select(~is_found))
 
 
 def pixel_outcomes(guess: NDArray[np.uint8], true: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return for each pixel RIGHT, MISSED, WRONG or 0, uint8 [S, S].
 
     Args:
-        guess: uint8 [S, S], 1 for a product, 0 for none
+        guess: uint8 [S, S], the class of a product, counted from 1, or 0 for none
         true: the same, or `HIDDEN` where nobody can say, which counts nowhere
     """
     outcomes = np.zeros_like(guess)
-    outcomes[(true == 1) & (guess == 1)] = RIGHT
-    outcomes[(true == 1) & (guess == 0)] = MISSED
-    outcomes[(true == 0) & (guess == 1)] = WRONG
+    is_product = (true > 0) & (true != HIDDEN)
+    outcomes[is_product & (guess == true)] = RIGHT
+    outcomes[is_product & (guess == 0)] = MISSED
+    outcomes[(true != HIDDEN) & (guess > 0) & (guess != true)] = WRONG
     return outcomes
 
 
-def judge(guess: Any, true: Any, threshold: float) -> JudgedPhoto:
+def judge(guess: Any, true: Any, threshold: float, classes: int) -> JudgedPhoto:
     """Judge a photo.
 
     Args:
         guess: `Boxes`, or a mask, uint8 [S, S]
         true: the same of what people marked
         threshold: the score from which a box counts
+        classes: C, of boxes, or of pixels with the background
     """
     if isinstance(guess, Boxes):
-        outcomes = box_outcomes(guess, true, threshold)
+        outcomes = box_outcomes(guess, true, threshold, classes)
         right, missed, wrong = map(len, (outcomes.found, outcomes.missed, outcomes.wrong))
         everything = 2 * right + missed + wrong
         return JudgedPhoto(2 * right / everything if everything else 1.0, right, missed, wrong)
     tallies = np.bincount(pixel_outcomes(guess, true).ravel(), minlength=WRONG + 1).tolist()
-    overlap = mean_overlap(MeanIoU().sums(guess[None], true[None]))
+    overlap = mean_overlap(MeanIoU(classes).sums(guess[None], true[None]))
     return JudgedPhoto(overlap, tallies[RIGHT], tallies[MISSED], tallies[WRONG])
 
 

@@ -38,11 +38,13 @@ def test_boxes_are_found_missed_and_wrong() -> None:
     assert outcomes.wrong.corners.tolist() == [[0, 0, 10, 10], [27, 0, 37, 10]]
     assert outcomes.missed.corners.tolist() == TRUE.corners[1:].tolist()
     # 2 x 1 / (2 x 1 + 2 missed + 2 wrong)
-    assert judge(guess, TRUE, 0.5) == JudgedPhoto(pytest.approx(1 / 3), 1, 2, 2)
+    assert judge(guess, TRUE, 0.5, 1) == JudgedPhoto(pytest.approx(1 / 3), 1, 2, 2)
 
 
 def test_an_empty_photo_without_boxes_is_all_right() -> None:
-    assert judge(guessed([], []), Boxes.drawn(np.zeros((0, 4))), 0.5) == JudgedPhoto(1.0, 0, 0, 0)
+    assert judge(guessed([], []), Boxes.drawn(np.zeros((0, 4))), 0.5, 1) == JudgedPhoto(
+        1.0, 0, 0, 0
+    )
 
 
 def test_hidden_pixels_count_nowhere() -> None:
@@ -50,7 +52,26 @@ def test_hidden_pixels_count_nowhere() -> None:
     guess = np.array([[1, 0, 1, 0], [1, 0, 0, 0]], np.uint8)
     assert pixel_outcomes(guess, true).tolist() == [[RIGHT, MISSED, WRONG, 0], [0, 0, 0, 0]]
     # products: 1 of 3 pixels; background: 3 of 5
-    assert judge(guess, true, 0.5) == JudgedPhoto(pytest.approx((1 / 3 + 3 / 5) / 2), 1, 1, 1)
+    assert judge(guess, true, 0.5, 2) == JudgedPhoto(pytest.approx((1 / 3 + 3 / 5) / 2), 1, 1, 1)
+
+
+def test_a_box_of_another_class_has_found_nothing() -> None:
+    corners = TRUE.corners[:2]
+    true = Boxes.drawn(corners, np.array([0, 1]))
+    guess = Boxes(corners, np.array([0, 0]), np.array([0.9, 0.8], np.float32))
+    assert judge(guess, true, 0.5, 2) == JudgedPhoto(0.5, 1, 1, 1)
+    # a product is a product: both are found
+    assert judge(guess, true, 0.5, 1) == JudgedPhoto(1.0, 2, 0, 0)
+
+
+def test_pixels_of_another_class_are_wrong() -> None:
+    true = np.array([[1, 2, 2, 0], [2, HIDDEN, 0, 0]], np.uint8)
+    guess = np.array([[1, 1, 2, 2], [0, 2, 0, 0]], np.uint8)
+    outcomes = [[RIGHT, WRONG, RIGHT, WRONG], [MISSED, 0, 0, 0]]
+    assert pixel_outcomes(guess, true).tolist() == outcomes
+    # background: 2 of 4 pixels; the first product: 1 of 2; the second: 1 of 4
+    quality = pytest.approx((2 / 4 + 1 / 2 + 1 / 4) / 3)
+    assert judge(guess, true, 0.5, 3) == JudgedPhoto(quality, 2, 1, 2)
 
 
 def test_the_worst_the_middle_and_the_best_are_chosen_once_each() -> None:
