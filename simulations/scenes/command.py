@@ -27,7 +27,11 @@ from fedshelf.common.scenes.formats.run_lengths import from_pixels
 from fedshelf.common.seeding import rng
 from fedshelf.common.system.files import json_text, write_folder
 from fedshelf.common.wording import format_count, format_first
-from fedshelf.simulations.datasets.scenes.composition import ComposedScene, compose
+from fedshelf.simulations.datasets.scenes.composition import (
+    DIFFICULT_BELOW,
+    ComposedScene,
+    compose,
+)
 from fedshelf.simulations.datasets.scenes.goods import Good
 from fedshelf.simulations.datasets.scenes.styles import SHELF_STYLES
 from fedshelf.simulations.scenes.cutouts import cut_along, cut_out
@@ -102,7 +106,7 @@ def compose_scenes(
     if out.exists():
         out.rmdir()
     write_folder(out, files)
-    return _told(scenes, classes, products, out)
+    return _told(scenes, classes, products, out, label_format)
 
 
 def _photos(folder: Path) -> tuple[tuple[str, ...], dict[Split, list[Photo]]]:
@@ -202,28 +206,40 @@ def _files(
 ) -> dict[str, bytes]:
     """Return the files of a folder: photos in images/SPLIT, and their labels."""
     files: dict[str, bytes] = {}
-    labelled = []
+    of_folder = []
     for number, (split, scene) in enumerate(scenes, start=1):
         name = f"{split}/{number:05}.jpg"
         photo = io.BytesIO()
         Image.fromarray(scene.photo).save(photo, "JPEG", quality=_JPEG_QUALITY)
         files[f"images/{name}"] = photo.getvalue()
-        labelled.append(_labelled(name, split, scene))
+        of_folder.append(labelled(name, split, scene))
     if label_format == "coco":
-        content = coco.document(labelled, classes, "Scenes composed from photos of products")
+        content = coco.document(of_folder, classes, "Scenes composed from photos of products")
         files["coco.json"] = json_text(content).encode()
     else:
-        files |= {name: text.encode() for name, text in yolo.label_texts(labelled, classes).items()}
+        files |= {
+            name: text.encode() for name, text in yolo.label_texts(of_folder, classes).items()
+        }
     return files
 
 
-def _labelled(name: str, split: Split, scene: ComposedScene) -> LabelledScene:
+def labelled(name: str, split: Split, scene: ComposedScene) -> LabelledScene:
+    """Return a scene as label files have it: products less than half seen are difficult.
+
+    Args:
+        name: of its photo
+        split: of its products
+        scene: the photo and all that is known of it
+    """
     side = len(scene.photo)
     outlines = tuple(
         Outline(bitmap=np.array(from_pixels(scene.items == number), np.int64))
         for number in range(1, len(scene.boxes) + 1)
     )
-    return LabelledScene(name, Path(name), side, side, scene.boxes, outlines, split=split)
+    difficult = tuple(np.flatnonzero(scene.seen < DIFFICULT_BELOW).tolist())
+    return LabelledScene(
+        name, Path(name), side, side, scene.boxes, outlines, split=split, difficult=difficult
+    )
 
 
 def _told(
@@ -231,6 +247,7 @@ def _told(
     classes: Sequence[str],
     products: Products,
     out: Path,
+    label_format: str,
 ) -> str:
     """Return sentences on what was made, and of what."""
     splits = Counter(split for split, _ in scenes)
@@ -241,7 +258,7 @@ def _told(
     text = (
         f"{out}: {format_count(len(scenes), 'scene')}"
         f" ({', '.join(f'{splits[split]} {split}' for split in SPLITS)}) with"
-        f" {format_count(boxes, 'product')}.\n"
+        f" {format_count(boxes, 'product')}{_difficult_words(scenes, label_format)}.\n"
         f"{format_count(len(goods), 'product')} cut out of {products.tried:,} photos"
     )
     if products.by_masks:
@@ -251,3 +268,14 @@ def _told(
         names = format_first([classes[label] for label in missing], 10)
         text += f"\nNo product of {names}."
     return text
+
+
+def _difficult_words(scenes: Sequence[tuple[Split, ComposedScene]], label_format: str) -> str:
+    """Return words on products of which less than half is seen, and on how the files tell them."""
+    count = sum(int((scene.seen < DIFFICULT_BELOW).sum()) for _, scene in scenes)
+    if not count:
+        return ""
+    text = f", {count:,} of them less than half seen"
+    if label_format == "coco":
+        return f"{text} (difficult: neither asked for nor wrong)"
+    return f"{text}, which YOLO cannot say: they are asked for as all others (COCO can)"

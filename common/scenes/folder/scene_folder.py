@@ -18,6 +18,7 @@ from fedshelf.common.images.folder.photo_folder import separate_unusable
 from fedshelf.common.images.folder.scan import Photo, assign_splits
 from fedshelf.common.images.listing.split import SPLITS, Split, SplitRule
 from fedshelf.common.images.types import Images
+from fedshelf.common.scenes.difficult import DIFFICULT
 from fedshelf.common.scenes.folder.run_classes import CLASS, in_run_classes
 from fedshelf.common.scenes.formats.labelled_scene import LabelledScene
 from fedshelf.common.scenes.formats.masks import mask_of
@@ -35,7 +36,8 @@ class SceneFolder:
         classes: names of the boxes' classes, () if the files have none
         pixels: uint8 [N, S, S, C], memory-mapped: photos, upright and squeezed to squares
         boxes: float32 [N, K, 5], edges in pixels of `pixels`, and the place in `classes`, -1 for a
-            product without a class; rows without an area are padding
+            product without a class, `DIFFICULT` for one that is hardly seen; rows without an area
+            are padding
         has_boxes: False if the files say nothing of boxes; then `boxes` has none
         masks: uint8 [N, S, S], see `mask_of`; None unless all photos have one
         split_of: the split of each photo
@@ -166,6 +168,7 @@ def padded_boxes(scenes: Sequence[LabelledScene], side: int) -> NDArray[np.float
         scale = np.array([side / scene.width, side / scene.height] * 2, np.float32)
         row[: len(scene.boxes), :CLASS] = scene.boxes.corners * scale
         row[: len(scene.boxes), CLASS] = scene.boxes.classes
+        row[list(scene.difficult), CLASS] = DIFFICULT
     return boxes
 
 

@@ -3,11 +3,18 @@
 A box is left, top, width and height in pixels. An outline (`segmentation`) is a list of polygons,
 or run lengths in `counts`, as numbers or as text (`run_lengths`). A photo that is listed without
 annotations has no products.
-Source: https://cocodataset.org/#format-data (and #format-results: `score` is a detector's).
+
+COCO has no word for a product that is hardly seen. It is written with `iscrowd` 1, so that COCO's
+own evaluation neither asks for it nor counts it as wrong, and with `ignore` 1, which tells it from
+a crowd, as BDD100K's converter writes what is not to be judged. `ignore` 1 is read so; `iscrowd`
+alone is a crowd, which is left out.
+Sources: https://cocodataset.org/#format-data (and #format-results: `score` is a detector's);
+https://github.com/bdd100k/bdd100k (`label/to_coco.py`).
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -136,7 +143,7 @@ def _read_file(
             raise ValueError(f"an annotation of image {annotation['image_id']}, not listed")
         if (owner := by_id[annotation["image_id"]]) is None:
             continue
-        if annotation.get("iscrowd") and annotation["iscrowd"] != 0:
+        if annotation.get("iscrowd") and not annotation.get("ignore"):
             odd[CROWD] += 1
         elif "score" in annotation:
             owner.reason = SCORED
@@ -150,7 +157,8 @@ def _add(annotation: Mapping[str, Any], owner: RawScene, categories: Sequence[An
         raise ValueError(f"category {annotation['category_id']}, which is not listed")
     label = categories.index(annotation["category_id"]) if categories else -1
     try:
-        owner.boxes.append(_box(annotation, label))
+        box = replace(_box(annotation, label), is_difficult=bool(annotation.get("ignore")))
+        owner.boxes.append(box)
     except (ValueError, TypeError, KeyError) as error:
         owner.reason = f"a box that cannot be understood: {str(error)[:80]}"
 
@@ -206,8 +214,10 @@ def document(
                 "bbox": [_plain(edge) for edge in (left, top, right - left, bottom - top)],
                 "area": _plain((right - left) * (bottom - top)),
                 "segmentation": _segmentation(outline, scene),
-                "iscrowd": 0,
+                "iscrowd": int(place_ in scene.difficult),
             }
+            if place_ in scene.difficult:
+                annotation["ignore"] = 1
             if (score := float(scene.boxes.scores[place_])) < 1:
                 annotation["score"] = round(score, 6)
             annotations.append(annotation)

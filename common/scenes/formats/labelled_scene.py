@@ -48,6 +48,8 @@ class LabelledScene:
         outlines: one for each box, or none for all; None: this product has a box alone
         mask: a picture with the class of each pixel, as a file of its own
         split: that the names of folders say, or None
+        difficult: places of the boxes whose products are hardly seen, in order: finding one is
+            neither asked for nor wrong (`common.scenes.difficult`)
     """
 
     name: str
@@ -58,9 +60,11 @@ class LabelledScene:
     outlines: tuple[Outline | None, ...] = ()
     mask: Path | None = None
     split: Split | None = None
+    difficult: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         assert len(self.outlines) in (0, len(self.boxes)), (self.outlines, self.boxes)
+        assert set(self.difficult) <= set(range(len(self.boxes))), (self.difficult, self.boxes)
 
     @property
     def has_mask(self) -> bool:
@@ -107,6 +111,8 @@ class SceneLabels:
         )
         if self.classes:
             text += f" of {format_count(len(self.classes), 'class', 'classes')}"
+        if difficult := sum(len(scene.difficult) for scene in self.scenes):
+            text += f"; {format_count(difficult, 'box', 'boxes')} difficult, which count nowhere"
         if empty:
             text += f"; {empty} without any product"
         if self.odd_boxes:

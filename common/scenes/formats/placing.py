@@ -159,6 +159,7 @@ def _scene(
         boxes,
         tuple(outlines[place] for place in kept) if has_outlines else (),
         split=raw.photo.split,
+        difficult=tuple(new for new, old in enumerate(kept) if raw.boxes[old].is_difficult),
     )
 
 

@@ -37,6 +37,7 @@ class RawBox:
         polygons: float64 [n, 2] each
         bitmap: run lengths, see `run_lengths`
         bitmap_size: width and height that the file gives for the bitmap
+        is_difficult: the file says that the product is hardly seen
     """
 
     label: int
@@ -44,6 +45,7 @@ class RawBox:
     polygons: tuple[NDArray[np.float64], ...] = ()
     bitmap: NDArray[np.int64] | None = None
     bitmap_size: tuple[int, int] = (0, 0)
+    is_difficult: bool = False
 
 
 @dataclass

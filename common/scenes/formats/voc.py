@@ -4,12 +4,14 @@
 
 A box (`bndbox`) has its edges in pixels. The challenge itself counts pixels from 1, the tools of
 today mostly from 0, and no file says which: edges are taken as they are, which is off by one pixel
-at most. A photo whose file has no `object` has no products.
-Sources: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf, section 11;
+at most. A photo whose file has no `object` has no products. An object with `difficult` 1 is neither
+asked for nor wrong.
+Sources: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/devkit_doc.pdf, sections 4 and 11;
 https://docs.cvat.ai/docs/dataset_management/formats/format-voc/.
 """
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
@@ -95,10 +97,19 @@ def _scene(
             edges = [number(one.findtext(f"bndbox/{edge}") or "") for edge in _EDGES]
             name = (one.findtext("name") or "").strip()
             label = names.setdefault(name, len(names)) if name else -1
-            scene.boxes.append(RawBox(label, (edges[0], edges[1], edges[2], edges[3])))
+            corners = (edges[0], edges[1], edges[2], edges[3])
+            scene.boxes.append(RawBox(label, corners, is_difficult=_is_difficult(one)))
     except ValueError as error:
         scene.reason = f"labels that cannot be understood: {str(error)[:80]}"
     return scene
+
+
+def _is_difficult(one: ElementTree.Element) -> bool:
+    """Return whether an object is marked as difficult. Raises ValueError."""
+    mark = (one.findtext("difficult") or "0").strip()
+    if mark not in ("0", "1"):
+        raise ValueError(f"difficult is {mark[:20]!r}, neither 0 nor 1")
+    return mark == "1"
 
 
 def _sorted_names(names: dict[str, int], scenes: dict[str, RawScene]) -> tuple[str, ...]:
@@ -108,5 +119,5 @@ def _sorted_names(names: dict[str, int], scenes: dict[str, RawScene]) -> tuple[s
         classes = ()
     new = {old: classes.index(name) if classes else -1 for name, old in names.items()}
     for scene in scenes.values():
-        scene.boxes[:] = [RawBox(new.get(box.label, -1), box.corners) for box in scene.boxes]
+        scene.boxes[:] = [replace(box, label=new.get(box.label, -1)) for box in scene.boxes]
     return classes

@@ -17,6 +17,8 @@ from fedshelf.simulations.datasets.scenes.surroundings import Canvas, between
 HIDDEN = 255
 """The number of all items without a box, of which too little is seen."""
 _MOST_ITEMS = 254
+DIFFICULT_BELOW = 0.5
+"""The share of an item that is seen, below which it is difficult."""
 _SEEN_SHARE = 0.3  # of an item's area: people draw no box around less
 _SMALLEST_BOX = 3  # pixels of the photo
 _SPLINTER = 3  # pixels at twice the photo's resolution

@@ -25,12 +25,12 @@ from fedshelf.simulations.datasets.dataset.assemble import assemble
 from fedshelf.simulations.datasets.dataset.cache import CachedPart, annotations, decoded, key_of
 from fedshelf.simulations.datasets.dataset.types import Dataset, DatasetSource
 from fedshelf.simulations.datasets.scenes import SHELF_STYLES, draw_scenes
+from fedshelf.simulations.datasets.scenes.composition import DIFFICULT_BELOW
 
 STYLES = tuple(SHELF_STYLES)
 NATIVE_SIZE = 160  # pixels
 PER_STYLE = {"train": 160, "test": 40}
 SEEDS = {"train": 0, "test": 1}
-DIFFICULT_BELOW = 0.5  # of a product, the share that is seen
 
 
 def source(name: str) -> DatasetSource:

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fedshelf.common.scenes.boxes import Boxes
 from fedshelf.common.scenes.formats.masks import mask_of
 from fedshelf.common.scenes.formats.read import read_scenes
+from fedshelf.simulations.datasets.scenes.composition import ComposedScene
 from fedshelf.simulations.datasets.scenes.goods import draw_goods
 from fedshelf.simulations.main import app
+from fedshelf.simulations.scenes.command import labelled
 from tests.helpers.commands import call
 from tests.helpers.hand_made_models import write_bright_masks
 
@@ -40,7 +43,10 @@ def test_scenes_with_outlines_in_coco(photos: Path, tmp_path: Path) -> None:
     assert told.returncode == 0
     labels = read_scenes(out)
     boxes = sum(len(scene.boxes) for scene in labels.scenes)
+    difficult = sum(len(scene.difficult) for scene in labels.scenes)
     assert f"12 scenes (10 train, 1 validation, 1 test) with {boxes:,} products" in told.stdout
+    assert 0 < difficult < boxes / 2
+    assert f"products, {difficult} of them less than half seen (difficult:" in told.stdout
     assert "1 without a plain margin" in told.stdout
     assert "1 unreadable" in told.stdout
     assert labels.classes == ("box", "can")
@@ -56,11 +62,22 @@ def test_scenes_with_outlines_in_coco(photos: Path, tmp_path: Path) -> None:
             assert (mask[top:bottom, left:right] == label + 1).mean() > 0.2
 
 
+def test_products_less_than_half_seen_are_difficult() -> None:
+    corners = np.array([[0, 0, 4, 8], [4, 0, 8, 8], [8, 0, 12, 8]])
+    seen = np.array([1, 0.49, 0.5], np.float32)
+    blank = np.zeros((12, 12, 3), np.uint8)
+    scene = ComposedScene(blank, Boxes.drawn(corners), blank[..., 0], seen)
+    assert labelled("1.jpg", "train", scene).difficult == (1,)
+
+
 def test_scenes_in_yolo_are_the_same(photos: Path, tmp_path: Path) -> None:
     found = {}
     for form in ("coco", "yolo"):
-        call(app, *_arguments(photos, tmp_path / form), "--format", form)
+        told = call(app, *_arguments(photos, tmp_path / form), "--format", form)
         found[form] = read_scenes(tmp_path / form)
+    difficult = sum(len(scene.difficult) for scene in found["coco"].scenes)
+    assert f"{difficult} of them less than half seen, which YOLO cannot say" in told.stdout
+    assert not any(scene.difficult for scene in found["yolo"].scenes)
     assert "val: images/validation\n" not in (tmp_path / "yolo/data.yaml").read_text()
     assert [s.name for s in found["coco"].scenes] == [s.name for s in found["yolo"].scenes]
     for one, other in zip(found["coco"].scenes, found["yolo"].scenes, strict=True):

@@ -53,7 +53,8 @@ def test_yolo_and_coco(boxes: Boxes) -> None:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(folder)
             photo = save_photo(root / "images" / "a.png")
-            scene = LabelledScene("a.png", photo, 100, 50, boxes)
+            difficult = tuple(np.flatnonzero(boxes.classes == 1).tolist())
+            scene = LabelledScene("a.png", photo, 100, 50, boxes, difficult=difficult)
             if name == "yolo":
                 for file, text in yolo.label_texts([scene], CLASSES).items():
                     save_text(root / file, text)
@@ -67,6 +68,7 @@ def test_yolo_and_coco(boxes: Boxes) -> None:
         assert labels.odd_boxes == {}
         assert found.boxes.classes.tolist() == boxes.classes.tolist()
         np.testing.assert_allclose(found.boxes.corners, boxes.corners, atol=2e-3)
+        assert found.difficult == (difficult if name == "coco" else ())  # YOLO has no place for it
 
 
 def test_outlines_and_products_without_a_class(tmp_path: Path) -> None:
