@@ -181,19 +181,22 @@ def check_output(option: str, folder: Path | None, photos: "Sequence[NamedPhoto]
         )
 
 
-def write_picture(folder: Path, name: str, picture: "Image.Image") -> None:
-    """Write a picture as a JPEG named like its photo.
+def write_picture(folder: Path, name: str, picture: "Image.Image", taken: set[str]) -> None:
+    """Write a picture as a JPEG named like its photo, in place of one of an earlier time.
 
     Args:
         folder: of all pictures
         name: of the photo, with the folders that it lies in
         picture: RGB
+        taken: places of the pictures so far, as photos of two folders may have one name; gets
+            this one
     """
-    from fedshelf.common.inference.labelling.placements import relative_place
+    from fedshelf.common.inference.labelling.placements import free_target, relative_place
     from fedshelf.common.system.files import write_atomic
 
     target = folder / relative_place(name)
     if target.suffix.lower() not in (".jpg", ".jpeg"):
         target = target.with_name(f"{target.name}.jpg")
+    target = free_target(target, taken, replaces=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(target, lambda file: picture.save(file, "JPEG", quality=90))

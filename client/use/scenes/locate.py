@@ -120,13 +120,14 @@ def locate(
     show = (lambda scene: json.dumps(scene.to_json(), ensure_ascii=False)) if as_json else _line
     scenes: list[LocatedScene] = []
     labelled: list[LabelledScene] = []
+    taken: set[str] = set()
     for photo, image in whole_photos(found, left_out):
         read = reader.read(image)
         scenes.append(LocatedScene(photo.name, *image.size, read.products))
         labelled.append(labelled_scene(photo.name, photo.path, image.size, read))
         typer.echo(show(scenes[-1]))
         if pictures is not None:
-            write_picture(pictures, photo.name, draw(image, product_marks(read.products)))
+            write_picture(pictures, photo.name, draw(image, product_marks(read.products)), taken)
     classes = reader.class_names
     if scenes and csv_file is not None:
         _write_csv(csv_file, scenes)

@@ -79,6 +79,7 @@ def planogram(
     naming = naming_model(reader, "A planogram")
     places = read_planogram(plan, naming.classes, naming.class_names)
     checked = 0
+    taken: set[str] = set()
     for photo, image in whole_photos(found, left_out):
         findings = check_shelf(places, reader.read(image).products, *image.size)
         checked += 1
@@ -89,7 +90,7 @@ def planogram(
                 typer.echo(line)
         if pictures is not None:
             marks = shelf_marks(findings, *image.size)
-            write_picture(pictures, photo.name, draw(image, marks))
+            write_picture(pictures, photo.name, draw(image, marks), taken)
     _tell(checked, left_out)
 
 

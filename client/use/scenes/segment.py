@@ -1,6 +1,8 @@
 """`flower-client segment`: which pixels of photos are of products."""
 
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +14,7 @@ from fedshelf.client.use.arguments.scene_arguments import (
     whole_photos,
     write_picture,
 )
-from fedshelf.common.errors import DataError
+from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fedshelf.common.images.listing.folder_entries import LeftOut
+    from fedshelf.common.inference.predictors.photos import NamedPhoto
 
 
 def segment(
@@ -52,7 +55,6 @@ def segment(
 
     It does not tell one product from the next; locate does.
     """
-    from fedshelf.common.inference.labelling.placements import free_target, relative_place
     from fedshelf.common.inference.loading import load_masks
     from fedshelf.common.inference.masks.mask_pictures import faded
     from fedshelf.common.inference.masks.mask_predictor import product_pixels
@@ -62,18 +64,17 @@ def segment(
     found = distinct(list_photos(photos, left_out))
     check_output("--masks", masks, found)
     check_output("--pictures", pictures, found)
+    files = {} if masks is None else _mask_files(masks, found)
     predictor = load_masks(model, device)
     taken: set[str] = set()
     done = 0
     for photo, image in whole_photos(found, left_out):
         pixels = product_pixels(predictor, image)
-        file = None
-        if masks is not None:
-            wanted = masks / relative_place(photo.name).with_suffix(".png")
-            file = free_target(wanted, taken)
+        file = files.get(photo.path)
+        if file is not None:
             _write_mask(file, pixels)
         if pictures is not None:
-            write_picture(pictures, photo.name, faded(image, pixels))
+            write_picture(pictures, photo.name, faded(image, pixels), taken)
         share = float(pixels.mean())
         if as_json:
             told = {"photo": photo.name, "width": image.width, "height": image.height}
@@ -97,6 +98,27 @@ def _tell(photos: int, left_out: "LeftOut") -> None:
     typer.echo(f"{format_count(photos, 'photo')}.", err=True)
     if left_out:
         typer.echo(f"Left out: {format_left_out(left_out)}.", err=True)
+
+
+def _mask_files(folder: Path, photos: "Sequence[NamedPhoto]") -> dict[Path, Path]:
+    """Return the mask's file for each photo's, no two the same.
+
+    Raises:
+        ConfigError: one is there already; a person may have corrected it.
+    """
+    from fedshelf.common.inference.labelling.placements import free_target, relative_place
+
+    taken: set[str] = set()
+    files = {}
+    for photo in photos:
+        wanted = folder / relative_place(photo.name).with_suffix(".png")
+        files[photo.path] = free_target(wanted, taken, replaces=True)
+    if there := [file for file in files.values() if os.path.lexists(file)]:
+        raise ConfigError(
+            f"--masks got {folder}, where {there[0]} exists, and nothing is overwritten; give"
+            " another folder."
+        )
+    return files
 
 
 def _write_mask(file: Path, pixels: "NDArray[np.bool_]") -> None:

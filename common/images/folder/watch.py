@@ -94,7 +94,7 @@ def _only_photos(paths: Iterable[str]) -> frozenset[str]:
 
 
 class Watch:
-    """A watch on the photos of a folder or a CSV file, `root`."""
+    """A watch on the photos of a folder, a CSV file or a COCO file, `root`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -106,9 +106,14 @@ class Watch:
         Never raises: opening the photos reports a file that cannot be read.
         """
         began_ns = time.time_ns()
-        files = dict(self._table_files() if is_table(self._root) else _walk(str(self._root)))
+        files = dict(self._table_files() if is_table(self._root) else _walk(self._folder()))
         newest_ns = max((status[2] for status in files.values() if len(status) > 1), default=0)
         return Snapshot(files, is_settled=newest_ns < began_ns - SETTLED_NS)
+
+    def _folder(self) -> str:
+        """Return the folder to watch: photos of a COCO file lie beside it, or below."""
+        is_coco = self._root.suffix.lower() == ".json" and not self._root.is_dir()
+        return str(self._root.parent if is_coco else self._root)
 
     def _table_files(self) -> Iterable[tuple[str, Fingerprint]]:
         """Return a CSV file and the files that it names; it is read again once it has changed."""

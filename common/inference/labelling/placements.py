@@ -67,7 +67,9 @@ def relative_place(name: str) -> PurePosixPath:
     return PurePosixPath(*parts)
 
 
-def free_target(wanted: Path, taken: set[str], *, same_stem: bool = False) -> Path:
+def free_target(
+    wanted: Path, taken: set[str], *, same_stem: bool = False, replaces: bool = False
+) -> Path:
     """Return `wanted`, or with "-2", "-3", ... before its suffix if that place is not free.
 
     Args:
@@ -75,10 +77,11 @@ def free_target(wanted: Path, taken: set[str], *, same_stem: bool = False) -> Pa
         taken: places that are promised already, in the form of `str.casefold`, as some disks do
             not tell case; gets this one
         same_stem: whether 1.jpg takes the place of 1.png, too
+        replaces: whether the place of a file that is there already is free
     """
     target = wanted
     number = 1
-    while _key(target, same_stem) in taken or os.path.lexists(target):
+    while _key(target, same_stem) in taken or (not replaces and os.path.lexists(target)):
         number += 1
         target = wanted.with_name(f"{wanted.stem}-{number}{wanted.suffix}")
     taken.add(_key(target, same_stem))

@@ -198,7 +198,16 @@ def document(
         classes: names of the boxes' classes, which count from 1; a box without a class is a
             `product`
         description: a sentence on where the boxes come from
+
+    Raises:
+        DataError: two photos have one name
     """
+    named = Counter(scene.name for scene in scenes)
+    if twice := [name for name, count in named.items() if count > 1]:
+        raise DataError(
+            f"Two photos are called {twice[0]}, and a COCO file tells photos by their names; give"
+            " the folder that holds both of their folders."
+        )
     has_unnamed = not classes or any((scene.boxes.classes < 0).any() for scene in scenes)
     names = [*classes, *([UNNAMED] if has_unnamed and UNNAMED not in classes else [])]
     annotations: list[dict[str, Any]] = []

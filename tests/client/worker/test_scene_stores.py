@@ -13,7 +13,14 @@ from fedshelf.common.config import flatten, resolve
 from fedshelf.common.errors import DataError
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.protocol.messages import Plan
-from tests.helpers.scene_files import masks_of_cvat, save_photo, save_text
+from tests.helpers.scene_files import (
+    annotation,
+    coco_file,
+    image,
+    masks_of_cvat,
+    save_photo,
+    save_text,
+)
 
 BOXES = resolve({"data.image_size": 32, "model.name": "locator", "train.objective": "boxes"})
 SPEC = ModelSpec("locator", ("product",), 32, 3, (0.5,) * 3, (0.25,) * 3)
@@ -46,6 +53,29 @@ def test_a_new_label_counts_with_the_next_order(photos: Path) -> None:
     save_text(photos / "labels/new.txt", "")
     info = source.describe(BOXES)
     assert info.num_examples + info.validation + info.test == 11
+
+
+def test_a_coco_file_is_watched_with_its_photos(photos: Path) -> None:
+    """A photo that is gone is not used any more, and a new label counts."""
+    entries = [image(number, f"{number}.png", 32 + number, 32) for number in range(10)]
+    boxes = [annotation(number, [1, 1, 20, 20]) for number in range(10)]
+    file = coco_file(photos / "labels.json", entries[:9], boxes[:9])
+    source = FolderSource("oslo", file, Policy())
+
+    def used() -> int:
+        info = source.describe(BOXES)
+        return info.num_examples + info.validation + info.test
+
+    assert used() == 9
+    plan = Plan("run", BOXES, SPEC)
+    assert len(source.open(plan).train) == source.describe(BOXES).num_examples
+    (photos / "images/0.png").unlink()
+    (photos / "images/1.png").unlink()
+    assert used() == 7
+    coco_file(file, entries, boxes)
+    assert used() == 8
+    opened = source.open(plan)
+    assert len(opened.train) + len(opened.validation) + len(opened.test) == 8
 
 
 def test_photos_of_single_products_are_refused(photos: Path) -> None:

@@ -43,6 +43,22 @@ def shelf(tmp_path: Path) -> Path:
     return tmp_path / "shop"
 
 
+def test_photos_of_one_name_have_a_picture_each(tmp_path: Path, locator: str, shelf: Path) -> None:
+    """Those of two cameras; a second run writes them in place of the first one's."""
+    (tmp_path / "west/shop").mkdir(parents=True)
+    Image.new("RGB", (160, 160), (90, 90, 90)).save(tmp_path / "west/shop/shelf.png")
+    photos = [str(shelf), str(tmp_path / "west/shop")]
+    for _ in range(2):
+        done = run(tmp_path, "locate", locator, *photos, "--pictures", str(tmp_path / "pictures"))
+        assert done.returncode == 0, done.stderr
+        written = sorted((tmp_path / "pictures/shop").iterdir())
+        assert [file.name for file in written] == ["shelf.png-2.jpg", "shelf.png.jpg"]
+        assert written[0].read_bytes() != written[1].read_bytes()
+    told = refused(tmp_path, 3, "locate", locator, *photos, "--coco", str(tmp_path / "labels"))
+    assert "Two photos are called shop/shelf.png" in told
+    assert not (tmp_path / "labels/coco.json").exists()
+
+
 def test_products_in_boxes_with_names(
     tmp_path: Path, locator: str, classifier: str, shelf: Path
 ) -> None:

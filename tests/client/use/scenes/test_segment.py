@@ -63,6 +63,15 @@ def test_masks_pictures_and_shares(tmp_path: Path, model: str, shop: Path) -> No
     assert lines == [f"a.png: {told[1]['share']:.1%} of the photo shows products"]
 
 
+def test_a_mask_that_is_there_is_not_overwritten(tmp_path: Path, model: str, shop: Path) -> None:
+    """A person may have corrected it; a name of its own would leave the old one in its place."""
+    arguments = ("segment", model, str(shop / "a.png"), "--masks", str(tmp_path / "masks"))
+    run(tmp_path, *arguments)
+    before = (tmp_path / "masks/a.png").read_bytes()
+    assert "masks/a.png exists" in refused(tmp_path, 2, *arguments)
+    assert [file.read_bytes() for file in (tmp_path / "masks").iterdir()] == [before]
+
+
 def test_masks_are_labels_of_scenes(tmp_path: Path, model: str, shop: Path) -> None:
     """After a person has looked at them: with boxes of the same photos."""
     (shop / "a.bmp").unlink()
