@@ -72,9 +72,12 @@ def accept_grey(module: "nn.Module") -> "nn.Module":
     return module
 
 
-def colour_inputs(_: "nn.Module", inputs: "tuple[Tensor]") -> "tuple[Tensor]":
-    """Give a network for [N, 3, H, W] the grey images [N, 1, H, W] (see `accept_grey`)."""
-    return (grey_to_rgb(inputs[0]),)
+def colour_inputs(_: "nn.Module", inputs: "tuple[Tensor, ...]") -> "tuple[Tensor, ...]":
+    """Give a network for [N, 3, H, W] the grey images [N, 1, H, W] (see `accept_grey`).
+
+    Targets that follow them stay.
+    """
+    return (grey_to_rgb(inputs[0]), *inputs[1:])
 
 
 def grey_to_rgb(images: "Tensor") -> "Tensor":

@@ -6,7 +6,7 @@ and messages act on the vector of the weights, and know nothing of it.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -20,6 +20,9 @@ from fedshelf.common.images.types import Images
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.models.spec import Output
 from fedshelf.common.scenes.scene_classes import SceneClasses
+
+Forward = Callable[..., Tensor]
+"""Maps the inputs of a batch, [B, ...], to a network's results; its task may add the targets."""
 
 
 class Task(ABC):
@@ -83,6 +86,19 @@ class Task(ABC):
         """Return pixels [B, S, S, C] as an evaluation shows them: here as they are."""
         return pixels
 
+    def results(self, forward: Forward, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return a network's results for a batch whose targets are known, float32 [B, ...].
+
+        All losses are computed of them, in training and in evaluation. Here they are of the inputs
+        alone; a network that needs the targets before it can tell its loss is given both.
+
+        Args:
+            forward: the network's
+            inputs: normalised pixels [B, channels, H, W], or features [B, ...]
+            targets: of these images
+        """
+        return forward(inputs)
+
     def loss(
         self,
         outputs: Tensor,
@@ -94,7 +110,7 @@ class Task(ABC):
         """Return the loss of a batch, a scalar: the mean over its images.
 
         Args:
-            outputs: of the network, float32 [B, ...]
+            outputs: of the network (`results`), float32 [B, ...]
             targets: of these images
             config: the run's training settings
             blend: the images that are mixed in, or None

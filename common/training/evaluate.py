@@ -103,7 +103,8 @@ def _count_scenes(network: Network, task: SceneTask, images: Images, batch_size:
     with torch.inference_mode():
         for rows in images.rows.to(network.device, non_blocking=True).split(batch_size):
             targets = images.learned.index_select(0, rows)
-            outputs = scores(network, images, rows)
+            inputs = _inputs(network, images, rows)
+            outputs = task.results(network.forward(images), inputs, targets)
             losses = task.image_losses(outputs, targets, config)
             total = total + task.count(outputs, targets, losses)
     return total
@@ -175,12 +176,20 @@ def scores(network: Network, images: Images, rows: Tensor) -> Tensor:
         images: on any device
         rows: int64 [B], rows of their array, on its device
     """
+    return network.forward(images)(_inputs(network, images, rows))
+
+
+def _inputs(network: Network, images: Images, rows: Tensor) -> Tensor:
+    """Return the network's inputs of images without augmentation, on its device.
+
+    They are normalised pixels [B, channels, H, W], or features [B, ...].
+    """
     inputs = images.inputs.index_select(0, rows).to(network.device)
     if images.are_features:
-        return network.forward(images)(inputs[:, 0])
+        return inputs[:, 0]
     targets = images.learned.index_select(0, rows).to(network.device)
     pixels = network.task.posed(inputs, targets)
-    return network.logits(normalise(pixels, network.spec.mean, network.spec.std))
+    return normalise(pixels, network.spec.mean, network.spec.std)
 
 
 @dataclass(frozen=True)

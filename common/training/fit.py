@@ -33,6 +33,7 @@ from fedshelf.common.strategies import LocalTrainingSummary, Strategy
 from fedshelf.common.strategies.shared.class_skew import logit_offsets
 from fedshelf.common.system.device import compute_exactly
 from fedshelf.common.tasks import task_of
+from fedshelf.common.tasks.task import Forward
 from fedshelf.common.training.clipping.clipped_gradient import ClippedGradient
 from fedshelf.common.training.loss import BatchGradient, regularise
 from fedshelf.common.training.optimizers import OPTIMIZERS, lr_shares
@@ -100,7 +101,7 @@ class Network:
             self._frozen_part = cut(self.module, self._example().to(self.device))
         return self._frozen_part
 
-    def forward(self, images: Images) -> Callable[[Tensor], Tensor]:
+    def forward(self, images: Images) -> Forward:
         """Return the function that maps a batch of such images' inputs to class scores [B, C].
 
         Inputs are normalised pixels [B, channels, H, W], or features [B, ...].
@@ -117,11 +118,14 @@ class Network:
         assert self.frozen_part is not None, "features are made by the frozen part"
         return self.frozen_part.rest
 
-    def logits(self, pixels: Tensor) -> Tensor:
-        """Return class scores [B, C] of normalised images [B, channels, H, W]."""
+    def logits(self, pixels: Tensor, *targets: Tensor) -> Tensor:
+        """Return class scores [B, C] of normalised images [B, channels, H, W].
+
+        Of a network for scenes they are the results of its task, which may need the targets.
+        """
         # compiled operations are for float32 alone
         is_mixed = self.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-        scores: Tensor = (self.module if is_mixed else self._forward)(pixels)
+        scores: Tensor = (self.module if is_mixed else self._forward)(pixels, *targets)
         return scores
 
     def _fused(self) -> nn.Module:
@@ -144,10 +148,15 @@ def check_privacy(network: Network, config: RunConfig) -> None:
     """Check that a network that is to train privately looks at each image alone.
 
     Raises:
-        ConfigError: it has batch norms whose statistics move.
+        ConfigError: it has batch norms whose statistics move, or its task refuses it.
     """
     if not config.privacy.is_on:
         return
+    if network.task.refused(config).get("privacy.clip"):
+        raise ConfigError(
+            f"Setting privacy.clip got {config.privacy.clip:g} with model {network.spec.name}, of"
+            " which no photo's own gradient is known; leave it out, or choose locator."
+        )
     set_training(network.module, mode=True)
     if any(has_moving_statistics(layer) and layer.training for layer in network.module.modules()):
         raise ConfigError(
@@ -289,7 +298,6 @@ def _steps(network: Network, images: Images, task: LocalTrainingTask) -> Iterato
         config,
         None if offsets is None else offsets.to(network.device),
         network.forward(images),
-        network.task.loss,
     )
     order = rng(task.seed, "order", task.round_number, task.store)
     return plain_steps(

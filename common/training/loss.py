@@ -1,6 +1,6 @@
 """The loss of a batch and its gradient, in pieces if the whole does not fit into memory."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +11,8 @@ from fedshelf.common.config import TrainConfig
 from fedshelf.common.images.augment import Blend
 from fedshelf.common.models.dropout import dropout_layers
 from fedshelf.common.system.device import has_bfloat16
-from fedshelf.common.tasks.classes import objective
+from fedshelf.common.tasks import Task
+from fedshelf.common.tasks.task import Forward
 
 # pixels of a batch from which channels-last order is faster: resnet18 at 64 px was 15% slower with
 # 16 images, 6% with 32, 2% with 48 (196,608 pixels) and 3% faster with 64; at 224 px it was 3%
@@ -24,19 +25,16 @@ class GradientNetwork(Protocol):
 
     module: nn.Module
     device: torch.device
+    task: Task
     weights: Tensor
     images_per_piece: int | None
     has_batch_norm: bool
 
-    def logits(self, pixels: Tensor) -> Tensor:
+    def logits(self, pixels: Tensor, *targets: Tensor) -> Tensor:
         """Return class scores [B, C]."""
 
     def gradient(self, loss: Tensor) -> Tensor:
         """Return dloss/dweights, [T]."""
-
-
-BatchLoss = Callable[[Tensor, Tensor, TrainConfig, Blend | None, Tensor | None], Tensor]
-"""The loss of a batch, a mean over its images: `common.tasks.task.Task.loss`."""
 
 
 class BatchGradient:
@@ -51,11 +49,10 @@ class BatchGradient:
     stochastic depth).
 
     Args:
-        network: the network whose weights are trained
+        network: the network whose weights are trained; its task has the loss
         config: loss, label smoothing and precision
         offsets: float32 [C], added to the scores; None: nothing (see `tasks.classes.objective`)
         forward: maps the inputs of a batch to class scores [B, C]; None: the network's `logits`
-        loss: of the outputs, a mean over images
     """
 
     def __init__(
@@ -63,10 +60,9 @@ class BatchGradient:
         network: GradientNetwork,
         config: TrainConfig,
         offsets: Tensor | None = None,
-        forward: Callable[[Tensor], Tensor] | None = None,
-        loss: BatchLoss = objective,
+        forward: Forward | None = None,
     ) -> None:
-        self._loss = loss
+        self._task = network.task
         self._network = network
         self._forward = forward or network.logits
         self._config = config
@@ -111,12 +107,13 @@ class BatchGradient:
         device = self._network.device
         if device.type == "cpu" and is_bfloat16(self._config, device):
             with autocast(self._config, device):
-                logits = self._forward(_in_fast_order(inputs)).float()
-            loss = self._loss(logits, targets, self._config, blend, self._offsets)
+                ordered = _in_fast_order(inputs)
+                outputs = self._task.results(self._forward, ordered, targets).float()
+            loss = self._task.loss(outputs, targets, self._config, blend, self._offsets)
         else:
             with autocast(self._config, device):
-                outputs = self._forward(inputs)
-                loss = self._loss(outputs, targets, self._config, blend, self._offsets)
+                outputs = self._task.results(self._forward, inputs, targets)
+                loss = self._task.loss(outputs, targets, self._config, blend, self._offsets)
         return loss.detach(), self._network.gradient(loss)
 
     def _in_pieces(

@@ -278,6 +278,6 @@ def _check_objective(config: RunConfig) -> None:
     refused = task_in(config).refused(config)
     if wrong := [key for key, is_set in refused.items() if is_set]:
         raise ConfigError(
-            f"Setting train.objective got {config.train.objective}, which does not go with"
-            f" {wrong[0]}; leave one of them out."
+            f"Setting train.objective got {config.train.objective}, which with model"
+            f" {config.model.name} does not go with {wrong[0]}; leave one of them out."
         )

@@ -174,8 +174,9 @@ class StackedTraining:
             offsets = None
             if self._offsets is not None:
                 offsets = self._offsets[:stores].repeat_interleave(inputs.rows.shape[1], dim=0)
+            outputs = self._task.results(self.network.logits, images, targets)
             losses_of_images = self._task.image_losses(
-                self.network.logits(images), targets, self._config.train, blend, offsets
+                outputs, targets, self._config.train, blend, offsets
             )
             losses = torch.where(
                 inputs.shares > 0, losses_of_images.view(stores, -1) * inputs.shares, 0
