@@ -7,7 +7,7 @@ that no tile's edge cuts; if all are cut, the box around all of them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,15 +39,33 @@ class PhotoTile:
 
 
 @dataclass
-class _Item:
-    """A box, the part of the photo in which it was looked for, and whether that part cuts it."""
+class _Items:
+    """Boxes, the parts of the photo in which they were looked for, and whether these cut them.
 
-    box: NDArray[np.float32]  # [4]
-    seen_in: NDArray[np.float32]  # [4]
-    tiles: set[int]
-    label: int
-    score: float
-    is_cut: bool
+    Attributes:
+        corners: float32 [K, 4]
+        seen_in: float32 [K, 4], the same form
+        is_in: bool [K, T], the tiles in which each was found
+        labels: int64 [K], classes
+        scores: float64 [K]
+        is_cut: bool [K]
+    """
+
+    corners: NDArray[np.float32]
+    seen_in: NDArray[np.float32]
+    is_in: NDArray[np.bool_]
+    labels: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    is_cut: NDArray[np.bool_]
+
+    def select(self, places: NDArray[np.int64] | slice) -> "_Items":
+        """Return those at some places; of a slice they are views."""
+        return _Items(*(getattr(self, column.name)[places] for column in fields(self)))
+
+    def put(self, place: int, one: "_Items") -> None:
+        """Write a single one to a place."""
+        for column in fields(self):
+            getattr(self, column.name)[place] = getattr(one, column.name)[0]
 
 
 def cut_tiles(width: int, height: int, count: int, overlap: float = OVERLAP) -> list[PhotoTile]:
@@ -87,63 +105,71 @@ def merge_tiles(
         width: of the photo in pixels
         height: of the photo in pixels
     """
-    candidates = [
-        item
-        for number, (tile, boxes) in enumerate(zip(tiles, found, strict=True))
-        for item in _items(number, tile, boxes, (width, height))
-    ]
-    candidates.sort(key=lambda item: (item.is_cut, -item.score))
-    kept: list[_Item] = []
-    for item in candidates:
-        same = next((known for known in kept if _is_same(known, item)), None)
-        if same is None:
-            kept.append(item)
+    items = _all_items(tiles, found, width, height)
+    # those that are kept move to the front, where they get their merged box, score and tiles
+    count = 0
+    for place in range(len(items.scores)):
+        item = items.select(np.array([place]))
+        same = np.flatnonzero(_is_same(items.select(slice(count)), item))
+        if not len(same):
+            items.put(count, item)
+            count += 1
             continue
-        same.tiles |= item.tiles
-        same.score = max(same.score, item.score)
-        if same.is_cut:
-            same.box = _around(same.box, item.box)
-            same.seen_in = _around(same.seen_in, item.seen_in)
-    kept.sort(key=lambda item: -item.score)
-    return Boxes(
-        np.array([item.box for item in kept], np.float32).reshape(-1, 4),
-        np.array([item.label for item in kept], np.int64),
-        np.array([item.score for item in kept], np.float32),
+        first = same[0]
+        items.is_in[first] |= item.is_in[0]
+        items.scores[first] = max(items.scores[first], item.scores[0])
+        if items.is_cut[first]:
+            items.corners[first] = _around(items.corners[first], item.corners[0])
+            items.seen_in[first] = _around(items.seen_in[first], item.seen_in[0])
+    merged = items.select(slice(count))
+    merged = merged.select(np.argsort(-merged.scores, kind="stable"))
+    return Boxes(merged.corners, merged.labels, merged.scores.astype(np.float32))
+
+
+def _all_items(
+    tiles: Sequence[PhotoTile], found: Sequence[Boxes], width: int, height: int
+) -> _Items:
+    """Return the boxes of all tiles, in pixels of the photo: whole ones first, then by score."""
+    tile_of = np.repeat(np.arange(len(tiles)), [len(boxes) for boxes in found])
+    parts = np.array(
+        [[tile.left, tile.top, tile.right, tile.bottom] for tile in tiles], np.float32
+    ).reshape(-1, 4)[tile_of]
+    boxes = np.concatenate([np.empty((0, 4), np.float32), *(each.corners for each in found)])
+    corners = boxes + np.tile(parts[:, :2], 2)
+    sizes = np.tile(parts[:, 2:] - parts[:, :2], 2)
+    is_inner = parts != np.array([0, 0, width, height], np.float32)
+    near = np.abs(corners - parts) <= _EDGE_SHARE * sizes
+    items = _Items(
+        corners,
+        parts,
+        tile_of[:, None] == np.arange(len(tiles)),
+        np.concatenate([np.empty(0, np.int64), *(each.classes for each in found)]),
+        np.concatenate([np.empty(0), *(each.scores for each in found)]),
+        (near & is_inner).any(axis=1),
     )
+    return items.select(np.lexsort((-items.scores, items.is_cut)))
 
 
-def _items(number: int, tile: PhotoTile, boxes: Boxes, photo: tuple[int, int]) -> list[_Item]:
-    """Return the boxes of one tile, in pixels of the photo."""
-    corner = np.array([tile.left, tile.top] * 2, np.float32)
-    part = np.array([tile.left, tile.top, tile.right, tile.bottom], np.float32)
-    size = np.array(tile.size * 2, np.float32)
-    is_inner = part != np.array([0, 0, *photo], np.float32)
-    corners = boxes.corners + corner
-    near = np.abs(corners - part) <= _EDGE_SHARE * size
-    return [
-        _Item(box, part, {number}, int(label), float(score), bool(is_cut))
-        for box, label, score, is_cut in zip(
-            corners, boxes.classes, boxes.scores, (near & is_inner).any(axis=1), strict=True
-        )
-    ]
+def _is_same(known: _Items, item: _Items) -> NDArray[np.bool_]:
+    """Return which of K known boxes agree with one of another tile in the part that both show.
 
-
-def _is_same(known: _Item, item: _Item) -> bool:
-    """Return whether two boxes of different tiles agree in the part that both tiles show."""
-    if known.tiles & item.tiles:
-        return False
-    low = np.maximum(known.seen_in[:2], item.seen_in[:2])
-    high = np.minimum(known.seen_in[2:], item.seen_in[2:])
-    if (low >= high).any():
-        return False
-    first, second = (
-        np.concatenate([box.box[:2].clip(low, high), box.box[2:].clip(low, high)])
-        for box in (known, item)
+    Args:
+        known: K of them
+        item: one, which was found in one tile
+    """
+    low = np.maximum(known.seen_in[:, :2], item.seen_in[:, :2])
+    high = np.minimum(known.seen_in[:, 2:], item.seen_in[:, 2:])
+    first_low, first_high, second_low, second_high = (
+        np.minimum(np.maximum(edges, low), high)
+        for box in (known.corners, item.corners)
+        for edges in (box[:, :2], box[:, 2:])
     )
-    shared = (np.minimum(first[2:], second[2:]) - np.maximum(first[:2], second[:2])).clip(0)
-    both = shared.prod()
-    union = (first[2:] - first[:2]).prod() + (second[2:] - second[:2]).prod() - both
-    return bool(both > 0 and both >= SAME_ITEM * union)
+    shared = np.minimum(first_high, second_high) - np.maximum(first_low, second_low)
+    both = shared.clip(0).prod(axis=1)
+    union = (first_high - first_low).prod(1) + (second_high - second_low).prod(1) - both
+    is_other = ~known.is_in[:, item.is_in[0].argmax()] & (low < high).all(axis=1)
+    is_same: NDArray[np.bool_] = is_other & (both > 0) & (both >= SAME_ITEM * union)
+    return is_same
 
 
 def _around(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:

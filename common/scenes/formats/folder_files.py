@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from fedshelf.common.images.listing.folder_entries import LeftOut, is_photo, walk_files
@@ -38,6 +39,14 @@ class FolderFiles:
     masks: dict[str, Path]
     left_out: LeftOut
 
+    @cached_property
+    def by_stem(self) -> dict[str, list[str]]:
+        """The names of photos by their last part without its ending."""
+        groups: dict[str, list[str]] = {}
+        for name in self.photos:
+            groups.setdefault(PurePosixPath(name).stem, []).append(name)
+        return groups
+
     def find(self, given: str, beside: str) -> list[PhotoFile]:
         """Return the photos that a label file may mean by a name.
 
@@ -48,6 +57,7 @@ class FolderFiles:
             beside: folder of the label file, relative to the root; "" is the root itself
         """
         parts = [part for part in given.replace("\\", "/").split("/") if part not in ("", ".")]
+        alike = self.by_stem.get(PurePosixPath(parts[-1]).stem, []) if parts else []
         for first in range(len(parts)):
             end = "/".join(parts[first:])
             for folder in _nearby(beside):
@@ -55,8 +65,8 @@ class FolderFiles:
                 if photo and (not first or _says_nothing(photo.name, end)):
                     return [photo]
             found = [
-                photo
-                for name, photo in self.photos.items()
+                self.photos[name]
+                for name in alike
                 if f"/{name}".endswith(f"/{end}") and (not first or _says_nothing(name, end))
             ]
             if found:

@@ -73,8 +73,7 @@ def _photos(root: ElementTree.Element, name: str, files: FolderFiles) -> list[st
     beside = "" if folder == "." else folder
     found = files.find(root.findtext("filename") or "", beside)
     if not found:
-        stem = PurePosixPath(name).stem
-        same = [one for one in files.photos if PurePosixPath(one).stem == stem]
+        same = files.by_stem.get(PurePosixPath(name).stem, [])
         near = [one for one in same if PurePosixPath(one).parent.as_posix() == folder]
         return near or same
     return [photo.name for photo in found]
