@@ -21,6 +21,7 @@ from fedshelf.common.images.decoding.decode import NotUsableError
 from fedshelf.common.images.decoding.header import StoredSize, stored_size
 from fedshelf.common.images.decoding.parallel import map_in_order
 from fedshelf.common.scenes.boxes import Boxes, overlaps
+from fedshelf.common.scenes.centre_map import MAX_BOXES
 from fedshelf.common.scenes.formats.labelled_scene import LabelledScene, Outline, SceneLabels
 from fedshelf.common.scenes.formats.raw_labels import PhotoFile, RawBox, RawScene
 from fedshelf.common.scenes.formats.run_lengths import to_pixels
@@ -59,6 +60,9 @@ def place(
         left_out: (name, reason) of files that are left out already
         odd_boxes: reason -> number of boxes that are left out already; gets more
     """
+    for raw in raw_scenes:
+        if not raw.reason and len(raw.boxes) > MAX_BOXES:
+            raw.reason = f"has {len(raw.boxes):,} boxes; a model finds at most {MAX_BOXES:,}"
     unused = [*left_out, *((raw.photo.name, raw.reason) for raw in raw_scenes if raw.reason)]
     usable = [raw for raw in raw_scenes if not raw.reason]
     sizes = list(map_in_order(_read_size, [raw.photo for raw in usable]))

@@ -151,10 +151,16 @@ def _class_names(files: FolderFiles) -> tuple[str, ...]:
 
 def _lines(path: Path) -> tuple[str, ...]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read; expected a class in each line.") from error
-    return tuple(line.strip() for line in lines if line.strip())
+    names = tuple(line.strip() for line in text.strip().split("\n") if text.strip())
+    if "" in names:
+        raise DataError(
+            f"{path} has an empty line between class {names.index('') - 1} and a later one, so"
+            " nothing says which number that has; remove the line, or write the missing name."
+        )
+    return names
 
 
 def _yaml_names(path: Path) -> tuple[str, ...]:
@@ -164,7 +170,8 @@ def _yaml_names(path: Path) -> tuple[str, ...]:
     try:
         if path.stat().st_size > MAX_LABEL_BYTES:
             raise ValueError("too large")
-        value = yaml.safe_load(path.read_bytes())
+        # text alone, as it is written: else 0123 were the number 83, and No were False
+        value = yaml.load(path.read_bytes(), Loader=yaml.BaseLoader)
         names = value.get("names", []) if isinstance(value, dict) else []
         if isinstance(value, dict) and "kpt_shape" in value:
             raise DataError(f"{path} is of poses (kpt_shape); expected boxes or outlines.")
@@ -177,14 +184,15 @@ def _yaml_names(path: Path) -> tuple[str, ...]:
 
 
 def _ordered(names: Any) -> tuple[str, ...]:
-    """Return names in order. Raises ValueError."""
+    """Return names in order, of a list or of number -> name, all in text. Raises ValueError."""
     if isinstance(names, dict):
-        if sorted(names) != list(range(len(names))):
+        by_number = {int(key): name for key, name in names.items()}
+        if sorted(by_number) != list(range(len(names))):
             raise ValueError("numbers with gaps")
-        names = [names[place_] for place_ in range(len(names))]
-    if not isinstance(names, list) or not all(isinstance(name, str | int) for name in names):
+        names = [by_number[place_] for place_ in range(len(names))]
+    if not isinstance(names, list) or not all(name and isinstance(name, str) for name in names):
         raise ValueError("no names")
-    return tuple(map(str, names))
+    return tuple(names)
 
 
 def lines_of(boxes: Boxes, width: int, height: int) -> str:

@@ -172,3 +172,13 @@ def test_a_damaged_box_takes_its_photo_out_alone(tmp_path: Path, bad: dict) -> N
     labels = read_scenes(tmp_path)
     assert [scene.name for scene in labels.scenes] == ["b.jpg"]
     assert [name for name, _ in labels.left_out] == ["a.jpg"]
+
+
+def test_a_photo_of_more_boxes_than_a_model_finds_is_not_used(tmp_path: Path) -> None:
+    for name, count in (("a", 1000), ("b", 1001)):
+        save_photo(tmp_path / f"images/{name}.jpg")
+        save_text(tmp_path / f"labels/{name}.txt", "0 0.5 0.5 0.2 0.4\n" * count)
+    labels = read_scenes(tmp_path)
+    assert [(scene.name, len(scene.boxes)) for scene in labels.scenes] == [("images/a.jpg", 1)]
+    assert labels.odd_boxes == {"drawn twice": 999}
+    assert labels.left_out == (("images/b.jpg", "has 1,001 boxes; a model finds at most 1,000"),)

@@ -309,7 +309,9 @@ def test_a_name_leads_to_no_other_photo(tmp_path: Path) -> None:
         ({"labels/a.txt": "", "a.xml": "<annotation/>"}, "Pascal VOC and YOLO"),
         ({"labels/a.txt": "3 .5 .5 .1 .1", "classes.txt": "can\n"}, "class 3, but there are 1"),
         ({"labels/a.txt": "", "data.yaml": "names: {0: a, 2: b}"}, "cannot be understood"),
+        ({"labels/a.txt": "", "data.yaml": "names: {0: a, x: b}"}, "cannot be understood"),
         ({"labels/a.txt": "", "data.yaml": "names: " + "[" * 1000}, "cannot be understood"),
+        ({"labels/a.txt": "", "classes.txt": "can\n\nmilk\n"}, "empty line between class 0 and"),
         ({"labels/a.txt": "", "classes.txt": "a", "data.yaml": "names: [b]"}, "different names"),
         ({"a.json": '{"images": [], "annotations": [{"image_id": 1}]}'}, "no COCO file"),
         ({"a.json": '{"images": [{}], "annotations": []}'}, "no COCO file"),
@@ -328,6 +330,14 @@ def test_a_folder_that_cannot_be_used_is_one_sentence(
         read_scenes(tmp_path)
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 500
+
+
+def test_names_of_classes_are_as_they_are_written(tmp_path: Path) -> None:
+    """YAML itself takes 0123 for the number 83, and No for false."""
+    save_photo(tmp_path / "images/a.jpg")
+    save_text(tmp_path / "labels/a.txt", "1 0.5 0.5 0.2 0.4\n")
+    save_text(tmp_path / "data.yaml", "names:\n  0: 0123\n  1: No\n")
+    assert read_scenes(tmp_path).classes == ("0123", "No")
 
 
 def test_a_file_of_entities_is_never_expanded(tmp_path: Path) -> None:
