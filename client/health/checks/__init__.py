@@ -46,6 +46,8 @@ CHECKS = (
     Check("The labels have boxes", scenes.boxes, quick=True, only="scenes"),
     Check("No box is odd", scenes.odd_boxes, quick=True, only="scenes"),
     Check("All photos have masks, or none", scenes.masks, quick=True, only="scenes"),
+    Check("Every mask can be used", scenes.unusable_masks, only="scenes"),
+    Check("No mask is empty", scenes.empty_masks, only="scenes"),
     Check("No photo is there twice", copies.exact, quick=True),
     Check("No photo looks like a copy of another", copies.near),
     Check("No label is in doubt", classes.doubts, needs="model"),

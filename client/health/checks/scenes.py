@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fedshelf.client.health.evidence.finding import Exhibit, Finding
+from fedshelf.client.health.evidence.finding import Exhibit, Finding, Severity
 from fedshelf.client.health.evidence.gather import Evidence
 from fedshelf.common.tasks import scene_task_of_classes
 from fedshelf.common.wording import format_count
@@ -42,9 +42,7 @@ def boxes(evidence: Evidence) -> Iterator[Finding]:
 
 def _without_boxes(evidence: Evidence) -> Finding:
     """Return a note on photos with masks alone, or a problem if the server asks for boxes."""
-    classes = evidence.probe and evidence.probe.classes
-    task = scene_task_of_classes(classes) if classes else None
-    is_refused = task is not None and task.name == "boxes"
+    is_refused = _task_of_chain(evidence) == "boxes"
     return Finding(
         "photos",
         "problem" if is_refused else "note",
@@ -53,6 +51,13 @@ def _without_boxes(evidence: Evidence) -> Finding:
         "Masks are enough for a run with train.objective=masks. For a run on boxes, export boxes,"
         " too (YOLO, COCO or Pascal VOC).",
     )
+
+
+def _task_of_chain(evidence: Evidence) -> str | None:
+    """Return the name of the task that the server trains for; None: it is not known."""
+    classes = evidence.probe and evidence.probe.classes
+    task = scene_task_of_classes(classes) if classes else None
+    return task and task.name
 
 
 def odd_boxes(evidence: Evidence) -> Iterator[Finding]:
@@ -87,3 +92,54 @@ def masks(evidence: Evidence) -> Iterator[Finding]:
             " needs none.",
             tuple(Exhibit(scene.name, "no mask", scene.path) for scene in without),
         )
+
+
+def unusable_masks(evidence: Evidence) -> Iterator[Finding]:
+    """Find masks that training cannot use; one of them is enough for it to use none."""
+    labels, unusable = evidence.photos.scenes, evidence.photos.masks.unusable
+    if labels is None or not unusable:
+        return
+    reasons = dict(unusable)
+    is_needed = not labels.has_boxes or _task_of_chain(evidence) == "masks"
+    yield Finding(
+        "photos",
+        "problem" if is_needed else "warning",
+        f"{format_count(len(unusable), 'mask')} of"
+        f" {sum(scene.mask is not None for scene in labels.scenes):,} cannot be used, so no mask"
+        " is used.",
+        "Export these masks again, or move these photos away."
+        + ("" if is_needed else " A run on boxes needs no masks."),
+        tuple(
+            Exhibit(scene.name, reasons[scene.name], scene.path)
+            for scene in labels.scenes
+            if scene.name in reasons
+        ),
+    )
+
+
+def empty_masks(evidence: Evidence) -> Iterator[Finding]:
+    """Find masks that show no product: of photos with boxes, or of many photos."""
+    labels = evidence.photos.scenes
+    if labels is None or not evidence.photos.masks.empty:
+        return
+    names = set(evidence.photos.masks.empty)
+    empty = [scene for scene in labels.scenes if scene.name in names]
+    boxed = [scene for scene in empty if len(scene.boxes)]
+    if not labels.has_boxes and len(empty) == len(labels.scenes):
+        severity: Severity = "problem"
+        what = "The masks show no product on any photo, so there is nothing to learn."
+    else:
+        severity = "warning" if boxed or len(empty) > _MANY_WITHOUT * len(labels.scenes) else "note"
+        count = format_count(len(empty), "mask shows", "masks show")
+        what = f"{count} no product"
+        what += (
+            f", and {format_count(len(boxed), 'photo has', 'photos have')} boxes." if boxed else "."
+        )
+    yield Finding(
+        "photos",
+        severity,
+        what,
+        "All pixels of such a photo are learned as background. If there are products on it, draw"
+        " its mask again, or move it away.",
+        tuple(Exhibit(scene.name, "an empty mask", scene.path) for scene in boxed or empty),
+    )

@@ -2,12 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from fedshelf.client.health.evidence.image_quality import ImageQuality, measure_quality
-from fedshelf.client.health.evidence.scene_labels import labels_of, labels_of_usable, scan_of
+from fedshelf.client.health.evidence.scene_labels import (
+    MaskFacts,
+    labels_of,
+    labels_of_usable,
+    open_masks,
+    scan_of,
+)
 from fedshelf.common.errors import DataError
 from fedshelf.common.images.cache.cache import CachedFacts, cached_facts
 from fedshelf.common.images.decoding import content_digests
@@ -54,6 +60,7 @@ class PhotoEvidence:
         without_class: Number of photos in a folder `unlabelled`.
         notes: Sentences about how a CSV file was read.
         scenes: Labels of the usable photos if they are scenes with boxes; else None.
+        masks: Their masks, if these were opened.
     """
 
     trouble: str = ""
@@ -65,6 +72,7 @@ class PhotoEvidence:
     without_class: int = 0
     notes: tuple[str, ...] = ()
     scenes: SceneLabels | None = None
+    masks: MaskFacts = field(default_factory=MaskFacts)
 
     def per_class(self) -> dict[str, int]:
         """Count the photos of each class, sorted by name; scenes have the class ""."""
@@ -150,13 +158,16 @@ def check_decodable(
 def measure_photos(
     data: Path, progress: Progress | None = None, classes: Collection[str] = ()
 ) -> PhotoEvidence:
-    """Read and measure all photos, a thread per core; `progress` gets (done, total)."""
+    """Read and measure all photos, a thread per core, and open the masks of scenes; `progress`
+    gets (done, total) of the photos.
+    """
     try:
         scenes = labels_of(data)
         listing = scan_of(scenes) if scenes else scan(data, classes)
     except DataError as error:
         return _describe_unreadable(data, error)
-    return _build_evidence(data, listing, _inspect_all(_measure, listing, progress), scenes)
+    found = _build_evidence(data, listing, _inspect_all(_measure, listing, progress), scenes)
+    return replace(found, masks=open_masks(found.scenes)) if found.scenes else found
 
 
 def _listing(data: Path, classes: Collection[str], index: PhotoIndex | None) -> Scan:

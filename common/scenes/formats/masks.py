@@ -104,7 +104,10 @@ def _squeezed(values: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 def _from_picture(
     scene: LabelledScene, path: Path, classes: Sequence[str], side: int
 ) -> NDArray[np.uint8]:
-    size = stored_size(path)
+    try:
+        size = stored_size(path)
+    except NotUsableError as error:
+        raise NotUsableError(f"a mask that cannot be read: {error}") from error
     photo = stored_size(scene.path)
     of = convention((size.width, size.height), photo)
     if of in ("neither", "either") or size.orientation > 1:

@@ -172,9 +172,8 @@ def _outline(
 ) -> Outline | None:
     """Return the outline of a box on the upright photo. Raises ValueError."""
     if box.bitmap is not None:
-        if not _is_same(box.bitmap_size, frame) or (
-            sum(box.bitmap.tolist()) != frame[0] * frame[1]
-        ):
+        is_whole = sum(box.bitmap.tolist()) == frame[0] * frame[1]
+        if not is_whole or box.bitmap.min() < 0 or not _is_same(box.bitmap_size, frame):
             raise ValueError("run lengths of another size than the photo's")
         return Outline(bitmap=box.bitmap, orientation=orientation)
     polygons = []

@@ -9,7 +9,7 @@ from PIL import Image
 from fedshelf.common.images.decoding.decode import NotUsableError
 from fedshelf.common.scenes.formats.masks import mask_of, polygon_pixels
 from fedshelf.common.scenes.formats.read import read_scenes
-from tests.helpers.scene_files import save_photo, save_text
+from tests.helpers.scene_files import annotation, coco_file, image, save_photo, save_text
 
 SQUARE = np.array([[0, 0, 0, 0], [0, 1, 2, 0], [0, 1, 2, 255], [0, 0, 0, 0]], np.uint8)
 
@@ -109,3 +109,19 @@ def test_a_polygon_has_the_pixels_whose_middle_is_in_it() -> None:
     assert triangle.astype(int).tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
     outside = np.array([[-9, -9], [40, -9], [40, 40], [-9, 40]], np.float64)
     assert polygon_pixels(outside, 3).all()
+
+
+@pytest.mark.parametrize("counts", [[4, 3, 6], [4, -2, 10], []])
+def test_run_lengths_of_another_size_are_named_with_their_photo(
+    tmp_path: Path, counts: list[int]
+) -> None:
+    save_photo(tmp_path / "a.png", 4, 3)
+    rle = {"counts": counts, "size": [3, 4]}
+    coco_file(
+        tmp_path / "a.json",
+        [image(1, "a.png", 4, 3)],
+        [annotation(1, [1, 1, 1, 2], segmentation=rle)],
+    )
+    assert read_scenes(tmp_path).left_out == (
+        ("a.png", "run lengths of another size than the photo's"),
+    )
