@@ -10,6 +10,9 @@ from starlette.routing import Route
 from fedshelf.client.service.classification.served_model import PhotoAnswer, ServedModel
 from fedshelf.client.service.photo_service import PhotoService
 from fedshelf.client.service.requests.problems import Endpoint, ProblemError
+from fedshelf.common.inference.locators.box_predictor import BoxPredictor
+from fedshelf.common.inference.scenes.locating import counting_score
+from fedshelf.common.inference.scenes.scene_reader import names_products
 
 DEFAULT_TOP = 3  # classes told for each photo
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -66,6 +69,7 @@ def photo_routes(service: PhotoService) -> list[Route]:
                 "on_device": service.onnx_file is not None and not form.denoise,
                 "has_index": current.index is not None,
                 "has_locator": current.locator is not None,
+                "locator": _locator_description(service.model.locator_name, current.locator),
                 "tells_unknown": description.energy_threshold is not None,
                 "max_photos": service.limits.max_photos_per_request,
                 "max_bytes": service.limits.max_body_bytes,
@@ -77,6 +81,19 @@ def photo_routes(service: PhotoService) -> list[Route]:
         Route("/v1/explain", explain, methods=["POST"]),
         Route("/v1/model", model, methods=["GET"]),
     ]
+
+
+def _locator_description(name: str, locator: BoxPredictor | None) -> dict[str, Any] | None:
+    """Return what clients need to know of the locator; None: there is none."""
+    if locator is None:
+        return None
+    description = locator.description
+    return {
+        "name": name,
+        "classes": list(description.class_names) if names_products(description) else [],
+        "image_size": locator.pixel_format.image_size,
+        "score": counting_score(locator),
+    }
 
 
 def json_response(values: Any) -> Response:

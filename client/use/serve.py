@@ -1,5 +1,6 @@
 """`flower-client serve`: a finished model behind HTTP."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -75,11 +76,9 @@ def serve(
     listener = bind(host, port, keys)
 
     paths = model_paths(model)
-    files = ModelFiles(
-        [*paths, *(path for path in (index, locator) if path is not None)],
-        lambda: _open(model, index, combine, device),
-        lambda: None if locator is None else load_locator(locator, device),
-    )
+    files_of_model = paths if index is None else [*paths, index]
+    opened = partial(_open, model, index, combine, device)
+    files = ModelFiles(files_of_model, opened, locator, partial(load_locator, device=device))
     by_browsers = [None if path is None else onnx_file_of(path) for path in (_only(paths), locator)]
     address = _address(host, listener.getsockname()[1])
     serve_requests(

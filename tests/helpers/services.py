@@ -119,7 +119,8 @@ def running_service(
         files = ModelFiles(
             [file],
             lambda: (load(file) if onnx_file else predictor, index),
-            lambda: load_locator(locator) if locator else None,
+            locator,
+            load_locator,
         )
         by_browsers = None if locator is None else onnx_file_of(locator)
         service = PhotoService(files, limits or ServiceLimits(), onnx_file, by_browsers)

@@ -57,7 +57,7 @@ def _task_of_chain(evidence: Evidence) -> str | None:
     """Return the name of the task that the server trains for; None: it is not known."""
     classes = evidence.probe and evidence.probe.classes
     task = scene_task_of_classes(classes) if classes else None
-    return task and task.name
+    return None if task is None else task.name
 
 
 def odd_boxes(evidence: Evidence) -> Iterator[Finding]:

@@ -77,12 +77,14 @@ class ModelFiles:
 
     Args:
         paths: files and directories of the model, or of several that answer together, and of the
-            index and the locator if there are any
+            index if there is one
         load: loads model and index; raises FedshelfError
-        load_locator: loads the locator, if there is one; raises FedshelfError
+        locator: file or directory of the locator; None: there is none
+        load_locator: loads it; raises FedshelfError
 
     Attributes:
         name: the model's name in addresses: that of its directory or file
+        locator_name: that of the locator's directory or file; empty: there is none
         current: the model that answers now
         reloads: number of models that were taken up later
         failed_reloads: number of those that could not be used
@@ -95,12 +97,14 @@ class ModelFiles:
         self,
         paths: Sequence[Path],
         load: Callable[[], tuple[Predictor, SearchIndex | None]],
-        load_locator: Callable[[], BoxPredictor | None] = lambda: None,
+        locator: Path | None = None,
+        load_locator: Callable[[Path], BoxPredictor] | None = None,
     ) -> None:
-        self._paths = tuple(paths)
-        first = self._paths[0].resolve()
-        self.name = first.name if first.is_dir() else first.stem
+        self._paths = (*paths, *([] if locator is None else [locator]))
+        self.name = _name_of(self._paths[0])
+        self.locator_name = "" if locator is None else _name_of(locator)
         self._load = load
+        self._locator = locator
         self._load_locator = load_locator
         self._tried = self._fingerprint()
         self._looked_at = time.monotonic()
@@ -144,7 +148,12 @@ class ModelFiles:
         for path in self._model_files():
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-        return ServedModel(*self._load(), digest.hexdigest()[:16], self._load_locator())
+        model, index = self._load()
+        locator = None
+        if self._locator is not None:
+            assert self._load_locator is not None
+            locator = self._load_locator(self._locator)
+        return ServedModel(model, index, digest.hexdigest()[:16], locator)
 
     def _model_files(self) -> list[Path]:
         found: list[Path] = []
@@ -163,3 +172,9 @@ class ModelFiles:
         except OSError:
             return []  # it is being replaced
         return [(name, state.st_size, state.st_mtime_ns, state.st_ino) for name, state in states]
+
+
+def _name_of(path: Path) -> str:
+    """Return the name of a model: that of its directory or file."""
+    found = path.resolve()
+    return found.name if found.is_dir() else found.stem

@@ -42,7 +42,30 @@ def test_products_have_boxes_and_names(client: httpx.Client) -> None:
     assert told["score"] == 0.3
     assert {product["verdict"] for product in told["products"]} <= {"sure", "unsure", "unknown"}
     assert told["model"].keys() == {"name", "version"}
-    assert client.get("/v1/model").json()["has_locator"] is True
+
+
+def test_the_model_is_told_with_its_locator(client: httpx.Client, tmp_path: Path) -> None:
+    model = client.get("/v1/model").json()
+    assert model["classes"] == ["red", "green", "blue"]
+    assert model["has_locator"] is True
+    # it names nothing itself, and no validation photos chose its score
+    told = {"name": "locator", "classes": [], "image_size": 160, "score": 0.3}
+    assert model["locator"] == told
+    described = client.get("/openapi.json").json()["components"]["schemas"]
+    assert set(described["Locator"]["required"]) == told.keys()
+    own = write_square_locator(
+        tmp_path / "shelves.onnx",
+        side=96,
+        classes=("milk", "tea", "oil"),
+        provenance={"counting": {"threshold": 0.42}},
+    )
+    with running_service(tmp_path, locator=own) as running, running.client() as other:
+        assert other.get("/v1/model").json()["locator"] == {
+            "name": "shelves",
+            "classes": ["milk", "tea", "oil"],
+            "image_size": 96,
+            "score": 0.42,
+        }
 
 
 def test_tiles_find_what_is_small(client: httpx.Client) -> None:
@@ -92,4 +115,5 @@ def test_a_service_without_a_locator_says_so(tmp_path: Path) -> None:
         answer = client.post("/v1/locate", content=scene(), headers=PNG)
         assert answer.status_code == 404
         assert "--locator" in answer.json()["detail"]
-        assert client.get("/v1/model").json()["has_locator"] is False
+        model = client.get("/v1/model").json()
+        assert (model["has_locator"], model["locator"]) == (False, None)
