@@ -87,6 +87,7 @@ def explain(
         f" {probabilities[target]:.1%}, {place_in_words(heat)}."
     )
     typer.echo(sentence)
+    typer.echo(f"Picture: {printable(str(out))}", err=True)
     if nearest is not None:
         _write_page(out.with_suffix(".html"), sentence, shown, tinted, nearest)
 

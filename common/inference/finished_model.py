@@ -149,8 +149,8 @@ def open_finished(
     """Return a model for use.
 
     Args:
-        model: the directory of a run, its `model.safetensors`, or an exported ONNX file; or
-            several of them, which then answer together by the mean of their probabilities
+        model: the directory of a run, its `model.safetensors`, an exported ONNX file, or a release;
+            or several of them, which then answer together by the mean of their probabilities
         device: auto, cpu, mps, cuda or cuda:N
 
     Raises:

@@ -87,8 +87,8 @@ def _file_of(path: Path, device: str) -> Path:
     """Return the file of a model that is opened for a device. Raises DataError: there is none."""
     if not path.exists():
         raise DataError(
-            f"There is no model at {path}; expected the directory of a run, its {WEIGHTS_FILE}, or"
-            " an exported ONNX file."
+            f"There is no model at {path}; expected the directory of a run, its {WEIGHTS_FILE}, an"
+            " exported ONNX file, or a release."
         )
     if is_release(path) and device in ("auto", "cpu") and _can_run_onnx(path):
         return path / ONNX_FILE

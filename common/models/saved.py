@@ -47,8 +47,9 @@ def read(path: Path) -> SavedModel:
     """
     file = path / WEIGHTS_FILE if path.is_dir() else path
     if not file.is_file():
+        place = file.parent if file.name == WEIGHTS_FILE else path
         raise DataError(
-            f"There is no model in {path}: expected a {WEIGHTS_FILE}, or the directory of a run"
+            f"There is no model in {place}: expected a {WEIGHTS_FILE}, or the directory of a run"
             " that has one."
         )
     verify_release_of(file)
@@ -65,8 +66,8 @@ def read(path: Path) -> SavedModel:
         ) from None
     except (OSError, SafetensorError, ValueError) as error:
         raise DataError(
-            f"Cannot read the model {file} ({_first_line(error)}); expected the {WEIGHTS_FILE} of a"
-            " run."
+            f"Cannot read the model {file}: it is no model, or damaged ({_first_line(error)});"
+            f" expected the {WEIGHTS_FILE} of a run."
         ) from error
     check_finite(tensors, str(file))
     return SavedModel(file, spec, tensors, metadata, sha256)

@@ -77,10 +77,15 @@ def read_private_key(file: Path) -> "Ed25519PrivateKey":
     try:
         check_private(file)
         key = serialization.load_pem_private_key(file.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
+    except FileNotFoundError:
         raise ConfigError(
-            f"Cannot read the release key {file} ({type(error).__name__}); make one with:"
-            " flower-server release-key FILE."
+            f"There is no release key {file}; make one: flower-server release-key {file}."
+        ) from None
+    except (OSError, ValueError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or "no private key in PEM"
+        raise ConfigError(
+            f"Cannot read the release key {file} ({reason}); expected the file that flower-server"
+            " release-key made."
         ) from error
     if not isinstance(key, Ed25519PrivateKey):
         raise ConfigError(

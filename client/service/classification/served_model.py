@@ -144,15 +144,15 @@ class ModelFiles:
             print(f"Now version {self.current.version} answers.", file=sys.stderr, flush=True)
 
     def _loaded(self) -> ServedModel:
-        digest = hashlib.sha256()
-        for path in self._model_files():
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        model, index = self._load()
+        model, index = self._load()  # first: it says best what cannot be used
         locator = None
         if self._locator is not None:
             assert self._load_locator is not None
             locator = self._load_locator(self._locator)
+        digest = hashlib.sha256()
+        for path in self._model_files():
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
         return ServedModel(model, index, digest.hexdigest()[:16], locator)
 
     def _model_files(self) -> list[Path]:

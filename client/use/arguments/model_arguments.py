@@ -15,8 +15,8 @@ Model = Annotated[
     typer.Argument(
         metavar="MODEL",
         help=(
-            "The directory of a run, its model.safetensors, or an exported ONNX file. Several,"
-            " separated by commas, answer together."
+            "The directory of a run, its model.safetensors, an exported ONNX file, or a release."
+            " Several, separated by commas, answer together."
         ),
     ),
 ]

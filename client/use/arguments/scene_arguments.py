@@ -24,7 +24,10 @@ LocatorModel = Annotated[
     Path,
     typer.Argument(
         metavar="MODEL",
-        help="A locator: the directory of a run, its model.safetensors, or an exported ONNX file.",
+        help=(
+            "A locator: the directory of a run, its model.safetensors, an exported ONNX file, or a"
+            " release."
+        ),
     ),
 ]
 Classifier = Annotated[

@@ -32,8 +32,8 @@ def segment(
         typer.Argument(
             metavar="MODEL",
             help=(
-                "A mask network: the directory of a run, its model.safetensors, or an exported ONNX"
-                " file."
+                "A mask network: the directory of a run, its model.safetensors, an exported ONNX"
+                " file, or a release."
             ),
         ),
     ],

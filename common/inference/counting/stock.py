@@ -141,8 +141,7 @@ def parse_stock(value: Any, source: Path) -> Stock:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"{source} is no count ({type(error).__name__}: {error}); expected what `flower-client"
-            " count --json` printed."
+            f"{source} is no count; expected what `flower-client count --json` printed."
         ) from error
 
 

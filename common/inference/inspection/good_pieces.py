@@ -17,6 +17,7 @@ from fedshelf.common.errors import DataError
 from fedshelf.common.inference.predictors.embeddings import unit_vectors
 from fedshelf.common.inference.predictors.predictor import Floats
 from fedshelf.common.metrics.proportions import wilson_interval
+from fedshelf.common.wording import format_count
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ def learn_good_pieces(embeddings: Floats, false_alarms: float) -> GoodPieces:
     if rank > pieces or pieces < 2:
         needed = max(2, math.ceil(1 / false_alarms - 1 - 1e-9))
         raise DataError(
-            f"Got {pieces} different photos of good pieces; a rate of false alarms of"
-            f" {false_alarms:.2%} needs at least {needed}: add photos, or allow more false alarms."
+            f"Got {format_count(pieces, 'different photo')} of good pieces; for a rate of false"
+            f" alarms of {100 * false_alarms:.4g}% at least {needed} are needed: add photos, or"
+            " allow more false alarms (--false-alarms)."
         )
     similarities = directions @ directions.T
     np.fill_diagonal(similarities, -np.inf)

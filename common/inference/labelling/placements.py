@@ -161,8 +161,8 @@ def _read_list(list_file: Path) -> list[Placement]:
         raise DataError(f"Cannot read {list_file}: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
-            f"{list_file} is no list of photos that annotate placed, or is damaged"
-            f" ({type(error).__name__}); expected its file undo-....jsonl."
+            f"{list_file} is no list of photos that annotate placed, or is damaged; expected its"
+            " file undo-....jsonl."
         ) from error
     if not all(
         one.action in _ACTIONS and one.source.is_absolute() and one.target.is_absolute()

@@ -56,7 +56,8 @@ def list_photos(
     """
     for path in paths:
         if path.is_dir():
-            for name, file in sorted(walk_files(path, path.name, set(), left_out)):
+            folder = path.name if path.name.strip(".") else path.resolve().name  # "." and ".."
+            for name, file in sorted(walk_files(path, folder, set(), left_out)):
                 if is_wanted(name):
                     yield NamedPhoto(name, file, tuple(name.split("/")[:-1]))
                 else:

@@ -18,6 +18,7 @@ Rows = NDArray[np.int64]
 # Rounding of a float32 product of two vectors of length 1 and up to 4,096 numbers was at most 1e-6.
 _ROUNDING = 1e-5
 _SPARE = 16  # candidates beyond those that are wanted, for equal similarities
+_FEW_QUERIES = 16  # up to here one thread: others would only wait for the memory, at full load
 _QUERIES_PER_PASS = 64  # NumPy holds the similarities of so many queries to all photos at once
 
 
@@ -54,9 +55,16 @@ def nearest(embeddings: Floats, queries: Floats, count: int) -> tuple[Floats, Ro
 def _candidates_by_numpy(embeddings: Floats, queries: Floats, count: int) -> Iterator[Rows]:
     """Yield the rows, for each query, among which the nearest `count` are."""
     for start in range(0, len(queries), _QUERIES_PER_PASS):
-        for products in queries[start : start + _QUERIES_PER_PASS] @ embeddings.T:
+        for products in _products(embeddings, queries[start : start + _QUERIES_PER_PASS]):
             least = np.partition(products, len(products) - count)[len(products) - count]
             yield np.flatnonzero(products >= least - _ROUNDING)
+
+
+def _products(embeddings: Floats, queries: Floats) -> Floats:
+    """Return the inner products of queries with all embeddings: float32 [Q, N]."""
+    if len(queries) > _FEW_QUERIES:
+        return queries @ embeddings.T
+    return np.stack([np.einsum("nd,d->n", embeddings, query) for query in queries])
 
 
 def _candidates_by_faiss(
@@ -64,13 +72,19 @@ def _candidates_by_faiss(
 ) -> Iterator[Rows]:
     """Yield the rows, for each query, among which the nearest `count` are."""
     wanted = min(count + _SPARE, len(embeddings))
-    found, rows = faiss.knn(
-        np.ascontiguousarray(queries), embeddings, wanted, metric=faiss.METRIC_INNER_PRODUCT
-    )
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1 if len(queries) <= _FEW_QUERIES else threads)
+    try:
+        found, rows = faiss.knn(
+            np.ascontiguousarray(queries), embeddings, wanted, metric=faiss.METRIC_INNER_PRODUCT
+        )
+    finally:
+        faiss.omp_set_num_threads(threads)
     for number, products in enumerate(found):
         least = products[count - 1] - _ROUNDING
         if wanted < len(embeddings) and products[-1] >= least:  # more than the spare ones are equal
-            yield np.flatnonzero(embeddings @ queries[number] >= least)
+            [all_products] = _products(embeddings, queries[number : number + 1])
+            yield np.flatnonzero(all_products >= least)
         else:
             yield rows[number][products >= least]
 

@@ -7,6 +7,7 @@ never gets to guess: it is told the container that is found here.
 
 from pathlib import PurePath
 
+from fedshelf.common.images.decoding.formats import rejection_reason
 from fedshelf.common.text import sanitize
 
 PLAIN_CONTAINERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "flv", "asf")
@@ -87,6 +88,8 @@ def rejected_content(head: bytes) -> str:
             return kind
     if not head:
         return "an empty file"
+    if not rejection_reason(head):
+        return "a photo, which flower-client classify takes"
     return f"no video: it begins with {sanitize(head[:12].decode('latin-1'))!r}"
 
 

@@ -38,6 +38,7 @@ def test_a_picture_and_a_sentence(model: str, photo: str, tmp_path: Path, method
     assert told.exit_code == 0, told.output
     assert told.stdout.startswith("0.png: Hats ")
     assert told.stdout.endswith(".\n")
+    assert told.stderr == f"Picture: {out}\n"
     with Image.open(out) as picture:
         assert (picture.format, picture.size) == ("PNG", (768, 512))
 

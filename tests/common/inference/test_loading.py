@@ -61,7 +61,7 @@ def test_what_knows_no_products_or_is_not_whole_is_refused(tmp_path: Path) -> No
     assert len(load(own).predict(photos())) == 3
     with pytest.raises(DataError, match="There is no model at"):
         load(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="There is no model in"):
+    with pytest.raises(DataError, match=f"There is no model in {tmp_path}: expected a model.safe"):
         load(tmp_path)
 
 

@@ -35,7 +35,7 @@ def test_a_key_is_for_its_owner_and_its_public_half_for_all(tmp_path: Path) -> N
 
 def test_what_is_no_key_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "a.key"
-    with pytest.raises(ConfigError, match="Cannot read the release key"):
+    with pytest.raises(ConfigError, match=f"There is no release key {file}; make one: flower-"):
         read_private_key(file)
     file.touch(0o600)
     with pytest.raises(ConfigError, match="Cannot read the release key"):

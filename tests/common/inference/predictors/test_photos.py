@@ -28,6 +28,17 @@ def test_files_folders_and_tables_are_listed_in_order(tmp_path: Path) -> None:
         list(list_photos([tmp_path / "nowhere"], left_out))
 
 
+def test_a_folder_is_called_by_its_name_however_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = draw_photos(tmp_path / "shop", ["hat"], per_class=1) / "hat"
+    monkeypatch.chdir(folder)
+    for given in (".", "../hat", str(folder)):
+        [photo] = list_photos([Path(given)], [])
+        assert photo.name.startswith("hat/")
+        assert photo.label(("hat",)) == "hat"
+
+
 def test_broken_files_are_named_and_the_others_predicted(tmp_path: Path) -> None:
     folder = draw_photos(tmp_path / "shop", ["boot", "hat"], per_class=20)
     (folder / "hat" / "0.jpg").write_bytes(b"\xff\xd8\xff broken")

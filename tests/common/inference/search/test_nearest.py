@@ -38,8 +38,12 @@ def brute_force(
 @pytest.mark.parametrize(("rows", "count"), [(1, 1), (7, 3), (7, 20), (500, 10), (500, 500)])
 def test_it_is_that_of_brute_force(rows: int, count: int) -> None:
     embeddings = drawn(rows)
-    queries = drawn(5, seed=1)
-    similarities, found = nearest(embeddings, queries, count)
+    queries = drawn(20, seed=1)  # many, which go through other functions than a few
+    together, rows = nearest(embeddings, queries, count)
+    similarities, found = nearest(embeddings, queries[:5], count)
+    assert np.array_equal(found, rows[:5])
+    assert np.array_equal(similarities, together[:5])
+    similarities, found = together, rows
     for number, query in enumerate(queries):
         expected = brute_force(embeddings, query, count)
         assert found[number].tolist() == [row for _, row in expected]

@@ -206,7 +206,7 @@ def _grown(content: bytes, by: int) -> bytes:
 def test_what_is_no_video_is_named(tmp_path: Path) -> None:
     for content, reason in (
         (b"", "an empty file"),
-        (b"\x89PNG\r\n\x1a\n", "no video"),
+        (b"\x89PNG\r\n\x1a\n", "a photo, which flower-client classify takes"),
         (b"\0\0\0\x18ftypmp42" + b"\0" * 40, "broken from its start|no pictures"),
         (b"G" + b"\0" * 900, "no video"),
     ):
