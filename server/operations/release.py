@@ -45,13 +45,15 @@ def release(
 
     private = read_private_key(key)
     path = find_run(run)
-    from fedshelf.server.results.release import make_release  # loads torch
+    from fedshelf.server.results.release import has_export, make_release  # loads torch
 
     folder, names = make_release(path, private, out, licence)
     print(f"Released to {folder}, signed with the key {key_id(public_text(private))}:")
     print(", ".join(names))
     if ONNX_FILE not in names:
         print(
-            "There is no ONNX file in it, as its packages are missing:"
+            "There is no ONNX file in it: this kind of network has none."
+            if has_export()
+            else "There is no ONNX file in it, as its packages are missing:"
             " pip install 'fedshelf[export]'."
         )

@@ -55,7 +55,8 @@ def make_release(
 ) -> tuple[Path, tuple[str, ...]]:
     """Write a signed release of a run's model: weights, ONNX file, model card.
 
-    It has no ONNX file if the packages of the extra `export` are missing.
+    It has no ONNX file if the packages of the extra `export` are missing, or if the model is a
+    detector with anchors.
 
     Args:
         run: run directory
@@ -81,18 +82,19 @@ def make_release(
     description, output = read_kind(weights)
     summary, config = _read_run(run)
     sha256 = file_sha256(weights)
-    onnx = _onnx_content(weights, output, sha256) if _has_export() else None
+    onnx = _onnx_content(weights, output, sha256) if has_export() else None
     card = model_card(description, summary, config, licence, output)
     folder = out or release_folder(run, sha256)
     return folder, write_release(folder, run, card, onnx, key)
 
 
-def _has_export() -> bool:
+def has_export() -> bool:
+    """Return whether the packages that write ONNX files are installed."""
     return all(importlib.util.find_spec(name) for name in ("onnx", "onnxscript", "onnxruntime"))
 
 
-def _onnx_content(weights: Path, output: "Output", sha256: str) -> bytes:
-    """Return the content of the model's ONNX file. Raises DataError."""
+def _onnx_content(weights: Path, output: "Output", sha256: str) -> bytes | None:
+    """Return the content of the model's ONNX file; None: a detector has none. Raises DataError."""
     from fedshelf.common.inference.export.locator_file import export_locator
     from fedshelf.common.inference.export.mask_file import export_masks
     from fedshelf.common.inference.export.onnx_file import export_classifier
@@ -104,7 +106,7 @@ def _onnx_content(weights: Path, output: "Output", sha256: str) -> bytes:
     if output == "boxes":
         locator = load_locator(weights, "cpu")
         assert isinstance(locator, TorchBoxPredictor), weights
-        return export_locator(locator, sha256)
+        return None if locator.is_detector else export_locator(locator, sha256)
     if output == "masks":
         masks = load_masks(weights, "cpu")
         assert isinstance(masks, TorchMaskPredictor), weights

@@ -88,3 +88,19 @@ def test_models_of_scenes_are_released_too(
     (out / "model.onnx").write_bytes(content[:-1] + b"x")
     with pytest.raises(DataError, match=r"model\.onnx was changed"):
         opened(out)
+
+
+def test_a_detector_is_released_without_an_onnx_file(tmp_path: Path) -> None:
+    detector = spec_of("ssdlite320_mobilenet_v3_large", ("product",), 320)
+    model = save_model(tmp_path / "run", detector)
+    (model / "summary.json").write_text(json.dumps({"stores": 3}))
+    (model / "config.toml").write_text("[run]\nrecipe = 'boxes'\n")
+    make_key(tmp_path / "release.key")
+    out = tmp_path / "out"
+    released = run(
+        server, ["release", str(model), "--key", str(tmp_path / "release.key"), "--out", str(out)]
+    )
+    assert released.exit_code == 0, released.output
+    assert "this kind of network has none" in released.output
+    assert (out / "model.safetensors").is_file()
+    assert not (out / "model.onnx").exists()
