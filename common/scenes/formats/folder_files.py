@@ -1,6 +1,7 @@
 """All files below a folder of scenes, sorted by what they may be."""
 
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -136,9 +137,19 @@ def list_files(root: Path) -> FolderFiles:
             files.masks[name] = path
         elif is_photo(name):
             files.photos[name] = PhotoFile(name, path, _split(folders))
+        elif _is_special(path):
+            files.left_out.append((name, "no plain file"))
         else:
             files.others[name] = path
     return files
+
+
+def _is_special(path: Path) -> bool:
+    """Return whether this is a pipe, socket or device, which may have no end."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False  # the reader says what is wrong
 
 
 def _split(folders: tuple[str, ...]) -> Split | None:

@@ -1,6 +1,7 @@
 """Folders as labelling tools export them, after the examples in their documentation."""
 
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -330,6 +331,17 @@ def test_a_folder_that_cannot_be_used_is_one_sentence(
         read_scenes(tmp_path)
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 500
+
+
+def test_a_pipe_among_the_labels_is_passed_over(tmp_path: Path) -> None:
+    """Reading it would wait for ever."""
+    save_photo(tmp_path / "images/a.jpg")
+    save_text(tmp_path / "labels/a.txt", "")
+    for name in ("labels/b.txt", "c.json", "d.xml", "data.yaml"):
+        os.mkfifo(tmp_path / name)
+    labels = read_scenes(tmp_path)
+    assert len(labels.scenes) == 1
+    assert [reason for _, reason in labels.left_out] == ["no plain file"] * 4
 
 
 def test_names_of_classes_are_as_they_are_written(tmp_path: Path) -> None:
