@@ -53,15 +53,14 @@ TORCHVISION_SCENES: dict[str, Output] = {
     "lraspp_mobilenet_v3_large": "masks",
     "fcn_resnet50": "masks",
     "ssdlite320_mobilenet_v3_large": "boxes",
+    "fasterrcnn_mobilenet_v3_large_320_fpn": "boxes",
+    "fasterrcnn_mobilenet_v3_large_fpn": "boxes",
+    "fasterrcnn_resnet50_fpn": "boxes",
+    "fasterrcnn_resnet50_fpn_v2": "boxes",
 }
 DETECTORS = ("ssdlite320_mobilenet_v3_large",)  # whose boxes are told by anchors
-# they draw proposals at random from all photos of a batch, while they compute their loss
-RANDOM_DETECTORS = (
-    "fasterrcnn_mobilenet_v3_large_320_fpn",
-    "fasterrcnn_mobilenet_v3_large_fpn",
-    "fasterrcnn_resnet50_fpn",
-    "fasterrcnn_resnet50_fpn_v2",
-)
+# whose loss is of proposals that they draw at random (`networks.faster_rcnn`)
+TWO_STAGE_DETECTORS = tuple(name for name in TORCHVISION_SCENES if name.startswith("fasterrcnn_"))
 SCENE_SIZE = 160  # pixels: the side of the input of our networks for scenes of no common size
 
 # networks of others, written anew here, as their published weights need no other library: name ->
@@ -221,10 +220,10 @@ def find(name: str) -> ModelInfo:
         plugin = own_network.describe_network(name, plugin)
     from fedshelf.common.models import torchvision_scenes, torchvision_zoo
 
-    known = [*torchvision_zoo.names(), *TORCHVISION_SCENES, *RANDOM_DETECTORS]
+    known = [*torchvision_zoo.names(), *TORCHVISION_SCENES]
     if name in known:
         plugins.find_plugin(plugins.MODEL, name, known)
-        is_for_scenes = name in (*TORCHVISION_SCENES, *RANDOM_DETECTORS)
+        is_for_scenes = name in TORCHVISION_SCENES
         return torchvision_scenes.find(name) if is_for_scenes else torchvision_zoo.find(name)
     if isinstance(plugin, ModelInfo):
         return plugin
@@ -237,9 +236,8 @@ def find(name: str) -> ModelInfo:
             " fedshelf.load(..., network=...), or use its ONNX file."
         )
     added = plugins.plugin_names(plugins.MODEL)
-    offered = [other for other in known if other not in RANDOM_DETECTORS]
     suggestions = difflib.get_close_matches(
-        name, [*OURS, *SCENES, *PRETRAINED, *added, *offered], n=3, cutoff=0.5
+        name, [*OURS, *SCENES, *PRETRAINED, *added, *known], n=3, cutoff=0.5
     )
     hint = (
         f"did you mean {' or '.join(suggestions)}?"

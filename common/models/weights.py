@@ -23,8 +23,13 @@ from fedshelf.common.text import sanitize
 _SPARE_PREFIXES = ("AuxLogits.", "aux1.", "aux2.", "aux_classifier.")
 _SPARE_SUFFIXES = (".running_mean", ".running_var", ".num_batches_tracked")
 
-# Published DenseNet weights say "norm.1" where the network says "norm1".
-_OLD_NAME = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.")
+# Published DenseNet weights say "norm.1" where the network says "norm1"; those of Faster R-CNN are
+# older than the sequences in which its convolutions are now.
+_OLD_NAMES = (
+    (re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)\."), r"\1\2."),
+    (re.compile(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d+)\.(weight|bias)$"), r"\1.0.\2"),
+    (re.compile(r"^(rpn\.head\.conv)\.(weight|bias)$"), r"\1.0.0.\2"),
+)
 
 _PICKLES = (".pth", ".pt", ".bin", ".ckpt", ".pkl")
 _CONVERT = (
@@ -125,7 +130,9 @@ def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
 
 def modern_name(key: str) -> str:
     """Return the present name of a tensor of published weights."""
-    return _OLD_NAME.sub(r"\1\2.", key)
+    for old, new in _OLD_NAMES:
+        key = old.sub(new, key)
+    return key
 
 
 def without_head(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

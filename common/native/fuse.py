@@ -38,9 +38,11 @@ def fuse(module: nn.Module, example: Tensor) -> nn.Module:
 def _is_ours(module: nn.Module) -> bool:
     """Return whether a network is of this package.
 
-    Its parts may be copied, as nothing in it but the layers looks at the mode, training or not.
+    Its parts may be copied, as nothing in it but the layers looks at the mode, training or not,
+    unless it says so by an attribute `looks_at_mode`.
     """
-    return type(module).__module__.startswith(f"{networks.__name__}.")
+    is_of_package = type(module).__module__.startswith(f"{networks.__name__}.")
+    return is_of_package and not getattr(module, "looks_at_mode", False)
 
 
 def _with_fused_norms(module: nn.Module) -> nn.Module:

@@ -12,6 +12,7 @@ from fedshelf.common.tasks.anchored_boxes import AnchoredBoxes
 from fedshelf.common.tasks.boxes import LocatedBoxes
 from fedshelf.common.tasks.classes import Classes
 from fedshelf.common.tasks.masks import PixelMasks
+from fedshelf.common.tasks.proposed_boxes import ProposedBoxes
 from fedshelf.common.tasks.task import SceneTask, Task
 from fedshelf.common.tasks.turns import Turns
 
@@ -24,19 +25,24 @@ TASKS: Mapping[str, Task] = {
     "masks": PixelMasks(),
 }
 
-_DETECTORS_TASK = AnchoredBoxes()
+# of torchvision's detectors, by name
+_DETECTORS: Mapping[str, Task] = {
+    **dict.fromkeys(models.DETECTORS, AnchoredBoxes()),
+    **dict.fromkeys(models.TWO_STAGE_DETECTORS, ProposedBoxes()),
+}
 
 
 def task_in(config: RunConfig) -> Task:
     """Return the task of a run, as its network needs it."""
-    is_detector = config.model.name in models.DETECTORS and config.train.objective == "boxes"
-    return _DETECTORS_TASK if is_detector else TASKS[config.train.objective]
+    if config.train.objective == "boxes" and config.model.name in _DETECTORS:
+        return _DETECTORS[config.model.name]
+    return TASKS[config.train.objective]
 
 
 def task_of(spec: ModelSpec) -> Task:
     """Return the task of a model: its network decides, and of a classifier its classes."""
-    if spec.name in models.DETECTORS:
-        return _DETECTORS_TASK
+    if spec.name in _DETECTORS:
+        return _DETECTORS[spec.name]
     output = models.output_of(spec.name)
     if output != "classes":
         return TASKS[output]

@@ -1,6 +1,6 @@
 """The task of boxes for detectors with anchors (see `common.models.networks.ssdlite`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
@@ -50,10 +50,8 @@ class AnchoredBoxes(LocatedBoxes):
         """Return the boxes on each of B photos, the surest first.
 
         Args:
-            outputs: float32 [B, A, 1 + C + 4]
+            outputs: of the network, float32 [B, ...]
         """
-        from fedshelf.common.models.networks.ssdlite import detections  # late: torchvision
-
         is_one = self.classes_told(outputs) == 1
         return [
             surest(
@@ -63,8 +61,18 @@ class AnchoredBoxes(LocatedBoxes):
                     scores.cpu().numpy(),
                 )
             )
-            for corners, labels, scores in detections(outputs.float())
+            for corners, labels, scores in self.detections(outputs.float())
         ]
+
+    def detections(self, outputs: Tensor) -> Sequence[tuple[Tensor, Tensor, Tensor]]:
+        """Return corners, classes and scores of the boxes on each of B photos, the surest first.
+
+        Args:
+            outputs: float32 [B, A, 1 + C + 4]
+        """
+        from fedshelf.common.models.networks.ssdlite import detections  # late: torchvision
+
+        return detections(outputs)
 
     def refused(self, config: RunConfig) -> Mapping[str, bool]:
         """Return also private training, which needs the gradient of each photo in one pass."""

@@ -11,8 +11,15 @@ SIDE = 16
 BOXES = 3  # most on a scene
 
 
-def scenes(count: int, objective: str, seed: int = 0) -> Images:
-    """Return scenes of up to three rectangles with the annotations of a task."""
+def scenes(count: int, objective: str, seed: int = 0, factor: int = 1) -> Images:
+    """Return scenes of up to three rectangles with the annotations of a task.
+
+    Args:
+        count: number of scenes
+        objective: of the task
+        seed: of the rectangles
+        factor: sides of a photo are so many times `SIDE`
+    """
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 60, (count, SIDE, SIDE, 3), dtype=np.uint8)
     boxes = np.zeros((count, BOXES, 5), np.float32)
@@ -24,6 +31,8 @@ def scenes(count: int, objective: str, seed: int = 0) -> Images:
             pixels[place, top : top + height, left : left + width] += np.uint8(150)
             boxes[place, number, :4] = left, top, left + width, top + height
             masks[place, top : top + height, left : left + width] = 1
+    pixels, masks = (array.repeat(factor, 1).repeat(factor, 2) for array in (pixels, masks))
+    boxes[..., :4] *= factor
     annotations = {"boxes": boxes, "masks": masks}.get(objective)
     return Images(
         torch.from_numpy(pixels),
@@ -33,9 +42,11 @@ def scenes(count: int, objective: str, seed: int = 0) -> Images:
     )
 
 
-def stores_of_scenes(objective: str, sizes: tuple[int, ...] = (9, 5, 12)) -> Federation:
+def stores_of_scenes(
+    objective: str, sizes: tuple[int, ...] = (9, 5, 12), factor: int = 1
+) -> Federation:
     """Return stores that lie in one array, each with two scenes to validate on and two to test."""
-    everything = scenes(sum(sizes) + 4 * len(sizes), objective)
+    everything = scenes(sum(sizes) + 4 * len(sizes), objective, factor=factor)
     opened, table, begin = {}, {}, 0
     classes = TASKS[objective].classes
     for number, size in enumerate(sizes):
@@ -44,4 +55,5 @@ def stores_of_scenes(objective: str, sizes: tuple[int, ...] = (9, 5, 12)) -> Fed
         parts = rows.split([size, 2, 2])
         opened[f"store-{number}"] = StoreData(*(everything.select(part) for part in parts))
         table[f"store-{number}"] = [size] + [0] * (len(classes) - 1)
-    return Federation(classes, opened, scenes(7, objective, seed=1), table, "")
+    test = scenes(7, objective, seed=1, factor=factor)
+    return Federation(classes, opened, test, table, "")

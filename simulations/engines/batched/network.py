@@ -67,8 +67,9 @@ def check_stackable(network: Network) -> None:
         )
     if network.spec.name in models.TORCHVISION_SCENES:
         raise ConfigError(
-            f"Model {network.spec.name} reorders channels between its layers, with which the engine"
-            " batched cannot train many stores at once; use --engine sequential."
+            f"Model {network.spec.name} reorders channels between its layers, or draws proposals at"
+            " random, with which the engine batched cannot train many stores at once; use --engine"
+            " sequential."
         )
     if kind := find_unstackable_layer(network.module, network.layout):
         raise ConfigError(
