@@ -211,8 +211,12 @@ def export(
     shares of the classes out of the scores (absent_classes weigh, mask), it gets this store's
     shares.
     """
+    from fedshelf.client.identity.home import known_home
+    from fedshelf.client.policy.own_code import allow_listed
+    from fedshelf.client.policy.policy import policy_of
     from fedshelf.client.worker.export import export_own  # loads torch
 
+    allow_listed(policy_of(known_home(name)))
     exported = export_own(model, name, out)
     print(f"The model of store {name}: {exported.path}")
     for sentence in exported.differences:

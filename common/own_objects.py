@@ -65,9 +65,10 @@ def allow(name: str, *, from_here: bool = True) -> None:
 
     Args:
         name: `module:Object`
-        from_here: whether the module may lie in the current folder; else it must be installed
+        from_here: whether the module may lie in the current folder; else it must be installed,
+            unless an earlier call said otherwise
     """
-    _allowed[name] = from_here
+    _allowed[name] = from_here or _allowed.get(name, False)
 
 
 def register(group: str, name: str, thing: Any) -> None:

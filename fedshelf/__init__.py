@@ -259,11 +259,10 @@ def load(
         device: auto, cpu, mps, cuda or cuda:N
         network: the class, function or module that the run was given as its model, if it was one
             of your own: a file never decides which code is imported
+
+    Raises:
+        FedshelfError: the model cannot be used here, or is of another network.
     """
     from fedshelf.common.inference.finished_model import open_finished
 
-    if network is not None:
-        from fedshelf.common import own_objects, plugins
-
-        own_objects.register(plugins.MODEL.group, own_objects.name_of(network), network)
-    return open_finished(model, device)
+    return open_finished(model, device, network=network)

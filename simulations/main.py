@@ -10,7 +10,7 @@ import typer
 from fedshelf.common.command_line import command_line, merge_settings, run_and_exit
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.setting_flags import setting_flags
-from fedshelf.server.operations.export import export
+from fedshelf.server.operations import export as export_options
 from fedshelf.simulations.compare.main import compare
 from fedshelf.simulations.ensemble.main import ensemble
 from fedshelf.simulations.listing.main import diff, runs
@@ -136,7 +136,9 @@ def split(
     settings = merge_settings(None, given, assignments or [])
     from fedshelf.common.config import resolve
     from fedshelf.simulations.federation.split import split as write_stores
+    from fedshelf.simulations.run.own_code import allow_named
 
+    allow_named(settings)
     written = write_stores(resolve(settings).data, out, seed=seed, test=test, labelled=labelled)
     if written.left_out:
         typer.echo(written.left_out)
@@ -151,7 +153,19 @@ app.command()(reveal)
 app.command()(scenes)
 app.command()(runs)
 app.command()(diff)
-app.command()(export)
+
+
+@app.command()
+def export(
+    run: export_options.Run, which: export_options.Which, out: export_options.Out = None
+) -> None:
+    """Write the model of any round that has a checkpoint, not only of the delivered one."""
+    from fedshelf.server.monitor.run_finder import find_run
+    from fedshelf.simulations.run.own_code import allow_named
+
+    directory = find_run(run)
+    allow_named({}, directory)
+    export_options.export(directory, which, out)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from fedshelf.client.health.evidence.label_errors import find_label_errors, load
 from fedshelf.client.health.evidence.machine import inspect_machine
 from fedshelf.client.health.evidence.photos import Progress, list_photos, measure_photos
 from fedshelf.client.health.evidence.server_probe import Proof, probe_server
+from fedshelf.client.policy.own_code import allow_listed
 from fedshelf.client.policy.policy import load_policy
 from fedshelf.common.errors import ConfigError, DataError, NetworkError
 from fedshelf.common.images.folder.photo_index import PhotoIndex
@@ -90,6 +91,8 @@ def run_checks(subject: Subject, progress: ProgressOf) -> Report:
         ConfigError: The model cannot be used.
     """
     # first: a mistake should show before the long work
+    if subject.model and subject.policy and not _policy_error(subject.policy):
+        allow_listed(load_policy(subject.policy))
     network = load(subject.model) if subject.model else None
     photos = measure_photos(subject.data, progress("Looking at photos"), _classes(subject.policy))
     if network and photos.scenes:

@@ -5,21 +5,23 @@ from dataclasses import dataclass
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
+from fedshelf.common import own_objects, plugins
 from fedshelf.common.errors import ConfigError, DataError
 from fedshelf.common.images.decoding.decode import NotUsableError
 from fedshelf.common.inference.explain.occlusion import occlusion
 from fedshelf.common.inference.explain.overlay import overlay
-from fedshelf.common.inference.loading import load_all
+from fedshelf.common.inference.loading import load_all, onnx_file_of
 from fedshelf.common.inference.predictors.photos import BATCH_SIZE, decode_file
 from fedshelf.common.inference.predictors.predictor import Pixels, Predictor
 from fedshelf.common.inference.predictors.verdicts import UNSURE_BELOW, Verdict, verdicts
 from fedshelf.common.inference.search.index_file import read_index
 from fedshelf.common.inference.search.query import Match, read_query, search
+from fedshelf.common.wording import format_list
 
 Item = TypeVar("Item")
 Photo = str | PathLike[str] | Pixels
@@ -144,7 +146,10 @@ class FinishedModel:
 
 
 def open_finished(
-    model: str | PathLike[str] | Sequence[str | PathLike[str]], device: str = "auto"
+    model: str | PathLike[str] | Sequence[str | PathLike[str]],
+    device: str = "auto",
+    *,
+    network: Any = None,
 ) -> FinishedModel:
     """Return a model for use.
 
@@ -152,13 +157,45 @@ def open_finished(
         model: the directory of a run, its `model.safetensors`, an exported ONNX file, or a release;
             or several of them, which then answer together by the mean of their probabilities
         device: auto, cpu, mps, cuda or cuda:N
+        network: a person's own network, of which one of them is; None: none is
 
     Raises:
         DataError: the model cannot be used.
-        ConfigError: there is no such device, or a package is missing.
+        ConfigError: there is no such device, or a package is missing, or no model is of `network`.
     """
-    paths = [model] if isinstance(model, str | PathLike) else list(model)
-    return FinishedModel(load_all([Path(path) for path in paths], device))
+    paths = [Path(path) for path in ([model] if isinstance(model, str | PathLike) else model)]
+    if network is not None:
+        _register(network, paths)
+    return FinishedModel(load_all(paths, device))
+
+
+def _register(network: Any, paths: Sequence[Path]) -> None:
+    """Make a person's own network known by the name that it has in the files of models.
+
+    A class of a notebook may lie in a module by now, so its own name counts, not its module's.
+
+    Raises:
+        DataError: a model cannot be read.
+        ConfigError: none is of a network of this name.
+    """
+    from fedshelf.common.models import saved  # loads torch
+
+    names = [saved.read(path).spec.name for path in paths if onnx_file_of(path) is None]
+    given = own_objects.name_of(network)
+    fitting = [name for name in names if _own_part(name) == _own_part(given)]
+    for name in fitting:
+        own_objects.register(plugins.MODEL.group, name, network)
+    if not fitting:
+        found = ", ".join(dict.fromkeys(names)) or "an ONNX file, which needs none"
+        raise ConfigError(
+            f"The argument network got {given}, but the network of {format_list(paths)} is"
+            f" {found}; give the class, function or module that the run was given as its model."
+        )
+
+
+def _own_part(name: str) -> str:
+    """Return the last part of an object's name: `mylab.nets:Nets.Small` -> Small."""
+    return name.rpartition(":")[2].rpartition(".")[2]
 
 
 def _one_by_one(photos: Iterable[Item]) -> Iterator[Item]:

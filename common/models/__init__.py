@@ -231,9 +231,10 @@ def find(name: str) -> ModelInfo:
         raise plugins.wrong_plugin(plugins.MODEL, name, "a ModelInfo")
     if own_objects.is_name(name):
         raise ConfigError(
-            f"The model {name} is code of its own, which only a run's own settings import, or a"
-            " store whose policy lists it; open a finished model with"
-            " fedshelf.load(..., network=...), or use its ONNX file."
+            f"The model {name} is code of its own, and the file of a model never decides which code"
+            f" is imported: to train, name it in the settings (model.name={name}); to use what was"
+            " trained, take the ONNX file in a release of the run (flower-server release), or"
+            " fedshelf.load(..., network=...) in Python."
         )
     added = plugins.plugin_names(plugins.MODEL)
     suggestions = difflib.get_close_matches(

@@ -8,19 +8,18 @@ from typing import Annotated
 
 import typer
 
+Run = Annotated[
+    Path, typer.Argument(help="Run directory, or the name of a run; the run may be unfinished.")
+]
+Which = Annotated[
+    str, typer.Option("--round", metavar="N|best|last", help="Round whose model is exported.")
+]
+Out = Annotated[
+    Path | None, typer.Option(help="New folder for the model; by default round-N in RUN.")
+]
 
-def export(
-    run: Annotated[
-        Path,
-        typer.Argument(help="Run directory, or the name of a run; the run may be unfinished."),
-    ],
-    which: Annotated[
-        str, typer.Option("--round", metavar="N|best|last", help="Round whose model is exported.")
-    ],
-    out: Annotated[
-        Path | None, typer.Option(help="New folder for the model; by default round-N in RUN.")
-    ] = None,
-) -> None:
+
+def export(run: Run, which: Which, out: Out = None) -> None:
     """Write the model of any round that has a checkpoint, not only of the delivered one."""
     from fedshelf.server.monitor.run_finder import find_run
 

@@ -77,8 +77,10 @@ def make_release(
     from fedshelf.common.inference.release.card import model_card
     from fedshelf.common.inference.release.folder import write_release
     from fedshelf.common.models.weights import file_sha256
+    from fedshelf.server.settings.own_code import allow_of_run
 
     weights = run / WEIGHTS_FILE
+    allow_of_run(run)
     description, output = read_kind(weights)
     summary, config = _read_run(run)
     sha256 = file_sha256(weights)

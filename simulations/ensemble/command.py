@@ -27,6 +27,7 @@ from fedshelf.simulations.ensemble import page
 from fedshelf.simulations.ensemble.members import MemberPredictions, predict_members, read_members
 from fedshelf.simulations.ensemble.methods import Stacking, fit_weights, mean, vote, weighted
 from fedshelf.simulations.ensemble.words import headline
+from fedshelf.simulations.run.own_code import allow_named
 
 ENSEMBLE_FILE = "ensemble.json"
 Rule = Callable[[Tensor], Tensor]
@@ -51,6 +52,7 @@ def ensemble(
     Raises:
         FedshelfError: the models or the data cannot be used, or the directory is not free.
     """
+    allow_named(settings)
     config = resolve(settings)
     if len(paths) < 2:
         raise ConfigError(

@@ -18,6 +18,7 @@ from fedshelf.simulations.compare.command import COMPARE_FILE
 from fedshelf.simulations.compare.command import compare as run_comparison
 from fedshelf.simulations.compare.request import ComparisonRequest
 from fedshelf.simulations.compare.wording import findings
+from fedshelf.simulations.python.given_objects import GivenObjects, collect
 from fedshelf.simulations.python.settings import SHORT, plain
 from fedshelf.simulations.python.simulated_run import REPORT_FILE, ReportPath
 from fedshelf.simulations.python.simulating import own_threads, read_arguments
@@ -152,14 +153,12 @@ def _points_of(
     given, flat = read_arguments(
         {name: value for name, value in arguments.items() if name not in listed}, settings
     )
-    for kind, name in given.known:
-        if own_objects.is_given(name):
-            raise ConfigError(
-                f"The {kind.noun} {name} is an object that only this program has, and the runs of a"
-                " sweep are processes of their own; put it into a module, or call fedshelf.simulate"
-                " in a loop."
-            )
-    values = flat | {SHORT[name]: list(arguments[name]) for name in listed}
+    _check_importable(given)
+    values = flat | {
+        SHORT[name]: [_sweepable(name, value) for value in arguments[name]]
+        for name in SWEPT
+        if name in listed
+    }
     defaults = known_keys()
     swept = {
         key: [_as_text(value) for value in several]
@@ -171,6 +170,28 @@ def _points_of(
             f"Setting {forbidden[0]} takes one value in a sweep; give seeds=[0, 1, 2] for several."
         )
     return {key: _as_text(value) for key, value in values.items() if key not in swept}, swept
+
+
+def _sweepable(argument: str, value: Any) -> Any:
+    """Return one of several values of an argument as a setting has it: an object has a name.
+
+    Raises:
+        ConfigError: it cannot be used, or is an object that other processes cannot import.
+    """
+    given = collect({argument: value})
+    _check_importable(given)
+    return given.settings.get(SHORT[argument], value)
+
+
+def _check_importable(given: GivenObjects) -> None:
+    """Check that the processes of a sweep find all objects. Raises ConfigError."""
+    for kind, name in given.known:
+        if own_objects.is_given(name):
+            raise ConfigError(
+                f"The {kind.noun} {name} is an object that only this program has, and the runs of a"
+                " sweep are processes of their own; put it into a module, or call fedshelf.simulate"
+                " in a loop."
+            )
 
 
 def _as_text(value: Any) -> str:

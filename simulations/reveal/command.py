@@ -19,6 +19,7 @@ from fedshelf.common.system.files import write_json
 from fedshelf.common.wording import format_count
 from fedshelf.server.results.run_directory import RunDirectory, free_name
 from fedshelf.server.settings import recipes
+from fedshelf.server.settings.own_code import check_own_code
 from fedshelf.server.training.resume_model import adopt
 from fedshelf.server.training.setup import InitialState, prepare, settle
 from fedshelf.simulations import datasets
@@ -37,6 +38,7 @@ from fedshelf.simulations.reveal.protections import (
 from fedshelf.simulations.reveal.server_view import ServerView
 from fedshelf.simulations.reveal.words import headline
 from fedshelf.simulations.run.features import feature_extractor
+from fedshelf.simulations.run.own_code import allow_named
 
 MOST_IMAGES = 200  # of a store, if none is given: more take longer and reveal less of each
 FEWEST_IMAGES = 8
@@ -110,6 +112,7 @@ def open_run(
     settings: Mapping[str, Any], console: Console
 ) -> tuple[InitialState, Images, list[int]]:
     """Return the start of a run, the training photos of all its stores, and the stores' sizes."""
+    allow_named(settings)
     inherited = adopt(dict(settings))
     is_photos = datasets.find(resolve(inherited).data).native_size is None
     completed = recipes.complete(dict(settings), photos=is_photos, inherited=inherited)
@@ -118,10 +121,11 @@ def open_run(
     source = datasets.find(config.data)
     config = settle(config, source.native_size, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
+    network_note = check_own_code(config, len(stores.classes), source.channels)
     start = prepare(config, stores.classes, source.channels)
     note = partial(console.print, markup=False, highlight=False, soft_wrap=True)
-    if completed.note:
-        note(completed.note)
+    for line in filter(None, (completed.note, network_note)):
+        note(line)
     if extractor := feature_extractor(start, note):
         stores = stores.with_features(extractor)
     pool = pool_images([stores.stores[name].train for name in stores.stores])

@@ -81,8 +81,10 @@ def load(model: Path) -> Network:
         TypeError,
         FedshelfError,
     ) as error:
+        known = isinstance(error, FedshelfError)
+        reason = str(error).rstrip(".") if known else type(error).__name__
         raise ConfigError(
-            f"--model got {model}, which cannot be used ({type(error).__name__}); expected the"
+            f"--model got {model}, which cannot be used ({reason}); expected the"
             " model.safetensors of a run of this version that trained a classifier, or the"
             " directory that holds it."
         ) from error

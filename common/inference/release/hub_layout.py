@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fedshelf.common import models
+from fedshelf.common import models, own_objects
 from fedshelf.common.errors import DataError
 from fedshelf.common.models.saved import read
 from fedshelf.common.models.spec import TIMM, ModelSpec, Output
@@ -89,7 +89,7 @@ def _metadata(spec: ModelSpec, described: Mapping[str, Any]) -> str:
     made = described.get("provenance") or {}
     test = made.get("test") or {}
     tags = ["federated-learning", "fedshelf", *(["timm"] if spec.name.startswith(TIMM) else [])]
-    pipeline = _PIPELINES[models.output_of(spec.name)]
+    pipeline = _pipeline(spec.name)
     metrics = [
         {"type": kind, "value": test[key]}
         for kind, key in (("accuracy", "accuracy"), ("f1", "macro_f1"))
@@ -100,14 +100,22 @@ def _metadata(spec: ModelSpec, described: Mapping[str, Any]) -> str:
         "dataset": {"name": "held-out photos", "type": "private"},
         "metrics": metrics,
     }
-    facts: dict[str, Any] = {
-        "library_name": "fedshelf",
-        "pipeline_tag": pipeline,
-        "tags": tags,
-    }
+    facts: dict[str, Any] = {"library_name": "fedshelf", "tags": tags}
+    if pipeline:
+        facts["pipeline_tag"] = pipeline
     if metrics:
         facts["model-index"] = [{"name": spec.name, "results": [result]}]
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in facts.items())
+
+
+def _pipeline(network: str) -> str:
+    """Return the hub's name for what a network does.
+
+    It is empty for a person's own network, which may do anything: a release imports no code.
+    """
+    if own_objects.is_name(network) and not network.startswith(TIMM):
+        return ""
+    return _PIPELINES[models.output_of(network)]
 
 
 def _json(value: Any) -> bytes:
