@@ -34,9 +34,8 @@ class PixelMasks(SceneTask):
 
     def own_classes(self, named: tuple[str, ...]) -> tuple[str, ...]:
         """Return the background and the classes that the settings name; without any, `REGIONS`."""
-        if not named or named[0] == BACKGROUND:
-            return named or REGIONS
-        return (BACKGROUND, *named)
+        products = tuple(name for name in named if name != BACKGROUND)
+        return (BACKGROUND, *products) if products else REGIONS
 
     def products(self, outputs: tuple[str, ...]) -> tuple[str, ...]:
         """Return the classes of products; () if there are products alone."""
