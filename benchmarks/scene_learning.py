@@ -2,6 +2,7 @@
 
 The data set is `shelf-scenes`. In the federation each store has shelves of its own style, with
 products of its own designs; the test scenes are of all styles, and no store has their designs.
+The model is that of the round that was best on validation scenes, which lie at the stores.
 `pooled` is one store with all scenes. A store alone takes as many steps as all stores together
 have taken, so that it lacks scenes and not work. Scores are those of the server's test scenes, and
 counts are at the score that validation scenes chose. A row has means over the seeds, with their 95%
@@ -63,7 +64,10 @@ FIGURES = {
         Figure("AP", ("test", "ap")),
         Figure("count error", ("counting", "count_share")),
     ),
-    "masks": (Figure("mean IoU", ("test", "iou")),),
+    "masks": (
+        Figure("mean IoU", ("test", "iou")),
+        Figure("IoU of products", ("test", "per_class", "product", "iou")),
+    ),
 }
 """The figures of each task; the first one is compared with that of the pooled row."""
 

@@ -17,6 +17,9 @@ from fedshelf.common.scenes.boxes import Boxes
 OVERLAP = 0.25
 """Share of a tile's side that it has in common with the next one, unless more is asked for."""
 
+SAMPLED_TILES = 3
+"""Tiles in a row, and in a column, that stand for all of a view."""
+
 SAME_ITEM = 0.5
 """Intersection over union, in the shared part, from which on two boxes are of one item."""
 
@@ -90,6 +93,22 @@ def _starts(length: int, count: int, overlap: float) -> list[tuple[int, int]]:
     side = min(length, int(np.ceil(length / (count - (count - 1) * overlap))))
     starts = np.rint(np.linspace(0, length - side, count)).astype(int)
     return [(int(start), int(start) + side) for start in starts]
+
+
+def spread_tiles(count: int, most: int = SAMPLED_TILES) -> list[int]:
+    """Return the places of at most `most` by `most` among `count` by `count` tiles, spread evenly.
+
+    They stand for all: what is true of them is likely to be true of the photo.
+
+    Args:
+        count: tiles in a row, and in a column
+        most: of the tiles in a row that are taken
+
+    >>> spread_tiles(2), spread_tiles(4)
+    ([0, 1, 2, 3], [0, 2, 3, 8, 10, 11, 12, 14, 15])
+    """
+    steps = sorted({int((step + 0.5) * count / most) for step in range(most)})
+    return [row * count + column for row in steps for column in steps]
 
 
 def merge_tiles(

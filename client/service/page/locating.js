@@ -3,31 +3,42 @@
 
 import { boxesOfMap } from "./centre_map.js";
 import { partOf, squeezed } from "./pixels.js";
-import { cutTiles, mergeTiles, mostTiles } from "./tiles.js";
+import { cutTiles, mergeTiles, mostTiles, spreadTiles } from "./tiles.js";
 
-const MAX_TILES = 8; // in a row
+const MAX_TILES = 12; // in a row
 const SURE = 0.5; // score of the boxes that speak for a view
-const TELLING_SHARE = 0.1; // of sure boxes; below it, a fall says nothing
+const FURTHER_BOXES = 2; // unsure ones, counted in addition
+const TELLING_SHARE = 0.4; // of sure boxes, from which on smaller ones end the search
+const SMALLER_VIEWS = 2; // one after the other, that end it
 
 // The boxes that count, the surest first: of the photo as a whole, or of as many tiles as make
-// them sure. locator: its description; mapOf(square): the map of pixels at its size; isWanted():
+// them surest. locator: its description; mapOf(square): the map of pixels at its size; isWanted():
 // false once nobody waits for the boxes
 export async function locateScene(pixels, locator, mapOf, isWanted) {
   const { width, height } = pixels;
-  let best = { tiles: [], found: [] };
+  let tiles = [];
+  let found = [];
   let largest = -1;
+  let smallerViews = 0;
   for (let count = 1; count <= mostTiles(width, height, locator.image_size, MAX_TILES); count++) {
-    const tiles = cutTiles(width, height, count);
-    const found = [];
-    for (const tile of tiles) {
+    const parts = cutTiles(width, height, count);
+    const boxes = [];
+    for (const place of spreadTiles(count)) {
       if (!isWanted()) return [];
-      found.push(await boxesIn(tile, pixels, locator, mapOf));
+      boxes[place] = await boxesIn(parts[place], pixels, locator, mapOf);
     }
-    const share = sureShare(found.flat());
-    if (share < largest && largest >= TELLING_SHARE) break;
-    if (share > largest) [best, largest] = [{ tiles, found }, share];
+    const share = sureShare(boxes.flat());
+    if (share > largest) {
+      [tiles, found, largest, smallerViews] = [parts, boxes, share, 0];
+    } else if (++smallerViews >= SMALLER_VIEWS && largest >= TELLING_SHARE) {
+      break;
+    }
   }
-  const merged = mergeTiles(best.tiles, best.found, width, height);
+  for (const [place, tile] of tiles.entries()) {
+    if (!isWanted()) return [];
+    found[place] ??= await boxesIn(tile, pixels, locator, mapOf);
+  }
+  const merged = mergeTiles(tiles, found, width, height);
   return merged.filter(({ score }) => score >= locator.counting_score);
 }
 
@@ -38,7 +49,7 @@ async function boxesIn(tile, pixels, locator, mapOf) {
 }
 
 function sureShare(boxes) {
-  return boxes.length ? boxes.filter(({ score }) => score >= SURE).length / boxes.length : 0;
+  return boxes.filter(({ score }) => score >= SURE).length / (boxes.length + FURTHER_BOXES);
 }
 
 // The whole pixels of a box, at least one, within the photo.

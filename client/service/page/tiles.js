@@ -4,6 +4,7 @@
 import { between, roundHalfEven } from "./numbers.js";
 
 const OVERLAP = 0.25; // of a tile's side that the next one shows, too
+const SAMPLED_TILES = 3; // in a row and in a column, that stand for all of a view
 const SAME_ITEM = 0.5; // intersection over union in the part that two tiles show
 const EDGE_SHARE = 0.02; // of a tile's side: a box that ends so near to its edge is cut
 
@@ -13,6 +14,13 @@ export function cutTiles(width, height, count) {
   return starts(height, count).flatMap(([top, bottom]) =>
     columns.map(([left, right]) => ({ left, top, right, bottom })),
   );
+}
+
+// The places of at most 3 by 3 among `count` by `count` tiles, spread evenly.
+export function spreadTiles(count) {
+  const all = Array.from({ length: SAMPLED_TILES }, (_, step) => step + 0.5);
+  const steps = [...new Set(all.map((step) => Math.trunc((step * count) / SAMPLED_TILES)))];
+  return steps.flatMap((row) => steps.map((column) => row * count + column));
 }
 
 // Most tiles in a row that are not smaller than a locator's square.

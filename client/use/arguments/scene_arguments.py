@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fedshelf.common.inference.predictors.predictor import Predictor
     from fedshelf.common.inference.scenes.scene_reader import SceneReader
 
-MOST_TILES = 8  # that --tiles takes; as `common.inference.scenes.locating.MAX_TILES`
+MOST_TILES = 12  # that --tiles takes; as `common.inference.scenes.locating.MAX_TILES`
 
 LocatorModel = Annotated[
     Path,

@@ -85,8 +85,8 @@ PNG = {"content-type": "image/png"}
 @pytest.mark.parametrize(
     ("query", "content", "status", "detail"),
     [
-        ("?tiles=9", scene(), 400, "tiles got '9'"),
-        ("?tiles=0", scene(), 400, "expected 1 to 8, or auto"),
+        ("?tiles=13", scene(), 400, "tiles got '13'"),
+        ("?tiles=0", scene(), 400, "expected 1 to 12, or auto"),
         ("?score=high", scene(), 400, "score got 'high'"),
         ("?score=nan", scene(), 400, "score got 'nan'"),
         ("?score=0", scene(), 400, "score got '0'"),

@@ -16,6 +16,7 @@ from fedshelf.common.inference.scenes.locating import counting_score, locate_sce
 from fedshelf.common.models.networks import locator as locator_network
 from fedshelf.common.models.spec import ModelSpec
 from fedshelf.common.scenes.boxes import Boxes
+from fedshelf.common.scenes.tiles import spread_tiles
 
 DESCRIPTION = ModelDescription(
     ModelSpec("locator", ("product",), 32, 3, (0.5,) * 3, (0.5,) * 3), ("product",)
@@ -63,46 +64,62 @@ class SureInTiles:
     """A locator of ten boxes in each tile, of which a given share of each view is sure.
 
     Args:
-        shares: of the views of 1, 2 by 2, 3 by 3 tiles and so on
+        shares: of the views of 1, 2 by 2, 3 by 3 tiles and so on, each told by at most nine tiles;
+            0 in all tiles that are looked at later
     """
 
     def __init__(self, *shares: float) -> None:
         self.description = DESCRIPTION
         self.pixel_format = PixelFormat(32)
-        self.views = 0  # that were looked at
-        self._shares = shares
-        self._waiting: list[float] = []  # scores of the boxes in the tiles that follow
+        self.tiles = 0  # that were looked at
+        self._scores: list[float] = []
+        for view, share in enumerate(shares, start=1):
+            boxes = 10 * len(spread_tiles(view))
+            sure = round(share * boxes)
+            self._scores += [0.9] * sure + [0.2] * (boxes - sure)
 
     def locate(self, pixels: Pixels) -> list[Boxes]:
-        if not self._waiting:
-            self.views += 1
-            boxes = 10 * self.views**2
-            sure = round(self._shares[self.views - 1] * boxes)
-            self._waiting = [0.9] * sure + [0.2] * (boxes - sure)
-        scores, self._waiting = self._waiting[:10], self._waiting[10:]
+        scores = self._scores[10 * self.tiles :][:10] or [0.2] * 10
+        self.tiles += 1
         left = np.arange(10, dtype=np.float32) * 3 + 1
         corners = np.stack([left, left, left + 2, left + 2], axis=1)
         return [Boxes(corners, np.full(10, -1), np.array(scores, np.float32))]
 
 
 @pytest.mark.parametrize(
-    ("shares", "views"),
+    ("shares", "views", "best"),
     [
-        ((0.5, 0.9, 0.7, 1), 3),  # looks no closer after a fall
-        ((0, 0.1, 0, 1), 3),  # a tenth is enough to tell it
-        ((0, 0, 0, 0.6, 0.5, 1), 5),
+        ((0.5, 0.9, 0.7, 0.6, 1), 4, 2),  # two views after the best one are less sure
+        ((0.5, 0.9, 0.7, 1, 0.6, 0.5, 1), 6, 4),  # one alone does not end the search
+        ((0, 0.3, 0, 0, 0.8, 0.7, 0.6, 1), 7, 5),  # of few sure boxes it says nothing
     ],
 )
-def test_it_looks_closer_until_the_share_of_sure_boxes_falls(
-    shares: tuple[float, ...], views: int
+def test_it_looks_closer_until_the_share_of_sure_boxes_stays_smaller(
+    shares: tuple[float, ...], views: int, best: int
 ) -> None:
+    """The tiles by which views were judged, and those of the best one that were not among them."""
     locator = SureInTiles(*shares)
-    assert len(locate_scene(locator, Image.new("RGB", (512, 512)), score=0.5)) > 0
-    assert locator.views == views
+    found = locate_scene(locator, Image.new("RGB", (512, 512)), score=0.5)
+    judged = [min(view, 3) ** 2 for view in range(1, views + 1)]
+    assert locator.tiles == sum(judged) + best**2 - judged[best - 1]
+    assert len(found) > 0
 
 
-def test_a_fall_of_nearly_nothing_does_not_end_the_search() -> None:
-    """One box in forty is sure in 2 by 2 tiles, none in 3 by 3, and all are in 4 by 4."""
-    locator = SureInTiles(0, 0.025, 0, 1, 0.5, 1)
-    assert len(locate_scene(locator, Image.new("RGB", (512, 512)), score=0.5)) > 100
-    assert locator.views == 5
+def test_one_sure_box_alone_does_not_end_the_search() -> None:
+    """1 of 1 and two more is a third; all views after it are surer than 0 and less sure than it."""
+
+    class OneSure(SureInTiles):
+        def locate(self, pixels: Pixels) -> list[Boxes]:
+            (boxes,) = super().locate(pixels)
+            return [boxes.select(np.arange(1))] if self.tiles == 1 else [boxes]
+
+    locator = OneSure(0.1, 0.2, 0.2, 0.6, 0, 0)
+    locate_scene(locator, Image.new("RGB", (512, 512)))
+    assert locator.tiles == 1 + 4 + 4 * 9 + (16 - 9)
+
+
+def test_there_are_at_most_twelve_tiles_in_a_row_and_none_is_smaller_than_the_square() -> None:
+    for side, most in ((31, 1), (57, 2), (2000, 12)):
+        locator = SureInTiles(*[view / 20 for view in range(1, 13)])
+        locate_scene(locator, Image.new("RGB", (side, side)))
+        assert locator.tiles == sum(min(view, 3) ** 2 for view in range(1, most)) + most**2
