@@ -9,16 +9,21 @@ SCENE_FIGURES = {
     "iou": {"iou": "IoU"},
 }
 
-# by train.objective: the photos that the accuracy counts as right, where nothing better is known
-RIGHT_SCENES = {"boxes": "without a mistake", "masks": "with a mean IoU of 75% or more"}
+# by train.objective: the share of right photos of scenes, where nothing better is known of them
+RIGHT_SCENES = {"boxes": "photos_without_mistake", "masks": "photos_of_iou_75"}
 
 LISTED_OF_SCENES = ("ap_50", "count_error")
 # of every evaluation; all others are of further metrics
 USUAL_FIGURES = frozenset({
     "accuracy", "macro_f1", "macro_precision", "macro_recall", "loss", "images", "on", "interval",
-    "baseline", "per_class", "confusion", "stores", "spread",
+    "baseline", "per_class", "confusion", "stores", "spread", *RIGHT_SCENES.values(),
 })  # fmt: skip
 
+MAIN_TITLES = {
+    **{key: figures[key] for key, figures in SCENE_FIGURES.items()},
+    "photos_without_mistake": "photos without a mistake",
+    "photos_of_iou_75": "photos with a mean IoU of 75% or more",
+}
 FURTHER_TITLES = {
     **{key: title for figures in SCENE_FIGURES.values() for key, title in figures.items()},
     "ap_recall_1": "Recall at one wrong box a photo",
@@ -32,18 +37,43 @@ def main_figure(evaluation: Mapping[str, Any] | None) -> str:
     """Return the key of the figure that says how good a model is.
 
     It is the accuracy, but on scenes the average precision of boxes or the overlap of masks: the
-    share of photos without any mistake says little of them.
+    share of photos without any mistake says little of them, and stands for them if no more is told.
 
     Args:
         evaluation: scores by name; None: there are none
     """
-    return next((key for key in SCENE_FIGURES if key in (evaluation or {})), "accuracy")
+    return next((key for key in MAIN_TITLES if key in (evaluation or {})), "accuracy")
+
+
+def name_share(evaluation: Mapping[str, Any], objective: str) -> dict[str, Any]:
+    """Return an evaluation with its share of right photos by its name, if it knows no more.
+
+    It is called accuracy for all tasks, which on scenes is no accuracy of names. No more is known
+    from noised counts, and of stores whose policy tells numbers of right photos alone.
+
+    Args:
+        evaluation: scores by name
+        objective: the run's train.objective
+    """
+    if objective not in RIGHT_SCENES or main_figure(evaluation) != "accuracy":
+        return dict(evaluation)
+    return {**evaluation, RIGHT_SCENES[objective]: evaluation["accuracy"]}
 
 
 def main_title(evaluation: Mapping[str, Any] | None) -> str:
     """Return the name of the main figure in words: "accuracy", "AP"."""
-    key = main_figure(evaluation)
-    return SCENE_FIGURES[key][key] if key in SCENE_FIGURES else key
+    return figure_title(main_figure(evaluation))
+
+
+def figure_title(key: str) -> str:
+    """Return the name of a main figure in a sentence: "accuracy", "AP"."""
+    return MAIN_TITLES.get(key, key)
+
+
+def figure_heading(key: str) -> str:
+    """Return the name of a main figure above a column or picture: "Accuracy", "AP"."""
+    title = figure_title(key)
+    return f"{title[:1].upper()}{title[1:]}"
 
 
 def listed_figures(evaluation: Mapping[str, Any] | None) -> dict[str, float | None]:

@@ -10,7 +10,12 @@ from typing import Any
 from fedshelf.common import wording
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count, format_list
-from fedshelf.server.figure_names import RIGHT_SCENES, SCENE_FIGURES, main_figure
+from fedshelf.server.figure_names import (
+    RIGHT_SCENES,
+    SCENE_FIGURES,
+    figure_title,
+    main_figure,
+)
 
 UNKNOWN = "–"
 _UNITS = re.compile(
@@ -177,7 +182,7 @@ def _describe_accuracy(summary: Mapping[str, Any]) -> str:
     if test and main_figure(test) in SCENE_FIGURES:
         return _describe_scenes(test, summary.get("counting"))
     if right := RIGHT_SCENES.get(summary.get("objective", "")):
-        return _describe_right_scenes(test, right)
+        return _describe_right_scenes(test, figure_title(right))
     if test and test.get("accuracy") is not None:
         where = "the server's" if test.get("on") == "server" else "the stores'"
         images = f"{test['images']:,} " if test.get("images") else ""
@@ -225,13 +230,13 @@ def _describe_right_scenes(test: Mapping[str, Any] | None, right: str) -> str:
 
     Args:
         test: figures on test photos
-        right: the photos that count as right, in words
+        right: the photos that count as right, in words: "photos without a mistake"
     """
     if not test or test.get("accuracy") is None:
         return ""
     where = "the server's" if test.get("on") == "server" else "the stores'"
     photos = f"{test['images']:,} " if test.get("images") else ""
-    share = f"share of photos {right}: {percent(test['accuracy'])}{interval(test)}"
+    share = f"share of {right}: {percent(test['accuracy'])}{interval(test)}"
     return _sentence([f"{share} on {where} {photos}test photos"])
 
 

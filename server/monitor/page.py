@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from fedshelf.common.text import printable
 from fedshelf.server import formatting
+from fedshelf.server.figure_names import figure_heading
 from fedshelf.server.monitor import wording
 from fedshelf.server.monitor.state import RunState
 from fedshelf.server.report.charts.line_chart import LineChart, line_chart
@@ -86,7 +87,7 @@ class PageView:
             "printable": printable, "percent": formatting.percent, "decimal": formatting.decimal,
             "whole":
             formatting.whole, "duration": formatting.duration, "rounds": formatting.rounds,
-            "clock": format_clock, "state": wording.store_state, "figure": wording.figure_title,
+            "clock": format_clock, "state": wording.store_state, "heading": figure_heading,
             "trouble": wording.failure_words,
         }  # fmt: skip
         self._page = environment.get_template("live.html.j2")
@@ -183,9 +184,8 @@ def _best_remark(state: RunState) -> str:
 def figure_chart(state: RunState) -> LineChart | None:
     """Draw the main figure over rounds, the best round marked."""
     mark = (state.best[0], f"best: {state.best[0]}") if state.best else None
-    title = wording.figure_title(state)
     return line_chart(
-        f"{title[:1].upper()}{title[1:]}",
+        figure_heading(state.figure),
         state.quality,
         formatting.percent,
         format_tick=lambda share: f"{100 * share:.4g}%",

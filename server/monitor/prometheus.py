@@ -65,7 +65,7 @@ class _RunMetrics(Collector):
         )
         yield _gauge(
             "main_figure_ratio",
-            "Accuracy, or of scenes AP or IoU, when last judged, 0 to 1.",
+            "Accuracy, or of scenes AP, IoU or share of right photos, when last judged, 0 to 1.",
             _latest(state.quality),
             "on",
         )

@@ -114,7 +114,7 @@ class RunState:
         began:     Unix time (s) at which the command started, or None
         stores:    all known stores, by name
         accuracy:  curves over rounds by "test" and "validation"; (round, value)
-        figure:    key of the main figure: accuracy, or of scenes ap or iou
+        figure:    key of the main figure: as `main_figure` returns it
         quality:   curves of the main figure by "test" and "validation"
         listed:    the figures beside it, of the latest evaluation
         loss:      curves over rounds by "train", "test" and "validation"; (round, value)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from fedshelf.common.text import printable
 from fedshelf.server import formatting
+from fedshelf.server.figure_names import MAIN_TITLES
 from fedshelf.server.monitor import wording
 from fedshelf.server.monitor.state import RunState
 from fedshelf.server.results.given_models import spoilt_words
@@ -21,7 +22,9 @@ from fedshelf.server.results.run_status import FAILED_STATES, HELD_UP, WORDS, Ru
 MAX_STORES_SHOWN = 30  # rows at most; stores that need a person come first
 MAX_FAILURES_SHOWN = 10
 MAX_NOTES_SHOWN = 8
-NUMBER_COLUMNS = frozenset({"accuracy", "AP", "IoU", "images", "rounds", "failures", "times"})
+NUMBER_COLUMNS = frozenset({
+    "accuracy", *MAIN_TITLES.values(), "images", "rounds", "failures", "times",
+})  # fmt: skip
 STATE_COLOURS = {
     "ready": "green", "training": "blue", "evaluating": "blue", "resting": "yellow", "away": "red",
     "refused": "red", "set-aside": "red", "revoked": "red",

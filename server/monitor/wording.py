@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count
+from fedshelf.server import figure_names
 from fedshelf.server.figure_names import FURTHER_TITLES, SCENE_FIGURES
 from fedshelf.server.formatting import FAILURES, decimal, percent
 from fedshelf.server.monitor.state import ABSENT_STATES, FailureSummary, RunState, StoreState
@@ -77,7 +78,7 @@ def failure_words(failure: FailureSummary) -> str:
 
 def figure_title(state: RunState) -> str:
     """Return the name of the main figure in a sentence: "accuracy", "AP" or "IoU"."""
-    return SCENE_FIGURES.get(state.figure, {}).get(state.figure, state.figure)
+    return figure_names.figure_title(state.figure)
 
 
 def other_figures(state: RunState) -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fedshelf.server import formatting
-from fedshelf.server.figure_names import FURTHER_TITLES, SCENE_FIGURES, USUAL_FIGURES, main_figure
+from fedshelf.server.figure_names import FURTHER_TITLES, USUAL_FIGURES, figure_heading, main_figure
 from fedshelf.server.report.charts.line_chart import LineChart, Point, line_chart
 from fedshelf.server.report.run_data import RunData
 
@@ -40,7 +40,7 @@ def figure_chart(run: RunData) -> LineChart | None:
     # round 0, the model that the run began with, is not among the curve's points
     mark = (best["round"], f"best: {best['round']}") if best and best["round"] else None
     return line_chart(
-        SCENE_FIGURES.get(key, {}).get(key, "Accuracy"),
+        figure_heading(key),
         series,
         formatting.percent,
         format_tick=lambda share: f"{100 * share:.4g}%",

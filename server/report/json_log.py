@@ -25,7 +25,8 @@ class JsonLog:
         text:  the same in words
 
     A round's lines have "round" and "rounds", and at its end the values of a line of the table:
-    "accuracy", or for scenes "ap", "ap_50" and "count_error", or "iou".
+    "accuracy", or for scenes "ap", "ap_50" and "count_error", or "iou"; where no more is known
+    of scenes, "photos_without_mistake" or "photos_of_iou_75".
     Rounds of earlier starts, which a resumed run only reads, are not written again.
 
     Args:

@@ -11,7 +11,7 @@ from fedshelf.common.classes.display_names import ProductNames, read_from_run, w
 from fedshelf.common.system.files import write_json, write_text
 from fedshelf.common.text import printable
 from fedshelf.server import formatting
-from fedshelf.server.figure_names import SCENE_FIGURES, main_figure
+from fedshelf.server.figure_names import RIGHT_SCENES, SCENE_FIGURES, figure_title, main_figure
 from fedshelf.server.report import curves, sections
 from fedshelf.server.report.charts.calibration_chart import calibration_charts
 from fedshelf.server.report.charts.confusion_chart import heat_map
@@ -98,6 +98,7 @@ def render(run: RunData) -> str:
         tiles=sections.tiles(run),
         is_chosen=sections.is_chosen(run),
         figure=curves.figure_chart(run),
+        share=figure_title(RIGHT_SCENES.get(run.summary.get("objective", ""), "accuracy")),
         loss=curves.loss_chart(run),
         withheld=" ".join(
             filter(

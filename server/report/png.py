@@ -20,7 +20,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fedshelf.common.system.files import write_atomic
 from fedshelf.common.text import printable
-from fedshelf.server.figure_names import SCENE_FIGURES
+from fedshelf.server.figure_names import RIGHT_SCENES, SCENE_FIGURES, figure_heading
 from fedshelf.server.report import curves
 from fedshelf.server.report.charts.calibration_chart import Calibration, calibration_charts
 from fedshelf.server.report.charts.colours import CURVE_COLOURS
@@ -112,7 +112,7 @@ def draw_curves(run: RunData, path: Path) -> None:
     with _figure(path, (10, 3.8)) as figure:
         left, right = figure.subplots(1, 2)
         key = curves.run_figure(run)
-        left.set_title(_figure_title(key))
+        left.set_title(figure_heading(key))
         left.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         right.set_title("Loss")
         for name in ("test", "validation"):
@@ -225,8 +225,11 @@ def draw_stores(
         path:      the picture
         key:       of the figure
     """
+    stored = "accuracy" if key in RIGHT_SCENES.values() else key
     accuracies_by_name = sorted(
-        (result[key], name) for name, result in per_store.items() if result.get(key) is not None
+        (result[stored], name)
+        for name, result in per_store.items()
+        if result.get(stored) is not None
     )
     accuracies = [accuracy for accuracy, _ in accuracies_by_name]
     is_named = len(accuracies_by_name) <= MAX_STORES_LISTED
@@ -234,7 +237,7 @@ def draw_stores(
         path, (8, max(2.2, 1 + 0.25 * len(accuracies_by_name)) if is_named else 4)
     ) as figure:
         axes = figure.subplots()
-        axes.set_title(f"{_figure_title(key)} per store")
+        axes.set_title(f"{figure_heading(key)} per store")
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         if is_named:
             axes.grid(visible=True, axis="both")
@@ -306,10 +309,6 @@ def _curve(axes: Axes, name: str, points: Sequence[Point]) -> None:
             markersize=4,
             label=label,
         )
-
-
-def _figure_title(key: str) -> str:
-    return SCENE_FIGURES.get(key, {}).get(key, "Accuracy")
 
 
 def _fading_colours(colour: str) -> ListedColormap:

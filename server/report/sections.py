@@ -12,7 +12,12 @@ from fedshelf.common.config.field_types import Section
 from fedshelf.common.text import printable
 from fedshelf.common.wording import format_count
 from fedshelf.server import formatting
-from fedshelf.server.figure_names import RIGHT_SCENES, SCENE_FIGURES, main_figure
+from fedshelf.server.figure_names import (
+    RIGHT_SCENES,
+    SCENE_FIGURES,
+    figure_title,
+    main_figure,
+)
 from fedshelf.server.report.charts.line_chart import LineChart, line_chart
 from fedshelf.server.report.run_data import RunData
 
@@ -142,7 +147,8 @@ def _accuracy_tile(summary: Mapping[str, Any]) -> Tile:
     """
     test = summary["test"]
     if right := RIGHT_SCENES.get(summary.get("objective", "")):
-        return Tile("Test photos", formatting.percent(test["accuracy"]), right)
+        title = figure_title(right).removeprefix("photos ")
+        return Tile("Test photos", formatting.percent(test["accuracy"]), title)
     remarks = [f"macro F1 {formatting.decimal(test['macro_f1'])}"]
     if interval := test.get("interval"):
         remarks.insert(0, f"{100 * interval[0]:.1f} to {formatting.percent(interval[1])}")

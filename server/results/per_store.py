@@ -17,6 +17,7 @@ from fedshelf.common.metrics import formulas
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.protocol.messages import StoreInfo
 from fedshelf.common.system.files import write_text
+from fedshelf.server.figure_names import name_share
 from fedshelf.server.results.scores import Scores
 
 MAX_STORES_ONE_BY_ONE = 200  # up to this many stores, history and summary list each one
@@ -36,9 +37,14 @@ Rows = Mapping[str, Mapping[str, Any]]
 """Store -> its metrics as `summarize_counts` returns them, with macro averages."""
 
 
-def summarize_counts(counts: Counts) -> dict[str, Any]:
-    """Return the numbers of an evaluation that go into the history."""
-    return formulas.scalars(counts) | {"images": counts.num_examples}
+def summarize_counts(counts: Counts, objective: str = "classes") -> dict[str, Any]:
+    """Return the numbers of an evaluation that go into the history.
+
+    Args:
+        counts: of the evaluation
+        objective: the run's train.objective
+    """
+    return name_share(formulas.scalars(counts) | {"images": counts.num_examples}, objective)
 
 
 def macros(counts: Counts) -> dict[str, float]:
@@ -46,7 +52,7 @@ def macros(counts: Counts) -> dict[str, float]:
     return {"macro_precision": counts.macro_precision, "macro_recall": counts.macro_recall}
 
 
-def to_history(counts_by_store: Mapping[str, Counts]) -> dict[str, Any]:
+def to_history(counts_by_store: Mapping[str, Counts], objective: str = "classes") -> dict[str, Any]:
     """Return a round's evaluations at the stores.
 
     "stores" has those of each store; for more than `MAX_STORES_ONE_BY_ONE` there is "spread"
@@ -54,7 +60,10 @@ def to_history(counts_by_store: Mapping[str, Counts]) -> dict[str, Any]:
     """
     if len(counts_by_store) <= MAX_STORES_ONE_BY_ONE:
         return {
-            "stores": {name: summarize_counts(counts) for name, counts in counts_by_store.items()}
+            "stores": {
+                name: summarize_counts(counts, objective)
+                for name, counts in counts_by_store.items()
+            }
         }
     return {"spread": spread(counts.accuracy for counts in counts_by_store.values())}
 

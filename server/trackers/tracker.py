@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedshelf.server.figure_names import main_figure
 from fedshelf.server.report.tensorboard import scalars
 
 REQUEST_TIMEOUT_SECONDS = 10  # for one answer of a tracker's server
@@ -103,6 +104,8 @@ def outcome(summary: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _numbers(figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    is_of_scenes = main_figure(figures) != "accuracy"
     for name, value in figures.items():
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and not (is_of_scenes and name == "accuracy"):
             yield name, value

@@ -47,6 +47,7 @@ class FinalEvaluation:
         own_temperature: the same for the adjusted scores; None if no store has an adjustment
         is_adjustable: True if training added class offsets to the scores, which stores add when
             they use the model
+        objective: the run's train.objective
     """
 
     classes: tuple[str, ...]
@@ -55,6 +56,7 @@ class FinalEvaluation:
     temperature: float | None
     own_temperature: float | None = None
     is_adjustable: bool = False
+    objective: str = "classes"
 
     @cached_property
     def told(self) -> tuple[str, Counts] | None:
@@ -278,7 +280,7 @@ class FinalEvaluation:
         }
 
     def _told(self, counts: Counts, *, with_matrix: bool = True) -> dict[str, Any]:
-        figures = per_store.summarize_counts(counts) | per_store.macros(counts)
+        figures = per_store.summarize_counts(counts, self.objective) | per_store.macros(counts)
         matrix = counts.confusion.tolist() if with_matrix else None
         per_class = class_figures(counts, self.classes) or counts.per_class(self.classes)
         return figures | {"per_class": per_class, "confusion": matrix}
@@ -308,7 +310,13 @@ def evaluate_final_model(round_loop: RoundLoop, state: TrainingState) -> FinalEv
     )
     is_adjustable = round_loop.config.strategy.absent != "full"
     return FinalEvaluation(
-        round_loop.plan.spec.classes, scores, validation, temperature, own, is_adjustable
+        round_loop.plan.spec.classes,
+        scores,
+        validation,
+        temperature,
+        own,
+        is_adjustable,
+        round_loop.plan.config.train.objective,
     )
 
 

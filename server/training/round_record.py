@@ -111,6 +111,7 @@ def line(
     updates = trained.updates
     shares, squared_step = shares_of_step(model.contributed)
     images = sum(u.num_examples for u in updates)
+    objective = config.train.objective
     validation, raw = (
         (scores.together() or scores.held_out, _raw(scores)) if scores else (None, None)
     )
@@ -135,13 +136,13 @@ def line(
             "squared_step": squared_step,
             **_summed(updates),
         },
-        "test": summarize_counts(scores.test) if scores and scores.test else None,
+        "test": summarize_counts(scores.test, objective) if scores and scores.test else None,
         "validation": (
-            summarize_counts(validation) | to_history(scores.stores)
+            summarize_counts(validation, objective) | to_history(scores.stores, objective)
             if scores and validation
             else None
         ),
-        "validation_raw": summarize_counts(raw) if raw else None,
+        "validation_raw": summarize_counts(raw, objective) if raw else None,
         "adjustment": ("adjusted" if scores.is_adjusted else "raw") if scores and raw else None,
         "seconds": dict(totals.seconds),
         "bytes": {"down": totals.bytes_down, "up": totals.bytes_up},

@@ -10,7 +10,7 @@ from typing import Any
 from fedshelf.common.errors import ConfigError
 from fedshelf.common.metrics import formulas
 from fedshelf.common.text import printable
-from fedshelf.server.figure_names import SCENE_FIGURES
+from fedshelf.server.figure_names import figure_title
 from fedshelf.server.formatting import UNKNOWN, decimal, duration, percent
 from fedshelf.server.operations.listing_output import print_table, to_json
 from fedshelf.simulations.listing.run_facts import (
@@ -90,7 +90,7 @@ def results(facts: RunFacts, names: Sequence[str]) -> list[str]:
     known = {
         "state": facts.status,
         "rounds": str(facts.rounds),
-        "figure": SCENE_FIGURES.get(facts.figure, {}).get(facts.figure, facts.figure),
+        "figure": figure_title(facts.figure),
         "validation": percent(facts.validation),
         "test": percent(facts.test),
         "time": duration(facts.seconds),

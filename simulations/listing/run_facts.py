@@ -25,7 +25,7 @@ class RunFacts:
         status: finished, stopped, failed, or unfinished while there is no summary
         rounds: rounds done
         settings: flat settings
-        figure: the main figure: accuracy, or of scenes ap or iou
+        figure: the main figure: as `main_figure` returns it
         validation: main figure of its best round on validation images; None: there are none
         test: main figure of its delivered model on test images; None: there are none
         further: figures of further metrics of its delivered model on test images; of scenes AP50

@@ -144,8 +144,10 @@ def _row(record: Mapping[str, Any]) -> dict[str, Any]:
         "bytes_up": record["bytes"]["up"],
     }
     for split in ("test", "validation"):
+        is_of_scenes = main_figure(record[split]) != "accuracy"
         for name, value in (record[split] or {}).items():
-            if isinstance(value, int | float) or value is None:
+            is_figure = isinstance(value, int | float) or value is None
+            if is_figure and not (is_of_scenes and name == "accuracy"):
                 row[f"{split}_{name}"] = value
     return row
 
