@@ -2,11 +2,14 @@
 
 import io
 import json
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from fedshelf.common.config import resolve
 from fedshelf.common.metrics.counts import Counts
 from fedshelf.common.tasks.masks import RIGHT_MEAN_IOU
 from fedshelf.common.tasks.task import no_classes
@@ -19,11 +22,15 @@ from fedshelf.server.figure_names import (
     main_title,
     name_share,
 )
+from fedshelf.server.formatting import describe_outcome
 from fedshelf.server.report.console import RoundTable
 from fedshelf.server.report.json_log import JsonLog
 from fedshelf.server.report.tensorboard import scalars
 from fedshelf.server.results.per_store import summarize_counts, to_history
+from fedshelf.server.results.run_directory import RunDirectory
+from fedshelf.server.results.scores import Scores
 from fedshelf.server.trackers.tracker import curves, outcome
+from fedshelf.server.training.final_evaluation import FinalEvaluation
 from fedshelf.simulations.python.simulated_run import draw_curves
 from tests.helpers.sample_run import history
 
@@ -73,6 +80,21 @@ def test_no_place_calls_it_accuracy(objective: str) -> None:
     assert f"validation {title}" in shown
     assert "accuracy" not in shown
     assert [axes.get_title() for axes in draw_curves({"run": [record]}).axes] == ["loss", title]
+
+
+@pytest.mark.parametrize("objective", ["boxes", "masks"])
+def test_the_summary_and_its_lines_name_it(objective: str, tmp_path: Path) -> None:
+    stores = {"oslo": noised(3, 1), "rome": noised(1, 3)}
+    evaluation = FinalEvaluation(
+        ("product",), Scores(None, stores), Scores(None, {}), None, objective=objective
+    )
+    with closing(RunDirectory.open(tmp_path / "run", resolve())) as directory:
+        summary = evaluation.to_summary(directory, {})
+    assert main_title(summary["test"]) == TITLES[objective]
+    summary |= {"status": "finished", "rounds": 1, "objective": objective}
+    told = " ".join(describe_outcome(summary))
+    assert f"Share of {TITLES[objective]}: 50.0%" in told
+    assert "accuracy" not in told
 
 
 def test_a_classifiers_accuracy_and_the_ap_of_boxes_keep_their_names() -> None:
