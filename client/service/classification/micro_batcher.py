@@ -10,15 +10,16 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fedshelf.client.service.classification.decoding import decode_wanted
 from fedshelf.client.service.classification.served_model import PhotoAnswer, ServedModel
-from fedshelf.client.service.requests.problems import ClientGoneError
+from fedshelf.client.service.requests.problems import ClientGoneError, ProblemError
 from fedshelf.common.images.decoding.limits import SERVICE_LIMITS
 from fedshelf.common.system.allocator import release_freed_memory
 
@@ -33,7 +34,7 @@ class _Asked:
     data: bytes
     is_wanted: Callable[[], bool]
     loop: asyncio.AbstractEventLoop
-    answer: asyncio.Future[PhotoAnswer]
+    answer: asyncio.Future[PhotoAnswer | ProblemError]
 
 
 @dataclass(frozen=True)
@@ -54,18 +55,19 @@ class MicroBatcher:
         self._max_batch = max_batch
         self._on_batch = on_batch
         self._decoders = ThreadPoolExecutor(SERVICE_LIMITS.max_decodes, thread_name_prefix="decode")
-        self._lock = threading.Lock()  # of the next two
+        self._lock = threading.Lock()  # of the next four
+        self._jobs: deque[Callable[[], None]] = deque()  # decodes that no thread has begun
+        self._busy_threads = 0
         self._waiting: deque[_Decoded] = deque()
         self._is_running = False
         self._rest: asyncio.TimerHandle | None = None
 
     def answer(
         self, model: ServedModel, data: bytes, is_wanted: Callable[[], bool]
-    ) -> asyncio.Future[PhotoAnswer]:
-        """Return a future of the model's answer for one photo.
+    ) -> asyncio.Future[PhotoAnswer | ProblemError]:
+        """Return a future of the model's answer for one photo, or of the problem with the photo.
 
-        Its exceptions are ClientGoneError, if the client left, ProblemError, if the photo cannot be
-        used, and those of the model.
+        Its exceptions are ClientGoneError, if the client left, and those of the model.
 
         Args:
             model: photos of two models are never in one batch
@@ -74,34 +76,69 @@ class MicroBatcher:
         """
         loop = asyncio.get_running_loop()
         asked = _Asked(model, data, is_wanted, loop, loop.create_future())
-        self._decoders.submit(self._work, asked)
+        self._begin(partial(self._work, asked))
         if self._rest is None:
             self._rest = loop.call_later(REST_SECONDS, self._release_memory)
         return asked.answer
 
-    async def decode(
+    def decode(
         self, model: ServedModel, data: bytes, is_wanted: Callable[[], bool]
-    ) -> NDArray[np.uint8]:
-        """Return a photo as the model sees it, uint8 [S, S, C].
+    ) -> asyncio.Future[NDArray[np.uint8]]:
+        """Return a future of a photo as the model sees it, uint8 [S, S, C].
+
+        Its exceptions are ClientGoneError, if the client left, and ProblemError, if the photo
+        cannot be used.
 
         Args:
             model: has the form
             data: the photo's file
             is_wanted: False once the client has left
-
-        Raises:
-            ClientGoneError: the client left
-            ProblemError: the photo cannot be used
         """
         form = model.predictor.pixel_format
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoders, decode_wanted, data, form, is_wanted)
+        decoded: Future[NDArray[np.uint8]] = Future()
+
+        def work() -> None:
+            if not decoded.set_running_or_notify_cancel():
+                return
+            try:
+                decoded.set_result(decode_wanted(data, form, is_wanted))
+            except Exception as error:
+                decoded.set_exception(error)
+
+        self._begin(work)
+        return asyncio.wrap_future(decoded)
+
+    def _begin(self, job: Callable[[], None]) -> None:
+        """Have a job done, by a thread that is busy anyway if all of them are.
+
+        Args:
+            job: raises nothing
+        """
+        with self._lock:
+            self._jobs.append(job)
+            if self._busy_threads == SERVICE_LIMITS.max_decodes:
+                return
+            self._busy_threads += 1
+        self._decoders.submit(self._do_jobs)
+
+    def _do_jobs(self) -> None:
+        """Do one job after another until none is left."""
+        while True:
+            with self._lock:
+                if not self._jobs:
+                    self._busy_threads -= 1
+                    return
+                job = self._jobs.popleft()
+            job()
 
     def _work(self, asked: _Asked) -> None:
         """Decode a photo, and run batches if nobody does."""
         try:
             form = asked.model.predictor.pixel_format
             decoded = _Decoded(asked, decode_wanted(asked.data, form, asked.is_wanted))
+        except ProblemError as problem:
+            asked.loop.call_soon_threadsafe(_hand_out, [asked], [problem])
+            return
         except Exception as error:
             asked.loop.call_soon_threadsafe(_fail, [asked], error)
             return
@@ -153,7 +190,7 @@ def _fail(asked: Sequence[_Asked], error: Exception) -> None:
             each.answer.set_exception(error)
 
 
-def _hand_out(asked: Sequence[_Asked], answers: Sequence[PhotoAnswer]) -> None:
+def _hand_out(asked: Sequence[_Asked], answers: Sequence[PhotoAnswer | ProblemError]) -> None:
     """Hand out answers, in the loop's thread."""
     for each, answer in zip(asked, answers, strict=True):
         if not each.answer.done():

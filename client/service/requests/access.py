@@ -4,7 +4,8 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
-from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fedshelf.client.service.requests.api_keys import ApiKeys
@@ -12,8 +13,8 @@ from fedshelf.client.service.requests.metrics import ServiceMetrics
 from fedshelf.client.service.requests.problems import (
     Endpoint,
     ProblemError,
-    answer_directly,
     busy,
+    direct_response,
 )
 
 RETRY_SECONDS = 5  # after which a service that is restarted is likely back
@@ -83,12 +84,12 @@ class Access:
         self._under_way += 1
         self._all_answered.clear()
         try:
-            if (problem := self._refusal(scope)) is not None:
-                await problem.response()(scope, receive, send_secured)
-            elif endpoint := self._direct.get((scope["method"], scope["path"])):
-                await answer_directly(endpoint, scope, receive, send_secured)
-            else:
+            if (response := await self._whole_answer(scope, receive)) is None:
                 await self._app(scope, receive, send_secured)
+            else:
+                status = response.status_code
+                response.raw_headers += _HEADERS
+                await scope["state"]["connection"].answer(response)
         finally:
             self._under_way -= 1
             if not self._under_way:
@@ -96,11 +97,20 @@ class Access:
             name = getattr(scope.get("endpoint"), "__name__", "none")
             self._metrics.count_request(name, status, time.perf_counter() - began)
 
+    async def _whole_answer(self, scope: Scope, receive: Receive) -> Response | None:
+        """Return the answer to a request that the app does not see; None: it sees it."""
+        if (problem := self._refusal(scope)) is not None:
+            return problem.response()
+        if (endpoint := self._direct.get((scope["method"], scope["path"]))) is None:
+            return None
+        scope["endpoint"] = endpoint
+        return await direct_response(endpoint, Request(scope, receive))
+
     def _refusal(self, scope: Scope) -> ProblemError | None:
         """Return why a request is not answered; None: it is."""
-        headers = Headers(scope=scope)
+        headers = dict(scope["headers"])
         path = scope["path"]
-        if self._hosts is not None and _host(headers.get("host", "")) not in self._hosts:
+        if self._hosts is not None and _host(headers.get(b"host", b"")) not in self._hosts:
             return ProblemError(
                 400,
                 "The header Host names another machine; without API keys the service answers as"
@@ -113,7 +123,7 @@ class Access:
         if (
             self._keys.are_needed
             and path not in self._open_paths
-            and not self._keys.accept(headers.get("authorization", ""))
+            and not self._keys.accept(headers.get(b"authorization", b"").decode("latin-1"))
         ):
             return ProblemError(
                 401,
@@ -123,8 +133,9 @@ class Access:
         return None
 
 
-def _host(header: str) -> str:
+def _host(value: bytes) -> str:
     """Return the host in a header "Host: HOST:PORT", without brackets."""
+    header = value.decode("latin-1")
     if header.startswith("["):
         return header[1:].partition("]")[0]
     return header.partition(":")[0].lower()
