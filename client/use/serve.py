@@ -15,10 +15,6 @@ from fedshelf.client.use.arguments.model_arguments import (
 )
 
 MEMORY_ARENAS = 2  # heaps of the C library: one for each thread took 20 MB more
-# Of freed memory, between two times that it is given back. They are the bounds to which glibc moves
-# its own, after a block of that size; from lower ones, each photo's pixels take fresh pages.
-MAX_KEPT_BLOCK_BYTES = 32 << 20
-MAX_KEPT_FREE_BYTES = 64 << 20
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,10 +58,9 @@ def serve(
 
     A changed model is taken up without a lost request; SIGHUP makes sure of it.
     """
-    from fedshelf.common.system.allocator import keep_freed_memory, limit_arenas
+    from fedshelf.common.system.allocator import limit_arenas
 
     limit_arenas(MEMORY_ARENAS)  # before the imports below start threads
-    keep_freed_memory(MAX_KEPT_BLOCK_BYTES, MAX_KEPT_FREE_BYTES)
 
     from fedshelf.client.service.classification.served_model import ModelFiles
     from fedshelf.client.service.photo_service import PhotoService

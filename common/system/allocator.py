@@ -10,8 +10,8 @@ import ctypes
 import os
 from functools import cache
 
-MAX_KEPT_BLOCK_BYTES = 256 << 20
-MAX_KEPT_FREE_BYTES = 512 << 20
+MAX_KEPT_BLOCK_BYTES = 256 << 20  # a larger block goes back to the system when it is freed
+MAX_KEPT_FREE_BYTES = 512 << 20  # more free memory at the end of a heap goes back to the system
 # the largest block that glibc before 2.35 agrees to keep
 OLD_MAX_KEPT_BLOCK_BYTES = 32 << 20
 # option -> the variable with which a user sets it; numbers are those of glibc's malloc.h
@@ -22,17 +22,11 @@ _ARENA_MAX = -8  # also of malloc.h
 
 
 @cache
-def keep_freed_memory(
-    block_bytes: int = MAX_KEPT_BLOCK_BYTES, free_bytes: int = MAX_KEPT_FREE_BYTES
-) -> tuple[str, ...]:
+def keep_freed_memory() -> tuple[str, ...]:
     """Let this process, its threads and its later forks keep freed memory for their next step.
 
     A second call does nothing. A setting that the environment has, as one of glibc's variables or
     tunables, stays as it is.
-
-    Args:
-        block_bytes: a larger block goes back to the system when it is freed
-        free_bytes: more free memory at the end of a heap goes back to the system
 
     Returns:
         The variables whose settings were changed; none on a system without glibc.
@@ -42,8 +36,8 @@ def keep_freed_memory(
         return ()
     changed = []
     for (option, variable), values in (
-        (_MMAP_THRESHOLD, (block_bytes, OLD_MAX_KEPT_BLOCK_BYTES)),
-        (_TRIM_THRESHOLD, (free_bytes,)),
+        (_MMAP_THRESHOLD, (MAX_KEPT_BLOCK_BYTES, OLD_MAX_KEPT_BLOCK_BYTES)),
+        (_TRIM_THRESHOLD, (MAX_KEPT_FREE_BYTES,)),
     ):
         if variable not in os.environ and any(glibc.mallopt(option, value) for value in values):
             changed.append(variable)
