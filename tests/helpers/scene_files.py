@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from fedshelf.simulations.datasets.scenes.goods import draw_goods
+
 
 def save_photo(path: Path, width: int = 100, height: int = 50, orientation: int = 1) -> Path:
     """Write a photo of random pixels, different for each path; `width` and `height` as stored."""
@@ -62,3 +64,16 @@ def masks_of_cvat(folder: Path, photos: int) -> None:
     save_text(
         folder / "ImageSets/Segmentation/default.txt", "".join(f"{n}\n" for n in range(photos))
     )
+
+
+def save_sheets(folder: Path) -> Path:
+    """Write photos of twenty cans and twenty boxes on white sheets, in a folder for each class."""
+    for good in draw_goods(("can", "box"), 20, 70, np.random.default_rng(1)):
+        name = ("can", "box")[good.label]
+        sheet = Image.new("RGB", (110, 100), "white")
+        product = Image.fromarray(good.picture)
+        sheet.paste(product, (25, 12), product)
+        place = folder / name / f"{len(list(folder.glob('*/*')))}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(place)
+    return folder

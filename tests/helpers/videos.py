@@ -80,9 +80,12 @@ def turn_mp4(path: Path, turn: Turn) -> Path:
     return path
 
 
-def save_colour_model(folder: Path) -> Path:
-    """Write a model that tells red from blue by the mean difference of these channels."""
-    spec = spec_of("mcmahan-cnn", tuple(COLOURS), size=8)
+def save_colour_model(folder: Path, names: tuple[str, ...] = tuple(COLOURS)) -> Path:
+    """Write a model that tells red from blue by the mean difference of these channels.
+
+    names: of red, blue, and all else
+    """
+    spec = spec_of("mcmahan-cnn", names, size=8)
     return save_model(folder, spec, set_weights=_compare_red_and_blue)
 
 

@@ -10,25 +10,17 @@ from fedshelf.common.scenes.boxes import Boxes
 from fedshelf.common.scenes.formats.masks import mask_of
 from fedshelf.common.scenes.formats.read import read_scenes
 from fedshelf.simulations.datasets.scenes.composition import ComposedScene
-from fedshelf.simulations.datasets.scenes.goods import draw_goods
 from fedshelf.simulations.main import app
 from fedshelf.simulations.scenes.command import labelled
 from tests.helpers.commands import call
 from tests.helpers.hand_made_models import write_bright_masks
+from tests.helpers.scene_files import save_sheets
 
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty cans and twenty boxes on white sheets, and two photos that cannot be used."""
-    folder = tmp_path_factory.mktemp("photos")
-    for good in draw_goods(("can", "box"), 20, 70, np.random.default_rng(1)):
-        name = ("can", "box")[good.label]
-        sheet = Image.new("RGB", (110, 100), "white")
-        product = Image.fromarray(good.picture)
-        sheet.paste(product, (25, 12), product)
-        place = folder / name / f"{len(list(folder.glob('*/*')))}.png"
-        place.parent.mkdir(exist_ok=True)
-        sheet.save(place)
+    folder = save_sheets(tmp_path_factory.mktemp("photos"))
     noise = np.random.default_rng(0).integers(0, 256, (50, 50, 3), np.uint8)
     Image.fromarray(noise).save(folder / "box" / "noise.png")
     (folder / "box" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno")

@@ -3,14 +3,12 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from tests.helpers.client_command import refused, run
 from tests.helpers.hand_made_models import write_colour_classifier, write_square_locator
-
-COLOURS = {"r": (255, 0, 0), "g": (0, 255, 0), "b": (0, 0, 255)}
+from tests.helpers.squares import write_shelf
 
 
 @pytest.fixture
@@ -18,16 +16,7 @@ def command(tmp_path: Path) -> list[str]:
     """The command but for its options: a plan of r g b above b b b, a photo of r r b and b _ b."""
     locator = write_square_locator(tmp_path / "models" / "locator.onnx")
     classifier = write_colour_classifier(tmp_path / "models" / "model.onnx")
-    pixels = np.zeros((160, 160, 3), np.uint8)
-    for row, colours in enumerate(("rrb", "b b")):
-        for column, letter in enumerate(colours):
-            if letter in COLOURS:
-                top, left = 50 + 60 * row, 22 + 32 * column
-                pixels[top : top + 16, left : left + 16] = COLOURS[letter]
-    shade = [63, 64, 65, 123, 124, 125]  # a flat crop shows nothing
-    pixels[shade] -= pixels[shade] // 6
-    (tmp_path / "photos").mkdir()
-    Image.fromarray(pixels).save(tmp_path / "photos" / "shelf.png")
+    write_shelf(tmp_path / "photos" / "shelf.png")
     lines = ["shelf,column,product"]
     for row, names in enumerate((("red", "green", "blue"), ("blue",) * 3), start=1):
         lines += [f"{row},{column},{name}" for column, name in enumerate(names, start=1)]

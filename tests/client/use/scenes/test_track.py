@@ -2,41 +2,17 @@
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.helpers.client_command import refused, run
 from tests.helpers.hand_made_models import write_colour_classifier, write_square_locator
-from tests.helpers.videos import write_video
+from tests.helpers.squares import Place, write_squares
 from tests.helpers.webhook_server import webhook_server
 
 RED, BLUE = 0, 2
 FRAMES = 26  # the red square moves from 14 to 114 pixels, the blue one stands
-
-
-Place = Callable[[int], tuple[int, int] | None]
-"""The left and upper edge of a square in each frame; None: it is not there."""
-
-
-def write_squares(file: Path, frames: int, squares: list[tuple[int, Place]]) -> Path:
-    """Write ten pictures a second of squares with a colour each."""
-    pictures = []
-    for frame in range(frames):
-        pixels = np.zeros((160, 160, 3), np.uint8)
-        for channel, place in squares:
-            if (corner := place(frame)) is not None:
-                left, top = corner
-                pixels[top : top + 16, left : left + 16] = 0
-                pixels[top : top + 16, left : left + 16, channel] = 255
-                shaded = pixels[top + 13 : top + 16, left : left + 16]
-                shaded -= shaded // 6  # a flat crop shows nothing
-        pictures.append(Image.fromarray(pixels))
-    times = [frame / 10 for frame in range(frames)]
-    return write_video(file, pictures, codec="ffv1", times=times)
 
 
 @pytest.fixture(scope="module")
