@@ -71,19 +71,32 @@ function grey(red, green, blue) {
   return (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16;
 }
 
-// The pixels squeezed to a square: Pillow's bilinear resize (of uint8, antialiased) to the bit, the
-// width first.
-export function squeezed({ data, height, width, channels }, side) {
+// The pixels squeezed to a square: Pillow's bilinear resize (of uint8, antialiased) to the bit. It
+// rounds after each direction, and Pillow 13 begins with the height of tall photos: its own rule,
+// found by trying sizes.
+export function squeezed(pixels, side) {
+  const { height, width } = pixels;
+  return height > side && height + side > 2 * width
+    ? narrowed(lowered(pixels, side), side)
+    : lowered(narrowed(pixels, side), side);
+}
+
+function narrowed({ data, height, width, channels }, side) {
   const row = side * channels;
   const narrow = new Uint8Array(height * row);
   const across = weightsOf(width, side);
   for (let line = 0; line < height; line++)
     for (let channel = 0; channel < channels; channel++)
       shrink(data, line * width * channels + channel, narrow, line * row + channel, channels, across);
-  const square = new Uint8Array(side * row);
+  return { data: narrow, height, width: side, channels };
+}
+
+function lowered({ data, height, width, channels }, side) {
+  const row = width * channels;
+  const low = new Uint8Array(side * row);
   const down = weightsOf(height, side);
-  for (let column = 0; column < row; column++) shrink(narrow, column, square, column, row, down);
-  return { data: square, height: side, width: side, channels };
+  for (let column = 0; column < row; column++) shrink(data, column, low, column, row, down);
+  return { data: low, height: side, width, channels };
 }
 
 // Resizes one line of values that lie `step` apart, in both arrays.

@@ -12,7 +12,7 @@ _KINDS: dict[Output, str] = {
 }
 _USES: dict[Output, str] = {
     "classes": "use it with flower-client classify, or as --classifier of locate",
-    "boxes": "use it with flower-client locate",
+    "boxes": "use it with flower-client locate, or as --locator of count, serve and page",
     "masks": "use it with flower-client segment",
 }
 
