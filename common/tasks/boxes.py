@@ -36,7 +36,6 @@ class LocatedBoxes(SceneTask):
     name = "boxes"
     output = "boxes"
     classes = ANY_PRODUCT
-    metrics = ("ap", "count")
     metric = "ap"
 
     def own_classes(self, named: tuple[str, ...]) -> tuple[str, ...]:

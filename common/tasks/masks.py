@@ -29,7 +29,6 @@ class PixelMasks(SceneTask):
     name = "masks"
     output = "masks"
     classes = REGIONS
-    metrics = ("iou",)
     metric = "iou"
 
     def own_classes(self, named: tuple[str, ...]) -> tuple[str, ...]:

@@ -32,14 +32,12 @@ class Task(ABC):
         name: the value of `train.objective`
         output: the kind of network that it needs (`common.models.spec.ModelInfo.output`)
         classes: the outputs' names if the task has its own; empty: the stores' products
-        metrics: names of the metrics that are always counted (`common.metrics.formulas`)
         metric: the figure that decides the best round unless another one is chosen
     """
 
     name: ClassVar[str]
     output: ClassVar[Output] = "classes"
     classes: ClassVar[tuple[str, ...]] = ()
-    metrics: ClassVar[tuple[str, ...]] = ()
     metric: ClassVar[str] = "accuracy"
 
     def own_classes(self, named: tuple[str, ...]) -> tuple[str, ...]:

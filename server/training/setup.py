@@ -261,7 +261,7 @@ def _check_output(config: RunConfig) -> None:
 def _of_scenes(task: SceneTask, config: RunConfig) -> dict[str, object]:
     """Return the settings that a task on scenes decides: its metrics, and nothing about classes."""
     evaluation = config.evaluation
-    metrics = tuple(dict.fromkeys([*task.metrics, *evaluation.metrics]))
+    metrics = tuple(dict.fromkeys([*formulas.always(task.name), *evaluation.metrics]))
     own: dict[str, object] = {"evaluation.metrics": list(metrics)}
     if evaluation.metric == "accuracy":
         own["evaluation.metric"] = task.metric

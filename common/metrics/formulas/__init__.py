@@ -90,6 +90,16 @@ def names() -> list[str]:
     return [*METRICS, *plugins.plugin_names(plugins.METRIC)]
 
 
+def always(objective: str) -> tuple[str, ...]:
+    """Return the names of the metrics that every run with a `train.objective` counts.
+
+    Of scenes they are all of Fedshelf's that measure what its models tell.
+    """
+    if objective not in MEASURED:
+        return ()
+    return tuple(name for name, each in METRICS.items() if each.outputs == MEASURED[objective])
+
+
 def chosen(config: RunConfig) -> dict[str, Metric]:
     """Return the metrics that a run counts beside the usual ones, by the names in its settings.
 
@@ -110,15 +120,25 @@ def check(config: RunConfig, classes: int = 2) -> None:
         ConfigError: one is unknown, too large, or of outputs that the run's model has not, or two
             have a figure of one name
     """
-    metrics = [find(name) for name in config.evaluation.metrics]
-    measured = MEASURED.get(config.train.objective, CLASS_SCORES)
+    objective = config.train.objective
+    needed = always(objective)
+    named = config.evaluation.metrics
+    metrics = [find(name) for name in (*(n for n in needed if n not in named), *named)]
+    measured = MEASURED.get(objective, CLASS_SCORES)
     for metric in metrics:
         if metric.outputs != measured:
             raise ConfigError(
                 f"Setting evaluation.metrics got {metric.name!r}, which measures {metric.outputs};"
                 f" this run's model gives {measured}."
             )
-        if (elements := math.prod(metric.shape(classes))) > MAX_ELEMENTS:
+        elements = math.prod(metric.shape(classes))
+        if elements > MAX_ELEMENTS and metric.name in needed:
+            raise ConfigError(
+                f"Setting data.classes got {classes} classes, and the metric {metric.name!r} of"
+                f" train.objective={objective} has room for {MAX_ELEMENTS * classes // elements};"
+                " name fewer, or leave data.classes out."
+            )
+        if elements > MAX_ELEMENTS:
             raise ConfigError(
                 f"The metric {metric.name!r} has {elements} sums of {classes} classes; expected at"
                 f" most {MAX_ELEMENTS}: leave it out of evaluation.metrics."

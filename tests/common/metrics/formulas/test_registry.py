@@ -120,3 +120,18 @@ def test_an_unknown_figure_is_told_with_those_that_are_known() -> None:
     assert formulas.better("macro_f1", []) == "higher"
     with pytest.raises(ConfigError, match=r"got 'top33'; allowed: .*top3.*Did you mean top3"):
         formulas.better("top33", formulas.METRICS)
+
+
+def test_figures_of_scenes_may_choose_the_best_round_without_being_asked_for() -> None:
+    for objective, figure in (("boxes", "count_error"), ("boxes", "ap_50"), ("masks", "iou")):
+        formulas.check(resolve({"train.objective": objective, "evaluation.metric": figure}))
+    with pytest.raises(ConfigError, match="allowed: accuracy, macro_f1, loss, ap, ap_50"):
+        formulas.check(resolve({"train.objective": "boxes", "evaluation.metric": "iou"}))
+
+
+def test_more_classes_of_boxes_than_there_is_room_for_are_refused() -> None:
+    """AP of a class has 1 + 10 overlaps x 2 x 256 bins = 5121 numbers; 204 of them fit in 2^20."""
+    boxes = resolve({"train.objective": "boxes"})
+    formulas.check(boxes, 204)
+    with pytest.raises(ConfigError, match=r"got 205 classes, and the metric 'ap' .* room for 204"):
+        formulas.check(boxes, 205)
