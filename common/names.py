@@ -17,6 +17,8 @@ DESCRIPTION_FILE = "model.json"
 ONNX_FILE = "model.onnx"
 CARD_FILE = "card.md"
 ENVELOPE_FILE = "release.json"
+# of a comparison, beside the config.toml of its runs
+COMPARISON_FILE = "options.json"
 # sub-folder of a model at a store: the store's own version of it (see `client.worker.export`)
 OWN_MODEL_FOLDER = "own"
 # of the content of model.json in the metadata of model.safetensors

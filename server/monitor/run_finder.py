@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from fedshelf.common.errors import RunError
+from fedshelf.common.names import COMPARISON_FILE
 from fedshelf.common.suggest import did_you_mean
 from fedshelf.server.launcher import running_launchers
 
@@ -53,8 +54,12 @@ def find_or_expect(run: Path | None) -> Path:
 
 
 def run_directories(runs: Path = Path("runs")) -> list[Path]:
-    """Return the run directories in a folder."""
-    return [path.parent for path in sorted(runs.glob("*/config.toml"))]
+    """Return the run directories in a folder.
+
+    A comparison has a config.toml, too, but is none: its runs lie in folders of their own.
+    """
+    found = [path.parent for path in sorted(runs.glob("*/config.toml"))]
+    return [path for path in found if not (path / COMPARISON_FILE).is_file()]
 
 
 def last_written(run: Path) -> float:

@@ -10,6 +10,7 @@ from fedshelf.common import strategies
 from fedshelf.common.classes.display_names import ProductNames
 from fedshelf.common.config import RunConfig, flatten, resolve
 from fedshelf.common.errors import ConfigError, RunError
+from fedshelf.common.names import COMPARISON_FILE
 from fedshelf.server.results.run_directory import RunDirectory, free_name
 from fedshelf.server.settings import recipes
 from fedshelf.server.training.resume_model import adopt
@@ -17,7 +18,6 @@ from fedshelf.simulations import datasets
 from fedshelf.simulations.compare.arms.arms import Options
 from fedshelf.simulations.run.own_code import allow_named
 
-OPTIONS = "options.json"
 CHANGEABLE = frozenset({"run.out", "run.workers", "run.device"})
 TUNE_EPOCHS = 2
 TUNE_LR_PART = 5  # the first round's learning rate is divided by this
@@ -49,7 +49,7 @@ class ComparisonRequest:
 
 def is_comparison(path: Path) -> bool:
     """Return whether there is a comparison in `path`, begun or finished."""
-    return (path / OPTIONS).is_file()
+    return (path / COMPARISON_FILE).is_file()
 
 
 def prepare_comparison(request: ComparisonRequest) -> tuple[Path, RunConfig]:
@@ -113,7 +113,7 @@ def agree_on_options(
             f" learning rate {before.tune_lr:g}; leave both out to go on with it, or start a new"
             " one."
         )
-    directory.write(OPTIONS, asdict(options))
+    directory.write(COMPARISON_FILE, asdict(options))
     return options
 
 
@@ -145,7 +145,7 @@ def _stored(path: Path) -> Options | None:
     """
     if not is_comparison(path):
         return None
-    options = json.loads((path / OPTIONS).read_text(encoding="utf-8"))
+    options = json.loads((path / COMPARISON_FILE).read_text(encoding="utf-8"))
     if options.keys() != Options.__dataclass_fields__.keys():
         raise RunError(
             f"The comparison in {path} was made by an earlier version, which gave models unequal"

@@ -15,6 +15,7 @@ from fedshelf.common.classes import display_names
 from fedshelf.common.classes.display_names import ProductNames
 from fedshelf.common.config import STORES_OWN, RunConfig, flatten, resolve
 from fedshelf.common.errors import ConfigError, RunError
+from fedshelf.common.names import COMPARISON_FILE
 from fedshelf.common.native import compiler
 from fedshelf.common.system import device
 from fedshelf.server.report import console as screen
@@ -275,7 +276,7 @@ def _directory_and_settings(request: SimulationRequest) -> tuple[Path, RunConfig
         config = resolve(completed.settings)
     if request.resume:
         path = Path(config.run.out or f"runs/{_name(config)}")
-        if (path / "options.json").is_file():
+        if (path / COMPARISON_FILE).is_file():
             raise RunError(
                 f"{path} holds a comparison; go on with it by flower-simulation compare --resume."
             )

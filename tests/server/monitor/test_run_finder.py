@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from fedshelf.common.errors import RunError
+from fedshelf.common.names import COMPARISON_FILE
 from fedshelf.common.suggest import did_you_mean, nearest
 from fedshelf.server.launcher import running_launchers
-from fedshelf.server.monitor.run_finder import find_run
+from fedshelf.server.monitor.run_finder import find_run, run_directories
 from fedshelf.server.operations import stop
 from tests.helpers.deployed import wait_for
 from tests.helpers.live_runs import LiveRun
@@ -116,3 +117,12 @@ def test_the_nearest_name() -> None:
     assert nearest("Olso-7", known) == "oslo-7"
     assert nearest("quito", known) is None
     assert did_you_mean("lyon", known) == " Did you mean lyon-2?"
+
+
+def test_a_comparison_is_no_run_of_a_folder(tmp_path: Path) -> None:
+    for name, files in (("run", ["config.toml"]), ("comparison", ["config.toml", COMPARISON_FILE])):
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).touch()
+    assert run_directories(tmp_path) == [tmp_path / "run"]
+    assert find_run(None, tmp_path) == tmp_path / "run"
