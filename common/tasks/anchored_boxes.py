@@ -49,20 +49,21 @@ class AnchoredBoxes(LocatedBoxes):
     def found(self, outputs: Tensor) -> list[Boxes]:
         """Return the boxes on each of B photos, the surest first.
 
+        Those beside the photo, of which its edges leave nothing, are no products.
+
         Args:
             outputs: of the network, float32 [B, ...]
         """
         is_one = self.classes_told(outputs) == 1
-        return [
-            surest(
-                Boxes(
-                    corners.cpu().numpy(),
-                    np.full(len(labels), -1) if is_one else labels.cpu().numpy(),
-                    scores.cpu().numpy(),
-                )
+        told = [
+            Boxes(
+                corners.cpu().numpy(),
+                np.full(len(labels), -1) if is_one else labels.cpu().numpy(),
+                scores.cpu().numpy(),
             )
             for corners, labels, scores in self.detections(outputs.float())
         ]
+        return [surest(boxes.select(boxes.areas > 0)) for boxes in told]
 
     def detections(self, outputs: Tensor) -> Sequence[tuple[Tensor, Tensor, Tensor]]:
         """Return corners, classes and scores of the boxes on each of B photos, the surest first.

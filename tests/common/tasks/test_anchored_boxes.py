@@ -135,3 +135,14 @@ def test_two_photos_are_learned_by_heart() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] / 4
+
+
+def test_a_box_beside_the_photo_is_no_product() -> None:
+    """An anchor that is moved out to the left is cut to a line at the photo's edge."""
+    outputs = torch.zeros(1, 3234, 1 + len(CLASSES) + 4)
+    outputs[..., 0] = 8
+    outputs[0, :2, 1] = 16
+    outputs[0, 0, -4] = -300
+    [boxes] = TASK.found(outputs)
+    assert len(boxes) == 1
+    assert boxes.areas.min() > 0
