@@ -17,6 +17,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -95,6 +96,7 @@ def add_mode(modes: Any) -> None:
 
 def compare(options: argparse.Namespace) -> None:
     """Look at all photos in all ways, and print a table."""
+    torch.set_num_threads(1)  # two wait for each other on busy cores, by spinning
     locator = load_locator(options.locator, "cpu")
     fixed = [int(count) for count in options.fixed.split(",")]
     assert max(fixed) <= MAX_TILES
