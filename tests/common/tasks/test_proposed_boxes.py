@@ -134,7 +134,7 @@ def test_losses_and_boxes_are_torchvisions_on_the_same_draws(name: str) -> None:
         torch.testing.assert_close(scores, boxes["scores"], rtol=1e-5, atol=0)
         assert torch.equal(labels, boxes["labels"] - 1)
         found = TASK.found(told)[0]
-        assert 0 < len(found) < len(scores)  # both classes are told at each place at first
+        assert 0 < len(found) <= len(scores)  # of two classes at one place the surer one
         assert set(found.classes.tolist()) <= {0, 1}
     assert TASK.classes_told(told) == 2
 
