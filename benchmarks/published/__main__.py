@@ -4,13 +4,15 @@
     python -m benchmarks.published a2-dirichlet-fedavg a2-dirichlet-scaffold --rounds 10 --epochs 5
     python -m benchmarks.published --table
     python -m benchmarks.published --leaderboard > docs/leaderboard.md
+    python -m benchmarks.published --differences --niid-splits
 
 Cells are the files in benchmarks/published/cells. Each run adds a row to
 benchmarks/published/results/rows.jsonl: the stores' images, the curve, the machine and the time.
 Run directories stay in runs/published, and the same command continues one that was stopped. With
 --rounds or --epochs the row is marked as one at a reduced budget, and never counts as the published
 cell. --niid-splits deals the images as NIID-Bench's own code does for the same seed. --table prints
-the table of docs/results.md. CIFAR-10 and Fashion-MNIST are searched like in `flower-simulation`,
+the table of docs/results.md, and --differences the one of methods that had the same splits (of
+NIID-Bench with --niid-splits, else ours). CIFAR-10 and Fashion-MNIST are searched like in `flower-simulation`,
 in a folder that FEDSHELF_DATA may name.
 """
 
@@ -22,16 +24,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.published import cells, leaderboard, niid_splits, play, table
+from benchmarks.published import cells, differences, leaderboard, niid_splits, play, table
 from fedshelf.common.errors import FedshelfError
 
 
 def main() -> None:
     """Run the cells, one after the other; exit code 1 if one could not be run here."""
     options = _options()
-    if options.table or options.leaderboard:
-        write = table.markdown if options.table else leaderboard.page
-        print(write([cells.read(name) for name in cells.names()], play.load(options.out)), end="")
+    if options.table or options.leaderboard or options.differences:
+        print(_page(options), end="")
         return
     chosen = [cells.read(name).reduced(options.rounds, options.epochs) for name in options.cells]
     if not chosen:
@@ -51,6 +52,16 @@ def main() -> None:
     show(chosen, play.load(options.out))
     if missed:
         raise SystemExit(f"Not measured: {'; '.join(missed)}; the reason is said above.")
+
+
+def _page(options: argparse.Namespace) -> str:
+    """Return the table or the page that was asked for."""
+    known = [cells.read(name) for name in cells.names()]
+    rows = play.load(options.out)
+    if options.differences:
+        split = niid_splits.NAME if options.niid_splits else ""
+        return differences.markdown(known, rows, split)
+    return table.markdown(known, rows) if options.table else leaderboard.page(known, rows)
 
 
 def show(chosen: list[cells.Cell], rows: list[play.Row]) -> None:
@@ -89,6 +100,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--leaderboard", action="store_true", help="print docs/leaderboard.md instead"
+    )
+    parser.add_argument(
+        "--differences", action="store_true", help="print how far methods are from FedAvg instead"
     )
     return parser.parse_args()
 

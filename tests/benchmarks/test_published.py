@@ -16,7 +16,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from benchmarks import data
-from benchmarks.published import cells, leaderboard, play, table
+from benchmarks.published import cells, differences, leaderboard, niid_splits, play, table
 from benchmarks.published.cells import Cell, Published
 from benchmarks.published.plain import Plain
 from benchmarks.published.play import Row
@@ -270,3 +270,28 @@ def test_the_leaderboard_has_the_best_first_with_an_interval_over_seeds() -> Non
     assert best.startswith("| 1 | a2-labels-fedprox | 55.0 | 42.3 to 67.7 | 0, 1 | 50.7 |")
     # 1.96 sqrt(0.25 / 10,000) = 0.0098
     assert second.startswith("| 2 | a2-labels-fedavg | 50.0 | 49.0 to 51.0\\* | 0 | 49.8 |")
+
+
+def test_differences_are_of_the_same_splits_and_seeds() -> None:
+    known = [cells.read(name) for name in ("a2-labels-fedavg", "a2-labels-fedprox")]
+    rows = [
+        row("a2-labels-fedavg", 0, 0.50),
+        row("a2-labels-fedavg", 1, 0.52),
+        row("a2-labels-fedavg", 2, 0.10),
+        row("a2-labels-fedprox", 0, 0.53),
+        row("a2-labels-fedprox", 1, 0.57),
+    ]
+    lines = differences.markdown(known, rows, "").splitlines()
+    assert lines[0] == "50 x 10 (rounds x local epochs):"
+    # differences of 3 and 5 points: 4 -+ 12.706 sqrt(2 / 2)
+    assert lines[-1] == ("| labels:2 | fedprox | 50.7 | 0, 1 | 55.0 | +4.0 | -8.7 to +16.7 |")
+    assert differences.markdown(known, rows, niid_splits.NAME) == ""
+    assert differences.markdown(known, rows[2:], "") == ""
+
+
+def test_the_differences_in_the_docs_are_those_of_the_rows() -> None:
+    """If not: `python -m benchmarks.published --differences --niid-splits` prints them."""
+    known = [cells.read(name) for name in cells.names()]
+    expected = differences.markdown(known, play.load(play.ROWS), niid_splits.NAME)
+    assert expected.strip()
+    assert expected.rstrip() in (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
