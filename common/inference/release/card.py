@@ -67,7 +67,7 @@ def _own_parts(
         found = located_results(description, summary)
         return [_told_results(found), counting_lines(summary), locator_limits(description)]
     if output == "masks":
-        return [_told_results(mask_results(summary)), mask_limits(description)]
+        return [_told_results(mask_results(description, summary)), mask_limits(description)]
     return [
         _told_results(_class_results(description, summary)),
         _calibration(description, summary),

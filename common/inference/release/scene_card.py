@@ -86,30 +86,41 @@ def locator_limits(description: ModelDescription) -> list[str]:
     ]
 
 
-def mask_results(summary: Mapping[str, Any]) -> list[str]:
+def mask_results(description: ModelDescription, summary: Mapping[str, Any]) -> list[str]:
     """Return how well pixels are told, in all and at each store; empty: nobody measured it."""
     test = summary.get("test") or {}
+    over = (
+        "the background and the classes" if _names_masks(description) else "product and background"
+    )
     lines = []
     if test.get("iou") is not None:
         lines += [
             "",
             f"On {test.get('images')} test photos of scenes: IoU {share(test['iou'])}, the mean"
-            " over product and background of the pixels told rightly, as a share of those that"
-            " are or are told to be of it.",
+            f" over {over} of the pixels told rightly, as a share of those that are or are told to"
+            " be of it.",
         ]
     return lines + store_table(summary, _MASK_MEASURES)
 
 
 def mask_limits(description: ModelDescription) -> list[str]:
     """Return the limits of a mask network in plain words."""
+    told = "which pixels show a product, not which product,"
+    if _names_masks(description):
+        known = format_count(len(description.classes) - 1, "class", "classes")
+        told = f"which pixels show a product of {known} that it knows,"
     return [
         "## Limits",
         "",
-        "- It tells which pixels show a product, not which product, and not where one ends and the"
-        " next begins: pixels are no count.",
+        f"- It tells {told} and not where one ends and the next begins: pixels are no count.",
         "- It sees only what is in view; what stands behind is not seen.",
         _shelves(description),
     ]
+
+
+def _names_masks(description: ModelDescription) -> bool:
+    """Return whether a mask network tells classes of products apart."""
+    return description.classes[1:] != ANY_PRODUCT  # the first one is the background
 
 
 def _names(description: ModelDescription) -> str:

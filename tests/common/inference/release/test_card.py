@@ -109,6 +109,15 @@ def test_a_mask_networks_card_tells_overlaps_and_no_counts() -> None:
     assert "Temperature" not in card
 
 
+def test_a_mask_network_with_classes_tells_them_apart() -> None:
+    spec = spec_of("unet", ("background", "can", "box"), 64)
+    summary = {"test": {"iou": 0.75, "images": 9}}
+    card = model_card(ModelDescription(spec, spec.classes), summary, {}, "", "masks")
+    assert "the mean over the background and the classes of the pixels" in card
+    assert "a product of 2 classes that it knows" in card
+    assert "not which product" not in card
+
+
 def test_a_locator_with_classes_names_them() -> None:
     spec = spec_of("locator", ("can", "box"), 160)
     card = model_card(ModelDescription(spec, spec.classes), {}, {}, "", "boxes")
