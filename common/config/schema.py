@@ -46,7 +46,7 @@ class RunSection(Section):
             " boxes (a small network that finds products on scenes), masks (one that tells their"
             " pixels), none, or auto: for scenes boxes, or masks if that is the objective; for"
             " other photos ridge, or head if settings say how to train, or scratch without"
-            " pretrained weights; none if a network is given"
+            " pretrained weights; none if another network is given"
         ),
     )
     rounds: Count = Field(10, description="rounds of training")

@@ -9,8 +9,8 @@
     masks     unet, a small network that tells which pixels are of products
     none      nothing is added
     auto      for scenes boxes, or masks if that is the objective; for other photos ridge, or head
-              if the settings say how to train, or scratch without pretrained weights; none if a
-              network is given, and for data sets of small images
+              if the settings say how to train, or scratch without pretrained weights; none if
+              another network is given, and for data sets of small images
 
 A strategy in closed form has one round in all of them.
 
@@ -202,8 +202,10 @@ def _fitting(given: Mapping[str, Any], objective: str, *, photos: bool) -> tuple
         goes_on = given.get("model.name") in (RIDGE["model.name"], HEAD["model.name"])
         return ("finetune" if goes_on and not trains else "none"), ""
     chooses_model = any(key.startswith("model.") for key in given)
-    if objective in RECIPES and ("model.name" not in given or given.get("model.resume_from")):
-        return objective, ""
+    if objective in RECIPES:
+        own = RECIPES[objective]["model.name"]
+        if given.get("model.name", own) == own or given.get("model.resume_from"):
+            return objective, ""
     if not photos or chooses_model or objective != "classes":
         return "none", ""
     if not has_pretrained():

@@ -58,6 +58,8 @@ def test_a_recipe_fits_what_is_given(given: Mapping[str, Any], recipe: str) -> N
         ({}, "boxes"),
         ({"train.objective": "masks"}, "masks"),
         ({"model.weights": "release"}, "boxes"),  # the start of a training does not choose it
+        ({"model.name": "locator", "train.objective": "boxes"}, "boxes"),  # as the recipe has it
+        ({"model.name": "unet", "train.objective": "masks"}, "masks"),
         ({"model.name": "unet"}, "none"),
         ({"train.objective": "boxes", "model.resume_from": "runs/a"}, "boxes"),
     ],
