@@ -12,8 +12,8 @@ Run directories stay in runs/published, and the same command continues one that 
 --rounds or --epochs the row is marked as one at a reduced budget, and never counts as the published
 cell. --niid-splits deals the images as NIID-Bench's own code does for the same seed. --table prints
 the table of docs/results.md, and --differences the one of methods that had the same splits (of
-NIID-Bench with --niid-splits, else ours). CIFAR-10 and Fashion-MNIST are searched like in `flower-simulation`,
-in a folder that FEDSHELF_DATA may name.
+NIID-Bench with --niid-splits, else ours). CIFAR-10 and Fashion-MNIST are searched like in
+`flower-simulation`, in a folder that FEDSHELF_DATA may name.
 """
 
 import argparse

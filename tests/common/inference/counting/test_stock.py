@@ -57,7 +57,7 @@ def test_another_file_is_no_count(value: Any) -> None:
 def test_not_a_number_is_no_count() -> None:
     value = STOCK.to_json()
     value["classes"][0]["expected"] = float("nan")
-    with pytest.raises(DataError, match="no finite number"):
+    with pytest.raises(DataError, match="is no count"):
         parse_stock(value, FILE)
 
 
