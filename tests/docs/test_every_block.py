@@ -142,7 +142,7 @@ def test_each_command_is_run_or_left_out_for_a_reason() -> None:
 
 
 def test_lines_of_commands_that_prepare_are_right() -> None:
-    """What installs, names extras that there are; what makes, has a target."""
+    """Commands that install name extras that exist, and those of make its targets."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     for page, language, block in blocks():

@@ -176,6 +176,6 @@ def test_a_web_server_shows_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def reachable(port: int) -> bool:
-    """Whether somebody listens on a port of this machine."""
+    """Return whether somebody listens on a port of this machine."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
