@@ -68,7 +68,13 @@ def prepare_comparison(request: ComparisonRequest) -> tuple[Path, RunConfig]:
         given = {key: settings[key] for key in request.settings}
         allow_named({}, Path(config.run.out or default))
         return _resumed(Path(config.run.out or default), given)
-    is_photos = datasets.find(config.data).native_size is None
+    source = datasets.find(config.data)
+    if source.are_scenes:
+        raise ConfigError(
+            f"A comparison is about product classes, got {config.data.dataset}, whose photos show"
+            " many products each; train on it by flower-simulation run."
+        )
+    is_photos = source.native_size is None
     completed = recipes.complete(request.settings, photos=is_photos, inherited=settings)
     path = Path(config.run.out) if config.run.out else free_name(default)
     RunDirectory.check_new(path)
