@@ -111,14 +111,23 @@ def _private_view(settings: Mapping[str, Any], console: Console) -> ServerView |
 def open_run(
     settings: Mapping[str, Any], console: Console
 ) -> tuple[InitialState, Images, list[int]]:
-    """Return the start of a run, the training photos of all its stores, and the stores' sizes."""
+    """Return the start of a run, the training photos of all its stores, and the stores' sizes.
+
+    Raises:
+        ConfigError: the photos show many products each, or a setting is invalid.
+    """
     allow_named(settings)
     inherited = adopt(dict(settings))
-    is_photos = datasets.find(resolve(inherited).data).native_size is None
+    source = datasets.find(resolve(inherited).data)
+    if source.are_scenes:
+        raise ConfigError(
+            f"reveal redraws photos of one class each, got {source.name}, whose photos show many"
+            " products; give --dataset PHOTOS with photos of single products."
+        )
+    is_photos = source.native_size is None
     completed = recipes.complete(dict(settings), photos=is_photos, inherited=inherited)
     config = resolve(completed.settings)
     config = resolve(flatten(config), {"run.device": str(device.pick_device(config.run.device))})
-    source = datasets.find(config.data)
     config = settle(config, source.native_size, source.channels)
     stores = federation.build(config, image_size=config.data.image_size, channels=source.channels)
     network_note = check_own_code(config, len(stores.classes), source.channels)

@@ -101,3 +101,9 @@ def test_a_store_of_an_impossible_size_is_refused(tmp_path: Path, images: str, w
     )
     assert isinstance(result.exception, ConfigError)
     assert words in str(result.exception)
+
+
+def test_photos_of_scenes_are_refused() -> None:
+    result = CliRunner().invoke(app, ["reveal", "--dataset", "shelf-scenes"])
+    assert result.exit_code
+    assert "got shelf-scenes, whose photos show many products" in str(result.exception)
